@@ -35,7 +35,7 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
 /// By default the engine's server lets an instance answer 128 requests (WASI 0.3) or one (0.2), Isomer 10,000 or one.
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
-/// A WASI 0.2 handler, with a fresh instance for each request and with instances that are used again.
+/// A WASI 0.2 handler, with a new instance for each request and with instances that are used again.
 pub(crate) fn p2(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello-p2");
     let compiled = lab.precompiled(&hello)?;

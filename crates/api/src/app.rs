@@ -6,65 +6,65 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::DeployMessage;
 
-/// An app of a tenant as an admin sees it.
+/// An app of a tenant, as the admin API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppInfo {
-    /// Whose it is.
+    /// The tenant that owns the app.
     pub tenant: TenantName,
-    /// Its name.
+    /// The name.
     pub name: AppName,
     /// The host names under which it is served.
     pub hosts: Vec<HostPattern>,
-    /// The revision that serves.
+    /// The revision that serves requests.
     pub revision: ReleaseDigest,
-    /// The version that its manifest says.
+    /// The version in its manifest.
     pub version: String,
-    /// Whether it serves.
+    /// The state of the app.
     pub state: AppState,
-    /// When that revision was deployed: seconds since 1970, UTC.
+    /// When that revision was deployed, in seconds since 1970, UTC.
     pub deployed_at: u64,
-    /// Why it cannot be loaded, while its state is `failed`.
+    /// Why the app cannot be loaded, while its state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
-/// Whether an app serves.
+/// The state of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppState {
-    /// On disk; its next request loads it.
+    /// On disk. The next request loads it.
     Idle,
     /// In memory.
     Loaded,
-    /// An admin stopped it: requests are answered with 503.
+    /// Stopped by an admin. Requests are answered with 503.
     Stopped,
-    /// It could not be loaded: requests are answered with 500. It is tried again, in longer and longer intervals of a minute at most.
+    /// Loading failed. Requests are answered with 500. Loading is retried at growing intervals of at most a minute.
     Failed,
 }
 
 /// A revision of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionInfo {
-    /// Its name.
+    /// The name.
     pub revision: ReleaseDigest,
-    /// The version that its manifest says.
+    /// The version in its manifest.
     pub version: String,
-    /// When it was deployed last: seconds since 1970, UTC.
+    /// When it was last deployed, in seconds since 1970, UTC.
     pub deployed_at: u64,
-    /// Is it the one that serves?
+    /// Whether this revision serves requests.
     pub current: bool,
-    /// Where it comes from; absent if an earlier version of the program deployed it.
+    /// How it came into service; absent if an earlier version of the program deployed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<RevisionOrigin>,
-    /// What a rollback to it with its stores would bring back.
+    /// The snapshot that a rollback to this revision can restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
 }
 
-/// SQL stores of an app as they were when a revision with migrations took over from this one.
+/// A snapshot of an app's SQL stores, taken when a revision with migrations took over from this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotInfo {
-    /// When it was taken: seconds since 1970, UTC.
+    /// When it was taken, in seconds since 1970, UTC.
     pub taken_at: u64,
     /// The stores.
     pub stores: Vec<StoreSnapshot>,
@@ -73,28 +73,28 @@ pub struct SnapshotInfo {
 /// One store in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreSnapshot {
-    /// Its name.
+    /// The name.
     pub store: String,
-    /// What it takes on disk, which counts for the tenant's storage.
+    /// The bytes on disk, which count for the tenant's storage quota.
     pub bytes: u64,
 }
 
-/// How a revision came into service last.
+/// How a revision last came into service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionOrigin {
-    /// By which operation.
+    /// The operation.
     pub how: RevisionOperation,
-    /// Who asked for it.
+    /// Who requested it.
     pub by: Actor,
-    /// What they said of it.
+    /// The message of the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
-    /// What differs from the revision that served before; absent where none did, or it cannot be told.
+    /// What differs from the previous revision; absent if there was none, or it cannot be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ReleaseChanges>,
 }
 
-/// The operations that bring a revision into service.
+/// An operation that brings a revision into service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RevisionOperation {
@@ -106,7 +106,7 @@ pub enum RevisionOperation {
     Rollback,
 }
 
-/// Who asked for something.
+/// Who requested an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "token", rename_all = "kebab-case")]
 pub enum Actor {
@@ -116,33 +116,33 @@ pub enum Actor {
     Tenant {
         /// The token's name.
         name: TokenName,
-        /// Which of that name it was.
+        /// The token's id.
         id: TokenId,
     },
 }
 
-/// The most components that [`ReleaseChanges`] name.
+/// The maximum number of components that [`ReleaseChanges`] names.
 pub const CHANGES_NAMED_MAX: usize = 16;
 
-/// What differs between two revisions.
+/// The differences between two revisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ReleaseChanges {
-    /// The manifest.
+    /// Whether the manifest differs.
     pub manifest: bool,
-    /// The shape.
+    /// Whether the shape differs.
     pub shape: bool,
-    /// Components with other bytes.
+    /// Components whose bytes differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Components that are new.
+    /// Components that were added.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<String>,
-    /// Components that are gone.
+    /// Components that were removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// Further components that differ, beyond the first 16.
+    /// The number of further components that differ, beyond the first 16.
     pub more: u32,
-    /// Files and empty folders that differ.
+    /// The number of files and empty folders that differ.
     pub files: u32,
 }

@@ -1,8 +1,8 @@
-//! What a deployment sends: first what it is made of, then what the node lacks of that.
+//! A deployment uploads a release in three steps, and only the parts that the node does not have:
 //!
-//! 1. `POST …/missing` with a [`Release`] answers which [`Digest`]s the node does not have.
-//! 2. `PUT …/blobs/DIGEST` for each of them.
-//! 3. `POST …/deploy` with the same [`Release`] answers when the revision serves, or why it cannot.
+//! 1. `POST …/missing` with a [`Release`] returns the [`Digest`]s of the parts that the node does not have.
+//! 2. `PUT …/blobs/DIGEST` uploads each of them.
+//! 3. `POST …/deploy` with the same [`Release`] returns when the revision serves requests, or why it cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,54 +13,54 @@ use serde::{Deserialize, Serialize};
 
 use isomer_ids::{Digest, HostPattern, InvalidText, ReleaseDigest};
 
-/// The most parts that a release may have.
+/// The maximum number of parts of a release.
 pub const PARTS_MAX: usize = 10_000;
 
-/// The most folders of a release: those that it names, and all that its files and folders lie in.
+/// The maximum number of folders of a release: those that it names, and all parent folders of its files and folders.
 pub const FOLDERS_MAX: usize = 10_000;
 
-/// The most bytes of a deployment's message.
+/// The maximum length of a deployment's message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// The most bytes of a manifest.
+/// The maximum size of a manifest in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
-/// All that a revision is made of.
+/// A release: everything that a revision is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// The text of `isomer.toml`.
     pub manifest: String,
-    /// The shape: its groups run in the node's one process.
+    /// The shape. All its groups run in the node's process.
     pub shape: String,
-    /// The components' bytes, by the components' names.
+    /// The components, by name.
     pub components: BTreeMap<String, ReleasePart>,
-    /// Files of the app's folder that it is granted or migrated with, by their paths in it.
+    /// Files of the app's folder that are granted or contain migrations, by their paths in the folder.
     #[serde(default)]
     pub files: BTreeMap<PartPath, ReleasePart>,
-    /// Folders that it is granted and that hold nothing: they are there on the node, too.
+    /// Granted folders that are empty. They are created on the node, too.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub folders: BTreeSet<PartPath>,
-    /// The host names under which it is to be served; absent leaves them as they are.
+    /// The host names under which the app is served; absent leaves them unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,
-    /// What `isomer revisions` says of it. No part of what the revision is.
+    /// The message that `isomer revisions` shows. It is not part of the release's digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
 }
 
-/// The message of a deployment: text of one line or several, at most 1,000 bytes, without other control characters.
+/// The message of a deployment: one or several lines of text, at most 1,000 bytes, without other control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeployMessage(String);
 
-/// Why a text is no [`DeployMessage`].
+/// The error for text that is not a [`DeployMessage`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a message has 1 to {MESSAGE_BYTES_MAX} bytes, and no control characters but line breaks and tabs")]
 pub struct InvalidDeployMessage;
 
 impl DeployMessage {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -92,23 +92,23 @@ impl From<DeployMessage> for String {
     }
 }
 
-/// Some bytes that the node keeps by their content.
+/// A part of a release. The node stores parts by their digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleasePart {
-    /// Their SHA-256.
+    /// The SHA-256 of the bytes.
     pub digest: Digest,
-    /// How many they are.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
-/// A path in an app's folder: relative, of plain names, with `/` in between.
+/// A path in an app's folder: relative, with `/` between plain names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PartPath(String);
 
 impl PartPath {
-    /// The path as text.
+    /// Returns the path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -149,29 +149,29 @@ impl From<PartPath> for String {
     }
 }
 
-/// What a node lacks of a release.
+/// The parts of a release that a node does not have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingParts {
-    /// Each once.
+    /// The digests, each once.
     pub digests: Vec<Digest>,
 }
 
-/// A revision serves.
+/// The result of a deployment: the revision serves requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployReport {
     /// Its name.
     pub revision: ReleaseDigest,
-    /// The one that served before.
+    /// The revision that served before.
     pub previous: Option<ReleaseDigest>,
     /// The host names under which it is served.
     pub hosts: Vec<HostPattern>,
-    /// Was it compiled for this? Not if the node had its code.
+    /// Whether components were compiled; `false` if the node had their code.
     pub compiled: bool,
-    /// How long all of it took, in milliseconds.
+    /// The duration of the deployment in milliseconds.
     pub took_ms: u64,
-    /// What the plan warns of, as a person reads it.
+    /// The warnings of the plan, as text for people.
     pub warnings: Vec<String>,
-    /// SQL stores whose data or schema this has to do with.
+    /// The SQL stores whose data or schema the deployment concerns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<StoreChange>,
 }
@@ -181,42 +181,44 @@ pub struct DeployReport {
 pub struct StoreChange {
     /// Its name.
     pub store: String,
-    /// The migrations that were applied, in their order.
+    /// The migrations that were applied, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrated: Vec<String>,
-    /// Migrations of later revisions that the store has: its schema is newer than this revision's, and stays as it is.
+    /// Migrations of later revisions that were already applied: the store's schema is newer than this revision's and
+    /// stays as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<String>,
-    /// The store is as it was then, in seconds since 1970, UTC; what was written since is only in the snapshot that was taken now.
+    /// The store was restored to its state at this time, in seconds since 1970, UTC. What was written since then is
+    /// only in the snapshot that was taken now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_to: Option<u64>,
-    /// Is there a snapshot of the store as it was before?
+    /// Whether there is a snapshot of the store's previous state.
     #[serde(default)]
     pub snapshot: bool,
 }
 
-/// Goes back to an earlier revision.
+/// The request to roll back to an earlier revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackRequest {
-    /// Which; the one that served before this one where absent.
+    /// The revision to roll back to; absent means the one that served before the current one.
     pub revision: Option<ReleaseDigest>,
-    /// Its SQL stores too, as they were when a revision with migrations took over from it: what was written to them since is not in them
-    /// any more. Else they stay as they are.
+    /// Whether to restore its SQL stores from the snapshot that was taken when a revision with migrations took over
+    /// from it. What was written to them since then is lost to the app. If `false`, the stores stay as they are.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub to_snapshot: bool,
-    /// What `isomer revisions` says of it; else what was said when the revision was deployed.
+    /// The message that `isomer revisions` shows; absent means the message of the revision's deployment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
 }
 
-/// Replaces components of the revision that serves.
+/// The request to replace components of the revision that serves requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwapRequest {
-    /// Their new bytes, by the components' names. The node must have them (`PUT …/blobs/DIGEST`).
+    /// The new bytes, by the components' names. The node must have them (`PUT …/blobs/DIGEST`).
     pub components: BTreeMap<String, ReleasePart>,
-    /// What `isomer revisions` says of it.
+    /// The message that `isomer revisions` shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
 }

@@ -1,17 +1,17 @@
-//! What a node's admin API says and is told: names, quotas, what is asked and what is answered. Pure data, as JSON on the wire.
+//! The requests and responses of a node's admin API, and the quotas of tenants. Pure data, as JSON on the wire.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`quotas`] | what a tenant may use |
-//! | [`tenant`] | tenants: what is told of them, how they are changed |
+//! | [`tenant`] | tenants |
 //! | [`app`] | apps and their revisions |
-//! | [`deploy`] | what a deployment sends |
-//! | [`status`] | a node as a whole, and its log's lines |
+//! | [`deploy`] | releases, deployments, rollbacks |
+//! | [`status`] | the state of a node, and lines of apps' logs |
 //! | [`tokens`] | tokens of tenants |
-//! | [`problem`] | why something was refused |
+//! | [`problem`] | errors |
 //! | [`routes`] | the paths of the API |
 //!
-//! Invariant: whoever has a value of these types has a value that was checked, wherever it came from.
+//! A value of these types has been checked, wherever it came from: names and digests are types of `isomer-ids`.
 
 #![forbid(unsafe_code)]
 

@@ -1,23 +1,23 @@
-//! Why something was refused: `application/problem+json` (RFC 9457).
+//! Errors of the admin API: `application/problem+json` (RFC 9457).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quotas::Quota;
 
-/// An error of the API.
+/// An error of the admin API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{title}")]
 pub struct ApiProblem {
-    /// What kind it is.
+    /// The kind of problem.
     #[serde(rename = "type")]
     pub kind: ProblemKind,
     /// What is wrong, in one line: lower case, names in backticks.
     pub title: String,
-    /// More about it, line by line: causes, diagnostics of the manifest as a person reads them.
+    /// More details, one a line: causes, diagnostics of the manifest as text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Ways out.
+    /// Hints what to do about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
     /// The quota that was reached.
@@ -25,34 +25,36 @@ pub struct ApiProblem {
     pub quota: Option<Quota>,
 }
 
-/// Kinds of problems, each with its status code.
+/// The kinds of problems, each with its status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
-    /// 400: the request is not one of this API.
+    /// 400: the request is not valid.
     BadRequest,
-    /// 401: there is no token, or none that this node knows.
+    /// 401: the token is missing or unknown.
     Unauthorized,
-    /// 403: the token does not permit it, a browser asks, or the request is meant for another host.
+    /// 403: the token does not permit the operation, a browser sent the request, or the request is for another host
+    /// name.
     Forbidden,
-    /// 404: there is no such tenant, app, revision, secret or token.
+    /// 404: the tenant, app, revision, secret or token does not exist.
     NotFound,
-    /// 409: a host name is taken, a tenant has apps, parts are missing, another deployment of the app runs.
+    /// 409: a host name is taken, a tenant still has apps, parts are missing, or another deployment of the app is
+    /// running.
     Conflict,
-    /// 413: larger than allowed.
+    /// 413: the request is larger than allowed.
     TooLarge,
-    /// 422: the revision cannot run: manifest, plan, types, compiler, first instance, health.
+    /// 422: the revision cannot run, because of its manifest, plan, types, compilation, first instance or health check.
     Refused,
-    /// 429: a quota of the tenant is reached, or what its tokens may ask of this API.
+    /// 429: a quota of the tenant is reached, or the rate limit of its tokens.
     Quota,
-    /// 500: the node failed: disk, memory.
+    /// 500: the node failed, for example because of its disk or memory.
     Failed,
-    /// 503: the node stops, or has too much to do.
+    /// 503: the node is shutting down or overloaded.
     Unavailable,
 }
 
 impl ProblemKind {
-    /// The status code of HTTP.
+    /// Returns the HTTP status code.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -71,33 +73,33 @@ impl ProblemKind {
 }
 
 impl ApiProblem {
-    /// A problem of this kind.
+    /// Creates a problem of this kind.
     #[must_use]
     pub fn new(kind: ProblemKind, title: impl Into<String>) -> Self {
         Self { kind, title: title.into(), detail: None, hints: Vec::new(), quota: None }
     }
 
-    /// With a way out.
+    /// Adds a hint what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// With more about it.
+    /// Sets the details.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// There is no such thing.
+    /// Creates the problem that something does not exist.
     #[must_use]
     pub fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
         Self::new(ProblemKind::NotFound, format!("there is no {what} `{name}`"))
     }
 
-    /// A quota of a tenant is reached.
+    /// Creates the problem that a quota of a tenant is reached.
     #[must_use]
     pub fn quota(quota: Quota, title: impl Into<String>) -> Self {
         Self { quota: Some(quota), ..Self::new(ProblemKind::Quota, title) }

@@ -1,32 +1,33 @@
-//! What a tenant may use, all its apps together.
+//! Quotas: what all apps of a tenant together may use.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The quotas of a tenant. Reaching one is an error of its own and counts in [`TenantUsage::refused`](crate::TenantUsage::refused).
+/// The quotas of a tenant. A request that exceeds one is refused with an error of its own and counted in
+/// [`TenantUsage::refused`](crate::TenantUsage::refused).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quotas {
     /// Bytes of linear memory and tables of all live instances, and of what the node holds for them and their requests.
     pub memory_bytes: u64,
-    /// Milliseconds of processor time a second, as the mean over some seconds: 1000 is one core.
+    /// Milliseconds of processor time per second, averaged over some seconds: 1000 is one core.
     pub cpu_ms_per_second: u32,
     /// Requests that are served at once.
     pub requests_concurrent: u32,
-    /// Requests a second, as the mean over some time.
+    /// Requests per second, averaged over some time.
     pub requests_per_second: u32,
-    /// Requests that may come at once after a pause.
+    /// Requests that may arrive at once after a pause.
     pub requests_burst: u32,
-    /// Hosts that its apps may send requests to, as in a manifest's `grants.http`: what neither is named here nor granted there is
-    /// refused. `null`: whatever the manifests grant, of public addresses.
+    /// Hosts to which its apps may send requests, written as in a manifest's `grants.http`. A host must be both in this
+    /// list and granted. `null` allows every public host that a manifest grants.
     pub outbound_hosts: Option<Vec<String>>,
-    /// Bytes that its stores take on disk.
+    /// Bytes that its stores occupy on disk.
     pub storage_bytes: u64,
-    /// How many apps it may have.
+    /// The number of apps.
     pub apps: u32,
-    /// Bytes of log lines that its apps may write in an hour. Further lines are dropped and counted.
+    /// Bytes of log lines that its apps may write per hour. Further lines are dropped and counted.
     pub log_bytes_per_hour: u64,
 }
 
@@ -47,7 +48,7 @@ impl Default for Quotas {
 }
 
 impl Quotas {
-    /// No bounds but the node's own: of the one tenant of `isomer run`.
+    /// Returns quotas without limits, for the single tenant of `isomer run`.
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
@@ -64,7 +65,7 @@ impl Quotas {
     }
 }
 
-/// Which quota.
+/// The kinds of quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quota {
@@ -87,7 +88,7 @@ pub enum Quota {
 }
 
 impl Quota {
-    /// All there are.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Cpu,
@@ -99,7 +100,7 @@ impl Quota {
         Self::Log,
     ];
 
-    /// Its name, as in JSON and in problems.
+    /// Returns the name, as in JSON and in problems.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -121,7 +122,7 @@ impl fmt::Display for Quota {
     }
 }
 
-/// Changes of quotas: what is absent stays as it is.
+/// A change of quotas. Absent ones stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaChange {

@@ -1,4 +1,4 @@
-//! The paths of the API. `{…}` is a segment of a path, a checked name.
+//! The paths of the API. A segment in braces is a parameter, a checked name.
 
 /// `GET`: [`NodeStatus`](crate::NodeStatus).
 pub const STATUS: &str = "/v1/status";

@@ -1,4 +1,4 @@
-//! Tenants: what is told of them, how they are changed.
+//! Tenants: their state, and changes of them.
 
 use std::collections::BTreeMap;
 
@@ -8,50 +8,54 @@ use serde::{Deserialize, Serialize};
 
 use crate::quotas::{Quota, QuotaChange, Quotas};
 
-/// A tenant as an admin sees it.
+/// A tenant, as the admin API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantInfo {
     /// Its name.
     pub name: TenantName,
-    /// What it may use.
+    /// The quotas.
     pub quotas: Quotas,
-    /// What it uses.
+    /// The current usage.
     pub usage: TenantUsage,
-    /// Its apps, by name.
+    /// The names of its apps.
     pub apps: Vec<AppName>,
-    /// Host names that are its own: nobody else's app can be deployed under them, nor under names below a wildcard.
+    /// The host names that the tenant owns. Apps of other tenants cannot be deployed under them, nor under names that
+    /// one of its wildcards matches.
     pub hosts: Vec<HostPattern>,
-    /// The names of its secrets. Their values are never told.
+    /// The names of its secrets. The values cannot be read.
     pub secrets: Vec<String>,
 }
 
 /// What a tenant uses now, and has used since the node started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantUsage {
-    /// Bytes of memory that count for its quota: linear memories and tables of its live instances, and what the node holds for them.
+    /// Bytes of memory that count for the quota: linear memories and tables of live instances, and what the node holds
+    /// for them.
     pub memory_bytes: u64,
-    /// The part of it that the node holds: instances and requests themselves, handles, fields, bodies, values on their way.
+    /// The part of `memory_bytes` that the node holds: instances and requests themselves, handles, header fields,
+    /// bodies, values in transit.
     #[serde(default)]
     pub host_memory_bytes: u64,
     /// Processor time of its guests since the node started, in microseconds.
     pub cpu_us: u64,
-    /// Requests that are being served.
+    /// The number of requests that are being served.
     pub requests_now: u32,
-    /// Requests since the node started, those that were refused too.
+    /// The number of requests since the node started, including refused ones.
     pub requests: u64,
-    /// Bytes that its stores take on disk.
+    /// Bytes that its stores occupy on disk.
     pub storage_bytes: u64,
-    /// How often each quota was reached since the node started. A quota that was not is absent.
+    /// How often each quota was reached since the node started. Quotas that were not reached are absent.
     pub refused: BTreeMap<Quota, u64>,
 }
 
-/// Makes a tenant, or changes it: what is absent stays as it is.
+/// The request to create or change a tenant. What is absent stays unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantChange {
-    /// Its quotas.
+    /// The changed quotas.
     pub quotas: QuotaChange,
-    /// All host names that are to be its own, in place of those that were. Those that its apps are deployed under stay.
+    /// All host names that the tenant is to own, replacing the previous ones. Those under which its apps are deployed
+    /// stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,
 }

@@ -1,6 +1,7 @@
-//! Tokens of tenants, beside the node's own: what is told of them, and what a node keeps.
+//! Tokens of tenants, in addition to the node's own token.
 //!
-//! A token is told once, in the answer that makes it ([`CreatedToken`]). A node keeps its digest only ([`StoredToken`]).
+//! A token is shown once, in the response that creates it ([`CreatedToken`]). A node stores only its digest
+//! ([`StoredToken`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,23 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use isomer_ids::{Digest, InvalidText, TenantName, TokenId, TokenName};
 
-/// What the holder of a tenant's token may do with what is the tenant's. Each role may do what those before it may.
+/// What the holder of a tenant's token may do with the tenant. Each role includes the permissions of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenRole {
-    /// Look: the tenant, its apps, revisions and logs.
+    /// Read the tenant, its apps, revisions and logs.
     Read,
-    /// Also bring revisions into service, stop and start apps.
+    /// Also deploy, roll back and swap, stop and start apps.
     Deploy,
-    /// Also set secrets, remove apps, make and revoke tokens.
+    /// Also set secrets, remove apps, create and revoke tokens.
     Admin,
 }
 
 impl TokenRole {
-    /// All roles, the one that may do least first.
+    /// All roles, from the fewest permissions to the most.
     pub const ALL: [Self; 3] = [Self::Read, Self::Deploy, Self::Admin];
 
-    /// Its name in the API and on the command line.
+    /// Returns the name in the API and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,73 +53,74 @@ impl FromStr for TokenRole {
     }
 }
 
-/// A token that is to be made.
+/// The request to create a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
-    /// Its name: what it is for. The tenant has no other one of this name.
+    /// The name, which says what the token is for. It must be unique in the tenant.
     pub name: TokenName,
-    /// What its holder may do.
+    /// What the holder may do.
     pub role: TokenRole,
-    /// Seconds after which it opens nothing any more; absent: never. One that is made with a token that expires does not outlive that.
+    /// Seconds until it expires; absent means never. A token that was created with an expiring token does not outlive
+    /// that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
 }
 
-/// What is told of a token.
+/// What can be read about a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenInfo {
     /// Its name.
     pub name: TokenName,
-    /// Which of that name it is, as the audit log has it.
+    /// The id, as in the audit log.
     pub id: TokenId,
-    /// Whose it is.
+    /// The tenant.
     pub tenant: TenantName,
-    /// What its holder may do.
+    /// What the holder may do.
     pub role: TokenRole,
-    /// When it was made: seconds since 1970, UTC.
+    /// When it was created, in seconds since 1970, UTC.
     pub created_at: u64,
-    /// From when on it opens nothing any more: seconds since 1970, UTC. Absent: it does not expire.
+    /// When it expires, in seconds since 1970, UTC; absent means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
 }
 
 impl TokenInfo {
-    /// Returns whether it opens nothing any more at this time, in seconds since 1970.
+    /// Returns whether the token has expired at `now`, in seconds since 1970.
     #[must_use]
     pub fn is_expired_at(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|expires_at| now >= expires_at)
     }
 }
 
-/// A token that was made. Only this answer tells the token itself.
+/// A created token. Only this response contains the token itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
-    /// What is told of it from now on.
+    /// What can be read about it later.
     #[serde(flatten)]
     pub info: TokenInfo,
-    /// The token. It is not told again.
+    /// The token. It is not shown again.
     pub token: String,
 }
 
-/// Without the token.
+/// Leaves out the token.
 impl fmt::Debug for CreatedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedToken").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
-/// What a node keeps of a token.
+/// What a node stores of a token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredToken {
-    /// What is told of it.
+    /// What can be read about it.
     #[serde(flatten)]
     pub info: TokenInfo,
-    /// The SHA-256 of the token. It holds 256 bits of randomness, so a plain hash tells nothing about it.
+    /// The SHA-256 of the token. The token contains 256 bits of randomness, so a plain hash reveals nothing about it.
     pub digest: Digest,
 }
 
-/// Without the digest.
+/// Leaves out the digest.
 impl fmt::Debug for StoredToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredToken").field("info", &self.info).finish_non_exhaustive()
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_may_do_what_those_before_it_may() {
+    fn a_role_includes_the_permissions_of_those_before_it() {
         assert!(
             TokenRole::ALL.is_sorted() && TokenRole::Read < TokenRole::Deploy && TokenRole::Deploy < TokenRole::Admin
         );
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_token_nor_digest_is_printed() {
+    fn debug_output_contains_neither_token_nor_digest() {
         let info = TokenInfo {
             name: "ci".parse().unwrap(),
             id: "0123456789abcdef".parse().unwrap(),
@@ -153,15 +155,16 @@ mod tests {
             created_at: 1,
             expires_at: Some(3),
         };
-        let made = CreatedToken { info: info.clone(), token: "hush".to_owned() };
-        let kept = StoredToken { info, digest: Digest::from([0xab; 32]) };
-        assert!(!format!("{made:?}").contains("hush") && !format!("{kept:?}").contains("abab"));
-        let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(serde_json::from_str::<StoredToken>(&text).unwrap(), kept);
-        assert_eq!([1, 2, 3, 4].map(|now| kept.info.is_expired_at(now)), [false, false, true, true]);
-        let of_before = text.replace(",\"expires_at\":3", "");
+        let created = CreatedToken { info: info.clone(), token: "hush".to_owned() };
+        let stored = StoredToken { info, digest: Digest::from([0xab; 32]) };
+        assert!(!format!("{created:?}").contains("hush") && !format!("{stored:?}").contains("abab"));
+        let text = serde_json::to_string(&stored).unwrap();
+        assert_eq!(serde_json::from_str::<StoredToken>(&text).unwrap(), stored);
+        assert_eq!([1, 2, 3, 4].map(|now| stored.info.is_expired_at(now)), [false, false, true, true]);
+        let without_expiry = text.replace(",\"expires_at\":3", "");
         assert!(
-            of_before != text && !serde_json::from_str::<StoredToken>(&of_before).unwrap().info.is_expired_at(u64::MAX)
+            without_expiry != text
+                && !serde_json::from_str::<StoredToken>(&without_expiry).unwrap().info.is_expired_at(u64::MAX)
         );
     }
 }

@@ -1,7 +1,8 @@
-//! What is wrong, as data: a message, the place in a source file, notes, and hints that name the way out.
+//! A problem as data: a message, the place in a source file, notes, and hints what to do.
 //!
-//! A [`Diagnostic`] knows nothing of terminals; [`crate::Renderer`] is the only place that turns one into text for people.
-//! An error without a place in a file travels as a [`Hinted`] error, which carries its hints through any chain of errors.
+//! A [`Diagnostic`] knows nothing of terminals; only [`crate::Renderer`] turns one into text for people. An error
+//! without a place in a file is passed on as a [`Hinted`](crate::Hinted) error, which carries its hints through a chain
+//! of errors.
 
 use std::error::Error;
 use std::fmt;
@@ -11,56 +12,56 @@ use serde::{Serialize, Serializer};
 
 use crate::source::{Position, SourceFile, Span};
 
-/// How bad it is.
+/// The severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Something that works, and is probably not meant.
+    /// The input works, but is probably not what was meant.
     Warning,
-    /// Something that cannot go on.
+    /// The input cannot be used.
     Error,
 }
 
-/// A place in a source file and what is there.
+/// A place in a source file, with a text about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The file; absent until somebody who knows the file calls [`Diagnostic::in_source`].
+    /// The file; absent until [`Diagnostic::in_source`] is called.
     pub source: Option<SourceFile>,
-    /// The text that is meant.
+    /// The place in the file.
     pub span: Span,
-    /// What is said under it; may be empty.
+    /// The text shown under the place; may be empty.
     pub text: String,
-    /// Text that is never shown, since it may be a secret.
+    /// A part of the file that is never shown because it may be a secret.
     pub hidden: Option<Span>,
 }
 
-/// One problem, with where it is and what to do about it.
+/// One problem: what is wrong, where, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// A stable name of this kind of problem, for programs.
+    /// A stable name of the kind of problem, for programs.
     pub code: Option<&'static str>,
-    /// What is wrong, in one lower-case sentence without a full stop.
+    /// The message: one sentence in lower case without a full stop.
     pub message: String,
-    /// Where it is.
+    /// The place of the problem.
     pub label: Option<Label>,
-    /// Other places that have to do with it.
+    /// Other places that the problem involves.
     pub related: Vec<Label>,
-    /// More about it.
+    /// Additional information.
     pub notes: Vec<String>,
-    /// What to do about it; may have several lines, the later ones being text to paste.
+    /// What to do about it. A hint may have several lines; the later ones are text to paste.
     pub hints: Vec<String>,
 }
 
 impl Diagnostic {
-    /// An error.
+    /// Creates an error.
     #[must_use]
     pub fn error(message: impl Into<String>) -> Self {
         Self::new(Severity::Error, message.into())
     }
 
-    /// A warning.
+    /// Creates a warning.
     #[must_use]
     pub fn warning(message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, message.into())
@@ -71,28 +72,28 @@ impl Diagnostic {
         Self { severity, code: None, message, label: None, related: vec![], notes: vec![], hints: vec![] }
     }
 
-    /// Name the kind of problem, for programs.
+    /// Sets the name of the kind of problem.
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }
 
-    /// Say where it is and what is there. A place that was never written ([`Span::NONE`]) is left out.
+    /// Sets the place and the text about it. [`Span::NONE`] is ignored.
     #[must_use]
     pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
         self.label = label(span, text.into());
         self
     }
 
-    /// Say that it is about the file as a whole.
+    /// Declares that the problem concerns the file as a whole.
     #[must_use]
     pub fn in_file(mut self) -> Self {
         self.label = Some(Label { source: None, span: Span::NONE, text: String::new(), hidden: None });
         self
     }
 
-    /// Never show this part of the file: it may be a secret.
+    /// Declares a part of the file that is never shown because it may be a secret.
     #[must_use]
     pub fn hide(mut self, secret: Span) -> Self {
         if let Some(label) = &mut self.label {
@@ -101,35 +102,35 @@ impl Diagnostic {
         self
     }
 
-    /// Point at another place that has to do with it.
+    /// Adds another place that the problem involves.
     #[must_use]
     pub fn related(mut self, span: Span, text: impl Into<String>) -> Self {
         self.related.extend(label(span, text.into()));
         self
     }
 
-    /// Say more.
+    /// Adds a note.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(bounded(note));
         self
     }
 
-    /// Say what to do.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(bounded(hint));
         self
     }
 
-    /// Say what to do, if anything is known.
+    /// Adds a hint, if there is one.
     #[must_use]
     pub fn hint_if(mut self, hint: Option<String>) -> Self {
         self.hints.extend(hint.map(bounded));
         self
     }
 
-    /// Name the file that the labels without a file are in.
+    /// Sets the file of labels that have none.
     #[must_use]
     pub fn in_source(mut self, source: &SourceFile) -> Self {
         for label in self.label.iter_mut().chain(&mut self.related) {
@@ -138,13 +139,13 @@ impl Diagnostic {
         self
     }
 
-    /// Is it an error (and not a warning)?
+    /// Returns whether it is an error, not a warning.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 
-    /// The diagnostic as JSON, as `--json` prints it.
+    /// Returns the diagnostic as JSON, as `--json` prints it.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(self).expect("strings and numbers are always JSON")
@@ -166,7 +167,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// How a label looks in JSON. The offending text itself is left out: the reader has the file.
+/// The JSON form of a label. The offending text is left out, because it may be a secret.
 #[derive(Serialize)]
 struct LabelJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,7 +228,7 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// Several diagnostics as one error; [`crate::Renderer::error`] shows each of them in full.
+/// Several diagnostics as one error. [`crate::Renderer::error`] shows each of them in full.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 

@@ -7,14 +7,14 @@ use isomer_ids::InvalidText;
 
 use crate::diagnostic::bounded;
 
-/// An error type that knows ways out. Turn one into a [`Hinted`] (`?` into `anyhow` does it after
-/// `.map_err(Hinted::from)`) and its hints are printed wherever in a chain it ends up.
+/// An error type that has hints. Convert it into a [`Hinted`] (for `anyhow`: `.map_err(Hinted::from)?`), and its hints
+/// are printed wherever it ends up in a chain of errors.
 pub trait Hints: Error {
-    /// What to do about it, each a sentence that names the next action.
+    /// Returns what to do about the error, each hint a sentence that names an action.
     fn hints(&self) -> Vec<String>;
 }
 
-/// An error with hints. It shows itself as the error that it holds and adds nothing to the chain.
+/// An error with hints. It displays as the error that it wraps, and adds nothing to the chain of causes.
 #[derive(Debug)]
 pub struct Hinted {
     error: Box<dyn Error + Send + Sync>,
@@ -22,26 +22,26 @@ pub struct Hinted {
 }
 
 impl Hinted {
-    /// `error` with one hint.
+    /// Wraps `error` with one hint.
     #[must_use]
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>, hint: impl Into<String>) -> Self {
         Self { error: error.into(), hints: vec![hint.into()] }
     }
 
-    /// One more hint.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(bounded(hint));
         self
     }
 
-    /// The hints.
+    /// Returns the hints.
     #[must_use]
     pub fn hints(&self) -> &[String] {
         &self.hints
     }
 
-    /// The error that it holds.
+    /// Returns the wrapped error.
     #[must_use]
     pub fn inner(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error
@@ -68,10 +68,10 @@ impl<E: Hints + Send + Sync + 'static> From<E> for Hinted {
 
 /// Adds hints to results.
 pub trait HintExt<T> {
-    /// Say what to do if this is an error.
+    /// Adds a hint to the error, if the result is one.
     ///
     /// # Errors
-    /// The error itself, with the hint.
+    /// With the error itself, wrapped with the hint.
     fn hint(self, hint: impl Into<String>) -> Result<T, Hinted>;
 }
 

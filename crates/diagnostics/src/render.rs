@@ -1,7 +1,7 @@
-//! The one renderer for people: every error and warning that a person reads goes through it.
+//! The renderer of errors and warnings for people.
 //!
-//! It gives text and prints nothing. Colour is the caller's decision. Text from outside (names, source lines, messages of
-//! other programs) cannot move the cursor or reorder what is shown: control characters are replaced.
+//! It returns text and prints nothing. The caller decides about colour. Text from outside (names, source lines,
+//! messages of other programs) cannot move the cursor or reorder what is shown: control characters are replaced.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -17,10 +17,10 @@ use crate::source::{SourceFile, Span};
 
 const TAB: &str = "    ";
 
-/// Bytes of a line that are shown of the place that is meant, at most.
+/// The maximum number of bytes of a place that are shown.
 const SHOWN_BYTES: usize = 400;
 
-/// Bytes of a line that are shown before and after it.
+/// The maximum number of bytes that are shown before and after a place.
 const SHOWN_BESIDE_BYTES: usize = 200;
 
 /// Renders diagnostics and chains of errors.
@@ -30,19 +30,19 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer with or without colour.
+    /// Creates a renderer with or without colour.
     #[must_use]
     pub const fn new(color: bool) -> Self {
         Self { color }
     }
 
-    /// No colour.
+    /// Creates a renderer without colour.
     #[must_use]
     pub const fn plain() -> Self {
         Self::new(false)
     }
 
-    /// One diagnostic; ends with a line ending.
+    /// Renders one diagnostic; the text ends with a line ending.
     #[must_use]
     pub fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
         let (word, style) = match diagnostic.severity {
@@ -70,15 +70,15 @@ impl Renderer {
         out
     }
 
-    /// Several diagnostics, with an empty line between them.
+    /// Renders several diagnostics with an empty line between them.
     #[must_use]
     pub fn diagnostics<'a>(&self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) -> String {
         let rendered: Vec<_> = diagnostics.into_iter().map(|diagnostic| self.diagnostic(diagnostic)).collect();
         rendered.join("\n")
     }
 
-    /// An error with the chain of its causes, then the hints that any of them carries. A cause that says only what the
-    /// error above it said is left out. Where the chain holds [`Diagnostics`], those are shown in full.
+    /// Renders an error and its causes, followed by the hints of all of them. A cause with the same message as the
+    /// error above it is left out. [`Diagnostics`] in the chain are shown in full.
     #[must_use]
     pub fn error(&self, error: &(dyn Error + 'static)) -> String {
         let mut out = String::new();
@@ -146,9 +146,9 @@ impl Renderer {
         let place = source.position(label.span.start);
         let line = source.line_at(label.span.start);
         let start = source.floor(label.span.start).min(line.end);
-        // A place of several lines is underlined to the end of its first.
+        // A place of several lines is underlined to the end of its first line.
         let end = source.floor(label.span.end.max(start)).clamp(start, line.end);
-        // Of a long line only what stands around the place.
+        // A long line is shown only around the place.
         let first = source.floor(start.saturating_sub(SHOWN_BESIDE_BYTES)).max(line.start);
         let last = source.floor(end.min(start + SHOWN_BYTES));
         let after = source.floor((last + SHOWN_BESIDE_BYTES).min(line.end));
@@ -179,7 +179,7 @@ impl Renderer {
     }
 }
 
-/// A part of one line, fit to be shown, with `…` for what is hidden.
+/// Returns a part of a line for display, with `…` in place of hidden text.
 fn shown(source: &SourceFile, part: Range<usize>, hidden: Option<Span>) -> String {
     let text = |range: Range<usize>| clean_line(&source.text()[range]);
     match hidden.map(|hidden| source.floor(hidden.start).max(part.start)..source.floor(hidden.end).min(part.end)) {
@@ -190,12 +190,12 @@ fn shown(source: &SourceFile, part: Range<usize>, hidden: Option<Span>) -> Strin
     }
 }
 
-/// Later lines stand under the first.
+/// Indents all lines but the first.
 fn indent(text: &str, columns: usize) -> String {
     text.replace('\n', &format!("\n{}", " ".repeat(columns)))
 }
 
-/// Text of several lines without characters that could move the cursor or reorder what is shown.
+/// Returns text of several lines without characters that could move the cursor or reorder what is shown.
 fn clean(text: &str) -> String {
     text.trim_end().lines().map(clean_line).collect::<Vec<_>>().join("\n")
 }

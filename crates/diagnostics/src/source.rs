@@ -1,6 +1,6 @@
 //! Text with a name, and places in it.
 //!
-//! A [`Span`] is a range of bytes of one source file. A [`SourceFile`] is made from text that was read by the caller.
+//! A [`Span`] is a range of bytes of a source file. A [`SourceFile`] is made from text that the caller has read.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,17 +11,17 @@ use serde::Serialize;
 /// A range of bytes of a source file, `start` included and `end` excluded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Span {
-    /// Offset in bytes of the first byte.
+    /// The offset of the first byte.
     pub start: usize,
-    /// Offset in bytes after the last byte.
+    /// The offset after the last byte.
     pub end: usize,
 }
 
 impl Span {
-    /// The place of what was never written: things made without a manifest, and defaults.
+    /// The place of values that were not written in a file: defaults, and apps without a manifest.
     pub const NONE: Self = Self { start: 0, end: 0 };
 
-    /// Was this never written in a file?
+    /// Returns whether the value was not written in a file.
     #[must_use]
     pub fn is_none(self) -> bool {
         self == Self::NONE
@@ -37,13 +37,13 @@ impl From<Range<usize>> for Span {
 /// A line and a column, both counted from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Position {
-    /// Line, from 1.
+    /// The line, from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
 }
 
-/// A source file's name, as people should see it, and its text. Cheap to clone.
+/// A source file: its name for people, and its text. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SourceFile {
     name: Arc<str>,
@@ -51,25 +51,26 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// A file called `name` (a path as people should see it) with this text.
+    /// Creates a source file. `name` is its path as people should see it.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), text: text.into() }
     }
 
-    /// The name, as people should see it.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The whole text.
+    /// Returns the text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Line and column of a byte offset; an offset after the end is the end, one inside a character is the character's start.
+    /// Returns the line and column of a byte offset. An offset after the end means the end; one inside a character
+    /// means the character's start.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
         let before = &self.text[..self.floor(offset)];
@@ -80,7 +81,7 @@ impl SourceFile {
         }
     }
 
-    /// The bytes of the line in which `offset` lies, without its line ending.
+    /// Returns the range of the line that contains `offset`, without its line ending.
     #[must_use]
     pub fn line_at(&self, offset: usize) -> Range<usize> {
         let offset = self.floor(offset);
@@ -90,7 +91,7 @@ impl SourceFile {
         start..end
     }
 
-    /// The nearest start of a character at or before `offset`.
+    /// Returns the start of the character that contains `offset`.
     pub(crate) fn floor(&self, offset: usize) -> usize {
         let mut offset = offset.min(self.text.len());
         while !self.text.is_char_boundary(offset) {
@@ -100,7 +101,7 @@ impl SourceFile {
     }
 }
 
-/// The name and the size only: whole manifests do not belong in logs.
+/// Shows the name and the size only: manifests do not belong in logs.
 impl fmt::Debug for SourceFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SourceFile({:?}, {} bytes)", self.name, self.text.len())

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// The units, the largest first.
+/// The units, largest first.
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// A number of bytes, shown in the largest unit that it has one of: whole where it is a multiple of the unit, else with one decimal that
-/// is rounded down.
+/// A number of bytes. Displayed in the largest unit that is not larger than it: as a whole number if it is a multiple
+/// of the unit, else with one decimal, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-/// A number of bytes, to be shown.
+/// Returns a number of bytes for display.
 pub fn size(bytes: impl Into<Size>) -> Size {
     bytes.into()
 }
@@ -23,7 +23,7 @@ impl fmt::Display for Size {
             Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
             None => format!("{bytes} B"),
         };
-        // With the width and the alignment that a table asks for.
+        // Applies the width and the alignment of the format.
         f.pad(&shown)
     }
 }

@@ -1,8 +1,8 @@
-//! Text from outside (guests, clients, other people), made safe to show on a terminal.
+//! Text from outside (guests, clients, other people), made safe for display on a terminal.
 
-/// Returns whether a character, shown on a terminal or in a log, could move the cursor, reorder or hide what stands beside it: control
-/// characters (with those of C1) except the tab, marks and overrides of the direction of writing (Unicode Standard Annex 9), separators of lines and
-/// paragraphs, and the invisible tag characters.
+/// Returns whether a character could move the cursor of a terminal, or reorder or hide the text next to it: control
+/// characters (C1 included) except the tab, directional marks and overrides (Unicode Standard Annex 9), line and
+/// paragraph separators, and invisible tag characters.
 #[must_use]
 pub fn is_deceptive(character: char) -> bool {
     match character {
@@ -40,7 +40,7 @@ pub fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
         if character != '\n' && is_deceptive(character) {
-            // Outside of its strings JSON has no other characters than ASCII, and inside of them control characters are escaped already.
+            // Outside of strings, JSON contains only ASCII; inside, control characters are already escaped.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 out.push_str(&format!("\\u{unit:04x}"));
             }

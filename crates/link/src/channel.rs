@@ -8,7 +8,7 @@ use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode};
 use isomer_transport::Limiter;
-use isomer_wire::frame::Head as _;
+use isomer_wire::frame::FrameHead as _;
 use isomer_wire::{CallError, CallResult, FrameReader, ReplyHead};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;

@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use http::{Method, Request as HttpRequest, Response, StatusCode};
 use isomer_display::size;
 use isomer_transport::{Limiter, Permit};
-use isomer_wire::frame::Head as _;
+use isomer_wire::frame::FrameHead as _;
 use isomer_wire::{Call, CallError, CallFailure, CallHead, CallResult, Callee, FrameReader, ReplyHead};
 use tokio::time::{Instant, timeout_at};
 

@@ -1,4 +1,4 @@
-//! Where a group listens or is reached: `HOST:PORT`, or `unix:PATH`.
+//! Addresses on which groups listen and are reached: `HOST:PORT`, or `unix:PATH`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,22 +7,23 @@ use std::str::FromStr;
 
 use isomer_ids::InvalidText;
 
-/// Where a group listens or is reached.
+/// An address on which a group listens or is reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkAddress {
     /// A host (a name or an IP address, without brackets) and a port.
     Tcp {
         /// The host.
         host: String,
-        /// The port; 0 where the system is to choose.
+        /// The port; 0 lets the system choose one.
         port: u16,
     },
-    /// A socket of the file system.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl LinkAddress {
-    /// Does it certainly lead to this machine alone? A name but `localhost` may lead anywhere.
+    /// Returns whether the address certainly leads to this machine only. A name other than `localhost` may lead
+    /// anywhere.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -48,16 +49,17 @@ impl FromStr for LinkAddress {
         if let Some((_, rest)) = text.split_once("://") {
             let meant = rest.trim_end_matches('/');
             let meant = Some(meant).filter(|meant| meant.parse::<Self>().is_ok());
-            return Err(invalid("it is a URL, of which host and port are wanted").suggest(meant));
+            return Err(invalid("it is a URL; write only its host and port").suggest(meant));
         }
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
             Some((host, port)) => {
-                let host: Ipv6Addr = host.parse().map_err(|_| invalid("what is in brackets is no IPv6 address"))?;
+                let host: Ipv6Addr =
+                    host.parse().map_err(|_| invalid("the text in brackets is not an IPv6 address"))?;
                 (host.to_string(), port)
             }
             None => match text.rsplit_once(':') {
                 Some((host, _)) if host.contains(':') => {
-                    return Err(invalid("an IPv6 address stands in brackets: `[::1]:7070`"));
+                    return Err(invalid("an IPv6 address must be in brackets: `[::1]:7070`"));
                 }
                 Some((host, port)) => (host.to_owned(), port),
                 None => return Err(invalid("the port is missing").suggest(Some(format!("{text}:7070")))),
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_and_shown_alike() {
+    fn addresses_are_parsed_and_displayed() {
         for (text, local) in [
             ("10.0.0.7:7070", false),
             ("127.0.0.1:0", true),
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_says_why() {
+    fn invalid_addresses_are_refused_with_the_reason() {
         for (text, why) in [
             ("10.0.0.7", "the port is missing"),
             ("10.0.0.7:http", "a number"),
@@ -111,7 +113,7 @@ mod tests {
             (":7070", "the host"),
             ("https://10.0.0.7:7070", "URL"),
             ("::1:7070", "brackets"),
-            ("[fe80]:1", "no IPv6"),
+            ("[fe80]:1", "not an IPv6"),
             ("unix:", "a path"),
             ("", "the port"),
         ] {

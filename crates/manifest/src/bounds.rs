@@ -1,26 +1,26 @@
-//! How much a file may say, so that reading it takes little time and memory, also where a hostile tenant wrote it.
+//! Limits of a file, so that reading it takes bounded time and memory, even if a hostile tenant wrote it.
 //!
-//! A manifest comes with each deployment, from tenants that may be hostile. Its size is bounded by the admin API; what is checked here
-//! keeps the work and the messages in proportion to that size: some checks compare each entry with all others, and a message repeats the
-//! names that it is about.
+//! Each deployment brings a manifest, and tenants may be hostile. The admin API limits the size of the file. The limits
+//! here keep the work and the messages in proportion to that size: some checks compare each entry with all others, and
+//! a message repeats the names that it is about.
 
 use toml::de::{DeTable, DeValue};
 
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 
-/// Keys and list entries of a file, at all depths.
+/// The maximum number of keys and list entries of a file, at all depths.
 pub(crate) const ENTRIES_MAX: usize = 4096;
 
-/// Bytes of a key.
+/// The maximum length of a key in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 256;
 
-/// Problems that are reported at once.
+/// The maximum number of problems that are reported at once.
 pub(crate) const FINDINGS_MAX: usize = 100;
 
 /// Checks the number of entries and the length of keys.
 ///
 /// # Errors
-/// The first place at which there is too much.
+/// With the first place that exceeds a limit.
 pub(crate) fn check(table: &DeTable<'_>) -> Result<(), Box<Diagnostic>> {
     Count { entries: 0 }.table(table)
 }
@@ -60,11 +60,11 @@ impl Count {
             return Ok(());
         }
         let title = format!("the file has more than {ENTRIES_MAX} keys and list entries");
-        Err(Box::new(Diagnostic::error(title).code("too-many-entries").at(span, "the first beyond it")))
+        Err(Box::new(Diagnostic::error(title).code("too-many-entries").at(span, "the first one beyond the limit")))
     }
 }
 
-/// What was found, up to [`FINDINGS_MAX`].
+/// The problems that were found, up to [`FINDINGS_MAX`]; further ones are only counted.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     kept: Vec<Diagnostic>,
@@ -82,7 +82,7 @@ impl Findings {
         }
     }
 
-    /// Returns whether further ones are only counted, so that no hint has to be worked out for them.
+    /// Returns whether further problems are only counted, so that no hint has to be computed for them.
     pub(crate) fn is_full(&self) -> bool {
         self.kept.len() >= FINDINGS_MAX
     }
@@ -91,14 +91,15 @@ impl Findings {
         self.kept.iter()
     }
 
-    /// Adds those of a later check.
+    /// Adds the problems of a later check.
     pub(crate) fn append(&mut self, later: Self) {
         later.kept.into_iter().for_each(|diagnostic| self.push(diagnostic));
         self.left_out += later.left_out;
         self.is_error_left_out |= later.is_error_left_out;
     }
 
-    /// All of them in the order of `source`, and a last one that says how many are not among them.
+    /// Returns all problems in the order of `source`, followed by one that gives the number of problems that are left
+    /// out.
     pub(crate) fn finish(self, source: &SourceFile) -> Vec<Diagnostic> {
         let mut all = self.kept.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect::<Vec<_>>();
         all.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
@@ -123,11 +124,11 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::parser;
+    use crate::parse;
     use isomer_diagnostics::Renderer;
     use isomer_display::excerpt::TEXT_BYTES_MAX;
 
-    /// What a reader of a manifest gets to see, and how many problems that are.
+    /// Returns the number of problems and their rendered text.
     fn answer(text: &str) -> (usize, String) {
         let found = parse(&SourceFile::new("isomer.toml", text)).expect_err("it is wrong");
         (found.len(), Renderer::plain().diagnostics(&found))
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_hostile_manifest_is_bounded() {
+    fn messages_about_a_hostile_manifest_are_bounded() {
         let long = "x".repeat(120_000);
         let links = lines(2000, |number| format!("links.\"a:b/c{number}\" = \"{long:.250}{number}\""));
         let hosts = lines(1, |_| format!("grants.http = [{}]", "\"bad host\", ".repeat(3000)));
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_entries_and_long_keys_are_named() {
+    fn too_many_entries_and_long_keys_are_reported() {
         let key = "k".repeat(KEY_BYTES_MAX + 1);
         assert!(answer(&app(&format!("{key} = 1"))).1.contains("this key has 257 bytes, at most 256 are allowed"));
         let hosts = format!("grants.http = [{}]", "\"a.example\", ".repeat(ENTRIES_MAX));
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_counted_and_stays_an_error() {
+    fn problems_beyond_the_limit_are_counted_and_remain_errors() {
         let (count, answer) = answer(&app(&lines(150, |number| format!("key{number} = 1"))));
         assert_eq!(count, FINDINGS_MAX + 1);
         assert!(
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_line_the_place_is_shown() {
+    fn a_long_line_is_shown_around_the_place() {
         let (_, answer) = answer(&app(&format!("{}nonsense = 1", " ".repeat(100_000))));
         assert!(answer.contains("nonsense = 1") && answer.contains("…"), "{}", answer.len());
         assert!(answer.len() < 2000, "{}", answer.len());

@@ -1,4 +1,4 @@
-//! What a granted directory must be: a folder of the host, and the absolute path at which the guest sees it.
+//! The rules of a granted directory: a folder of the host, and the absolute path at which the guest sees it.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use isomer_ids::InvalidText;
 
 use crate::model::DirGrant;
 
-/// What the guest's path begins with, as a regular expression for editors.
+/// The beginning of a guest's path as a regular expression, for editors.
 pub(crate) const GUEST_PATTERN: &str = "^/";
 
 impl DirGrant {
-    /// A checked grant; a final `/` of the guest's path is cut off.
+    /// Checks a grant. A final `/` of the guest's path is removed.
     ///
     /// # Errors
-    /// The rule that one of the paths breaks.
+    /// With the rule that one of the paths breaks.
     pub fn new(host: impl Into<PathBuf>, guest: &str, write: bool) -> Result<Self, InvalidText> {
         let host = host.into();
         if host.as_os_str().is_empty() {
@@ -35,10 +35,10 @@ fn guest_path(guest: &str) -> Result<String, InvalidText> {
         return Err(invalid("it must be absolute").suggest(meant));
     };
     if parts.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(invalid("no part of it may be empty, `.` or `..`"));
+        return Err(invalid("no segment may be empty, `.` or `..`"));
     }
     if parts.contains(['\0', '\\']) {
-        return Err(invalid("it has a character that a path cannot have"));
+        return Err(invalid("it contains a character that is not allowed in a path"));
     }
     Ok(trimmed.to_owned())
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guest_paths_are_absolute_and_plain() {
+    fn guest_paths_are_absolute_and_normalized() {
         for (guest, stored) in [("/", "/"), ("/data", "/data"), ("/data/", "/data"), ("/a/b", "/a/b")] {
             assert_eq!(DirGrant::new("x", guest, false).map(|dir| dir.guest), Ok(stored.to_owned()));
         }

@@ -1,4 +1,4 @@
-//! Values that are one certain word, or else something longer: `isolate = "all"` or a list of names.
+//! Values that are either a keyword or something longer: `isolate = "all"` or a list of names.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,13 +9,13 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
-/// The one word that may stand for a value.
+/// The keyword that a value may be.
 pub(crate) trait Keyword {
     const KEYWORD: &'static str;
 }
 
-/// A text where only the word may stand, or the value. Other texts are refused when the manifest is lowered, which can say
-/// what was meant.
+/// A text, which must be the keyword, or the value. Other texts are refused when the manifest is lowered, where the
+/// message can suggest what was meant.
 #[derive(Debug)]
 pub(crate) enum KeywordOr<W, T> {
     Text(String, PhantomData<W>),
@@ -28,7 +28,7 @@ impl<W, T: Default> Default for KeywordOr<W, T> {
     }
 }
 
-/// Written by hand, as what is inside has its place in the file: an untagged enum would lose it.
+/// Implemented by hand: an untagged enum would lose the place of the inner value in the file.
 impl<'de, W: Keyword, T: Deserialize<'de>> Deserialize<'de> for KeywordOr<W, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader<W, T>(PhantomData<(W, T)>);

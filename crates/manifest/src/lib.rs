@@ -1,11 +1,11 @@
-//! `isomer.toml`, read and checked: text in, a typed [`App`] or [`Diagnostic`]s out; node files ([`NodeFile`]) likewise.
+//! Reads and checks `isomer.toml`: text in, a typed [`App`] or [`Diagnostic`](isomer_diagnostics::Diagnostic)s out.
+//! Node files ([`NodeFile`]) are read the same way.
 //!
-//! The crate is pure. It reads no file, no environment variable and no clock; it prints nothing. It also owns what every
-//! other part says problems with: [`Diagnostic`], [`Hinted`] errors, and [`Renderer`], the one renderer for people.
+//! The crate is pure: it reads no file, no environment variable and no clock, and prints nothing.
 //!
-//! Keys exist in one place, the types of `raw.rs`. Their schema (made by `schemars`) drives the structural check of a
-//! manifest (`structure.rs`), is the JSON Schema for editors ([`schema_json`]) and is printed as the reference of all keys
-//! ([`reference_markdown`]), so that none of these can know a key that another does not.
+//! The keys exist in one place, the types of `raw.rs`. Their schema (made by `schemars`) drives the structural check of
+//! a manifest (`structure.rs`), is the JSON Schema for editors ([`schema_json`]) and is printed as the reference of all
+//! keys ([`reference_markdown`]), so these cannot disagree.
 
 #![forbid(unsafe_code)]
 
@@ -42,5 +42,5 @@ pub use schema::schema_json;
 pub use spanned::Spanned;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
-/// The name of an app's manifest in its folder.
+/// The file name of an app's manifest.
 pub const MANIFEST_FILE: &str = "isomer.toml";

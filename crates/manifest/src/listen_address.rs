@@ -1,7 +1,8 @@
-//! Where to listen, as people write it: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
+//! Addresses to listen on, as people write them: `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000`, `3000`.
 //!
-//! Names are not looked up: an address of this machine is written as one. Where no host is named, it is the loopback address. Others reach
-//! a listener only where that was asked for (`0.0.0.0:3000`, `[::]:3000`).
+//! Names are not resolved: an address of this machine is written as an IP address or `localhost`. Without a host, the
+//! address is the loopback address. Other machines reach a listener only if the manifest or flag asks for it
+//! (`0.0.0.0:3000`, `[::]:3000`).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,23 +11,23 @@ use isomer_ids::InvalidText;
 
 use crate::address::LinkAddress;
 
-/// The host of an address that names none.
+/// The host of an address without one.
 const LOCALHOST: &str = "localhost";
 
-/// The port of an address that should have one.
+/// The port that is suggested for an address without one.
 const PORT: u16 = 8080;
 
 const KIND: &str = "an address of this machine";
 const EXAMPLE: &str = "127.0.0.1:8080";
 
-/// The socket address of `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`; the last three are of 127.0.0.1.
+/// Parses `127.0.0.1:3000`, `[::1]:3000`, `localhost:3000`, `:3000` or `3000`. The last three mean 127.0.0.1.
 ///
 /// # Errors
-/// Why it is none.
+/// With the reason why the text is not an address.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
     let no_address = || {
-        // What users mean by `*`: all addresses.
+        // Users write `*` for all addresses.
         let meant = text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
         invalid("the host must be `localhost` or an IP address").suggest(meant)
     };
@@ -43,7 +44,8 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
         }
         Ok(LinkAddress::Unix(_)) => Err(invalid("HTTP is served over TCP")),
         Err(error) => {
-            // A URL's suggestion is taken over; that of a missing port has the port of another purpose.
+            // The suggestion for a URL is kept. The suggestion for a missing port is replaced, since it has the port of
+            // links.
             let meant = if text.contains(':') { error.suggestion } else { Some(format!("{text}:{PORT}")) };
             let meant = meant.filter(|meant| parse_listen(meant).is_ok() && !text.is_empty());
             Err(invalid(&error.problem).suggest(meant))
@@ -51,7 +53,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     }
 }
 
-/// An address to listen on, with the host that is meant where none is named.
+/// Returns the address with `localhost` as its host if it has none.
 pub(crate) fn with_host(text: &str) -> Cow<'_, str> {
     let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.strip_prefix(':') {
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_written_in_any_way_that_names_one() {
+    fn all_notations_of_an_address_are_parsed() {
         for (text, address) in [
             ("127.0.0.1:3000", "127.0.0.1:3000"),
             ("0.0.0.0:0", "0.0.0.0:0"),
@@ -83,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why_and_what_is_meant() {
+    fn invalid_addresses_are_refused_with_a_reason_and_a_suggestion() {
         for (text, why, meant) in [
             ("", "the port is missing", None),
             (":", "the host", None),
             ("127.0.0.1", "the port is missing", Some("127.0.0.1:8080")),
             ("localhost", "the port is missing", Some("localhost:8080")),
-            ("http://localhost:3000/", "host and port are wanted", Some("localhost:3000")),
+            ("http://localhost:3000/", "only its host and port", Some("localhost:3000")),
             ("*:3000", "IP address", Some("0.0.0.0:3000")),
             ("shop.example:80", "IP address", None),
             ("::1:3000", "brackets", None),

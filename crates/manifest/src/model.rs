@@ -1,6 +1,6 @@
-//! The typed manifest: what `isomer.toml` means once it has been read and checked.
+//! The typed manifest: the meaning of `isomer.toml` after it was read and checked.
 //!
-//! Pure data. Paths are as written, relative to the manifest's folder; nothing here touches the file system.
+//! Pure data. Paths are kept as written, relative to the manifest's folder; nothing here touches the file system.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,29 +15,30 @@ use crate::spanned::Spanned;
 /// The shape that every app has: all components in one group.
 pub const MONOLITH: &str = "monolith";
 
-/// An app: components and how they are linked.
+/// An app: its components and how they are connected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct App {
-    /// `[app] name`.
+    /// The app's name: `[app] name`.
     pub name: String,
-    /// `[app] version`.
+    /// The app's version: `[app] version`.
     pub version: semver::Version,
-    /// `[app] health`: the path of a request that a new revision must answer with success before it takes over.
+    /// The path of the health check, `[app] health`: a new revision takes over after it answered a request for this
+    /// path with success.
     pub health: Option<Spanned<String>>,
-    /// `[components.NAME]`, by name.
+    /// The components by name: `[components.NAME]`.
     pub components: BTreeMap<ComponentName, Component>,
-    /// `[shapes.NAME]`, by name. `monolith` is always among them, written or not.
+    /// The shapes by name: `[shapes.NAME]`. `monolith` always exists, whether it is written or not.
     pub shapes: BTreeMap<String, Shape>,
-    /// `[secrets]`: where each named secret's value comes from.
+    /// The source of each secret's value: `[secrets]`.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// `[sql.NAME]`: settings of SQL stores.
+    /// The settings of SQL stores: `[sql.NAME]`.
     pub sql: BTreeMap<StoreName, SqlStoreSettings>,
 }
 
 impl App {
-    /// An app without a manifest: the one component in `wasm`, which answers every path and has these grants.
+    /// Returns an app without a manifest: the single component in `wasm`, which serves every path and has these grants.
     ///
-    /// It is named after the file, as far as the file's name can be one.
+    /// The app is named after the file, as far as the file's name is a valid name.
     #[must_use]
     pub fn single(wasm: &Path, grants: Grants) -> Self {
         let stem = wasm.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -70,48 +71,48 @@ impl App {
     }
 }
 
-/// `[components.NAME]`.
+/// A component: `[components.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Component {
-    /// Where its bytes come from.
+    /// The source of the component's bytes.
     pub source: Spanned<ComponentSource>,
-    /// `routes`: the paths that its HTTP handler answers.
+    /// The routes that its HTTP handler serves: `routes`.
     pub routes: Vec<Spanned<Route>>,
-    /// `grants`: what it may reach. Default: nothing.
+    /// What it may reach: `grants`. Default: nothing.
     pub grants: Grants,
-    /// `limits`: its own limits; absent ones have the platform's defaults.
+    /// Its own limits: `limits`. Absent ones have the platform's defaults.
     pub limits: ComponentLimits,
-    /// `links`: import → the component that meets it, where several export it.
+    /// The named links: for an import that several components export, the component to use: `links`.
     pub links: BTreeMap<String, Spanned<ComponentName>>,
-    /// `isolate = true`: never fused with another.
+    /// Whether it is never fused with another component: `isolate`.
     pub isolate: bool,
-    /// `idempotent`: interfaces that it exports, or functions of them (`INTERFACE.FUNCTION`), which may be called twice with
-    /// the effect of one call. As written: the plan knows what it exports.
+    /// The exported interfaces, or functions of them (`INTERFACE.FUNCTION`), that are idempotent: calling one twice has
+    /// the same effect as calling it once. The planner checks whether the component exports them.
     pub idempotent: Vec<Spanned<String>>,
-    /// `concurrency = N`: requests that one instance may serve at once. Default 1.
+    /// The number of requests that one instance may serve at once: `concurrency`. Default 1.
     pub concurrency: u32,
-    /// `reuse`: requests that one instance may serve, one after another. The plan knows the default.
+    /// How many requests one instance may serve, one after another: `reuse`. The planner knows the default.
     pub reuse: Option<Reuse>,
-    /// `compress = true`: its responses are compressed for clients that accept it.
+    /// Whether its responses are compressed for clients that accept it: `compress`.
     pub compress: bool,
-    /// Where `[components.NAME]` stands in the manifest.
+    /// The place of `[components.NAME]` in the manifest.
     pub at: Spanned<()>,
 }
 
-/// How many requests and calls one instance may serve, one after another. The fewer, the less.
+/// The number of requests and calls that one instance may serve, one after another. Ordered from few to many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reuse {
-    /// So many.
+    /// At most this number.
     Times(u32),
     /// As many as the platform allows.
     Unbounded,
 }
 
 impl Reuse {
-    /// Every request has an instance of its own.
+    /// A new instance for every request.
     pub const FRESH: Self = Self::Times(1);
 
-    /// The number, if there is one.
+    /// Returns the number, if there is one.
     #[must_use]
     pub fn times(self) -> Option<u32> {
         match self {
@@ -121,174 +122,177 @@ impl Reuse {
     }
 }
 
-/// Where a component's bytes come from.
+/// The source of a component's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
-    /// `cargo = "DIR"`: a Cargo package built for the guest target.
+    /// A Cargo package that is built for the guest target: `cargo = "DIR"`.
     Cargo(PathBuf),
-    /// `wasm = "FILE"`: a component that is already built.
+    /// A component that is already built: `wasm = "FILE"`.
     Wasm(PathBuf),
-    /// `command = "…"` with `wasm = "FILE"`: a shell command, run in the app's folder, that makes the file.
+    /// A shell command, run in the app's folder, that makes the file: `command = "…"` with `wasm = "FILE"`.
     Command {
         /// The shell command.
         command: String,
-        /// The file that it makes.
+        /// The file that the command makes.
         wasm: PathBuf,
-        /// `inputs`: what it reads, as paths and patterns; `None` for every file of the app's folder.
+        /// What the command reads, as paths and patterns: `inputs`. `None` means every file of the app's folder.
         inputs: Option<Vec<PathBuf>>,
     },
 }
 
-/// A path that a component answers: exact (`/cart`) or prefix (`/static/...`; `/...` is everything).
+/// A route that a component serves: exact (`/cart`) or prefix (`/static/...`; `/...` is everything).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Route {
     /// This path only.
     Exact(String),
-    /// This path and all below it; stored without the trailing `/...` (so `/...` is the empty string).
+    /// This path and all paths below it, stored without the trailing `/...`; `/...` is the empty string.
     Prefix(String),
 }
 
 /// What a component may reach through capabilities.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
-    /// `kv`: key-value stores by name.
+    /// The key-value stores: `kv`.
     pub kv: Vec<Spanned<StoreName>>,
-    /// `sql`: SQL stores by name.
+    /// The SQL stores: `sql`.
     pub sql: Vec<Spanned<StoreName>>,
-    /// `http`: hosts that it may send HTTP requests to.
+    /// The hosts to which it may send HTTP requests: `http`.
     pub http: Vec<Spanned<OutboundHost>>,
-    /// `config`: values for `wasi:config` and the environment.
+    /// The values for `wasi:config` and the environment: `config`.
     pub config: BTreeMap<String, String>,
-    /// `secrets`: names out of `[secrets]`.
+    /// The names of secrets in `[secrets]`: `secrets`.
     pub secrets: Vec<Spanned<String>>,
-    /// `dirs`: directories of the host.
+    /// The directories of the host: `dirs`.
     pub dirs: Vec<Spanned<DirGrant>>,
-    /// Where `grants` stands; the component's header where there are none.
+    /// The place of `grants` in the manifest; that of the component's header if there are no grants.
     pub at: Spanned<()>,
 }
 
-/// `"HOST"`, `"HOST:PORT"`, `"*.example.com"`, `"*"`. Loopback and private addresses are reached only by a grant that names
-/// a loopback name or an IP literal, or has `private = true` (`{ host = "db.internal", private = true }`).
+/// A host for outbound HTTP: `"HOST"`, `"HOST:PORT"`, `"*.example.com"`, `"*"`. Loopback and private addresses are
+/// reached only by a grant that names a loopback name or an IP literal, or that sets `private = true` (`{ host =
+/// "db.internal", private = true }`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundHost {
-    /// Lower-case host pattern: a name, `*.suffix`, `*` or an IP address.
+    /// The host pattern in lower case: a name, `*.suffix`, `*` or an IP address.
     pub host: String,
-    /// Any port where absent.
+    /// The port; any port if absent.
     pub port: Option<u16>,
-    /// May the name resolve to loopback, link-local or private addresses?
+    /// Whether the name may resolve to loopback, link-local or private addresses.
     pub private: bool,
-    /// PEM file with certificate authorities that are trusted for it, beside the public ones.
+    /// A PEM file with certificate authorities that are trusted for this host in addition to the public ones.
     #[serde(default)]
     pub authority: Option<PathBuf>,
 }
 
-/// `{ host = "DIR", guest = "/path", write = false }`.
+/// A directory that is granted: `{ host = "DIR", guest = "/path", write = false }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirGrant {
-    /// Folder of the host, relative to the manifest's folder.
+    /// The folder of the host, relative to the manifest's folder.
     pub host: PathBuf,
-    /// The absolute path that the guest sees.
+    /// The absolute path at which the guest sees it.
     pub guest: String,
-    /// Read-only unless true.
+    /// Whether the guest may write to it.
     pub write: bool,
 }
 
-/// Hard limits. `None` is the platform's default.
+/// Hard limits of a component. `None` means the platform's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ComponentLimits {
-    /// `memory`: bytes of linear memory of one instance (`"64MiB"`).
+    /// The linear memory of one instance in bytes: `memory = "64MiB"`.
     pub memory_bytes: Option<u64>,
-    /// `request_deadline`: from the request's head to the last byte of its answer (`"30s"`).
+    /// The time from a request's head to the last byte of the response: `request_deadline = "30s"`.
     pub request_deadline: Option<Duration>,
-    /// `stream`, or `stream.max`: as `request_deadline`, of a response that is a stream of server-sent events (`"1h"`).
+    /// The time from a request's head to the end of a response that is a stream of server-sent events: `stream = "1h"`
+    /// or `stream.max`.
     pub stream_max: Option<Duration>,
-    /// `stream.idle`: how long such a stream may send nothing (`"60s"`).
+    /// The time in which such a stream may send nothing: `stream.idle = "60s"`.
     pub stream_idle: Option<Duration>,
-    /// `body`: bytes of a request's body (`"10MiB"`).
+    /// The size of a request's body in bytes: `body = "10MiB"`.
     pub body_bytes: Option<u64>,
-    /// Where `limits` stands; the component's header where there are none.
+    /// The place of `limits` in the manifest; that of the component's header if there are no limits.
     pub at: Option<Spanned<()>>,
 }
 
 impl ComponentLimits {
-    /// Memory of one instance where the manifest says nothing: 128 MiB.
+    /// The default memory of one instance: 128 MiB.
     pub const MEMORY_BYTES_DEFAULT: u64 = 128 << 20;
-    /// Deadline of a request where the manifest says nothing: 30 seconds.
+    /// The default deadline of a request: 30 seconds.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
-    /// Longest time of a stream of events where the manifest says nothing: one hour.
+    /// The default time limit of a stream of events: one hour.
     pub const STREAM_MAX_DEFAULT: Duration = Duration::from_secs(3600);
-    /// Longest silence of a stream of events where the manifest says nothing: 60 seconds.
+    /// The default time in which a stream of events may send nothing: 60 seconds.
     pub const STREAM_IDLE_DEFAULT: Duration = Duration::from_secs(60);
-    /// Size of a request's body where the manifest says nothing: 10 MiB.
+    /// The default size limit of a request's body: 10 MiB.
     pub const BODY_BYTES_DEFAULT: u64 = 10 << 20;
 
-    /// `memory`, or the platform's default.
+    /// Returns `memory`, or the platform's default.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.unwrap_or(Self::MEMORY_BYTES_DEFAULT)
     }
 
-    /// `request_deadline`, or the platform's default.
+    /// Returns `request_deadline`, or the platform's default.
     #[must_use]
     pub fn request_deadline(&self) -> Duration {
         self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
     }
 
-    /// `stream.max`, or the platform's default.
+    /// Returns `stream.max`, or the platform's default.
     #[must_use]
     pub fn stream_max(&self) -> Duration {
         self.stream_max.unwrap_or(Self::STREAM_MAX_DEFAULT)
     }
 
-    /// `stream.idle`, or the platform's default.
+    /// Returns `stream.idle`, or the platform's default.
     #[must_use]
     pub fn stream_idle(&self) -> Duration {
         self.stream_idle.unwrap_or(Self::STREAM_IDLE_DEFAULT)
     }
 
-    /// `body`, or the platform's default.
+    /// Returns `body`, or the platform's default.
     #[must_use]
     pub fn body_bytes(&self) -> u64 {
         self.body_bytes.unwrap_or(Self::BODY_BYTES_DEFAULT)
     }
 }
 
-/// `[shapes.NAME]`: groups of components, each of which is a process. Components in no group are in a group of their own.
+/// A shape, `[shapes.NAME]`: groups of components, each of which is a process. A component that no group names is a
+/// group of its own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shape {
-    /// `groups.NAME = ["component", …]`; all components in [`MONOLITH`] where `groups` was not written, each in a group of its own
-    /// name where it is `"each"`.
+    /// The groups: `groups.NAME = ["component", …]`. Without `groups`, all components are in one group, [`MONOLITH`];
+    /// with `"each"`, every component is a group of its own name.
     pub groups: BTreeMap<String, Vec<Spanned<ComponentName>>>,
-    /// `isolate = ["component", …]` or `"all"`: components isolated in this shape only.
+    /// The components that are isolated in this shape only: `isolate = ["component", …]` or `"all"`.
     pub isolate: Vec<Spanned<ComponentName>>,
 }
 
-/// Where a secret's value comes from.
+/// The source of a secret's value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecretSource {
-    /// `{ env = "NAME" }`.
+    /// An environment variable: `{ env = "NAME" }`.
     Env(String),
-    /// `{ file = "PATH" }`; a final newline is cut off.
+    /// A file: `{ file = "PATH" }`. A final newline is removed.
     File(PathBuf),
 }
 
-/// `[sql.NAME]`.
+/// The settings of a SQL store: `[sql.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SqlStoreSettings {
-    /// `migrations = "DIR"`: `.sql` files, applied once each, in the order of their names.
+    /// The folder of migrations, `migrations = "DIR"`: `.sql` files, each applied once, in the order of their names.
     pub migrations: Option<PathBuf>,
-    /// Where `migrations` stands in the manifest.
+    /// The place of `migrations` in the manifest.
     #[serde(skip)]
     pub migrations_at: Span,
-    /// `statement_timeout = "5s"`.
+    /// The time limit of a statement: `statement_timeout = "5s"`.
     pub statement_timeout: Option<Duration>,
 }
 
 impl SqlStoreSettings {
-    /// Time limit of a statement where the manifest says nothing: 5 seconds.
+    /// The default time limit of a statement: 5 seconds.
     pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 
-    /// `statement_timeout`, or the platform's default.
+    /// Returns `statement_timeout`, or the platform's default.
     #[must_use]
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout.unwrap_or(Self::STATEMENT_TIMEOUT_DEFAULT)

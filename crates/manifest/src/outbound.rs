@@ -1,4 +1,4 @@
-//! How a host for outbound HTTP is written: `HOST`, `HOST:PORT`, `*.example.com`, `*`, an IP address (`[::1]:8080`).
+//! The notation of hosts for outbound HTTP: `HOST`, `HOST:PORT`, `*.example.com`, `*`, an IP address (`[::1]:8080`).
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,7 +11,7 @@ use crate::model::OutboundHost;
 impl FromStr for OutboundHost {
     type Err = InvalidText;
 
-    /// A host that may not resolve to private addresses.
+    /// Parses a host that may not resolve to private addresses.
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         let invalid = |problem: &str| InvalidText::new("a host", "api.example.com:443", text, problem);
         let lower = text.to_ascii_lowercase();
@@ -29,7 +29,8 @@ impl FromStr for OutboundHost {
         }
         let (host, port) = if let Some(bracketed) = lower.strip_prefix('[') {
             let (address, rest) = bracketed.split_once(']').ok_or_else(|| invalid("a `]` is missing"))?;
-            let address: Ipv6Addr = address.parse().map_err(|_| invalid("what is in brackets is no IPv6 address"))?;
+            let address: Ipv6Addr =
+                address.parse().map_err(|_| invalid("the text in brackets is not an IPv6 address"))?;
             match rest.strip_prefix(':') {
                 None if rest.is_empty() => (address.to_string(), None),
                 None => return Err(invalid("only `:PORT` can follow the `]`")),
@@ -51,7 +52,7 @@ impl FromStr for OutboundHost {
     }
 }
 
-/// Is it `*`, `*.NAME`, NAME, or an IP address?
+/// Checks that the text is `*`, `*.NAME`, a name, or an IP address.
 fn check_host(host: &str) -> Result<(), &'static str> {
     if host == "*" || host.parse::<Ipv4Addr>().is_ok() || host.parse::<Ipv6Addr>().is_ok() {
         return Ok(());
@@ -64,7 +65,7 @@ fn check_host(host: &str) -> Result<(), &'static str> {
         return Err("`*` can only be the whole host or its first part (`*.example.com`)");
     }
     if name.len() > 253 {
-        return Err("it is longer than a host name can be");
+        return Err("it is longer than the longest host name");
     }
     for part in name.split('.') {
         let legal = (1..=63).contains(&part.len())
@@ -73,14 +74,14 @@ fn check_host(host: &str) -> Result<(), &'static str> {
             && !part.ends_with('-');
         if !legal {
             return Err(if part.is_ascii() {
-                "the parts of a host name are letters, digits and `-`, separated by single `.`"
+                "a host name has parts of letters, digits and `-`, separated by single `.`"
             } else {
                 "a host name must be written in its ASCII form (`xn--…`)"
             });
         }
     }
     if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
-        return Err("it looks like an IP address and is none");
+        return Err("it looks like an IP address but is not valid");
     }
     Ok(())
 }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_read_and_shown() {
+    fn hosts_are_parsed_and_displayed() {
         for (text, host, port, shown) in [
             ("API.Example.com", "api.example.com", None, "api.example.com"),
             ("localhost:8080", "localhost", Some(8080), "localhost:8080"),
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_hosts_say_why_and_suggest() {
+    fn invalid_hosts_are_refused_with_a_reason_and_a_suggestion() {
         for (text, problem, suggestion) in [
             ("", "empty", None),
             ("https://me@api.example.com/v1?x", "not a URL", Some("api.example.com")),

@@ -1,8 +1,8 @@
 //! From text to an [`App`], in three steps: TOML, structure, meaning.
 //!
-//! 1. The TOML parser reads the text; if it is not TOML, each syntax error is reported and nothing else.
-//! 2. `structure.rs` checks keys and types against the schema and takes out what is wrong.
-//! 3. `lower` gives what is left its meaning and checks everything that needs only the manifest.
+//! 1. The TOML parser reads the text. If it is not TOML, the syntax errors are reported and nothing else.
+//! 2. `structure.rs` checks keys and types against the schema and removes what is wrong.
+//! 3. `lowering` gives the rest its meaning and checks everything that needs only the manifest.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::raw::RawManifest;
 use crate::schema::SCHEMA;
 use crate::structure;
 
-/// An app, and what is probably not meant in its manifest.
+/// An app and the warnings about its manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
     /// The app.
@@ -26,10 +26,10 @@ pub struct Parsed {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Read and check a manifest.
+/// Reads and checks a manifest.
 ///
 /// # Errors
-/// All that is wrong, as far as it can be found in one run, and the warnings, in the order of the file.
+/// With all problems that can be found in one run, and the warnings, in the order of the file.
 pub fn parse(source: &SourceFile) -> Result<Parsed, Vec<Diagnostic>> {
     let (app, found) = read(source.text());
     let found = found.finish(source);
@@ -56,7 +56,7 @@ fn read(text: &str) -> (Option<App>, Findings) {
             (Some(app), found)
         }
         Err(error) => {
-            // The structural check has a gap. The reader's own words are better than silence.
+            // The structural check should have found this. The deserializer's message is better than none.
             let span = error.span().map(Span::from).unwrap_or_default();
             found.push(Diagnostic::error(error.message().trim()).code("structure").at(span, ""));
             (None, found)
@@ -64,15 +64,15 @@ fn read(text: &str) -> (Option<App>, Findings) {
     }
 }
 
-/// Syntax errors whose lines are looked up: each is counted from the beginning of the file.
+/// The maximum number of syntax errors whose lines are looked up: each lookup counts from the beginning of the file.
 const SYNTAX_ERRORS_MAX: usize = 4 * FINDINGS_MAX;
 
-/// The first error of each line: what follows on the same line is mostly its consequence.
+/// Returns the first syntax error of each line. Further errors on a line mostly follow from it.
 pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings {
     let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let mut span = error.span().map(Span::from).unwrap_or_default();
-        // An error at the end, or of no length, still points at something.
+        // An error at the end of the text, or without a length, still points at a character.
         span.start = span.start.min(text.len());
         span.end = span.end.clamp(span.start, text.len());
         if span.start == span.end {
@@ -110,7 +110,7 @@ pub(crate) fn syntax_errors(text: &str, errors: &[toml::de::Error]) -> Findings 
     found
 }
 
-/// The keys of the manifest and of the tables in it, three deep: `components.cart.wasm`.
+/// Returns the keys of the manifest and of the tables in it, three levels deep: `components.cart.wasm`.
 fn places(manifest: &DeTable<'_>) -> Places {
     fn collect(table: &DeTable<'_>, path: &[&str], places: &mut Places) {
         for (key, value) in table {

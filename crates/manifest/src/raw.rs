@@ -1,9 +1,9 @@
-//! The keys of a manifest: the only place where a key, its type and its meaning are written down.
+//! The keys of a manifest: the only place that defines a key, its type and its meaning.
 //!
-//! `serde` reads these types after `structure.rs` has checked the text against their schema, so reading them cannot fail on
-//! what a person wrote. Everything that may be left out is optional here, required keys too: `structure.rs` reports what
-//! is missing and takes out what is wrong, and the rest is still read, so that one run finds many errors.
-//! Doc comments are the descriptions in the schema and in the reference.
+//! `serde` reads these types after `structure.rs` has checked the text against their schema, so reading them cannot
+//! fail because of what the author wrote. Every key is optional here, required ones too: `structure.rs` reports missing
+//! keys and removes wrong ones, and the rest is still read, so that one run finds many errors. The doc comments are the
+//! descriptions in the schema and in the reference.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,38 +19,38 @@ use crate::spanned::Spanned;
 use crate::units::{DURATION_UNITS, SIZE_UNITS, pattern, show_duration, show_size};
 use crate::{directory, route};
 
-/// The most requests that one instance can be told to serve at once.
+/// The maximum of `concurrency`.
 pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
 
-/// The most that `reuse` can be.
+/// The maximum of `reuse`.
 pub(crate) const REUSE_MAX: u32 = 10_000;
 
-/// Folders that a component may be granted: each is open while it runs.
+/// The maximum number of folders that a component may be granted: each is open while it runs.
 pub(crate) const DIRS_MAX: usize = 32;
 
-/// An app: components and how they are linked.
+/// An app: its components and how they are connected.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "isomer.toml")]
 pub(crate) struct RawManifest {
-    /// What the app is called.
+    /// The app's name and version.
     #[schemars(required)]
     pub(crate) app: Option<RawApp>,
-    /// The components, each under the name by which the manifest and the logs speak of it.
+    /// The components. The key is the name that the manifest and the logs use.
     #[schemars(required, extend("minProperties" = 1))]
     pub(crate) components: Option<BTreeMap<Spanned<NameText>, RawComponent>>,
-    /// Named topologies: which components are placed together. `monolith`, all components in one group, always exists.
+    /// Named topologies: which components run together. `monolith`, all components in one group, always exists.
     #[serde(default)]
     pub(crate) shapes: BTreeMap<Spanned<NameText>, RawShape>,
-    /// Where the values of secrets come from. A component gets a secret by a grant.
+    /// The sources of secrets' values. A component needs a grant to read a secret.
     #[serde(default)]
     pub(crate) secrets: BTreeMap<Spanned<SecretText>, Spanned<RawSecret>>,
-    /// Settings of SQL stores. A store without settings needs no table here; a grant makes it.
+    /// Settings of SQL stores. A store without settings needs no table here; it is created by a grant.
     #[serde(default)]
     pub(crate) sql: BTreeMap<Spanned<NameText>, RawSqlStore>,
 }
 
-/// What the app is called.
+/// The app's name and version.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
@@ -62,12 +62,12 @@ pub(crate) struct RawApp {
     /// The app's version (semantic versioning).
     #[schemars(required)]
     pub(crate) version: Option<Spanned<VersionText>>,
-    /// A path that says whether the app works. A revision that is deployed to a node takes over only after a `GET` of it was answered
-    /// with a status of 200 to 299.
+    /// The path of the app's health check. A new revision takes over on a node only after it answered a `GET` for this
+    /// path with a status of 200 to 299.
     pub(crate) health: Option<Spanned<HealthText>>,
 }
 
-/// One component. It has one source: `cargo`, or `wasm`, or `wasm` with the `command` that makes it.
+/// A component. It has one source: `cargo`, or `wasm`, or `wasm` with the `command` that makes it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "component")]
@@ -79,48 +79,49 @@ pub(crate) struct RawComponent {
     /// File of a component that is already built, or that `command` makes.
     #[schemars(extend("examples" = ["cart.wasm"]))]
     pub(crate) wasm: Option<Spanned<PathText>>,
-    /// Shell command, run in the manifest's folder, that makes the file named by `wasm`.
+    /// Shell command that makes the file named by `wasm`. It runs in the manifest's folder.
     pub(crate) command: Option<Spanned<CommandText>>,
-    /// What `command` reads, relative to the manifest: files, folders with all that is below them, and patterns (`*`, `**`, `?`). It runs
-    /// again when one of these changes. Default: every file of the manifest's folder.
+    /// The inputs of `command`, relative to the manifest: files, folders with everything below them, and patterns (`*`,
+    /// `**`, `?`). The command runs again when one of them changes. Default: every file of the manifest's folder.
     #[schemars(extend("examples" = [["src", "package.json", "assets/**/*.png"]]))]
     pub(crate) inputs: Option<Vec<Spanned<PathText>>>,
-    /// Paths that the component's HTTP handler answers: `/cart` is one path, `/static/...` is that path and all below it,
-    /// `/...` is everything. The longest route that matches a request gets it.
+    /// Routes that the component's HTTP handler serves: `/cart` is one path, `/static/...` is that path and all below
+    /// it, `/...` is everything. The longest matching route gets a request.
     #[serde(default)]
     pub(crate) routes: Vec<Spanned<RouteText>>,
     /// What the component may reach. Default: nothing.
     pub(crate) grants: Option<RawGrants>,
     /// Hard limits.
     pub(crate) limits: Option<RawLimits>,
-    /// For an import that several components export: the component that meets it, by import.
+    /// For an import that several components export: the component to use, by import.
     #[serde(default)]
     pub(crate) links: BTreeMap<Spanned<ImportText>, Spanned<NameText>>,
     /// Never fuse this component with another, in any shape. For code that you do not trust.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) isolate: bool,
-    /// Exported functions that may be called twice with the effect of one call: a call of theirs that was lost on its way to another
-    /// process is sent again. An interface, which means all of its functions, or one function of it; the version may be left out.
+    /// Exported functions that are idempotent: calling one twice has the same effect as calling it once. A call that
+    /// was lost on its way to another process is repeated. Names an interface, which means all its functions, or one
+    /// function of it; the version may be left out.
     #[serde(default)]
     pub(crate) idempotent: Vec<Spanned<FunctionText>>,
-    /// Requests that one instance may serve at once. More than 1 is for components that do only asynchronous I/O: a trap
-    /// costs all of them.
+    /// Number of requests that one instance may serve at once. More than 1 is for components that only do asynchronous
+    /// I/O: a trap fails all of them.
     #[schemars(range(min = 1, max = CONCURRENCY_MAX), extend("default" = 1))]
     pub(crate) concurrency: Option<u32>,
-    /// How many requests and calls one instance may serve, one after another: `true` for as many as the platform allows, `false` for one,
-    /// or a number. Where nothing is said: one for HTTP handlers of WASI 0.2, as many as the platform allows for all others. Of components
-    /// that share an instance, the lowest number holds.
+    /// Number of requests and calls that one instance may serve, one after another: `true` for as many as the platform
+    /// allows, `false` for one, or a number. Default: one for HTTP handlers of WASI 0.2, as many as the platform allows
+    /// for all others. For components that share an instance, the lowest number applies.
     pub(crate) reuse: Option<RawReuse>,
-    /// Compress responses (zstd, gzip) for clients that accept it: text, JSON, XML, JavaScript, SVG, WebAssembly and fonts of 1 KiB and more.
-    /// Never streams of events, nor what is compressed already. Not for pages that show a secret beside something that others can choose:
-    /// their length gives the secret away.
+    /// Compress responses (zstd, gzip) for clients that accept it: text, JSON, XML, JavaScript, SVG, WebAssembly and
+    /// fonts of 1 KiB or more. Streams of events and compressed content are never compressed. Do not use it for pages
+    /// that contain both a secret and text that others can choose: the compressed length reveals the secret.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) compress: bool,
 }
 
-/// How often an instance is used again.
+/// How many requests an instance serves.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum RawReuse {
@@ -133,17 +134,17 @@ pub(crate) enum RawReuse {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawGrants {
-    /// Key-value stores (`wasi:keyvalue`), by name. A store is made when it is first used.
+    /// Key-value stores (`wasi:keyvalue`), by name. A store is created when it is first used.
     #[serde(default)]
     pub(crate) kv: Vec<Spanned<NameText>>,
     /// SQL stores (`isomer:sql`), by name.
     #[serde(default)]
     pub(crate) sql: Vec<Spanned<NameText>>,
-    /// Hosts to which it may send HTTP requests: `"api.example.com"`, `"api.example.com:443"`, `"*.example.com"`, `"*"`, or a
-    /// table. A name that resolves to a loopback or private address is refused unless `private` is set.
+    /// Hosts to which it may send HTTP requests: `"api.example.com"`, `"api.example.com:443"`, `"*.example.com"`,
+    /// `"*"`, or a table. A name that resolves to a loopback or private address is refused unless `private` is set.
     #[serde(default)]
     pub(crate) http: Vec<Spanned<RawHost>>,
-    /// Values that it finds in its environment and in `wasi:config`.
+    /// Values in its environment and in `wasi:config`.
     #[serde(default)]
     pub(crate) config: BTreeMap<Spanned<EnvironmentText>, Spanned<String>>,
     /// Secrets (`isomer:secrets`), by their names in `[secrets]`.
@@ -155,7 +156,7 @@ pub(crate) struct RawGrants {
     pub(crate) dirs: Vec<Spanned<RawDirectory>>,
 }
 
-/// A host for outbound HTTP, with or without more said about it.
+/// A host for outbound HTTP, or a table with options.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum RawHost {
@@ -171,12 +172,12 @@ pub(crate) struct RawHostTable {
     /// The host, written as above.
     #[schemars(required)]
     pub(crate) host: Option<HostText>,
-    /// May the name resolve to loopback, link-local or private addresses?
+    /// Whether the name may resolve to loopback, link-local or private addresses.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) private: bool,
-    /// PEM file with the certificate of an authority that is trusted for this host, beside the public ones: for servers of a private
-    /// network.
+    /// PEM file with the certificate of an authority that is trusted for this host in addition to the public ones: for
+    /// servers of a private network.
     #[schemars(extend("examples" = ["certificates/company.pem"]))]
     pub(crate) authority: Option<PathText>,
 }
@@ -193,7 +194,7 @@ pub(crate) struct RawDirectory {
     /// The absolute path at which the component sees it.
     #[schemars(required)]
     pub(crate) guest: Option<Spanned<GuestText>>,
-    /// May it be written to?
+    /// Whether the component may write to it.
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) write: bool,
@@ -207,11 +208,13 @@ pub(crate) struct RawLimits {
     /// Linear memory of one instance.
     #[schemars(extend("default" = show_size(ComponentLimits::MEMORY_BYTES_DEFAULT)))]
     pub(crate) memory: Option<Spanned<SizeText>>,
-    /// Time from a request's head to the last byte of its answer. A stream of server-sent events has to begin in it.
+    /// Time from a request's head to the last byte of the response. A stream of server-sent events must begin within
+    /// it.
     #[schemars(extend("default" = show_duration(ComponentLimits::REQUEST_DEADLINE_DEFAULT)))]
     pub(crate) request_deadline: Option<Spanned<DurationText>>,
-    /// Time from a request's head to the end of its answer where that is a stream of server-sent events (`text/event-stream`); or a
-    /// table of this (`max`) and of the time in which nothing may be sent (`idle`, 60 s where it is absent).
+    /// Time from a request's head to the end of a response that is a stream of server-sent events
+    /// (`text/event-stream`); or a table with this time (`max`) and the time in which nothing may be sent (`idle`,
+    /// default 60 s).
     #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_MAX_DEFAULT)))]
     pub(crate) stream: Option<Spanned<RawStream>>,
     /// Size of a request's body.
@@ -219,7 +222,7 @@ pub(crate) struct RawLimits {
     pub(crate) body: Option<Spanned<SizeText>>,
 }
 
-/// How long a stream of server-sent events may take.
+/// Time limits of a stream of server-sent events.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum RawStream {
@@ -227,28 +230,28 @@ pub(crate) enum RawStream {
     Table(RawStreamTable),
 }
 
-/// How long a stream of server-sent events may take.
+/// Time limits of a stream of server-sent events.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawStreamTable {
-    /// From the request's head to the stream's end.
+    /// Time from the request's head to the end of the stream.
     #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_MAX_DEFAULT)))]
     pub(crate) max: Option<DurationText>,
-    /// While nothing is sent. A comment line (`:`) now and then keeps a stream alive that has no events.
+    /// Time in which nothing may be sent. A comment line (`:`) from time to time keeps a stream without events open.
     #[schemars(extend("default" = show_duration(ComponentLimits::STREAM_IDLE_DEFAULT)))]
     pub(crate) idle: Option<DurationText>,
 }
 
-/// A named topology: its groups are processes. A shape without `groups` has one, of all components.
+/// A named topology. Its groups are processes. A shape without `groups` has one group of all components.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "shape")]
 pub(crate) struct RawShape {
-    /// The components of each group, by the group's name; components in none are in a group of their own. `"each"` puts every
-    /// component into a group of its own.
+    /// The components of each group, by the group's name. A component that no group names is a group of its own.
+    /// `"each"` makes every component a group of its own.
     pub(crate) groups: Option<Spanned<KeywordOr<Each, RawGroups>>>,
-    /// Components that are never fused with another in this shape; `"all"` of them.
+    /// Components that are never fused with another one in this shape, or `"all"`.
     #[serde(default)]
     pub(crate) isolate: Spanned<KeywordOr<All, Vec<Spanned<NameText>>>>,
 }
@@ -256,7 +259,7 @@ pub(crate) struct RawShape {
 /// Groups by name.
 pub(crate) type RawGroups = BTreeMap<Spanned<NameText>, Vec<Spanned<NameText>>>;
 
-/// Every component by itself.
+/// The keyword for a group for each component.
 #[derive(Debug)]
 pub(crate) enum Each {}
 
@@ -264,7 +267,7 @@ impl Keyword for Each {
     const KEYWORD: &'static str = "each";
 }
 
-/// Every component.
+/// The keyword for every component.
 #[derive(Debug)]
 pub(crate) enum All {}
 
@@ -272,7 +275,7 @@ impl Keyword for All {
     const KEYWORD: &'static str = "all";
 }
 
-/// Where a secret's value comes from: one of the two.
+/// The source of a secret's value: one of the two.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
@@ -280,7 +283,7 @@ impl Keyword for All {
 pub(crate) struct RawSecret {
     /// An environment variable of the node.
     pub(crate) env: Option<Spanned<EnvironmentText>>,
-    /// A file; a final newline is cut off.
+    /// A file. A final newline is removed.
     #[schemars(extend("examples" = ["keys/payment"]))]
     pub(crate) file: Option<Spanned<PathText>>,
 }
@@ -290,16 +293,16 @@ pub(crate) struct RawSecret {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "SQL store")]
 pub(crate) struct RawSqlStore {
-    /// Folder of `.sql` files, applied once each, in the order of their names.
+    /// Folder of `.sql` files, each applied once, in the order of their names.
     #[schemars(extend("examples" = ["migrations"]))]
     pub(crate) migrations: Option<Spanned<PathText>>,
-    /// How long one statement may run.
+    /// Time limit of one statement.
     #[schemars(extend("default" = show_duration(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT)))]
     pub(crate) statement_timeout: Option<Spanned<DurationText>>,
 }
 
-/// Kinds of text: what they are called, their rule for editors, an example. Their whole rules are checked when the manifest
-/// is lowered, so that the message can say which rule is broken.
+/// Kinds of text: name, rule for editors, example. The complete rules are checked when the manifest is lowered, so that
+/// the message can say which rule is broken.
 macro_rules! text_types {
     ($($(#[$doc:meta])* $type:ident: $title:literal, $rule:expr, $example:literal;)*) => {$(
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! The reference of all keys, printed from the schema.
+//! The reference of all keys, generated from the schema.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,14 @@ use crate::node_file::NODE_SCHEMA;
 use crate::schema::{SCHEMA, any_property, choices, is_required, keys, text, type_name};
 use crate::units::{DURATION_UNITS, SIZE_UNITS};
 
-/// The reference of all keys of `isomer.toml` as Markdown; ends with a line ending.
+/// Returns the reference of all keys of `isomer.toml` as Markdown; it ends with a line ending.
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut out = String::from(
         "<!-- Generated from crates/manifest/src/raw.rs. Do not edit. -->\n\
          # Keys of `isomer.toml`\n\n\
          Paths are relative to the manifest's folder. Unknown keys are errors. Editors can check and complete manifests with the \
-         [JSON Schema](isomer.schema.json) made from the same source.\n\n",
+         [JSON Schema](isomer.schema.json) generated from the same source.\n\n",
     );
     let units =
         |units: &[(&str, u64)]| units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -34,17 +34,17 @@ pub fn reference_markdown() -> String {
     out
 }
 
-/// The reference of all keys of a node file as Markdown; ends with a line ending.
+/// Returns the reference of all keys of a node file as Markdown; it ends with a line ending.
 #[must_use]
 pub fn node_reference_markdown() -> String {
     let mut out = String::from(
         "<!-- Generated from crates/manifest/src/node_file/raw.rs. Do not edit. -->\n\
          # Keys of a node file\n\n\
-         `isomer node --config FILE` reads it ([the front door](front-door.md)): what a node needs that hosts apps. So does \
-         `isomer run --group GROUP --config FILE`: what a group needs on a machine of its own ([running in several \
-         processes](../guides/split-into-processes.md)). Each reads its own tables, and says so if there are others. Paths are relative to the file's folder. Unknown keys are errors. \
-         Editors can check and complete such files with the [JSON Schema](isomer.node.schema.json) made from the same source.\n\n\
-         - An *address* is `HOST:PORT`, or `unix:PATH` for a socket of the file system.\n\
+         `isomer node --config FILE` reads the settings of a node ([the front door](front-door.md)); `isomer run --group GROUP --config FILE` \
+         reads those of a group that runs on a machine of its own ([running in several processes](../guides/split-into-processes.md)). \
+         Each command reads its own tables and reports the others. Paths are relative to the file's folder. Unknown keys are errors. \
+         Editors can check and complete such files with the [JSON Schema](isomer.node.schema.json) generated from the same source.\n\n\
+         - An *address* is `HOST:PORT`, or `unix:PATH` for a Unix socket.\n\
          - A *size* is a whole number and a unit, for example `\"64KiB\"`; a *duration* likewise, for example `\"30s\"`.\n",
     );
     for (key, schema) in keys(&NODE_SCHEMA) {
@@ -53,7 +53,8 @@ pub fn node_reference_markdown() -> String {
     out
 }
 
-/// The keys of a table and of the tables in it. `path` is how the manifest writes it, `title` is what the heading says.
+/// Writes the keys of a table and of the tables in it. `path` is the table's path in the file, `title` the heading's
+/// text.
 fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: Option<&str>) {
     if let Some(values) = any_property(schema) {
         if values.get("properties").is_some() {
@@ -97,7 +98,7 @@ fn section(out: &mut String, path: &str, title: &str, schema: &Value, meaning: O
     }
 }
 
-/// Tables inside a key: of its own heading, or few enough fields to stand in the same list.
+/// The tables inside a key: with a heading of their own, or with so few fields that these are listed with the key.
 enum Inner<'a> {
     Table(&'a Value),
     Fields(&'a Value),

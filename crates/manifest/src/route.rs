@@ -1,4 +1,4 @@
-//! How a route is written: `/cart` is one path, `/static/...` is that path and all below it, `/...` is everything.
+//! The notation of routes: `/cart` is one path, `/static/...` is that path and all below it, `/...` is everything.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,14 +8,14 @@ use isomer_ids::InvalidText;
 
 use crate::model::Route;
 
-/// What a route begins with, as a regular expression for editors; [`FromStr`] has the whole rule.
+/// The beginning of a route as a regular expression, for editors. [`FromStr`] has the whole rule.
 pub(crate) const ROUTE_PATTERN: &str = "^/";
 
-/// As [`ROUTE_PATTERN`], for one path: no query, no `...` at its end.
+/// Like [`ROUTE_PATTERN`], for a single path: no query, no `...` at the end.
 pub(crate) const PATH_PATTERN: &str = r"^/([^?#]*[^.?#]\.{0,2})?$";
 
 impl Route {
-    /// Does the route answer this path (of a request, without the query), in whatever equivalent way it is written?
+    /// Returns whether the route matches a request's path (without the query), in any equivalent notation.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = &*normal(path);
@@ -44,19 +44,19 @@ impl FromStr for Route {
             Some(before) if before.ends_with('/') => (Some(&before[..before.len() - 1]), true),
             _ => (Some(path), false),
         };
-        // Two ways to write the same path are the same route, and none hides a `..`.
+        // Two notations of the same path are the same route, and none can hide a `..`.
         let path = path.map(normal);
         let segments: Vec<&str> = path.as_deref().map(|path| path.split('/').collect()).unwrap_or_default();
         for (index, segment) in segments.iter().enumerate() {
             let last = index + 1 == segments.len();
             if segment.is_empty() && (prefix || !last) {
-                return Err(invalid("it has an empty part between two `/`").suggest(repaired(text)));
+                return Err(invalid("it has an empty segment between two `/`").suggest(repaired(text)));
             }
             if matches!(*segment, "." | "..") {
-                return Err(invalid("a part may not be `.` or `..`"));
+                return Err(invalid("a segment must not be `.` or `..`"));
             }
             if segment.contains("...") {
-                return Err(invalid("`...` can only be the last part, and alone in it").suggest(repaired(text)));
+                return Err(invalid("`...` must be the whole last segment").suggest(repaired(text)));
             }
             if segment.starts_with(['{', ':', '*', '<']) || segment.ends_with('*') {
                 let before: String = segments[..index].iter().map(|segment| format!("/{segment}")).collect();
@@ -65,12 +65,11 @@ impl FromStr for Route {
             }
             if let Some(wrong) = wrong_character(segment) {
                 let (rule, meant) = match wrong {
-                    '?' | '#' => (
-                        "it has a query or fragment, and a route is a path",
-                        text.split(wrong).next().map(str::to_owned),
-                    ),
+                    '?' | '#' => {
+                        ("a route is a path without query and fragment", text.split(wrong).next().map(str::to_owned))
+                    }
                     '%' => ("`%` must be followed by two hexadecimal digits", None),
-                    _ => ("it has a character that a URL's path cannot have", Some(encoded(text))),
+                    _ => ("it contains a character that is not allowed in the path of a URL", Some(encoded(text))),
                 };
                 return Err(invalid(rule).suggest(meant.filter(|meant| meant.parse::<Self>().is_ok())));
             }
@@ -80,8 +79,8 @@ impl FromStr for Route {
     }
 }
 
-/// The path with its percent-encodings in upper case, and unreserved characters decoded (RFC 3986, sections 6.2.2.1 and 6.2.2.2). What is no
-/// encoding stays, for [`wrong_character`] to find.
+/// Returns the path with percent-encodings in upper case and unreserved characters decoded (RFC 3986, sections 6.2.2.1
+/// and 6.2.2.2). What is not a valid encoding stays, for [`wrong_character`] to find.
 fn normal(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);
@@ -102,7 +101,7 @@ fn normal(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
-/// The first character that a URL's path cannot have (RFC 3986, `pchar`).
+/// Returns the first character that a URL's path cannot contain (RFC 3986, `pchar`).
 fn wrong_character(segment: &str) -> Option<char> {
     let mut rest = segment.chars();
     while let Some(character) = rest.next() {
@@ -117,7 +116,7 @@ fn wrong_character(segment: &str) -> Option<char> {
     None
 }
 
-/// The route with what a path cannot have written as `%` and two hexadecimal digits.
+/// Returns the route with characters that a path cannot contain percent-encoded.
 fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for character in text.chars() {
@@ -132,7 +131,7 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// The route with empty parts left out and `...` as a part of its own, if that makes it legal.
+/// Returns the route without empty segments and with `...` as a segment of its own, if that is valid.
 fn repaired(text: &str) -> Option<String> {
     let prefix = text.ends_with("...");
     let parts: Vec<&str> = text.trim_end_matches('.').split('/').filter(|part| !part.is_empty()).collect();
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_are_read_shown_and_matched() {
+    fn routes_are_parsed_displayed_and_matched() {
         for (text, hits, misses) in [
             ("/", &["/"][..], &["/a", ""][..]),
             ("/cart", &["/cart"], &["/cart/", "/cart/1", "/cartoon"]),
@@ -182,24 +181,24 @@ mod tests {
     }
 
     #[test]
-    fn wrong_routes_say_why_and_suggest() {
+    fn invalid_routes_are_refused_with_a_reason_and_a_suggestion() {
         for (text, problem, suggestion) in [
             ("", "begin with", Some("/")),
             ("cart", "begin with", Some("/cart")),
             ("https://example.com/cart", "begin with", None),
-            ("/a//b", "empty part", Some("/a/b")),
-            ("//...", "empty part", Some("/...")),
+            ("/a//b", "empty segment", Some("/a/b")),
+            ("//...", "empty segment", Some("/...")),
             ("/a/../b", "`..`", None),
             ("/product/{id}", "no parameters", Some("/product/...")),
             ("/product/:id/x", "no parameters", Some("/product/...")),
             ("/static/*", "no parameters", Some("/static/...")),
-            ("/static...", "last part", Some("/static/...")),
-            ("/.../a", "last part", None),
-            ("/cart?x=1", "a query", Some("/cart")),
-            ("/a b", "cannot have", Some("/a%20b")),
+            ("/static...", "last segment", Some("/static/...")),
+            ("/.../a", "last segment", None),
+            ("/cart?x=1", "without query", Some("/cart")),
+            ("/a b", "not allowed", Some("/a%20b")),
             ("/a%2", "followed by two", None),
             ("/a/%2e%2E/b", "`..`", None),
-            ("/ü/...", "cannot have", Some("/%C3%BC/...")),
+            ("/ü/...", "not allowed", Some("/%C3%BC/...")),
         ] {
             let error = text.parse::<Route>().expect_err(text);
             assert!(error.problem.contains(problem), "{error}");

@@ -1,4 +1,5 @@
-//! The schema of manifests, made from the types of `raw.rs`; and what messages read from any schema: keys, types and their names.
+//! The schema of manifests, made from the types of `raw.rs`, and how other modules read a schema: keys, types and their
+//! names.
 
 use std::sync::LazyLock;
 
@@ -11,22 +12,22 @@ use crate::raw::RawManifest;
 /// The schema of a manifest.
 pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawManifest>);
 
-/// A schema without references: every subschema stands where it is used.
+/// Returns the schema of a type without references: every subschema is written where it is used.
 ///
-/// Draft 7 is what the editors' TOML extensions read.
+/// The TOML extensions of editors read draft 7.
 pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| {
         settings.inline_subschemas = true;
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // Whether maps of `serde_json` keep their order is up to the features that other crates ask for; what is generated
-    // from this must not be.
+    // Whether maps of `serde_json` keep their order depends on features that other crates enable. What is generated
+    // from the schema must not.
     schema.sort_all_objects();
     schema
 }
 
-/// The JSON Schema of `isomer.toml`, for editors; ends with a line ending.
+/// Returns the JSON Schema of `isomer.toml`, for editors; it ends with a line ending.
 #[must_use]
 pub fn schema_json() -> String {
     as_text(&SCHEMA)
@@ -39,7 +40,8 @@ pub(crate) fn as_text(schema: &Value) -> String {
     text
 }
 
-/// An optional key is left out, never null: TOML has no null. Descriptions are text, not lines of a source file.
+/// Adapts a schema to TOML: an optional key is left out, since TOML has no null. Line breaks of doc comments are
+/// removed from descriptions.
 fn for_toml(schema: &mut schemars::Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if object.get("default").is_some_and(Value::is_null) {
@@ -67,11 +69,11 @@ fn for_toml(schema: &mut schemars::Schema) {
     if let Some(Value::String(description)) = object.get_mut("description") {
         *description = description.replace('\n', " ");
     }
-    // The width of a number in memory says nothing to whoever writes a manifest.
+    // The width of a number in memory means nothing to authors of manifests.
     object.remove("format");
 }
 
-/// The schemas among which a value may choose.
+/// Returns the alternatives of a value.
 pub(crate) fn choices(schema: &Value) -> Vec<&Value> {
     match schema.get("anyOf").and_then(Value::as_array) {
         Some(choices) => choices.iter().collect(),
@@ -79,46 +81,46 @@ pub(crate) fn choices(schema: &Value) -> Vec<&Value> {
     }
 }
 
-/// The schema of the value under `key` of a table with this schema, if it has such a key.
+/// Returns the schema of the value under `key` of a table, if the table may have this key.
 pub(crate) fn property<'a>(table: &'a Value, key: &str) -> Option<&'a Value> {
     table.get("properties").and_then(|properties| properties.get(key)).or_else(|| any_property(table))
 }
 
-/// The schema of the values of a table whose keys are names that the user chooses.
+/// Returns the schema of the values of a table whose keys the user chooses.
 pub(crate) fn any_property(table: &Value) -> Option<&Value> {
     let by_pattern =
         table.get("patternProperties").and_then(Value::as_object).and_then(|patterns| patterns.values().next());
     by_pattern.or_else(|| table.get("additionalProperties").filter(|schema| schema.is_object()))
 }
 
-/// The keys of a table with this schema, where the manifest does not choose them.
+/// Returns the keys of a table, unless the user chooses them.
 pub(crate) fn keys(table: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let properties = table.get("properties").and_then(Value::as_object);
     properties.into_iter().flatten().map(|(key, schema)| (key.as_str(), schema))
 }
 
-/// Does a table with this schema need this key?
+/// Returns whether a table requires this key.
 pub(crate) fn is_required(table: &Value, key: &str) -> bool {
     required(table).any(|required| required == key)
 }
 
-/// The keys that a table with this schema needs.
+/// Returns the keys that a table requires.
 pub(crate) fn required(table: &Value) -> impl Iterator<Item = &str> {
     table.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// A text field of a schema.
+/// Returns a text field of a schema.
 pub(crate) fn text<'a>(schema: &'a Value, field: &str) -> Option<&'a str> {
     schema.get(field).and_then(Value::as_str)
 }
 
-/// What a value with this schema is called, without an article: `list of routes`.
+/// Returns the name of a value's type without an article: `list of routes`.
 pub(crate) fn type_name(schema: &Value) -> String {
     let names: Vec<String> = choices(schema).into_iter().map(|choice| name_of_one(choice, false)).collect();
     names.join(" or ")
 }
 
-/// [`type_name`] with its article: `a list of routes`.
+/// Returns [`type_name`] with its article: `a list of routes`.
 pub(crate) fn a_type_name(schema: &Value) -> String {
     let names: Vec<String> = choices(schema)
         .into_iter()
@@ -126,7 +128,7 @@ pub(crate) fn a_type_name(schema: &Value) -> String {
             let name = name_of_one(choice, false);
             match name.as_str() {
                 "true or false" => name,
-                // A word that stands for itself.
+                // A keyword, which is written as it is.
                 _ if name.starts_with('`') => name,
                 _ if name.starts_with(['a', 'e', 'i', 'o', 'u', 'S']) => format!("an {name}"),
                 _ => format!("a {name}"),

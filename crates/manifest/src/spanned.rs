@@ -9,29 +9,29 @@ use isomer_diagnostics::Span;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
-/// A value and where it was written.
+/// A value and the place where it was written.
 ///
-/// Equality, order and hash are those of the value: where a thing is written does not change what it is.
+/// Equality, order and hash are those of the value: the place does not change what it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Where it stands in its source file.
+    /// The place in the source file.
     pub span: Span,
 }
 
 impl<T> Spanned<T> {
-    /// `value`, written at `span`.
+    /// Creates a value that was written at `span`.
     pub const fn new(value: T, span: Span) -> Self {
         Self { value, span }
     }
 
-    /// `value`, written nowhere.
+    /// Creates a value that was written nowhere.
     pub const fn unwritten(value: T) -> Self {
         Self { value, span: Span::NONE }
     }
 
-    /// The same place with another value.
+    /// Returns the place with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Spanned<U> {
         Spanned { value: change(self.value), span: self.span }
     }
@@ -83,7 +83,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
     }
 }
 
-/// The schema of the value: a place is not written down.
+/// Uses the schema of the value, since the place is not written down.
 impl<T: JsonSchema> JsonSchema for Spanned<T> {
     fn inline_schema() -> bool {
         T::inline_schema()

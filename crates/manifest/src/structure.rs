@@ -1,7 +1,7 @@
-//! Checks that a file has the structure that its schema says: known keys, the right types, nothing missing.
+//! Checks that a file has the structure of its schema: known keys, the right types, no missing keys.
 //!
-//! What is wrong is reported and taken out, so that the rest can still be read and checked. The check reads the schema of
-//! `raw.rs` or `node_file/raw.rs` and knows no key itself.
+//! What is wrong is reported and removed, so that the rest can be read and checked. The check reads the schema of
+//! `raw.rs` or `node_file/raw.rs` and knows no keys itself.
 
 use isomer_diagnostics::{Diagnostic, Span, nearest};
 use serde_json::Value;
@@ -11,8 +11,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 use crate::bounds::Findings;
 use crate::schema::{a_type_name, any_property, choices, keys, property, required, text};
 
-/// Report what breaks `schema` and take it out of `table`, which was parsed from `source`. `file` is what people call the
-/// whole: `the manifest`.
+/// Reports what breaks `schema` and removes it from `table`, which was parsed from `source`. `file` names the file in
+/// messages: `the manifest`.
 pub(crate) fn check(source: &str, table: &mut DeTable<'_>, schema: &Value, file: &'static str) -> Findings {
     let mut check = Check { source, file, path: vec![], found: Findings::default() };
     check.table(table, schema, Span::NONE);
@@ -27,7 +27,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// `at` is the key of the table.
+    /// Checks a table. `at` is the table's key.
     fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, at: Span) {
         let mut meant: Vec<String> = vec![];
         if table.is_empty() && schema.get("minProperties").is_some() {
@@ -55,7 +55,7 @@ impl Check<'_> {
         }
     }
 
-    /// Was something said about this key already, which is why it is no longer there?
+    /// Returns whether the key was reported, and removed for that reason.
     fn reported_below(&self, key: &str) -> bool {
         let path = self.path_to(key);
         self.found.iter().any(|diagnostic| {
@@ -63,7 +63,7 @@ impl Check<'_> {
         })
     }
 
-    /// Is the value what the schema says? `at` is the key that it belongs to.
+    /// Checks a value, and returns whether it fits the schema. `at` is the key that it belongs to.
     fn value(&mut self, value: &mut Spanned<DeValue<'_>>, schema: &Value, at: Span) -> bool {
         let span = Span::from(value.span());
         let Some(choice) = choices(schema).into_iter().find(|choice| fits(value.get_ref(), choice)) else {
@@ -93,7 +93,7 @@ impl Check<'_> {
         *array = kept;
     }
 
-    /// Report an unknown key; gives the key that was probably meant.
+    /// Reports an unknown key and returns the key that was probably meant.
     fn unknown(&mut self, name: &str, at: Span, value: &Spanned<DeValue<'_>>, schema: &Value) -> Option<String> {
         let place = self.place();
         let known: Vec<&str> = keys(schema).map(|(key, _)| key).collect();
@@ -176,17 +176,17 @@ impl Check<'_> {
         self.found.push(diagnostic);
     }
 
-    /// The table at the current path, as people call it.
+    /// Returns the name of the table at the current path for messages.
     fn place(&self) -> String {
         if self.path.is_empty() { self.file.to_owned() } else { format!("`{}`", self.path_to("")) }
     }
 
-    /// The path of a key of the current table, or of the table itself where `key` is empty.
+    /// Returns the path of a key of the current table; that of the table itself if `key` is empty.
     fn path_to(&self, key: &str) -> String {
         let mut shown = String::new();
         for part in self.path.iter().map(String::as_str).chain((!key.is_empty()).then_some(key)) {
             if part.ends_with(']') {
-                // An element of a list says the list's own key again.
+                // The path of a list's element contains the list's key already.
                 shown.truncate(shown.rfind('.').map_or(0, |dot| dot + 1));
                 shown.push_str(part);
             } else {
@@ -200,7 +200,7 @@ impl Check<'_> {
     }
 }
 
-/// Has the value the type (and, for whole numbers, the bounds) of one choice?
+/// Returns whether the value has the type (and, for whole numbers, the bounds) of one alternative.
 fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
     match (text(schema, "type"), value) {
         (Some("string"), DeValue::String(_))
@@ -217,7 +217,7 @@ fn fits(value: &DeValue<'_>, schema: &Value) -> bool {
     }
 }
 
-/// How to write the value so that it has the right type.
+/// Returns a hint how to write the value with the right type.
 fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String> {
     let choice = *choices(schema).first()?;
     match (text(choice, "type")?, value) {
@@ -241,7 +241,7 @@ fn way_out(value: &DeValue<'_>, written: &str, schema: &Value) -> Option<String>
     }
 }
 
-/// An example of a value with this schema, as it would be written.
+/// Returns an example of a value of this schema, as it would be written.
 fn example_of(schema: &Value) -> String {
     match text(schema, "type") {
         Some("array") => format!("[{}]", example_of(schema.get("items").unwrap_or(&Value::Null))),
@@ -262,7 +262,7 @@ fn example_of(schema: &Value) -> String {
     }
 }
 
-/// The header of a table of the manifest, and the table with all that it needs.
+/// Returns the header of a table, and an example of the table with all required keys.
 fn example_of_table(key: &str, schema: &Value) -> (String, String) {
     let (table, inner) = match any_property(schema) {
         Some(inner) => (format!("[{key}.NAME]"), inner),
@@ -272,7 +272,8 @@ fn example_of_table(key: &str, schema: &Value) -> (String, String) {
     (table.clone(), format!("{table}\n{lines}"))
 }
 
-/// The keys that a table needs, each with an example. Where one of several is needed, the first of them will do.
+/// Returns the required keys of a table, each with an example. If one of several keys is required, the first one is
+/// used.
 fn example_of_keys(schema: &Value) -> Vec<String> {
     let one_of = schema.get("oneOf").and_then(|choices| choices.get(0)).map(required);
     let needed: Vec<&str> = required(schema).chain(one_of.into_iter().flatten()).collect();

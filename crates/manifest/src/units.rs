@@ -1,13 +1,13 @@
-//! Sizes and durations as people write them: `"64MiB"`, `"500ms"`.
+//! The notation of sizes and durations: `"64MiB"`, `"500ms"`.
 //!
-//! A value is a whole number and one unit. The units are listed once, in [`SIZE_UNITS`] and [`DURATION_UNITS`]; the parser,
-//! the pattern in the JSON Schema and the messages all come from those lists.
+//! A value is a whole number and a unit. The units are listed once, in [`SIZE_UNITS`] and [`DURATION_UNITS`]. The
+//! parser, the pattern in the JSON Schema and the messages use those lists.
 
 use std::time::Duration;
 
 use isomer_ids::InvalidText;
 
-/// Units of sizes and what they are in bytes.
+/// The units of sizes, in bytes.
 pub(crate) const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("KiB", 1 << 10),
@@ -18,38 +18,38 @@ pub(crate) const SIZE_UNITS: &[(&str, u64)] = &[
     ("GB", 1_000_000_000),
 ];
 
-/// Units of durations and what they are in milliseconds.
+/// The units of durations, in milliseconds.
 pub(crate) const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
-/// Bytes of a size such as `64MiB`.
+/// Parses a size such as `64MiB` and returns the number of bytes.
 ///
 /// # Errors
-/// Why it is not a size.
+/// With the reason why the text is not a size.
 pub fn parse_size(text: &str) -> Result<u64, InvalidText> {
     parse("a size", "64MiB", text, SIZE_UNITS)
 }
 
-/// A duration such as `30s` or `500ms`.
+/// Parses a duration such as `30s` or `500ms`.
 ///
 /// # Errors
-/// Why it is not a duration.
+/// With the reason why the text is not a duration.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidText> {
     parse("a duration", "30s", text, DURATION_UNITS).map(Duration::from_millis)
 }
 
-/// A size as it would be written: the largest unit that divides it.
+/// Returns a size in the largest unit that divides it.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
     show(bytes, SIZE_UNITS)
 }
 
-/// A duration as it would be written, to the millisecond.
+/// Returns a duration in the largest unit that divides it, to the millisecond.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION_UNITS)
 }
 
-/// The regular expression of a quantity with these units.
+/// Returns the regular expression of a quantity with these units.
 pub(crate) fn pattern(units: &[(&str, u64)]) -> String {
     format!("^[0-9]+({})$", names(units).join("|"))
 }
@@ -88,7 +88,7 @@ fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, 
         .ok_or_else(|| invalid("it is too large".to_owned(), None))
 }
 
-/// What people write for a unit when they do not know the short one.
+/// Returns the short form of a unit that was written out.
 fn word(unit: &str) -> &'static str {
     match unit {
         "B" => "byte",
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_read_and_shown() {
+    fn quantities_are_parsed_and_displayed() {
         for (text, bytes) in [("0B", 0), ("64MiB", 64 << 20), ("10kB", 10_000), ("1GiB", 1 << 30), ("7B", 7)] {
             assert_eq!(parse_size(text), Ok(bytes));
             assert_eq!(parse_size(&show_size(bytes)), Ok(bytes));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_quantities_say_why_and_suggest() {
+    fn invalid_quantities_are_refused_with_a_reason_and_a_suggestion() {
         for (text, problem, suggestion) in [
             ("64", "no unit", None),
             ("64mb", "`mb` is not one of", Some("64MB")),

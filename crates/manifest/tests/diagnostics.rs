@@ -17,7 +17,7 @@ fn manifests(folder: &str) -> Vec<(String, SourceFile)> {
 }
 
 #[test]
-fn wrong_manifests_say_what_is_wrong_where_and_what_to_do() {
+fn invalid_manifests_are_reported_with_places_and_hints() {
     for (name, source) in manifests("bad") {
         let found = parse(&source).expect_err(&name);
         assert!(found.iter().any(Diagnostic::is_error), "{name}");
@@ -32,7 +32,7 @@ fn wrong_manifests_say_what_is_wrong_where_and_what_to_do() {
 }
 
 #[test]
-fn right_manifests_may_have_warnings() {
+fn valid_manifests_may_have_warnings() {
     for (name, source) in manifests("good") {
         let Parsed { warnings, .. } = parse(&source).unwrap_or_else(|found| panic!("{name}: {found:?}"));
         insta::assert_snapshot!(format!("good-{name}"), Renderer::plain().diagnostics(&warnings));
@@ -52,7 +52,7 @@ fn a_secret_written_into_the_manifest_is_never_shown() {
 }
 
 #[test]
-fn nothing_that_is_shown_can_control_the_terminal() {
+fn rendered_text_cannot_control_the_terminal() {
     for (name, source) in manifests("bad") {
         let shown = Renderer::plain().diagnostics(&parse(&source).expect_err(&name));
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{name}: {shown:?}");
@@ -60,7 +60,7 @@ fn nothing_that_is_shown_can_control_the_terminal() {
 }
 
 #[test]
-fn programs_get_the_same_as_people() {
+fn a_diagnostic_has_the_same_contents_as_json() {
     let (_, source) = manifests("bad").into_iter().find(|(name, _)| name == "routes-duplicate").expect("it is there");
     let found = parse(&source).expect_err("a route is there twice");
     insta::assert_snapshot!(serde_json::to_string_pretty(&found[0].to_json()).expect("it is JSON"));

@@ -23,7 +23,7 @@ fn said(text: &str) -> String {
 }
 
 #[test]
-fn a_right_file_is_read() {
+fn a_valid_file_is_parsed() {
     let file = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("it is right");
     assert_eq!(file.listen.map(|at| at.value.to_string()).as_deref(), Some("0.0.0.0:7070"));
     let peers: Vec<_> = file
@@ -73,7 +73,7 @@ request_deadline = "90s"
 "#;
 
 #[test]
-fn a_file_of_a_node_that_hosts_apps_is_read() {
+fn the_file_of_a_node_is_parsed() {
     let file = parse_node_file(&SourceFile::new("node.toml", HOST)).expect("it is right");
     let host = &file.host;
     assert_eq!(host.data.as_ref().and_then(|path| path.value.to_str()), Some("/var/lib/isomer"));
@@ -110,7 +110,7 @@ fn a_file_of_a_node_that_hosts_apps_is_read() {
 }
 
 #[test]
-fn what_is_wrong_about_a_node_that_hosts_apps_is_said() {
+fn problems_in_the_file_of_a_node_are_reported() {
     insta::assert_snapshot!(said(
         "[node]\ngrace = \"10 seconds\"\n[front]\nlisten = [\"shop.example:80\", \"unix:/run/a\"]\nlisten_tls = \"0.0.0.0:443\"\n\
          trusted_proxies = [\"10.0.0.0/33\"]\nproxy_protocol = true\n[admin]\n[limits]\nrequests = 0\nconections = 7\nhead = \"64\"\n"
@@ -118,7 +118,7 @@ fn what_is_wrong_about_a_node_that_hosts_apps_is_said() {
 }
 
 #[test]
-fn the_schema_accepts_it() {
+fn the_schema_accepts_a_valid_file() {
     let schema = serde_json::from_str(&node_schema_json()).expect("the schema is JSON");
     jsonschema::meta::validate(&schema).expect("the schema is a schema");
     let validator = jsonschema::validator_for(&schema).expect("the schema can be used");
@@ -130,7 +130,7 @@ fn the_schema_accepts_it() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_place() {
+fn problems_are_reported_with_their_places() {
     insta::assert_snapshot!(said(
         "[link]\nlisten = \"10.0.0.7\"\n\n[peers]\nservices = [\"https://10.0.0.7:7070/\"]\nmail = []\nother = 7070\n\n\
          [tls]\ncertificate = \"node.crt\"\nkye = \"node.key\"\n"

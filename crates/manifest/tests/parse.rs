@@ -18,7 +18,7 @@ fn full() -> Parsed {
 }
 
 #[test]
-fn every_key_is_read() {
+fn every_key_is_parsed() {
     let Parsed { app, warnings } = full();
     assert_eq!(warnings, []);
     assert_eq!((app.name.as_str(), app.version.to_string().as_str()), ("shop", "1.4.0-beta.1"));
@@ -93,7 +93,7 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn places_are_those_of_the_text() {
+fn spans_point_at_the_text() {
     let text = include_str!("full.toml");
     let Parsed { app, .. } = full();
     let at = |span: isomer_diagnostics::Span| &text[span.start..span.end];
@@ -114,7 +114,7 @@ fn places_are_those_of_the_text() {
 }
 
 #[test]
-fn reuse_is_a_switch_or_a_number() {
+fn reuse_is_a_boolean_or_a_number() {
     let reuse = |line: &str| {
         let text = format!("[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.web]\nwasm = \"web.wasm\"\n{line}");
         parsed(&text).app.components["web"].reuse
@@ -127,7 +127,7 @@ fn reuse_is_a_switch_or_a_number() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn absent_keys_have_defaults() {
     let Parsed { app, warnings } =
         parsed("[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.web]\nwasm = \"web.wasm\"\n");
     assert_eq!(warnings, []);
@@ -139,14 +139,14 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
-fn the_order_and_the_form_of_the_text_change_nothing() {
+fn the_order_and_the_notation_of_the_text_change_nothing() {
     let one = "[app]\nname = \"a\"\nversion = \"0.1.0\"\n[components.x]\nwasm = \"x\"\ngrants.kv = [\"s\"]\n[components.y]\nwasm = \"y\"\n";
     let other = "components.y.wasm = \"y\"\n[components.x.grants]\nkv = [\"s\"]\n[components.x]\nwasm = \"x\"\n[app]\nversion = \"0.1.0\"\nname = \"a\"\n";
     assert_eq!(parsed(one), parsed(other));
 }
 
 #[test]
-fn a_file_alone_is_an_app() {
+fn a_single_component_is_an_app() {
     for (path, name) in
         [("target/My_Server.wasm", "my-server"), ("42.wasm", "app"), ("", "app"), ("hello.wasm", "hello")]
     {

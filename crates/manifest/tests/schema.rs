@@ -44,7 +44,7 @@ fn json_of(toml: &str) -> Option<Value> {
 }
 
 #[test]
-fn right_manifests_fit_the_schema() {
+fn valid_manifests_match_the_schema() {
     let full = ("full.toml".to_owned(), include_str!("full.toml").to_owned());
     for (path, text) in files("good").into_iter().chain([full]) {
         let errors: Vec<_> =
@@ -54,7 +54,7 @@ fn right_manifests_fit_the_schema() {
 }
 
 #[test]
-fn the_examples_of_the_project_are_right() {
+fn the_examples_of_the_project_are_valid() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let folders = examples.read_dir().expect("there are examples").map(|entry| entry.expect("it can be read").path());
     let manifests: Vec<_> = folders.map(|folder| folder.join(MANIFEST_FILE)).filter(|path| path.is_file()).collect();
@@ -69,7 +69,7 @@ fn the_examples_of_the_project_are_right() {
 }
 
 #[test]
-fn wrong_manifests_do_not_unless_only_the_whole_is_wrong() {
+fn invalid_manifests_do_not_match_the_schema_unless_only_their_meaning_is_wrong() {
     for (path, text) in files("bad") {
         let Some(json) = json_of(&text) else { continue };
         let found = parse(&SourceFile::new("isomer.toml", text.as_str())).expect_err(&path);

@@ -1,4 +1,5 @@
-//! Grants: what each component may reach, what it imports without a grant, what is granted for nothing.
+//! Grants: what each component may reach, which capabilities it imports without a grant, and which grants it does not
+//! use.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::links::Types;
 use crate::model::{ComponentAccess, MissingGrant, ResolvedImport};
 use crate::platform::{self, Authority, Grant};
 
-/// What each component may reach; mistakes go to `errors` and `warnings`.
+/// Returns what each component may reach. Grants that are missing or unused go to `warnings`.
 pub(crate) fn check(
     app: &App,
     types: &Types,
@@ -40,7 +41,7 @@ pub(crate) fn check(
         .collect()
 }
 
-/// The imports that the host meets and that a grant stands behind, by kind of grant.
+/// Returns the imports that the host provides and that need a grant, by kind of grant.
 fn uses<'a>(
     name: &ComponentName,
     ty: &'a ComponentType,
@@ -74,7 +75,7 @@ fn without_grant(
         .filter(|(grant, _)| grant.granted(&component.grants).is_empty())
         .filter_map(|(grant, imports)| {
             let worth_a_word = |id: &&&crate::interface::InterfaceId| !Grant::is_ambient(id);
-            // Of a family, the interface that opens things is named best.
+            // If several interfaces of a family are imported, the message names the one that opens stores.
             let import = imports
                 .iter()
                 .filter(worth_a_word)
@@ -91,7 +92,7 @@ fn without_grant(
 }
 
 fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, missing: &MissingGrant) -> Diagnostic {
-    // A table of grants must not be opened twice.
+    // TOML does not allow two tables of the same name: if the grants have a table already, the hint adds to it.
     let (at, hint) = if component.grants.at.span == component.at.span {
         (component.at.span, format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
     } else {
@@ -107,7 +108,7 @@ fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, miss
     .hint(hint)
 }
 
-/// Grants that no import makes use of.
+/// Returns a warning for each kind of grant that no import can use.
 fn unused(
     name: &ComponentName,
     component: &Component,
@@ -127,7 +128,7 @@ fn unused(
                 ))
                 .code("unused-grant")
                 .at(span, format!("used through {}", grant.interfaces()))
-                .hint(format!("take `{}` out of its grants", grant.key())),
+                .hint(format!("remove `{}` from its grants", grant.key())),
             )
         })
         .collect()

@@ -1,13 +1,13 @@
-//! Compositions that call each other in a circle.
+//! Compositions that call each other in a cycle.
 //!
-//! It works, and is worth a note: a request holds an instance of the first while it waits for another of the same, so with all
-//! instances busy such calls are refused where a fused group would have gone on.
+//! Such calls work, and the plan notes them: a request holds an instance of the first composition while it waits for
+//! another instance of it. If all instances are busy, these calls are refused. In one fused group they would not be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{PlannedGroup, Seam, SeamMode};
 
-/// A note for each circle, once.
+/// Returns one note for each cycle.
 pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
     let group_of = |component| groups.iter().find(|group| group.components.contains(component));
     let mut calls = BTreeMap::<&str, BTreeSet<&str>>::new();
@@ -23,7 +23,7 @@ pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
         let members: BTreeSet<_> = path.iter().copied().collect();
         if noted.insert(members) {
             notes.push(format!(
-                "calls go in a circle: {} → {start}; a request may wait for a second instance of `{start}` while it holds one",
+                "calls form a cycle: {} → {start}; a request may wait for a second instance of `{start}` while it holds one",
                 path.join(" → ")
             ));
         }
@@ -31,7 +31,7 @@ pub(crate) fn notes(groups: &[PlannedGroup], seams: &[Seam]) -> Vec<String> {
     notes
 }
 
-/// The shortest way from `start` back to itself, without its end.
+/// Returns the shortest path of calls from `start` back to itself, without the final `start`.
 fn way_back<'a>(calls: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &'a str) -> Option<Vec<&'a str>> {
     let mut ways = std::collections::VecDeque::from([vec![start]]);
     let mut seen = BTreeSet::new();

@@ -1,6 +1,7 @@
-//! Calls that cross seams: which functions leave a composition and which are reached from outside, numbered.
+//! Calls that cross seams: the functions that leave a composition and those that are called from outside, with their
+//! numbers.
 //!
-//! The numbers are those of the generated parts, so they follow from the plan alone.
+//! The generated stubs and skeletons use the same numbers, so the numbers must follow from the plan alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use crate::idempotent::Idempotent;
 use crate::links::Types;
 use crate::model::{PlannedSkeleton, PlannedStub, Seam, SeamMode, SkeletonFunction, StubFunction};
 
-/// The stubs of a composition of `components`.
+/// Returns the stubs of a composition of `components`.
 pub(crate) fn stubs(
     types: &Types,
     seams: &[Seam],
@@ -37,7 +38,8 @@ pub(crate) fn stubs(
     stubs.into_iter().map(|(component, functions)| PlannedStub { component: component.clone(), functions }).collect()
 }
 
-/// The skeletons of a composition of `components`: for each, the functions that others use.
+/// Returns the skeletons of a composition of `components`: for each component, the functions that other compositions
+/// call.
 pub(crate) fn skeletons(types: &Types, seams: &[Seam], components: &[ComponentName]) -> Vec<PlannedSkeleton> {
     let mut skeletons = BTreeMap::<&ComponentName, BTreeSet<SkeletonFunction>>::new();
     for seam in crossing(seams).filter(|seam| components.contains(&seam.link.exporter)) {
@@ -63,7 +65,8 @@ fn crossing(seams: &[Seam]) -> impl Iterator<Item = &Seam> {
     seams.iter().filter(|seam| seam.mode != SeamMode::Fused)
 }
 
-/// Both sides make it of the same parts: the interface is named as it is exported.
+/// Returns the key of a function. Caller and callee compute it from the same parts: the interface is named as it is
+/// exported.
 fn key(seam: &Seam, function: &str, hash: &[u8; 16]) -> FunctionKey {
     let link = &seam.link;
     FunctionKey::new(link.exporter.as_str(), &link.export.to_string(), function, hash)

@@ -1,4 +1,4 @@
-//! A plan as text that a colleague understands.
+//! The plan as text for people.
 
 use std::fmt::{self, Write as _};
 
@@ -7,8 +7,8 @@ use isomer_ids::ComponentName;
 use crate::model::{Http, Plan, PlannedGroup, SeamMode};
 
 impl Plan {
-    /// The plan for people: processes, seams with their reasons, grants, and what is imported without one. Aligned for a
-    /// terminal, without colour; ends with a line ending.
+    /// Returns the plan as text: processes, seams with their reasons, grants, and capabilities that are imported
+    /// without a grant. Columns are aligned for a terminal, without colour; the text ends with a line ending.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut out = format!("{} {}, shape {}\n", self.app, self.version, self.shape);
@@ -45,23 +45,23 @@ impl Plan {
     }
 }
 
-/// The components of a composition, each with what it answers and whether it is alone in its store.
+/// Returns one row for each component of a composition: which routes it serves, and whether it is isolated.
 fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
     let store = match (&group.set_apart_from, group.components.len()) {
         (None, _) => None,
-        (Some(_), 1) => Some("in a store of its own".to_owned()),
-        (Some(_), _) => Some(format!("in the store of {}", group.name)),
+        (Some(_), 1) => Some("isolated".to_owned()),
+        (Some(_), _) => Some(format!("isolated together, as {}", group.name)),
     };
     let reuse = match plan.reuse.get(&group.name) {
         None => None,
-        Some(1) => Some("a fresh instance for each request".to_owned()),
-        Some(requests) => Some(format!("a fresh instance after {requests} requests")),
+        Some(1) => Some("a new instance for each request".to_owned()),
+        Some(requests) => Some(format!("a new instance every {requests} requests")),
     };
     let row = |component: &ComponentName| {
         let handler = group.handlers.iter().find(|handler| handler.component == *component);
         let answers = handler.map(|handler| {
             let routes: Vec<_> = handler.routes.iter().map(ToString::to_string).collect();
-            format!("answers {} ({})", routes.join(" "), handler.http)
+            format!("serves {} ({})", routes.join(" "), handler.http)
         });
         let reuse = reuse.clone().filter(|_| answers.is_some());
         let said: Vec<_> = answers.into_iter().chain(reuse).chain(store.clone()).collect();
@@ -70,7 +70,7 @@ fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
     group.components.iter().map(row).collect()
 }
 
-/// A headline and a table; nothing where there are no rows.
+/// Writes a headline and a table, or nothing if there are no rows.
 fn section(out: &mut String, title: &str, rows: Vec<Vec<String>>) {
     if !rows.is_empty() {
         let _ = writeln!(out, "\n{title}");

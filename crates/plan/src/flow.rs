@@ -1,7 +1,9 @@
-//! Handles of a family with authority that components pass to each other: `shop:cart/open` gives a `bucket` of `wasi:keyvalue`.
+//! Handles with authority that components pass to each other: for example, `shop:cart/open` returns a `bucket` of
+//! `wasi:keyvalue`.
 //!
-//! Passing a handle needs one resource type on both sides, so those who pass handles share one import of the family, and
-//! must have equal grants, as the platform cannot tell who calls. Everybody else has an import of his own, under a label.
+//! Both sides of such a call need the same resource type, so components that pass handles share one import of the
+//! family. They must have equal grants, because the platform cannot tell which of them calls. Every other component has
+//! its own import, under a label.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,17 +15,17 @@ use crate::model::ResolvedImport;
 use crate::placement::{Placement, Separation};
 use crate::platform::{self, Authority, Grant};
 
-/// Components that pass handles of a family to each other, directly or by others.
+/// A set of components that pass handles of one family to each other, directly or through others.
 #[derive(Debug)]
 pub(crate) struct Flow<'a> {
-    /// `wasi:keyvalue`.
+    /// The family, for example `wasi:keyvalue`.
     pub(crate) family: String,
     pub(crate) members: BTreeSet<ComponentName>,
-    /// A seam that passes them.
+    /// An import through which the handles are passed, for messages.
     pub(crate) link: &'a ResolvedImport,
 }
 
-/// The flows among `components`, by family, then members.
+/// Returns the flows among `components`, ordered by family and members.
 pub(crate) fn flows<'a>(
     types: &Types,
     components: &BTreeSet<ComponentName>,
@@ -38,7 +40,7 @@ pub(crate) fn flows<'a>(
         for family in families.map(|owner| owner.family()).collect::<BTreeSet<_>>() {
             let mut joined =
                 Flow { family, members: BTreeSet::from([link.importer.clone(), link.exporter.clone()]), link };
-            // Flows that meet are one.
+            // Flows with a common member are one flow.
             flows.retain_mut(|flow| {
                 let meet = flow.family == joined.family && !flow.members.is_disjoint(&joined.members);
                 if meet {
@@ -54,24 +56,25 @@ pub(crate) fn flows<'a>(
     flows
 }
 
-/// What a component is granted of a family.
+/// Returns what a component is granted of a family.
 pub(crate) fn granted(app: &App, types: &Types, family: &str, component: &ComponentName) -> Vec<Vec<String>> {
     let imports = types[component].imports.keys().filter(|id| id.family() == family);
     let grants: BTreeSet<Grant> = imports.filter_map(platform::grant).collect();
     grants.into_iter().map(|grant| grant.granted(&app.components[component].grants)).collect()
 }
 
-/// Sets apart flows that could not share the group's one import of their family: their grants are others.
+/// Isolates flows whose grants differ from those of another flow of the same family in the group.
 ///
-/// One composition imports a family once for all who pass handles of it. Where two flows of a group have different grants,
-/// the second becomes a composition of its own. That its other seams can be crossed is judged like all others.
+/// A composition imports a family once for all components that pass handles of it. If two flows of a group have
+/// different grants, the second becomes a composition of its own. Whether values can cross its other seams is checked
+/// later, as for every seam.
 pub(crate) fn set_apart(
     app: &App,
     types: &Types,
     links: &[ResolvedImport],
     places: &mut BTreeMap<ComponentName, Placement>,
 ) {
-    // Each round sets somebody apart.
+    // Each iteration isolates at least one component, so the loop ends.
     while let Some((members, family)) = conflict(app, types, links, places) {
         let leader = members.first().expect("a flow has members").clone();
         for member in members {
@@ -81,7 +84,7 @@ pub(crate) fn set_apart(
     }
 }
 
-/// A flow whose grants are not those of another flow of its family in the same composition.
+/// Returns a flow whose grants differ from those of another flow of the same family in the same composition.
 fn conflict(
     app: &App,
     types: &Types,

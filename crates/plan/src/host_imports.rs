@@ -1,4 +1,4 @@
-//! How the composition of a group imports what the host provides: shared, or labelled for one component.
+//! How the composition of a group imports what the host provides: once for all components, or under a label for each.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::model::{HostBinding, ImportBinding, ResolvedImport};
 use crate::options::PlanOptions;
 use crate::platform::{self, Authority, Grant};
 
-/// The bindings of a composition's host imports, in the order of its components; a family whose handles pass between
-/// components with different grants goes to `errors`.
+/// Returns how a composition imports the interfaces of the host, in the order of its components. If handles of a family
+/// pass between components with different grants, the error goes to `errors`.
 pub(crate) fn host_imports(
     app: &App,
     types: &Types,
@@ -51,7 +51,7 @@ pub(crate) fn host_imports(
     imports
 }
 
-/// Refuses a flow if those that import its family are not granted the same.
+/// Returns an error if the members of a flow have different grants for its family.
 fn unequal(app: &App, types: &Types, flow: &Flow<'_>) -> Option<Diagnostic> {
     let Flow { family, link, .. } = flow;
     let grants: BTreeSet<Grant> = flow
@@ -69,19 +69,19 @@ fn unequal(app: &App, types: &Types, flow: &Flow<'_>) -> Option<Diagnostic> {
     let other = members.find(|other| granted(other) != granted(first))?;
     Some(
         Diagnostic::error(format!(
-            "the seam from `{}` to `{}` passes handles of `{family}`, so they share it, but `{first}` and `{other}` \
+            "the seam from `{}` to `{}` passes handles of `{family}`, so both must share one import of it, but `{first}` and `{other}` \
              have different grants",
             link.importer, link.exporter
         ))
         .code("unequal-grants")
         .at(app.components[&link.importer].at.span, format!("imports `{}`", link.import))
-        .note("in one composition the platform cannot tell who calls: each would reach what the other is granted")
-        .note("set apart from each other they could not pass the handles either")
+        .note("inside a composition the platform cannot tell which component calls: each would reach what the other is granted")
+        .note("isolated from each other, they could not pass handles either")
         .hint(format!("pass values across `{}` instead of handles: a key and a value, not a bucket", link.import)),
     )
 }
 
-/// A name for an import that no other import of the composition has.
+/// Returns a label that no other import of the composition has.
 fn label(component: &ComponentName, interface: &InterfaceId, taken: &mut BTreeSet<String>) -> String {
     let path = format!("{component}-{}-{}-{}", interface.namespace, interface.package, interface.interface);
     let kebab: String =

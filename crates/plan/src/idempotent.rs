@@ -1,4 +1,4 @@
-//! Functions that may be called twice with the effect of one call, as the manifest declares them.
+//! Functions that the manifest declares idempotent: calling one twice has the same effect as calling it once.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use isomer_manifest::{App, Spanned};
 use crate::interface::{ComponentType, InterfaceId};
 use crate::links::{SIMILARITY_MIN, Types};
 
-/// The declared functions: who exports them, in which interface, by name.
+/// The functions that are declared idempotent: exporting component, interface, and name.
 pub(crate) struct Idempotent(BTreeSet<(ComponentName, InterfaceId, String)>);
 
 impl Idempotent {
@@ -18,7 +18,7 @@ impl Idempotent {
     }
 }
 
-/// Finds what `idempotent` of each component names; what a component does not export goes to `errors`.
+/// Resolves the `idempotent` lists of all components. Functions that a component does not export go to `errors`.
 pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Idempotent {
     let mut declared = BTreeSet::new();
     for (name, component) in &app.components {
@@ -34,13 +34,13 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Id
     Idempotent(declared)
 }
 
-/// What a component exports, function by function.
+/// Returns all exported functions of a component.
 fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceId, &str)> {
     ty.exports.values().flat_map(|export| export.functions.keys().map(|function| (&export.id, function.as_str())))
 }
 
-/// Does the text name the interface, or this function of it? Compared as text: versions have dots and letters of their own, so
-/// that `1.0.0-rc.1.get` can't be taken apart without knowing what there is.
+/// Returns whether the text names the interface, or this function of it. The comparison is textual: versions contain
+/// dots and letters, so `1.0.0-rc.1.get` cannot be split into version and function without knowing the interface.
 fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
     [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {
         Some(rest) => rest.is_empty() || rest.strip_prefix('.') == Some(function),
@@ -64,7 +64,7 @@ fn unknown(name: &ComponentName, ty: &ComponentType, written: &Spanned<String>) 
             None => {
                 let exports: Vec<_> = ty.exports.keys().map(|id| format!("`{}`", id.path())).collect();
                 match exports.as_slice() {
-                    [] => "it exports nothing: take it out".to_owned(),
+                    [] => "it exports nothing: remove it".to_owned(),
                     _ => format!("it exports {}; name one of them, or `INTERFACE.FUNCTION`", exports.join(", ")),
                 }
             }

@@ -1,7 +1,7 @@
-//! What a component imports and exports, as far as planning needs to know it.
+//! The type of a component as far as planning needs it.
 //!
-//! These are summaries that the reader of components fills in: names, functions with a hash over their structurally
-//! resolved types, and what kind of values cross. Nothing here knows how a component is encoded.
+//! These are summaries: interface names, functions with a hash over their structurally resolved types, and what kind of
+//! values they carry. `isomer-seam` makes them from a component's bytes; this crate does not know the encoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,17 +13,17 @@ use serde::{Serialize, Serializer};
 /// The name of a WIT interface: `namespace:package/interface@version`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId {
-    /// `wasi` in `wasi:io/streams@0.2.6`; several namespaces are joined by `:`.
+    /// The namespace: `wasi` in `wasi:io/streams@0.2.6`. Several namespaces are joined by `:`.
     pub namespace: String,
-    /// `io`.
+    /// The package: `io` in `wasi:io/streams@0.2.6`.
     pub package: String,
-    /// `streams`; deeper paths are joined by `/`.
+    /// The interface: `streams` in `wasi:io/streams@0.2.6`. Deeper paths are joined by `/`.
     pub interface: String,
-    /// `0.2.6`.
+    /// The version: `0.2.6` in `wasi:io/streams@0.2.6`.
     pub version: Option<Version>,
 }
 
-/// A text that is not the name of an interface.
+/// The error for text that is not the name of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the name of an interface, which looks like `namespace:package/interface@1.2.3`")]
 pub struct NotAnInterface(pub String);
@@ -31,43 +31,45 @@ pub struct NotAnInterface(pub String);
 /// The type of a component: the interfaces it imports and exports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ComponentType {
-    /// Interfaces that it imports.
+    /// The imported interfaces.
     pub imports: BTreeMap<InterfaceId, InterfaceType>,
-    /// Interfaces that it exports.
+    /// The exported interfaces.
     pub exports: BTreeMap<InterfaceId, InterfaceType>,
-    /// Imports that belong to no named interface (functions and inline interfaces of the world); no app can meet them.
+    /// Imports that belong to no named interface: functions and inline interfaces of the world. No app can provide
+    /// them.
     pub world_imports: Vec<String>,
 }
 
 /// One imported or exported interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceType {
-    /// Its name.
+    /// The interface's name.
     pub id: InterfaceId,
-    /// Its functions by name, methods as `[method]resource.name`.
+    /// The functions by name; a method is named `[method]resource.name`.
     pub functions: BTreeMap<String, FunctionType>,
-    /// Its named types and how they are defined, as WIT; used to say what differs.
+    /// The named types and their definitions as WIT, to report differences.
     pub types: BTreeMap<String, String>,
-    /// What kind of values its functions carry.
+    /// What kind of values the functions carry.
     pub class: ValueClass,
-    /// Resources that it defines.
+    /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
-    /// Resources of other interfaces that its functions carry handles of.
+    /// The resources of other interfaces whose handles the functions carry.
     pub carries: BTreeSet<(InterfaceId, String)>,
-    /// Interfaces whose types it uses.
+    /// The interfaces whose types this one uses.
     pub uses: BTreeSet<InterfaceId>,
 }
 
 /// The type of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionType {
-    /// Declared `async func`.
+    /// Whether the function is declared `async func`.
     pub is_async: bool,
-    /// Over the structurally resolved parameters and result: equal hashes, equal types.
+    /// The hash over the structurally resolved parameters and result. Equal hashes mean equal types.
     pub hash: TypeHash,
-    /// Has the error of its result a place for `isomer:link/types.call-error`: is it one, or a variant with a case of one?
+    /// Whether the function's error type can represent a lost call: it is `isomer:link/types.call-error`, or a variant
+    /// with a case of that type.
     pub catches: bool,
-    /// As WIT, for people: `async func(id: string) -> option<product>`.
+    /// The signature as WIT, for messages: `async func(id: string) -> option<product>`.
     pub signature: String,
 }
 
@@ -75,42 +77,42 @@ pub struct FunctionType {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeHash(pub [u8; 16]);
 
-/// What kind of values an interface carries, and so which seams it can cross.
+/// The kind of values that an interface carries, which decides which seams it can cross.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum ValueClass {
-    /// Values only.
+    /// Plain values only.
     Plain,
-    /// Has a type that the engine has switched off by default: lists of a fixed length, maps, error contexts.
+    /// A type that the engine disables by default: lists of a fixed length, maps, error contexts.
     Experimental {
-        /// The first type that makes it so, as WIT.
+        /// The first such type, as WIT.
         type_name: String,
     },
-    /// Has a `stream` or a `future`.
+    /// A `stream` or a `future`.
     Streaming {
-        /// The first type that makes it so, as WIT.
+        /// The first such type, as WIT.
         type_name: String,
     },
-    /// Has a resource.
+    /// A resource.
     Pinned {
-        /// The first resource that makes it so.
+        /// The first resource.
         type_name: String,
     },
 }
 
 impl InterfaceId {
-    /// `namespace:package/interface`, without the version.
+    /// Returns `namespace:package/interface`, without the version.
     pub fn path(&self) -> String {
         format!("{}:{}/{}", self.namespace, self.package, self.interface)
     }
 
-    /// `namespace:package`.
+    /// Returns `namespace:package`.
     pub fn family(&self) -> String {
         format!("{}:{}", self.namespace, self.package)
     }
 
-    /// The name with the version cut down to what decides compatibility (`1`, `0.2`, `0.0.3`, or all of a
-    /// pre-release): two versions with the same track may meet each other.
+    /// Returns the name with the part of the version that decides compatibility: `1`, `0.2`, `0.0.3`, or all of a
+    /// pre-release. An import can be provided by an export with the same track.
     pub fn track(&self) -> String {
         let Some(version) = &self.version else {
             return self.path();
@@ -127,7 +129,7 @@ impl InterfaceId {
         }
     }
 
-    /// May an import of `self` be met by an export of `other`, as far as names go?
+    /// Returns whether an export of `other` can provide an import of `self`, as far as names and versions go.
     pub fn is_compatible_with(&self, other: &InterfaceId) -> bool {
         self.track() == other.track()
     }
@@ -179,7 +181,7 @@ impl fmt::Debug for TypeHash {
 }
 
 impl InterfaceType {
-    /// Has it nothing but types of plain values? Such an interface needs nobody to implement it.
+    /// Returns whether the interface has only types of plain values, so that it needs no implementation.
     pub fn is_types_only(&self) -> bool {
         self.functions.is_empty() && self.resources.is_empty()
     }

@@ -1,21 +1,21 @@
-//! The plan: a pure function of an app, the types of its components and a shape.
+//! The planner: a pure function of an app, the types of its components and a shape.
 //!
-//! [`plan`] decides which components are placed together, how every import is met and why, and what each component may
-//! reach; what cannot work it refuses with a diagnostic that points at the manifest and names the way out. The parts, in
-//! the order in which they decide:
+//! [`plan`] decides which components are placed together, how each import is provided and why, and what each component
+//! may reach. What cannot work is refused with a diagnostic that points at the manifest and says what to change. The
+//! modules, in the order in which they decide:
 //!
-//! 1. `links`: who meets which import, and whether both sides agree about the functions;
-//! 2. `placement` and `flow`: groups, components set apart, the mode of every seam, the order of instantiation;
-//! 3. `access`, `stores` and `routes`: grants, who opens which store, paths and the one front door;
+//! 1. `links`: which component provides which import, and whether both sides agree about the functions;
+//! 2. `placement` and `flow`: groups, isolated components, the mode of each seam, the order of instantiation;
+//! 3. `access`, `stores` and `routes`: grants, which process opens which store, routes and the single front door;
 //! 4. `host_imports`: what a group's composition imports from the host, shared or labelled;
-//! 5. `crossings` and `idempotent`: which functions are called across seams, by which numbers, and which may be called again;
+//! 5. `crossings` and `idempotent`: the functions that are called across seams, their numbers, and whether a lost call may be repeated;
 //! 6. `reuse`: how many requests an instance of a group serves.
 //!
-//! **Fusing never widens authority**: an interface that gives authority is bound for each component by itself, or shared
-//! among components with the same grants. What the platform implements, and what authority that gives, stands in one table
-//! in `platform`.
+//! **Fusing never widens authority**: an interface that gives authority is imported for each component separately, or
+//! shared among components with the same grants. The table in `platform` lists the interfaces that the platform
+//! implements and the authority of each.
 //!
-//! Nothing here reads files, knows how components are encoded, or runs them.
+//! The crate reads no files, does not know how components are encoded, and runs nothing.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -51,18 +51,18 @@ pub use options::PlanOptions;
 use idempotent::Idempotent;
 use placement::Placement;
 
-/// Plans an app in one of its shapes. `types` has the type of every component of the app.
+/// Plans an app in one of its shapes. `types` holds the type of every component of the app.
 ///
 /// # Errors
-/// Everything that cannot work, in the order of components' names. Warnings are in the plan.
+/// All problems, in the order of the components' names. Warnings are in the plan.
 pub fn plan(app: &App, types: &BTreeMap<ComponentName, ComponentType>, shape: &str) -> Result<Plan, Vec<Diagnostic>> {
     plan_with(app, types, shape, PlanOptions::default())
 }
 
-/// [`plan`], with what only tests ask for.
+/// [`plan`] with options that only tests set.
 ///
 /// # Errors
-/// As [`plan`].
+/// As for [`plan`].
 pub fn plan_with(
     app: &App,
     types: &BTreeMap<ComponentName, ComponentType>,
@@ -121,7 +121,7 @@ pub fn plan_with(
     })
 }
 
-/// What was decided before the groups are.
+/// The decisions that the groups are made from.
 struct Deciding<'a> {
     app: &'a App,
     types: &'a BTreeMap<ComponentName, ComponentType>,
@@ -133,7 +133,7 @@ struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
-    /// The groups as they are composed: those of the shape, and components that are set apart.
+    /// Returns the compositions: the groups of the shape, and the components that are isolated from them.
     fn groups(&self, errors: &mut Vec<Diagnostic>) -> Vec<PlannedGroup> {
         let Self { app, types, seams, places, handlers, idempotent, options } = *self;
         let mut units: BTreeMap<(String, Option<ComponentName>), BTreeSet<ComponentName>> = BTreeMap::new();
@@ -154,7 +154,7 @@ impl Deciding<'_> {
                     continue;
                 }
             };
-            // Of seams to other groups the host has no part in the composition either.
+            // Imports that other groups provide are not imports from the host either.
             let met: Vec<ResolvedImport> = seams
                 .iter()
                 .filter(|seam| members.contains(&seam.link.importer))
@@ -189,7 +189,7 @@ fn cycle_error(app: &App, group: &str, cycle: &[ComponentName], links: &[Resolve
     });
     steps
         .fold(error, Diagnostic::note)
-        .hint("a component is made after those it imports from: move what both need into a third component")
+        .hint("a component is instantiated after those it imports from: move what both need into a third component")
 }
 
 fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Placement>) -> Vec<String> {
@@ -199,7 +199,7 @@ fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Pl
             let limits = &app.components[component].limits;
             if limits.memory_bytes.is_some() || limits.request_deadline.is_some() || limits.body_bytes.is_some() {
                 notes.push(format!(
-                    "the limits of `{component}` hold for all of group `{}` while it answers a request of `{component}`",
+                    "the limits of `{component}` apply to the whole group `{}` while it handles a request to `{component}`",
                     group.name
                 ));
             }
@@ -212,15 +212,15 @@ fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Pl
         }
     }
     notes.extend(apart.into_iter().map(|((group, why), components)| {
-        let (are, own) = if components.len() == 1 { ("is", "its") } else { ("are", "their") };
+        let (are, them) = if components.len() == 1 { ("is", "it") } else { ("are", "them") };
         format!(
-            "{} {are} set apart from group `{group}` ({why}): memory and time of {own} calls count as {own} own",
+            "{} {are} isolated from group `{group}` ({why}): calls to {them} are charged to {them}, not to the caller",
             components.join(", ")
         )
     }));
     if places.values().any(|place| Some(&place.group) != places.values().next().map(|first| &first.group)) {
         notes.push(
-            "memory and time of a call into another process count there; it has the time that its caller has left"
+            "a call to another process is charged there, and must finish within the time that its caller has left"
                 .to_owned(),
         );
     }

@@ -1,4 +1,5 @@
-//! Who meets which import: links that are found by themselves or named, and whether importer and exporter agree.
+//! Which export provides which import: found by interface or named in the manifest; and whether importer and exporter
+//! agree about the types.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +11,17 @@ use crate::interface::{ComponentType, InterfaceId, InterfaceType};
 use crate::model::ResolvedImport;
 use crate::platform::{self, Verdict};
 
-/// Names nearer than this are suggested.
+/// The minimum Jaro-Winkler similarity of a name that is suggested.
 pub(crate) const SIMILARITY_MIN: f64 = 0.75;
-/// How many differing functions or types an error names.
+/// The maximum number of differences that an error lists.
 const DIFFERENCES_MAX: usize = 8;
 
 pub(crate) type Types = BTreeMap<ComponentName, ComponentType>;
 
-/// All links, by importer, then interface; what is wrong goes to `found`.
+/// Returns all resolved imports, ordered by importer and interface. Problems go to `found`.
 pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<ResolvedImport> {
     let mut links = Vec::new();
-    // Imports that components of the app could meet, and the platform, too.
+    // Imports that both components of the app and the platform could provide.
     let mut open = Vec::new();
     for (name, component) in &app.components {
         let Some(ty) = types.get(name) else { continue };
@@ -43,7 +44,7 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
             }
         }
     }
-    // From the front door inwards: a handler asks one that lies behind it, which does not ask back.
+    // Components with routes come first: a handler calls one behind it, which must not call back.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));
@@ -60,7 +61,7 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
     links
 }
 
-/// Does `from` import something of `to`, directly or over others?
+/// Returns whether `from` imports something of `to`, directly or through others.
 fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) -> bool {
     let mut reached = vec![from];
     let mut next = 0;
@@ -78,7 +79,8 @@ fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) 
     false
 }
 
-/// Interfaces that only generated parts of seams may have: all of `isomer:link` but its types, which apps' own interfaces use.
+/// Returns whether only generated stubs and skeletons may use an interface: all of `isomer:link` except `types`, which
+/// apps' own interfaces use.
 fn is_reserved(id: &InterfaceId) -> bool {
     id.family() == "isomer:link" && id.interface != "types"
 }
@@ -92,17 +94,18 @@ struct Finder<'a> {
 
 type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 
-/// What meets an import.
+/// What provides an import.
 enum Met<'a> {
     By(Exporter<'a>),
     /// The one of these that does not import from the importer in turn; the host if all of them do.
     ByAnyOf(Vec<Exporter<'a>>),
-    /// The host; or nobody has to, as there are only types in it.
+    /// The host; also for interfaces that contain only types and need no implementation.
     ByHost,
 }
 
 impl<'a> Finder<'a> {
-    /// Decides who meets an import: the component that the manifest names, else one of the app, else the host.
+    /// Decides what provides an import: the component that the manifest names, else a component of the app, else the
+    /// host.
     fn meet(&self, import: &InterfaceType) -> Result<Met<'a>, Box<Diagnostic>> {
         let id = &import.id;
         let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();
@@ -116,7 +119,7 @@ impl<'a> Finder<'a> {
         if matches!(platform::verdict(id), Verdict::Implemented(_)) {
             return Ok(if compatible.is_empty() { Met::ByHost } else { Met::ByAnyOf(compatible) });
         }
-        // Types need no implementation, so nobody has to be chosen.
+        // An interface of types needs no implementation, so no exporter has to be chosen.
         if import.is_types_only() {
             return Ok(Met::ByHost);
         }
@@ -136,7 +139,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Other components that export some version of an interface.
+    /// Returns the other components that export some version of an interface.
     fn exporters(&self, id: &InterfaceId) -> impl Iterator<Item = Exporter<'a>> {
         let path = id.path();
         self.types.iter().filter(|(name, _)| *name != self.name).flat_map(move |(name, ty)| {
@@ -145,7 +148,7 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// Checks that every function of the importer is one of the exporter, with the same type.
+    /// Checks that the exporter has every function of the import, with the same type.
     fn agree(&self, import: &InterfaceType, exporter: Exporter<'a>) -> Result<Exporter<'a>, Box<Diagnostic>> {
         let (name, export) = exporter;
         let mut differences = Vec::new();
@@ -157,7 +160,7 @@ impl<'a> Finder<'a> {
                     differences.push(format!("function `{function}` passes types that differ"));
                 }
                 Some(given) => differences.push(format!(
-                    "function `{function}` differs:\n`{}` wants {}\n`{name}` has {}",
+                    "function `{function}` differs:\n`{}` expects {}\n`{name}` has {}",
                     self.name, wanted.signature, given.signature
                 )),
             }
@@ -192,7 +195,7 @@ impl<'a> Finder<'a> {
         Err(Box::new(diagnostic.hint(format!("build both against the same WIT of `{}`", import.id.family()))))
     }
 
-    /// Differences in the interfaces that an interface takes its types from.
+    /// Returns the differences in the interfaces whose types the import uses.
     fn used_types_that_differ(&self, import: &InterfaceType, exporter: &ComponentName) -> Vec<String> {
         let (Some(ours), Some(theirs)) = (self.types.get(self.name), self.types.get(exporter)) else { return vec![] };
         let mut differences = Vec::new();
@@ -214,7 +217,7 @@ impl<'a> Finder<'a> {
     }
 
     fn unmet(&self, id: &InterfaceId) -> Diagnostic {
-        let error = Diagnostic::error(format!("component `{}` imports `{id}`, which nothing meets", self.name))
+        let error = Diagnostic::error(format!("component `{}` imports `{id}`, which nothing provides", self.name))
             .code("unmet-import")
             .at(self.component.at.span, format!("imports `{id}`"));
         let own = self.types.get(self.name).is_some_and(|ty| ty.exports.contains_key(id));
@@ -222,12 +225,15 @@ impl<'a> Finder<'a> {
             self.exporters(id).map(|(name, export)| format!("component `{name}` exports `{}`", export.id)).collect();
         if !others.is_empty() {
             return others.into_iter().fold(error, Diagnostic::note).hint(format!(
-                "versions meet where the first number that is not 0 is the same: build both against one version of `{}`",
+                "versions are compatible if their first number that is not 0 is the same: build both against one version of `{}`",
                 id.family()
             ));
         }
-        let error =
-            if own { error.note("it exports the interface itself, but cannot meet its own import") } else { error };
+        let error = if own {
+            error.note("it exports the interface itself, but a component cannot provide its own import")
+        } else {
+            error
+        };
         match platform::verdict(id) {
             Verdict::OtherVersions(tracks) => {
                 return error.hint(format!(
@@ -237,7 +243,11 @@ impl<'a> Finder<'a> {
                 ));
             }
             Verdict::OtherInterfaces(known) => {
-                let error = error.note(format!("the platform implements of `{}`: {}", id.family(), known.join(", ")));
+                let error = error.note(format!(
+                    "the platform implements these interfaces of `{}`: {}",
+                    id.family(),
+                    known.join(", ")
+                ));
                 return error.hint("use one of these, or add a component that exports it");
             }
             Verdict::Implemented(_) | Verdict::Unknown => {}
@@ -255,7 +265,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// The export whose name is nearest to what is missing.
+    /// Returns the export with the most similar name.
     fn nearest(&self, id: &InterfaceId) -> Option<(&'a ComponentName, &'a InterfaceId)> {
         let wanted = id.path();
         self.types
@@ -299,7 +309,7 @@ impl<'a> Finder<'a> {
         let exports: Vec<_> = self.exporters(id).filter(|(name, _)| **name == target.value).collect();
         let error = exports.iter().fold(error, |error, (_, export)| error.note(format!("it exports `{}`", export.id)));
         match compatible {
-            [] => error.hint("no component of the app exports it in a version that fits"),
+            [] => error.hint("no component of the app exports it in a compatible version"),
             some => {
                 let list: Vec<_> = some.iter().map(|(name, _)| format!("`{name}`")).collect();
                 error.hint(format!("it is exported by {}", list.join(", ")))
@@ -307,7 +317,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Named links must be about imports that exist.
+    /// Returns an error for each named link whose import does not exist.
     fn check_named_links(&self, ty: &ComponentType) -> Vec<Diagnostic> {
         let unknown = self.component.links.iter().filter(|(key, _)| !ty.imports.keys().any(|id| names(key, id)));
         unknown
@@ -324,7 +334,7 @@ impl<'a> Finder<'a> {
                     .at(target.span, "nothing to link")
                     .hint(match nearest {
                         Some((_, id)) => format!("it imports `{id}`"),
-                        None => "take the link out".to_owned(),
+                        None => "remove the link".to_owned(),
                     })
             })
             .collect()
@@ -335,19 +345,19 @@ impl<'a> Finder<'a> {
             .code("loose-import")
             .at(self.component.at.span, format!("imports `{import}`"))
             .hint(
-                "components meet through named interfaces: put it into an `interface` of a WIT package and import that",
+                "components connect through named interfaces: put it into an `interface` of a WIT package and import that",
             )
     }
 
     fn reserved(&self, what: &str, id: &InterfaceId) -> Diagnostic {
-        Diagnostic::error(format!("component `{}` {what} `{id}`, which is the platform's own", self.name))
+        Diagnostic::error(format!("component `{}` {what} `{id}`, which is reserved for the platform", self.name))
             .code("reserved-interface")
             .at(self.component.at.span, format!("{what} `{id}`"))
-            .hint("only generated parts of seams have interfaces of `isomer:link`: build the component without it")
+            .hint("only code that the platform generates uses interfaces of `isomer:link`: build the component without it")
     }
 }
 
-/// Does the key of a named link mean this import? It may leave the version out.
+/// Returns whether the key of a named link names this import. The version may be left out.
 fn names(key: &str, id: &InterfaceId) -> bool {
     key == id.path() || key == id.to_string()
 }

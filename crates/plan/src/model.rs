@@ -1,7 +1,7 @@
-//! The plan: which components are placed together, how every import is met, and why.
+//! The plan: which components are placed together, how each import is provided, and why.
 //!
-//! A plan is data that explains itself; it is the same for the same app, component types and shape, whatever the order of
-//! the manifest. What runs an app follows it to the letter and decides nothing again.
+//! A plan is data with its reasons. The same app, component types and shape give the same plan, whatever the order of
+//! the manifest. The runtime follows the plan and makes no decision of its own.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::interface::{InterfaceId, ValueClass};
 
-/// Everything that is decided about one app in one shape.
+/// All decisions about one app in one shape.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
     /// The app's name.
@@ -22,51 +22,53 @@ pub struct Plan {
     pub version: String,
     /// The shape that was planned.
     pub shape: String,
-    /// Components placed together, by name.
+    /// The compositions, ordered by name.
     pub groups: Vec<PlannedGroup>,
-    /// Requests and calls that one instance serves, one after another, by group; groups that are not here have the platform's own bound.
+    /// The number of requests and calls that one instance serves, one after another, by group. A group that is not
+    /// listed has the platform's default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reuse: BTreeMap<String, u32>,
-    /// Every import of a component that an export of another meets, by importer, then interface.
+    /// Every import that another component provides, ordered by importer and interface.
     pub seams: Vec<Seam>,
-    /// What each component may reach, and what it imports without a grant; by component.
+    /// What each component may reach, and what it imports without a grant; ordered by component.
     pub access: Vec<ComponentAccess>,
-    /// What is good to know and no mistake.
+    /// Information that is neither an error nor a warning.
     pub notes: Vec<String>,
-    /// What is allowed but looks like a mistake.
+    /// What is allowed and looks like a mistake.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Components that are composed into one and run in one store.
+/// Components that are composed into one and run in one wasmtime store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedGroup {
-    /// The shape's name for it, or the component's name for a component on its own.
+    /// The group's name in the shape; the component's name if the component is in no group or isolated.
     pub name: String,
-    /// The shape's group that it belongs to where a component was set apart from it.
+    /// For isolated components, the shape's group that they belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set_apart_from: Option<String>,
-    /// In the order of instantiation: an exporter comes before those that import from it.
+    /// The components in the order of instantiation: an exporter comes before its importers.
     pub components: Vec<ComponentName>,
-    /// Fused seams: imports that another component of the group meets.
+    /// The fused seams: imports that another component of the composition provides.
     pub links: Vec<ResolvedImport>,
-    /// Imports that the host meets.
+    /// The imports that the host provides.
     pub imports: Vec<HostBinding>,
-    /// HTTP handlers of components with routes.
+    /// The HTTP handlers of components with routes.
     pub handlers: Vec<PlannedHandler>,
-    /// For each component whose calls leave the composition: what its stub exports.
+    /// The stubs, one for each component that calls functions outside the composition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stubs: Vec<PlannedStub>,
-    /// For each component that is called from outside the composition: what its skeleton answers.
+    /// The skeletons, one for each component that is called from outside the composition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skeletons: Vec<PlannedSkeleton>,
 }
 
-/// The calls of one component that leave its composition. A generated part, fused to the component, makes images of them.
+/// The calls of one component that leave its composition. The generated stub, fused to the component, turns them into
+/// images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedStub {
-    /// Who calls.
+    /// The component that calls.
     pub component: ComponentName,
-    /// In the order of their numbers: the first is 0.
+    /// The functions in the order of their numbers; the first is 0.
     pub functions: Vec<StubFunction>,
 }
 
@@ -77,27 +79,28 @@ pub struct StubFunction {
     pub interface: InterfaceId,
     /// The function's name.
     pub function: String,
-    /// Declared `async func`: many calls may be in flight.
+    /// Whether the function is declared `async func`, so that several calls may be in flight.
     pub is_async: bool,
-    /// Can its error type say that the call was lost (`isomer:link/types.call-error`)? Else such a loss is a trap.
+    /// Whether the function's error type can represent a lost call (`isomer:link/types.call-error`). If not, a lost
+    /// call is a trap.
     pub catches: bool,
-    /// Whom it calls.
+    /// The component that is called.
     pub callee: ComponentName,
-    /// The function's name on the other side.
+    /// The key that identifies the function on the callee's side.
     pub key: FunctionKey,
-    /// `isolated` or `remote`.
+    /// How the call crosses: `isolated` or `remote`.
     pub mode: SeamMode,
-    /// Does the manifest say that calling it twice has the effect of calling it once? Only such a call is sent again when it was lost.
+    /// Whether the manifest declares the function idempotent. Only such a call is repeated after it was lost.
     pub idempotent: bool,
 }
 
-/// The functions of one component that are called from outside its composition. A generated part, fused to the component,
-/// makes calls of images.
+/// The functions of one component that are called from outside its composition. The generated skeleton, fused to the
+/// component, turns images into calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedSkeleton {
-    /// Who is called.
+    /// The component that is called.
     pub component: ComponentName,
-    /// In the order of their numbers: the first is 0.
+    /// The functions in the order of their numbers; the first is 0.
     pub functions: Vec<SkeletonFunction>,
 }
 
@@ -108,33 +111,33 @@ pub struct SkeletonFunction {
     pub interface: InterfaceId,
     /// The function's name.
     pub function: String,
-    /// Declared `async func`.
+    /// Whether the function is declared `async func`.
     pub is_async: bool,
-    /// How callers name it.
+    /// The key by which callers identify the function.
     pub key: FunctionKey,
 }
 
-/// An import that is met by an export of another component.
+/// An import and the export of another component that provides it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ResolvedImport {
-    /// Who imports.
+    /// The importing component.
     pub importer: ComponentName,
-    /// What it imports.
+    /// The imported interface.
     pub import: InterfaceId,
-    /// Who exports.
+    /// The exporting component.
     pub exporter: ComponentName,
-    /// What it exports: the same interface, in a compatible version.
+    /// The exported interface: the same one, in a compatible version.
     pub export: InterfaceId,
 }
 
-/// An import of a component that the host meets.
+/// An import that the host provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HostBinding {
-    /// Who imports.
+    /// The importing component.
     pub component: ComponentName,
-    /// What it imports.
+    /// The imported interface.
     pub interface: InterfaceId,
-    /// How the composition of the group imports it.
+    /// How the composition imports it.
     pub binding: ImportBinding,
 }
 
@@ -142,33 +145,33 @@ pub struct HostBinding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum ImportBinding {
-    /// Once for the group, under its own name: it gives no authority.
+    /// Once for the composition, under its own name, because it gives no authority.
     Shared,
-    /// For this component alone, under a label.
+    /// For this component only, under a label.
     Labelled {
-        /// The name of the import in the composition.
+        /// The label, which is the name of the composition's import.
         label: String,
     },
-    /// Once for the group, under its own name, because handles of its family pass between components. All that import it
-    /// have the same grants.
+    /// Once for the composition, under its own name, because handles of its family pass between components. All
+    /// importers have the same grants.
     Family,
 }
 
-/// An HTTP handler that answers routes.
+/// An HTTP handler and the routes that it serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedHandler {
-    /// Whose handler.
+    /// The component that exports the handler.
     pub component: ComponentName,
     /// The exported interface.
     pub interface: InterfaceId,
-    /// Its generation.
+    /// The version of `wasi:http` that the handler implements.
     pub http: Http,
-    /// The paths that it answers.
+    /// The routes that it serves.
     #[serde(serialize_with = "routes_as_written")]
     pub routes: Vec<Route>,
 }
 
-/// Which generation of `wasi:http` a handler speaks.
+/// The version of `wasi:http` that a handler implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Http {
     /// `wasi:http/incoming-handler@0.2.*`.
@@ -182,14 +185,14 @@ pub enum Http {
 /// A seam and how it is crossed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Seam {
-    /// Who meets what of whom.
+    /// The import and the export that provides it.
     #[serde(flatten)]
     pub link: ResolvedImport,
     /// How calls cross.
     pub mode: SeamMode,
-    /// Why this mode, in a few words.
+    /// The reason for the mode, for people.
     pub reason: String,
-    /// What kind of values cross.
+    /// The kind of values that cross.
     pub class: ValueClass,
     /// The functions that the importer uses.
     pub functions: Vec<String>,
@@ -199,11 +202,11 @@ pub struct Seam {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeamMode {
-    /// Compiled together, one store.
+    /// Compiled together, in one wasmtime store.
     Fused,
-    /// A store of its own in the same process.
+    /// Separate wasmtime stores in the same process.
     Isolated,
-    /// Another group: another process, machine or browser tab.
+    /// Different groups: another process or machine.
     Remote,
 }
 
@@ -212,9 +215,9 @@ pub enum SeamMode {
 pub struct ComponentAccess {
     /// The component.
     pub component: ComponentName,
-    /// What it is granted, as people read it: `kv carts`, `http api.example.com`.
+    /// The grants as text: `kv carts`, `http api.example.com`.
     pub granted: Vec<String>,
-    /// Capabilities that it imports and has no grant for, with what is missing.
+    /// The capabilities that the component imports without a grant.
     pub without_grant: Vec<MissingGrant>,
 }
 
@@ -223,14 +226,14 @@ pub struct ComponentAccess {
 pub struct MissingGrant {
     /// The imported interface.
     pub interface: InterfaceId,
-    /// What a call will find: `every open is denied`.
+    /// What calls to it result in: `opening a store fails`.
     pub consequence: String,
     /// The manifest line that grants it.
     pub grant: String,
 }
 
 impl PlannedGroup {
-    /// The shape's group that it belongs to: all with the same run in one process.
+    /// Returns the shape's group. Compositions of the same group run in one process.
     #[must_use]
     pub fn process(&self) -> &str {
         self.set_apart_from.as_deref().unwrap_or(&self.name)
@@ -238,7 +241,7 @@ impl PlannedGroup {
 }
 
 impl Plan {
-    /// Names the manifest's file in every diagnostic of the plan.
+    /// Sets the manifest's file in all diagnostics of the plan.
     #[must_use]
     pub fn in_source(mut self, source: &SourceFile) -> Self {
         for diagnostic in &mut self.warnings {
@@ -247,7 +250,7 @@ impl Plan {
         self
     }
 
-    /// The shape's groups, each with its compositions: what runs in one process. By name.
+    /// Returns the shape's groups by name, each with its compositions. A group runs in one process.
     #[must_use]
     pub fn processes(&self) -> BTreeMap<&str, Vec<&PlannedGroup>> {
         let mut processes = BTreeMap::<_, Vec<_>>::new();
@@ -257,7 +260,7 @@ impl Plan {
         processes
     }
 
-    /// The group that a component is in.
+    /// Returns the composition that a component is in.
     #[must_use]
     pub fn group_of(&self, component: &ComponentName) -> Option<&PlannedGroup> {
         self.groups.iter().find(|group| group.components.contains(component))

@@ -1,9 +1,9 @@
-//! What a plan can be asked for beside the shape.
+//! Options of planning besides the shape.
 
-/// Nothing of this is for apps in service.
+/// Options that only tests set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// Import the clock and randomness for each component under a label, as if they gave authority. So they can be given, by request
-    /// and component, where answers are to be compared.
+    /// Whether each component imports clocks and randomness under its own label, as if they gave authority. The host
+    /// can then provide them for each request and component, so that responses can be compared.
     pub given_clock_and_random: bool,
 }

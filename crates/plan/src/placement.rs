@@ -1,4 +1,5 @@
-//! Where components are placed: groups of the shape, components set apart from them, modes of seams, order, cycles.
+//! The placement of components: groups of the shape, isolated components, modes of seams, order of instantiation,
+//! import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,33 +10,34 @@ use isomer_manifest::{App, MONOLITH, Shape};
 use crate::interface::{InterfaceType, ValueClass};
 use crate::model::{ResolvedImport, Seam, SeamMode};
 
-/// Where one component is.
+/// The placement of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// The shape's group, or the component's own name where it is in none.
+    /// The shape's group, or the component's own name if it is in none.
     pub(crate) group: String,
-    /// Why it is set apart from the group, where it is.
+    /// Why the component is isolated from the group; `None` if it is not.
     pub(crate) apart: Option<Separation>,
 }
 
-/// Why a component is set apart.
+/// Why a component is isolated from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Separation {
-    /// `isolate` of the manifest.
+    /// The manifest sets `isolate`.
     Asked,
-    /// Limits of its own, where it answers no routes.
+    /// The component has its own limits and no routes.
     Limits,
-    /// Passes handles of a family to others, and the group shares the family with other grants.
+    /// The component passes handles of a family that other components of the group import with different grants.
     Handles {
-        /// `wasi:keyvalue`.
+        /// The family, for example `wasi:keyvalue`.
         family: String,
-        /// The first of those who pass them; they are set apart together.
+        /// The first component of the flow. The components of a flow are isolated together.
         with: ComponentName,
     },
 }
 
 impl Placement {
-    /// Components with the same unit are composed into one.
+    /// Returns the composition that the component belongs to: the group, and the first component of those isolated
+    /// together.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
         let leader = self.apart.as_ref().map(|apart| match apart {
             Separation::Asked | Separation::Limits => component,
@@ -45,7 +47,7 @@ impl Placement {
     }
 }
 
-/// Finds the shape; the error names those that exist.
+/// Returns the shape; the error lists those that exist.
 pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagnostic>> {
     if let Some(shape) = app.shapes.get(name) {
         return Ok(shape);
@@ -62,12 +64,12 @@ pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagn
         .note(format!("it has {}", known.join(", ")))
         .hint(match nearest {
             Some((_, nearest)) => format!("did you mean `{nearest}`?"),
-            None => format!("name one of them, or write it under `[shapes.{name}]`"),
+            None => format!("use one of them, or define it under `[shapes.{name}]`"),
         });
     Err(Box::new(error))
 }
 
-/// Places every component.
+/// Returns the placement of each component.
 pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentName, Placement> {
     let mut grouped: BTreeMap<&ComponentName, &String> = BTreeMap::new();
     for (group, members) in &shape.groups {
@@ -77,7 +79,7 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
     let group_of = |component: &ComponentName| match grouped.get(component) {
         Some(group) => (*group).clone(),
         None if everything_in_one => MONOLITH.to_owned(),
-        // A group of the shape may happen to have a component's name.
+        // A group of the shape may have the name of a component outside of it.
         None if shape.groups.contains_key(component.as_str()) => format!("{component}-alone"),
         None => component.to_string(),
     };
@@ -106,7 +108,8 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
         .collect()
 }
 
-/// The name of a composition that is set apart: its component's, unless a group of the shape has that name.
+/// Returns the name of a composition of isolated components: the first component's name, unless a group of the shape
+/// has that name.
 pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentName, Placement>) -> String {
     let taken = |name: &str| places.values().any(|place| place.group == name);
     let mut name = component.to_string();
@@ -116,21 +119,21 @@ pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentN
     name
 }
 
-/// The seam of a link: its mode and why.
+/// Returns the seam of an import: its mode and the reason.
 pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTreeMap<ComponentName, Placement>) -> Seam {
     let (from, to) = (&places[&link.importer], &places[&link.exporter]);
     let (mode, reason) = if from.group != to.group {
         let alone = |component: &ComponentName, place: &Placement| place.group == component.as_str();
         let why = if alone(&link.importer, from) && alone(&link.exporter, to) {
-            "each is a group of its own".to_owned()
+            "each runs in its own group".to_owned()
         } else {
-            format!("`{}` is in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group)
+            format!("`{}` runs in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group)
         };
         (SeamMode::Remote, why)
     } else if from.unit(&link.importer) == to.unit(&link.exporter) {
         let why = match &from.apart {
             None => format!("both in group `{}`", from.group),
-            Some(_) => "set apart together".to_owned(),
+            Some(_) => "isolated together".to_owned(),
         };
         (SeamMode::Fused, why)
     } else {
@@ -138,7 +141,7 @@ pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTree
             (Some(apart), _) => (&link.exporter, apart),
             (None, apart) => (&link.importer, apart.as_ref().expect("the others of a group are in one unit")),
         };
-        (SeamMode::Isolated, format!("`{component}` {}", apart.why()))
+        (SeamMode::Isolated, apart.why(component))
     };
     Seam {
         link: link.clone(),
@@ -150,38 +153,40 @@ pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTree
 }
 
 impl Separation {
-    /// For lists.
+    /// Returns the reason for lists.
     pub(crate) fn in_short(&self) -> &'static str {
         match self {
-            Self::Asked => "to be isolated",
-            Self::Limits => "limits of its own and no routes",
-            Self::Handles { .. } => "other grants than those who pass handles too",
+            Self::Asked => "`isolate` is set",
+            Self::Limits => "own limits, no routes",
+            Self::Handles { .. } => "other grants than components that pass the same handles",
         }
     }
 
-    /// What follows the component's name.
-    pub(crate) fn why(&self) -> String {
+    /// Returns the reason as a sentence about `component`.
+    fn why(&self, component: &ComponentName) -> String {
         match self {
-            Self::Asked => "is to be isolated".to_owned(),
-            Self::Limits => "has limits of its own and no routes".to_owned(),
+            Self::Asked => format!("`isolate` is set for `{component}`"),
+            Self::Limits => format!("`{component}` has its own limits and no routes"),
             Self::Handles { family, .. } => {
-                format!("passes handles of `{family}`, which the group shares with other grants")
+                format!(
+                    "`{component}` passes handles of `{family}` and has other grants than the rest of the group that does"
+                )
             }
         }
     }
 }
 
-/// Refuses a seam that is not fused where its values cannot cross.
+/// Returns an error if the seam is not fused and its values cannot cross.
 pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Placement>) -> Option<Diagnostic> {
     let link = &seam.link;
-    // Streams and handles stay in one store. A mode that carries streams would be asked here.
+    // Streams and handles cannot leave a wasmtime store. A mode that carries streams would be checked here.
     let (what, type_name, instead) = match &seam.class {
         ValueClass::Plain => return None,
         ValueClass::Pinned { type_name } => {
             ("a resource", type_name, "pass values: an id that the other component looks up instead of a handle")
         }
         ValueClass::Experimental { type_name } => {
-            ("a type that engines have not switched on", type_name, "write it with other types: a list, a record")
+            ("a type that the engine does not enable yet", type_name, "use other types: a list, a record")
         }
         ValueClass::Streaming { type_name } => ("a stream or future", type_name, "pass the data in pieces: `list<u8>`"),
     };
@@ -204,20 +209,20 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
 
 fn isolated_way_out(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placement>) -> String {
     let part = |component: &ComponentName| match &places[component].apart {
-        Some(Separation::Asked) => Some(format!("take `isolate` off `{component}`")),
-        Some(Separation::Limits) => {
-            Some(format!("take the limits off `{component}`: a component without routes has those of its callers"))
-        }
-        Some(Separation::Handles { family, .. }) => {
-            Some(format!("grant `{component}` what the others of the group who pass handles of `{family}` are granted"))
-        }
+        Some(Separation::Asked) => Some(format!("remove `isolate` from `{component}`")),
+        Some(Separation::Limits) => Some(format!(
+            "remove the limits of `{component}`: a component without routes runs under the limits of its callers"
+        )),
+        Some(Separation::Handles { family, .. }) => Some(format!(
+            "give `{component}` the grants of the components in the group that pass handles of `{family}`"
+        )),
         None => None,
     };
     [&link.exporter, &link.importer].into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// The order of instantiation, exporters first and by name where that leaves a choice; or a cycle, as a path that ends
-/// where it began.
+/// Returns the order of instantiation, exporters before importers, otherwise by name; or an import cycle, as a path
+/// that ends where it began.
 pub(crate) fn order(
     members: &BTreeSet<ComponentName>,
     links: &[ResolvedImport],
@@ -244,14 +249,14 @@ pub(crate) fn order(
     Ok(ordered)
 }
 
-/// A cycle among components that all wait for another of them.
+/// Returns a cycle among components that all wait for another one of them.
 fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<ComponentName> {
     let mut path: Vec<&ComponentName> = Vec::new();
     let mut current = *waiting.keys().next().expect("somebody waits");
     loop {
         if let Some(start) = path.iter().position(|seen| *seen == current) {
             let mut cycle: Vec<ComponentName> = path[start..].iter().map(|name| (*name).clone()).collect();
-            // Begin with the first name, so that the cycle reads the same wherever the search began.
+            // Start with the alphabetically first name, so that the message does not depend on where the search began.
             let first = (0..cycle.len()).min_by_key(|index| cycle[*index].clone()).expect("a cycle is not empty");
             cycle.rotate_left(first);
             cycle.push(cycle[0].clone());

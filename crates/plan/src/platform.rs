@@ -1,35 +1,34 @@
-//! The interfaces that the platform implements, what authority each gives, and the grant that it wants.
+//! The interfaces that the platform implements, the authority that each gives, and the grant that it needs.
 //!
-//! This table is the one place that knows them. **Authority** decides how a composition imports an interface:
+//! No other place knows them. The **authority** decides how a composition imports an interface:
 //!
-//! - *none*: everything is reached through handles, which are in the component's own table; imported once and shared;
-//! - *own*: the component's own environment, output, stores or hosts stand behind it; imported for each component under a
-//!   label. That holds for interfaces that define resources too (`wasi:keyvalue`): each component then has resource types
-//!   of its own. Only where a seam passes handles of them must the components share the import, which they may if their
-//!   grants are equal.
+//! - *none*: everything is reached through handles, which are in the component's own table. The interface is imported once and shared.
+//! - *own*: calls reach the component's own environment, output, stores or hosts. The interface is imported for each component under a label,
+//!   also if it defines resources (`wasi:keyvalue`): each component then has its own resource types. Only if a seam passes handles of them
+//!   must the components share the import, which requires equal grants.
 
 use isomer_manifest::{Component, Grants};
 
 use crate::interface::InterfaceId;
 
-/// Interfaces of one package, in the versions that the platform implements.
+/// The interfaces of one package, in the versions that the platform implements.
 struct Package {
     name: &'static str,
-    /// What decides compatibility of the versions, see [`InterfaceId::track`].
+    /// The parts of the versions that decide compatibility, see [`InterfaceId::track`].
     tracks: &'static [&'static str],
     interfaces: &'static [(&'static str, Authority)],
 }
 
-/// What calling an interface can reach.
+/// What calls to an interface can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Authority {
-    /// Nothing but what its handles stand for.
+    /// Only what the handles in the component's table stand for.
     None,
     /// What belongs to the component, whether granted or ambient (environment, output).
     Own(Option<Grant>),
 }
 
-/// A kind of grant of the manifest.
+/// A kind of grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grant {
     Kv,
@@ -40,15 +39,15 @@ pub(crate) enum Grant {
     Dirs,
 }
 
-/// What the platform says to an imported interface.
+/// Whether the platform implements an interface.
 pub(crate) enum Verdict {
-    /// It implements it.
+    /// The platform implements it.
     Implemented(Authority),
-    /// It implements other versions of it.
+    /// The platform implements these other versions of it.
     OtherVersions(&'static [&'static str]),
-    /// It does not know it, but knows these of its package.
+    /// The platform implements these other interfaces of the package.
     OtherInterfaces(Vec<&'static str>),
-    /// It knows nothing of the package.
+    /// The platform implements nothing of the package.
     Unknown,
 }
 
@@ -94,7 +93,7 @@ const PACKAGES: &[Package] = &[
         tracks: &["0.2", "0.3"],
         interfaces: &[("preopens", Own(Some(Grant::Dirs))), ("types", Free)],
     },
-    // No grant of the manifest opens a socket: every address is refused, to all alike.
+    // No grant opens a socket: every address is refused, for all components alike.
     Package {
         name: "wasi:sockets",
         tracks: &["0.2", "0.3"],
@@ -138,7 +137,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "isomer:secrets", tracks: &["0.1"], interfaces: &[("store", Own(Some(Grant::Secrets)))] },
 ];
 
-/// Does the platform implement an interface?
+/// Returns whether the platform implements an interface.
 pub(crate) fn verdict(id: &InterfaceId) -> Verdict {
     let Some(package) = PACKAGES.iter().find(|package| package.name == id.family()) else { return Verdict::Unknown };
     let Some((_, authority)) = package.interfaces.iter().find(|(name, _)| *name == id.interface) else {
@@ -153,7 +152,7 @@ pub(crate) fn verdict(id: &InterfaceId) -> Verdict {
     }
 }
 
-/// The authority of an interface that the platform implements.
+/// Returns the authority of an interface that the platform implements.
 pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
     match verdict(id) {
         Verdict::Implemented(authority) => Some(authority),
@@ -161,13 +160,13 @@ pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
     }
 }
 
-/// Does an interface of the platform say something else each time it is asked: the time of day, random numbers? Monotonic clocks are
-/// none of them: they measure.
+/// Returns whether an interface returns the time of day or random values. Monotonic clocks do not count: they only
+/// measure.
 pub(crate) fn tells_time_or_chance(id: &InterfaceId) -> bool {
     id.family() == "wasi:random" || matches!(id.path().as_str(), "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
 }
 
-/// The grant that stands behind an interface.
+/// Returns the grant that an interface needs.
 pub(crate) fn grant(id: &InterfaceId) -> Option<Grant> {
     match authority(id) {
         Some(Authority::Own(grant)) => grant,
@@ -178,7 +177,7 @@ pub(crate) fn grant(id: &InterfaceId) -> Option<Grant> {
 impl Grant {
     pub(crate) const ALL: [Grant; 6] = [Grant::Kv, Grant::Sql, Grant::Http, Grant::Config, Grant::Secrets, Grant::Dirs];
 
-    /// Its key under `grants`.
+    /// Returns the key under `grants`.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Grant::Kv => "kv",
@@ -190,7 +189,7 @@ impl Grant {
         }
     }
 
-    /// One of what is granted, as people say it.
+    /// Returns the noun for one granted thing.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Grant::Kv => "store",
@@ -202,7 +201,7 @@ impl Grant {
         }
     }
 
-    /// The interfaces that make use of it.
+    /// Returns the interfaces that use the grant.
     pub(crate) fn interfaces(self) -> &'static str {
         match self {
             Grant::Kv => "`wasi:keyvalue/store`",
@@ -214,29 +213,30 @@ impl Grant {
         }
     }
 
-    /// What a call finds where nothing is granted.
+    /// Returns what calls result in without the grant.
     pub(crate) fn consequence(self) -> &'static str {
         match self {
-            Grant::Kv | Grant::Sql => "every store that it opens is refused",
+            Grant::Kv | Grant::Sql => "opening a store fails",
             Grant::Http => "every request that it sends is refused",
             Grant::Config => "it finds no values",
-            Grant::Secrets => "every secret that it asks for is refused",
+            Grant::Secrets => "reading a secret fails",
             Grant::Dirs => "it finds no directories",
         }
     }
 
-    /// Is an import of `id` without a grant worth a word? Standard libraries import the environment and directories for
-    /// every program.
+    /// Returns whether standard libraries import an interface for every program, so that a missing grant is not worth a
+    /// message.
     pub(crate) fn is_ambient(id: &InterfaceId) -> bool {
         matches!(id.family().as_str(), "wasi:cli" | "wasi:filesystem")
     }
 
-    /// Is it probably a mistake to import the capability without a grant? (Config has defaults.)
+    /// Returns whether importing the capability without the grant is probably a mistake. Config has defaults, so it is
+    /// not.
     pub(crate) fn is_expected(self) -> bool {
         self != Grant::Config
     }
 
-    /// A line that grants it, to paste into the manifest.
+    /// Returns a manifest line that grants it.
     pub(crate) fn line(self, component: &str) -> String {
         match self {
             Grant::Kv => format!("kv = [\"{component}\"]"),
@@ -248,7 +248,7 @@ impl Grant {
         }
     }
 
-    /// What of it is granted, sorted, as text.
+    /// Returns what is granted, sorted, as text.
     pub(crate) fn granted(self, grants: &Grants) -> Vec<String> {
         let mut granted: Vec<String> = match self {
             Grant::Kv => grants.kv.iter().map(ToString::to_string).collect(),
@@ -269,7 +269,7 @@ impl Grant {
         granted
     }
 
-    /// Where it is granted.
+    /// Returns the place of the grant in the manifest.
     pub(crate) fn span(self, component: &Component) -> isomer_diagnostics::Span {
         let grants = &component.grants;
         let first = match self {

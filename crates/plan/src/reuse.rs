@@ -1,8 +1,8 @@
-//! How often an instance of a group is used again.
+//! How many requests an instance of a group serves.
 //!
-//! A runtime for WASI 0.2 may serve one request per instance and no more (componentize-js does), as the interface has always been offered
-//! like that. So a component whose handler is of WASI 0.2 has a fresh instance for each request unless the manifest says otherwise; all
-//! others are used again.
+//! A runtime of WASI 0.2 may serve only one request per instance (componentize-js does), since hosts have always
+//! offered the interface like that. So a component whose handler is of WASI 0.2 gets a new instance for each request
+//! unless the manifest sets `reuse`. All other instances are reused.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use isomer_manifest::{App, Reuse};
 
 use crate::model::{Http, PlannedGroup};
 
-/// What decides how often instances of a group are used again.
+/// The decision about reusing instances of a group.
 struct Decided<'a> {
     reuse: Reuse,
     by: &'a ComponentName,
-    /// Nothing in the manifest says so: its handler is of WASI 0.2.
+    /// Whether the handler's WASI version decided, not the manifest.
     is_default: bool,
 }
 
-/// Requests and calls that one instance serves, for groups where that is bounded, by name.
+/// Returns the number of requests and calls that one instance serves, by group, for groups with a limit.
 pub(crate) fn bounds(app: &App, groups: &[PlannedGroup]) -> BTreeMap<String, u32> {
     let bound = |group: &PlannedGroup| Some((group.name.clone(), decide(app, group)?.reuse.times()?));
     groups.iter().filter_map(bound).collect()
 }
 
-/// Groups whose components could be used again but for one among them.
+/// Returns a note for each group in which one component prevents the reuse of instances.
 pub(crate) fn notes(app: &App, groups: &[PlannedGroup]) -> Vec<String> {
     let note = |group: &PlannedGroup| {
         let decided = decide(app, group)?;
         let is_alone = group.components.len() == 1;
         (decided.is_default && !is_alone).then(|| {
             format!(
-                "every request of group `{}` has a fresh instance, as `{}` answers requests of WASI 0.2: `reuse = true` for it lets \
-                 instances be used again",
+                "group `{}` uses a new instance for every request, since `{}` handles requests of WASI 0.2: set `reuse = true` for it \
+                 to reuse instances",
                 group.name, decided.by
             )
         })
@@ -41,7 +41,7 @@ pub(crate) fn notes(app: &App, groups: &[PlannedGroup]) -> Vec<String> {
     groups.iter().filter_map(note).collect()
 }
 
-/// The component of a group that allows the fewest requests.
+/// Returns the decision of the component that allows the fewest requests.
 fn decide<'a>(app: &App, group: &'a PlannedGroup) -> Option<Decided<'a>> {
     let of = |by: &'a ComponentName| {
         let said = app.components.get(by).and_then(|component| component.reuse);
@@ -51,7 +51,8 @@ fn decide<'a>(app: &App, group: &'a PlannedGroup) -> Option<Decided<'a>> {
     group.components.iter().map(of).min_by_key(|decided| decided.reuse)
 }
 
-/// Does a component answer requests of WASI 0.2, from the front door or from another component of the group?
+/// Returns whether a component handles requests of WASI 0.2, from the front door or from another component of the
+/// group.
 fn answers_p2(group: &PlannedGroup, component: &ComponentName) -> bool {
     let routed = group.handlers.iter().any(|handler| handler.component == *component && handler.http == Http::P2);
     let is_handler = |track: &str| track == "wasi:http/incoming-handler@0.2";

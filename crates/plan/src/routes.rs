@@ -1,4 +1,4 @@
-//! Which component answers which path.
+//! Which component serves which route.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::links::Types;
 use crate::model::{Http, PlannedHandler, ResolvedImport};
 use crate::placement::Placement;
 
-/// The handlers of components with routes, by component; mistakes go to `errors` and `warnings`.
+/// Returns the handlers of components with routes. Problems go to `errors` and `warnings`.
 pub(crate) fn handlers(
     app: &App,
     types: &Types,
@@ -36,13 +36,13 @@ pub(crate) fn handlers(
                 let others: Vec<_> = ty.exports.keys().filter(|id| id.family() == "wasi:http").collect();
                 let error = Diagnostic::error(format!("component `{name}` has routes, but exports no HTTP handler"))
                     .code("no-handler")
-                    .at(route.span, "nobody answers");
+                    .at(route.span, "no handler serves this route");
                 let error = others.iter().fold(error, |error, id| error.note(format!("it exports `{id}`")));
                 let command = ty.exports.keys().any(|id| id.path() == "wasi:cli/run");
                 errors.push(error.hint(if command {
-                    "it is a command: run it with `isomer exec`, or take its routes out"
+                    "it is a command: run it with `isomer exec`, or remove its routes"
                 } else {
-                    "let it export `wasi:http/handler@0.3.0` (or `wasi:http/incoming-handler@0.2.*`), or take its routes out"
+                    "export `wasi:http/handler@0.3.0` (or `wasi:http/incoming-handler@0.2.*`), or remove its routes"
                 }));
             }
             (Some((interface, _)), None) => {
@@ -62,7 +62,8 @@ pub(crate) fn handlers(
     handlers
 }
 
-/// Refuses a shape that answers routes in several processes: an app has one front door, which knows all of its routes.
+/// Returns an error if several processes of the shape would serve routes. An app has one front door, which knows all
+/// its routes.
 pub(crate) fn front_doors(
     app: &App,
     shape: &str,
@@ -75,19 +76,19 @@ pub(crate) fn front_doors(
     let at = |component: &ComponentName| app.components[component].routes[0].span;
     Some(
         Diagnostic::error(format!(
-            "in shape `{shape}` two processes would answer routes: `{first_group}`, by `{first}`, and `{other_group}`, by `{other}`"
+            "in shape `{shape}`, two processes would serve routes: `{first_group}`, by `{first}`, and `{other_group}`, by `{other}`"
         ))
         .code("two-front-doors")
-        .at(at(other), format!("answered by `{other}`, in group `{other_group}`"))
-        .related(at(first), format!("answered by `{first}`, in group `{first_group}`"))
+        .at(at(other), format!("served by `{other}`, in group `{other_group}`"))
+        .related(at(first), format!("served by `{first}`, in group `{first_group}`"))
         .hint(format!(
-            "an app has one front door: put `{first}` and `{other}` into one group (`isolate` still keeps them in stores of \
-             their own); or let one answer the paths of both, and call an interface of the other"
+            "an app has one front door: put `{first}` and `{other}` into one group (`isolate` still separates their memory); or let \
+             one serve the paths of both, and call the other"
         )),
     )
 }
 
-/// The HTTP handler that a component exports; the newer where it has two.
+/// Returns the HTTP handler that a component exports; the newer one if it exports two.
 fn handler(ty: &ComponentType) -> Option<(&InterfaceId, Http)> {
     let find = |track: &str| ty.exports.keys().find(|id| id.track() == track);
     find("wasi:http/handler@0.3")
@@ -101,16 +102,14 @@ fn collisions(app: &App) -> Vec<Diagnostic> {
     for (name, component) in &app.components {
         for route in &component.routes {
             match owners.get(&route.value) {
-                // The same route twice in one component is the manifest's to report.
+                // A route that appears twice in one component is reported by the manifest's checks.
                 Some((owner, _)) if *owner == name => {}
                 Some((owner, first)) => found.push(
-                    Diagnostic::error(format!("components `{owner}` and `{name}` both answer `{}`", route.value))
+                    Diagnostic::error(format!("components `{owner}` and `{name}` both serve `{}`", route.value))
                         .code("route-collision")
                         .at(route.span, format!("`{name}`"))
                         .related(*first, format!("`{owner}`"))
-                        .hint(
-                            "take the route from one of them, or make one longer: the longest route that fits answers",
-                        ),
+                        .hint("remove the route from one of them, or make one longer: the longest matching route wins"),
                 ),
                 None => {
                     owners.insert(&route.value, (name, route.span));

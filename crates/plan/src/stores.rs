@@ -1,8 +1,8 @@
-//! Homes of stores: what holds data is opened by one process.
+//! Stores and folders: what holds data is opened by one process.
 //!
-//! Two processes cannot have one store open (its files belong to one of them, and on two machines there would be two). So a shape
-//! that places those who are granted it in different groups is refused. In one process several may open it, fused or
-//! isolated: the process has it open once.
+//! Two processes cannot open one store: its files are locked by one of them, and on two machines there would be two
+//! stores. So a shape that places components with grants for one store in different groups is refused. In one process
+//! several components may use the store, fused or isolated: the process opens it once.
 
 use std::collections::BTreeMap;
 use std::path::{Component as PathPart, Path, PathBuf};
@@ -13,7 +13,7 @@ use isomer_manifest::{App, Component, Spanned};
 
 use crate::placement::Placement;
 
-/// Somebody who opens a store.
+/// A component that is granted a store or folder.
 #[derive(Clone, Copy)]
 struct Opener<'a> {
     component: &'a ComponentName,
@@ -21,7 +21,7 @@ struct Opener<'a> {
     span: Span,
 }
 
-/// Refuses stores that two processes would open; says of shared ones that they are, in `notes`.
+/// Reports stores that two processes would open as `errors`, and stores that several components share in `notes`.
 pub(crate) fn check(
     app: &App,
     shape: &str,
@@ -49,33 +49,34 @@ pub(crate) fn check(
             errors.extend(apart(shape, &what, openers));
             if openers.len() > 1 {
                 let names: Vec<_> = openers.iter().map(|opener| format!("`{}`", opener.component)).collect();
-                notes.push(format!("{what} is shared by {}: they stay in one process", names.join(", ")));
+                notes.push(format!("{what} is shared by {}: they must run in one process", names.join(", ")));
             }
         }
     }
     errors.extend(directories(app, shape, places));
 }
 
-/// Refuses a store whose openers are in different processes.
+/// Returns an error if components with grants for one store are in different processes.
 fn apart(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<Diagnostic> {
     let (first, rest) = openers.split_first()?;
     let other = rest.iter().find(|other| other.group != first.group)?;
     Some(
         Diagnostic::error(format!(
-            "in shape `{shape}` two processes would open {what}: `{}`, for `{}`, and `{}`, for `{}`",
+            "in shape `{shape}`, two processes would open {what}: `{}`, for `{}`, and `{}`, for `{}`",
             first.group, first.component, other.group, other.component
         ))
         .code("store-in-two-processes")
         .at(other.span, format!("granted to `{}`, in group `{}`", other.component, other.group))
         .related(first.span, format!("granted to `{}`, in group `{}`", first.component, first.group))
         .hint(format!(
-            "put `{0}` and `{1}` into one group; or grant it to one of them, and let the other call an interface of that one",
+            "put `{0}` and `{1}` into one group; or grant it to one of them only, and let the other call that one",
             first.component, other.component
         )),
     )
 }
 
-/// Folders that one process writes and another sees. Folders that are only read may be anywhere.
+/// Returns an error for each folder that one process writes and another one sees. Folders that are only read may be
+/// granted anywhere.
 fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placement>) -> Vec<Diagnostic> {
     let mut granted = Vec::new();
     for (component, manifest) in &app.components {
@@ -98,7 +99,7 @@ fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placemen
     found
 }
 
-/// The path without `.` and, as far as its text says, without `..`.
+/// Returns the path without `.` and, as far as its text allows, without `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

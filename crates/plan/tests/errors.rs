@@ -22,7 +22,7 @@ fn warned(snapshot: &str, manifest: &str, parts: &[(&str, ComponentType)]) {
 }
 
 #[test]
-fn an_import_that_nothing_meets() {
+fn an_import_that_nothing_provides() {
     let manifest = bare(&["cart", "catalog", "shop"]);
     let parts = |import: &str| {
         [
@@ -40,7 +40,7 @@ fn an_import_that_nothing_meets() {
 }
 
 #[test]
-fn its_own_export_meets_no_import() {
+fn a_component_does_not_provide_its_own_import() {
     let own = component(&["shop:cart/cart"], &["shop:cart/cart"]);
     refused("unmet_own", &bare(&["cart"]), &[("cart", own)]);
 }
@@ -60,7 +60,7 @@ fn several_exporters_need_a_named_link() {
 }
 
 #[test]
-fn a_named_link_meets_even_an_interface_of_the_platform() {
+fn a_named_link_overrides_the_platform() {
     let manifest = bare(&["api", "auth"]) + "[components.auth.links]\n\"wasi:http/handler\" = \"api\"\n";
     let parts = [("api", component(&[], &[HANDLER])), ("auth", component(&[HANDLER], &[HANDLER]))];
     let plan = Planned::new(&manifest, &parts).plan("monolith");
@@ -80,7 +80,7 @@ fn routed(outside: &[&str], inside: &[&str]) -> String {
 }
 
 #[test]
-fn a_component_of_the_app_meets_an_import_before_the_platform() {
+fn a_component_of_the_app_takes_precedence_over_the_platform() {
     // A middleware: it asks what lies behind it, and nothing has to be granted for that.
     let parts = [("api", component(&[], &[HANDLER])), ("zone", component(&[HANDLER], &[HANDLER]))];
     let plan = Planned::new(&routed(&["zone"], &["api"]), &parts).plan("monolith");
@@ -123,7 +123,7 @@ fn handlers_are_linked_from_the_front_door_inwards() {
 }
 
 #[test]
-fn the_drafts_of_config_are_the_platforms() {
+fn the_platform_provides_the_drafts_of_config() {
     let drafts = ["wasi:config/store@0.2.0-draft", "wasi:config/runtime@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"];
     let manifest = bare(&["shop"]) + "grants = { config = { COLOUR = \"red\" } }\n";
     let plan = Planned::new(&manifest, &[("shop", component(&drafts, &[]))]).plan("monolith");
@@ -132,7 +132,7 @@ fn the_drafts_of_config_are_the_platforms() {
 }
 
 #[test]
-fn named_links_that_lead_nowhere() {
+fn named_links_without_an_export_or_import() {
     let parts = [
         ("east", component(&[], &["shop:stock/stock@2.0.0"])),
         ("shop", component(&["shop:stock/stock@1.0.0", "shop:cart/cart"], &[])),
@@ -144,7 +144,7 @@ fn named_links_that_lead_nowhere() {
 }
 
 #[test]
-fn functions_that_differ_are_named() {
+fn functions_that_differ_are_listed() {
     let mut importer = component(
         &[
             "shop:catalog/products@0.1.0 { list: func() -> list<product>; get: func(id: string) -> product; buy: func(id: string); drop: func() }",
@@ -179,7 +179,7 @@ fn a_cycle_in_a_group_is_printed() {
 }
 
 #[test]
-fn imports_and_exports_that_no_component_may_have() {
+fn reserved_imports_and_exports() {
     let mut odd = component(&["isomer:link/wire"], &["isomer:link/dispatch"]);
     odd.world_imports = vec!["log".to_owned()];
     refused("reserved", &bare(&["odd"]), &[("odd", odd)]);
@@ -220,8 +220,8 @@ grants = { kv = [\"orders\", \"carts\"], sql = [\"shop\"], dirs = [{ host = \"x/
         assert_eq!(
             shared,
             [
-                "the key-value store `carts` is shared by `cart`, `orders`: they stay in one process",
-                "the SQL store `shop` is shared by `cart`, `orders`: they stay in one process"
+                "the key-value store `carts` is shared by `cart`, `orders`: they must run in one process",
+                "the SQL store `shop` is shared by `cart`, `orders`: they must run in one process"
             ]
         );
     }
@@ -231,7 +231,7 @@ grants = { kv = [\"orders\", \"carts\"], sql = [\"shop\"], dirs = [{ host = \"x/
 }
 
 #[test]
-fn routes_are_answered_by_one_process() {
+fn routes_are_served_by_one_process() {
     let manifest = "
 [components.cart]
 wasm = \"cart.wasm\"
@@ -248,7 +248,7 @@ routes = [\"/orders\", \"/...\"]
 }
 
 #[test]
-fn functions_declared_idempotent_are_exported() {
+fn functions_declared_idempotent_must_be_exported() {
     let manifest = |functions: &str| {
         bare(&["catalog", "shop"]).replace("catalog.wasm\"", &format!("catalog.wasm\"\nidempotent = [{functions}]"))
     };
@@ -281,7 +281,7 @@ fn functions_declared_idempotent_are_exported() {
 }
 
 #[test]
-fn routes_that_collide_or_lead_nowhere() {
+fn routes_that_collide_or_have_no_handler() {
     let manifest = "
 [components.admin]
 wasm = \"admin.wasm\"
@@ -325,7 +325,7 @@ wasm = \"front.wasm\"
 }
 
 #[test]
-fn what_cannot_cross_is_refused_with_its_type() {
+fn types_that_cannot_cross_are_refused() {
     let with_class = |class: ValueClass| {
         let mut exporter = component(&[], &["shop:files/files"]);
         let mut importer = component(&["shop:files/files"], &[]);
@@ -355,7 +355,7 @@ fn passing(mut ty: ComponentType) -> ComponentType {
 }
 
 #[test]
-fn handles_of_a_store_pass_only_between_equals() {
+fn handles_of_a_store_pass_only_between_components_with_equal_grants() {
     let manifest = bare(&["cart", "helper"]).replace("cart.wasm\"", "cart.wasm\"\ngrants = { kv = [\"carts\"] }");
     let cart = passing(component(&[KV, "shop:help/help"], &[]));
     let helper = passing(component(&[KV], &["shop:help/help"]));
@@ -367,7 +367,7 @@ fn handles_of_a_store_pass_only_between_equals() {
 }
 
 #[test]
-fn who_passes_handles_shares_with_nobody_else() {
+fn components_that_pass_handles_share_an_import_with_no_others() {
     let manifest = bare(&["alone", "blog", "cart", "drafts", "shelf"])
         .replace("cart.wasm\"", "cart.wasm\"\ngrants = { kv = [\"carts\"] }")
         .replace("shelf.wasm\"", "shelf.wasm\"\ngrants = { kv = [\"carts\"] }")
@@ -406,7 +406,7 @@ fn who_passes_handles_shares_with_nobody_else() {
 }
 
 #[test]
-fn a_shape_that_is_not_there() {
+fn an_unknown_shape() {
     let manifest = bare(&["shop"]) + "[shapes.split]\ngroups.one = [\"shop\"]\n";
     let planned = Planned::new(&manifest, &[("shop", component(&[], &[]))]);
     insta::assert_snapshot!("unknown_shape", planned.errors("spilt"));

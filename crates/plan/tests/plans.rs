@@ -110,14 +110,14 @@ fn the_plan_as_json() {
 }
 
 #[test]
-fn groups_apart_are_explained() {
+fn separate_groups_are_explained() {
     let shop = shop();
     let plan = shop.plan("split");
     insta::assert_snapshot!("split", plan.explain());
 }
 
 #[test]
-fn a_component_set_apart_is_explained() {
+fn an_isolated_component_is_explained() {
     let shop = shop();
     let plan = shop.plan("careful");
     insta::assert_snapshot!("careful", plan.explain());
@@ -125,14 +125,14 @@ fn a_component_set_apart_is_explained() {
 }
 
 #[test]
-fn own_limits_set_a_component_without_routes_apart() {
+fn own_limits_isolate_a_component_without_routes() {
     let manifest = SHOP.replace("[components.catalog]", "[components.catalog]\nlimits = { memory = \"8MiB\" }");
     let shop = Planned { app: Planned::new(&manifest, &[]).app, ..shop() };
     let plan = shop.plan("monolith");
     assert_eq!(plan.group_of(&name("catalog")).expect("it is placed").set_apart_from.as_deref(), Some("monolith"));
     let reasons: Vec<_> =
         plan.seams.iter().filter(|seam| seam.mode == SeamMode::Isolated).map(|seam| &seam.reason).collect();
-    assert_eq!(reasons, ["`catalog` has limits of its own and no routes"; 2]);
+    assert_eq!(reasons, ["`catalog` has its own limits and no routes"; 2]);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn an_http_component_without_a_manifest_has_no_warnings() {
 }
 
 #[test]
-fn a_handler_of_wasi_0_2_has_fresh_instances_unless_the_manifest_says_otherwise() {
+fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     const OLD: &str = "wasi:http/incoming-handler@0.2.6";
     let parts = || {
         [
@@ -178,20 +178,20 @@ fn a_handler_of_wasi_0_2_has_fresh_instances_unless_the_manifest_says_otherwise(
     assert_eq!(bound(&[("new", "routes = [\"/...\"]\nreuse = false")]), Some(1));
     let (fresh, said) = planned(&[("old", routes)]);
     assert_eq!(fresh, Some(1));
-    assert!(said.contains("old  answers /... (HTTP, WASI 0.2), a fresh instance for each request\n"), "{said}");
+    assert!(said.contains("old  serves /... (HTTP, WASI 0.2), a new instance for each request\n"), "{said}");
     assert!(!said.contains("notes"), "{said}");
     // Behind a middleware that may be used again, too.
     let behind = [("middle", "routes = [\"/...\"]\nreuse = true"), ("old", "")];
     let (fresh, said) = planned(&behind);
     assert_eq!(fresh, Some(1));
-    assert!(said.contains("as old answers requests of WASI 0.2: reuse = true for it"), "{said}");
+    assert!(said.contains("since old handles requests of WASI 0.2: set reuse = true for it"), "{said}");
     let mixed = [("new", routes), ("old", "routes = [\"/old\"]")];
     assert_eq!(bound(&mixed), Some(1));
     assert_eq!(bound(&[mixed[0], ("old", "routes = [\"/old\"]\nreuse = 4")]), Some(4));
 }
 
 #[test]
-fn time_and_chance_are_labelled_where_they_are_to_be_given() {
+fn deterministic_clocks_and_randomness_are_imported_under_labels() {
     let imports = [
         "wasi:clocks/wall-clock@0.2.6",
         "wasi:clocks/system-clock@0.3.0",
@@ -230,7 +230,7 @@ fn authority_is_labelled_and_handles_are_shared() {
 }
 
 #[test]
-fn calls_in_a_circle_are_noted() {
+fn cycles_of_calls_are_noted() {
     let manifest = r#"
 [app]
 name = "circle"
@@ -254,12 +254,12 @@ isolate = ["payment"]
     ];
     let app = Planned::new(manifest, &parts);
     let notes =
-        |shape: &str| app.plan(shape).notes.into_iter().filter(|note| note.contains("circle")).collect::<Vec<_>>();
+        |shape: &str| app.plan(shape).notes.into_iter().filter(|note| note.contains("cycle")).collect::<Vec<_>>();
     assert!(notes("monolith").is_empty());
     assert_eq!(
         notes("guarded"),
         [
-            "calls go in a circle: monolith → payment → monolith; a request may wait for a second instance of `monolith` while it holds one"
+            "calls form a cycle: monolith → payment → monolith; a request may wait for a second instance of `monolith` while it holds one"
         ]
     );
 }

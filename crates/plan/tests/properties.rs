@@ -177,7 +177,7 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn plans_keep_their_promises(parts in prop::collection::vec(part(), 1..COMPONENTS_MAX), monolith in any::<bool>()) {
+    fn plans_keep_their_invariants(parts in prop::collection::vec(part(), 1..COMPONENTS_MAX), monolith in any::<bool>()) {
         let shape = if monolith { "monolith" } else { "groups" };
         let (app, types) = app(&parts, false);
         let (turned, _) = self::app(&parts, true);
@@ -199,7 +199,7 @@ proptest! {
 }
 
 #[test]
-fn names_that_look_alike_get_labels_of_their_own() {
+fn similar_names_get_different_labels() {
     let mut app = App::single("x.wasm".as_ref(), Grants::default());
     let template = app.components.pop_first().expect("there is one").1;
     let mut types = BTreeMap::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use isomer_display::Ended;
+use isomer_display::ProcessExit;
 use isomer_observe::MemberLog;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -33,7 +33,7 @@ const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What happened to a member.
 pub(crate) enum MemberEvent {
     Ready,
-    Ended(ProcessEnd),
+    ProcessExit(ProcessEnd),
 }
 
 /// How a member's process ended.
@@ -51,7 +51,7 @@ impl ProcessEnd {
     /// Describes the end for people, beginning with the verb.
     pub fn describe(&self) -> String {
         match &self.status {
-            Ok(status) => Ended::from(*status).to_string(),
+            Ok(status) => ProcessExit::from(*status).to_string(),
             Err(error) => format!("ended in an unknown way ({error})"),
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use isomer_display::Ended;
+use isomer_display::ProcessExit;
 use isomer_ids::ComponentName;
 use isomer_manifest::ComponentSource;
 
@@ -132,7 +132,7 @@ fn run(
             path: wasm.to_owned(),
             made_by: Some(command.to_owned()),
         }),
-        Some(status) => Err(failed(Ended::of_shell(status).to_string(), output)),
+        Some(status) => Err(failed(ProcessExit::of_shell(status).to_string(), output)),
         None => Err(failed("was stopped".to_owned(), output)),
     };
     Ok((command_files(&before, scope.snapshot(), last, &ProductFolders::new(scope, last)), done))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use isomer_display::Ended;
+use isomer_display::ProcessExit;
 use isomer_ids::ComponentName;
 
 use crate::origin::{ORIGIN_VARIABLE, Origin, TARGET};
@@ -74,7 +74,7 @@ pub enum ToolchainError {
         source: std::io::Error,
     },
     /// A program failed.
-    #[error("`{command}` {}", Ended::from(*status))]
+    #[error("`{command}` {}", ProcessExit::from(*status))]
     CommandFailed {
         /// The whole command.
         command: String,

@@ -1,4 +1,4 @@
-//! A call that crosses a seam, and what answers it.
+//! A call that crosses a seam, and its result.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,38 +10,38 @@ use isomer_ids::PlanDigest;
 use crate::failure::CallFailure;
 use crate::function::FunctionKey;
 
-/// What goes with a call along the whole chain.
+/// The context of a call, which its own calls inherit.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// When the answer must be there. On the wire it is the time that is left.
+    /// When the result must have arrived. On the wire, the remaining time is sent.
     pub deadline: Instant,
-    /// The request that all this is about, as in the log; never 0.
+    /// The id of the request that the call belongs to, as in the log; never 0.
     pub request: u64,
-    /// The W3C trace context (`traceparent`), checked by whoever took the request in.
+    /// The W3C trace context (`traceparent`), validated where the request came in.
     pub traceparent: Option<Arc<str>>,
-    /// The digest of the plan that the caller was started with. One request stays inside one plan.
+    /// The digest of the plan that the caller was started with. All calls of a request stay inside one plan.
     pub plan: PlanDigest,
 }
 
-/// One call.
+/// A call.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Which function.
+    /// The function to call.
     pub function: FunctionKey,
-    /// Its context.
+    /// The context.
     pub context: CallContext,
-    /// Whether it may run more than once, so that it is sent again where it was lost and may have run. The caller's own knowledge: a callee
-    /// is not told.
+    /// Whether the function is idempotent. Only then is a call repeated that was lost and may have run. Known to the
+    /// caller only, not sent.
     pub is_idempotent: bool,
-    /// Its arguments.
+    /// The image of the arguments.
     pub image: Vec<u8>,
 }
 
-/// The image of a call's result, or why there is none.
+/// The image of a call's result, or the failure.
 pub type CallResult = Result<Vec<u8>, CallFailure>;
 
-/// Answers calls: a group in this process, or a peer behind a network. Dropping the future cancels the call.
+/// Executes calls: a group in this process, or a peer on a network. Dropping the future cancels the call.
 pub trait Callee: Send + Sync + 'static {
-    /// Makes the call. It ends by its deadline, whatever happens.
+    /// Executes the call. Always ends by the call's deadline.
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>>;
 }

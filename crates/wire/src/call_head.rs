@@ -1,4 +1,4 @@
-//! The head of a call's frame. Behind it comes the image of its arguments.
+//! The head of a call's frame. The image of the arguments follows it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use isomer_ids::PlanDigest;
 
 use crate::call::{Call, CallContext};
-use crate::frame::{Cursor, FrameError, Head, REMAINING_US_MAX, TRACEPARENT_BYTES_MAX, VERSION};
+use crate::frame::{Cursor, FrameError, FrameHead, REMAINING_US_MAX, TRACEPARENT_BYTES_MAX, VERSION};
 use crate::function::FunctionKey;
 use crate::image::IMAGE_BYTES_MAX;
 
-/// A call without its arguments, as it crosses a network.
+/// A call without its arguments, as it is sent over a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallHead {
-    /// Which function.
+    /// The function to call.
     pub function: FunctionKey,
-    /// The time that is left, in whole microseconds.
+    /// The remaining time, in whole microseconds.
     pub remaining: Duration,
-    /// The request that all this is about; never 0.
+    /// The id of the request that the call belongs to; never 0.
     pub request: u64,
     /// The W3C trace context.
     pub traceparent: Option<Arc<str>>,
@@ -28,11 +28,11 @@ pub struct CallHead {
 }
 
 impl CallHead {
-    /// The head of `call`, sent at `now`: what is left is counted from there, and shortened to
+    /// Returns the head of `call`. The remaining time is computed at `now` and reduced to at most
     /// [`REMAINING_US_MAX`](crate::frame::REMAINING_US_MAX).
     ///
     /// # Errors
-    /// When a field is none that the other side would take.
+    /// If a field has a value that the callee would refuse.
     pub fn of(call: &Call, now: Instant) -> Result<Self, FrameError> {
         let context = &call.context;
         let remaining = context.deadline.saturating_duration_since(now);
@@ -51,7 +51,7 @@ impl CallHead {
         Ok(request)
     }
 
-    /// The call that this head and `image` are, taken at `now`.
+    /// Returns the call that consists of this head and `image`. Its deadline is computed from `now`.
     pub fn into_call(self, image: Vec<u8>, now: Instant) -> Call {
         let context = CallContext {
             deadline: now + self.remaining,
@@ -62,7 +62,7 @@ impl CallHead {
         Call { function: self.function, context, is_idempotent: false, image }
     }
 
-    /// The bytes of this head.
+    /// Returns the size of this head in bytes.
     pub fn head_bytes(&self) -> usize {
         Self::FIXED_BYTES + text(&self.traceparent).len()
     }
@@ -70,13 +70,13 @@ impl CallHead {
     /// Appends this head to `frame`.
     ///
     /// # Errors
-    /// When a field is none that the other side would take; `frame` is as before then.
+    /// If a field has a value that the callee would refuse. `frame` is unchanged then.
     pub fn encode(&self, frame: &mut Vec<u8>) -> Result<(), FrameError> {
         self.check()?;
         let traceparent = text(&self.traceparent);
         frame.reserve(self.head_bytes());
         frame.extend_from_slice(&[VERSION, 0]);
-        // It was checked to be at most 128.
+        // `check` limits it to 128.
         frame.extend_from_slice(&(traceparent.len() as u16).to_le_bytes());
         frame.extend_from_slice(&self.image_bytes.to_le_bytes());
         frame.extend_from_slice(&(self.remaining.as_micros() as u64).to_le_bytes());
@@ -87,7 +87,7 @@ impl CallHead {
         Ok(())
     }
 
-    /// Is every field one that the other side takes?
+    /// Checks that the callee would accept every field.
     fn check(&self) -> Result<(), FrameError> {
         check_traceparent(text(&self.traceparent).as_bytes())?;
         let us = u64::try_from(self.remaining.as_micros()).unwrap_or(u64::MAX);
@@ -101,7 +101,7 @@ impl CallHead {
     }
 }
 
-impl Head for CallHead {
+impl FrameHead for CallHead {
     const FIXED_BYTES: usize = 56;
 
     fn measure(fixed: &[u8]) -> Result<usize, FrameError> {

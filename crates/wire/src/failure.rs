@@ -1,51 +1,51 @@
-//! Why a call has no answer.
+//! Failures of calls.
 
-/// What a caller can be told as a value: the cases of `isomer:link/types.call-error`, in their order.
+/// The failures that a caller can handle as a value: the cases of `isomer:link/types.call-error`, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum CallError {
-    /// The callee could not be reached, or the connection ended before the answer: it may have run or not.
+    /// The callee could not be reached, or the connection ended before the reply. The call may have run.
     Unreachable = 0,
-    /// The deadline passed: it may have run or not.
+    /// Creates the failure of a call whose deadline passed.
     Deadline = 1,
-    /// The callee had no room, and did not run.
+    /// The callee was overloaded. The call did not run.
     Overloaded = 2,
-    /// The other side does not take this call (another revision, an unknown function, a bad image), and it did not run; or
-    /// its answer was none.
+    /// The callee refused the call (another plan, an unknown function, an invalid image), and the call did not run; or
+    /// its reply was invalid.
     Refused = 3,
 }
 
-/// Why a call has no answer, with words for the log. They never reach a client.
+/// The failure of a call, with a reason for the log that no client sees.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
-    /// The callee trapped, which is a trap of the caller in every mode.
+    /// The callee trapped. In every mode, this is a trap of the caller.
     #[error("the callee trapped: {reason}")]
     Trap {
-        /// The trap's own words.
+        /// The trap's message.
         reason: String,
-        /// It trapped because a call of its own was lost like this: that is what the request at the beginning of the chain is
-        /// told. No caller gets it as a value, as none would if the callee were fused to it.
+        /// The failure of a call that the callee made and that made it trap. It is reported for the request at the
+        /// start of the chain. No caller gets it as a value, just as none would if the callee were fused.
         lost: Option<CallError>,
     },
-    /// Nothing came back, for a reason that exists only where a seam is crossed.
+    /// The call was lost, for a reason that exists only where a seam is crossed.
     #[error("{reason}")]
     Lost {
-        /// Which kind of reason.
+        /// The kind of failure.
         error: CallError,
         /// The reason.
         reason: String,
-        /// Is it certain that the callee did not run?
+        /// Whether the call certainly did not run.
         not_run: bool,
     },
 }
 
 impl CallFailure {
-    /// The callee trapped, by itself.
+    /// Creates a trap of the callee itself.
     pub fn trap(reason: impl Into<String>) -> Self {
         Self::Trap { reason: reason.into(), lost: None }
     }
 
-    /// How the call was lost, here or further down the chain; nothing for a plain trap.
+    /// Returns how the call was lost, here or further down the chain; `None` for a plain trap.
     pub fn lost(&self) -> Option<CallError> {
         match self {
             Self::Trap { lost, .. } => *lost,
@@ -53,22 +53,23 @@ impl CallFailure {
         }
     }
 
-    /// The callee had no room.
+    /// The callee was overloaded. The call did not run.
     pub fn overloaded(reason: impl Into<String>) -> Self {
         Self::Lost { error: CallError::Overloaded, reason: reason.into(), not_run: true }
     }
 
-    /// The other side does not take the call.
+    /// Creates the failure of a call that the callee refused.
     pub fn refused(reason: impl Into<String>) -> Self {
         Self::Lost { error: CallError::Refused, reason: reason.into(), not_run: true }
     }
 
-    /// The deadline passed.
+    /// Creates the failure of a call whose deadline passed.
     pub fn deadline(reason: impl Into<String>) -> Self {
         Self::Lost { error: CallError::Deadline, reason: reason.into(), not_run: false }
     }
 
-    /// The callee could not be reached; `not_run` where the call certainly was not delivered.
+    /// Creates the failure of a call to an unreachable callee. `not_run` says that the call certainly was not
+    /// delivered.
     pub fn unreachable(reason: impl Into<String>, not_run: bool) -> Self {
         Self::Lost { error: CallError::Unreachable, reason: reason.into(), not_run }
     }

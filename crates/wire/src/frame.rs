@@ -1,169 +1,171 @@
-//! Frames: a head of one of the two kinds ([`CallHead`](crate::CallHead), [`ReplyHead`](crate::ReplyHead)) and a body behind it, read as the
-//! bytes come.
+//! Frames: a head of one of two kinds ([`CallHead`](crate::CallHead), [`ReplyHead`](crate::ReplyHead)) and a body,
+//! parsed as the bytes arrive.
 //!
-//! A [`FrameReader`] takes pieces of any size and never holds more than the head's and the body's limits allow, whatever the
-//! sender says. It reserves memory for what has come and a little more, not for what was announced. Every way in which bytes can
-//! be no frame is a variant of [`FrameError`] that names the field. `docs/reference/wire.md` has both layouts, byte by byte.
+//! A [`FrameReader`] accepts pieces of any size and never holds more than the limits of head and body, whatever the
+//! sender announces. It reserves memory for the bytes that have arrived and a little more, not for what was announced.
+//! Every way in which a frame can be invalid is a variant of [`FrameError`] that names the field.
+//! `docs/reference/wire.md` describes both layouts, byte by byte.
 
-/// The version of both heads: the first byte of each. A frame of another version is refused unread.
+/// The version of both heads, which is the first byte of each. A frame of another version is refused without parsing
+/// it.
 pub const VERSION: u8 = 2;
 
-/// The most bytes of a trace context. W3C's version 00 has 55; later ones may have more.
+/// The maximum length of a trace context in bytes. Version 00 of W3C's format has 55; later ones may have more.
 pub const TRACEPARENT_BYTES_MAX: usize = 128;
 
-/// The most bytes of a reason. Longer ones are cut when they are sent.
+/// The maximum length of a reason in bytes. Longer ones are cut when they are sent.
 pub const REASON_BYTES_MAX: usize = 4096;
 
-/// The longest time that can be left to a call: a day. Longer ones are shortened when they are sent.
+/// The maximum remaining time of a call: a day. Longer ones are reduced when they are sent.
 pub const REMAINING_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// How much is reserved for a body before any of it has come.
+/// The memory that is reserved for a body before any of it has arrived.
 const RESERVED_BYTES_MAX: usize = 1 << 20;
 
-/// Why bytes are no frame.
+/// The ways in which bytes are not a valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The sender speaks another version.
-    #[error("`version` is {found}, this side speaks {VERSION}")]
+    /// The sender uses another version.
+    #[error("`version` is {found}, expected {VERSION}")]
     Version {
         /// The version found.
         found: u8,
     },
     /// Flags are set that this version does not know.
-    #[error("`flags` is {found:#04x}, this version knows none")]
+    #[error("`flags` is {found:#04x}, and this version defines none")]
     Flags {
         /// The flags found.
         found: u8,
     },
     /// The trace context is too long.
-    #[error("`traceparent` has {bytes} bytes, at most {TRACEPARENT_BYTES_MAX} are taken")]
+    #[error("`traceparent` has {bytes} bytes, at most {TRACEPARENT_BYTES_MAX} are allowed")]
     TraceparentTooLong {
         /// Its size.
         bytes: usize,
     },
-    /// The trace context is no printable ASCII.
+    /// The trace context is not printable ASCII.
     #[error("`traceparent` is not printable ASCII")]
     Traceparent,
-    /// The image is larger than this side takes.
-    #[error("`image` has {bytes} bytes, at most {bytes_max} are taken")]
+    /// The image is larger than the receiver allows.
+    #[error("`image` has {bytes} bytes, at most {bytes_max} are allowed")]
     ImageTooLarge {
         /// Its size.
         bytes: usize,
         /// The limit.
         bytes_max: usize,
     },
-    /// More time is left than a call can have.
-    #[error("`remaining` is {us} µs, at most {REMAINING_US_MAX} are taken")]
+    /// The remaining time is longer than allowed.
+    #[error("`remaining` is {us} µs, at most {REMAINING_US_MAX} are allowed")]
     Remaining {
         /// The time found, in microseconds.
         us: u64,
     },
-    /// A request without its number.
+    /// The request's id is 0.
     #[error("`request` is 0")]
     Request,
-    /// An unknown kind of answer.
-    #[error("`status` is {found}, which is none")]
+    /// The status is unknown.
+    #[error("`status` is {found}, which is unknown")]
     Status {
         /// The status found.
         found: u8,
     },
-    /// An unknown error, or one where there should be none.
-    #[error("`error` is {found}, which does not go with the status")]
+    /// The error is unknown, or does not match the status.
+    #[error("`error` is {found}, which does not match the status")]
     Error {
         /// The error found.
         found: u8,
     },
-    /// Neither yes nor no, or one where there should be none.
-    #[error("`not_run` is {found}, which does not go with the status")]
+    /// `not_run` is not a boolean, or does not match the status.
+    #[error("`not_run` is {found}, which does not match the status")]
     NotRun {
         /// The value found.
         found: u8,
     },
     /// The reason is too long.
-    #[error("`reason` has {bytes} bytes, at most {REASON_BYTES_MAX} are taken")]
+    #[error("`reason` has {bytes} bytes, at most {REASON_BYTES_MAX} are allowed")]
     ReasonTooLong {
         /// Its size.
         bytes: usize,
     },
-    /// The reason is no text.
+    /// The reason is not text.
     #[error("`reason` is not UTF-8")]
     Reason,
     /// The frame ends too early.
     #[error("the frame ends {missing} bytes before its `{field}` does")]
     Truncated {
-        /// Where it ends: `head`, `image` or `reason`.
+        /// The part in which it ends: `head`, `image` or `reason`.
         field: &'static str,
-        /// How many bytes are missing, as far as that is known.
+        /// The number of missing bytes, as far as it is known.
         missing: usize,
     },
-    /// There are bytes behind the body.
-    #[error("{bytes} bytes follow the frame")]
+    /// Bytes follow the body.
+    #[error("{bytes} bytes follow the end of the frame")]
     Trailing {
-        /// How many there are, as far as they have come.
+        /// The number of bytes that have arrived after the body.
         bytes: usize,
     },
 }
 
-/// What stands in front of a body.
-pub trait Head: Sized {
-    /// The bytes that every head of this kind has.
+/// The head of a frame.
+pub trait FrameHead: Sized {
+    /// The size of the fixed part of the head in bytes.
     const FIXED_BYTES: usize;
 
-    /// The bytes of the whole head, told by its first [`Head::FIXED_BYTES`], and nothing about the rest of them. At least
-    /// [`Head::FIXED_BYTES`], and bounded.
+    /// Returns the size of the whole head in bytes, computed from its first [`FIXED_BYTES`](Self::FIXED_BYTES). It is
+    /// at least `FIXED_BYTES`, and bounded.
     ///
     /// # Errors
-    /// When its version is another one, or a length in it is beyond its limit.
+    /// If the version is another one, or a length in the head exceeds its limit.
     fn measure(fixed: &[u8]) -> Result<usize, FrameError>;
 
-    /// Reads a head of exactly the measured bytes.
+    /// Parses a head of exactly the measured size.
     ///
     /// # Errors
-    /// When a field is none.
+    /// If a field is invalid.
     fn parse(head: &[u8]) -> Result<Self, FrameError>;
 
-    /// The body's name in errors.
+    /// Returns the body's name in errors.
     fn body_name(&self) -> &'static str;
 
-    /// The bytes of the body.
+    /// Returns the size of the body in bytes.
     fn body_bytes(&self) -> usize;
 
-    /// Is the body of that size taken, by a side that takes images of up to `image_bytes_max`?
+    /// Checks the size of the body against the limits of a receiver that accepts images of up to `image_bytes_max`.
     ///
     /// # Errors
-    /// When it is not.
+    /// If the body is too large.
     fn check_body(&self, image_bytes_max: usize) -> Result<(), FrameError>;
 }
 
-/// Takes a frame in pieces.
+/// Parses a frame that arrives in pieces.
 #[derive(Debug)]
 pub struct FrameReader<H> {
     image_bytes_max: usize,
-    /// The bytes of an incomplete head; empty again when it is complete.
+    /// The bytes of an incomplete head; empty once the head is complete.
     partial: Vec<u8>,
     head: Option<H>,
     body: Vec<u8>,
 }
 
-impl<H: Head> FrameReader<H> {
-    /// A reader that takes images of up to `image_bytes_max`.
+impl<H: FrameHead> FrameReader<H> {
+    /// Creates a reader that accepts images of up to `image_bytes_max`.
     pub fn new(image_bytes_max: usize) -> Self {
         Self { image_bytes_max, partial: Vec::new(), head: None, body: Vec::new() }
     }
 
-    /// The head, once it is complete.
+    /// Returns the head, once it is complete.
     pub fn head(&self) -> Option<&H> {
         self.head.as_ref()
     }
 
-    /// Takes the next bytes. After an error the reader is of no more use.
+    /// Consumes the next bytes. The reader must not be used after an error.
     ///
     /// # Errors
-    /// As soon as the bytes cannot become a frame.
+    /// As soon as the bytes cannot become a valid frame.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
         while self.head.is_none() {
             if self.partial.is_empty() {
-                // Nearly always the whole head comes at once and is read where it lies.
+                // Nearly always the whole head arrives at once and is parsed in place.
                 if let Some(size) = measured::<H>(bytes)?.filter(|size| *size <= bytes.len()) {
                     self.begin(&bytes[..size])?;
                     bytes = &bytes[size..];
@@ -200,20 +202,20 @@ impl<H: Head> FrameReader<H> {
         Ok(())
     }
 
-    /// The bytes of the body that have not come.
+    /// Returns the number of bytes of the body that have not arrived.
     fn missing(&self) -> usize {
         self.head.as_ref().map_or(0, H::body_bytes) - self.body.len()
     }
 
-    /// Is the frame complete?
+    /// Returns whether the frame is complete.
     pub fn is_complete(&self) -> bool {
         self.head.is_some() && self.missing() == 0
     }
 
-    /// The sender has ended: the frame.
+    /// Returns the frame after the sender's end of stream.
     ///
     /// # Errors
-    /// When it is incomplete.
+    /// If the frame is incomplete.
     pub fn finish(self) -> Result<(H, Vec<u8>), FrameError> {
         let missing = self.missing();
         match self.head {
@@ -227,8 +229,8 @@ impl<H: Head> FrameReader<H> {
     }
 }
 
-/// The size of the head that begins with these bytes, if they say so already. Another version is told by the first byte alone.
-fn measured<H: Head>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+/// Returns the size of the head, if these bytes determine it. Another version is recognized by the first byte alone.
+fn measured<H: FrameHead>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     match bytes.first() {
         Some(&found) if found != VERSION => Err(FrameError::Version { found }),
         _ if bytes.len() < H::FIXED_BYTES => Ok(None),
@@ -236,7 +238,7 @@ fn measured<H: Head>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     }
 }
 
-/// Takes numbers and bytes from the front of a head that was measured.
+/// Reads numbers and bytes from the front of a head that was measured.
 pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Cursor<'a> {

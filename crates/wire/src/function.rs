@@ -1,4 +1,4 @@
-//! How both sides of a seam name a function.
+//! The keys by which both sides of a seam identify functions.
 
 use std::fmt;
 
@@ -7,13 +7,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::image;
 
-/// Names one function of one component: a hash over the wire's version, the component, the interface, the function's name and
-/// its structurally resolved type. Sides that were built from different WIT do not know each other's keys.
+/// Identifies one function of one component: a hash over the wire's version, the component, the interface, the
+/// function's name and its structurally resolved type. Sides that were built from different WIT have different keys.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionKey(pub [u8; 16]);
 
 impl FunctionKey {
-    /// The key of `function` of `interface` (with its version, as exported) of `component`, whose type hashes to `type_hash`.
+    /// Returns the key of `function` of `interface` (with its version, as exported) of `component`. `type_hash` is the
+    /// hash of the function's type.
     pub fn new(component: &str, interface: &str, function: &str, type_hash: &[u8; 16]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update([image::VERSION]);

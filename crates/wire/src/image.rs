@@ -1,26 +1,27 @@
-//! The image of a call: its arguments, or its result, as they lie in memory by the canonical ABI.
+//! The image of a call: its arguments or its result, in the memory layout of the canonical ABI.
 //!
-//! An image begins at [`BASE`] in the memory of the stub or skeleton that made it and is lowered to the same address on the
-//! other side, so pointers in it are right without anybody having looked at them. At its *root* lies the tuple of the function's
-//! parameters (or its result), and behind it the blocks that it points to: strings and lists, in the order in which the
+//! An image begins at [`BASE`] in the memory of the stub or skeleton that made it and is copied to the same address on
+//! the other side, so its pointers are valid without being rewritten. The *root* is the tuple of the function's
+//! parameters (or its result). The blocks that it points to follow: strings and lists, in the order in which the
 //! canonical ABI lowers them (depth first), without overlap.
 //!
 //! | what | root | blocks |
 //! | --- | --- | --- |
 //! | parameters that flatten to at most 16 core values | [`BASE`] | from [`BLOCKS`] |
-//! | more parameters (the canonical ABI spills them) | [`BLOCKS`] | behind the root |
-//! | a result | [`BASE`] | behind the root |
+//! | more parameters (the canonical ABI spills them) | [`BLOCKS`] | after the root |
+//! | a result | [`BASE`] | after the root |
 //!
-//! An image without blocks ends with its root; a function without parameters, or without a result, has an empty one.
+//! An image without blocks ends with its root. A function without parameters, or without a result, has an empty image.
 
-/// The version of everything here; part of every function's key, so sides of different versions never meet.
+/// The version of the layout. It is part of every function's key, so sides with different versions cannot call each
+/// other.
 pub const VERSION: u8 = 1;
 
-/// Where images begin. What lies below is scratch of the generated code. A multiple of 16.
+/// The address at which images begin, a multiple of 16. The memory below it is scratch space of the generated code.
 pub const BASE: u32 = 64;
 
-/// Where the blocks of unspilled parameters begin: 16 flattened values of 8 bytes behind [`BASE`].
+/// The address at which the blocks of unspilled parameters begin: after 16 flattened values of 8 bytes from [`BASE`].
 pub const BLOCKS: u32 = BASE + 128;
 
-/// The most bytes of one image. The generated code's arena ends here: lowering more traps.
+/// The maximum size of an image in bytes. The arena of the generated code ends here; lowering more traps.
 pub const IMAGE_BYTES_MAX: u32 = 16 << 20;

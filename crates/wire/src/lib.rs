@@ -1,16 +1,16 @@
-//! What crosses a seam that is not fused: who is called, in what context, with which image, and how it can fail.
+//! What crosses a seam that is not fused: calls with their context and image, their results and failures.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`image`] | the layout of an image: where it begins, how large it may be |
-//! | [`function`] | how both sides name a function |
-//! | [`call`] | a call with its context, and the trait of whatever answers calls |
-//! | [`failure`] | why a call has no answer |
-//! | [`frame`] | both kinds of frame on a network: limits, errors, reading in pieces |
-//! | [`request`], [`reply`] | the heads of the two |
+//! | [`function`] | the keys of functions |
+//! | [`call`] | a call with its context, and the trait of whatever executes calls |
+//! | [`failure`] | the failures of calls |
+//! | [`frame`] | frames on a network: limits, errors, parsing in pieces |
+//! | `call_head`, `reply_head` | the heads of the two kinds of frames |
 //!
-//! Types and rules only: no engine, no socket, no clock. Generated code (`seam`), the engine's room (`runtime`) and transports
-//! (`link`) agree here.
+//! Types and rules only: no engine, no socket, no clock. Generated code (`seam`), the engine's side (`runtime`) and
+//! transports (`link`) agree through this crate.
 #![forbid(unsafe_code)]
 
 pub mod call;

@@ -1,42 +1,42 @@
-//! The head of an answer's frame. Behind it comes the image of the result, or the reason why there is none.
+//! The head of a reply's frame. The image of the result follows it, or the reason of the failure.
 
 use crate::call::CallResult;
 use crate::failure::{CallError, CallFailure};
-use crate::frame::{Cursor, FrameError, Head, REASON_BYTES_MAX, VERSION};
+use crate::frame::{Cursor, FrameError, FrameHead, REASON_BYTES_MAX, VERSION};
 use crate::image::IMAGE_BYTES_MAX;
 
-/// What an answer is, without its body.
+/// The kind of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyStatus {
-    /// A result: the body is its image.
+    /// A result. The body is its image.
     Ok,
-    /// A trap: the body is its reason.
+    /// A trap. The body is its reason.
     Trap {
-        /// How a call of the callee's own was lost, which made it trap.
+        /// The failure of a call that the callee made and that made it trap.
         lost: Option<CallError>,
     },
-    /// Nothing: the body is the reason.
+    /// A lost call. The body is the reason.
     Lost {
-        /// Which kind of reason.
+        /// The kind of failure.
         error: CallError,
-        /// Is it certain that the callee did not run?
+        /// Whether the call certainly did not run.
         not_run: bool,
     },
 }
 
-/// An answer without its body.
+/// A reply without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyHead {
-    /// What it is.
+    /// The kind of reply.
     pub status: ReplyStatus,
     /// The size of the body.
     pub body_bytes: u32,
 }
 
 impl ReplyHead {
-    /// The head of `answer`, and the body to send behind it. A reason beyond
-    /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is cut. An image beyond
-    /// [`IMAGE_BYTES_MAX`] becomes the failure that it is.
+    /// Returns the head of a result, and the body to send after it. A reason longer than
+    /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is cut. An image larger than [`IMAGE_BYTES_MAX`] becomes a
+    /// failure.
     pub fn of(answer: CallResult) -> (Self, Vec<u8>) {
         let (status, body) = match answer {
             Ok(image) if image.len() > IMAGE_BYTES_MAX as usize => {
@@ -48,14 +48,14 @@ impl ReplyHead {
             Err(CallFailure::Trap { reason, lost }) => (ReplyStatus::Trap { lost }, cut(reason)),
             Err(CallFailure::Lost { error, reason, not_run }) => (ReplyStatus::Lost { error, not_run }, cut(reason)),
         };
-        // Both limits are far below.
+        // Both limits are far below `u32::MAX`.
         (Self { status, body_bytes: body.len() as u32 }, body)
     }
 
-    /// The answer that this head and `body` are.
+    /// Returns the result that consists of this head and `body`.
     ///
     /// # Errors
-    /// When the reason is no text.
+    /// If the reason is not text.
     pub fn into_answer(self, body: Vec<u8>) -> Result<CallResult, FrameError> {
         let reason = |body| String::from_utf8(body).map_err(|_| FrameError::Reason);
         Ok(match self.status {
@@ -65,7 +65,7 @@ impl ReplyHead {
         })
     }
 
-    /// This head.
+    /// Returns the bytes of this head.
     pub fn encode(&self) -> [u8; Self::FIXED_BYTES] {
         let [status, error, not_run] = match self.status {
             ReplyStatus::Ok => [0, 0, 0],
@@ -77,7 +77,7 @@ impl ReplyHead {
     }
 }
 
-impl Head for ReplyHead {
+impl FrameHead for ReplyHead {
     const FIXED_BYTES: usize = 8;
 
     fn measure(fixed: &[u8]) -> Result<usize, FrameError> {
@@ -132,12 +132,12 @@ impl Head for ReplyHead {
     }
 }
 
-/// An error as it is sent: 0 is none.
+/// Returns the number of an error on the wire; 0 means none.
 fn number(error: CallError) -> u8 {
     error as u8 + 1
 }
 
-/// As much of a reason as is sent.
+/// Returns the part of a reason that is sent.
 fn cut(mut reason: String) -> Vec<u8> {
     if reason.len() > REASON_BYTES_MAX {
         let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end));

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use isomer_ids::PlanDigest;
-use isomer_wire::frame::{Head, REASON_BYTES_MAX, REMAINING_US_MAX};
+use isomer_wire::frame::{FrameHead, REASON_BYTES_MAX, REMAINING_US_MAX};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{
     Call, CallContext, CallError, CallFailure, CallHead, CallResult, FrameError, FrameReader, FunctionKey, ReplyHead,
@@ -38,7 +38,7 @@ fn frame() -> Vec<u8> {
     encoded(&request(), b"image")
 }
 
-fn read<H: Head>(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(H, Vec<u8>), FrameError> {
+fn read<H: FrameHead>(pieces: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<(H, Vec<u8>), FrameError> {
     let mut reader = FrameReader::new(LIMIT);
     for piece in pieces {
         reader.push(piece.as_ref())?;
@@ -286,7 +286,7 @@ impl Random {
 }
 
 /// Reads a frame in random pieces. Whatever the bytes are, it ends, and never holds more than the body's limit.
-fn survives<H: Head>(random: &mut Random, frame: &[u8]) -> Option<(H, Vec<u8>)> {
+fn survives<H: FrameHead>(random: &mut Random, frame: &[u8]) -> Option<(H, Vec<u8>)> {
     let mut reader = FrameReader::<H>::new(LIMIT);
     let mut rest = frame;
     while !rest.is_empty() {

@@ -1,10 +1,10 @@
-//! The WIT packages that components are written against, as text inside the program.
+//! The WIT packages that components are written against, embedded as text.
 //!
-//! Owns: WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's `isomer:sql` and
-//! `isomer:secrets`; which of them an app's worlds use ([`needed`]); and writing them into an app's `wit/deps` ([`write_deps`]). It knows nothing
-//! of components or manifests.
+//! The crate owns WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's
+//! `isomer:sql` and `isomer:secrets`. It finds out which of them an app's worlds use ([`needed`]) and writes them into
+//! an app's `wit/deps` ([`write_deps`]). It knows nothing of components or manifests.
 //!
-//! Invariant: the packages are complete, that is, each refers only to packages of the same list.
+//! Invariant: the packages are complete; each refers only to packages of the same list.
 #![forbid(unsafe_code)]
 
 mod needed;

@@ -1,4 +1,4 @@
-//! Which of the packages the worlds of an app use: those that their text refers to, and those that these refer to in turn.
+//! The packages that the worlds of an app use, directly or through other packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,57 +8,57 @@ use wit_parser::{AstItem, PackageName, SourceMap, UnresolvedPackageGroup};
 
 use crate::{WitPackage, packages};
 
-/// Namespaces of which all packages are the platform's, or stand in the app's `wit/deps`.
+/// Namespaces whose packages are either the platform's or in the app's `wit/deps`.
 const NAMESPACES: [&str; 2] = ["isomer", "wasi"];
 
-/// Why it cannot be said what an app needs.
+/// Why the packages that an app needs cannot be determined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NeedError {
-    /// The text is no WIT.
+    /// The text is not valid WIT.
     #[error("{problem}")]
     Text {
-        /// What the parser says, with its place.
+        /// The parser's message, with the place.
         problem: String,
     },
     /// Neither the platform nor `wit/deps` has such a package.
     #[error("{place}: there is no package `{wanted}`")]
     NoPackage {
-        /// Where it is used: file, line and column.
+        /// The place of the use: file, line and column.
         place: String,
         /// The package.
         wanted: String,
-        /// What was meant, perhaps.
+        /// The package that was probably meant.
         near: Option<String>,
     },
     /// The package has no such interface or world.
     #[error("{place}: `{package}` has no {kind} `{name}`")]
     NoItem {
-        /// Where it is used: file, line and column.
+        /// The place of the use: file, line and column.
         place: String,
         /// The package.
         package: String,
         /// `interface` or `world`.
         kind: &'static str,
-        /// What it does not have.
+        /// The interface or world that is missing.
         name: String,
-        /// What it has of this kind.
+        /// The interfaces or worlds that the package has.
         has: Vec<String>,
     },
     /// The platform has the package in other versions only.
-    #[error("{place}: `{wanted}` is used, and the platform has {}", list(has))]
+    #[error("{place}: the platform does not have `{wanted}`, but {}", list(has))]
     OtherVersion {
-        /// Where it is used: file, line and column.
+        /// The place of the use: file, line and column.
         place: String,
         /// The package.
         wanted: String,
-        /// The package in the versions that there are.
+        /// The package's ids in the versions that the platform has.
         has: Vec<String>,
     },
 }
 
 impl NeedError {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Text { .. } => None,
@@ -76,11 +76,11 @@ impl NeedError {
     }
 }
 
-/// The packages that the folder `wit` of an app needs in its `deps`, by name and version. What is there already from others is taken into account:
-/// what it uses is needed, and what it has is not.
+/// Returns the packages that the folder `wit` of an app needs in its `deps`, ordered by name and version. Packages of
+/// others that are already there count: what they use is needed, what they provide is not.
 ///
 /// # Errors
-/// When a file is no WIT, or a package, a version of it, or one of its interfaces or worlds is wanted that there is not.
+/// If a file is not valid WIT, or a package, a version of it, or one of its interfaces or worlds does not exist.
 pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
     let mut wanted: BTreeSet<PackageName> = BTreeSet::new();
     let mut given: BTreeSet<PackageName> = BTreeSet::new();
@@ -113,7 +113,7 @@ pub fn needed(wit: &Path) -> Result<Vec<&'static WitPackage>, NeedError> {
     Ok(found.into_values().collect())
 }
 
-/// The platform's package that is used; none where it has none. What is not the platform's is for others to bring.
+/// Returns the platform's package, or `None` if the package is not the platform's and must be provided by the app.
 fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     let name = &used.package;
     let of_name = format!("{}:{}", name.namespace, name.name);
@@ -134,14 +134,14 @@ fn package(used: &Use) -> Result<Option<&'static WitPackage>, NeedError> {
     }
 }
 
-/// The platform's package with a name like this one, in whichever namespace.
+/// Returns the platform's package with a similar name, in any namespace.
 fn near_package(name: &str) -> Option<String> {
     let names = || packages().iter().filter_map(|package| Some((package.name, package.name.split_once(':')?.1)));
     let near = nearest(name, names().map(|(_, name)| name))?;
     names().find(|(_, name)| *name == near).map(|(package, _)| package.to_owned())
 }
 
-/// What a package's text uses of another package.
+/// The items of another package that a package's text uses.
 struct Use {
     package: PackageName,
     items: Vec<Item>,
@@ -155,12 +155,12 @@ struct Item {
 }
 
 impl Use {
-    /// Where it is used first.
+    /// Returns the place of the first use.
     fn place(&self) -> String {
         self.items.first().map(|item| item.place.clone()).unwrap_or_default()
     }
 
-    /// Returns an error if the package does not have all that is used of it.
+    /// Checks that the package has everything that is used of it.
     fn check(&self, package: &WitPackage, text: &Group) -> Result<(), NeedError> {
         for item in &self.items {
             let has = if item.is_world { text.worlds() } else { text.interfaces() };
@@ -178,7 +178,7 @@ impl Use {
     }
 }
 
-/// A package's text as far as it matters here.
+/// The parsed text of a package.
 struct Group(UnresolvedPackageGroup);
 
 impl Group {
@@ -186,7 +186,7 @@ impl Group {
         std::iter::once(&self.0.main).chain(&self.0.nested).map(|package| package.name.clone())
     }
 
-    /// What it refers to and does not have.
+    /// Returns what the package uses of other packages.
     fn uses(&self) -> Vec<Use> {
         let own: BTreeSet<PackageName> = self.names().collect();
         let mut uses = Vec::new();
@@ -205,19 +205,19 @@ impl Group {
         uses
     }
 
-    /// The names of the main package's interfaces; those of other packages have none here.
+    /// Returns the names of the main package's interfaces; those of other packages have no name here.
     fn interfaces(&self) -> Vec<String> {
         self.0.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect()
     }
 
-    /// The names of the main package's worlds.
+    /// Returns the names of the main package's worlds.
     fn worlds(&self) -> Vec<String> {
         let names = self.0.main.worlds.iter().map(|(_, world)| world.name.clone());
         names.filter(|name| !name.is_empty()).collect()
     }
 }
 
-/// The package in a folder, or in a file; none where there is no WIT.
+/// Returns the package in a folder or file; nothing if there is no WIT.
 fn groups(path: &Path) -> Result<Vec<Group>, NeedError> {
     let mut files = Vec::new();
     if path.is_dir() {

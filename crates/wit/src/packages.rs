@@ -1,13 +1,13 @@
-//! The list of packages, embedded.
+//! The embedded packages.
 
 /// One version of one WIT package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WitPackage {
-    /// `namespace:name`.
+    /// The name, `namespace:name`.
     pub name: &'static str,
     /// The version, without `@`.
     pub version: &'static str,
-    /// Its text.
+    /// The files.
     pub files: &'static [WitFile],
 }
 
@@ -21,18 +21,18 @@ pub struct WitFile {
 }
 
 impl WitPackage {
-    /// The name of its folder in `wit/deps`: `wasi-http-0.3.0`.
+    /// Returns the name of its folder in `wit/deps`: `wasi-http-0.3.0`.
     pub fn dir_name(&self) -> String {
         format!("{}-{}", self.name.replace(':', "-"), self.version)
     }
 
-    /// `namespace:name@version`.
+    /// Returns `namespace:name@version`.
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 }
 
-/// All packages, by name and version.
+/// Returns all packages, ordered by name and version.
 pub fn packages() -> &'static [WitPackage] {
     PACKAGES
 }

@@ -1,4 +1,4 @@
-//! Writing the packages into a folder, so that an app's bindings can refer to them.
+//! Writing packages into a folder, so that an app's bindings can refer to them.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -10,14 +10,15 @@ use crate::{WitPackage, packages};
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` cannot be written", path.display())]
 pub struct WriteError {
-    /// What was being written.
+    /// The path that was being written.
     pub path: PathBuf,
-    /// Why it failed.
+    /// The cause.
     pub source: io::Error,
 }
 
-/// Bring `dir` (an app's `wit/deps`) up to date: each of `wanted` in a folder of its own. Gives the files that were written, in
-/// the order of the packages; a file that has the right text is not touched. Other files and folders are left alone.
+/// Updates `dir` (an app's `wit/deps`): each of `wanted` gets a folder of its own. Returns the files that were written,
+/// in the order of the packages. A file that has the right text is not touched, and other files and folders stay as
+/// they are.
 pub fn write_deps<'a>(
     dir: &Path,
     wanted: impl IntoIterator<Item = &'a WitPackage>,
@@ -37,8 +38,9 @@ pub fn write_deps<'a>(
     Ok(written)
 }
 
-/// Removes from `dir` the platform's packages that are not among `wanted`, as far as they are just what [`write_deps`] has written; gives their
-/// folders. Two versions of one package side by side make bindings rename its modules.
+/// Removes the platform's packages from `dir` that are not among `wanted`, unless they differ from what [`write_deps`]
+/// writes, and returns their folders. Two versions of a package next to each other would make bindings rename its
+/// modules.
 pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf>, WriteError> {
     let mut removed = Vec::new();
     for package in packages().iter().filter(|package| !wanted.contains(package)) {
@@ -51,7 +53,7 @@ pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf
     Ok(removed)
 }
 
-/// Whether the folder has the package's files, and nothing else.
+/// Returns whether the folder has exactly the package's files.
 fn is_as_written(dir: &Path, package: &WitPackage) -> bool {
     let Ok(entries) = fs::read_dir(dir) else { return false };
     let is_ours = |path: &Path| {
@@ -62,7 +64,7 @@ fn is_as_written(dir: &Path, package: &WitPackage) -> bool {
     !entries.is_empty() && entries.iter().all(|path| is_ours(path))
 }
 
-/// Put a file in its place by a rename: a reader sees the old text or the new one.
+/// Replaces a file by a rename, so that a reader sees either the old text or the new one.
 fn replace(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut file = tempfile::Builder::new().prefix(".wit-").tempfile_in(dir)?;

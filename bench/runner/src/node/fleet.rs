@@ -28,7 +28,7 @@ const AT_ONCE: usize = 2;
 const HOSTS_MIN: u32 = 1000;
 /// The number of the app that all tenants have.
 const SHARED: u32 = numbered::NUMBER_END - 1;
-/// The host name of an app that has a fresh instance for each request.
+/// The host name of an app that has a new instance for each request.
 const FRESH_HOST: &str = "fresh.fleet.test";
 /// How long a node may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Calls between components that are not fused: `seam-callee` and whom it is called by, each in a store of its own.
+//! Calls between components that are not fused: `seam-callee` and whom it is called by, each isolated.
 //!
 //! With every component isolated, or every one in a group of its own that runs in this same process.
 

@@ -72,12 +72,12 @@ impl Lowering<'_> {
                     Diagnostic::error(format!("a source of component `{name}` is empty"))
                         .code("empty-source")
                         .at(text.span, "")
-                        .hint("write a path or a command, or leave the key out"),
+                        .hint("write a path or a command, or remove the key"),
                 );
                 return None;
             }
         }
-        // A `command` that was taken out had an error of its own.
+        // A `command` that was removed has been reported.
         let lacks_command = command.is_none() && !self.places.has(&["components", name, "command"]);
         if let Some(inputs) = raw.inputs.as_ref().filter(|_| lacks_command) {
             let at = inputs.first().map_or(at, |input| input.span);
@@ -85,11 +85,11 @@ impl Lowering<'_> {
                 Diagnostic::error(format!("component `{name}` has `inputs` without `command`"))
                     .code("inputs-without-command")
                     .at(at, "which command reads them?")
-                    .hint("take `inputs` out: for a Cargo package, Cargo knows what it reads"),
+                    .hint("remove `inputs`: for a Cargo package, Cargo knows the inputs"),
             );
         }
         let inputs = raw.inputs.as_ref().map(|inputs| self.inputs(name, inputs));
-        // A source that was taken out had an error of its own.
+        // A source that was removed has been reported.
         let was_there = |key: &str| self.places.has(&["components", name, key]);
         let problem = match (cargo, wasm, command) {
             (None, None, Some(_)) if was_there("wasm") => return None,
@@ -141,11 +141,11 @@ impl Lowering<'_> {
             let Some(route) = self.valid(text.value.0.parse::<Route>(), "bad-route", text.span) else { continue };
             if let Some(first) = routes.iter().find(|other| other.value == route) {
                 self.report(
-                    Diagnostic::error(format!("the route `{route}` is there twice"))
+                    Diagnostic::error(format!("the route `{route}` is listed twice"))
                         .code("duplicate-route")
                         .at(text.span, "again")
                         .related(first.span, "first here")
-                        .hint("take one of them out"),
+                        .hint("remove one of them"),
                 );
                 continue;
             }
@@ -176,7 +176,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// A size or a duration that is not zero.
+    /// Returns a size or a duration that is not zero.
     pub(super) fn quantity<T: Quantity>(
         &mut self,
         key: &str,
@@ -187,17 +187,17 @@ impl Lowering<'_> {
         let value = self.valid(parse(&text.value), "bad-quantity", text.span)?;
         if value.is_zero() {
             self.report(
-                Diagnostic::error(format!("`{key}` is zero: nothing could run"))
+                Diagnostic::error(format!("`{key}` must not be zero"))
                     .code("zero-limit")
-                    .at(text.span, "must be more than zero")
-                    .hint(format!("give `{key}` a value, or leave it out for the default")),
+                    .at(text.span, "nothing could run with this limit")
+                    .hint(format!("give `{key}` a value, or remove it to use the default")),
             );
             return None;
         }
         Some(value)
     }
 
-    /// Whether the component exports them is the plan's to know.
+    /// Checks the syntax only: whether the component exports the functions is checked by the planner.
     fn idempotent(&mut self, name: &str, raw: Vec<Spanned<FunctionText>>) -> Vec<Spanned<String>> {
         let mut functions = vec![];
         for function in raw {
@@ -236,8 +236,8 @@ impl Lowering<'_> {
                 self.report(
                     Diagnostic::error(format!("component `{name}` links `{text}` to itself"))
                         .code("bad-link")
-                        .at(target.span, "a component cannot meet its own import")
-                        .hint("name another component, or leave the link out where only one exports it"),
+                        .at(target.span, "a component cannot provide its own import")
+                        .hint("name another component; if only one exports it, remove the link"),
                 );
                 continue;
             }
@@ -249,7 +249,7 @@ impl Lowering<'_> {
     }
 }
 
-/// What can be zero.
+/// Values that can be zero.
 pub(super) trait Quantity {
     fn is_zero(&self) -> bool;
 }

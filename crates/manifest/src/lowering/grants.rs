@@ -43,7 +43,7 @@ impl Lowering<'_> {
             let (text, private, authority) = match host.value {
                 RawHost::Text(text) => (text, false, None),
                 RawHost::Table(RawHostTable { host: Some(text), private, authority }) => (text, private, authority),
-                // A missing `host` was reported before.
+                // A missing `host` has been reported.
                 RawHost::Table(RawHostTable { host: None, .. }) => continue,
             };
             if let Some(parsed) = self.valid(text.0.parse::<OutboundHost>(), "bad-host", host.span) {
@@ -73,7 +73,7 @@ impl Lowering<'_> {
                     .code("bad-config-key")
                     .at(key.span, "letters, digits and `_`, and no digit first")
                     .hint(if name.is_empty() {
-                        "name it, or take it out".to_owned()
+                        "name it, or remove it".to_owned()
                     } else {
                         format!("write `{legal}`")
                     }),
@@ -84,8 +84,8 @@ impl Lowering<'_> {
                 self.report(
                     Diagnostic::error(format!("the value of config key `{name}` contains a NUL character"))
                         .code("bad-config-value")
-                        .at(value.span, "an environment variable cannot hold it")
-                        .hint("take `\\u0000` out"),
+                        .at(value.span, "an environment variable cannot contain it")
+                        .hint("remove `\\u0000`"),
                 );
                 continue;
             }
@@ -101,12 +101,12 @@ impl Lowering<'_> {
             self.report(
                 Diagnostic::error(format!("component `{component}` is granted {found} directories"))
                     .code("too-many-directories")
-                    .at(first.span, format!("a component may be granted {DIRS_MAX}"))
-                    .hint("grant a directory that holds several of them"),
+                    .at(first.span, format!("at most {DIRS_MAX} are allowed"))
+                    .hint("grant a common parent directory instead"),
             );
         }
         for directory in raw.into_iter().take(DIRS_MAX) {
-            // Missing keys were reported before.
+            // Missing keys have been reported.
             let (Some(host), Some(guest)) = (directory.value.host, directory.value.guest) else { continue };
             let span = if host.value.0.is_empty() { host.span } else { guest.span };
             let grant = DirGrant::new(host.value.0, &guest.value.0, directory.value.write);
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         directories
     }
 
-    /// The list without what it says twice, which is a warning.
+    /// Returns the list without duplicates. Each duplicate is a warning.
     fn once<T: PartialEq + Display>(&mut self, what: &str, all: Vec<Spanned<T>>) -> Vec<Spanned<T>> {
         let mut once: Vec<Spanned<T>> = vec![];
         for one in all {
@@ -136,7 +136,7 @@ impl Lowering<'_> {
                         .code("granted-twice")
                         .at(one.span, "again")
                         .related(first.span, "first here")
-                        .hint("take one of them out");
+                        .hint("remove one of them");
                     self.report(diagnostic);
                 }
                 None => once.push(one),

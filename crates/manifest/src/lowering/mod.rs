@@ -1,6 +1,6 @@
-//! Gives a manifest of the right structure its meaning, and checks all that needs only the manifest.
+//! Gives a manifest of the right structure its meaning, and checks everything that needs only the manifest.
 //!
-//! Every check goes on after an error: what is wrong is reported and left out of the app, which is then not used.
+//! Every check continues after an error: what is wrong is reported and left out of the app, which is then not used.
 
 mod component;
 mod grants;
@@ -18,13 +18,13 @@ use crate::model::{App, Component, Route};
 use crate::raw::{HealthText, NameText, RawApp, RawManifest};
 use crate::spanned::Spanned;
 
-/// What errors call it.
+/// The name of a health check's path in errors.
 const HEALTH: &str = "the path of a request";
 
-/// Names that a hint lists, at most.
+/// The maximum number of names that a hint lists.
 const NAMED_MAX: usize = 20;
 
-/// The keys that were written, before anything wrong was taken out, and where they stand.
+/// The keys that were written, before anything wrong was removed, and their places.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     keys: BTreeMap<String, Span>,
@@ -35,7 +35,7 @@ impl Places {
         self.keys.insert(path.join("\n"), span);
     }
 
-    /// Where a key stands, if it was written.
+    /// Returns the place of a key, if it was written.
     fn get(&self, path: &[&str]) -> Option<Span> {
         self.keys.get(&path.join("\n")).copied()
     }
@@ -44,14 +44,14 @@ impl Places {
         self.get(path).is_some()
     }
 
-    /// The keys written in a table.
+    /// Returns the keys that were written in a table.
     fn keys_of(&self, path: &[&str]) -> impl Iterator<Item = &str> {
         let table = format!("{}\n", path.join("\n"));
         self.keys.keys().filter_map(move |key| key.strip_prefix(&table)).filter(|key| !key.contains('\n'))
     }
 }
 
-/// The app, to be used only if no error was found, and what was found.
+/// Returns the app, which may be used only if there are no errors, and the problems.
 pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
     let components = raw.components.unwrap_or_default();
     let declared = places.keys_of(&["components"]).map(str::to_owned).collect();
@@ -70,7 +70,7 @@ pub(crate) fn lower(raw: RawManifest, places: &Places) -> (App, Findings) {
 }
 
 struct Lowering<'a> {
-    /// The names under `[components]`, legal or not: a reference to one with an error of its own is no second error.
+    /// The names under `[components]`, valid or not: a reference to an invalid name is not reported again.
     declared: BTreeSet<String>,
     places: &'a Places,
     found: Findings,
@@ -81,7 +81,7 @@ impl Lowering<'_> {
         self.found.push(diagnostic);
     }
 
-    /// The value, or a report of the rule that its text breaks.
+    /// Returns the value, or reports the rule that its text breaks.
     fn valid<T>(&mut self, result: Result<T, InvalidText>, code: &'static str, at: Span) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -107,7 +107,7 @@ impl Lowering<'_> {
                     let text = &written.value.0;
                     let longer = [".0", ".0.0"].map(|end| format!("{text}{end}"));
                     let meant = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
-                    // Of one that only lacks numbers, the parser says nothing more.
+                    // If only numbers are missing, the parser's message adds nothing.
                     let problem = if meant.is_some() || text.is_empty() { String::new() } else { error.to_string() };
                     self.report(
                         Diagnostic::error(format!(
@@ -127,7 +127,7 @@ impl Lowering<'_> {
         (name.value.0, version, health)
     }
 
-    /// A path as an exact route is written.
+    /// Returns the health check's path, which has the notation of an exact route.
     fn health(&mut self, text: Spanned<HealthText>) -> Option<Spanned<String>> {
         let path = match text.value.0.parse() {
             Ok(Route::Exact(path)) => Ok(path),
@@ -150,13 +150,13 @@ impl Lowering<'_> {
             self.report(
                 Diagnostic::error(format!("no component has a route for `{}`", health.value))
                     .code("health-without-route")
-                    .at(health.span, "no component would answer")
-                    .hint("give the path of a route that says whether the app works"),
+                    .at(health.span, "no component serves this path")
+                    .hint("use a path that a route matches"),
             );
         }
     }
 
-    /// A reference to a component; `what` says who refers to it.
+    /// Resolves a reference to a component; `what` says what refers to it.
     fn component_named(&mut self, name: Spanned<NameText>, what: &str) -> Option<Spanned<ComponentName>> {
         let text = name.value.0;
         if !self.declared.contains(&text) {
@@ -164,7 +164,7 @@ impl Lowering<'_> {
                 self.report(Diagnostic::error("unknown component"));
                 return None;
             }
-            let mut diagnostic = Diagnostic::error(format!("{what} names `{text}`, and there is no such component"))
+            let mut diagnostic = Diagnostic::error(format!("{what} names `{text}`, which is not a component"))
                 .code("unknown-component")
                 .at(name.span, "not a component of this app");
             let near = nearest(&text, self.declared.iter().map(String::as_str));
@@ -180,7 +180,7 @@ impl Lowering<'_> {
             self.report(diagnostic);
             return None;
         }
-        // A declared name that is not legal was reported where it is declared.
+        // An invalid name was reported at its declaration.
         ComponentName::new(&text).ok().map(|component| Spanned::new(component, name.span))
     }
 }

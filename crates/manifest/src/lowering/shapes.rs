@@ -28,8 +28,8 @@ impl Lowering<'_> {
                 self.report(
                     Diagnostic::error("the shape `monolith` always exists and cannot be defined")
                         .code("monolith-defined")
-                        .at(name.span, "all components in one group, always")
-                        .hint("give your shape another name, or take it out"),
+                        .at(name.span, "it has all components in one group")
+                        .hint("rename the shape, or remove it"),
                 );
                 continue;
             }
@@ -39,7 +39,13 @@ impl Lowering<'_> {
                 None => one_group(),
                 Some(Spanned { value: KeywordOr::Value(groups), .. }) => self.groups(&text, groups),
                 Some(Spanned { value: KeywordOr::Text(word, kind), span }) => {
-                    self.word(kind, &word, span, &format!("`groups` of shape `{text}`"), "name the groups in a table");
+                    self.keyword(
+                        kind,
+                        &word,
+                        span,
+                        &format!("`groups` of shape `{text}`"),
+                        "name the groups in a table",
+                    );
                     everything.iter().map(|name| (name.to_string(), vec![name.clone()])).collect()
                 }
             };
@@ -49,7 +55,7 @@ impl Lowering<'_> {
                     names.into_iter().filter_map(|name| self.component_named(name, &what)).collect()
                 }
                 KeywordOr::Text(word, kind) => {
-                    self.word(
+                    self.keyword(
                         kind,
                         &word,
                         raw.isolate.span,
@@ -64,13 +70,13 @@ impl Lowering<'_> {
         shapes
     }
 
-    /// Is the text the one word that may stand there?
-    fn word<W: Keyword>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
+    /// Reports a text that is not the keyword.
+    fn keyword<W: Keyword>(&mut self, _: PhantomData<W>, text: &str, at: Span, what: &str, otherwise: &str) {
         if text != W::KEYWORD {
             self.report(
-                Diagnostic::error(format!("{what} is `{text}`, and the only word that it can be is `{}`", W::KEYWORD))
+                Diagnostic::error(format!("{what} cannot be `{text}`: the only keyword is `{}`", W::KEYWORD))
                     .code("unknown-word")
-                    .at(at, "not known")
+                    .at(at, "unknown keyword")
                     .hint(format!("write `\"{}\"`, or {otherwise}", W::KEYWORD)),
             );
         }
@@ -79,7 +85,7 @@ impl Lowering<'_> {
     fn groups(&mut self, shape: &str, raw: RawGroups) -> BTreeMap<String, Vec<Spanned<ComponentName>>> {
         let mut placed: BTreeMap<ComponentName, (String, Span)> = BTreeMap::new();
         let mut groups = BTreeMap::new();
-        // In the order of the file, so that what comes second is reported as such.
+        // The groups are checked in the order of the file, so that the second of two conflicting entries is reported.
         let mut raw_groups: Vec<_> = raw.into_iter().collect();
         raw_groups.sort_by_key(|(name, _)| name.span);
         for (name, members) in raw_groups {
@@ -91,7 +97,7 @@ impl Lowering<'_> {
                     Diagnostic::warning(format!("group `{group}` of shape `{shape}` is empty"))
                         .code("empty-group")
                         .at(name.span, "no components")
-                        .hint("name its components, or take it out"),
+                        .hint("name its components, or remove it"),
                 );
                 continue;
             }
@@ -102,7 +108,7 @@ impl Lowering<'_> {
                 };
                 if let Some((other, first)) = placed.get(&member.value) {
                     let problem = if *other == group {
-                        format!("component `{member}` is twice in group `{group}` of shape `{shape}`")
+                        format!("component `{member}` is listed twice in group `{group}` of shape `{shape}`")
                     } else {
                         format!("component `{member}` is in two groups of shape `{shape}`: `{other}` and `{group}`")
                     };
@@ -110,7 +116,7 @@ impl Lowering<'_> {
                         .code("placed-twice")
                         .at(member.span, "again")
                         .related(*first, "first here")
-                        .hint("a component has one place in a shape: take one of them out");
+                        .hint("a component can be in one group of a shape: remove one of them");
                     self.report(diagnostic);
                     continue;
                 }

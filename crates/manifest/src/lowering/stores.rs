@@ -1,4 +1,4 @@
-//! What is said once for the whole app, `[secrets]` and `[sql]`, and whether the grants agree with it.
+//! Tables for the whole app, `[secrets]` and `[sql]`, and whether the grants agree with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::raw::{NameText, RawSecret, RawSqlStore, SecretText};
 use crate::spanned::Spanned;
 use crate::units::parse_duration;
 
-/// Secrets by name; without a source where the source has an error of its own.
+/// The secrets by name; without a source if the source was reported.
 pub(super) type Secrets = BTreeMap<Spanned<String>, Option<SecretSource>>;
 
 impl Lowering<'_> {
@@ -35,7 +35,7 @@ impl Lowering<'_> {
                     return Some(SecretSource::Env(text));
                 }
                 self.report(
-                    Diagnostic::error(format!("secret `{name}` names an environment variable that cannot be one"))
+                    Diagnostic::error(format!("secret `{name}` does not name an environment variable"))
                         .code("bad-secret-source")
                         .at(variable.span, "letters, digits and `_`, and no digit first")
                         .hide(variable.span)
@@ -56,7 +56,7 @@ impl Lowering<'_> {
                     .related(file.span.min(variable.span), "the first source")
                     .hint("keep `env` or `file`"),
             ),
-            // What was taken out had an error of its own.
+            // A source that was removed has been reported.
             (None, None) if self.places.keys_of(&["secrets", name]).next().is_some() => {}
             (None, None) => {
                 let variable = name.replace(['-', '.'], "_").to_ascii_uppercase();
@@ -84,7 +84,7 @@ impl Lowering<'_> {
                     Diagnostic::error("`migrations` is empty")
                         .code("empty-path")
                         .at(empty.span, "which folder?")
-                        .hint("write the folder's path, relative to the manifest, or leave the key out"),
+                        .hint("write the folder's path, relative to the manifest, or remove the key"),
                 );
             }
             let timeout = raw.statement_timeout.map(|text| text.map(|text| text.0));
@@ -100,7 +100,7 @@ impl Lowering<'_> {
         stores
     }
 
-    /// Every granted secret has a source; every source is granted to somebody.
+    /// Checks that every granted secret has a source, and that every source is granted to a component.
     pub(super) fn check_secrets(&mut self, components: &BTreeMap<ComponentName, Component>, secrets: &Secrets) {
         let mut granted: BTreeSet<&str> = BTreeSet::new();
         for (component, secret) in components
@@ -113,7 +113,7 @@ impl Lowering<'_> {
             }
             let known = secrets.keys().map(|name| name.value.as_str());
             let mut diagnostic = Diagnostic::error(format!(
-                "component `{component}` is granted the secret `{secret}`, which `[secrets]` does not have"
+                "component `{component}` is granted the secret `{secret}`, which `[secrets]` does not define"
             ))
             .code("unknown-secret")
             .at(secret.span, "not in `[secrets]`");
@@ -140,13 +140,13 @@ impl Lowering<'_> {
                     .code("unused-secret")
                     .at(name.span, "no component can read it")
                     .hint(format!(
-                        "add `grants.secrets = [\"{name}\"]` to the component that needs it, or take it out"
+                        "add `grants.secrets = [\"{name}\"]` to the component that needs it, or remove the secret"
                     )),
             );
         }
     }
 
-    /// Every SQL store with settings is granted to somebody.
+    /// Checks that every SQL store with settings is granted to a component.
     pub(super) fn check_sql(
         &mut self,
         components: &BTreeMap<ComponentName, Component>,
@@ -158,7 +158,7 @@ impl Lowering<'_> {
             let near = nearest(name.value.as_str(), granted.iter().map(|store| store.as_str()));
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("add `grants.sql = [\"{name}\"]` to the component that needs it, or take it out"),
+                None => format!("add `grants.sql = [\"{name}\"]` to the component that needs it, or remove the table"),
             };
             self.report(
                 Diagnostic::warning(format!("the SQL store `{name}` is granted to no component"))
@@ -170,7 +170,7 @@ impl Lowering<'_> {
     }
 }
 
-/// A key as it must be written: bare where that is legal.
+/// Returns a key as TOML requires it: bare if possible, else quoted.
 fn toml_key(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if bare { key.to_owned() } else { format!("{key:?}") }

@@ -1,4 +1,4 @@
-//! A network: an IP address, or all those that share its first bits.
+//! A range of IP addresses: one address, or all addresses with the same prefix.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use isomer_ids::InvalidText;
 
-/// The IP addresses that share the first bits of one: `10.0.0.0/8`. An address alone is a network of one.
+/// The IP addresses that share a prefix: `10.0.0.0/8`. An address alone is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressRange {
     /// One of the addresses, as written.
     pub address: IpAddr,
-    /// How many bits all of them share: at most 32 of IPv4, 128 of IPv6.
+    /// The number of bits that all addresses share: at most 32 for IPv4, 128 for IPv6.
     pub prefix: u8,
 }
 
@@ -19,7 +19,7 @@ impl FromStr for AddressRange {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
-        let invalid = |problem: &str| InvalidText::new("a network", "10.0.0.0/8", text, problem);
+        let invalid = |problem: &str| InvalidText::new("a range of IP addresses", "10.0.0.0/8", text, problem);
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -30,9 +30,9 @@ impl FromStr for AddressRange {
             None => max,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let prefix = digits.parse().ok().filter(|prefix| *prefix <= max);
-                prefix.ok_or_else(|| invalid("the number of its bits is larger than an address has, or missing"))?
+                prefix.ok_or_else(|| invalid("the number of bits is missing or larger than that of an address"))?
             }
-            Some(_) => return Err(invalid("behind `/` must be a number of bits")),
+            Some(_) => return Err(invalid("`/` must be followed by a number of bits")),
         };
         Ok(Self { address, prefix })
     }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_is_an_address_with_a_number_of_bits() {
+    fn a_range_is_an_address_with_a_prefix_length() {
         for (text, shown) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("192.0.2.7", "192.0.2.7/32"),

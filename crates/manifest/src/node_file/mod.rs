@@ -1,9 +1,9 @@
-//! The node file: what a node needs. One that hosts apps (`isomer node`, [`NodeSettings`]): where it keeps them, where it listens, what
-//! it takes on. One that runs a group of an app (`isomer run --group`): where it is reached, where the groups are that it calls, and
-//! the certificates by which nodes know each other.
+//! The node file: the settings of a node (`isomer node`, [`NodeSettings`]), or of a process that runs a group of an app
+//! (`isomer run --group`): its address, the addresses of the groups that it calls, and the certificates by which nodes
+//! authenticate each other.
 //!
-//! Read as manifests are (see `parser.rs`): syntax, then structure by the schema of `raw.rs`, then meaning. What
-//! needs the plan, such as whether a group that is called has an address, is checked by whoever has the plan.
+//! Node files are read like manifests (see `parser.rs`): syntax, then structure by the schema of `raw.rs`, then
+//! meaning. What needs the plan, such as whether a group that is called has an address, is checked by the caller.
 
 mod address_range;
 mod raw;
@@ -37,44 +37,44 @@ use raw::{AddressText, RawAddresses, RawNodeFile, RawTls};
 /// The schema of a node file.
 pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNodeFile>);
 
-/// What a node needs.
+/// The contents of a node file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeFile {
-    /// What one needs that hosts apps.
+    /// The settings of a node that serves tenants' apps.
     pub host: NodeSettings,
-    /// Where this group is reached by the others.
+    /// The address on which this group is reached by the others.
     pub listen: Option<Spanned<LinkAddress>>,
-    /// Where the groups are that this one calls; never without an address. The key's place is that of the name, the
-    /// value's that of the addresses.
+    /// The addresses of the groups that this one calls, at least one for each. The span of a key is that of the group's
+    /// name, the span of a value that of the addresses.
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
-    /// Certificates, for addresses that are not of this machine.
+    /// The certificates, required for addresses that are not of this machine.
     pub tls: Option<LinkTls>,
     for_host: settings::Tables,
     for_group: settings::Tables,
 }
 
 impl NodeFile {
-    /// What is wrong with it as the file of a node that hosts apps: tables that are for a group.
+    /// Returns the problems of the file when it is used for `isomer node`: tables that are for a group.
     #[must_use]
     pub fn unread_by_host(&self) -> Vec<Diagnostic> {
         settings::unread(&self.for_group, "isomer node", "isomer run --group")
     }
 
-    /// What is wrong with it as the file of a group: tables that are for a node that hosts apps.
+    /// Returns the problems of the file when it is used for a group: tables that are for `isomer node`.
     #[must_use]
     pub fn unread_by_group(&self) -> Vec<Diagnostic> {
         settings::unread(&self.for_host, "isomer run --group", "isomer node")
     }
 }
 
-/// Who a node is and whom it believes: PEM files, as written.
+/// The certificates of links between nodes: PEM files, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkTls {
-    /// This node's certificate, and those between it and the authority.
+    /// This node's certificate, followed by intermediate certificates.
     pub certificate: Spanned<PathBuf>,
-    /// Its private key.
+    /// The private key.
     pub key: Spanned<PathBuf>,
-    /// The authority's certificate.
+    /// The certificate authority's certificate.
     pub authority: Spanned<PathBuf>,
 }
 
@@ -87,7 +87,7 @@ pub fn node_schema_json() -> String {
 /// Reads and checks a node file.
 ///
 /// # Errors
-/// All that is wrong, in the order of the file.
+/// With all problems, in the order of the file.
 pub fn parse_node_file(source: &SourceFile) -> Result<NodeFile, Vec<Diagnostic>> {
     let mut found = Findings::default();
     let file = read(source.text(), &mut found);
@@ -107,7 +107,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let raw = match RawNodeFile::deserialize(toml::de::Deserializer::from(table)) {
         Ok(raw) => raw,
         Err(error) => {
-            // The structural check has a gap. The reader's own words are better than silence.
+            // The structural check should have found this. The deserializer's message is better than none.
             let span = error.span().map(Span::from).unwrap_or_default();
             found.push(Diagnostic::error(error.message().trim()).code("structure").at(span, ""));
             return None;
@@ -153,7 +153,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
         if texts.is_empty() {
             let error = Diagnostic::error(format!("group `{}` has no address", group.value.0)).code("no-address");
             let error = error.at(span, "this list is empty");
-            empty.push(error.hint(format!("write where it is: {} = \"10.0.0.7:7070\"", group.value.0)));
+            empty.push(error.hint(format!("write its address: {} = \"10.0.0.7:7070\"", group.value.0)));
         }
         let addresses = texts.into_iter().filter_map(|text| address(text, span)).collect();
         peers.insert(group.map(|text| text.0), Spanned::new(addresses, span));
@@ -163,7 +163,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     Some(NodeFile { host, listen, peers, tls, for_host, for_group })
 }
 
-/// What is missing was reported.
+/// Missing keys have been reported.
 fn tls(raw: RawTls) -> Option<LinkTls> {
     let path = |text: Spanned<PathText>| text.map(|text| PathBuf::from(text.0));
     Some(LinkTls { certificate: path(raw.certificate?), key: path(raw.key?), authority: path(raw.authority?) })

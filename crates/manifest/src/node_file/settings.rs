@@ -1,4 +1,5 @@
-//! What a node needs that hosts apps of many tenants (`isomer node`): where it keeps them, where it listens, what it takes on.
+//! The settings of a node that serves apps of many tenants (`isomer node`): data directory, addresses, certificates,
+//! limits.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,114 +18,113 @@ use crate::listen_address::{parse_listen, with_host};
 use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 
-/// A node that hosts apps. What is absent is as the platform has it, or as the command line says.
+/// The settings of a node. Absent ones are set by the command line or have the platform's defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeSettings {
-    /// Its data directory, as written.
+    /// The data directory, as written.
     pub data: Option<Spanned<PathBuf>>,
-    /// How long requests that run may go on when the node is told to stop.
+    /// How long running requests may take when the node shuts down.
     pub grace: Option<Duration>,
-    /// Where the front door listens without TLS.
+    /// The addresses on which the front door listens without TLS.
     pub listen: Vec<Spanned<SocketAddr>>,
-    /// Where the front door listens with TLS; never without certificates.
+    /// The addresses on which the front door listens with TLS; requires certificates.
     pub listen_tls: Vec<Spanned<SocketAddr>>,
-    /// Certificates of the front door.
+    /// The certificates of the front door.
     pub tls: Option<FrontTls>,
-    /// Proxies in front of the front door.
+    /// The proxies in front of the front door.
     pub trusted_proxies: Vec<Spanned<AddressRange>>,
-    /// Do they say whose each connection is?
+    /// Whether each connection of these proxies begins with a PROXY protocol header.
     pub proxy_protocol: bool,
-    /// Where admins are listened to.
+    /// The address of the admin API.
     pub admin_listen: Option<Spanned<LinkAddress>>,
-    /// May that be an address that others reach?
+    /// Whether the admin API may listen on an address that other machines reach.
     pub admin_remote: bool,
-    /// Names under which admins may ask, beside addresses and `localhost`.
+    /// The host names under which the admin API accepts requests, in addition to addresses and `localhost`.
     pub admin_hosts: Vec<String>,
-    /// PEM file with certificate authorities that outgoing HTTPS trusts, beside the public ones; as written.
+    /// A PEM file with certificate authorities that outgoing HTTPS trusts in addition to the public ones; as written.
     pub outbound_authority: Option<Spanned<PathBuf>>,
-    /// What it takes on.
+    /// The node's limits.
     pub limits: NodeLimits,
 }
 
-/// Certificates of the front door: PEM files, as written.
+/// The certificates of the front door: PEM files, as written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FrontTls {
-    /// A folder of `NAME.crt` and `NAME.key`.
+    /// A folder of `NAME.crt` and `NAME.key` files.
     pub folder: Option<Spanned<PathBuf>>,
-    /// The host whose certificate is shown to those who name none that has one.
+    /// The host whose certificate is used for clients that name no host, or a host without a certificate.
     pub default: Option<Spanned<String>>,
-    /// Further certificates and their keys, in the order of their names.
+    /// Further certificates and their keys, ordered by name.
     pub certificates: Vec<(Spanned<PathBuf>, Spanned<PathBuf>)>,
 }
 
-/// What a node takes on.
+/// The limits of a node. Absent ones have the platform's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeLimits {
-    /// Apps in memory.
+    /// The number of apps in memory.
     pub apps_loaded: Option<u32>,
-    /// Bytes of the disk that tenants leave free.
+    /// The bytes of the disk that tenants' writes leave free.
     pub disk_reserve: Option<u64>,
-    /// Open connections.
+    /// The number of open connections.
     pub connections: Option<u32>,
-    /// Open connections of one address.
+    /// The number of open connections of one client address.
     pub connections_per_address: Option<u32>,
-    /// Requests that are served at once.
+    /// The number of requests that are served at once.
     pub requests: Option<u32>,
-    /// Header fields of a request.
+    /// The number of header fields of a request.
     pub headers: Option<u32>,
-    /// Bytes of a request's head.
+    /// The size of a request's head in bytes.
     pub head_bytes: Option<u64>,
-    /// Streams of a connection of HTTP/2.
+    /// The number of streams of one HTTP/2 connection.
     pub streams: Option<u32>,
-    /// For a handshake.
+    /// The time for a TLS handshake.
     pub handshake_timeout: Option<Duration>,
-    /// For a request's head.
+    /// The time for a request's head to be complete.
     pub head_timeout: Option<Duration>,
-    /// For the client of an idle connection, when the node stops.
+    /// The time that the client of an idle connection may be silent when the node shuts down.
     pub idle_grace: Option<Duration>,
-    /// Between two pieces of a request's body.
+    /// The time between two pieces of a request's body.
     pub body_timeout: Option<Duration>,
-    /// While a client does not read.
+    /// The time that a client may not read while there is something to write.
     pub write_timeout: Option<Duration>,
-    /// For an app that has to come from disk.
+    /// The time that a request waits for an app to be loaded from disk.
     pub load_timeout: Option<Duration>,
-    /// The longest `request_deadline` of a manifest.
+    /// The maximum `request_deadline` of a manifest.
     pub request_deadline: Option<Duration>,
-    /// The longest `limits.stream` of a manifest.
+    /// The maximum `limits.stream` of a manifest.
     pub stream: Option<Duration>,
-    /// The longest `statement_timeout` of a manifest.
+    /// The maximum `statement_timeout` of a manifest.
     pub statement_timeout: Option<Duration>,
 }
 
 impl NodeLimits {
-    /// The longest `request_deadline` of a manifest, where the node file does not say.
+    /// The default maximum of `request_deadline`.
     pub const REQUEST_DEADLINE_DEFAULT: Duration = Duration::from_secs(600);
-    /// The longest `limits.stream` of a manifest, where the node file does not say. A stream keeps an instance.
+    /// The default maximum of `limits.stream`. A stream occupies an instance.
     pub const STREAM_DEFAULT: Duration = Duration::from_secs(24 * 3600);
-    /// The longest `statement_timeout` of a manifest, where the node file does not say. Statements hold threads that all tenants
-    /// share.
+    /// The default maximum of `statement_timeout`. Statements occupy threads that all tenants share.
     pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 
-    /// `request_deadline`, or the platform's default.
+    /// Returns `request_deadline`, or the platform's default.
     #[must_use]
     pub fn request_deadline(&self) -> Duration {
         self.request_deadline.unwrap_or(Self::REQUEST_DEADLINE_DEFAULT)
     }
 
-    /// `stream`, or the platform's default.
+    /// Returns `stream`, or the platform's default.
     #[must_use]
     pub fn stream(&self) -> Duration {
         self.stream.unwrap_or(Self::STREAM_DEFAULT)
     }
 
-    /// `statement_timeout`, or the platform's default.
+    /// Returns `statement_timeout`, or the platform's default.
     #[must_use]
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout.unwrap_or(Self::STATEMENT_TIMEOUT_DEFAULT)
     }
 }
 
-/// Reads what is written; says what is wrong.
+/// Reads the settings and reports what is wrong.
 pub(super) fn read(
     node: Option<RawHost>,
     front: Option<RawFront>,
@@ -153,14 +153,12 @@ pub(super) fn read(
         limits: reader.limits(limits),
     };
     if let (Some(at), None) = (file.listen_tls.first(), &file.tls) {
-        let error =
-            Diagnostic::error("the front door cannot speak TLS without certificates").code("missing-certificates");
-        found.push(error.at(at.span, "").hint("say where they are:\n[front.tls]\nfolder = \"certificates\""));
+        let error = Diagnostic::error("listening with TLS requires certificates").code("missing-certificates");
+        found.push(error.at(at.span, "").hint("name a folder:\n[front.tls]\nfolder = \"certificates\""));
     }
     if file.proxy_protocol && names_no_proxies {
-        let error =
-            Diagnostic::error("`proxy_protocol` says nothing without proxies that are trusted").code("missing-proxies");
-        found.push(error.hint("say where they are:\n[front]\ntrusted_proxies = [\"10.0.0.7\"]"));
+        let error = Diagnostic::error("`proxy_protocol` has no effect without trusted proxies").code("missing-proxies");
+        found.push(error.hint("name their addresses:\n[front]\ntrusted_proxies = [\"10.0.0.7\"]"));
     }
     file
 }
@@ -215,12 +213,12 @@ impl Reader<'_> {
         self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
     }
 
-    /// A count of 0 is no limit that anything could be served within.
+    /// Returns a count, which must not be 0: nothing could be served within such a limit.
     fn count(&mut self, written: Option<Spanned<u32>>) -> Option<u32> {
         let Spanned { value, span } = written?;
         if value == 0 {
-            let error = Diagnostic::error("a node with a limit of 0 serves nothing").code("bad-limit");
-            self.found.push(error.at(span, "").hint("write a number from 1, or leave the key out"));
+            let error = Diagnostic::error("a limit must not be 0").code("bad-limit");
+            self.found.push(error.at(span, "").hint("write a number of 1 or more, or remove the key"));
             return None;
         }
         Some(value)
@@ -259,16 +257,16 @@ impl Reader<'_> {
     }
 }
 
-/// What a file of one kind says that is for the other kind: names of tables and their places.
+/// The tables of a file that are for the other kind of file: names and places.
 pub(super) type Tables = Vec<(&'static str, Span)>;
 
-/// A diagnostic for each table that is not read.
+/// Returns a diagnostic for each table that is not read.
 pub(super) fn unread(tables: &Tables, who: &str, instead: &str) -> Vec<Diagnostic> {
     let one = |(table, span): &(&'static str, Span)| {
         Diagnostic::error(format!("`{who}` does not read `[{table}]`"))
             .code("unread-table")
             .at(*span, "")
-            .hint(format!("take it out: it is for `{instead}`"))
+            .hint(format!("remove it: it is for `{instead}`"))
     };
     tables.iter().map(one).collect()
 }

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use isomer_api::{ApiProblem, ProblemKind};
-use isomer_display::{Ended, size};
+use isomer_display::{ProcessExit, size};
 
 use super::protocol::CompilePhase;
 
@@ -58,7 +58,7 @@ pub enum CompileError {
         doing: CompilePhase,
     },
     /// The compiler ended without a result.
-    #[error("the compiler {}, while {doing}", Ended::from(*status))]
+    #[error("the compiler {}, while {doing}", ProcessExit::from(*status))]
     Crashed {
         /// How it ended.
         status: ExitStatus,

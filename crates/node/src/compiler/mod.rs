@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use isomer_apps::Package;
 use isomer_apps::fair_semaphore::{FairPermit, FairSemaphore, FairSemaphoreLimits, PermitRequest};
-use isomer_display::Ended;
+use isomer_display::ProcessExit;
 use isomer_ids::TenantName;
 use isomer_runtime::code::Key;
 use tokio::net::UnixStream;
@@ -308,7 +308,7 @@ impl Compilers {
             Err(SessionError::Ended) => {
                 let status = status.map_err(start)?;
                 let doing = talk.doing;
-                tracing::warn!(ended = %Ended::from(status), %doing, last_words, "a compiler ended without an answer");
+                tracing::warn!(ended = %ProcessExit::from(status), %doing, last_words, "a compiler ended without an answer");
                 Err(self.ended(status, doing, last_words))
             }
         }

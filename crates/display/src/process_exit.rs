@@ -4,17 +4,18 @@ use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-/// What a shell adds to the number of the signal that ended its command, for its own exit code.
+/// The number that a shell adds to the signal that ended its command, for its own exit code.
 const SHELL_SIGNAL_BASE: i32 = 128;
 
-/// The end of a process, as what follows its name in a sentence: `cargo build` … `was killed by SIGKILL (possibly out of memory)`.
+/// How a process ended. Displayed as the predicate of a sentence about the process: `was killed by SIGKILL (possibly
+/// out of memory)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// By itself.
+pub enum ProcessExit {
+    /// The process exited with this code.
     Code(i32),
-    /// By a signal.
+    /// The process was ended by this signal.
     Signal(i32),
-    /// By itself, with the exit code of a shell whose command was ended by a signal.
+    /// The process is a shell and exited with a code that says that its command was ended by a signal.
     Shell {
         /// The shell's exit code.
         code: i32,
@@ -23,8 +24,8 @@ pub enum Ended {
     },
 }
 
-impl Ended {
-    /// The end of a shell (`sh -c`), whose exit code tells of its command's signal.
+impl ProcessExit {
+    /// Returns how a shell (`sh -c`) ended. Its exit code may say that its command was ended by a signal.
     #[must_use]
     pub fn of_shell(status: ExitStatus) -> Self {
         match Self::from(status) {
@@ -37,14 +38,14 @@ impl Ended {
     }
 }
 
-/// The signal that an exit code of a shell stands for, if it is one of those that end processes.
+/// Returns the signal that an exit code of a shell stands for, if it is a signal that ends processes.
 #[must_use]
 pub fn signal_of_shell(code: i32) -> Option<i32> {
     let signal = code - SHELL_SIGNAL_BASE;
     name(signal).map(|_| signal)
 }
 
-impl From<ExitStatus> for Ended {
+impl From<ExitStatus> for ProcessExit {
     fn from(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),
@@ -55,7 +56,7 @@ impl From<ExitStatus> for Ended {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ProcessExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "ended with exit code {code}"),
@@ -65,7 +66,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A signal by its name, with what it most likely means.
+/// A signal, displayed as its name and its most likely meaning.
 struct Signal(i32);
 
 impl fmt::Display for Signal {
@@ -79,7 +80,8 @@ impl fmt::Display for Signal {
     }
 }
 
-/// The signals of POSIX that end processes and have the same number on every Linux architecture that the platform runs on.
+/// Returns the name of a POSIX signal that ends processes and has the same number on every Linux architecture that the
+/// platform supports.
 fn name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         1 => "SIGHUP",
@@ -104,7 +106,7 @@ fn name(signal: i32) -> Option<&'static str> {
 
 fn meaning(signal: i32) -> Option<&'static str> {
     Some(match signal {
-        // What the kernel sends when memory runs out; nothing tells it from a person's `kill -9`.
+        // The kernel sends it when memory runs out; it cannot be distinguished from a person's `kill -9`.
         9 => "possibly out of memory",
         24 => "more processor time than its limit",
         25 => "a larger file than its limit",
@@ -128,13 +130,13 @@ mod tests {
             (24, "was killed by SIGXCPU (more processor time than its limit)"),
             (40, "was killed by signal 40"),
         ] {
-            assert_eq!(Ended::from(ExitStatus::from_raw(raw)).to_string(), said);
+            assert_eq!(ProcessExit::from(ExitStatus::from_raw(raw)).to_string(), said);
         }
     }
 
     #[test]
     fn a_shell_tells_of_the_signal_of_its_command() {
-        let of_shell = |code: i32| Ended::of_shell(ExitStatus::from_raw(code << 8)).to_string();
+        let of_shell = |code: i32| ProcessExit::of_shell(ExitStatus::from_raw(code << 8)).to_string();
         assert_eq!(of_shell(137), "ended with exit code 137: killed by SIGKILL (possibly out of memory)");
         assert_eq!(of_shell(139), "ended with exit code 139: killed by SIGSEGV");
         assert_eq!(
@@ -142,7 +144,7 @@ mod tests {
             [1, 127, 255].map(|code| format!("ended with exit code {code}"))
         );
         // The shell itself was killed.
-        let killed = Ended::of_shell(ExitStatus::from_raw(9)).to_string();
+        let killed = ProcessExit::of_shell(ExitStatus::from_raw(9)).to_string();
         assert_eq!(killed, "was killed by SIGKILL (possibly out of memory)");
     }
 }
