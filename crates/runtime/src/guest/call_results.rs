@@ -7,7 +7,7 @@ use isomer_wire::{CallError, CallFailure};
 
 use super::in_flight_calls::CallPermit;
 
-/// Results that wait to be taken, each with its permit among the calls of its store.
+/// Results that the guest has not taken yet, each with the permit of its call.
 #[derive(Default)]
 pub(crate) struct CallResults(pub(crate) Vec<PendingResult>);
 
@@ -17,13 +17,13 @@ pub(crate) struct PendingResult {
     pub(crate) ticket: u32,
     pub(crate) function: usize,
     pub(crate) answer: CallResult,
-    /// None for a call that found none.
+    /// `None` for a call that got no permit.
     pub(crate) _permit: Option<CallPermit>,
 }
 
 impl CallResults {
-    /// The seam of a call that was lost to the deadline, where the guest has not been told yet: that is what it passed its own
-    /// deadline for.
+    /// Returns the seam and the failure of a call that missed its deadline, if the guest has not taken the result yet:
+    /// that call is the reason why the guest missed its own deadline.
     pub(crate) fn too_late(&self) -> Option<(Arc<str>, CallFailure)> {
         self.0.iter().find_map(|waiting| match &waiting.answer {
             Err(failure) if failure.lost() == Some(CallError::Deadline) => {

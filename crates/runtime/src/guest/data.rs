@@ -1,8 +1,9 @@
-//! A store's data: everything that the host knows about one instance while it runs.
+//! The data of a wasmtime store: everything that the host knows about one instance while it runs.
 //!
-//! A fused group has several *owners* (its components) in one store. Which of them a host function acts for is not asked of the
-//! guest: each labelled import was linked for one owner, and enters that owner's context before it does anything (see `wasi`).
-//! Contexts are made when they are first needed, so an instance whose components print nothing and read no environment pays nothing.
+//! A fused group has several *owners* (its components) in one wasmtime store. The guest does not say which of them a
+//! host function acts for: each labelled import was linked for one owner, and enters that owner's context before it
+//! does anything (see `wasi`). Contexts are made when they are first needed, so an instance whose components print
+//! nothing and read no environment pays nothing.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -31,56 +32,58 @@ use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// An instance in which more than this part of the handles is still held when a request is over is not used again, one in so many: else a
-/// guest that forgets a handle with each request would fail one that is not to blame.
+/// The part of the handles (one in so many) that an instance may still hold when a request is over. An instance that
+/// holds more is not used again: otherwise a guest that forgets a handle with each request would fail a later request
+/// that is not to blame.
 const HANDLES_KEPT_PART: usize = 2;
 
-/// Random bytes that one call may ask for: WASI 0.3 gives no more at once, 0.2 traps.
+/// The most random bytes of one call. For more, WASI 0.3 returns fewer, and 0.2 traps.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
-/// Directories that are granted to an owner, and where its guest sees them.
+/// The directories that are granted to an owner, and the paths at which its guest sees them.
 type Granted = Arc<[(Arc<GrantedFolder>, String)]>;
 
-/// The data of one instance's store.
+/// The data of one instance's wasmtime store.
 pub struct Guest {
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: OutboundHooks,
-    /// One per owner, and a last one without any authority for the imports that all share.
+    /// One context for each owner, and a last one without any authority for the imports that all share.
     contexts: Box<[Option<Box<WasiCtx>>]>,
-    /// The owner whose context is in use.
+    /// The index of the context in use.
     current: usize,
-    /// Unfinished lines to hand on when a request ends.
+    /// The writers of stdout and stderr, whose unfinished lines are emitted when a request ends.
     writers: Vec<LineWriter>,
     request: Arc<CurrentRequest>,
     template: Arc<GroupTemplate>,
     pub(crate) limiter: MemoryLimiter,
-    /// It was stopped because its account has no processor time left.
+    /// Whether it was stopped because its account has no processor time left.
     pub(crate) out_of_cpu: bool,
     /// When the request or call that runs now must be over.
     until: Option<TimeLimit>,
-    /// Of a request, whose response may give it more time.
+    /// The signals of the request that runs now, whose response may give it more time.
     signals: Option<Arc<ResponseSignals>>,
-    /// Calls across seams that were in_flight_calls.
+    /// The asynchronous calls across seams that have begun.
     pub(crate) in_flight_calls: Arc<InFlightCalls>,
-    /// Their call_results, until they are taken.
+    /// The results of those calls, until they are taken.
     pub(crate) call_results: CallResults,
-    /// The seam over which the guest waits for a synchronous call.
+    /// The seam of the synchronous call that the guest waits for.
     pub(crate) waits_for: Option<Arc<str>>,
-    /// Of each handle of a file or a folder that the guest has opened, its part of the account's open files.
+    /// The open-file permits of the files and folders that the guest has opened, by handle.
     files: HashMap<u32, OpenFile>,
-    /// The granted directories of the owners that have asked for theirs. They stay open and the same until the store is dropped.
+    /// The granted directories of the owners that have asked for theirs. They stay open and the same until the wasmtime
+    /// store is dropped.
     granted: Vec<(usize, Granted)>,
-    /// Handles of the host that it held when a request was over last.
+    /// The number of host handles that it held when the last request was over.
     handles: usize,
-    /// Tasks, streams, futures and sets that it had when they were counted last.
+    /// The number of tasks, streams, futures and sets when they were counted last.
     pub(crate) entries: usize,
-    /// Of the call of a capability whose result came last: it may still be on its way into the guest's memory.
+    /// The charge of the last call of a capability, whose result may still be on its way into the guest's memory.
     lowered: Option<HostMemory>,
 }
 
 impl Guest {
-    /// `host` is what the instance takes of the host whatever its guest does.
+    /// `host` is the host memory that the instance takes whatever its guest does.
     pub(crate) fn new(template: Arc<GroupTemplate>, memory_bytes: usize, host: HostMemory) -> Self {
         let owners = template.owners.len();
         let mut table = ResourceTable::new();
@@ -111,23 +114,24 @@ impl Guest {
         }
     }
 
-    /// The handles that the host gave to this instance.
+    /// Returns the handles that the host gave to this instance.
     pub fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
 
-    /// The account that this instance is charged to.
+    /// Returns the account that this instance is charged to.
     pub fn account(&self) -> &Arc<Account> {
         &self.template.account
     }
 
-    /// Charges what the table of handles is about to hold in addition.
+    /// Charges `bytes` that the table of handles is about to hold in addition.
     pub(crate) fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
         let table = &mut self.table;
         self.limiter.charge_host(bytes, || held_bytes(table)).map_err(wasmtime::Error::new)
     }
 
-    /// Makes a handle of a file or a folder that was opened. `open` stands for its descriptor until the handle is dropped.
+    /// Creates a handle of a file or a folder that was opened. `open` counts its descriptor until the handle is
+    /// dropped.
     pub(crate) fn push_file(&mut self, file: Descriptor, open: OpenFile) -> wasmtime::Result<Resource<Descriptor>> {
         self.charge_handles(HANDLE_BYTES)?;
         let handle = self.table.push(file)?;
@@ -146,7 +150,8 @@ impl Guest {
     /// Returns handles of the directories that are granted to `owner`, with the paths at which its guest sees them.
     ///
     /// # Errors
-    /// When the account may not have so many files open, or cannot pay for the handles: a trap, as the interface has no error.
+    /// When the account may not have so many files open, or cannot pay for the handles. The interface has no error for
+    /// this, so the guest traps.
     pub(crate) fn get_directories(&mut self, owner: usize) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let granted = self.granted(owner)?;
         self.charge_handles(granted.len() * HANDLE_BYTES)?;
@@ -167,7 +172,7 @@ impl Guest {
         for (index, directory) in settings.directories.iter().enumerate() {
             match template.folders.open((owner, index), directory, &template.account) {
                 Ok(folder) => granted.push((folder, directory.guest.clone())),
-                // It was there when the app started; the guest sees no such directory.
+                // The directory existed when the app started. The guest does not see it.
                 Err(OpenDirectoryError::Io(error)) => {
                     let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
                     template.denials.tell(&settings.component, &text);
@@ -180,28 +185,29 @@ impl Guest {
         Ok(granted)
     }
 
-    /// Charges what the host holds for a call of a capability: its arguments, to begin with.
+    /// Charges what the host holds for a call of a capability, beginning with its arguments.
     ///
     /// # Errors
     /// When the account's memory is used up.
     pub fn charge_call(&mut self, argument_bytes: usize) -> Result<HostMemory, OutOfMemory> {
-        // A guest that calls has taken the result of the call before.
+        // A guest that makes a call has taken the result of the call before.
         self.lowered = None;
         self.template.account.charge_host_memory(argument_bytes)
     }
 
-    /// The call is over. Its result is copied into the guest's memory when the host function has returned, and not faster than the
-    /// guest's own allocator is; so what it was charged stays charged until the next call, or the end of the request.
+    /// Ends the call of a capability. Its result is copied into the guest's memory after the host function has
+    /// returned, and not faster than the guest's own allocator works; so its charge stays until the next call, or the
+    /// end of the request.
     pub fn end_call(&mut self, memory: HostMemory) {
         self.lowered = Some(memory);
     }
 
-    /// Where to tell what a component was denied.
+    /// Returns where denials of this group are reported.
     pub fn denials(&self) -> &Denials {
         &self.template.denials
     }
 
-    /// When the request that runs now must be over; `None` between requests and for commands.
+    /// Returns when the request that runs now must be over; `None` between requests and for commands.
     pub fn deadline(&self) -> Option<Instant> {
         self.until().map(|until| until.deadline)
     }
@@ -210,22 +216,23 @@ impl Guest {
         self.signals.as_ref().map(|signals| signals.until()).or(self.until)
     }
 
-    /// From now until the request ends, `signals` say when it must be over.
+    /// Has `signals` decide when the request must be over, until it ends.
     pub(crate) fn follow(&mut self, signals: Arc<ResponseSignals>) {
         self.signals = Some(signals);
     }
 
-    /// Returns whether it holds a body of WASI 0.2 that it has neither finished nor dropped: a response's, or a request's of its own.
+    /// Returns whether the guest holds a body of WASI 0.2 that it has neither finished nor dropped: that of the
+    /// response, or of an outgoing request.
     pub(crate) fn has_open_body(&mut self) -> bool {
         self.table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
 
-    /// What the request that runs now takes along; `None` between requests.
+    /// Returns the scope of the request that runs now; `None` between requests.
     pub(crate) fn scope(&self) -> Option<Arc<RequestScope>> {
         self.hooks.scope.clone()
     }
 
-    /// The trace that the request which runs now belongs to (`traceparent`), if it has one.
+    /// Returns the trace of the request that runs now (`traceparent`), if it has one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.hooks.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()).and_then(|value| value.to_str().ok())
     }
@@ -234,7 +241,7 @@ impl Guest {
         &*self.template.sink
     }
 
-    /// Notes which request is served from now on.
+    /// Sets the request that is served from now on.
     pub(crate) fn begin_request(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.request.set(scope.id);
         self.limiter.forget_refusals();
@@ -243,7 +250,7 @@ impl Guest {
         self.hooks.scope = Some(scope);
     }
 
-    /// Hands on unfinished lines of output and forgets the request.
+    /// Ends the request: emits unfinished lines of output and counts what is still held.
     pub(crate) fn end_request(&mut self) {
         for writer in &self.writers {
             writer.finish_line();
@@ -268,29 +275,30 @@ impl Guest {
         self.handles = held.handles;
     }
 
-    /// Is so much left of the requests before that another one may not find enough handles? As they were counted last.
+    /// Returns whether so much is left of earlier requests that another one may not find enough handles, as of the last
+    /// count.
     pub(crate) fn is_cluttered(&self) -> bool {
         self.handles > self.template.handles_max() / HANDLES_KEPT_PART
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART
     }
 
-    /// The seam over which the guest waits, if it waits for a call.
+    /// Returns the seam over which the guest waits, if it waits for a call.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }
 
-    /// From here until the next call, host functions act for this owner.
+    /// Has host functions act for `owner` from here until the next call.
     pub(crate) fn enter(&mut self, owner: usize) {
         self.current = owner;
         self.hooks.current = owner;
     }
 
-    /// From here until the next call, host functions act for nobody.
+    /// Has host functions act for no owner from here until the next call.
     fn enter_no_owner(&mut self) {
         self.current = self.template.owners.len();
     }
 
-    /// The context of the current owner, made if this is its first use.
+    /// Returns the context of the current owner, which the first use makes.
     fn context(&mut self) -> WasiCtxView<'_> {
         let index = self.current;
         if self.contexts[index].is_none() {
@@ -301,12 +309,13 @@ impl Guest {
         WasiCtxView { ctx, table: &mut self.table }
     }
 
-    /// What its folders take of; `None`: there is no limit. All owners of a store have the same tenant.
+    /// Returns the storage that its folders take from; `None` if there is no limit. All owners of a wasmtime store
+    /// belong to the same tenant.
     pub(crate) fn folder_storage(&self) -> Option<Arc<dyn FolderStorage>> {
         self.template.owners.iter().find_map(|owner| owner.storage.clone())
     }
 
-    /// The folders that its owners may write.
+    /// Returns the folders that its owners may write to.
     pub(crate) fn writable_folders(&self) -> Arc<[PathBuf]> {
         let directories = self.template.owners.iter().flat_map(|owner| &owner.directories);
         directories.filter(|directory| directory.write).map(|directory| directory.host.clone()).collect()
@@ -334,7 +343,7 @@ impl WasiView for Guest {
     }
 }
 
-/// The context of the owner that was entered last. Only for functions that have just entered one.
+/// Returns the context of the owner that was entered last. Only for functions that have just entered one.
 pub(crate) fn owner_context(guest: &mut Guest) -> WasiCtxView<'_> {
     guest.context()
 }

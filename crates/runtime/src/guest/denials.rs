@@ -1,7 +1,9 @@
-//! What guests were denied, told to the log of their app: each thing once in a while, however often it is asked for.
+//! What guests were denied, reported in the log of their app: each denial once in a while, however often the guest
+//! repeats it.
 //!
-//! A guest chooses what it asks for and how often, so neither the length of a line nor the number of lines may be its choice: names
-//! are cut, what was reported is not reported again for [`PERIOD`], and what is not reported is counted and told with the next line.
+//! A guest chooses what it asks for and how often, so it must choose neither the length of a line nor the number of
+//! lines: names are cut, a line is not repeated for [`PERIOD`], and denials without a line are counted and reported
+//! with the next one.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -11,10 +13,10 @@ use std::time::{Duration, Instant};
 use isomer_display::excerpt;
 use isomer_telemetry::{Event, EventSink};
 
-/// For how long a line that was reported is not reported again.
+/// How long a reported line is not repeated.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Different lines in that time. More are counted only.
+/// The number of different lines in that time. Further denials are only counted.
 const LINES_MAX: usize = 32;
 
 /// The denials of one group.
@@ -27,9 +29,9 @@ pub struct Denials {
 #[derive(Default)]
 struct ReportedLines {
     since: Option<Instant>,
-    /// Hashes of the lines.
+    /// The hashes of the lines.
     lines: HashSet<u64>,
-    /// Denials that were not told.
+    /// The number of denials that were not reported.
     untold: u64,
 }
 
@@ -38,8 +40,8 @@ impl Denials {
         Arc::new(Self { sink, reported: Mutex::default(), hasher: RandomState::new() })
     }
 
-    /// Tells that `component` was denied something, unless that was told a short while ago. `text` says what, and how to grant it;
-    /// names in it that the guest chose are cut by the caller ([`excerpt::name`]).
+    /// Reports that `component` was denied something, unless that was reported a short while ago. `text` says what was
+    /// denied, and how to grant it; the caller cuts names in it that the guest chose ([`excerpt::name`]).
     pub fn tell(&self, component: &str, text: &str) {
         self.tell_at(component, text, Instant::now());
     }

@@ -8,27 +8,28 @@ use wasmtime_wasi_http::{FieldMap, p2, p3};
 
 use crate::folders::{LISTING_BYTES, Listing2};
 
-/// Bytes of the fields of one head, and of a path with its query.
+/// The most bytes of the fields of one head, and of a path with its query.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
 
-/// What a handle takes of the host beside what lies behind it: the largest thing that a handle stands for, and its place in the table.
+/// The host memory of a handle in bytes, without the data behind it: the largest object that a handle can stand for,
+/// and its slot in the table.
 pub(crate) const HANDLE_BYTES: usize = 512;
 
-/// What a field of a head takes beside its name and value: its place in the map with what that has in reserve, and what the allocator
-/// adds to small pieces.
+/// The host memory of a field of a head in bytes, without its name and value: its slot in the map including the map's
+/// reserve, and the overhead of small allocations.
 pub(crate) const FIELD_BYTES: usize = 192;
 
-/// What the fields of a head take of the host.
+/// Returns the host memory of the fields of a head, in bytes.
 pub(crate) fn fields_bytes(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum()
 }
 
-/// What the handles of a table take of the host.
+/// Returns the host memory of the handles in a table, in bytes.
 pub(super) fn held_bytes(table: &mut ResourceTable) -> usize {
     held(table).bytes
 }
 
-/// Handles of a table, and what they take of the host.
+/// The number of handles in a table, and their host memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct HandleUse {
     pub(super) handles: usize,
@@ -59,7 +60,8 @@ fn behind(entry: &(dyn Any + Send)) -> usize {
     } else if entry.is::<Listing2>() {
         LISTING_BYTES
     } else {
-        // What streams of files have at hand is charged by them. Of a request that came in, the request's own charge covers the head; bodies are charged with their exchange.
+        // Streams of files charge what they hold. The charge of an incoming request covers its head; bodies are charged
+        // with their exchange.
         0
     }
 }

@@ -1,32 +1,34 @@
-//! The host memory of one store: what wasmtime and the host keep for an instance beside its memories and tables.
+//! The host memory of one wasmtime store: what wasmtime and the host keep for an instance in addition to its memories
+//! and tables.
 //!
-//! It is taken from the account in steps, so that most host calls touch no counter that other threads touch too. Within a step what is
-//! added is counted, not looked for; before a new step is taken, what is really held is counted anew ([`heads::held_bytes`](crate::heads)),
-//! which is how what was dropped comes back. So the charge is never less than what is held, and functions that drop need no hook.
+//! It is charged to the account in steps, so that most host calls touch no counter that other threads touch too. Within
+//! a step, additions are only counted; before a new step is charged, what is really held is counted again
+//! (`handles::held_bytes`), which releases what was dropped meanwhile. So the charge is never less than what is held,
+//! and functions that drop something need no hook.
 
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// What is taken from the account at once.
+/// The bytes that are charged to the account at once.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The charge of one store.
+/// The charge of one wasmtime store.
 #[derive(Debug)]
 pub(crate) struct HostCredit {
     memory: HostMemory,
-    /// What the store takes whatever it does. Charged with the rest.
+    /// The bytes that the store takes whatever its guest does. Charged with the rest.
     fixed_bytes: usize,
-    /// What is known to be held beyond that, or may be.
+    /// The bytes beyond that which are known to be held, or may be.
     used_bytes: usize,
 }
 
 impl HostCredit {
-    /// All of `memory` is what the store takes whatever it does.
+    /// All of `memory` is what the wasmtime store takes whatever its guest does.
     pub(crate) fn new(memory: HostMemory) -> Self {
         let fixed_bytes = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
         Self { memory, fixed_bytes, used_bytes: 0 }
     }
 
-    /// All that is charged.
+    /// Returns all bytes that are charged.
     pub(crate) fn charged(&self) -> u64 {
         self.memory.bytes()
     }
@@ -35,7 +37,7 @@ impl HostCredit {
         usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
     }
 
-    /// Counts `bytes` more that are about to be held. `held` says what is held now, if that has to be known.
+    /// Counts `bytes` more that are about to be held. Calls `held` to count what is held now, if that has to be known.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -44,7 +46,8 @@ impl HostCredit {
             self.settle(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
-                // A part of what is held on top, so that the store is looked through the more seldom the more there is in it.
+                // A part of what is held is charged in addition: the more there is in the store, the less often it is
+                // counted.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
@@ -54,7 +57,7 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Notes what is really held, and gives back what is more than a step beyond.
+    /// Sets what is really held, and releases what is more than a step beyond it.
     pub(crate) fn settle(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));
@@ -88,7 +91,7 @@ mod tests {
             assert!(account.used().host_bytes >= 1000 + held as u64);
         }
         assert!(looked < 4, "{looked}");
-        // Where all is dropped again and again, nothing more is charged.
+        // If everything is dropped again and again, nothing more is charged.
         for _ in 0..1000 {
             credit.add(1000, || 0).unwrap();
         }

@@ -1,8 +1,10 @@
-//! Calls that a store's guests have in_flight_calls and not yet taken the answer of.
+//! The asynchronous calls across seams that a wasmtime store's guests have begun and whose results they have not taken
+//! yet.
 //!
-//! Such a call runs run_alongside its store, in the same task: the store's run and the calls that it began are polled in turns. It cannot
-//! run inside of the store's own event loop, since the callee has one of its own and wasmtime lets no loop run in another; and a task
-//! of its own would wake other threads for every call. Whoever drops the run drops the calls too.
+//! Such a call runs next to its store, in the same task: the store's run and the calls that it began are polled one
+//! after another. A call cannot run inside of the store's own event loop, since the callee has one too and wasmtime
+//! lets no loop run in another; and a separate task would wake other threads for every call. Dropping the run drops the
+//! calls, too.
 
 use std::fmt;
 use std::pin::pin;
@@ -18,24 +20,24 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// Calls that one instance may have in_flight_calls and not taken the answers of.
+/// The number of calls that one instance may have in flight.
 pub(crate) const CALLS_MAX: usize = 1024;
 
-/// Bytes of the images of all those calls together: arguments until the callee has them, then answers.
+/// The most bytes of the images of all those calls together: arguments until the callee has them, then results.
 pub(crate) const BYTES_MAX: usize = 4 * IMAGE_BYTES_MAX as usize;
 
-/// What a call takes run_alongside its image: its future, with that of its callee.
+/// The host memory of a call in bytes, without its image: its future, including that of its callee.
 const CALL_BYTES: usize = 4 << 10;
 
-/// The calls of one store.
+/// The calls of one wasmtime store.
 #[derive(Default)]
 pub(crate) struct InFlightCalls(Mutex<CallState>);
 
 #[derive(Default)]
 struct CallState {
-    /// Not yet polled.
+    /// Calls that have not been polled yet.
     new: Vec<BoxFuture<'static, ()>>,
-    /// The seams of those in flight, each with a number of its own.
+    /// The seams of the calls in flight, each with its number.
     in_flight: Vec<(u64, Arc<str>)>,
     next: u64,
     bytes: usize,
@@ -46,10 +48,10 @@ impl InFlightCalls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a call over `seam` with an image of `bytes`.
+    /// Takes a permit for a call over `seam` with an image of `bytes`.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// When too many calls are in flight, or their images or the account's memory leave no room.
     pub(crate) fn enter(
         self: &Arc<Self>,
         seam: &Arc<str>,
@@ -74,7 +76,7 @@ impl InFlightCalls {
         Ok(CallPermit { in_flight_calls: self.clone(), number, bytes, memory })
     }
 
-    /// Has `call` run run_alongside the store from now on.
+    /// Has `call` run next to the store from now on.
     pub(crate) fn push(&self, call: BoxFuture<'static, ()>) {
         self.state().new.push(call);
     }
@@ -83,19 +85,19 @@ impl InFlightCalls {
         std::mem::take(&mut self.state().new)
     }
 
-    /// The seam of the oldest call in flight.
+    /// Returns the seam of the oldest call in flight.
     pub(crate) fn oldest(&self) -> Option<Arc<str>> {
         self.state().in_flight.first().map(|(_, seam)| seam.clone())
     }
 
-    /// Runs `run` to its end, and run_alongside it the calls that it begins. Those that are left then are dropped.
+    /// Runs `run` to its end, together with the calls that it begins. Calls that are left then are dropped.
     pub(crate) async fn run_alongside<T>(&self, run: impl Future<Output = T>) -> T {
         let mut run = pin!(run);
         let mut calls = None::<FuturesUnordered<BoxFuture<'static, ()>>>;
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(output) = run.as_mut().poll(cx) {
-                    // Not under the lock: what they hold goes with them.
+                    // Dropped without the lock, because a call's permit takes it.
                     drop(self.take_new());
                     return Poll::Ready(output);
                 }
@@ -103,7 +105,7 @@ impl InFlightCalls {
                 if !new.is_empty() {
                     calls.get_or_insert_default().extend(new);
                 }
-                // One that has ended has given the run something to do.
+                // A call that has ended has given the run something to do.
                 match calls.as_mut().map(|calls| calls.poll_next_unpin(cx)) {
                     Some(Poll::Ready(Some(()))) => {}
                     _ => return Poll::Pending,
@@ -122,20 +124,20 @@ fn no_room() -> String {
     format!("the images of the caller's calls in flight take more than {}", size(BYTES_MAX))
 }
 
-/// A call's place among those of its store, from its beginning until its answer is taken.
+/// The permit of a call, from its beginning until its result is taken.
 pub(crate) struct CallPermit {
     in_flight_calls: Arc<InFlightCalls>,
     number: u64,
     bytes: usize,
-    /// Charged to the caller's account.
+    /// The charge to the caller's account.
     memory: HostMemory,
 }
 
 impl CallPermit {
-    /// The call has been answered with an image of `bytes`, in the place of its arguments.
+    /// Notes that the call has returned an image of `bytes`, which replaces its arguments.
     ///
     /// # Errors
-    /// When there is no room for it.
+    /// When there is no room for the image.
     pub(crate) fn answered(&mut self, bytes: usize) -> Result<(), CallFailure> {
         let mut state = self.in_flight_calls.state();
         let others = state.bytes - self.bytes;

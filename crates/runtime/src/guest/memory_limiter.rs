@@ -1,5 +1,5 @@
-//! The memory of one instance: exact to the byte, summed over all memories and tables of the group, and charged to its account; and,
-//! apart, what the host holds for it.
+//! The memory of one instance, summed over all memories and tables of the group, exact to the byte, and charged to its
+//! account; and, counted separately, what the host holds for it.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use super::host_credit::HostCredit;
 use crate::failure::RefusedBy;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// Bytes that a table element takes on the host.
+/// The host memory of a table element, in bytes.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
 
-/// Tasks and streams of so many bytes are part of what an instance takes in any case.
+/// The bytes of tasks and streams that the fixed charge of an instance covers.
 const TASKS_FREE_BYTES: u64 = 16 << 10;
 
-/// What is charged at once for more of them.
+/// The bytes that are charged at once for more of them.
 const TASKS_STEP_BYTES: u64 = 64 << 10;
 
-/// Counts what a store's memories and tables take and refuses growth past the limit: `memory.grow` gives -1, as the core
-/// specification (section 4.4.7) allows at any time.
-/// What was charged is given back when the store goes.
+/// Counts what the memories and tables of a wasmtime store take and refuses growth past the limit: `memory.grow`
+/// returns -1, as the core specification (section 4.4.7) allows at any time. The charge is released when this is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     used_bytes: usize,
     limit_bytes: usize,
     account: Arc<Account>,
     host: HostCredit,
-    /// For tasks and streams beyond [`TASKS_FREE_BYTES`].
+    /// The charge of tasks and streams beyond [`TASKS_FREE_BYTES`].
     tasks: HostMemory,
     refused: Option<RefusedBy>,
 }
 
 impl MemoryLimiter {
-    /// `host` is what the store takes of the host whatever its guest does.
+    /// `host` is the host memory that the wasmtime store takes whatever its guest does.
     pub(crate) fn new(limit_bytes: usize, account: Arc<Account>, host: HostMemory) -> Self {
         let tasks = account.host_memory();
         Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), tasks, refused: None }
@@ -43,27 +43,28 @@ impl MemoryLimiter {
         &self.account
     }
 
-    /// Has growth been refused since the request began? Then a trap that follows is most likely a failed allocation.
+    /// Returns the limit at which growth was refused since the request began, if any. A trap that follows is most
+    /// likely a failed allocation.
     pub(crate) fn refused(&self) -> Option<RefusedBy> {
         self.refused
     }
 
-    /// A new request begins: what was refused to those before it explains nothing of its own.
+    /// Forgets the refusals of earlier requests, which do not explain a trap of the next one.
     pub(crate) fn forget_refusals(&mut self) {
         self.refused = None;
     }
 
-    /// Charges host memory that the store is about to hold. `held` says what it holds now.
+    /// Charges host memory that the wasmtime store is about to hold. Calls `held` to count what it holds now.
     ///
     /// # Errors
-    /// When the account's memory is used up: a trap, that explains itself as any other refusal.
+    /// When the account's memory is used up. The guest traps, and the trap is explained as any other refusal.
     pub(crate) fn charge_host(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
         self.host.add(bytes, held).inspect_err(|full| {
             self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
         })
     }
 
-    /// Charges what tasks and streams of the store take, if that is more than ever.
+    /// Charges what tasks and streams of the wasmtime store take, if that is more than ever before.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -78,12 +79,12 @@ impl MemoryLimiter {
         })
     }
 
-    /// What is charged to the account for the store.
+    /// Returns the bytes that are charged to the account for the wasmtime store.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.used_bytes as u64 + self.host.charged() + self.tasks.bytes()
     }
 
-    /// Notes what host memory the store really holds.
+    /// Sets what host memory the wasmtime store really holds.
     pub(crate) fn settle_host(&mut self, held_bytes: usize) {
         self.host.settle(held_bytes);
     }

@@ -1,4 +1,4 @@
-//! How wasmtime's HTTP implementation asks for outbound requests: each is sent for the owner whose context was entered.
+//! The hooks of wasmtime's HTTP implementation: each outgoing request is sent for the owner whose context was entered.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,26 +10,27 @@ use wasmtime_wasi_http::{
 use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
-/// No owner has this index: who sends without having entered an owner is refused.
+/// An index that no owner has. Requests that are sent without having entered an owner are refused.
 pub(crate) const NO_OWNER: usize = usize::MAX;
 
-/// Bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its memory limit.
+/// The bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its
+/// memory limit.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Host memory of one exchange with a server outside: the pieces of both bodies that wait, the response's head, and the connection with
-/// its buffers, which are bounded by as much (`outbound/exchange.rs`).
+/// The host memory of one exchange with an external server in bytes: the pieces of both bodies that wait, the head of
+/// the response, and the connection with its buffers, which are bounded by as much (`outbound/exchange.rs`).
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 
-/// How wasmtime's HTTP implementation asks us things.
+/// The hooks of one wasmtime store.
 pub(crate) struct OutboundHooks {
     pub(crate) template: Arc<GroupTemplate>,
-    /// The owner that sends: set by `enter` right before a request is sent, and good for that one alone.
+    /// The owner that sends: set by `enter` right before a request is sent, and valid for that one only.
     pub(crate) current: usize,
-    /// Of the request that runs now.
+    /// The scope of the request that runs now.
     pub(crate) scope: Option<Arc<RequestScope>>,
 }
 
-/// wasmtime's list, made once: its own default makes it anew for each field of each message.
+/// wasmtime's list, made once. Its own default makes the list again for each field of each message.
 static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 static FORBIDDEN_FILTER: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(|name| FORBIDDEN.contains(name)));

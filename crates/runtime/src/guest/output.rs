@@ -1,7 +1,7 @@
-//! What guests print: captured, cut into lines, marked with component and request, handed to a sink.
+//! What guests print: captured, cut into lines, marked with component and request, and emitted to a sink.
 //!
-//! A guest cannot block the host by printing, nor make it hold more than [`LINE_BYTES_MAX`] bytes per stream: longer lines are cut
-//! into pieces.
+//! A guest cannot block the host by printing, nor make it hold more than [`LINE_BYTES_MAX`] bytes per stream: longer
+//! lines are cut into pieces.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// A line longer than this is handed on in pieces.
+/// The maximum length of a line. A longer one is emitted in pieces.
 pub const LINE_BYTES_MAX: usize = 8 << 10;
 
-/// Bytes that a guest may write in one call.
+/// The bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The request that an instance serves now, as the writers see it. Zero: none, or several at once.
+/// The request that an instance serves now, as its writers see it. Zero: none, or several at once.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentRequest(AtomicU64);
 
@@ -35,7 +35,7 @@ impl CurrentRequest {
     }
 }
 
-/// One component's stdout or stderr in one instance. Clones share the unfinished line.
+/// The stdout or stderr of one component in one instance. Clones share the unfinished line.
 #[derive(Clone)]
 pub(crate) struct LineWriter(Arc<LineBuffer>);
 
@@ -75,7 +75,7 @@ impl LineWriter {
         }
     }
 
-    /// Adds to the unfinished line, handing on full pieces.
+    /// Adds to the unfinished line, emitting full pieces.
     fn append(&self, line: &mut Vec<u8>, mut bytes: &[u8]) {
         while line.len() + bytes.len() > LINE_BYTES_MAX {
             let (now, later) = bytes.split_at(LINE_BYTES_MAX - line.len());
@@ -87,7 +87,7 @@ impl LineWriter {
         line.extend_from_slice(bytes);
     }
 
-    /// Hands on an unfinished line: the request that wrote it is over.
+    /// Emits an unfinished line: the request that wrote it is over.
     pub(crate) fn finish_line(&self) {
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         if !line.is_empty() {

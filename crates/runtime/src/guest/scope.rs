@@ -1,4 +1,4 @@
-//! What a request takes along the whole chain of calls that it causes.
+//! The scope of a request: what it takes along the whole chain of calls that it causes.
 
 use std::any::Any;
 use std::fmt;
@@ -10,25 +10,26 @@ use isomer_ids::PlanDigest;
 use isomer_telemetry::RequestId;
 use isomer_wire::{CallContext, CallFailure};
 
-/// A function of a group that others call: by the group's position in its graph, and the function's among all those of the
-/// group's skeletons.
+/// A function of a group that others call: the position of the group in its graph, and the position of the function
+/// among those of the group's skeletons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupFunction {
-    /// Which group.
+    /// The position of the group.
     pub group: usize,
-    /// Which function.
+    /// The position of the function.
     pub function: usize,
 }
 
 /// The groups of one process of a revision, as calls across seams see them.
 ///
-/// A [`RequestScope`] holds them behind a pointer, and the host functions of stubs are generic over their type: so this layer knows nothing of how groups
-/// are made, and a call needs no boxed future.
+/// A [`RequestScope`] holds them behind a pointer, and the host functions of stubs are generic over their type. So this
+/// layer does not know how groups are made, and a call needs no boxed future.
 pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the digest of the plan that the groups were started with.
     fn plan(&self) -> PlanDigest;
 
-    /// Makes a call to one of the groups, within a poll that is measured. Sets no timer: the caller drops the future at the deadline.
+    /// Calls a function of one of the groups, within a poll that is measured. Sets no timer: the caller drops the
+    /// future at the deadline.
     fn call(
         &self,
         entrance: GroupFunction,
@@ -40,27 +41,28 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
         Self: Sized;
 }
 
-/// The same for all stores that work for one request.
+/// The scope of a request. All wasmtime stores that work for one request have the same.
 #[derive(Debug, Default)]
 pub(crate) struct RequestScope {
-    /// None while an instance starts, and where one store serves several requests at once.
+    /// `None` while an instance starts, and if one wasmtime store serves several requests at once.
     pub(crate) id: Option<RequestId>,
     pub(crate) traceparent: Option<HeaderValue>,
-    /// The groups that calls lead to. One request stays in one revision: it holds that revision's groups until it is over.
+    /// The groups that calls lead to. A request stays in one revision: it holds the groups of that revision until it is
+    /// over.
     pub(crate) groups: Option<Arc<dyn CallableGroups>>,
 }
 
-/// How long one store may work for a request.
+/// The time that one wasmtime store may work for a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLimit {
-    /// When it must be over.
+    /// When the work must be over.
     pub(crate) deadline: Instant,
     /// How long that was at first: never less than what is left.
     pub(crate) allowed: Duration,
 }
 
 impl RequestScope {
-    /// That of a call that came from somewhere else.
+    /// Returns the scope of a call that came from another process.
     pub(crate) fn of_call(context: &CallContext, groups: Arc<dyn CallableGroups>) -> Self {
         Self {
             id: RequestId::from_raw(context.request),
@@ -69,7 +71,7 @@ impl RequestScope {
         }
     }
 
-    /// The context of a call to somewhere else.
+    /// Returns the context of a call to another process.
     pub(crate) fn context(&self, deadline: Instant) -> CallContext {
         CallContext {
             deadline,

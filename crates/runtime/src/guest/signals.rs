@@ -1,4 +1,4 @@
-//! What the body of a response and the run that feeds it tell one another.
+//! The signals between the body of a response and the run that produces it.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,31 +14,33 @@ use tokio::time::timeout_at;
 use super::scope::TimeLimit;
 use crate::failure::Failure;
 
-/// What a response's body and the run that feeds it tell one another.
+/// What the body of a response and the run that produces it tell each other.
 #[derive(Debug)]
 pub(crate) struct ResponseSignals {
-    /// Why the run has failed. Set before the store goes, so that a body that ends because its guest is gone is not taken for one
-    /// that is complete.
+    /// Why the run has failed. Set before the wasmtime store is dropped, so that a body that ends because its guest is
+    /// gone is not taken for a complete one.
     pub(crate) failed: OnceLock<String>,
-    /// A frame has been handed out and the next one has not been asked for: it is the client that is slow, not the guest.
+    /// Whether a frame was returned and the next one has not been requested: then the client is slow, not the guest.
     pub(crate) unasked: AtomicBool,
-    /// The handler has returned and nothing of it runs any more, so a body that is still open will never be finished.
+    /// Whether the handler has returned and nothing of it runs any more. A body that is still open then will never be
+    /// finished.
     returned: AtomicBool,
-    /// Who reads the body meanwhile: often another task than the run's.
+    /// The reader of the body, often in another task than the run's.
     reader: AtomicWaker,
     /// When the request must be over.
     until: TimeLimit,
-    /// The same where its response is a stream of server-sent events.
+    /// When the request must be over if its response is an event stream (server-sent events).
     until_of_stream: TimeLimit,
     is_stream: AtomicBool,
 }
 
-/// How much later than the front door the runtime ends a stream, which the front door ends in order.
+/// How much later than the front door the runtime ends an event stream. The front door ends it properly.
 pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl ResponseSignals {
-    /// Those of a request that must be over by `until`; if its response is a stream, when `stream_allowed` have passed since it came. `None`:
-    /// the client reads no body, so it must be over by `until` in any case.
+    /// Returns the signals of a request that must be over by `until`, or, if its response is an event stream,
+    /// `stream_allowed` after it arrived. `None` means that the client reads no body, so the request must be over by
+    /// `until` in any case.
     pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
         let until_of_stream = stream_allowed.and_then(|stream_allowed| {
             let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
@@ -66,13 +68,13 @@ impl ResponseSignals {
         self.unasked.load(Ordering::Relaxed)
     }
 
-    /// Notes that the handler has returned with its response's body open.
+    /// Notes that the handler has returned with the body of its response open.
     pub(crate) fn set_returned(&self) {
         self.returned.store(true, Ordering::Release);
         self.reader.wake();
     }
 
-    /// Returns whether the handler has returned. If it has not, `cx` is woken when it does.
+    /// Returns whether the handler has returned. If not, `cx` is woken when it does.
     pub(crate) fn poll_returned(&self, cx: &Context<'_>) -> bool {
         if !self.returned.load(Ordering::Acquire) {
             self.reader.register(cx.waker());
@@ -87,12 +89,12 @@ impl ResponseSignals {
         }
     }
 
-    /// When the request must be over, as far as that is known by now.
+    /// Returns when the request must be over, as far as that is known by now.
     pub(crate) fn until(&self) -> TimeLimit {
         if self.is_stream.load(Ordering::Acquire) { self.until_of_stream } else { self.until }
     }
 
-    /// Runs `run` until the request must be over: `None` if it is not over then.
+    /// Runs `run` until the request must be over. Returns `None` if it has not ended by then.
     pub(crate) async fn limit<T>(&self, run: impl Future<Output = T>) -> Option<T> {
         let mut run = pin!(run);
         loop {
@@ -106,7 +108,7 @@ impl ResponseSignals {
     }
 }
 
-/// Returns whether a response with these fields is a stream of server-sent events.
+/// Returns whether a response with these fields is an event stream (server-sent events).
 #[must_use]
 pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
     let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
@@ -143,7 +145,7 @@ mod tests {
         let events = events.body(()).unwrap();
         signals.answered(&events);
         assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
-        // A client that gets no body does not wait for one, and must not keep the guest.
+        // A client that gets no body does not wait for one, and must not keep the guest running.
         let of_head = ResponseSignals::new(TimeLimit { deadline: first, allowed: Duration::from_secs(30) }, None);
         of_head.answered(&events);
         assert_eq!(of_head.until().deadline, first);

@@ -1,10 +1,12 @@
-//! What wasmtime holds on the host for the tasks, streams, futures and sets of a store: charged to its account while it runs.
+//! The host memory of wasmtime for the tasks, streams, futures and sets of a wasmtime store, charged to its account
+//! while it runs.
 //!
-//! A guest makes them without any function of ours, up to [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) for a store. They are counted
-//! each time that the guest has run and before it waits for anything, and at the clock's ticks while it runs. So what is not charged yet belongs
-//! to guests that run at this very moment, no more than there are threads; and to those that were called across a seam, made it within
-//! one tick and wait. The charge follows the highest count and stays until the instance ends, as wasmtime's tables keep
-//! their size.
+//! A guest creates them without any function of the platform, up to
+//! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that
+//! the guest has run and before it waits for anything, and at the clock's ticks while it runs. So what is not charged
+//! yet belongs to guests that run at this very moment, no more than there are threads; and to guests that were called
+//! across a seam, created it within one tick and wait. The charge follows the highest count and stays until the
+//! instance ends, as wasmtime's tables keep their size.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,11 +17,14 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::data::Guest;
 
-/// What one entry of wasmtime's table of tasks and streams takes, with what lies behind it and the handle that the guest has.
-/// `tests/handles.rs` measures it.
+/// The host memory of one entry of wasmtime's table of tasks and streams in bytes, with the data behind it and the
+/// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, which the store polls before it waits, and charges what the store holds then. An error where its account cannot pay.
+/// Runs `run`, which wasmtime polls before the store waits, and charges what the store holds then.
+///
+/// # Errors
+/// Those of `run`, and when the account cannot pay.
 pub(crate) async fn charged<T>(
     accessor: &Accessor<Guest>,
     run: impl Future<Output = wasmtime::Result<T>>,
@@ -38,7 +43,7 @@ pub(crate) async fn charged<T>(
     .await
 }
 
-/// Charges what the store holds now.
+/// Charges what the wasmtime store holds now.
 ///
 /// # Errors
 /// When its account cannot pay: the guest has to be stopped.

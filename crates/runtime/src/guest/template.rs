@@ -1,4 +1,4 @@
-//! What all instances of a group share, and what each component of it was granted.
+//! What all instances of a group share, and what each of its components was granted.
 
 use std::sync::Arc;
 
@@ -10,20 +10,22 @@ use super::denials::Denials;
 use crate::folders::{Directory, FolderStorage, GrantedFolders};
 use crate::pool::Account;
 
-/// Handles of the host that one instance may hold: requests, fields, buckets, connections. Behind each may be as much as
-/// `heads` allows, outside of the guest's memory. A guest that leaks them is stopped by its own trap.
+/// The number of host handles that one instance may hold: requests, fields, buckets, connections. Behind each there may
+/// be as much host memory as `http_heads` allows. A guest that leaks handles traps.
 const HANDLES_MAX: usize = 2_000;
 
-/// As many more for each request that an instance serves beside the first.
+/// The number of additional handles for each request that an instance serves at the same time as the first.
 const HANDLES_PER_REQUEST: usize = 20;
 
-/// What a response to an outgoing request is made of: its head and body, and the work that has to be polled until it is over.
+/// The response to an outgoing request (head and body), and the work that has to be polled until it is over.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), HttpError>>);
 
 /// Sends a component's outgoing HTTP requests, or refuses them.
 pub trait Outbound: Send + Sync + 'static {
-    /// Send `request`. `Err(HttpRequestDenied)` where the component has no grant for the host, of which `denials` is told if there
-    /// is one.
+    /// Sends `request`.
+    ///
+    /// # Errors
+    /// `HttpRequestDenied` if the component has no grant for the host, which is reported to `denials` if there are any.
     fn send(
         &self,
         request: http::Request<WasiBody>,
@@ -32,38 +34,38 @@ pub trait Outbound: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>>;
 }
 
-/// What one component of a group has of its own. The default has nothing.
+/// The settings of one component of a group. The default grants nothing.
 #[derive(Clone, Default)]
 pub struct OwnerSettings {
     /// The component's name, for its output.
     pub component: Arc<str>,
-    /// Its environment.
+    /// The environment variables.
     pub environment: Vec<(String, String)>,
-    /// Its command-line arguments.
+    /// The command-line arguments.
     pub arguments: Vec<String>,
-    /// Its directories.
+    /// The granted directories.
     pub directories: Vec<Directory>,
-    /// Its way out over HTTP; none refuses every request.
+    /// Sends the component's outgoing HTTP requests. `None` refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// What its directories that can be written take of; `None`: there is no limit.
+    /// The storage that writes to its directories take from. `None`: there is no limit.
     pub storage: Option<Arc<dyn FolderStorage>>,
 }
 
 /// What all instances of a group share.
 pub(crate) struct GroupTemplate {
     pub(crate) owners: Box<[OwnerSettings]>,
-    /// The owners' directories, as far as they are open.
+    /// The owners' directories that are open.
     pub(crate) folders: GrantedFolders,
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) denials: Arc<Denials>,
-    /// Who pays.
+    /// The account that instances are charged to.
     pub(crate) account: Arc<Account>,
-    /// Requests that an instance serves beside the first, at the same time.
+    /// The number of requests that an instance may serve at the same time as the first.
     pub(crate) beside: usize,
 }
 
 impl GroupTemplate {
-    /// Handles of the host that one instance may hold.
+    /// Returns the number of host handles that one instance may hold.
     pub(super) fn handles_max(&self) -> usize {
         HANDLES_MAX.saturating_add(self.beside.saturating_mul(HANDLES_PER_REQUEST))
     }

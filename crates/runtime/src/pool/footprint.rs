@@ -1,19 +1,21 @@
-//! What one instance of a component takes of the engine's pool.
+//! The footprint of an instance of a component: what it takes of the engine's pool and of the host's heap.
 //!
-//! The numbers are the compiler's own. wasmtime resolves a component statically: it follows every module and nested component through
-//! imports, arguments, aliases and exports until a flat list of core modules to instantiate is left. That list is read here, so nothing
-//! that the pool will be asked for can be hidden from the count. Counting from the component's sections was tried before: a core module
-//! that reaches its instantiation as an argument, or as an export of an instance, escapes it.
+//! The numbers are the compiler's own. wasmtime resolves a component statically: it follows every module and nested
+//! component through imports, arguments, aliases and exports until a flat list of core modules to instantiate is left.
+//! That list is read here, so the count misses nothing that the pool will be asked for. Counting from the component's
+//! sections was tried before: a core module that reaches its instantiation as an argument, or as an export of an
+//! instance, escapes that count.
 //!
-//! What cannot be resolved statically is what the host would have to provide: a component that imports core modules or components
-//! is refused.
+//! What cannot be resolved statically is what the host would have to provide: a component that imports core modules or
+//! components is refused.
 //!
 //! # Stacks
-//! wasmtime runs guest code on stacks ("fibers") and keeps one for each call that is suspended in the middle of a function. A call
-//! that enters a component instance from outside of it, on a stack of its own, locks that instance until its code returns
-//! (`do_not_enter` in wasmtime's `concurrent.rs`); others wait without a stack. This holds for synchronous exports and for
-//! asynchronous ones with a callback; the others (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at
-//! most as many suspended stacks as component instances, and one more that lowers results meanwhile, or is kept for the next call.
+//! wasmtime runs guest code on stacks ("fibers") and keeps one for each call that is suspended in the middle of a
+//! function. A call that enters a component instance from outside of it, on a stack of its own, locks that instance
+//! until its code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
+//! for synchronous exports and for asynchronous ones with a callback; the others (`cm_async_stackful`) and threads
+//! (`cm_threading`) are not enabled. So there are at most as many suspended stacks as component instances, and one more
+//! that lowers results meanwhile, or is kept for the next call.
 
 use isomer_display::size;
 use wasmtime_environ::component::{
@@ -29,35 +31,35 @@ use super::bounds::{
 use super::nesting;
 use super::slots::Slots;
 
-/// Why no instance of a component can be made.
+/// The reasons why no instance of a component can be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlotsError {
     /// The bytes are not a component that the engine can compile.
     #[error("it is not a component")]
     Invalid(#[source] wasmtime::Error),
-    /// It wants a core module from outside.
+    /// The component imports a core module.
     #[error("it imports a core module{}: build what it needs into the component", in_import(import))]
     ImportsModule {
-        /// The import's name, where it is the module itself and not an instance with the module.
+        /// The name of the import, if the module itself is imported and not an instance that contains it.
         import: Option<String>,
     },
-    /// One instance would be a good part of a pool.
+    /// One instance would take a large part of a pool.
     #[error(
         "an instance takes {} memories, {} tables and stacks for {} components; at most {}, {} and {} are allowed",
         slots.memories, slots.tables, slots.stacks, Slots::MAX.memories, Slots::MAX.tables, Slots::MAX.stacks
     )]
     TooMany {
-        /// What it takes.
+        /// What the instance takes.
         slots: Slots,
     },
-    /// An instance is made of too many core modules.
+    /// An instance consists of too many core modules.
     #[error("an instance is made of {core_instances} core modules; at most {CORE_INSTANCES_MAX} are allowed")]
     TooManyModules {
-        /// How many.
+        /// The number of core modules.
         core_instances: u32,
     },
-    /// The engine's own data about an instance, or about one core module of it, is too large.
+    /// The engine's own data about an instance, or about one of its core modules, is too large.
     #[error(
         "functions, globals and imports of {} take {}; at most {} are allowed",
         if *bytes_max == INSTANCE_BYTES_MAX { "an instance" } else { "a core module" },
@@ -65,21 +67,21 @@ pub enum SlotsError {
         size(.bytes_max)
     )]
     State {
-        /// What it takes.
+        /// The size of the data, in bytes.
         bytes: usize,
-        /// What is allowed.
+        /// The limit, in bytes.
         bytes_max: usize,
     },
     /// A table is larger than a slot.
     #[error("it begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
     Table {
-        /// The table's elements.
+        /// The initial number of elements.
         elements: u64,
     },
     /// A memory is larger than a slot.
     #[error("it begins with a memory of {}; at most {} are allowed", size(.bytes), size(MEMORY_BYTES_MAX))]
     Memory {
-        /// The memory's bytes.
+        /// The initial size, in bytes.
         bytes: u64,
     },
 }
@@ -88,48 +90,48 @@ fn in_import(import: &Option<String>) -> String {
     import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
 }
 
-/// What the tables of handles take at most in an instance whose components define resources: those handles are made without any function of
-/// the host, so they are charged beforehand. (Handles of the host's resources, tasks and streams are charged as they are made.)
+/// The most bytes that the tables of handles take in an instance whose components define resources. No function of the
+/// host creates those handles, so they are charged in advance. (Handles of the host's resources, tasks and streams are
+/// charged as they are created.)
 const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
 
-/// A handle in wasmtime's table, which doubles when it is full. `tests/handles.rs` measures it.
+/// The bytes of a handle in wasmtime's table, which doubles when it is full. `tests/handles.rs` measures it.
 const HANDLE_SLOT_BYTES: usize = 24;
 
-/// What an instance of a component is made of.
+/// What an instance of a component consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// What it takes of the pool.
+    /// The slots that it takes of the pool.
     pub slots: Slots,
-    /// Instances of core modules, adapters between components among them.
+    /// The number of instances of core modules, including adapters between components.
     pub core_instances: u32,
-    /// Bytes that the engine allocates on the host's heap for each instance: function references, globals, imports, bookkeeping, handles of
-    /// its own resources.
-    /// Memories, tables and stacks are not part of it.
+    /// The bytes that the engine allocates on the host's heap for each instance: function references, globals, imports,
+    /// bookkeeping, handles of its own resources. Memories, tables and stacks are not part of it.
     pub state_bytes: usize,
 }
 
 impl Slots {
-    /// The slots of [`Footprint::measure`].
+    /// Returns the slots of [`Footprint::measure`].
     ///
     /// # Errors
-    /// As [`Footprint::measure`].
+    /// Those of [`Footprint::measure`].
     pub fn count(component: &[u8]) -> Result<Self, SlotsError> {
         Footprint::measure(component).map(|footprint| footprint.slots)
     }
 }
 
 impl Footprint {
-    /// Measures an instance of `component`. Function bodies are not looked at: that a component has a footprint does not say that
-    /// it compiles.
+    /// Measures an instance of `component`. Function bodies are ignored: a component with a footprint may still not
+    /// compile.
     ///
-    /// The time and memory that this takes grow with the number of instances inside the component, as those of compiling it do. Most
-    /// components that have too many by far are refused before (see `nesting`); for the others, as for compiling, the caller has to set
-    /// limits.
+    /// The time and memory that this takes grow with the number of instances inside the component, as those of
+    /// compiling it do. Most components that have far too many are refused before (see `nesting`); for the others, as
+    /// for compiling, the caller has to set limits.
     ///
     /// # Errors
-    /// When the bytes are not a component, or one of which the engine can make no instance.
+    /// When the bytes are not a component, or one that the engine cannot instantiate.
     pub fn measure(component: &[u8]) -> Result<Self, SlotsError> {
-        // What cannot even be read is refused by the translator, which says why.
+        // The translator refuses what cannot even be read, with the reason.
         if let Ok(slots) = nesting::at_least(component)
             && !slots.fits()
         {
@@ -210,14 +212,15 @@ impl Footprint {
     }
 }
 
-/// At least what wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is private).
+/// The least that wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is
+/// private).
 const CORE_INSTANCE_BYTES: usize = 512;
 
-/// The proposals that the engine's settings enable. Compiling checks the component against the settings themselves; this is for
-/// reading it.
+/// Returns the proposals that the engine's settings enable, to read a component. Compiling checks the component against
+/// the settings themselves.
 fn features() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3;
-    // Those that need parts of wasmtime which are not built in.
+    // These need parts of wasmtime that are not built in.
     features.remove(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS);
     features | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC
 }

@@ -1,8 +1,9 @@
-//! What an instance of a component takes at least, counted from its sections without resolving it.
+//! A lower bound of what an instance of a component takes, counted from its sections without resolving it.
 //!
-//! Components can be nested so that a few hundred bytes have millions of instances, and resolving them (see `slots`) takes time and
-//! memory for each. Those are refused by this count, which takes one look at the bytes. Whatever reaches its instantiation as an
-//! import, an argument or an export of an instance counts as nothing here, so it is no more than a lower bound.
+//! Components can be nested so that a few hundred bytes contain millions of instances, and resolving them (see
+//! `footprint`) takes time and memory for each. This count, which reads the bytes once, refuses those components. A
+//! module or component that reaches its instantiation as an import, an argument or an export of an instance is not
+//! counted.
 
 use wasmtime_environ::wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
@@ -11,7 +12,7 @@ use wasmtime_environ::wasmparser::{
 
 use super::slots::Slots;
 
-/// The memories, tables and stacks that an instance of `component` takes at least.
+/// Returns the fewest memories, tables and stacks that an instance of `component` takes.
 ///
 /// # Errors
 /// When the bytes are not a component.
@@ -39,9 +40,9 @@ pub(crate) fn at_least(component: &[u8]) -> Result<Slots, BinaryReaderError> {
 /// A module or component that is being read.
 #[derive(Default)]
 struct Scope {
-    /// What an instance of it takes.
+    /// What an instance of this module or component takes.
     slots: Slots,
-    /// What instances take of the modules and components that it has, by index.
+    /// What instances of the modules and components inside it take, by index.
     modules: Vec<Slots>,
     components: Vec<Slots>,
     is_component: bool,
@@ -112,7 +113,7 @@ fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderEr
             }
         }
         Payload::ComponentExportSection(section) => {
-            // An export is an item of its own, with the next index.
+            // An export is a separate item with the next index.
             for export in section {
                 let export = export?;
                 match export.kind {

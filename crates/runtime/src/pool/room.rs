@@ -1,20 +1,22 @@
-//! The room of the engine's pool: who has it, and who waits for it.
+//! The room of the engine's pool: which accounts hold it, and which requests wait for it.
 //!
-//! wasmtime's pool refuses when it is full. Here is counted what it has left, so that no request has to be refused for the sake of
-//! instances that do nothing: those are evicted first, the least recently used before the others. How much one account may hold
-//! is decided by `shares`; idle instances that an account keeps within its guaranteed share are not evicted for the sake of accounts
-//! that are beyond theirs.
+//! wasmtime's pool refuses an instance when it is full. What is left of it is counted here, so that no request is
+//! refused because of idle instances: those are evicted first, the least recently used before the others. `shares`
+//! decides how much one account may hold; idle instances that an account keeps within its guaranteed share are not
+//! evicted for accounts that exceed theirs.
 //!
-//! Claims that find no room wait for a short time, in one line for each account. What is given back goes to the lines in turn, and in
-//! each to the claim that came first. A claim that could be granted is never left waiting, so a new one of another account takes
-//! nothing away from those that wait.
+//! A reservation that finds no room waits for a short time, in a queue of its account. Released room is granted to the
+//! queues in round-robin order, and in each to the oldest reservation. A reservation that could be granted never waits,
+//! so a new one of another account takes nothing away from those that do.
 //!
-//! Idle instances are also evicted ahead of need: a thread (one for all groups) drops them when little room is left, or when they
-//! have been idle for long. So a request that needs a new instance rarely waits until another one has been taken down.
+//! Idle instances are also evicted ahead of need: a thread (one for all groups) evicts them when little room is left,
+//! or when they have been idle for long. So a request that needs a new instance rarely waits until another one has been
+//! dropped.
 //!
-//! The pool itself must never be full while there is room here. If it is, the count is wrong: see [`RoomReservation::check`].
+//! The pool itself must never be full while there is room here. If it is, the count is wrong: see
+//! [`RoomReservation::check`].
 //!
-//! long because a quarter of it are tests, and all that is counted is counted under one lock.
+//! long because a quarter of it are tests, and one lock protects all that is counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,69 +32,70 @@ use super::shares::{Shares, Shortage};
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// How long a request waits for room when there is none.
+/// How long a request waits for room if there is none.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// How long the room of an instance that was dropped may take until it is granted.
+/// How long it may take until the room of an instance that was dropped is granted.
 const TAKING_DOWN: Duration = Duration::from_millis(5);
 
-/// How long an instance may take that is taken down by a task of its own. Before that, no other one is evicted for the same claim.
+/// How long an instance may take to be dropped by its own task. Until then, no other instance is evicted for the same
+/// reservation.
 const TAKING_DOWN_LATER: Duration = Duration::from_millis(100);
 
-/// How often a claim that waits looks for an instance that could be evicted: one may have become idle in the moment between the claim's last
-/// look and its place in the line.
+/// How often a pending reservation looks for an instance that could be evicted. One may have become idle between its
+/// last look and the moment it was queued.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often idle instances are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// What part of the pool is kept free of idle instances: one in so many.
+/// The part of the pool that is kept free of idle instances: one in so many.
 const KEPT_FREE: u32 = 16;
 
-/// What part of the pool one group may hold: one in so many.
+/// The part of the pool that one group may hold: one in so many.
 const GROUP_PART: u32 = 8;
 
 /// The room of one engine.
 pub(crate) struct Room {
     state: Mutex<RoomState>,
-    /// Claims that wait. Changed under the lock, read without it.
+    /// The number of pending reservations. Changed under the lock, read without it.
     waiting: AtomicUsize,
     sweep: Condvar,
-    /// All pools of the engine.
+    /// All instance pools of the engine.
     pub(crate) idlers: IdlePools<Weak<Account>>,
-    /// Times that the engine's pool was full although there was room.
+    /// How often the engine's pool was full although the count said that there was room.
     miscounts: AtomicU64,
     miscount_told: Once,
 }
 
-/// Which limit of the engine's pool was reached.
+/// A limit of the engine's pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomLimit {
     /// The most that one tenant may hold, even if it is the only one.
     #[error("the tenant's busy instances hold as much of the node's {of} as one tenant may have")]
     Account {
-        /// What there is no more of.
+        /// The dimension in which the limit was reached.
         of: Dimension,
     },
-    /// The tenant's share, as long as others hold what they do now.
+    /// The tenant's share, which depends on what other tenants hold now.
     #[error("the tenant's busy instances hold its share of the node's {of}, of which {accounts} tenants hold some")]
     Share {
-        /// What there is no more of.
+        /// The dimension in which the limit was reached.
         of: Dimension,
-        /// How many tenants hold instances.
+        /// The number of tenants that hold instances.
         accounts: u32,
     },
-    /// All of it.
+    /// The whole pool.
     #[error("the node has no {of} left for another instance, and all are busy")]
     Pool {
-        /// What there is no more of.
+        /// The dimension in which the limit was reached.
         of: Dimension,
     },
-    /// Other requests of the same tenant came first.
+    /// Earlier requests of the same tenant wait, too.
     #[error("earlier requests of the same tenant wait for instances, and all are busy")]
     EarlierRequests,
-    /// The engine's pool was full although there was room by the runtime's count: a defect of the runtime, which
+    /// The engine's pool was full although the runtime counted room in it: a defect of the runtime, which
     /// [`Engine::pool_miscounts`](crate::engine::Engine::pool_miscounts) counts.
     #[error("the engine's pool is full, and the node counts it as not full; this is a defect of the node")]
     Miscount,
@@ -101,15 +104,15 @@ pub enum RoomLimit {
 struct RoomState {
     shares: Shares,
     queues: VecDeque<AccountQueue>,
-    /// Numbers the claims that wait.
+    /// The id of the next pending reservation.
     next: u64,
-    /// The sweeper has something to do.
+    /// Whether the sweeper has something to do.
     wanted: bool,
-    /// The engine is gone.
+    /// Whether the engine was dropped.
     ended: bool,
 }
 
-/// The claims of one account that wait, in the order in which they came.
+/// The pending reservations of one account, oldest first.
 struct AccountQueue {
     account: Arc<Account>,
     waiters: VecDeque<Waiter>,
@@ -121,14 +124,14 @@ struct Waiter {
     granted: oneshot::Sender<()>,
 }
 
-/// The room that one instance takes. Given back when it is dropped, which must be after the instance's store.
+/// The room of one instance. Released when this is dropped, which must be after the instance's wasmtime store.
 pub(crate) struct RoomReservation {
     room: Arc<Room>,
     account: Arc<Account>,
     slots: Slots,
 }
 
-/// A claim that waits. Dropping it leaves the line, and gives back what was granted and not taken.
+/// A reservation that waits. Dropping it removes it from the queue, and releases what was granted but not taken.
 struct PendingReservation<'a> {
     room: &'a Arc<Room>,
     account: &'a Arc<Account>,
@@ -152,7 +155,7 @@ impl Room {
         })
     }
 
-    /// How many instances that take `slots` each one group of `account` may have. 0 where not even one fits.
+    /// Returns how many instances that take `slots` each one group of `account` may have; 0 if not even one fits.
     pub(crate) fn instances_of_group(&self, slots: Slots, account: &Account) -> u32 {
         let shares = self.state().shares;
         if account.has_all_memory() {
@@ -162,18 +165,18 @@ impl Room {
         if part > 0 { part } else { shares.most().holds(slots).min(1) }
     }
 
-    /// How many instances have room.
+    /// Returns the number of instances that hold room.
     pub(crate) fn instances(&self) -> u32 {
         self.state().shares.held().instances()
     }
 
-    /// Times that the engine's pool was full although there was room.
+    /// Returns how often the engine's pool was full although the count said that there was room.
     pub(crate) fn miscounts(&self) -> u64 {
         self.miscounts.load(Ordering::Relaxed)
     }
 
-    /// Is there a claim that would be granted if an instance of `account` with these `slots` were gone? Then it is not worth keeping
-    /// when it is idle.
+    /// Returns whether a pending reservation would be granted if an instance of `account` with these `slots` were
+    /// dropped. Then the instance is not worth keeping while it is idle.
     pub(crate) fn is_wanted(&self, slots: Slots, account: &Arc<Account>) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return false;
@@ -191,7 +194,7 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for one instance, at the latest by `deadline`.
+    /// Reserves room for one instance, waiting until `deadline` at the latest.
     pub(crate) async fn reserve(
         self: &Arc<Self>,
         slots: Slots,
@@ -207,12 +210,12 @@ impl Room {
         let mut has_waited = false;
         loop {
             let (shortage, accounts) = self.shortage(slots, account);
-            // Before another instance is evicted: a claim whose time is up has no use for its room.
+            // Checked before another instance is evicted: a reservation that is out of time has no use for its room.
             if has_waited && Instant::now() >= last {
                 return Err(limit(shortage, accounts));
             }
             let evicted = shortage.and_then(|shortage| self.evict(shortage, account));
-            // What was evicted may have been too small, or is another one's turn.
+            // The evicted instance may have been too small, or its room may be granted to another queue.
             let pause = match evicted {
                 None => LOOK_AGAIN,
                 Some(Evicted { is_gone: true, .. }) => TAKING_DOWN,
@@ -227,7 +230,7 @@ impl Room {
         }
     }
 
-    /// Takes the room, or a place in the line.
+    /// Takes the room if it is free, or joins the queue of the account.
     fn enter<'a>(
         self: &'a Arc<Self>,
         slots: Slots,
@@ -265,14 +268,14 @@ impl Room {
                 let beyond = self.idlers.evict_oldest_of(|other| {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
-                // Its guaranteed share may be idle, of another app or since this claim came.
+                // An instance in its guaranteed share may be idle: of another app, or since this reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
             Shortage::Pool { is_beyond: false, .. } => self.idlers.evict_oldest(),
         }
     }
 
-    /// Gives back the room of an instance, and grants what waits for it.
+    /// Releases the room of an instance, and grants the reservations that wait for it.
     fn give_back(&self, slots: Slots, account: &Account) {
         let mut state = self.state();
         {
@@ -283,8 +286,8 @@ impl Room {
         self.waiting.fetch_sub(granted, Ordering::Relaxed);
     }
 
-    /// Evicts idle instances until there is headroom, one after another: the room of one that is taken down by a task of its own is waited
-    /// for, so that no more are evicted than that takes.
+    /// Evicts idle instances, one after another, until there is headroom. Waits for the room of an instance that its
+    /// own task drops, so that no more are evicted than necessary.
     fn keep_headroom(&self) {
         while !self.state().has_headroom() {
             let before = self.instances();
@@ -303,13 +306,13 @@ impl Room {
         }
     }
 
-    /// Has the sweeper end.
+    /// Ends the sweeper.
     pub(crate) fn end(&self) {
         self.state().ended = true;
         self.sweep.notify_one();
     }
 
-    /// The sweeper's work, until [`Self::end`].
+    /// Runs the sweeper until [`Self::end`] is called.
     pub(crate) fn sweep(&self) {
         loop {
             let state = self.state();
@@ -335,7 +338,7 @@ impl RoomState {
         Ok(())
     }
 
-    /// Grants what can be granted, one of each line in turn. Returns how many.
+    /// Grants all reservations that can be granted, one of each queue in round-robin order. Returns their number.
     fn grant(&mut self) -> usize {
         let (mut granted, mut refused) = (0, 0);
         while refused < self.queues.len() {
@@ -343,7 +346,7 @@ impl RoomState {
             let first = line.waiters.front().map(|first| first.slots);
             if first.is_some_and(|slots| self.take(slots, &line.account).is_ok()) {
                 if let Some(first) = line.waiters.pop_front() {
-                    // It leaves the line before it stops listening.
+                    // A reservation leaves the queue before its receiver is dropped.
                     let _ = first.granted.send(());
                 }
                 (granted, refused) = (granted + 1, 0);
@@ -357,7 +360,7 @@ impl RoomState {
         granted
     }
 
-    /// Takes a claim out of its line; `false` where it was granted.
+    /// Removes a reservation from its queue. Returns whether it was still in it, and not granted.
     fn leave(&mut self, id: u64, account: &Arc<Account>) -> bool {
         let Some(index) = self.queues.iter().position(|line| Arc::ptr_eq(&line.account, account)) else { return false };
         let waiters = &mut self.queues[index].waiters;
@@ -393,13 +396,13 @@ impl Drop for PendingReservation<'_> {
 }
 
 impl RoomReservation {
-    /// Would another claim be granted if this one were dropped?
+    /// Returns whether a pending reservation would be granted if this one were dropped.
     pub(crate) fn is_wanted(&self) -> bool {
         self.room.is_wanted(self.slots, &self.account)
     }
 
-    /// Does wasmtime say that its pool is full? Whatever runs has a claim that covers it, so the count must be wrong then: each time
-    /// counts, and the first is logged with what is known.
+    /// Checks whether `error` says that wasmtime's pool is full. Every instance has a reservation that covers it, so
+    /// the count must be wrong then: each occurrence is counted, and the first one is logged with what is known.
     pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
         if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return;
@@ -433,21 +436,22 @@ fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> R
     shares.admit(has, slots, !account.has_all_memory())
 }
 
-/// What counts of an instance of `account`.
+/// Returns the slots that count for an instance of `account`.
 fn counted(slots: Slots, account: &Account) -> Slots {
     if account.has_all_memory() { trusted(slots) } else { slots }
 }
 
-/// What an instance hardly ever exceeds, though it could: stacks that all its components wait on at once. Guests of an account without
-/// limits have nobody else to take them from.
+/// Returns the slots that an instance hardly ever exceeds, though it could: its components rarely all wait on their
+/// stacks at once. The guests of an account without limits take them from no other account.
 fn trusted(slots: Slots) -> Slots {
     Slots { stacks: slots.stacks.min(STACKS_TRUSTED), ..slots }
 }
 
-/// See [`trusted`].
+/// The number of stacks that is counted at most. See [`trusted`].
 const STACKS_TRUSTED: u32 = 2;
 
-/// What a claim that waited in vain is told. It may have lacked nothing, and only waited behind others of its account.
+/// Returns the limit that a reservation waited for in vain. It may have lacked nothing, and only waited behind others
+/// of its account.
 fn limit(shortage: Option<Shortage>, accounts: u32) -> RoomLimit {
     match shortage {
         Some(Shortage::Account(of)) => RoomLimit::Account { of },
@@ -479,7 +483,7 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes: 1 << 40, cpu_per_second: Duration::MAX })
     }
 
-    /// All that `account` can have.
+    /// Reserves all that `account` can have.
     fn all(room: &Arc<Room>, account: &Arc<Account>) -> Vec<RoomReservation> {
         std::iter::from_fn(|| room.enter(ONE, account).ok()).collect()
     }
@@ -546,7 +550,7 @@ mod tests {
             let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("it is the other account's turn") };
             assert!(poll(many[1].as_mut()).is_pending());
             assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
-            // One that stops waiting takes nothing along, whether it was granted or not.
+            // A reservation that stops waiting takes nothing along, whether it was granted or not.
             held.pop();
             drop(many.remove(1));
             let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("what was granted is not lost") };
@@ -572,7 +576,7 @@ mod tests {
         });
     }
 
-    /// A pool with one instance, which is idle once it is given back.
+    /// A pool with one instance, which is idle once it is returned.
     #[derive(Default)]
     struct OneIdle {
         claim: Mutex<Option<RoomReservation>>,
@@ -603,7 +607,7 @@ mod tests {
     #[test]
     fn an_accounts_own_idle_instance_makes_room_when_it_has_its_share_only() {
         in_runtime(async {
-            // The others hold all that is common, and this one has what is set aside for it.
+            // The others hold all of the common part, and this account has its guaranteed share.
             let room = Room::new(PoolSizes::new(16));
             let others = [tenant(), tenant(), tenant(), tenant()];
             let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();
@@ -613,7 +617,7 @@ mod tests {
             let weak: std::sync::Weak<OneIdle> = Arc::downgrade(&pool);
             room.idlers.add(pool.since.clone(), weak.clone(), Arc::downgrade(&account));
             account.idle_pools().add(pool.since.clone(), weak, ());
-            // Idle before the claim, and idle only after it has looked.
+            // The instance becomes idle before the reservation, and only after it has looked.
             for is_late in [false, true] {
                 let claim = own.pop().expect("its share");
                 assert!(own.is_empty(), "one instance is its share");
@@ -633,7 +637,7 @@ mod tests {
         });
     }
 
-    /// Idle instances that are taken down by tasks of their own, later than anything here.
+    /// Idle instances that their own tasks drop, later than this test ends.
     struct ManyIdle {
         evicted: AtomicUsize,
         since: Arc<IdleSince>,

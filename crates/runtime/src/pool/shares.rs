@@ -1,25 +1,26 @@
 //! How the engine's pool is shared between accounts.
 //!
-//! Part of the pool is set aside: every account that holds something may have its guaranteed share of it (see [`Shares::own`]) at once,
-//! up to [`GUARANTEED`] accounts, whatever the others do. The rest is common, and an account may take of it only as long as
-//! that leaves at least as much free as the account then has of it. (Switches share their buffers between ports like this, under the
-//! name of Dynamic Threshold.) So one busy account has up to half of the common part, two have a third each, and three a
-//! quarter; what is free is never less than what the next one could have. When accounts come and go, those that hold more than their
-//! share take nothing new until the others have caught up.
+//! Part of the pool is set aside: up to [`GUARANTEED`] accounts have their guaranteed share of it (see [`Shares::own`])
+//! at any time, whatever the others do. The rest is common, and an account may take of it only as long as that leaves
+//! at least as much free as the account then has of it. (Switches share their buffers between ports like this; the
+//! method is called Dynamic Threshold.) So one busy account has up to half of the common part, two have a third each,
+//! and three a quarter; what is free is never less than what the next account may have. When accounts come and go,
+//! those that hold more than their share get nothing new until the others have caught up.
 //!
-//! Rejected: a fixed part for each account, as a quarter of the pool (four accounts then have all of it, and one alone is refused
-//! although the rest is idle); a part that depends on the number of accounts that exist (most of them do nothing, and a newcomer
-//! still finds what was handed out before it came); taking busy instances away (their requests would fail).
+//! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts then have all of it, and one
+//! alone is refused although the rest is idle); a part that depends on the number of accounts that exist (most of them
+//! do nothing, and a new account still finds what was granted before it came); taking busy instances away (their
+//! requests would fail).
 //!
-//! All of it holds in each [`Dimension`] of the pool by itself. Accounts without limits take what there is.
+//! All of this holds in each [`Dimension`] of the pool separately. Accounts without limits take what is free.
 
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// What part of the pool is set aside for guaranteed shares: one in so many.
+/// The part of the pool that is set aside for guaranteed shares: one in so many.
 const SET_ASIDE: u32 = 4;
 
-/// How many accounts have a guaranteed share at once.
+/// The number of accounts that have a guaranteed share at the same time.
 pub(crate) const GUARANTEED: u32 = 64;
 
 /// What is taken of one pool.
@@ -34,17 +35,17 @@ pub(crate) struct Shares {
     accounts: u32,
 }
 
-/// Why an account cannot have another instance now.
+/// The reasons why an account cannot have another instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
-    /// It has as much as one account may ever have.
+    /// The account has as much as one account may ever have.
     Account(Dimension),
-    /// It has its share, as long as others hold what they do.
+    /// The account has its share, which depends on what others hold now.
     Share(Dimension),
     /// The pool is full.
     Pool {
         dimension: Dimension,
-        /// Does the account ask for more than its guaranteed share?
+        /// Whether the account would exceed its guaranteed share.
         is_beyond: bool,
     },
 }
@@ -55,7 +56,7 @@ impl Shares {
         let part = sizes.part(SET_ASIDE * GUARANTEED);
         Self {
             sizes,
-            // In small pools it is one instance, for fewer accounts.
+            // In a small pool, the guaranteed share is one instance, for fewer accounts.
             own: if one.fits(part) { part } else { one },
             common: sizes.minus(sizes.part(SET_ASIDE)),
             held: PoolSizes::default(),
@@ -64,32 +65,32 @@ impl Shares {
         }
     }
 
-    /// The size of the pool.
+    /// Returns the size of the pool.
     pub(crate) fn sizes(&self) -> PoolSizes {
         self.sizes
     }
 
-    /// What all accounts hold.
+    /// Returns what all accounts hold.
     pub(crate) fn held(&self) -> PoolSizes {
         self.held
     }
 
-    /// How many accounts hold something.
+    /// Returns the number of accounts that hold something.
     pub(crate) fn accounts(&self) -> u32 {
         self.accounts
     }
 
-    /// The guaranteed share of an account.
+    /// Returns the guaranteed share of an account.
     pub(crate) fn own(&self) -> PoolSizes {
         self.own
     }
 
-    /// The most that an account with limits may ever have: its guaranteed share, and half of what is common.
+    /// Returns the most that an account with limits may ever have: its guaranteed share, and half of the common part.
     pub(crate) fn most(&self) -> PoolSizes {
         self.own.plus(self.common.part(2))
     }
 
-    /// May an account that holds `has` have another instance that takes `slots`?
+    /// Checks whether an account that holds `has` may have another instance that takes `slots`.
     pub(crate) fn admit(&self, has: PoolSizes, slots: Slots, is_limited: bool) -> Result<(), Shortage> {
         let one = PoolSizes::of(slots);
         let then = has.plus(one);
@@ -115,7 +116,7 @@ impl Shares {
         }
     }
 
-    /// An instance was admitted. Returns what its account holds now.
+    /// Counts an instance that was admitted. Returns what its account holds now.
     pub(crate) fn take(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let then = has.plus(PoolSizes::of(slots));
         self.held = self.held.plus(PoolSizes::of(slots));
@@ -124,7 +125,7 @@ impl Shares {
         then
     }
 
-    /// An instance is gone. Returns what its account holds now.
+    /// Counts an instance that was dropped. Returns what its account holds now.
     pub(crate) fn give_back(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let then = has.minus(PoolSizes::of(slots));
         self.held = self.held.minus(PoolSizes::of(slots));
@@ -140,7 +141,7 @@ mod tests {
 
     const SMALL: Slots = Slots { memories: 1, tables: 1, stacks: 2 };
 
-    /// Takes as much as there is for account `index`.
+    /// Takes as much as account `index` may have. Returns the number of instances.
     fn take_all(shares: &mut Shares, accounts: &mut [PoolSizes], index: usize, slots: Slots) -> u32 {
         let mut taken = 0;
         while shares.admit(accounts[index], slots, true).is_ok() {
@@ -174,7 +175,7 @@ mod tests {
             for account in &mut accounts {
                 *account = shares.give_back(*account, SMALL);
             }
-            // The one that has most asks first.
+            // The account that has most comes first.
             for account in &mut accounts {
                 while shares.admit(*account, SMALL, true).is_ok() {
                     *account = shares.take(*account, SMALL);
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_dimension_is_shared_by_itself() {
-        // Few instances that take nearly all memories or stacks leave memories and stacks to others, too.
+        // A few instances that take nearly all memories or stacks leave memories and stacks to other accounts, too.
         for (slots, dimension) in [
             (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
             (Slots { memories: 1, tables: 512, stacks: 2 }, Dimension::Tables),
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!((shares.held, shares.common_held, shares.accounts), Default::default());
     }
 
-    /// Numbers that look random, the same for the same seed.
+    /// Pseudo-random numbers, the same for the same seed.
     struct Random(u64);
 
     impl Random {
@@ -257,7 +258,8 @@ mod tests {
                 }
             }
             assert!(shares.held.fits(sizes), "seed {seed}");
-            // Whatever the others did, all of it is there, one instance after another or in one large one.
+            // Whatever the others did, the guaranteed share is free: for one instance after another, or for one large
+            // one.
             let own = shares.own;
             let whole = Slots { memories: own.memories, tables: own.tables, stacks: own.stacks };
             assert_eq!(shares.admit(PoolSizes::default(), whole, true), Ok(()), "seed {seed}: {shares:?}");

@@ -1,14 +1,14 @@
 //! How many instances an engine's pool has room for, in every dimension in which the pool is bounded.
 //!
-//! Core instances are not among them: the pool only counts them, and its bound is out of reach (see `engine::pool`). Heaps of the garbage
-//! collector are none: wasmtime is built without one.
+//! Core instances are not a dimension: the pool only counts them, and their limit cannot be reached (see
+//! `engine::settings`). Heaps of the garbage collector are none either: wasmtime is built without one.
 
 use std::fmt;
 
 use super::bounds::{MEMORY_BYTES_MAX, STACK_BYTES};
 use super::slots::Slots;
 
-/// How many instances an engine's pool has room for, and what they are made of.
+/// The size of an engine's pool, or a part of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolSizes {
     pub(crate) instances: u32,
@@ -17,7 +17,7 @@ pub struct PoolSizes {
     pub(crate) stacks: u32,
 }
 
-/// What a pool is made of.
+/// A dimension in which a pool is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dimension {
     /// Instances of components.
@@ -45,18 +45,21 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// Memories and tables that there is room for, for each instance: one that is made of several components has several. They cost address
-/// space only.
+/// The number of memories and tables for each instance: an instance of several components has several. They cost only
+/// address space.
 const PARTS_PER_INSTANCE: u32 = 4;
 
-/// Stacks for each instance: its own, and those of components in it that wait. Each is two mappings from the beginning on.
+/// The number of stacks for each instance: its own, and those of components in it that wait. Each takes two mappings
+/// from the start.
 const STACKS_PER_INSTANCE: u32 = 2;
 
-/// Memories that fit into the address space of a process, at 4 GiB each and with half of it left to others.
+/// The number of memories that fit into the address space of a process, at 4 GiB each and with half of it left for
+/// other uses.
 const MEMORIES_MAX: u32 = 16_384;
 
 impl PoolSizes {
-    /// Room for about `instances` live instances, more of small ones and fewer of large compositions.
+    /// Returns a size for about `instances` live instances: more if they are small, fewer if they are large
+    /// compositions.
     #[must_use]
     pub fn new(instances: u32) -> Self {
         let instances = instances.clamp(1, MEMORIES_MAX);
@@ -64,56 +67,57 @@ impl PoolSizes {
         Self { instances, memories: parts, tables: parts, stacks: instances.saturating_mul(STACKS_PER_INSTANCE) }
     }
 
-    /// For one app: sets up in 3 ms.
+    /// Returns the size for one app. Such a pool is set up in 3 ms.
     #[must_use]
     pub fn of_one_app() -> Self {
         Self::new(768)
     }
 
-    /// For a node of many apps. It takes some 8,000 mappings and 8 ms to set up, and another 4 mappings for each live instance:
-    /// a quarter of what a Linux process may have by default, which leaves room for 10,000 loaded apps.
+    /// Returns the size for a node with many apps. Such a pool takes some 8,000 mappings and 8 ms to set up, and
+    /// another 4 mappings for each live instance: a quarter of what a Linux process may have by default, which leaves
+    /// room for 10,000 loaded apps.
     #[must_use]
     pub fn of_a_node() -> Self {
         Self::new(2048)
     }
 
-    /// No more than `most`.
+    /// Returns the smaller of the two sizes.
     #[must_use]
     pub fn at_most(self, most: Self) -> Self {
         if self.instances <= most.instances { self } else { most }
     }
 
-    /// How many instances it has room for at most.
+    /// Returns the maximum number of instances.
     #[must_use]
     pub fn instances(&self) -> u32 {
         self.instances
     }
 
-    /// Address space that the pool sets aside, in bytes.
+    /// Returns the address space that the pool reserves, in bytes.
     #[must_use]
     pub fn address_bytes(&self) -> u64 {
         u64::from(self.memories) * MEMORY_BYTES_MAX + u64::from(self.stacks) * STACK_BYTES
     }
 
-    /// Mappings that the pool has when nothing is in it.
+    /// Returns the number of mappings of an empty pool.
     #[must_use]
     pub fn mappings(&self) -> u64 {
         2 * u64::from(self.stacks)
     }
 
-    /// One part in `parts`, of everything.
+    /// Returns one part in `parts` of every dimension.
     pub(crate) fn part(self, parts: u32) -> Self {
         self.each(|size| size / parts)
     }
 
-    /// How many instances that take `slots` each fit in.
+    /// Returns how many instances that take `slots` each fit in.
     pub(crate) fn holds(self, slots: Slots) -> u32 {
         let one = Self::of(slots);
         let fit = |dimension| self.get(dimension).checked_div(one.get(dimension)).unwrap_or(u32::MAX);
         Dimension::ALL.into_iter().map(fit).min().unwrap_or_default()
     }
 
-    /// One instance that takes `slots`.
+    /// Returns the size of one instance that takes `slots`.
     pub(crate) fn of(slots: Slots) -> Self {
         Self { instances: 1, memories: slots.memories, tables: slots.tables, stacks: slots.stacks }
     }
@@ -131,7 +135,7 @@ impl PoolSizes {
         self.with(other, u32::saturating_add)
     }
 
-    /// What is left without `other`; no less than nothing of each.
+    /// Returns the difference, which is at least zero in every dimension.
     pub(crate) fn minus(self, other: Self) -> Self {
         self.with(other, u32::saturating_sub)
     }
@@ -140,7 +144,7 @@ impl PoolSizes {
         self.exceeds(room).is_none()
     }
 
-    /// The first dimension in which it is more than `room`.
+    /// Returns the first dimension in which this is larger than `room`.
     pub(crate) fn exceeds(self, room: Self) -> Option<Dimension> {
         Dimension::ALL.into_iter().find(|dimension| self.get(*dimension) > room.get(*dimension))
     }

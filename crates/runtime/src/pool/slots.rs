@@ -5,20 +5,20 @@ use wasmtime::component::Component;
 /// The slots that one instance of a component takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slots {
-    /// Linear memories.
+    /// The number of linear memories.
     pub memories: u32,
-    /// Tables.
+    /// The number of tables.
     pub tables: u32,
-    /// Stacks: one for each component in it, as each can wait for something, and one more.
+    /// The number of stacks: one for each component in the instance, as each can wait for something, and one more.
     pub stacks: u32,
 }
 
 impl Slots {
-    /// The most that an instance may take. What takes more is refused when it is compiled: one such instance would be a good part of
-    /// a pool.
+    /// The most that an instance may take. A component that needs more is refused when it is compiled: one instance of
+    /// it would take a large part of a pool.
     pub const MAX: Self = Self { memories: 256, tables: 512, stacks: 256 };
 
-    /// Is it no more than that?
+    /// Returns whether this is at most [`Slots::MAX`].
     #[must_use]
     pub fn fits(self) -> bool {
         self.memories <= Self::MAX.memories && self.tables <= Self::MAX.tables && self.stacks <= Self::MAX.stacks
@@ -30,8 +30,8 @@ impl Slots {
         self.stacks = self.stacks.saturating_add(other.stacks);
     }
 
-    /// The same with the memories and tables that the compiled `component` itself says: what the pool will be asked for counts,
-    /// whatever was noted of it. `None` where that depends on what the host provides.
+    /// Returns the same slots with the memories and tables of the compiled `component`: these are what the pool will be
+    /// asked for, whatever was recorded before. Returns `None` if they depend on what the host provides.
     pub(crate) fn of_compiled(self, component: &Component) -> Option<Self> {
         let required = component.resources_required()?;
         Some(Self { memories: required.num_memories, tables: required.num_tables, stacks: self.stacks })

@@ -1,22 +1,23 @@
-//! Which lane an account's requests begin in: a credit of time for long polls on the fast lane.
+//! The lane that an account's requests begin in: a credit of time for long polls in the fast lane.
 //!
-//! Whether a request will compute for long is not known before it has done so, and finding out costs the fast lane up to a
-//! time slice. So each account has a credit for such slices, which fills slowly. While it is used up, all requests of the account
-//! begin in the slow lane, where the kernel gives way to the fast one.
+//! Whether a request will compute for long is not known before it has done so, and finding out costs the fast lane up
+//! to a time slice. So each account has a credit for such slices, which fills slowly. While it is used up, all requests
+//! of the account begin in the slow lane, whose threads the kernel preempts for those of the fast one.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Credit that is saved up at most.
+/// The most credit that is saved.
 const CREDIT_MAX: Duration = Duration::from_millis(4);
 
-/// Credit for each second: with twenty hostile accounts, a twenty-fifth of one thread's time.
+/// The credit for each second. Twenty hostile accounts use up a twenty-fifth of one thread's time.
 const CREDIT_PER_SECOND: Duration = Duration::from_millis(2);
 
-/// Debt that is remembered at most, so that an account is back in the fast lane soon after it has stopped computing for long.
+/// The most debt that is remembered, so that an account returns to the fast lane soon after it has stopped computing
+/// for long.
 const DEBT_MAX: Duration = Duration::from_millis(4);
 
-/// One account's credit.
+/// The credit of one account.
 #[derive(Debug)]
 pub(crate) struct FastLaneCredit {
     left_ns: AtomicI64,
@@ -24,7 +25,7 @@ pub(crate) struct FastLaneCredit {
 }
 
 impl FastLaneCredit {
-    /// Full at `now`, in nanoseconds as of [`crate::clock::now`].
+    /// Returns a full credit at `now`, in nanoseconds as of [`crate::clock::now`].
     pub(crate) fn new(now: u64) -> Self {
         Self { left_ns: AtomicI64::new(nanoseconds(CREDIT_MAX)), filled_ns: AtomicU64::new(now) }
     }
@@ -38,7 +39,7 @@ impl FastLaneCredit {
         self.fill(now()) > 0
     }
 
-    /// Charges the fast lane's time of a request that was moved to the slow lane at `now`.
+    /// Charges the time in the fast lane of a request that was moved to the slow lane at `now`.
     pub(crate) fn charge(&self, used: Duration, now: u64) {
         self.fill(now);
         let used = nanoseconds(used);
@@ -46,13 +47,13 @@ impl FastLaneCredit {
         let _ = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
-    /// HandleCharges in what is due and returns what is left.
+    /// Pays in what is due and returns what is left.
     fn fill(&self, now: u64) -> i64 {
         let last = self.filled_ns.load(Ordering::Relaxed);
         let passed = now.saturating_sub(last);
         let due = u128::from(passed) * CREDIT_PER_SECOND.as_nanos() / 1_000_000_000;
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        // Of several threads one pays, and no rounding loses more than a thousandth.
+        // Of several threads, one pays in, and rounding loses at most a thousandth.
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }
