@@ -9,7 +9,7 @@ use crate::project::{self, Project};
 
 const MDBOOK_VERSION: &str = "0.5.4";
 
-/// The program that builds the book.
+/// Returns the path of the program that builds the book.
 fn mdbook(project: &Project) -> PathBuf {
     folder(project).join("bin/mdbook")
 }

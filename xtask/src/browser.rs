@@ -1,4 +1,4 @@
-//! The boutique in a real browser: started as a process, visited, stopped, started again, visited again.
+//! Tests the boutique in a real browser: starts it as a process, visits it, restarts it, and visits it again.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use serde_json::Value;
 use crate::project::{self, Project};
 use crate::setup::{browser, playwright_dir};
 
-/// From the start of the process, components built and compiled before, to its first line.
+/// The time from the start of the process to its first line of output, if the components are built and compiled.
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// Visits the shop that `isomer` runs.
+/// Visits the shop that `isomer` runs, before and after a restart.
 pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     let browser = browser().context("no browser here; hint: cargo xtask setup")?;
     let folder = project.target.join("browser-test");
     let _left_over = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
 
-    // The visitor's cookies and the shop's data outlive the process; that is what the second visit is about.
+    // The second visit checks that the visitor's cookies and the shop's data outlive the process.
     for visit in ["the first visit", "after a restart"] {
         let shop = Shop::start(project, isomer, &folder.join("data"))?;
         println!("{visit}: {}", shop.url);
@@ -59,7 +59,7 @@ impl Shop {
         let (sender, ready) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // Read on to the end: a process whose output nobody takes stands still.
+                // Read to the end of the output: a process that writes into a full pipe blocks.
                 let _nobody_waits = sender.send(line);
             }
         });
@@ -70,7 +70,7 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Ask it to stop, as an administrator does; it must end by itself, with success.
+    /// Stops the shop as an administrator does; it must exit by itself, with success.
     fn stop(mut self) -> Result<()> {
         project::run(Command::new("kill").args(["-TERM", &self.process.id().to_string()]))?;
         let status = self.process.wait().context("the shop can be waited for")?;
@@ -83,7 +83,7 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has exited already.
         let _killed = self.process.kill();
         let _waited = self.process.wait();
     }

@@ -1,7 +1,8 @@
 //! `cargo xtask demo`: from a new clone to a shop that can be opened in a browser.
 //!
-//! The time to the first page is the compiler's. So `isomer` is built with the profile `demo` (`Cargo.toml` says what that costs), and
-//! the shop's components are built at the same time, with the processor time that the engine's build leaves over.
+//! Nearly all of the time to the first page is compilation. So `isomer` is built with the profile `demo` (see
+//! `Cargo.toml`), and the shop's components are built at the same time, with the processor time that the engine's build
+//! leaves over.
 
 use std::process::{Child, Command};
 
@@ -11,11 +12,12 @@ use isomer_diagnostics::SourceFile;
 use crate::project::{self, Project, find_program, show};
 use crate::setup::{self, Purpose};
 
-/// The task that builds the components, in a process of its own: only a process can have a lower priority.
+/// The task that builds the components. It is a process of its own because only a process can have a lower priority.
 pub(crate) const COMPONENTS_TASK: &str = "demo-components";
 
-/// Added to the niceness of the components' build. They take a tenth of the engine's time and are needed after it: at the same
-/// priority they delay it, and the end of its build, which keeps one processor busy, leaves the others idle.
+/// The niceness that is added to the components' build. It takes a tenth of the engine's time and its result is needed
+/// later. At the same priority it would delay the engine; and the end of the engine's build keeps one processor busy
+/// and leaves the others idle.
 const NICENESS: &str = "10";
 
 pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {

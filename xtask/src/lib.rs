@@ -1,8 +1,9 @@
 //! The project's own tasks: `cargo xtask TASK`.
 //!
-//! Every task with logic that a shell script could have is here. The crate must stay quick to build: it is the first thing that a new
-//! clone compiles. So it depends on the guest toolchain and on nothing else of the platform; a task that needs the engine runs the built
-//! `isomer`, and the benchmarks are a program of their own (`bench/runner`), which uses this crate as a library.
+//! Every task that needs logic is here rather than in a shell script. A new clone compiles this crate first, so it must
+//! be quick to build: it depends on the guest toolchain and on nothing else of the platform. Tasks that need the engine
+//! run the built `isomer`. The benchmarks are a program of their own (`bench/runner`), which uses this crate as a
+//! library.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod book;
@@ -41,7 +42,7 @@ Tasks:
 /// Runs the task that the command line names.
 ///
 /// # Errors
-/// When there is no such task, or when it fails.
+/// When the task does not exist, or fails.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let project = Project::find()?;
     match arguments {
@@ -67,7 +68,8 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     }
 }
 
-/// Hands over to the program of benchmarks. It is built with the profile of this one, and what it measures in release mode.
+/// Replaces this process by the program that runs the benchmarks. That program has this one's profile; what it measures
+/// is built in release mode.
 fn run_benchmarks(project: &Project, arguments: &[&str]) -> Result<()> {
     let mut command = project.cargo(&["run", "--quiet", "--locked", "--package", "isomer-bench-runner", "--"]);
     project::hand_over(command.args(arguments))

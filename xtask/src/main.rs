@@ -1,4 +1,4 @@
-//! `cargo xtask TASK`: the program of the crate.
+//! The program behind `cargo xtask TASK`.
 #![allow(clippy::print_stderr, reason = "a program for people at a terminal")]
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The project's folders, and running programs in them.
+//! The project's folders, and functions that run programs in them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,11 +8,11 @@ use serde_json::Value;
 
 /// The checked-out repository.
 pub struct Project {
-    /// The repository's folder.
+    /// The root folder of the repository.
     pub root: PathBuf,
     /// Cargo's target folder.
     pub target: PathBuf,
-    /// The user's cache folder for this project's tools.
+    /// The folder in the user's cache for the tools that this project installs.
     pub cache: PathBuf,
     metadata: Value,
 }
@@ -40,7 +40,7 @@ impl Project {
         Ok(Self { root, target, cache: home.join("isomer"), metadata })
     }
 
-    /// The workspace's packages, as `cargo metadata` describes them.
+    /// Returns the workspace's packages, as `cargo metadata` describes them.
     pub fn packages(&self) -> &[Value] {
         self.metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
@@ -49,7 +49,7 @@ impl Project {
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        // Set by the cargo that runs this program; another cargo must find out for itself.
+        // The cargo that runs this program has set these; the cargo that is started must set its own.
         for variable in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             command.env_remove(variable);
         }
@@ -81,17 +81,18 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Replaces this process by the command, so that signals reach that alone. Returns only if it cannot be started.
+/// Replaces this process by the command, so that the command gets all signals. Returns only if the command cannot be
+/// started.
 ///
 /// # Errors
-/// When the command cannot be started, and when it fails on a system that replaces no processes.
+/// When the command cannot be started; on systems other than Unix, also when it fails.
 #[cfg(unix)]
 pub fn hand_over(command: &mut Command) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
     Err(command.exec()).with_context(|| format!("cannot run `{}`", show(command)))
 }
 
-/// Runs the command until it ends: this system replaces no processes.
+/// Runs the command to its end: this system cannot replace a process.
 #[cfg(not(unix))]
 pub fn hand_over(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run `{}`", show(command)))?;
@@ -105,7 +106,7 @@ pub fn show(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the path of a program in the search path.
+/// Returns the path of a program, if it is in the search path.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())

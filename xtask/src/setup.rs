@@ -9,7 +9,7 @@ use isomer_toolchain::{GuestToolchain, Progress, SystemPackages};
 use crate::book;
 use crate::project::{self, Project, find_program};
 
-/// What the machine is set up for.
+/// The purpose of the setup, which decides what is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Running the tests, including those in a browser.
@@ -91,7 +91,7 @@ pub(crate) fn browser() -> Option<PathBuf> {
     BROWSERS.iter().find_map(|name| find_program(name))
 }
 
-/// Installs packages of Debian, with `sudo` unless this process is root.
+/// Installs Debian packages, with `sudo` unless this process runs as root.
 ///
 /// # Errors
 /// When this system has no apt, and when apt fails.

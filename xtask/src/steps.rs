@@ -1,10 +1,10 @@
-//! A list of steps that are run one after another, timed, and summed up at the end.
+//! Steps that run one after another, are timed, and are summarized at the end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The steps so far.
+/// The steps that have been run or skipped.
 #[derive(Default)]
 pub(crate) struct Steps {
     done: Vec<Step>,
@@ -20,12 +20,13 @@ struct Step {
 enum Outcome {
     Ok,
     Failed,
-    /// Not run, and why.
+    /// Not run, for this reason.
     Skipped(String),
 }
 
 impl Steps {
-    /// Runs one step and returns what it made. A failure is shown, remembered, and does not keep the next steps from running.
+    /// Runs a step and returns its result, or `None` if it failed. A failure is printed and recorded, and the next
+    /// steps still run.
     pub(crate) fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Option<T> {
         println!("\n── {name}");
         let begin = Instant::now();
@@ -44,14 +45,17 @@ impl Steps {
         made
     }
 
-    /// Notes that a step is not run. It is no failure, and the summary says it again.
+    /// Records that a step is not run, which is not a failure. The summary repeats the reason.
     pub(crate) fn skip(&mut self, name: &str, reason: impl Into<String>) {
         let reason = reason.into();
         println!("\n── {name}: skipped: {reason}");
         self.done.push(Step { name: name.to_owned(), time: Duration::ZERO, outcome: Outcome::Skipped(reason) });
     }
 
-    /// Prints how all of them went; an error if one failed.
+    /// Prints the summary.
+    ///
+    /// # Errors
+    /// When a step failed.
     pub(crate) fn finish(self) -> Result<()> {
         println!("\n{}", self.summary());
         let failed = self.done.iter().filter(|step| step.outcome == Outcome::Failed);

@@ -1,4 +1,4 @@
-//! The called component: one store for functions that block, a pool of stores for those that are in flight together.
+//! The called component: one wasmtime store for blocking functions, and a pool of stores for concurrent calls.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,13 +9,13 @@ use wasmtime_wasi::p2;
 
 use crate::{BLOCKING, Guest, IN_FLIGHT};
 
-/// An instance in its store.
+/// An instance and its wasmtime store.
 struct Home {
     store: Store<Guest>,
     instance: Instance,
 }
 
-/// The one that is called by functions that block.
+/// The instance for calls of blocking functions.
 pub(crate) struct Blocking(Home);
 
 impl Blocking {
@@ -43,7 +43,7 @@ impl Blocking {
     }
 }
 
-/// Those that are called by `async func`s: as many as there are calls in flight, kept.
+/// The instances for calls of `async func`s: as many as the number of concurrent calls has required, kept for reuse.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Shared>);
 
@@ -70,7 +70,8 @@ impl Pool {
         arguments: &[Val],
         results: &mut [Val],
     ) -> Result<()> {
-        // A store does not run inside the run of another, so the call is a task of its own, with values of its own.
+        // A wasmtime store cannot run inside the run of another one, so the call is a task of its own, with copies of
+        // the values.
         let (arguments, answers) = (arguments.to_vec(), results.to_vec());
         let shared = Arc::clone(&self.0);
         let answers = tokio::spawn(async move { shared.call(function, &arguments, answers).await }).await??;

@@ -1,10 +1,11 @@
-//! Two components linked by dynamic values: what hosts do that know a component's types only when it is there.
+//! Links two components by dynamic values, as a host does that learns a component's types only at run time.
 //!
-//! The caller's imports are host functions that take wasmtime's `Val`s, and hand them to the called component in a store of
-//! its own. So the host walks every value twice in each direction. Benchmarks hold seams against it; nothing else uses it.
+//! The caller's imports are host functions that take wasmtime's `Val`s and pass them to the called component in a
+//! wasmtime store of its own. So the host walks every value twice in each direction. The benchmarks compare seams with
+//! this; it has no other use.
 //!
-//! Made to be as fast as it can be: no deadlines, no limits, the called store is kept and never cleaned. Must not know
-//! Isomer's runtime.
+//! It is as fast as this approach can be: no deadlines, no limits, and the callee's store is kept and never cleaned up.
+//! It must not depend on Isomer's runtime.
 #![forbid(unsafe_code)]
 
 mod callee;
@@ -20,15 +21,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
 use callee::{Blocking, Pool};
 
-/// Functions that block, and `async func`s.
+/// The interface of blocking functions, and that of `async func`s.
 const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
 const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
-/// Each interface has these.
+/// The functions of each interface.
 const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
-/// What the caller exports for hosts without HTTP.
+/// The interface that the caller exports for hosts without HTTP.
 const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
 
-/// The caller, linked, in its store.
+/// The linked caller and its wasmtime store.
 #[derive(Clone)]
 pub struct Linked(Arc<Mutex<Caller>>);
 
@@ -41,7 +42,7 @@ impl Linked {
     /// Links the two components.
     ///
     /// # Errors
-    /// When one of them is no component, or not what is expected.
+    /// When one of the files is not a component, or lacks the expected interfaces.
     pub async fn new(caller: &[u8], callee: &[u8]) -> Result<Self> {
         let engine = Engine::new(&config())?;
         let callee = Component::new(&engine, callee)?;
@@ -74,10 +75,10 @@ impl Linked {
         Ok(Self(Arc::new(Mutex::new(Caller { store, run }))))
     }
 
-    /// What the caller answers to `GET /run?QUERY`. One at a time.
+    /// Returns the caller's response to `GET /run?QUERY`. Calls are made one at a time.
     ///
     /// # Errors
-    /// What the caller says, or a trap, in words.
+    /// The caller's error message, or that of a trap.
     pub async fn run(&self, query: String) -> Result<String, String> {
         let Caller { store, run } = &mut *self.0.lock().await;
         let (answer,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
@@ -85,7 +86,7 @@ impl Linked {
     }
 }
 
-/// Defines what the caller imports of HTTP: not called here, so that it traps.
+/// Defines the caller's HTTP imports as functions that trap: nothing calls them here.
 fn http_traps(linker: &mut Linker<Guest>, caller: &Component) -> Result<()> {
     let engine = caller.engine();
     let ty = caller.component_type();
@@ -110,13 +111,13 @@ fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     let mut pool = PoolingAllocationConfig::default();
-    // One store for each call in flight, and one more.
+    // A store for each concurrent call, and some spare ones.
     pool.total_memories(1200).total_tables(1200).total_component_instances(1200).total_stacks(2400);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
-/// What is in a store.
+/// The data of a wasmtime store.
 #[derive(Default)]
 struct Guest {
     wasi: WasiCtx,

@@ -1,4 +1,4 @@
-//! Components linked by dynamic values give the right answers: else their speed would mean nothing.
+//! Checks that components linked by dynamic values return correct results: the speed of wrong ones would mean nothing.
 
 use isomer_bench_dynamic::Linked;
 use isomer_bench_workload::{Mode, What, Work, expected};

@@ -1,4 +1,4 @@
-//! The called side's listener.
+//! The server of the called functions.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use tonic::transport::server::{Server, ServerTlsConfig, TcpIncoming};
 use crate::Tls;
 use crate::service::Calls;
 
-/// Where it listens.
+/// The address that the server listens on.
 pub(crate) enum Place {
-    /// On a loopback port that the system chooses.
+    /// A loopback port that the system chooses.
     Tcp,
-    /// On a socket at this path.
+    /// A Unix socket at this path.
     Unix(PathBuf),
 }
 

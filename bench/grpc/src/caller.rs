@@ -1,4 +1,4 @@
-//! The calling side: one connection that carries all calls, as tonic's generator writes a client.
+//! The client: one connection for all calls, written as tonic's generator writes a client.
 
 use std::error::Error;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::messages::{AddReply, AddRequest, AllRequest, Bytes, Item, Items, Look
 use crate::service::{ADD, ALL, ECHO, LOOKUP};
 use crate::{TLS_NAME, Tls};
 
-/// Answers `GET /run?…` until the process ends.
+/// Serves `GET /run?…` until the process ends.
 pub(crate) async fn serve(address: String, tls: Option<Tls>) -> Result<(), Box<dyn Error>> {
     let mut endpoint = Endpoint::from_shared(address)?;
     if let Some(Tls { ca, identity }) = tls {
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// A call that fails leaves a checksum that no one expects.
+/// A call that fails leads to a checksum that does not match.
 impl Callee for Client {
     async fn add(&mut self, a: u32, b: u32) -> u32 {
         let reply: Result<AddReply, Status> = self.unary(ADD, AddRequest { a, b }).await;

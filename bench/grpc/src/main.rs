@@ -1,12 +1,14 @@
-//! The calls of the seams' benchmarks by gRPC: native to native, tonic with prost, as those who use it use it.
+//! Makes the calls of the seam benchmarks by gRPC, between native programs, with tonic and prost in their usual
+//! configuration.
 //!
 //! ```text
 //! isomer-bench-grpc callee --tcp | --unix PATH               prints the address that it serves
-//! isomer-bench-grpc caller ADDRESS                           prints the URL where it answers `GET /run?…`
+//! isomer-bench-grpc caller ADDRESS                           prints the URL that serves `GET /run?…`
 //! ```
 //!
-//! With `--tls DIR` behind it, both sides show certificates: `ca.pem`, `node.pem` and `node.key` in that folder. Messages
-//! and the service are written by hand as their generators write them, so that building needs no `protoc`.
+//! With `--tls DIR` at the end, both sides authenticate with the certificates `ca.pem`, `node.pem` and `node.key` of
+//! that folder. The messages and the service are written by hand, as their generators write them, so that building
+//! needs no `protoc`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program that tells its address")]
 
@@ -22,7 +24,7 @@ use tonic::transport::{Certificate, Identity};
 
 use callee::Place;
 
-/// The name in the certificates.
+/// The host name in the certificates.
 const TLS_NAME: &str = "localhost";
 
 const USAGE: &str =
@@ -48,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What each side shows, and what it trusts.
+/// The certificate and key of a side, and the authority that it trusts.
 struct Tls {
     ca: Certificate,
     identity: Identity,

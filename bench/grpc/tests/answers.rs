@@ -1,4 +1,5 @@
-//! gRPC gives the same answers as components do, by every transport that is measured: else its speed would mean nothing.
+//! Checks that gRPC returns the same results as components, over every transport that is measured: the speed of wrong
+//! ones would mean nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use isomer_bench_workload::{Mode, What, Work, expected};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-/// A bound that tells a hang from an answer.
+/// A bound that only distinguishes a hang from a slow response.
 const HANG: Duration = Duration::from_secs(60);
 
 #[test]
@@ -44,7 +45,7 @@ fn answers_are_right(place: &[&str], tls: &[&str]) {
     assert!(get(&caller.said, "what=nothing").starts_with("HTTP/1.1 400"));
 }
 
-/// The program, until this is dropped.
+/// A running program, killed on drop.
 struct Program {
     child: Child,
     said: String,

@@ -1,7 +1,7 @@
-//! What the benchmarks' programs share: [`serve_runs`], the answer to `GET /run`.
+//! Code shared by the programs of the benchmarks: [`serve_runs`], which serves `GET /run`.
 //!
-//! The programs themselves are in `src/bin`: a native server, a composition for other hosts. Must not know the engine, so that
-//! they are built in a minute.
+//! The programs are in `src/bin`: a native server, a composition for other hosts, an issuer of certificates. They must
+//! not depend on the engine, so that they are built in a minute.
 #![forbid(unsafe_code)]
 
 mod runs;

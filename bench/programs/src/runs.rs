@@ -1,4 +1,5 @@
-//! `GET /run?QUERY` for programs that make calls without a component: the same question and answer as `seam-bench-caller`'s.
+//! Serves `GET /run?QUERY` for programs that make calls without a component, with the requests and responses of
+//! `seam-bench-caller`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,11 +15,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// Listens on a port that the system chooses, tells `ready` the address, and lets `run` answer each query until the process
-/// ends: with the body, or with why there is none.
+/// Listens on a port that the system chooses, passes its address to `ready`, and serves queries with `run` until the
+/// process ends. `run` returns the body of the response, or an error message.
 ///
 /// # Errors
-/// When the system gives no port, or no connection.
+/// When no port can be opened, or no connection accepted.
 pub async fn serve_runs<F, R>(ready: impl FnOnce(String), run: R) -> io::Result<()>
 where
     R: Fn(String) -> F + Send + Sync + 'static,
@@ -45,7 +46,7 @@ where
             }
         });
         tokio::spawn(async move {
-            // A client that breaks its connection off needs no answer.
+            // A client that closes its connection early needs no response.
             let _broken = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }

@@ -1,15 +1,15 @@
-//! What the called side computes: little, and the same natively and in a component.
+//! The functions that are called: cheap, and the same in native programs and in components.
 
-/// What is sold: a small record with strings.
+/// A product: a small record with strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its place in the list.
+    /// The position in the list.
     pub id: u64,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// In cents.
+    /// The price in cents.
     pub price_cents: u32,
-    /// What it can be found by.
+    /// The search terms.
     pub tags: Vec<String>,
 }
 
@@ -25,28 +25,28 @@ const NAMES: [&str; 8] = [
 ];
 const TAGS: [&str; 4] = ["vintage", "kitchen", "photography", "cycling"];
 
-/// The key of the item at this place.
+/// Returns the name of the item at this position.
 #[must_use]
 pub fn key(id: u32) -> &'static str {
     NAMES[id as usize % NAMES.len()]
 }
 
-/// The sum, which wraps.
+/// Returns the wrapping sum.
 #[must_use]
 pub fn add(a: u32, b: u32) -> u32 {
     a.wrapping_add(b)
 }
 
-/// The item with this name.
+/// Returns the item with this name.
 ///
 /// # Errors
-/// When there is none, in words.
+/// A message, when there is no such item.
 pub fn lookup(key: &str) -> Result<Item, String> {
     let id = NAMES.iter().position(|name| *name == key);
     id.map(|id| item(id as u64)).ok_or_else(|| format!("there is no `{key}`"))
 }
 
-/// The first `count` items.
+/// Returns the first `count` items.
 pub fn all(count: u32) -> impl Iterator<Item = Item> {
     (0..u64::from(count)).map(item)
 }

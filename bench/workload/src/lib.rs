@@ -1,10 +1,10 @@
-//! The work that the benchmarks of seams give to every way of making a call, and the proof that it was done.
+//! The work that the seam benchmarks give to every way of making a call, and the proof that it was done.
 //!
-//! A [`Work`] says which call is made, how often and how many at a time. The components of the test app and the native
-//! programs beside it run the same [`worker`] over the same [`answers`], so that what differs between them is the way of a
-//! call and nothing else. Every answer goes into a checksum; [`expected`] makes the same one without any seam.
+//! A [`Work`] says which call is made, how often, and how many calls run concurrently. The components of the test app
+//! and the native programs run the same [`worker`] over the same [`answers`], so that only the way of a call differs.
+//! Every result is added to a checksum; [`expected`] computes the same checksum without any seam.
 //!
-//! Must not know how a call is made: that is what each [`Callee`] is for.
+//! This crate must not know how a call is made: each [`Callee`] does.
 #![forbid(unsafe_code)]
 
 pub mod answers;

@@ -1,4 +1,4 @@
-//! Making the calls, and the checksum over their answers.
+//! Makes the calls and computes the checksum of their results.
 
 use std::fmt;
 use std::future::Future;
@@ -8,24 +8,24 @@ use std::task::{Context, Poll, Waker};
 use crate::answers;
 use crate::work::{What, Work};
 
-/// One way of making the calls. Answers are given as digests, so that no way converts them first.
+/// A way of making the calls. Results are returned as digests, so that no way has to convert them first.
 pub trait Callee {
-    /// The sum.
+    /// Returns the sum.
     fn add(&mut self, a: u32, b: u32) -> impl Future<Output = u32>;
-    /// The bytes, come back.
+    /// Returns the bytes unchanged.
     fn echo(&mut self, bytes: Vec<u8>) -> impl Future<Output = Vec<u8>>;
-    /// The digest of an item.
+    /// Returns the digest of an item.
     fn lookup(&mut self, key: &str) -> impl Future<Output = Digest>;
-    /// The digest of items.
+    /// Returns the digest of the first `count` items.
     fn all(&mut self, count: u32) -> impl Future<Output = Digest>;
 }
 
-/// Stands for an answer. Reads lengths and a few bytes: proving an answer must cost little beside making the call.
+/// The digest of a result. It covers lengths and a few bytes: checking a result must be cheap compared with the call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 
 impl Digest {
-    /// Adds the parts of an item.
+    /// Adds the fields of an item.
     pub fn item<'a>(&mut self, id: u64, name: &str, price_cents: u32, tags: impl Iterator<Item = &'a str>) {
         self.number(id);
         self.text(name);
@@ -33,7 +33,7 @@ impl Digest {
         tags.for_each(|tag| self.text(tag));
     }
 
-    /// Adds that there was no item, and why.
+    /// Adds an error message instead of an item.
     pub fn refusal(&mut self, reason: &str) {
         self.text(reason);
     }
@@ -57,24 +57,24 @@ impl Digest {
     }
 }
 
-/// What came of [`Work`]: `{"ns":…,"checksum":"…"}`.
+/// The result of a [`Work`]: `{"ns":…,"checksum":"…"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// From before the first call to after the last one, in nanoseconds by the caller's own clock.
+    /// The time from before the first call to after the last one, in nanoseconds of the caller's clock.
     pub ns: u64,
-    /// Over all answers, whatever their order.
+    /// The checksum of all results, whatever their order.
     pub checksum: u64,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As a string: JSON's numbers have 53 bits where they are read as floating point.
+        // A string, because readers that use floating point keep 53 bits of a JSON number.
         writeln!(f, "{{\"ns\":{},\"checksum\":\"{:016x}\"}}", self.ns, self.checksum)
     }
 }
 
-/// Makes every `concurrency`th call, one after another, beginning with the call number `first`; gives the sum of the answers'
-/// digests. As many workers as the work's concurrency make all of them.
+/// Makes every `concurrency`th call, one after another, starting with call number `first`; returns the sum of the
+/// digests of the results. As many workers as the work's concurrency make all calls.
 pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
     let mut checksum = 0u64;
     let mut buffer = if work.what == What::Echo { pattern(work.size) } else { Vec::new() };
@@ -84,9 +84,9 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
         match work.what {
             What::Add => digest.number(callee.add(call, 0x0bad_cafe).await.into()),
             What::Echo => {
-                // Other bytes in each call, at both ends: an old answer is no right one.
+                // Each call has different bytes at both ends, so the result of an earlier call is not correct.
                 stamp(&mut buffer, call);
-                // What comes back is what is sent next.
+                // The next call sends what this one returned.
                 buffer = callee.echo(buffer).await;
                 digest.bytes(&buffer);
             }
@@ -99,14 +99,14 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
     checksum
 }
 
-/// The checksum of this work, made without a seam.
+/// Returns the checksum of this work, computed without a seam.
 #[must_use]
 pub fn expected(work: Work) -> u64 {
     let workers = (0..work.concurrency).map(|first| ready(worker(&mut Here, work, first)));
     workers.fold(0, u64::wrapping_add)
 }
 
-/// The called side, right here.
+/// The called functions, without a seam.
 struct Here;
 
 impl Callee for Here {
@@ -136,7 +136,7 @@ impl Callee for Here {
     }
 }
 
-/// The output of a future that waits for nothing.
+/// Returns the output of a future that never waits.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -186,7 +186,7 @@ mod tests {
                 if a == 7 { 0 } else { answers::add(a, b) }
             }
             async fn echo(&mut self, bytes: Vec<u8>) -> Vec<u8> {
-                // The answer to the first call, each time.
+                // Returns the result of the first call every time.
                 if bytes.first() == Some(&0) { bytes } else { pattern(100) }
             }
             async fn lookup(&mut self, _key: &str) -> Digest {

@@ -1,8 +1,8 @@
-//! Which calls are to be made, as it stands in a query.
+//! The description of the calls to make, as it is written in a query.
 
 use std::fmt;
 
-/// Which call.
+/// The function that is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// `add(u32, u32) -> u32`.
@@ -15,7 +15,7 @@ pub enum What {
     All,
 }
 
-/// Which kind of function.
+/// The kind of the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A function that blocks its caller.
@@ -24,31 +24,31 @@ pub enum Mode {
     Async,
 }
 
-/// Calls to be made.
+/// Calls to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {
-    /// Which call.
+    /// The function.
     pub what: What,
-    /// Of which kind of function.
+    /// The kind of the function.
     pub mode: Mode,
-    /// How many calls.
+    /// The number of calls.
     pub calls: u32,
-    /// Bytes of an echo, items of a list.
+    /// The bytes of an echo, or the items of a list.
     pub size: u32,
-    /// How many calls are in flight at any time; 1 for functions that block.
+    /// The number of concurrent calls; 1 for blocking functions.
     pub concurrency: u32,
 }
 
 impl Work {
-    /// Bytes of an echo at most: what a seam carries is limited, too.
+    /// The maximum size of an echo in bytes; what a seam carries is limited as well.
     pub const SIZE_MAX: u32 = 8 << 20;
-    /// Calls in flight at most.
+    /// The maximum number of concurrent calls.
     pub const CONCURRENCY_MAX: u32 = 1024;
 
-    /// Reads what [`Work`]'s `Display` writes.
+    /// Parses what `Display` of [`Work`] writes.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A message that says what is wrong.
     pub fn parse(query: &str) -> Result<Self, String> {
         let mut work = Self { what: What::Add, mode: Mode::Sync, calls: 1, size: 0, concurrency: 1 };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

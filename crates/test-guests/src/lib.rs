@@ -1,10 +1,10 @@
 //! The test guests as files: builds the workspace in `guests/` on demand.
 //!
-//! A dev-dependency of the crates whose tests run guests. [`path`] gives the component of a guest; the first call in a
-//! process brings the whole guest workspace up to date, one process at a time.
+//! This is a dev-dependency of the crates whose tests run guests. [`path`] returns the component of a guest; the first
+//! call in a process brings the whole guest workspace up to date, one process at a time.
 //!
-//! Every guest must be used by a host test: a test here reads the sources of the other crates' tests and names the guests
-//! that none of them asks for.
+//! Every guest must be used by a test on the host: a test of this crate reads the sources of the other crates' tests
+//! and reports the guests that none of them uses.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -13,11 +13,10 @@ use std::sync::OnceLock;
 
 use isomer_toolchain::{GuestToolchain, TARGET};
 
-/// The component that the guest `name` (a folder of `guests/`) is built into.
+/// Returns the path of the component that the guest `name` (a folder of `guests/`) is built into.
 ///
 /// # Panics
-///
-/// When there is no such guest, or the guests cannot be built; the compiler's output is on stderr then.
+/// When there is no such guest, or when the guests cannot be built; then the compiler's output is on stderr.
 pub fn path(name: &str) -> PathBuf {
     static TARGET_DIR: OnceLock<PathBuf> = OnceLock::new();
     assert!(
@@ -26,34 +25,34 @@ pub fn path(name: &str) -> PathBuf {
         guests_dir().display()
     );
     let target_dir = TARGET_DIR.get_or_init(build);
-    // Cargo names a library's artifact with underscores, a program's as it is.
+    // Cargo names the artifact of a library with underscores, and that of a program by its unchanged name.
     let is_program = guests_dir().join(name).join("src/main.rs").is_file();
     let stem = if is_program { name.to_owned() } else { name.replace('-', "_") };
     target_dir.join(TARGET).join("release").join(format!("{stem}.wasm"))
 }
 
-/// The bytes of the guest `name`.
+/// Returns the bytes of the component of the guest `name`.
 ///
 /// # Panics
-///
 /// As [`path`].
 pub fn bytes(name: &str) -> Vec<u8> {
     let path = path(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()))
 }
 
-/// The folder of the guest workspace.
+/// Returns the folder of the guest workspace.
 pub fn guests_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guests").canonicalize().expect("the repository has its guests")
 }
 
-/// Build all guests; gives their target folder.
+/// Builds all guests and returns their target folder.
 fn build() -> PathBuf {
     let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
     let target_dir = toolchain.target_dir(&target_dir());
     std::fs::create_dir_all(&target_dir).expect("the target folder can be made");
     let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be made");
-    // One build at a time: the others wait here, then find everything fresh. Released when the file is closed.
+    // One process builds at a time: the others wait here and then find everything up to date. Released when the file is
+    // closed.
     lock.lock().expect("the lock can be taken");
     let status = toolchain
         .cargo_command()
@@ -66,7 +65,7 @@ fn build() -> PathBuf {
     target_dir
 }
 
-/// Beside the workspace's own artifacts, so that one clean-up removes both.
+/// Next to the workspace's own artifacts, so that removing the target folder removes both.
 fn target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR").filter(|dir| !dir.is_empty()) {
         Some(dir) => std::path::absolute(dir).expect("the working directory exists").join("guests"),

@@ -1,4 +1,4 @@
-//! The guests build, each is a component, and each has a host test.
+//! Checks that the guests build, that each is a component, and that each has a test on the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ fn every_guest_is_a_component() {
     }
 }
 
-/// A guest that nothing runs proves nothing. The host tests ask for guests by name, so the names stand in their sources.
+/// A guest that nothing runs proves nothing. The tests name the guests that they use, so their sources contain the
+/// names.
 #[test]
 fn every_guest_has_a_host_test() {
     let sources: String = host_tests().iter().map(|file| fs::read_to_string(file).expect("a text file")).collect();
@@ -21,7 +22,7 @@ fn every_guest_has_a_host_test() {
     assert!(unused.is_empty(), "no host test asks for the guests {unused:?}");
 }
 
-/// The names of the guests: the folders of their workspace, but for the one that they share.
+/// Returns the names of the guests: the folders of their workspace, except the library that they share.
 fn guests() -> Vec<String> {
     let dir = isomer_test_guests::guests_dir();
     let entries = fs::read_dir(&dir).expect("the folder can be read").flatten();
@@ -35,7 +36,7 @@ fn guests() -> Vec<String> {
     names
 }
 
-/// The sources of the crates that use the guests.
+/// Returns the sources of the crates that use guests.
 fn host_tests() -> Vec<PathBuf> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates lie side by side");
     let mut files = Vec::new();

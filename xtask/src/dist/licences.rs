@@ -1,7 +1,8 @@
 //! The licence texts of the crates that are linked into the program.
 //!
-//! Read from the crates' own sources, as `cargo metadata` names them: each text once, with the crates that it belongs to. cargo-about
-//! was rejected: it takes minutes to install, and its answer for a crate without a file is a template without the copyright line.
+//! They are read from the sources of the crates that `cargo metadata` lists. Each text is included once, with the
+//! crates that it belongs to. cargo-about was rejected: it takes minutes to install, and for a crate without a licence
+//! file it uses a template without the copyright line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-/// How the names of files with licence texts begin, in upper case.
+/// The prefixes of the names of licence files, in upper case.
 const FILE_NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE", "COPYRIGHT"];
 
 /// A crate and the texts of its licences.
@@ -25,10 +26,10 @@ struct Licensed {
     texts: BTreeSet<String>,
 }
 
-/// Returns the licence texts of everything that `isomer` depends on when it is built for `target`.
+/// Returns the licence texts of all crates that `isomer` depends on when it is built for `target`.
 ///
 /// # Errors
-/// When a crate has no text and no other crate has the same licence.
+/// When a crate has no licence file, and neither has any other crate with the same licence.
 pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String> {
     let output = project
         .cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target])
@@ -45,7 +46,7 @@ pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String>
     Ok(render(&licensed))
 }
 
-/// The packages of others that `root` needs at run time or to be built, but for its tests.
+/// Returns the third-party packages that `root` depends on, without those that only its tests need.
 fn dependencies<'a>(metadata: &'a Value, root: &str) -> Result<Vec<&'a Value>> {
     let list = |value: &'a Value| value.as_array().map(Vec::as_slice).unwrap_or_default();
     let packages: BTreeMap<&str, &Value> =
@@ -84,8 +85,8 @@ fn read(package: &Value) -> Result<Licensed> {
     Ok(Licensed { name: text("name"), version: text("version"), expression: text("license"), texts })
 }
 
-/// Gives crates without a text that of another crate with the same licence. Crates of one repository are often published without the file
-/// in its root.
+/// Gives each crate without a licence file the text of another crate with the same licence. Crates of a repository with
+/// several crates are often published without the file of its root folder.
 fn share_texts(licensed: &mut [Licensed]) -> Result<()> {
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for crate_ in licensed.iter().filter(|crate_| !crate_.texts.is_empty()) {
@@ -100,7 +101,7 @@ fn share_texts(licensed: &mut [Licensed]) -> Result<()> {
     Ok(())
 }
 
-/// A list of the crates, then each text once, below the crates that have it.
+/// Renders the list of crates, and after it each text once, with the crates that it belongs to.
 fn render(licensed: &[Licensed]) -> String {
     let mut by_text: BTreeMap<&str, Vec<&Licensed>> = BTreeMap::new();
     let mut sorted: Vec<&Licensed> = licensed.iter().collect();
@@ -112,7 +113,7 @@ fn render(licensed: &[Licensed]) -> String {
             by_text.entry(text).or_default().push(crate_);
         }
     }
-    // In the order of the first crate that has it.
+    // Ordered by the first crate of each text.
     let mut texts: Vec<(&str, Vec<&Licensed>)> = by_text.into_iter().collect();
     texts.sort_by_key(|(text, crates)| (crates.first().copied(), *text));
     for (text, crates) in texts {

@@ -1,8 +1,9 @@
 //! `cargo xtask dist`: the release tarball and its checksum.
 //!
-//! The tarball `isomer-VERSION-TARGET.tar.gz` holds a folder of that name with the stripped program, completions for each shell, man
-//! pages, the units for systemd, the readme, the changelog, the licence, and the licence texts of every crate that is linked in. Names, order,
-//! owners and times of its entries do not depend on the machine, and neither do paths in the program; the time is that of the commit.
+//! The tarball `isomer-VERSION-TARGET.tar.gz` contains a folder of that name with the stripped program, shell
+//! completions, man pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
+//! crates. The names, order, owners and times of its entries do not depend on the machine, nor do the paths in the
+//! program. The time is that of the commit.
 
 mod archive;
 mod licences;
@@ -14,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::project::{self, Project};
 
-/// Each shell that `isomer completions` knows, and the file name that it looks for.
+/// The shells that `isomer completions` supports, and the name of each completion file.
 const COMPLETIONS: [(&str, &str); 5] = [
     ("bash", "isomer.bash"),
     ("zsh", "_isomer"),
@@ -23,7 +24,7 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("elvish", "isomer.elv"),
 ];
 
-/// Files of the repository that the tarball holds.
+/// The files of the repository that are included.
 const TEXTS: [&str; 3] = ["README.md", "CHANGELOG.md", "LICENSE"];
 
 const THIRD_PARTY: &str = "THIRD-PARTY-LICENSES.txt";
@@ -65,7 +66,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program, without the paths of this machine in it.
+/// Builds the program, without this machine's paths in it.
 fn build(project: &Project) -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
     let home = home.context("neither CARGO_HOME nor HOME is set")?;
@@ -75,7 +76,7 @@ fn build(project: &Project) -> Result<PathBuf> {
     Ok(project.target.join("dist/isomer"))
 }
 
-/// Puts everything into the folder that becomes the tarball.
+/// Creates the contents of the tarball in `folder`.
 fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result<()> {
     let dir = |name: &str| -> Result<PathBuf> {
         let dir = folder.join(name);
@@ -83,7 +84,7 @@ fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result
         Ok(dir)
     };
     let program = dir("")?.join("isomer");
-    // Of a program that the profile has stripped already, this is a copy.
+    // Only copies a program that the profile `dist` has already stripped.
     project::run(Command::new("strip").arg("--strip-all").arg("-o").arg(&program).arg(binary))?;
 
     let completions = dir("completions")?;
@@ -124,14 +125,14 @@ fn version(project: &Project) -> Result<String> {
     version.map(str::to_owned).context("the workspace has a package `isomer`")
 }
 
-/// The platform that the compiler runs on and builds for.
+/// Returns the platform of the compiler, which is also the platform that it builds for.
 fn host_target() -> Result<String> {
     let text = output_of(Command::new("rustc").arg("-vV"))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).context("`rustc -vV` does not name a host")
 }
 
-/// The time of the commit that is checked out, in seconds since 1970.
+/// Returns the time of the checked-out commit in seconds since 1970.
 fn commit_time(project: &Project) -> Result<u64> {
     let text = output_of(project.command("git").args(["log", "-1", "--format=%ct"]))?;
     text.trim().parse().with_context(|| format!("`git log` printed `{}`, not a time", text.trim()))

@@ -1,11 +1,12 @@
-//! The build of all tests, which lints as it compiles.
+//! Builds all tests, and lints them at the same time.
 //!
-//! `cargo clippy` is `cargo check` with another compiler for the workspace's own crates. Checked and compiled artifacts have nothing
-//! in common, so running it beside the tests compiles every dependency twice: five minutes on two cores. Here the tests themselves
-//! are compiled by clippy's driver, which is the same compiler with more lints. Cargo keeps what it makes apart from what
-//! `rustc` makes of the same crates, and shares the dependencies.
+//! `cargo clippy` is `cargo check` with another compiler for the workspace's own crates. Checked and compiled artifacts
+//! have nothing in common, so running it in addition to the tests compiles every dependency twice: five minutes on two
+//! cores. Here the tests themselves are compiled by clippy's driver, which is the same compiler with more lints. Cargo
+//! keeps its artifacts apart from those that `rustc` makes of the same crates, and shares the dependencies.
 //!
-//! A lint does not fail the build (all are capped at warnings): the tests run, and the lints are a failed step of their own.
+//! A lint does not fail the build (all are capped at warnings): the tests run, and the lints are a failed step of their
+//! own.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
@@ -17,24 +18,24 @@ use serde_json::Value;
 
 use crate::project::{self, Project, find_program};
 
-/// What the build made.
+/// The result of the build.
 pub(crate) struct Built {
-    /// What clippy and the compiler say about the workspace's crates, as text for a person, each once.
+    /// The warnings of clippy and the compiler about the workspace's crates, rendered as text, without duplicates.
     pub lints: Vec<String>,
-    /// The programs that run tests.
+    /// All test programs.
     pub tests: Vec<TestProgram>,
-    /// The command line that the tests run.
+    /// The `isomer` program that the tests run.
     pub isomer: PathBuf,
 }
 
-/// A program that runs tests.
+/// A compiled test program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TestProgram {
     /// The package's name: `isomer-node`.
     pub package: String,
     /// The target's name: `deploy` of `tests/deploy/main.rs`.
     pub target: String,
-    /// `test`, `lib`, `bin`, `example`.
+    /// The kind of target: `test`, `lib`, `bin` or `example`.
     pub kind: String,
     /// The path of the program.
     pub executable: PathBuf,
@@ -43,13 +44,13 @@ pub(crate) struct TestProgram {
 }
 
 impl TestProgram {
-    /// Returns a name that no other program has: `isomer-node/deploy`, or `isomer-node/lib` for the unit tests of a library.
+    /// Returns a unique name: `isomer-node/deploy`, or `isomer-node/lib` for the unit tests of a library.
     pub(crate) fn id(&self) -> String {
         let target = if self.kind == "test" { &self.target } else { &self.kind };
         format!("{}/{target}", self.package)
     }
 
-    /// Returns the command that runs it alone.
+    /// Returns the command that runs only this program.
     pub(crate) fn command_line(&self) -> String {
         let target = match self.kind.as_str() {
             "lib" => "--lib".to_owned(),
@@ -79,19 +80,20 @@ pub(crate) fn run(project: &Project) -> Result<Built> {
     Ok(Built { lints: messages.lints, tests: messages.tests, isomer })
 }
 
-/// Returns `cargo test` with the compiler that [`run`] uses. The caller adds what to test.
+/// Returns a `cargo test` command with the compiler that [`run`] uses. The caller adds the selection of tests.
 pub(crate) fn cargo_test(project: &Project) -> Command {
     let mut command = project.cargo(&["test", "--locked", "--no-fail-fast"]);
     if !std::io::stderr().is_terminal() {
         command.arg("--quiet");
     }
     command.env("RUSTC_WORKSPACE_WRAPPER", clippy_driver(project));
-    // Read by clippy's driver, and noted by it as an input of what it compiles.
+    // Clippy's driver reads this, and declares it as an input of its artifacts.
     command.env("CLIPPY_ARGS", "--cap-lints=warn__CLIPPY_HACKERY__");
     command
 }
 
-/// The driver of the compiler in use. Rustup's proxy of that name would do, and start rustup for every crate.
+/// Returns the clippy driver of the compiler in use. Rustup's proxy of that name would also work, but starts rustup for
+/// every crate.
 fn clippy_driver(project: &Project) -> PathBuf {
     let sysroot = project.command("rustc").args(["--print", "sysroot"]).output();
     let sysroot = sysroot.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
@@ -99,7 +101,7 @@ fn clippy_driver(project: &Project) -> PathBuf {
     driver.or_else(|| find_program("clippy-driver")).unwrap_or_else(|| "clippy-driver".into())
 }
 
-/// What cargo's JSON messages have told so far.
+/// What was read from cargo's JSON messages.
 #[derive(Default)]
 struct Messages {
     lints: Vec<String>,
@@ -110,7 +112,7 @@ struct Messages {
 
 impl Messages {
     fn take(&mut self, line: &str) {
-        // Lines that are not JSON are not cargo's.
+        // Lines that are not JSON do not come from cargo.
         let Ok(message) = serde_json::from_str::<Value>(line) else { return };
         match message["reason"].as_str() {
             Some("compiler-message") => self.diagnostic(&message["message"]),
@@ -122,7 +124,8 @@ impl Messages {
     fn diagnostic(&mut self, diagnostic: &Value) {
         let rendered = diagnostic["rendered"].as_str().unwrap_or_default();
         let has_place = diagnostic["spans"].as_array().is_some_and(|spans| !spans.is_empty());
-        // The same file is compiled for several programs. A diagnostic without a code or a place only counts the others.
+        // The same file is compiled for several programs. A diagnostic without a code or a place only counts other
+        // diagnostics.
         if !has_place && diagnostic["code"].is_null() || !self.seen.insert(rendered.to_owned()) {
             return;
         }
@@ -147,8 +150,8 @@ impl Messages {
     }
 }
 
-/// The name in a package's ID: `path+file:///work/crates/node#isomer-node@0.1.0`, or `…/crates/isomer-node#0.1.0` where the folder has the
-/// package's name.
+/// Returns the name in a package ID: `path+file:///work/crates/node#isomer-node@0.1.0`, or `…/crates/isomer-node#0.1.0`
+/// if the folder has the package's name.
 fn package_name(id: &str) -> &str {
     let (path, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
     match fragment.split_once('@') {

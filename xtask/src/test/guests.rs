@@ -1,13 +1,13 @@
-//! The tests that depend on guests, repeated with the guests that the other toolchain makes.
+//! Repeats the tests that depend on guests with the guests of the other toolchain.
 //!
-//! Guests can be made by the default Rust toolchain with rustup's target, or by the one that is put together from Debian's
-//! packages; they differ in their C library and in what they import. All tests run with the first of them that is installed. Those
-//! whose result depends on the guest are repeated with the other one:
+//! Guests can be built by the default Rust toolchain with rustup's target, or by the toolchain that is put together
+//! from Debian's packages; they differ in their C library and in their imports. All tests run with the first of them
+//! that is installed. The tests whose result depends on the guest are repeated with the other one:
 //!
-//! - where it is installed, always;
-//! - where it is not, on continuous integration (`CI` is set), which installs it. Where the machine does not allow that (no Debian,
-//!   no root, no network), the step is skipped, and the summary says so; an installation that fails otherwise is a failed step;
-//! - never where `ISOMER_GUEST_TOOLCHAIN` chooses one.
+//! - always, if it is installed;
+//! - on continuous integration (`CI` is set), after installing it. If the machine does not allow that (no Debian, no root, no network), the
+//!   step is skipped, and the summary says so; an installation that fails for another reason is a failed step;
+//! - never if `ISOMER_GUEST_TOOLCHAIN` selects a toolchain.
 
 use std::path::Path;
 
@@ -20,19 +20,20 @@ use crate::project::Project;
 use crate::setup;
 use crate::steps::Steps;
 
-/// Chooses the guest toolchain.
+/// The environment variable that selects the guest toolchain.
 const VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
-/// What the sources of a test name that uses guests: the test guests, the example shop, or building an app at all.
+/// Texts in the sources of a test program that show that it uses guests: the test guests, the example shop, or a build
+/// of an app.
 const SIGNS: [&str; 3] = ["isomer_test_guests::", "examples/boutique", "build_app("];
 
-/// What a test program says in its header whose guests are only payload: a node that deploys, restarts or evicts them does the same
-/// whatever they import. Parted, so that this file does not find itself.
+/// The text in the header of a test program whose guests are only payload: a node deploys, restarts and evicts them in
+/// the same way, whatever they import. Split, so that this file does not contain it.
 const ANY_GUEST: &str = concat!("any guest ", "toolchain will do");
 
-/// Runs them with each toolchain that [`GuestToolchain::find`] does not choose.
+/// Repeats the tests with each toolchain that [`GuestToolchain::find`] does not choose.
 pub(crate) fn run(project: &Project, steps: &mut Steps, built: &Built, settings: &Settings) {
-    // An error has failed the tests already.
+    // An error has already failed the tests.
     let (Ok(None), Ok(first)) = (Origin::chosen(), GuestToolchain::find()) else { return };
     for origin in Origin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
         let name = format!("tests of guests by {}", origin.name());
@@ -54,7 +55,7 @@ pub(crate) fn run(project: &Project, steps: &mut Steps, built: &Built, settings:
     }
 }
 
-/// The toolchain, installed if this is continuous integration; else why there is none.
+/// Returns the toolchain, after installing it on continuous integration; otherwise the reason why it is missing.
 fn find(origin: Origin, steps: &mut Steps) -> Result<GuestToolchain, String> {
     let name = origin.name();
     match GuestToolchain::find_from(origin) {
@@ -76,8 +77,8 @@ fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 
-/// The programs whose result depends on what the guest toolchain makes: those that use guests, but for those that say
-/// that any guest will do.
+/// Returns the programs whose result depends on the guest toolchain: those that use guests and do not say that any will
+/// do.
 fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Result<Vec<&'a TestProgram>> {
     let mut programs = Vec::new();
     for program in tests.iter().filter(|program| program.kind == "test") {
@@ -88,11 +89,11 @@ fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Resul
     Ok(programs)
 }
 
-/// Does the program that a dep-info file describes use guests, and does none of its sources have the sign of [`ANY_GUEST`]? The
-/// compiler notes which files a program is made of; their paths begin at the workspace's root.
+/// Does the program of this dep-info file use guests, and does none of its sources contain [`ANY_GUEST`]? The compiler
+/// writes the list of a program's source files there, relative to the workspace's root.
 fn depends_on_guests(root: &Path, dep_info: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(dep_info).with_context(|| format!("cannot read `{}`", dep_info.display()))?;
-    // The rules without sources, one for each source: `path:`.
+    // The list ends with a rule without prerequisites for each source: `path:`.
     let paths = text.lines().filter_map(|line| line.strip_suffix(':')).map(|path| path.replace("\\ ", " "));
     let sources: Vec<String> = paths.map(|path| std::fs::read_to_string(root.join(path)).unwrap_or_default()).collect();
     let has = |sign: &str| sources.iter().any(|source| source.contains(sign));

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold before a change goes in.
+//! `cargo xtask test`: all checks that a change must pass.
 
 mod build;
 mod guests;
@@ -49,7 +49,7 @@ impl Options {
 
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     let Options { in_browser, long, jobs } = Options::parse(arguments)?;
-    // Read by the tests that have a short and a long form.
+    // The variable is read by the tests that have a short and a long form.
     let variables = long.then(|| ("ISOMER_LONG", "1".to_owned())).into_iter().collect();
     let settings = Settings { jobs, variables, label: "all" };
     let mut steps = Steps::default();
@@ -88,7 +88,8 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     steps.finish()
 }
 
-/// Runs the examples in doc comments. `rustdoc` compiles a crate to look for them, so only crates with an example are passed to it.
+/// Runs the examples in doc comments. `rustdoc` has to compile a crate to find them, so it is run only for crates with
+/// an example.
 fn documentation_tests(project: &Project) -> Result<()> {
     let mut command = build::cargo_test(project);
     command.arg("--doc");
@@ -119,7 +120,7 @@ fn has_example(dir: &Path) -> Result<bool> {
                     let lines = text.lines().map(str::trim_start);
                     let comments =
                         lines.filter_map(|line| line.strip_prefix("//!").or_else(|| line.strip_prefix("///")));
-                    // The line that begins a block, and not the one that ends it.
+                    // Every second such line ends a block.
                     comments
                         .map(str::trim_start)
                         .filter(|line| line.starts_with("```"))

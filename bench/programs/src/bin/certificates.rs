@@ -1,7 +1,7 @@
-//! Makes certificates for links on one machine: `certificates DIR`.
+//! Issues certificates for links on one machine: `certificates DIR`.
 //!
-//! `ca.pem` is an authority; `node.pem` and `node.key` are what it signed, for `localhost` and the loopback address. For
-//! benchmarks only: the authority's own key is thrown away.
+//! `ca.pem` is the authority's certificate; `node.pem` and `node.key` are a certificate that it signed, for `localhost`
+//! and the loopback address, and its key. For benchmarks only: the authority's key is discarded.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Composes an app's components into one file that any WASI host runs: `compose APP_DIR OUT.wasm`.
 //!
-//! For benchmarks that hold a fused group against the same composition under another host. Such a host knows no labels, so
-//! every import keeps its own name and all components share it: **the result has no separation of grants**, and is for
+//! The benchmarks compare a fused group with the same composition under another host. Such a host does not know labels,
+//! so every import keeps its own name and all components share it: **the result does not separate grants**, and is for
 //! measuring only. Components must be given as files (`wasm = "…"`).
 
 use std::collections::BTreeMap;
@@ -45,14 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Exports a handler under its interface's own name, too: other hosts look for nothing else.
+/// Exports a handler under the name of its interface as well, which is the only name that other hosts look for.
 fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<dyn Error>> {
     let mut instance = None;
     for payload in Parser::new(0).parse_all(bytes) {
         if let Payload::ComponentExportSection(section) = payload? {
             for export in section {
                 let export = export?;
-                // The parts come first, so the last of that name is the whole's.
+                // The exports of the parts come first, so the last one of that name is that of the whole.
                 instance = (export.name.name == handler.name).then_some(export.index).or(instance);
             }
         }

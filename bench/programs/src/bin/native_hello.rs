@@ -1,7 +1,7 @@
-//! A native HTTP server that says hello: what benchmarks hold the platform against.
+//! A native HTTP server that responds with a greeting, which the benchmarks compare the platform with.
 //!
-//! The same HTTP library, executor and socket options as the front door, and nothing else. Listens on a port that the system
-//! chooses and prints its address on one line.
+//! It uses the HTTP library, executor and socket options of the front door and nothing else. It listens on a port that
+//! the system chooses and prints its address on one line.
 #![allow(clippy::print_stdout, reason = "a program that tells its address")]
 
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            // A client that breaks its connection off needs no answer.
+            // A client that closes its connection early needs no response.
             let _broken = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(hello)).await;
         });
     }
