@@ -45,12 +45,12 @@ impl Renderer {
     /// Renders one diagnostic; the text ends with a line ending.
     #[must_use]
     pub fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
-        let (word, style) = match diagnostic.severity {
+        let (prefix, style) = match diagnostic.severity {
             Severity::Error => ("error", AnsiColor::Red.on_default().bold()),
             Severity::Warning => ("warning", AnsiColor::Yellow.on_default().bold()),
         };
         let mut out = String::new();
-        self.headline(&mut out, word, style, &diagnostic.message);
+        self.headline(&mut out, prefix, style, &diagnostic.message);
         let mut gutter = 0;
         for label in diagnostic.label.iter().chain(&diagnostic.related) {
             if let Some(source) = &label.source {
@@ -122,16 +122,16 @@ impl Renderer {
         }
     }
 
-    fn headline(&self, out: &mut String, word: &str, style: Style, message: &str) {
-        let message = indent(&clean(message), word.len() + 2);
-        let word = self.paint(style, word);
+    fn headline(&self, out: &mut String, prefix: &str, style: Style, message: &str) {
+        let message = indent(&clean(message), prefix.len() + 2);
+        let prefix = self.paint(style, prefix);
         let message = self.paint(Style::new().bold(), &format!(": {message}"));
-        let _ = writeln!(out, "{word}{message}");
+        let _ = writeln!(out, "{prefix}{message}");
     }
 
-    fn remark(&self, out: &mut String, word: &str, style: Style, text: &str) {
-        let text = indent(&clean(text), word.len() + 2);
-        let _ = writeln!(out, "{}: {text}", self.paint(style, word));
+    fn remark(&self, out: &mut String, prefix: &str, style: Style, text: &str) {
+        let text = indent(&clean(text), prefix.len() + 2);
+        let _ = writeln!(out, "{}: {text}", self.paint(style, prefix));
     }
 
     fn snippet(&self, out: &mut String, label: &Label, gutter: usize, style: Style, mark: char) {

@@ -1,4 +1,4 @@
-//! How errors that are not about a manifest are shown: the chain, then the hints that any of it carries.
+//! Rendering of errors without a place in a file: the chain of causes, followed by all their hints.
 
 use std::error::Error;
 use std::fmt;
@@ -63,7 +63,7 @@ fn the_chain_is_shown_and_then_the_hints() {
 }
 
 #[test]
-fn a_cause_that_says_the_same_is_left_out_and_hints_are_said_once() {
+fn causes_with_the_same_message_and_duplicate_hints_are_left_out() {
     let inner = Hinted::new(io::Error::other("the disk is full"), "free some space");
     let error = Hinted::new(Failed::because("the disk is full", inner), "free some space").hint("or use `--data`");
     insta::assert_snapshot!(shown(&error), @r"
@@ -83,7 +83,7 @@ fn results_take_hints() {
 }
 
 #[test]
-fn messages_of_several_lines_stand_together_and_control_nothing() {
+fn messages_of_several_lines_are_indented_and_escaped() {
     let error = Failed::because("the build failed", "error[E0425]: \u{1b}[31mcannot find\nvalue\u{7} `x`\n");
     insta::assert_snapshot!(shown(&error), @r"
     error: the build failed

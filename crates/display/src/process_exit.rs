@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_process_is_a_sentence() {
+    fn the_exit_of_a_process_is_a_sentence() {
         for (raw, said) in [
             (0x0300, "ended with exit code 3"),
             (9, "was killed by SIGKILL (possibly out of memory)"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_tells_of_the_signal_of_its_command() {
+    fn the_exit_code_of_a_shell_contains_the_signal() {
         let of_shell = |code: i32| ProcessExit::of_shell(ExitStatus::from_raw(code << 8)).to_string();
         assert_eq!(of_shell(137), "ended with exit code 137: killed by SIGKILL (possibly out of memory)");
         assert_eq!(of_shell(139), "ended with exit code 139: killed by SIGSEGV");

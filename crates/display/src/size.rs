@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_may_align_it() {
+    fn a_size_can_be_aligned() {
         assert_eq!(format!("{:>9}|", size(2048_usize)), "    2 KiB|");
     }
 }

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         for deceptive in
             ["\u{1b}[2J", "\u{9b}", "\u{202e}", "\u{2066}", "\u{061c}", "\u{2028}", "\u{e0041}", "\r", "\n", "\u{7f}"]
         {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() {
+    fn escaped_json_has_the_same_value() {
         assert_eq!(
             escaped_json("{\"a\":\"ü\u{9b}\u{202e}\u{e0041}\"}\n"),
             "{\"a\":\"ü\\u009b\\u202e\\udb40\\udc41\"}\n"

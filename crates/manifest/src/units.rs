@@ -70,10 +70,9 @@ fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, 
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         let loose = unit.trim().to_ascii_lowercase();
-        let meant = units
-            .iter()
-            .find(|(name, _)| name.to_ascii_lowercase() == loose)
-            .or_else(|| units.iter().find(|(name, _)| !loose.is_empty() && word(name) == loose.trim_end_matches('s')));
+        let meant = units.iter().find(|(name, _)| name.to_ascii_lowercase() == loose).or_else(|| {
+            units.iter().find(|(name, _)| !loose.is_empty() && common_notation(name) == loose.trim_end_matches('s'))
+        });
         let problem = if unit.is_empty() {
             format!("it has no unit (`{known}`)")
         } else {
@@ -88,8 +87,8 @@ fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, 
         .ok_or_else(|| invalid("it is too large".to_owned(), None))
 }
 
-/// Returns the short form of a unit that was written out.
-fn word(unit: &str) -> &'static str {
+/// Returns another common notation of a unit, to suggest the right one.
+fn common_notation(unit: &str) -> &'static str {
     match unit {
         "B" => "byte",
         "KiB" => "k",

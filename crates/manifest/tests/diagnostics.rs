@@ -1,4 +1,4 @@
-//! What people and programs are told about wrong manifests: one snapshot for each file in `tests/bad` and `tests/good`.
+//! The diagnostics of manifests, for people and programs: one snapshot for each file in `tests/bad` and `tests/good`.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ fn invalid_manifests_are_reported_with_places_and_hints() {
         insta::assert_snapshot!(format!("bad-{name}"), Renderer::plain().diagnostics(&found));
         for diagnostic in &found {
             assert!(diagnostic.code.is_some() && diagnostic.label.is_some(), "{name}: {diagnostic}");
-            // What is not TOML says what was expected; a number out of bounds says the bounds.
+            // A syntax error states what was expected; a number out of bounds states the bounds.
             let explains_itself = matches!(diagnostic.code, Some("syntax" | "out-of-bounds"));
             assert!(!diagnostic.hints.is_empty() || explains_itself, "{name}: {diagnostic}");
         }

@@ -1,4 +1,4 @@
-//! The generated files in `docs/` are those that the code gives. `ISOMER_BLESS=1` writes them.
+//! The generated files in `docs/` are up to date. `ISOMER_BLESS=1` writes them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Whatever is in the file, it is an app or it has errors with places inside the file; nothing panics.
+//! Any file gives an app, or errors with places inside the file; nothing panics.
 
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_manifest::parse;
@@ -26,7 +26,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Pieces that manifests are made of.
+/// Fragments of manifests.
 fn fragment() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("[app]\n".to_owned()),

@@ -1,4 +1,4 @@
-//! Node files: what is right is read, what is wrong is said with its place and the line to write.
+//! Node files: valid files are parsed; problems are reported with their places and a line to write.
 
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_manifest::{LinkAddress, NodeFile, node_schema_json, parse_node_file};
@@ -75,38 +75,38 @@ request_deadline = "90s"
 #[test]
 fn the_file_of_a_node_is_parsed() {
     let file = parse_node_file(&SourceFile::new("node.toml", HOST)).expect("it is right");
-    let host = &file.host;
-    assert_eq!(host.data.as_ref().and_then(|path| path.value.to_str()), Some("/var/lib/isomer"));
-    assert_eq!(host.grace, Some(std::time::Duration::from_secs(10)));
+    let node = &file.node;
+    assert_eq!(node.data.as_ref().and_then(|path| path.value.to_str()), Some("/var/lib/isomer"));
+    assert_eq!(node.grace, Some(std::time::Duration::from_secs(10)));
     let addresses = |all: &[isomer_manifest::Spanned<std::net::SocketAddr>]| {
         all.iter().map(|at| at.value.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(addresses(&host.listen), ["0.0.0.0:80", "[::]:80"]);
-    assert_eq!(addresses(&host.listen_tls), ["127.0.0.1:8443"]);
-    let tls = host.tls.as_ref().expect("it is there");
+    assert_eq!(addresses(&node.listen), ["0.0.0.0:80", "[::]:80"]);
+    assert_eq!(addresses(&node.listen_tls), ["127.0.0.1:8443"]);
+    let tls = node.tls.as_ref().expect("it is there");
     assert_eq!(tls.folder.as_ref().and_then(|path| path.value.to_str()), Some("certificates"));
     assert_eq!(tls.default.as_ref().map(|host| host.value.as_str()), Some("shop.example"));
     let pairs: Vec<_> = tls.certificates.iter().map(|(crt, key)| (crt.value.to_str(), key.value.to_str())).collect();
     assert_eq!(pairs, [(Some("shop.crt"), Some("shop.key"))]);
     assert_eq!(
-        host.admin_listen.as_ref().map(|at| at.value.to_string()).as_deref(),
+        node.admin_listen.as_ref().map(|at| at.value.to_string()).as_deref(),
         Some("unix:/run/isomer/admin.sock")
     );
-    assert_eq!((host.limits.apps_loaded, host.limits.connections), (Some(500), Some(2000)));
-    assert_eq!((host.limits.head_bytes, host.limits.requests), (Some(32 << 10), None));
-    assert_eq!(host.limits.head_timeout, Some(std::time::Duration::from_secs(5)));
-    let (deadline, timeout) = (host.limits.request_deadline(), host.limits.statement_timeout());
+    assert_eq!((node.limits.apps_loaded, node.limits.connections), (Some(500), Some(2000)));
+    assert_eq!((node.limits.head_bytes, node.limits.requests), (Some(32 << 10), None));
+    assert_eq!(node.limits.head_timeout, Some(std::time::Duration::from_secs(5)));
+    let (deadline, timeout) = (node.limits.request_deadline(), node.limits.statement_timeout());
     assert_eq!((deadline.as_secs(), timeout.as_secs()), (90, 60), "as written, and by default");
-    assert_eq!(host.limits.connections_per_address, Some(50));
-    assert_eq!(host.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
-    let proxies: Vec<_> = host.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
-    assert_eq!((proxies, host.proxy_protocol), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], true));
-    // Each kind of node says so if there are tables for the other kind.
-    assert!(file.unread_by_host().is_empty());
+    assert_eq!(node.limits.connections_per_address, Some(50));
+    assert_eq!(node.limits.idle_grace, Some(std::time::Duration::from_secs(2)));
+    let proxies: Vec<_> = node.trusted_proxies.iter().map(|network| network.value.to_string()).collect();
+    assert_eq!((proxies, node.proxy_protocol), (vec!["10.0.0.0/8".to_owned(), "::1/128".to_owned()], true));
+    // Tables for the other kind of file are reported.
+    assert!(file.unread_by_node().is_empty());
     insta::assert_snapshot!(Renderer::plain().diagnostics(&file.unread_by_group()));
     let group = parse_node_file(&SourceFile::new("node.toml", RIGHT)).expect("it is right");
     assert!(group.unread_by_group().is_empty());
-    assert_eq!(group.unread_by_host().len(), 3);
+    assert_eq!(group.unread_by_node().len(), 3);
 }
 
 #[test]

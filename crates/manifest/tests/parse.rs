@@ -1,4 +1,4 @@
-//! What a manifest means once it is read.
+//! The meaning of a parsed manifest.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -8,7 +8,7 @@ use isomer_manifest::{MANIFEST_FILE, parse, schema_json};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Problems that are beyond a schema: they are in how several keys agree.
+/// Problems that a schema cannot express, because they involve several keys.
 const BEYOND: &[&str] = &[
     "colliding-directories",
     "bad-config-value",
@@ -83,7 +83,7 @@ fn invalid_manifests_do_not_match_the_schema_unless_only_their_meaning_is_wrong(
     }
 }
 
-/// A manifest that is right, in which a few values are replaced and a few keys added, taken out or renamed.
+/// A valid manifest in which a few values are replaced and a few keys added, removed or renamed.
 fn mutated() -> impl Strategy<Value = Value> {
     let full: Value = json_of(include_str!("full.toml")).expect("it is TOML");
     let change = (any::<prop::sample::Index>(), replacement(), 0..4_u8);
@@ -99,7 +99,7 @@ fn mutated() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Values that differ in type, or are legal for one kind of text and not for another.
+/// Values of different types, some valid for one kind of text and not for another.
 fn replacement() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(json!(true)),
@@ -153,7 +153,7 @@ fn mutate(manifest: &mut Value, path: &str, value: Value, kind: u8) {
     }
 }
 
-/// Problems that the schema sees less sharply than the parser: text that has a grammar of its own.
+/// Problems that the schema checks less precisely than the parser: text with a grammar of its own.
 const SHARPER: &[&str] = &[
     "bad-route",
     "bad-health",

@@ -1,7 +1,7 @@
 //! Calls that cross seams: the functions that leave a composition and those that are called from outside, with their
 //! numbers.
 //!
-//! The generated stubs and skeletons use the same numbers, so the numbers must follow from the plan alone.
+//! The generated stubs and skeletons use the same numbers, so the numbers must depend on the plan only.
 
 use std::collections::{BTreeMap, BTreeSet};
 

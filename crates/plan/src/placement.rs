@@ -123,8 +123,8 @@ pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentN
 pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTreeMap<ComponentName, Placement>) -> Seam {
     let (from, to) = (&places[&link.importer], &places[&link.exporter]);
     let (mode, reason) = if from.group != to.group {
-        let alone = |component: &ComponentName, place: &Placement| place.group == component.as_str();
-        let why = if alone(&link.importer, from) && alone(&link.exporter, to) {
+        let is_own_group = |component: &ComponentName, place: &Placement| place.group == component.as_str();
+        let why = if is_own_group(&link.importer, from) && is_own_group(&link.exporter, to) {
             "each runs in its own group".to_owned()
         } else {
             format!("`{}` runs in group `{}`, `{}` in group `{}`", link.importer, from.group, link.exporter, to.group)
@@ -252,7 +252,7 @@ pub(crate) fn order(
 /// Returns a cycle among components that all wait for another one of them.
 fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<ComponentName> {
     let mut path: Vec<&ComponentName> = Vec::new();
-    let mut current = *waiting.keys().next().expect("somebody waits");
+    let mut current = *waiting.keys().next().expect("a component waits");
     loop {
         if let Some(start) = path.iter().position(|seen| *seen == current) {
             let mut cycle: Vec<ComponentName> = path[start..].iter().map(|name| (*name).clone()).collect();
@@ -263,6 +263,6 @@ fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<Co
             return cycle;
         }
         path.push(current);
-        current = waiting[current].iter().next().expect("everybody waits for somebody");
+        current = waiting[current].iter().next().expect("every component waits for another");
     }
 }

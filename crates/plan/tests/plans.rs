@@ -1,4 +1,4 @@
-//! What a plan says: of a whole shop, of other shapes, of grants.
+//! Plans of a whole shop, in several shapes, with grants.
 
 mod support;
 
@@ -54,7 +54,7 @@ fn shop() -> Planned {
                 component(
                     &with_std(&[
                         "wasi:http/types@0.3.0",
-                        // Tools leave out what is not used.
+                        // Tools remove unused functions.
                         "shop:catalog/products@0.1.0 { list: func() -> list<product> }",
                         CART,
                         ORDERS,
@@ -170,7 +170,7 @@ fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     let routes = "routes = [\"/...\"]";
     let bound = |components: &[(&str, &str)]| planned(components).0;
     assert_eq!(bound(&[("new", routes)]), None);
-    // What it was built with says nothing, if it answers no requests of HTTP.
+    // The WASI version of a component that handles no HTTP requests does not matter.
     assert_eq!(bound(&[("new", routes), ("tool", "")]), None);
     assert_eq!(bound(&[("old", "routes = [\"/...\"]\nreuse = true")]), None);
     assert_eq!(bound(&[("old", "routes = [\"/...\"]\nreuse = 9")]), Some(9));
@@ -180,7 +180,7 @@ fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     assert_eq!(fresh, Some(1));
     assert!(said.contains("old  serves /... (HTTP, WASI 0.2), a new instance for each request\n"), "{said}");
     assert!(!said.contains("notes"), "{said}");
-    // Behind a middleware that may be used again, too.
+    // Also behind a middleware whose instances may be reused.
     let behind = [("middle", "routes = [\"/...\"]\nreuse = true"), ("old", "")];
     let (fresh, said) = planned(&behind);
     assert_eq!(fresh, Some(1));

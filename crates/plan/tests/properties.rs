@@ -1,4 +1,5 @@
-//! What holds for every app: fusing never widens authority, every import is met once, and order means nothing.
+//! Properties of every plan: fusing never widens authority, every import is provided exactly once, and order does not
+//! matter.
 
 mod support;
 
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use support::{component, name};
 
-/// Host interfaces that components draw from, with whether they give authority.
+/// Host interfaces for generated components, and whether they give authority.
 const HOST: [(&str, bool); 10] = [
     ("wasi:io/streams@0.2.6", false),
     ("wasi:http/types@0.3.0", false),
@@ -26,11 +27,11 @@ const HOST: [(&str, bool); 10] = [
 ];
 const COMPONENTS_MAX: usize = 7;
 
-/// One component, by indices.
+/// A component. Others are referred to by index.
 #[derive(Debug, Clone)]
 struct Part {
     host_imports: BTreeSet<usize>,
-    /// Imports the interfaces of these components.
+    /// The components whose interfaces it imports.
     calls: BTreeSet<usize>,
     granted: bool,
     isolate: bool,
@@ -58,7 +59,7 @@ fn part_name(index: usize) -> String {
     format!("part-{index}")
 }
 
-/// The app in two shapes; `reversed` writes everything that has an order the other way round.
+/// Returns the app in two shapes. `reversed` reverses everything that has an order.
 fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, ComponentType>) {
     let mut app = App::single("x.wasm".as_ref(), Grants::default());
     let template = app.components.pop_first().expect("there is one").1;
@@ -101,14 +102,14 @@ fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, Componen
     (app, types)
 }
 
-/// What one component reaches through the host: for each import with authority, whose authority it is.
+/// Returns what one component reaches through the host: for each import with authority, the components that share it.
 fn authority(plan: &Plan, component: &ComponentName) -> BTreeMap<InterfaceId, BTreeSet<ComponentName>> {
     let group = plan.group_of(component).expect("every component is placed");
     let gives_authority = |id: &InterfaceId| HOST.iter().any(|(name, authority)| *authority && *name == id.to_string());
     let own =
         group.imports.iter().filter(|import| import.component == *component && gives_authority(&import.interface));
     own.map(|import| {
-        // Behind one import of the composition the host sees all that are bound to it.
+        // The host cannot distinguish components that are bound to the same import of the composition.
         let sharers = group.imports.iter().filter(|other| match (&import.binding, &other.binding) {
             (ImportBinding::Labelled { label }, ImportBinding::Labelled { label: other }) => label == other,
             (ImportBinding::Labelled { .. }, _) | (_, ImportBinding::Labelled { .. }) => false,
@@ -166,7 +167,7 @@ fn check(app: &App, types: &BTreeMap<ComponentName, ComponentType>, plan: &Plan)
     Ok(())
 }
 
-/// The same cases in every run; `PROPTEST_RNG_SEED` gives others.
+/// The same cases in every run; `PROPTEST_RNG_SEED` changes them.
 fn cases() -> ProptestConfig {
     let config = ProptestConfig::default();
     let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { config.rng_seed };
@@ -189,7 +190,7 @@ proptest! {
                 prop_assert_eq!(plan.explain(), other.explain());
             }
             (Err(found), Err(other)) => {
-                // The only thing that generated apps do wrong.
+                // The only error in generated apps.
                 prop_assert!(found.iter().all(|diagnostic| diagnostic.code == Some("cycle")), "{:?}", found);
                 prop_assert_eq!(found, other);
             }

@@ -1,8 +1,9 @@
-//! The components of a group → one component.
+//! Composes the components of a group into one component.
 //!
-//! The parts are nested unchanged (so their names for functions survive into backtraces) and wired: imports to exports of
-//! other parts, to imports of the composition, or, for interfaces that hold only types, to the types themselves. What may
-//! be shared and what is imported for one component alone was decided by the plan; nothing is decided here.
+//! The components are nested unchanged, so the names of their functions survive in backtraces. Their imports are
+//! connected to exports of other components, to imports of the composition, or, for interfaces that contain only types,
+//! to the types themselves. The plan has decided which imports are shared and which belong to one component; nothing is
+//! decided here.
 
 use std::collections::HashMap;
 
@@ -17,36 +18,36 @@ use crate::plan::Components;
 use crate::reader;
 use crate::world::{Interface, TypeOrigin, World};
 
-/// A group as one component, and whom its imports and exports belong to.
+/// A group as one component, with the owners of its imports and exports.
 #[derive(Debug, Clone)]
 pub struct Composition {
-    /// The component.
+    /// The bytes of the component.
     pub bytes: Vec<u8>,
-    /// Everything that the host has to provide.
+    /// The imports, which the host must provide.
     pub imports: Vec<HostImport>,
     /// The HTTP handlers of components with routes.
     pub exports: Vec<HandlerExport>,
-    /// How components are called from outside.
+    /// The skeletons through which components are called from outside.
     pub skeletons: Vec<SkeletonExport>,
 }
 
-/// One import of a composition.
+/// An import of a composition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostImport {
     /// The import's name in the composition: the interface's, or a label.
     pub name: String,
     /// The interface, with its version: `wasi:cli/environment@0.2.6`.
     pub interface: String,
-    /// Whose it is.
+    /// The owner of the import.
     pub owner: ImportOwner,
 }
 
-/// Whom an import belongs to.
+/// The owner of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOwner {
-    /// One component: its grants decide what is behind the import.
+    /// One component, whose grants decide what the import reaches.
     Component(ComponentName),
-    /// These components: either the import gives no authority, or they all have the same.
+    /// Several components: either the import gives no authority, or all of them have the same grants.
     Shared(Vec<ComponentName>),
 }
 
@@ -57,7 +58,7 @@ pub struct HandlerExport {
     pub name: String,
     /// The interface, with its version: `wasi:http/handler@0.3.0`.
     pub interface: String,
-    /// Whose handler.
+    /// The component that exports the handler.
     pub component: ComponentName,
 }
 
@@ -66,26 +67,26 @@ pub struct HandlerExport {
 pub struct SkeletonExport {
     /// The export's name in the composition.
     pub name: String,
-    /// Who is called through it.
+    /// The component that is called through it.
     pub component: ComponentName,
 }
 
-/// Composes a group. A group of one component whose calls neither leave it nor come from outside is that component,
-/// unchanged.
+/// Composes a group. A group of one component without seams is that component, unchanged.
 ///
-/// For each component whose calls leave the group a stub is generated, which imports `isomer:link/wire` under a label of its owner;
-/// for each that is called from outside, a skeleton. See the module `generate`.
+/// A stub is generated for each component whose calls leave the group; it imports `isomer:link/wire` under a label of
+/// its owner. A skeleton is generated for each component that is called from outside. See the module `generate`.
 ///
 /// # Errors
-/// Bytes that are no component, an import that the group says nothing of, and parts that do not fit together. A plan made
-/// of [`crate::component_type`]s of the same bytes leaves only the last, and that only where types passed by handles differ.
+/// If bytes are not a component, the group does not say what provides an import, or the parts do not fit together. With
+/// a plan made from the [`component_type`](crate::component_type)s of the same bytes, only the last can happen, and
+/// only if types that handles refer to differ.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()
         && group.stubs.is_empty()
         && group.skeletons.is_empty()
     {
-        return Ok(alone(group, only, bytes_of(only)?));
+        return Ok(single(group, only, bytes_of(only)?));
     }
     let mut parts = Vec::with_capacity(group.components.len());
     for name in &group.components {
@@ -106,7 +107,7 @@ pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composit
     Ok(Composition { bytes, imports, exports, skeletons })
 }
 
-fn alone(group: &PlannedGroup, component: &ComponentName, bytes: &[u8]) -> Composition {
+fn single(group: &PlannedGroup, component: &ComponentName, bytes: &[u8]) -> Composition {
     let imports = group.imports.iter().map(|import| HostImport {
         name: import.interface.to_string(),
         interface: import.interface.to_string(),
@@ -126,7 +127,7 @@ pub(crate) struct ComposedPart<'a> {
     pub(crate) world: World,
 }
 
-/// Where each import of each component leads, by key of [`HostImports`].
+/// The key in [`HostImports`] of each import of each component.
 type HostKeys = HashMap<(ComponentName, String), String>;
 
 /// Collects, merges and encodes everything that the host provides.
@@ -191,17 +192,17 @@ fn import_from_host(
 #[derive(Default)]
 pub(crate) struct Composer {
     pub(crate) output: Output,
-    /// Imported instances by key of [`HostImports`].
+    /// Imported instances, by key of [`HostImports`].
     host_instances: HashMap<String, u32>,
     /// Types of imported instances that other imports use.
     host_types: HashMap<(String, String), u32>,
-    /// Nested components; the same bytes are nested once.
+    /// The nested components, by their bytes. The same bytes are nested once.
     nested: HashMap<Vec<u8>, u32>,
-    /// Instances of parts.
+    /// The instances of components.
     instances: HashMap<ComponentName, u32>,
     /// For each component, the functions of its stub, by interface and name.
     pub(crate) stubs: HashMap<ComponentName, HashMap<(String, String), u32>>,
-    /// Instances that parts export.
+    /// The instances that components export.
     exported: HashMap<(ComponentName, String), u32>,
 }
 
@@ -245,13 +246,13 @@ impl Composer {
         Ok(())
     }
 
-    /// An instance that holds the types of an interface with nothing else.
+    /// Adds an instance that contains only the types of an interface.
     fn bare_types(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> u32 {
         let types = self.types_of(interface, arguments);
         self.output.instance_of(&interface.name, &types)
     }
 
-    /// The types of an interface. `arguments` are the instances that the component imports before it.
+    /// Returns the types of an interface. `arguments` are the instances that the component imports before it.
     pub(crate) fn types_of(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> Vec<(String, Item)> {
         let types = encoding::bare_types(&mut self.output, interface, |output, origin| {
             let (_, instance) = arguments
@@ -263,7 +264,7 @@ impl Composer {
         types.into_iter().map(|(name, index)| (name, Item::Type(index))).collect()
     }
 
-    /// The instance that a part exports; nothing where the part comes later.
+    /// Returns the instance that a component exports; `None` if the component is instantiated later.
     pub(crate) fn exported(&mut self, exporter: &ComponentName, export: &InterfaceId) -> Option<u32> {
         let name = export.to_string();
         let instance = *self.instances.get(exporter)?;

@@ -1,4 +1,4 @@
-//! Stubs and skeletons in a composition: generated, nested, wired.
+//! Stubs and skeletons of a composition: generating, nesting and connecting them.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::output::Item;
 use crate::world::Interface;
 
 impl Composer {
-    /// Adds the stub of a component, where it has one, and what the stub imports from the host.
+    /// Adds the stub of a component, if it has one, and returns what the stub imports from the host.
     pub(crate) fn add_stub(
         &mut self,
         group: &PlannedGroup,
@@ -39,8 +39,8 @@ impl Composer {
         Ok(Some(HostImport { name: label, interface: WIRE.to_owned(), owner }))
     }
 
-    /// The instance that a component's stub gives it for an interface; nothing where the interface does not cross.
-    /// `arguments` are the instances that the component imports before it.
+    /// Returns the instance that a component's stub provides for an interface; `None` if the interface does not cross a
+    /// seam. `arguments` are the instances that the component imports before it.
     pub(crate) fn stub_instance(
         &mut self,
         part: &ComposedPart<'_>,
@@ -64,7 +64,7 @@ impl Composer {
         Some(self.output.instance_of(&interface.name, &items))
     }
 
-    /// Adds the skeletons of the group, and exports them.
+    /// Adds and exports the skeletons of the group.
     pub(crate) fn add_skeletons(
         &mut self,
         group: &PlannedGroup,
@@ -101,7 +101,7 @@ impl Composer {
         Ok(exports)
     }
 
-    /// The instance of types that a generated part imports.
+    /// Returns the instance of types that a generated part imports.
     fn types_for(&mut self, part: &generate::GeneratedPart) -> Option<(&'static str, Item)> {
         let interface = part.types.as_ref()?;
         let types = self.types_of(interface, &[]);

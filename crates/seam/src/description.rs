@@ -1,8 +1,8 @@
-//! [`World`] → the summary that planning works with.
+//! Summarizes a [`World`] for planning.
 //!
-//! A function's hash covers its structure after every name has been resolved, so it does not change when a type is moved
-//! to another interface, and changes when anything that is passed does. Resources count by the name of their interface
-//! (without the part of the version that does not decide compatibility).
+//! A function's hash covers its structure after all names have been resolved. So it does not change when a type moves
+//! to another interface, and changes when anything that is passed changes. Resources are identified by the name of
+//! their interface, without the part of the version that does not decide compatibility.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use wasmparser::PrimitiveValType;
 use crate::error::SeamError;
 use crate::world::{Function, Interface, TypeDefinition, ValueType, World};
 
-/// Summarises a component.
+/// Returns the type of a component.
 pub(crate) fn component_type(world: &World) -> Result<ComponentType, SeamError> {
     let mut described = ComponentType { world_imports: world.loose_imports.clone(), ..ComponentType::default() };
     for interface in &world.imports {
@@ -27,17 +27,17 @@ pub(crate) fn component_type(world: &World) -> Result<ComponentType, SeamError> 
     Ok(described)
 }
 
-/// A named type, resolved.
+/// A resolved named type.
 struct Resolved {
     hash: [u8; 32],
     contents: Contents,
 }
 
-/// What a type holds that not every seam can carry.
+/// The parts of a type that not every seam can carry.
 #[derive(Debug, Default, Clone)]
 struct Contents {
     stream: Option<String>,
-    /// A type that the engine has switched off by default.
+    /// A type that the engine disables by default.
     experimental: Option<String>,
     resource: Option<String>,
     carried: BTreeSet<(InterfaceId, String)>,
@@ -46,9 +46,9 @@ struct Contents {
 struct Describer<'a> {
     world: &'a World,
     interface: &'a Interface,
-    /// Is it an `import` or an `export`?
+    /// `import` or `export`.
     item: &'static str,
-    /// By interface (address in the world) and name.
+    /// Resolved types, by interface (its address in the world) and name.
     resolved: HashMap<(*const Interface, &'a str), Resolved>,
 }
 
@@ -155,7 +155,7 @@ impl<'a> Describer<'a> {
         ty: &'a ValueType,
         contents: &mut Contents,
     ) -> Result<[u8; 32], SeamError> {
-        // A name is only a name: the hash is that of what it stands for.
+        // The hash of a name is that of the type that it stands for.
         if let ValueType::Named(name) = ty {
             let resolved = self.named(interface, name)?;
             contents.add(&resolved.contents);
@@ -257,7 +257,7 @@ impl<'a> Describer<'a> {
     }
 }
 
-/// Can the function's error say that a call was lost?
+/// Returns whether the function's error type can represent a lost call.
 fn catches(world: &World, interface: &Interface, function: &Function) -> bool {
     let Some(result) = &function.result else { return false };
     let Some((scope, ValueType::Result(_, Some(error)))) = world.resolve(interface, result) else { return false };
@@ -281,7 +281,7 @@ impl Contents {
     }
 }
 
-/// Texts of different lengths never hash alike.
+/// Hashes a text with its length, so that different sequences of texts never have the same hash input.
 fn text(hasher: &mut Sha256, text: &str) {
     hasher.update((text.len() as u64).to_le_bytes());
     hasher.update(text);
@@ -302,7 +302,7 @@ fn definition_text(definition: &TypeDefinition) -> String {
     }
 }
 
-/// A type as WIT writes it; where WIT has no anonymous form, as it would look.
+/// Returns a type in WIT notation. Types that WIT cannot write without a name are shown in a similar form.
 fn value_text(ty: &ValueType) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
     let payload = |ty: &Option<Box<ValueType>>| ty.as_ref().map_or("_".to_owned(), |ty| value_text(ty));

@@ -1,7 +1,7 @@
-//! Interfaces → type definitions of the component format.
+//! Encodes interfaces as type definitions of the component format.
 //!
-//! The same definitions are written in two places: into the type of an imported instance, and, for interfaces that hold
-//! nothing but types, straight into the composition.
+//! The same definitions are written in two places: in the type of an imported instance, and, for interfaces that
+//! contain only types, directly in the composition.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use wasm_encoder::{
 use crate::output::Output;
 use crate::world::{Function, Interface, TypeDefinition, TypeOrigin, ValueType};
 
-/// Type indices by the names of one interface.
+/// Type indices, by the types' names in one interface.
 type Names = HashMap<String, u32>;
 
-/// Where types are defined.
+/// A place in which types are defined.
 trait TypeSpace {
-    /// The next type and its index.
+    /// Starts the next type and returns its index.
     fn next(&mut self) -> (u32, ComponentDefinedTypeEncoder<'_>);
 }
 
@@ -34,7 +34,8 @@ impl TypeSpace for Output {
     }
 }
 
-/// The type of an instance that exports `interface`. `used` gives the index, one level up, of a type of another interface.
+/// Returns the type of an instance that exports `interface`. `used` returns the index, one level up, of a type of
+/// another interface.
 pub(crate) fn instance_type(interface: &Interface, mut used: impl FnMut(&TypeOrigin) -> u32) -> InstanceType {
     let mut instance = InstanceType::new();
     let mut names = Names::new();
@@ -58,7 +59,8 @@ pub(crate) fn instance_type(interface: &Interface, mut used: impl FnMut(&TypeOri
     instance
 }
 
-/// Defines the types of an interface that has nothing else; their names and indices. `used` as in [`instance_type`].
+/// Defines the types of an interface that contains only types, and returns their names and indices. `used` is as in
+/// [`instance_type`].
 pub(crate) fn bare_types(
     output: &mut Output,
     interface: &Interface,
@@ -89,7 +91,7 @@ fn function_type(instance: &mut InstanceType, names: &Names, function: &Function
     index
 }
 
-/// A type where a type index is needed.
+/// Returns the index of a type, and defines the type if necessary.
 fn defined(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> u32 {
     match value(space, names, ty) {
         ComponentValType::Type(index) => index,
@@ -102,7 +104,7 @@ fn defined(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> u32 {
 }
 
 fn value(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> ComponentValType {
-    // Parts come first: they have lower indices than what they are parts of.
+    // The parts of a type are defined before the type, so they have lower indices.
     let mut part = |ty: &ValueType| value(space, names, ty);
     let index = match ty {
         ValueType::Primitive(ty) => return ComponentValType::Primitive(primitive(*ty)),
@@ -191,7 +193,7 @@ fn value(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> Component
     ComponentValType::Type(index)
 }
 
-/// A primitive type as it is written.
+/// Converts a primitive type.
 pub(crate) fn primitive(ty: wasmparser::PrimitiveValType) -> PrimitiveValType {
     use wasmparser::PrimitiveValType as Parsed;
     match ty {

@@ -1,21 +1,21 @@
-//! What can be wrong with a component, or with putting several together.
+//! Errors of reading and composing components.
 
 use isomer_diagnostics::Hints;
 use isomer_ids::ComponentName;
 
-/// Why bytes are not a component that can be used, or components cannot be composed.
+/// Why bytes are not a valid component, or components cannot be composed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeamError {
-    /// Nothing that looks like WebAssembly.
+    /// The bytes are not WebAssembly.
     #[error("this is not WebAssembly: {found}")]
     NotWasm {
-        /// What it looks like instead.
+        /// What the bytes look like instead.
         found: &'static str,
     },
-    /// A core module.
+    /// The bytes are a core module.
     #[error("this is a core WebAssembly module, not a component")]
     CoreModule,
-    /// A binary of another version of the component format.
+    /// The bytes have another version of the component format.
     #[error("this is WebAssembly of version {version}, layer {layer}; components have version 13, layer 1")]
     WrongVersion {
         /// The version in the header.
@@ -23,79 +23,79 @@ pub enum SeamError {
         /// The layer in the header.
         layer: u16,
     },
-    /// A WIT package in binary form.
+    /// The bytes are a WIT package in binary form.
     #[error("this is a WIT package (types without code), not a component")]
     WitPackage,
-    /// Not valid.
+    /// The component is not valid.
     #[error("the component is not valid")]
     Invalid(#[source] wasmparser::BinaryReaderError),
-    /// An item that no WIT world can have.
+    /// An import or export is something that no WIT world can have.
     #[error("the component's {item} `{name}` is {what}, which no WIT interface has")]
     NotWit {
         /// `import` or `export`.
         item: &'static str,
         /// Its name.
         name: String,
-        /// What it is.
+        /// The kind of item.
         what: &'static str,
     },
-    /// Bytes of a component are missing.
+    /// The bytes of a component are missing.
     #[error("there are no bytes for component `{0}`")]
     MissingComponent(ComponentName),
-    /// One component's error.
+    /// A component cannot be read.
     #[error("component `{component}` cannot be read")]
     Component {
-        /// Which.
+        /// The component.
         component: ComponentName,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<SeamError>,
     },
-    /// An import that nothing meets.
-    #[error("component `{component}` imports `{interface}`, and the group says nothing of who meets it")]
+    /// The group does not say what provides an import.
+    #[error("component `{component}` imports `{interface}`, and the group does not say what provides it")]
     Unmet {
-        /// Who imports.
+        /// The importing component.
         component: ComponentName,
-        /// What.
+        /// The imported interface.
         interface: String,
     },
-    /// A function with a type that no stub or skeleton carries.
-    #[error("`{function}` of `{interface}` has a type that cannot cross a seam between stores")]
+    /// A function has a type that no stub or skeleton can carry.
+    #[error("`{function}` of `{interface}` has a type that cannot cross a seam")]
     CannotCross {
         /// The interface.
         interface: String,
         /// The function.
         function: String,
     },
-    /// The parts do not fit; the validator says why.
+    /// The components do not fit together.
     #[error("the components of group `{group}` do not fit together")]
     Misfit {
         /// The group.
         group: String,
-        /// What the validator says.
+        /// The validator's message.
         #[source]
         source: wasmparser::BinaryReaderError,
     },
-    /// Views of a shared interface that cannot stand side by side.
-    #[error("the components have different ideas of `{interface}`, which they share")]
+    /// The components have contradictory views of a shared interface.
+    #[error("the components have contradictory views of `{interface}`, which they share")]
     SharedConflict {
         /// The interface.
         interface: String,
     },
-    /// A labelled interface whose types another, shared one uses.
+    /// A shared interface uses types of a labelled one.
     #[error(
         "`{interface}` is shared by the group, but uses types of `{uses}`, which each component imports for itself"
     )]
     SharedUsesLabelled {
         /// The shared interface.
         interface: String,
-        /// The labelled one.
+        /// The labelled interface.
         uses: String,
     },
 }
 
 impl SeamError {
-    /// What to do about it, where there is something to do.
+    /// Returns what to do about it, if anything is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

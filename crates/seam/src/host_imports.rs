@@ -1,8 +1,8 @@
-//! What a composition imports from the host: the imports of its components, each for itself under a label or merged.
+//! The imports of a composition from the host: those of its components, each under a label or merged.
 //!
-//! Tools leave out of a component what it does not use, and components are built against different versions, so the
-//! shared imports of several components are merged: the union of their functions and types, under the highest of the
-//! compatible versions. Where two views of an interface contradict each other they are imported side by side.
+//! Tools remove what a component does not use, and components are built against different versions. So the shared
+//! imports of several components are merged: the union of their functions and types, under the highest of the
+//! compatible versions. If two views of an interface contradict each other, both are imported.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,18 +12,18 @@ use isomer_plan::InterfaceId;
 use crate::error::SeamError;
 use crate::world::{Interface, TypeDefinition};
 
-/// One import of the composition. Its interface's used types refer to other entries by key.
+/// One import of the composition. The types that its interface uses refer to other entries by key.
 #[derive(Debug)]
 pub(crate) struct HostEntry {
-    /// Stays the same while versions are merged.
+    /// The key, which stays the same while versions are merged.
     pub(crate) key: String,
     /// The import's name in the composition.
     pub(crate) name: String,
-    /// The interface it has for the host.
+    /// The interface that the host provides.
     pub(crate) id: InterfaceId,
     pub(crate) interface: Interface,
     pub(crate) labelled: bool,
-    /// Who imports it.
+    /// The importing components.
     pub(crate) owners: Vec<ComponentName>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct HostEntry {
 #[derive(Debug, Default)]
 pub(crate) struct HostImports {
     entries: Vec<HostEntry>,
-    /// The entry's place, by who imports what.
+    /// The index of the entry, by component and import.
     by_import: HashMap<(ComponentName, String), usize>,
 }
 
@@ -50,7 +50,7 @@ impl HostImports {
         });
     }
 
-    /// Adds an import that the group shares, merging it with those that are there.
+    /// Adds an import that the group shares, and merges it with an existing one.
     pub(crate) fn add_shared(
         &mut self,
         owner: &ComponentName,
@@ -64,8 +64,9 @@ impl HostImports {
         Ok(())
     }
 
-    /// The interface with its used types referring to shared entries. Where a component's own, labelled import defines them, an import of
-    /// the types alone is shared beside it: equal values have equal types, wherever they are defined. Resources have not.
+    /// Returns the interface with its used types referring to shared entries. If a labelled import of the component
+    /// defines them, an import of only the types is shared in addition: equal value types are the same type wherever
+    /// they are defined. Resources are not.
     fn with_shared_types(&mut self, owner: &ComponentName, original: &Interface) -> Result<Interface, SeamError> {
         let mut interface = self.with_keys(owner, original);
         for (_, definition) in &mut interface.types {
@@ -86,7 +87,7 @@ impl HostImports {
         Ok(interface)
     }
 
-    /// The place of a shared entry that has all of `interface`.
+    /// Returns the index of a shared entry that contains all of `interface`.
     fn place_shared(&mut self, owner: &ComponentName, id: InterfaceId, interface: Interface) -> usize {
         let place = self.entries.iter().position(|entry| {
             !entry.labelled && entry.id.is_compatible_with(&id) && merged(&entry.interface, &interface).is_some()
@@ -119,12 +120,15 @@ impl HostImports {
         }
     }
 
-    /// The key of the entry that meets a component's import.
+    /// Returns the key of the entry that provides a component's import.
     pub(crate) fn key(&self, owner: &ComponentName, import: &str) -> Option<&str> {
         self.by_import.get(&(owner.clone(), import.to_owned())).map(|place| self.entries[*place].key.as_str())
     }
 
-    /// The entries, each after those whose types it uses; an error where two of them have one name or use each other.
+    /// Returns the entries, each after those whose types it uses.
+    ///
+    /// # Errors
+    /// If two of them have one name or use each other's types.
     pub(crate) fn into_order(self) -> Result<Vec<HostEntry>, SeamError> {
         let mut waiting = self.entries;
         let mut ordered: Vec<HostEntry> = Vec::with_capacity(waiting.len());
@@ -146,7 +150,7 @@ impl HostImports {
         Ok(ordered)
     }
 
-    /// The interface with its used types referring to entries of this table.
+    /// Returns the interface with its used types referring to entries of this table.
     fn with_keys(&self, owner: &ComponentName, interface: &Interface) -> Interface {
         let mut interface = interface.clone();
         for (_, definition) in &mut interface.types {
@@ -160,7 +164,7 @@ impl HostImports {
     }
 }
 
-/// Both views of one interface, or nothing where they contradict each other.
+/// Merges two views of one interface; `None` if they contradict each other.
 fn merged(left: &Interface, right: &Interface) -> Option<Interface> {
     let mut merged = left.clone();
     for (name, definition) in &right.types {

@@ -1,17 +1,17 @@
-//! Seams: what components import and export, and how a group of them becomes one component.
+//! Seams: reads what components import and export, plans apps, and composes the components of a group into one.
 //!
-//! - [`component_type`] reads the bytes of a component and summarises its interfaces for the plan;
+//! - [`component_type`] reads the bytes of a component and summarizes its interfaces for the plan;
 //! - [`plan`] reads the types of an app's components and plans the app, without an engine;
-//! - [`composition`] puts the components of a group of a plan together, and generates what carries calls out of the group and into it:
-//!   stubs and skeletons, in the module `generate`, whose doc explains how a call crosses.
+//! - [`compose`] composes the components of a group of a plan, and generates the stubs and skeletons that carry calls out of the group and
+//!   into it. The module `generate` explains how a call crosses a seam.
 //!
-//! **Fusing never widens authority.** Inside one composition the host cannot tell which component calls an import. So
-//! whatever gives authority is imported once for each component, under a label, as the clone of the interface's type
-//! without its name; [`Composition::imports`] says whose each import is, and the host puts behind it what its owner is
-//! granted. Interfaces that give no authority (a handle in a component's own table is the only way to reach anything
-//! through them) are shared, so that handles of their resources may pass between the components.
+//! **Fusing never widens authority.** Inside a composition, the host cannot tell which component calls an import. So
+//! every interface that gives authority is imported once for each component, under a label, as a clone of the
+//! interface's type without its name. [`Composition::imports`] names the owner of each import, and the host provides it
+//! with the owner's grants. Interfaces that give no authority (everything is reached through handles in a component's
+//! own table) are shared, so that handles of their resources may pass between the components.
 //!
-//! This crate knows nothing of engines, files or grants: bytes in, bytes out, and the plan decides.
+//! The crate knows nothing of engines, files or grants: bytes in, bytes out, and the plan decides.
 #![forbid(unsafe_code)]
 
 mod composition;
@@ -32,17 +32,17 @@ pub use plan::{Components, PlanError, plan, plan_with};
 
 use isomer_plan::{ComponentType, PlannedSkeleton, PlannedStub};
 
-/// The stub of a component, alone: what [`composition`] fuses to it. It imports `isomer:link/wire` and exports the functions that
-/// cross one by one, as `f0`, `f1`, … by their numbers.
+/// Returns the stub of a component by itself, which [`compose`] fuses to the component. It imports `isomer:link/wire`
+/// and exports the functions that cross, one by one, as `f0`, `f1`, … by their numbers.
 ///
 /// # Errors
-/// Bytes that are no component, and functions that the component does not import or that cannot cross.
+/// If the bytes are not a component, or a function is not imported by the component or cannot cross a seam.
 pub fn stub(stub: &PlannedStub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::stub(stub, &reader::world(component)?)?.bytes)
 }
 
-/// The skeleton of a component, alone: what [`composition`] fuses to it. It imports the functions that cross one by one, as `f0`, `f1`,
-/// … by their numbers, and exports the functions of `isomer:link/dispatch`.
+/// Returns the skeleton of a component by itself, which [`compose`] fuses to the component. It imports the functions
+/// that cross, one by one, as `f0`, `f1`, … by their numbers, and exports the functions of `isomer:link/dispatch`.
 ///
 /// # Errors
 /// As for [`stub`].
@@ -50,10 +50,11 @@ pub fn skeleton(skeleton: &PlannedSkeleton, component: &[u8]) -> Result<Vec<u8>,
     Ok(generate::skeleton(skeleton, &reader::world(component)?)?.bytes)
 }
 
-/// Reads what a component imports and exports.
+/// Reads the interfaces that a component imports and exports.
 ///
 /// # Errors
-/// A core module, a WIT package, another version of the format and what is no WebAssembly at all are told apart.
+/// If the bytes are not a component. The errors distinguish core modules, WIT packages, other versions of the format,
+/// and bytes that are not WebAssembly.
 pub fn component_type(bytes: &[u8]) -> Result<ComponentType, SeamError> {
     description::component_type(&reader::world(bytes)?)
 }

@@ -1,4 +1,4 @@
-//! A component being written, item by item, that counts the indices it gives out.
+//! A component that is being written, item by item, with the indices of its items.
 
 use wasm_encoder::{
     Component, ComponentAliasSection, ComponentDefinedTypeEncoder, ComponentExportKind, ComponentExportSection,
@@ -6,11 +6,11 @@ use wasm_encoder::{
     ComponentTypeSection, InstanceType, NameMap, RawSection,
 };
 
-/// The composition's binary so far.
+/// The binary of the composition.
 #[derive(Default)]
 pub(crate) struct Output {
     component: Component,
-    /// Types that are not written yet: they may be many, and go into one section.
+    /// Types that have not been written. There may be many, and they go into one section.
     types: ComponentTypeSection,
     type_count: u32,
     instance_count: u32,
@@ -21,18 +21,18 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Defines a type; its index.
+    /// Defines a type and returns its index.
     pub(crate) fn defined_type(&mut self) -> (u32, ComponentDefinedTypeEncoder<'_>) {
         (next(&mut self.type_count), self.types.defined_type())
     }
 
-    /// Defines the type of an instance; its index.
+    /// Defines the type of an instance and returns its index.
     pub(crate) fn instance_type(&mut self, ty: &InstanceType) -> u32 {
         self.types.instance(ty);
         next(&mut self.type_count)
     }
 
-    /// Imports an instance; its index.
+    /// Imports an instance and returns its index.
     pub(crate) fn import(&mut self, name: &str, ty: u32) -> u32 {
         self.write_types();
         let mut section = ComponentImportSection::new();
@@ -41,25 +41,25 @@ impl Output {
         self.named_instance(name)
     }
 
-    /// A type that an instance exports; its index.
+    /// Aliases a type that an instance exports and returns its index.
     pub(crate) fn exported_type(&mut self, instance: u32, name: &str) -> u32 {
         self.alias(instance, name, ComponentExportKind::Type);
         next(&mut self.type_count)
     }
 
-    /// An instance that an instance exports; its index.
+    /// Aliases an instance that an instance exports and returns its index.
     pub(crate) fn exported_instance(&mut self, instance: u32, name: &str) -> u32 {
         self.alias(instance, name, ComponentExportKind::Instance);
         self.named_instance(name)
     }
 
-    /// A function that an instance exports; its index.
+    /// Aliases a function that an instance exports and returns its index.
     pub(crate) fn exported_function(&mut self, instance: u32, name: &str) -> u32 {
         self.alias(instance, name, ComponentExportKind::Func);
         next(&mut self.function_count)
     }
 
-    /// Nests a component; its index.
+    /// Nests a component and returns its index.
     pub(crate) fn nest(&mut self, name: &str, bytes: &[u8]) -> u32 {
         self.write_types();
         self.component.section(&RawSection { id: ComponentSectionId::Component.into(), data: bytes });
@@ -67,7 +67,7 @@ impl Output {
         next(&mut self.component_count)
     }
 
-    /// Instantiates a nested component; the instance's index.
+    /// Instantiates a nested component and returns the instance's index.
     pub(crate) fn instantiate<S: AsRef<str>>(&mut self, name: &str, component: u32, arguments: &[(S, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();
@@ -78,7 +78,7 @@ impl Output {
         self.named_instance(name)
     }
 
-    /// An instance made of items; its index.
+    /// Makes an instance of items and returns its index.
     pub(crate) fn instance_of(&mut self, name: &str, items: &[(String, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();
@@ -97,7 +97,7 @@ impl Output {
         self.named_instance(name);
     }
 
-    /// The whole component.
+    /// Returns the component.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.write_types();
         let mut names = ComponentNameSection::new();
@@ -119,7 +119,7 @@ impl Output {
         next(&mut self.instance_count)
     }
 
-    /// Items refer to types by index, so the types have to stand before them.
+    /// Items refer to types by index, so the types must be written before them.
     fn write_types(&mut self) {
         if !self.types.is_empty() {
             self.component.section(&std::mem::take(&mut self.types));
@@ -127,7 +127,7 @@ impl Output {
     }
 }
 
-/// Something that has an index.
+/// An item with its index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Item {
     Instance(u32),
@@ -150,7 +150,7 @@ impl Item {
     }
 }
 
-/// Counts up; the index before.
+/// Increments a counter and returns its previous value.
 fn next(count: &mut u32) -> u32 {
     let index = *count;
     *count += 1;

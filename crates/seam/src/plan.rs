@@ -1,4 +1,4 @@
-//! Planning an app from its components' bytes: reads their types and asks the planner. Needs no engine.
+//! Planning an app from its components' bytes: reads their types and calls the planner. Needs no engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

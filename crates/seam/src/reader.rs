@@ -1,7 +1,7 @@
-//! Bytes of a component → [`World`].
+//! Reads the bytes of a component into a [`World`].
 //!
-//! The validator's type information is the truth; function bodies are not looked at here (the compiler validates them).
-//! Type indices and the validator's identities end in this file: what leaves it refers to types by name.
+//! The validator's type information is used. Function bodies are not checked here; the compiler validates them. Type
+//! indices and the validator's identities do not leave this file: the result refers to types by name.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ const COMPONENT_VERSION: (u16, u16) = (13, 1);
 /// The version and layer in the header of a core module.
 const MODULE_VERSION: (u16, u16) = (1, 0);
 
-/// Reads what a component imports and exports.
+/// Reads the interfaces that a component imports and exports.
 pub(crate) fn world(bytes: &[u8]) -> Result<World, SeamError> {
     check_header(bytes)?;
     let Surface { imports, exports, types } = surface(bytes)?;
@@ -54,7 +54,7 @@ pub(crate) fn world(bytes: &[u8]) -> Result<World, SeamError> {
     if only_types { Err(SeamError::WitPackage) } else { Ok(world) }
 }
 
-/// `namespace:package/interface`, and not a label.
+/// Returns whether a name is `namespace:package/interface`, not a label.
 fn is_interface_name(name: &str) -> bool {
     name.contains(':') && name.contains('/')
 }
@@ -81,14 +81,14 @@ fn check_header(bytes: &[u8]) -> Result<(), SeamError> {
     Err(SeamError::NotWasm { found })
 }
 
-/// The names on the outside of a component, in their order, and the types behind them.
+/// The imports and exports of a component in their order, and their types.
 struct Surface {
     imports: Vec<String>,
     exports: Vec<String>,
     types: Types,
 }
 
-/// Checks everything but function bodies.
+/// Validates everything except function bodies.
 pub(crate) fn validate(bytes: &[u8]) -> Result<(), BinaryReaderError> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     Parser::new(0).parse_all(bytes).try_for_each(|payload| validator.payload(&payload?).map(drop))
@@ -124,14 +124,14 @@ fn surface(bytes: &[u8]) -> Result<Surface, SeamError> {
     Err(SeamError::NotWasm { found: "the component is cut off" })
 }
 
-/// Where types of the interfaces read so far are named.
+/// The names of the types of the interfaces that have been read.
 struct Reader<'a> {
     types: &'a Types,
     values: HashMap<ComponentAnyTypeId, TypeOrigin>,
     resources: HashMap<ResourceId, TypeOrigin>,
 }
 
-/// The named types of the interface being read.
+/// The named types of the interface that is being read.
 #[derive(Default)]
 struct Scope {
     values: HashMap<ComponentAnyTypeId, String>,
@@ -193,7 +193,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The nearest name along the chain of aliases.
+    /// Returns the first name along the chain of aliases.
     fn find<'m, T>(&self, id: ComponentAnyTypeId, names: &'m HashMap<ComponentAnyTypeId, T>) -> Option<&'m T> {
         let mut current = Some(id);
         while let Some(id) = current {

@@ -1,8 +1,8 @@
-//! The imports and exports of a component, by names instead of type indices.
+//! The imports and exports of a component, with names instead of type indices.
 //!
-//! Every named type of an interface is one of its exports, so an interface can be written down without a reference to
-//! anything outside but by name. That makes interfaces of different components comparable, mergeable and encodable again.
-//! This is the model; the reader fills it.
+//! Every named type of an interface is one of its exports, so an interface can be described with references to other
+//! interfaces by name only. This makes interfaces of different components comparable, mergeable and encodable again.
+//! This file is the model; the reader fills it.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use wasmparser::PrimitiveValType;
 /// What a component imports and exports.
 #[derive(Debug, Default)]
 pub(crate) struct World {
-    /// In the component's order: an interface comes after those whose types it uses.
+    /// The imports in the component's order: an interface comes after those whose types it uses.
     pub(crate) imports: Vec<Interface>,
     pub(crate) exports: Vec<Interface>,
-    /// Imports that are no named interface.
+    /// The imports that are not named interfaces.
     pub(crate) loose_imports: Vec<String>,
 }
 
-/// An interface as one component sees it: tools leave out what is not used.
+/// An interface as one component sees it: tools remove what the component does not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,
-    /// In an order in which a type comes after those it refers to.
+    /// The types, each after those that it refers to.
     pub(crate) types: Vec<(String, TypeDefinition)>,
     pub(crate) functions: BTreeMap<String, Function>,
 }
@@ -31,16 +31,16 @@ pub(crate) struct Interface {
 pub(crate) enum TypeDefinition {
     /// A resource that this interface defines.
     Resource,
-    /// Another interface's type.
+    /// A type of another interface.
     Use(TypeOrigin),
-    /// Another name for a type of this interface, or a definition.
+    /// A definition, or another name for a type of this interface.
     Value(ValueType),
 }
 
-/// Where a type of another interface comes from.
+/// The origin of a type of another interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TypeOrigin {
-    /// Does the component export that interface, or import it?
+    /// Whether the component exports that interface; else it imports it.
     pub(crate) exported: bool,
     pub(crate) interface: String,
     pub(crate) name: String,
@@ -84,8 +84,8 @@ impl World {
         self.exports.iter().find(|interface| interface.name == name)
     }
 
-    /// What a type is when every name has been followed, and the interface that its parts' names belong to. Nothing for a
-    /// resource.
+    /// Returns what a type is after all names have been followed, and the interface in which the names of its parts are
+    /// defined; `None` for a resource.
     pub(crate) fn resolve<'a>(
         &'a self,
         mut interface: &'a Interface,
@@ -97,7 +97,7 @@ impl World {
         Some((interface, ty))
     }
 
-    /// Does a type's name lead to `isomer:link/types.call-error`?
+    /// Returns whether a type is `isomer:link/types.call-error`.
     pub(crate) fn is_call_error<'a>(&'a self, mut interface: &'a Interface, ty: &'a ValueType) -> bool {
         let ValueType::Named(mut name) = ty.clone() else { return false };
         loop {
@@ -116,7 +116,7 @@ impl World {
         }
     }
 
-    /// What a name of an interface stands for, one step on through interfaces that use each other's types.
+    /// Returns the definition of a name, following interfaces that use each other's types by one step.
     fn definition<'a>(&'a self, mut interface: &'a Interface, name: &str) -> Option<(&'a Interface, &'a ValueType)> {
         let mut definition = interface.definition(name)?;
         loop {
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// The interface that a used type comes from.
+    /// Returns the interface that a used type comes from.
     pub(crate) fn origin(&self, origin: &TypeOrigin) -> Option<&Interface> {
         if origin.exported { self.export(&origin.interface) } else { self.import(&origin.interface) }
     }
@@ -142,12 +142,12 @@ impl Interface {
         self.types.iter().find(|(own, _)| own == name).map(|(_, definition)| definition)
     }
 
-    /// Has it nothing but types of plain values?
+    /// Returns whether the interface contains only types of plain values.
     pub(crate) fn is_types_only(&self) -> bool {
         self.functions.is_empty() && !self.types.iter().any(|(_, definition)| *definition == TypeDefinition::Resource)
     }
 
-    /// The interfaces whose types it uses.
+    /// Returns the interfaces whose types it uses.
     pub(crate) fn uses(&self) -> impl Iterator<Item = &TypeOrigin> {
         self.types.iter().filter_map(|(_, definition)| match definition {
             TypeDefinition::Use(origin) => Some(origin),

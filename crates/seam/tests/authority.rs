@@ -10,7 +10,7 @@ use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceType};
 use wasmtime::{Config, Engine, Store};
 
-/// Gives back the value of its first environment variable and its config's `who`, and writes `line` to its stdout.
+/// Returns the value of its first environment variable and its config's `who`, and writes `line` to its stdout.
 const TELL: &str = r#"
     (func $tell (param $out i32) (local $stream i32) (local $list i32)
         (call $get-environment (i32.const 64))
@@ -79,17 +79,17 @@ fn fused() -> PlannedGroup {
     group
 }
 
-/// The host's side of an output stream: whose it is.
+/// The host's side of an output stream, with its owner.
 struct Stream(&'static str);
 
 #[derive(Default)]
 struct Host {
-    /// What was written, with whose stream it was written to.
+    /// What was written, with the owner of the stream.
     written: Vec<(&'static str, String)>,
     table: wasmtime::component::ResourceTable,
 }
 
-/// Provides an import for `owner`, or for all where the import is shared.
+/// Provides an import for `owner`, or for all components if the import is shared.
 fn provide(linker: &mut Linker<Host>, import: &HostImport) {
     let owner = match &import.owner {
         ImportOwner::Component(owner) if *owner == name("inner") => "inner",
@@ -135,7 +135,7 @@ fn provide(linker: &mut Linker<Host>, import: &HostImport) {
 }
 
 #[test]
-fn fused_components_reach_only_what_is_theirs() {
+fn fused_components_reach_only_their_own_grants() {
     let composition = compose(&fused(), &components(&[("inner", inner()), ("outer", outer())])).expect("it composes");
 
     let named: Vec<_> = composition.imports.iter().map(|import| import.name.as_str()).collect();
@@ -174,11 +174,11 @@ fn fused_components_reach_only_what_is_theirs() {
 }
 
 #[test]
-fn a_component_alone_stays_as_it_is() {
-    let mut alone = group(&["inner"], &[], &[("inner", "test:app/inner")]);
-    labelled(&mut alone, "inner", "wasi:cli/environment@0.2.3", "unused");
+fn a_single_component_is_not_changed() {
+    let mut single = group(&["inner"], &[], &[("inner", "test:app/inner")]);
+    labelled(&mut single, "inner", "wasi:cli/environment@0.2.3", "unused");
     let bytes = inner();
-    let composition = compose(&alone, &components(&[("inner", bytes.clone())])).expect("it composes");
+    let composition = compose(&single, &components(&[("inner", bytes.clone())])).expect("it composes");
     assert_eq!(composition.bytes[..], bytes[..]);
     let import = HostImport {
         name: "wasi:cli/environment@0.2.3".to_owned(),
@@ -190,7 +190,7 @@ fn a_component_alone_stays_as_it_is() {
 }
 
 #[test]
-fn types_say_what_a_component_imports_and_exports() {
+fn the_type_of_a_component_lists_imports_and_exports() {
     let (inner, outer) = (component_type(&inner()).expect("it reads"), component_type(&outer()).expect("it reads"));
     let imports: Vec<_> = outer.imports.keys().map(ToString::to_string).collect();
     assert_eq!(

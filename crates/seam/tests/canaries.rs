@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::Val;
 use wit_component::StringEncoding;
 
-/// Every type here has padding, or may be shorter than it was.
+/// Every type here has padding, or can have shorter values than before.
 fn functions(kind: &str) -> String {
     format!(
         "record padded {{ a: u8, b: u64, c: u8, d: string, e: u16, f: option<u64> }}
@@ -79,7 +79,7 @@ fn nothing_stays(kind: &str, encoding: StringEncoding) {
             assert!(!image.contains(&SECRET), "image {number} after `{secret}` of {encoding:?}: {image:x?}");
         }
     }
-    // Nothing but what the calls say is in an image: it is the same in an instance that never did anything else.
+    // An image contains only what its call passes: it equals that of a new instance.
     let mut fresh = support::crossing::caller(&engine, &functions, encoding, callee(&engine, &functions, encoding));
     for call in calls(1, 5) {
         assert_eq!(run(&mut caller, std::slice::from_ref(&call)), run(&mut fresh, &[call]));
@@ -87,28 +87,28 @@ fn nothing_stays(kind: &str, encoding: StringEncoding) {
 }
 
 #[test]
-fn of_a_synchronous_call() {
+fn nothing_remains_of_a_synchronous_call() {
     nothing_stays("", StringEncoding::UTF8);
 }
 
 #[test]
-fn of_an_asynchronous_call() {
+fn nothing_remains_of_an_asynchronous_call() {
     nothing_stays("async", StringEncoding::UTF8);
 }
 
 #[test]
-fn of_a_call_of_utf16_guests() {
+fn nothing_remains_of_a_call_of_utf16_guests() {
     nothing_stays("", StringEncoding::UTF16);
 }
 
 #[test]
-fn of_a_call_of_latin1_guests() {
+fn nothing_remains_of_a_call_of_latin1_guests() {
     nothing_stays("async", StringEncoding::CompactUTF16);
 }
 
-/// A refused image leaves nothing either.
+/// A refused image leaves no data either.
 #[test]
-fn of_an_image_that_was_refused() {
+fn nothing_remains_of_a_refused_image() {
     let engine = Engine::default();
     let functions = functions("");
     let utf8 = StringEncoding::UTF8;
@@ -116,7 +116,7 @@ fn of_an_image_that_was_refused() {
     for function in 0..5 {
         let bad = vec![SECRET; 5000];
         let answer = caller.store.data_mut().callee().call(function, bad).expect("it does not trap");
-        assert_eq!(answer.is_ok(), function == 2, "all bits are right for `plain` alone");
+        assert_eq!(answer.is_ok(), function == 2, "only for `plain` are all bit patterns valid");
         caller.store.data_mut().images.clear();
         for image in run(&mut caller, &calls(1, 3)) {
             assert!(!image.contains(&SECRET));

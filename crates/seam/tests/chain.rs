@@ -15,7 +15,7 @@ use wasmtime::{Engine, Store};
 
 const LENGTH: usize = 11;
 
-/// Says what the next one says, and how many have spoken by then; the last one says what it is given.
+/// Returns the text of the next component and the number of components behind it; the last one returns its argument.
 fn link(index: usize) -> Arc<[u8]> {
     let (import, call) = if index + 1 < LENGTH {
         let next = index + 1;
@@ -54,9 +54,9 @@ fn link(index: usize) -> Arc<[u8]> {
 }
 
 #[test]
-fn eleven_components_in_a_row_answer_as_one() {
+fn a_chain_of_eleven_components_works_as_one() {
     let mut parts: Vec<_> = (0..LENGTH).map(|index| (format!("link{index}"), link(index))).collect();
-    // One more has the interface that all import, so that it has eleven importers.
+    // One more component exports the interface that all import, so that it has eleven importers.
     let counter = component(
         "0.2.6",
         "interface counter { count: func() -> u32; } world w { export counter; }",

@@ -1,4 +1,4 @@
-//! What composing refuses, what it does with views of an interface that differ, and that names of functions stay.
+//! Composition: refused groups, different views of an interface, and names of functions in backtraces.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{ALLOCATOR, component, components, group, shared};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store, WasmBacktrace};
 
-/// Calls `f` of an interface of the host that is written like this, in this version.
+/// Returns a component that calls `f` of a host interface in this version.
 fn caller(version: &str, interface: &str, flat: &str, arguments: &str) -> Arc<[u8]> {
     let wit = format!(
         "world w {{ import host:it/i@{version}; export out; }} interface out {{ g: func(); }}
@@ -37,15 +37,15 @@ fn two_views(left: &str, right: &str) -> Result<Vec<String>, SeamError> {
 }
 
 #[test]
-fn views_that_differ_stand_side_by_side() {
+fn contradictory_views_are_imported_separately() {
     assert_eq!(two_views("1.0.0", "1.1.0").expect("they are two imports"), ["host:it/i@1.0.0", "host:it/i@1.1.0"]);
     let error = two_views("1.0.0", "1.0.0").expect_err("they have one name");
-    assert_eq!(error.to_string(), "the components have different ideas of `host:it/i@1.0.0`, which they share");
+    assert_eq!(error.to_string(), "the components have contradictory views of `host:it/i@1.0.0`, which they share");
     assert!(error.hint().is_some());
 }
 
 #[test]
-fn views_that_agree_are_one_import_of_the_highest_version() {
+fn compatible_views_are_merged_under_the_highest_version() {
     let versions = ["1.2.0", "1.10.0", "1.9.0"];
     let names = ["a", "b", "c"];
     let mut group = group(&names, &[], &[]);
@@ -78,7 +78,7 @@ fn passing_on() -> Arc<[u8]> {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error_and_no_component() {
+fn components_that_do_not_fit_are_an_error() {
     let link = [("a", "test:app/in", "b", "test:app/in")];
     let parts = components(&[("a", passing_on()), ("b", callee("f")), ("c", callee("h"))]);
     let refusal = |order: &[&str], links: &[(&str, &str, &str, &str)]| {
@@ -88,7 +88,7 @@ fn what_does_not_fit_is_an_error_and_no_component() {
     let error = refusal(&["a", "b"], &link);
     assert_eq!(
         error.to_string(),
-        "component `a` imports `test:app/in`, and the group says nothing of who meets it",
+        "component `a` imports `test:app/in`, and the group does not say what provides it",
         "the exporter comes too late"
     );
     let error = refusal(&["b", "a"], &[]);

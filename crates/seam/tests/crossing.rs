@@ -1,4 +1,4 @@
-//! Calls through a stub and a skeleton: what comes out is what went in.
+//! Calls through a stub and a skeleton: values cross unchanged.
 
 mod support;
 
@@ -44,7 +44,7 @@ fn item(note: Option<&str>) -> Val {
 }
 
 #[test]
-fn what_comes_out_is_what_went_in() {
+fn values_cross_unchanged() {
     let engine = Engine::default();
     let utf8 = StringEncoding::UTF8;
     let mut caller = caller(&engine, SHOP, utf8, callee(&engine, SHOP, utf8));
@@ -84,7 +84,7 @@ fn what_comes_out_is_what_went_in() {
 
 /// NaN, functions without parameters or result, and variants whose cases share flat values of unlike types.
 #[test]
-fn floats_in_variants_cross_and_nothing_is_an_empty_image() {
+fn floats_in_variants_cross_and_no_values_are_an_empty_image() {
     let engine = Engine::default();
     let utf8 = StringEncoding::UTF8;
     let functions = "

@@ -1,4 +1,4 @@
-//! Many calls of `async func`s in flight from one stub, answered in any order, and cancelled ones.
+//! Many calls of `async func`s in flight from one stub, with results in any order and cancelled calls.
 
 mod support;
 
@@ -16,22 +16,22 @@ use wit_component::StringEncoding;
 
 const SLOW: &str = "slow: async func(text: string) -> string;";
 
-/// A call that has begun and not yet returned.
-struct Begun {
+/// A call in flight.
+struct CallInFlight {
     ticket: u32,
     text: String,
-    /// Lets it return.
+    /// Makes it return.
     done: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
 struct Host {
-    begun: Vec<Begun>,
-    /// Texts to answer, by ticket.
+    in_flight: Vec<CallInFlight>,
+    /// Results, by ticket.
     answers: Vec<(u32, String)>,
 }
 
-/// The text in an image, whose blocks begin where the root of arguments says.
+/// Returns the text in an image whose blocks begin where the root of the arguments says.
 fn text_of(image: &[u8]) -> String {
     let word = |place: usize| u32::from_le_bytes(image[place..place + 4].try_into().expect("it has four bytes"));
     assert_eq!(word(0), BLOCKS);
@@ -41,7 +41,7 @@ fn text_of(image: &[u8]) -> String {
     String::from_utf8(blocks.to_vec()).expect("it is text")
 }
 
-/// The image of a result that is a text.
+/// Returns the image of a text result.
 fn image_of(text: &str) -> Vec<u8> {
     let length = u32::try_from(text.len()).expect("it is short");
     [&(BASE + 8).to_le_bytes()[..], &length.to_le_bytes(), text.as_bytes()].concat()
@@ -56,8 +56,8 @@ fn linker(engine: &Engine, name: &str) -> Linker<Host> {
     .expect("it is new");
     wire.func_wrap_concurrent("begin", |accessor, (ticket, _, image): (u32, u32, Vec<u8>)| {
         let (done, wait) = oneshot::channel();
-        let begun = Begun { ticket, text: text_of(&image), done };
-        accessor.with(|mut access| access.data_mut().begun.push(begun));
+        let in_flight = CallInFlight { ticket, text: text_of(&image), done };
+        accessor.with(|mut access| access.data_mut().in_flight.push(in_flight));
         Box::pin(async move {
             wait.await.expect("the test lets it return");
             Ok(())
@@ -76,7 +76,7 @@ fn linker(engine: &Engine, name: &str) -> Linker<Host> {
 }
 
 #[test]
-fn three_calls_wait_together_and_are_answered_in_any_order() {
+fn three_concurrent_calls_return_in_any_order() {
     let engine = Engine::default();
     let caller = pass_on(SLOW, "api", "front", StringEncoding::UTF8);
     let bytes = stub(&crossing_group("caller", &caller).stubs[0], &caller).expect("it is generated");
@@ -90,7 +90,7 @@ fn three_calls_wait_together_and_are_answered_in_any_order() {
             let call = |text: &str| slow.call_concurrent(accessor, (text.to_owned(),));
             let calls = join3(call("one"), call("two, which is longer"), call(""));
             let answer = async {
-                while accessor.with(|mut access| access.data_mut().begun.len()) < 3 {
+                while accessor.with(|mut access| access.data_mut().in_flight.len()) < 3 {
                     let mut polled = false;
                     std::future::poll_fn(|context| {
                         context.waker().wake_by_ref();
@@ -98,10 +98,10 @@ fn three_calls_wait_together_and_are_answered_in_any_order() {
                     })
                     .await;
                 }
-                let mut begun: Vec<_> =
-                    accessor.with(|mut access| access.data_mut().begun.drain(..).map(Some).collect());
+                let mut in_flight: Vec<_> =
+                    accessor.with(|mut access| access.data_mut().in_flight.drain(..).map(Some).collect());
                 for place in order {
-                    let Begun { ticket, text, done } = begun[place].take().expect("each is answered once");
+                    let CallInFlight { ticket, text, done } = in_flight[place].take().expect("each is answered once");
                     accessor.with(|mut access| access.data_mut().answers.push((ticket, format!("{text}!"))));
                     done.send(()).expect("it waits");
                 }
@@ -114,9 +114,9 @@ fn three_calls_wait_together_and_are_answered_in_any_order() {
     }
 }
 
-/// Calls `slow`, cancels it while it waits, says how it ended; twice.
+/// Calls `slow`, cancels it while it waits, and reports how it ended; twice.
 #[test]
-fn a_cancelled_call_is_cancelled_on_the_way() {
+fn cancelling_a_call_cancels_it_in_transit() {
     let wit = format!(
         "interface api {{ {SLOW} }} interface front {{ go: async func() -> u32; }} world w {{ import api; export front; }}"
     );
@@ -148,9 +148,9 @@ fn a_cancelled_call_is_cancelled_on_the_way() {
     let go = instance.get_typed_func::<(), (u32,)>(&mut store, go).expect("it is a function");
     // 4: cancelled before it returned.
     assert_eq!(block_on(go.call_async(&mut store, ())).expect("it runs").0, 44);
-    let begun = &mut store.data_mut().begun;
-    assert_eq!(begun.len(), 2);
-    for call in begun.drain(..) {
+    let in_flight = &mut store.data_mut().in_flight;
+    assert_eq!(in_flight.len(), 2);
+    for call in in_flight.drain(..) {
         assert!(call.done.is_canceled(), "the host's work for `{}` is dropped", call.text.escape_debug());
     }
 }

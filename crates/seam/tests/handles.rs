@@ -1,4 +1,4 @@
-//! Handles pass between components where an import is shared, and each component has resource types of its own where it is
+//! Handles pass between components that share an import. Each component has resource types of its own if the import is
 //! labelled.
 
 mod support;
@@ -8,7 +8,7 @@ use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceTable, ResourceType, Val};
 use wasmtime::{Engine, Store, StoreContextMut};
 
-/// Answers a request with its path.
+/// Responds to a request with its path.
 fn api() -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module
@@ -24,7 +24,7 @@ fn api() -> std::sync::Arc<[u8]> {
     component("0.2.6", "world w { export wasi:http/handler@0.3.0; }", &module)
 }
 
-/// Passes its requests on.
+/// Forwards its requests.
 fn gate() -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module
@@ -92,7 +92,7 @@ const KEYS: &str = "
     interface outer { read: func() -> tuple<string, string>; }
 ";
 
-/// Opens its bucket and reads it through the other interface; the outer component lets the inner one read, too.
+/// Opens its bucket and reads it through the other interface; the outer component also calls the inner one.
 fn reader(export: &str, world: &str, import: &str, then: &str) -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module

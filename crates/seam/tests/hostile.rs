@@ -1,5 +1,4 @@
-//! Images that no stub or skeleton makes: each is refused, by the skeleton as arguments and by the stub as an answer, and the next
-//! call is answered right.
+//! Invalid images: each is refused, by the skeleton as arguments and by the stub as a result, and the next call works.
 
 mod support;
 
@@ -22,7 +21,7 @@ const FUNCTIONS: &str = r#"
 
 const NAMES: [&str; 6] = ["character", "kind", "nested", "pair", "text", "wide"];
 
-/// Where the payload of `ok` lies: behind the discriminant and its padding.
+/// The address of the payload of `ok`: after the discriminant and its padding.
 const OK: u32 = BASE + 4;
 
 /// An image by addresses.
@@ -72,13 +71,14 @@ fn call(caller: &mut Caller, function: u32, image: Vec<u8>) -> Answer {
     caller.store.data_mut().callee().call(function, image).expect("a bad image does not trap")
 }
 
-/// A call that is right, through both.
+/// Makes a valid call through both.
 fn answers(caller: &mut Caller) {
     let value = ok(Val::Tuple(vec![Val::String("right".to_owned()), Val::String("grün".to_owned())]));
     assert_eq!(caller.call("pair", std::slice::from_ref(&value)).expect("it runs"), Some(value));
 }
 
-/// Refuses an image as the arguments and as the answer of a function. It is made for the address where its blocks begin.
+/// Checks that an image is refused as the arguments and as the result of a function. `image` gets the address where its
+/// blocks begin.
 fn is_refused(function: &str, root: u32, image: impl Fn(u32) -> Image) {
     let mut caller = both();
     answers(&mut caller);
@@ -92,9 +92,9 @@ fn is_refused(function: &str, root: u32, image: impl Fn(u32) -> Image) {
     answers(&mut caller);
 }
 
-/// The tests are of refusals only: what they change is what makes the difference.
+/// The unchanged images are valid, so the refusals in the other tests are caused by their changes.
 #[test]
-fn the_images_are_right_but_for_what_each_test_changes() {
+fn the_unchanged_images_are_valid() {
     let mut caller = both();
     let answer = call(&mut caller, number("text"), text(BLOCKS, BLOCKS, 8).0).expect("it is right");
     assert_eq!(answer, text(BASE + 12, BASE + 12, 8).0);
@@ -109,7 +109,7 @@ fn the_images_are_right_but_for_what_each_test_changes() {
     assert_eq!(call(&mut caller, number("character"), character.0.clone()), Ok(character.0));
 }
 
-/// Two lists of one string each, their blocks in a row: the outer list, the first inner list, its string; the second.
+/// Two lists of one string each with consecutive blocks: the outer list, the first inner list, its string; the second.
 fn nested(blocks: u32, first: u32, second: u32) -> Image {
     Image::ending_at(blocks + 36)
         .pair(OK, blocks, 2)
@@ -251,25 +251,25 @@ fn a_discriminant_without_a_case() {
 }
 
 #[test]
-fn a_character_that_is_none() {
+fn an_invalid_character() {
     for character in [0xD800_u32, 0xDFFF, 0x11_0000, u32::MAX] {
         is_refused("character", 8, |_| Image::ending_at(BASE + 8).put(OK, &character.to_le_bytes()));
     }
 }
 
 #[test]
-fn a_root_that_is_cut_off() {
+fn a_truncated_root() {
     is_refused("text", 12, |_| Image::ending_at(BASE + 11));
     is_refused("nested", 12, |_| Image::ending_at(BASE + 4));
 }
 
 #[test]
-fn an_image_that_is_empty() {
+fn an_empty_image() {
     is_refused("text", 12, |_| Image::ending_at(BASE));
 }
 
 #[test]
-fn a_function_that_there_is_not() {
+fn an_unknown_function() {
     let mut caller = both();
     for function in [6, 7, u32::MAX] {
         assert_eq!(call(&mut caller, function, text(BLOCKS, BLOCKS, 8).0), Err(Refusal::UnknownFunction));
@@ -287,7 +287,7 @@ fn a_function_of_the_other_kind() {
 }
 
 #[test]
-fn arguments_larger_than_an_image_are_a_trap_that_says_so() {
+fn arguments_larger_than_an_image_trap_with_the_reason() {
     let mut caller = both();
     let long = "x".repeat(IMAGE_BYTES_MAX as usize);
     let error = caller.call("text", &[ok(Val::String(long))]).expect_err("it is too large");
@@ -296,7 +296,7 @@ fn arguments_larger_than_an_image_are_a_trap_that_says_so() {
 }
 
 #[test]
-fn a_lost_call_is_a_value_where_the_error_has_a_place() {
+fn a_lost_call_is_a_value_if_the_error_type_has_a_place() {
     use support::crossing::CallError;
     let mut caller = both();
     for (error, name) in [

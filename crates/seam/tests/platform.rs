@@ -1,4 +1,4 @@
-//! Components that import everything that the platform has, alone and fused.
+//! Components that import every interface of the platform, single and fused.
 
 mod support;
 
@@ -15,10 +15,10 @@ use wasmtime::component::Component;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// Interfaces of the platform's packages that components export, and none imports.
+/// Interfaces of the platform's packages that components export and no component imports.
 const EXPORTED: [&str; 3] = ["run", "incoming-handler", "watcher"];
 
-/// All interfaces of the platform but those of one package, as imports of one component that exports an HTTP handler.
+/// A component that imports all interfaces of the platform except those of one package, and exports an HTTP handler.
 fn everything(but: Option<&str>) -> Arc<[u8]> {
     let mut text = String::from("package test:app; world all { export wasi:http/handler@0.3.0;\n");
     let mut packages = String::new();
@@ -68,7 +68,7 @@ fn planned(parts: &BTreeMap<ComponentName, Arc<[u8]>>) -> Plan {
 }
 
 #[test]
-fn the_platform_meets_every_import_that_its_packages_have() {
+fn the_platform_provides_every_interface_of_its_packages() {
     let plan = planned(&BTreeMap::from([(name("all"), everything(None))]));
     let met: BTreeSet<_> = plan.groups[0].imports.iter().map(|import| import.interface.to_string()).collect();
     for interface in [

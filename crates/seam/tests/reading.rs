@@ -1,4 +1,4 @@
-//! Reading components: what is refused, how functions hash, what kind of values an interface carries.
+//! Reading components: refused bytes, hashes of functions, kinds of values.
 
 mod support;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// The type of a component of the world in this WIT (`package test:app` is given) that does nothing.
+/// Returns the type of a component of the world in this WIT (in `package test:app`) that does nothing.
 fn type_of(wit: &str) -> ComponentType {
     component_type(&dummy(wit)).expect("it reads")
 }
@@ -29,7 +29,7 @@ fn import(wit: &str) -> isomer_plan::InterfaceType {
 }
 
 #[test]
-fn what_is_no_component_is_told_apart() {
+fn bytes_that_are_not_a_component_are_distinguished() {
     let mut newer = dummy("world w {}");
     newer[4] = 14;
     let package = {
@@ -58,20 +58,20 @@ fn what_is_no_component_is_told_apart() {
 }
 
 #[test]
-fn what_no_wit_world_has_is_refused_by_name() {
+fn items_that_no_wit_world_has_are_refused_by_name() {
     let module = wat::parse_str(r#"(component (import "m" (core module)))"#).expect("the text is right");
     let error = component_type(&module).expect_err("a core module is no interface");
     assert_eq!(error.to_string(), "the component's import `m` is a core module, which no WIT interface has");
 }
 
 #[test]
-fn what_belongs_to_no_interface_is_listed() {
+fn imports_without_an_interface_are_listed() {
     let ty = type_of("world w { import log: func(text: string); import inline: interface { f: func(); } }");
     assert_eq!(ty.world_imports, ["inline", "log"]);
 }
 
 #[test]
-fn a_hash_is_that_of_the_structure() {
+fn a_hash_depends_on_the_structure_only() {
     let hash = |wit: &str| import(wit).functions["f"].hash;
     let plain = hash("interface i { record r { a: u32, b: option<string> } f: func(r: r) -> list<r>; }");
     let same = [
@@ -103,8 +103,8 @@ fn a_hash_is_that_of_the_structure() {
 }
 
 #[test]
-fn an_import_and_an_export_of_one_interface_are_kept_apart() {
-    // Tools leave out of an import what is not called; an export always has everything.
+fn an_import_and_an_export_of_one_interface_are_distinguished() {
+    // Tools remove unused functions from an import; an export always has all.
     let ty = type_of("interface i { record r { a: u32 } f: func(r: r); } world w { import i; export i; }");
     let id = "test:app/i".parse().expect("a name");
     assert_eq!(ty.imports[&id].functions["f"].hash, ty.exports[&id].functions["f"].hash);
@@ -142,7 +142,7 @@ fn interfaces_are_classified() {
 }
 
 #[test]
-fn signatures_read_like_wit() {
+fn signatures_look_like_wit() {
     let ty = import(
         "interface i {
             variant v { a, b(u8) } enum e { x, y } flags g { p, q } resource c { m: func() -> own<c>; }
@@ -170,9 +170,9 @@ const MANY_TYPES: &str = "
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Bytes come from outside: whatever they are, there is an answer.
+    /// Bytes are untrusted: any input gives a result or an error.
     #[test]
-    fn damaged_components_are_read_or_refused(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
+    fn damaged_components_are_parsed_or_refused(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let mut bytes = dummy(MANY_TYPES);
         for (place, byte) in damage {
             let place = place.index(bytes.len());

@@ -1,6 +1,6 @@
-//! Generated interfaces and generated values: what comes out is what went in, fused and through stub and skeleton.
+//! Generated interfaces and values cross unchanged, fused and through stub and skeleton.
 //!
-//! `ISOMER_SEED=n` begins with another seed, `ISOMER_LONG=1` makes thousands of shapes of the hundreds.
+//! `ISOMER_SEED=n` starts with another seed, `ISOMER_LONG=1` makes thousands of shapes instead of hundreds.
 
 mod support;
 
@@ -77,18 +77,18 @@ fn asynchronous_functions() {
 }
 
 #[test]
-fn of_a_utf16_caller_and_a_latin1_callee() {
+fn values_of_a_utf16_caller_and_a_latin1_callee() {
     runs("", 3_000, [StringEncoding::UTF16, StringEncoding::CompactUTF16]);
 }
 
 #[test]
-fn of_a_latin1_caller_and_a_utf16_callee() {
+fn values_of_a_latin1_caller_and_a_utf16_callee() {
     runs("async", 4_000, [StringEncoding::CompactUTF16, StringEncoding::UTF16]);
 }
 
-/// Random images, and images that were right but for a few bytes: refused or answered, never a trap.
+/// Random images, and valid images with a few changed bytes, are refused or valid; they never trap.
 #[test]
-fn images_of_noise_do_no_harm() {
+fn random_images_are_refused_or_valid() {
     let engine = Engine::default();
     let (packages, images) = if long() { (40, 20_000) } else { (4, 500) };
     for seed in seed(5_000)..seed(5_000) + packages {
@@ -98,7 +98,7 @@ fn images_of_noise_do_no_harm() {
         let utf8 = StringEncoding::UTF8;
         let mut caller = caller(&engine, &interface.text, utf8, callee(&engine, &interface.text, utf8));
         calls(&mut caller, &mut random, &interface, &note);
-        // Those of the arguments are every other one.
+        // Every other image is one of arguments.
         let right: Vec<_> = std::mem::take(&mut caller.store.data_mut().images).into_iter().step_by(2).collect();
         for _ in 0..images {
             let place = random.below(right.len());

@@ -54,7 +54,7 @@ pub async fn run_group(
     };
     let data = open_data(&options.data_dir(app))?;
     let cache = CodeCache::open(&data.cache())?;
-    let network = network::with_authority(context.network.clone(), &config.file.host, &config.dir, &config.source)?;
+    let network = network::with_authority(context.network.clone(), &config.file.node, &config.dir, &config.source)?;
     let member_options = MemberOptions {
         shape: options.shape.clone(),
         group: group.to_owned(),

@@ -33,7 +33,7 @@ const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 /// What happened to a member.
 pub(crate) enum MemberEvent {
     Ready,
-    ProcessExit(ProcessEnd),
+    Ended(ProcessEnd),
 }
 
 /// How a member's process ended.

@@ -229,7 +229,7 @@ impl<H: FrameHead> FrameReader<H> {
     }
 }
 
-/// Returns the size of the head, if these bytes determine it. Another version is recognized by the first byte alone.
+/// Returns the size of the head, if these bytes determine it. Another version is recognized by the first byte.
 fn measured<H: FrameHead>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     match bytes.first() {
         Some(&found) if found != VERSION => Err(FrameError::Version { found }),

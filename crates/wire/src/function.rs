@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_counts_and_parts_do_not_run_together() {
+    fn every_part_changes_the_key() {
         let key = FunctionKey::new("cart", "a:b/c@1.0.0", "get", &[7; 16]);
         assert_eq!(key, FunctionKey::new("cart", "a:b/c@1.0.0", "get", &[7; 16]));
         for other in [

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trap_keeps_the_lost_call_that_it_comes_from() {
+    fn a_trap_keeps_the_lost_call_that_caused_it() {
         let errors = [CallError::Unreachable, CallError::Deadline, CallError::Overloaded, CallError::Refused];
         for lost in errors.map(Some).into_iter().chain([None]) {
             let trap = CallFailure::Trap { reason: "unreachable".to_owned(), lost };

@@ -1,5 +1,5 @@
-//! Frames: what is encoded is what is read, in whatever pieces; every bad byte is named; nothing makes a reader panic or hold more than
-//! its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
+//! Frames: encoding and parsing are inverse, in any pieces; every invalid field is named; no input makes a reader panic
+//! or exceed its limits. `ISOMER_LONG=1` runs a hundred times as many random frames.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};
@@ -91,21 +91,21 @@ fn answers() -> impl Strategy<Value = CallResult> {
 
 proptest! {
     #[test]
-    fn requests_come_back_in_any_pieces((request, image) in requests(), size in 1_usize..200) {
+    fn calls_are_parsed_in_any_pieces((request, image) in requests(), size in 1_usize..200) {
         let frame = encoded(&request, &image);
         let got = read::<CallHead>(frame.chunks(size)).unwrap();
         prop_assert_eq!(got, (request, image));
     }
 
     #[test]
-    fn answers_come_back_in_any_pieces(answer in answers(), size in 1_usize..200) {
+    fn replies_are_parsed_in_any_pieces(answer in answers(), size in 1_usize..200) {
         let frame = replied(answer.clone());
         let (reply, body) = read::<ReplyHead>(frame.chunks(size)).unwrap();
         prop_assert_eq!(reply.into_answer(body).unwrap(), answer);
     }
 
     #[test]
-    fn no_part_of_a_request_is_one((request, image) in requests(), cut in any::<prop::sample::Index>()) {
+    fn a_truncated_call_is_not_a_frame((request, image) in requests(), cut in any::<prop::sample::Index>()) {
         let frame = encoded(&request, &image);
         let part = &frame[..cut.index(frame.len())];
         let field = if part.len() < request.head_bytes() { "head" } else { "image" };
@@ -119,9 +119,9 @@ proptest! {
     }
 }
 
-/// Where each field of a request's head begins, as `docs/reference/wire.md` says.
+/// The offset of each field of a call's head is as documented in `docs/reference/wire.md`.
 #[test]
-fn the_layout_of_a_request_is_as_documented() {
+fn the_layout_of_a_call_is_as_documented() {
     let frame = frame();
     assert_eq!(frame[0], 2, "version");
     assert_eq!(frame[1], 0, "flags");
@@ -136,7 +136,7 @@ fn the_layout_of_a_request_is_as_documented() {
 }
 
 #[test]
-fn the_layout_of_an_answer_is_as_documented() {
+fn the_layout_of_a_reply_is_as_documented() {
     assert_eq!(replied(Ok(b"image".to_vec())), b"\x02\x00\x00\x00\x05\x00\x00\x00image");
     assert_eq!(replied(Err(CallFailure::trap("oh"))), b"\x02\x01\x00\x00\x02\x00\x00\x00oh");
     let lost = Some(CallError::Refused);
@@ -146,7 +146,7 @@ fn the_layout_of_an_answer_is_as_documented() {
 }
 
 #[test]
-fn each_bad_field_of_a_request_is_named() {
+fn each_invalid_field_of_a_call_is_named() {
     let with = |at: usize, bytes: &[u8]| {
         let mut frame = frame();
         frame[at..at + bytes.len()].copy_from_slice(bytes);
@@ -166,14 +166,14 @@ fn each_bad_field_of_a_request_is_named() {
     assert_eq!(with(64, b"\xff"), FrameError::Traceparent);
     assert_eq!(with(4, &4_u32.to_le_bytes()), FrameError::Trailing { bytes: 1 });
     assert_eq!(with(4, &6_u32.to_le_bytes()), FrameError::Truncated { field: "image", missing: 1 });
-    // The version is told by the first byte, whatever follows or does not.
+    // The first byte is enough to refuse another version.
     assert_eq!(read::<CallHead>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
     let nothing = read::<CallHead>([[]; 0]).unwrap_err();
     assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 56 });
 }
 
 #[test]
-fn each_bad_field_of_an_answer_is_named() {
+fn each_invalid_field_of_a_reply_is_named() {
     let refused = |head: [u8; 4], bytes: u32| answered(&[&head[..], &bytes.to_le_bytes()].concat()).unwrap_err();
     assert_eq!(refused([3, 0, 0, 0], 0), FrameError::Version { found: 3 });
     assert_eq!(refused([2, 3, 0, 0], 0), FrameError::Status { found: 3 });
@@ -195,7 +195,7 @@ fn each_bad_field_of_an_answer_is_named() {
 }
 
 #[test]
-fn what_would_not_be_taken_is_not_sent() {
+fn calls_that_would_be_refused_are_not_sent() {
     let now = Instant::now();
     let context = CallContext {
         deadline: now + Duration::from_secs(1 << 20),
@@ -204,7 +204,7 @@ fn what_would_not_be_taken_is_not_sent() {
         plan: PlanDigest([0; 16]),
     };
     let call = Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: Vec::new() };
-    // Longer than a day is a day.
+    // More than a day is reduced to a day.
     assert_eq!(CallHead::of(&call, now).unwrap().remaining, Duration::from_micros(REMAINING_US_MAX));
     let with = |change: &dyn Fn(&mut Call)| {
         let mut changed = call.clone();
@@ -248,7 +248,7 @@ fn long_reasons_are_cut_between_characters() {
     }
 }
 
-/// splitmix64: a seed is all that a failure needs to be seen again.
+/// SplitMix64: a seed reproduces a failure.
 struct Random(u64);
 
 impl Random {
@@ -264,7 +264,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// A frame that was one: bytes changed, cut, repeated, put in; or bytes that never were one.
+    /// Returns a valid frame with bytes changed, cut, repeated or inserted; or random bytes.
     fn mangled(&mut self, mut frame: Vec<u8>) -> Vec<u8> {
         for _ in 0..=self.below(4) {
             let at = self.below(frame.len());
@@ -285,7 +285,7 @@ impl Random {
     }
 }
 
-/// Reads a frame in random pieces. Whatever the bytes are, it ends, and never holds more than the body's limit.
+/// Parses a frame in random pieces and checks that the reader ends and never holds more than the body's limit.
 fn survives<H: FrameHead>(random: &mut Random, frame: &[u8]) -> Option<(H, Vec<u8>)> {
     let mut reader = FrameReader::<H>::new(LIMIT);
     let mut rest = frame;
@@ -313,7 +313,7 @@ fn random_frames_are_frames_or_errors() {
             let bytes = random.mangled(frame());
             let mut is_taken = false;
             if let Some((head, body)) = survives::<CallHead>(&mut random, &bytes) {
-                // What is taken is what somebody could have sent.
+                // An accepted frame is one that the encoder could have produced.
                 assert_eq!(encoded(&head, &body), bytes);
                 is_taken = true;
             }
@@ -330,6 +330,6 @@ fn random_frames_are_frames_or_errors() {
         });
         taken += usize::from(outcome.unwrap_or_else(|_| panic!("replay with ISOMER_SEED={seed}")));
     }
-    // A generator that made only garbage would test nothing behind the first byte.
+    // A generator of only garbage would test nothing after the first byte.
     assert!(seed.is_some() || taken > 1000, "{taken}");
 }

@@ -24,7 +24,7 @@ fn each_package_parses_with_only_the_others_as_dependencies() {
     }
 }
 
-/// `import` lines of every interface that the package's text declares.
+/// Returns `import` lines for every interface that the package declares.
 fn interfaces(package: &WitPackage) -> String {
     let lines = package.files.iter().flat_map(|file| file.text.lines());
     let names = lines.filter_map(|line| line.strip_prefix("interface ")?.split([' ', '{']).next());
@@ -50,7 +50,7 @@ fn the_embedded_files_are_all_files_of_the_folder() {
 
 /// The engine's own crates ship the WIT that they implement: the same versions, the same text.
 #[test]
-fn wasi_is_what_the_engine_implements() {
+fn the_wasi_packages_are_those_of_the_engine() {
     let sources = registry_sources(&["wasmtime-wasi", "wasmtime-wasi-http"]);
     let mut theirs = BTreeMap::new();
     for (krate, folder) in [
@@ -76,7 +76,7 @@ fn wasi_is_what_the_engine_implements() {
     }
 }
 
-/// Where cargo keeps the sources of these dependencies of the workspace.
+/// Returns the folders of the sources of these dependencies in cargo's registry.
 fn registry_sources(names: &[&str]) -> BTreeMap<String, PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked"])

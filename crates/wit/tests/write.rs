@@ -5,7 +5,7 @@ use std::fs;
 use isomer_wit::{WitPackage, needed, packages, remove_unneeded, write_deps};
 
 #[test]
-fn writes_only_what_has_changed_and_leaves_the_rest_alone() {
+fn only_changed_files_are_written() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let deps = dir.path().join("wit/deps");
     let files: usize = packages().iter().map(|package| package.files.len()).sum();
@@ -33,7 +33,7 @@ fn the_error_names_the_file() {
     assert!(error.to_string().contains("isomer-link-0.1.0"), "{error}");
 }
 
-/// The names of what a `wit` folder with this text needs.
+/// Returns the names of the packages that a `wit` folder with this text needs.
 fn needs(wit: &std::path::Path, text: &str) -> Vec<String> {
     fs::create_dir_all(wit).expect("made");
     fs::write(wit.join("app.wit"), text).expect("written");
@@ -41,7 +41,7 @@ fn needs(wit: &std::path::Path, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn only_what_the_worlds_use_is_needed_in_one_version_each() {
+fn only_used_packages_are_needed_in_one_version_each() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let wit = dir.path().join("wit");
     assert_eq!(needs(&wit, "package my:app;\nworld w { export run: func(); }\n"), [""; 0]);
@@ -51,7 +51,7 @@ fn only_what_the_worlds_use_is_needed_in_one_version_each() {
     let http = needs(&wit, &world("export wasi:http/handler@0.3.0;"));
     assert!(http.contains(&"wasi:clocks@0.3.0".to_owned()), "what it uses in turn: {http:?}");
     assert!(http.iter().all(|id| id.ends_with("@0.3.0")), "{http:?}");
-    // Bindings are made of them.
+    // Bindings are generated from them.
     write_deps(&wit.join("deps"), needed(&wit).expect("needed")).expect("written");
     let mut resolve = wit_parser::Resolve { all_features: true, ..Default::default() };
     if let Err(error) = resolve.push_dir(&wit) {
@@ -60,7 +60,7 @@ fn only_what_the_worlds_use_is_needed_in_one_version_each() {
 }
 
 #[test]
-fn what_others_have_brought_counts() {
+fn packages_of_others_count() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let wit = dir.path().join("wit");
     let sql = packages().iter().find(|package| package.name == "isomer:sql").expect("it is there");
@@ -75,7 +75,7 @@ fn what_others_have_brought_counts() {
 }
 
 #[test]
-fn a_version_that_there_is_not_is_told_with_those_that_there_are() {
+fn an_unknown_version_is_reported_with_the_known_ones() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     fs::write(dir.path().join("a.wit"), "package my:app;\nworld w { import wasi:keyvalue/store@9.0.0; }\n")
         .expect("written");
@@ -87,7 +87,7 @@ fn a_version_that_there_is_not_is_told_with_those_that_there_are() {
 }
 
 #[test]
-fn names_that_the_platform_does_not_have_are_told_with_their_place() {
+fn unknown_names_are_reported_with_their_place() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     for (line, said, hint) in [
         (
@@ -114,7 +114,7 @@ fn names_that_the_platform_does_not_have_are_told_with_their_place() {
         assert!(error.to_string().contains(said), "{line}: {error}");
         assert!(error.hint().is_some_and(|it| it.contains(hint)), "{line}: {:?}", error.hint());
     }
-    // Whatever has another namespace is for others to bring.
+    // Packages of other namespaces must be provided by the app.
     let text = "package my:app;\nworld w { import acme:sql/store; include wasi:config/imports@0.2.0-rc.1; }\n";
     fs::write(dir.path().join("a.wit"), text).expect("written");
     let found: Vec<String> = needed(dir.path()).expect("needed").into_iter().map(WitPackage::id).collect();
@@ -122,7 +122,7 @@ fn names_that_the_platform_does_not_have_are_told_with_their_place() {
 }
 
 #[test]
-fn packages_that_nobody_needs_go_unless_they_were_changed() {
+fn unneeded_packages_are_removed_unless_they_were_changed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let deps = dir.path().join("deps");
     write_deps(&deps, packages()).expect("written");

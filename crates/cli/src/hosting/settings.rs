@@ -43,12 +43,12 @@ impl Config {
         let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
         let file = parse_node_file(&source).map_err(CommandError::Findings)?;
-        let unread = file.unread_by_host();
+        let unread = file.unread_by_node();
         if !unread.is_empty() {
             return Err(CommandError::findings(unread, &source));
         }
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { file: file.host, folder, source: Some(source) })
+        Ok(Self { file: file.node, folder, source: Some(source) })
     }
 }
 

@@ -38,10 +38,10 @@ impl Lowering<'_> {
             let groups = match raw.groups {
                 None => one_group(),
                 Some(Spanned { value: KeywordOr::Value(groups), .. }) => self.groups(&text, groups),
-                Some(Spanned { value: KeywordOr::Text(word, kind), span }) => {
+                Some(Spanned { value: KeywordOr::Text(written, kind), span }) => {
                     self.keyword(
                         kind,
-                        &word,
+                        &written,
                         span,
                         &format!("`groups` of shape `{text}`"),
                         "name the groups in a table",
@@ -54,13 +54,13 @@ impl Lowering<'_> {
                 KeywordOr::Value(names) => {
                     names.into_iter().filter_map(|name| self.component_named(name, &what)).collect()
                 }
-                KeywordOr::Text(word, kind) => {
+                KeywordOr::Text(written, kind) => {
                     self.keyword(
                         kind,
-                        &word,
+                        &written,
                         raw.isolate.span,
                         &what,
-                        &format!("name the components in a list: `[\"{word}\"]`"),
+                        &format!("name the components in a list: `[\"{written}\"]`"),
                     );
                     everything.clone()
                 }

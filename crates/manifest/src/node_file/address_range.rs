@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use isomer_ids::InvalidText;
 
-/// The IP addresses that share a prefix: `10.0.0.0/8`. An address alone is a range of one.
+/// The IP addresses that share a prefix: `10.0.0.0/8`. A single address is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressRange {
     /// One of the addresses, as written.

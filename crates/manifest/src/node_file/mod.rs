@@ -41,7 +41,7 @@ pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNo
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeFile {
     /// The settings of a node that serves tenants' apps.
-    pub host: NodeSettings,
+    pub node: NodeSettings,
     /// The address on which this group is reached by the others.
     pub listen: Option<Spanned<LinkAddress>>,
     /// The addresses of the groups that this one calls, at least one for each. The span of a key is that of the group's
@@ -49,21 +49,21 @@ pub struct NodeFile {
     pub peers: BTreeMap<Spanned<String>, Spanned<Vec<LinkAddress>>>,
     /// The certificates, required for addresses that are not of this machine.
     pub tls: Option<LinkTls>,
-    for_host: settings::Tables,
+    for_node: settings::Tables,
     for_group: settings::Tables,
 }
 
 impl NodeFile {
     /// Returns the problems of the file when it is used for `isomer node`: tables that are for a group.
     #[must_use]
-    pub fn unread_by_host(&self) -> Vec<Diagnostic> {
+    pub fn unread_by_node(&self) -> Vec<Diagnostic> {
         settings::unread(&self.for_group, "isomer node", "isomer run --group")
     }
 
     /// Returns the problems of the file when it is used for a group: tables that are for `isomer node`.
     #[must_use]
     pub fn unread_by_group(&self) -> Vec<Diagnostic> {
-        settings::unread(&self.for_host, "isomer run --group", "isomer node")
+        settings::unread(&self.for_node, "isomer run --group", "isomer node")
     }
 }
 
@@ -116,7 +116,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let tables = |tables: [(&'static str, Option<Span>); 4]| {
         tables.into_iter().filter_map(|(table, span)| Some((table, span?))).collect()
     };
-    let for_host = tables([
+    let for_node = tables([
         ("node", raw.node.as_ref().map(|table| table.span)),
         ("front", raw.front.as_ref().map(|table| table.span)),
         ("admin", raw.admin.as_ref().map(|table| table.span)),
@@ -131,7 +131,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     let admin = raw.admin.map(|admin| admin.value).unwrap_or_default();
     let (node, front) = (raw.node.map(|it| it.value), raw.front.map(|it| it.value));
     let outbound = raw.outbound.map(|it| it.value).unwrap_or_default();
-    let host = settings::read(node, front, admin, outbound, raw.limits.map(|it| it.value), found);
+    let settings = settings::read(node, front, admin, outbound, raw.limits.map(|it| it.value), found);
     let mut report = |error: InvalidText, span| {
         let hint = error.hint();
         found.push(Diagnostic::error(error.to_string()).code("bad-address").at(span, "").hint(hint));
@@ -160,7 +160,7 @@ fn read(text: &str, found: &mut Findings) -> Option<NodeFile> {
     }
     empty.into_iter().for_each(|diagnostic| found.push(diagnostic));
     let tls = raw.tls.and_then(|raw| tls(raw.value));
-    Some(NodeFile { host, listen, peers, tls, for_host, for_group })
+    Some(NodeFile { node: settings, listen, peers, tls, for_node, for_group })
 }
 
 /// Missing keys have been reported.

@@ -21,7 +21,7 @@ use super::NodeLimits;
 #[schemars(title = "node file")]
 pub(crate) struct RawNodeFile {
     /// For `isomer node`: where it keeps what is deployed to it.
-    pub(crate) node: Option<Spanned<RawHost>>,
+    pub(crate) node: Option<Spanned<RawNode>>,
     /// For `isomer node`: where it listens for clients of the apps. Command-line flags take precedence.
     pub(crate) front: Option<Spanned<RawFront>>,
     /// For `isomer node`: where it listens for admins.
@@ -29,7 +29,7 @@ pub(crate) struct RawNodeFile {
     /// Settings of outgoing requests of apps.
     pub(crate) outbound: Option<Spanned<RawOutbound>>,
     /// For `isomer node`: limits. What exceeds a limit is answered with an error or closed; nothing waits forever.
-    pub(crate) limits: Option<Spanned<RawHostLimits>>,
+    pub(crate) limits: Option<Spanned<RawNodeLimits>>,
     /// For `isomer run --group`: the address on which the other groups reach this one.
     pub(crate) link: Option<Spanned<RawLink>>,
     /// For `isomer run --group`: the addresses of the groups that this one calls, by the group's name. A group with
@@ -45,7 +45,7 @@ pub(crate) struct RawNodeFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
-pub(crate) struct RawHost {
+pub(crate) struct RawNode {
     /// The data directory.
     #[schemars(extend("examples" = ["/var/lib/isomer"]))]
     pub(crate) data: Option<Spanned<PathText>>,
@@ -59,7 +59,7 @@ pub(crate) struct RawHost {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawFront {
-    /// IP addresses and ports for HTTP without TLS. A port alone (`:80`) and `localhost:80` mean 127.0.0.1.
+    /// IP addresses and ports for HTTP without TLS. Only a port (`:80`) and `localhost:80` mean 127.0.0.1.
     pub(crate) listen: Option<Spanned<RawAddresses>>,
     /// IP addresses and ports for HTTP over TLS, written the same way.
     pub(crate) listen_tls: Option<Spanned<RawAddresses>>,
@@ -69,7 +69,7 @@ pub(crate) struct RawFront {
     /// `connections_per_address` does not apply to them, and the client address that they send (`X-Forwarded-For`,
     /// `Forwarded`) is trusted.
     #[serde(default)]
-    pub(crate) trusted_proxies: Vec<Spanned<NetworkText>>,
+    pub(crate) trusted_proxies: Vec<Spanned<AddressRangeText>>,
     /// Each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2) and counts for
     /// the address in it. A connection without the header is closed. Other clients cannot send it.
     #[serde(default)]
@@ -142,7 +142,7 @@ pub(crate) struct RawOutbound {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
-pub(crate) struct RawHostLimits {
+pub(crate) struct RawNodeLimits {
     /// Number of apps in memory. The others are loaded from disk by their next request. Default: as many as `isomer
     /// doctor` says that the machine has room for, but at least 64 and at most 50,000.
     pub(crate) apps_loaded: Option<Spanned<u32>>,
@@ -245,5 +245,5 @@ text_types! {
     /// An address of a group.
     AddressText: "address", json!({ "pattern": "^(unix:.+|.*:[0-9]+|[0-9]+)$" }), "10.0.0.7:7070";
     /// IP addresses.
-    NetworkText: "network", json!({ "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" }), "10.0.0.0/8";
+    AddressRangeText: "network", json!({ "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" }), "10.0.0.0/8";
 }

@@ -10,7 +10,7 @@ use isomer_ids::InvalidText;
 
 use super::AddressRange;
 use super::raw::{
-    AddressText, NetworkText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawHost, RawHostLimits, RawOutbound,
+    AddressRangeText, AddressText, RawAddresses, RawAdmin, RawFront, RawFrontTls, RawNode, RawNodeLimits, RawOutbound,
 };
 use crate::address::LinkAddress;
 use crate::bounds::Findings;
@@ -126,11 +126,11 @@ impl NodeLimits {
 
 /// Reads the settings and reports what is wrong.
 pub(super) fn read(
-    node: Option<RawHost>,
+    node: Option<RawNode>,
     front: Option<RawFront>,
     admin: RawAdmin,
     outbound: RawOutbound,
-    limits: Option<RawHostLimits>,
+    limits: Option<RawNodeLimits>,
     found: &mut Findings,
 ) -> NodeSettings {
     let (node, front, limits) = (node.unwrap_or_default(), front.unwrap_or_default(), limits.unwrap_or_default());
@@ -142,7 +142,7 @@ pub(super) fn read(
         listen: reader.sockets(front.listen),
         listen_tls: reader.sockets(front.listen_tls),
         tls: front.tls.map(tls),
-        trusted_proxies: front.trusted_proxies.into_iter().filter_map(|text| reader.network(text)).collect(),
+        trusted_proxies: front.trusted_proxies.into_iter().filter_map(|text| reader.address_range(text)).collect(),
         proxy_protocol: front.proxy_protocol,
         admin_listen: admin
             .listen
@@ -209,7 +209,7 @@ impl Reader<'_> {
         texts.into_iter().filter_map(read).collect()
     }
 
-    fn network(&mut self, text: Spanned<NetworkText>) -> Option<Spanned<AddressRange>> {
+    fn address_range(&mut self, text: Spanned<AddressRangeText>) -> Option<Spanned<AddressRange>> {
         self.value(text.map(|text| text.0), "bad-network", |text| text.parse())
     }
 
@@ -224,7 +224,7 @@ impl Reader<'_> {
         Some(value)
     }
 
-    fn limits(&mut self, raw: RawHostLimits) -> NodeLimits {
+    fn limits(&mut self, raw: RawNodeLimits) -> NodeLimits {
         let head = raw.head.map(|text| text.map(|text| text.0));
         let reserve = raw.disk_reserve.map(|text| text.map(|text| text.0));
         let mut time =

@@ -1,4 +1,4 @@
-//! Apps out of a manifest's text and component types out of a few words.
+//! Apps from a manifest's text, and component types from a short notation.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -10,7 +10,7 @@ use isomer_ids::ComponentName;
 use isomer_manifest::App;
 use isomer_plan::{ComponentType, FunctionType, InterfaceId, InterfaceType, Plan, TypeHash, ValueClass, plan};
 
-/// An interface out of `namespace:package/interface@version { name: signature; … }`; without braces it has one function.
+/// Parses `namespace:package/interface@version { name: signature; … }`; without braces, the interface has one function.
 pub(crate) fn interface(text: &str) -> InterfaceType {
     let (id, functions) = match text.split_once('{') {
         Some((id, rest)) => (id.trim(), rest.trim_end_matches('}').to_owned()),
@@ -37,7 +37,7 @@ pub(crate) fn interface(text: &str) -> InterfaceType {
     }
 }
 
-/// A component that imports and exports these.
+/// Returns a component with these imports and exports.
 pub(crate) fn component(imports: &[&str], exports: &[&str]) -> ComponentType {
     let all = |texts: &[&str]| -> BTreeMap<InterfaceId, InterfaceType> {
         texts.iter().map(|text| interface(text)).map(|ty| (ty.id.clone(), ty)).collect()
@@ -72,7 +72,7 @@ impl Planned {
         plan(&self.app, &self.types, shape).unwrap_or_else(|found| panic!("{}", self.render(&found)))
     }
 
-    /// The errors, as people see them.
+    /// Returns the errors, as people see them.
     pub(crate) fn errors(&self, shape: &str) -> String {
         match plan(&self.app, &self.types, shape) {
             Ok(plan) => panic!("it should have been refused:\n{}", plan.explain()),

@@ -2,41 +2,43 @@
 //!
 //! ```text
 //! 0        BASE                                   top              high                BASE + IMAGE_BYTES_MAX
-//! │ scratch │ image: root, blocks in order          │ given back      │ zeroes … (grows)    │
+//! │ scratch │ image: root, blocks in order          │ freed           │ zeroes … (grows)    │
 //! ```
 //!
-//! - `realloc` is a bump allocator: `top` only moves up, but for the last block, which shrinks and grows where it is (strings
-//!   of other encodings are transcoded into blocks that are made larger, then smaller), so an image has no holes.
-//! - `high` is the highest address that `top` had since the last `clear`. Everything from there on is zero: a call
-//!   finds nothing of the one before, not even in the padding between the fields of a record.
-//! - Beyond the limit the part traps, in a function whose name says why.
+//! - `realloc` is a bump allocator: `top` only moves up, except for the last block, which shrinks and grows in place (strings of other encodings
+//!   are transcoded into blocks that are first enlarged, then shrunk). So an image has no holes.
+//! - `high` is the highest address that `top` reached since the last `clear`. Everything from there on is zero: a call finds no data of an
+//!   earlier one, not even in the padding between the fields of a record.
+//! - Beyond the limit the part traps, in a function whose name gives the reason.
 //!
-//! The memory is a module of its own because what the part imports is lowered with it, and so has to come after it.
+//! The memory is a module of its own because the part's imports are lowered with it, so it must be instantiated before
+//! them.
 
 use isomer_wire::image::{BASE, IMAGE_BYTES_MAX};
 use wasm_encoder::{BlockType, ExportKind, MemoryType, Module, ValType};
 
 use super::module::{Body, CoreModule, at};
 
-/// The function that a stub or skeleton traps in where an image would be larger than the wire allows.
+/// The name of the function in which a stub or skeleton traps if an image would be larger than the wire allows.
 pub(crate) const IMAGE_TOO_LARGE: &str = "image_too_large";
 
-/// Where a result that the canonical ABI writes to memory goes: 12 bytes of scratch.
+/// The address of results that the canonical ABI writes to memory: 12 bytes of scratch space.
 pub(crate) const RETURN_AREA: u32 = 16;
 
 const PAGE: u32 = 1 << 16;
 const END: u32 = BASE + IMAGE_BYTES_MAX;
 
-/// More than this is zeroed by `memory.fill`, which is a call of the engine.
+/// The maximum number of bytes that are zeroed by a loop. More are zeroed by `memory.fill`, which is a call into the
+/// engine.
 const LOOP_BYTES_MAX: u32 = 256;
 
-/// The one memory of a part.
+/// Returns the type of a part's memory.
 pub(crate) fn memory() -> MemoryType {
     let pages = u64::from(END.div_ceil(PAGE));
     MemoryType { minimum: 1, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None }
 }
 
-/// The module. Blocks begin at `start` after each `clear`.
+/// Returns the module. Blocks begin at `start` after each `clear`.
 pub(crate) fn module(name: &str, start: u32) -> Module {
     let mut module = CoreModule::default();
     module.memory(memory());
@@ -64,7 +66,7 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     let (old, old_size, align, size) = (0, 1, 2, 3);
     let (address, end) = (body.local(ValType::I32), body.local(ValType::I32));
     let mut code = body.code();
-    // address = the block itself where it is the last one, else top rounded up
+    // address = the block itself if it is the last one, else top rounded up
     code.local_get(old).local_get(old_size).i32_add().global_get(top).i32_eq();
     code.i32_const(0).local_get(old_size).select().if_(BlockType::Empty);
     code.local_get(old).local_set(address);
@@ -72,18 +74,18 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     code.global_get(top).local_get(align).i32_add().i32_const(1).i32_sub();
     code.i32_const(0).local_get(align).i32_sub().i32_and().local_set(address);
     code.end();
-    // Both sides are small enough not to wrap around: an address is never far beyond the end.
+    // Both sides are small enough not to overflow: an address is never far beyond the end.
     code.local_get(address).i32_const(END.cast_signed()).i32_gt_u().if_(BlockType::Empty).call(too_large).end();
     code.local_get(size).i32_const(END.cast_signed()).local_get(address).i32_sub().i32_gt_u();
     code.if_(BlockType::Empty).call(too_large).end();
     code.local_get(address).local_get(size).i32_add().local_set(end);
-    // grow by what is missing
+    // grow by the missing pages
     code.local_get(end).memory_size(0).i32_const(16).i32_shl().i32_gt_u().if_(BlockType::Empty);
     code.local_get(end).memory_size(0).i32_const(16).i32_shl().i32_sub();
     code.i32_const(PAGE.cast_signed() - 1).i32_add().i32_const(16).i32_shr_u();
     code.memory_grow(0).i32_const(-1).i32_eq().if_(BlockType::Empty).call(too_large).end();
     code.end();
-    // a block that had to move takes what was in it along
+    // copy the contents of a block that had to move
     code.local_get(old_size).if_(BlockType::Empty);
     code.local_get(address).local_get(old).i32_ne().if_(BlockType::Empty);
     code.local_get(address).local_get(old);
@@ -96,7 +98,8 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     body
 }
 
-/// `clear(from)`: zeroes from an address (a multiple of 16) to the highest that was used, and begins anew.
+/// `clear(from)`: zeroes everything from an address (a multiple of 16) to the highest one that was used, and resets the
+/// allocator.
 fn clear_body(top: u32, high: u32, start: u32) -> Body {
     let mut body = Body::new(1);
     let from = 0;

@@ -1,17 +1,19 @@
-//! Is this an image? What lifting would trap on, or be led astray by, is found here first.
+//! Validation of images: finds everything that lifting would trap on, or that would make it read outside the image.
 //!
-//! The canonical ABI checks pointers against the memory, which is larger than the image. A check makes of it a check against the image:
+//! The canonical ABI checks pointers against the memory, which is larger than the image. The generated checks compare
+//! them with the image:
 //!
 //! - every block lies inside the image, is aligned, and comes after the one before it in the order in which values are lowered
-//!   (depth first). So no two overlap, and what is read is never more than was sent;
-//! - discriminants name a case, characters are characters, strings are UTF-8;
-//! - a block without bytes may lie anywhere up to the end of the image, or where the next block would begin: nothing is read through
-//!   its address.
+//!   (depth first). So no two blocks overlap, and no more is read than was sent;
+//! - discriminants name a case, characters are valid, strings are UTF-8;
+//! - a block without bytes may lie anywhere up to the end of the image, or where the next block would begin: nothing is read through its
+//!   address.
 //!
-//! Padding, and the bits of a boolean or of flags beyond those that count, are not looked at: lifting ignores them.
+//! Padding, and unused bits of booleans and flags, are not checked: lifting ignores them.
 //!
-//! One function is generated for each type that needs it, however often it is used: `check(address, cursor) → cursor`, where the cursor
-//! is the end of the last block, and 0 says no. Where the image ends stands in a global.
+//! One function is generated for each type that needs a check, however often the type is used: `check(address, cursor)
+//! → cursor`. The cursor is the end of the last block; 0 means that the image is invalid. The end of the image is in a
+//! global.
 
 use std::collections::HashMap;
 
@@ -22,12 +24,12 @@ use super::module::{Body, CoreModule, at};
 use super::types::{Kind, Layout, TypeId, Types};
 use super::utf8;
 
-/// The checks of a module: written when they are first asked for.
+/// The checks of a module. Each is written when it is first needed.
 pub(crate) struct Checks<'a> {
     types: &'a Types,
-    /// A global: where the image ends.
+    /// The global with the end of the image.
     end: u32,
-    /// Functions by type.
+    /// The check functions, by type.
     written: HashMap<TypeId, u32>,
     block: Option<u32>,
     string: Option<u32>,
@@ -41,7 +43,8 @@ impl<'a> Checks<'a> {
         Checks { types, end, written: HashMap::new(), block: None, string: None }
     }
 
-    /// The check of a layout that is no type of its own, as several parameters are; nothing where it needs none.
+    /// Returns the check of a layout that is not a type of its own, such as several parameters; `None` if it needs no
+    /// check.
     pub(crate) fn of_layout(&mut self, module: &mut CoreModule, name: &str, layout: &Layout) -> Option<u32> {
         if !layout.checked {
             return None;
@@ -54,7 +57,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// The check of a type; nothing where every pattern of bits is a value of it.
+    /// Returns the check of a type; `None` if every bit pattern is a value of it.
     pub(crate) fn of(&mut self, module: &mut CoreModule, id: TypeId) -> Option<u32> {
         if let Some(index) = self.written.get(&id) {
             return Some(*index);
@@ -73,7 +76,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// Checks what lies `offset` bytes behind the address.
+    /// Checks the value at `offset` bytes after the address.
     fn write_parts(&mut self, module: &mut CoreModule, body: &mut Body, layout: &Layout, offset: u32) {
         match &layout.kind {
             Kind::Scalar(_) => {}
@@ -111,7 +114,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// A part of a larger value: simple ones in place, others by their function.
+    /// Checks a part of a larger value: simple parts in place, others by a call of their function.
     fn write_part(&mut self, module: &mut CoreModule, body: &mut Body, id: TypeId, offset: u32) {
         let layout = self.types.layout(id);
         if matches!(layout.kind, Kind::Scalar(_) | Kind::Char | Kind::String) {
@@ -196,7 +199,7 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Unicode scalar values: below 0x110000, and no surrogates.
+/// Checks a Unicode scalar value: below 0x110000, and not a surrogate.
 fn write_char(body: &mut Body, offset: u32) {
     let mut code = body.code();
     code.local_get(ADDRESS).i32_load(at(offset, 4)).i32_const(0x11_0000).i32_ge_u();
@@ -205,13 +208,13 @@ fn write_char(body: &mut Body, offset: u32) {
     say_no_if(&mut code);
 }
 
-/// Takes over the cursor on the stack unless it says no.
+/// Sets the cursor to the value on the stack, or returns 0 if that is 0.
 fn set_cursor(code: &mut InstructionSink<'_>) {
     code.local_tee(CURSOR).i32_eqz();
     say_no_if(code);
 }
 
-/// Ends the check with no where the stack says so.
+/// Returns 0 if the value on the stack is not 0.
 fn say_no_if(code: &mut InstructionSink<'_>) {
     code.if_(BlockType::Empty).i32_const(0).return_().end();
 }

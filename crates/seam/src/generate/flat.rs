@@ -1,7 +1,7 @@
-//! Values in memory ⇄ the flat core values that the canonical ABI passes.
+//! Conversion between values in memory and the flat core values that the canonical ABI passes.
 //!
-//! Everything lies at addresses that are known when the code is generated, so an address is an offset of the access itself.
-//! Where cases of a variant share a flat value, its bits are put into a type that holds those of each (`join`).
+//! All addresses are known when the code is generated, so an address is an offset of the access itself. If several
+//! cases of a variant share a flat value, it has a type that holds the bits of each of them (`join`).
 
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
@@ -10,27 +10,27 @@ use super::types::{Kind, Layout, Scalar, TypeId, Types};
 
 /// A flat value: a local and its type.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Slot {
+pub(crate) struct FlatValue {
     pub(crate) local: u32,
     pub(crate) ty: ValType,
 }
 
-/// Locals of a function's parameters.
-pub(crate) fn slots(types: &[ValType]) -> Vec<Slot> {
-    (0..).zip(types).map(|(local, ty)| Slot { local, ty: *ty }).collect()
+/// Returns the locals of a function's parameters.
+pub(crate) fn parameter_values(types: &[ValType]) -> Vec<FlatValue> {
+    (0..).zip(types).map(|(local, ty)| FlatValue { local, ty: *ty }).collect()
 }
 
 /// Writes flat values to memory at `address`.
-pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u32, slots: &[Slot]) {
+pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u32, values: &[FlatValue]) {
     match &layout.kind {
-        Kind::Scalar(scalar) => store_scalar(body, *scalar, address, slots[0]),
-        Kind::Char => store_scalar(body, Scalar::I32, address, slots[0]),
+        Kind::Scalar(scalar) => store_scalar(body, *scalar, address, values[0]),
+        Kind::Char => store_scalar(body, Scalar::I32, address, values[0]),
         Kind::String | Kind::List(_) => {
-            store_scalar(body, Scalar::I32, address, slots[0]);
-            store_scalar(body, Scalar::I32, address + 4, slots[1]);
+            store_scalar(body, Scalar::I32, address, values[0]);
+            store_scalar(body, Scalar::I32, address + 4, values[1]);
         }
         Kind::Record(fields) => {
-            let mut rest = slots;
+            let mut rest = values;
             for (offset, id) in fields {
                 let field = types.layout(*id);
                 let (own, behind) = rest.split_at(flat_count(field));
@@ -39,21 +39,21 @@ pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u3
             }
         }
         Kind::Variant { tag, cases, payload_offset } => {
-            store_scalar(body, *tag, address, slots[0]);
+            store_scalar(body, *tag, address, values[0]);
             for (number, id) in payloads(cases) {
                 let mut code = body.code();
-                code.local_get(slots[0].local);
-                narrow(&mut code, slots[0].ty, ValType::I32);
+                code.local_get(values[0].local);
+                narrow(&mut code, values[0].ty, ValType::I32);
                 code.i32_const(number).i32_eq().if_(BlockType::Empty);
                 let payload = types.layout(id);
-                store(body, types, payload, address + payload_offset, &slots[1..=flat_count(payload)]);
+                store(body, types, payload, address + payload_offset, &values[1..=flat_count(payload)]);
                 body.code().end();
             }
         }
     }
 }
 
-/// Puts the flat values of what lies at `address` on the stack.
+/// Pushes the flat values of the value at `address` onto the stack.
 pub(crate) fn load(body: &mut Body, types: &Types, layout: &Layout, address: u32) {
     match &layout.kind {
         Kind::Scalar(scalar) => load_scalar(body, *scalar, address),
@@ -90,7 +90,7 @@ pub(crate) fn load(body: &mut Body, types: &Types, layout: &Layout, address: u32
     }
 }
 
-/// The cases that carry something, with their numbers.
+/// Returns the cases that have a payload, with their numbers.
 pub(crate) fn payloads(cases: &[Option<TypeId>]) -> impl Iterator<Item = (i32, TypeId)> {
     (0..).zip(cases).filter_map(|(number, id)| id.map(|id| (number, id)))
 }
@@ -101,7 +101,7 @@ pub(crate) fn load_scalar(body: &mut Body, scalar: Scalar, address: u32) {
     load_scalar_at(&mut body.code(), scalar, address);
 }
 
-/// Loads a scalar `offset` bytes behind the address on the stack.
+/// Loads a scalar at `offset` bytes after the address on the stack.
 pub(crate) fn load_scalar_at(code: &mut InstructionSink<'_>, scalar: Scalar, offset: u32) {
     let at = at(offset, scalar.bytes());
     match scalar {
@@ -120,11 +120,11 @@ fn flat_count(layout: &Layout) -> usize {
     layout.flat.as_ref().expect("a part of a flat type is flat").len()
 }
 
-fn store_scalar(body: &mut Body, scalar: Scalar, address: u32, slot: Slot) {
+fn store_scalar(body: &mut Body, scalar: Scalar, address: u32, value: FlatValue) {
     let at = at(address, scalar.bytes());
     let mut code = body.code();
-    code.i32_const(0).local_get(slot.local);
-    narrow(&mut code, slot.ty, scalar.flat());
+    code.i32_const(0).local_get(value.local);
+    narrow(&mut code, value.ty, scalar.flat());
     match scalar {
         Scalar::U8 | Scalar::S8 => code.i32_store8(at),
         Scalar::U16 | Scalar::S16 => code.i32_store16(at),
@@ -135,7 +135,7 @@ fn store_scalar(body: &mut Body, scalar: Scalar, address: u32, slot: Slot) {
     };
 }
 
-/// The value on the stack in a type that holds its bits among others.
+/// Converts the value on the stack to a type that holds its bits among others.
 fn widen(code: &mut InstructionSink<'_>, own: ValType, joined: ValType) {
     match (own, joined) {
         (ValType::F32, ValType::I32) => code.i32_reinterpret_f32(),
@@ -146,7 +146,7 @@ fn widen(code: &mut InstructionSink<'_>, own: ValType, joined: ValType) {
     };
 }
 
-/// The reverse of [`widen`].
+/// Reverses [`widen`].
 fn narrow(code: &mut InstructionSink<'_>, joined: ValType, own: ValType) {
     match (joined, own) {
         (ValType::I32, ValType::F32) => code.f32_reinterpret_i32(),

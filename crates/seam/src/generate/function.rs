@@ -1,4 +1,4 @@
-//! A function that crosses a seam: its types, and where its arguments and its result lie in an image.
+//! A function that crosses a seam: its types, and where its arguments and result lie in an image.
 
 use isomer_ids::ComponentName;
 use isomer_plan::InterfaceId;
@@ -10,30 +10,30 @@ use super::types::{FLAT_MAX, Kind, Layout, TypeId, Types};
 use crate::error::SeamError;
 use crate::world::{Interface, ValueType, World};
 
-/// One function with everything that generating needs to know.
+/// A function, with everything that generating code for it needs.
 #[derive(Debug)]
 pub(crate) struct Crossing {
     pub(crate) name: String,
     pub(crate) is_async: bool,
     pub(crate) parameters: Vec<(String, TypeId)>,
     pub(crate) result: Option<TypeId>,
-    /// The parameters as they lie in memory.
+    /// The layout of the parameters in memory.
     pub(crate) arguments: Layout,
-    /// Where the result's error has its place for a lost call.
+    /// The place for a lost call in the result's error.
     pub(crate) lost: Option<Lost>,
 }
 
-/// Where an error type has its place for `call-error`.
+/// Returns the place for `call-error` in the error of a result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lost {
-    /// It is one.
+    /// The error type is `call-error`.
     Whole,
     /// The payload of this case.
     Case(u32),
 }
 
 impl Crossing {
-    /// Finds a function in the interface that a component imports or exports.
+    /// Finds a function in an interface that a component imports or exports.
     pub(crate) fn new(types: &mut Types, world: &World, interface: &Interface, name: &str) -> Result<Self, SeamError> {
         let cannot = || SeamError::CannotCross { interface: interface.name.clone(), function: name.to_owned() };
         let function = interface.functions.get(name).ok_or_else(cannot)?;
@@ -47,22 +47,22 @@ impl Crossing {
         Ok(Crossing { name: name.to_owned(), is_async: function.is_async, parameters, result, arguments, lost })
     }
 
-    /// Are there too many flat parameters, so that they are passed in memory?
+    /// Returns whether there are too many flat parameters, so that they are passed in memory.
     pub(crate) fn spills(&self) -> bool {
         self.arguments.flat.is_none()
     }
 
-    /// What the core function takes.
+    /// Returns the parameters of the core function.
     pub(crate) fn core_parameters(&self) -> Vec<ValType> {
         self.arguments.flat.clone().unwrap_or_else(|| vec![ValType::I32])
     }
 
-    /// Where the root of the arguments lies.
+    /// Returns the address of the root of the arguments.
     pub(crate) fn arguments_root(&self) -> u32 {
         if self.spills() { BLOCKS } else { BASE }
     }
 
-    /// Where the root of the arguments ends.
+    /// Returns the end of the root of the arguments.
     pub(crate) fn arguments_end(&self) -> u32 {
         match &self.arguments.kind {
             Kind::Record(fields) if fields.is_empty() => BASE,
@@ -70,12 +70,12 @@ impl Crossing {
         }
     }
 
-    /// Where the root of the result ends.
+    /// Returns the end of the root of the result.
     pub(crate) fn result_end(&self, types: &Types) -> u32 {
         BASE + self.result.map_or(0, |id| types.layout(id).size)
     }
 
-    /// The one flat value of the result; nothing where there is no result or it goes through memory.
+    /// Returns the single flat value of the result; `None` if there is no result or it is passed in memory.
     pub(crate) fn flat_result(&self, types: &Types) -> Option<ValType> {
         match types.layout(self.result?).flat.as_deref() {
             Some([only]) => Some(*only),
@@ -83,12 +83,13 @@ impl Crossing {
         }
     }
 
-    /// Does the result go through memory?
+    /// Returns whether the result is passed in memory.
     pub(crate) fn returns_pointer(&self, types: &Types) -> bool {
         self.result.is_some() && self.flat_result(types).is_none()
     }
 
-    /// What a task that ends takes: the result's flat values, or a pointer to the result where they are too many.
+    /// Returns the parameters of `task.return`: the result's flat values, or a pointer to the result if there are too
+    /// many.
     pub(crate) fn task_return(&self, types: &Types) -> Vec<ValType> {
         match self.result.map(|id| types.layout(id).flat.clone()) {
             None => vec![],
@@ -97,7 +98,7 @@ impl Crossing {
         }
     }
 
-    /// Defines the function's component type; its index.
+    /// Defines the function's component type and returns its index.
     pub(crate) fn define_type(&self, builder: &mut ComponentBuilder, types: &Types, indices: &PartTypes) -> u32 {
         let value = |id: &TypeId| value_type(types, indices, *id);
         let parameters: Vec<(&str, ComponentValType)> =
@@ -109,7 +110,7 @@ impl Crossing {
     }
 }
 
-/// The place for `call-error` in the error of a result.
+/// Returns the place for `call-error` in the error of a result.
 fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost> {
     let (scope, ValueType::Result(_, Some(error))) = world.resolve(interface, result)? else { return None };
     if world.is_call_error(scope, error) {
@@ -121,7 +122,7 @@ fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost
     })
 }
 
-/// The interface of a component that the plan speaks of.
+/// Returns the interface of a component that the plan names.
 pub(crate) fn interface_of<'w>(
     component: &ComponentName,
     id: &InterfaceId,

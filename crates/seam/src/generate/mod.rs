@@ -5,21 +5,22 @@
 //!        canonical ABI    image of arguments                 image of arguments                canonical ABI
 //! ```
 //!
-//! The host never walks values. A stub is a component that exports what the caller imports; when it is called, the canonical
-//! ABI lays all arguments into its memory one behind the other, as the *image* that [`isomer_wire::image`] describes. The
-//! image is the message. On the other side it is lowered to the same address in the memory of a skeleton, which calls the
-//! component's function with it. Results go the same way back. No codec: both sides are a few kilobytes of code, made from the types
-//! of the functions.
+//! The host never walks values. A stub is a component that exports what the caller imports. When it is called, the
+//! canonical ABI writes all arguments into its memory one after the other, as the *image* that [`isomer_wire::image`]
+//! describes. The image is the message. On the other side it is copied to the same address in the memory of a skeleton,
+//! which calls the component's function with it. Results take the same way back. There is no codec: both sides are a
+//! few kilobytes of code, generated from the types of the functions.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`stub`], [`skeleton`] | the two kinds of parts: the way of a call through each |
-//! | [`task`] | the stub's way of an `async func` |
-//! | [`check`], [`utf8`] | is this an image? |
-//! | [`arena`] | their memory: the allocator that makes images, and zeroing |
-//! | [`flat`] | values in memory ⇄ the flat core values that functions take and give |
+//! | [`stub`], [`skeleton`] | the two kinds of parts: how a call passes through each |
+//! | [`writer`] | the functions of a stub |
+//! | [`task`] | `async func`s in a stub |
+//! | [`check`], [`utf8`] | validation of images |
+//! | [`arena`] | the memory of parts: the allocator that makes images, and zeroing |
+//! | [`flat`] | conversion between values in memory and flat core values |
 //! | [`types`] | the types that cross: structure, layout, flattening |
-//! | [`function`] | one function that crosses: where its arguments and its result lie |
+//! | [`function`] | a function that crosses: where its arguments and its result lie |
 //! | [`part`] | the component around the core module |
 //! | [`wire`] | `isomer:link`, as this crate's model of interfaces |
 //! | [`module`] | writing a core module |

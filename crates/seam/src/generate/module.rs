@@ -1,4 +1,4 @@
-//! A core module being written: functions with names, bodies that take locals as they need them.
+//! A core module that is being written: functions with names, and bodies that add locals as needed.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use wasm_encoder::{
     ValType,
 };
 
-/// The module so far. Imports come first: they have the lower indices.
+/// The module. Imports come first, so they have the lower indices.
 #[derive(Default)]
 pub(crate) struct CoreModule {
     types: TypeSection,
@@ -36,13 +36,13 @@ impl Body {
         Body { parameters: u32::try_from(parameters).expect("functions have few parameters"), ..Body::default() }
     }
 
-    /// A new local, which is 0 until it is set.
+    /// Adds a local, which is 0 until it is set.
     pub(crate) fn local(&mut self, ty: ValType) -> u32 {
         self.locals.push(ty);
         self.parameters + u32::try_from(self.locals.len()).expect("there are few locals") - 1
     }
 
-    /// Where to write instructions.
+    /// Returns the sink for instructions.
     pub(crate) fn code(&mut self) -> InstructionSink<'_> {
         InstructionSink::new(&mut self.code)
     }
@@ -84,14 +84,14 @@ impl CoreModule {
         self.memories.memory(ty);
     }
 
-    /// Defines a mutable global; its index.
+    /// Defines a mutable global and returns its index.
     pub(crate) fn global(&mut self, value: u32) -> u32 {
         self.globals.global(GLOBAL, &wasm_encoder::ConstExpr::i32_const(value.cast_signed()));
         self.global_count += 1;
         self.global_count - 1
     }
 
-    /// Makes room for a function, so that it can be called before it is written; its index.
+    /// Declares a function, so that it can be called before it is written, and returns its index.
     pub(crate) fn declare(&mut self, name: &str, parameters: &[ValType], results: &[ValType]) -> u32 {
         let ty = self.function_type(parameters, results);
         let index = self.imported_functions + u32::try_from(self.functions.len()).expect("there are few functions");
@@ -137,7 +137,8 @@ impl CoreModule {
 
 const GLOBAL: GlobalType = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
 
-/// The address of an access: `offset` bytes behind what is on the stack, a multiple of `bytes` (a power of two).
+/// Returns the address of an access: `offset` bytes after the address on the stack, aligned to `bytes` (a power of
+/// two).
 pub(crate) fn at(offset: u32, bytes: u32) -> MemArg {
     MemArg { offset: offset.into(), align: bytes.trailing_zeros(), memory_index: 0 }
 }

@@ -1,8 +1,8 @@
-//! The component around a generated core module: what stubs and skeletons have in common.
+//! The component around a generated core module, which stubs and skeletons have in common.
 //!
-//! A part imports `types`, an instance of nothing but the types that its functions carry (`t0`, `t1`, …), because the component
-//! format wants every type that an export mentions to have a name. It exports and imports functions one by one (`f0`, `f1`,
-//! …, by their numbers in the plan); the composition puts them together to instances of the interfaces.
+//! A part imports `types`, an instance of only the types that its functions carry (`t0`, `t1`, …), because the
+//! component format requires a name for every type that an export mentions. It exports and imports functions one by one
+//! (`f0`, `f1`, …, by their numbers in the plan); the composition combines them into instances of the interfaces.
 
 use std::collections::HashMap;
 
@@ -21,21 +21,21 @@ use crate::world::{Interface, ValueType};
 /// The name of the import of types.
 pub(crate) const TYPES: &str = "types";
 
-/// The most bytes that the memory of a part ever has.
+/// Addresses in a part's memory are positive as signed integers.
 const _: () = assert!(BASE as u64 + (IMAGE_BYTES_MAX as u64) < 1 << 31, "addresses are positive");
 
 /// A generated component.
 #[derive(Debug, Clone)]
 pub(crate) struct GeneratedPart {
     pub(crate) bytes: Vec<u8>,
-    /// What has to be there as [`TYPES`]; nothing where no function carries a type with a name.
+    /// The types that must be provided as [`TYPES`]; `None` if no function carries a named type.
     pub(crate) types: Option<Interface>,
 }
 
-/// Indices of the types in the component, by their names in [`TYPES`].
+/// The indices of the types in the component, by their names in [`TYPES`].
 pub(crate) type PartTypes = HashMap<String, u32>;
 
-/// A component being written.
+/// A component that is being written.
 pub(crate) struct PartBuilder {
     pub(crate) builder: ComponentBuilder,
     pub(crate) types: PartTypes,
@@ -43,20 +43,20 @@ pub(crate) struct PartBuilder {
     arena: u32,
     memory: u32,
     realloc: u32,
-    /// Core functions that the core module imports, by name.
+    /// The core functions that the core module imports, by name.
     hosts: Vec<(String, u32)>,
 }
 
-/// Indices, in the core module, of what it imports from the arena.
+/// The indices, in the core module, of what it imports from the arena.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arena {
     pub(crate) top: u32,
     pub(crate) high: u32,
-    /// A function; see [`arena`].
+    /// The function `clear`, see [`arena`].
     pub(crate) clear: u32,
 }
 
-/// The core module's names of what it imports.
+/// The module name of imports from the arena.
 pub(crate) const ARENA: &str = "arena";
 /// The module name of functions that come from outside the component.
 pub(crate) const HOST: &str = "host";
@@ -72,7 +72,7 @@ pub(crate) fn import_arena(module: &mut CoreModule) -> Arena {
 }
 
 impl PartBuilder {
-    /// Begins with the types and the memory. Blocks begin at `start`.
+    /// Starts a component with the types and the memory. Blocks begin at `start`.
     pub(crate) fn new(name: &str, types: &Types, start: u32) -> Self {
         let mut builder = ComponentBuilder::default();
         let interface = types.interface(TYPES);
@@ -94,22 +94,22 @@ impl PartBuilder {
         PartBuilder { builder, types: indices, interface, arena, memory, realloc, hosts: vec![] }
     }
 
-    /// Options for lowering and lifting what reads and writes memory.
+    /// Returns the options for lowering and lifting functions that read and write memory.
     pub(crate) fn options(&self) -> Vec<CanonicalOption> {
         vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory), CanonicalOption::Realloc(self.realloc)]
     }
 
-    /// Options for what only reads memory.
+    /// Returns the options for functions that only read memory.
     pub(crate) fn reading_options(&self) -> Vec<CanonicalOption> {
         vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory)]
     }
 
-    /// Gives a core function to the core module.
+    /// Provides a core function to the core module.
     pub(crate) fn host(&mut self, name: &str, index: u32) {
         self.hosts.push((name.to_owned(), index));
     }
 
-    /// Instantiates the core module; its index.
+    /// Instantiates the core module and returns its index.
     pub(crate) fn instantiate(&mut self, name: &str, module: &Module) -> u32 {
         let module = self.builder.core_module(Some(name), module);
         let hosts: Vec<_> = self.hosts.iter().map(|(name, index)| (name.as_str(), ExportKind::Func, *index)).collect();
@@ -118,7 +118,7 @@ impl PartBuilder {
         self.builder.core_instantiate(Some(name), module, arguments)
     }
 
-    /// A core function that the core instance exports.
+    /// Returns a core function that the core instance exports.
     pub(crate) fn core_function(&mut self, instance: u32, name: &str) -> u32 {
         self.builder.alias(Some(name), Alias::CoreInstanceExport { instance, kind: ExportKind::Func, name })
     }
@@ -129,7 +129,7 @@ impl PartBuilder {
     }
 }
 
-/// How a type is referred to in the component.
+/// Returns the reference to a type in the component.
 pub(crate) fn value_type(types: &Types, indices: &PartTypes, id: TypeId) -> ComponentValType {
     match types.reference(id) {
         ValueType::Primitive(primitive) => ComponentValType::Primitive(encoding::primitive(*primitive)),
@@ -138,7 +138,7 @@ pub(crate) fn value_type(types: &Types, indices: &PartTypes, id: TypeId) -> Comp
     }
 }
 
-/// What a part calls its function of this number on the outside.
+/// Returns the external name of the function with this number.
 pub(crate) fn function_name(number: usize) -> String {
     format!("f{number}")
 }

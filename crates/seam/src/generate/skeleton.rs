@@ -1,8 +1,9 @@
-//! Skeletons: what calls a component for callers that are elsewhere.
+//! Skeletons call a component for callers that are elsewhere.
 //!
-//! A skeleton imports the functions of its component and exports `isomer:link/dispatch`. The image of a call's arguments is lowered into its
-//! memory at the address where the stub had it, so the pointers in it are right once they have been checked; the component's
-//! function is called with them, and its result is lowered to the same place, from where the host takes it.
+//! A skeleton imports the functions of its component and exports `isomer:link/dispatch`. The image of a call's
+//! arguments is copied into its memory at the address that it had in the stub, so the pointers in it are valid once
+//! they have been checked. The component's function is called with them, and its result is lowered to the same address,
+//! where the host reads it.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedSkeleton;
@@ -14,7 +15,7 @@ use wasm_encoder::{
 
 use super::arena::RETURN_AREA;
 use super::check::Checks;
-use super::flat::{self, Slot};
+use super::flat::{self, FlatValue};
 use super::function::{Crossing, interface_of};
 use super::module::{Body, CoreModule, at};
 use super::part::{Arena, GeneratedPart, HOST, PartBuilder, function_name, import_arena};
@@ -88,7 +89,7 @@ pub(crate) const DISPATCH_FUNCTIONS: [(&str, bool); 2] = [("call", false), ("cal
 pub(crate) const REFUSAL: &str = "refusal";
 const POST_RETURN: &str = "post-return";
 
-/// What the component's function takes and gives when it is imported into a core module.
+/// Returns the core signature of the component's function when it is imported.
 fn lowered_signature(types: &Types, function: &Crossing) -> (Vec<ValType>, Vec<ValType>) {
     let mut parameters = function.core_parameters();
     if function.returns_pointer(types) {
@@ -119,7 +120,7 @@ fn export_dispatch(part: &mut PartBuilder, instance: u32) {
     }
 }
 
-/// `call(function, address, length) -> return area`: chooses the handler. `handlers` are those of each number.
+/// `call(function, address, length) -> return area`: dispatches to the handler. `handlers` are those of each number.
 fn dispatch(handlers: &[Option<u32>]) -> Body {
     let mut body = Body::new(3);
     let (function, length) = (0, 2);
@@ -127,7 +128,7 @@ fn dispatch(handlers: &[Option<u32>]) -> Body {
     let known: Vec<_> = handlers.iter().flatten().collect();
     let depth = u32::try_from(known.len()).expect("a component has fewer functions");
     let mut code = body.code();
-    // Blocks: the end outermost, then the unknown ones, then one for each handler, the first innermost.
+    // The blocks, from the outside in: the end, unknown functions, then one for each handler, the first one innermost.
     code.block(BlockType::Empty).block(BlockType::Empty);
     for _ in &known {
         code.block(BlockType::Empty);
@@ -171,12 +172,12 @@ fn refuse(code: &mut InstructionSink<'_>, refusal: i32) {
 struct Writer<'a> {
     types: &'a Types,
     arena: Arena,
-    /// A global: where the image ends, for checks.
+    /// The global with the end of the image, for checks.
     image_end: u32,
 }
 
 impl Writer<'_> {
-    /// `handle(length of the image) -> length of the answer`, or -1 where the image is bad.
+    /// `handle(length of the image) -> length of the result's image`, or -1 if the image is invalid.
     fn handle(&self, function: &Crossing, callee: u32, check: Option<u32>) -> Body {
         let mut body = Body::new(1);
         let length = 0;
@@ -193,7 +194,7 @@ impl Writer<'_> {
             code.i32_const(function.arguments_root().cast_signed()).i32_const(blocks.cast_signed()).call(check);
             code.i32_eqz().if_(BlockType::Empty).i32_const(-1).return_().end();
         }
-        // The result is lowered over the image: by then the component has its own copy of the arguments.
+        // The result overwrites the image: by then, the component has its own copy of the arguments.
         let flat_result = function.flat_result(self.types);
         let result_end = function.result_end(self.types).cast_signed();
         if function.spills() {
@@ -212,7 +213,7 @@ impl Writer<'_> {
         if let (Some(result), Some(ty)) = (function.result, flat_result) {
             let local = body.local(ty);
             body.code().local_set(local);
-            flat::store(&mut body, self.types, self.types.layout(result), BASE, &[Slot { local, ty }]);
+            flat::store(&mut body, self.types, self.types.layout(result), BASE, &[FlatValue { local, ty }]);
         }
         let mut code = body.code();
         if function.result.is_some_and(|id| self.types.layout(id).points) {

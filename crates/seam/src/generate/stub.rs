@@ -1,8 +1,9 @@
-//! Stubs: what a component calls instead of another that is elsewhere.
+//! Stubs are called by a component instead of a callee that is elsewhere.
 //!
-//! A stub exports the functions that its component imports across seams. When one is called, its arguments lie in the stub's memory
-//! already, because that is where the canonical ABI puts them: only the flat ones are stored in front. Then the image goes to the host, and
-//! the image of the result is lowered to the same place, from where the canonical ABI lifts it for the caller.
+//! A stub exports the functions that its component imports across seams. When one is called, the canonical ABI has
+//! already written its arguments into the stub's memory; only the flat ones are stored before them. Then the image is
+//! passed to the host, and the image of the result is copied to the same address, from which the canonical ABI lifts it
+//! for the caller.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedStub;

@@ -1,15 +1,17 @@
-//! The stub of an `async func`: many calls in flight from one instance.
+//! `async func`s in a stub: many calls in flight from one instance.
 //!
-//! Such a function is lifted with the callback ABI. It makes an image of its arguments and begins the call (`wire.begin`, lowered
-//! asynchronously: the host has its own copy of the image when that returns), so the memory is clean and free for the next
-//! call at once. When the host says that the answer is there, at once or by an event, it is taken into the memory
-//! (`wire.take`), checked, lifted by `task.return`, and the memory is clean again: nothing of a call stays in it while the call is under way.
+//! Such a function is lifted with the callback ABI. It makes an image of its arguments and starts the call
+//! (`wire.begin`, lowered asynchronously: the host has its own copy of the image when that returns), so the memory is
+//! clean and free for the next call at once. When the host reports the result, immediately or by an event, the result
+//! is copied into the memory (`wire.take`), checked and lifted by `task.return`, and the memory is clean again. No data
+//! of a call stays in it while the call is in flight.
 //!
-//! What a call in flight has to remember are two handles: its subtask and its waitable set, whose number is the ticket too, as no other call in
-//! flight has it. A task has one slot of 32 bits for its own use, so handles have 16 bits (there are some 30,000 calls in flight before
-//! one is larger, and then the stub traps). One set is kept for the next call.
+//! A call in flight must remember two handles: its subtask and its waitable set, whose number also serves as the
+//! ticket, as no other call in flight has it. A task has one slot of 32 bits for its own use, so handles have 16 bits.
+//! A larger handle occurs with some 30,000 calls in flight; then the stub traps. One waitable set is kept for the next
+//! call.
 //!
-//! A cancelled call cancels its subtask; where the answer came first, it is delivered.
+//! A cancelled call cancels its subtask; if the result arrived first, it is delivered.
 
 use isomer_wire::image::BASE;
 use wasm_encoder::{BlockType, CanonicalOption, ComponentExportKind, ExportKind, ValType};
@@ -22,7 +24,7 @@ use super::part::{HOST, PartBuilder, function_name, value_type};
 use super::types::Types;
 use super::writer::{Writer, core_number, stored_end};
 
-/// Indices of what calls in flight need, in the core module.
+/// The indices, in the core module, of what calls in flight need.
 pub(crate) struct Tasks {
     begin: u32,
     take: u32,
@@ -34,23 +36,23 @@ pub(crate) struct Tasks {
     task_cancel: u32,
     get: u32,
     set: u32,
-    /// Traps.
+    /// The function that traps.
     too_many: u32,
-    /// A global: a waitable set that nobody uses, or 0.
+    /// The global with an unused waitable set, or 0.
     spare: u32,
 }
 
-// The numbers of the canonical ABI.
+// Numbers of the canonical ABI.
 const SUBTASK_RETURNED: i32 = 2;
 const SUBTASK_STATE_BITS: i32 = 4;
 const CALLBACK_EXIT: i32 = 0;
 const CALLBACK_WAIT: i32 = 2;
 const EVENT_CANCELLED: i32 = 6;
 
-/// The slot of a task holds the ticket above the subtask.
+/// The slot of a task holds the ticket in its upper bits and the subtask in the lower ones.
 const HANDLE_BITS: i32 = 16;
 
-/// The function that a stub traps in where it has more calls in flight than it can number.
+/// The name of the function in which a stub traps if it has more calls in flight than it can number.
 const TOO_MANY_CALLS: &str = "too_many_calls_in_flight";
 
 impl Tasks {
@@ -90,7 +92,7 @@ impl Tasks {
         }
     }
 
-    /// Once all is imported: what they have in the module itself.
+    /// Defines what calls in flight need in the module itself. Called after all imports.
     pub(crate) fn define(self, module: &mut CoreModule) -> Self {
         let too_many = module.declare(TOO_MANY_CALLS, &[], &[]);
         let mut body = Body::new(0);
@@ -120,7 +122,7 @@ impl Tasks {
         module.export(&callback_name(number), ExportKind::Func, index);
     }
 
-    /// The function itself: begins the call.
+    /// Returns the body of the function itself, which starts the call.
     fn begin(
         &self,
         writer: &Writer<'_>,
@@ -139,7 +141,7 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // A call that had not begun would still have to read the image. The host begins every call.
+        // A call that has not started would still have to read the image. The host starts every call at once.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();
@@ -155,7 +157,7 @@ impl Tasks {
         body
     }
 
-    /// `callback(event, waitable, state) → what to do next`.
+    /// `callback(event, waitable, state) → next action`.
     fn callback(&self, finish: u32) -> Body {
         let mut body = Body::new(3);
         let (event, subtask, state) = (0, 1, 2);
@@ -164,10 +166,10 @@ impl Tasks {
         code.call(self.get).local_tee(ticket).i32_const((1 << HANDLE_BITS) - 1).i32_and().local_set(subtask);
         code.local_get(ticket).i32_const(HANDLE_BITS).i32_shr_u().local_set(ticket);
         code.local_get(event).i32_const(EVENT_CANCELLED).i32_eq().if_(BlockType::Empty);
-        // What lies in a set can be waited for in no other way, so it leaves it first.
+        // A member of a set can only be waited for through the set, so the subtask is removed from it first.
         code.local_get(subtask).i32_const(0).call(self.join);
         code.local_get(subtask).call(self.subtask_cancel).local_set(state).end();
-        // Begun, and nothing more: wait on.
+        // The call has started, but not returned: keep waiting.
         code.local_get(state).i32_const(SUBTASK_RETURNED).i32_lt_u().if_(BlockType::Empty);
         code.local_get(ticket).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
         code.return_().end();
@@ -180,7 +182,7 @@ impl Tasks {
         body
     }
 
-    /// `finish(ticket) → exit`: takes the answer and returns it to the caller.
+    /// `finish(ticket) → exit`: takes the result and returns it to the caller.
     fn finish(
         &self,
         writer: &Writer<'_>,
@@ -237,7 +239,7 @@ pub(crate) fn import_return(
     module.import_function((HOST, &name), &function.task_return(types), &[])
 }
 
-/// The name of the core module's export.
+/// Returns the name of the core module's export.
 pub(crate) fn callback_name(number: usize) -> String {
     format!("{}-callback", function_name(number))
 }

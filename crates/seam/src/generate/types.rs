@@ -1,8 +1,8 @@
-//! The types of what crosses, by structure, with their layout in memory and as flat core values.
+//! The types of values that cross, by structure, with their layout in memory and as flat core values.
 //!
-//! Names of types end here: two interfaces with the same record share one entry, so code that is generated for a type is
-//! generated once. The rules of layout and flattening are the canonical ABI's (`CanonicalABI.md` of the component model,
-//! "Alignment", "Element Size" and "Flattening"), for memories of 32 bits.
+//! Names of types are resolved here: two interfaces with the same record share one entry, so code for a type is
+//! generated once. The rules of layout and flattening are the canonical ABI's (`CanonicalABI.md` of the component
+//! model, "Alignment", "Element Size" and "Flattening"), for memories of 32 bits.
 
 use std::collections::HashMap;
 
@@ -11,61 +11,62 @@ use wasmparser::PrimitiveValType as Primitive;
 
 use crate::world::{Interface, TypeDefinition, ValueType, World};
 
-/// The most core values that parameters (and what `task.return` takes) are passed as; more are spilled to memory.
+/// The maximum number of core values as which parameters (also of `task.return`) are passed; more are spilled to
+/// memory.
 pub(crate) const FLAT_MAX: usize = 16;
 
-/// A type of the table.
+/// The id of a type in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TypeId(u32);
 
-/// All types of one generated part.
+/// The types of one generated part.
 #[derive(Debug, Default)]
 pub(crate) struct Types {
-    entries: Vec<Entry>,
-    /// By structure, written out.
+    entries: Vec<TypeEntry>,
+    /// The types, by their structure as text.
     known: HashMap<String, TypeId>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    /// As parts of other types refer to it: a primitive type, or the name that it has in [`Types::interface`].
+struct TypeEntry {
+    /// The reference to the type in other types: a primitive type, or its name in [`Types::interface`].
     reference: ValueType,
-    /// Nothing for a primitive type.
+    /// The definition; `None` for a primitive type.
     definition: Option<ValueType>,
     layout: Layout,
 }
 
-/// How values of a type lie in memory and are passed.
+/// How values of a type are laid out in memory and passed.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    /// Bytes; a multiple of `align`, and never 0.
+    /// The size in bytes; a multiple of `align`, and never 0.
     pub(crate) size: u32,
     pub(crate) align: u32,
-    /// Nothing where they are more than [`FLAT_MAX`].
+    /// The flat core values; `None` if there are more than [`FLAT_MAX`].
     pub(crate) flat: Option<Vec<ValType>>,
     pub(crate) kind: Kind,
-    /// Are there bytes that are no value of the type?
+    /// Whether some bit patterns are not values of the type.
     pub(crate) checked: bool,
-    /// Does it hold addresses?
+    /// Whether values contain addresses.
     pub(crate) points: bool,
 }
 
-/// What a value is made of.
+/// The structure of a value.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// Bits, of which every pattern is a value (or is read as one by the canonical ABI).
+    /// Bits of which every pattern is a value (or is read as one by the canonical ABI).
     Scalar(Scalar),
     /// A Unicode scalar value.
     Char,
-    /// Address and bytes of UTF-8.
+    /// The address and length of UTF-8 text.
     String,
-    /// Address and number of elements.
+    /// The address and number of elements.
     List(TypeId),
-    /// Parts at offsets.
+    /// Fields at offsets.
     Record(Vec<(u32, TypeId)>),
-    /// A discriminant and, for some cases, a payload behind it.
+    /// A discriminant, followed by a payload in some cases.
     Variant {
-        /// The discriminant's form.
+        /// The type of the discriminant.
         tag: Scalar,
         cases: Vec<Option<TypeId>>,
         payload_offset: u32,
@@ -114,7 +115,7 @@ impl Scalar {
 }
 
 impl Types {
-    /// Adds a type of an interface. Nothing for a type that no generated part carries; see [`crosses`].
+    /// Adds a type of an interface; `None` for a type that no generated part can carry, see [`crosses`].
     pub(crate) fn add(&mut self, world: &World, interface: &Interface, ty: &ValueType) -> Option<TypeId> {
         let (scope, ty) = world.resolve(interface, ty)?;
         let mut add = |ty: &ValueType| self.add(world, scope, ty);
@@ -199,17 +200,17 @@ impl Types {
         &self.entries[id.0 as usize].layout
     }
 
-    /// The type as others refer to it: primitive, or a name of [`Types::interface`].
+    /// Returns the reference to a type: a primitive type, or a name of [`Types::interface`].
     pub(crate) fn reference(&self, id: TypeId) -> &ValueType {
         &self.entries[id.0 as usize].reference
     }
 
-    /// The layout of several values one behind the other, as parameters in memory are.
+    /// Returns the layout of several consecutive values, such as parameters in memory.
     pub(crate) fn tuple(&self, ids: &[TypeId]) -> Layout {
         self.record(ids)
     }
 
-    /// All types that have a name, as an interface that holds nothing else.
+    /// Returns all named types as an interface that contains nothing else.
     pub(crate) fn interface(&self, name: &str) -> Interface {
         let types = self.entries.iter().filter_map(|entry| match (&entry.reference, &entry.definition) {
             (ValueType::Named(name), Some(definition)) => {
@@ -236,19 +237,19 @@ impl Types {
         };
         let reference = ValueType::Primitive(primitive);
         let key = format!("{reference:?}");
-        Some(self.insert(key, |_| Entry { reference, definition: None, layout }))
+        Some(self.insert(key, |_| TypeEntry { reference, definition: None, layout }))
     }
 
     fn define(&mut self, definition: ValueType, layout: Layout) -> TypeId {
         let key = format!("{definition:?}");
-        self.insert(key, |id| Entry {
+        self.insert(key, |id| TypeEntry {
             reference: ValueType::Named(format!("t{id}")),
             definition: Some(definition),
             layout,
         })
     }
 
-    fn insert(&mut self, key: String, entry: impl FnOnce(u32) -> Entry) -> TypeId {
+    fn insert(&mut self, key: String, entry: impl FnOnce(u32) -> TypeEntry) -> TypeId {
         if let Some(id) = self.known.get(&key) {
             return *id;
         }
@@ -316,14 +317,14 @@ impl Layout {
     }
 }
 
-/// One behind the other, as long as they are not too many.
+/// Concatenates flat values; `None` if there are too many.
 fn joined_to(left: Option<Vec<ValType>>, right: Option<&[ValType]>) -> Option<Vec<ValType>> {
     let (mut left, right) = left.zip(right)?;
     left.extend_from_slice(right);
     (left.len() <= FLAT_MAX).then_some(left)
 }
 
-/// The type that holds the bits of either.
+/// Returns the type that holds the bits of either.
 fn join(left: ValType, right: ValType) -> ValType {
     match (left, right) {
         _ if left == right => left,

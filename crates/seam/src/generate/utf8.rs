@@ -1,19 +1,19 @@
-//! A validator of UTF-8, generated.
+//! A generated UTF-8 validator.
 //!
-//! ASCII is what most strings are, so it is passed over in steps of 16 bytes; the rest goes by the table of the Unicode
-//! standard ("Well-Formed UTF-8 Byte Sequences"): the first byte says how many follow and what range the second is of.
+//! Most strings are ASCII, so ASCII is skipped in steps of 16 bytes. The rest follows the table of the Unicode standard
+//! ("Well-Formed UTF-8 Byte Sequences"): the first byte determines how many bytes follow and the range of the second.
 
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
 use super::module::{Body, CoreModule, at};
 
-/// The bit that no byte of ASCII has, in every byte.
+/// The high bit of every byte, which no ASCII byte has.
 const HIGH_BITS: i64 = 0x8080_8080_8080_8080_u64.cast_signed();
 
 const ADDRESS: u32 = 0;
 const END: u32 = 1;
 
-/// Writes `valid(address, end) → bool`; its index. All that lies between must be in memory.
+/// Writes `valid(address, end) → bool` and returns its index. The range must be inside the memory.
 pub(crate) fn write(module: &mut CoreModule) -> u32 {
     let index = module.declare("check utf-8", &[ValType::I32; 2], &[ValType::I32]);
     let mut body = Body::new(2);
@@ -29,7 +29,8 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     code.local_get(ADDRESS).i32_const(16).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // One byte of ASCII after another, until there is none: so long as no 16 fit, and up to what is not ASCII.
+    // Skips ASCII bytes one by one: those before the first byte that is not ASCII, and the last ones, of which there
+    // are fewer than 16.
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(ADDRESS).local_get(END).i32_eq().if_(BlockType::Empty).i32_const(1).return_().end();
     code.local_get(ADDRESS).i32_load8_u(at(0, 1)).local_tee(byte).i32_const(0x80).i32_ge_u().br_if(1);
@@ -63,7 +64,7 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     index
 }
 
-/// Refuses unless so many more bytes are there, each of 80..BF.
+/// Refuses the string unless `count` more bytes follow, each in 80..BF.
 fn follow(code: &mut InstructionSink<'_>, count: i32) {
     code.local_get(END).local_get(ADDRESS).i32_sub().i32_const(count).i32_le_u();
     refuse_if(code);
@@ -73,7 +74,7 @@ fn follow(code: &mut InstructionSink<'_>, count: i32) {
     }
 }
 
-/// Refuses a second byte below the least after `low.0`, and one above the greatest after `high.0`.
+/// Refuses a second byte below `low.1` after the first byte `low.0`, and one above `high.1` after `high.0`.
 fn second(code: &mut InstructionSink<'_>, byte: u32, low: (i32, i32), high: (i32, i32)) {
     for (first, bound, above) in [(low.0, low.1, false), (high.0, high.1, true)] {
         code.local_get(byte).i32_const(first).i32_eq();

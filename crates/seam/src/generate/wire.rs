@@ -6,17 +6,17 @@ use wasmparser::PrimitiveValType as Primitive;
 
 use crate::world::{Function, Interface, TypeDefinition, ValueType};
 
-/// What stubs import.
+/// The interface that stubs import.
 pub(crate) const WIRE: &str = "isomer:link/wire@1.0.0";
 
-/// Number of the case `refused` of `call-error`.
+/// The number of the case `refused` of `call-error`.
 pub(crate) const CALL_ERROR_REFUSED: u32 = 3;
-/// Number of the case `unknown-function` of `refusal`.
+/// The number of the case `unknown-function` of `refusal`.
 pub(crate) const UNKNOWN_FUNCTION: i32 = 0;
-/// Number of the case `bad-image` of `refusal`.
+/// The number of the case `bad-image` of `refusal`.
 pub(crate) const BAD_IMAGE: i32 = 1;
 
-/// The interface `wire`.
+/// Returns the interface `wire`.
 pub(crate) fn wire() -> Interface {
     let answer = || ValueType::Result(Some(Box::new(image())), Some(Box::new(named("call-error"))));
     let functions = [
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_model_is_that_of_the_wit() {
+    fn the_model_matches_the_wit() {
         let mut resolve = Resolve::default();
         let link = resolve.push_str("wire.wit", include_str!("../../wit/wire.wit")).expect("it is right");
         let text = "package test:it; world it { import isomer:link/wire@1.0.0; }";

@@ -4,7 +4,7 @@ use isomer_wire::image::{BASE, BLOCKS};
 use wasm_encoder::{BlockType, ExportKind, ValType};
 
 use super::arena::RETURN_AREA;
-use super::flat::{self, slots};
+use super::flat::{self, parameter_values};
 use super::function::{Crossing, Lost};
 use super::module::{Body, CoreModule, at};
 use super::part::{Arena, function_name};
@@ -16,13 +16,13 @@ pub(crate) fn post_return_name(number: usize) -> String {
     format!("{}-post-return", function_name(number))
 }
 
-/// Writes functions; numbers are indices in the core module.
+/// Writes the functions of a stub. Numbers are indices in the core module.
 pub(crate) struct Writer<'a> {
     pub(crate) types: &'a Types,
     pub(crate) arena: Arena,
     pub(crate) refuse: u32,
     pub(crate) call: u32,
-    /// A global: where the image ends, for checks.
+    /// The global with the end of the image, for checks.
     pub(crate) image_end: u32,
 }
 
@@ -46,7 +46,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The body of a synchronous function.
+    /// Returns the body of a synchronous function.
     fn call(&self, number: usize, function: &Crossing, parameters: &[ValType], check: Option<u32>) -> Body {
         let mut body = Body::new(parameters.len());
         self.store_arguments(&mut body, function, parameters);
@@ -61,8 +61,8 @@ impl Writer<'_> {
         body
     }
 
-    /// Looks at the answer in the return area and delivers the result that lies at the base, or the value that tells of a lost
-    /// call. Up to `stored`, the memory may hold what the high-water mark does not know of.
+    /// Evaluates the reply in the return area, and delivers either the result, which is at the base, or the value for a
+    /// lost call. Up to `stored`, the memory may contain data that the high-water mark does not cover.
     pub(crate) fn answer(
         &self,
         body: &mut Body,
@@ -102,11 +102,11 @@ impl Writer<'_> {
 
     pub(crate) fn store_arguments(&self, body: &mut Body, function: &Crossing, parameters: &[ValType]) {
         if !function.spills() {
-            flat::store(body, self.types, &function.arguments, BASE, &slots(parameters));
+            flat::store(body, self.types, &function.arguments, BASE, &parameter_values(parameters));
         }
     }
 
-    /// The bytes of the image of the arguments.
+    /// Pushes the size of the image of the arguments.
     pub(crate) fn push_image_length(&self, body: &mut Body, function: &Crossing) {
         let root_end = function.arguments_end().cast_signed();
         let mut code = body.code();
@@ -124,7 +124,7 @@ impl Writer<'_> {
         code.i32_const(BASE.cast_signed()).i32_sub();
     }
 
-    /// Leaves what the function returns on the stack, and the memory clean unless a result in it is still to be read.
+    /// Pushes the function's return values, and clears the memory unless a result in it is still to be read.
     fn push_result(&self, body: &mut Body, function: &Crossing) {
         match function.result {
             Some(_) if function.returns_pointer(self.types) => {
@@ -137,8 +137,8 @@ impl Writer<'_> {
         self.reset(body, stored_end(function));
     }
 
-    /// Writes the value that tells of a lost call to the base; the reason lies in the return area. False where the function has no
-    /// place for it: the host traps before it answers such a function with an error.
+    /// Writes the value for a lost call to the base; the reason is in the return area. Returns false if the function's
+    /// result has no place for it: the host traps before it reports a lost call to such a function.
     fn write_lost(&self, body: &mut Body, function: &Crossing, stored: u32) -> bool {
         let Some((lost, result)) = function.lost.zip(function.result) else { return false };
         let Kind::Variant { cases, payload_offset, .. } = &self.types.layout(result).kind else {
@@ -167,8 +167,8 @@ impl Writer<'_> {
         true
     }
 
-    /// Zeroes all that was written since the last reset, and lets the next call begin. What lies below `stored` (a multiple of 16)
-    /// is zeroed in any case: flat arguments were stored without moving the high-water mark.
+    /// Zeroes everything that was written since the last reset, and lets the next call begin. What lies below `stored`
+    /// (a multiple of 16) is always zeroed: flat arguments are stored without moving the high-water mark.
     pub(crate) fn reset(&self, body: &mut Body, stored: u32) {
         let mut code = body.code();
         if stored - BASE <= INLINE_ZEROES_MAX {
@@ -190,15 +190,15 @@ impl Writer<'_> {
     }
 }
 
-/// Where what was stored flat ends, rounded up to 16.
+/// Returns the end of the flat arguments in memory, rounded up to 16.
 pub(crate) fn stored_end(function: &Crossing) -> u32 {
     if function.spills() { BASE } else { function.arguments_end().next_multiple_of(16) }
 }
 
-/// A function's number as generated code says it.
+/// Returns a function's number as an `i32`.
 pub(crate) fn core_number(number: usize) -> i32 {
     i32::try_from(number).expect("a component has fewer functions")
 }
 
-/// Up to so many bytes are zeroed by stores in place.
+/// The maximum number of bytes that are zeroed by stores in place.
 const INLINE_ZEROES_MAX: u32 = 64;

@@ -1,7 +1,7 @@
 //! Two components on two sides of a seam, and a host between them.
 //!
-//! `caller` exports `test:app/front` and calls `test:app/api` with whatever it is given; `callee` exports `test:app/api` and calls
-//! `test:app/back`, which the host has. All three interfaces have the same functions.
+//! `caller` exports `test:app/front` and forwards its arguments to `test:app/api`. `callee` exports `test:app/api` and
+//! calls `test:app/back`, which the host implements. All three interfaces have the same functions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,25 +45,25 @@ pub(crate) enum Refusal {
     BadImage,
 }
 
-/// What a skeleton answers.
+/// The result of a skeleton.
 pub(crate) type Answer = std::result::Result<Vec<u8>, Refusal>;
 
-/// The group of the callee, running.
+/// The running group of the callee.
 pub(crate) struct Callee {
     pub(crate) store: Store<Seen>,
     pub(crate) call: TypedFunc<(u32, Vec<u8>), (Answer,)>,
     pub(crate) call_async: TypedFunc<(u32, Vec<u8>), (Answer,)>,
 }
 
-/// What reached `test:app/back`.
+/// The calls of `test:app/back`.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Vec<Val>>,
-    /// What it answers; its first argument where there is nothing.
+    /// Its results; if there is none, the first argument is returned.
     pub(crate) answers: Vec<Val>,
 }
 
-/// The group of the caller, running, with the callee behind its wire.
+/// The running group of the caller, connected to the callee.
 pub(crate) struct Caller {
     pub(crate) store: Store<Wire>,
     pub(crate) instance: Instance,
@@ -71,19 +71,19 @@ pub(crate) struct Caller {
 
 /// The host between the two.
 pub(crate) struct Wire {
-    /// Nothing while it serves an `async func`.
+    /// `None` while it serves an `async func`.
     pub(crate) callee: Option<Callee>,
-    /// Images as they were: of arguments, of answers.
+    /// Copies of all images: of arguments and results.
     pub(crate) images: Vec<Vec<u8>>,
-    /// What to do with an answer before it goes back.
+    /// A function that is applied to each result before it is returned.
     pub(crate) answer: Box<dyn Fn(Answer) -> std::result::Result<Vec<u8>, CallError> + Send>,
-    /// Functions whose answers were refused.
+    /// Functions whose results were refused.
     pub(crate) refused: Vec<u32>,
-    /// Answers that wait to be taken, by ticket.
+    /// Results that have not been taken, by ticket.
     pub(crate) waiting: HashMap<u32, Answer>,
 }
 
-/// An allocator of guests: it grows, and forgets nothing.
+/// An allocator for guests that grows and never frees.
 const GUEST_ALLOCATOR: &str = r#"
     (memory (export "memory") 1)
     (global $top (mut i32) (i32.const 8192))
@@ -100,8 +100,8 @@ const GUEST_ALLOCATOR: &str = r#"
         (local.get $at))
 "#;
 
-/// A component that exports the functions of `exported` and passes each call on to `imported`. `definitions` are types and
-/// functions in WIT.
+/// Returns a component that exports the functions of `exported` and forwards each call to `imported`. `definitions` are
+/// types and functions in WIT.
 pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encoding: StringEncoding) -> Arc<[u8]> {
     let mut resolve = Resolve::default();
     let interface = |name: &str| format!("interface {name} {{ {definitions} }}\n");
@@ -129,7 +129,7 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
         let parameters: String = export.params.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
         let results: String = export.results.iter().map(|ty| format!(" {}", core_type(*ty))).collect();
         let arguments: String = (0..export.params.len()).map(|local| format!(" (local.get {local})")).collect();
-        // A result that goes through memory is written to a place that nobody else uses.
+        // A result that is passed in memory is written to an address that has no other use.
         let (area, answer) = if signature.retptr { ("(i32.const 16)", "(i32.const 16)") } else { ("", "") };
         functions += &format!(
             "(func (export \"test:app/{exported}#{name}\") (param{parameters}) (result{results}) (call ${name}{arguments} {area}) {answer})\n"
@@ -147,7 +147,7 @@ pub(crate) fn pass_on(definitions: &str, imported: &str, exported: &str, encodin
         .into()
 }
 
-/// What error types may mention.
+/// Definitions for error types.
 const LINK: &str =
     "package isomer:link@0.1.0 { interface types { enum call-error { unreachable, deadline, overloaded, refused } } }";
 
@@ -160,7 +160,7 @@ fn core_type(ty: WasmType) -> &'static str {
     }
 }
 
-/// The group of a component alone, with all functions of `test:app/api` crossing.
+/// The group of a single component, with all functions of `test:app/api` crossing.
 pub(crate) fn crossing_group(component: &str, bytes: &[u8]) -> PlannedGroup {
     let ty = component_type(bytes).expect("it reads");
     let api = "test:app/api".parse().expect("it is a name");
@@ -256,7 +256,7 @@ impl Seen {
     }
 }
 
-/// Starts the caller's group with a callee behind its wire.
+/// Starts the caller's group, connected to a callee.
 pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncoding, callee: Callee) -> Caller {
     let bytes = pass_on(definitions, "api", "front", encoding);
     let mut group = crossing_group("caller", &bytes);
@@ -277,12 +277,12 @@ pub(crate) fn caller(engine: &Engine, definitions: &str, encoding: StringEncodin
     Caller { store, instance }
 }
 
-/// Refusals are lost calls.
+/// Converts refusals into lost calls.
 pub(crate) fn plainly(answer: Answer) -> std::result::Result<Vec<u8>, CallError> {
     answer.map_err(|_| CallError::Refused)
 }
 
-/// Polls a future to its end; what it waits for happens in other futures of it.
+/// Polls a future until it is ready; what it waits for happens in other futures inside it.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -328,7 +328,7 @@ pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
     .expect("it is new");
     wire.func_wrap("take", |mut store, (ticket,): (u32,)| {
         let wire = store.data_mut();
-        let answer = wire.waiting.remove(&ticket).expect("what is taken was begun");
+        let answer = wire.waiting.remove(&ticket).expect("only calls in flight are taken");
         Ok(((wire.answer)(answer),))
     })
     .expect("it is new");

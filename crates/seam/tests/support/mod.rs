@@ -1,4 +1,4 @@
-//! Components made of WIT and text, and groups of them made by hand.
+//! Components made from WIT and text, and groups of them made by hand.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -42,7 +42,7 @@ package wasi:http@0.3.0 {
 }
 "#;
 
-/// Memory and an allocator that only grows, which is all that short tests need.
+/// A memory and an allocator that only grows, which is enough for short tests.
 pub(crate) const ALLOCATOR: &str = r#"
     (memory (export "memory") 1)
     (global $top (mut i32) (i32.const 4096))
@@ -52,8 +52,8 @@ pub(crate) const ALLOCATOR: &str = r#"
         (global.set $top (i32.add (global.get $top) (local.get 3))))
 "#;
 
-/// A component of `world`, which is WIT in a package `test:app`, with a core module made of text. `wasi` is the version of
-/// the host's interfaces.
+/// Returns a component of `world`, which is WIT in a package `test:app`, with a core module in text form. `wasi` is the
+/// version of the host's interfaces.
 pub(crate) fn component(wasi: &str, wit: &str, module: &str) -> Arc<[u8]> {
     let mut resolve = Resolve::default();
     let text = format!("package test:app;\n{}\n{}", wit.replace("VERSION", wasi), WASI.replace("VERSION", wasi));

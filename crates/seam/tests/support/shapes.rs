@@ -2,7 +2,7 @@
 
 use wasmtime::component::Val;
 
-/// A generator of numbers (SplitMix64) that gives the same for the same seed everywhere.
+/// A random number generator (SplitMix64) that is the same for the same seed everywhere.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -19,12 +19,12 @@ impl Random {
     }
 }
 
-/// The seed that the variable names, or this one.
+/// Returns the seed from the environment variable, or the default.
 pub(crate) fn seed(default: u64) -> u64 {
     std::env::var("ISOMER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default)
 }
 
-/// Is the long run wanted?
+/// Returns whether the long run is enabled.
 pub(crate) fn long() -> bool {
     std::env::var_os("ISOMER_LONG").is_some()
 }
@@ -147,7 +147,7 @@ impl Shape {
         }
     }
 
-    /// A value, with edges more often than chance has them.
+    /// Returns a value, with edge cases more often than by chance.
     pub(crate) fn value(&self, random: &mut Random) -> Val {
         let boxed =
             |shape: &Option<Box<Shape>>, random: &mut Random| shape.as_ref().map(|shape| Box::new(shape.value(random)));
@@ -199,7 +199,7 @@ fn scalar(name: &str, random: &mut Random) -> Val {
         "s32" => Val::S32(word.cast_signed()),
         "u64" => Val::U64(bits),
         "s64" => Val::S64(bits.cast_signed()),
-        // A NaN is no value that equals itself; tests of their own have them.
+        // A NaN does not equal itself; separate tests cover NaNs.
         "f32" => Val::Float32(Some(f32::from_bits(word)).filter(|float| !float.is_nan()).unwrap_or(-0.0)),
         "f64" => Val::Float64(Some(f64::from_bits(bits)).filter(|float| !float.is_nan()).unwrap_or(f64::INFINITY)),
         _ => Val::Char(char::from_u32(word % 0x11_0000).unwrap_or('\u{10FFFF}')),
