@@ -1,34 +1,42 @@
-//! Where a group is reached, as people write it: `unix:/run/isomer/cart.sock`, `127.0.0.1:7000`, `[::1]:7000`, `cart.internal:7000`.
+//! The addresses of groups, as users write them: `unix:/run/isomer/cart.sock`, `127.0.0.1:7000`, `[::1]:7000`, `cart.internal:7000`.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::error::LinkError;
-
-/// The most bytes of a Unix socket's path: the kernel's `sun_path` has 108 with its end.
+/// Bytes that the path of a Unix socket may have: the kernel's `sun_path` has 108, including its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The most bytes of a host's name.
+/// Bytes that a host name may have.
 const HOST_BYTES_MAX: usize = 253;
 
-/// Where a group is reached.
+/// A text that is not an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a valid address: {problem}")]
+pub struct InvalidLinkAddress {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+/// The address of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// A Unix socket's absolute path.
+    /// The absolute path of a Unix socket.
     Unix(PathBuf),
-    /// A host, by name or number (without brackets), and a port.
+    /// A host name or IP address (without brackets), and a port.
     Tcp {
         /// The host.
         host: String,
-        /// The port; 0 lets the system choose where one listens.
+        /// The port; for a listener, 0 lets the system choose.
         port: u16,
     },
 }
 
 impl Address {
-    /// Does it stay inside this machine, by what is written? Names count if they are `localhost`.
+    /// Returns whether the address is on this machine, judged by its text: a loopback address, or `localhost`.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
@@ -39,20 +47,20 @@ impl Address {
         }
     }
 
-    /// Is it a Unix socket, which is never spoken to by TLS?
+    /// Returns whether it is a Unix socket, over which TLS is never used.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
     }
 
     fn unix(path: &str) -> Result<Self, &'static str> {
         if !Path::new(path).is_absolute() {
-            return Err("a socket's path is absolute");
+            return Err("the path of a socket has to be absolute");
         }
         if path.len() > SOCKET_PATH_BYTES_MAX {
-            return Err("a socket's path has at most 107 bytes");
+            return Err("the path of a socket may have 107 bytes");
         }
         if path.contains('\0') || path.ends_with('/') {
-            return Err("it is no file's path");
+            return Err("it is not the path of a file");
         }
         Ok(Self::Unix(PathBuf::from(path)))
     }
@@ -60,7 +68,7 @@ impl Address {
     fn tcp(text: &str) -> Result<Self, &'static str> {
         let (host, port) = text.rsplit_once(':').ok_or("the port is missing")?;
         let port = if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok() } else { None };
-        let port = port.ok_or("the port is no number up to 65535")?;
+        let port = port.ok_or("the port is not a number up to 65535")?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
             Some(Some(inside)) if inside.parse::<std::net::Ipv6Addr>().is_ok() => inside,
             Some(_) => return Err("there is no IPv6 address between the brackets"),
@@ -71,21 +79,21 @@ impl Address {
             return Err("the host is missing");
         }
         if host.len() > HOST_BYTES_MAX || (host.parse::<IpAddr>().is_err() && !is_name(host)) {
-            return Err("that is no host");
+            return Err("the host is not valid");
         }
         Ok(Self::Tcp { host: host.to_owned(), port })
     }
 }
 
 impl FromStr for Address {
-    type Err = LinkError;
+    type Err = InvalidLinkAddress;
 
-    fn from_str(text: &str) -> Result<Self, LinkError> {
+    fn from_str(text: &str) -> Result<Self, InvalidLinkAddress> {
         let parsed = match text.strip_prefix("unix:") {
             Some(path) => Self::unix(path),
             None => Self::tcp(text),
         };
-        parsed.map_err(|problem| LinkError::Address { text: text.to_owned(), problem })
+        parsed.map_err(|problem| InvalidLinkAddress { text: text.to_owned(), problem })
     }
 }
 
@@ -104,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_is_shown() {
+    fn an_address_is_displayed_as_it_is_written() {
         for text in ["unix:/run/a b.sock", "127.0.0.1:7000", "[::1]:7000", "cart.internal:1", "localhost:0"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
@@ -116,16 +124,16 @@ mod tests {
         for (text, problem) in [
             ("unix:run/a.sock", "absolute"),
             (&*long, "107 bytes"),
-            ("unix:/run/", "no file"),
+            ("unix:/run/", "not the path of a file"),
             ("cart", "the port is missing"),
-            ("cart:", "no number"),
-            ("cart:70000", "no number"),
-            ("cart:+7", "no number"),
+            ("cart:", "not a number"),
+            ("cart:70000", "not a number"),
+            ("cart:+7", "not a number"),
             (":7000", "host is missing"),
             ("[::1:7000", "brackets"),
             ("[cart]:7000", "brackets"),
-            ("::1:x:7000", "no host"),
-            ("http://cart:7000", "no host"),
+            ("::1:x:7000", "host is not valid"),
+            ("http://cart:7000", "host is not valid"),
             ("", "the port is missing"),
         ] {
             let error = text.parse::<Address>().expect_err(text).to_string();

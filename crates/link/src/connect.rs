@@ -10,14 +10,14 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::address::Address;
-use crate::stream::Stream;
+use crate::stream::LinkStream;
 use crate::tls::{self, Tls};
 
 /// Connects to `address`: with TLS where there is some, unless it is a Unix socket.
-pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Stream, String> {
+pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<LinkStream, String> {
     let (host, port) = match address {
         Address::Unix(path) => {
-            return connect_unix(path).await.map(Stream::Unix).map_err(|error| words(&error));
+            return connect_unix(path).await.map(LinkStream::Unix).map_err(|error| words(&error));
         }
         Address::Tcp { host, port } => (host, *port),
     };
@@ -32,7 +32,7 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Stre
                 let _ = stream.set_nodelay(true);
                 return match tls {
                     Some(tls) => secure(stream, host, tls).await,
-                    None => Ok(Stream::Tcp(stream)),
+                    None => Ok(LinkStream::Tcp(stream)),
                 };
             }
             Err(error) => reason = words(&error),
@@ -52,7 +52,7 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     Err(io::Error::other(format!("its socket is held by user {holder}, and this process's is {user}")))
 }
 
-async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<Stream, String> {
+async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<LinkStream, String> {
     let name = match &tls.peer_name {
         Some(name) => name.clone(),
         None => {
@@ -60,7 +60,7 @@ async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<Stream, Stri
         }
     };
     match TlsConnector::from(tls.client.clone()).connect(name, stream).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
+        Ok(stream) => Ok(LinkStream::Tls(Box::new(TlsStream::Client(stream)))),
         Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(error) => tls::explain(error),
             None => format!("it ended the connection before TLS began; does it speak TLS? ({})", words(&error)),

@@ -26,12 +26,12 @@ const READ_BYTES_MAX: usize = 256 << 10;
 const SLICES_MAX: usize = 16;
 
 /// The stream as h2 has it.
-pub(crate) struct Cork<T>(Arc<Mutex<Held<T>>>);
+pub(crate) struct Cork<T>(Arc<Mutex<CorkedStream<T>>>);
 
 /// The same stream, for the task that runs the connection.
-pub(crate) struct CorkHandle<T>(Arc<Mutex<Held<T>>>);
+pub(crate) struct CorkHandle<T>(Arc<Mutex<CorkedStream<T>>>);
 
-struct Held<T> {
+struct CorkedStream<T> {
     stream: T,
     gathered: BytesMut,
     /// What may still be read in this turn.
@@ -44,13 +44,18 @@ struct Held<T> {
 
 /// A stream that gathers, and the handle that lets go.
 pub(crate) fn cork<T>(stream: T) -> (Cork<T>, CorkHandle<T>) {
-    let held =
-        Held { stream, gathered: BytesMut::new(), readable_bytes: READ_BYTES_MAX, is_dirty: false, tls_error: None };
+    let held = CorkedStream {
+        stream,
+        gathered: BytesMut::new(),
+        readable_bytes: READ_BYTES_MAX,
+        is_dirty: false,
+        tls_error: None,
+    };
     let held = Arc::new(Mutex::new(held));
     (Cork(held.clone()), CorkHandle(held))
 }
 
-fn lock<T>(held: &Mutex<Held<T>>) -> MutexGuard<'_, Held<T>> {
+fn lock<T>(held: &Mutex<CorkedStream<T>>) -> MutexGuard<'_, CorkedStream<T>> {
     held.lock().expect("nothing panics while it is held")
 }
 
@@ -71,7 +76,7 @@ impl<T: AsyncWrite + Unpin> CorkHandle<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> Held<T> {
+impl<T: AsyncWrite + Unpin> CorkedStream<T> {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.gathered))?;

@@ -21,19 +21,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::Address;
-use crate::channel::{Channel, Lost};
+use crate::call_frame::CallFrame;
+use crate::client_connection::{ClientConnection, FailedAttempt};
 use crate::connect::connect;
-use crate::frame::Frame;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
 /// How an address is doing.
 #[derive(Clone)]
-pub(crate) enum State {
+pub(crate) enum EndpointState {
     /// An attempt runs, and none has failed since the last connection.
     Connecting,
     /// Calls go over this.
-    Ready(Arc<Channel>),
+    Ready(Arc<ClientConnection>),
     /// The last attempt failed.
     Down(Arc<str>),
 }
@@ -43,34 +43,34 @@ pub(crate) struct Endpoint {
     pub(crate) address: Address,
     /// Room for answers, shared by all addresses of the group.
     answers: Limiter,
-    state: watch::Sender<State>,
+    state: watch::Sender<EndpointState>,
     /// Calls in flight.
     calls: Limiter,
 }
 
 impl Endpoint {
     pub(crate) fn new(address: Address, answers: Limiter) -> Self {
-        let state = watch::Sender::new(State::Connecting);
+        let state = watch::Sender::new(EndpointState::Connecting);
         Self { address, answers, state, calls: Limiter::new(usize::MAX) }
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> EndpointState {
         self.state.borrow().clone()
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(*self.state.borrow(), State::Ready(_))
+        matches!(*self.state.borrow(), EndpointState::Ready(_))
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        matches!(*self.state.borrow(), State::Down(_))
+        matches!(*self.state.borrow(), EndpointState::Down(_))
     }
 
     /// Resolves when there is a connection.
     pub(crate) async fn ready(&self) {
         let mut state = self.state.subscribe();
         // Fails only without the sender, which is ours.
-        let _ = state.wait_for(|state| matches!(state, State::Ready(_))).await;
+        let _ = state.wait_for(|state| matches!(state, EndpointState::Ready(_))).await;
     }
 
     /// Calls in flight.
@@ -79,44 +79,44 @@ impl Endpoint {
     }
 
     /// Makes one attempt at a call: waits for a connection that is being made, and not for one that cannot be.
-    pub(crate) async fn call(&self, frame: &Frame, limits: &PeerLimits) -> Result<CallResult, Lost> {
-        let channel = match self.state() {
-            State::Ready(channel) => channel,
-            State::Down(reason) => return Err(down(&reason)),
-            State::Connecting => {
+    pub(crate) async fn call(&self, frame: &CallFrame, limits: &PeerLimits) -> Result<CallResult, FailedAttempt> {
+        let connection = match self.state() {
+            EndpointState::Ready(connection) => connection,
+            EndpointState::Down(reason) => return Err(down(&reason)),
+            EndpointState::Connecting => {
                 let mut state = self.state.subscribe();
-                let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
+                let settled = state.wait_for(|state| !matches!(state, EndpointState::Connecting)).await;
                 match settled.map(|state| state.clone()) {
-                    Ok(State::Ready(channel)) => channel,
-                    Ok(State::Down(reason)) => return Err(down(&reason)),
-                    Ok(State::Connecting) | Err(_) => return Err(down("nobody connects")),
+                    Ok(EndpointState::Ready(connection)) => connection,
+                    Ok(EndpointState::Down(reason)) => return Err(down(&reason)),
+                    Ok(EndpointState::Connecting) | Err(_) => return Err(down("nobody connects")),
                 }
             }
         };
-        let max = limits.calls_max.min(channel.calls_max);
+        let max = limits.calls_max.min(connection.calls_max);
         let permit = self.calls.try_acquire_within(1, max).ok_or_else(|| {
             let reason = format!("{max} calls are in flight already");
-            Lost { error: CallError::Overloaded, reason, not_run: true, is_over: false }
+            FailedAttempt { error: CallError::Overloaded, reason, not_run: true, is_connection_ended: false }
         })?;
-        let answered = channel.call(frame, limits.image_bytes_max).await;
+        let answered = connection.call(frame, limits.image_bytes_max).await;
         drop(permit);
-        if answered.as_ref().is_err_and(|lost| lost.is_over) {
-            self.leave(&channel);
+        if answered.as_ref().is_err_and(|failed| failed.is_connection_ended) {
+            self.replace(&connection);
         }
         answered
     }
 
-    /// No more calls over `channel`: the next ones wait for its successor.
-    fn leave(&self, channel: &Arc<Channel>) {
-        let is_left = self.state.send_if_modified(|state| match state {
-            State::Ready(current) if Arc::ptr_eq(current, channel) => {
-                *state = State::Connecting;
+    /// No more calls over `connection`: the next ones wait for its successor.
+    fn replace(&self, connection: &Arc<ClientConnection>) {
+        let is_replaced = self.state.send_if_modified(|state| match state {
+            EndpointState::Ready(current) if Arc::ptr_eq(current, connection) => {
+                *state = EndpointState::Connecting;
                 true
             }
             _ => false,
         });
-        if is_left {
-            channel.is_over.notify_one();
+        if is_replaced {
+            connection.ended.notify_one();
         }
     }
 
@@ -129,24 +129,24 @@ impl Endpoint {
             while connections.try_join_next().is_some() {}
             let attempt = async {
                 let stream = connect(&self.address, tls.as_ref()).await?;
-                Channel::open(stream, &limits, self.answers.clone(), &mut connections).await
+                ClientConnection::open(stream, &limits, self.answers.clone(), &mut connections).await
             };
             let attempted = timeout(limits.connect_timeout, attempt).await;
             let reason = match attempted.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
-                Ok((channel, ended)) => {
+                Ok((connection, ended)) => {
                     let since = Instant::now();
-                    let channel = Arc::new(channel);
-                    self.state.send_replace(State::Ready(channel.clone()));
+                    let connection = Arc::new(connection);
+                    self.state.send_replace(EndpointState::Ready(connection.clone()));
                     let reason = tokio::select! {
                         ended = ended => ended.unwrap_or_default(),
-                        () = channel.is_over.notified() => "it ended the connection".to_owned(),
+                        () = connection.ended.notified() => "it ended the connection".to_owned(),
                     };
                     if since.elapsed() >= limits.backoff_max {
                         failures = 0;
                     }
                     if failures == 0 {
                         failures = 1;
-                        self.state.send_replace(State::Connecting);
+                        self.state.send_replace(EndpointState::Connecting);
                         continue;
                     }
                     reason
@@ -154,12 +154,17 @@ impl Endpoint {
                 Err(reason) => reason,
             };
             failures += 1;
-            self.state.send_replace(State::Down(reason.into()));
+            self.state.send_replace(EndpointState::Down(reason.into()));
             sleep(jitter.spread(backoff.pause(failures))).await;
         }
     }
 }
 
-fn down(reason: &str) -> Lost {
-    Lost { error: CallError::Unreachable, reason: reason.to_owned(), not_run: true, is_over: false }
+fn down(reason: &str) -> FailedAttempt {
+    FailedAttempt {
+        error: CallError::Unreachable,
+        reason: reason.to_owned(),
+        not_run: true,
+        is_connection_ended: false,
+    }
 }

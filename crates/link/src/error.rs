@@ -1,96 +1,90 @@
-//! Why a side of a link cannot be set up, with the way out as data. What goes wrong later is an answer to a call
-//! ([`isomer_wire::CallFailure`]).
+//! Why a side of a link cannot be set up, with hints. Later failures are results of calls ([`isomer_wire::CallFailure`]).
 
 use std::io;
 use std::path::PathBuf;
 
 use isomer_transport::SocketFileError;
 
-use crate::address::Address;
+use crate::address::{Address, InvalidLinkAddress};
 
 /// Why a side of a link cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The text is no address.
-    #[error("`{text}` is no address: {problem}")]
-    Address {
-        /// What was written.
-        text: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// Without TLS, beyond this machine.
-    #[error("`{address}` leaves this machine, and there is no TLS")]
+    /// The text is not an address.
+    #[error(transparent)]
+    Address(#[from] InvalidLinkAddress),
+    /// The address is on another machine, and there is no TLS.
+    #[error("`{address}` is on another machine, and TLS is not configured")]
     Cleartext {
         /// The address.
         address: Address,
     },
-    /// A group without an address.
+    /// The group has no address.
     #[error("group `{group}` has no address")]
     NoAddress {
         /// The group.
         group: String,
     },
-    /// More addresses than a peer has.
-    #[error("group `{group}` has {found} addresses, at most {max} are taken")]
+    /// The group has too many addresses.
+    #[error("group `{group}` has {found} addresses; the maximum is {max}")]
     TooManyAddresses {
         /// The group.
         group: String,
-        /// How many there are.
+        /// The number of addresses.
         found: usize,
-        /// The limit.
+        /// The maximum.
         max: usize,
     },
-    /// The name cannot be resolved.
-    #[error("cannot find the host of `{address}`")]
+    /// The host name cannot be resolved.
+    #[error("cannot resolve the host of `{address}`")]
     Resolve {
         /// The address.
         address: Address,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Someone else listens there.
+    /// Another process listens there.
     #[error("cannot listen on `{address}`: another process does")]
     InUse {
         /// The address.
         address: Address,
     },
-    /// The system does not allow it.
-    #[error("cannot listen on `{address}`: it is not allowed")]
+    /// The operating system does not permit it.
+    #[error("cannot listen on `{address}`: permission denied")]
     NotAllowed {
         /// The address.
         address: Address,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Anything else.
+    /// The operating system refuses it for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address.
         address: Address,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A folder that others may enter or read is no place for a socket that takes whoever reaches it.
-    #[error("others can reach into `{folder}` (mode {mode:03o}), and whoever reaches a socket may call")]
+    /// Other users can enter the socket's folder, and each process that can open the socket may call.
+    #[error("other users can enter `{folder}` (mode {mode:03o}), and each user that can open a socket may call")]
     OpenFolder {
         /// The socket's folder.
         folder: PathBuf,
-        /// Its mode.
+        /// The permissions of the folder.
         mode: u32,
     },
-    /// Another user's folder, who could put a socket of their own there.
-    #[error("`{folder}` belongs to user {owner}, and this process's is {user}")]
+    /// The folder belongs to another user, who could put a socket of their own there.
+    #[error("`{folder}` belongs to user {owner}, and this process runs as user {user}")]
     ForeignFolder {
         /// The socket's folder.
         folder: PathBuf,
-        /// Its owner.
+        /// The owner of the folder.
         owner: u32,
         /// The effective user of this process.
         user: u32,
     },
-    /// Something that is no socket lies there.
-    #[error("`{path}` is there already, and is no socket")]
+    /// There is a file that is not a socket.
+    #[error("`{path}` exists, and is not a socket")]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -102,23 +96,23 @@ pub enum LinkError {
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file of the TLS settings does not have what it is for.
-    #[error("the {what} `{path}` is not usable: {problem}")]
+    /// The content of a file of the TLS settings is not valid.
+    #[error("the {what} `{path}` cannot be used: {problem}")]
     TlsContent {
         /// `certificate`, `key` or `authority`.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it. Never its content.
+        /// What is wrong with the file; never its content.
         problem: String,
     },
 }
 
 impl LinkError {
-    /// Reads why the socket at `address` cannot be listened on.
+    /// Converts the reason why the process cannot listen on the socket at `address`.
     pub(crate) fn from_socket(error: SocketFileError, address: &Address) -> Self {
         let address = address.clone();
         match error {
@@ -136,33 +130,31 @@ impl LinkError {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about the error, if that is known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Address { .. } => {
-                "write `unix:/path/to.sock`, `127.0.0.1:7000`, `[::1]:7000` or `host:7000`".to_owned()
-            }
+            Self::Address(_) => "write `unix:/path/to.sock`, `127.0.0.1:7000`, `[::1]:7000` or `host:7000`".to_owned(),
             Self::Cleartext { .. } => {
                 "give certificate, key and authority for TLS, or use `unix:/path` or 127.0.0.1".to_owned()
             }
-            Self::NoAddress { group } => format!("say where `{group}` is reached"),
+            Self::NoAddress { group } => format!("give an address of `{group}`"),
             Self::TooManyAddresses { max, .. } => {
-                format!("name at most {max} replicas, or put an address in front of them")
+                format!("list at most {max} replicas, or put a load balancer in front of them")
             }
-            Self::Resolve { .. } => "check the name, or write the host's number".to_owned(),
+            Self::Resolve { .. } => "check the host name, or use an IP address".to_owned(),
             Self::InUse { address: Address::Unix(path) } => {
-                format!("stop the process that holds `{}`, or take another path", path.display())
+                format!("stop the process that listens on `{}`, or use another path", path.display())
             }
-            Self::InUse { .. } => "stop the process that has the port, or take another port (0 for any)".to_owned(),
+            Self::InUse { .. } => "stop the process that uses the port, or use another port (0 for any)".to_owned(),
             Self::NotAllowed { address: Address::Unix(_), .. } => {
-                "take a folder that belongs to the user that runs this".to_owned()
+                "use a folder that belongs to the user that runs this process".to_owned()
             }
-            Self::NotAllowed { .. } => "take a port above 1023".to_owned(),
+            Self::NotAllowed { .. } => "use a port above 1023".to_owned(),
             Self::Listen { .. } => return None,
             Self::OpenFolder { folder, .. } => format!("chmod 700 {}", folder.display()),
-            Self::ForeignFolder { .. } => "take a folder that belongs to the user that runs this".to_owned(),
-            Self::NotASocket { .. } => "move it away, or take another path".to_owned(),
-            Self::TlsFile { .. } => "check the path and who may read it".to_owned(),
+            Self::ForeignFolder { .. } => "use a folder that belongs to the user that runs this process".to_owned(),
+            Self::NotASocket { .. } => "move the file, or use another path".to_owned(),
+            Self::TlsFile { .. } => "check the path and the permissions of the file".to_owned(),
             Self::TlsContent { what: "key", .. } => {
                 "give the PEM file of the certificate's private key (PKCS#8, PKCS#1 or SEC1)".to_owned()
             }

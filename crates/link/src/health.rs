@@ -6,7 +6,7 @@ use isomer_transport::Limiter;
 use tokio::task::JoinSet;
 
 use crate::address::Address;
-use crate::channel::Channel;
+use crate::client_connection::ClientConnection;
 use crate::connect::connect;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
@@ -22,8 +22,8 @@ pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> 
         let stream = connect(address, tls).await?;
         let limits = PeerLimits::default();
         let answers = Limiter::new(limits.answers_bytes_max);
-        let (channel, _ended) = Channel::open(stream, &limits, answers, &mut tasks).await?;
-        channel.ask().await.map_err(|lost| lost.reason)
+        let (connection, _ended) = ClientConnection::open(stream, &limits, answers, &mut tasks).await?;
+        connection.check_health().await.map_err(|failed| failed.reason)
     };
     let asked = tokio::time::timeout_at(deadline.into(), asked).await;
     asked.unwrap_or_else(|_| Err("it does not answer".to_owned())).map_err(|reason| format!("`{address}`: {reason}"))

@@ -34,19 +34,20 @@ pub mod peer;
 pub mod server;
 pub mod tls;
 
-mod channel;
+mod call_frame;
+mod client_connection;
 mod connect;
-mod connection;
 mod cork;
 mod endpoint;
-mod frame;
 mod keep_alive;
 mod payload;
-mod serving;
+mod response_progress;
+mod response_write;
+mod server_call;
+mod server_connection;
 mod stream;
-mod writing;
 
-pub use address::Address;
+pub use address::{Address, InvalidLinkAddress};
 pub use error::LinkError;
 pub use health::health;
 pub use limits::{PeerLimits, ServerLimits};

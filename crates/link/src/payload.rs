@@ -1,39 +1,39 @@
-//! The bytes of one frame on their way into a connection: its head and its body, without joining what is large.
+//! The bytes of one frame as a connection takes them: its head and its body, which are joined only if the body is small.
 
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use crate::writing::OnItsWay;
+use crate::response_progress::ResponseGuard;
 
-/// Bodies up to this many bytes are copied behind their head: one piece is cheaper than two.
+/// Bytes of a body that is copied behind its head: up to this size, one piece is cheaper than two.
 const JOINED_BYTES_MAX: usize = 4 << 10;
 
-/// A frame's bytes.
+/// The bytes of a frame.
 #[derive(Debug)]
 pub(crate) struct Payload {
     head: Bytes,
     body: Bytes,
-    on_its_way: Option<OnItsWay>,
+    guard: Option<ResponseGuard>,
 }
 
 impl Payload {
-    /// A frame of `body` behind what `encode` writes, which has `head_bytes`.
+    /// Makes a frame of the head that `encode` writes, which has `head_bytes`, and `body`.
     pub(crate) fn new(head_bytes: usize, body: Bytes, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
         let is_joined = body.len() <= JOINED_BYTES_MAX;
         let mut head = Vec::with_capacity(head_bytes + if is_joined { body.len() } else { 0 });
         encode(&mut head);
         if is_joined {
             head.extend_from_slice(&body);
-            Self { head: head.into(), body: Bytes::new(), on_its_way: None }
+            Self { head: head.into(), body: Bytes::new(), guard: None }
         } else {
-            Self { head: head.into(), body, on_its_way: None }
+            Self { head: head.into(), body, guard: None }
         }
     }
 
-    /// The same, and `on_its_way` with it until it is written or thrown away.
-    pub(crate) fn with(self, on_its_way: OnItsWay) -> Self {
-        Self { on_its_way: Some(on_its_way), ..self }
+    /// Keeps `guard` until the frame is written or discarded.
+    pub(crate) fn with(self, guard: ResponseGuard) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 }
 
@@ -50,8 +50,8 @@ impl Buf for Payload {
         let of_head = count.min(self.head.len());
         self.head.advance(of_head);
         self.body.advance(count - of_head);
-        if let Some(on_its_way) = &self.on_its_way {
-            on_its_way.wrote(count);
+        if let Some(guard) = &self.guard {
+            guard.add_written(count);
         }
     }
 

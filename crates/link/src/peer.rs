@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address::Address;
-use crate::channel::Lost;
-use crate::endpoint::{Endpoint, State};
+use crate::call_frame::CallFrame;
+use crate::client_connection::FailedAttempt;
+use crate::endpoint::{Endpoint, EndpointState};
 use crate::error::LinkError;
-use crate::frame::Frame;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
@@ -128,21 +128,21 @@ impl Group {
         loop {
             let index = self.choose(tried);
             let endpoint = &self.endpoints[index];
-            let lost = match endpoint.call(&frame, &self.limits).await {
-                Ok(answer) => match as_lost(answer) {
+            let failed = match endpoint.call(&frame, &self.limits).await {
+                Ok(answer) => match as_failed_attempt(answer) {
                     Ok(answer) => return answer,
-                    Err(lost) => lost,
+                    Err(failed) => failed,
                 },
-                Err(lost) => lost,
+                Err(failed) => failed,
             };
             tried |= 1 << index;
             let again = if attempt >= self.limits.attempts_max {
                 None
             } else {
-                self.pause_before_next(&lost, endpoint, tried, is_idempotent, attempt)
+                self.pause_before_next(&failed, endpoint, tried, is_idempotent, attempt)
             };
             let Some(pause) = again else {
-                let Lost { error, reason, not_run, .. } = lost;
+                let FailedAttempt { error, reason, not_run, .. } = failed;
                 return Err(CallFailure::Lost { error, reason: self.words(endpoint, error, &reason), not_run });
             };
             if !pause.is_zero() {
@@ -153,7 +153,7 @@ impl Group {
     }
 
     /// The call's frame.
-    fn frame(&self, call: Call) -> Result<Frame, CallFailure> {
+    fn frame(&self, call: Call) -> Result<CallFrame, CallFailure> {
         let now = Instant::now().into_std();
         let deadline = call.context.deadline;
         if deadline <= now {
@@ -162,7 +162,7 @@ impl Group {
         }
         let cannot = |error| CallFailure::refused(format!("`{}` cannot be called: {error}", self.name));
         let request = CallHead::of(&call, now).map_err(cannot)?;
-        Ok(Frame { request, deadline, image: call.image.into() })
+        Ok(CallFrame { request, deadline, image: call.image.into() })
     }
 
     /// The address for the next attempt: not one of `tried` if there is another that is not down.
@@ -203,18 +203,18 @@ impl Group {
     /// Is the call tried again, and after which pause?
     fn pause_before_next(
         &self,
-        lost: &Lost,
+        failed: &FailedAttempt,
         endpoint: &Endpoint,
         tried: u64,
         is_idempotent: bool,
         attempt: u32,
     ) -> Option<Duration> {
-        if !matches!(lost.error, CallError::Unreachable | CallError::Overloaded) {
+        if !matches!(failed.error, CallError::Unreachable | CallError::Overloaded) {
             return None;
         }
         let has_other =
             (0..self.endpoints.len()).any(|index| tried & (1 << index) == 0 && !self.endpoints[index].is_down());
-        if lost.not_run && (has_other || (lost.is_over && !endpoint.is_down())) {
+        if failed.not_run && (has_other || (failed.is_connection_ended && !endpoint.is_down())) {
             return Some(Duration::ZERO);
         }
         let backoff = Backoff { first: self.limits.retry_pause, max: self.limits.backoff_max };
@@ -224,7 +224,7 @@ impl Group {
     /// An address that is not connected, and why.
     fn reason(&self) -> (&Endpoint, String) {
         let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
-            State::Down(reason) => Some((&**endpoint, reason.to_string())),
+            EndpointState::Down(reason) => Some((&**endpoint, reason.to_string())),
             _ => None,
         });
         down.unwrap_or_else(|| (&*self.endpoints[0], "it does not answer".to_owned()))
@@ -242,9 +242,11 @@ impl Group {
 }
 
 /// Failures that the server answered with are as good as our own: some of them are worth another attempt.
-fn as_lost(answer: CallResult) -> Result<CallResult, Lost> {
+fn as_failed_attempt(answer: CallResult) -> Result<CallResult, FailedAttempt> {
     match answer {
-        Err(CallFailure::Lost { error, reason, not_run }) => Err(Lost { error, reason, not_run, is_over: false }),
+        Err(CallFailure::Lost { error, reason, not_run }) => {
+            Err(FailedAttempt { error, reason, not_run, is_connection_ended: false })
+        }
         answer => Ok(answer),
     }
 }

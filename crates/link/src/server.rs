@@ -14,19 +14,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use crate::address::Address;
-use crate::connection;
+use crate::address::{Address, InvalidLinkAddress};
 use crate::error::LinkError;
 use crate::limits::ServerLimits;
-use crate::serving::Serving;
-use crate::stream::Stream;
+use crate::server_call::CallServer;
+use crate::server_connection;
+use crate::stream::LinkStream;
 use crate::tls::{self, Tls};
 
 /// Answers others' calls at one address.
 pub struct Server {
     listener: Listener,
     address: Address,
-    serving: Arc<Serving>,
+    server: Arc<CallServer>,
 }
 
 enum Listener {
@@ -53,8 +53,8 @@ impl Server {
         let (listener, address) = match address {
             Address::Unix(path) => {
                 if !path.is_absolute() || path.file_name().is_none() {
-                    let problem = "it is no file's absolute path";
-                    return Err(LinkError::Address { text: address.to_string(), problem });
+                    let problem = "it is not the absolute path of a file";
+                    return Err(InvalidLinkAddress { text: address.to_string(), problem }.into());
                 }
                 let listened = SocketFile::listen_locked(path).await;
                 let (listener, file) = listened.map_err(|error| LinkError::from_socket(error, address))?;
@@ -67,7 +67,7 @@ impl Server {
                 (Listener::Tcp(listener, acceptor), Address::Tcp { host: host.clone(), port })
             }
         };
-        Ok(Self { listener, address, serving: Arc::new(Serving::new(callee, limits)) })
+        Ok(Self { listener, address, serving: Arc::new(CallServer::new(callee, limits)) })
     }
 
     /// Where it listens: with the port that the system chose if 0 was asked for.
@@ -125,16 +125,16 @@ async fn listen_tcp(address: &Address, host: &str, port: u16, is_clear: bool) ->
 
 /// A connection that was taken, before TLS.
 enum Incoming {
-    Clear(Stream),
+    Clear(LinkStream),
     Tls(tokio::net::TcpStream, TlsAcceptor),
 }
 
 impl Incoming {
-    async fn secure(self) -> Result<Stream, String> {
+    async fn secure(self) -> Result<LinkStream, String> {
         match self {
             Self::Clear(stream) => Ok(stream),
             Self::Tls(stream, acceptor) => match acceptor.accept(stream).await {
-                Ok(stream) => Ok(Stream::Tls(Box::new(TlsStream::Server(stream)))),
+                Ok(stream) => Ok(LinkStream::Tls(Box::new(TlsStream::Server(stream)))),
                 Err(error) => Err(match error.get_ref().and_then(|inner| inner.downcast_ref()) {
                     Some(error) => tls::explain(error),
                     None => error.to_string(),
@@ -162,10 +162,10 @@ impl Acceptor for LinkAcceptor {
                 let _ = stream.set_nodelay(true);
                 match acceptor {
                     Some(acceptor) => Incoming::Tls(stream, acceptor.clone()),
-                    None => Incoming::Clear(Stream::Tcp(stream)),
+                    None => Incoming::Clear(LinkStream::Tcp(stream)),
                 }
             }
-            Listener::Unix { listener, .. } => Incoming::Clear(Stream::Unix(listener.accept().await?.0)),
+            Listener::Unix { listener, .. } => Incoming::Clear(LinkStream::Unix(listener.accept().await?.0)),
         };
         Ok((incoming, permit))
     }

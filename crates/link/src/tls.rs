@@ -1,7 +1,8 @@
-//! Who may speak with whom: TLS 1.3, in which both sides show a certificate that one authority has signed.
+//! Mutual TLS 1.3: both sides present a certificate that one authority has signed.
 //!
-//! The authority is the deployment's own, not the public ones: whoever it has signed may call, and be called if the name
-//! fits. Nothing here is ever printed. There is no resumption: connections are kept, and a new one shows the certificates anew.
+//! The authority is that of the deployment, not a public one: each holder of a certificate that it has signed may call, and is called if
+//! the name matches. Nothing of this module is ever printed. There is no resumption: connections are kept, and a new one presents the
+//! certificates again.
 
 use std::fmt;
 use std::path::Path;
@@ -14,9 +15,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig};
 
+use crate::address::InvalidLinkAddress;
 use crate::error::LinkError;
 
-/// What both sides need of TLS.
+/// The TLS settings of both sides.
 #[derive(Clone)]
 pub struct Tls {
     pub(crate) client: Arc<ClientConfig>,
@@ -25,11 +27,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the PEM files: this process's certificate (its chain behind it), its private key, and the authority whose
-    /// signature makes a peer one.
+    /// Reads the PEM files: this process's certificate (followed by its chain), its private key, and the authority that signs the
+    /// certificates of peers.
     ///
     /// # Errors
-    /// When a file cannot be read, or does not have what it is for.
+    /// When a file cannot be read, or its content is not valid.
     pub fn load(certificate: &Path, key: &Path, authority: &Path) -> Result<Self, LinkError> {
         let read = |what, path: &Path| {
             std::fs::read(path).map_err(|source| LinkError::TlsFile { what, path: path.to_owned(), source })
@@ -42,7 +44,7 @@ impl Tls {
             match all {
                 Ok(all) if all.is_empty() => Err(unusable(what, path, "there is no certificate in it".to_owned())),
                 Ok(all) => Ok(all),
-                Err(_) => Err(unusable(what, path, "it is no PEM file".to_owned())),
+                Err(_) => Err(unusable(what, path, "it is not a PEM file".to_owned())),
             }
         };
         let chain = certificates("certificate", certificate)?;
@@ -62,15 +64,14 @@ impl Tls {
         Ok(Self { client: Arc::new(client), server: Arc::new(server), peer_name: None })
     }
 
-    /// Expects this name in the certificates of those who are called, instead of the host's in their address: for groups
-    /// whose addresses come and go.
+    /// Expects this name in the certificates of callees, instead of the host in their address: for groups whose addresses change.
     ///
     /// # Errors
-    /// When it is neither a name of DNS nor an IP address.
+    /// When `name` is neither a DNS name nor an IP address.
     pub fn naming_peers(mut self, name: &str) -> Result<Self, LinkError> {
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| LinkError::Address {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| InvalidLinkAddress {
             text: name.to_owned(),
-            problem: "it is no name that a certificate can have",
+            problem: "it is not a name that a certificate can have",
         })?;
         self.peer_name = Some(name);
         Ok(self)
@@ -127,12 +128,12 @@ const ALPN: &[u8] = b"h2";
 
 fn key_problem(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InconsistentKeys(_) => "it is not the certificate's".to_owned(),
+        rustls::Error::InconsistentKeys(_) => "it is not the key of the certificate".to_owned(),
         error => error.to_string(),
     }
 }
 
-/// Why TLS failed, in the words of somebody who has to mend it.
+/// Explains to an operator why TLS failed.
 pub(crate) fn explain(error: &rustls::Error) -> String {
     use CertificateError as Bad;
     match error {
@@ -149,16 +150,16 @@ pub(crate) fn explain(error: &rustls::Error) -> String {
             "its certificate is for another name".to_owned()
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "it asks for a certificate, and got none".to_owned()
+            "it requires a certificate, and got none".to_owned()
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            "it says that our certificate has expired".to_owned()
+            "it reports that our certificate has expired".to_owned()
         }
         rustls::Error::AlertReceived(
             AlertDescription::UnknownCA | AlertDescription::DecryptError | AlertDescription::BadCertificate,
         ) => "it does not know the authority of our certificate".to_owned(),
         rustls::Error::AlertReceived(alert) => format!("it ended TLS: {alert:?}"),
-        rustls::Error::NoCertificatesPresented => "it showed no certificate".to_owned(),
+        rustls::Error::NoCertificatesPresented => "it presented no certificate".to_owned(),
         rustls::Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),
         error => format!("TLS failed: {error}"),
     }

@@ -22,9 +22,9 @@ use crate::cork::{Cork, CorkHandle, cork};
 use crate::keep_alive::KeepAlive;
 use crate::limits::http2;
 use crate::payload::Payload;
-use crate::serving::{Ready, Serving, run, take};
-use crate::stream::Stream;
-use crate::writing::Writing;
+use crate::response_write::ResponseWrite;
+use crate::server_call::{CallServer, ReadyCall, read_stream, run};
+use crate::stream::LinkStream;
 
 /// How long a call may take of the connection's own time.
 const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
@@ -33,8 +33,8 @@ const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
 const SPAWNED_CALLS: u32 = 64;
 
 /// Serves a connection until it ends, or until its last call when `stop` becomes true.
-pub(crate) async fn serve(stream: Stream, serving: Arc<Serving>, stop: watch::Receiver<bool>) {
-    let limits = &serving.limits;
+pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: watch::Receiver<bool>) {
+    let limits = &server.limits;
     let (corked, handle) = cork(stream);
     let mut builder = server::Builder::new();
     builder
@@ -63,23 +63,25 @@ pub(crate) async fn serve(stream: Stream, serving: Arc<Serving>, stop: watch::Re
     let ping_pong = connection.ping_pong().expect("it is taken once");
     let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
     let reading = FuturesUnordered::new();
-    Turns { connection, handle, keep_alive, serving, reading, writing: Vec::new(), spawned_calls: 0 }.run(stop).await;
+    ServerConnection { connection, handle, keep_alive, server, reading, writing: Vec::new(), spawned_calls: 0 }
+        .run(stop)
+        .await;
 }
 
-struct Turns {
-    connection: server::Connection<Cork<Stream>, Payload>,
-    handle: CorkHandle<Stream>,
+struct ServerConnection {
+    connection: server::Connection<Cork<LinkStream>, Payload>,
+    handle: CorkHandle<LinkStream>,
     keep_alive: KeepAlive,
-    serving: Arc<Serving>,
+    server: Arc<CallServer>,
     /// Calls of which pieces are missing; at most as many as there are streams.
-    reading: FuturesUnordered<BoxFuture<'static, Option<Ready>>>,
+    reading: FuturesUnordered<BoxFuture<'static, Option<ReadyCall>>>,
     /// Answers of this turn.
-    writing: Vec<Writing>,
+    writing: Vec<ResponseWrite>,
     /// How many calls are still to be begun by tasks of their own.
     spawned_calls: u32,
 }
 
-impl Turns {
+impl ServerConnection {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut stop = std::pin::pin!(async move {
             // Without the sender the server is gone, which is a stop too.
@@ -95,15 +97,15 @@ impl Turns {
                 is_stopping = true;
                 self.connection.graceful_shutdown();
             }
-            self.poll_turn(cx)
+            self.poll_connection(cx)
         })
         .await;
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => self.take(request, respond, cx),
+                Poll::Ready(Some(Ok((request, respond)))) => self.begin_reading(request, respond, cx),
                 Poll::Ready(Some(Err(error))) => {
                     isomer_telemetry::debug!(%error, "a connection ended");
                     return Poll::Ready(());
@@ -114,7 +116,7 @@ impl Turns {
             }
         }
         // Most were written in this turn. Whoever does not read the others is waited for elsewhere.
-        for writing in self.writing.drain(..).filter(|writing| !writing.is_over()) {
+        for writing in self.writing.drain(..).filter(|writing| !writing.is_finished()) {
             tokio::spawn(writing.finish());
         }
         match self.handle.poll_drain(cx) {
@@ -126,27 +128,32 @@ impl Turns {
         }
     }
 
-    fn take(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Payload>, cx: &mut Context<'_>) {
-        let mut taking = Box::pin(take(self.serving.clone(), request, respond));
-        match taking.as_mut().poll(cx) {
-            Poll::Ready(Some(ready)) => self.begin(ready, cx),
+    fn begin_reading(
+        &mut self,
+        request: http::Request<RecvStream>,
+        respond: SendResponse<Payload>,
+        cx: &mut Context<'_>,
+    ) {
+        let mut reading = Box::pin(read_stream(self.server.clone(), request, respond));
+        match reading.as_mut().poll(cx) {
+            Poll::Ready(Some(ready)) => self.begin_call(ready, cx),
             Poll::Ready(None) => {}
-            Poll::Pending => self.reading.push(taking),
+            Poll::Pending => self.reading.push(reading),
         }
     }
 
     /// Goes on reading. Was something read to its end, so that there may be more to write?
     fn poll_reading(&mut self, cx: &mut Context<'_>) -> bool {
         match self.reading.poll_next_unpin(cx) {
-            Poll::Ready(Some(Some(ready))) => self.begin(ready, cx),
+            Poll::Ready(Some(Some(ready))) => self.begin_call(ready, cx),
             Poll::Ready(Some(None)) => {}
             Poll::Ready(None) | Poll::Pending => return false,
         }
         true
     }
 
-    fn begin(&mut self, ready: Ready, cx: &mut Context<'_>) {
-        let mut call = Box::pin(run(self.serving.clone(), ready));
+    fn begin_call(&mut self, ready: ReadyCall, cx: &mut Context<'_>) {
+        let mut call = Box::pin(run(self.server.clone(), ready));
         if self.spawned_calls > 0 {
             self.spawned_calls -= 1;
             tokio::spawn(finish(call));
@@ -166,7 +173,7 @@ impl Turns {
 }
 
 /// Runs a call until its answer is written.
-async fn finish(call: impl Future<Output = Option<Writing>>) {
+async fn finish(call: impl Future<Output = Option<ResponseWrite>>) {
     if let Some(writing) = call.await {
         writing.finish().await;
     }

@@ -1,6 +1,6 @@
-//! One call on the server: taking it, running it, answering.
+//! One call on the server: reading it, running it, responding.
 //!
-//! Reading and running end when the caller goes away (its stream is reset, or the connection ends): the callee's future is dropped.
+//! Reading and running end when the stream is reset or the connection ends: the callee's future is dropped.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -16,13 +16,13 @@ use isomer_wire::frame::FrameHead as _;
 use isomer_wire::{Call, CallError, CallFailure, CallHead, CallResult, Callee, FrameReader, ReplyHead};
 use tokio::time::{Instant, timeout_at};
 
-use crate::channel::next;
+use crate::client_connection::next;
 use crate::limits::ServerLimits;
 use crate::payload::Payload;
-use crate::writing::Writing;
+use crate::response_write::ResponseWrite;
 
-/// What all connections of a server share.
-pub(crate) struct Serving {
+/// The callee of a server, and what its calls share.
+pub(crate) struct CallServer {
     callee: Arc<dyn Callee>,
     pub(crate) limits: ServerLimits,
     calls: Limiter,
@@ -30,7 +30,7 @@ pub(crate) struct Serving {
     answers: Limiter,
 }
 
-impl Serving {
+impl CallServer {
     pub(crate) fn new(callee: Arc<dyn Callee>, limits: ServerLimits) -> Self {
         let calls = Limiter::new(limits.calls_max);
         let images = Limiter::new(limits.images_bytes_max);
@@ -39,41 +39,42 @@ impl Serving {
     }
 }
 
-/// A call that was read, and what it holds: its place until its answer is written, its image's room until it has run.
-pub(crate) struct Ready {
+/// A call that was read, with its permits: one that it holds until its response is written, and one for the bytes of its image, which it
+/// holds until it has run.
+pub(crate) struct ReadyCall {
     call: Call,
     respond: SendResponse<Payload>,
-    place: Permit,
-    image: Permit,
+    call_permit: Permit,
+    image_permit: Permit,
 }
 
-/// Takes one stream as far as it goes without the callee: to a call, or to an answer that needs none.
-pub(crate) async fn take(
-    serving: Arc<Serving>,
+/// Reads one stream to the end of its call, or responds if that needs no callee.
+pub(crate) async fn read_stream(
+    server: Arc<CallServer>,
     request: HttpRequest<RecvStream>,
     mut respond: SendResponse<Payload>,
-) -> Option<Ready> {
+) -> Option<ReadyCall> {
     let status = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/") => return take_call(&serving, request.into_body(), respond).await,
+        (&Method::POST, "/") => return read_call(&server, request.into_body(), respond).await,
         (&Method::GET, "/") => StatusCode::OK,
         (_, "/") => StatusCode::METHOD_NOT_ALLOWED,
         _ => StatusCode::NOT_FOUND,
     };
     let mut response = Response::new(());
     *response.status_mut() = status;
-    // Fails only when nobody is there any more.
+    // Fails only if the stream is closed.
     let _ = respond.send_response(response, true);
     None
 }
 
-async fn take_call(serving: &Serving, mut body: RecvStream, mut respond: SendResponse<Payload>) -> Option<Ready> {
-    let Some(place) = serving.calls.try_acquire() else {
-        let reason = format!("{} calls are in flight already", serving.limits.calls_max);
+async fn read_call(server: &CallServer, mut body: RecvStream, mut respond: SendResponse<Payload>) -> Option<ReadyCall> {
+    let Some(call_permit) = server.calls.try_acquire() else {
+        let reason = format!("{} calls are in flight already", server.limits.calls_max);
         send(&mut respond, Err(CallFailure::overloaded(reason)));
         return None;
     };
-    match read(serving, &mut body).await {
-        Ok((call, image)) => Some(Ready { call, respond, place, image }),
+    match read_frame(server, &mut body).await {
+        Ok((call, image_permit)) => Some(ReadyCall { call, respond, call_permit, image_permit }),
         Err(failure) => {
             if let Some(failure) = failure {
                 send(&mut respond, Err(failure));
@@ -83,12 +84,12 @@ async fn take_call(serving: &Serving, mut body: RecvStream, mut respond: SendRes
     }
 }
 
-/// Runs a call and answers it. The answer may be on its way still.
-pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> {
-    let Ready { call, mut respond, place, image } = ready;
+/// Runs a call and responds. The response may not be written yet.
+pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<ResponseWrite> {
+    let ReadyCall { call, mut respond, call_permit, image_permit } = ready;
     let deadline = Instant::from_std(call.context.deadline);
-    // What panics is this process's fault, and hurts one call as a trap does.
-    let running = AssertUnwindSafe(async { serving.callee.call(call).await }).catch_unwind();
+    // A panic is this process's fault, and ends one call as a trap does.
+    let running = AssertUnwindSafe(async { server.callee.call(call).await }).catch_unwind();
     let reset = poll_fn(|cx| respond.poll_reset(cx));
     let answer = tokio::select! {
         biased;
@@ -99,29 +100,35 @@ pub(crate) async fn run(serving: Arc<Serving>, ready: Ready) -> Option<Writing> 
         },
         _ = reset => return None,
     };
-    drop(image);
+    drop(image_permit);
     let (mut reply, mut body) = ReplyHead::of(answer);
-    let room = serving.answers.try_acquire_many(body.len());
-    if room.is_none() {
-        let reason = format!("answers of {} are being written", size(serving.limits.images_bytes_max));
-        // Its few bytes are bounded by the number of calls.
+    let response_permit = server.answers.try_acquire_many(body.len());
+    if response_permit.is_none() {
+        let reason = format!("answers of {} are being written", size(server.limits.images_bytes_max));
+        // The few bytes of such a failure are bounded by the number of calls.
         (reply, body) = ReplyHead::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
-    // Fails only when nobody is there any more.
+    // Fails only if the stream is closed.
     let stream = respond.send_response(Response::new(()), false).ok()?;
-    Writing::begin(stream, payload(&reply, body), (place, room), deadline, serving.limits.answer_timeout)
+    ResponseWrite::begin(
+        stream,
+        payload(&reply, body),
+        (call_permit, response_permit),
+        deadline,
+        server.limits.answer_timeout,
+    )
 }
 
-/// Reads a call. Without one there is a failure to answer with, or nobody to answer.
-async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Permit), Option<CallFailure>> {
-    let limits = &serving.limits;
-    let refused = |error| Some(CallFailure::refused(format!("the call is none: {error}")));
+/// Reads a call. Fails with a failure to respond with, or with `None` if the stream has ended.
+async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call, Permit), Option<CallFailure>> {
+    let limits = &server.limits;
+    let malformed = |error| Some(CallFailure::refused(format!("malformed request frame: {error}")));
     let mut reader = FrameReader::<CallHead>::new(limits.image_bytes_max);
     let mut images = None;
-    let mut begun = Instant::now();
-    let mut end = begun + limits.reading_timeout;
+    let mut start = Instant::now();
+    let mut end = start + limits.reading_timeout;
     loop {
-        // Bytes that come one by one hold a place no longer than a call may.
+        // A call whose bytes arrive one by one holds its permit no longer than a call may take.
         let piece = match timeout_at(end.min(Instant::now() + limits.body_timeout), next(body)).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => return Err(None),
@@ -132,27 +139,27 @@ async fn read(serving: &Serving, body: &mut RecvStream) -> Result<(Call, Permit)
             }
         };
         let had_head = reader.head().is_some();
-        reader.push(&piece).map_err(refused)?;
+        reader.push(&piece).map_err(malformed)?;
         if let Some(head) = reader.head()
             && !had_head
         {
-            begun = Instant::now();
-            end = end.min(begun + head.remaining);
-            images = Some(serving.images.try_acquire_many(head.body_bytes()).ok_or_else(|| {
+            start = Instant::now();
+            end = end.min(start + head.remaining);
+            images = Some(server.images.try_acquire_many(head.body_bytes()).ok_or_else(|| {
                 Some(CallFailure::overloaded(format!("images of {} are held", size(limits.images_bytes_max))))
             })?);
         }
     }
-    let (head, image) = reader.finish().map_err(refused)?;
+    let (head, image) = reader.finish().map_err(malformed)?;
     let images = images.expect("a frame that is complete has a head");
-    // The time counts from the head: a large image takes its time from the call.
-    Ok((head.into_call(image, begun.into_std()), images))
+    // The call's time counts from its head, so the time to read a large image is part of it.
+    Ok((head.into_call(image, start.into_std()), images))
 }
 
-/// Answers a call that has no place any more.
+/// Responds to a call that holds no permit.
 fn send(respond: &mut SendResponse<Payload>, answer: CallResult) {
     let (reply, body) = ReplyHead::of(answer);
-    // Both fail only when nobody is there any more.
+    // Both fail only if the stream is closed.
     if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
         let _ = stream.send_data(payload(&reply, body), true);
     }

@@ -13,16 +13,16 @@ use isomer_wire::{CallError, CallResult, FrameReader, ReplyHead};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
+use crate::call_frame::CallFrame;
 use crate::cork::{Cork, CorkHandle, cork};
-use crate::frame::Frame;
 use crate::keep_alive::KeepAlive;
 use crate::limits::{PeerLimits, http2};
 use crate::payload::Payload;
-use crate::stream::Stream;
+use crate::stream::LinkStream;
 use crate::tls;
 
 /// An open connection.
-pub(crate) struct Channel {
+pub(crate) struct ClientConnection {
     sender: Mutex<SendRequest<Payload>>,
     /// Calls in flight that the server takes.
     pub(crate) calls_max: usize,
@@ -30,11 +30,11 @@ pub(crate) struct Channel {
     answers: Limiter,
     /// Told by the first call that finds the connection over. Each connection has its own, so that what is told late is not heard
     /// by its successor.
-    pub(crate) is_over: Notify,
+    pub(crate) ended: Notify,
 }
 
 /// A request that was given to the connection.
-struct Sent {
+struct SentRequest {
     response: ResponseFuture,
     /// Whether its body was taken to its end.
     is_whole: bool,
@@ -42,24 +42,24 @@ struct Sent {
 
 /// Why a call has no answer.
 #[derive(Debug)]
-pub(crate) struct Lost {
+pub(crate) struct FailedAttempt {
     pub(crate) error: CallError,
     pub(crate) reason: String,
     pub(crate) not_run: bool,
     /// The connection takes no more calls.
-    pub(crate) is_over: bool,
+    pub(crate) is_connection_ended: bool,
 }
 
-impl Channel {
+impl ClientConnection {
     /// Speaks HTTP/2 over `stream`, by a task in `tasks`. Returns when the other side has answered, so its limits are known; the
     /// receiver resolves when the connection ends, with the reason.
     pub(crate) async fn open(
-        stream: Stream,
+        stream: LinkStream,
         limits: &PeerLimits,
         answers: Limiter,
         tasks: &mut JoinSet<()>,
     ) -> Result<(Self, oneshot::Receiver<String>), String> {
-        let is_clear_tcp = matches!(stream, Stream::Tcp(_));
+        let is_clear_tcp = matches!(stream, LinkStream::Tcp(_));
         let (corked, handle) = cork(stream);
         let mut builder = h2::client::Builder::new();
         builder
@@ -90,67 +90,73 @@ impl Channel {
             });
         }
         let calls_max = sender.current_max_send_streams();
-        Ok((Self { sender: Mutex::new(sender), calls_max, answers, is_over: Notify::new() }, ended))
+        Ok((Self { sender: Mutex::new(sender), calls_max, answers, ended: Notify::new() }, ended))
     }
 
     /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
     /// call on the other side too.
-    pub(crate) async fn call(&self, frame: &Frame, image_bytes_max: usize) -> Result<CallResult, Lost> {
-        let Sent { response, is_whole } = self.send(Method::POST, Some(frame))?;
+    pub(crate) async fn call(&self, frame: &CallFrame, image_bytes_max: usize) -> Result<CallResult, FailedAttempt> {
+        let SentRequest { response, is_whole } = self.send(Method::POST, Some(frame))?;
         let response = response.await.map_err(|error| {
-            let lost = lost(&error);
+            let failed = after_sending(&error);
             // Without the end of its body no call is run.
-            Lost { not_run: lost.not_run || !is_whole, ..lost }
+            FailedAttempt { not_run: failed.not_run || !is_whole, ..failed }
         })?;
         if response.status() != StatusCode::OK {
-            return Err(refused(format!("it answered with HTTP status {}", response.status().as_u16())));
+            return Err(rejected(format!("it answered with HTTP status {}", response.status().as_u16())));
         }
         let mut body = response.into_body();
         let mut reader = FrameReader::<ReplyHead>::new(image_bytes_max);
-        let mut room = None;
+        let mut permit = None;
         while let Some(piece) = next(&mut body).await {
-            let piece = piece.map_err(|error| lost(&error))?;
-            reader.push(&piece).map_err(|error| refused(format!("its answer is none: {error}")))?;
-            if let (None, Some(head)) = (&room, reader.head()) {
+            let piece = piece.map_err(|error| after_sending(&error))?;
+            reader.push(&piece).map_err(|error| rejected(format!("malformed reply frame: {error}")))?;
+            if let (None, Some(head)) = (&permit, reader.head()) {
                 let taken = self.answers.try_acquire_many(head.body_bytes()).ok_or_else(|| {
                     let reason = "too many bytes of answers are being read".to_owned();
-                    Lost { error: CallError::Overloaded, reason, not_run: false, is_over: false }
+                    FailedAttempt { error: CallError::Overloaded, reason, not_run: false, is_connection_ended: false }
                 })?;
-                room = Some(taken);
+                permit = Some(taken);
             }
         }
         let answer = reader.finish().and_then(|(reply, body)| reply.into_answer(body));
-        answer.map_err(|error| refused(format!("its answer is none: {error}")))
+        answer.map_err(|error| rejected(format!("malformed reply frame: {error}")))
     }
 
     /// Asks whether the server serves, which needs no callee.
-    pub(crate) async fn ask(&self) -> Result<(), Lost> {
-        let response = self.send(Method::GET, None)?.response.await.map_err(|error| lost(&error))?;
+    pub(crate) async fn check_health(&self) -> Result<(), FailedAttempt> {
+        let response = self.send(Method::GET, None)?.response.await.map_err(|error| after_sending(&error))?;
         match response.status() {
             StatusCode::OK => Ok(()),
-            status => Err(refused(format!("it answered with HTTP status {}", status.as_u16()))),
+            status => Err(rejected(format!("it answered with HTTP status {}", status.as_u16()))),
         }
     }
 
-    fn send(&self, method: Method, frame: Option<&Frame>) -> Result<Sent, Lost> {
+    fn send(&self, method: Method, frame: Option<&CallFrame>) -> Result<SentRequest, FailedAttempt> {
         let mut sender = self.lock();
         match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Err(unsent(&error)),
+            Poll::Ready(Err(error)) => return Err(before_sending(&error)),
             Poll::Pending => {
                 let reason = "all streams of the connection are in use".to_owned();
-                return Err(Lost { error: CallError::Overloaded, reason, not_run: true, is_over: false });
+                return Err(FailedAttempt {
+                    error: CallError::Overloaded,
+                    reason,
+                    not_run: true,
+                    is_connection_ended: false,
+                });
             }
         }
         // Neither scheme nor host: h2 puts `http` for the first and leaves the second away, so the head is three static indices.
         let mut request = Request::new(());
         *request.method_mut() = method;
-        let (response, mut body) = sender.send_request(request, frame.is_none()).map_err(|error| unsent(&error))?;
+        let (response, mut body) =
+            sender.send_request(request, frame.is_none()).map_err(|error| before_sending(&error))?;
         drop(sender);
         // Fails where the stream ended meanwhile. The server may have answered the head alone, as when it is overloaded, and reset the
         // stream since: that says nothing of the connection, and the response has the answer or the reason.
         let is_whole = frame.is_none_or(|frame| body.send_data(frame.payload(), true).is_ok());
-        Ok(Sent { response, is_whole })
+        Ok(SentRequest { response, is_whole })
     }
 
     fn lock(&self) -> MutexGuard<'_, SendRequest<Payload>> {
@@ -173,8 +179,8 @@ pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h
 
 /// Runs the connection until it ends, and says why.
 async fn run(
-    mut connection: Connection<Cork<Stream>, Payload>,
-    handle: CorkHandle<Stream>,
+    mut connection: Connection<Cork<LinkStream>, Payload>,
+    handle: CorkHandle<LinkStream>,
     mut keep_alive: KeepAlive,
 ) -> String {
     poll_fn(|cx| {
@@ -197,19 +203,19 @@ async fn run(
 }
 
 /// A failure before the connection took the request's head.
-fn unsent(error: &h2::Error) -> Lost {
+fn before_sending(error: &h2::Error) -> FailedAttempt {
     let reason = format!("the connection is ending: {error}");
-    Lost { error: CallError::Unreachable, reason, not_run: true, is_over: true }
+    FailedAttempt { error: CallError::Unreachable, reason, not_run: true, is_connection_ended: true }
 }
 
 /// A failure after that. The server says of streams that it refused, or that came after its last one, that it did nothing.
-fn lost(error: &h2::Error) -> Lost {
+fn after_sending(error: &h2::Error) -> FailedAttempt {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let not_run = error.is_remote() && (error.is_go_away() || is_refused);
     let reason = format!("the connection was lost before the answer: {error}");
-    Lost { error: CallError::Unreachable, reason, not_run, is_over: !error.is_reset() }
+    FailedAttempt { error: CallError::Unreachable, reason, not_run, is_connection_ended: !error.is_reset() }
 }
 
-fn refused(reason: String) -> Lost {
-    Lost { error: CallError::Refused, reason, not_run: false, is_over: false }
+fn rejected(reason: String) -> FailedAttempt {
+    FailedAttempt { error: CallError::Refused, reason, not_run: false, is_connection_ended: false }
 }

@@ -10,13 +10,13 @@ use crate::payload::Payload;
 
 /// A call that was checked.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(crate) struct CallFrame {
     pub(crate) request: CallHead,
     pub(crate) deadline: StdInstant,
     pub(crate) image: Bytes,
 }
 
-impl Frame {
+impl CallFrame {
     /// The bytes to send now: the other side is told of the time that is left now.
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());

@@ -1,0 +1,59 @@
+//! Writing a response, and how long that may take.
+//!
+//! HTTP/2 keeps a response for as long as its reader opens no window or takes nothing off the network. So the permits of a response are
+//! kept next to its bytes and are returned with them ([`ResponseProgress`]). A peer that does not read has its stream reset.
+
+use std::time::Duration;
+
+use h2::{Reason, SendStream};
+use tokio::time::{Instant, timeout_at};
+
+use crate::payload::Payload;
+use crate::response_progress::{ResponsePermits, ResponseProgress};
+
+/// A response that was given to the connection.
+pub(crate) struct ResponseWrite {
+    stream: SendStream<Payload>,
+    progress: ResponseProgress,
+    /// When the caller waits for the response no longer.
+    end: Instant,
+    /// How long no byte may be written.
+    timeout: Duration,
+}
+
+impl ResponseWrite {
+    /// Sends `payload` after its head. The peer has until `deadline` and `timeout` more, and must never stop reading for `timeout`.
+    pub(crate) fn begin(
+        mut stream: SendStream<Payload>,
+        payload: Payload,
+        permits: ResponsePermits,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Option<Self> {
+        let progress = ResponseProgress::default();
+        // Fails only if the stream is closed.
+        stream.send_data(payload.with(progress.guard(permits)), true).ok()?;
+        Some(Self { stream, progress, end: deadline + timeout, timeout })
+    }
+
+    /// Returns whether the last byte was written, or all were discarded.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.progress.is_finished()
+    }
+
+    /// Waits until the response is written. Resets the stream if that takes too long, which discards what was not written.
+    pub(crate) async fn finish(mut self) {
+        let mut written_bytes = 0;
+        while !self.is_finished() {
+            let now = Instant::now();
+            if timeout_at(self.end.min(now + self.timeout), self.progress.finished()).await.is_ok() {
+                continue;
+            }
+            let before = std::mem::replace(&mut written_bytes, self.progress.written_bytes());
+            if before == written_bytes || Instant::now() >= self.end {
+                isomer_telemetry::debug!("a peer does not read a response");
+                return self.stream.send_reset(Reason::CANCEL);
+            }
+        }
+    }
+}
