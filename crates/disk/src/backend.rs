@@ -1,4 +1,4 @@
-//! Layers between redb and its storage; and the one that notes whether an operation of the storage has failed.
+//! Layers between redb and its storage, and the layer that records whether an operation of the storage failed.
 
 use std::fmt::Debug;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, StorageBackend};
 
-/// What a layer sees.
+/// The kind of an operation, as a layer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Length,
@@ -18,18 +18,18 @@ pub(crate) enum Operation {
     Sync,
 }
 
-/// What a layer does around the operations of a storage.
+/// Wraps the operations of a storage.
 pub(crate) trait Around: Debug + Send + Sync + 'static {
-    /// Runs an operation, or fails in its stead.
+    /// Runs an operation, or fails instead of running it.
     fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
-    /// The same for a write of `data`; `run` writes what it is given.
+    /// Runs a write of `data`, or fails instead. `run` writes the bytes that it is given.
     fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.around(Operation::Write, || run(data))
     }
 }
 
-/// A storage with something around its operations. What is about locks and about closing is passed on as it is.
+/// A storage whose operations are wrapped. Locking and closing are passed on unchanged.
 #[derive(Debug)]
 pub(crate) struct Layer<A> {
     storage: Box<dyn StorageBackend>,
@@ -92,20 +92,20 @@ impl<A: Around> StorageBackend for Layer<A> {
     }
 }
 
-/// What is known of an open storage.
+/// Whether an open storage works.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failed: AtomicBool,
 }
 
 impl Health {
-    /// Whether an operation has failed: redb refuses everything from then on.
+    /// Returns whether an operation has failed. redb refuses all operations from then on.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 }
 
-/// Passes everything on, and notes failures.
+/// Passes everything on and records failures.
 impl Around for Arc<Health> {
     fn around<T>(&self, _: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         run().inspect_err(|_| self.failed.store(true, Ordering::Release))

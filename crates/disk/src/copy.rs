@@ -1,11 +1,12 @@
-//! Copying a folder that a tenant made: with bounded descriptors, bytes and time, and without following a symbolic link.
+//! Copies folders that a tenant made, with bounded descriptors, bytes and time, and without following symbolic links.
 //!
-//! As [`super::tree`], it works on open folders and on names in them. At each level the folder and its copy are open, so it refuses to go
-//! below [`DEPTH_MAX`] levels. Links are copied as links; what is neither file, folder nor link is left out. Where the file system can share
-//! the blocks of a file between copies, it does.
+//! Like [`super::tree`], it works on open folders and names in them. At each level the folder and its copy are open, so
+//! it refuses to go below [`DEPTH_MAX`] levels. Links are copied as links. Other entries that are neither files nor
+//! folders are left out. The blocks of a file are shared between copies if the file system can do that.
 //!
-//! Each step claims what it is about to take before it takes it, so what others write meanwhile counts. (One look at the room that is left
-//! before the first step was rejected: copies that begin at the same time would all see the same room.)
+//! Each step claims the bytes that it needs before it writes, so concurrent writes by others are respected. Rejected:
+//! checking the free space once before the first step. Copies that start at the same time would all see the same free
+//! space.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,28 +20,29 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
 use crate::tree::{DEPTH_MAX, FOLDER, is_itself, there, too_deep};
 
-/// What each file and folder counts at least: an empty one takes something, too. A file counts a multiple of it, as it takes blocks.
+/// The bytes that each file and folder counts at least: an empty one occupies space, too. Files count in multiples of
+/// it, as they occupy whole blocks.
 const ENTRY_BYTES: u64 = 4096;
 
-/// Bytes that are claimed and copied at once, between two looks at the clock. Of a room that several share who do not know of each other's
-/// claims, as the free space of a disk, each may take so much too much.
+/// The bytes that are claimed and copied at once, between two checks of the deadline. Users of a shared limit who do
+/// not know each other's claims (such as the free space of a disk) may each exceed it by this much.
 pub const STEP_BYTES: u64 = 1 << 20;
 
-/// A copy under way.
+/// A running copy.
 struct Copying<C> {
     claim: C,
     deadline: Instant,
     bytes: u64,
 }
 
-/// Copies the folder `from` and all that is in it to `to`, which is made. What is changed meanwhile is copied as it was before or after. Before
-/// each step, `claim` is asked for the bytes that it takes, of which each file and folder counts at least 4096; it says whether they
-/// are left. Returns the bytes that were claimed.
+/// Copies the folder `from` with its content to `to`, which is created. Concurrent changes are copied as they were
+/// before or after. Before each step, `claim` is called with the bytes that the step needs, at least 4096 for each file
+/// and folder; it returns whether they are available. Returns the claimed bytes.
 ///
 /// # Errors
-/// When `to` is there, something cannot be read or written, a claim is refused or the copy would be deeper than [`DEPTH_MAX`]
-/// ([`io::ErrorKind::QuotaExceeded`]), or it is not done at the `deadline` ([`io::ErrorKind::TimedOut`]). What was copied by then is left for the
-/// caller.
+/// When `to` exists, something cannot be read or written, a claim is refused or the copy would be deeper than
+/// [`DEPTH_MAX`] ([`io::ErrorKind::QuotaExceeded`]), or it is not finished at the `deadline`
+/// ([`io::ErrorKind::TimedOut`]). The caller removes what was copied until then.
 pub fn copy(from: &Path, to: &Path, deadline: Instant, claim: impl FnMut(u64) -> bool) -> io::Result<u64> {
     let mut copying = Copying { claim, deadline, bytes: 0 };
     let from = rustix::fs::open(from, FOLDER, Mode::empty())?;
@@ -88,13 +90,14 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         let Some(from) = there(rustix::fs::openat(from, name, flags, Mode::empty()))? else { return Ok(()) };
         let from = File::from(from);
         if !from.metadata()?.is_file() {
-            // Replaced meanwhile.
+            // Replaced in the meantime.
             return Ok(());
         }
         self.take(ENTRY_BYTES)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut to = File::from(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
-        // The first bytes are paid for by the entry. One that grows meanwhile is copied as long as it was.
+        // The claim for the entry covers the first bytes. A file that grows in the meantime is copied up to its
+        // original length.
         let (mut left, mut paid) = (from.metadata()?.len(), ENTRY_BYTES);
         while left > 0 {
             let wanted = left.min(STEP_BYTES);
@@ -195,7 +198,7 @@ mod tests {
             true
         });
         assert_eq!((bytes.unwrap(), most), (claimed, STEP_BYTES));
-        // What was left when it began is not left any more: others have claimed it.
+        // The space that was free at the beginning has been claimed by others.
         let mut claims = 0;
         let refused = copy(&from, &dir.path().join("other"), later(), |_| {
             claims += 1;
@@ -213,7 +216,7 @@ mod tests {
         let mut deep = from.clone();
         for _ in 0..DEPTH_MAX {
             fs::create_dir_all(&deep).unwrap();
-            // Longer than a path may be.
+            // Longer than the maximum length of a path.
             if deep.as_os_str().len() > 3000 {
                 break;
             }

@@ -1,18 +1,19 @@
 //! A redb database that is opened again after its storage failed.
 //!
-//! redb refuses every operation after the first that its storage failed, even a read, until the database is closed and opened
-//! again: what its memory holds may not be what the file holds. So one moment without free space would make a store useless until the
-//! process is restarted. [`Database`] notes failures below redb; the next operation closes the database and opens it, which
-//! rolls back what was not committed. What was acknowledged was synced, and is there.
+//! After the first failure of its storage, redb refuses every operation, even reads, until the database is closed and
+//! opened again: its memory may differ from the file. Without this module, one moment without free space would make a
+//! store unusable until the process is restarted. [`Database`] records failures below redb. The next operation closes
+//! the database and opens it again, which rolls back what was not committed. Acknowledged changes were synced and are
+//! kept.
 //!
-//! A failed sync is a case of its own: Linux then takes the pages for written, and a reader finds in memory what the disk does not
-//! have. So [`FileStorage`] drops the file's pages from memory before it opens the file again.
+//! A failed sync is a special case: Linux then marks the pages as written, and a reader finds data in memory that the
+//! disk does not have. Therefore [`FileStorage`] drops the file's pages from memory before it opens the file again.
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | a task that opens failed databases in the background | it would wait for nobody's benefit, and the operation that comes first would still fail |
-//! | parsing errors of operations | an error is text by the time that it arrives; the storage layer sees all failures, and only failures |
-//! | opening again at once, as often as asked | opening after a failure reads the whole file; see [`PAUSE_PART`] |
+//! | a task that opens failed databases in the background | no caller would benefit from it, and the first operation would still fail |
+//! | parsing errors of operations | an error is only text when it arrives here; the storage layer sees all failures, and only failures |
+//! | opening again immediately for every operation | opening after a failure reads the whole file; see [`PAUSE_PART`] |
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,37 +26,40 @@ use redb::{Builder, StorageBackend};
 
 use crate::backend::{Health, Layer};
 
-/// After an attempt to open a failed database there is a pause of this many times what it took, so that a disk that stays full costs
-/// each of its stores a small part of a thread. The first attempt after a failure that comes later is made at once.
+/// The pause after an attempt to open a failed database, as a multiple of the time that the attempt took. A disk that
+/// stays full thus costs each of its stores a small part of a thread. The first attempt after a later failure is made
+/// immediately.
 const PAUSE_PART: u32 = 16;
 
-/// The least pause between two attempts.
+/// The minimum pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The longest pause between two attempts: this long after the disk works again, at the latest, so does the database.
+/// The maximum pause between two attempts, and so the time after which a database works again when its disk does.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Where a database lies.
+/// The storage of a database.
 pub trait Storage: Send + Sync + 'static {
-    /// Opens it, making it where it is not there. `anew`: it was open before, and an operation failed.
+    /// Opens the storage, creating it if it does not exist. `anew` means that it was open before and an operation
+    /// failed.
     ///
     /// # Errors
     /// When it cannot be opened.
     fn open(&self, anew: bool) -> Result<Box<dyn StorageBackend>, redb::Error>;
 }
 
-/// A database in a file.
+/// Storage in a file.
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
 }
 
-/// An open database. What is called `redb::Error` in results is redb's, or says that the database failed a moment ago and is opened again soon.
+/// An open database. A `redb::Error` in a result is redb's own, or means that the database failed recently and cannot
+/// be opened again yet.
 pub struct Database {
     storage: Box<dyn Storage>,
     cache_bytes: usize,
     handle: RwLock<Handle>,
-    /// When the next attempt may be made.
+    /// The time of the next attempt.
     next: Mutex<Option<Instant>>,
 }
 
@@ -64,7 +68,7 @@ struct Handle {
     /// `None` while it cannot be opened.
     database: Option<redb::Database>,
     health: Arc<Health>,
-    /// How often it was opened.
+    /// The number of times that it was opened.
     generation: u64,
 }
 
@@ -79,7 +83,8 @@ impl Database {
         Ok(Self { storage, cache_bytes, handle: RwLock::new(handle), next: Mutex::default() })
     }
 
-    /// Runs `work`, which only reads. If the storage fails meanwhile, it is run a second time on the database opened again.
+    /// Runs `work`, which only reads. If the storage fails meanwhile, `work` runs a second time on the database that
+    /// was opened again.
     ///
     /// # Errors
     /// Those of `work`, and when the database has failed and cannot be opened again yet.
@@ -87,8 +92,8 @@ impl Database {
         self.run(&work)?.or_else(|error| if self.has_failed() { self.run(&work)? } else { Err(error) })
     }
 
-    /// As [`Database::read`], but waits for the end of the pause after an attempt to open a failed database, if that is not longer than
-    /// `pause_max`. Blocks.
+    /// Runs `work` like [`Database::read`], but waits for the end of the pause after an attempt to open a failed
+    /// database if the pause is not longer than `pause_max`. Blocks.
     ///
     /// # Errors
     /// As [`Database::read`].
@@ -107,7 +112,8 @@ impl Database {
         self.read(work)
     }
 
-    /// Runs `work`, which may write. If the storage fails, what was not committed is gone; the next operation opens the database again.
+    /// Runs `work`, which may write. If the storage fails, uncommitted changes are lost, and the next operation opens
+    /// the database again.
     ///
     /// # Errors
     /// As [`Database::read`].
@@ -115,7 +121,8 @@ impl Database {
         self.run(work)?
     }
 
-    /// How often the database was opened, once it works: after it was opened again, a change that was reported as failed may be there.
+    /// Returns how many times the database was opened, opening it if it has failed. After it was opened again, a change
+    /// that was reported as failed may have become durable.
     ///
     /// # Errors
     /// When it has failed and cannot be opened again yet.
@@ -123,7 +130,7 @@ impl Database {
         self.working().map(|handle| handle.generation)
     }
 
-    /// The database itself, to close it; `None` if it has failed.
+    /// Returns the redb database, to close it; `None` if it has failed.
     #[must_use]
     pub fn into_inner(self) -> Option<redb::Database> {
         let handle = self.handle.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +150,7 @@ impl Database {
         !self.locked().works()
     }
 
-    /// A handle that has a database and, a moment ago, had not failed.
+    /// Returns a handle with a database that had not failed a moment ago.
     fn working(&self) -> Result<RwLockReadGuard<'_, Handle>, redb::Error> {
         let handle = self.locked();
         if handle.works() {
@@ -155,7 +162,7 @@ impl Database {
         if handle.database.is_some() { Ok(handle) } else { Err(not_yet()) }
     }
 
-    /// Waits for the operations that run, closes the database and opens it.
+    /// Waits for running operations, closes the database and opens it again.
     fn reopen(&self) -> Result<(), redb::Error> {
         let mut handle: RwLockWriteGuard<'_, Handle> = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         if handle.works() {
@@ -166,7 +173,7 @@ impl Database {
         if next.is_some_and(|next| begun < next) {
             return Err(not_yet());
         }
-        // Closed before it is opened: its locks are in the way.
+        // Closed before it is opened, as the old handle holds the file's lock.
         drop(handle.database.take());
         let opened = Handle::open(&*self.storage, self.cache_bytes, handle.generation + 1);
         let pause = (begun.elapsed() * PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -232,7 +239,7 @@ impl Storage for FileStorage {
     }
 }
 
-/// Has the file read from the disk and not from memory. Advice: where the system does not take it, nothing is worse than without.
+/// Makes the system read the file from the disk instead of from memory. This is advice; ignoring it does no harm.
 fn forget_pages(file: &File) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);

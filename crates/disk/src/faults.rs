@@ -1,4 +1,4 @@
-//! Storage that fails when it is told to. For tests: not part of a product's build.
+//! Storage that fails on demand, for tests. It is not part of a release build.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,24 +13,24 @@ use crate::{FileStorage, Storage};
 /// How storage fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No free space: what writes fails with `ENOSPC`, after it wrote a half.
+    /// No free space: writes fail with `ENOSPC`, after half of their bytes were written.
     NoSpace,
-    /// A device that fails: everything fails with `EIO`, a write after it wrote a half.
+    /// A failing device: everything fails with `EIO`, writes after half of their bytes were written.
     Broken,
-    /// No descriptors: files cannot be opened, and operations fail with `EMFILE` so that one has to be.
+    /// No descriptors: files cannot be opened, and operations fail with `EMFILE` so that a file has to be opened.
     NoDescriptors,
 }
 
-/// Which operations fail. Clones are the same plan.
+/// The operations that fail. Clones share the same plan.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Plan>);
 
 #[derive(Debug, Default)]
 struct Plan {
     fault: Mutex<Option<Fault>>,
-    /// Operations until the first that fails.
+    /// Operations before the first that fails.
     left: AtomicU64,
-    /// Operations that fail after that; then the storage works again.
+    /// Operations that fail after that. Later ones succeed again.
     fails: AtomicU64,
     met: AtomicBool,
     operations: AtomicU64,
@@ -45,7 +45,7 @@ enum Call {
 }
 
 impl Fault {
-    /// All faults.
+    /// All kinds of faults.
     pub const ALL: [Self; 3] = [Self::NoSpace, Self::Broken, Self::NoDescriptors];
 
     fn concerns(self, call: Call) -> bool {
@@ -56,7 +56,7 @@ impl Fault {
         }
     }
 
-    /// The error of the system.
+    /// Returns the system's error.
     #[must_use]
     pub fn error(self) -> io::Error {
         let code = match self {
@@ -69,12 +69,12 @@ impl Fault {
 }
 
 impl Faults {
-    /// After `left` more operations that `fault` concerns, all such operations fail until [`Faults::end`].
+    /// Lets `left` more operations that `fault` concerns succeed, and all later ones fail until [`Faults::end`].
     pub fn begin(&self, fault: Fault, left: u64) {
         self.begin_for(fault, left, u64::MAX);
     }
 
-    /// As [`Faults::begin`], but only so many operations fail.
+    /// Starts faults like [`Faults::begin`], but only the given number of operations fails.
     pub fn begin_for(&self, fault: Fault, left: u64, fails: u64) {
         self.0.fails.store(fails, Ordering::SeqCst);
         self.0.left.store(left, Ordering::SeqCst);
@@ -82,13 +82,13 @@ impl Faults {
         *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
-    /// The storage works again. Whether an operation has failed since [`Faults::begin`].
+    /// Ends the faults. Returns whether an operation has failed since [`Faults::begin`].
     pub fn end(&self) -> bool {
         *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.met.load(Ordering::SeqCst)
     }
 
-    /// How many operations there were.
+    /// The number of operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.0.operations.load(Ordering::SeqCst)
@@ -111,7 +111,7 @@ impl Faults {
     }
 }
 
-/// A file that fails by a plan.
+/// A file that fails according to a plan.
 #[derive(Debug)]
 pub struct FaultyStorage {
     path: PathBuf,

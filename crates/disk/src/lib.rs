@@ -1,12 +1,12 @@
-//! What every crate that keeps something on disk needs to survive the disk: full, broken, or filled by a hostile tenant.
+//! Tools for keeping data on a disk that may be full, broken, or filled by a hostile tenant.
 //!
 //! - [`Database`]: a redb database that is opened again after its storage failed.
 //! - [`tree`]: counting and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
 //! - [`copy`]: copying such folders, with bounded descriptors, bytes and time.
-//! - [`rename_new`]: giving a file its name only if nothing has it.
+//! - [`rename_new`]: giving a file a name only if the name is not in use.
 //! - [`Reserve`]: free space that tenants cannot use.
 //!
-//! It must not know what the files mean, or whose they are.
+//! This crate must not know what the files mean, or which tenant owns them.
 
 #![forbid(unsafe_code)]
 

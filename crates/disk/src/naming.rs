@@ -1,14 +1,13 @@
-//! Giving a file its name only if nothing has it.
+//! Giving a file a name only if the name is not in use.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Moves the file `from` to `to`, unless something lies there. Needs no hard links where the system can rename like that; where it cannot,
-/// they do it.
+/// Moves the file `from` to `to` unless `to` exists. Uses hard links only where the system cannot rename like that.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where something lies there, and when the disk fails. Then `from` stays.
+/// [`io::ErrorKind::AlreadyExists`] if `to` exists, and when the disk fails. `from` is unchanged then.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -16,7 +15,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         use rustix::io::Errno;
 
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system cannot, or the kernel.
+            // The file system or the kernel does not support it.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             done => return Ok(done?),
         }

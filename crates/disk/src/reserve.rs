@@ -1,8 +1,9 @@
-//! Free space that tenants cannot use: so that the node can write its own state, its audit log and its code when they have filled the disk.
+//! Free space that tenants cannot use, so that the node can write its state, its audit log and its code when tenants
+//! have filled the disk.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes of a file system that are kept free of tenants' data.
+/// The bytes of a file system that are kept free of tenants' data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserve {
     path: PathBuf,
@@ -16,14 +17,14 @@ impl Reserve {
         Self { path: path.to_owned(), bytes }
     }
 
-    /// How large it is.
+    /// The size of the reserve in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Bytes that tenants may write before they reach the reserve: asked of the file system, which answers from memory. One that gives no
-    /// answer has none.
+    /// Returns the bytes that tenants may write before they reach the reserve. Asks the file system, which keeps the
+    /// number in memory. Returns 0 if the file system gives no result.
     #[must_use]
     pub fn room(&self) -> u64 {
         let Ok(system) = rustix::fs::statvfs(&self.path) else { return 0 };

@@ -1,19 +1,20 @@
-//! Counting and removing folders that a tenant made: however deep, wide or long-named they are, neither the stack nor the descriptors
-//! of this process are at risk, and no symbolic link is followed.
+//! Counts and removes folders that a tenant made. However deep, wide or long-named they are, neither the stack nor the
+//! descriptors of this process are at risk, and symbolic links are not followed.
 //!
-//! Both work on open folders and on names in them, never on whole paths, which a tenant can make longer than the system takes.
+//! Both operations work on open folders and names in them, never on whole paths, which a tenant can make longer than
+//! the system allows.
 //!
-//! [`remove`] has a folder and the one above it open, and nothing else: a folder that is not empty is *moved up*, beside the first level,
-//! and waits there for its turn. So a tree of any depth is flattened while it is removed, needs no memory, and if the process ends in
-//! between, the next attempt goes on with what is left.
+//! [`remove`] has only a folder and its parent open: a folder that is not empty is *moved up*, next to the first level,
+//! and removed later. So a tree of any depth is flattened while it is removed and needs no memory, and if the process
+//! ends halfway, the next attempt continues with what is left.
 //!
-//! [`walk`] has all folders from the first level to the one that it looks at open, so it refuses to go below [`DEPTH_MAX`].
+//! [`walk`] keeps all folders from the first level to the current one open, so it refuses to go below [`DEPTH_MAX`].
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | `std::fs::remove_dir_all`, the crate `remove_dir_all`, cap-std's | all recurse, with a frame and a descriptor for each level |
-//! | a stack of names, going up by `..` | whoever moves a folder meanwhile decides where `..` leads, and the names of wide folders are memory |
-//! | the crate `walkdir` | bounds descriptors by keeping what is left of each level in memory, and works on whole paths |
+//! | `std::fs::remove_dir_all`, the crate `remove_dir_all`, cap-std's | all of them recurse, with a frame and a descriptor for each level |
+//! | a stack of names, going up by `..` | a process that moves a folder meanwhile decides where `..` leads, and the names of wide folders need memory |
+//! | the crate `walkdir` | it bounds descriptors by keeping the rest of each level in memory, and works on whole paths |
 
 use std::ffi::{CStr, OsStr};
 use std::io;
@@ -25,29 +26,29 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// How many folders may lie inside one another below a folder that is walked. Each is a descriptor while it is walked.
+/// The maximum nesting of folders below a folder that is walked. Each is a descriptor meanwhile.
 pub const DEPTH_MAX: usize = 64;
 
-/// Unit of a file's count of blocks, whatever the file system's own blocks are (`stat(2)`).
+/// The unit in which the number of blocks of a file is given, independent of the file system's block size (`stat(2)`).
 const BLOCK_BYTES: u64 = 512;
 
-/// How often a name for a folder that is moved up may be taken by something else. The names begin at a random number.
+/// How many names are tried for a folder that is moved up. The names start at a random number.
 const NAMES_TRIED_MAX: u32 = 1000;
 
 pub(crate) const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// Something that [`walk`] found.
+/// An entry that [`walk`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// Bytes that it takes on disk.
+    /// The bytes that it occupies on disk.
     pub bytes: u64,
     /// Whether it is a folder.
     pub is_folder: bool,
 }
 
-/// Calls `visit` with the path of everything below `root`, and what it is. What is removed meanwhile is left out; a root that is not there has
-/// nothing.
+/// Calls `visit` with the path and kind of each entry below `root`. Entries that are removed meanwhile are left out. A
+/// missing root has no entries.
 ///
 /// # Errors
 /// When a folder cannot be read, or lies deeper than [`DEPTH_MAX`] ([`io::ErrorKind::QuotaExceeded`]).
@@ -85,8 +86,8 @@ pub fn walk(root: &Path, mut visit: impl FnMut(&Path, Found)) -> io::Result<()> 
     Ok(())
 }
 
-/// How deep an open folder lies below one of `roots` (device and inode of each), found by going up; `None` if it is more than [`DEPTH_MAX`]
-/// levels. Symbolic links and names do not matter.
+/// Returns the number of levels that an open folder lies below one of `roots` (each given by device and inode), found
+/// by going up; `None` if it is more than [`DEPTH_MAX`]. Symbolic links and names do not matter.
 ///
 /// # Errors
 /// When a folder on the way cannot be opened.
@@ -102,18 +103,18 @@ pub fn depth_below(folder: impl AsFd, roots: &[(u64, u64)]) -> io::Result<Option
     Ok(None)
 }
 
-/// Device and inode of a folder.
+/// Returns the device and inode of a folder.
 ///
 /// # Errors
-/// When it is not there.
+/// When it does not exist.
 pub fn identity_of(folder: &Path) -> io::Result<(u64, u64)> {
     Ok(identity(&rustix::fs::stat(folder)?))
 }
 
-/// Removes a file, or a folder and all that is in it. A symbolic link is removed, and not what it leads to.
+/// Removes a file, or a folder with its content. A symbolic link is removed, not its target.
 ///
 /// # Errors
-/// When it is not there, or something cannot be removed. What could be removed is.
+/// When it does not exist, or something cannot be removed. Everything else is removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     let root = match rustix::fs::open(path, FOLDER, Mode::empty()) {
         Ok(root) => root,
@@ -128,7 +129,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// As [`remove`], where nothing may be there.
+/// Removes like [`remove`], but accepts that nothing exists.
 ///
 /// # Errors
 /// When something cannot be removed.
@@ -139,7 +140,7 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes all that is in a folder.
+/// Removes the content of a folder.
 fn empty(root: &OwnedFd) -> io::Result<()> {
     let mut names = Names::new();
     loop {
@@ -157,14 +158,16 @@ fn empty(root: &OwnedFd) -> io::Result<()> {
         }
         match (found, removed) {
             (false, _) => return Ok(()),
-            // Else: what was moved up meanwhile, and what the file system left out as the folder changed while it was read.
+            // A further pass removes what was moved up meanwhile, and what the file system left out because the folder
+            // changed while it was read.
             (true, true) => {}
             (true, false) => return Err(Errno::NOTEMPTY.into()),
         }
     }
 }
 
-/// Removes what `name` is in `folder`. A folder is handed to `make_empty`, if it is not. Whether something was removed or moved.
+/// Removes the entry `name` of `folder`. A folder that is not empty is passed to `make_empty`. Returns whether
+/// something was removed or moved.
 fn remove_entry(
     root: &OwnedFd,
     folder: impl AsFd,
@@ -189,7 +192,8 @@ fn remove_entry(
     }
 }
 
-/// Empties the folder `name` of `root` and removes it: its files are removed, its folders moved up into `root`. Whether that changed something.
+/// Empties the folder `name` of `root` and removes it: its files are removed, its folders are moved up into `root`.
+/// Returns whether something changed.
 fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool> {
     let Some(folder) = there(rustix::fs::openat(root, name, FOLDER, Mode::empty()))? else { return Ok(true) };
     let (mut entries, mut removed) = (Dir::new(folder)?, false);
@@ -205,13 +209,13 @@ fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool
     }
     match rustix::fs::unlinkat(root, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
-        // If it lost something, another pass may find the rest.
+        // If something was removed, another pass may find the rest.
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(removed),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Names for folders that are moved up. Numbers from a random one on, so that what is there already rarely has them.
+/// Names for folders that are moved up. They start at a random number, so that they are rarely in use.
 struct Names(u64);
 
 impl Names {
@@ -227,7 +231,7 @@ impl Names {
         for _ in 0..NAMES_TRIED_MAX {
             self.0 = self.0.wrapping_add(1);
             match rustix::fs::renameat(&folder, name, root, format!(".removed-{:016x}", self.0)) {
-                // An empty folder that had the name is gone, as it was to be.
+                // An empty folder of this name was replaced, and was to be removed anyway.
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 Err(error) => return Err(error.into()),
@@ -241,7 +245,7 @@ pub(crate) fn is_itself(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }
 
-/// `None` where the thing is not there any more.
+/// Returns `None` if the entry no longer exists.
 pub(crate) fn there<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

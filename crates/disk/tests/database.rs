@@ -1,4 +1,5 @@
-//! A database whose storage fails at every operation in turn: nothing acknowledged is lost, and it works again when the storage does.
+//! A database whose storage fails at every operation in turn loses nothing acknowledged, and works again when the
+//! storage does.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
@@ -11,7 +12,7 @@ use redb::{ReadableDatabase as _, TableDefinition};
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("table");
 const CACHE_BYTES: usize = 64 << 10;
 
-/// Only tells a hang from an answer.
+/// A bound that only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn put(database: &Database, key: u64, bytes: usize) -> Result<(), redb::Error> {
@@ -29,7 +30,7 @@ fn get(database: &Database, key: u64) -> Result<Option<Vec<u8>>, redb::Error> {
     })
 }
 
-/// Tries until it works.
+/// Repeats the operation until it succeeds.
 fn eventually<T>(at: &str, mut attempt: impl FnMut() -> Result<T, redb::Error>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {

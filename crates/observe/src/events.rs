@@ -1,7 +1,7 @@
-//! What the platform's own crates say (a denied grant, a directory that cannot be opened), brought into the log.
+//! Log messages of the platform's crates (a directory that cannot be opened, a damaged file), written to the log.
 //!
-//! It comes through `tracing`, whose static filter keeps what [`Levels`](crate::Levels) do not ask for at the price of one load on the
-//! request's path.
+//! They arrive through `tracing`. Its static filter excludes those that the [`Levels`](isomer_telemetry::Levels) do not
+//! include, at the cost of one load on the request's path.
 
 use std::fmt::{Debug, Write as _};
 
@@ -15,9 +15,10 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::log::Log;
 
-/// From now on, events of this process's crates are lines of `log`, as far as its levels ask for them. The first call in a process counts.
+/// Writes the log messages of this process's crates to `log`, as far as its levels include them. Only the first call in
+/// a process has an effect.
 pub fn listen_to_events(log: Log) {
-    // Somebody else listens already: an embedder, or another node of the same tests.
+    // A subscriber exists already: that of an embedder, or of another node in the same test program.
     let _ = tracing::subscriber::set_global_default(subscriber(log));
 }
 
@@ -59,7 +60,7 @@ impl<S: Subscriber> Layer<S> for Bridge {
     }
 }
 
-/// An event in words: its message, then its fields.
+/// The text of an event: its message, then its fields.
 #[derive(Default)]
 struct Text {
     message: String,
@@ -107,7 +108,7 @@ mod tests {
         }
     }
 
-    /// What is written of one event of each level, and of an event of another crate.
+    /// Returns what is written of one event of each level, and of an event of another crate.
     fn said(levels: &str, format: Format) -> Vec<String> {
         let memory = Memory::default();
         let log = Log::start(memory.clone(), format, false).unwrap().with_levels(levels.parse().unwrap());

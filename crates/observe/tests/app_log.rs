@@ -1,4 +1,4 @@
-//! Apps' own logs: what is said is read, no more is kept than may be, and what is lost is told.
+//! Apps' own logs: lines are read as they were written, sizes are bounded, and dropped lines are reported.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQu
 use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream};
 use tempfile::TempDir;
 
-/// The longest that a test waits for anything.
+/// A bound that only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One app's log in a folder of its own.
@@ -39,7 +39,7 @@ impl Setup {
         self.folder.path().join("log")
     }
 
-    /// The same log of a node that starts anew.
+    /// The same log after a restart of the node.
     fn restart(self, change: impl FnOnce(&mut AppLogLimits)) -> Setup {
         let Self { logs, log, folder } = self;
         drop((logs, log));
@@ -74,7 +74,7 @@ fn files(folder: &Path) -> Vec<(String, u64)> {
     files
 }
 
-/// Asks until `found` gives something.
+/// Repeats `found` until it returns something.
 fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -86,12 +86,12 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The next line that comes.
+/// Returns the next line of the stream.
 fn next(followed: &mut Followed) -> Option<LogLine> {
     until("a line", || followed.next().now_or_never())
 }
 
-/// The number of lines that are said to have been dropped.
+/// Returns the number of lines that the log reports as dropped.
 fn dropped(lines: &[LogLine], why: &str) -> u64 {
     let of = |line: &LogLine| {
         Some(line.text.split_once(" lines were dropped: ").filter(|it| it.1.contains(why))?.0.parse::<u64>())
@@ -203,7 +203,7 @@ fn a_log_takes_no_more_than_its_files() {
         let lines = last(&it.log, usize::MAX);
         let files = files(&it.path());
         assert!(files.len() == 3 && files.iter().all(|(_, bytes)| *bytes <= 1000), "{files:?}");
-        // All that there is are the newest ones, in order, also when asked for fewer.
+        // The remaining lines are the newest ones, in order, also when fewer are read.
         let kept: Vec<_> = (number - lines.len()..number).map(|number| format!("line {number}")).collect();
         assert_eq!(texts(&lines), kept, "{round}");
         assert!(lines.len() > 10);
@@ -264,7 +264,7 @@ fn what_comes_too_fast_is_counted_and_said() {
         let lines = last(&it.log, 1000);
         (dropped(&lines, "faster") == 100).then_some(lines)
     });
-    // Nothing else is there, and who follows was told the same.
+    // There is nothing else, and the follower got the same report.
     for line in lines {
         assert_eq!(next(&mut followed).expect("more"), line);
     }
@@ -315,7 +315,7 @@ fn a_log_leaves_free_what_it_is_told_to() {
 
 #[test]
 fn who_follows_misses_nothing_and_sees_nothing_twice() {
-    // Several segments, and yet none is removed before everybody follows.
+    // Several segments, of which none is removed before all readers follow.
     let it = setup(|limits| limits.segment_bytes = 20_000);
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {
@@ -368,7 +368,7 @@ fn a_closed_log_writes_nothing_and_ends_for_all() {
     say(&it.log, "before");
     let (lines, mut followed) = it.log.follow(10).expect("it can be followed");
     assert_eq!(texts(&lines), ["before"]);
-    // Whoever opens it has the same one.
+    // Opening it again returns the same log.
     let same = it.logs.open(it.path(), &LogQuota::new(0));
     say(&same, "more");
     assert_eq!(next(&mut followed).expect("a line").text, "more");
@@ -379,7 +379,7 @@ fn a_closed_log_writes_nothing_and_ends_for_all() {
     std::fs::remove_dir_all(it.path()).expect("it is there");
     it.log.close();
     assert!(!it.path().exists());
-    // An app of the same name begins anew.
+    // An app of the same name starts with an empty log.
     let anew = it.logs.open(it.path(), &LogQuota::new(u64::MAX));
     say(&anew, "new");
     assert_eq!(texts(&last(&anew, 10)), ["new"]);

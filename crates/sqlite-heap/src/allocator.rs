@@ -1,4 +1,5 @@
-//! The allocator that SQLite is given: Rust's, with a word of each block's size and heap in front of it.
+//! The allocator that SQLite is given: Rust's allocator, with a header in front of each block that holds its size and
+//! heap.
 #![allow(unsafe_code, reason = "SQLite's allocator is a table of C functions")]
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
@@ -10,10 +11,10 @@ use rusqlite::ffi;
 
 use crate::heap::{self, Heap};
 
-/// In front of each block.
+/// The header in front of each block.
 #[repr(C, align(16))]
 struct Header {
-    /// Bytes of the block, without this.
+    /// The size of the block without the header.
     bytes: usize,
     /// From [`Arc::into_raw`], or null.
     heap: *const Heap,
@@ -21,15 +22,15 @@ struct Header {
 
 const HEADER_BYTES: usize = size_of::<Header>();
 
-/// SQLite was used before [`install`] was called: its memory cannot be counted any more.
+/// SQLite was used before [`install`] was called, so its memory can no longer be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("SQLite was used in this process before its memory could be counted (code {code})")]
 pub struct InstallError {
-    /// What SQLite answered.
+    /// SQLite's result code.
     pub code: i32,
 }
 
-/// Puts the allocator under SQLite. To be called before every first use of SQLite; later calls do nothing.
+/// Installs the allocator in SQLite. Must be called before the first use of SQLite; later calls do nothing.
 ///
 /// # Errors
 /// When SQLite was used before.
@@ -47,20 +48,21 @@ pub fn install() -> Result<(), InstallError> {
             pAppData: null_mut(),
         };
         let methods: *const ffi::sqlite3_mem_methods = &raw const methods;
-        // SAFETY: `sqlite3_config` must not run beside any other use of SQLite. It refuses, and changes nothing, once SQLite is
-        // initialised, and `get_or_init` lets one thread in. With SQLITE_CONFIG_MALLOC it takes a pointer to such a table, which it copies.
+        // SAFETY: `sqlite3_config` must not run concurrently with any other use of SQLite. It refuses, and changes
+        // nothing, once SQLite is initialised, and `get_or_init` lets one thread in. With SQLITE_CONFIG_MALLOC it takes
+        // a pointer to such a table, which it copies.
         let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, methods) };
         if code != ffi::SQLITE_OK {
             return Err(InstallError { code });
         }
-        // SQLite's own statistics cost a lock of the whole process for each allocation.
-        // SAFETY: as above; this option takes an int.
+        // SQLite's own statistics would cost a process-wide lock for each allocation. SAFETY: as above; this option
+        // takes an int.
         let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, c_int::from(0_u8)) };
         if code != ffi::SQLITE_OK {
             return Err(InstallError { code });
         }
-        // SAFETY: as above; this control takes an int and, where that is 2, a function of two pointers, which it keeps: this one is there for
-        // as long as the program.
+        // SAFETY: as above; this control takes an int and, if that is 2, a function of two pointers, which it keeps.
+        // The function lives as long as the program.
         let code = unsafe {
             ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_LOCALTIME_FAULT, c_int::from(2_u8), utc as LocalTime)
         };
@@ -68,13 +70,13 @@ pub fn install() -> Result<(), InstallError> {
     })
 }
 
-/// What SQLite asks for the local time: a `time_t`, and where to write a `tm`.
+/// The function that SQLite calls for the local time: it reads a `time_t` and writes a `tm`.
 type LocalTime = unsafe extern "C" fn(*const libc::time_t, *mut libc::tm) -> c_int;
 
-/// Local time is UTC: a query must not depend on where the machine stands that answers it.
+/// Returns UTC as the local time: the result of a query must not depend on the time zone of the machine.
 ///
 /// # Safety
-/// As `gmtime_r`: both pointers are good. SQLite gives those that it would give `localtime_r`.
+/// As `gmtime_r`: both pointers must be valid. SQLite passes those that it would pass to `localtime_r`.
 unsafe extern "C" fn utc(time: *const libc::time_t, fields: *mut libc::tm) -> c_int {
     // SAFETY: by this function's contract.
     let filled = unsafe { libc::gmtime_r(time, fields) };
@@ -85,7 +87,7 @@ fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.checked_add(HEADER_BYTES)?, align_of::<Header>()).ok()
 }
 
-/// The header of a block.
+/// Returns the header of a block.
 ///
 /// # Safety
 /// `block` must come from [`x_malloc`] or [`x_realloc`] and not have been freed.
@@ -98,7 +100,7 @@ unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
     let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0) else { return null_mut() };
     let Some(layout) = layout(bytes) else { return null_mut() };
     let Ok(heap) = heap::allocate(layout.size()) else { return null_mut() };
-    // SAFETY: the layout has a size: the header's at least.
+    // SAFETY: the size of the layout is not zero: it includes the header.
     let start = unsafe { alloc(layout) };
     if start.is_null() {
         if let Some(heap) = heap {
@@ -107,7 +109,7 @@ unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
         return null_mut();
     }
     let heap = heap.map_or(null(), Arc::into_raw);
-    // SAFETY: the allocation is aligned for a header and begins with room for one; the block lies behind it.
+    // SAFETY: the allocation is aligned for a header and begins with space for one; the block follows it.
     unsafe {
         start.cast::<Header>().write(Header { bytes, heap });
         start.add(HEADER_BYTES).cast()
@@ -118,39 +120,39 @@ unsafe extern "C" fn x_free(block: *mut c_void) {
     if block.is_null() {
         return;
     }
-    // SAFETY: SQLite frees only what it got from here, once.
+    // SAFETY: SQLite frees only blocks from this allocator, once.
     let (header, Header { bytes, heap }) = unsafe {
         let header = header(block);
         (header, header.read())
     };
     let layout = layout(bytes).expect("it was allocated with this size");
-    // SAFETY: with the layout that it was allocated or last reallocated with.
+    // SAFETY: this is the layout that it was allocated or last reallocated with.
     unsafe { dealloc(header.cast(), layout) };
     if !heap.is_null() {
-        // SAFETY: it came from `into_raw`, and the header that held it is gone.
+        // SAFETY: it came from `into_raw`, and the header that held it was freed.
         let heap = unsafe { Arc::from_raw(heap) };
         heap::free(&heap, layout.size());
     }
 }
 
 unsafe extern "C" fn x_realloc(block: *mut c_void, bytes: c_int) -> *mut c_void {
-    // SQLite never passes null or nothing, by the contract of `sqlite3_mem_methods`.
+    // SQLite never passes a null pointer or a size of zero, by the contract of `sqlite3_mem_methods`.
     let Some(new_bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0) else { return null_mut() };
-    // SAFETY: SQLite reallocates only what it got from here and has not freed.
+    // SAFETY: SQLite reallocates only blocks from this allocator that it has not freed.
     let (header, Header { bytes, heap }) = unsafe {
         let header = header(block);
         (header, header.read())
     };
     let (Some(old), Some(new)) = (layout(bytes), layout(new_bytes)) else { return null_mut() };
     let (more, less) = (new.size().saturating_sub(old.size()), old.size().saturating_sub(new.size()));
-    // SAFETY: the header holds a count of it, so it is there; it is only borrowed.
+    // SAFETY: the header holds a reference count of the heap, so it exists; it is only borrowed.
     let owner = std::mem::ManuallyDrop::new((!heap.is_null()).then(|| unsafe { Arc::from_raw(heap) }));
     if let (Some(owner), true) = (&*owner, more > 0)
         && !heap::grow_block(owner, more)
     {
         return null_mut();
     }
-    // SAFETY: with the layout that it has, to a size that is not 0 and fits a layout.
+    // SAFETY: with its current layout, to a size that is not 0 and fits a layout.
     let start = unsafe { realloc(header.cast(), old, new.size()) };
     let freed = if start.is_null() { more } else { less };
     if let (Some(owner), true) = (&*owner, freed > 0) {
@@ -170,13 +172,13 @@ unsafe extern "C" fn x_size(block: *mut c_void) -> c_int {
     if block.is_null() {
         return 0;
     }
-    // SAFETY: SQLite asks only for what it got from here and has not freed.
+    // SAFETY: SQLite passes only blocks from this allocator that it has not freed.
     let bytes = unsafe { (*header(block)).bytes };
     c_int::try_from(bytes).unwrap_or(c_int::MAX)
 }
 
 unsafe extern "C" fn x_roundup(bytes: c_int) -> c_int {
-    // As SQLite's own allocator does.
+    // The same rounding as that of SQLite's own allocator.
     bytes.checked_add(7).map_or(bytes, |sum| sum & !7)
 }
 
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(refusal(), None);
         drop(entered);
         assert!(heap.used() < 1_000_000 && purse.taken() < 2_000_000, "{} {}", heap.used(), purse.taken());
-        // Freed by another thread, which works for nobody.
+        // Freed by another thread, which has entered no heap.
         std::thread::spawn(move || drop(connection)).join().unwrap();
         assert_eq!((heap.used(), purse.taken()), (0, 0));
     }
@@ -275,7 +277,7 @@ mod tests {
             let entered = poor_heap.enter(Some(usize::MAX));
             assert!(is_out_of_memory(&query(&poors, BOMB)));
             assert_eq!(refusal(), Some(Refusal::Account));
-            // Entered within the other, and left before it.
+            // Entered within the other heap, and left before it.
             let within = rich_heap.enter(Some(usize::MAX));
             assert_eq!(query(&richs, BOMB).unwrap(), 4_000_000);
             assert_eq!(refusal(), None);
@@ -283,7 +285,7 @@ mod tests {
             assert_eq!(refusal(), Some(Refusal::Account));
             assert_eq!(query(&poors, "SELECT 1").unwrap(), 1);
             drop(entered);
-            // What must be done is not refused.
+            // Without a bound nothing is refused.
             let _entered = poor_heap.enter(None);
             assert_eq!(query(&poors, BOMB).unwrap(), 4_000_000);
         }

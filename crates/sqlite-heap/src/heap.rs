@@ -1,30 +1,31 @@
-//! Heaps, and which of them a thread works for.
+//! Heaps, and the heap that each thread allocates for.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A heap is charged in multiples of this, so that most allocations ask nobody.
+/// A heap is charged in multiples of this, so that most allocations do not need the account.
 const STEP_BYTES: usize = 64 << 10;
 
-/// So much more than a heap uses stays charged, so that it is not given back and taken again by turns.
+/// The bytes beyond its use that a heap keeps charged, so that it does not release and charge them repeatedly.
 const SLACK_BYTES: usize = 4 * STEP_BYTES;
 
-/// Who is charged for a heap.
+/// The account that a heap is charged to.
 ///
-/// Called while SQLite allocates or frees, perhaps with locks of its own: an implementation must neither wait nor call SQLite.
+/// Called while SQLite allocates or frees, possibly with locks of SQLite held: an implementation must neither wait nor
+/// call SQLite.
 pub trait HeapAccount: Send + Sync {
-    /// Charges `bytes` more; `false` where that is refused.
+    /// Charges `bytes` more. Returns `false` if that is refused.
     fn charge(&self, bytes: usize) -> bool;
 
-    /// Charges `bytes` more, which can't be refused.
+    /// Charges `bytes` more without a check.
     fn charge_unchecked(&self, bytes: usize);
 
-    /// Gives `bytes` back.
+    /// Releases `bytes`.
     fn release(&self, bytes: usize);
 }
 
-/// What SQLite has allocated for one owner.
+/// The memory that SQLite has allocated for one owner.
 pub struct Heap {
     account: Box<dyn HeapAccount>,
     state: Mutex<HeapUse>,
@@ -36,7 +37,7 @@ struct HeapUse {
     charged: usize,
 }
 
-/// Why SQLite was refused memory.
+/// Why memory was refused to SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The bound of the statement was reached.
@@ -45,10 +46,10 @@ pub enum Refusal {
     Account,
 }
 
-/// What a thread works for.
+/// The heap that a thread allocates for.
 struct CurrentHeap {
     heap: Arc<Heap>,
-    /// Bytes that may still be allocated; `None`: nothing may be refused.
+    /// The bytes that may still be allocated; `None` if nothing may be refused.
     left: Option<usize>,
     refusal: Option<Refusal>,
 }
@@ -57,29 +58,29 @@ thread_local! {
     static CURRENT: RefCell<Option<CurrentHeap>> = const { RefCell::new(None) };
 }
 
-/// While this is there, its thread works for a heap.
+/// Makes its thread allocate for a heap until it is dropped.
 pub struct HeapGuard {
     before: Option<CurrentHeap>,
-    /// It belongs to its thread.
+    /// It must be dropped by the thread that created it.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
 impl Heap {
-    /// A heap of which nothing is used, charged to `account`.
+    /// Creates an empty heap that is charged to `account`.
     pub fn new(account: Box<dyn HeapAccount>) -> Arc<Self> {
         Arc::new(Self { account, state: Mutex::default() })
     }
 
-    /// Bytes that are allocated.
+    /// The allocated bytes.
     #[must_use]
     pub fn used(&self) -> usize {
         self.state().used
     }
 
-    /// From now on, what SQLite allocates on this thread is for this heap, until what is returned is dropped.
+    /// Makes SQLite's allocations on this thread belong to this heap until the returned guard is dropped.
     ///
-    /// With `bytes_max`, no more than that may be allocated on balance, and the account may refuse. Without, nothing is refused: for what
-    /// must be done, as rolling back.
+    /// With `bytes_max`, at most that many bytes more may be in use, and the account may refuse. Without it nothing is
+    /// refused: for work that must succeed, such as a rollback.
     #[must_use]
     pub fn enter(self: &Arc<Self>, bytes_max: Option<usize>) -> HeapGuard {
         let current = CurrentHeap { heap: self.clone(), left: bytes_max, refusal: None };
@@ -90,7 +91,7 @@ impl Heap {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts `bytes` more. The account is asked without the lock.
+    /// Counts `bytes` more. The account is charged without the lock.
     fn grow(&self, bytes: usize, anyway: bool) -> bool {
         loop {
             let missing = {
@@ -128,7 +129,7 @@ impl Heap {
 }
 
 impl Drop for Heap {
-    /// Allocations hold their heap, so nothing is used any more.
+    /// Every allocation holds a reference to its heap, so nothing is in use here.
     fn drop(&mut self) {
         let charged = self.state().charged;
         if charged > 0 {
@@ -137,7 +138,7 @@ impl Drop for Heap {
     }
 }
 
-/// Why memory was refused on this thread since the heap was entered that it works for, if it was.
+/// Returns why memory was refused on this thread since its current heap was entered; `None` if it was not.
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))
@@ -150,7 +151,7 @@ impl Drop for HeapGuard {
     }
 }
 
-/// Counts an allocation of this thread: gives the heap that it is for, if there is one.
+/// Counts an allocation of this thread. Returns the heap that it belongs to, if there is one.
 ///
 /// # Errors
 /// When it is refused.
@@ -160,11 +161,11 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
         let current = current.as_ref()?;
         Some((current.heap.clone(), current.left))
     });
-    // A thread that ends works for nobody.
+    // A thread that is ending has no heap.
     let Ok(Some((heap, left))) = asked else { return Ok(None) };
     let refusal = match left {
         Some(left) if left < bytes => Some(Refusal::Bound),
-        // A account's panic must not unwind through SQLite.
+        // A panic of an account must not unwind through SQLite.
         _ => match catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, left.is_none()))) {
             Ok(true) => None,
             Ok(false) | Err(_) => Some(Refusal::Account),
@@ -184,7 +185,7 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
     }
 }
 
-/// Counts that a block of `heap` grows on this thread, which may current for another one, or for none.
+/// Counts that a block of `heap` grows on this thread, which may have entered another heap, or none.
 pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
     let is_own =
         CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(&current.heap, heap)));
@@ -194,7 +195,7 @@ pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
     catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, true))).unwrap_or(false)
 }
 
-/// Counts what is freed on this thread.
+/// Counts memory that is freed on this thread.
 pub(crate) fn free(heap: &Arc<Heap>, bytes: usize) {
     heap.shrink(bytes);
     let _ = CURRENT.try_with(|current| {

@@ -1,4 +1,5 @@
-//! Lines of a log as they come. Whoever reads too slowly loses lines and is told how many: neither the app nor the writer waits for him.
+//! Lines of a log as they are written. A reader that is too slow loses lines and is told how many; neither the app nor
+//! the writer waits for it.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -12,32 +13,32 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::line::node_line;
 
-/// Lines that may wait for one who follows.
+/// The maximum number of lines that wait for one follower.
 const WAITING_LINES_MAX: usize = 1024;
 
-/// Bytes of these lines. A reader that has stopped reading makes the node hold no more for it.
+/// The maximum bytes of these lines, which bounds the memory for a reader that has stopped reading.
 const WAITING_BYTES_MAX: usize = 256 << 10;
 
-/// The lines of a log from some moment on. Ends when the log is closed.
+/// A stream of the lines of a log from some moment on. Ends when the log is closed.
 pub struct Followed {
     lines: Receiver<LogLine>,
     waiting: Arc<FollowerQueue>,
-    /// Whoever opens the log meanwhile gets the one that is followed.
+    /// Keeps the log open, so that opening it meanwhile returns the log that is followed.
     _log: Arc<dyn Any + Send + Sync>,
 }
 
-/// The other end.
+/// The writer's end of [`Followed`].
 pub(super) struct Follower {
     lines: Sender<LogLine>,
     waiting: Arc<FollowerQueue>,
 }
 
-/// What both ends count.
+/// The counters that both ends share.
 #[derive(Default)]
 struct FollowerQueue {
-    /// Bytes of the lines that wait.
+    /// Bytes of the waiting lines.
     bytes: AtomicUsize,
-    /// Lines that were dropped, since this was told last.
+    /// Lines that were dropped since the last report of dropped lines.
     lost: AtomicU64,
 }
 
@@ -48,7 +49,7 @@ pub(super) fn pair(log: Arc<dyn Any + Send + Sync>) -> (Follower, Followed) {
 }
 
 impl Follower {
-    /// Is anybody there?
+    /// Returns whether the reader still exists.
     pub(super) fn is_there(&self) -> bool {
         !self.lines.is_closed()
     }
@@ -71,7 +72,7 @@ impl Stream for Followed {
     type Item = LogLine;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogLine>> {
-        // Those that were there before the loss come first.
+        // Lines from before the loss come first.
         if self.lines.is_empty() {
             let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-/// What the logs of all apps may take.
+/// The limits of the logs of all apps.
 #[derive(Debug, Clone)]
 pub struct AppLogLimits {
-    /// Bytes of one file of a log.
+    /// Maximum bytes of one file of a log.
     pub segment_bytes: u64,
-    /// Files of a log: the oldest is deleted when there would be more.
+    /// Maximum number of files of a log. The oldest is deleted for a new one.
     pub segments: u64,
-    /// Bytes of lines that may wait to be written, of all apps together.
+    /// Maximum bytes of lines that wait to be written, of all apps together.
     pub waiting_bytes: usize,
-    /// Bytes of lines that may wait to be written, of all apps of one tenant.
+    /// Maximum bytes of lines that wait to be written, of all apps of one tenant.
     pub waiting_bytes_of_tenant: usize,
-    /// Bytes of lines that may wait to be written, of one app.
+    /// Maximum bytes of lines that wait to be written, of one app.
     pub waiting_bytes_of_app: usize,
-    /// How often an app's log says how many of its lines were dropped.
+    /// The interval at which an app's log reports how many of its lines were dropped.
     pub say_losses_every: Duration,
-    /// How many may follow one log at once.
+    /// Maximum number of followers of one log.
     pub followers: usize,
 }
 

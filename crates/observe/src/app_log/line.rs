@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use isomer_api::LogLine;
 use isomer_telemetry::RequestId;
 
-/// The most bytes of a text that is not a guest's own line, and of a call stack.
+/// The maximum bytes of a text that is not a guest's own line, and of a call stack.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 10;
 
-/// A line of the node's own, said now.
+/// Returns a line that the node writes, with the current time.
 pub(super) fn node_line(text: String) -> LogLine {
     of_request(text, None)
 }
@@ -25,7 +25,7 @@ pub(super) fn of_request(text: String, request: Option<RequestId>) -> LogLine {
     }
 }
 
-/// As many frames as there may be bytes; the last element says how many are missing.
+/// Returns the frames that fit into the limit. The last element tells how many are missing.
 pub(super) fn frames(all: &[String]) -> Vec<String> {
     let mut bytes = 0;
     let fits = |frame: &&String| {

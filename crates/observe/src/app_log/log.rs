@@ -1,4 +1,4 @@
-//! One app's log, as those see it who say something or read it.
+//! One app's log: writing and reading it.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,30 +14,30 @@ use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
 use super::queue::{AppLogError, OpenLog};
 use super::segments::{Position, last_lines};
 
-/// What a line takes beside its text: names, time, quotes.
+/// The bytes of a line in addition to its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
 
-/// Where lines of an access log come from.
+/// The stream of lines of an access log.
 const ACCESS: &str = "access";
 
-/// An app's log. Cheap to clone; saying something never blocks.
+/// An app's log. Cheap to clone. Writing to it never blocks.
 #[derive(Clone)]
 pub struct AppLog(pub(super) Arc<OpenLog>);
 
 impl AppLog {
-    /// Something that the node says of the app.
+    /// Writes a message of the node about the app.
     pub fn note(&self, text: impl Into<String>) {
         let text: String = text.into();
         self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
-    /// A request that the front door refused on the app's behalf.
+    /// Records a request that the front door refused on the app's behalf.
     pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
         let text = format!("answered with {status}: {why}");
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
     }
 
-    /// A request that the app answered, in its access log.
+    /// Records a served request. This log is the app's access log.
     pub(crate) fn access(&self, access: &AccessRecord) {
         let AccessRecord { id, method, target, status, body_bytes, took, component, host, client, cut_off, .. } =
             access;
@@ -57,7 +57,7 @@ impl AppLog {
         self.push(LogLine { component, stream: ACCESS.to_owned(), ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id)) });
     }
 
-    /// The last lines, the oldest first: all that was said before this call. Blocks while it reads.
+    /// Returns the last lines, the oldest first, with all that was written before this call. Blocks while it reads.
     ///
     /// # Errors
     /// When the files cannot be read, or the log is closed.
@@ -66,21 +66,22 @@ impl AppLog {
         self.read(lines, end)
     }
 
-    /// The last lines, and then those that come: none is missing between the two, and none is there twice. Blocks while it reads.
+    /// Returns the last lines and a stream of all later ones, without a gap or a repetition between the two. Blocks
+    /// while it reads.
     ///
     /// # Errors
-    /// When the files cannot be read, the log is closed, or too many follow it.
+    /// When the files cannot be read, the log is closed, or it has too many followers.
     pub fn follow(&self, lines: usize) -> Result<(Vec<LogLine>, Followed), AppLogError> {
         let (follower, followed) = follower::pair(self.0.clone());
         let end = self.0.queue.end(&self.0, Some(follower))?;
         Ok((self.read(lines, end)?, followed))
     }
 
-    /// Ends the log: what is said from now on is lost, who follows it is at the end. When this returns, nobody writes in its folder.
-    /// Blocks until then.
+    /// Closes the log: later messages are dropped, and streams of followers end. When this returns, nothing is written
+    /// to its folder any more. Blocks until then.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
-        // The answer is that it is closed.
+        // Returns the error that it is closed.
         let _ = self.0.queue.end(&self.0, None);
         self.0.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
     }

@@ -1,18 +1,21 @@
-//! Each app's own log, on disk: what its guests print, why its requests fail, what the node says of it.
+//! Each app's own log on disk: what its guests print, why its requests fail, and what the node reports about it.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `app_log` | one app's log, as those see it who say something or read it |
-//! | `quota` | how much a tenant's apps may say in an hour |
+//! | `log` | one app's log: writing and reading it |
+//! | `line` | the lines of a log |
+//! | `quota` | the bytes that a tenant's apps may log in an hour |
+//! | `queue` | the queue before the writer's thread, and what each log counts |
 //! | `writer` | the one thread that writes all logs of a node |
 //! | `segments` | a log's files: numbered, each of bounded size, the oldest deleted |
-//! | `follow` | lines as they come, for who asked for them |
+//! | `follower` | lines as they are written, for readers that follow a log |
 //!
-//! Nobody who says something waits: lines go through one queue, bounded over all apps and for each. What does not fit into it or
-//! into the tenant's quota is dropped and counted, and the count is said in the log itself, once in a while. An app that says nothing
-//! has no file, and nothing in memory but its names.
+//! Writing to a log never waits: lines go through one queue, which is bounded for all apps together and for each app.
+//! Lines that exceed its bounds or the tenant's quota are dropped and counted, and the count is written to the log
+//! itself at intervals. An app that logs nothing has no file, and nothing in memory but its names.
 //!
-//! A line is one JSON object ([`isomer_api::LogLine`]), so no text that a guest writes can look like a line that it did not write.
+//! A line is one JSON object ([`isomer_api::LogLine`]), so no text of a guest can look like a line that it did not
+//! write.
 
 mod follower;
 mod limits;

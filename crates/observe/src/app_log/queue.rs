@@ -14,30 +14,30 @@ use super::limits::AppLogLimits;
 use super::quota::LogQuota;
 use super::segments::{Position, Segments};
 
-/// Messages that may wait; lines are bounded by their bytes too.
+/// The maximum number of waiting messages. Lines are bounded by their bytes, too.
 pub(super) const QUEUE_MAX: usize = 16 << 10;
 
-/// Lines of one tenant that may wait: short ones have few bytes, and must not take all places of the queue.
+/// The maximum number of waiting lines of one tenant: short ones have few bytes and must not fill the queue.
 pub(super) const LINES_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
 
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AppLogError {
-    /// The files.
+    /// The files cannot be read.
     #[error("cannot read the log in `{}`", folder.display())]
     Read {
-        /// Where it lies.
+        /// The log's folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Too many follow it already.
+    /// The log has the maximum number of followers.
     #[error("{most} follow this log already, and no more can")]
     Followers {
-        /// How many may.
+        /// The maximum.
         most: usize,
     },
-    /// It was closed: its app is gone, or the node ends.
+    /// The log was closed: its app was removed, or the node shuts down.
     #[error("the log is closed")]
     Closed,
 }
@@ -46,21 +46,21 @@ pub(super) struct OpenLog {
     pub(super) folder: PathBuf,
     pub(super) quota: Arc<LogQuota>,
     pub(super) queue: Arc<LineQueue>,
-    /// Nothing is written any more.
+    /// Set when nothing may be written any more.
     pub(super) closed: AtomicBool,
     /// Bytes of lines that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
-    /// Lines that the quota did not allow, since this was said last.
+    /// Lines over the quota since the last report of dropped lines.
     pub(super) over_quota: AtomicU64,
-    /// Lines that came too fast, since this was said last.
+    /// Lines that came too fast since the last report of dropped lines.
     pub(super) too_fast: AtomicU64,
-    /// Lines that could not be written, since this was said last.
+    /// Lines that could not be written since the last report of dropped lines.
     pub(super) not_written: AtomicU64,
-    /// Touched by the writer's thread alone.
+    /// Used by the writer's thread only.
     pub(super) written: Mutex<WriterState>,
 }
 
-/// What the writer knows of a log.
+/// The writer's state of one log.
 #[derive(Default)]
 pub(super) struct WriterState {
     pub(super) segments: Segments,
@@ -71,23 +71,23 @@ pub(super) struct WriterState {
 pub(super) struct LineQueue {
     pub(super) messages: SyncSender<QueueMessage>,
     pub(super) waiting_bytes: AtomicUsize,
-    /// Logs that have lost lines and not said so.
+    /// Logs that have dropped lines and not reported it.
     pub(super) lossy: Mutex<Vec<Weak<OpenLog>>>,
     pub(super) limits: AppLogLimits,
-    /// Bytes that logs may take of the disk now.
+    /// Returns the bytes that logs may currently occupy on the disk.
     pub(super) room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 pub(super) enum QueueMessage {
     Line(Arc<OpenLog>, LogLine, usize),
-    /// Somebody lost a line: see [`LineQueue::lossy`].
+    /// A log dropped a line: see [`LineQueue::lossy`].
     Loss,
-    /// Where the log ends when all before this has been written; who follows from there on.
+    /// A request for the end of the log when all earlier messages have been written, and a follower that starts there.
     End(Arc<OpenLog>, Option<Follower>, SyncSender<Result<Position, AppLogError>>),
 }
 
 impl LineQueue {
-    /// Has the line written, unless too much waits already.
+    /// Queues the line unless a bound is exceeded. Returns whether it was queued.
     pub(super) fn push(&self, app: &Arc<OpenLog>, line: LogLine, bytes: usize) -> bool {
         let of_app = app.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let of_tenant = app.quota.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -104,7 +104,7 @@ impl LineQueue {
         sent
     }
 
-    /// Fails where `bytes` would not fit into what logs may take.
+    /// Fails if `bytes` more would exceed what logs may occupy.
     pub(super) fn check_room(&self, bytes: usize) -> io::Result<()> {
         match self.room.get() {
             Some(room) if room() < bytes as u64 => {
@@ -121,16 +121,16 @@ impl LineQueue {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// A log has lost its first line since it said so last.
+    /// Records that a log dropped its first line since its last report.
     pub(super) fn note_loss(&self, app: &Arc<OpenLog>) {
         self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
         match self.messages.try_send(QueueMessage::Loss) {
-            // With a full queue the writer is awake, and looks when it has emptied it.
+            // If the queue is full, the writer is awake and checks for losses when it has emptied the queue.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 
-    /// Where the log ends when everything that was said before has been written.
+    /// Returns the end of the log when everything before this call has been written.
     pub(super) fn end(&self, app: &Arc<OpenLog>, follower: Option<Follower>) -> Result<Position, AppLogError> {
         let (answer, answered) = sync_channel(1);
         let sent = self.messages.send(QueueMessage::End(app.clone(), follower, answer));

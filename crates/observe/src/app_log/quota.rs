@@ -1,13 +1,13 @@
-//! How much a tenant's apps may say in an hour, all together.
+//! The bytes that all apps of a tenant together may log in an hour.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The window that is counted over.
+/// The period of the quota.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A tenant's quota of bytes of log lines. Hours are counted from the first line on.
+/// A tenant's quota of log bytes. An hour starts with the first line in it.
 #[derive(Debug)]
 pub struct LogQuota {
     bytes_per_hour: AtomicU64,
@@ -15,22 +15,22 @@ pub struct LogQuota {
     refused: AtomicU64,
     /// Bytes of lines of the tenant's apps that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
-    /// How many these are.
+    /// The number of these lines.
     pub(super) waiting_lines: AtomicUsize,
 }
 
-/// What was said in an hour.
+/// The use in the current hour.
 #[derive(Debug, Default)]
 struct Hour {
-    /// When it began.
+    /// The start of the hour.
     since: Option<Instant>,
     bytes: u64,
-    /// What of it were lines of access logs.
+    /// The part of `bytes` that are lines of access logs.
     of_access: u64,
 }
 
 impl LogQuota {
-    /// A quota of so many bytes.
+    /// Creates a quota.
     #[must_use]
     pub fn new(bytes_per_hour: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -42,25 +42,26 @@ impl LogQuota {
         })
     }
 
-    /// Another quota from now on, for this hour too.
+    /// Changes the quota, for the current hour too.
     pub fn set(&self, bytes_per_hour: u64) {
         self.bytes_per_hour.store(bytes_per_hour, Ordering::Relaxed);
     }
 
-    /// How many bytes an hour there may be.
+    /// The quota.
     #[must_use]
     pub fn bytes_per_hour(&self) -> u64 {
         self.bytes_per_hour.load(Ordering::Relaxed)
     }
 
-    /// Lines that were dropped for it since the start.
+    /// The number of lines that were dropped because of the quota since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` of the hour that `now` is in; all of them or none. Lines of access logs have half of it at most: clients decide how many
-    /// there are, and what the apps say must not be lost for them.
+    /// Takes `bytes` of the hour that `now` is in, or nothing. Returns whether they were taken. Lines of access logs
+    /// get at most half of the quota: clients decide how many there are, and apps' own lines must not be lost because
+    /// of them.
     pub(super) fn take(&self, bytes: u64, is_access: bool, now: Instant) -> bool {
         let max = self.bytes_per_hour();
         if max == u64::MAX {

@@ -1,4 +1,5 @@
-//! A log's files: `NUMBER.jsonl`, each of bounded size, the highest number the newest. Only the writer's thread writes them.
+//! A log's files: `NUMBER.jsonl`, each of bounded size; the highest number is the newest. Only the writer's thread
+//! writes them.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -7,21 +8,21 @@ use std::path::{Path, PathBuf};
 
 use isomer_api::LogLine;
 
-/// How far a log goes: everything up to `bytes` of file `segment`.
+/// A position in a log: everything up to `bytes` of file `segment`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Position {
     pub(super) segment: u64,
     pub(super) bytes: u64,
 }
 
-/// The newest file of a log and how long it is, as the writer knows it.
+/// The writer's knowledge of the newest file of a log and its length.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     end: Option<Position>,
 }
 
 impl Segments {
-    /// Appends whole lines, each with its newline; `lines` is no longer than a file may be.
+    /// Appends whole lines, each with its newline. `lines` is at most as long as a file may be.
     pub(super) fn append(&mut self, folder: &Path, lines: &[u8], segment_bytes: u64, segments: u64) -> io::Result<()> {
         let mut end = self.end(folder)?;
         if end.bytes > 0 && end.bytes + lines.len() as u64 > segment_bytes {
@@ -32,7 +33,7 @@ impl Segments {
                 }
             }
         }
-        // What a write that failed left behind is told by the length; so it is asked for again next time.
+        // A failed write may leave a part of the lines, so the length is read again next time.
         self.end = None;
         let mut file = match open(folder, end.segment) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -46,7 +47,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Where the log ends now.
+    /// Returns the end of the log.
     pub(super) fn end(&mut self, folder: &Path) -> io::Result<Position> {
         if let Some(end) = self.end {
             return Ok(end);
@@ -55,7 +56,7 @@ impl Segments {
         let mut file = OpenOptions::new().read(true).append(true).open(path(folder, segment))?;
         let mut bytes = file.metadata()?.len();
         if bytes > 0 {
-            // A crash may have cut the last line off. It ends here, so that the next one is whole.
+            // A crash may have cut off the last line. Ends it, so that the next line is whole.
             file.seek(SeekFrom::End(-1))?;
             let mut last = [0];
             file.read_exact(&mut last)?;
@@ -70,7 +71,8 @@ impl Segments {
     }
 }
 
-/// The last `count` lines before `end`, the oldest first. What is no line, such as one that a crash cut off, is left out.
+/// Returns the last `count` lines before `end`, the oldest first. Text that is not a line, such as one that a crash cut
+/// off, is left out.
 pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Result<Vec<LogLine>> {
     let mut found = VecDeque::new();
     let mut numbers = numbers(folder)?;
@@ -79,7 +81,7 @@ pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Resu
         if found.len() >= count {
             break;
         }
-        // It may have been deleted since, as the oldest.
+        // The file may have been deleted since, as the oldest.
         let file = match File::open(path(folder, number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             opened => opened?,
@@ -111,7 +113,7 @@ fn open(folder: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path(folder, number))
 }
 
-/// The numbers of the files that there are, in order.
+/// Returns the numbers of the existing files, in order.
 fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,8 +1,8 @@
-//! The one thread that writes all apps' logs of a node, and the queue before it.
+//! The one thread that writes all apps' logs of a node.
 //!
-//! Lines that wait for it are written together, app by app: a log's file is opened, appended to and closed, so that thousands of apps
-//! take no descriptors. A log that cannot be written (no space, or none that apps may use) loses lines and says so when it can be written
-//! again.
+//! Waiting lines are written together, app by app: a log's file is opened, appended to and closed, so that thousands of
+//! apps need no descriptors. A log that cannot be written (no space, or none that apps may use) drops lines, and
+//! reports it when it can be written again.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,10 +22,10 @@ use super::queue::{AppLogError, LineQueue, OpenLog, QUEUE_MAX, QueueMessage, Wri
 use super::quota::LogQuota;
 use super::segments::Position;
 
-/// Messages that are taken together.
+/// The maximum number of messages that are processed together.
 const BATCH_MAX: usize = 1024;
 
-/// The logs of all apps of a node. The thread ends with the last of these and of the logs.
+/// The logs of all apps of a node. The thread ends when this and all logs were dropped.
 #[derive(Clone)]
 pub struct AppLogs {
     queue: Arc<LineQueue>,
@@ -47,13 +47,14 @@ impl AppLogs {
         Ok(Self { queue, open: Arc::default() })
     }
 
-    /// From now on, nothing is written that has no place in `room` bytes of the disk. The first call counts.
+    /// Sets the function that returns how many bytes logs may still occupy on the disk. Only the first call has an
+    /// effect.
     pub fn leave_free(&self, room: impl Fn() -> u64 + Send + Sync + 'static) {
         let _ = self.queue.room.set(Box::new(room));
     }
 
-    /// The log in `folder`, which does not need to be there: the same one for all who ask while anybody has it. `quota` is looked
-    /// at by the first.
+    /// Opens the log in `folder`, which need not exist. Returns the same log for as long as a handle of it exists.
+    /// `quota` applies only if the log was not open.
     #[must_use]
     pub fn open(&self, folder: PathBuf, quota: &Arc<LogQuota>) -> AppLog {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,10 +83,10 @@ impl AppLogs {
 }
 
 struct Writer {
-    /// Weak: the thread ends when nobody can say anything any more.
+    /// Weak, so that the thread ends when no handle is left.
     queue: Weak<LineQueue>,
     limits: AppLogLimits,
-    /// Logs that have lost lines, and are to say so when it is time.
+    /// Logs that have dropped lines and will report it.
     lossy: Vec<Weak<OpenLog>>,
 }
 
@@ -141,7 +142,7 @@ impl Writer {
         }
     }
 
-    /// Adds a line to what is written for its app; writes that before it grows larger than a file may be.
+    /// Adds a line to the batch of its app. Writes the batch before it exceeds the size of a file.
     fn add(&self, batches: &mut Vec<(Arc<OpenLog>, Batch)>, app: &Arc<OpenLog>, line: &LogLine) {
         let at = batches.iter().position(|(other, _)| Arc::ptr_eq(other, app)).unwrap_or_else(|| {
             batches.push((app.clone(), Batch::default()));
@@ -162,7 +163,7 @@ impl Writer {
         }
     }
 
-    /// Writes what there is, or counts it as lost: then `false`.
+    /// Writes a batch, or counts its lines as dropped and returns `false`.
     fn write(&self, app: &Arc<OpenLog>, written: &mut WriterState, batch: &Batch) -> bool {
         if app.closed.load(Ordering::Acquire) {
             return true;
@@ -170,7 +171,7 @@ impl Writer {
         let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
         let mut append = || written.segments.append(&app.folder, &batch.bytes, bytes, segments);
         let Err(error) = app.queue.check_room(batch.bytes.len()).and_then(|()| append()) else { return true };
-        // What says what was lost counts no line: its log is among the lossy ones already, and stays there.
+        // A report of dropped lines counts no line: its log is among the lossy ones already, and stays there.
         if batch.lines > 0 && app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
             app.queue.note_loss(app);
@@ -195,7 +196,7 @@ impl Writer {
         Ok(end)
     }
 
-    /// When some log is to say next what it lost.
+    /// Returns when the next report of dropped lines is due.
     fn next_loss(&self) -> Option<Instant> {
         let apps = self.lossy.iter().filter_map(Weak::upgrade);
         apps.map(|app| lock(&app).losses_said_at.map_or_else(Instant::now, |at| at + self.limits.say_losses_every))
@@ -279,7 +280,7 @@ mod tests {
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
-        // The disk is at what is kept free of it.
+        // The disk has no space left but its reserve.
         logs.leave_free(|| 0);
         let AppLog(app) = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
         let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
