@@ -123,10 +123,10 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
 
     fn take(&mut self, bytes: u64) -> io::Result<()> {
         if Instant::now() >= self.deadline {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "a copy takes too long"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "copying the folder takes too long"));
         }
         if !(self.claim)(bytes) {
-            let why = format!("a copy takes more than is left: {} of it were", size(self.bytes));
+            let why = format!("copying the folder exceeds the available space, after {}", size(self.bytes));
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
         }
         self.bytes += bytes;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_copied_and_links_are_not_followed() {
+    fn everything_is_copied_without_following_links() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::create_dir_all(from.join("a/b")).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_claims_what_it_takes_before_it_takes_it() {
+    fn a_copy_claims_bytes_before_it_writes_them() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::create_dir(&from).unwrap();

@@ -180,12 +180,15 @@ impl Database {
         *next = Some(Instant::now() + pause);
         match opened {
             Ok(opened) => {
-                tracing::warn!(generation = opened.generation, "a database whose storage had failed was opened again");
+                tracing::warn!(
+                    generation = opened.generation,
+                    "a database was opened again after its storage had failed"
+                );
                 *handle = opened;
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "a database whose storage had failed cannot be opened again yet");
+                tracing::error!(%error, "a database cannot be opened again after its storage failed; the next operation retries");
                 Err(error)
             }
         }

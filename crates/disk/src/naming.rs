@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_there_stays() {
+    fn an_existing_file_is_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (new, old) = (dir.path().join("new"), dir.path().join("old"));
         fs::write(&new, "new").unwrap();

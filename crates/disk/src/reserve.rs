@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_beyond_the_reserve_is_room() {
+    fn the_reserve_is_not_available() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Reserve::new(dir.path(), 0).room() > 0);
         assert_eq!(Reserve::new(dir.path(), u64::MAX).room(), 0);

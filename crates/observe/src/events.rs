@@ -109,7 +109,7 @@ mod tests {
     }
 
     /// Returns what is written of one event of each level, and of an event of another crate.
-    fn said(levels: &str, format: Format) -> Vec<String> {
+    fn written(levels: &str, format: Format) -> Vec<String> {
         let memory = Memory::default();
         let log = Log::start(memory.clone(), format, false).unwrap().with_levels(levels.parse().unwrap());
         tracing::subscriber::with_default(subscriber(log.clone()), || {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_level_is_called_by_its_name() {
+    fn each_level_is_shown_by_its_name() {
         let all = [
             "error it broke (code: 7)",
             "warning it may break",
@@ -158,11 +158,11 @@ mod tests {
             "warning a warning",
         ];
         let text = Format::Text { colour: false };
-        assert_eq!(said("trace", text), all);
-        assert_eq!(said("info", text), [&all[..3], &all[5..]].concat());
-        assert_eq!(said("error", text), all[..1]);
-        assert_eq!(said("error,node=debug", text), [all[0], all[2], all[3]]);
-        assert!(said("off", text).is_empty());
+        assert_eq!(written("trace", text), all);
+        assert_eq!(written("info", text), [&all[..3], &all[5..]].concat());
+        assert_eq!(written("error", text), all[..1]);
+        assert_eq!(written("error,node=debug", text), [all[0], all[2], all[3]]);
+        assert!(written("off", text).is_empty());
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Setup {
     }
 }
 
-fn say(log: &AppLog, text: &str) {
+fn log_line(log: &AppLog, text: &str) {
     let (stream, line) = (StandardStream::Stdout, text.as_bytes());
     log.emit(Event::OutputLine { component: "cart", stream, request: None, line });
 }
@@ -100,7 +100,7 @@ fn dropped(lines: &[LogLine], why: &str) -> u64 {
 }
 
 #[test]
-fn what_is_said_is_read_by_its_fields() {
+fn lines_are_read_with_their_fields() {
     let it = setup(|_| {});
     let id = RequestId::from_raw(0xab).expect("not zero");
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
@@ -133,7 +133,7 @@ fn what_is_said_is_read_by_its_fields() {
             ("node", Some("cart"), id, "the guest trapped"),
             ("node", Some("cart"), id, "no response (its response was cut off)"),
             ("node", Some("mail"), None, "the guest trapped"),
-            ("node", Some("cart"), id, "answered with 413: the request's body is too large"),
+            ("node", Some("cart"), id, "responded with 413: the request's body is too large"),
         ]
     );
     let stacks: Vec<_> = lines.iter().map(|line| line.backtrace.as_slice()).filter(|stack| !stack.is_empty()).collect();
@@ -172,11 +172,11 @@ fn a_request_is_in_the_access_log_of_its_app() {
 }
 
 #[test]
-fn no_text_can_look_like_another_line() {
+fn a_text_cannot_look_like_another_line() {
     let it = setup(|_| {});
     let forged = "a\n{\"at_ms\":1,\"stream\":\"node\",\"text\":\"all is well\"}\n\r\u{1b}[2J\u{0}\u{2028}";
-    say(&it.log, forged);
-    say(&it.log, "after");
+    log_line(&it.log, forged);
+    log_line(&it.log, "after");
     assert_eq!(texts(&last(&it.log, 10)), [forged, "after"]);
     let written = std::fs::read_to_string(it.path().join("00000001.jsonl")).expect("it is there");
     assert_eq!(written.lines().count(), 2, "{written}");
@@ -184,20 +184,20 @@ fn no_text_can_look_like_another_line() {
 }
 
 #[test]
-fn an_app_that_says_nothing_has_no_file() {
+fn an_app_that_logs_nothing_has_no_file() {
     let it = setup(|_| {});
     assert!(last(&it.log, 10).is_empty());
     assert!(!it.path().exists());
 }
 
 #[test]
-fn a_log_takes_no_more_than_its_files() {
+fn a_log_is_bounded_by_its_files() {
     let small = |limits: &mut AppLogLimits| (limits.segment_bytes, limits.segments) = (1000, 3);
     let mut it = setup(small);
     let mut number = 0;
     for round in 0..3 {
         for _ in 0..50 {
-            say(&it.log, &format!("line {number}"));
+            log_line(&it.log, &format!("line {number}"));
             number += 1;
         }
         let lines = last(&it.log, usize::MAX);
@@ -215,9 +215,9 @@ fn a_log_takes_no_more_than_its_files() {
 }
 
 #[test]
-fn a_line_that_a_crash_cut_off_hurts_no_other() {
+fn a_truncated_line_damages_no_other() {
     let it = setup(|_| {});
-    say(&it.log, "first");
+    log_line(&it.log, "first");
     assert_eq!(last(&it.log, 10).len(), 1);
     let path = it.path().join("00000001.jsonl");
     let mut bytes = std::fs::read(&path).expect("it is there");
@@ -225,21 +225,21 @@ fn a_line_that_a_crash_cut_off_hurts_no_other() {
     std::fs::write(&path, bytes).expect("it can be written");
     let it = it.restart(|_| {});
     assert_eq!(texts(&last(&it.log, 10)), ["first"]);
-    say(&it.log, "second");
+    log_line(&it.log, "second");
     assert_eq!(texts(&last(&it.log, 10)), ["first", "second"]);
 }
 
 #[test]
-fn a_quota_is_of_all_apps_of_a_tenant_and_of_no_other() {
+fn a_quota_applies_to_all_apps_of_one_tenant() {
     let quota = LogQuota::new(1000);
-    let it = setup_with(quota.clone(), |limits| limits.say_losses_every = Duration::ZERO);
+    let it = setup_with(quota.clone(), |limits| limits.loss_report_interval = Duration::ZERO);
     let second = it.logs.open(it.folder.path().join("second"), &quota);
     let other = it.logs.open(it.folder.path().join("other"), &LogQuota::new(1000));
     for _ in 0..4 {
-        say(&it.log, "x");
-        say(&second, "x");
+        log_line(&it.log, "x");
+        log_line(&second, "x");
     }
-    say(&other, "x");
+    log_line(&other, "x");
     let said = until("what was dropped to be said", || {
         let (first, second) = (last(&it.log, 100), last(&second, 100));
         (dropped(&first, "quota") + dropped(&second, "quota") == 1).then_some(first.len() + second.len())
@@ -247,18 +247,18 @@ fn a_quota_is_of_all_apps_of_a_tenant_and_of_no_other() {
     assert_eq!((said, quota.refused()), (8, 1));
     assert_eq!(texts(&last(&other, 10)), ["x"]);
     quota.set(2000);
-    say(&it.log, "more");
+    log_line(&it.log, "more");
     assert_eq!(texts(&last(&it.log, 1)), ["more"]);
 }
 
 #[test]
-fn what_comes_too_fast_is_counted_and_said() {
-    let it = setup(|limits| (limits.waiting_bytes_of_app, limits.say_losses_every) = (0, Duration::from_millis(1)));
+fn lines_that_come_too_fast_are_counted_and_reported() {
+    let it = setup(|limits| (limits.waiting_bytes_of_app, limits.loss_report_interval) = (0, Duration::from_millis(1)));
     let neighbour = it.logs.open(it.folder.path().join("neighbour"), &LogQuota::new(u64::MAX));
     let (_, mut followed) = it.log.follow(0).expect("it can be followed");
     for _ in 0..100 {
-        say(&it.log, "x");
-        say(&neighbour, "y");
+        log_line(&it.log, "x");
+        log_line(&neighbour, "y");
     }
     let lines = until("what was dropped to be said", || {
         let lines = last(&it.log, 1000);
@@ -272,55 +272,55 @@ fn what_comes_too_fast_is_counted_and_said() {
 }
 
 #[test]
-fn losses_are_not_said_all_the_time() {
+fn losses_are_reported_at_intervals() {
     let it = setup(|limits| limits.waiting_bytes_of_app = 0);
     for _ in 0..100 {
-        say(&it.log, "x");
+        log_line(&it.log, "x");
         assert!(last(&it.log, 1000).len() <= 1);
     }
 }
 
 #[test]
-fn a_log_that_cannot_be_written_says_so_when_it_can() {
-    let it = setup(|limits| limits.say_losses_every = Duration::from_millis(1));
+fn a_log_reports_lines_that_could_not_be_written() {
+    let it = setup(|limits| limits.loss_report_interval = Duration::from_millis(1));
     std::fs::write(it.path(), "in the way").expect("it can be written");
     for _ in 0..3 {
-        say(&it.log, "lost");
+        log_line(&it.log, "lost");
     }
     assert!(matches!(it.log.last(1), Err(AppLogError::Read { .. })));
     std::fs::remove_file(it.path()).expect("it is there");
     until("what was lost to be said", || (dropped(&last(&it.log, 100), "the disk") == 3).then_some(()));
-    say(&it.log, "found");
+    log_line(&it.log, "found");
     assert_eq!(texts(&last(&it.log, 1)), ["found"]);
 }
 
 #[test]
-fn a_log_leaves_free_what_it_is_told_to() {
-    let it = setup(|limits| limits.say_losses_every = Duration::from_millis(1));
+fn a_log_leaves_the_reserve_free() {
+    let it = setup(|limits| limits.loss_report_interval = Duration::from_millis(1));
     let room = Arc::new(AtomicU64::new(u64::MAX));
     let asked = room.clone();
     it.logs.leave_free(move || asked.load(Ordering::SeqCst));
-    say(&it.log, "first");
+    log_line(&it.log, "first");
     assert_eq!(texts(&last(&it.log, 9)), ["first"]);
     let before = files(&it.path());
     room.store(20, Ordering::SeqCst);
-    say(&it.log, "lost");
+    log_line(&it.log, "lost");
     assert_eq!(texts(&last(&it.log, 9)), ["first"]);
     assert_eq!(files(&it.path()), before);
     room.store(u64::MAX, Ordering::SeqCst);
     until("what was lost to be said", || (dropped(&last(&it.log, 9), "the disk") == 1).then_some(()));
-    say(&it.log, "found");
+    log_line(&it.log, "found");
     assert_eq!(texts(&last(&it.log, 1)), ["found"]);
 }
 
 #[test]
-fn who_follows_misses_nothing_and_sees_nothing_twice() {
+fn a_follower_gets_each_line_once() {
     // Several segments, of which none is removed before all readers follow.
     let it = setup(|limits| limits.segment_bytes = 20_000);
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {
         for number in 0..600 {
-            say(&log, &format!("{number}"));
+            log_line(&log, &format!("{number}"));
             if number % 50 == 0 {
                 std::thread::yield_now();
             }
@@ -337,13 +337,13 @@ fn who_follows_misses_nothing_and_sees_nothing_twice() {
 }
 
 #[test]
-fn who_follows_too_slowly_loses_lines_and_is_told() {
+fn a_slow_follower_loses_lines_and_is_told_how_many() {
     let it = setup(|limits| limits.followers = 2);
     let (_, mut slow) = it.log.follow(0).expect("it can be followed");
     let (_, _second) = it.log.follow(0).expect("it can be followed");
     assert!(matches!(it.log.follow(0), Err(AppLogError::Followers { most: 2 })));
     for number in 0..3000 {
-        say(&it.log, &number.to_string());
+        log_line(&it.log, &number.to_string());
         if number % 500 == 0 {
             last(&it.log, 0);
         }
@@ -354,26 +354,26 @@ fn who_follows_too_slowly_loses_lines_and_is_told() {
     }
     assert_eq!(
         next(&mut slow).expect("a line").text,
-        "1976 lines were not shown: they came faster than they were read"
+        "1976 lines were not shown: they were logged faster than they were read"
     );
-    say(&it.log, "after");
+    log_line(&it.log, "after");
     assert_eq!(next(&mut slow).expect("a line").text, "after");
     drop(slow);
     assert!(it.log.follow(0).is_ok(), "a place is free again");
 }
 
 #[test]
-fn a_closed_log_writes_nothing_and_ends_for_all() {
+fn a_closed_log_writes_nothing_and_ends_all_followers() {
     let it = setup(|_| {});
-    say(&it.log, "before");
+    log_line(&it.log, "before");
     let (lines, mut followed) = it.log.follow(10).expect("it can be followed");
     assert_eq!(texts(&lines), ["before"]);
     // Opening it again returns the same log.
     let same = it.logs.open(it.path(), &LogQuota::new(0));
-    say(&same, "more");
+    log_line(&same, "more");
     assert_eq!(next(&mut followed).expect("a line").text, "more");
     it.log.close();
-    say(&same, "lost");
+    log_line(&same, "lost");
     assert_eq!(next(&mut followed), None);
     assert!(matches!(same.last(1), Err(AppLogError::Closed)));
     std::fs::remove_dir_all(it.path()).expect("it is there");
@@ -381,6 +381,6 @@ fn a_closed_log_writes_nothing_and_ends_for_all() {
     assert!(!it.path().exists());
     // An app of the same name starts with an empty log.
     let anew = it.logs.open(it.path(), &LogQuota::new(u64::MAX));
-    say(&anew, "new");
+    log_line(&anew, "new");
     assert_eq!(texts(&last(&anew, 10)), ["new"]);
 }

@@ -236,16 +236,16 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_reaches_its_own_bound_and_the_connection_goes_on() {
+    fn a_statement_that_reaches_its_bound_fails_alone() {
         install().unwrap();
-        let purse = Budget::new(usize::MAX);
-        let heap = Heap::new(Box::new(purse.clone()));
+        let budget = Budget::new(usize::MAX);
+        let heap = Heap::new(Box::new(budget.clone()));
         let connection = {
             let _entered = heap.enter(None);
             Connection::open_in_memory().unwrap()
         };
         let opened = heap.used();
-        assert!(opened > 10_000 && purse.taken() >= opened, "{opened} {}", purse.taken());
+        assert!(opened > 10_000 && budget.taken() >= opened, "{opened} {}", budget.taken());
         let entered = heap.enter(Some(3_000_000));
         let refused = query(&connection, BOMB);
         assert!(is_out_of_memory(&refused), "{refused:?}");
@@ -255,27 +255,27 @@ mod tests {
         assert_eq!(query(&connection, BOMB).unwrap(), 4_000_000);
         assert_eq!(refusal(), None);
         drop(entered);
-        assert!(heap.used() < 1_000_000 && purse.taken() < 2_000_000, "{} {}", heap.used(), purse.taken());
+        assert!(heap.used() < 1_000_000 && budget.taken() < 2_000_000, "{} {}", heap.used(), budget.taken());
         // Freed by another thread, which has entered no heap.
         std::thread::spawn(move || drop(connection)).join().unwrap();
-        assert_eq!((heap.used(), purse.taken()), (0, 0));
+        assert_eq!((heap.used(), budget.taken()), (0, 0));
     }
 
     #[test]
-    fn a_payer_refuses_its_own_heap_and_no_other() {
+    fn an_account_refuses_only_its_own_heap() {
         install().unwrap();
         let (poor, rich) = (Budget::new(2_000_000), Budget::new(usize::MAX));
-        let open = |purse: &Budget| {
-            let heap = Heap::new(Box::new(purse.clone()));
+        let open = |budget: &Budget| {
+            let heap = Heap::new(Box::new(budget.clone()));
             let entered = heap.enter(None);
             let connection = Connection::open_in_memory().unwrap();
             drop(entered);
             (heap, connection)
         };
-        let ((poor_heap, poors), (rich_heap, richs)) = (open(&poor), open(&rich));
+        let ((poor_heap, small), (rich_heap, richs)) = (open(&poor), open(&rich));
         for _ in 0..3 {
             let entered = poor_heap.enter(Some(usize::MAX));
-            assert!(is_out_of_memory(&query(&poors, BOMB)));
+            assert!(is_out_of_memory(&query(&small, BOMB)));
             assert_eq!(refusal(), Some(Refusal::Account));
             // Entered within the other heap, and left before it.
             let within = rich_heap.enter(Some(usize::MAX));
@@ -283,18 +283,18 @@ mod tests {
             assert_eq!(refusal(), None);
             drop(within);
             assert_eq!(refusal(), Some(Refusal::Account));
-            assert_eq!(query(&poors, "SELECT 1").unwrap(), 1);
+            assert_eq!(query(&small, "SELECT 1").unwrap(), 1);
             drop(entered);
             // Without a bound nothing is refused.
             let _entered = poor_heap.enter(None);
-            assert_eq!(query(&poors, BOMB).unwrap(), 4_000_000);
+            assert_eq!(query(&small, BOMB).unwrap(), 4_000_000);
         }
-        drop((poors, richs));
+        drop((small, richs));
         assert_eq!((poor.taken(), rich.taken()), (0, 0));
     }
 
     #[test]
-    fn what_nobody_entered_for_is_not_counted() {
+    fn allocations_without_a_heap_are_not_counted() {
         install().unwrap();
         let heap = Heap::new(Box::new(Budget::new(0)));
         let connection = Connection::open_in_memory().unwrap();

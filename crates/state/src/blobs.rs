@@ -1,8 +1,9 @@
-//! Bytes by their digest, in files: `FOLDER/ab/abcdef…`.
+//! Files named by their digest: `FOLDER/ab/abcdef…`.
 //!
-//! A blob is written under a temporary name while its digest is computed, synced, and renamed only if it is what it was said to be: a
-//! file under its digest is whole and right. Files of revisions are further names of it. Whoever asks for a blob marks it as used, and what nothing refers to is removed only
-//! some time after its last use: so none goes away between an upload and the deployment that it is for.
+//! A blob is written under a temporary name while its digest is computed, synced, and renamed only if the digest is the
+//! announced one: a file under a digest is complete and correct. Files of releases are further names (hard links) of
+//! it. Every query for a blob marks it as used, and a blob without references is removed only some time after its last
+//! use. So a blob is not removed between its upload and the deployment that needs it.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -15,28 +16,28 @@ use std::time::{Duration, SystemTime};
 use isomer_ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-/// The most bytes of a blob.
+/// The maximum size of a blob.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
-/// Numbers the files that this process writes.
+/// Numbers the temporary files of this process.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// Why a blob is not kept, or cannot be read.
+/// Why a blob cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
     /// The bytes are not those that were announced.
-    #[error("the bytes have the digest `{found}`, not `{said}`")]
+    #[error("the bytes have the digest `{found}`, not the announced `{said}`")]
     Digest {
-        /// What was said.
+        /// The announced digest.
         said: Digest,
-        /// What they have.
+        /// The digest of the bytes.
         found: Digest,
     },
-    /// It is too large.
-    #[error("a part may have {} at most", isomer_display::size(.bytes_max))]
+    /// The blob is too large.
+    #[error("a part may have at most {}", isomer_display::size(.bytes_max))]
     TooLarge {
-        /// The limit.
+        /// The maximum size.
         bytes_max: u64,
     },
     /// The disk failed.
@@ -44,7 +45,7 @@ pub enum BlobError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -61,10 +62,10 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens the folder, making it where it is not there. What an earlier process did not finish is removed.
+    /// Opens the folder, creating it if it does not exist. Unfinished uploads of an earlier process are removed.
     ///
     /// # Errors
-    /// When it cannot be made or read.
+    /// When it cannot be created or read.
     pub fn open(folder: &Path) -> Result<Self, BlobError> {
         let blobs = Self { folder: folder.to_owned() };
         let unfinished = blobs.unfinished();
@@ -76,13 +77,13 @@ impl Blobs {
         Ok(blobs)
     }
 
-    /// Where a blob lies, or would.
+    /// Returns the path of a blob, whether or not it exists.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(&digest.as_str()[..2]).join(digest.as_str())
     }
 
-    /// Is it there, with so many bytes? If so, it is marked as used.
+    /// Returns whether the blob exists with this size. If so, it is marked as used.
     ///
     /// # Errors
     /// When the disk fails.
@@ -99,7 +100,7 @@ impl Blobs {
         }
     }
 
-    /// How many bytes it has; none if it is not there.
+    /// Returns the size of the blob; 0 if it does not exist.
     ///
     /// # Errors
     /// When the disk fails.
@@ -112,7 +113,8 @@ impl Blobs {
         }
     }
 
-    /// Has a blob be a file without other names, by a copy in its place: for when it can have no more of them. It is synced on return.
+    /// Replaces a blob by a copy of it that has no other names. Used when the file system allows no more names for it.
+    /// The copy is synced on return.
     ///
     /// # Errors
     /// When the disk fails.
@@ -126,10 +128,10 @@ impl Blobs {
         sync_folder(goal.parent().expect("a blob lies in a folder"))
     }
 
-    /// Begins to take a blob.
+    /// Starts an upload.
     ///
     /// # Errors
-    /// When no file can be made.
+    /// When no file can be created.
     pub fn upload(&self, digest: &Digest) -> Result<Upload, BlobError> {
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let temporary = self.unfinished().join(format!("{digest}.{number}"));
@@ -142,10 +144,10 @@ impl Blobs {
         Ok(Upload { digest: digest.clone(), goal, temporary, file, hasher: Sha256::new(), written: 0 })
     }
 
-    /// Removes blobs that are not among `referenced` and were used last before `unused_max`. Returns how many.
+    /// Removes blobs that are not in `referenced` and were not used for `unused_max`. Returns how many.
     ///
     /// # Errors
-    /// When the folder cannot be read. What can be removed is removed.
+    /// When the folder cannot be read. Everything that can be removed is removed.
     pub fn sweep(
         &self,
         referenced: &HashSet<Digest>,
@@ -182,7 +184,7 @@ fn is_unused(entry: &fs::DirEntry, now: SystemTime, unused_max: Duration) -> boo
     used.is_ok_and(|used| now.duration_since(used).is_ok_and(|unused| unused >= unused_max))
 }
 
-/// A blob on its way. Dropped before its end, nothing is left of it.
+/// An unfinished blob. Dropping it removes what was written.
 #[derive(Debug)]
 pub struct Upload {
     digest: Digest,
@@ -194,10 +196,10 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Takes the next bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// When they are too many, or the disk fails.
+    /// When the blob becomes too large, or the disk fails.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.written += bytes.len() as u64;
         if self.written > BLOB_BYTES_MAX {
@@ -207,7 +209,7 @@ impl Upload {
         self.file.write_all(bytes).map_err(failed(&self.temporary))
     }
 
-    /// All bytes have come: keeps them if they are what was said.
+    /// Finishes the upload: stores the blob if its bytes have the announced digest.
     ///
     /// # Errors
     /// When they have another digest, or the disk fails.
@@ -218,7 +220,7 @@ impl Upload {
         }
         let goal = &self.goal;
         if is_linked(goal, &self.digest, self.written).map_err(failed(goal))? {
-            // One in its place would take its room once more, as the one before goes on under its other names.
+            // A second file would occupy the space again, as the first one still has other names.
             return mark_used(goal).map_err(failed(goal));
         }
         self.file.sync_all().map_err(failed(&self.temporary))?;
@@ -226,14 +228,14 @@ impl Upload {
         if !folder.is_dir() {
             make_private(folder).map_err(failed(folder))?;
             let above = folder.parent().expect("in the folder of all");
-            // The next upload must not take it for one that is synced.
+            // The next upload must not find a folder that is not synced.
             sync_folder(above).inspect_err(|_| drop(fs::remove_dir(folder))).map_err(failed(above))?;
         }
         let was_there = self.goal.exists();
         fs::rename(&self.temporary, &self.goal).map_err(failed(&self.goal))?;
         let synced = sync_folder(folder);
         if synced.is_err() && !was_there {
-            // What is found here counts as durable. One that was there before may be in use, and has the same bytes.
+            // A blob that exists counts as durable. One that existed before may be in use, and has the same bytes.
             let _ = fs::remove_file(&self.goal);
         }
         synced.map_err(failed(folder))
@@ -242,12 +244,12 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // It is not there any more if the upload was finished.
+        // A finished upload has no temporary file any more.
         let _ = fs::remove_file(&self.temporary);
     }
 }
 
-/// Returns whether a blob is there, whole, and has other names: files of revisions.
+/// Returns whether the blob exists, is complete, and has other names: those of releases' files.
 fn is_linked(path: &Path, digest: &Digest, bytes: u64) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -271,7 +273,7 @@ fn mark_used(path: &Path) -> io::Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }
 
-/// A file that was synced is lost with its name if its folder was not.
+/// Syncs a folder. Without that, a synced file may be lost with its name.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

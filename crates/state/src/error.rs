@@ -1,11 +1,11 @@
-//! Why something cannot be changed or read.
+//! Why the state cannot be changed or read.
 
 use std::path::PathBuf;
 
 use isomer_display::size;
 use isomer_ids::{AppName, HostPattern, TenantName, TokenName};
 
-/// Why the state refuses, or fails.
+/// Why an operation of the state is refused or fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
@@ -15,43 +15,44 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is no database, or is damaged.
+    /// The file is not a database, or is damaged.
     #[error(
-        "`{}` is not a node's state, or is damaged: put back a copy of the data directory, or begin with an empty one",
+        "`{}` is not a node's state, or is damaged: restore a copy of the data directory, or start with an empty one",
         path.display()
     )]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The file is a database of something else.
+    /// The file is a database of another kind.
     #[error("`{}` is a database, but not a node's state", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// The file was written by a later version.
-    #[error("`{}` was written by a later version of Isomer (format {found}, this one knows up to {known})", path.display())]
+    #[error("`{}` was written by a later version of Isomer (format {found}; this version reads formats up to {known})", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: u32,
-        /// What this version reads.
+        /// The newest format that this version reads.
         known: u32,
     },
-    /// The disk or the database failed. What was to be changed is as it was.
+    /// The disk or the database failed. Nothing was changed.
     #[error("cannot write the node's state")]
     Storage {
-        /// What it said.
+        /// The database's error.
         source: Box<redb::Error>,
     },
-    /// The disk or the database failed while a change was committed, and cannot be read now: the change was made or was not, as a whole.
-    #[error("cannot write the node's state, nor read whether the change was made")]
+    /// The disk or the database failed during a commit and cannot be read now. The change was made as a whole, or not
+    /// at all.
+    #[error("cannot write the node's state, nor find out whether the change was made")]
     Unsettled {
-        /// What it said.
+        /// The database's error.
         source: Box<redb::Error>,
     },
     /// There is no such tenant.
@@ -60,77 +61,77 @@ pub enum StateError {
     /// There is no such app.
     #[error("tenant `{tenant}` has no app `{app}`")]
     NoApp {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Which.
+        /// The app's name.
         app: AppName,
     },
     /// There is no such secret.
     #[error("tenant `{tenant}` has no secret `{name}`")]
     NoSecret {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Which.
+        /// The secret's name.
         name: String,
     },
     /// There is no such token.
     #[error("tenant `{tenant}` has no token `{name}`")]
     NoToken {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Which.
+        /// The token's name.
         name: TokenName,
     },
-    /// The tenant has a token of this name.
-    #[error("tenant `{tenant}` has a token `{name}`")]
+    /// The tenant has a token with this name already.
+    #[error("tenant `{tenant}` already has a token `{name}`")]
     TokenTaken {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// Which.
+        /// The token's name.
         name: TokenName,
     },
-    /// A host name is somebody else's.
+    /// A host name conflicts with that of another app or tenant.
     #[error("the host name `{host}` is taken: {holder} has `{theirs}`")]
     HostTaken {
-        /// Which.
+        /// The host name.
         host: HostPattern,
-        /// The pattern that keeps it out.
+        /// The pattern that it conflicts with.
         theirs: HostPattern,
-        /// Whose that is, for admins.
+        /// The owner of that pattern, for admins.
         holder: String,
     },
-    /// The tenant has as many apps as it may.
-    #[error("tenant `{tenant}` may have {apps_max} apps and has them")]
+    /// The tenant's quota of apps is used up.
+    #[error("tenant `{tenant}` already has {apps_max} apps, which is its quota")]
     TooManyApps {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
         /// The quota.
         apps_max: u32,
     },
-    /// The tenant's revisions would take more of the disk than they may.
-    #[error("the revisions of tenant `{tenant}` would take {} of its storage, and there is room for {}", size(*charge), size(*max))]
+    /// The tenant's releases would exceed its quota of storage.
+    #[error("the revisions of tenant `{tenant}` would occupy {} of its storage, and {} are available", size(*charge), size(*max))]
     NoRoom {
-        /// Whose.
+        /// The tenant.
         tenant: TenantName,
-        /// What they would be charged with.
+        /// The bytes that they would be charged with.
         charge: u64,
-        /// What they may be.
+        /// The maximum of these bytes.
         max: u64,
     },
-    /// More of something than is kept.
+    /// A limit on the number of something is exceeded.
     #[error("more than {max} {what}")]
     TooMany {
-        /// Of what.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// The limit.
+        /// The maximum number.
         max: usize,
     },
-    /// A tenant that has apps is not removed.
-    #[error("tenant `{tenant}` has apps: {apps}")]
+    /// A tenant with apps cannot be removed.
+    #[error("tenant `{tenant}` still has apps: {apps}")]
     HasApps {
-        /// Which.
+        /// The tenant.
         tenant: TenantName,
-        /// Their names, in backticks.
+        /// The apps' names, in backticks.
         apps: String,
     },
 }

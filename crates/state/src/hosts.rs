@@ -1,21 +1,22 @@
-//! Which host names keep others out.
+//! Claims of tenants and apps on host names.
 //!
-//! A pattern claims what it matches: `shop.example` that name, `*.shop.example` all names that end so, of any depth, and the patterns
-//! for them. Two tenants' claims must not overlap, whether they come from an app or are a tenant's own: else one could take requests
-//! for names that the other was given. Within a tenant, an app's pattern is its alone, and the more specific of two answers.
-//! `*` claims nothing but itself: it answers for what nobody else has.
+//! A pattern claims the names that it matches: `shop.example` that name, `*.shop.example` all names that end like this,
+//! of any depth, and the patterns for them. Claims of two tenants must not overlap, whether they belong to an app or to
+//! the tenant itself: otherwise one tenant could receive requests for names that the other was given. Within a tenant,
+//! each pattern belongs to one app, and the more specific pattern serves a request. `*` claims nothing but itself: it
+//! serves all names that no other pattern matches.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use isomer_ids::{AppName, HostPattern, TenantName};
 
-/// Who claims a pattern.
+/// The owner of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The tenant.
     pub tenant: TenantName,
-    /// The app that is served under it; absent for a tenant's own.
+    /// The app that is served under the pattern; `None` if the tenant itself owns it.
     pub app: Option<AppName>,
 }
 
@@ -31,16 +32,16 @@ impl std::fmt::Display for Claim {
 /// All claims of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// By the labels from the right, so that all that lies below a name lies together: `shop.example` is `example.shop.`. A wildcard
-    /// has the key of the names below it: `*.shop.example` is `example.shop.*.`.
+    /// By the labels from the right, so that all names below a name are adjacent: the key of `shop.example` is
+    /// `example.shop.`. The key of a wildcard is among the names below it: `*.shop.example` is `example.shop.*.`.
     claims: BTreeMap<String, (HostPattern, Vec<Claim>)>,
 }
 
 impl Hosts {
-    /// Whether `claim` may have `host`: `Err` holds the pattern and the claim that keep it out.
+    /// Checks whether `claim` may own `host`.
     ///
     /// # Errors
-    /// When somebody else has it, or something that overlaps with it.
+    /// With the pattern and the claim that `host` conflicts with.
     pub fn check(&self, host: &HostPattern, claim: &Claim) -> Result<(), (HostPattern, Claim)> {
         let key = key(host);
         let stranger = |claims: &[Claim]| claims.iter().find(|other| other.tenant != claim.tenant).cloned();
@@ -63,7 +64,7 @@ impl Hosts {
                 return Err((theirs.clone(), other));
             }
         }
-        // What is below it, if it is a wildcard.
+        // Names below it, if it is a wildcard.
         if let Some(below) = key.strip_suffix("*.") {
             let range = self.claims.range::<str, _>((Bound::Excluded(below), Bound::Unbounded));
             for (_, (theirs, claims)) in range.take_while(|(found, _)| found.starts_with(below)) {
@@ -75,7 +76,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Notes a claim.
+    /// Adds a claim.
     pub fn add(&mut self, host: &HostPattern, claim: Claim) {
         let (_, claims) = self.claims.entry(key(host)).or_insert_with(|| (host.clone(), Vec::new()));
         if !claims.contains(&claim) {
@@ -83,7 +84,7 @@ impl Hosts {
         }
     }
 
-    /// Gives a claim up.
+    /// Removes a claim.
     pub fn remove(&mut self, host: &HostPattern, claim: &Claim) {
         let key = key(host);
         if let Some((_, claims)) = self.claims.get_mut(&key) {
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_apps() {
+    fn a_name_belongs_to_one_app() {
         let hosts = with(&[("shop.example", "a/shop")]);
         assert!(free(&hosts, "shop.example", "a/shop"), "it has it already");
         assert!(!free(&hosts, "shop.example", "a/other") && !free(&hosts, "shop.example", "b/shop"));
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_keeps_other_tenants_out_below_and_above() {
+    fn a_wildcard_excludes_other_tenants_below_and_above() {
         let hosts = with(&[("*.shop.example", "a/shop")]);
         for below in ["x.shop.example", "y.x.shop.example", "*.x.shop.example", "*.shop.example"] {
             assert!(!free(&hosts, below, "b/shop"), "{below}");
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenants_own_names_are_kept_for_its_apps() {
+    fn names_of_a_tenant_are_reserved_for_its_apps() {
         let hosts = with(&[("*.acme.example", "acme"), ("acme.example", "acme")]);
         assert!(free(&hosts, "shop.acme.example", "acme/shop") && free(&hosts, "*.acme.example", "acme/shop"));
         assert!(!free(&hosts, "shop.acme.example", "evil/shop") && !free(&hosts, "acme.example", "evil/shop"));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_over_keeps_nobody_out() {
+    fn the_catch_all_pattern_excludes_no_name() {
         let mut hosts = with(&[("*", "a/shop")]);
         assert!(
             !free(&hosts, "*", "b/shop") && free(&hosts, "shop.example", "b/shop") && free(&hosts, "*.example", "b")

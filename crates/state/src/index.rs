@@ -1,6 +1,6 @@
-//! The tenants and apps in memory: what reads are answered from and changes are checked against.
+//! The tenants and apps in memory, which reads use and changes are checked against.
 //!
-//! Pure: it is built from what was read of the database, and changed after each committed transaction.
+//! Pure: it is built from the content of the database, and changed after each committed transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::hosts::{Claim, Hosts};
 use crate::model::{App, Deployment, HOSTS_MAX, REVISIONS_MAX, Tenant};
 use crate::tables;
 
-/// An index of all that is kept about tenants, apps and tokens, but secrets and packages.
+/// An index of the tenants, apps and tokens. Secrets and packages are not part of it.
 #[derive(Default)]
 pub(crate) struct StateIndex {
     /// All tenants.
@@ -69,7 +69,7 @@ impl StateIndex {
 
     /// Returns the apps of a tenant, by name.
     pub(crate) fn apps_of(&self, tenant: &TenantName) -> impl Iterator<Item = (&AppName, &Arc<App>)> {
-        // No name is before `a`.
+        // `a` is the first of all valid names.
         let first: AppName = "a".parse().expect("it is a name");
         let from = self.apps.range((tenant.clone(), first)..);
         let tenant = tenant.clone();
@@ -82,7 +82,7 @@ impl StateIndex {
         for (app, known) in self.apps_of(tenant) {
             let history = known.history.iter().map(|deployment| &deployment.revision);
             match taking {
-                // It comes first, and the last one makes room for it.
+                // The release of a take-over comes first, and the oldest one is dropped for it.
                 Some((taker, revision, _)) if taker == app => {
                     revisions.extend(history.filter(|it| *it != revision).take(REVISIONS_MAX - 1));
                 }

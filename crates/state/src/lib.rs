@@ -1,18 +1,20 @@
-//! What a node keeps about itself, so that it comes back as it was: tenants, apps, revisions and the parts that they are made of.
+//! The durable state of a node: tenants, apps, their releases and the parts of these.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`model`] | tenants, apps and revisions as they are kept |
+//! | [`model`] | tenants, apps and deployments as they are stored |
 //! | [`node_state`] | the state: reading it, and every change of it, each one durable transaction |
 //! | `index` | the tenants and apps in memory |
-//! | `tables` | how it lies in its file |
-//! | [`hosts`] | which host names keep others out |
-//! | [`blobs`] | bytes by their digest, in files |
-//! | [`error`] | why something cannot be changed or read |
+//! | `tables` | the tables of the database |
+//! | [`hosts`] | claims on host names |
+//! | [`blobs`] | files named by their digest |
+//! | [`error`] | why the state cannot be changed or read |
 //!
-//! All functions block: they read and sync files. What is in memory (tenants and apps, not packages) is read without waiting for them.
+//! All functions block: they read and sync files. Data in memory (tenants and apps, not packages) is read without
+//! waiting for that.
 //!
-//! Invariant: after a crash at any moment, each app has the revision that it had before or the one that replaces it, whole.
+//! Invariant: after a crash at any moment, each app has the release that it had before or the one that replaces it,
+//! complete.
 
 #![forbid(unsafe_code)]
 

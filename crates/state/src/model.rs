@@ -1,4 +1,4 @@
-//! Tenants, apps and revisions as they are kept.
+//! Tenants, apps and deployments as they are stored.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -7,24 +7,24 @@ use isomer_api::{Quotas, RevisionOrigin};
 use isomer_ids::{AppName, Digest, HostPattern, ReleaseDigest, TenantName};
 use serde::{Deserialize, Serialize};
 
-/// How many revisions of an app can be gone back to, the one that serves included.
+/// The number of releases of an app that are kept for rollbacks, including the current one.
 pub const REVISIONS_MAX: usize = 10;
 
-/// The most host names of an app, and of a tenant's own.
+/// The maximum number of host names of an app, and of those that a tenant itself owns.
 pub const HOSTS_MAX: usize = 1000;
 
-/// The most secrets of a tenant.
+/// The maximum number of secrets of a tenant.
 pub const SECRETS_MAX: usize = 1000;
 
-/// The most tokens of a tenant.
+/// The maximum number of tokens of a tenant.
 pub const TOKENS_MAX: usize = 100;
 
 /// A tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
-    /// What it may use.
+    /// The tenant's quotas.
     pub quotas: Quotas,
-    /// Host names that are its own, and below its wildcards.
+    /// The host names that the tenant owns. Wildcards include the names below them.
     pub hosts: Vec<HostPattern>,
     /// The names of its secrets.
     #[serde(skip)]
@@ -34,16 +34,16 @@ pub struct Tenant {
 /// An app of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
-    /// The host names under which it is served.
+    /// The host names under which the app is served.
     pub hosts: Vec<HostPattern>,
-    /// Did an admin stop it?
+    /// Whether an admin stopped the app.
     pub stopped: bool,
-    /// What was deployed, the newest first: that one serves. Never empty, each revision once, [`REVISIONS_MAX`] at most.
+    /// The deployments, the newest first: that one serves. Never empty, each release once, at most [`REVISIONS_MAX`].
     pub history: Vec<Deployment>,
 }
 
 impl App {
-    /// What serves.
+    /// Returns the deployment that serves.
     ///
     /// # Panics
     /// Never: a history is not empty.
@@ -53,59 +53,60 @@ impl App {
     }
 }
 
-/// A revision took over.
+/// A release that took over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
-    /// Which.
+    /// The release.
     pub revision: ReleaseDigest,
-    /// The version that its manifest says.
+    /// The version in its manifest.
     pub version: String,
-    /// When: seconds since 1970, UTC.
+    /// The time of the take-over, in seconds since 1970.
     pub deployed_at: u64,
-    /// How it came into service; absent if an earlier version of the program recorded it.
+    /// How it was deployed; `None` if an earlier version of the program recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<RevisionOrigin>,
-    /// Names the replacement of the app's stores that it took over with, if there was one.
+    /// The name of the replacement of the app's stores at the take-over, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
 }
 
-/// What is kept of a revision: once, however many apps have it.
+/// The stored content of a release: once, however many apps have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// What the node needs to start it. Means nothing here.
+    /// The package, which the node starts the app from. Opaque to this crate.
     pub package: Vec<u8>,
-    /// The blobs that it is made of.
+    /// The blobs of its parts.
     pub blobs: BTreeSet<Digest>,
     /// The names of its compiled code.
     pub code: BTreeSet<String>,
 }
 
-/// An app takes a revision into service.
+/// A take-over: an app changes to another release.
 #[derive(Debug, Clone)]
 pub struct Taking {
-    /// Whose app.
+    /// The app's tenant.
     pub tenant: TenantName,
-    /// Which. It is made if it is not there.
+    /// The app. It is created if it does not exist.
     pub app: AppName,
-    /// All its host names from now on; as they are where absent.
+    /// The app's new host names; `None` leaves them unchanged.
     pub hosts: Option<Vec<HostPattern>>,
-    /// What takes over.
+    /// The deployment that takes over.
     pub deployment: Deployment,
-    /// What the revision is made of.
+    /// The content of the release.
     pub contents: Contents,
-    /// Bytes of the disk that the tenant is charged with for as long as one of its apps has the revision.
+    /// The bytes of storage that the tenant is charged with while one of its apps has the release.
     pub charge: u64,
-    /// The most that all revisions of the tenant may be charged with. One that adds nothing is taken where they have more already.
+    /// The maximum bytes that all releases of the tenant may be charged with. A release that adds no charge is accepted
+    /// beyond it.
     pub charges_max: u64,
-    /// Secrets of the tenant without which it does not start.
+    /// The tenant's secrets that the app needs to start.
     pub secrets: BTreeSet<String>,
 }
 
-/// All that some app's revision refers to.
+/// Everything that the releases of all apps refer to.
 #[derive(Debug, Default)]
 pub struct References {
-    /// Revisions.
+    /// Releases.
     pub revisions: HashSet<ReleaseDigest>,
     /// Blobs.
     pub blobs: HashSet<Digest>,
@@ -113,7 +114,7 @@ pub struct References {
     pub code: HashSet<String>,
 }
 
-/// A secret's value. Whoever prints it gets none of it.
+/// The value of a secret. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -121,7 +122,7 @@ pub struct Secret(Vec<u8>);
 pub type Secrets = BTreeMap<String, Secret>;
 
 impl Secret {
-    /// A value.
+    /// Creates a secret with this value.
     #[must_use]
     pub fn new(value: Vec<u8>) -> Self {
         Self(value)

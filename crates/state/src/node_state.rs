@@ -1,13 +1,15 @@
-//! The state: what there is, and every change of it.
+//! The state of a node, and every change of it.
 //!
-//! Tenants and apps are in memory too, and are read from there. A change is checked against them, written in one transaction that is
-//! synced, and only then seen. Changes come one after the other; reading waits for none.
+//! Tenants and apps are kept in memory, too, and are read from there. A change is checked against this index, written
+//! in one synced transaction, and only then made to the index. Changes are made one after the other; reads do not wait
+//! for them.
 //!
-//! When the disk fails at a change, the database is opened again ([`isomer_disk::Database`]), and what it holds is read anew before the next
-//! change. A commit that failed may have become durable, so every change has a number that is written with it: when a commit fails, the number in the
-//! file tells whether the change was made. Where the file cannot be read either, the change is [`StateError::Unsettled`].
+//! When the disk fails during a change, the database is opened again ([`isomer_disk::Database`]) and the index is
+//! rebuilt from it before the next change. A failed commit may have become durable, so every change has a number that
+//! is written with it: after a failed commit, the number in the file tells whether the change was made. If the file
+//! cannot be read either, the change is [`StateError::Unsettled`].
 //!
-//! long because every change is one function that checks, writes and sees, and they are read side by side.
+//! long because every change is one function that checks, writes and updates the index, and they are read side by side.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -27,16 +29,17 @@ use crate::model::{
 };
 use crate::tables::{self, APPS, CHARGES, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
 
-/// How long a change whose commit failed waits until the database may be opened again, to learn whether it was made.
+/// The maximum time that a change with a failed commit waits for the database to be opened again, to find out whether
+/// it was made.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 type AppKey = (TenantName, AppName);
 
-/// A node's state, open in this process alone.
+/// A node's state. Only one process can have it open.
 pub struct NodeState {
     path: PathBuf,
     database: Database,
-    /// Held by whoever changes something, from checking to seeing. Which opening of the database [`Self::seen`] was read from.
+    /// Locked during each change. The number of the opening of the database that [`Self::seen`] was read from.
     changing: Mutex<u64>,
     seen: RwLock<StateIndex>,
 }
@@ -48,15 +51,15 @@ impl std::fmt::Debug for NodeState {
 }
 
 impl NodeState {
-    /// Opens the state in `path`, making it where it is not there.
+    /// Opens the state in `path`, creating it if it does not exist.
     ///
     /// # Errors
-    /// When another process has it open, or it is damaged, something else, or of a later version.
+    /// When another process has it open, or the file is damaged, of another kind, or of a later version.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         Self::open_over(path, FileStorage::new(path))
     }
 
-    /// As [`NodeState::open`], over storage of the caller's own, for tests of a failing disk.
+    /// Opens the state over the given storage, for tests of a failing disk.
     ///
     /// # Errors
     /// As [`NodeState::open`].
@@ -66,64 +69,65 @@ impl NodeState {
         Ok(Self { path: path.to_owned(), database, changing, seen: RwLock::new(StateIndex::from(read)) })
     }
 
-    /// Where it lies.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All tenants, by name.
+    /// Returns all tenants, by name.
     #[must_use]
     pub fn tenants(&self) -> Vec<(TenantName, Arc<Tenant>)> {
         self.seen().tenants.iter().map(|(name, tenant)| (name.clone(), tenant.clone())).collect()
     }
 
-    /// A tenant.
+    /// Returns a tenant.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// When there is no such tenant.
     pub fn tenant(&self, name: &TenantName) -> Result<Arc<Tenant>, StateError> {
         self.seen().tenants.get(name).cloned().ok_or_else(|| StateError::NoTenant(name.clone()))
     }
 
-    /// All apps, by tenant and name.
+    /// Returns all apps, by tenant and name.
     #[must_use]
     pub fn apps(&self) -> Vec<(TenantName, AppName, Arc<App>)> {
         self.seen().apps.iter().map(|((tenant, name), app)| (tenant.clone(), name.clone(), app.clone())).collect()
     }
 
-    /// The apps of a tenant, by name.
+    /// Returns the apps of a tenant, by name.
     #[must_use]
     pub fn apps_of(&self, tenant: &TenantName) -> Vec<(AppName, Arc<App>)> {
         self.seen().apps_of(tenant).map(|(name, app)| (name.clone(), app.clone())).collect()
     }
 
-    /// How many tenants and apps there are.
+    /// Returns the number of tenants and of apps.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let seen = self.seen();
         (seen.tenants.len(), seen.apps.len())
     }
 
-    /// Whether some app has a revision.
+    /// Returns whether an app has the release.
     #[must_use]
     pub fn has_revision(&self, revision: &ReleaseDigest) -> bool {
         self.seen().revisions.contains_key(revision)
     }
 
-    /// What a tenant is charged with for the revisions of its apps: for each once, however many of its apps have it.
+    /// Returns the bytes that a tenant is charged with for the releases of its apps: each release counts once, however
+    /// many apps have it.
     #[must_use]
     pub fn charged(&self, tenant: &TenantName) -> u64 {
         self.seen().charged(tenant, None)
     }
 
-    /// The same, once `app` has taken a revision into service that is charged with `charge`.
+    /// Returns the same bytes, as if `app` had taken over a release that is charged with `charge`.
     #[must_use]
     pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))
     }
 
-    /// An app.
+    /// Returns an app.
     ///
     /// # Errors
     /// When there is no such tenant or app.
@@ -131,7 +135,7 @@ impl NodeState {
         self.seen().app(tenant, name).cloned()
     }
 
-    /// What a revision was made to be started with. `None` if no app has it.
+    /// Returns the package of a release; `None` if no app has it.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -142,7 +146,7 @@ impl NodeState {
         })
     }
 
-    /// The values of a tenant's secrets.
+    /// Returns the values of a tenant's secrets.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -162,13 +166,13 @@ impl NodeState {
         })
     }
 
-    /// A token of a tenant.
+    /// Returns a token of a tenant.
     #[must_use]
     pub fn token(&self, id: &TokenId) -> Option<StoredToken> {
         self.seen().tokens.get(id).cloned()
     }
 
-    /// The tokens of a tenant, by name.
+    /// Returns the tokens of a tenant, by name.
     ///
     /// # Errors
     /// When there is no such tenant.
@@ -179,7 +183,8 @@ impl NodeState {
         Ok(tokens)
     }
 
-    /// Those of `wanted` that no revision of the tenant's apps is made of. Revisions are read one at a time, and no longer than something is left.
+    /// Returns the parts in `wanted` that no release of the tenant's apps has. Releases are read one by one, until no
+    /// part is left.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -201,7 +206,8 @@ impl NodeState {
         })
     }
 
-    /// The parts that the revisions of a tenant's apps are made of, but for `without`. No further ones are looked for when they are more than `most`.
+    /// Returns the parts of the releases of a tenant's apps, without those of `without`. Stops when there are more than
+    /// `most`.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -228,7 +234,7 @@ impl NodeState {
         })
     }
 
-    /// All that some app's revisions refer to.
+    /// Returns everything that the releases of all apps refer to.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -246,7 +252,7 @@ impl NodeState {
         })
     }
 
-    /// Makes a tenant, or changes it.
+    /// Creates or changes a tenant.
     ///
     /// # Errors
     /// When another tenant has one of the host names, or the disk fails.
@@ -271,10 +277,10 @@ impl NodeState {
         Ok(tenant)
     }
 
-    /// Removes a tenant without apps, and its secrets.
+    /// Removes a tenant without apps, with its secrets.
     ///
     /// # Errors
-    /// When there is none, it has apps, or the disk fails.
+    /// When there is no such tenant, it has apps, or the disk fails.
     pub fn remove_tenant(&self, name: &TenantName) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let tenant = self.tenant(name)?;
@@ -302,10 +308,10 @@ impl NodeState {
         Ok(())
     }
 
-    /// Keeps a token of a tenant.
+    /// Adds a token of a tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, it has a token of this name or too many, or the disk fails.
+    /// When there is no such tenant, it has a token with this name or too many, or the disk fails.
     pub fn add_token(&self, token: &StoredToken) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let (tenant, name) = (&token.info.tenant, &token.info.name);
@@ -324,7 +330,7 @@ impl NodeState {
         Ok(())
     }
 
-    /// Forgets a token of a tenant: from now on it opens nothing.
+    /// Removes a token of a tenant, which is invalid from now on.
     ///
     /// # Errors
     /// When there is no such tenant or token, or the disk fails.
@@ -343,7 +349,7 @@ impl NodeState {
     /// Sets a secret of a tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, it has too many, or the disk fails.
+    /// When there is no such tenant, it has too many secrets, or the disk fails.
     pub fn set_secret(&self, tenant: &TenantName, name: &str, value: &Secret) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
@@ -359,7 +365,8 @@ impl NodeState {
         Ok(())
     }
 
-    /// Removes a secret of a tenant, if `may` says so. Nothing is changed between that and the removal.
+    /// Removes a secret of a tenant if `may` allows it. No other change is made between the call of `may` and the
+    /// removal.
     ///
     /// # Errors
     /// When there is no such tenant or secret, `may` refuses, or the disk fails.
@@ -383,10 +390,10 @@ impl NodeState {
         Ok(())
     }
 
-    /// Whether an app could take a revision into service under these host names: what [`NodeState::take_over`] will check.
+    /// Checks whether an app could take over a release under these host names, as [`NodeState::take_over`] does.
     ///
     /// # Errors
-    /// When there is no such tenant, it has all the apps that it may, or a host name is taken.
+    /// When there is no such tenant, its quota of apps is used up, or a host name is taken.
     pub fn check(&self, tenant: &TenantName, app: &AppName, hosts: Option<&[HostPattern]>) -> Result<(), StateError> {
         let seen = self.seen();
         let quotas = &seen.tenants.get(tenant).ok_or_else(|| StateError::NoTenant(tenant.clone()))?.quotas;
@@ -398,15 +405,17 @@ impl NodeState {
         hosts.map_or(Ok(()), |hosts| seen.check(hosts, &claim))
     }
 
-    /// An app takes a revision into service: it, its contents and the host names, at once. An app that was stopped serves again.
+    /// Records a take-over: the deployment, the content of its release and the host names, in one transaction. An app
+    /// that was stopped serves again.
     ///
     /// # Errors
-    /// As [`NodeState::check`], when a secret that it needs is gone or the tenant's revisions would be charged with too much, and when the disk fails.
+    /// As [`NodeState::check`], when a secret that it needs was removed or the tenant's releases would be charged with
+    /// too much, and when the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
         let _changing = self.changing()?;
         let Taking { tenant, app: name, hosts, deployment, contents, charge, charges_max, secrets } = taking;
         self.check(&tenant, &name, hosts.as_deref())?;
-        // One may have been removed since somebody looked.
+        // One may have been removed since the deployment was checked.
         if let Some(name) = secrets.difference(&self.tenant(&tenant)?.secrets).next() {
             return Err(StateError::NoSecret { tenant, name: name.clone() });
         }
@@ -437,10 +446,10 @@ impl NodeState {
         Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
     }
 
-    /// Replaces what is kept of a revision that some app has, as when it was compiled anew.
+    /// Replaces the content of a release that an app has, for example because it was compiled again.
     ///
     /// # Errors
-    /// When the disk fails. It is no error if no app has it any more.
+    /// When the disk fails. A release that no app has any more is ignored.
     pub fn renew(&self, revision: &ReleaseDigest, contents: &Contents) -> Result<(), StateError> {
         let _changing = self.changing()?;
         if !self.seen().revisions.contains_key(revision) {
@@ -454,7 +463,7 @@ impl NodeState {
         })
     }
 
-    /// Gives an app other host names.
+    /// Replaces the host names of an app.
     ///
     /// # Errors
     /// When there is no such app, a host name is taken, or the disk fails.
@@ -478,7 +487,7 @@ impl NodeState {
         self.change_app(tenant, name, |before| Ok(App { stopped, ..App::clone(before) }))
     }
 
-    /// A change that leaves the history as it is.
+    /// Makes a change that leaves the history unchanged.
     fn change_app(
         &self,
         tenant: &TenantName,
@@ -499,7 +508,7 @@ impl NodeState {
         Ok(self.see_app(key, Some(before), Some(app), HashMap::new()).expect("it is there"))
     }
 
-    /// Removes an app, and the revisions that only it had.
+    /// Removes an app, and the releases that only this app had.
     ///
     /// # Errors
     /// When there is no such app, or the disk fails.
@@ -544,20 +553,20 @@ impl NodeState {
         after
     }
 
-    /// One transaction. Nothing of it is there if it fails, except for [`StateError::Unsettled`].
+    /// Runs one transaction. If it fails, nothing of it is stored, except for [`StateError::Unsettled`].
     fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), StateError>) -> Result<(), StateError> {
         let mut committing = None;
         // Durability is immediate by default: `commit` returns after the sync.
         let written = self.database.write(|database| {
             let mut tables = database.begin_write()?;
-            // So that opening after a crash does not read the whole file.
+            // Opening after a crash then does not read the whole file.
             tables.set_quick_repair(true);
             change(&tables)?;
             committing = Some(tables::count_change(&tables)?);
             Ok(tables.commit()?)
         });
         match (written, committing) {
-            // A commit whose last sync failed may be durable all the same. Which it is, the file tells.
+            // A commit whose last sync failed may be durable all the same. The number in the file tells.
             (Err(StateError::Storage { source }), Some(number)) => {
                 match self.database.read_after_pause(tables::last_change, SETTLE_MAX) {
                     Ok(last) if last == number => Ok(()),
@@ -569,8 +578,8 @@ impl NodeState {
         }
     }
 
-    /// Brings what is seen up to what the database holds, whatever was read before: after [`StateError::Unsettled`], and after a change that
-    /// panicked, this tells whether the change was made.
+    /// Rebuilds the index from the database. After [`StateError::Unsettled`], and after a change that panicked, this
+    /// finds out whether the change was made.
     ///
     /// # Errors
     /// When the database cannot be read yet.
@@ -579,7 +588,7 @@ impl NodeState {
         self.see(&mut read)
     }
 
-    /// The right to change something, once what is seen is what the database holds.
+    /// Locks the state for a change, once the index matches the database.
     fn changing(&self) -> Result<MutexGuard<'_, u64>, StateError> {
         let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if *read != self.database.generation()? {
@@ -588,7 +597,7 @@ impl NodeState {
         Ok(read)
     }
 
-    /// Reads all that is seen. `read` is the opening of the database that it was read from.
+    /// Rebuilds the index. `read` is the number of the opening of the database that it was read from.
     fn see(&self, read: &mut u64) -> Result<(), StateError> {
         let generation = self.database.generation()?;
         let seen = StateIndex::from(self.database.read(tables::read)?);
@@ -606,7 +615,7 @@ impl NodeState {
     }
 }
 
-/// Removes revisions that nobody has any more.
+/// Removes releases that no app has any more.
 fn forget(tables: &WriteTransaction, counts: &HashMap<ReleaseDigest, usize>) -> Result<(), StateError> {
     let (mut packages, mut parts) = (tables.open_table(PACKAGES)?, tables.open_table(PARTS)?);
     let mut charges = tables.open_table(CHARGES)?;
@@ -629,12 +638,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reading_anew_finds_what_a_change_that_panicked_has_made() {
+    fn rereading_finds_the_change_of_a_panicked_caller() {
         let folder = tempfile::tempdir().unwrap();
         let state = NodeState::open(&folder.path().join("state.redb")).unwrap();
         let tenant: TenantName = "acme".parse().unwrap();
         state.set_tenant(&tenant, TenantChange::default()).unwrap();
-        // As if it had panicked between writing and seeing: the database was open all the time.
+        // As if a change had panicked between the commit and the update of the index, while the database stayed open.
         state.seen_mut().tenants.clear();
         assert!(state.tenant(&tenant).is_err());
         state.reread().unwrap();

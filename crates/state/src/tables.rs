@@ -1,7 +1,7 @@
-//! How the state lies in its file.
+//! The tables of the database.
 //!
-//! Values are JSON, packages as they are given. A change of what is written here that an earlier version cannot read counts
-//! [`FORMAT`] up.
+//! Values are JSON; packages are stored as they are. [`FORMAT`] is incremented when the content changes such that an
+//! earlier version cannot read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -15,49 +15,50 @@ use serde::{Deserialize, Serialize};
 use crate::error::StateError;
 use crate::model::{App, Tenant};
 
-/// What is written today.
+/// The format that this version writes.
 pub(crate) const FORMAT: u32 = 1;
 
-/// What the file is: `kind` is [`KIND`], `format` a number.
+/// Facts about the file: `kind` is [`KIND`], `format` a number.
 pub(crate) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 const KIND: &str = "isomer-node-state";
 
-/// Key of the number of the last change in [`ABOUT`]. A file of an earlier version has none.
+/// The key in [`ABOUT`] of the number of the last change. A file of an earlier version has none.
 const CHANGE: &str = "change";
 
 pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tenants");
 pub(crate) const SECRETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("secrets");
 pub(crate) const APPS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("apps");
 pub(crate) const PACKAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("packages");
-/// Tokens of tenants, by their ids. A file of an earlier version has no such table.
+/// Tokens of tenants, by their ids. A file of an earlier version does not have this table.
 pub(crate) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 pub(crate) const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
-/// Bytes of the disk that each revision is charged with. A file of an earlier version has no such table, and its revisions are charged with none.
+/// The bytes that each release is charged with. A file of an earlier version does not have this table, and its releases
+/// are not charged.
 pub(crate) const CHARGES: TableDefinition<'_, &str, u64> = TableDefinition::new("charges");
 
-/// What a revision refers to.
+/// The parts that a release refers to.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Parts {
     pub(crate) blobs: BTreeSet<Digest>,
     pub(crate) code: BTreeSet<String>,
 }
 
-/// All that is kept in memory.
+/// Everything that is kept in memory.
 #[derive(Default)]
 pub(crate) struct Read {
     pub(crate) tenants: BTreeMap<TenantName, Tenant>,
     pub(crate) apps: BTreeMap<(TenantName, AppName), App>,
     pub(crate) tokens: HashMap<TokenId, StoredToken>,
-    /// How many apps have each revision in their history.
+    /// The number of apps that have each release in their history.
     pub(crate) revisions: HashMap<ReleaseDigest, usize>,
-    /// What each revision is charged with.
+    /// The bytes that each release is charged with.
     pub(crate) charges: HashMap<ReleaseDigest, u64>,
 }
 
-/// The most memory that the database keeps pages in: what is read often is in [`Read`].
+/// The maximum size of the database's page cache. Data that is read often is in [`Read`].
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Opens the file, making it where it is not there, and reads all but packages and secrets. `storage` is where it lies.
+/// Opens the database, creating it if it does not exist, and reads everything but packages and secrets.
 pub(crate) fn open(path: &Path, storage: impl Storage) -> Result<(Database, Read), StateError> {
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StateError::Damaged { path: path.into(), source };
     make_private(path)?;
@@ -73,7 +74,7 @@ pub(crate) fn open(path: &Path, storage: impl Storage) -> Result<(Database, Read
     Ok((database, read))
 }
 
-/// Secrets lie in it: nobody else may read it.
+/// The file contains secrets: no other user may read it.
 fn make_private(path: &Path) -> Result<(), StateError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -121,7 +122,7 @@ fn make(database: &redb::Database) -> Result<(), StateError> {
     Ok(change.commit()?)
 }
 
-/// Gives a change its number, which is written with it.
+/// Assigns a number to a change, which is written with it.
 pub(crate) fn count_change(tables: &WriteTransaction) -> Result<u64, StateError> {
     let mut about = tables.open_table(ABOUT)?;
     let number = number_in(&about)? + 1;
@@ -129,7 +130,7 @@ pub(crate) fn count_change(tables: &WriteTransaction) -> Result<u64, StateError>
     Ok(number)
 }
 
-/// The number of the last change that was made.
+/// Returns the number of the last change that was made.
 pub(crate) fn last_change(database: &redb::Database) -> Result<u64, StateError> {
     number_in(&database.begin_read()?.open_table(ABOUT)?)
 }
@@ -139,7 +140,7 @@ fn number_in(about: &impl ReadableTable<&'static str, &'static str>) -> Result<u
     number.value().parse().map_err(malformed)
 }
 
-/// Reads all but packages and secrets.
+/// Reads everything but packages and secrets.
 pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
     let mut all = Read::default();
     let tables = database.begin_read()?;
@@ -171,7 +172,7 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
             for entry in tokens.iter()? {
                 let (id, token) = entry?;
                 let token: StoredToken = decode(token.value())?;
-                // One of a tenant that is gone opens nothing.
+                // The token of a tenant that was removed is ignored.
                 if all.tenants.contains_key(&token.info.tenant) {
                     all.tokens.insert(decode_name(id.value())?, token);
                 }
@@ -219,7 +220,7 @@ mod tests {
 
     const APPS_MANY: usize = 10_000;
 
-    /// A state of many apps, in one transaction.
+    /// Creates a state with many apps, in one transaction.
     fn generate(path: &Path) {
         let (database, _) = open(path, FileStorage::new(path)).unwrap();
         let database = database.into_inner().unwrap();
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_of_a_later_version_is_told_apart() {
+    fn a_state_of_a_later_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
         let (database, _) = open(&path, FileStorage::new(&path)).unwrap();
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_of_an_earlier_version_has_no_tokens_and_takes_some() {
+    fn a_state_of_an_earlier_version_accepts_tokens() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
         let (database, _) = open(&path, FileStorage::new(&path)).unwrap();
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_cannot_be_read_is_damage() {
+    fn an_unreadable_app_is_reported_as_damage() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.redb");
         for app in [&b"{"[..], br#"{"hosts":[],"stopped":false,"history":[]}"#] {

@@ -1,4 +1,4 @@
-//! Blobs: what is kept is what was said, and nothing goes away that somebody needs.
+//! Blobs: only the announced bytes are stored, and no blob in use is removed.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ fn put(blobs: &Blobs, bytes: &[u8]) -> Digest {
 }
 
 #[test]
-fn a_blob_is_there_under_its_digest() {
+fn a_blob_is_stored_under_its_digest() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
     let digest = put(&blobs, b"hello");
@@ -37,7 +37,7 @@ fn a_blob_is_there_under_its_digest() {
 }
 
 #[test]
-fn what_is_not_as_said_or_not_finished_leaves_nothing() {
+fn wrong_or_unfinished_uploads_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("blobs");
     let blobs = Blobs::open(&root).unwrap();
@@ -58,7 +58,7 @@ fn what_is_not_as_said_or_not_finished_leaves_nothing() {
 }
 
 #[test]
-fn only_what_is_unused_and_not_referred_to_is_removed() {
+fn only_unused_blobs_without_references_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
     let all = [&b"referred"[..], b"old", b"asked for", b"new"].map(|bytes| (put(&blobs, bytes), bytes.len() as u64));
@@ -67,7 +67,7 @@ fn only_what_is_unused_and_not_referred_to_is_removed() {
         let file = fs::File::open(blobs.path(digest)).unwrap();
         file.set_modified(now - 2 * HOUR).unwrap();
     }
-    // Whoever asks whether it is there is about to need it.
+    // A query marks it as used.
     assert!(blobs.has(&all[2].0, all[2].1).unwrap());
     let referenced = HashSet::from([all[0].0.clone()]);
     assert_eq!(blobs.sweep(&referenced, now, HOUR).unwrap(), 1);
@@ -76,7 +76,7 @@ fn only_what_is_unused_and_not_referred_to_is_removed() {
 }
 
 #[test]
-fn a_blob_that_has_other_names_is_not_replaced_by_the_same_bytes() {
+fn a_blob_with_other_names_is_not_replaced_by_the_same_bytes() {
     use std::os::unix::fs::MetadataExt as _;
     let folder = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
@@ -89,11 +89,11 @@ fn a_blob_that_has_other_names_is_not_replaced_by_the_same_bytes() {
     fs::hard_link(&path, &name).unwrap();
     assert_eq!(put_again().1, first, "else each upload would take its room once more");
     assert!(blobs.has(&digest, 4).unwrap());
-    // A damaged one is.
+    // A damaged one is replaced.
     fs::write(&name, "tex?").unwrap();
     assert_ne!(put_again().1, first);
     assert_eq!((fs::read(&path).unwrap(), fs::read(&name).unwrap()), (b"text".to_vec(), b"tex?".to_vec()));
-    // And one that can have no more names gets a file of its own.
+    // A blob that can have no more names is replaced by a copy.
     fs::remove_file(&name).unwrap();
     fs::hard_link(&path, &name).unwrap();
     let before = fs::metadata(&path).unwrap().ino();

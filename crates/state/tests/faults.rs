@@ -1,5 +1,5 @@
-//! A state whose storage fails at each operation in turn: what was acknowledged stays, what is seen is what is kept, and changes are made again
-//! when the storage works.
+//! A state whose storage fails at each operation in turn: acknowledged changes are kept, the index matches the file,
+//! and changes succeed again when the storage works.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_ids::TenantName;
 use isomer_state::{NodeState, Secret, StateError};
 
-/// Only tells a hang from an answer.
+/// A bound that only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_fault_at_any_operation_loses_nothing_and_is_over_when_the_storage_works() {
+fn a_fault_at_any_operation_loses_nothing() {
     for fault in Fault::ALL {
         let dir = tempfile::tempdir().unwrap();
         let (path, faults) = (dir.path().join("state.redb"), Faults::default());
@@ -44,7 +44,7 @@ fn a_fault_at_any_operation_loses_nothing_and_is_over_when_the_storage_works() {
             }
         }
         assert!(refused > 5, "{fault:?}: {refused} changes met it");
-        // What is seen is what another process would see.
+        // Another process would read the same.
         let seen: Vec<_> = state.tenants().into_iter().map(|(name, _)| name).collect();
         drop(state);
         let again: Vec<_> = NodeState::open(&path).unwrap().tenants().into_iter().map(|(name, _)| name).collect();
@@ -53,9 +53,9 @@ fn a_fault_at_any_operation_loses_nothing_and_is_over_when_the_storage_works() {
     }
 }
 
-/// A commit that fails may have been made or not: what is reported is what a later process finds.
+/// A failed commit may have been made or not; the reported result is what a later process finds.
 #[test]
-fn a_change_is_there_if_and_only_if_it_is_not_reported_as_failed() {
+fn a_change_is_made_exactly_if_it_is_not_reported_as_failed() {
     const OPERATIONS: u64 = 40;
     let (mut failed, mut made) = (0, 0);
     for fault in Fault::ALL {
@@ -86,7 +86,7 @@ fn a_change_is_there_if_and_only_if_it_is_not_reported_as_failed() {
 }
 
 #[test]
-fn a_change_whose_fate_cannot_be_read_is_unsettled_until_it_can_be() {
+fn a_change_is_unsettled_until_its_number_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
     let (mut unsettled, mut made) = (0, 0);

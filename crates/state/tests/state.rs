@@ -1,4 +1,4 @@
-//! What a node keeps: rules of names, what survives being opened again, what is refused.
+//! The state of a node: rules of names, what survives opening it again, and what is refused.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ fn hosts(names: &[&str]) -> TenantChange {
 }
 
 #[test]
-fn all_of_it_is_there_again() {
+fn everything_survives_opening_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let state = with_tenants(&path, &["acme"]);
@@ -83,7 +83,7 @@ fn all_of_it_is_there_again() {
     assert!(shop.stopped && shop.hosts[0].as_str() == "shop.acme.example");
     assert_eq!(shop.history.iter().map(|one| one.deployed_at).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(state.package(&revision(1)).unwrap().unwrap(), contents(1).package);
-    // Names are kept for their tenants from the start on.
+    // Host names stay claimed after opening it again.
     state.set_tenant(&tenant("evil"), TenantChange::default()).unwrap();
     for taken in ["shop.acme.example", "other.acme.example", "*.example"] {
         let refused = state.take_over(taking("evil", "shop", 3, Some(&[taken]))).unwrap_err();
@@ -93,7 +93,7 @@ fn all_of_it_is_there_again() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing() {
+fn a_refused_change_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let state = with_tenants(&folder.path().join("state.redb"), &["acme", "evil"]);
     state.take_over(taking("acme", "shop", 1, Some(&["shop.example"]))).unwrap();
@@ -106,12 +106,12 @@ fn what_is_refused_changes_nothing() {
     assert!(matches!(state.remove_secret(&tenant("acme"), "key", || Ok(())), Err(StateError::NoSecret { .. })));
     assert_eq!((state.tenants(), state.apps()), before);
     assert_eq!(state.package(&revision(2)).unwrap(), None);
-    // The first name of the refused pair is free still.
+    // The first name of the refused pair is still free.
     state.take_over(taking("acme", "other", 1, Some(&["free.example"]))).unwrap();
 }
 
 #[test]
-fn a_tenant_has_no_more_apps_than_its_quota() {
+fn apps_are_limited_by_the_quota() {
     let folder = tempfile::tempdir().unwrap();
     let state = with_tenants(&folder.path().join("state.redb"), &["acme"]);
     let quotas = QuotaChange { apps: Some(1), ..QuotaChange::default() };
@@ -125,7 +125,7 @@ fn a_tenant_has_no_more_apps_than_its_quota() {
 }
 
 #[test]
-fn a_revision_is_kept_as_long_as_some_app_can_go_back_to_it() {
+fn a_release_is_kept_while_an_app_can_roll_back_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let state = with_tenants(&path, &["acme", "other"]);
@@ -134,7 +134,7 @@ fn a_revision_is_kept_as_long_as_some_app_can_go_back_to_it() {
     for number in 2..=u8::try_from(REVISIONS_MAX + 3).unwrap() {
         state.take_over(taking("acme", "shop", number, None)).unwrap();
     }
-    // Going back to one puts it first, and counts it once.
+    // A rollback puts a release first and does not list it twice.
     state.take_over(taking("acme", "shop", 12, None)).unwrap();
     drop(state);
     let state = NodeState::open(&path).unwrap();
@@ -175,14 +175,14 @@ fn a_removed_tenant_leaves_no_names_and_no_secrets() {
 }
 
 #[test]
-fn a_secret_is_in_no_text() {
+fn debug_output_contains_no_secret() {
     let secret = Secret::new(b"sesame".to_vec());
     assert!(!format!("{secret:?} {secret:#?}").contains("sesame"));
     assert!(!format!("{secret:?}").contains("115"), "nor its bytes as numbers");
 }
 
 #[test]
-fn a_file_that_is_no_state_is_told_apart() {
+fn a_file_of_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     fs::write(&path, "a letter to somebody else, longer than the head of a database ".repeat(100)).unwrap();
@@ -198,7 +198,7 @@ fn a_file_that_is_no_state_is_told_apart() {
     let error = NodeState::open(&path).unwrap_err();
     assert!(matches!(error, StateError::Foreign { .. }), "{error}");
     fs::remove_file(&path).unwrap();
-    // A file of a first start that was cut off before anything was in it.
+    // The file of a first start that was killed before anything was written.
     fs::write(&path, "").unwrap();
     let state = NodeState::open(&path).unwrap();
     let error = NodeState::open(&path).unwrap_err();
@@ -207,7 +207,7 @@ fn a_file_that_is_no_state_is_told_apart() {
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_damage() {
+fn a_truncated_file_is_reported_as_damage() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let state = with_tenants(&path, &["acme"]);
@@ -225,7 +225,7 @@ fn a_file_that_was_cut_short_is_damage() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_read_it() {
+fn the_file_is_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
@@ -283,7 +283,7 @@ fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
 }
 
 #[test]
-fn parts_of_a_tenant_are_those_of_its_own_revisions() {
+fn parts_of_a_tenant_are_those_of_its_own_releases() {
     let folder = tempfile::tempdir().unwrap();
     let state = with_tenants(&folder.path().join("state.redb"), &["acme", "other"]);
     state.take_over(taking("acme", "shop", 1, None)).unwrap();
@@ -304,7 +304,7 @@ fn parts_of_a_tenant_are_those_of_its_own_revisions() {
 }
 
 #[test]
-fn a_tenant_is_charged_with_each_of_its_revisions_once_and_with_no_more_than_it_may() {
+fn a_tenant_is_charged_with_each_release_once_up_to_its_quota() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let state = with_tenants(&path, &["acme", "rival"]);
@@ -319,7 +319,7 @@ fn a_tenant_is_charged_with_each_of_its_revisions_once_and_with_no_more_than_it_
     assert!(matches!(refused, StateError::NoRoom { charge: 200, max: 199, .. }), "{refused}");
     assert!(!state.has_revision(&revision(2)) && state.package(&revision(2)).unwrap().is_none());
     take("acme", "shop", 2, 200).unwrap();
-    // What adds nothing is taken, however much there is.
+    // A release that adds no charge is accepted beyond the maximum.
     take("acme", "shop", 1, 0).unwrap();
     assert_eq!(state.charged(&tenant("acme")), 200);
     let most = u8::try_from(REVISIONS_MAX).unwrap();
@@ -327,7 +327,7 @@ fn a_tenant_is_charged_with_each_of_its_revisions_once_and_with_no_more_than_it_
         take("acme", "shop", number, u64::MAX).unwrap();
     }
     assert_eq!(state.charged(&tenant("acme")), 1000);
-    // The oldest one makes room, which is revision 2: the first one was taken again after it.
+    // The oldest one is dropped, which is revision 2: the first one took over again after it.
     assert_eq!(state.charged_with(&tenant("acme"), &app("shop"), &revision(most + 1), 100), 1000);
     take("acme", "shop", most + 1, 0).unwrap();
     drop(state);

@@ -50,11 +50,11 @@ pub(super) fn pair(log: Arc<dyn Any + Send + Sync>) -> (Follower, Followed) {
 
 impl Follower {
     /// Returns whether the reader still exists.
-    pub(super) fn is_there(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         !self.lines.is_closed()
     }
 
-    pub(super) fn tell(&self, line: &LogLine) {
+    pub(super) fn send(&self, line: &LogLine) {
         let bytes = bytes_of(line);
         let fits = self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX;
         if !fits || self.lines.try_send(line.clone()).is_err() {
@@ -76,7 +76,7 @@ impl Stream for Followed {
         if self.lines.is_empty() {
             let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                let text = format!("{lost} lines were not shown: they came faster than they were read");
+                let text = format!("{lost} lines were not shown: they were logged faster than they were read");
                 return Poll::Ready(Some(node_line(text)));
             }
         }

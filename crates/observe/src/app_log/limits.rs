@@ -16,7 +16,7 @@ pub struct AppLogLimits {
     /// Maximum bytes of lines that wait to be written, of one app.
     pub waiting_bytes_of_app: usize,
     /// The interval at which an app's log reports how many of its lines were dropped.
-    pub say_losses_every: Duration,
+    pub loss_report_interval: Duration,
     /// Maximum number of followers of one log.
     pub followers: usize,
 }
@@ -29,7 +29,7 @@ impl Default for AppLogLimits {
             waiting_bytes: 16 << 20,
             waiting_bytes_of_tenant: 2 << 20,
             waiting_bytes_of_app: 1 << 20,
-            say_losses_every: Duration::from_secs(60),
+            loss_report_interval: Duration::from_secs(60),
             followers: 16,
         }
     }

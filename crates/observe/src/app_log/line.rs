@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_stack_without_end_is_cut_between_two_frames() {
+    fn a_long_call_stack_is_cut_between_two_frames() {
         let all = vec!["f".repeat(1000); 40];
         let shown = frames(&all);
         assert_eq!((shown.len(), shown[15].len(), shown[16].as_str()), (17, 1000, "… 24 more"));

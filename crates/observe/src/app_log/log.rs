@@ -33,7 +33,7 @@ impl AppLog {
 
     /// Records a request that the front door refused on the app's behalf.
     pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
-        let text = format!("answered with {status}: {why}");
+        let text = format!("responded with {status}: {why}");
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
     }
 
@@ -107,7 +107,7 @@ impl AppLog {
 
     fn lost(&self, counter: &AtomicU64) {
         if counter.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.0.queue.note_loss(&self.0);
+            self.0.queue.record_loss(&self.0);
         }
     }
 }

@@ -32,7 +32,7 @@ pub enum AppLogError {
         source: io::Error,
     },
     /// The log has the maximum number of followers.
-    #[error("{most} follow this log already, and no more can")]
+    #[error("this log already has {most} followers, which is the maximum")]
     Followers {
         /// The maximum.
         most: usize,
@@ -65,7 +65,7 @@ pub(super) struct OpenLog {
 pub(super) struct WriterState {
     pub(super) segments: Segments,
     pub(super) followers: Vec<Follower>,
-    pub(super) losses_said_at: Option<Instant>,
+    pub(super) losses_reported_at: Option<Instant>,
 }
 
 pub(super) struct LineQueue {
@@ -99,7 +99,7 @@ impl LineQueue {
             && of_all <= self.limits.waiting_bytes;
         let sent = fits && self.messages.try_send(QueueMessage::Line(app.clone(), line, bytes)).is_ok();
         if !sent {
-            self.no_longer_waits(app, bytes);
+            self.end_waiting(app, bytes);
         }
         sent
     }
@@ -108,13 +108,13 @@ impl LineQueue {
     pub(super) fn check_room(&self, bytes: usize) -> io::Result<()> {
         match self.room.get() {
             Some(room) if room() < bytes as u64 => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no room left that apps may use"))
+                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no space left that apps may use"))
             }
             _ => Ok(()),
         }
     }
 
-    pub(super) fn no_longer_waits(&self, app: &OpenLog, bytes: usize) {
+    pub(super) fn end_waiting(&self, app: &OpenLog, bytes: usize) {
         app.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         app.quota.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         app.quota.waiting_lines.fetch_sub(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl LineQueue {
     }
 
     /// Records that a log dropped its first line since its last report.
-    pub(super) fn note_loss(&self, app: &Arc<OpenLog>) {
+    pub(super) fn record_loss(&self, app: &Arc<OpenLog>) {
         self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
         match self.messages.try_send(QueueMessage::Loss) {
             // If the queue is full, the writer is awake and checks for losses when it has emptied the queue.

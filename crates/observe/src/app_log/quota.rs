@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_hour_has_so_many_bytes_and_the_next_one_again() {
+    fn each_hour_has_the_whole_quota() {
         let (quota, now) = (LogQuota::new(100), Instant::now());
         let take = |bytes: u64, now: Instant| quota.take(bytes, false, now);
         assert!(take(60, now) && take(40, now));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_leave_half_of_it_to_what_apps_say() {
+    fn access_logs_get_at_most_half_of_the_quota() {
         let (quota, now) = (LogQuota::new(100), Instant::now());
         assert!(quota.take(50, true, now) && !quota.take(1, true, now) && quota.take(50, false, now));
         let later = now + HOUR;

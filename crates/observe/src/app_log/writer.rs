@@ -100,7 +100,7 @@ struct Batch {
 impl Writer {
     fn run(mut self, messages: &Receiver<QueueMessage>) {
         loop {
-            let first = match self.next_loss() {
+            let first = match self.next_report() {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
@@ -115,7 +115,7 @@ impl Writer {
             if let Some(queue) = self.queue.upgrade() {
                 self.lossy.append(&mut queue.lossy.lock().unwrap_or_else(PoisonError::into_inner));
             }
-            self.say_losses();
+            self.report_losses();
         }
     }
 
@@ -124,7 +124,7 @@ impl Writer {
         for message in messages {
             match message {
                 QueueMessage::Line(app, line, bytes) => {
-                    app.queue.no_longer_waits(&app, bytes);
+                    app.queue.end_waiting(&app, bytes);
                     self.add(&mut batches, &app, &line);
                 }
                 QueueMessage::Loss => {}
@@ -159,7 +159,7 @@ impl Writer {
             batch.lines += 1;
         }
         for follower in &lock(app).followers {
-            follower.tell(line);
+            follower.send(line);
         }
     }
 
@@ -174,7 +174,7 @@ impl Writer {
         // A report of dropped lines counts no line: its log is among the lossy ones already, and stays there.
         if batch.lines > 0 && app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
-            app.queue.note_loss(app);
+            app.queue.record_loss(app);
         }
         false
     }
@@ -187,7 +187,7 @@ impl Writer {
         let failed = |source| AppLogError::Read { folder: app.folder.clone(), source };
         let end = written.segments.end(&app.folder).map_err(failed)?;
         if let Some(follower) = follower {
-            written.followers.retain(Follower::is_there);
+            written.followers.retain(Follower::is_connected);
             if written.followers.len() >= self.limits.followers {
                 return Err(AppLogError::Followers { most: self.limits.followers });
             }
@@ -197,37 +197,39 @@ impl Writer {
     }
 
     /// Returns when the next report of dropped lines is due.
-    fn next_loss(&self) -> Option<Instant> {
+    fn next_report(&self) -> Option<Instant> {
         let apps = self.lossy.iter().filter_map(Weak::upgrade);
-        apps.map(|app| lock(&app).losses_said_at.map_or_else(Instant::now, |at| at + self.limits.say_losses_every))
-            .min()
+        apps.map(|app| {
+            lock(&app).losses_reported_at.map_or_else(Instant::now, |at| at + self.limits.loss_report_interval)
+        })
+        .min()
     }
 
-    fn say_losses(&mut self) {
+    fn report_losses(&mut self) {
         let now = Instant::now();
         let mut lossy = std::mem::take(&mut self.lossy);
         lossy.retain(|app| {
             let Some(app) = app.upgrade() else { return false };
             let mut written = lock(&app);
-            if written.losses_said_at.is_some_and(|at| now < at + self.limits.say_losses_every) {
+            if written.losses_reported_at.is_some_and(|at| now < at + self.limits.loss_report_interval) {
                 return true;
             }
             let counters = [
-                (&app.over_quota, "the tenant's quota of log lines is used up for this hour"),
-                (&app.too_fast, "they came faster than they could be written"),
-                (&app.not_written, "the disk was full, or failed"),
+                (&app.over_quota, "the tenant's log quota for this hour is used up"),
+                (&app.too_fast, "they were logged faster than they could be written"),
+                (&app.not_written, "the disk was full or failed"),
             ];
             for (counter, why) in counters {
                 let lines = counter.swap(0, Ordering::Relaxed);
                 if lines == 0 {
                     continue;
                 }
-                written.losses_said_at = Some(now);
+                written.losses_reported_at = Some(now);
                 let line = node_line(format!("{lines} lines were dropped: {why}"));
                 let mut batch = Batch::default();
                 append_json(&mut batch.bytes, &line);
                 if self.write(&app, &mut written, &batch) {
-                    written.followers.iter().for_each(|follower| follower.tell(&line));
+                    written.followers.iter().for_each(|follower| follower.send(&line));
                 } else {
                     counter.fetch_add(lines, Ordering::Relaxed);
                     return true;
@@ -256,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_one_tenant_leave_places_in_the_queue() {
+    fn lines_of_one_tenant_leave_room_in_the_queue() {
         let folder = tempfile::tempdir().unwrap();
         let (messages, received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
@@ -268,14 +270,14 @@ mod tests {
         assert_eq!((0..QUEUE_MAX).filter(|_| push(&loud)).count(), LINES_OF_TENANT_MAX);
         assert!(push(&other));
         let Ok(QueueMessage::Line(app, _, bytes)) = received.recv() else { panic!("it is a line") };
-        queue.no_longer_waits(&app, bytes);
+        queue.end_waiting(&app, bytes);
         assert!(push(&loud) && !push(&loud));
     }
 
     #[test]
-    fn a_log_that_cannot_say_what_it_lost_is_lossy_once() {
+    fn a_log_that_cannot_report_its_losses_is_listed_once() {
         let folder = tempfile::tempdir().unwrap();
-        let limits = AppLogLimits { say_losses_every: Duration::ZERO, ..AppLogLimits::default() };
+        let limits = AppLogLimits { loss_report_interval: Duration::ZERO, ..AppLogLimits::default() };
         let (messages, _received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
@@ -290,7 +292,7 @@ mod tests {
         }
         for _ in 0..5 {
             writer.lossy.append(&mut queue.lossy.lock().unwrap());
-            writer.say_losses();
+            writer.report_losses();
         }
         writer.lossy.append(&mut queue.lossy.lock().unwrap());
         assert_eq!((writer.lossy.len(), app.not_written.load(Ordering::Relaxed)), (1, 3));
