@@ -67,7 +67,7 @@ impl Server {
                 (Listener::Tcp(listener, acceptor), Address::Tcp { host: host.clone(), port })
             }
         };
-        Ok(Self { listener, address, serving: Arc::new(CallServer::new(callee, limits)) })
+        Ok(Self { listener, address, server: Arc::new(CallServer::new(callee, limits)) })
     }
 
     /// Where it listens: with the port that the system chose if 0 was asked for.
@@ -78,17 +78,17 @@ impl Server {
     /// Serves until `stop` resolves, then takes no more connections and calls, and lets those that run finish for up to
     /// `grace`. Returns how many connections were cut off at its end; the calls that ran for them are cancelled.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
-        let permits = Arc::new(Semaphore::new(self.serving.limits.connections_max));
+        let permits = Arc::new(Semaphore::new(self.server.limits.connections_max));
         let (stopping, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut acceptor = LinkAcceptor { listener: self.listener, permits };
         let serve = |(incoming, permit): (Incoming, OwnedSemaphorePermit)| {
             while connections.try_join_next().is_some() {}
-            let (serving, stopped) = (self.serving.clone(), stopped.clone());
+            let (server, stopped) = (self.server.clone(), stopped.clone());
             connections.spawn(async move {
-                let handshake = tokio::time::timeout(serving.limits.handshake_timeout, incoming.secure());
+                let handshake = tokio::time::timeout(server.limits.handshake_timeout, incoming.secure());
                 match handshake.await {
-                    Ok(Ok(stream)) => connection::serve(stream, serving, stopped).await,
+                    Ok(Ok(stream)) => server_connection::serve(stream, server, stopped).await,
                     Ok(Err(reason)) => isomer_telemetry::debug!(reason, "a peer was not let in"),
                     Err(_) => isomer_telemetry::debug!("a peer did not begin"),
                 }

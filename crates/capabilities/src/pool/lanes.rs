@@ -174,6 +174,8 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use isomer_runtime::Account;
+
     use super::*;
 
     const BOUNDS: LaneBounds = LaneBounds { running_max: 4, waiting_max: 100 };
