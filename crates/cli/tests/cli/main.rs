@@ -11,6 +11,7 @@ mod errors;
 mod exec;
 #[path = "../../../admin/tests/admin/fake.rs"]
 mod fake;
+mod guides;
 mod help;
 mod machines;
 mod node;

@@ -1,0 +1,117 @@
+//! The code of the guides `add-a-component.md` and `components-in-rust.md` builds, and the app that they make together responds.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use crate::support::{Workspace, lock_templates};
+
+fn guide(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The code blocks of a page in one language, without the indentation that they have in a list.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut block: Option<String> = None;
+    for line in page.lines() {
+        let text = line.strip_prefix("   ").unwrap_or(line);
+        match &mut block {
+            None if text == format!("```{language}") => block = Some(String::new()),
+            None => {}
+            Some(_) if text == "```" => blocks.extend(block.take()),
+            Some(block) => {
+                block.push_str(text);
+                block.push('\n');
+            }
+        }
+    }
+    blocks
+}
+
+fn edit(file: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{} has no {from}", file.display());
+    std::fs::write(file, text.replacen(from, to, 1)).unwrap();
+}
+
+fn append(file: &Path, more: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, format!("{text}\n{more}")).unwrap();
+}
+
+/// Does what both guides say, in an app that `isomer new hello` made.
+fn follow_guides(app: &Path) {
+    let (adding, writing) = (guide("add-a-component.md"), guide("components-in-rust.md"));
+    std::fs::create_dir_all(app.join("wit")).unwrap();
+    std::fs::create_dir_all(app.join("greeter/src")).unwrap();
+    std::fs::create_dir_all(app.join("migrations")).unwrap();
+
+    let imports: String = blocks(&writing, "wit")[0]
+        .lines()
+        .filter(|line| line.trim_start().starts_with("import "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let world = blocks(&adding, "wit")[0].replace("world hello {\n", &format!("world hello {{\n{imports}"));
+    std::fs::write(app.join("wit/app.wit"), world).unwrap();
+
+    let [package, component] = &blocks(&adding, "toml")[..] else { panic!("a package and a component") };
+    std::fs::write(app.join("greeter/Cargo.toml"), package).unwrap();
+    edit(&app.join("Cargo.toml"), "members = [\"hello\"]", "members = [\"greeter\", \"hello\"]");
+    let dependency = "wasip3.workspace = true\n";
+    edit(&app.join("hello/Cargo.toml"), dependency, &format!("{dependency}wit-bindgen.workspace = true\n"));
+
+    let [greeter, import] = &blocks(&adding, "rust")[..] else { panic!("the code of `greeter` and an import") };
+    std::fs::write(app.join("greeter/src/lib.rs"), greeter).unwrap();
+    let hello = app.join("hello/src/lib.rs");
+    edit(
+        &hello,
+        "text(200, format!(\"Hello, {name}!\\n\"))",
+        "let _ = (visit(name), order(name, &[name]).await, greeting(), payment_key(), rates().await);\n        \
+         text(200, greet(name) + \"\\n\")",
+    );
+    append(&hello, &format!("{import}{}", blocks(&writing, "rust").concat()));
+
+    // Tables of the same name are one table in the manifest: the guide shows a grant at a time.
+    let mut grants = String::from("[components.hello.grants]\n");
+    let mut tables = String::new();
+    for block in blocks(&writing, "toml") {
+        let (_, rest) = block.split_once("[components.hello.grants]\n").unwrap();
+        let (own, others) = rest.split_once("\n[").unwrap_or((rest, ""));
+        grants.push_str(own);
+        if !others.is_empty() {
+            tables.push_str(&format!("[{others}\n"));
+        }
+    }
+    append(&app.join("isomer.toml"), &format!("{component}\n{grants}\n{tables}"));
+    std::fs::write(app.join("migrations/001.sql"), &blocks(&writing, "sql")[0]).unwrap();
+}
+
+#[test]
+fn the_code_of_the_guides_builds_and_responds() {
+    let _lock = lock_templates();
+    let workspace = Workspace::new();
+    // The folder of the templates' test: Cargo has compiled what they depend on.
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
+    let app = home.join("hello");
+    std::fs::create_dir_all(&home).unwrap();
+    if app.exists() {
+        std::fs::remove_dir_all(&app).unwrap();
+    }
+    let run = |arguments: &[&str], folder: &Path| -> String {
+        let mut command = workspace.command(arguments);
+        command.current_dir(folder).env("CARGO_TARGET_DIR", home.join("target"));
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8_lossy(&stdout).into_owned()
+    };
+    run(&["new", "hello"], &home);
+    follow_guides(&app);
+    run(&["wit"], &app);
+    run(&["build"], &app);
+    let plan = run(&["plan"], &app);
+    let seam = &blocks(&guide("add-a-component.md"), "text")[0];
+    assert!(plan.contains(seam.trim_end()), "the guide shows\n{seam}\nand the plan is\n{plan}");
+    let server = workspace.serve_with(&["run", app.to_str().unwrap()], &[("PAYMENT_KEY", "for tests")]);
+    assert_eq!(server.get("/ann"), (200, "Good day, ann!\n".to_owned()));
+}
