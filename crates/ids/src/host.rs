@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::invalid::InvalidText;
+use crate::label::LABEL_BYTES_MAX;
 use crate::name_type::name_type;
 
 /// The most bytes of a host name (RFC 1035, section 2.3.4).
@@ -47,13 +48,17 @@ fn pattern(text: &str) -> Result<Arc<str>, InvalidText> {
 
 /// Returns whether the text is an address, or DNS labels separated by dots.
 fn is_host(text: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    is_address(text) || text.split('.').all(is_label)
+    is_address(text) || text.split('.').all(is_host_label)
+}
+
+/// Returns whether a text can be a label of a host name: letters, digits, `-` and `_`, without `-` at either end, at most 63 bytes
+/// (RFC 1123, section 2.1; names of services also contain `_`).
+#[must_use]
+pub fn is_host_label(text: &str) -> bool {
+    (1..=LABEL_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn is_address(text: &str) -> bool {

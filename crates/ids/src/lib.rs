@@ -27,7 +27,7 @@ mod secret;
 mod variable;
 
 pub use digest::{Digest, PlanDigest, ReleaseDigest, TokenId};
-pub use host::{HOST_BYTES_MAX, HostPattern};
+pub use host::{HOST_BYTES_MAX, HostPattern, is_host_label};
 pub use invalid::InvalidText;
 pub use kebab::{ComponentName, NAME_CHARS_MAX, NAME_PATTERN, StoreName, check_name, kebab};
 pub use label::{AppName, LABEL_BYTES_MAX, TenantName, TokenName};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use isomer_ids::InvalidText;
+use isomer_ids::{HOST_BYTES_MAX, InvalidText, is_host_label};
 
 use crate::model::OutboundHost;
 
@@ -64,15 +64,11 @@ fn check_host(host: &str) -> Result<(), &'static str> {
     if name.contains('*') {
         return Err("`*` can only be the whole host or its first part (`*.example.com`)");
     }
-    if name.len() > 253 {
+    if name.len() > HOST_BYTES_MAX {
         return Err("it is longer than the longest host name");
     }
     for part in name.split('.') {
-        let legal = (1..=63).contains(&part.len())
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !part.starts_with('-')
-            && !part.ends_with('-');
-        if !legal {
+        if !is_host_label(part) {
             return Err(if part.is_ascii() {
                 "a host name has parts of letters, digits and `-`, separated by single `.`"
             } else {

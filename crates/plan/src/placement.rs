@@ -168,9 +168,7 @@ impl Separation {
             Self::Asked => format!("`isolate` is set for `{component}`"),
             Self::Limits => format!("`{component}` has its own limits and no routes"),
             Self::Handles { family, .. } => {
-                format!(
-                    "`{component}` passes handles of `{family}` and has other grants than the rest of the group that does"
-                )
+                format!("`{component}` passes handles of `{family}`, with other grants than the rest of its group")
             }
         }
     }

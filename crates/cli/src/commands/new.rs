@@ -65,7 +65,7 @@ impl Template {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let Arguments { name, template, json } = arguments;
-    check_name("an app's name", name).map_err(|invalid| {
+    check_name("an app name", name).map_err(|invalid| {
         let hint = match &invalid.suggestion {
             Some(suggestion) => format!("isomer new {suggestion}"),
             None => invalid.hint(),
