@@ -20,7 +20,7 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     let browser = browser().context("no browser here; hint: cargo xtask setup")?;
     let folder = project.target.join("browser-test");
     let _left_over = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
 
     // The second visit checks that the visitor's cookies and the shop's data outlive the process.
     for visit in ["the first visit", "after a restart"] {
@@ -53,7 +53,7 @@ impl Shop {
         let mut command = project.command(isomer);
         command.arg("run").arg(project.boutique()).args(["--listen", "127.0.0.1:0", "--json", "--data"]).arg(data);
         println!("$ {}", project::show(&command));
-        let mut process = command.stdout(Stdio::piped()).spawn().context("`isomer` cannot be run")?;
+        let mut process = command.stdout(Stdio::piped()).spawn().context("cannot run `isomer`")?;
         let stdout = process.stdout.take().context("stdout is piped")?;
         let mut shop = Self { process, url: String::new() };
         let (sender, ready) = channel();

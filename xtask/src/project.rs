@@ -29,7 +29,7 @@ impl Project {
             .current_dir(&root)
             .stderr(Stdio::inherit())
             .output()
-            .context("`cargo metadata` cannot be run")?;
+            .context("cannot run `cargo metadata`")?;
         ensure!(output.status.success(), "`cargo metadata` failed ({})", output.status);
         let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` gives no JSON")?;
         let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?.into();
@@ -76,7 +76,7 @@ impl Project {
 pub fn run(command: &mut Command) -> Result<()> {
     let line = show(command);
     println!("$ {line}");
-    let status = command.status().with_context(|| format!("`{line}` cannot be run"))?;
+    let status = command.status().with_context(|| format!("cannot run `{line}`"))?;
     ensure!(status.success(), "`{line}` failed ({status})");
     Ok(())
 }

@@ -64,11 +64,11 @@ impl Launch {
     /// When it does not start: with what its log says last.
     pub fn start(&self) -> Result<Node> {
         let log = File::options().create(true).append(true).open(&self.log);
-        let log = log.with_context(|| format!("`{}` cannot be written", self.log.display()))?;
+        let log = log.with_context(|| format!("cannot write `{}`", self.log.display()))?;
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let began = Instant::now();
-        let mut child = command.spawn().with_context(|| format!("`{}` cannot be run", self.program.display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run `{}`", self.program.display()))?;
         let mut output = BufReader::new(child.stdout.take().context("the pipe was just asked for")?);
         let mut line = String::new();
         let ready = loop {
@@ -87,8 +87,8 @@ impl Launch {
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         let (front, admin) = ready;
         let token_path = self.data.join("admin.token");
-        let token = std::fs::read_to_string(&token_path)
-            .with_context(|| format!("`{}` cannot be read", token_path.display()))?;
+        let token =
+            std::fs::read_to_string(&token_path).with_context(|| format!("cannot read `{}`", token_path.display()))?;
         Ok(Node { child, front, admin: Admin::new(admin, token.trim()), began, ready_after })
     }
 }

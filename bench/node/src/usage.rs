@@ -34,12 +34,12 @@ impl Usage {
     pub fn of(pid: u32) -> Result<Self> {
         let read = |name: &str| {
             let path = format!("/proc/{pid}/{name}");
-            std::fs::read_to_string(&path).with_context(|| format!("`{path}` cannot be read"))
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))
         };
         let count = |name: &str| {
             let path = format!("/proc/{pid}/{name}");
             Ok::<_, anyhow::Error>(
-                std::fs::read_dir(&path).with_context(|| format!("`{path}` cannot be read"))?.count() as u64,
+                std::fs::read_dir(&path).with_context(|| format!("cannot read `{path}`"))?.count() as u64
             )
         };
         let memory = read("smaps_rollup")?;

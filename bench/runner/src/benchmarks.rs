@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: the list of benchmarks, and running those that were named.
+//! `cargo xtask bench`: the list of benchmarks, and the run of those that were named.
 //!
-//! They measure and never judge: nothing fails because it is slow. Subjects that are compared are measured in the same run, alternately and
-//! several times; `docs/reference/benchmarks.md` explains how to read the results.
+//! They measure and never judge: nothing fails because it is slow. Subjects that are compared are measured in the same
+//! run, alternately and several times; `docs/reference/benchmarks.md` explains how to read the results.
 
 use std::collections::BTreeSet;
 
@@ -28,50 +28,50 @@ struct Bench {
 /// How a benchmark is run.
 #[derive(Clone, Copy)]
 enum Run {
-    Alone(fn(&Lab) -> Result<Report>),
-    /// With many apps deployed to a node, once for all benchmarks of a run.
+    Plain(fn(&Lab) -> Result<Report>),
+    /// Runs with many apps deployed to a node. They are deployed once for all benchmarks of a run.
     WithFleet(fn(&Lab, &Fleet) -> Result<Report>),
 }
 
 use Need::{Dynamic, Grpc, Isomer, Programs, Wasmtime, Wrk};
-use Run::{Alone, WithFleet};
+use Run::{Plain, WithFleet};
 
 /// Every benchmark, in the order in which they run.
 const BENCHES: &[Bench] = &[
-    bench("hello-p3", "hello over HTTP, WASI 0.3", &[Isomer, Wrk, Wasmtime, Programs], Alone(hello::p3)),
-    bench("hello-p2", "hello over HTTP, WASI 0.2", &[Isomer, Wrk, Wasmtime], Alone(hello::p2)),
+    bench("hello-p3", "hello over HTTP, WASI 0.3", &[Isomer, Wrk, Wasmtime, Programs], Plain(hello::p3)),
+    bench("hello-p2", "hello over HTTP, WASI 0.2", &[Isomer, Wrk, Wasmtime], Plain(hello::p2)),
     bench(
         "front-calls-back",
         "a component that calls another, fused",
         &[Isomer, Wrk, Wasmtime, Programs],
-        Alone(hello::front_calls_back),
+        Plain(hello::front_calls_back),
     ),
-    bench("fused-call", "a call between fused components", &[Isomer, Wasmtime, Programs], Alone(fused::run)),
+    bench("fused-call", "a call between fused components", &[Isomer, Wasmtime, Programs], Plain(fused::run)),
     bench(
         "start",
         "start of a process to its first response, first request, memory",
         &[Isomer, Wasmtime, Programs],
-        Alone(start::run),
+        Plain(start::run),
     ),
     bench(
         "seam-calls",
         "one call of a blocking function, by every way of crossing a seam",
         &[Isomer, Wasmtime, Programs, Grpc, Dynamic],
-        Alone(seam::calls),
+        Plain(seam::calls),
     ),
     bench(
         "seam-async",
         "one call of an async func, by every way of crossing a seam",
         &[Isomer, Wasmtime, Programs, Grpc, Dynamic],
-        Alone(seam::async_calls),
+        Plain(seam::async_calls),
     ),
     bench(
         "seam-load",
         "calls per second and CPU per call, 1, 16 and 256 in flight",
         &[Isomer, Programs, Grpc],
-        Alone(seam::load),
+        Plain(seam::load),
     ),
-    bench("boutique", "the example app under load, by shape", &[Isomer, Wrk], Alone(boutique::run)),
+    bench("boutique", "the example app under load, by shape", &[Isomer, Wrk], Plain(boutique::run)),
     bench(
         "node-deploy",
         "deploying distinct apps to a node, and one app for many tenants",
@@ -92,7 +92,7 @@ const BENCHES: &[Bench] = &[
         &[Isomer, Wasmtime],
         WithFleet(node::hosts),
     ),
-    bench("node-neighbours", "a good app's latency next to hostile tenants", &[Isomer], Alone(node::neighbours)),
+    bench("node-neighbours", "a good app's latency next to hostile tenants", &[Isomer], Plain(node::neighbours)),
 ];
 
 const fn bench(name: &'static str, about: &'static str, needs: &'static [Need], run: Run) -> Bench {
@@ -100,7 +100,7 @@ const fn bench(name: &'static str, about: &'static str, needs: &'static [Need], 
 }
 
 impl Bench {
-    /// Is it named by its full name, or by the part of it before a `-`, which names every benchmark that begins with it?
+    /// Is this the benchmark's full name, or the part before a `-`, which names all benchmarks that begin with it?
     fn is_named(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
@@ -138,7 +138,7 @@ fn measure(project: &Project, options: &Options, results: &mut Results) -> Resul
         println!("\n── {name}: {about}");
         let lab = lab.with(needs);
         let report = match run {
-            Alone(run) => run(&lab),
+            Plain(run) => run(&lab),
             WithFleet(run) => {
                 if fleet.is_none() {
                     fleet = Some(Fleet::deploy(&lab)?);
@@ -157,7 +157,7 @@ fn measure(project: &Project, options: &Options, results: &mut Results) -> Resul
     Ok(())
 }
 
-/// What the chosen benchmarks need, without `isomer` if one is given.
+/// Returns what the chosen benchmarks need, without `isomer` if a program is given.
 fn needs_of(chosen: &[&Bench], options: &Options) -> BTreeSet<Need> {
     let needs = chosen.iter().flat_map(|bench| bench.needs).copied();
     needs.filter(|need| *need != Isomer || options.isomer.is_none()).collect()

@@ -1,4 +1,4 @@
-//! Folders and file names of what benchmarks write.
+//! The folders and file names that benchmarks write to.
 
 use std::path::{Path, PathBuf};
 

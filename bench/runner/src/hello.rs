@@ -1,14 +1,14 @@
-//! Small answers over HTTP: one component, and one that asks another.
+//! Small responses over HTTP: one component, and one that calls another.
 
 use anyhow::Result;
 
 use crate::lab::Lab;
-use crate::load::{Ask, CONNECTIONS, Run, side_by_side};
+use crate::load::{CONNECTIONS, Requests, Run, side_by_side};
 use crate::report::Report;
 
-const PATH: Ask = Ask::Path("/");
+const PATH: Requests = Requests::Path("/");
 
-/// A WASI 0.3 handler, beside the engine's own server and a native one.
+/// Measures a WASI 0.3 handler, the engine's own server, and a native one.
 pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello");
     let compiled = lab.precompiled(&hello)?;
@@ -19,7 +19,7 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     let runs = [&isomer, &wasmtime, &reusing, &native].map(|server| Run {
         name: server.name,
         server,
-        ask: PATH,
+        requests: PATH,
         connections: CONNECTIONS,
     });
     let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
@@ -32,10 +32,11 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// By default the engine's server lets an instance answer 128 requests (WASI 0.3) or one (0.2), Isomer 10,000 or one.
+/// By default the engine's server reuses an instance for 128 requests (WASI 0.3) or none (0.2), Isomer for 10,000 or
+/// none.
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
-/// A WASI 0.2 handler, with a new instance for each request and with instances that are used again.
+/// Measures a WASI 0.2 handler, with a new instance for each request and with reused instances.
 pub(crate) fn p2(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello-p2");
     let compiled = lab.precompiled(&hello)?;
@@ -49,7 +50,7 @@ pub(crate) fn p2(lab: &Lab) -> Result<Report> {
     let runs = [&isomer, &wasmtime, &isomer_reusing, &reusing].map(|server| Run {
         name: server.name,
         server,
-        ask: PATH,
+        requests: PATH,
         connections: CONNECTIONS,
     });
     let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
@@ -57,27 +58,28 @@ pub(crate) fn p2(lab: &Lab) -> Result<Report> {
     report.compare("isomer 0.2", "wasmtime serve", "p99", "≤ 1");
     report.compare("isomer 0.2, more reuse", "wasmtime serve, more reuse", "requests", "");
     report.compare("isomer 0.2, more reuse", "wasmtime serve, more reuse", "p99", "");
-    report.compare("isomer 0.2", "isomer 0.2, more reuse", "CPU a request", "");
+    report.compare("isomer 0.2", "isomer 0.2, more reuse", "CPU per request", "");
     Ok(report)
 }
 
-/// A component that asks another for its answer, fused; beside its own plain answer and a component of its own.
+/// Measures a component that calls another one, fused; compared with its own plain response and with a single
+/// component.
 pub(crate) fn front_calls_back(lab: &Lab) -> Result<Report> {
     let app = lab.ping_pong()?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
     let hello = lab.start(lab.isomer("isomer", &isomer_test_guests::path("http-hello")))?;
     let fused = lab.start(lab.isomer("isomer ping-pong", &app))?;
     let wasmtime = lab.start(lab.wasmtime("wasmtime serve, composed", &composed, &[]))?;
-    let greet = Ask::Path("/greet?name=x");
+    let greet = Requests::Path("/greet?name=x");
     let runs = [
-        Run { name: "hello alone", server: &hello, ask: PATH, connections: CONNECTIONS },
-        Run { name: "front answers itself", server: &fused, ask: PATH, connections: CONNECTIONS },
-        Run { name: "front calls back, fused", server: &fused, ask: greet, connections: CONNECTIONS },
-        Run { name: "the same in wasmtime serve", server: &wasmtime, ask: greet, connections: CONNECTIONS },
+        Run { name: "hello, one component", server: &hello, requests: PATH, connections: CONNECTIONS },
+        Run { name: "front, without a call", server: &fused, requests: PATH, connections: CONNECTIONS },
+        Run { name: "front calls back, fused", server: &fused, requests: greet, connections: CONNECTIONS },
+        Run { name: "the same in wasmtime serve", server: &wasmtime, requests: greet, connections: CONNECTIONS },
     ];
     let mut report = Report { subjects: side_by_side(lab, &runs)?, ..Report::default() };
-    report.compare("front calls back, fused", "hello alone", "requests", "≥ 0.95");
-    report.compare("front calls back, fused", "front answers itself", "requests", "");
+    report.compare("front calls back, fused", "hello, one component", "requests", "≥ 0.95");
+    report.compare("front calls back, fused", "front, without a call", "requests", "");
     report.compare("front calls back, fused", "the same in wasmtime serve", "requests", "");
     Ok(report)
 }

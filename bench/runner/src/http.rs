@@ -1,6 +1,6 @@
-//! The least of an HTTP client: one request on one connection, timed to the first byte of its answer.
+//! A minimal HTTP client: one request on one connection, timed to the first byte of the response.
 //!
-//! Bodies are taken as they come: whole, or in chunks.
+//! It does not decode bodies: chunked ones keep their chunk headers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,45 +8,48 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// No answer takes longer.
+/// The maximum time for a response.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long one request took.
+/// The durations of one request.
 pub(crate) struct Timing {
-    /// From the request's first byte to the answer's first.
+    /// From the first byte of the request to the first byte of the response.
     pub first_byte: Duration,
-    /// From the request's first byte to the answer's last.
+    /// From the first byte of the request to the last byte of the response.
     pub whole: Duration,
 }
 
-/// GET `path`; anything but 200 is an error.
+/// Requests `path` with GET.
+///
+/// # Errors
+/// When there is no response, or its status is not 200.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Timing> {
     Ok(exchange(address, path)?.0)
 }
 
-/// GET `path`; gives the first line of the body that has a `{`.
+/// Requests `path` with GET and returns the first line of the response that begins with `{`.
 pub(crate) fn get_json_line(address: SocketAddr, path: &str) -> Result<String> {
-    let answer = exchange(address, path)?.1;
-    let text = String::from_utf8_lossy(&answer);
+    let response = exchange(address, path)?.1;
+    let text = String::from_utf8_lossy(&response);
     let line = text.lines().find(|line| line.starts_with('{'));
-    line.map(str::to_owned).with_context(|| format!("GET {path} was answered without JSON:\n{text}"))
+    line.map(str::to_owned).with_context(|| format!("GET {path} has a response without JSON:\n{text}"))
 }
 
 fn exchange(address: SocketAddr, path: &str) -> Result<(Timing, Vec<u8>)> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("`{address}` takes no connection"))?;
+    let mut stream = TcpStream::connect(address).with_context(|| format!("`{address}` accepts no connection"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let began = Instant::now();
     stream.write_all(request.as_bytes())?;
-    let mut answer = vec![0; 1024];
-    let read = stream.read(&mut answer).with_context(|| format!("no answer to GET {path}"))?;
+    let mut response = vec![0; 1024];
+    let read = stream.read(&mut response).with_context(|| format!("no response to GET {path}"))?;
     let first_byte = began.elapsed();
-    answer.truncate(read);
-    stream.read_to_end(&mut answer)?;
+    response.truncate(read);
+    stream.read_to_end(&mut response)?;
     let whole = began.elapsed();
-    let status = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let status = response.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let ok = status.starts_with(b"HTTP/1.1 200");
-    ensure!(ok, "GET {path} was answered with:\n{}", String::from_utf8_lossy(&answer));
-    Ok((Timing { first_byte, whole }, answer))
+    ensure!(ok, "GET {path} has the response:\n{}", String::from_utf8_lossy(&response));
+    Ok((Timing { first_byte, whole }, response))
 }

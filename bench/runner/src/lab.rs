@@ -1,4 +1,4 @@
-//! What benchmarks work with: the programs, the components, and a folder for what they write.
+//! The environment of benchmarks: the programs, the components, and a folder for their files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,27 +9,27 @@ use xtask::project::{self, Project};
 use crate::files::{bench_dir, file_name, make_dir, make_empty_dir};
 use crate::needs::{self, Need};
 use crate::options::Options;
-use crate::server::{Launch, Says, Server};
+use crate::server::{AddressOutput, Launch, Server};
 
 /// How much is measured.
 #[derive(Clone)]
 pub(crate) struct Effort {
-    /// How often each subject has its turn.
+    /// The number of rounds in which each subject is measured.
     pub rounds: u32,
-    /// How long a load goes on, in seconds.
+    /// The duration of a load, in seconds.
     pub load_s: u32,
-    /// How long one goes on that is not counted, in seconds.
+    /// The duration of the load before it that is not measured, in seconds.
     pub warm_up_s: u32,
-    /// How often a process is started.
+    /// The number of starts of a process.
     pub starts: u32,
-    /// How many fused calls one request makes.
+    /// The number of fused calls in one request.
     pub calls: u32,
-    /// How long one request goes on calling across a seam, in milliseconds, one call at a time and under load.
+    /// The time that one request spends calling across a seam, in milliseconds: one call at a time, and under load.
     pub calling_ms: u32,
     pub call_load_ms: u32,
-    /// How many distinct apps a node has, and how many tenants that have one app.
+    /// The number of distinct apps on a node, and of tenants with one app.
     pub apps: u32,
-    /// How often a node is started with all of them, for its start, first requests, and memory.
+    /// The number of starts of a node with all apps, for its start, first requests, and memory.
     pub node_starts: u32,
     pub cold_rounds: u32,
     pub memory_rounds: u32,
@@ -48,7 +48,7 @@ const FULL: Effort = Effort {
     cold_rounds: 3,
     memory_rounds: 3,
 };
-/// To see that everything works; the numbers mean little.
+/// Only shows that everything works: the numbers mean little.
 const QUICK: Effort = Effort {
     rounds: 3,
     load_s: 1,
@@ -62,13 +62,13 @@ const QUICK: Effort = Effort {
     cold_rounds: 1,
     memory_rounds: 1,
 };
-/// As many apps as a node is to hold.
+/// The number of apps that a node must be able to hold.
 const LONG_APPS: u32 = 10_000;
 
-/// The programs to measure, and where to put files. A benchmark sees those programs that it lists as its needs.
+/// The programs to measure and a folder for files. A benchmark may use the programs that it lists as its needs.
 #[derive(Clone)]
 pub(crate) struct Lab {
-    /// For files that are made on the way; emptied before. Results lie next to it.
+    /// The folder for temporary files, emptied before a run. Results are kept next to it.
     pub dir: PathBuf,
     /// The repository's example app.
     pub boutique: PathBuf,
@@ -77,17 +77,18 @@ pub(crate) struct Lab {
     wasmtime: PathBuf,
     /// The folder of the programs that are built from this workspace.
     programs: PathBuf,
-    /// What the current benchmark may use.
+    /// The needs of the current benchmark.
     needs: &'static [Need],
 }
 
-/// The engine's own server is started as its documentation says it is fastest: instances from a pool, components compiled
-/// before. Everything else that matters is on by default: WASI 0.3, and the reuse of its handlers' instances.
+/// The flags that make the engine's own server fastest, according to its documentation: instances from a pool,
+/// components compiled beforehand. Everything else that matters is on by default: WASI 0.3, and the reuse of its
+/// handlers' instances.
 const WASMTIME_FLAGS: [&str; 5] =
     ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
 
 impl Lab {
-    /// Empties the working folder and chooses the effort. The programs were built before.
+    /// Empties the working folder and chooses the effort. The programs have been built before.
     pub(crate) fn prepare(project: &Project, options: &Options) -> Result<Self> {
         let programs = project.target.join("release");
         let isomer = match &options.isomer {
@@ -103,7 +104,7 @@ impl Lab {
         Ok(Self { dir, boutique: project.boutique(), effort, isomer, wasmtime, programs, needs: &[] })
     }
 
-    /// Returns the same for a benchmark with these needs.
+    /// Returns the lab for a benchmark with these needs.
     pub(crate) fn with(&self, needs: &'static [Need]) -> Self {
         Self { needs, ..self.clone() }
     }
@@ -118,46 +119,51 @@ impl Lab {
         Server::start(&mut launch, &self.dir)
     }
 
-    /// Starts a server that was started before.
+    /// Starts a server from a launch that can be used again.
     pub(crate) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
         Server::start(launch, &self.dir)
     }
 
-    /// The program to measure.
+    /// Returns the `isomer` program that is measured.
     pub(crate) fn isomer_program(&self) -> &Path {
         &self.isomer
     }
 
-    /// `wrk`, which generates load.
+    /// Returns the command of `wrk`, the load generator.
     pub(crate) fn wrk(&self) -> Command {
         self.require(Need::Wrk);
         Command::new("wrk")
     }
 
-    /// A native server.
+    /// Returns the launch of a native server.
     pub(crate) fn native(&self) -> Launch {
-        Launch { name: "native hyper", says: Says::Stdout, command: self.program(Need::Programs, "native_hello") }
+        Launch {
+            name: "native hyper",
+            address_output: AddressOutput::Stdout,
+            command: self.program(Need::Programs, "native_hello"),
+        }
     }
 
-    /// A program that was built to be measured beside.
+    /// Returns the command of a program that was built for comparison.
     pub(crate) fn program(&self, need: Need, name: &str) -> Command {
         self.require(need);
         Command::new(self.programs.join(name))
     }
 
-    /// Isomer, with an app's folder or a component's file. Data and compiled code of each `name` are its own.
+    /// Returns the launch of Isomer with an app's folder or a component's file. Each `name` has its own data and
+    /// compiled code.
     pub(crate) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
         self.isomer_run(name, name, what)
     }
 
-    /// Isomer, with an app's folder, in a shape.
+    /// Returns the launch of Isomer with an app's folder, in a shape.
     pub(crate) fn isomer_in_shape(&self, name: &'static str, app: &Path, shape: &str) -> Launch {
         let mut launch = self.isomer(name, app);
         launch.command.args(["--shape", shape]);
         launch
     }
 
-    /// Isomer, with one group of an app's shape, as on a machine of its own.
+    /// Returns the launch of Isomer with one group of an app's shape, as on a machine of its own.
     pub(crate) fn isomer_group(
         &self,
         name: &'static str,
@@ -174,23 +180,23 @@ impl Lab {
     fn isomer_run(&self, name: &'static str, data: &str, what: &Path) -> Launch {
         let mut command = Command::new(&self.isomer);
         command.arg("run").arg(what).args(["--json", "--listen", "127.0.0.1:0", "--data"]).arg(self.data(data));
-        Launch { name, says: Says::Stdout, command }
+        Launch { name, address_output: AddressOutput::Stdout, command }
     }
 
-    /// The engine's own server, with a component that [`Lab::precompiled`] made.
+    /// Returns the launch of the engine's own server with a component that [`Lab::precompiled`] returned.
     pub(crate) fn wasmtime(&self, name: &'static str, precompiled: &Path, flags: &[&str]) -> Launch {
         self.require(Need::Wasmtime);
         let mut command = Command::new(&self.wasmtime);
         command.args(WASMTIME_FLAGS).args(flags).arg(precompiled);
-        Launch { name, says: Says::Stderr, command }
+        Launch { name, address_output: AddressOutput::Stderr, command }
     }
 
-    /// Builds an app's components, so that starting it does not.
+    /// Builds an app's components, so that its start does not build them.
     pub(crate) fn build_app(&self, dir: &Path) -> Result<()> {
         project::run(Command::new(&self.isomer).arg("build").arg(dir))
     }
 
-    /// Two test guests that call each other, as an app.
+    /// Creates an app of two test guests that call each other.
     pub(crate) fn ping_pong(&self) -> Result<PathBuf> {
         let manifest = "[app]\nname = \"ping-pong\"\nversion = \"0.1.0\"\n\n\
                         [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\
@@ -198,32 +204,32 @@ impl Lab {
         self.app("ping-pong", manifest, &[("ping", "ping"), ("pong", "pong")])
     }
 
-    /// An app made of test guests, each as a file: (guest, file without its extension).
+    /// Creates an app of test guests, each given as (guest, file name without extension).
     pub(crate) fn app(&self, name: &str, manifest: &str, guests: &[(&str, &str)]) -> Result<PathBuf> {
         let dir = self.dir.join(name);
         make_dir(&dir)?;
         for (guest, file) in guests {
             let to = dir.join(file).with_extension("wasm");
             std::fs::copy(isomer_test_guests::path(guest), &to)
-                .with_context(|| format!("`{}` cannot be written", to.display()))?;
+                .with_context(|| format!("cannot write `{}`", to.display()))?;
         }
         std::fs::write(dir.join("isomer.toml"), manifest)?;
         Ok(dir)
     }
 
-    /// An app's components as one that any host runs.
+    /// Composes an app's components into one that any host runs.
     pub(crate) fn composed(&self, app: &Path) -> Result<PathBuf> {
         let out = app.join("composed.wasm");
         project::run(self.program(Need::Programs, "compose").arg(app).arg(&out))?;
         Ok(out)
     }
 
-    /// A component, compiled by the engine's own command line.
+    /// Compiles a component with the engine's own command line.
     pub(crate) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "cwasm", &[])
     }
 
-    /// As [`Lab::precompiled`], so that what runs can be stopped: for servers with `-Wtimeout`.
+    /// As [`Lab::precompiled`], with code that can be interrupted, for servers with `-Wtimeout`.
     pub(crate) fn precompiled_to_be_stopped(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "stoppable.cwasm", &["-Wepoch-interruption=y"])
     }

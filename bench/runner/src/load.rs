@@ -1,4 +1,4 @@
-//! Load on servers, and what they do under it: requests a second, latency, processor time, memory.
+//! Load on servers, and its measurements: requests per second, latency, processor time, memory.
 
 use std::path::PathBuf;
 
@@ -9,33 +9,33 @@ use crate::lab::Lab;
 use crate::report::{Series, Subject};
 use crate::server::Server;
 
-/// Connections of a load, each with one request in flight.
+/// The number of connections, each with one request in flight.
 pub(crate) const CONNECTIONS: u32 = 32;
 const THREADS_MAX: u32 = 2;
 
-/// Prints the result as JSON.
+/// The script that prints the result as JSON.
 const REPORT: &str = include_str!("report.lua");
-/// Visits the shop.
+/// The script that visits the shop.
 const SHOP: &str = include_str!("shop.lua");
 
-/// What is asked for.
+/// The requests of a load.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ask {
-    /// This path, again and again.
+pub(crate) enum Requests {
+    /// The same path every time.
     Path(&'static str),
-    /// Shopping: all kinds of requests to the boutique.
+    /// All kinds of requests to the boutique.
     Shop,
 }
 
-/// One line of a comparison: a server under a kind of load.
+/// A line of a comparison: a server and a kind of load.
 pub(crate) struct Run<'a> {
     pub name: &'static str,
     pub server: &'a Server,
-    pub ask: Ask,
+    pub requests: Requests,
     pub connections: u32,
 }
 
-/// Puts each in turn under load, one at a time, several times over (A B C A B C …).
+/// Puts one server after another under load, in several rounds (A B C A B C …).
 pub(crate) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = runs.iter().map(|run| subject(run.name, &run.server.line)).collect();
     for run in runs {
@@ -63,7 +63,7 @@ pub(crate) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> 
 }
 
 fn subject(name: &'static str, line: &str) -> Subject {
-    let series = [("requests", "1/s"), ("p50", "ms"), ("p99", "ms"), ("CPU a request", "µs"), ("resident", "MiB")];
+    let series = [("requests", "1/s"), ("p50", "ms"), ("p99", "ms"), ("CPU per request", "µs"), ("resident", "MiB")];
     Subject {
         name: name.to_owned(),
         command: line.to_owned(),
@@ -79,9 +79,9 @@ struct Load {
 }
 
 fn load(lab: &Lab, run: &Run<'_>, seconds: u32) -> Result<Load> {
-    let (script, path) = match run.ask {
-        Ask::Path(path) => (script(lab, "report.lua", REPORT)?, path),
-        Ask::Shop => (script(lab, "shop.lua", &format!("{SHOP}\n{REPORT}"))?, "/"),
+    let (script, path) = match run.requests {
+        Requests::Path(path) => (script(lab, "report.lua", REPORT)?, path),
+        Requests::Shop => (script(lab, "shop.lua", &format!("{SHOP}\n{REPORT}"))?, "/"),
     };
     let output = lab
         .wrk()
@@ -91,7 +91,7 @@ fn load(lab: &Lab, run: &Run<'_>, seconds: u32) -> Result<Load> {
         .arg(script)
         .arg(format!("http://{}{path}", run.server.address))
         .output()
-        .context("`wrk` cannot be run")?;
+        .context("cannot run `wrk`")?;
     let text = String::from_utf8_lossy(&output.stdout);
     parse(&text)
         .with_context(|| format!("load on {} failed: {text}{}", run.name, String::from_utf8_lossy(&output.stderr)))
@@ -99,17 +99,17 @@ fn load(lab: &Lab, run: &Run<'_>, seconds: u32) -> Result<Load> {
 
 fn script(lab: &Lab, name: &str, text: &str) -> Result<PathBuf> {
     let path = lab.dir.join(name);
-    std::fs::write(&path, text).with_context(|| format!("`{}` cannot be written", path.display()))?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(path)
 }
 
-/// Reads what `report.lua` prints. A number out of failed requests would mean nothing, so one of them is an error.
+/// Parses the output of `report.lua`. A failed request is an error, because it would distort the numbers.
 fn parse(text: &str) -> Result<Load> {
     let line = text.lines().find(|line| line.starts_with('{')).context("there is no result")?;
     let json: Value = serde_json::from_str(line).context("the result is no JSON")?;
     let number = |key: &str| json[key].as_f64().with_context(|| format!("the result lacks `{key}`"));
     let (requests, failed) = (number("requests")?, number("failed")?);
-    ensure!(requests > 0.0, "no request was answered");
+    ensure!(requests > 0.0, "there was no response");
     ensure!(failed == 0.0, "{failed} of {requests} requests failed");
     let per_s = requests / (number("duration_us")? / 1e6);
     Ok(Load { requests, per_s, p50_us: number("p50_us")?, p99_us: number("p99_us")? })

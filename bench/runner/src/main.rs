@@ -1,6 +1,7 @@
 //! Runs the benchmarks and the soak: `cargo xtask bench` and `cargo xtask soak` start this program.
 //!
-//! It is not part of `xtask`, so that the first `cargo xtask demo` compiles neither an asynchronous runtime nor a client of nodes.
+//! It is separate from `xtask`, so that the first `cargo xtask demo` compiles neither an asynchronous runtime nor a
+//! client of nodes.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod benchmarks;

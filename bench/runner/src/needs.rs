@@ -1,5 +1,5 @@
-//! What benchmarks need: programs that are installed or built before one runs. Each benchmark lists its own, so that one that compares
-//! with nothing compiles nothing to compare with.
+//! The programs that benchmarks need, and their installation. Each benchmark lists its needs, so that one that compares
+//! Isomer with nothing compiles nothing for a comparison.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ impl Need {
     /// Every need.
     const ALL: [Self; 6] = [Self::Isomer, Self::Wrk, Self::Wasmtime, Self::Programs, Self::Grpc, Self::Dynamic];
 
-    /// The package of this workspace that it is built from, if it is.
+    /// Returns the package of this workspace that the program is built from.
     fn package(self) -> Option<&'static str> {
         match self {
             Self::Isomer => Some("isomer"),
@@ -42,7 +42,7 @@ impl Need {
     }
 }
 
-/// Installs and builds what is missing of `needs`, and the guest toolchain, which every benchmark uses.
+/// Installs and builds the missing programs, and the guest toolchain, which every benchmark uses.
 pub(crate) fn provide(project: &Project, needs: &BTreeSet<Need>) -> Result<()> {
     setup::guest_toolchain()?;
     for need in needs {
@@ -52,14 +52,14 @@ pub(crate) fn provide(project: &Project, needs: &BTreeSet<Need>) -> Result<()> {
             _ => {}
         }
     }
-    // One at a time: built together, each would have the others' features.
+    // One after another: packages that are built together share their features.
     for package in needs.iter().filter_map(|need| need.package()) {
         project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", package]))?;
     }
     Ok(())
 }
 
-/// Installs what benchmarks need, but for what is built from this workspace.
+/// Installs the programs that are not built from this workspace.
 pub(crate) fn provide_all(project: &Project) -> Result<()> {
     let installed = Need::ALL.into_iter().filter(|need| need.package().is_none()).collect();
     provide(project, &installed)?;
@@ -67,10 +67,10 @@ pub(crate) fn provide_all(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// The version of the engine's command line: that of the engine.
+/// The version of the engine's command line: the version of the engine.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// The features that serving components takes, in both versions of WASI.
+/// The features that are needed to serve components of both versions of WASI.
 const WASMTIME_FEATURES: &str =
     "run,serve,compile,component-model,component-model-async,parallel-compilation,pooling-allocator";
 
@@ -91,7 +91,8 @@ fn install_wasmtime(project: &Project) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["install", "--locked", &package, "--no-default-features", "--features", WASMTIME_FEATURES, "--root"]);
     command.arg(wasmtime_root(project));
-    // The settings of this workspace's release profile: otherwise the two would differ by their compiler's settings.
+    // The settings of this workspace's release profile: otherwise the two programs would also differ by their compiler
+    // settings.
     command.env("CARGO_PROFILE_RELEASE_LTO", "thin").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "4");
     project::run(&mut command)
 }

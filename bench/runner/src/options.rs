@@ -27,14 +27,15 @@ pub(crate) struct Options {
     pub built: bool,
 }
 
-/// Nodes have no fewer apps: percentiles of fewer mean nothing.
+/// The minimum number of apps on a node: percentiles of fewer mean nothing.
 const APPS_MIN: u32 = 10;
 
 impl Options {
-    /// Parses the arguments. `is_benchmark` tells whether a word names benchmarks.
+    /// Parses the arguments. `is_benchmark` decides whether an argument names benchmarks.
     ///
     /// # Errors
-    /// For an unknown word, and an option without its value. The message of the first lists `known`, the benchmarks.
+    /// For an unknown argument, with the list of benchmarks `known` in the message, and for an option without its
+    /// value.
     pub(crate) fn parse(arguments: &[&str], is_benchmark: impl Fn(&str) -> bool, known: &str) -> Result<Self> {
         let mut options = Self::default();
         let mut rest = arguments.iter();

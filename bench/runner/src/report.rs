@@ -1,15 +1,15 @@
-//! What was measured: medians, comparisons, a table for people and JSON for programs.
+//! The results of a benchmark: medians, comparisons, a table for people and JSON for programs.
 
 use serde_json::{Value, json};
 
-/// One quantity, measured several times.
+/// The samples of one quantity.
 pub(crate) struct Series {
     pub what: String,
     pub unit: &'static str,
     pub samples: Vec<f64>,
 }
 
-/// Whom it was measured of.
+/// What was measured: a server, a way of calling, a kind of deployment.
 pub(crate) struct Subject {
     pub name: String,
     /// The command that was run.
@@ -17,21 +17,21 @@ pub(crate) struct Subject {
     pub series: Vec<Series>,
 }
 
-/// Two subjects side by side.
+/// A comparison of two subjects.
 pub(crate) struct Comparison {
     pub what: String,
-    /// The median of the ratios of the same rounds, so that what slows the machine for a while counts on both sides.
+    /// The median of the ratios of the same rounds, so that a slow phase of the machine affects both sides.
     pub ratio: f64,
-    /// What is aimed at, in words. Nothing fails because it is missed.
+    /// The target, in words. Nothing fails because it is missed.
     pub target: &'static str,
 }
 
-/// The outcome of one benchmark.
+/// The result of one benchmark.
 #[derive(Default)]
 pub(crate) struct Report {
     pub subjects: Vec<Subject>,
     pub comparisons: Vec<Comparison>,
-    /// Targets that are no ratios, and what else is worth a word.
+    /// Targets that are not ratios, and remarks.
     pub notes: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ impl Series {
         })
     }
 
-    /// `median (min–max)`, each with as many digits as mean something.
+    /// Returns `median (min–max)`, each with its significant digits.
     fn cell(&self) -> String {
         let [min, max] = [0.0, 100.0].map(|p| show(self.percentile(p)));
         format!("{} ({min}–{max})", show(self.percentile(50.0)))
@@ -60,7 +60,7 @@ impl Series {
 }
 
 impl Subject {
-    /// The series of this name.
+    /// Returns the series of this name.
     ///
     /// # Panics
     /// When there is none: names are written in this program.
@@ -84,7 +84,7 @@ impl Report {
         self.comparisons.push(Comparison { what, ratio: percentile(&ratios, 50.0), target });
     }
 
-    /// The table.
+    /// Renders the table.
     pub(crate) fn table(&self) -> String {
         let mut rows: Vec<Vec<String>> = Vec::new();
         if let Some(first) = self.subjects.first() {
@@ -120,7 +120,7 @@ impl Report {
     }
 }
 
-/// The sample below which `p` per cent lie, between two samples where it falls between them; 0 of none.
+/// Returns the sample below which `p` per cent lie, interpolated between two samples; 0 for no samples.
 fn percentile(samples: &[f64], p: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -130,7 +130,7 @@ fn percentile(samples: &[f64], p: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
-/// Three digits or all before the point.
+/// Renders a number with three digits, or with all digits before the point.
 pub(crate) fn show(value: f64) -> String {
     match value.abs() {
         0.0 => "0.00".to_owned(),
@@ -143,7 +143,7 @@ pub(crate) fn show(value: f64) -> String {
     }
 }
 
-/// Columns under each other: the first to the left, the others to the right.
+/// Aligns columns: the first to the left, the others to the right.
 fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        // The machine was ten times slower in the second round; the ratio is 2 all the same.
+        // The machine was ten times slower in the second round, and the ratio is still 2.
         let mut report =
             Report { subjects: vec![subject("a", &[2.0, 20.0]), subject("b", &[1.0, 10.0])], ..Report::default() };
         report.compare("a", "b", "time", "≤ 2");

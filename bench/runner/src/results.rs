@@ -1,5 +1,5 @@
-//! What was measured, kept: one entry for each benchmark, replaced when that benchmark is measured again. So a run that was broken
-//! off is continued by asking for the rest.
+//! The file of results: an entry for each benchmark, replaced when the benchmark is measured again. So an interrupted
+//! run is continued by running the remaining benchmarks.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,15 +14,17 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// What is there already; nothing, if there is no such file.
+    /// Reads the results; there are none if the file does not exist.
     ///
     /// # Errors
-    /// When there is a file, and it is none of results: it is not overwritten.
+    /// When the file exists and does not contain results: it is not overwritten.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let benches = match std::fs::read_to_string(&path) {
-            Ok(text) => read(&text).with_context(|| format!("`{}` holds no results; remove it", path.display()))?,
+            Ok(text) => {
+                read(&text).with_context(|| format!("`{}` does not contain results; remove it", path.display()))?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", path.display())),
+            Err(error) => return Err(error).with_context(|| format!("cannot read `{}`", path.display())),
         };
         Ok(Self { path, benches })
     }
@@ -31,7 +33,7 @@ impl Results {
         &self.path
     }
 
-    /// Puts in a benchmark's outcome, with what it depends on, and writes the file.
+    /// Adds the result of a benchmark, with the facts that it depends on, and writes the file.
     pub(crate) fn put(&mut self, mut bench: Value, quick: bool) -> Result<()> {
         let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         bench["run"] = json!({ "at_s": at_s, "quick": quick, "machine": machine() });
@@ -40,13 +42,13 @@ impl Results {
         write(&self.path, &text)
     }
 
-    /// The outcome of this benchmark, if it was measured.
+    /// Returns the result of this benchmark, if it was measured.
     pub(crate) fn bench(&self, name: &str) -> Option<&Value> {
         self.benches.iter().find(|bench| bench["name"] == name)
     }
 
-    /// What others may want of these benchmarks, as JSON with a benchmark a line: medians and their range, without the single
-    /// samples and this machine's paths. What was not measured is as it was `before`.
+    /// Returns what is published of these benchmarks, as JSON with a benchmark a line: medians and ranges, without
+    /// single samples and without this machine's paths. Benchmarks that were not measured are taken from `before`.
     pub(crate) fn published(&self, names: &[&str], before: &Self) -> String {
         let known = |name: &&str| self.bench(name).or_else(|| before.bench(name)).cloned();
         let mut benches: Vec<Value> = names.iter().filter_map(known).collect();
@@ -54,7 +56,7 @@ impl Results {
             for subject in bench["subjects"].as_array_mut().into_iter().flatten() {
                 remove(subject, "command");
                 for series in subject["series"].as_array_mut().into_iter().flatten() {
-                    // A percentile of a few rounds is none.
+                    // A 99th percentile of a few rounds has no meaning.
                     ["samples", "p99"].into_iter().for_each(|key| remove(series, key));
                 }
             }
@@ -83,14 +85,14 @@ fn remove(object: &mut Value, key: &str) {
     }
 }
 
-/// Written beside its place and renamed: a run that is broken off leaves the earlier results.
+/// Writes a temporary file and renames it: an interrupted run leaves the earlier results.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, text).with_context(|| format!("`{}` cannot be written", partial.display()))?;
-    std::fs::rename(&partial, path).with_context(|| format!("`{}` cannot be put in its place", path.display()))
+    std::fs::write(&partial, text).with_context(|| format!("cannot write `{}`", partial.display()))?;
+    std::fs::rename(&partial, path).with_context(|| format!("cannot rename to `{}`", path.display()))
 }
 
-/// What numbers depend on most.
+/// Describes the machine, which the numbers depend on most.
 fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.split_once("model name")?.1.to_owned()));
@@ -108,7 +110,7 @@ mod tests {
 
     fn bench(name: &str, median: f64) -> Value {
         let series = json!([{ "what": "add", "unit": "µs", "median": median, "samples": [median] }]);
-        json!({ "name": name, "subjects": [{ "name": "fused", "command": "/home/somebody/isomer run", "series": series }] })
+        json!({ "name": name, "subjects": [{ "name": "fused", "command": "/home/user/isomer run", "series": series }] })
     }
 
     #[test]
@@ -134,7 +136,7 @@ mod tests {
         let results = Results { path: PathBuf::new(), benches: vec![bench("a", 1.0), bench("b", 2.0)] };
         let before = Results { path: PathBuf::new(), benches: vec![bench("a", 9.0), bench("c", 3.0)] };
         let text = results.published(&["a", "c", "missing"], &before);
-        assert!(!text.contains("somebody") && !text.contains("samples") && text.contains("median"), "{text}");
+        assert!(!text.contains("/home/user") && !text.contains("samples") && text.contains("median"), "{text}");
         let benches = read(&text).unwrap();
         let medians = benches.iter().map(|bench| bench["subjects"][0]["series"][0]["median"].clone());
         assert_eq!(medians.collect::<Vec<_>>(), [1.0, 3.0]);

@@ -1,6 +1,7 @@
-//! `cargo xtask soak`: a node under good and hostile tenants for a long while, with deployments going on.
+//! `cargo xtask soak`: a node under good and hostile tenants for a long time, while apps are deployed.
 //!
-//! Unlike a benchmark it judges: a wrong answer, a failed request of a good tenant, or a node that grows is a failure.
+//! Unlike a benchmark it judges: a wrong response, a failed request of a good tenant, and a node that grows are
+//! failures.
 
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
-//! Starts: from a process to its first answer, from the first request to its first byte, and memory after that.
+//! Starts of a process: the time to its first response, the latency of the first request, and memory after it.
 //!
-//! Everything is built and compiled before; files lie in the system's cache.
+//! Everything is built and compiled beforehand, and all files are in the page cache.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     ];
     let mut subjects = Vec::new();
     for launch in launches {
-        // Compiles, and brings the files into memory.
+        // The first start compiles, and reads the files into memory.
         let server = lab.start(launch())?;
         http::get(server.address, "/")?;
         let series = [("start", "ms"), ("cold request", "ms"), ("warm request", "ms"), ("resident", "MiB")];
@@ -41,9 +41,9 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     report.compare("isomer", "wasmtime serve", "start", "");
     report.compare("isomer", "wasmtime serve", "cold request", "");
     report.notes = vec![
-        "start: from the process to the end of its first answer; target ≤ 10 ms for one component, ≤ 25 ms for boutique".to_owned(),
+        "start: from the process to the end of its first response; target ≤ 10 ms for one component, ≤ 25 ms for boutique".to_owned(),
         "cold request: the first, from sending it to its first byte; target p99 ≤ 1 ms".to_owned(),
-        "resident: after these two answers; target ≤ 30 MiB".to_owned(),
+        "resident: after these two responses; target ≤ 30 MiB".to_owned(),
     ];
     for subject in &report.subjects {
         if let Some(cold) = subject.series.iter().find(|series| series.what == "cold request") {
@@ -53,7 +53,8 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// One start: milliseconds to the first answer, of the first and the second request, and mebibytes then.
+/// Measures one start: milliseconds to the end of the first response, of the first and the second request, and
+/// mebibytes after them.
 fn once(lab: &Lab, launch: Launch) -> Result<[f64; 4]> {
     let server = lab.start(launch)?;
     let cold = http::get(server.address, "/")?;

@@ -68,13 +68,13 @@ pub(crate) fn run(project: &Project) -> Result<Built> {
     command.args(["--workspace", "--no-run", "--message-format", format]);
     let line = project::show(&command);
     println!("$ {line}");
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("`{line}` cannot be run"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{line}`"))?;
     let stdout = child.stdout.take().context("stdout is piped")?;
     let mut messages = Messages::default();
     for line in BufReader::new(stdout).lines() {
         messages.take(&line.context("cargo's output cannot be read")?);
     }
-    let status = child.wait().with_context(|| format!("`{line}` cannot be waited for"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
     ensure!(status.success(), "`{line}` failed ({status})");
     let isomer = messages.isomer.context("the build made no `isomer`")?;
     Ok(Built { lints: messages.lints, tests: messages.tests, isomer })

@@ -158,7 +158,7 @@ fn boutique_logic(project: &Project) -> Result<()> {
         .cargo(&["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
         .arg(&manifest)
         .output()
-        .context("`cargo metadata` cannot be run")?;
+        .context("cannot run `cargo metadata`")?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` gives no JSON")?;
     let logic = project.boutique().join("logic");
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -15,7 +15,7 @@ const PER_ROW: usize = 3;
 const ITEMS: [&str; 6] = ["fn", "struct", "enum", "trait", "type", "mod"];
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("`{PAGE}` cannot be read"))?;
+    let text = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("cannot read `{PAGE}`"))?;
     let mut problems = problems_of_files(&text, &|path| project.root.join(path).exists());
     problems.extend(problems_of_entry_points(&text, &|path| std::fs::read_to_string(project.root.join(path)).ok()));
     Ok(problems)

@@ -30,7 +30,7 @@ pub(super) fn listed(project: &Project) -> Result<Vec<String>> {
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(&project.root)
         .output()
-        .context("`git` cannot be run")?;
+        .context("cannot run `git`")?;
     ensure!(output.status.success(), "`git ls-files` failed: {}", String::from_utf8_lossy(&output.stderr));
     let paths = String::from_utf8_lossy(&output.stdout);
     Ok(paths.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())

@@ -17,7 +17,7 @@ const REPLACED: [&str; 9] =
     ["anew", "anybody", "begun", "everybody", "nobody", "somebody", "thereby", "whoever", "whosoever"];
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
-    let page = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("`{PAGE}` cannot be read"))?;
+    let page = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("cannot read `{PAGE}`"))?;
     let crates = project.root.join("crates");
     let sources = |name: &str| source_of(&crates.join(name).join("src"));
     let mut problems = problems_of_owners(&page, &|path| crates.join(path).exists(), &sources);

@@ -114,7 +114,7 @@ async fn pass_by(admin: &Admin, front: SocketAddr, template: &Template, turn: u6
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = admin.remove_tenant(&tenant).await {
         if Instant::now() > deadline {
-            bail!("`{tenant}` cannot be removed: {error:#}");
+            bail!("cannot remove `{tenant}`: {error:#}");
         }
         sleep(Duration::from_millis(20)).await;
     }

@@ -107,7 +107,7 @@ pub async fn deploy(admin: &Admin) -> Result<usize> {
         let limits = "\n[components.main.limits]\nmemory = \"32MiB\"\nrequest_deadline = \"1s\"\n";
         let bundle =
             Bundle::new(&manifest(name, limits), &[("main", isomer_test_guests::bytes(guest))], &[host(name)])?;
-        admin.deploy(name, "main", &bundle).await.with_context(|| format!("`{guest}` cannot be deployed"))?;
+        admin.deploy(name, "main", &bundle).await.with_context(|| format!("cannot deploy `{guest}`"))?;
     }
     Ok(ATTACKS.len())
 }

@@ -1,5 +1,5 @@
-//! An app's first request, from its first byte to the answer's first, over a connection that has been used: after the node's start,
-//! after the app was dropped from memory, and with its code mapped already.
+//! An app's first request over a connection that has been used before, from its first byte to the first byte of the
+//! response: after the start of the node, after eviction, and with its code already mapped.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use super::{add_times, ms, times};
 use crate::lab::Lab;
 use crate::report::{Report, Subject};
 
-/// How long idle instances may take to be dropped.
+/// The time within which idle instances must be dropped.
 const IDLE_PATIENCE: Duration = Duration::from_secs(180);
 
 const FROM_DISK: &str = "from disk, after the node's start";
-const KNOWN_CODE: &str = "from disk, code that another tenant has loaded";
+const KNOWN_CODE: &str = "from disk, code loaded by another tenant";
 const LOADED: &str = "loaded, without an instance";
-const DROPPED: &str = "from disk, after being dropped";
+const EVICTED: &str = "from disk, after eviction";
 const WARM: &str = "not the first";
 
 pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
-    let mut subjects: Vec<Subject> = [FROM_DISK, KNOWN_CODE, LOADED, DROPPED, WARM]
+    let mut subjects: Vec<Subject> = [FROM_DISK, KNOWN_CODE, LOADED, EVICTED, WARM]
         .map(|name| Subject { name: name.to_owned(), command: fleet.command(), series: times() })
         .into();
     let note = |subjects: &mut Vec<Subject>, name: &str, first_byte_us: &[f64]| {
@@ -34,20 +34,20 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     for round in 1..=lab.effort.cold_rounds {
         let node = fleet.start(None)?;
         let (disk, known, warm, loaded) = block_on(async {
-            // What is warmed up with is no app of the measurement.
+            // The app of the warm-up is not among those that are measured.
             let disk = each_once(node.front, &shared[0], &distinct).await?;
             let known = each_once(node.front, &shared[0], &shared[1..]).await?;
-            let asked_last = &distinct[distinct.len().saturating_sub(LATEST)..];
-            let warm = each_once(node.front, &shared[0], asked_last).await?;
+            let last_used = &distinct[distinct.len().saturating_sub(LATEST)..];
+            let warm = each_once(node.front, &shared[0], last_used).await?;
             without_instances(&node).await?;
-            let loaded = each_once(node.front, &shared[0], asked_last).await?;
+            let loaded = each_once(node.front, &shared[0], last_used).await?;
             Ok((disk, known, warm, loaded))
         })?;
         fleet.stop(node)?;
         for (name, outcome) in [(FROM_DISK, disk), (KNOWN_CODE, known), (WARM, warm), (LOADED, loaded)] {
             note(&mut subjects, name, &outcome.first_byte_us);
         }
-        note(&mut subjects, DROPPED, &dropped(fleet, &distinct, &shared[0])?);
+        note(&mut subjects, EVICTED, &evicted(fleet, &distinct, &shared[0])?);
         println!("   {round}/{}", lab.effort.cold_rounds);
     }
     let mut report = Report { subjects, ..Report::default() };
@@ -61,11 +61,11 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(report)
 }
 
-/// So many apps are surely loaded when they were the last to be asked.
+/// The number of most recently used apps that are certainly loaded.
 const LATEST: usize = 200;
 
-/// Each app again after a memory of few apps has dropped it.
-fn dropped(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
+/// Measures each app after it was evicted, on a node that may load few apps.
+fn evicted(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
     let few = (distinct.len() / 4).clamp(2, 256);
     let node = fleet.start(Some(&format!("[limits]\napps_loaded = {few}\n")))?;
     let outcome = block_on(async {
@@ -74,18 +74,22 @@ fn dropped(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f
         let outcome = each_once(node.front, warm_up, distinct).await?;
         let drops = node.admin.status().await?.drops - before;
         let enough = drops as usize >= distinct.len() - 2 * few;
-        ensure!(enough, "{drops} of {} apps were dropped: their second request did not find them so", distinct.len());
+        ensure!(enough, "{drops} of {} apps were evicted before their second request", distinct.len());
         Ok(outcome)
     })?;
     fleet.stop(node)?;
     Ok(outcome.first_byte_us)
 }
 
-/// Waits until idle instances are gone.
+/// Waits until all idle instances are dropped.
 pub(super) async fn without_instances(node: &Node) -> Result<()> {
     let began = Instant::now();
     while node.admin.status().await?.instances > 0 {
-        ensure!(began.elapsed() < IDLE_PATIENCE, "idle instances are not dropped within {} s", IDLE_PATIENCE.as_secs());
+        ensure!(
+            began.elapsed() < IDLE_PATIENCE,
+            "idle instances were not dropped within {} s",
+            IDLE_PATIENCE.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! Many apps on one node, deployed through its admin API: distinct ones of one tenant, and one app of as many tenants.
+//! Many apps on one node, deployed through its admin API: distinct apps of one tenant, and one app of as many tenants.
 //!
-//! All distinct apps come from one build with another number in each (`isomer_bench_node::numbered`), so each has its own bytes and its own
-//! compiled code, and says in each answer which one it is.
+//! All distinct apps come from one build, with a different number in each (`isomer_bench_node::numbered`). So each has
+//! its own bytes and its own compiled code, and its responses contain its number.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use crate::lab::Lab;
 use crate::report::{Report, Series, Subject};
 use xtask::project::show;
 
-/// The tenant of all distinct apps.
+/// The tenant that owns all distinct apps.
 const OWNER: &str = "fleet";
-/// Deployments at once.
-const AT_ONCE: usize = 2;
-/// So many host names there are at least, over all apps.
+/// The number of concurrent deployments.
+const CONCURRENT_DEPLOYMENTS: usize = 2;
+/// The minimum number of host names of all apps together.
 const HOSTS_MIN: u32 = 1000;
-/// The number of the app that all tenants have.
+/// The number in the app that every tenant has.
 const SHARED: u32 = numbered::NUMBER_END - 1;
 /// The host name of an app that has a new instance for each request.
 const FRESH_HOST: &str = "fresh.fleet.test";
-/// How long a node may take to stop.
+/// The time within which a node must stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A data directory with everything deployed, its node stopped.
+/// A data directory with all apps deployed. Its node is stopped.
 pub(crate) struct Fleet {
     pub apps: u32,
     launch: Launch,
@@ -41,7 +41,7 @@ pub(crate) struct Fleet {
     known: Deployments,
 }
 
-/// How long deployments took.
+/// The durations of deployments.
 #[derive(Default)]
 struct Deployments {
     ms: Vec<f64>,
@@ -49,7 +49,7 @@ struct Deployments {
 }
 
 impl Fleet {
-    /// Deploys it.
+    /// Starts a node, deploys all apps, and stops the node.
     pub(crate) fn deploy(lab: &Lab) -> Result<Self> {
         let dir = lab.dir.join("fleet");
         make_dir(&dir)?;
@@ -86,43 +86,43 @@ impl Fleet {
         Ok(Self { apps, launch, distinct, known })
     }
 
-    /// Starts a node with it; with the text of a configuration, if one is given.
+    /// Starts a node with all apps, with the text of a configuration if one is given.
     pub(super) fn start(&self, config: Option<&str>) -> Result<Node> {
         let mut launch = self.launch.clone();
         if let Some(text) = config {
             let path: PathBuf = launch.data.with_file_name("node.toml");
-            std::fs::write(&path, text).with_context(|| format!("`{}` cannot be written", path.display()))?;
+            std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
             launch.config = Some(path);
         }
         launch.start()
     }
 
-    /// Stops a node that it started.
+    /// Stops a node that [`Fleet::start`] has started.
     pub(super) fn stop(&self, node: Node) -> Result<()> {
         node.stop(STOP_PATIENCE)
     }
 
-    /// The command that starts it.
+    /// Returns the command that starts the node.
     pub(super) fn command(&self) -> String {
         show(&self.launch.command())
     }
 
-    /// A request to each distinct app.
+    /// Returns a request to each distinct app.
     pub(super) fn distinct(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&host(number), number)).collect()
     }
 
-    /// A request to each tenant's one app.
+    /// Returns a request to the app of each tenant.
     pub(super) fn shared(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&shared_host(number), SHARED)).collect()
     }
 
-    /// A request to the app that has a fresh instance for each.
+    /// Returns a request to the app that has a new instance for each request.
     pub(super) fn fresh() -> Target {
         target(FRESH_HOST, SHARED)
     }
 
-    /// A request to each host name of the distinct apps: a thousand at least.
+    /// Returns a request to each host name of the distinct apps, at least a thousand.
     pub(super) fn all_hosts(&self) -> Vec<Target> {
         let both =
             (0..self.apps).flat_map(|number| hosts_of(number, self.apps).into_iter().map(move |host| (host, number)));
@@ -136,7 +136,7 @@ struct Job {
     bundle: Bundle,
 }
 
-/// Deploys so many, some at a time.
+/// Deploys `count` apps, a few at a time.
 async fn deploy_all(
     admin: &Admin,
     count: u32,
@@ -145,7 +145,7 @@ async fn deploy_all(
     let (next, job) = (Arc::new(AtomicU32::new(0)), Arc::new(job));
     let began = Instant::now();
     let mut deployers = JoinSet::new();
-    for _ in 0..AT_ONCE {
+    for _ in 0..CONCURRENT_DEPLOYMENTS {
         let (admin, next, job) = (admin.clone(), next.clone(), job.clone());
         deployers.spawn(async move {
             let mut ms = Vec::new();
@@ -166,7 +166,7 @@ async fn deploy_all(
         deployments.ms.extend(deployed.context("a deployer failed")??);
     }
     deployments.took = began.elapsed();
-    ensure!(deployments.ms.len() == count as usize, "not all were deployed");
+    ensure!(deployments.ms.len() == count as usize, "not all apps were deployed");
     Ok(deployments)
 }
 
@@ -186,13 +186,13 @@ fn shared_host(number: u32) -> String {
     format!("t{number}.shared.test")
 }
 
-/// The host names of an app: so many that all apps together have enough.
+/// Returns the host names of an app: as many as needed for all apps together to have [`HOSTS_MIN`].
 fn hosts_of(number: u32, apps: u32) -> Vec<String> {
     let more = 1..HOSTS_MIN.div_ceil(apps.max(1));
     std::iter::once(host(number)).chain(more.map(|name| format!("h{name}.{}", host(number)))).collect()
 }
 
-/// What deploying took.
+/// Reports the durations of the deployments.
 pub(crate) fn run(_lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let subject = |name: &str, Deployments { ms, took }: &Deployments| {
         let mut per_s = Series::new("deployments", "1/s");
@@ -212,11 +212,10 @@ pub(crate) fn run(_lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let bytes = Template::load()?.component_bytes();
     report.notes = vec![
         format!(
-            "{} apps of {bytes} bytes each, then one app for {} tenants; {AT_ONCE} deployments at once",
+            "{} apps of {bytes} bytes each, then one app for {} tenants; {CONCURRENT_DEPLOYMENTS} concurrent deployments",
             fleet.apps, fleet.apps
         ),
-        "a distinct app: sent, checked and compiled in a process of its own, stored, started, taken into service"
-            .to_owned(),
+        "a distinct app: uploaded, checked and compiled in a child process, stored, started, switched to".to_owned(),
     ];
     Ok(report)
 }

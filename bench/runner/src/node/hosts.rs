@@ -1,4 +1,4 @@
-//! Requests a second over a thousand host names at once, over one, and with a fresh instance for each.
+//! Requests per second over a thousand host names, over one, and with a new instance for each request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::load::CONNECTIONS;
 use crate::report::{Report, Series, Subject};
 
 const ONE: &str = "isomer node, one host name";
-const FRESH: &str = "isomer node, a fresh instance for each";
+const FRESH: &str = "isomer node, a new instance for each";
 
-/// What is put under load.
+/// A subject under load.
 struct Line<'a> {
     name: String,
     command: String,
@@ -53,14 +53,14 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
         });
     }
     let series = || {
-        [("requests", "1/s"), ("p50", "ms"), ("p99", "ms"), ("CPU a request", "µs")]
+        [("requests", "1/s"), ("p50", "ms"), ("p99", "ms"), ("CPU per request", "µs")]
             .map(|(what, unit)| Series::new(what, unit))
     };
     let mut subjects: Vec<Subject> = lines
         .iter()
         .map(|line| Subject { name: line.name.clone(), command: line.command.clone(), series: series().into() })
         .collect();
-    // Each host once, so that every app is loaded; and a while of each.
+    // One request to each host name loads every app.
     block_on(async { isomer_bench_node::load::each_once(node.front, &all[0], &all).await.map(drop) })?;
     for round in 0..=lab.effort.rounds {
         for (line, subject) in lines.iter().zip(&mut subjects) {
@@ -79,13 +79,13 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let mut report = Report { subjects, ..Report::default() };
     report.compare(&many, ONE, "requests", "");
     report.compare(&many, ONE, "p99", "");
-    report.compare(FRESH, ONE, "CPU a request", "");
+    report.compare(FRESH, ONE, "CPU per request", "");
     report.compare(ONE, peers::WASMTIME, "requests", "");
     report.notes = vec![
         format!(
-            "{CONNECTIONS} connections, every request to another host name, every answer checked; the load takes one of the processors"
+            "{CONNECTIONS} connections, every request to another host name, every response checked; the load takes one processor"
         ),
-        "a fresh instance: the app says `reuse = false`".to_owned(),
+        "a new instance: the app has `reuse = false`".to_owned(),
     ];
     fleet.stop(node)?;
     Ok(report)
@@ -96,6 +96,6 @@ fn load(line: &Line<'_>, seconds: u32) -> Result<(Outcome, Duration)> {
     let load = Load::for_seconds(line.address, CONNECTIONS as usize, f64::from(seconds));
     let outcome = block_on(async { load.run(line.targets.clone()).await.all_right() })?;
     let cpu = (line.cpu)()?.saturating_sub(before);
-    ensure!(outcome.requests() > 0, "{} answered nothing", line.name);
+    ensure!(outcome.requests() > 0, "{} sent no response", line.name);
     Ok((outcome, cpu))
 }

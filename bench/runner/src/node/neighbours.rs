@@ -1,7 +1,7 @@
-//! The latency of a good tenant's app alone and beside hostile tenants.
+//! The latency of a good tenant's app without other load and next to hostile tenants.
 //!
-//! The good app is asked at a steady pace, and the time of each answer counts from when its request was due. The hostile tenants are
-//! those of the soak, each with its quotas.
+//! The good app is requested at a steady pace, and the latency of a response counts from when its request was due. The
+//! hostile tenants are those of the soak, each with its quotas.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use crate::files::make_dir;
 use crate::lab::Lab;
 use crate::report::{Report, Subject};
 
-/// Requests a second to the good app, over so many connections.
+/// Requests per second to the good app, and the number of connections that carry them.
 const PER_SECOND: f64 = 400.0;
 const CONNECTIONS: usize = 16;
-/// Its number.
+/// The number in the good app.
 const NUMBER: u32 = 7;
 
-const ALONE: &str = "alone";
-/// Who is beside it: all attacks whose names begin so.
-const BESIDE: [(&str, &str); 6] = [
-    ("beside one that loops", "loops"),
-    ("beside one that traps", "traps"),
-    ("beside one that grows", "grows"),
-    ("beside those that storm the host", "storms"),
-    ("beside those that leak", "leaks"),
-    ("beside all hostile tenants", ""),
+const UNDISTURBED: &str = "without other load";
+/// Groups of hostile tenants: all attacks whose names begin with the second text.
+const ATTACKS: [(&str, &str); 6] = [
+    ("next to one that loops", "loops"),
+    ("next to one that traps", "traps"),
+    ("next to one that grows", "grows"),
+    ("next to those that flood the host with calls", "storms"),
+    ("next to those that leak", "leaks"),
+    ("next to all hostile tenants", ""),
 ];
 
 pub(crate) fn run(lab: &Lab) -> Result<Report> {
@@ -40,7 +40,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     make_dir(&dir)?;
     let launch = Launch::new(lab.isomer_program(), &dir);
     let command = xtask::project::show(&launch.command());
-    let names = std::iter::once(ALONE).chain(BESIDE.map(|(name, _)| name));
+    let names = std::iter::once(UNDISTURBED).chain(ATTACKS.map(|(name, _)| name));
     let mut subjects: Vec<Subject> =
         names.map(|name| Subject { name: name.to_owned(), command: command.clone(), series: times() }).collect();
     let node = launch.start()?;
@@ -51,11 +51,11 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
         node.admin.deploy("good", "good", &Bundle::one("good", component, &["good.test".to_owned()])?).await?;
         let count = hostile::deploy(&node.admin).await?;
         notes.push(format!(
-            "{PER_SECOND} requests a second over {CONNECTIONS} connections; {count} hostile tenants, each of two clients and with 5 % of \
-             a processor, 64 MiB, 50 requests a second"
+            "{PER_SECOND} requests per second over {CONNECTIONS} connections; {count} hostile tenants, each with two clients, 5 % of \
+             a processor, 64 MiB and 50 requests per second"
         ));
         for round in 0..=lab.effort.rounds {
-            let lines = std::iter::once(None).chain(BESIDE.map(|(_, prefix)| Some(prefix)));
+            let lines = std::iter::once(None).chain(ATTACKS.map(|(_, prefix)| Some(prefix)));
             for (prefix, subject) in lines.zip(&mut subjects) {
                 let us = once(lab, &node, prefix, u64::from(round)).await?;
                 if round > 0 {
@@ -72,13 +72,13 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
         Ok(())
     })?;
     let mut report = Report { subjects, notes, ..Report::default() };
-    for (name, _) in BESIDE {
-        report.compare(name, ALONE, "p99", "≤ 2");
+    for (name, _) in ATTACKS {
+        report.compare(name, UNDISTURBED, "p99", "≤ 2");
     }
     Ok(report)
 }
 
-/// The good app's answers for a while, in microseconds, with these attacks beside it.
+/// Returns the latencies of the good app for a while, in microseconds, while these attacks run.
 async fn once(lab: &Lab, node: &Node, prefix: Option<&str>, seed: u64) -> Result<Vec<f64>> {
     let tally = Arc::new(Tally::new());
     let mut attackers = JoinSet::new();

@@ -1,4 +1,5 @@
-//! The start of a node with all its apps, from the process to the line that says that it is ready, and to an app's first answer.
+//! The start of a node with all its apps, from the start of the process to its ready line and to the first response of
+//! an app.
 
 use anyhow::Result;
 use isomer_bench_node::{Connection, Node, Template, block_on, load};
@@ -17,7 +18,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let wasmtime = peers::wasmtime(lab, &template, 0)?;
     let node_js = peers::node_js(lab)?;
     let mut servers: Vec<Launch> = std::iter::once(wasmtime).chain(node_js).collect();
-    let series = || ["ready", "first answer"].map(|what| Series::new(what, "ms")).into_iter();
+    let series = || ["ready", "first response"].map(|what| Series::new(what, "ms")).into_iter();
     let series = || series().chain([Series::new("resident", "MiB")]).collect::<Vec<_>>();
     let subject =
         |name: &str, command: &str| Subject { name: name.to_owned(), command: command.to_owned(), series: series() };
@@ -38,7 +39,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
             let answered = server.began.elapsed();
             rows.push([ready.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3, server.resident_mib()?]);
         }
-        // The first round brings all files into memory.
+        // The first round reads all files into memory.
         if round == 0 {
             continue;
         }
@@ -50,13 +51,14 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     }
     let notes = vec![
         "target: 10,000 apps, ready in ≤ 2,000 ms".to_owned(),
-        "first answer: of one app, which comes from disk; the node's others stay there until they are asked".to_owned(),
-        "the processes beside it have one app each".to_owned(),
+        "first response: of one app, which is loaded from disk; the others stay on disk until they are requested"
+            .to_owned(),
+        "the other processes have one app each".to_owned(),
     ];
     Ok(Report { subjects, notes, ..Report::default() })
 }
 
-/// Milliseconds to the ready line and to the end of the first answer, mebibytes after it.
+/// Returns the milliseconds to the ready line and to the end of the first response, and the mebibytes after it.
 fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
     let targets = fleet.distinct();
     block_on(async {

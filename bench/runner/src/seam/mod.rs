@@ -1,9 +1,9 @@
-//! What a call across a seam costs, by every way of crossing it, beside other ways of making the same call.
+//! The cost of a call across a seam, for every way of crossing it, compared with other ways of making the same call.
 //!
-//! One app of two components is run fused, isolated, in two processes over a Unix socket, and as two groups over HTTP/2, in the
-//! clear and with mutual TLS. Beside it run the engine's own server with the same components composed, the same
-//! components linked by dynamic values, and gRPC between native programs. All of them answer `GET /run?…`, with the time by
-//! the caller's own clock and a checksum over all answers, which must be right.
+//! One app of two components is run fused, isolated, in two processes over a Unix socket, and as two groups over
+//! HTTP/2, in plain text and with mutual TLS. It is compared with the engine's own server with the same components
+//! composed, the same components linked by dynamic values, and gRPC between native programs. All of them serve `GET
+//! /run?…`; the response has the duration by the caller's clock and a checksum of all results, which must be correct.
 
 mod plot;
 mod publish;
@@ -19,14 +19,14 @@ pub(crate) use publish::publish;
 use runs::Call;
 use ways::Way;
 
-/// What is called.
+/// A kind of call.
 struct Kind {
     name: &'static str,
     what: What,
     size: u32,
 }
 
-/// All kinds of calls, from little to much.
+/// All kinds of calls, from small to large payloads.
 const KINDS: [Kind; 6] = [
     Kind { name: "add", what: What::Add, size: 0 },
     Kind { name: "small record", what: What::Lookup, size: 0 },
@@ -36,18 +36,18 @@ const KINDS: [Kind; 6] = [
     Kind { name: "100 records", what: What::All, size: 100 },
 ];
 
-/// The kinds under load: what is called most.
+/// The kinds that are measured under load: the most frequent ones.
 const LOADED: [&str; 2] = ["small record", "1 KiB of bytes"];
 
-/// How many calls are in flight under load.
+/// The numbers of concurrent calls under load.
 const CONCURRENCIES: [u32; 3] = [1, 16, 256];
 
-/// Times of calls, one after another, of functions that block.
+/// Measures consecutive calls of blocking functions.
 pub(super) fn calls(lab: &Lab) -> Result<Report> {
     one_by_one(lab, Mode::Sync)
 }
 
-/// Times of calls, one after another, of `async func`s.
+/// Measures consecutive calls of `async func`s.
 pub(super) fn async_calls(lab: &Lab) -> Result<Report> {
     one_by_one(lab, Mode::Async)
 }
@@ -57,7 +57,7 @@ fn one_by_one(lab: &Lab, mode: Mode) -> Result<Report> {
     let mut subjects: Vec<Subject> = ways.iter().map(|way| way.subject(way.name, kinds_in_us())).collect();
     for (number, kind) in KINDS.iter().enumerate() {
         let call = Call { what: kind.what, mode, size: kind.size, concurrency: 1 };
-        // How many calls fill a round is found out for each way, which warms it up as well.
+        // The number of calls that fill a round is determined for each way, which also warms it up.
         let mut counts = Vec::new();
         for way in &ways {
             counts.push(call.count_for(way, lab.effort.calling_ms)?);
@@ -76,14 +76,14 @@ fn one_by_one(lab: &Lab, mode: Mode) -> Result<Report> {
     for Kind { name, .. } in &KINDS {
         report.compare(ways::ISOLATED, ways::DYNAMIC, name, "≤ 1");
     }
-    for (ours, theirs) in ways::REMOTE_BESIDE_GRPC {
+    for (ours, theirs) in ways::REMOTE_AND_GRPC {
         for Kind { name, .. } in &KINDS {
             report.compare(ours, theirs, name, "≤ 1");
         }
     }
     report.notes = vec![
-        "targets of isolated calls: small record ≤ 1.5 µs, then ≤ 1.0 µs; 64 KiB there and back ≤ 150 µs".to_owned(),
-        "each payload goes there and comes back; 100 records come back only".to_owned(),
+        "targets of isolated calls: small record ≤ 1.5 µs, then ≤ 1.0 µs; 64 KiB sent and returned ≤ 150 µs".to_owned(),
+        "each payload is sent and returned; 100 records are only returned".to_owned(),
     ];
     Ok(report)
 }
@@ -92,13 +92,13 @@ fn kinds_in_us() -> Vec<Series> {
     KINDS.iter().map(|kind| Series::new(kind.name, "µs")).collect()
 }
 
-/// Calls a second and processor time a call, of `async func`s, with several calls in flight.
+/// Measures calls per second and processor time per call, of concurrent calls of `async func`s.
 pub(super) fn load(lab: &Lab) -> Result<Report> {
     let ways = ways::loaded(lab)?;
     let lines: Vec<(&Way, u32)> =
         CONCURRENCIES.iter().flat_map(|concurrency| ways.iter().map(move |way| (way, *concurrency))).collect();
     let series = || {
-        let both = |kind: &&str| [Series::new(*kind, "1/s"), Series::new(format!("{kind}, CPU a call"), "µs")];
+        let both = |kind: &&str| [Series::new(*kind, "1/s"), Series::new(format!("{kind}, CPU per call"), "µs")];
         LOADED.iter().flat_map(both).collect()
     };
     let mut subjects: Vec<Subject> =
@@ -122,12 +122,12 @@ pub(super) fn load(lab: &Lab) -> Result<Report> {
         }
     }
     let mut report = Report { subjects, ..Report::default() };
-    for (ours, theirs) in ways::REMOTE_BESIDE_GRPC {
+    for (ours, theirs) in ways::REMOTE_AND_GRPC {
         for concurrency in CONCURRENCIES {
             let (ours, theirs) = (in_flight(ours, concurrency), in_flight(theirs, concurrency));
             for name in LOADED {
                 report.compare(&ours, &theirs, name, "≥ 1");
-                report.compare(&ours, &theirs, &format!("{name}, CPU a call"), "≤ 1");
+                report.compare(&ours, &theirs, &format!("{name}, CPU per call"), "≤ 1");
             }
         }
     }

@@ -1,22 +1,22 @@
-//! A picture of times: panels side by side, in each a line for each way with a dot on a logarithmic scale.
+//! A picture of durations: panels next to each other, each with a line for each way and a dot on a logarithmic scale.
 //!
-//! Plain SVG, readable on light and on dark pages: colours are chosen by the reader's scheme, and nothing lies behind the
-//! picture. Positions alone tell what is faster; colour tells only whose way it is.
+//! Plain SVG that is readable on light and on dark pages: the colours follow the reader's scheme, and the background is
+//! transparent. The position shows what is faster; the colour only distinguishes Isomer from the others.
 
 use std::fmt::Write as _;
 
 use crate::report::show;
 
-/// One panel.
+/// A panel of the picture.
 pub(super) struct Panel {
     pub title: String,
     pub lines: Vec<Line>,
 }
 
-/// One way in a panel. All in microseconds.
+/// A way in a panel. All durations are in microseconds.
 pub(super) struct Line {
     pub name: String,
-    /// Ours, or something beside it.
+    /// Is it one of Isomer's ways?
     pub ours: bool,
     pub median: f64,
     pub least: f64,
@@ -24,7 +24,7 @@ pub(super) struct Line {
 }
 
 const COLUMNS: usize = 2;
-/// Pixels.
+/// Sizes in pixels.
 const PANEL: (f64, f64) = (480.0, 40.0);
 const LINE: f64 = 19.0;
 const NAMES: f64 = 152.0;
@@ -37,11 +37,11 @@ const STYLE: &str = "\
 text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2933}\
 .title{font-size:15px;font-weight:600}.panel{font-weight:600}.soft{fill:#5d6b7a;font-size:11px}\
 .grid{stroke:#d5dbe1;stroke-width:1}.range{stroke-width:3;stroke-linecap:round;opacity:.35}\
-.ours{fill:#0b7285;stroke:#0b7285}.beside{fill:#c2570c;stroke:#c2570c}text.ours,text.beside{stroke:none}\
+.isomer{fill:#0b7285;stroke:#0b7285}.other{fill:#c2570c;stroke:#c2570c}text.isomer,text.other{stroke:none}\
 @media(prefers-color-scheme:dark){text{fill:#e3e8ee}.soft{fill:#9aa7b5}.grid{stroke:#38424e}\
-.ours{fill:#3bc9db;stroke:#3bc9db}.beside{fill:#ff922b;stroke:#ff922b}}";
+.isomer{fill:#3bc9db;stroke:#3bc9db}.other{fill:#ff922b;stroke:#ff922b}}";
 
-/// The picture of `panels`, each with a scale of its own.
+/// Renders the picture of `panels`, each with its own scale.
 pub(super) fn svg(title: &str, legend: &str, panels: &[Panel]) -> String {
     let rows: Vec<&[Panel]> = panels.chunks(COLUMNS).collect();
     let row_height =
@@ -82,7 +82,7 @@ fn draw(out: &mut String, panel: &Panel, (left, top): (f64, f64)) {
     }
     for (number, line) in panel.lines.iter().enumerate() {
         let y = top + PANEL.1 + LINE * (number as f64 + 0.5);
-        let class = if line.ours { "ours" } else { "beside" };
+        let class = if line.ours { "isomer" } else { "other" };
         text(out, (left + NAMES - 10.0, y + 4.0), class, "end", &line.name);
         let (from, to) = (at(line.least), at(line.most));
         let _ = writeln!(
@@ -95,7 +95,7 @@ fn draw(out: &mut String, panel: &Panel, (left, top): (f64, f64)) {
     }
 }
 
-/// From the decade below the least to the decade above the most.
+/// The decades of a scale, from the one below the minimum to the one above the maximum.
 struct Scale {
     first: i32,
     last: i32,
@@ -115,7 +115,7 @@ impl Scale {
         Self { first, last: (most.log10().ceil() as i32).max(first + 1) }
     }
 
-    /// Where a time lies between the first decade (0) and the last (1).
+    /// Returns the position of a duration between the first decade (0) and the last (1).
     fn place(&self, us: f64) -> f64 {
         let place = (us.max(f64::MIN_POSITIVE).log10() - f64::from(self.first)) / f64::from(self.last - self.first);
         place.clamp(0.0, 1.0)
@@ -126,10 +126,10 @@ impl Scale {
     }
 }
 
-/// A time with its unit; a power of ten without digits that say nothing.
+/// Renders a duration with its unit; a power of ten without insignificant digits.
 fn time(us: f64, round: bool) -> String {
     let (value, unit) = match us {
-        // A little less than the border: powers of ten are not exact.
+        // A little less than the limit, because powers of ten are not exact.
         0.0..0.9999 => (us * 1e3, "ns"),
         0.9999..999.9 => (us, "µs"),
         999.9..999_900.0 => (us / 1e3, "ms"),
@@ -159,7 +159,7 @@ mod tests {
         Panel { title: "a < b".to_owned(), lines }
     }
 
-    /// Every dot's place from left to right.
+    /// Returns the positions of all dots from left to right.
     fn dots(svg: &str) -> Vec<f64> {
         svg.split("cx=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect()
     }

@@ -1,4 +1,4 @@
-//! What the documentation shows of the results: a picture, and the numbers.
+//! Writes the pictures and numbers that the documentation shows.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::ways;
 use crate::results::{self, Results};
 use xtask::project::Project;
 
-/// Those whose numbers are published: what the documentation speaks of.
+/// The benchmarks whose numbers are published.
 const PUBLISHED: [&str; 10] = [
     "seam-calls",
     "seam-async",
@@ -29,9 +29,9 @@ const PICTURES: [(&str, &str, &str); 2] = [
 const NUMBERS: &str = "docs/reference/benchmarks.json";
 
 const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot is the median of the rounds, the bar their range. \
-                      In the same pairs: Isomer's way, and what stands beside it.";
+                      Pairs: Isomer's way, and the way that it is compared with.";
 
-/// Writes the pictures and the numbers into `docs/`. What was not measured stays as it was published before.
+/// Writes the pictures and numbers into `docs/`. Benchmarks that were not measured keep their published numbers.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -51,7 +51,7 @@ fn write(project: &Project, path: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A panel for each quantity, a line in it for each subject.
+/// Returns a panel for each quantity, with a line for each subject.
 fn panels(bench: &Value) -> Vec<Panel> {
     let mut panels: Vec<Panel> = Vec::new();
     for subject in list(&bench["subjects"]) {

@@ -1,4 +1,4 @@
-//! The ways of making a call, each as a server that answers `GET /run?…`, with whatever runs behind it.
+//! The ways of making a call, each as a server for `GET /run?…` with the processes behind it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::files::file_name;
 use crate::lab::Lab;
 use crate::needs::Need;
 use crate::report::{Series, Subject};
-use crate::server::{Launch, Says, Server};
+use crate::server::{AddressOutput, Launch, Server};
 use xtask::project;
 
 pub(super) const FUSED: &str = "fused";
@@ -24,13 +24,13 @@ const HTTP2_GRPC: &str = "gRPC, TCP";
 const TLS: &str = "HTTP/2, mutual TLS";
 const TLS_GRPC: &str = "gRPC, mutual TLS";
 
-/// Ours, and what stands beside it.
-pub(super) const REMOTE_BESIDE_GRPC: [(&str, &str); 3] = [(UNIX, UNIX_GRPC), (HTTP2, HTTP2_GRPC), (TLS, TLS_GRPC)];
+/// Isomer's remote ways, and the gRPC way that each is compared with.
+pub(super) const REMOTE_AND_GRPC: [(&str, &str); 3] = [(UNIX, UNIX_GRPC), (HTTP2, HTTP2_GRPC), (TLS, TLS_GRPC)];
 
-/// Those of Isomer itself.
+/// Isomer's ways.
 pub(super) const OURS: [&str; 5] = [FUSED, ISOLATED, UNIX, HTTP2, TLS];
 
-/// The app: the same two files in every shape.
+/// The app, which has the same two files in every shape.
 const MANIFEST: &str = r#"[app]
 name = "seam-bench"
 version = "0.1.0"
@@ -53,12 +53,12 @@ front = ["caller"]
 back = ["callee"]
 "#;
 
-/// One way.
+/// A way of making a call.
 pub(super) struct Way {
     pub name: &'static str,
-    /// Answers `GET /run?…`.
+    /// The server of `GET /run?…`.
     front: Server,
-    /// What it calls, where it was started by itself.
+    /// The server that it calls, if that was started separately.
     back: Option<Server>,
 }
 
@@ -67,39 +67,39 @@ impl Way {
         self.front.address
     }
 
-    /// Time on processors of all of its processes.
+    /// Returns the processor time of all processes.
     pub(super) fn cpu(&self) -> Result<Duration> {
         let back = self.back.as_ref().map_or(Ok(Duration::ZERO), Server::cpu)?;
         Ok(self.front.cpu()? + back)
     }
 
-    /// An empty line of a table for it.
+    /// Returns an empty line of a table for it.
     pub(super) fn subject(&self, name: &str, series: Vec<Series>) -> Subject {
         let lines = self.back.iter().chain([&self.front]).map(|server| server.line.as_str());
         Subject { name: name.to_owned(), command: lines.collect::<Vec<_>>().join(" & "), series }
     }
 }
 
-/// All of them, next to what each stands beside.
+/// Starts all ways, each next to the one that it is compared with.
 pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
     let mut dynamic = lab.program(Need::Dynamic, "isomer-bench-dynamic");
     dynamic.arg(app.join("caller.wasm")).arg(app.join("callee.wasm"));
     let mut ways = vec![
-        alone(FUSED, lab.start(lab.isomer(FUSED, &app))?),
-        alone(COMPOSED, lab.start(lab.wasmtime(COMPOSED, &composed, &[]))?),
-        alone(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?),
-        alone(DYNAMIC, lab.start(Launch { name: DYNAMIC, says: Says::Stdout, command: dynamic })?),
+        single(FUSED, lab.start(lab.isomer(FUSED, &app))?),
+        single(COMPOSED, lab.start(lab.wasmtime(COMPOSED, &composed, &[]))?),
+        single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?),
+        single(DYNAMIC, lab.start(Launch { name: DYNAMIC, address_output: AddressOutput::Stdout, command: dynamic })?),
     ];
     ways.extend(remote(lab, &app)?);
     Ok(ways)
 }
 
-/// Those that are put under load: where calls in flight are worth something.
+/// Starts the ways that are put under load: those for which concurrent calls matter.
 pub(super) fn loaded(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
-    let mut ways = vec![alone(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?)];
+    let mut ways = vec![single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?)];
     ways.extend(remote(lab, &app)?);
     Ok(ways)
 }
@@ -108,12 +108,12 @@ fn remote(lab: &Lab, app: &Path) -> Result<Vec<Way>> {
     let certificates = lab.dir.join("certificates");
     project::run(lab.program(Need::Programs, "certificates").arg(&certificates))?;
     Ok(vec![
-        alone(UNIX, lab.start(lab.isomer_in_shape(UNIX, app, "split"))?),
-        grpc(lab, UNIX_GRPC, Place::Unix, None)?,
+        single(UNIX, lab.start(lab.isomer_in_shape(UNIX, app, "split"))?),
+        grpc(lab, UNIX_GRPC, GrpcTransport::Unix, None)?,
         groups(lab, HTTP2, app, None)?,
-        grpc(lab, HTTP2_GRPC, Place::Tcp, None)?,
+        grpc(lab, HTTP2_GRPC, GrpcTransport::Tcp, None)?,
         groups(lab, TLS, app, Some(&certificates))?,
-        grpc(lab, TLS_GRPC, Place::Tcp, Some(&certificates))?,
+        grpc(lab, TLS_GRPC, GrpcTransport::Tcp, Some(&certificates))?,
     ])
 }
 
@@ -121,17 +121,16 @@ fn app(lab: &Lab) -> Result<PathBuf> {
     lab.app("seam-bench", MANIFEST, &[("seam-bench-caller", "caller"), ("seam-bench-callee", "callee")])
 }
 
-fn alone(name: &'static str, front: Server) -> Way {
+fn single(name: &'static str, front: Server) -> Way {
     Way { name, front, back: None }
 }
 
-/// The two groups of the shape, each started by itself with a node file, linked over TCP.
+/// Starts the two groups of the shape separately, each with a node file, linked over TCP.
 fn groups(lab: &Lab, name: &'static str, app: &Path, certificates: Option<&Path>) -> Result<Way> {
     let start = |group: &str, text: &str| {
         let file = lab.dir.join(format!("{}.toml", file_name(&format!("{name} {group}"))));
         let tls = certificates.map(tls).unwrap_or_default();
-        std::fs::write(&file, format!("{text}{tls}"))
-            .with_context(|| format!("`{}` cannot be written", file.display()))?;
+        std::fs::write(&file, format!("{text}{tls}")).with_context(|| format!("cannot write `{}`", file.display()))?;
         lab.start(lab.isomer_group(name, app, "split", group, &file))
     };
     let back = start("back", "[link]\nlisten = \"127.0.0.1:0\"\n")?;
@@ -145,36 +144,36 @@ fn tls(dir: &Path) -> String {
     format!("\n[tls]\nauthority = \"{authority}\"\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
 }
 
-/// Where gRPC's called side listens.
-enum Place {
+/// The address of the called side of gRPC.
+enum GrpcTransport {
     Tcp,
     Unix,
 }
 
-fn grpc(lab: &Lab, name: &'static str, place: Place, certificates: Option<&Path>) -> Result<Way> {
+fn grpc(lab: &Lab, name: &'static str, transport: GrpcTransport, certificates: Option<&Path>) -> Result<Way> {
     let start = |mut command: std::process::Command| {
         if let Some(dir) = certificates {
             command.arg("--tls").arg(dir);
         }
-        lab.start(Launch { name, says: Says::Stdout, command })
+        lab.start(Launch { name, address_output: AddressOutput::Stdout, command })
     };
     let program = || lab.program(Need::Grpc, "isomer-bench-grpc");
     let mut command = program();
     command.arg("callee");
     let socket = lab.dir.join("grpc.sock");
-    match place {
-        Place::Tcp => command.arg("--tcp"),
-        Place::Unix => {
-            // An earlier benchmark's may be there.
+    match transport {
+        GrpcTransport::Tcp => command.arg("--tcp"),
+        GrpcTransport::Unix => {
+            // An earlier benchmark may have left a socket.
             let _none = std::fs::remove_file(&socket);
             command.arg("--unix").arg(&socket)
         }
     };
     let back = start(command)?;
-    let at = match place {
-        Place::Tcp if certificates.is_some() => format!("https://{}", back.address),
-        Place::Tcp => format!("http://{}", back.address),
-        Place::Unix => format!("unix://{}", socket.display()),
+    let at = match transport {
+        GrpcTransport::Tcp if certificates.is_some() => format!("https://{}", back.address),
+        GrpcTransport::Tcp => format!("http://{}", back.address),
+        GrpcTransport::Unix => format!("unix://{}", socket.display()),
     };
     let mut command = program();
     command.arg("caller").arg(at);

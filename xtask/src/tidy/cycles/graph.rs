@@ -49,7 +49,7 @@ impl Graph {
     }
 
     fn read_with(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Result<Self> {
-        let text = read(root).with_context(|| format!("`{}` cannot be read", root.display()))?;
+        let text = read(root).with_context(|| format!("cannot read `{}`", root.display()))?;
         let mut modules = BTreeMap::new();
         let folder = root.parent().unwrap_or(Path::new("")).to_owned();
         let mut open = vec![(ModulePath::new(), root.to_owned(), folder, text)];
