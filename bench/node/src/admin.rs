@@ -1,4 +1,4 @@
-//! A client of a node's admin API, over TCP: what benchmarks and the soak ask for, as the types of the API.
+//! A client of a node's admin API over TCP, with the operations that benchmarks and the soak use.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bundle::{Bundle, part};
-use crate::http::{Answer, Connection, request};
+use crate::http::{Connection, Response, request};
 
 /// A deployment compiles; on a busy machine that takes its time.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -164,13 +164,13 @@ impl Admin {
         read(&self.call(method, path, &[("content-type", "application/json")], &body).await?)
     }
 
-    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
         let bearer = format!("Bearer {}", self.token);
         let headers = [&[("authorization", bearer.as_str())], headers].concat();
         let host = self.address.to_string();
         let request = request(method, path, &host, &headers, body);
         let mut connection = self.lend();
-        let answer = connection.ask(&request, PATIENCE).await.with_context(|| format!("{method} {path} failed"))?;
+        let answer = connection.send(&request, PATIENCE).await.with_context(|| format!("{method} {path} failed"))?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), connection));
         if (200..300).contains(&answer.status) {
             return Ok(answer);
@@ -193,6 +193,6 @@ fn at(route: &str, tenant: &str, app: &str) -> String {
     route.replace("{tenant}", tenant).replace("{app}", app)
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T> {
+fn read<T: DeserializeOwned>(answer: &Response) -> Result<T> {
     serde_json::from_slice(&answer.body).with_context(|| format!("the API answered with: {}", answer.text()))
 }

@@ -1,4 +1,4 @@
-//! An app as it is deployed: its manifest, its components' bytes, their digests.
+//! An app in the form in which it is deployed: its manifest, its components' bytes, and their digests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use sha2::{Digest as _, Sha256};
 /// A release and the bytes of its parts.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// What is sent as JSON.
+    /// The release, which is sent as JSON.
     pub release: Release,
-    /// What the node may lack of it.
+    /// The bytes of its parts, which the node may lack.
     pub parts: BTreeMap<Digest, Vec<u8>>,
 }
 
 impl Bundle {
-    /// Of a manifest and the components that it names, in the shape `monolith`, under these host names.
+    /// Creates a release in the shape `monolith` from a manifest, its components, and host names.
     ///
     /// # Errors
-    /// When a host name is none.
+    /// When a host name is invalid.
     pub fn new(manifest: &str, components: &[(&str, Vec<u8>)], hosts: &[String]) -> Result<Self> {
         let mut bundle = Self {
             release: Release {
@@ -42,7 +42,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// One component that answers every path.
+    /// Creates a release of one component that handles every path.
     ///
     /// # Errors
     /// As [`Bundle::new`].
@@ -51,7 +51,7 @@ impl Bundle {
     }
 }
 
-/// A manifest of one component, `main`, that answers every path. `more` are further lines of its table.
+/// Returns a manifest with one component, `main`, that handles every path. `more` are further lines of its table.
 #[must_use]
 pub fn manifest(name: &str, more: &str) -> String {
     format!(
@@ -59,7 +59,7 @@ pub fn manifest(name: &str, more: &str) -> String {
     )
 }
 
-/// What a release says of some bytes.
+/// Returns the description of a part with these bytes.
 #[must_use]
 pub fn part(bytes: &[u8]) -> ReleasePart {
     ReleasePart { digest: Digest::from(<[u8; 32]>::from(Sha256::digest(bytes))), bytes: bytes.len() as u64 }

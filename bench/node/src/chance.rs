@@ -1,17 +1,18 @@
-//! Numbers at random that a seed repeats: SplitMix64 (Steele, Lea and Flood, 2014).
+//! Pseudo-random numbers that a seed repeats: SplitMix64 (Steele, Lea and Flood, 2014).
 
-/// A source of numbers. Two with the same seed give the same ones.
+/// A generator of numbers. Two with the same seed generate the same numbers.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// From a seed.
+    /// Creates a generator from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A source of its own for somebody who draws beside others: what they draw does not change what this one gives.
+    /// Creates an independent generator for one of several actors: how many numbers the others draw does not change its
+    /// numbers.
     #[must_use]
     pub fn for_actor(seed: u64, actor: u64) -> Self {
         let mut mixed = Self(seed ^ actor.wrapping_mul(0xd134_2543_de82_ef95));
@@ -19,7 +20,7 @@ impl Chance {
         mixed
     }
 
-    /// The next number.
+    /// Returns the next number.
     #[allow(clippy::should_implement_trait, reason = "a source without an end needs no `Option`")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -29,9 +30,9 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// One of 0 to `count - 1`; 0 where there is nothing to choose.
+    /// Returns a number from 0 to `count - 1`; 0 if `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
-        // The bias of a remainder is that of `count` in 2^64.
+        // The bias of the remainder is `count` in 2^64.
         if count == 0 { 0 } else { (self.next() % count as u64) as usize }
     }
 }

@@ -1,7 +1,9 @@
-//! A client of HTTP/1.1: one connection that is kept, one request at a time, timed to its answer's first byte.
+//! An HTTP/1.1 client with one persistent connection and one request at a time, timed to the first byte of its
+//! response.
 //!
-//! It knows as much of HTTP as servers under test say: bodies with a length, in chunks, or to the connection's end. It sends nothing
-//! twice: a connection that a server closes without having said so is an error, which is what a soak must see.
+//! It implements what the servers under test use: bodies with a length, in chunks, or up to the end of the connection.
+//! It never sends a request twice: a connection that a server closes without announcing it is an error, which is what a
+//! soak must detect.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,34 +13,34 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// No body of an answer is longer.
+/// The maximum length of a response body.
 const BODY_BYTES_MAX: usize = 256 << 20;
-/// No head of an answer is longer.
+/// The maximum length of a response head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
-pub struct Answer {
-    /// Its status code.
+pub struct Response {
+    /// The status code.
     pub status: u16,
-    /// Its body, without what marks chunks.
+    /// The body, without the framing of chunks.
     pub body: Vec<u8>,
-    /// From the request's first byte to the answer's first.
+    /// The time from the first byte of the request to the first byte of the response.
     pub first_byte: Duration,
-    /// From the request's first byte to the answer's last.
+    /// The time from the first byte of the request to the last byte of the response.
     pub whole: Duration,
 }
 
-impl Answer {
-    /// The body as text, cut short if it is long.
+impl Response {
+    /// Returns the body as text, truncated if it is long.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]).into_owned()
     }
 }
 
-/// A request's bytes.
+/// Returns the bytes of a request.
 #[must_use]
 pub fn request(method: &str, path: &str, host: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
@@ -52,11 +54,12 @@ pub fn request(method: &str, path: &str, host: &str, headers: &[(&str, &str)], b
     [head.as_bytes(), body].concat()
 }
 
-/// A connection to a server. It opens itself when it is first used, and again after a server said that it closes it.
+/// A connection to a server. It is opened by the first request, and again after the server has announced that it closes
+/// it.
 pub struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
-    /// What was read and not yet used.
+    /// Bytes that were read and not yet used.
     buffer: Vec<u8>,
 }
 
@@ -75,16 +78,16 @@ enum Length {
 }
 
 impl Connection {
-    /// A connection that is not open yet.
+    /// Creates a connection without opening it.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         Self { address, stream: None, buffer: Vec::new() }
     }
 
-    /// Opens it, if it is not.
+    /// Opens the connection, unless it is open.
     ///
     /// # Errors
-    /// When the server takes no connection.
+    /// When the server accepts no connection.
     pub async fn open(&mut self) -> Result<&mut TcpStream> {
         if self.stream.is_none() {
             let stream = TcpStream::connect(self.address)
@@ -97,36 +100,36 @@ impl Connection {
         self.stream.as_mut().context("it was just opened")
     }
 
-    /// Sends a request that [`request`] made and reads its answer, whatever its status.
+    /// Sends a request that [`request`] returned and reads its response, whatever its status.
     ///
     /// # Errors
-    /// When there is no whole answer of HTTP, or not within `patience`. The connection is closed then.
-    pub async fn ask(&mut self, request: &[u8], patience: Duration) -> Result<Answer> {
-        let asked = tokio::time::timeout(patience, self.exchange(request)).await;
-        let answer = asked.unwrap_or_else(|_| bail!("no answer within {} s", patience.as_secs_f32()));
-        if answer.is_err() {
+    /// When there is no complete HTTP response within `patience`. The connection is closed then.
+    pub async fn send(&mut self, request: &[u8], patience: Duration) -> Result<Response> {
+        let result = tokio::time::timeout(patience, self.exchange(request)).await;
+        let response = result.unwrap_or_else(|_| bail!("no response within {} s", patience.as_secs_f32()));
+        if response.is_err() {
             self.close();
         }
-        answer
+        response
     }
 
-    /// Closes it.
+    /// Closes the connection.
     pub fn close(&mut self) {
         self.stream = None;
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
+    async fn exchange(&mut self, request: &[u8]) -> Result<Response> {
         self.open().await?;
         let began = Instant::now();
         let stream = self.stream.as_mut().context("it was just opened")?;
-        stream.write_all(request).await.context("the request cannot be sent")?;
-        ensure!(self.fill().await?, "the connection was closed before an answer");
+        stream.write_all(request).await.context("cannot send the request")?;
+        ensure!(self.fill().await?, "the connection was closed before a response");
         let first_byte = began.elapsed();
         let head = loop {
             match read_head(&self.buffer)? {
                 Some(head) if head.status < 200 => drop(self.buffer.drain(..head.bytes)),
                 Some(head) => break head,
-                None => ensure!(self.fill().await?, "the connection was closed within an answer's head"),
+                None => ensure!(self.fill().await?, "the connection was closed within a response head"),
             }
         };
         self.buffer.drain(..head.bytes);
@@ -141,10 +144,10 @@ impl Connection {
         if head.closes || head.length == Length::ToTheEnd {
             self.close();
         }
-        Ok(Answer { status: head.status, body, first_byte, whole: began.elapsed() })
+        Ok(Response { status: head.status, body, first_byte, whole: began.elapsed() })
     }
 
-    /// Reads more; `false` at the connection's end.
+    /// Reads more bytes; returns `false` at the end of the connection.
     async fn fill(&mut self) -> Result<bool> {
         let stream = self.stream.as_mut().context("the connection is closed")?;
         self.buffer.reserve(READ_BYTES);
@@ -173,7 +176,7 @@ impl Connection {
             }
             ensure!(body.len() + size <= BODY_BYTES_MAX, "the body is too long");
             body.extend(self.take(size).await?);
-            ensure!(self.line().await?.is_empty(), "a chunk is longer than it says");
+            ensure!(self.line().await?.is_empty(), "a chunk is longer than its size");
         }
     }
 
@@ -190,13 +193,13 @@ impl Connection {
     }
 }
 
-/// The head, if it is there as a whole.
+/// Returns the head, if it is complete.
 fn read_head(buffer: &[u8]) -> Result<Option<Head>> {
     let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
-        ensure!(buffer.len() <= HEAD_BYTES_MAX, "an answer's head is too long");
+        ensure!(buffer.len() <= HEAD_BYTES_MAX, "a response head is too long");
         return Ok(None);
     };
-    let text = std::str::from_utf8(&buffer[..end]).context("an answer's head is no text")?;
+    let text = std::str::from_utf8(&buffer[..end]).context("a response head is not text")?;
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
@@ -227,19 +230,20 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A server that reads a request and answers with these bytes, one after another, on one connection each time it closes.
-    async fn server(answers: &'static [&'static [u8]]) -> SocketAddr {
+    /// Starts a server that reads a request and sends these bytes, one item after another, with a new connection each
+    /// time it closes.
+    async fn server(responses: &'static [&'static [u8]]) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
-            for answer in answers {
+            for response in responses {
                 if stream.read(&mut request).await.unwrap() == 0 {
                     return;
                 }
-                // Byte by byte, as a network may bring it.
-                for byte in *answer {
+                // One byte at a time, as a network may deliver it.
+                for byte in *response {
                     stream.write_all(&[*byte]).await.unwrap();
                     stream.flush().await.unwrap();
                 }
@@ -264,24 +268,24 @@ mod tests {
             .await;
             let mut connection = Connection::new(address);
             for (status, body) in [(200, "hello"), (201, "abcde"), (204, ""), (500, "to the end")] {
-                let answer = connection.ask(&request("GET", "/", "a.test", &[], b""), PATIENCE).await.unwrap();
-                assert_eq!((answer.status, answer.text().as_str()), (status, body));
-                assert!(answer.first_byte <= answer.whole);
+                let response = connection.send(&request("GET", "/", "a.test", &[], b""), PATIENCE).await.unwrap();
+                assert_eq!((response.status, response.text().as_str()), (status, body));
+                assert!(response.first_byte <= response.whole);
             }
         });
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn malformed_responses_are_errors() {
         run(async {
-            for answers in [
+            for responses in [
                 &[b"" as &[u8]][..],
                 &[b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhell"],
                 &[b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"],
                 &[b"something else\r\n\r\n"],
             ] {
-                let mut connection = Connection::new(server(answers).await);
-                assert!(connection.ask(&request("GET", "/", "a.test", &[], b""), PATIENCE).await.is_err());
+                let mut connection = Connection::new(server(responses).await);
+                assert!(connection.send(&request("GET", "/", "a.test", &[], b""), PATIENCE).await.is_err());
             }
         });
     }

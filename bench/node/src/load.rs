@@ -1,4 +1,4 @@
-//! Load: many connections that ask many hosts, each answer checked, each timed.
+//! Load: many connections that send requests to many host names; each response is checked and timed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,104 +8,105 @@ use anyhow::{Result, bail, ensure};
 use tokio::task::JoinSet;
 
 use crate::chance::Chance;
-use crate::http::{Answer, Connection, request};
+use crate::http::{Connection, Response, request};
 
-/// No answer takes longer; a longer one is a failure.
+/// The maximum time for a response. Exceeding it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// So many failures are kept as text; all are counted.
+/// The number of failures that are kept as text; all are counted.
 const FAILURES_KEPT: usize = 5;
 
-/// What is asked for, and its only right answer.
+/// A request and its only correct response.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The request, whole.
+    /// The bytes of the request.
     pub request: Vec<u8>,
-    /// The status that it is to be answered with.
+    /// The expected status.
     pub status: u16,
-    /// The body that it is to be answered with.
+    /// The expected body.
     pub body: Vec<u8>,
 }
 
-/// When a load is over.
+/// The end of a load.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
-    /// After so long.
+    /// After this time.
     Elapsed(Duration),
-    /// After so many requests of all connections together.
+    /// After this number of requests of all connections together.
     Requests(u64),
 }
 
-/// A load.
+/// A load on a server.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Where.
+    /// The address of the server.
     pub address: SocketAddr,
-    /// Connections, each with one request in flight.
+    /// The number of connections, each with one request in flight.
     pub connections: usize,
-    /// Requests a second of all connections together; without it each sends its next request when it has its answer. At a pace the
-    /// time of an answer counts from when its request was due, so that whoever makes clients wait is seen to.
+    /// Requests per second of all connections together. Without it, each connection sends the next request when it has
+    /// a response. At a fixed pace the duration counts from when the request was due, so that a server that makes
+    /// clients wait is noticed.
     pub per_second: Option<f64>,
-    /// Its end.
+    /// The end of the load.
     pub until: Until,
-    /// Which host each connection begins with.
+    /// Selects the target that each connection begins with.
     pub seed: u64,
 }
 
-/// What a load saw.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Microseconds to the first byte of each right answer.
+    /// Microseconds to the first byte of each correct response.
     pub first_byte_us: Vec<f64>,
-    /// Microseconds to the last byte of each right answer.
+    /// Microseconds to the last byte of each correct response.
     pub whole_us: Vec<f64>,
-    /// Requests that were not answered, or not rightly.
+    /// The number of requests without a correct response.
     pub failed: u64,
-    /// The first of them in words.
+    /// Descriptions of the first failures.
     pub failures: Vec<String>,
-    /// How long it took.
+    /// The duration of the load.
     pub took: Duration,
 }
 
 impl Target {
-    /// GET of a path at a host that is to be answered with 200 and this body.
+    /// Creates a GET request of a path whose correct response has status 200 and this body.
     #[must_use]
     pub fn get(host: &str, path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { request: request("GET", path, host, &[], b""), status: 200, body: body.into() }
     }
 
-    /// Is it the right answer?
+    /// Checks a response.
     ///
     /// # Errors
-    /// With what it is instead.
-    pub fn check(&self, answer: &Answer) -> Result<()> {
+    /// When it is not the expected one; the message describes it.
+    pub fn check(&self, response: &Response) -> Result<()> {
         ensure!(
-            answer.status == self.status && answer.body == self.body,
-            "{} was answered with {}: {:?}",
+            response.status == self.status && response.body == self.body,
+            "{} had the response {}: {:?}",
             String::from_utf8_lossy(&self.request).lines().take(2).collect::<Vec<_>>().join(" "),
-            answer.status,
-            answer.text()
+            response.status,
+            response.text()
         );
         Ok(())
     }
 }
 
 impl Outcome {
-    /// Right answers.
+    /// Returns the number of correct responses.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.whole_us.len() as u64
     }
 
-    /// Right answers a second.
+    /// Returns correct responses per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.requests() as f64 / self.took.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Itself, if all answers were right.
+    /// Returns itself if all responses were correct.
     ///
     /// # Errors
-    /// With the first wrong ones.
+    /// With descriptions of the first wrong ones.
     pub fn all_right(self) -> Result<Self> {
         if self.failed == 0 && !self.whole_us.is_empty() {
             return Ok(self);
@@ -121,12 +122,12 @@ impl Outcome {
         self.failures.truncate(FAILURES_KEPT);
     }
 
-    fn note(&mut self, target: &Target, answer: Result<Answer>, waited: Duration) {
-        match answer.and_then(|answer| target.check(&answer).map(|()| answer)) {
-            Ok(answer) => {
+    fn note(&mut self, target: &Target, response: Result<Response>, waited: Duration) {
+        match response.and_then(|response| target.check(&response).map(|()| response)) {
+            Ok(response) => {
                 let us = |time: Duration| time.as_secs_f64() * 1e6;
-                self.first_byte_us.push(us(waited + answer.first_byte));
-                self.whole_us.push(us(waited + answer.whole));
+                self.first_byte_us.push(us(waited + response.first_byte));
+                self.whole_us.push(us(waited + response.whole));
             }
             Err(error) => {
                 self.failed += 1;
@@ -138,7 +139,7 @@ impl Outcome {
     }
 }
 
-/// The value below which `percent` of these lie, between two of them where it falls between them; 0 of none.
+/// Returns the value below which `percent` of the values lie, interpolated between two of them; 0 for no values.
 #[must_use]
 pub fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
@@ -150,14 +151,14 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
 }
 
 impl Load {
-    /// Connections that ask as fast as they are answered, for so long.
+    /// Creates a load of connections that send requests as fast as they get responses, for this time.
     #[must_use]
     pub fn for_seconds(address: SocketAddr, connections: usize, seconds: f64) -> Self {
         let until = Until::Elapsed(Duration::from_secs_f64(seconds));
         Self { address, connections, per_second: None, until, seed: 0 }
     }
 
-    /// Puts these under load, each as often as the others.
+    /// Puts the targets under load, each as often as the others.
     pub async fn run(&self, targets: Arc<[Target]>) -> Outcome {
         let began = Instant::now();
         let mut connections = JoinSet::new();
@@ -175,7 +176,7 @@ impl Load {
     }
 }
 
-/// One connection's part: every `connections`th host, from its own place on.
+/// Runs one connection: it requests every `connections`th target, starting with its own.
 async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, began: Instant) -> Outcome {
     let mut outcome = Outcome::default();
     let mut connection = Connection::new(load.address);
@@ -197,26 +198,27 @@ async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, b
             tokio::time::sleep_until(due.into()).await;
             waited = due.elapsed();
         }
-        let answer = connection.ask(&target.request, PATIENCE).await;
-        outcome.note(target, answer, waited);
+        let response = connection.send(&target.request, PATIENCE).await;
+        outcome.note(target, response, waited);
     }
     outcome
 }
 
-/// Asks each target once, one after another, over a connection that has been used before: what is timed is the server.
+/// Requests each target once, one after another, over a connection that has been used before, so that only the server
+/// is timed.
 ///
 /// # Errors
-/// When an answer is wrong.
+/// When a response is wrong.
 pub async fn each_once(address: SocketAddr, warm_up: &Target, targets: &[Target]) -> Result<Outcome> {
     let mut connection = Connection::new(address);
     for _ in 0..3 {
-        warm_up.check(&connection.ask(&warm_up.request, PATIENCE).await?)?;
+        warm_up.check(&connection.send(&warm_up.request, PATIENCE).await?)?;
     }
     let began = Instant::now();
     let mut outcome = Outcome::default();
     for target in targets {
-        let answer = connection.ask(&target.request, PATIENCE).await;
-        outcome.note(target, answer, Duration::ZERO);
+        let response = connection.send(&target.request, PATIENCE).await;
+        outcome.note(target, response, Duration::ZERO);
     }
     outcome.took = began.elapsed();
     outcome.all_right()
@@ -229,7 +231,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers with the host that it was asked for, and after `right` answers with another.
+    /// Starts a server that responds with the requested host name, and after `right` responses with another one.
     async fn server(right: usize) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -246,8 +248,8 @@ mod tests {
                         if answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= right {
                             host = "another";
                         }
-                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{host}", host.len());
-                        stream.write_all(answer.as_bytes()).await.unwrap();
+                        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{host}", host.len());
+                        stream.write_all(response.as_bytes()).await.unwrap();
                     }
                 });
             }

@@ -1,4 +1,4 @@
-//! A node as a process: started, waited for, stopped or killed.
+//! A node as a process: started, waited for, and stopped or killed.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -14,40 +14,40 @@ use serde_json::Value;
 use crate::admin::Admin;
 use crate::usage::Usage;
 
-/// How to start a node.
+/// Behaviour a node is started.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The program `isomer`.
+    /// The `isomer` program.
     pub program: PathBuf,
     /// The node's data directory.
     pub data: PathBuf,
-    /// Its configuration.
+    /// The node's configuration file.
     pub config: Option<PathBuf>,
-    /// Where its log goes.
+    /// The file for the node's log.
     pub log: PathBuf,
 }
 
-/// A node that runs; killed when this is dropped.
+/// A running node, killed on drop.
 pub struct Node {
     child: Child,
-    /// Its front door.
+    /// The address of the front door.
     pub front: SocketAddr,
-    /// Its admin API.
+    /// A client of its admin API.
     pub admin: Admin,
-    /// When its process was started.
+    /// The time when its process was started.
     pub began: Instant,
-    /// How long it took to say that it is ready.
+    /// The time from its start to its ready line.
     pub ready_after: Duration,
 }
 
 impl Launch {
-    /// Of a program, with a folder for the data directory and the log.
+    /// Creates a launch of a program, with a folder for the data directory and the log.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, dir: &Path) -> Self {
         Self { program: program.into(), data: dir.join("data"), config: None, log: dir.join("node.log") }
     }
 
-    /// The command.
+    /// Returns the command.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -58,10 +58,10 @@ impl Launch {
         command
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the node and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not start: with what its log says last.
+    /// When it does not start; the message has the end of its log.
     pub fn start(&self) -> Result<Node> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot write `{}`", self.log.display()))?;
@@ -69,7 +69,7 @@ impl Launch {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let began = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot run `{}`", self.program.display()))?;
-        let mut output = BufReader::new(child.stdout.take().context("the pipe was just asked for")?);
+        let mut output = BufReader::new(child.stdout.take().context("the pipe was just requested")?);
         let mut line = String::new();
         let ready = loop {
             line.clear();
@@ -83,7 +83,7 @@ impl Launch {
             }
         };
         let ready_after = began.elapsed();
-        // Read to its end: who writes into a full pipe stands still.
+        // Read to the end: a process that writes into a full pipe blocks.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         let (front, admin) = ready;
         let token_path = self.data.join("admin.token");
@@ -94,27 +94,27 @@ impl Launch {
 }
 
 impl Node {
-    /// Its process.
+    /// Returns its process ID.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it uses.
+    /// Returns its resource usage.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it has exited.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid())
     }
 
-    /// Lets it finish what it does, and waits for its end.
+    /// Lets the node drain and waits until it exits.
     ///
     /// # Errors
-    /// When it ends with a failure, or not within `patience`.
+    /// When it fails, or does not exit within `patience`.
     pub fn stop(mut self, patience: Duration) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process has a number")?;
-        kill_process(pid, Signal::TERM).context("the node is gone")?;
+        kill_process(pid, Signal::TERM).context("the node has exited")?;
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -134,7 +134,7 @@ impl Drop for Node {
     }
 }
 
-/// The addresses of the front door and of the admin API, in the line that says that a node is ready.
+/// Returns the addresses of the front door and of the admin API in the line that says that a node is ready.
 fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let json: Value = serde_json::from_str(line).ok()?;
     (json["event"] == "ready").then_some(())?;

@@ -1,35 +1,36 @@
-//! Any number of components that differ, from one build: the guest `numbered` with another number in its code and in its data.
+//! Any number of distinct components from one build: the guest `numbered` with another number in its code and in its
+//! data.
 //!
-//! Both are written over by as many bytes as were there, so that nothing else moves: in the code the operand of an `i32.const`
-//! (five bytes of LEB128), in the data eight digits. So the components differ, their compiled code differs, and each says in its
-//! answer which one it is.
+//! Both numbers are overwritten by as many bytes, so that nothing else moves: in the code the operand of an `i32.const`
+//! (five bytes of LEB128), in the data eight digits. So the components differ, their compiled code differs, and each
+//! includes its number in its responses.
 
 use anyhow::{Result, ensure};
 
 /// The number that the template has in both places.
 const TEMPLATE: u32 = 12_648_430;
-/// Numbers are below this: eight digits, and 24 bits.
+/// The end of the range of numbers: eight digits, and 24 bits.
 pub const NUMBER_END: u32 = 1 << 24;
 
-/// What the upper eight bits of the constant in the code are, so that any number takes five bytes.
+/// The upper eight bits of the constant in the code, so that every number takes five bytes.
 const CODE_BASE: u32 = 0x5a00_0000;
 const I32_CONST: u8 = 0x41;
 const DATA_WORD: &[u8] = b"isomer-numbered-";
 
-/// The bytes of the guest, and where its numbers stand.
+/// The bytes of the guest, and the positions of its numbers.
 pub struct Template {
     bytes: Vec<u8>,
-    /// Where operands of `i32.const` begin.
+    /// The positions of the operands of `i32.const`.
     in_code: Vec<usize>,
-    /// Where the digits begin.
+    /// The position of the digits.
     in_data: usize,
 }
 
 impl Template {
-    /// From the bytes of the guest `numbered`.
+    /// Creates a template from the bytes of the guest `numbered`.
     ///
     /// # Errors
-    /// When the numbers do not stand where they should.
+    /// When the numbers are not found.
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let instruction: Vec<u8> = std::iter::once(I32_CONST).chain(operand(TEMPLATE)).collect();
         let in_code: Vec<usize> = places(&bytes, &instruction).iter().map(|place| place + 1).collect();
@@ -41,7 +42,7 @@ impl Template {
         Ok(Self { bytes, in_code, in_data: place + DATA_WORD.len() })
     }
 
-    /// From the guest of this repository.
+    /// Creates a template from the guest of this repository.
     ///
     /// # Errors
     /// As [`Template::new`].
@@ -49,7 +50,7 @@ impl Template {
         Self::new(isomer_test_guests::bytes("numbered"))
     }
 
-    /// The component with this number.
+    /// Returns the component with this number.
     ///
     /// # Panics
     /// When the number is not below [`NUMBER_END`].
@@ -64,31 +65,31 @@ impl Template {
         bytes
     }
 
-    /// How long each of them is.
+    /// Returns the length of each component.
     #[must_use]
     pub fn component_bytes(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// What the component with this number answers.
+/// Returns the response body of the component with this number.
 #[must_use]
-pub fn answer(number: u32) -> String {
+pub fn body(number: u32) -> String {
     format!("code={number} data={number}\n")
 }
 
-/// What it answers when the query has this nonce.
+/// Returns the response body if the query has this nonce.
 #[must_use]
-pub fn answer_with(number: u32, nonce: &str) -> String {
+pub fn body_with(number: u32, nonce: &str) -> String {
     format!("code={number} data={number} nonce={nonce}\n")
 }
 
-/// The number of the component that answered so, if the answer is one of theirs with this nonce, and both its numbers agree.
+/// Returns the number of the component that sent this body, if it has the right form and nonce, and both numbers agree.
 #[must_use]
 pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
     let text = std::str::from_utf8(body).ok()?;
     let number = text.strip_prefix("code=")?.split(' ').next()?.parse().ok()?;
-    (text == answer_with(number, nonce)).then_some(number)
+    (text == body_with(number, nonce)).then_some(number)
 }
 
 /// Signed LEB128 of 32 bits. The base makes it five bytes and positive.
@@ -130,7 +131,7 @@ mod tests {
             assert_ne!(component, before);
             let mut validator = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all());
             validator.validate_all(&component).unwrap_or_else(|error| panic!("{number}: {error}"));
-            // Written over, not just somewhere in it: the same place reads as that number.
+            // Overwritten in place: the same position decodes to that number.
             let code = &component[template.in_code[0]..][..5];
             let read = (0..5).fold(0_u32, |read, place| read | (u32::from(code[place] & 0x7f) << (7 * place)));
             assert_eq!(read & 0x00ff_ffff, number);
@@ -146,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_apart() {
-        assert_eq!(number_of(answer_with(7, "x").as_bytes(), "x"), Some(7));
-        assert_eq!(number_of(answer_with(7, "x").as_bytes(), "y"), None);
+    fn bodies_are_distinguished() {
+        assert_eq!(number_of(body_with(7, "x").as_bytes(), "x"), Some(7));
+        assert_eq!(number_of(body_with(7, "x").as_bytes(), "y"), None);
         assert_eq!(number_of(b"code=7 data=8 nonce=x\n", "x"), None);
         assert_eq!(number_of(b"overloaded", "x"), None);
     }

@@ -1,36 +1,36 @@
-//! What a process uses, as Linux shows it in `/proc`.
+//! The resource usage of a process, as Linux shows it in `/proc`.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Ticks a second in `/proc/PID/stat`: a constant of Linux's interface with programs, whatever the kernel's own.
+/// Ticks per second in `/proc/PID/stat`: a constant of Linux's interface to programs, independent of the kernel's own.
 const TICKS_PER_S: f64 = 100.0;
 
-/// What a process uses at one moment.
+/// The resource usage of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// Memory that it has, in bytes, shared pages in full.
+    /// Resident memory in bytes, with shared pages in full.
     pub resident_bytes: u64,
-    /// Memory that it has, in bytes, of shared pages its share.
+    /// Resident memory in bytes, with the process's share of shared pages.
     pub proportional_bytes: u64,
-    /// Memory of no file, in bytes: what nobody shares and nothing but the end of its use gives back.
+    /// Anonymous memory in bytes, which is not shared and only returned by its owner.
     pub anonymous_bytes: u64,
     /// Mappings of memory.
     pub mappings: u64,
-    /// Open descriptors.
+    /// Open file descriptors.
     pub descriptors: u64,
     /// Threads.
     pub threads: u64,
-    /// Time on processors since its start, in its own code and the kernel's.
+    /// Processor time since the start, in user and kernel mode.
     pub cpu: Duration,
 }
 
 impl Usage {
-    /// Of the process `pid`.
+    /// Returns the usage of the process `pid`.
     ///
     /// # Errors
-    /// When it is gone, or belongs to somebody else.
+    /// When it has exited, or belongs to another user.
     pub fn of(pid: u32) -> Result<Self> {
         let read = |name: &str| {
             let path = format!("/proc/{pid}/{name}");
@@ -59,12 +59,13 @@ impl Usage {
     }
 }
 
-/// The number that follows a key at the beginning of a line.
+/// Returns the number after a key at the beginning of a line.
 fn number_after(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
 }
 
-/// `utime + stime` (fields 14 and 15), counted after the program's name, which may have spaces and brackets.
+/// Returns `utime + stime` (fields 14 and 15), counted from the end of the program's name, which may contain spaces and
+/// brackets.
 fn cpu(stat: &str) -> Option<Duration> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;

@@ -1,4 +1,5 @@
-//! What the admins do while everybody is at work: deployments, swaps, rollbacks, quotas, and tenants that come and go.
+//! The changes that administrators make meanwhile: deployments, swaps, rollbacks, quotas, and tenants that are created
+//! and removed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,25 +18,26 @@ use crate::chance::Chance;
 use crate::http::{Connection, request};
 use crate::numbered::{self, Template};
 
-/// Where this actor's numbers come from.
+/// The number of this actor.
 const ACTOR: u64 = 1;
-/// Revisions that each app has by turns: the first deployment of each compiles, later ones find its code.
+/// The number of revisions that each app cycles through: the first deployment of each compiles, later ones find its
+/// code.
 const VERSIONS: usize = 6;
-/// Tenants that come and go have these numbers.
+/// The first number of apps of temporary tenants.
 const PASSING: u32 = 9_000_000;
 const PASSING_NUMBERS: u64 = 4;
-/// How long an answer may take.
+/// The maximum time for a response.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the admins rest at most after a change.
+/// The maximum pause after a change, in milliseconds.
 const PAUSE_MS: usize = 250;
 
-/// Makes changes until the soak is over. One that fails is a fault.
+/// Makes changes until the soak ends. A change that fails is a fault.
 pub async fn run(admin: Admin, front: SocketAddr, good: Good, template: Template, seed: u64, tally: Arc<Tally>) {
     let mut chance = Chance::for_actor(seed, ACTOR);
     let mut bag: Vec<usize> = Vec::new();
     let mut passed = 0;
     while !tally.is_stopped() && !tally.is_lost() {
-        // Out of a bag that is filled again when it is empty: each kind comes up in the shortest soak.
+        // Drawn from a bag that is filled again when it is empty, so that the shortest soak makes every kind of change.
         if bag.is_empty() {
             bag = (0..KINDS.len()).collect();
         }
@@ -49,7 +51,7 @@ pub async fn run(admin: Admin, front: SocketAddr, good: Good, template: Template
             "quotas" => admin.set_tenant(&app.tenant, &generous()).await.map(drop),
             _ => {
                 passed += 1;
-                pass_by(&admin, front, &template, passed).await
+                temporary_tenant(&admin, front, &template, passed).await
             }
         };
         match made {
@@ -60,7 +62,7 @@ pub async fn run(admin: Admin, front: SocketAddr, good: Good, template: Template
     }
 }
 
-const KINDS: [&str; 5] = ["deploy", "swap", "rollback", "quotas", "tenant that comes and goes"];
+const KINDS: [&str; 5] = ["deploy", "swap", "rollback", "quotas", "temporary tenant"];
 
 async fn deploy(admin: &Admin, app: &Numbers, template: &Template, number: u32) -> Result<()> {
     let bundle = app.bundle(template, number)?;
@@ -73,7 +75,7 @@ async fn swap(admin: &Admin, app: &Numbers, template: &Template, number: u32) ->
 }
 
 async fn rollback(admin: &Admin, app: &Numbers) -> Result<()> {
-    // Nothing to go back to: the next change will leave something.
+    // There is no earlier revision yet; the next change creates one.
     let Some((number, revision)) = app.before() else { return Ok(()) };
     let rollback = RollbackRequest { revision: Some(revision), ..RollbackRequest::default() };
     change(app, number, admin.rollback(&app.tenant, APP, &rollback)).await
@@ -93,16 +95,16 @@ async fn change(app: &Numbers, number: u32, changed: impl Future<Output = Result
     }
 }
 
-/// A tenant comes, deploys, is stopped and started, and goes.
-async fn pass_by(admin: &Admin, front: SocketAddr, template: &Template, turn: u64) -> Result<()> {
-    let tenant = format!("passing-{turn}");
+/// Creates a tenant, deploys its app, stops and starts the app, and removes both.
+async fn temporary_tenant(admin: &Admin, front: SocketAddr, template: &Template, number: u64) -> Result<()> {
+    let tenant = format!("temporary-{number}");
     let host = format!("{tenant}.test");
-    let number = PASSING + (turn % PASSING_NUMBERS) as u32;
+    let number = PASSING + (number % PASSING_NUMBERS) as u32;
     admin.set_tenant(&tenant, &generous()).await?;
     let bundle = Bundle::one(APP, template.component(number), std::slice::from_ref(&host))?;
     admin.deploy(&tenant, APP, &bundle).await?;
     let mut connection = Connection::new(front);
-    let right = numbered::answer(number);
+    let right = numbered::body(number);
     expect(&mut connection, &host, 200, &right).await?;
     admin.stop(&tenant, APP).await?;
     expect(&mut connection, &host, 503, "").await?;
@@ -110,7 +112,7 @@ async fn pass_by(admin: &Admin, front: SocketAddr, template: &Template, turn: u6
     expect(&mut connection, &host, 200, &right).await?;
     admin.remove(&tenant, APP).await?;
     expect(&mut connection, &host, 404, "").await?;
-    // Requests that are being finished hold the app for a moment.
+    // Requests that are still running keep the app for a moment.
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = admin.remove_tenant(&tenant).await {
         if Instant::now() > deadline {
@@ -121,10 +123,15 @@ async fn pass_by(admin: &Admin, front: SocketAddr, template: &Template, turn: u6
     Ok(())
 }
 
-/// Asks, and compares status and, where there is one, the body.
+/// Sends a request and compares the status and, for 200, the body.
 async fn expect(connection: &mut Connection, host: &str, status: u16, body: &str) -> Result<()> {
-    let answer = connection.ask(&request("GET", "/", host, &[], b""), PATIENCE).await?;
-    let right = answer.status == status && (body.is_empty() || answer.body == body.as_bytes());
-    ensure!(right, "`{host}` was to answer with {status} {body:?}, and did with {} {:?}", answer.status, answer.text());
+    let response = connection.send(&request("GET", "/", host, &[], b""), PATIENCE).await?;
+    let right = response.status == status && (body.is_empty() || response.body == body.as_bytes());
+    ensure!(
+        right,
+        "`{host}` should have responded with {status} {body:?} and did with {} {:?}",
+        response.status,
+        response.text()
+    );
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Good tenants: apps whose every answer is known before it comes.
+//! Good tenants: apps whose every response is known beforehand.
 //!
-//! - `numbers-N`: answers with the number of its revision and the request's nonce. The admins change its revision while it serves;
-//!   a right answer is one of a revision that served at some moment between the request and its answer.
-//! - `counter`: adds in a key-value store. Each client has a key of its own, where each answer is the one before plus what was
-//!   added; all of them share another key, whose sum is known at the end.
-//! - `pair`: two components, fused and isolated, that turn a text around.
+//! - `numbers-N`: responds with the number of its revision and the request's nonce. Administrators change its revision while it serves; a correct
+//!   response is one of a revision that served at some moment between the request and the response.
+//! - `counter`: adds in a key-value store. Each client has its own key, where each response is the previous value plus the number that was added;
+//!   all of them share another key, whose sum is known at the end.
+//! - `pair`: two components, fused and isolated, that reverse a text.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,58 +20,58 @@ use super::tally::Tally;
 use crate::admin::Admin;
 use crate::bundle::{Bundle, manifest};
 use crate::chance::Chance;
-use crate::http::{Answer, Connection, request};
+use crate::http::{Connection, Response, request};
 use crate::numbered::{self, Template};
 
-/// How long an answer may take. Hostile tenants are beside; a good one's answer is late long before this.
+/// The maximum time for a response. Responses to good tenants count as late long before, in spite of hostile tenants.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Apps whose revision is changed, and clients of each.
+/// The number of apps whose revision is changed, and of the clients of each.
 const NUMBERS: u64 = 3;
 const CLIENTS: u64 = 2;
-/// Clients that count.
+/// The number of clients that count.
 const COUNTERS: u64 = 2;
-/// The store key that all of them share.
+/// The key that all of them share.
 const SHARED: &str = "shared";
 const PAIR_HOSTS: [&str; 2] = ["fused.pair.test", "isolated.pair.test"];
-/// Where actors' numbers begin, so that no two draw the same.
+/// The first number of these actors, so that no two actors draw the same random numbers.
 const ACTORS: u64 = 100;
 
-/// The good tenants, deployed.
+/// The deployed good tenants.
 #[derive(Clone)]
 pub struct Good {
-    /// Those whose revision is changed.
+    /// The apps whose revision is changed.
     pub numbers: Arc<[Numbers]>,
     shared_sum: Arc<AtomicU64>,
 }
 
 /// An app whose revision is changed while it serves.
 pub struct Numbers {
-    /// Its tenant's name.
+    /// The name of its tenant.
     pub tenant: String,
     /// Its host name.
     pub host: String,
-    /// Its number among the others.
+    /// Its index.
     pub place: u64,
     history: Mutex<History>,
 }
 
-/// The name of each tenant's app.
+/// The name of the app of each tenant.
 pub const APP: &str = "main";
 
-/// Revisions that have served, by the numbers that they answer with.
+/// The revisions that have served, by the numbers in their responses.
 struct History {
     served: Vec<(u32, Option<ReleaseDigest>)>,
-    /// Where in `served` the revision is that surely serves, or one after it.
+    /// The index in `served` of the oldest revision that may still serve.
     settled: usize,
 }
 
 impl Numbers {
-    /// A change to a revision with this number begins.
+    /// Records the beginning of a change to a revision with this number.
     pub fn begin(&self, number: u32) {
         self.history().served.push((number, None));
     }
 
-    /// The change is done.
+    /// Records that the change is done.
     pub fn settle(&self, revision: ReleaseDigest) {
         let mut history = self.history();
         history.settled = history.served.len() - 1;
@@ -80,12 +80,12 @@ impl Numbers {
         }
     }
 
-    /// The change was refused: what served before goes on.
+    /// Records that the change was refused: the previous revision continues to serve.
     pub fn undo(&self) {
         self.history().served.pop();
     }
 
-    /// The number and the name of the revision before the one that serves.
+    /// Returns the number and the name of the revision before the current one.
     #[must_use]
     pub fn before(&self) -> Option<(u32, ReleaseDigest)> {
         let history = self.history();
@@ -106,22 +106,22 @@ impl Numbers {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A number for its `version`th revision.
+    /// Returns a number for its `version`th revision.
     #[must_use]
     pub fn number(&self, version: u32) -> u32 {
         1_000_000 * (self.place as u32 + 1) + version
     }
 
-    /// Its release with this number.
+    /// Returns its release with this number.
     ///
     /// # Errors
-    /// When its host name is none.
+    /// When its host name is invalid.
     pub fn bundle(&self, template: &Template, number: u32) -> Result<Bundle> {
         Bundle::one(APP, template.component(number), std::slice::from_ref(&self.host))
     }
 }
 
-/// Makes the good tenants and deploys their apps.
+/// Creates the good tenants and deploys their apps.
 ///
 /// # Errors
 /// When the node refuses.
@@ -160,13 +160,13 @@ pub async fn deploy(admin: &Admin, template: &Template, seed: u64) -> Result<Goo
 }
 
 impl Good {
-    /// How many tenants.
+    /// Returns the number of tenants.
     #[must_use]
     pub fn tenants(&self) -> usize {
         self.numbers.len() + 2
     }
 
-    /// Lets their clients begin.
+    /// Starts their clients.
     pub fn spawn(&self, actors: &mut JoinSet<()>, front: SocketAddr, seed: u64, tally: &Arc<Tally>) {
         let chance = |actor| Chance::for_actor(seed, ACTORS + actor);
         for place in 0..self.numbers.len() {
@@ -183,14 +183,14 @@ impl Good {
         }
     }
 
-    /// Looks at what can be known only when everybody is done.
+    /// Checks what can be checked only when all clients have stopped.
     pub async fn check_at_the_end(&self, front: SocketAddr, tally: &Tally) {
         let asked = add(&mut Connection::new(front), SHARED, 0).await;
         let wanted = self.shared_sum.load(Ordering::Relaxed);
         match asked {
             Ok(sum) if sum == wanted => tally.count_right(),
             Ok(sum) => tally.fault(format!("the shared counter is {sum}, and {wanted} was added")),
-            Err(error) => tally.fault(format!("the shared counter cannot be read: {error:#}")),
+            Err(error) => tally.fault(format!("cannot read the shared counter: {error:#}")),
         }
     }
 }
@@ -202,16 +202,17 @@ async fn ask_numbers(all: Arc<[Numbers]>, place: usize, front: SocketAddr, mut c
         let nonce = format!("{:x}", chance.next());
         let request = request("GET", &format!("/?nonce={nonce}"), &app.host, &[], b"");
         let settled = app.settled();
-        let number = connection.ask(&request, PATIENCE).await.and_then(|answer| {
-            ok(&answer)?;
-            numbered::number_of(&answer.body, &nonce).with_context(|| format!("another's answer: {}", answer.text()))
+        let number = connection.send(&request, PATIENCE).await.and_then(|response| {
+            ok(&response)?;
+            numbered::number_of(&response.body, &nonce)
+                .with_context(|| format!("response of another revision: {}", response.text()))
         });
         match number {
             Ok(number) if app.served_since(settled, number) => tally.count_right(),
-            Ok(number) => tally.fault(format!("`{}` answered with {number}, which does not serve", app.host)),
+            Ok(number) => tally.fault(format!("`{}` responded with {number}, which does not serve", app.host)),
             Err(error) => tally.fault(format!("`{}`: {error:#}", app.host)),
         }
-        // Some clients come back with a new connection.
+        // Some clients open a new connection.
         if chance.below(50) == 0 {
             connection.close();
         }
@@ -225,7 +226,7 @@ async fn count(client: u64, front: SocketAddr, mut chance: Chance, shared_sum: A
     while !tally.is_stopped() && !tally.is_lost() {
         let delta = chance.next() % 10;
         let counted = if chance.below(4) == 0 {
-            // Before it is asked: whoever reads the sum at the end has waited for all of these.
+            // Before the request: the sum is read at the end, after all of them.
             shared_sum.fetch_add(delta, Ordering::Relaxed);
             add(&mut connection, SHARED, delta).await.map(drop)
         } else {
@@ -238,7 +239,7 @@ async fn count(client: u64, front: SocketAddr, mut chance: Chance, shared_sum: A
         match counted {
             Ok(()) => tally.count_right(),
             Err(error) => {
-                // What a lost answer has counted is not known, so this client knows nothing any more.
+                // After a lost response the count is unknown, so this client stops.
                 return tally.fault(format!("`counter`: {error:#}"));
             }
         }
@@ -247,9 +248,9 @@ async fn count(client: u64, front: SocketAddr, mut chance: Chance, shared_sum: A
 
 async fn add(connection: &mut Connection, key: &str, delta: u64) -> Result<u64> {
     let path = format!("/increment?key={key}&delta={delta}");
-    let answer = connection.ask(&request("POST", &path, "counter.test", &[], b""), PATIENCE).await?;
-    ok(&answer)?;
-    answer.text().trim().parse().with_context(|| format!("no number: {}", answer.text()))
+    let response = connection.send(&request("POST", &path, "counter.test", &[], b""), PATIENCE).await?;
+    ok(&response)?;
+    response.text().trim().parse().with_context(|| format!("not a number: {}", response.text()))
 }
 
 async fn turn_around(host: &'static str, front: SocketAddr, mut chance: Chance, tally: Arc<Tally>) {
@@ -257,10 +258,10 @@ async fn turn_around(host: &'static str, front: SocketAddr, mut chance: Chance, 
     while !tally.is_stopped() && !tally.is_lost() {
         let body: Vec<u8> = (0..chance.below(3000)).map(|_| b'a' + chance.below(26) as u8).collect();
         let wanted: Vec<u8> = body.iter().rev().copied().collect();
-        let answer = connection.ask(&request("POST", "/reverse", host, &[], &body), PATIENCE).await;
-        let checked = answer.and_then(|answer| {
-            ok(&answer)?;
-            ensure!(answer.body == wanted, "{} bytes are not turned around: {}", body.len(), answer.text());
+        let response = connection.send(&request("POST", "/reverse", host, &[], &body), PATIENCE).await;
+        let checked = response.and_then(|response| {
+            ok(&response)?;
+            ensure!(response.body == wanted, "{} bytes are not reversed: {}", body.len(), response.text());
             Ok(())
         });
         match checked {
@@ -270,8 +271,8 @@ async fn turn_around(host: &'static str, front: SocketAddr, mut chance: Chance, 
     }
 }
 
-fn ok(answer: &Answer) -> Result<()> {
-    ensure!(answer.status == 200, "status {}: {}", answer.status, answer.text());
+fn ok(response: &Response) -> Result<()> {
+    ensure!(response.status == 200, "status {}: {}", response.status, response.text());
     Ok(())
 }
 
@@ -290,7 +291,7 @@ mod tests {
         app.begin(2);
         assert!(app.served_since(asked, 1) && app.served_since(asked, 2) && !app.served_since(asked, 3));
         app.settle(revision(2));
-        // Asked before the change, and after it.
+        // The request began before the change and ended after it.
         assert!(app.served_since(asked, 1));
         assert!(!app.served_since(app.settled(), 1));
         assert_eq!(app.before(), Some((1, revision(1))));

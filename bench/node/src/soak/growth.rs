@@ -1,18 +1,18 @@
-//! What a process uses over time: looked at in windows, judged by the slope after the warm-up.
+//! The resource usage of a process over time: observed in windows, judged by the slope after the warm-up.
 //!
-//! The slope is that of Theil and Sen: the median of the slopes between all pairs of windows. A few windows that stand out, as when
-//! a compiler's output is mapped or a deployment is under way, do not change it.
+//! The slope is that of Theil and Sen: the median of the slopes between all pairs of windows. A few outliers, as when a
+//! compiler's output is mapped or a deployment is running, do not change it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::usage::Usage;
 
-/// One part in so many of the windows is warm-up: caches fill, threads start, every code is loaded once.
+/// The fraction of the windows, as a divisor, that is warm-up: caches fill, threads start, all code is loaded.
 const WARM_UP_PARTS: usize = 3;
 
-/// What may be added from the end of the warm-up to the end, by the slope. It does not depend on how long that is, so a long soak is
-/// stricter than a short one.
+/// The maximum growth from the end of the warm-up to the end, by the slope. It does not depend on the duration, so a
+/// long soak is stricter than a short one.
 const RESIDENT_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const ANONYMOUS_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const DESCRIPTORS_MAX: f64 = 16.0;
@@ -20,34 +20,34 @@ const THREADS_MAX: f64 = 4.0;
 const MAPPINGS_MAX: f64 = 256.0;
 const INSTANCES_MAX: f64 = 32.0;
 
-/// One look at the node.
+/// One observation of the node.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// When: from the soak's beginning.
+    /// The time since the beginning of the soak.
     pub at: Duration,
-    /// What the process used.
+    /// The resource usage of the process.
     pub usage: Usage,
-    /// Live instances, as the node says.
+    /// The number of live instances, as reported by the node.
     pub instances: u64,
-    /// Right answers so far.
+    /// The number of correct responses so far.
     pub requests: u64,
 }
 
-/// How one quantity grew.
+/// The growth of a quantity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Growth {
-    /// Which.
+    /// The name of the quantity.
     pub what: &'static str,
     /// Its median after the warm-up.
     pub median: f64,
-    /// By how much it grew after the warm-up, by its slope.
+    /// Its growth after the warm-up, by its slope.
     pub grown: f64,
-    /// By how much it may.
+    /// The maximum growth.
     pub grown_max: f64,
 }
 
 impl Growth {
-    /// More than is to be explained by chance?
+    /// Is it more than chance explains?
     #[must_use]
     pub fn is_too_much(&self) -> bool {
         self.grown > self.grown_max
@@ -57,7 +57,7 @@ impl Growth {
 impl fmt::Display for Growth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, median, grown, grown_max } = self;
-        write!(f, "{what}: {median:.0} in the middle, grown by {grown:.0} after the warm-up (at most {grown_max:.0})")
+        write!(f, "{what}: {median:.0} median, grown by {grown:.0} after the warm-up (at most {grown_max:.0})")
     }
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Window {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         write!(
             f,
-            "{:>6.1} s {:>9} answers, resident {:.1} MiB ({:.1} of no file), {mappings} mappings, {descriptors} descriptors, \
+            "{:>6.1} s {:>9} responses, resident {:.1} MiB ({:.1} anonymous), {mappings} mappings, {descriptors} descriptors, \
              {threads} threads, {} instances",
             self.at.as_secs_f64(),
             self.requests,
@@ -78,7 +78,7 @@ impl fmt::Display for Window {
     }
 }
 
-/// How everything grew after the warm-up; nothing of fewer than two windows.
+/// Returns the growth of every quantity after the warm-up; nothing for fewer than two windows.
 #[must_use]
 pub fn judge(windows: &[Window]) -> Vec<Growth> {
     let after = &windows[windows.len() / WARM_UP_PARTS..];
@@ -94,7 +94,7 @@ pub fn judge(windows: &[Window]) -> Vec<Growth> {
     }
     vec![
         growth("resident bytes", RESIDENT_BYTES_MAX, &|window| window.usage.resident_bytes),
-        growth("bytes of no file", ANONYMOUS_BYTES_MAX, &|window| window.usage.anonymous_bytes),
+        growth("anonymous bytes", ANONYMOUS_BYTES_MAX, &|window| window.usage.anonymous_bytes),
         growth("descriptors", DESCRIPTORS_MAX, &|window| window.usage.descriptors),
         growth("threads", THREADS_MAX, &|window| window.usage.threads),
         growth("mappings", MAPPINGS_MAX, &|window| window.usage.mappings),
@@ -102,7 +102,7 @@ pub fn judge(windows: &[Window]) -> Vec<Growth> {
     ]
 }
 
-/// The median of the slopes of all pairs.
+/// Returns the median of the slopes of all pairs.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let pairs = points.iter().enumerate().flat_map(|(at, one)| points[at + 1..].iter().map(move |other| (one, other)));
     let slopes = pairs.filter(|(one, other)| other.0 > one.0).map(|(one, other)| (other.1 - one.1) / (other.0 - one.0));

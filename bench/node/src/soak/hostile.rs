@@ -1,6 +1,6 @@
-//! Hostile tenants: each with small quotas, each with one way to do harm, again and again.
+//! Hostile tenants: each with small quotas and one way to do harm, repeatedly.
 //!
-//! What their requests come to is theirs to bear and only counted. What matters is what the good tenants and the node see of it.
+//! The outcomes of their requests are only counted. What matters is what the good tenants and the node notice of them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,13 +18,14 @@ use crate::bundle::{Bundle, manifest};
 use crate::chance::Chance;
 use crate::http::{Connection, request};
 
-/// Clients of each attack.
+/// The number of clients of each attack.
 const CLIENTS: u64 = 2;
-/// How long a client waits at most between two attacks: they are to go on, not to keep the machine from everything else.
+/// The maximum pause of a client between two attacks, in milliseconds: attacks must continue, and must leave processor
+/// time for the rest.
 const PAUSE_MS: usize = 60;
-/// How long a client waits for an answer.
+/// The maximum time that a client waits for a response.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Where actors' numbers begin.
+/// The first number of these actors.
 const ACTORS: u64 = 10_000;
 
 /// A way to do harm.
@@ -32,51 +33,51 @@ struct Attack {
     name: &'static str,
     guest: &'static str,
     path: &'static str,
-    how: How,
+    how: Behaviour,
 }
 
-/// What its client does.
+/// The behaviour of a client.
 #[derive(Clone, Copy)]
-enum How {
-    /// Asks and waits for the answer.
-    Ask,
-    /// Asks and is gone before an answer can be there.
+enum Behaviour {
+    /// Sends a request and waits for the response.
+    Request,
+    /// Sends a request and disconnects before there can be a response.
     Leave,
-    /// Reads an answer without an end, a few bytes at a time, then is gone.
+    /// Reads an endless response, a few bytes at a time, then disconnects.
     ReadSlowly,
-    /// Sends a body without an end, a few bytes at a time, then is gone.
+    /// Sends an endless body, a few bytes at a time, then disconnects.
     WriteSlowly,
 }
 
-const fn attack(name: &'static str, guest: &'static str, path: &'static str, how: How) -> Attack {
+const fn attack(name: &'static str, guest: &'static str, path: &'static str, how: Behaviour) -> Attack {
     Attack { name, guest, path, how }
 }
 
 const ATTACKS: [Attack; 20] = [
-    attack("traps", "http-trap", "/trap", How::Ask),
-    attack("traps-late", "http-trap", "/late", How::Ask),
-    attack("exits", "http-trap", "/exit", How::Ask),
-    attack("loops", "http-loop", "/loop", How::Ask),
-    attack("loops-late", "http-loop", "/late", How::Ask),
-    attack("recurses", "deep-recursion", "/endless", How::Ask),
-    attack("grows", "memory-hog", "/grow", How::Ask),
-    attack("allocates", "memory-hog", "/allocate?bytes=100000000", How::Ask),
-    attack("floods-the-log", "output-flood", "/stdout?bytes=3000000&line=100", How::Ask),
-    attack("leaves", "sleeper", "/?ms=60000", How::Leave),
-    attack("reads-slowly", "http-stream", "/drip?chunks=1000000&ms=0&bytes=65536", How::ReadSlowly),
-    attack("writes-slowly", "http-stream", "/sum", How::WriteSlowly),
-    // More of these, each with what must come of it, are in the node's own tests.
-    attack("storms-calls", "hostile", "/host-calls", How::Ask),
-    attack("storms-waits", "hostile", "/waiting-calls", How::Ask),
-    attack("storms-yields", "hostile", "/yields", How::Ask),
-    attack("storms-tasks", "hostile", "/tasks", How::Ask),
-    attack("leaks-handles", "hostile", "/handles", How::Ask),
-    attack("leaks-streams", "hostile", "/streams", How::Ask),
-    attack("leaks-calls", "hostile", "/subtasks", How::Ask),
-    attack("leaks-fields", "hostile", "/heavy-fields", How::Ask),
+    attack("traps", "http-trap", "/trap", Behaviour::Request),
+    attack("traps-late", "http-trap", "/late", Behaviour::Request),
+    attack("exits", "http-trap", "/exit", Behaviour::Request),
+    attack("loops", "http-loop", "/loop", Behaviour::Request),
+    attack("loops-late", "http-loop", "/late", Behaviour::Request),
+    attack("recurses", "deep-recursion", "/endless", Behaviour::Request),
+    attack("grows", "memory-hog", "/grow", Behaviour::Request),
+    attack("allocates", "memory-hog", "/allocate?bytes=100000000", Behaviour::Request),
+    attack("floods-the-log", "output-flood", "/stdout?bytes=3000000&line=100", Behaviour::Request),
+    attack("leaves", "sleeper", "/?ms=60000", Behaviour::Leave),
+    attack("reads-slowly", "http-stream", "/drip?chunks=1000000&ms=0&bytes=65536", Behaviour::ReadSlowly),
+    attack("writes-slowly", "http-stream", "/sum", Behaviour::WriteSlowly),
+    // The node's own tests have more of these, with the expected outcome of each.
+    attack("storms-calls", "hostile", "/host-calls", Behaviour::Request),
+    attack("storms-waits", "hostile", "/waiting-calls", Behaviour::Request),
+    attack("storms-yields", "hostile", "/yields", Behaviour::Request),
+    attack("storms-tasks", "hostile", "/tasks", Behaviour::Request),
+    attack("leaks-handles", "hostile", "/handles", Behaviour::Request),
+    attack("leaks-streams", "hostile", "/streams", Behaviour::Request),
+    attack("leaks-calls", "hostile", "/subtasks", Behaviour::Request),
+    attack("leaks-fields", "hostile", "/heavy-fields", Behaviour::Request),
 ];
 
-/// What a hostile tenant may use: enough to attack, not enough to take the machine.
+/// Returns the quotas of a hostile tenant: enough to attack, not enough to take over the machine.
 fn quotas() -> TenantChange {
     TenantChange {
         quotas: QuotaChange {
@@ -97,7 +98,7 @@ fn host(name: &str) -> String {
     format!("{name}.hostile.test")
 }
 
-/// Makes the hostile tenants and deploys their apps; gives how many.
+/// Creates the hostile tenants and deploys their apps; returns their number.
 ///
 /// # Errors
 /// When the node refuses.
@@ -112,7 +113,7 @@ pub async fn deploy(admin: &Admin) -> Result<usize> {
     Ok(ATTACKS.len())
 }
 
-/// Lets the clients of those begin whose names are wanted.
+/// Starts the clients of the attacks whose names are `wanted`.
 pub fn spawn(
     actors: &mut JoinSet<()>,
     front: SocketAddr,
@@ -133,23 +134,23 @@ async fn attack_on(attack: &'static Attack, front: SocketAddr, mut chance: Chanc
     let mut connection = Connection::new(front);
     while !tally.is_stopped() && !tally.is_lost() {
         let outcome = once(attack, &mut connection, &mut chance).await;
-        tally.count_hostile(attack.name, outcome.unwrap_or_else(|_| "no answer".to_owned()));
+        tally.count_hostile(attack.name, outcome.unwrap_or_else(|_| "no response".to_owned()));
         sleep(Duration::from_millis(chance.below(PAUSE_MS) as u64)).await;
     }
 }
 
-/// One attack; gives what it came to.
+/// Makes one attack and returns its outcome.
 async fn once(attack: &Attack, connection: &mut Connection, chance: &mut Chance) -> Result<String> {
     let ask = request("GET", attack.path, &host(attack.name), &[], b"");
     match attack.how {
-        How::Ask => Ok(connection.ask(&ask, PATIENCE).await?.status.to_string()),
-        How::Leave => {
+        Behaviour::Request => Ok(connection.send(&ask, PATIENCE).await?.status.to_string()),
+        Behaviour::Leave => {
             connection.open().await?.write_all(&ask).await?;
             sleep(Duration::from_millis(chance.below(30) as u64)).await;
             connection.close();
-            Ok("left".to_owned())
+            Ok("disconnected".to_owned())
         }
-        How::ReadSlowly => {
+        Behaviour::ReadSlowly => {
             let stream = connection.open().await?;
             stream.write_all(&ask).await?;
             let mut bytes = [0; 512];
@@ -162,7 +163,7 @@ async fn once(attack: &Attack, connection: &mut Connection, chance: &mut Chance)
             connection.close();
             Ok("read slowly".to_owned())
         }
-        How::WriteSlowly => {
+        Behaviour::WriteSlowly => {
             let stream = connection.open().await?;
             let head = format!(
                 "POST {} HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n",

@@ -1,17 +1,18 @@
-//! A node under good and hostile tenants for a long while, with deployments, swaps, rollbacks and stops going on.
+//! A node under good and hostile tenants for a long time, with deployments, swaps, rollbacks and stops.
 //!
-//! Every answer to a good tenant is checked: it must be the one that its app gives, of a revision that served while the request was
-//! under way. Beside that, what the node's process uses is looked at in windows of time, and must not grow after the warm-up.
+//! Every response to a good tenant is checked: it must be that of its app, from a revision that served while the
+//! request was in flight. In addition, the resource usage of the node's process is observed in windows of time, and
+//! must not grow after the warm-up.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`tally`] | what all actors have seen together, and the word to stop |
-//! | [`good`] | tenants whose answers are checked |
+//! | [`tally`] | the counters that all actors share, and their stop flag |
+//! | [`good`] | tenants whose responses are checked |
 //! | [`hostile`] | tenants that try to do harm |
-//! | [`changes`] | what the admins do meanwhile |
-//! | [`growth`] | what the process uses over time |
+//! | [`changes`] | the changes that administrators make meanwhile |
+//! | [`growth`] | the resource usage of the process over time |
 //!
-//! Who asks what in which order comes from the seed alone; how the actors' doings fall together is the machine's.
+//! The order of requests of each actor depends on the seed only; how the actors interleave depends on the machine.
 
 pub mod changes;
 pub mod good;
@@ -34,7 +35,7 @@ use crate::numbered::Template;
 use growth::{Growth, Window};
 use tally::Tally;
 
-/// How long a soak runs, and its seed.
+/// Behaviour long a soak runs, and its seed.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The seed of all random choices.
@@ -98,28 +99,28 @@ impl Settings {
     }
 }
 
-/// What a soak saw.
+/// The result of a soak.
 #[derive(Debug)]
 pub struct Summary {
-    /// Of everything that was drawn.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// Right answers to good tenants.
+    /// The number of correct responses to good tenants.
     pub requests: u64,
-    /// Wrong answers and failed requests of good tenants, and changes that failed: in words.
+    /// Descriptions of wrong responses, of failed requests of good tenants, and of changes that failed.
     pub faults: Vec<String>,
-    /// Changes that the admins made, by kind.
+    /// The number of changes by administrators, by kind.
     pub changes: BTreeMap<&'static str, u64>,
-    /// What hostile tenants' requests came to, by tenant and outcome.
+    /// The outcomes of hostile requests, by tenant.
     pub hostile: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    /// What the process used.
+    /// The resource usage of the process.
     pub windows: Vec<Window>,
-    /// How that grew.
+    /// The growth of the resource usage.
     pub growth: Vec<Growth>,
-    /// How long it took.
+    /// The duration of the soak.
     pub took: Duration,
 }
 
-/// The quotas of a good tenant: none that these few clients reach.
+/// Returns quotas for a good tenant, which its few clients cannot reach.
 #[must_use]
 pub fn generous() -> TenantChange {
     TenantChange {
@@ -136,15 +137,16 @@ pub fn generous() -> TenantChange {
     }
 }
 
-/// Deploys everybody, lets them run until the settings' end, and sums up. `say` is told of the progress, a line each.
+/// Deploys all tenants, runs their clients until the end that the settings define, and returns the result. `say` gets
+/// lines of progress.
 ///
 /// # Errors
-/// When the node cannot be reached or deployed to, or is gone.
+/// When the node cannot be reached or deployed to, or has exited.
 pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Summary> {
     let began = Instant::now();
     let template = Template::load()?;
-    let good = good::deploy(&node.admin, &template, settings.seed).await.context("a good tenant cannot be deployed")?;
-    let attacks = hostile::deploy(&node.admin).await.context("a hostile tenant cannot be deployed")?;
+    let good = good::deploy(&node.admin, &template, settings.seed).await.context("cannot deploy a good tenant")?;
+    let attacks = hostile::deploy(&node.admin).await.context("cannot deploy a hostile tenant")?;
     say(&format!(
         "deployed {} good and {attacks} hostile tenants in {:.1} s",
         good.tenants(),
@@ -158,14 +160,14 @@ pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) ->
     let mut windows = Vec::new();
     while !is_over(settings, &tally, &windows) {
         if began.elapsed() > settings.patience {
-            tally.fault(format!("the soak is not over after {} s", settings.patience.as_secs()));
+            tally.fault(format!("the soak did not end within {} s", settings.patience.as_secs()));
             break;
         }
         tokio::time::sleep(settings.window).await;
         match look(node.pid(), &node.admin, &tally, began).await {
             Ok(window) => windows.push(window),
             Err(error) => {
-                tally.fault(format!("the node cannot be looked at: {error:#}"));
+                tally.fault(format!("cannot observe the node: {error:#}"));
                 break;
             }
         }
@@ -208,21 +210,21 @@ async fn look(pid: u32, admin: &Admin, tally: &Tally, began: Instant) -> Result<
 }
 
 impl Summary {
-    /// What is wrong: nothing, if the node is as it should be.
+    /// Returns everything that is wrong; nothing, if the node is as it should be.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let grown = self.growth.iter().filter(|growth| growth.is_too_much()).map(Growth::to_string);
         let idle = self.hostile.iter().filter(|(_, outcomes)| outcomes.is_empty());
-        let idle = idle.map(|(name, _)| format!("`{name}` never came to attack"));
-        let none = (self.requests == 0).then(|| "no good tenant was answered".to_owned());
+        let idle = idle.map(|(name, _)| format!("`{name}` never attacked"));
+        let none = (self.requests == 0).then(|| "no good tenant got a response".to_owned());
         self.faults.iter().cloned().chain(grown).chain(idle).chain(none).collect()
     }
 
-    /// All of it, for people.
+    /// Returns a report for people.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = format!(
-            "seed {}: {} right answers, {} faults, in {:.0} s\n",
+            "seed {}: {} correct responses, {} faults, in {:.0} s\n",
             self.seed,
             self.requests,
             self.faults.len(),

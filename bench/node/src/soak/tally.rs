@@ -1,11 +1,11 @@
-//! What all actors have seen together, and the word to stop.
+//! The counters that all actors of a soak share, and their stop flag.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// With so many faults there is nothing more to learn.
+/// The number of faults after which a soak ends: more of them add no information.
 const FAULTS_MAX: usize = 20;
 
 /// Counters that all actors share.
@@ -25,7 +25,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Nothing seen yet.
+    /// Creates a tally with all counters at zero.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -38,68 +38,68 @@ impl Tally {
         }
     }
 
-    /// Tells all actors to come to their end.
+    /// Tells all actors to stop.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Are they to come to their end?
+    /// Must the actors stop?
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// A right answer to a good tenant.
+    /// Counts a correct response to a good tenant.
     pub fn count_right(&self) {
         self.right.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Right answers so far.
+    /// Returns the number of correct responses.
     #[must_use]
     pub fn right(&self) -> u64 {
         self.right.load(Ordering::Relaxed)
     }
 
-    /// Something that must not be: a wrong answer, a failed request of a good tenant, a change that failed.
+    /// Records a fault: a wrong response, a failed request of a good tenant, or a change that failed.
     pub fn fault(&self, what: String) {
         let at = self.began.elapsed().as_secs_f64();
         lock(&self.faults).push(format!("at {at:.2} s: {what}"));
     }
 
-    /// All faults so far.
+    /// Returns all faults.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         lock(&self.faults).clone()
     }
 
-    /// Are there so many faults that going on says nothing?
+    /// Are there so many faults that the soak can end?
     #[must_use]
     pub fn is_lost(&self) -> bool {
         lock(&self.faults).len() >= FAULTS_MAX
     }
 
-    /// A change that the admins made.
+    /// Counts a change by an administrator.
     pub fn count_change(&self, kind: &'static str) {
         *lock(&self.changes).entry(kind).or_default() += 1;
     }
 
-    /// Changes so far, by kind.
+    /// Returns the changes by kind.
     #[must_use]
     pub fn changes(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.changes).clone()
     }
 
-    /// There is such a hostile tenant; it has done nothing yet.
+    /// Registers a hostile tenant, so that one that never attacks is noticed.
     pub fn expect_hostile(&self, name: &'static str) {
         lock(&self.hostile).entry(name).or_default();
     }
 
-    /// What a hostile tenant's request came to.
+    /// Counts the outcome of a hostile tenant's request.
     pub fn count_hostile(&self, name: &'static str, outcome: String) {
         *lock(&self.hostile).entry(name).or_default().entry(outcome).or_default() += 1;
     }
 
-    /// What hostile requests came to so far.
+    /// Returns the outcomes of hostile requests, by tenant.
     #[must_use]
     pub fn hostile(&self) -> BTreeMap<&'static str, BTreeMap<String, u64>> {
         lock(&self.hostile).clone()

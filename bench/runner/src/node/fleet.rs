@@ -171,7 +171,7 @@ async fn deploy_all(
 }
 
 fn target(host: &str, number: u32) -> Target {
-    Target::get(host, "/", numbered::answer(number))
+    Target::get(host, "/", numbered::body(number))
 }
 
 fn tenant(number: u32) -> String {

@@ -41,7 +41,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
         cpu: Box::new(|| Ok(node.usage()?.cpu)),
     };
     let mut lines = vec![line(ONE, all[..1].into()), line(&many, all.clone()), line(FRESH, [Fleet::fresh()].into())];
-    for (server, body) in std::iter::once((&wasmtime, numbered::answer(0)))
+    for (server, body) in std::iter::once((&wasmtime, numbered::body(0)))
         .chain(node_js.iter().map(|server| (server, "hello from Node.js\n".to_owned())))
     {
         lines.push(Line {

@@ -63,7 +63,7 @@ fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
     let targets = fleet.distinct();
     block_on(async {
         let target = &targets[targets.len() / 2];
-        target.check(&Connection::new(node.front).ask(&target.request, load::PATIENCE).await?)
+        target.check(&Connection::new(node.front).send(&target.request, load::PATIENCE).await?)
     })?;
     let answered = node.began.elapsed();
     let resident = node.usage()?.resident_bytes as f64 / f64::from(1 << 20);
