@@ -7,12 +7,12 @@ use isomer_manifest::DirGrant;
 
 use crate::private_files::make_private_dir;
 
-/// What the paths of a manifest mean.
+/// The files and folders that the paths of a manifest may lead to.
 #[derive(Debug, Clone)]
 pub enum AppFiles {
-    /// They start at this folder and may lead anywhere: the app is of whoever runs the process.
+    /// Paths start at this folder and may lead anywhere: the app belongs to the user who runs the process.
     Anywhere(PathBuf),
-    /// They lead to the revision's own files and to the app's own folders, and nowhere else: the app is a tenant's.
+    /// Paths lead to the revision's own files and the app's own folders, and nowhere else: the app belongs to a tenant.
     Own {
         /// The revision's files, which are only read.
         files: PathBuf,
@@ -21,19 +21,20 @@ pub enum AppFiles {
     },
 }
 
-/// Longest name of a folder, in bytes: that of file systems.
+/// The maximum length of a folder's name in bytes, as in most file systems.
 const FOLDER_NAME_BYTES_MAX: usize = 255;
 
-/// A path of a manifest leads out of what is the app's own.
+/// A path of a manifest leads out of the app's own files and folders.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is not one of the app's own files and folders", path.display())]
 pub struct OutsideError {
-    /// As the manifest has it.
+    /// The path as written in the manifest.
     pub path: PathBuf,
 }
 
 impl AppFiles {
-    /// The folder of a grant with `write`, whether it is there or not; `None` where the app belongs to the user who runs the process.
+    /// Returns the folder of a grant with `write`, whether it exists or not; `None` if the app belongs to the user who
+    /// runs the process.
     pub(crate) fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
         match self {
             Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),
@@ -41,8 +42,8 @@ impl AppFiles {
         }
     }
 
-    /// How an error names a path of the manifest: where it leads, to whoever runs the process; as written, to a tenant, whom a
-    /// node's folders do not concern.
+    /// Returns a path of the manifest for error messages: where it leads, for the user who runs the process; as
+    /// written, for a tenant, who must not learn about the node's folders.
     #[must_use]
     pub fn shown(&self, path: &Path) -> PathBuf {
         match self {
@@ -51,10 +52,10 @@ impl AppFiles {
         }
     }
 
-    /// The path of a file or folder that the manifest names and that is only read.
+    /// Returns the path of a file or folder of the manifest that is only read.
     ///
     /// # Errors
-    /// When it is not the app's own.
+    /// When it is not one of the app's own.
     pub fn read_only(&self, path: &Path) -> Result<PathBuf, OutsideError> {
         match self {
             Self::Anywhere(base) => Ok(base.join(path)),
@@ -62,10 +63,11 @@ impl AppFiles {
         }
     }
 
-    /// The folder of a grant, with all links resolved. One that may be written is made where the app is a tenant's.
+    /// Returns the folder of a grant, with all links resolved. A tenant's folder that may be written is created if it
+    /// does not exist.
     ///
     /// # Errors
-    /// When it is not there, or not the app's own.
+    /// When it does not exist, or is not one of the app's own.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<PathBuf> {
         let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
         let (path, base) = match self {
@@ -81,7 +83,7 @@ impl AppFiles {
         if let Some(base) = base
             && !real.starts_with(base.canonicalize()?)
         {
-            // A link stands where a folder should.
+            // A link lies where a folder should be.
             return Err(outside(OutsideError { path: grant.host.clone() }));
         }
         std::fs::read_dir(&real)?;
@@ -89,7 +91,7 @@ impl AppFiles {
     }
 }
 
-/// `path` below `base`, unless it is absolute or goes up.
+/// Returns `path` below `base`, unless it is absolute or goes up.
 fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     let mut joined = base.to_owned();
     for part in path.components() {
@@ -102,8 +104,9 @@ fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     Ok(joined)
 }
 
-/// The name of the folder for what a manifest calls `path`. Folders that components may write lie side by side, whatever their
-/// paths: were one inside of another, who may write the outer one could put a link in place of the inner one.
+/// Returns the name of the folder for a `path` of the manifest. Folders that components may write are all at the same
+/// level, whatever their paths: if one was inside another, a component with the outer one could replace the inner one
+/// by a link.
 fn folder_name(path: &Path) -> Result<String, OutsideError> {
     let outside = || OutsideError { path: path.to_owned() };
     let relative = below(Path::new(""), path)?;

@@ -1,12 +1,12 @@
-//! How large the page caches of stores are: the first stores of a process get large ones, and thousands get small ones.
+//! The sizes of stores' page caches: the first stores of a process get large ones; thousands of stores get small ones.
 //!
-//! An engine's cache has the size that it was opened with. So each store that is opened gets a part of what is left of a common
+//! An engine's cache keeps the size that it was opened with. So each store gets a part of the unused rest of a common
 //! budget, within bounds, and gives it back when it is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One store gets this part of what is left.
+/// The part of the unused budget that one store gets.
 const PART: usize = 8;
 
 pub(crate) struct CacheBudget {
@@ -16,7 +16,7 @@ pub(crate) struct CacheBudget {
     most: usize,
 }
 
-/// A store's part. Dropping it gives it back.
+/// A store's part of the budget. Dropping it gives it back.
 pub(crate) struct CacheShare {
     budget: Arc<CacheBudget>,
     bytes: usize,

@@ -1,7 +1,7 @@
-//! The capabilities of one app: its stores opened, its secrets read, its grants handed out.
+//! The capabilities of one app: its open stores, its secrets, its outbound HTTP.
 //!
-//! Everything is opened here, before the first request, so that what is wrong (a changed migration, a missing secret, a data
-//! directory in use) is found when the app starts and not by a user.
+//! Everything is opened here, before the first request, so that problems (a changed migration, a missing secret, a data
+//! directory in use) are found when the app starts and not by a user.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
 use crate::sql::SqlSettings;
 use crate::watched_folders::WatchedFolders;
 
-/// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores, each in the
-/// background; whoever opens one again meanwhile waits for that.
+/// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores in the
+/// background. Opening one of them again waits for that.
 pub struct Capabilities {
     providers: Vec<Arc<dyn Provider>>,
     outbound: BTreeMap<String, Arc<dyn Outbound>>,
@@ -36,11 +36,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Opens all that the components of an app were granted. An app without stores has no thread, file or folder of its own. Where the
-    /// resources is for a candidate ([`AppResources::for_candidate`]), nothing that is written to a store gets there.
+    /// Opens everything that the components of an app were granted. An app without stores has no thread, file or folder
+    /// of its own. With the resources of a candidate ([`AppResources::for_candidate`]), writes do not reach the app's
+    /// stores.
     ///
     /// # Errors
-    /// The first thing that can't be opened or read.
+    /// The first thing that cannot be opened or read.
     pub async fn open(app: &AppGrants, resources: &AppResources, engines: &Engines) -> Result<Self, CapabilityError> {
         let secrets = read_secrets(app, resources)?;
         let (kv, sql) = (engines.kv(resources), engines.sql(resources));
@@ -96,16 +97,17 @@ impl Capabilities {
         Ok(Self { providers, outbound, engines: engines.clone(), resources: resources.clone() })
     }
 
-    /// The capabilities of the next revision of the app, whose files lie in `files`: stores that are open stay open and are
-    /// shared with this one, and brought up to date with new migrations.
+    /// Opens the capabilities of the next revision of the app, whose files lie in `files`. Open stores are shared with
+    /// this revision, and new migrations are applied to them.
     ///
     /// # Errors
-    /// The first thing that can't be opened or read; this revision's capabilities are as they were.
+    /// The first thing that cannot be opened or read. The capabilities of this revision are unchanged then.
     pub async fn next(&self, app: &AppGrants, files: &Path) -> Result<Self, CapabilityError> {
         Self::open(app, &self.resources.with_files(files), &self.engines).await
     }
 
-    /// The tenant's storage, as far as guests write to `folders`. `None`: there is no limit, or no folder.
+    /// Returns the account of storage that guests' writes to `folders` are checked against; `None` if there is no limit
+    /// or no folder.
     pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn FolderStorage>> {
         if folders.is_empty() || matches!(self.resources.files, AppFiles::Anywhere(_)) {
             return None;
@@ -114,7 +116,7 @@ impl Capabilities {
         Some(Arc::new(WatchedFolders::new(folders, self.resources.storage.clone(), lane)))
     }
 
-    /// Where they lie.
+    /// The folders, accounts and secrets that these capabilities use.
     pub fn resources(&self) -> &AppResources {
         &self.resources
     }
@@ -124,15 +126,15 @@ impl Capabilities {
         &self.providers
     }
 
-    /// The way out over HTTP of `component`, with its own grants. A component without any is denied every host, and the
-    /// log says what it asked for.
+    /// Returns the HTTP client of `component`, with its own grants. A component without grants is denied every host,
+    /// and the log tells which.
     pub fn outbound(&self, component: &str) -> Option<Arc<dyn Outbound>> {
         self.outbound.get(component).cloned()
     }
 }
 
-/// Counts what the app has on disk, the first time that it is opened. Folders that cannot be counted count as full, and that is no reason not
-/// to open the app: it may be the one to put them in order.
+/// Counts what the app has on disk when it is first opened. Folders that cannot be counted count as full. The app is
+/// opened nevertheless, as it may be the one to repair them.
 async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), CapabilityError> {
     let AppFiles::Own { writable, .. } = &resources.files else { return Ok(()) };
     let (account, stores, writable) =
@@ -148,7 +150,7 @@ async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), C
     counted.await.map_err(std::io::Error::other).flatten().map_err(CapabilityError::Count)
 }
 
-/// The way out of a component.
+/// Creates the HTTP client of a component.
 fn client(
     component: &str,
     grants: &ComponentGrants,
@@ -182,7 +184,7 @@ fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, Se
             let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
         }
-        // The environment and the files of the machine are no tenant's.
+        // A tenant has no access to the environment and files of the machine.
         (SecretValues::FromManifest, files) => {
             Secrets::of_tenant(origins, &BTreeMap::new(), |path| files.read_only(path).ok())
         }

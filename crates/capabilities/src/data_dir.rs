@@ -1,8 +1,8 @@
-//! The data directory: everything that an app keeps, under one path, open in one process at a time, or in those that one
-//! process has started.
+//! The data directory: all data of an app under one path. One process at a time has it open, with the processes that it
+//! started.
 //!
-//! Two locks see to it. `LOCK` is held by the process that opened the directory. `MEMBERS` is shared by the processes that
-//! it started, so that whoever opens the directory after a process that was killed waits until the last of its members is gone.
+//! Two locks ensure that. `LOCK` is held by the process that opened the directory. `MEMBERS` is shared by the processes
+//! that it started, so that opening the directory after a process was killed waits for the last of its members.
 //!
 //! The layout is documented in `docs/reference/data-directory.md`; this file is the only one that knows it.
 
@@ -18,10 +18,10 @@ const LOCK_FILE: &str = "LOCK";
 
 const MEMBERS_FILE: &str = "MEMBERS";
 
-/// How long to wait for the members of a process that is gone: they end as soon as they notice.
+/// The maximum time to wait for the members of a process that has ended: they end as soon as they notice.
 const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How often to look whether they are.
+/// The interval between two checks for these members.
 const MEMBERS_WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// An open data directory. The lock is held until it is dropped.
@@ -31,7 +31,7 @@ pub struct DataDir {
     _lock: File,
 }
 
-/// The data directory can't be used.
+/// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// Another process has it open.
@@ -39,30 +39,30 @@ pub enum DataDirError {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process that holds it, as written in its lock file (`?` where that can't be read).
+        /// The process that holds it, as written in its lock file (`?` if that cannot be read).
         pid: String,
     },
-    /// It is an app's, where a node's was wanted.
+    /// It belongs to an app, but a node's was expected.
     #[error("`{}` is the data directory of an app: give the node one of its own", path.display())]
     OfApp {
         /// The directory.
         path: PathBuf,
     },
-    /// It can't be made, or not be written.
+    /// It cannot be created or written.
     #[error("the data directory `{}` can't be used: {action}", path.display())]
     Io {
         /// The directory or file.
         path: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// Why it failed.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl DataDir {
-    /// Open the data directory at `path`, making it where it isn't there, and lock it for this process. A store that a killed process was
-    /// replacing (see [`DataDir::drafts`]) has its file again on return.
+    /// Opens the data directory at `path`, creating it if it does not exist, and locks it for this process. If a
+    /// process was killed while it replaced a store (see [`DataDir::drafts`]), the store has its file again on return.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {
@@ -77,8 +77,8 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Open the data directory as a process that was started by the one that holds it: `path` is what [`DataDir::path`] gave
-    /// there. Which store is whose is for the plan to say: no two members open the same.
+    /// Opens the data directory as a member: a process that the holder of the directory started. `path` is the holder's
+    /// [`DataDir::path`]. The plan decides which member opens which store; no two members open the same.
     pub fn open_as_member(path: &Path) -> Result<Self, DataDirError> {
         let lock_path = path.join(MEMBERS_FILE);
         let lock = open_lock(&lock_path)?;
@@ -91,33 +91,34 @@ impl DataDir {
         }
     }
 
-    /// The directory itself, absolute.
+    /// The absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Key-value stores: `NAME.redb`.
+    /// The folder of key-value stores: `NAME.redb`.
     pub fn kv(&self) -> PathBuf {
         self.path.join("kv")
     }
 
-    /// SQL stores: `NAME.sqlite` and what SQLite puts beside it.
+    /// The folder of SQL stores: `NAME.sqlite` and SQLite's further files.
     pub fn sql(&self) -> PathBuf {
         self.path.join("sql")
     }
 
-    /// Copies of SQL stores whose migrations are being written, in `STORE/NUMBER`. What replaces a store lies there, too, until it does.
+    /// The folder of copies of SQL stores whose migrations are being written, in `STORE/NUMBER`. Replacements of stores
+    /// lie there, too, until they are switched in.
     pub fn drafts(&self) -> PathBuf {
         self.path.join("drafts")
     }
 
-    /// What can be made again: compiled components.
+    /// The folder of data that can be made again: compiled components.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
 }
 
-/// Makes the directory where it isn't there, and locks it for this process: its absolute path, and what holds the lock.
+/// Creates the directory if it does not exist, and locks it for this process. Returns its absolute path and the lock.
 pub(crate) fn lock_dir(path: &Path) -> Result<(PathBuf, File), DataDirError> {
     make_private_dir(path).map_err(failed(path, "making the directory failed"))?;
     let path = path.canonicalize().map_err(failed(path, "resolving its path failed"))?;
@@ -208,13 +209,13 @@ mod tests {
             fs::write(folder.join("s.next"), next).unwrap();
             snapshot.inspect(|text| fs::write(folder.join("s.sqlite"), text).unwrap());
         };
-        // Killed between the two renames; the one before has left something that was never used.
+        // Killed between the two renames. An earlier replacement left a file that was never used.
         leave(9, None, "older");
         leave(10, Some("before"), "new");
         drop(DataDir::open(dir.path()).unwrap());
         assert_eq!((read(&store), read(&drafts.join("10/s.sqlite"))), (Some("new".into()), Some("before".into())));
         assert!(!drafts.join("10/s.next").exists() && !drafts.join("9/s.next").exists());
-        // Killed before the first.
+        // Killed before the first rename.
         leave(11, None, "never");
         fs::write(drafts.join("note"), "no folder").unwrap();
         drop(DataDir::open(dir.path()).unwrap());

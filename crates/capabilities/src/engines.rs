@@ -1,4 +1,4 @@
-//! What all apps of a process share: threads, the network, which files are open.
+//! The engines that all apps of a process share: their threads, the network, and the open files.
 
 use std::io;
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::{AppResources, StorageAccount};
 /// Limits of the capabilities.
 #[derive(Debug, Clone, Default)]
 pub struct CapabilityLimits {
-    /// Of key-value stores.
+    /// Limits of key-value stores.
     pub kv: KvLimits,
-    /// Of SQL stores.
+    /// Limits of SQL stores.
     pub sql: SqlLimits,
-    /// Of outbound HTTP.
+    /// Limits of outbound HTTP.
     pub outbound: OutboundLimits,
 }
 
-/// The engines of a process: one for all its apps. Clones are the same ones. They have no thread and no file until a store is
-/// opened, and dropping the last handle (stores have one) waits until all files are closed.
+/// The engines of a process, for all its apps. Clones share them. They have no thread and no file until a store is
+/// opened. Dropping the last handle (stores have one) waits until all files are closed.
 #[derive(Clone)]
 pub struct Engines {
     pub(crate) kv: KvEngine,
@@ -32,48 +32,50 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Engines with these limits.
+    /// Creates engines with these limits.
     #[must_use]
     pub fn new(limits: CapabilityLimits) -> Self {
         let network = OutboundNetwork::new(limits.outbound.clone());
         Self::with_network(limits, network)
     }
 
-    /// Engines with a network of the caller's own.
+    /// Creates engines with the given network.
     #[must_use]
     pub fn with_network(limits: CapabilityLimits, network: OutboundNetwork) -> Self {
         Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
     }
 
-    /// The key-value stores of a resources.
+    /// The key-value stores of an app.
     #[must_use]
     pub fn kv(&self, resources: &AppResources) -> Kv {
         self.kv.stores(&resources.kv, resources.storage.clone(), &resources.account)
     }
 
-    /// The SQL stores of a resources.
+    /// The SQL stores of an app.
     #[must_use]
     pub fn sql(&self, resources: &AppResources) -> Sql {
         self.sql.stores(&resources.sql, resources.storage.clone(), &resources.account)
     }
 
-    /// Resolves when no store below `dir` is open: those whose apps are gone have been closed and synced. A store that is in use
-    /// is waited for.
+    /// Waits until no store below `dir` is open: until they have been closed and synced. Also waits for stores that are
+    /// in use.
     pub async fn closed(&self, dir: &Path) {
         self.kv.closed(dir).await;
         self.sql.closed(dir).await;
     }
 
-    /// Forgets what could not be finished of the stores below `dir`, whose files are gone. One that is being opened is waited for.
+    /// Forgets unfinished replacements of the stores below `dir`, whose files were removed. Waits for stores that are
+    /// being opened.
     pub async fn forget(&self, dir: &Path) {
         self.sql.forget(dir).await;
     }
 
-    /// Finishes the replacements that lie in `folder`, of SQL stores in the folder `sql`, as [`roll_forward`](crate::sql::roll_forward) does,
-    /// while other stores are in use. Whatever else the tenant does, this is not held up by it for long.
+    /// Finishes the replacements in `folder` of SQL stores in the folder `sql`, as
+    /// [`roll_forward`](crate::sql::roll_forward) does, while other stores are in use. It does not wait long, whatever
+    /// else the tenant does.
     ///
     /// # Errors
-    /// When the disk fails, or one of these stores is open, or being opened for some time.
+    /// When the disk fails, or one of these stores is open, or is being opened for some time.
     pub async fn finish_replacements(
         &self,
         sql: &Path,
@@ -83,7 +85,7 @@ impl Engines {
         self.sql.stores(sql, storage.clone(), &Account::unlimited()).finish_replacements(folder).await
     }
 
-    /// Number of stores that are open.
+    /// The number of open stores.
     #[must_use]
     pub fn open_stores(&self) -> usize {
         self.kv.open_stores() + self.sql.open_stores()

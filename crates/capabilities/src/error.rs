@@ -8,41 +8,41 @@ use crate::outbound::AuthorityError;
 use crate::secrets::SecretError;
 use crate::sql::SqlOpenError;
 
-/// The capabilities of an app can't be made ready.
+/// Why the capabilities of an app cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
-    /// A key-value store can't be opened.
+    /// A key-value store cannot be opened.
     #[error("the key-value store `{store}` can't be opened: {source}")]
     Kv {
-        /// Its name.
+        /// The store.
         store: StoreName,
-        /// Why.
+        /// The cause.
         source: KvError,
     },
-    /// A SQL store can't be opened or migrated.
+    /// A SQL store cannot be opened or migrated.
     #[error(transparent)]
     Sql(#[from] SqlOpenError),
-    /// A secret can't be read.
+    /// A secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The certificate authorities for a granted host can't be read.
+    /// The certificate authorities for a granted host cannot be read.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// The certificate authorities for a granted host aren't the app's own.
+    /// The file of certificate authorities for a granted host is not one of the app's own.
     #[error("the certificate authorities for a granted host can't be read")]
     AuthorityOutside {
-        /// Why.
+        /// The path.
         source: OutsideError,
     },
-    /// What the app has on disk can't be counted.
+    /// The app's folders cannot be counted.
     #[error("the app's folders can't be read")]
     Count(#[source] std::io::Error),
-    /// The migrations of a SQL store aren't the app's own.
+    /// The folder of migrations of a SQL store is not one of the app's own.
     #[error("the migrations of the SQL store `{store}` can't be read")]
     Migrations {
-        /// Its name.
+        /// The store.
         store: StoreName,
-        /// Why.
+        /// The path.
         source: OutsideError,
     },
 }

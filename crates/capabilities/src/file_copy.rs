@@ -1,7 +1,7 @@
-//! Copies of single files, within what a tenant may store and what the disk has left.
+//! Copies of single files, within a tenant's quota of storage and the free space of the disk.
 //!
-//! The tenant's quota is asked for the whole file before anything is copied. The reserve of the disk is asked again before each step: what other
-//! tenants write meanwhile takes from the same room, and is not known before it is there.
+//! The whole file is checked against the tenant's quota before anything is copied. The reserve of the disk is checked
+//! again before each step: other tenants write to the same disk meanwhile, and how much is not known in advance.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,13 +17,13 @@ use crate::storage::Claim;
 /// Why a file was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum FileCopyError {
-    /// There is no room for it.
+    /// There is not enough space.
     #[error("a copy of {} is more than is left", size(*bytes))]
     NoRoom {
-        /// What the file has.
+        /// The size of the file.
         bytes: u64,
     },
-    /// The caller wanted no more of it.
+    /// The caller stopped the copy.
     #[error("the copy was given up")]
     GivenUp,
     /// The disk failed.
@@ -32,11 +32,13 @@ pub enum FileCopyError {
 }
 
 impl StorageAccount {
-    /// Copies the file `from` to `to`, in whose place no other file should be, for as long as `goes_on` says so between two steps. Shares the
-    /// blocks of the file where the file system can do that. The copy is counted on return, as far as it was made. Blocks.
+    /// Copies the file `from` to `to`, which should not exist, while `goes_on` returns `true` between two steps. Shares
+    /// the blocks of the file if the file system can do that. The copy is counted on return, as far as it was made.
+    /// Blocks.
     ///
     /// # Errors
-    /// When there is no room, it does not go on, or the disk fails. What was copied by then is left for the caller.
+    /// When there is not enough space, the copy is stopped, or the disk fails. The caller removes what was copied until
+    /// then.
     pub fn copy_file(&self, from: &Path, to: &Path, goes_on: impl FnMut() -> bool) -> Result<(), FileCopyError> {
         let from = File::open(from)?;
         let bytes = from.metadata()?.len();
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn the_reserve_is_asked_before_each_step() {
         let dir = tempfile::tempdir().unwrap();
-        // The room of the disk as it is found when the second step begins: others have written meanwhile.
+        // The free space of the disk when the second step begins: others have written meanwhile.
         let disk = dir.path().join("disk");
         std::fs::create_dir(&disk).unwrap();
         let from = dir.path().join("from");
@@ -124,7 +126,7 @@ mod tests {
         account.set_reserve(Arc::new(Reserve::new(&disk, 0)));
         let to = dir.path().join("to");
         let refused = account.copy_file(&from, &to, || {
-            // A disk that gives no answer has no room.
+            // A disk that gives no result counts as full.
             let _ = std::fs::remove_dir(&disk);
             true
         });

@@ -1,12 +1,13 @@
-//! What the platform gives to components: key-value stores, SQL, configuration, secrets and outbound HTTP.
+//! The capabilities of components: key-value stores, SQL, configuration, secrets and outbound HTTP.
 //!
-//! Two layers. The *engines* ([`kv`], [`sql`], [`outbound`], [`secrets`]) know files and threads and nothing of WebAssembly; the *host
-//! bindings* implement WIT interfaces over them for the guests that a grant names. An engine never asks
-//! who calls; a binding never touches a file. Synchronous engines run on threads of their own behind bounded queues, so
-//! that a slow disk never stops the executor. There is one set of engines in a process ([`Engines`]) for the apps of all tenants, who
-//! take turns on its threads; what an app has of its own is its [`Place`].
+//! There are two layers. The *engines* ([`kv`], [`sql`], [`outbound`], [`secrets`]) know files and threads and nothing
+//! of WebAssembly. The *host functions* ([`host`]) implement WIT interfaces over them for the components that were
+//! granted them. An engine does not know its caller; a host function never touches a file. Blocking engines run on
+//! threads of their own behind bounded queues, so that a slow disk never stops the executor. One set of engines in a
+//! process ([`Engines`]) serves the apps of all tenants, with fair shares of its threads. What belongs to one app is in
+//! its [`AppResources`].
 //!
-//! The invariant to keep: a write is acknowledged after it has been synced, and never before.
+//! Invariant: a write is acknowledged after it was synced, and never before.
 
 #![forbid(unsafe_code)]
 

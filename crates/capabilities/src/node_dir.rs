@@ -1,8 +1,9 @@
-//! A node's data directory: what it keeps about itself, and the data of all tenants' apps, under one path, open in one process at a time.
+//! The data directory of a node: its own state and the data of all tenants' apps, under one path. One process at a time
+//! has it open.
 //!
-//! It differs from an app's own data directory ([`crate::DataDir`]) by having many apps in it. The layout is documented in
-//! `docs/reference/data-directory.md`; this file is the only one that knows it. Names of tenants and apps are labels as in a host name, so none
-//! of them leads elsewhere.
+//! Unlike an app's data directory ([`crate::DataDir`]) it contains many apps. The layout is documented in
+//! `docs/reference/data-directory.md`; this file is the only one that knows it. Names of tenants and apps are labels
+//! like those of host names, so they cannot lead out of it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,10 +19,11 @@ pub struct NodeDir {
 }
 
 impl NodeDir {
-    /// Opens the directory at `path`, making it (for this user alone) where it isn't there, and locks it for this process.
+    /// Opens the directory at `path`, creating it (for this user only) if it does not exist, and locks it for this
+    /// process.
     ///
     /// # Errors
-    /// When it can't be made or written, another process has it open, or it is the data directory of an app.
+    /// When it cannot be created or written, another process has it open, or it is the data directory of an app.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         if path.join("kv").is_dir() || path.join("sql").is_dir() {
@@ -35,67 +37,67 @@ impl NodeDir {
         Ok(dir)
     }
 
-    /// The directory itself, absolute.
+    /// The absolute path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the node keeps about itself.
+    /// The file of the node's state.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path.join("state.redb")
     }
 
-    /// What was uploaded, by its digest.
+    /// The folder of uploaded files, by their digest.
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.path.join("blobs")
     }
 
-    /// Files of revisions' app folders.
+    /// The folder of the files of releases.
     #[must_use]
     pub fn revisions(&self) -> PathBuf {
         self.path.join("revisions")
     }
 
-    /// Compiled code.
+    /// The folder of compiled code.
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
 
-    /// What was removed and may still take space.
+    /// The folder of removed data that may still occupy space.
     #[must_use]
     pub fn trash(&self) -> PathBuf {
         self.path.join("trash")
     }
 
-    /// What revisions on trial write; nothing of it outlives its process.
+    /// The folder of what candidates write. Nothing in it outlives its process.
     #[must_use]
     pub fn trials(&self) -> PathBuf {
         self.path.join("trials")
     }
 
-    /// Take-overs that replace stores, while they do.
+    /// The folder of take-overs that replace stores, while they run.
     #[must_use]
     pub fn takeovers(&self) -> PathBuf {
         self.path.join("takeovers")
     }
 
-    /// The data of all tenants.
+    /// The folder of all tenants' data.
     #[must_use]
     pub fn tenants(&self) -> PathBuf {
         self.path.join("tenants")
     }
 
-    /// The data of a tenant.
+    /// The folder of a tenant's data.
     #[must_use]
     pub fn tenant(&self, tenant: &str) -> PathBuf {
         self.tenants().join(tenant)
     }
 
-    /// The data of an app of a tenant: `kv/`, `sql/`, `dirs/`, `log/`, `access/`, `snapshots/`, each made when it is needed.
+    /// The folder of an app's data: `kv/`, `sql/`, `dirs/`, `log/`, `access/`, `snapshots/`, each created on demand.
     #[must_use]
     pub fn app(&self, tenant: &str, app: &str) -> PathBuf {
         self.tenant(tenant).join("apps").join(app)

@@ -1,10 +1,10 @@
-//! Which files of stores are open: each at most once in a process, and again only after it was closed.
+//! The open files of stores: each is open at most once in a process, and opened again only after it was closed.
 //!
-//! A store is found by its file. Its last handle may be dropped anywhere; the file is then closed on a thread of the pool, and
-//! whoever opens the store meanwhile waits for that.
+//! A store is identified by its file. Its last handle may be dropped anywhere; the file is then closed on a thread of
+//! the pool, and opening the store again waits for that.
 //!
-//! Something that was to be done to a file and failed ([`FileHold::fail`]) is done again before the file is opened next. So the file is
-//! not used half done, and works again as soon as the disk does.
+//! Work on a file that failed ([`FileHold::fail`]) is repeated before the file is opened again. So a half-finished file
+//! is not used, and the store works again as soon as the disk does.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// FileSlots that may be unused before they are looked through.
+/// The number of unused slots from which on they are searched and removed.
 const UNUSED_SLOTS_MAX: usize = 64;
 
 /// The open files of stores of the kind `T`.
@@ -28,70 +28,70 @@ struct FileSlots<T> {
     look_through_at: usize,
 }
 
-/// What must be done to a file before it may be opened.
+/// Work that must be done on a file before it may be opened.
 #[derive(Clone)]
 pub(crate) struct Unfinished(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
 impl Unfinished {
-    /// `work` blocks, and can be done again wherever it failed.
+    /// Creates it from a function that blocks, and that can be repeated wherever it failed.
     pub(crate) fn new(work: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(work))
     }
 
-    /// Tries to do it. Blocks.
+    /// Tries to do the work. Blocks.
     pub(crate) fn carry_out(&self) -> io::Result<()> {
         (self.0)()
     }
 }
 
 struct FileSlot<T> {
-    /// FileHold while the file is opened, or kept from being opened.
+    /// Locked while the file is opened, or kept from being opened.
     known: Arc<tokio::sync::Mutex<FileState<T>>>,
-    /// Taken by whoever has the file open, until it is closed.
+    /// Taken while the file is open, until it is closed.
     file: Arc<Semaphore>,
 }
 
-/// What is known of a file.
+/// The state of a file.
 struct FileState<T> {
     /// The store, while it is open.
     store: Weak<T>,
     unfinished: Option<Unfinished>,
 }
 
-/// The right to have a file open. Drop it after the file.
+/// The right to have a file open. It must be dropped after the file.
 pub(crate) struct OpenPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Keeps the file from being opened while this lives. Handles that are open stay open.
+/// Prevents the file from being opened while it exists. Open handles stay open.
 pub(crate) struct FileHold<T> {
     /// The store, if it is open.
     pub(crate) store: Option<Arc<T>>,
     known: OwnedMutexGuard<FileState<T>>,
-    /// Taken where the file is not open.
+    /// Taken if the file is not open.
     _closed: Option<OwnedSemaphorePermit>,
 }
 
 impl<T> FileHold<T> {
-    /// What is to be done before the file may be opened, where something failed earlier.
+    /// Returns the work that must be done before the file may be opened, if something failed earlier.
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         self.known.unfinished.clone()
     }
 
-    /// It has been done.
+    /// Records that the work was done.
     pub(crate) fn finish(&mut self) {
         self.known.unfinished = None;
     }
 
-    /// From now on, the file may be opened only after `unfinished` was done. Handles that are open are not given to anyone any more; the
-    /// caller sees to it that they no longer have the file open.
+    /// Lets the file be opened only after `unfinished` was done. Open handles are not given out any more; the caller
+    /// makes sure that they no longer have the file open.
     pub(crate) fn fail(mut self, unfinished: Unfinished) {
         *self.known = FileState { store: Weak::new(), unfinished: Some(unfinished) };
     }
 }
 
 impl OpenPermit {
-    /// Of something that isn't a file of the data directory.
+    /// A permit for something that is not a file of the data directory.
     pub(crate) fn of_nothing() -> Self {
         Self { _permit: None }
     }
@@ -104,8 +104,8 @@ impl<T> Default for OpenFiles<T> {
 }
 
 impl<T> OpenFiles<T> {
-    /// The store of `path`: the open one with `true`, or what `open` makes, after its previous owner closed the file. `open`
-    /// does first what is unfinished.
+    /// Returns the open store of `path` with `true`, or what `open` makes of it after its previous owner closed the
+    /// file. `open` does unfinished work first.
     pub(crate) async fn get<E>(
         &self,
         path: &Path,
@@ -122,7 +122,7 @@ impl<T> OpenFiles<T> {
         Ok((opened, false))
     }
 
-    /// Keeps everybody from opening the file `path`, once it is open or closed and nothing in between.
+    /// Prevents the file `path` from being opened, once it is either open or closed.
     pub(crate) async fn hold(&self, path: &Path) -> FileHold<T> {
         let slot = self.slot(path);
         let known = slot.known.clone().lock_owned().await;
@@ -134,22 +134,22 @@ impl<T> OpenFiles<T> {
         FileHold { store, known, _closed }
     }
 
-    /// Resolves when no file below `dir` is open.
+    /// Waits until no file below `dir` is open.
     pub(crate) async fn closed(&self, dir: &Path) {
         for slot in self.below(dir) {
             let _closed = slot.file.acquire().await;
         }
     }
 
-    /// Forgets what is unfinished of the files below `dir`, which are gone: what is made there from now on has nothing to do with them. Waits for
-    /// those that are being opened.
+    /// Forgets unfinished work on the files below `dir`, which were removed: new files there have nothing to do with
+    /// it. Waits for files that are being opened.
     pub(crate) async fn forget(&self, dir: &Path) {
         for slot in self.below(dir) {
             slot.known.lock().await.unfinished = None;
         }
     }
 
-    /// Number of files that are open or being closed.
+    /// The number of files that are open or being closed.
     pub(crate) fn open(&self) -> usize {
         locked(&self.slots).of_files.values().filter(|slot| slot.file.available_permits() == 0).count()
     }
@@ -203,7 +203,7 @@ mod tests {
             0 => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }));
-        // Others come and go: it is not forgotten.
+        // Other files are opened and closed; the unfinished work is kept.
         for other in 0..3 * UNUSED_SLOTS_MAX {
             files.get(Path::new(&other.to_string()), async |_, _| Ok::<_, Infallible>(Arc::new(0))).await.unwrap();
         }

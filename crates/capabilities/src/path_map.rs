@@ -1,11 +1,11 @@
-//! Values by path, where what lies below a folder is found without looking at anything else: a tenant may have thousands of apps, and each
-//! asks when it is loaded.
+//! A map of paths in which everything below a folder is found without searching the rest: a tenant may have thousands
+//! of apps, and each searches when it is loaded.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-/// A map whose keys are ordered by their components, so that all paths below a folder stand next to each other.
+/// A map whose keys are ordered by their components, so that all paths below a folder are adjacent.
 #[derive(Debug)]
 pub(crate) struct PathMap<V>(BTreeMap<PathBuf, V>);
 
@@ -24,7 +24,7 @@ impl<V> PathMap<V> {
         self.0.get(path)
     }
 
-    /// Sets the value of a path. Returns the one before.
+    /// Sets the value of a path. Returns the previous value.
     pub(crate) fn insert(&mut self, path: PathBuf, value: V) -> Option<V> {
         self.0.insert(path, value)
     }
@@ -33,18 +33,18 @@ impl<V> PathMap<V> {
         self.0.remove(path)
     }
 
-    /// Whether the path or a folder around it is here.
+    /// Returns whether the path or a folder above it is in the map.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         path.ancestors().any(|around| self.0.contains_key(around))
     }
 
-    /// What is here of `dir` itself and of what lies below it.
+    /// Returns the entries of `dir` itself and of everything below it.
     pub(crate) fn below<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (&'a PathBuf, &'a V)> {
         let from = (Bound::Included(dir), Bound::Unbounded);
         self.0.range::<Path, _>(from).take_while(move |(path, _)| path.starts_with(dir))
     }
 
-    /// Takes out `dir` itself and what lies below it.
+    /// Removes `dir` itself and everything below it.
     pub(crate) fn remove_below(&mut self, dir: &Path) -> Vec<(PathBuf, V)> {
         let paths: Vec<PathBuf> = self.below(dir).map(|(path, _)| path.clone()).collect();
         paths.iter().filter_map(|path| self.0.remove_entry(path)).collect()

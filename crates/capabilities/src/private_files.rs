@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Make the entries of a directory durable: a file that was synced is lost with its name otherwise.
+/// Makes the entries of a directory durable. Without it, a synced file may be lost with its name.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -20,7 +20,7 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Make an empty file that only its owner may read, unless it is there.
+/// Creates an empty file that only its owner may read, unless it exists.
 pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);

@@ -1,4 +1,4 @@
-//! Where the capabilities of one app lie, and what its tenant may use of them.
+//! The folders, accounts and secrets that the capabilities of one app use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,54 +17,56 @@ use crate::private_files::make_private_dir;
 use crate::secrets::{Secret, SecretValues};
 use crate::storage::{Claim, StorageAccount};
 
-/// Where one app's things are. Folders for data need not exist: what an app doesn't use isn't made.
+/// The folders, accounts and secrets of one app. Folders for data need not exist: they are created on demand.
 #[derive(Debug, Clone)]
 pub struct AppResources {
-    /// Folder of its key-value stores.
+    /// The folder of its key-value stores.
     pub kv: PathBuf,
-    /// Folder of its SQL stores.
+    /// The folder of its SQL stores.
     pub sql: PathBuf,
-    /// The files that its manifest names: migrations, folders, secrets.
+    /// The files that its manifest refers to: migrations, folders, secrets.
     pub files: AppFiles,
-    /// Its tenant's account. All apps with the same one share its storage and its part of the threads.
+    /// The tenant's account of storage. All apps with the same account share its storage and its lane of the threads.
     pub storage: Arc<StorageAccount>,
-    /// What its tenant is charged for processor time and memory of its stores.
+    /// The tenant's account for processor time and memory of the stores.
     pub account: Arc<Account>,
-    /// How long a SQL statement may run at most, whatever its manifest says.
+    /// The maximum time of a SQL statement, whatever the manifest sets.
     pub statement_time_max: Duration,
-    /// Its tenant's hosts; `None`: its manifest alone says where requests go.
+    /// The tenant's allowed hosts; `None` if the manifest alone decides where requests go.
     pub outbound: Option<Arc<TenantHosts>>,
-    /// Where its secrets come from.
+    /// The source of its secrets.
     pub secrets: SecretValues,
-    /// Variables that secrets may come from beside those of the process's environment, which count first. For an app of a process.
+    /// Variables for secrets in addition to those of the process's environment, which take precedence. Used for the
+    /// only app of a process.
     pub environment: Arc<BTreeMap<String, String>>,
-    /// Where what a candidate revision writes goes; absent for one that serves.
+    /// Where a candidate revision writes; `None` for a revision that serves.
     pub candidate: Option<CandidateResources>,
-    /// Where its grants come from, so that a denial tells how to grant it there.
+    /// The source of its grants, for messages about denials.
     pub granted_by: GrantedBy,
 }
 
-/// Where what a candidate revision writes goes.
+/// Where a candidate revision writes.
 #[derive(Debug, Clone)]
 pub struct CandidateResources {
-    /// A folder of its own, for stores and for folders that the app does not have yet.
+    /// A folder of the candidate, for stores and for folders that the app does not have yet.
     pub folder: PathBuf,
-    /// What it gets of the app's folders that components may write.
+    /// Its access to the app's folders that components may write to.
     pub folders: CandidateFolders,
 }
 
-/// What a candidate revision gets of the app's folders that components may write.
+/// The access of a candidate revision to the app's folders that components may write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateFolders {
-    /// The folders themselves, only to be read.
+    /// The folders themselves, read-only.
     ReadOnly,
-    /// Copies, made by [`AppResources::copy_folders`].
+    /// Copies of them, made by [`AppResources::copy_folders`].
     Copied,
 }
 
 impl AppResources {
-    /// The resources of an app of a tenant, whose data lies in `data` (`kv/`, `sql/` and `dirs/`, each made when it is needed) and
-    /// whose revision's files lie in `files`. What its stores use is not charged until [`AppResources::account`] is set.
+    /// Returns the resources of an app of a tenant, whose data lies in `data` (`kv/`, `sql/` and `dirs/`, each created
+    /// on demand) and whose revision's files lie in `files`. Its stores are not charged until [`AppResources::account`]
+    /// is set.
     #[must_use]
     pub fn of_tenant(
         data: &Path,
@@ -88,7 +90,8 @@ impl AppResources {
         }
     }
 
-    /// The resources of the one app of a process, in its data directory. Paths of its manifest start at `app_dir`.
+    /// Returns the resources of the only app of a process, in its data directory. Paths of its manifest start at
+    /// `app_dir`.
     #[must_use]
     pub fn of_process(app_dir: &Path, data: &DataDir) -> Self {
         Self {
@@ -106,34 +109,37 @@ impl AppResources {
         }
     }
 
-    /// The same place for a candidate revision: nothing that it writes gets to the app's own stores and folders. What it writes to stores goes to
-    /// copies in `folder`, where stores and folders that are not there are made, too.
+    /// Returns the same resources for a candidate revision, whose writes do not reach the app's own stores and folders.
+    /// It writes to copies of stores in `folder`, where new stores and folders are created, too.
     #[must_use]
     pub fn for_candidate(&self, folder: &Path, folders: CandidateFolders) -> Self {
         Self { candidate: Some(CandidateResources { folder: folder.to_owned(), folders }), ..self.clone() }
     }
 
-    /// The app's folders that components of `app` may write, as far as they are there.
+    /// Returns the existing folders that components may write to.
     #[must_use]
     pub fn writable_folders(&self, app: &AppGrants) -> Vec<PathBuf> {
         let folders: BTreeSet<_> = app.dirs().filter_map(|grant| self.files.writable(grant)).collect();
         folders.into_iter().filter(|folder| folder.is_dir()).collect()
     }
 
-    /// Copies the [writable folders](AppResources::writable_folders) to where a candidate revision in this resources finds them. Blocks.
+    /// Copies the [writable folders](AppResources::writable_folders) to where a candidate revision with these resources
+    /// finds them. Blocks.
     ///
     /// # Errors
-    /// When there is no room in the tenant's storage or they cannot be copied by `deadline`. What was copied goes with the candidate's folder.
+    /// When there is not enough space in the tenant's storage or they cannot be copied by `deadline`. The copy is
+    /// removed with the candidate's folder.
     ///
     /// # Panics
-    /// Never: it does nothing where the resources is for no candidate.
+    /// Never: does nothing if these are not the resources of a candidate.
     pub fn copy_folders(&self, app: &AppGrants, deadline: Instant) -> io::Result<()> {
         let Some(candidate) = &self.candidate else { return Ok(()) };
         let dirs = candidate.dirs();
         make_private_dir(&dirs)?;
         for folder in self.writable_folders(app) {
             let copied = dirs.join(folder.file_name().unwrap_or_default());
-            // Claimed step by step, and until it is counted: the tenant's guests write meanwhile, and other tenants' to the same disk.
+            // Claimed in steps, until the copy is counted: the tenant's guests write meanwhile, and other tenants to
+            // the same disk.
             let mut claim = Claim::new(&self.storage, 0);
             let more = |bytes| claim.as_mut().is_some_and(|claim| claim.grow(bytes));
             let outcome = isomer_disk::copy(&folder, &copied, deadline, more);
@@ -144,10 +150,11 @@ impl AppResources {
         Ok(())
     }
 
-    /// The folder of a grant, with all links resolved, and whether it may be written. One that may be written is made where the app is a tenant's.
+    /// Returns the folder of a grant, with all links resolved, and whether it may be written. A tenant's folder that
+    /// may be written is created if it does not exist.
     ///
     /// # Errors
-    /// When it is not there, or not the app's own.
+    /// When it does not exist, or is not one of the app's own.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<(PathBuf, bool)> {
         match (&self.candidate, &self.files) {
             (Some(candidate), AppFiles::Own { files, .. }) if grant.write => {
@@ -162,12 +169,12 @@ impl AppResources {
         }
     }
 
-    /// A place for stores in `folder`; everything else is the same.
+    /// Returns the same resources with the stores in `folder`.
     pub(crate) fn within(&self, folder: &Path) -> Self {
         Self { kv: folder.join("kv"), sql: folder.join("sql"), ..self.clone() }
     }
 
-    /// The resources of the next revision of the app, whose files lie in `dir`; everything else stays.
+    /// Returns the same resources for the next revision of the app, whose files lie in `dir`.
     #[must_use]
     pub fn with_files(&self, dir: &Path) -> Self {
         let files = match &self.files {
@@ -179,7 +186,7 @@ impl AppResources {
 }
 
 impl CandidateResources {
-    /// Folders that components may write.
+    /// The folder of folders that components may write to.
     fn dirs(&self) -> PathBuf {
         self.folder.join("dirs")
     }
@@ -220,7 +227,7 @@ mod tests {
         assert!(may_write && copied.starts_with(candidate.canonicalize().unwrap()));
         assert_eq!(std::fs::read(copied.join("mine")).unwrap(), b"text");
         assert!(storage.used_in(&candidate) >= 4096, "the copy is counted");
-        // What guests of the app that serves have claimed is not left for a copy.
+        // Space that guests of the serving app have claimed is not available for a copy.
         let left = storage.room();
         assert!(storage.claim(left));
         let beside = resources.for_candidate(&dir.path().join("beside"), CandidateFolders::Copied);

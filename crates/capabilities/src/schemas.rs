@@ -1,5 +1,5 @@
-//! The schemas of an app's SQL stores from one revision to the next: what is pending, and the files that replace the stores when the next
-//! revision takes over.
+//! The schemas of an app's SQL stores from one revision to the next: pending migrations, and the files that replace the
+//! stores when the next revision takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use crate::grants::AppGrants;
 use crate::resources::AppResources;
 use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 
-/// How the schemas of the SQL stores that `app` was granted relate to its migrations; those with migrations only. Changes nothing.
+/// Compares the schemas of the SQL stores that `app` was granted with its migrations. Stores without migrations are
+/// left out. Changes nothing.
 ///
 /// # Errors
 /// When a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
@@ -33,11 +34,11 @@ pub async fn schemas(
     Ok(found)
 }
 
-/// Makes the files that replace those of `app`'s SQL stores, in `folder`, and pauses these stores until what is given is dropped: of all
-/// stores with pending migrations, or of those that `snapshot` (a folder that an earlier replacement has left) has.
+/// Makes replacements of the files of `app`'s SQL stores in `folder`, and pauses these stores until the result is
+/// dropped: all stores with pending migrations, or those in `snapshot` (a folder that an earlier replacement has left).
 ///
 /// # Errors
-/// The first thing that fails. The stores go on as they were then; what lies in `folder` is for the caller to remove.
+/// The first failure. The stores then continue unchanged; the caller removes what lies in `folder`.
 pub async fn replace(
     app: &AppGrants,
     resources: &AppResources,
@@ -68,12 +69,12 @@ pub async fn replace(
     Ok(replacing)
 }
 
-/// The SQL stores that some component was granted, each once.
+/// Returns the SQL stores that any component was granted, each once.
 fn stores(app: &AppGrants) -> BTreeSet<&StoreName> {
     app.components.values().flat_map(|grants| &grants.sql).collect()
 }
 
-/// The folder of a store's migrations, if it has one.
+/// Returns the folder of a store's migrations, if it has one.
 pub(crate) fn migrations(
     app: &AppGrants,
     resources: &AppResources,

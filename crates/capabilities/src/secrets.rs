@@ -1,7 +1,7 @@
-//! Secrets: values that are handed to the components that were granted them, and shown to nobody.
+//! Secrets: values that only the components that were granted them can read.
 //!
 //! They are read once, when the app starts, so that a missing one is found before the first request. The value has no
-//! `Display`, and its `Debug` says nothing.
+//! `Display`, and its `Debug` output does not contain it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,22 +15,22 @@ use isomer_ids::SECRET_BYTES_MAX;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
-/// Where a secret comes from.
+/// The source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretOrigin {
-    /// A variable of the environment.
+    /// An environment variable.
     Env(String),
-    /// A file; one final line break is cut off.
+    /// A file; one final line break is removed.
     File(PathBuf),
 }
 
-/// Where the values of an app's secrets come from.
+/// The source of the values of an app's secrets.
 #[derive(Debug, Clone)]
 pub enum SecretValues {
-    /// From where its manifest says: the environment of this process, and files.
+    /// The sources in its manifest: the environment of this process, and files.
     FromManifest,
-    /// From its tenant, by name. A secret that the tenant doesn't have may be a file of the app's own; the environment and other
-    /// files of this machine are never read.
+    /// The tenant's secrets, by name. A secret that the tenant does not have may be one of the app's own files; the
+    /// environment and other files of this machine are never read.
     Given(BTreeMap<String, Secret>),
 }
 
@@ -40,10 +40,10 @@ pub struct Secrets {
     values: BTreeMap<String, Secret>,
 }
 
-/// A secret can't be read. Nothing in this says what it is.
+/// Why a secret cannot be read. Contains nothing of its value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The variable isn't set.
+    /// The variable is not set.
     #[error(
         "the secret `{secret}` comes from the environment variable `{variable}`, which isn't set: set it, or name another source in `[secrets]`"
     )]
@@ -53,17 +53,17 @@ pub enum SecretError {
         /// The variable.
         variable: String,
     },
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("the secret `{secret}` comes from the file `{}`, which can't be read", path.display())]
     Unreadable {
         /// The secret's name.
         secret: String,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The value isn't UTF-8.
+    /// The value is not UTF-8.
     #[error("the secret `{secret}` isn't UTF-8 text")]
     NotText {
         /// The secret's name.
@@ -75,7 +75,7 @@ pub enum SecretError {
         /// The secret's name.
         secret: String,
     },
-    /// The file lies outside of the app's own.
+    /// The file is not one of the app's own.
     #[error("the secret `{secret}` comes from the file `{}`, which isn't one of the app's own", path.display())]
     Outside {
         /// The secret's name.
@@ -92,12 +92,12 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// Takes the value.
+    /// Creates a secret with this value.
     pub fn new(value: String) -> Self {
         Self(value.into())
     }
 
-    /// The value, for handing it on to where it belongs.
+    /// Returns the value, for passing it to the component.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -110,7 +110,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secrets {
-    /// Read all of `origins`; paths are relative to `base`, variables come from `variable`.
+    /// Reads all of `origins`; paths are relative to `base`, variables are looked up by `variable`.
     pub fn read(
         origins: impl IntoIterator<Item = (String, SecretOrigin)>,
         base: &Path,
@@ -138,7 +138,7 @@ impl Secrets {
         Ok(Self { values })
     }
 
-    /// The secrets of an app of a tenant who has `given`; `own` gives the path of a file of the app's own.
+    /// Returns the secrets of an app whose tenant has the secrets `given`; `own` returns the path of a file of the app.
     pub(crate) fn of_tenant(
         origins: impl IntoIterator<Item = (String, SecretOrigin)>,
         given: &BTreeMap<String, Secret>,
@@ -162,7 +162,7 @@ impl Secrets {
         Ok(Self { values })
     }
 
-    /// The secret `name`.
+    /// Returns the secret `name`.
     pub fn get(&self, name: &str) -> Option<&Secret> {
         self.values.get(name)
     }
@@ -172,7 +172,7 @@ fn read_file(secret: &str, path: &Path) -> Result<String, SecretError> {
     use std::io::Read;
     let unreadable = |source| SecretError::Unreadable { secret: secret.to_owned(), path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    // A file that never ends (a device, say) must not be read to its end.
+    // A file without an end (such as a device) must not be read completely.
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(SECRET_BYTES_MAX + 3).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.last() == Some(&b'\n') {

@@ -1,4 +1,4 @@
-//! `wasi:config`: the values that the manifest gives to a component.
+//! `wasi:config`: configuration values of components.
 
 use isomer_runtime::{Guest, InterfaceOwner, Provider, config};
 use wasmtime::component::LinkerInstance;
@@ -12,7 +12,7 @@ pub struct ConfigProvider {
 }
 
 impl ConfigProvider {
-    /// With each component's values.
+    /// Creates the provider with each component's values.
     pub fn new(grants: GrantTable<String>) -> Self {
         Self { grants }
     }

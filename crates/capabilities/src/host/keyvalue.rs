@@ -21,19 +21,19 @@ pub struct KeyValueProvider {
     grants: GrantTable<KvStore>,
 }
 
-/// A `bucket` in a guest's hands.
+/// A `bucket` handle of a guest.
 struct Bucket {
     store: KvStore,
 }
 
-/// A `cas` in a guest's hands.
+/// A `cas` handle of a guest.
 struct CasHandle {
     store: KvStore,
     cas: Cas,
     _memory: HostMemory,
 }
 
-/// What a `cas` takes beside its key: itself, and its place in the table of handles.
+/// The bytes of a `cas` in addition to its key: the object itself and its entry in the table of handles.
 const CAS_BYTES: usize = 256;
 
 /// `wasi:keyvalue/store.error`.
@@ -77,7 +77,7 @@ enum CasError {
 type Store<'a> = StoreContextMut<'a, Guest>;
 
 impl KeyValueProvider {
-    /// With each component's stores.
+    /// Creates the provider with each component's stores.
     pub fn new(grants: GrantTable<KvStore>) -> Self {
         Self { grants }
     }
@@ -207,7 +207,7 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
             })
         },
     )?;
-    // What it gives is what the handle stands for from then on: a swap that follows succeeds if that has not changed.
+    // The handle then stands for the value that was read: a following swap succeeds if that has not changed.
     instance.func_wrap_async("[method]cas.current", |mut store: Store<'_>, (handle,): (Resource<CasHandle>,)| {
         Box::new(async move {
             let (kv, cas) = {
@@ -259,7 +259,7 @@ fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> 
     })
 }
 
-/// The store behind a bucket; nothing of the guest stays borrowed.
+/// Returns the store behind a bucket, without borrowing from the guest.
 fn of(mut store: Store<'_>, bucket: &Resource<Bucket>) -> wasmtime::Result<KvStore> {
     Ok(store.data_mut().table().get(bucket)?.store.clone())
 }

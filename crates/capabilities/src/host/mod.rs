@@ -1,10 +1,11 @@
-//! Host bindings: WIT interfaces over the engines, for the components that a grant names.
+//! Host functions: WIT interfaces over the engines, for the components that were granted them.
 //!
-//! Each provider knows the grants of every component of the app and picks those of the import's owner when it is linked, so a
-//! function that runs can reach nothing else. An owner without a grant gets the same functions over an empty set: they answer
-//! `access-denied`, and the log says what to write in the manifest.
+//! Each provider knows the grants of every component of the app and selects those of the import's owner when it is
+//! linked, so a running function can reach nothing else. An owner without a grant gets the same functions over an empty
+//! set: they return `access-denied`, and the log shows the line to add to the manifest.
 //!
-//! Functions that wait (`async func` in WIT, or blocking ones on a fiber) hold no lock and no borrow of the store while they do.
+//! Functions that wait (`async func` in WIT, or blocking ones on a fiber) hold no lock and no borrow of the wasmtime
+//! store meanwhile.
 
 mod config;
 mod keyvalue;
@@ -31,7 +32,7 @@ pub struct GrantTable<T> {
     by: GrantedBy,
 }
 
-/// What one component was granted: by name in its manifest.
+/// What one component was granted, by the names in its manifest.
 pub type Granted<T> = Arc<BTreeMap<String, T>>;
 
 impl<T> Default for GrantTable<T> {
@@ -41,18 +42,18 @@ impl<T> Default for GrantTable<T> {
 }
 
 impl<T> GrantTable<T> {
-    /// Grants nothing to any component yet; what is granted comes from where `by` says.
+    /// Creates an empty table. `by` says where grants come from, for messages about denials.
     pub fn new(by: GrantedBy) -> Self {
         Self { components: BTreeMap::new(), by }
     }
 
-    /// Give `component` exactly `granted`.
+    /// Sets what `component` was granted.
     pub fn insert(&mut self, component: &str, granted: BTreeMap<String, T>) {
         self.components.insert(component.to_owned(), Arc::new(granted));
     }
 
-    /// What the import's owner may reach. Components that share an import must have been granted the same, else one would
-    /// reach what only another was granted: then it is refused.
+    /// Returns the grants of the import's owners. Components that share an import must have been granted the same;
+    /// otherwise one of them would reach what only another was granted, so the import is refused.
     fn of(&self, owner: &InterfaceOwner) -> wasmtime::Result<OwnerGrants<T>> {
         let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
         match owner {
@@ -81,7 +82,8 @@ struct OwnerGrants<T> {
 }
 
 impl<T> OwnerGrants<T> {
-    /// What was granted by this name. If nothing was, `Err` says so, and so does the app's log, with the line to paste.
+    /// Returns what was granted under this name. If nothing was, logs the denial with the line to add, and returns the
+    /// error.
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
             let (component, name) = (&self.component, excerpt::name(name));
@@ -97,7 +99,7 @@ impl<T> OwnerGrants<T> {
     }
 }
 
-/// `wasi:keyvalue/store@0.2.0-draft` → (`wasi:keyvalue/store`, `0.2.0-draft`).
+/// Splits `wasi:keyvalue/store@0.2.0-draft` into (`wasi:keyvalue/store`, `0.2.0-draft`).
 fn split(interface: &str) -> (&str, &str) {
     interface.split_once('@').unwrap_or((interface, ""))
 }

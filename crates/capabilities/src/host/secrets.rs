@@ -13,7 +13,7 @@ pub struct SecretsProvider {
     grants: GrantTable<Secret>,
 }
 
-/// `isomer:secrets/store.error`. Sources are read when the app starts, so `unavailable` is never made here.
+/// `isomer:secrets/store.error`. Sources are read when the app starts, so `unavailable` is never returned here.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {
@@ -24,7 +24,7 @@ enum Error {
 }
 
 impl SecretsProvider {
-    /// With each component's secrets.
+    /// Creates the provider with each component's secrets.
     pub fn new(grants: GrantTable<Secret>) -> Self {
         Self { grants }
     }

@@ -17,12 +17,12 @@ pub struct SqlProvider {
     grants: GrantTable<SqlStore>,
 }
 
-/// A `connection` in a guest's hands.
+/// A `connection` handle of a guest.
 struct Connection {
     store: SqlStore,
 }
 
-/// A `transaction` in a guest's hands. Dropping it rolls it back.
+/// A `transaction` handle of a guest. Dropping it rolls the transaction back.
 struct Transaction {
     transaction: sql::Transaction,
 }
@@ -74,7 +74,7 @@ enum Error {
 }
 
 impl SqlProvider {
-    /// With each component's stores.
+    /// Creates the provider with each component's stores.
     pub fn new(grants: GrantTable<SqlStore>) -> Self {
         Self { grants }
     }
@@ -122,7 +122,7 @@ impl From<sql::Value> for Value {
 }
 
 impl From<sql::Rows> for Rows {
-    /// For a guest into whose memory they are copied next: what the tenant was charged for them is released.
+    /// Used for rows that are copied into a guest's memory next: releases what the tenant was charged for them.
     fn from(rows: sql::Rows) -> Self {
         let sql::Rows { columns, rows, charge: _released_at_the_end } = rows;
         let values = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect());

@@ -1,8 +1,8 @@
-//! A store as a candidate revision has it: before it takes over, nothing that it writes may be there.
+//! A store of a candidate revision, whose writes must not reach the app's own store before it takes over.
 //!
-//! What such a revision reads comes from the store, until it writes first: then the entries are copied, with their versions, into a store
-//! of the candidate's own, within the tenant's quota of storage and [`COPY_TIME`], and all goes there from then on. The copy goes with the
-//! candidate.
+//! Reads use the app's store until the first write. Then the entries are copied, with their versions, into a store of
+//! the candidate, within the tenant's quota of storage and [`COPY_TIME`], and everything uses the copy from then on.
+//! The copy is removed with the candidate.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
 use crate::{StorageAccount, check_store_name};
 
-/// How long a copy may take: a check of a revision's health waits for it, and gives up sooner.
+/// The maximum time of a copy: a health check waits for it, and gives up earlier.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
-/// The stores of a candidate, into which those are copied that it writes to.
+/// Copies into the stores of a candidate.
 impl StoreCopier<OpenStore> for Kv {
     type Error = KvError;
 
@@ -33,8 +33,8 @@ impl StoreCopier<OpenStore> for Kv {
 }
 
 impl Kv {
-    /// The store `name` for a candidate revision, whose own stores are `candidate`: the store itself is not changed, nor made if it is not
-    /// there.
+    /// Opens the store `name` for a candidate revision, whose own stores are `candidate`. The app's store is not
+    /// changed, and not created if it does not exist.
     ///
     /// # Errors
     /// As [`Kv::store`].
@@ -50,7 +50,7 @@ impl Kv {
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
-    // Until the copy is counted.
+    // Held until the copy is counted.
     let claim = RefCell::new(None);
     store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, &claim, deadline)))?;
     drop(copy);
@@ -59,7 +59,7 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// `claim` is what the copy takes; that of an attempt before is given back.
+/// Copies all entries. `claim` holds what the copy needs; the claim of an earlier attempt is released.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,
@@ -68,7 +68,7 @@ fn copy_entries<'a>(
     deadline: Instant,
 ) -> Result<(), KvError> {
     let mut claim = claim.borrow_mut();
-    // Not before the one before is dropped.
+    // The earlier claim must be released first.
     *claim = None;
     *claim = Claim::new(account, 0);
     let read = from.begin_read().map_err(KvError::storage)?;

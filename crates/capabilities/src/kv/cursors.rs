@@ -1,11 +1,11 @@
-//! Numeric cursors, for an interface that has no others.
+//! Numeric cursors, for the version of the interface that has no others.
 
 use std::collections::VecDeque;
 
-/// Numeric cursors that a store remembers.
+/// The maximum number of numeric cursors that a store remembers.
 const CURSORS_MAX: usize = 4096;
 
-/// Numeric cursors stand for keys, in the order in which they were given.
+/// Numeric cursors and the keys that they stand for, in the order of their creation.
 #[derive(Default)]
 pub(super) struct Cursors {
     given: VecDeque<(u64, String)>,

@@ -1,8 +1,9 @@
-//! How entries lie in a redb file, and what reads of them give.
+//! Entries in a redb file, and results of reading them.
 //!
 //! Table `entries`: key → 8 bytes of version (little-endian), then the value. Table `meta`: `format`; `version`, the
-//! number of the last change; and `bytes`, what all entries take (stores of earlier versions lack it until they are written). Each change of an entry gives it a new version, which never comes back: comparing
-//! versions finds every change, also one that puts an old value back.
+//! number of the last change; and `bytes`, the size of all entries (stores of earlier versions lack it until they are
+//! written). Each change of an entry gives it a new version, which is never used again: comparing versions detects
+//! every change, even one that restores an old value.
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
@@ -11,33 +12,33 @@ use super::{KvError, KvLimits};
 pub(super) const ENTRIES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("entries");
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 pub(super) const META_VERSION: &str = "version";
-/// What [`entry_bytes`] gives for all entries together.
+/// The key in `meta` of the sum of [`entry_bytes`] of all entries.
 pub(super) const META_BYTES: &str = "bytes";
 const META_FORMAT: &str = "format";
 const FORMAT: u64 = 1;
 const VERSION_BYTES: usize = 8;
-/// What an entry takes beside key and value: its version, and its part of the tree.
+/// The bytes of an entry in addition to key and value: its version, and its part of the tree.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 
-/// Keys of a listing, and where the next page begins.
+/// One page of a listing of keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyPage {
-    /// The keys, in order of their bytes.
+    /// The keys, ordered by their bytes.
     pub keys: Vec<String>,
-    /// Pass this as `after` for the next page; `None` at the end.
+    /// The value of `after` for the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// What [`KvStore::increment`](super::KvStore::increment) adds, and the range that the sum must stay in.
+/// The amount that [`KvStore::increment`](super::KvStore::increment) adds, and the type whose range the sum must be in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delta {
-    /// Of 64-bit signed integers.
+    /// A 64-bit signed integer.
     Signed(i64),
-    /// Of 64-bit unsigned integers.
+    /// A 64-bit unsigned integer.
     Unsigned(u64),
 }
 
-/// A value with the version of the change that made it.
+/// A value with the version of the change that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Versioned {
     pub(super) version: u64,
@@ -45,7 +46,7 @@ pub(super) struct Versioned {
 }
 
 impl Delta {
-    /// The decimal number `text` plus this, in the range of this.
+    /// Returns the sum of the decimal number `text` and this amount, if it is in the range of the type.
     pub(super) fn add_to(self, key: &str, text: &[u8]) -> Result<i128, KvError> {
         let not_a_number = || KvError::NotANumber { key: key.to_owned() };
         let text = std::str::from_utf8(text).map_err(|_| not_a_number())?;
@@ -63,7 +64,7 @@ impl Delta {
     }
 }
 
-/// Make the tables of a new file; refuse a file of another format.
+/// Creates the tables of a new file. Refuses a file of another format.
 pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
     let transaction = database.begin_write().map_err(KvError::storage)?;
     let format = {
@@ -85,17 +86,17 @@ pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
     Ok(())
 }
 
-/// What an entry takes in the file, roughly.
+/// Returns the approximate size of an entry in the file.
 pub(super) fn entry_bytes(key: &str, value_bytes: usize) -> usize {
     key.len() + value_bytes + ENTRY_OVERHEAD_BYTES
 }
 
-/// Bytes of the value in what is stored.
+/// Returns the value in a stored entry.
 pub(super) fn value_bytes(stored: &[u8]) -> usize {
     stored.len().saturating_sub(VERSION_BYTES)
 }
 
-/// What all entries of the table take.
+/// Returns the size of all entries of the table.
 pub(super) fn count_bytes(table: &Table<'_, &'static str, &'static [u8]>) -> Result<u64, KvError> {
     let mut bytes = 0;
     for entry in table.iter().map_err(KvError::storage)? {
@@ -118,7 +119,7 @@ fn split(stored: &[u8]) -> Result<(u64, &[u8]), KvError> {
     Ok((u64::from_le_bytes(*version), value))
 }
 
-/// The entry of `key` as a writer sees it, with the changes of its own transaction.
+/// Reads the entry of `key` in a write transaction, with the changes of that transaction.
 pub(super) fn read_for_write(table: &Table<'_, &str, &[u8]>, key: &str) -> Result<Option<Versioned>, KvError> {
     table.get(key).map_err(KvError::storage)?.map(|stored| own(stored.value())).transpose()
 }
@@ -131,18 +132,18 @@ fn begin(database: &Database) -> Result<ReadTransaction, KvError> {
     database.begin_read().map_err(KvError::storage)
 }
 
-/// The version of the entry of `key`.
+/// Returns the version of the entry of `key`.
 pub(super) fn version(database: &Database, key: &str) -> Result<Option<u64>, KvError> {
     let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
     entries.get(key).map_err(KvError::storage)?.map(|stored| Ok(split(stored.value())?.0)).transpose()
 }
 
-/// The version of the entry of `key` as a writer sees it.
+/// Returns the version of the entry of `key` in a write transaction.
 pub(super) fn version_for_write(table: &Table<'_, &str, &[u8]>, key: &str) -> Result<Option<u64>, KvError> {
     table.get(key).map_err(KvError::storage)?.map(|stored| Ok(split(stored.value())?.0)).transpose()
 }
 
-/// What all entries take, where that was counted.
+/// Returns the size of all entries if it is recorded.
 pub(super) fn known_bytes(database: &Database) -> Result<Option<u64>, KvError> {
     let meta = begin(database)?.open_table(META).map_err(KvError::storage)?;
     Ok(meta.get(META_BYTES).map_err(KvError::storage)?.map(|bytes| bytes.value()))
@@ -158,7 +159,7 @@ pub(super) fn exists(database: &Database, key: &str) -> Result<bool, KvError> {
     Ok(entries.get(key).map_err(KvError::storage)?.is_some())
 }
 
-/// The values of `keys`, all out of one state of the store.
+/// Reads the values of `keys` from one state of the store.
 pub(super) fn get_many(
     database: &Database,
     keys: &[String],

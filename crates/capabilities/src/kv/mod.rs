@@ -1,14 +1,14 @@
-//! Key-value stores on redb: one file a store.
+//! Key-value stores on redb, with one file for each store.
 //!
-//! Writes of a store are taken together, applied in one transaction and synced once (group commit); every writer is answered
-//! after that sync. Reads run against the last committed state and never wait for a writer. Both are jobs on the tenant's
-//! [lane](crate::pool), and both queues are bounded.
+//! Waiting writes of a store are taken together, applied in one transaction and synced once (group commit); all callers
+//! get their results after that sync. Reads use the last committed state and never wait for a writer. Both are jobs on
+//! the tenant's [lane](crate::pool), and both queues are bounded.
 //!
 //! - [`Kv`]: the stores of one data directory.
 //! - [`KvStore`]: one of them; cheap to clone.
-//! - [`Cas`]: which version of a key was read, for [`KvStore::swap`].
+//! - [`Cas`]: the version of a key that was read, for [`KvStore::swap`].
 //!
-//! The invariant to keep: a reply to a write is sent only after the commit that holds it has returned.
+//! Invariant: the result of a write is sent only after the commit that contains it has returned.
 
 mod candidate;
 mod cursors;
@@ -36,36 +36,36 @@ use open_store::{OpenFile, OpenStore};
 
 pub use store::{Cas, KvStore, Swap};
 
-/// Limits of the key-value stores. Reaching one is an error of its own.
+/// Limits of the key-value stores. Exceeding one is an error.
 #[derive(Debug, Clone)]
 pub struct KvLimits {
-    /// Bytes of a key.
+    /// Maximum bytes of a key.
     pub key_bytes_max: usize,
-    /// Bytes of a value.
+    /// Maximum bytes of a value.
     pub value_bytes_max: usize,
-    /// Keys of one batch operation.
+    /// Maximum number of keys of a batch operation.
     pub batch_keys_max: usize,
-    /// Bytes that one batch operation writes or reads.
+    /// Maximum bytes that a batch operation writes or reads.
     pub batch_bytes_max: usize,
-    /// Keys of one page of a listing.
+    /// Maximum number of keys of one page of a listing.
     pub page_keys_max: usize,
-    /// Bytes of the keys of one page of a listing.
+    /// Maximum bytes of the keys of one page of a listing.
     pub page_bytes_max: usize,
-    /// Writes that wait for one store.
+    /// Maximum number of waiting writes of one store.
     pub waiting_writes_max: usize,
-    /// Bytes of the writes that wait for all stores of a tenant.
+    /// Maximum bytes of the waiting writes of all stores of a tenant.
     pub waiting_bytes_max: usize,
-    /// Reads of all stores of a tenant that wait.
+    /// Maximum number of waiting reads of all stores of a tenant.
     pub waiting_reads_max: usize,
     /// Threads for the stores of all tenants.
     pub threads_max: usize,
-    /// Further threads, each for a tenant that has none when all others are in use.
+    /// Further threads, each for a tenant that has none while all others are in use.
     pub reserve_threads_max: usize,
-    /// Threads that the stores of one tenant may have at once.
+    /// Maximum number of threads for the stores of one tenant.
     pub tenant_threads_max: usize,
-    /// Bytes of a store's page cache.
+    /// Maximum bytes of a store's page cache.
     pub cache_bytes: usize,
-    /// Bytes of the page caches of all stores. A store that is opened gets a part of what is left, but never less than
+    /// Bytes of the page caches of all stores. A store that is opened gets a part of the unused rest, but at least
     /// [`CACHE_BYTES_MIN`].
     pub caches_bytes: usize,
 }
@@ -91,13 +91,13 @@ impl Default for KvLimits {
     }
 }
 
-/// The least that a store's page cache has.
+/// The minimum size of a store's page cache.
 pub const CACHE_BYTES_MIN: usize = 256 << 10;
 
-/// A key-value operation failed.
+/// Why a key-value operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
-    /// Not the name of a store.
+    /// The name is not a valid store name.
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
     /// The key is too long.
@@ -111,7 +111,7 @@ pub enum KvError {
     /// The value is too long.
     #[error("the value of `{key}` has {}, more than the {} that a value may have", size(.bytes), size(.bytes_max))]
     ValueTooLong {
-        /// Its key.
+        /// The key of the value.
         key: String,
         /// Its length.
         bytes: usize,
@@ -121,7 +121,7 @@ pub enum KvError {
     /// A batch has too many keys.
     #[error("a batch of {keys} keys is larger than the {keys_max} that it may have: split it")]
     BatchTooLong {
-        /// Its keys.
+        /// The number of its keys.
         keys: usize,
         /// [`KvLimits::batch_keys_max`].
         keys_max: usize,
@@ -132,19 +132,19 @@ pub enum KvError {
         /// [`KvLimits::batch_bytes_max`].
         bytes_max: usize,
     },
-    /// An increment met a value that isn't a decimal number.
+    /// The value to increment is not a decimal number.
     #[error("the value of `{key}` isn't a decimal number, so it can't be incremented")]
     NotANumber {
         /// The key.
         key: String,
     },
-    /// An increment would leave the range of its type.
+    /// The sum of an increment is outside the range of its type.
     #[error("incrementing `{key}` would overflow")]
     Overflow {
         /// The key.
         key: String,
     },
-    /// A numeric cursor is unknown: it was given long ago, or by another process.
+    /// A numeric cursor is unknown: it was created long ago, or by another process.
     #[error("the cursor `{cursor}` has expired: list the keys from the beginning")]
     CursorExpired {
         /// The cursor.
@@ -153,25 +153,25 @@ pub enum KvError {
     /// Too many operations wait for the store.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
-    /// The tenant has used up what its stores may take on disk. Nothing was written; deleting makes room.
+    /// The tenant's quota of storage is used up. Nothing was written; deleting entries frees space.
     #[error("the quota `storage` of {} is used up: delete something, or have it raised", size(.limit))]
     Quota {
         /// [`StorageAccount::limit`].
         limit: u64,
     },
-    /// The tenant's memory is used up: by its guests, and by what the host holds for them, values on their way among it.
+    /// The tenant's memory is used up by its guests and by values that the node holds for them.
     #[error("the quota `memory` of {} is used up: ask for less at once, or have it raised", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,
     },
-    /// The disk has no room left that tenants may use. Nothing was written.
+    /// The disk has no space left that tenants may use. Nothing was written.
     #[error("the disk has no room left: try again later, or tell the administrator")]
     DiskFull,
-    /// The engine failed; what was not acknowledged may or may not be in the store.
+    /// The engine failed. A write that was not acknowledged may have been stored or not.
     #[error("the store failed: {message}")]
     Storage {
-        /// What the engine said.
+        /// The engine's error.
         message: String,
     },
 }
@@ -203,7 +203,7 @@ impl From<PoolError> for KvError {
     }
 }
 
-/// What the key-value stores of all apps of a process share.
+/// The engine that the key-value stores of all apps of a process share.
 #[derive(Clone)]
 pub(crate) struct KvEngine {
     limits: Arc<KvLimits>,
@@ -219,37 +219,37 @@ impl KvEngine {
         Self::on(pool, limits)
     }
 
-    /// With the threads of `pool`.
+    /// Creates an engine with the threads of `pool`.
     fn on(pool: Arc<Pool>, limits: KvLimits) -> Self {
         let cache = CacheBudget::new(limits.caches_bytes, CACHE_BYTES_MIN, limits.cache_bytes);
         Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
     }
 
-    /// The lane of a tenant, whose jobs `account` pays for.
+    /// Returns the lane of a tenant, whose jobs are charged to `account`.
     pub(crate) fn lane(&self, storage: &StorageAccount, account: &Arc<Account>) -> Lane {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
         self.pool.lane(storage.number(), account.clone(), bounds)
     }
 
-    /// The stores that lie in `dir`, which is made with the first of them.
+    /// Returns the stores in `dir`, which is created with the first of them.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Kv {
         let lane = self.lane(&storage, account);
         Kv { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
     }
 
-    /// Resolves when no store below `dir` is open.
+    /// Waits until no store below `dir` is open.
     pub(crate) async fn closed(&self, dir: &Path) {
         self.files.closed(dir).await;
     }
 
-    /// Number of stores that are open.
+    /// The number of open stores.
     pub(crate) fn open_stores(&self) -> usize {
         self.files.open()
     }
 }
 
-/// The key-value stores of one directory, opened when asked for and closed with their last handle.
+/// The key-value stores of one directory. A store is opened on demand and closed with its last handle.
 #[derive(Clone)]
 pub struct Kv {
     dir: PathBuf,
@@ -259,15 +259,15 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// Stores as files in `dir`, with threads of their own and without a quota.
+    /// Creates stores as files in `dir`, with threads of their own and without a quota.
     pub fn new(dir: &Path, limits: KvLimits) -> Self {
         KvEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
 
-    /// The store `name`, made where it isn't there.
+    /// Opens the store `name`, creating it if it does not exist.
     ///
     /// # Errors
-    /// [`KvError::Name`], or [`KvError::Storage`] where its file can't be opened.
+    /// [`KvError::Name`], or [`KvError::Storage`] if its file cannot be opened.
     pub async fn store(&self, name: &str) -> Result<KvStore, KvError> {
         check_store_name(name)?;
         let path = self.path_of(name);
@@ -283,10 +283,10 @@ impl Kv {
         Ok(KvStore::new(store))
     }
 
-    /// A store over storage of the caller's own, for tests of what survives a crash or a failing disk.
+    /// Opens a store over the given storage, for tests of crashes and failing disks.
     ///
     /// # Errors
-    /// [`KvError::Storage`] where the storage can't be opened.
+    /// [`KvError::Storage`] if the storage cannot be opened.
     pub async fn store_over(&self, name: &str, storage: impl Storage) -> Result<KvStore, KvError> {
         let cache = self.engine.cache.share();
         let opened = self.lane.run(move || {
@@ -307,12 +307,12 @@ impl Kv {
 }
 
 fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
-    // Guests and tenants may read this: where the node keeps it is not theirs to know.
+    // Guests and tenants may see this message, so it must not contain the node's paths.
     let name = path.file_name().unwrap_or_default().display();
     let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{name}`: {error}"));
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir).map_err(|error| failed(&error))?;
-    // The name is made to survive before anything is written under it. So a file that has content was synced with its name.
+    // The name is made durable before anything is written. So a file with content was synced with its name.
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         make_private_file(path).map_err(|error| failed(&error))?;
         sync_dir(dir).map_err(|error| failed(&error))?;

@@ -14,10 +14,10 @@ use crate::open_files::OpenPermit;
 use crate::pool::Lane;
 use crate::storage::{Claim, StorageAccount};
 
-/// A file that takes more than this many times what is in it is made smaller when it is closed.
+/// A file of more than this multiple of its content's size is compacted when it is closed.
 const COMPACT_FROM: u64 = 4;
 
-/// Files up to this size are left as they are.
+/// Files up to this size are not compacted.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
 pub(crate) struct OpenStore {
@@ -27,14 +27,14 @@ pub(crate) struct OpenStore {
     pub(super) account: Arc<StorageAccount>,
     pub(super) waiting: WriteQueue,
     pub(super) cursors: Mutex<Cursors>,
-    /// There until this is dropped.
+    /// Present until this is dropped.
     open: Option<OpenFile>,
 }
 
-/// An open database, in the order in which it is closed.
+/// An open database; the fields are in the order in which they are closed.
 pub(super) struct OpenFile {
     pub(super) database: Database,
-    /// Where it lies; nowhere in tests.
+    /// The path of the file; `None` in tests.
     pub(super) path: Option<PathBuf>,
     pub(super) _cache: CacheShare,
     pub(super) _permit: OpenPermit,
@@ -64,8 +64,9 @@ impl OpenStore {
         self.database().read(work)
     }
 
-    /// What may be added to the store of `wanted` bytes; `None`: there is no limit. It is claimed until the claim is dropped, which is after it was
-    /// measured: so writes of the tenant's other stores do not have it, too.
+    /// Returns how much of `wanted` bytes may be added to the store; `None` if there is no limit. The bytes are claimed
+    /// until the claim is dropped, after the file was measured, so writes of the tenant's other stores cannot use them,
+    /// too.
     pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);
@@ -75,7 +76,7 @@ impl OpenStore {
         Some((StoreRoom { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
     }
 
-    /// Takes note of what the file takes now.
+    /// Records the current size of the file.
     pub(super) fn measure(&self) {
         if let Some(path) = &self.open().path {
             self.account.measure(path);
@@ -84,7 +85,7 @@ impl OpenStore {
 }
 
 impl Drop for OpenStore {
-    /// Closing syncs, so it is a job of its own; the permit goes after it.
+    /// Closing syncs, so it is a job of its own. The permit is released after it.
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let account = self.account.clone();
@@ -117,12 +118,13 @@ impl OpenFile {
     }
 }
 
-/// What may be added to a store.
+/// How much may be added to a store.
 pub(super) struct StoreRoom {
-    /// Bytes that its tenant has left, as far as they are wanted.
+    /// The bytes that its tenant has left, at most the wanted ones.
     pub(super) left: u64,
-    /// Bytes that its file takes; below half of which nothing is added but what finds a place in the file.
+    /// The size of its file. While the content is below half of it, only entries that fit into the existing file are
+    /// added.
     pub(super) file: u64,
-    /// What a write is told that finds no room.
+    /// The error of a write that does not fit.
     pub(super) full: KvError,
 }

@@ -1,4 +1,4 @@
-//! One key-value store: the operations that the host bindings call.
+//! One key-value store: the operations that the host functions call.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use super::{Kv, KvError, writer};
 use crate::pool::locked;
 use crate::store_handle::StoreHandle;
 
-/// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
+/// A store. Clones are handles of the same store. Dropping the last one closes the store on a thread of the pool.
 #[derive(Clone)]
 pub struct KvStore(StoreHandle<OpenStore, Kv>);
 
-/// Which version of a key was read. It keeps no value: a handle costs as much whatever it stands for.
+/// The version of a key that was read. It does not contain the value, so its size does not depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cas {
     key: String,
-    /// `None`: the key was not there.
+    /// `None` if the key did not exist.
     version: Option<u64>,
 }
 
@@ -28,12 +28,12 @@ impl Cas {
     }
 }
 
-/// How a compare-and-swap ended.
+/// The result of a compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swap {
-    /// The value was set, and synced.
+    /// The value was set and synced.
     Swapped,
-    /// The key had been changed since it was read. Nothing was set; this stands for what it holds now.
+    /// The key was changed since it was read. Nothing was set; this is its current version.
     Changed(Cas),
 }
 
@@ -42,7 +42,7 @@ impl KvStore {
         Self(StoreHandle::serving(inner))
     }
 
-    /// As a candidate revision has it, whose own stores are `stores`.
+    /// Returns the store for a candidate revision, whose own stores are `stores`.
     pub(super) fn for_candidate(self, stores: Kv) -> Self {
         Self(StoreHandle::candidate(self.inner().clone(), stores))
     }
@@ -56,28 +56,28 @@ impl KvStore {
         &self.inner().name
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>, KvError> {
         Ok(self.read(key).await?.1.map(|found| found.value))
     }
 
-    /// Does `key` have a value?
+    /// Returns whether `key` exists.
     pub async fn exists(&self, key: String) -> Result<bool, KvError> {
         self.check_key(&key)?;
         self.run(move |store| store.read(|database| entry::exists(database, &key)), |_| 0).await
     }
 
-    /// Set the value of `key`. It has been synced on return.
+    /// Sets the value of `key`. It is synced on return.
     pub async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KvError> {
         self.set_many(vec![(key, value)]).await
     }
 
-    /// Remove `key`; nothing happens where it isn't there.
+    /// Removes `key`, if it exists.
     pub async fn delete(&self, key: String) -> Result<(), KvError> {
         self.delete_many(vec![key]).await
     }
 
-    /// A page of keys in order, beginning behind `after`.
+    /// Returns a page of keys in order, starting after `after`.
     pub async fn list_keys(&self, after: Option<String>) -> Result<KeyPage, KvError> {
         if let Some(after) = &after {
             self.check_key(after)?;
@@ -87,8 +87,8 @@ impl KvStore {
         self.run(read, |page| page.keys.iter().map(|key| size_of_val(key) + key.len()).sum()).await
     }
 
-    /// As [`KvStore::list_keys`], for an interface whose cursors are numbers. A cursor stands for a key, so deleting
-    /// while listing skips nothing; it holds in this process, until 4,096 more have been given.
+    /// Lists keys like [`KvStore::list_keys`], for an interface with numeric cursors. A cursor stands for a key, so
+    /// deleting while listing skips nothing. It is valid in this process, until 4,096 newer ones have been created.
     pub async fn list_keys_numbered(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), KvError> {
         let after = match cursor {
             None => None,
@@ -99,7 +99,7 @@ impl KvStore {
         Ok((page.keys, next))
     }
 
-    /// The values of `keys` out of one state of the store, in the order of `keys`.
+    /// Returns the values of `keys` from one state of the store, in the order of `keys`.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
@@ -110,7 +110,7 @@ impl KvStore {
         .await
     }
 
-    /// Set all of `entries`, or none. They have been synced on return.
+    /// Sets all of `entries`, or none. They are synced on return.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), KvError> {
         self.check_batch(entries.len())?;
         let limits = &self.inner().limits;
@@ -126,14 +126,14 @@ impl KvStore {
         writer::write(&self.0.writing().await?, Write::Set(entries)).await.map(|_| ())
     }
 
-    /// Remove all of `keys`, or none.
+    /// Removes all of `keys`, or none.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
         writer::write(&self.0.writing().await?, Write::Delete(keys)).await.map(|_| ())
     }
 
-    /// Add to the decimal number that `key` holds (0 where it isn't there); the sum. Atomic and synced.
+    /// Adds to the decimal number in `key` (0 if it does not exist) and returns the sum. Atomic and synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
         match writer::write(&self.0.writing().await?, Write::Increment { key, delta }).await? {
@@ -142,7 +142,7 @@ impl KvStore {
         }
     }
 
-    /// Read `key` for a [`KvStore::swap`].
+    /// Reads the version of `key` for a [`KvStore::swap`].
     pub async fn compare(&self, key: String) -> Result<Cas, KvError> {
         self.check_key(&key)?;
         let read = move |store: &OpenStore| {
@@ -151,14 +151,14 @@ impl KvStore {
         self.run(read, |_| 0).await
     }
 
-    /// What the key of `cas` holds now, with a `cas` that stands for just that.
+    /// Returns the current value of the key of `cas`, with its version.
     pub async fn current(&self, cas: &Cas) -> Result<(Cas, Option<Vec<u8>>), KvError> {
         let (key, found) = self.read(cas.key.clone()).await?;
         let (version, value) = found.map(|found| (found.version, found.value)).unzip();
         Ok((Cas { key, version }, value))
     }
 
-    /// Set the value of the key of `cas` if nobody has changed it since it was read. Atomic and synced.
+    /// Sets the value of the key of `cas` if it was not changed since it was read. Atomic and synced.
     pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KvError> {
         let Cas { key, version } = cas;
         self.check_value(&key, &value)?;
@@ -175,7 +175,7 @@ impl KvStore {
         self.run(read, |(_, found)| found.as_ref().map_or(0, |found| found.value.len())).await
     }
 
-    /// Runs `read` on the tenant's lane. What it found, `bytes` in size, is charged to the tenant until the caller has it.
+    /// Runs `read` on the tenant's lane. The result, of `bytes`, is charged to the tenant until the caller has it.
     async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The writes of a store that wait for their group's commit.
+//! The writes of a store that wait for a group commit.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -17,15 +17,15 @@ pub(super) enum Write {
     Swap { key: String, expected: Option<u64>, value: Vec<u8> },
 }
 
-/// What a write gave.
+/// The result of a write.
 pub(super) enum WriteOutcome {
     Done,
     Number(i128),
-    /// The entry of a swap had changed: its version now.
+    /// The entry of a swap had changed. Holds its current version.
     Changed(Option<u64>),
 }
 
-/// The writes of a store that wait.
+/// The waiting writes of a store.
 #[derive(Default)]
 pub(super) struct WriteQueue {
     pub(super) queue: Mutex<QueueState>,
@@ -35,12 +35,12 @@ pub(super) struct WriteQueue {
 pub(super) struct QueueState {
     pub(super) writes: VecDeque<QueuedWrite>,
     pub(super) last: u64,
-    /// Is a job on its way that takes them?
+    /// Whether a job that takes them is queued or running.
     pub(super) taken: bool,
 }
 
 pub(super) struct QueuedWrite {
-    /// In the order in which they came.
+    /// Increases in the order of arrival.
     pub(super) number: u64,
     pub(super) write: Write,
     pub(super) bytes: usize,
@@ -60,7 +60,7 @@ impl Write {
         }
     }
 
-    /// Bytes that it may add to the store.
+    /// Returns the bytes that it may add to the store.
     pub(super) fn adds(&self) -> usize {
         match self {
             Self::Set(entries) => entries.iter().map(|(key, value)| entry_bytes(key, value.len())).sum(),

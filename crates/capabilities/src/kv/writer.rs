@@ -1,9 +1,10 @@
-//! How a store is written: group commit.
+//! Writing to a store: group commit.
 //!
-//! Writes wait in the store's queue. While there are some, one job of the store is on the tenant's lane: it takes those that wait, up to
-//! a bound, applies them in the order of their arrival in one transaction, commits with a sync, and only then answers. A write that
-//! fails by itself (a swap that lost, a value that isn't a number, a quota that is used up) leaves nothing behind and is answered
-//! with the others, since what it saw becomes durable with that same commit. If the engine fails, all of the group are told so.
+//! Writes wait in the store's queue. While there are some, one job of the store is on the tenant's lane: it takes
+//! waiting writes, up to a bound, applies them in the order of their arrival in one transaction, commits with a sync,
+//! and only then sends the results. A write that fails by itself (a lost swap, a value that is not a number, a used-up
+//! quota) leaves nothing behind and gets its result with the others, as the state that it saw becomes durable with the
+//! same commit. If the engine fails, all writes of the group fail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use super::open_store::{OpenStore, StoreRoom};
 use super::write_queue::{QueuedWrite, Reply, Write, WriteOutcome};
 use crate::pool::locked;
 
-/// Most writes that share one commit.
+/// The maximum number of writes that share one commit.
 const GROUP_WRITES_MAX: usize = 512;
-/// No more writes join a group that has this many bytes.
+/// The size of a group from which on no more writes join it.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteOutcome, KvError> {
@@ -49,7 +50,7 @@ pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteO
     written.map_err(|_| KvError::storage("the write was abandoned"))?
 }
 
-/// A write that is waited for. Dropping this takes it out of the queue: nothing was promised.
+/// A caller that waits for a write. Dropping it removes the write from the queue, as nothing was acknowledged.
 struct WaitingCaller<'a> {
     store: &'a OpenStore,
     number: u64,
@@ -72,23 +73,23 @@ impl Drop for WaitingCaller<'_> {
     }
 }
 
-/// The right to write a group of a store. When it ends, the next group has its turn, behind whatever else waits on the lane. One that ends
-/// without having been used (no thread could be started) fails all writes that wait.
+/// The right to write a group of a store. When it ends, the next group is queued behind other jobs of the lane. If it
+/// is dropped unused (no thread could be started), all waiting writes fail.
 struct Turn {
     store: Arc<OpenStore>,
     used: bool,
 }
 
 impl Turn {
-    /// The queue's lock must not be held: where no thread can be started, the turn is dropped here.
+    /// The queue's lock must not be held here: if no thread can be started, this is dropped.
     fn start(store: Arc<OpenStore>) {
         let lane = store.lane.clone();
         let mut turn = Self { store, used: false };
         lane.spawn(move || {
             turn.used = true;
             let answers = write_group(&turn.store);
-            // The store is let go before anyone is answered: a caller that then drops its handle may be the last to have one, and
-            // expects the file to be closed.
+            // The store is released before the results are sent: a caller that then drops its handle may hold the last
+            // one, and expects the file to be closed.
             drop(turn);
             for (reply, result) in answers {
                 let _ = reply.send(result);
@@ -117,7 +118,7 @@ impl Drop for Turn {
     }
 }
 
-/// Writes what waits, and gives each caller's answer.
+/// Writes a group and returns each caller's result.
 fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     {
@@ -129,7 +130,7 @@ fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)>
         }
     }
     store.account.end_waiting(bytes);
-    // A caller that has gone (its request was cancelled) didn't get an answer, so nothing was promised.
+    // A caller that left (its request was cancelled) gets no result, so nothing was acknowledged to it.
     group.retain(|request| !request.reply.is_closed());
     if group.is_empty() {
         return Vec::new();
@@ -159,7 +160,7 @@ fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)>
     }
 }
 
-/// Apply `writes` in one transaction and sync it: a result for each, or the failure that undid all.
+/// Applies `writes` in one transaction and syncs it. Returns the result of each, or the failure that undid all.
 fn commit(
     database: &Database,
     writes: Vec<Write>,
@@ -177,7 +178,7 @@ fn commit(
         let before = number(META_VERSION)?.unwrap_or(0);
         let bytes = match number(META_BYTES)? {
             Some(bytes) => bytes,
-            // A store of a version that did not count: this is done once.
+            // A store of a version that did not record it: counted once.
             None => entry::count_bytes(&entries)?,
         };
         let mut change = Change { entries, version: before, bytes, added: 0 };
@@ -211,13 +212,14 @@ fn commit(
 }
 
 impl StoreRoom {
-    /// May `adds` more bytes be written? A file less than half of which is in use has place for them that was paid for.
+    /// Returns whether `adds` more bytes may be written. A file of which less than half is in use has room for them
+    /// that is already counted.
     fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
         adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file
     }
 }
 
-/// A transaction's work.
+/// The state of a transaction.
 struct Change<'a> {
     entries: Table<'a, &'static str, &'static [u8]>,
     version: u64,
@@ -308,7 +310,7 @@ mod tests {
         threads.fail(false);
         store.set("b".to_owned(), b"3".to_vec()).await.unwrap();
         assert_eq!(store.get("a".to_owned()).await.unwrap(), Some(b"1".to_vec()));
-        // The last handle is dropped while there is no thread: the file is closed all the same.
+        // The last handle is dropped while no thread can be started; the file is closed nevertheless.
         pool.wait_without_threads();
         threads.fail(true);
         drop(store);

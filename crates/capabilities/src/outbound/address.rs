@@ -1,8 +1,9 @@
-//! Which part of the network an address belongs to.
+//! The part of the network that an address belongs to.
 //!
-//! After the IANA special-purpose address registries (RFC 6890 and its updates), and what clouds answer at addresses that look public: a
-//! virtual machine's credentials must not be a guest's to ask for. An IPv6 address that carries an IPv4 one
-//! (mapped, compatible, NAT64, 6to4, ISATAP) is judged by the one inside, so that no spelling of `127.0.0.1` is a public address.
+//! Follows the IANA special-purpose address registries (RFC 6890 and its updates), and the addresses at which clouds
+//! answer although they look public: a guest must not reach a virtual machine's credentials. An IPv6 address that
+//! contains an IPv4 address (mapped, compatible, NAT64, 6to4, ISATAP) is judged by the inner one, so that no spelling
+//! of `127.0.0.1` is a public address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,14 +14,14 @@ pub enum Reach {
     Public,
     /// This machine.
     Loopback,
-    /// A network that isn't the internet's: private, link-local, carrier-grade NAT, unique-local, reserved.
+    /// A network that is not part of the internet: private, link-local, carrier-grade NAT, unique-local, reserved.
     Private,
-    /// Nothing that a connection could be made to: unspecified, multicast, broadcast.
+    /// No connection can be made to it: unspecified, multicast, broadcast.
     Never,
 }
 
 impl Reach {
-    /// The part that `address` belongs to.
+    /// Returns the part that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => of_v4(address),
@@ -51,7 +52,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         | (198, 51, 100)
         | (203, 0, 113)
         | (240..=255, _, _) => Reach::Private,
-        // Azure's platform, which answers each virtual machine about itself.
+        // Azure's platform, which gives each virtual machine information about itself.
         (168, 63, 129) if d == 16 => Reach::Private,
         _ => Reach::Public,
     }
@@ -74,8 +75,8 @@ fn of_v6(address: Ipv6Addr) -> Reach {
         (0xff00..=0xffff, _) => Reach::Never,
         // ISATAP (RFC 5214), below any prefix.
         _ if matches!(s4, 0 | 0x0200) && s5 == 0x5efe && v4(s6, s7) != Reach::Public => v4(s6, s7),
-        // Global unicast is 2000::/3; all else is local or reserved. Inside it: protocol assignments (2001::/23, with Teredo and
-        // ORCHID), documentation (2001:db8::/32, 3fff::/20).
+        // Global unicast is 2000::/3; everything else is local or reserved. Inside it: protocol assignments (2001::/23,
+        // with Teredo and ORCHID), documentation (2001:db8::/32, 3fff::/20).
         (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => Reach::Private,
         (0x2000..=0x3fff, _) => Reach::Public,
         _ => Reach::Private,

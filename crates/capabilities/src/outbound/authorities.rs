@@ -1,7 +1,7 @@
-//! Which certificate authorities outgoing HTTPS trusts: those that Mozilla trusts, and files of further ones.
+//! The certificate authorities that outgoing HTTPS trusts: those that Mozilla trusts, and files of further ones.
 //!
-//! Files that an app brings are a tenant's word, and are read whenever the app is loaded. So each is read once however many grants name it
-//! ([`AuthorityFiles`]), their number and their bytes are bounded, and what is kept of them is charged.
+//! Files of an app are its tenant's choice, and are read whenever the app is loaded. So each is read once however many
+//! grants name it ([`AuthorityFiles`]), their number and size are bounded, and what is kept of them is charged.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,16 +18,17 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::connect;
 
-/// Bytes of a file of authorities that the process's operator names: a system's bundle has a tenth of that.
+/// Maximum bytes of a file of authorities that the process's operator names. A system's bundle has a tenth of that.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Bytes of one that an app brings: twice what all public ones take.
+/// Maximum bytes of a file of an app: twice the size of all public authorities.
 const APP_FILE_BYTES_MAX: u64 = 512 << 10;
 
-/// Such files of an app, all its components together. Grants that name a further one are refused.
+/// Maximum number of such files of all components of an app. A grant that names a further one is refused.
 const APP_FILES_MAX: usize = 8;
 
-/// What trusting a file takes beside the file's own bytes: a list of all authorities, and the settings of TLS.
+/// The memory for trusting a file in addition to the file's own bytes: a list of all authorities, and a TLS
+/// configuration.
 const TRUST_BYTES: usize = 64 << 10;
 
 /// The certificate authorities that outgoing HTTPS trusts. Clones share them.
@@ -41,7 +42,7 @@ struct Trusted {
     _memory: Option<HostMemory>,
 }
 
-/// A file of authorities cannot be used.
+/// Why a file of authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// It cannot be read.
@@ -49,49 +50,49 @@ pub enum AuthorityError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It has no certificate that could be an authority's.
+    /// It contains no usable certificate of an authority.
     #[error("there is no certificate in `{}`: it must be a PEM file with `-----BEGIN CERTIFICATE-----`", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// The app's grants name too many.
+    /// The app's grants name too many files.
     #[error("`{}` is one file of certificate authorities too many: an app may have {APP_FILES_MAX}; put several into one", path.display())]
     TooMany {
-        /// The first that is too many.
+        /// The first file that is too many.
         path: PathBuf,
     },
-    /// The account cannot pay for it.
+    /// There is no memory for it in the account.
     #[error("there is no memory left for the certificate authorities in `{}`", path.display())]
     NoMemory {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The account's error.
         source: OutOfMemory,
     },
 }
 
 impl Authorities {
-    /// Those that Mozilla trusts.
+    /// The authorities that Mozilla trusts.
     #[must_use]
     pub fn public() -> Self {
         Self::from(super::public_roots())
     }
 
-    /// These, and those in a PEM file. `shown` is how an error names the file.
+    /// Returns these authorities with those in a PEM file. `shown` is the file's path in errors.
     ///
     /// # Errors
-    /// When it cannot be read, or has no certificate.
+    /// When it cannot be read, or contains no certificate.
     pub fn with_file(&self, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let roots = Arc::new(self.and(&read(path, shown, FILE_BYTES_MAX)?, shown)?);
         let tls = Arc::new(connect::tls_config(&roots));
         Ok(Self(Arc::new(Trusted { roots, tls, _memory: None })))
     }
 
-    /// The same for a file of an app, which `account` pays for.
+    /// Returns these authorities with those in a file of an app, which is charged to `account`.
     fn with_file_of(&self, account: &Arc<Account>, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let pem = read(path, shown, APP_FILE_BYTES_MAX)?;
         let memory = account
@@ -99,7 +100,7 @@ impl Authorities {
             .map_err(|source| AuthorityError::NoMemory { path: shown.to_owned(), source })?;
         let roots = Arc::new(self.and(&pem, shown)?);
         let mut tls = connect::tls_config(&roots);
-        // Servers that an app chooses could have much kept here.
+        // Servers that an app chooses could make this grow.
         tls.resumption = Resumption::disabled();
         Ok(Self(Arc::new(Trusted { roots, tls: Arc::new(tls), _memory: Some(memory) })))
     }
@@ -111,7 +112,7 @@ impl Authorities {
             AuthorityError::Unreadable { path: shown.to_owned(), source: error }
         })?;
         let mut roots = RootCertStore::clone(&self.0.roots);
-        // System bundles have a few that no one can use.
+        // System bundles contain a few unusable ones.
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
             return Err(AuthorityError::Empty { path: shown.to_owned() });
@@ -119,7 +120,7 @@ impl Authorities {
         Ok(roots)
     }
 
-    /// How clients that trust these speak TLS.
+    /// The TLS configuration of clients that trust these authorities.
     pub(super) fn tls(&self) -> &Arc<ClientConfig> {
         &self.0.tls
     }
@@ -146,22 +147,23 @@ fn read(path: &Path, shown: &Path, bytes_max: u64) -> Result<Vec<u8>, AuthorityE
 
 /// The files of authorities that the grants of one app name.
 pub(crate) struct AuthorityFiles<'a> {
-    /// Who is trusted beside them.
+    /// The authorities that are trusted in addition.
     base: &'a Authorities,
     account: &'a Arc<Account>,
     read: BTreeMap<PathBuf, Authorities>,
 }
 
 impl<'a> AuthorityFiles<'a> {
-    /// None so far. `account` pays for them.
+    /// Creates an empty set, charged to `account`.
     pub(crate) fn new(base: &'a Authorities, account: &'a Arc<Account>) -> Self {
         Self { base, account, read: BTreeMap::new() }
     }
 
-    /// Those in a file, read if it is asked for the first time. `shown` is how an error names it.
+    /// Returns the authorities with those in a file, which is read the first time. `shown` is the file's path in
+    /// errors.
     ///
     /// # Errors
-    /// When it cannot be read, has no certificate, is too large or one too many, or there is no memory for it.
+    /// When it cannot be read, contains no certificate, is too large or one too many, or there is no memory for it.
     pub(crate) fn get(&mut self, path: PathBuf, shown: &Path) -> Result<Authorities, AuthorityError> {
         if let Some(known) = self.read.get(&path) {
             return Ok(known.clone());

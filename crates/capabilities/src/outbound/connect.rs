@@ -1,4 +1,4 @@
-//! A connection to an address that was checked: TCP, and TLS over it for `https`.
+//! Connections to addresses that were checked: TCP, and TLS over it for `https`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,14 +20,15 @@ use wasmtime_wasi_http::Error;
 
 use super::policy::Host;
 
-/// Time after which the next address is tried beside one that has not answered (RFC 8305, section 5).
+/// The time after which the next address is tried in parallel to one that has not answered (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Addresses of a name that are tried; further ones are not.
+/// The maximum number of addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// Sessions of TLS that are kept to be resumed, of all components together. Each has a ticket and a chain of certificates, which are the server's
-/// choice, of 64 KiB each at most, and are not charged. Where there are more, those of the server that was added first are forgotten.
+/// The maximum number of TLS sessions that are kept for resumption, of all components together. Each contains a ticket
+/// and a chain of certificates, which the server chooses, of at most 64 KiB each; they are not charged. Sessions of the
+/// server that was added first are dropped for newer ones.
 const SESSIONS_MAX: usize = 256;
 
 /// A stream of bytes to a server.
@@ -36,7 +37,7 @@ pub(super) enum Connection {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// How clients that trust `roots` speak TLS.
+/// Returns the TLS configuration of clients that trust `roots`.
 pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -49,10 +50,10 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
     config
 }
 
-/// Connects to one of `addresses`: each is tried beside those before it that have not answered in a while, families in turn (RFC 8305). The
-/// first connection that is made is the one; also says which address it leads to. The caller has a right to one connection; each attempt beside
-/// another one takes a further one of `connections`, and waits where there is none: a name with many silent addresses must not open more
-/// sockets than there may be connections.
+/// Connects to one of `addresses`: each is tried in parallel to those before it that have not answered in a while, with
+/// alternating address families (RFC 8305). Returns the first connection that is made, and its address. The caller
+/// holds a permit for one connection. Each parallel attempt takes a further permit of `connections`, and waits if there
+/// is none: a name with many silent addresses must not open more sockets than there may be connections.
 pub(super) async fn tcp(
     addresses: &[IpAddr],
     port: u16,
@@ -92,7 +93,7 @@ pub(super) async fn tcp(
     })
 }
 
-/// The addresses with families in turn, beginning with that of the first; in their order within a family.
+/// Returns the addresses with alternating families, starting with that of the first, in their order within a family.
 fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (own, other): (Vec<IpAddr>, Vec<IpAddr>) =
@@ -106,7 +107,8 @@ fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
     ordered
 }
 
-/// How much an error says about the server: that a family has no route says least, when other addresses were tried, too.
+/// Rates how much an error tells about the server. A missing route for a family tells least, as other addresses were
+/// tried, too.
 fn weight(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => 0,
@@ -116,7 +118,7 @@ fn weight(error: &io::Error) -> u8 {
     }
 }
 
-/// TLS to `host`, whose certificate must be for it.
+/// Performs the TLS handshake with `host`, whose certificate must match.
 pub(super) async fn tls(config: Arc<ClientConfig>, host: &Host, stream: TcpStream) -> Result<Connection, Error> {
     let name = match host {
         Host::Address(address) => ServerName::from(*address),
@@ -136,7 +138,7 @@ pub(super) async fn tls(config: Arc<ClientConfig>, host: &Host, stream: TcpStrea
 }
 
 impl Connection {
-    /// Did the server choose HTTP/2?
+    /// Returns whether the server chose HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,

@@ -1,7 +1,8 @@
 //! One request and its response over one connection, HTTP/1.1 or HTTP/2, both bodies streamed.
 //!
-//! A connection whose exchange is over on both sides is [kept](super::idle_connections) for the next one, of HTTP/2, too: streams side by side
-//! would share a window, and a guest that does not read its response would hold up another's.
+//! A connection whose exchange has ended on both sides is [kept](super::idle_connections) for the next one. This also
+//! applies to HTTP/2: concurrent streams would share a window, and a guest that does not read its response would block
+//! another's.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,15 +31,15 @@ pub(super) struct Timeouts {
     pub(super) between_bytes: Duration,
 }
 
-/// Why an exchange came to nothing.
+/// Why an exchange failed.
 pub(super) enum Failed {
-    /// For good.
+    /// The request failed.
     Finally(Error),
-    /// The connection was kept and turned out to be closed; the server has done nothing about this request.
+    /// The connection was kept and turned out to be closed. The server has not processed this request.
     Unsent(Box<OutboundRequest>),
 }
 
-/// What belongs to an exchange, whichever connection it is over.
+/// The parts of an exchange that do not depend on the connection.
 pub(super) struct Exchange {
     pub(super) to: Destination,
     pub(super) timeouts: Timeouts,
@@ -46,7 +47,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Sends `request`; the response once its head has come. `again` says that the line was used before.
+    /// Sends `request`. Returns the response when its head has been received. `again` means that the connection was
+    /// used before.
     pub(super) async fn run(
         &self,
         mut line: HttpConnection,
@@ -104,13 +106,13 @@ impl Exchange {
     }
 }
 
-/// Was the connection closed, rather than the answer wrong?
+/// Returns whether the connection was closed, rather than the response invalid.
 fn is_gone(error: &hyper::Error) -> bool {
     let by_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
     error.is_canceled() || error.is_closed() || error.is_incomplete_message() || by_network()
 }
 
-/// Closes the connection of an exchange that was dropped, unless it was kept.
+/// Closes the connection of an exchange that was dropped, unless the connection was kept.
 struct Closing {
     task: AbortHandle,
     kept: Arc<AtomicBool>,
@@ -124,7 +126,7 @@ impl Drop for Closing {
     }
 }
 
-/// What is done when the response has been read to its end.
+/// The end of an exchange, when the response has been read completely.
 struct End {
     line: HttpConnection,
     to: Destination,
@@ -137,7 +139,7 @@ struct End {
 }
 
 impl End {
-    /// Keeps the connection if the request was sent to its end, too, and the exchange was polled until now.
+    /// Keeps the connection if the request was sent completely, too, and the exchange was polled until now.
     fn reached(self) {
         if self.over.is_reached() && !self.done.is_closed() && !self.line.is_closed() {
             self.kept.store(true, Ordering::Release);
@@ -148,7 +150,7 @@ impl End {
     }
 }
 
-/// A response's body that fails when its next piece takes too long.
+/// A response's body that fails when its next frame takes too long.
 struct ResponseBody {
     incoming: Incoming,
     between_bytes: Duration,
@@ -192,7 +194,7 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
-        // The time counts while somebody waits for a piece: a reader that takes its time is not the server's fault.
+        // The time counts only while the guest waits for a frame: a slow reader is not the server's fault.
         if !self.waiting {
             self.waiting = true;
             let until = Instant::now() + self.between_bytes;

@@ -1,4 +1,4 @@
-//! One connection to a server, HTTP/1.1 or HTTP/2, in an exchange or idle between two.
+//! One connection to a server, HTTP/1.1 or HTTP/2, used by an exchange or idle between two.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -18,22 +18,23 @@ use super::connect::Connection;
 use super::sending::{OutboundBody, OutboundRequest};
 use crate::pool::locked;
 
-/// Most headers of an HTTP/1.1 response.
+/// The maximum number of headers of an HTTP/1.1 response.
 const RESPONSE_HEADERS_MAX: usize = 200;
-/// Bytes of the header list of an HTTP/2 response.
+/// The maximum bytes of the header list of an HTTP/2 response.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
-/// What a connection holds of each direction while neither side reads or writes: together with the pieces that are on their way, no more than
-/// the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest/outbound_hooks.rs`).
+/// The buffer of each direction while neither side reads or writes. Together with the frames in transit, this is at
+/// most what the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest/outbound_hooks.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How long a connection that was kept may take to be ready for the next request: it has read the end of the one before.
+/// The maximum time until a kept connection is ready for the next request, after it has read the end of the previous
+/// response.
 const READY_WAIT: Duration = Duration::from_millis(250);
 
-/// The right to have a connection in use; the connection's task holds it.
+/// The permit for a connection in use. The connection's task holds it.
 pub(super) type Permit = Arc<OwnedSemaphorePermit>;
 
-/// A connection, in an exchange or between two. Dropped, it is closed as soon as its exchange is over.
+/// A connection. When it is dropped, it is closed as soon as its exchange has ended.
 pub(super) struct HttpConnection {
     sender: Sender,
     permit: Arc<Mutex<Option<Permit>>>,
@@ -49,7 +50,7 @@ enum Sender {
 }
 
 impl HttpConnection {
-    /// A connection that is ready for its first request.
+    /// Prepares a connection for its first request.
     pub(super) async fn open(connection: Connection, to: IpAddr, permit: Permit) -> Result<Self, Error> {
         let permit = Arc::new(Mutex::new(Some(permit)));
         let failure = Arc::new(Mutex::new(None));
@@ -79,7 +80,7 @@ impl HttpConnection {
         Ok(Self { sender, permit, task: abort, ended: task.map(|_| ()).boxed().shared(), failure, to })
     }
 
-    /// The address that it leads to.
+    /// The address of the server.
     pub(super) fn address(&self) -> IpAddr {
         self.to
     }
@@ -91,12 +92,12 @@ impl HttpConnection {
         }
     }
 
-    /// Gives back the right to be in use.
+    /// Releases the permit: the connection is idle.
     pub(super) fn rest(&self) {
         drop(locked(&self.permit).take());
     }
 
-    /// Takes it into use again, if it is still good.
+    /// Takes the connection into use again, if it still works.
     pub(super) async fn wake(mut self, permit: &Permit) -> Option<Self> {
         *locked(&self.permit) = Some(permit.clone());
         let ready = async {
@@ -119,18 +120,18 @@ impl HttpConnection {
         }
     }
 
-    /// The request as its version of HTTP wants it.
+    /// Returns the request in the form that the connection's version of HTTP requires.
     pub(super) fn addressed(&self, mut request: OutboundRequest) -> Result<OutboundRequest, Error> {
         match &self.sender {
             Sender::Http1(_) => to_origin_form(&mut request)?,
-            // The authority of the URI takes the place of this header.
+            // The authority of the URI replaces this header.
             Sender::Http2(_) => drop(request.headers_mut().remove(HOST)),
         }
         Ok(request)
     }
 }
 
-/// A server takes only the path; the host that was checked stands in the `Host` header, whatever was there before.
+/// A server accepts only the path. The checked host is sent in the `Host` header, which is replaced.
 fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;

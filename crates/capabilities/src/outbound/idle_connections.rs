@@ -1,7 +1,8 @@
-//! Connections between two requests of one component to the same server.
+//! Idle connections between two requests of one component to the same server.
 //!
-//! They are one component's of one revision, so nothing of them gets to another tenant, and bounded three times: so many of a component,
-//! so many of a tenant, so long. What they hold is charged to the tenant; where its memory is short, none is kept.
+//! They belong to one component of one revision, so nothing of them reaches another tenant. They are bounded by number
+//! for a component and for a tenant, and by age. Their memory is charged to the tenant; if it has none left, no
+//! connection is kept.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,7 +17,7 @@ use super::Destination;
 use super::http_connection::HttpConnection;
 use crate::pool::locked;
 
-/// What a connection holds between two exchanges: the buffers of TLS and of both directions.
+/// The memory of an idle connection: the buffers of TLS and of both directions.
 const IDLE_BYTES: usize = 128 << 10;
 
 /// The idle connections of a component.
@@ -30,9 +31,9 @@ pub(super) struct IdleConnections {
 
 #[derive(Default)]
 struct IdleLines {
-    /// The one that was used last is the last.
+    /// In the order of their last use.
     lines: Vec<IdleConnection>,
-    /// Does a task close those that are no longer needed?
+    /// Whether a task closes expired connections.
     watched: bool,
 }
 
@@ -45,19 +46,20 @@ struct IdleConnection {
 }
 
 impl IdleConnections {
-    /// At most `component_max`, each for at most `time`, and no more than `tenant` has permits for.
+    /// Creates a set of at most `component_max` connections, each for at most `time`, and at most as many as `tenant`
+    /// has permits.
     pub(super) fn new(component_max: usize, time: Duration, tenant: Arc<Semaphore>) -> Arc<Self> {
         let (idle, account) = (Mutex::default(), OnceLock::new());
         Arc::new(Self { idle, component_max, time, tenant, account })
     }
 
-    /// Charges them to `account` from now on.
+    /// Sets the account that they are charged to.
     pub(super) fn charge_to(&self, account: Arc<Account>) {
-        // There is one account for the life of a component.
+        // A component has one account for its whole life.
         let _ = self.account.set(account);
     }
 
-    /// A connection to `to` that was used in the last `time`, and leads to an address that is `allowed` now.
+    /// Returns a connection to `to` that was used in the last `time`, and whose address is `allowed` now.
     pub(super) fn take(
         &self,
         to: &Destination,
@@ -71,7 +73,7 @@ impl IdleConnections {
         Some(idle.lines.remove(at).line)
     }
 
-    /// Keeps a connection if there is room for it; else it is closed.
+    /// Keeps a connection if there is room for it; otherwise closes it.
     pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, line: HttpConnection) {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
@@ -98,7 +100,7 @@ impl IdleConnections {
                     let Some(kept) = kept.upgrade() else { return };
                     let mut idle = locked(&kept.idle);
                     kept.close_old(&mut idle);
-                    // The first was used before the others.
+                    // The first is the one that was used least recently.
                     let Some(oldest) = idle.lines.first() else {
                         idle.watched = false;
                         return;

@@ -1,14 +1,14 @@
-//! Outbound HTTP: a client per component that reaches what the component was granted, and nothing else.
+//! Outbound HTTP: a client for each component that reaches what the component was granted, and nothing else.
 //!
-//! For each request anew: the host and port must match a grant; the name is looked up once; addresses that the grant
-//! doesn't cover are thrown away; the connection is made to one of the others *itself*, so nothing can be looked up
-//! differently in between (DNS rebinding). A connection that was [kept](kept) for the same host saves the look-up; its address is checked
-//! again. Redirects are answers like any other, and proxies of the environment are ignored: following either would reach a host
-//! that nobody checked.
+//! For each request: the host and port must match a grant; the name is looked up once; addresses that the grant does
+//! not cover are discarded; the connection is made to one of the remaining addresses *itself*, so no second look-up can
+//! differ (DNS rebinding). A connection that was [kept](idle_connections) for the same host saves the look-up; its
+//! address is checked again. Redirects are returned like other responses, and proxies of the environment are ignored:
+//! following either would reach a host that was not checked.
 //!
-//! - [`OutboundPolicy`], [`HostRule`]: what was granted. [`Reach`]: what an address is.
+//! - [`OutboundPolicy`], [`HostRule`]: the grants. [`Reach`]: the part of the network of an address.
 //! - [`OutboundClient`]: sends requests of one component.
-//! - [`Resolve`]: where addresses come from. [`Authorities`]: who vouches for servers.
+//! - [`Resolve`]: looks up names. [`Authorities`]: the trusted certificate authorities.
 
 mod address;
 mod authorities;
@@ -47,31 +47,31 @@ pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
 pub use tenant::{InvalidHostRule, TenantHosts};
 
-/// A response, and the work that moves its bytes: poll it until it ends, or drop it to close the connection.
+/// A response, and the future that drives its connection: poll it until it ends, or drop it to close the connection.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Error>>);
 
-/// Bytes of a host's name in a message: as many as a name of DNS may have.
+/// Bytes of a host name in a message: the maximum length of a DNS name.
 const HOST_BYTES_MAX: usize = 255;
 
 /// Limits of outbound HTTP.
 #[derive(Debug, Clone)]
 pub struct OutboundLimits {
-    /// Connections that one component may have in use.
+    /// Maximum number of connections that one component may have in use.
     pub connections_max: usize,
-    /// Connections that are kept for a component's next requests, beside those in use; 0: none.
+    /// Maximum number of idle connections that are kept for a component's next requests; 0 keeps none.
     pub idle_max: usize,
-    /// How long one is kept.
+    /// The time for which an idle connection is kept.
     pub idle_time: Duration,
-    /// How long ago one may have been used that is taken for a request that must not be sent twice. Most servers wait longer for a further
-    /// request before they close, so the two do not meet on the way.
+    /// The maximum age of an idle connection for a request that must not be sent twice. Most servers wait longer for a
+    /// further request before they close a connection, so that the request and the close do not cross.
     pub idle_time_unrepeatable: Duration,
-    /// Looking up the name, connecting and TLS together, where the guest doesn't say.
+    /// Timeout of look-up, connecting and TLS together, unless the guest sets one.
     pub connect_timeout: Duration,
-    /// From the request's head to the response's, where the guest doesn't say.
+    /// Timeout from the request's head to the response's, unless the guest sets one.
     pub first_byte_timeout: Duration,
-    /// Between two pieces of the response's body, where the guest doesn't say.
+    /// Timeout between two frames of the response's body, unless the guest sets one.
     pub between_bytes_timeout: Duration,
-    /// The longest that a guest may set any of these to.
+    /// The maximum of each timeout that a guest sets.
     pub timeout_max: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Default for OutboundLimits {
     }
 }
 
-/// Connections of a tenant that are kept for its next requests.
+/// Maximum number of idle connections of a tenant.
 const TENANT_IDLE_MAX: usize = 32;
 
 /// The certificate authorities that Mozilla trusts.
@@ -98,13 +98,13 @@ pub fn public_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// What the clients of all components share.
+/// The network that the clients of all components share.
 #[derive(Clone)]
 pub struct OutboundNetwork {
     authorities: Authorities,
     resolver: Arc<dyn Resolve>,
     limits: OutboundLimits,
-    /// By `HOST` or `HOST:PORT`: for tests.
+    /// Overridden addresses by `HOST` or `HOST:PORT`, for tests.
     stubs: Arc<BTreeMap<String, SocketAddr>>,
 }
 
@@ -121,30 +121,30 @@ impl Default for OutboundNetwork {
 }
 
 impl OutboundNetwork {
-    /// With the operating system's resolver and the public certificate authorities.
+    /// Creates a network with the operating system's resolver and the public certificate authorities.
     pub fn new(limits: OutboundLimits) -> Self {
         Self::with(limits, Arc::new(SystemResolver), public_roots())
     }
 
-    /// With another resolver or other certificate authorities.
+    /// Creates a network with another resolver or other certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
 
-    /// The same network, which trusts `authorities`.
+    /// Returns the same network with other certificate authorities.
     #[must_use]
     pub fn trusting(self, authorities: Authorities) -> Self {
         Self { authorities, ..self }
     }
 
-    /// The same network, in which requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses instead, without TLS. They are not
-    /// looked up, and the addresses are not checked. For tests.
+    /// Returns the same network, in which requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses
+    /// instead, without TLS. The hosts are not looked up, and the addresses are not checked. For tests.
     #[must_use]
     pub fn with_stubs(self, stubs: BTreeMap<String, SocketAddr>) -> Self {
         Self { stubs: Arc::new(stubs), ..self }
     }
 
-    /// Whom it trusts.
+    /// The trusted certificate authorities.
     pub fn authorities(&self) -> &Authorities {
         &self.authorities
     }
@@ -166,12 +166,12 @@ pub struct OutboundClient {
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
     kept: Arc<IdleConnections>,
-    /// Hosts for which further authorities are trusted.
+    /// Further trusted authorities for some hosts.
     trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
 }
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Destination {
     host: Host,
@@ -180,14 +180,14 @@ struct Destination {
 }
 
 impl OutboundClient {
-    /// A client that reaches what `policy` grants.
+    /// Creates a client that reaches what `policy` grants.
     pub fn new(network: OutboundNetwork, policy: OutboundPolicy) -> Self {
         let connections = Arc::new(Semaphore::new(network.limits.connections_max));
         let idle = Arc::new(Semaphore::new(network.limits.idle_max));
         Self::limited(network, policy, None, connections, idle)
     }
 
-    /// A client that reaches what `policy` grants and `tenant` allows.
+    /// Creates a client that reaches what `policy` grants and `tenant` allows.
     pub fn of_tenant(network: OutboundNetwork, policy: OutboundPolicy, tenant: Arc<TenantHosts>) -> Self {
         let connections = tenant.connections(network.limits.connections_max);
         let idle = tenant.idle_connections(TENANT_IDLE_MAX);
@@ -205,20 +205,21 @@ impl OutboundClient {
         Self { network, policy: Arc::new(policy), tenant, connections, kept, trusted: Arc::new([]), denials: None }
     }
 
-    /// The same client, which trusts further certificate authorities for the hosts of these rules.
+    /// Returns the same client with further trusted certificate authorities for the hosts of these rules.
     #[must_use]
     pub fn trusting(self, trusted: Vec<(HostRule, Authorities)>) -> Self {
         Self { trusted: trusted.into(), ..self }
     }
 
-    /// The same client, which charges `account` for connections that are not in use; what an exchange holds is charged by who sends.
+    /// Returns the same client, which charges `account` for idle connections. The memory of exchanges is charged by the
+    /// caller.
     #[must_use]
     pub fn charging(self, account: Arc<Account>) -> Self {
         self.kept.charge_to(account);
         self
     }
 
-    /// The same client, which tells `denials` what it refuses, if there is one.
+    /// Returns the same client, which reports refused requests to `denials`, if there is one.
     #[must_use]
     pub fn telling(self, denials: Option<Arc<Denials>>) -> Self {
         Self { denials, ..self }
@@ -230,13 +231,14 @@ impl OutboundClient {
         }
     }
 
-    /// Send `request`; the response once its head has come. A connection that was used before is taken if there is one; where it turns out to be
-    /// closed, the request is sent again over a new one if that cannot do anything twice.
+    /// Sends `request`. Returns the response when its head has been received. An idle connection is used if there is
+    /// one. If it turns out to be closed, the request is sent again over a new connection, provided that this cannot
+    /// have an effect twice.
     ///
     /// # Errors
-    /// `HttpRequestDenied` where the host isn't granted, `DestinationIpProhibited` where it leads to addresses that the grant
-    /// doesn't cover; both are told with the line of the manifest that would grant them
-    /// ([`OutboundClient::telling`]). Else what failed.
+    /// `HttpRequestDenied` if the host is not granted, `DestinationIpProhibited` if it leads to addresses that the
+    /// grant does not cover; both are reported with the line of the manifest that would grant them
+    /// ([`OutboundClient::telling`]). Otherwise the error of the exchange.
     pub async fn send(
         &self,
         request: http::Request<WasiBody>,
@@ -266,7 +268,8 @@ impl OutboundClient {
                 Ok(outgoing) => return Ok(outgoing),
                 Err(Failed::Finally(error)) => return Err(error),
                 Err(Failed::Unsent(again)) => {
-                    // Once: the server may have closed because of this request (RFC 9110, section 9.2.2), and would over each of them.
+                    // Only once: the server may have closed the connection because of this request (RFC 9110, section
+                    // 9.2.2), and would do so each time.
                     request = *again;
                     break;
                 }
@@ -282,7 +285,7 @@ impl OutboundClient {
         })
     }
 
-    /// Makes a connection.
+    /// Opens a connection.
     async fn connect(&self, to: &Destination, permit: Permit) -> Result<HttpConnection, Error> {
         if let Some(stub) = self.network.stub_for(to) {
             let (stream, address) = connect::tcp(&[stub.ip()], stub.port(), &self.connections).await?;
@@ -300,7 +303,7 @@ impl OutboundClient {
         HttpConnection::open(connection, address, permit).await
     }
 
-    /// May a connection to `address`, which was made before, go on being used?
+    /// Returns whether an existing connection to `address` may still be used.
     fn may_reach(&self, to: &Destination, address: IpAddr) -> bool {
         if self.network.stub_for(to).is_some() {
             return true;
@@ -326,7 +329,7 @@ impl OutboundClient {
         Err(Error::HttpRequestDenied)
     }
 
-    /// The addresses of the destination that the grants cover: at least one.
+    /// Returns the addresses of the destination that the grants cover: at least one.
     async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, Error> {
         let Destination { host, port, .. } = destination;
         let found = match host {
@@ -357,8 +360,8 @@ impl OutboundClient {
         Ok(allowed)
     }
 
-    /// Looks a name up. The system's resolver holds a thread until it has an answer, also where nobody waits for it any more; so those of a
-    /// tenant are bounded until they have ended.
+    /// Looks up a name. The system's resolver occupies a thread until it has a result, even if the caller no longer
+    /// waits; so the look-ups of a tenant are bounded until they have ended.
     async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
         let resolver = self.network.resolver.clone();
         let Some(tenant) = &self.tenant else { return resolver.resolve(name).await };
@@ -371,7 +374,7 @@ impl OutboundClient {
         lookup.await.map_err(std::io::Error::other)?
     }
 
-    /// Counts and logs what the tenant's quota refuses.
+    /// Counts and logs a request that the tenant's quota refuses.
     fn refuse(&self, tenant: &TenantHosts, host: &Host, port: u16) -> Error {
         tenant.refuse();
         self.tell(&format_args!(

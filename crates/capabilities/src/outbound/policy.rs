@@ -1,7 +1,7 @@
-//! Which hosts a component may send HTTP requests to.
+//! The hosts that a component may send HTTP requests to.
 //!
-//! Two questions, asked anew for each request: may it name this host and port (before anything is looked up), and may the
-//! name lead to this address (after it was looked up)?
+//! Each request is checked twice: whether it may name its host and port (before the look-up), and whether the name may
+//! lead to the address (after the look-up).
 
 use std::net::IpAddr;
 
@@ -13,13 +13,13 @@ use crate::grants::GrantedBy;
 pub struct HostRule {
     /// A name, `*.suffix` (all names below it, not itself), `*`, or an IP address; in lower case.
     pub host: String,
-    /// Any where absent.
+    /// The port; `None` for any.
     pub port: Option<u16>,
-    /// May the name lead to loopback, link-local and private addresses?
+    /// Whether the name may lead to loopback, link-local and private addresses.
     pub private: bool,
 }
 
-/// What a component was granted.
+/// The grants of a component.
 #[derive(Debug, Clone, Default)]
 pub struct OutboundPolicy {
     component: String,
@@ -27,7 +27,7 @@ pub struct OutboundPolicy {
     granted_by: GrantedBy,
 }
 
-/// The host of a request, as its URI has it: a name in lower case without a final dot, or an address.
+/// The host of a request in its URI: a name in lower case without a final dot, or an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Host {
     Name(String),
@@ -35,7 +35,7 @@ pub(super) enum Host {
 }
 
 impl Host {
-    /// Of an authority's host: `example.com`, `127.0.0.1`, `[::1]`.
+    /// Parses the host of an authority: `example.com`, `127.0.0.1`, `[::1]`.
     pub(super) fn parse(host: &str) -> Option<Self> {
         if let Some(bracketed) = host.strip_prefix('[') {
             return bracketed.strip_suffix(']')?.parse().ok().map(|v6| Self::Address(IpAddr::V6(v6)));
@@ -44,7 +44,7 @@ impl Host {
             return Some(Self::Address(address));
         }
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        // `0x7f.1`, `2130706433` and their like are names to us but addresses to a resolver.
+        // `0x7f.1`, `2130706433` and the like are names here but addresses for a resolver.
         let numeric = name.rsplit('.').next().is_some_and(|last| {
             let digits = last.strip_prefix("0x").unwrap_or(last);
             last.bytes().all(|b| b.is_ascii_digit())
@@ -65,12 +65,12 @@ impl std::fmt::Display for Host {
 }
 
 impl OutboundPolicy {
-    /// `component` may send requests to what `rules` say.
+    /// Creates the policy that lets `component` send requests according to `rules`.
     pub fn new(component: &str, rules: Vec<HostRule>) -> Self {
         Self { component: component.to_owned(), rules, granted_by: GrantedBy::Manifest }
     }
 
-    /// The same rules, from where `granted_by` says: a denial tells how to grant it there.
+    /// Returns the same rules with the source of grants, for messages about denials.
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
@@ -81,12 +81,12 @@ impl OutboundPolicy {
         &self.component
     }
 
-    /// The rules that let a request name `host` and `port`; none: it is denied.
+    /// Returns the rules that allow a request to name `host` and `port`; if there is none, it is denied.
     pub(super) fn rules_for<'a>(&'a self, host: &'a Host, port: u16) -> impl Iterator<Item = &'a HostRule> {
         self.rules.iter().filter(move |rule| rule.matches(host, port))
     }
 
-    /// May a request to `host` and `port` go to `address`?
+    /// Returns whether a request to `host` and `port` may go to `address`.
     pub(super) fn allows(&self, host: &Host, port: u16, address: IpAddr) -> bool {
         let reach = Reach::of(address);
         self.rules_for(host, port).any(|rule| match reach {
@@ -97,7 +97,8 @@ impl OutboundPolicy {
         })
     }
 
-    /// How to grant `host` and `port`, from the verb on. `private`: although a name leads to a private address.
+    /// Returns how to grant `host` and `port`, starting with the verb. `private` means that a name leads to a private
+    /// address.
     pub(super) fn way_to_grant(&self, host: &Host, port: u16, private: bool) -> String {
         let host = super::excerpt::cut(host, super::HOST_BYTES_MAX);
         let host = match port {
@@ -144,7 +145,7 @@ impl HostRule {
         self.address().is_some()
     }
 
-    /// `localhost` and all below it are loopback (RFC 6761 section 6.3).
+    /// `localhost` and all names below it are loopback (RFC 6761, section 6.3).
     pub(super) fn names_loopback(&self) -> bool {
         self.host == "localhost" || self.host.ends_with(".localhost")
     }

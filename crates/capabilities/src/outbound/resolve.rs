@@ -1,17 +1,18 @@
-//! Names to addresses.
+//! Looking up the addresses of names.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::future::BoxFuture;
 
-/// Looks up names. The platform's own is [`SystemResolver`]; tests bring theirs.
+/// Looks up names. The platform uses [`SystemResolver`]; tests have their own.
 pub trait Resolve: Send + Sync + 'static {
-    /// All addresses of `name`, best first.
+    /// Returns all addresses of `name`, the best first.
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the operating system; `localhost` and the names below it are this machine, which not every system knows.
+/// The resolver of the operating system. `localhost` and the names below it are this machine, which not every system
+/// knows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
@@ -23,8 +24,8 @@ impl Resolve for SystemResolver {
                 return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
             }
             let name = name.to_owned();
-            // By a task of its own: the thread that asks the system is started by the thread that polls this, which may be a guest's thread of low
-            // priority, and would have that priority for good.
+            // In a task of its own: the thread that asks the system is started by the thread that polls this, which may
+            // be a guest's thread of low priority, and would keep that priority forever.
             let look = async move {
                 let found = tokio::net::lookup_host((name, 0)).await?;
                 Ok(found.map(|address| address.ip()).collect())

@@ -1,8 +1,8 @@
-//! A request's body on its way out: its beginning may be looked at before the head is sent.
+//! The body of an outgoing request, whose beginning may be read before the head is sent.
 //!
-//! A guest's body is a stream of which nothing is known, also where nothing will ever come. HTTP/1.1 can only send that in chunks, which
-//! servers that need a length refuse (S3 is one). So its end is waited for, for a moment and up to some bytes: a small body is sent with its
-//! length, and a guest that reads the answer before it writes goes on without.
+//! A guest's body is a stream of unknown length, even if nothing will ever come. HTTP/1.1 can only send that in chunks,
+//! which servers that need a length refuse (S3 is one). So the end is awaited for a short time and up to some bytes: a
+//! small body is sent with its length, and a guest that reads the response before it writes can go on without.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// How long the end of a body of unknown length is waited for. What has come by then is sent without a length.
+/// The maximum time to wait for the end of a body of unknown length. After it, the body is sent without a length.
 const END_WAIT: Duration = Duration::from_millis(100);
 
-/// What is held back of a body of unknown length until its end is there. One with more is sent without a length. The exchange is charged for as
-/// much: what its connection will hold of a body (`BUFFER_BYTES` in `exchange.rs`), which is only made then.
+/// The maximum bytes of a body of unknown length that are held back until its end. A larger body is sent without a
+/// length. The exchange is charged for as much: the buffer of its connection (`BUFFER_BYTES` in `http_connection.rs`),
+/// which is only allocated afterwards.
 const SMALL_BODY_BYTES: usize = 64 << 10;
 
 /// A request as it is sent.
@@ -28,7 +29,7 @@ pub(super) type OutboundRequest = http::Request<OutboundBody>;
 
 /// The body of a request.
 pub(super) struct OutboundBody {
-    /// What was taken of it before it was sent.
+    /// What was read of it before it was sent.
     taken: BodyStart,
     rest: WasiBody,
     over: BodyEnd,
@@ -38,13 +39,13 @@ pub(super) struct OutboundBody {
 #[derive(Default)]
 struct BodyStart {
     data: BytesMut,
-    /// What came behind these bytes: more than is held back, trailers, or an error.
+    /// What follows these bytes: more than is held back, trailers, or an error.
     next: Option<Result<Frame<Bytes>, Error>>,
-    /// Nothing more comes.
+    /// Whether the body has ended.
     ended: bool,
 }
 
-/// Tells that a body is over: it was sent, or its sender was dropped.
+/// Tells whether a body has ended: it was sent completely, or dropped.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BodyEnd(Arc<AtomicBool>);
 
@@ -54,7 +55,7 @@ impl BodyEnd {
     }
 }
 
-/// The request with its length said as far as it is known.
+/// Returns the request with its length as far as it is known.
 pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest {
     let (mut parts, rest) = request.into_parts();
     let mut body = OutboundBody { taken: BodyStart::default(), rest, over: BodyEnd::default() };
@@ -62,7 +63,7 @@ pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
     if is_open && matches!(parts.method, Method::GET | Method::HEAD) {
-        // They have no body, whatever a guest gives them, unless it says how long that is.
+        // These methods have no body, whatever the guest supplies, unless it states a length.
         (body.rest, body.taken.ended) = (nothing(), true);
     } else if is_open {
         let _ = tokio::time::timeout(END_WAIT, body.take()).await;
@@ -79,19 +80,20 @@ fn nothing() -> WasiBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// May it be sent again, though a server may have seen it? It changes nothing, and there is nothing to send a second time.
+/// Returns whether it may be sent again although a server may have processed it: it changes nothing, and has no body.
 pub(super) fn is_repeatable(request: &OutboundRequest) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_end_stream()
 }
 
-/// The same request again, of one that [may be sent again](is_repeatable).
+/// Builds a request that [may be sent again](is_repeatable) once more.
 pub(super) fn repeated(parts: http::request::Parts) -> OutboundRequest {
     let taken = BodyStart { ended: true, ..BodyStart::default() };
     http::Request::from_parts(parts, OutboundBody { taken, rest: nothing(), over: BodyEnd::default() })
 }
 
 impl OutboundBody {
-    /// Takes what comes until its end, but no more than [`SMALL_BODY_BYTES`] and a piece. What was taken stays if this is dropped.
+    /// Reads the body until its end, but no more than [`SMALL_BODY_BYTES`] and one frame. If this is dropped, the body
+    /// keeps what was read.
     async fn take(&mut self) {
         loop {
             let frame = self.rest.frame().await;
@@ -110,7 +112,7 @@ impl OutboundBody {
         }
     }
 
-    /// Tells when it is over.
+    /// Returns an observer of the body's end.
     pub(super) fn over(&self) -> BodyEnd {
         self.over.clone()
     }
@@ -147,10 +149,10 @@ impl Body for OutboundBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.taken {
-            // Trailers need chunks, and an error is no end.
+            // Trailers need chunks, and an error is not an end.
             BodyStart { data, next: None, ended: true } => SizeHint::with_exact(data.len() as u64),
             BodyStart { data, next: None, ended: false } if data.is_empty() => self.rest.size_hint(),
-            // Only bodies of unknown length were looked into.
+            // Only bodies of unknown length were read in advance.
             _ => SizeHint::new(),
         }
     }

@@ -1,8 +1,8 @@
-//! Which hosts all apps of a tenant may send HTTP requests to, beside what their manifests grant.
+//! The hosts that all apps of a tenant may send HTTP requests to, in addition to the grants of their manifests.
 //!
-//! A manifest is its tenant's own, so on a node of many tenants it cannot be what opens the node's network: `private = true` and
-//! grants of addresses reach nobody's loopback and no private network unless whoever runs the node has listed that very *address*
-//! for the tenant. Names do not count for that: whoever owns a name's zone can have it lead anywhere.
+//! A manifest belongs to its tenant, so on a node of many tenants it must not open the node's network: `private = true`
+//! and grants of addresses reach no loopback and no private network unless the node's operator has listed that
+//! *address* for the tenant. Names do not suffice: the owner of a name's zone can make it lead anywhere.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::address::Reach;
 use super::policy::{Host, HostRule};
 
-/// The hosts of one tenant, shared by all its apps. May be changed at any time, for the requests that come after.
+/// The hosts of one tenant, shared by all its apps. Changes apply to later requests.
 #[derive(Debug)]
 pub struct TenantHosts {
-    /// `None`: all that is public.
+    /// `None` allows all public hosts.
     rules: RwLock<Option<Vec<HostRule>>>,
     refused: AtomicU64,
     connections: OnceLock<Arc<Semaphore>>,
@@ -24,24 +24,24 @@ pub struct TenantHosts {
     lookups: Arc<Semaphore>,
 }
 
-/// Names that are looked up for a tenant at once.
+/// Maximum number of concurrent look-ups of a tenant.
 const LOOKUPS_MAX: usize = 16;
 
-/// A text is not a host that requests may go to.
+/// A text is not a host rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a host that requests may go to: write `api.example`, `*.example`, `*` or an address, with `:PORT` if only one is meant"
 )]
 pub struct InvalidHostRule {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
 impl TenantHosts {
-    /// Allows what `hosts` say, as in a manifest's `grants.http`; `None`: whatever is public.
+    /// Allows what `hosts` list, in the form of a manifest's `grants.http`; `None` allows all public hosts.
     ///
     /// # Errors
-    /// The first that isn't a host.
+    /// The first text that is not a host rule.
     pub fn new(hosts: Option<&[String]>) -> Result<Self, InvalidHostRule> {
         let rules = RwLock::new(parse(hosts)?);
         let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
@@ -49,7 +49,7 @@ impl TenantHosts {
         Ok(Self { rules, refused: AtomicU64::new(0), connections, idle_connections, lookups })
     }
 
-    /// Allow other hosts from now on.
+    /// Replaces the allowed hosts.
     ///
     /// # Errors
     /// As [`TenantHosts::new`]; nothing is changed then.
@@ -59,7 +59,7 @@ impl TenantHosts {
         Ok(())
     }
 
-    /// How many requests were refused that a manifest had granted.
+    /// The number of requests that were refused although a manifest had granted them.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -68,22 +68,23 @@ impl TenantHosts {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The tenant's connections: all its components together have as many as one has elsewhere.
+    /// The limiter of the tenant's connections: all its components together may have as many as a single component
+    /// elsewhere.
     pub(super) fn connections(&self, most: usize) -> Arc<Semaphore> {
         self.connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
     }
 
-    /// Places for connections that are kept for later requests: all its components together have so many.
+    /// The limiter of idle connections of all its components.
     pub(super) fn idle_connections(&self, most: usize) -> Arc<Semaphore> {
         self.idle_connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
     }
 
-    /// The right to look a name up.
+    /// Returns the permit to look up a name.
     pub(super) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
         self.lookups.clone().acquire_owned().await.ok()
     }
 
-    /// May a request name `host` and `port`? What it leads to is asked later.
+    /// Returns whether a request may name `host` and `port`. Its address is checked later.
     pub(super) fn may_name(&self, host: &Host, port: u16) -> bool {
         self.with(|rules| match (rules, host) {
             (None, Host::Name(_)) => true,
@@ -92,7 +93,7 @@ impl TenantHosts {
         })
     }
 
-    /// May a request to `host` and `port` go to `address`?
+    /// Returns whether a request to `host` and `port` may go to `address`.
     pub(super) fn allows(&self, host: &Host, port: u16, address: IpAddr) -> bool {
         let reach = Reach::of(address);
         self.with(|rules| {

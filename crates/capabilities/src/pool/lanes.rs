@@ -1,19 +1,20 @@
-//! Which job of which tenant runs next: the state of a pool, without its threads.
+//! The scheduling of jobs: the state of a pool without its threads.
 //!
-//! A lane may run [`LaneBounds::running_max`] jobs at once. What is running can't be taken back, so a tenant that comes late is not
-//! made to wait for the others' jobs to end:
+//! A lane may run [`LaneBounds::running_max`] jobs at once. Running jobs cannot be preempted, so a tenant that comes
+//! late does not have to wait for the jobs of others to end:
 //!
-//! - All lanes that have work share [`PoolSize::threads_max`] threads equally. A lane may have more than its share only while no lane
-//!   waits that has less.
+//! - All lanes that have work share [`PoolSize::threads_max`] threads equally. A lane may have more than its share only while no lane with less
+//!   than its share waits.
 //! - A lane that runs nothing gets a thread even if all of those are in use: one of [`PoolSize::reserve_max`] further ones.
 //!
-//! The invariant to keep: `turns` has each lane once that has jobs and runs fewer than it may, and no other.
+//! Invariant: `turns` contains each lane exactly once that has waiting jobs and runs fewer than it may, and no other
+//! lane.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::job::Job;
 
-/// Threads of a pool.
+/// The number of threads of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolSize {
     /// Threads that the lanes share.
@@ -22,20 +23,20 @@ pub(crate) struct PoolSize {
     pub(crate) reserve_max: usize,
 }
 
-/// What a lane may have.
+/// The bounds of a lane.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneBounds {
-    /// Threads at once.
+    /// Maximum number of threads at once.
     pub(crate) running_max: usize,
-    /// Jobs that wait.
+    /// Maximum number of waiting jobs.
     pub(crate) waiting_max: usize,
 }
 
-/// The lanes that have work or are at work; the others cost nothing.
+/// The lanes that have waiting or running jobs; other lanes need no memory.
 pub(super) struct Lanes {
     size: PoolSize,
     lanes: HashMap<u64, Queue>,
-    /// Lanes whose turn comes, in order.
+    /// Lanes that wait for a thread, in round-robin order.
     turns: VecDeque<u64>,
     running: usize,
     last_job: u64,
@@ -43,7 +44,7 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct Queue {
-    /// By number, which is the order in which they came.
+    /// By number, in the order of arrival.
     jobs: BTreeMap<u64, Job>,
     running: usize,
     running_max: usize,
@@ -56,15 +57,15 @@ impl Lanes {
         Self { size, lanes: HashMap::new(), turns: VecDeque::new(), running: 0, last_job: 0 }
     }
 
-    /// The most threads that are of use.
+    /// The maximum number of useful threads.
     pub(super) fn threads_max(&self) -> usize {
         self.size.threads_max + self.size.reserve_max
     }
 
-    /// Puts a job at the end of a lane's queue and returns its number.
+    /// Appends a job to a lane's queue and returns its number.
     ///
     /// # Errors
-    /// The job, where as many wait as may.
+    /// The job, if the maximum number of jobs waits.
     pub(super) fn push(&mut self, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, Job> {
         let queue = self.lanes.entry(lane).or_default();
         if queue.jobs.len() >= bounds.waiting_max {
@@ -77,7 +78,7 @@ impl Lanes {
         Ok(self.last_job)
     }
 
-    /// Takes a job out that waits; `None` where it waits no longer.
+    /// Removes a waiting job; returns `None` if it no longer waits.
     pub(super) fn remove(&mut self, lane: u64, job: u64) -> Option<Job> {
         let queue = self.lanes.get_mut(&lane)?;
         let job = queue.jobs.remove(&job)?;
@@ -93,7 +94,7 @@ impl Lanes {
         Some(job)
     }
 
-    /// The next job, with its lane. [`Lanes::done`] must be called when it is over.
+    /// Returns the next job, with its lane. [`Lanes::done`] must be called when it has ended.
     pub(super) fn take(&mut self) -> Option<(u64, Job)> {
         let lane = self.turns.remove(self.next_turn()?)?;
         let queue = self.lanes.get_mut(&lane)?;
@@ -116,7 +117,7 @@ impl Lanes {
         }
     }
 
-    /// Takes out all that waits.
+    /// Removes all waiting jobs.
     pub(super) fn abandon(&mut self) -> Vec<Job> {
         self.turns.clear();
         let mut abandoned = Vec::new();
@@ -128,12 +129,12 @@ impl Lanes {
         abandoned
     }
 
-    /// Is there a job that could run now?
+    /// Returns whether a job could run now.
     pub(super) fn is_ready(&self) -> bool {
         self.ready_more_than(0)
     }
 
-    /// Could jobs of more than `count` lanes run now?
+    /// Returns whether jobs of more than `count` lanes could run now.
     pub(super) fn ready_more_than(&self, count: usize) -> bool {
         if self.running < self.size.threads_max {
             return self.turns.len() > count;
@@ -142,7 +143,7 @@ impl Lanes {
         self.running < self.threads_max() && self.turns.iter().filter(can_have_reserve).nth(count).is_some()
     }
 
-    /// Puts the lane into the order of turns, if it has work, may run more and is not there yet.
+    /// Adds the lane to the round-robin order, if it has work, may run more and is not in it.
     fn give_turn(&mut self, lane: u64) {
         if let Some(queue) = self.lanes.get_mut(&lane)
             && !queue.has_turn
@@ -154,7 +155,7 @@ impl Lanes {
         }
     }
 
-    /// The place in `turns` of the lane that is next.
+    /// Returns the index in `turns` of the next lane.
     fn next_turn(&self) -> Option<usize> {
         let share = (self.size.threads_max / self.lanes.len().max(1)).max(1);
         let shared_is_free = self.running < self.size.threads_max;
@@ -206,7 +207,7 @@ mod tests {
         push(&mut lanes, 5, 1);
         assert_eq!(take(&mut lanes), [4], "so many as are in reserve");
         assert!(!lanes.is_ready());
-        // What becomes free goes to those that have less than their share.
+        // A thread that becomes free goes to a lane that has less than its share.
         lanes.done(1);
         assert_eq!(take(&mut lanes), [5]);
         for _ in 0..3 {

@@ -1,19 +1,19 @@
-//! Threads for work that blocks, shared by all tenants of a process, fair between them, and charged to them.
+//! Threads for blocking work, shared fairly by all tenants of a process and charged to them.
 //!
-//! A [`Pool`] has at most so many threads; they are started when work is there and end when there has been none for a while, so
-//! a process that uses no store has none. Work comes through a [`Lane`]: each tenant has one. Lanes take turns, whatever waits in
-//! them; a lane has a bound of threads that it may occupy at once and one of jobs that may wait, and one that occupies none does not wait for
-//! the others (`lanes.rs`). What a job uses of a processor is charged to the lane's account, so no capability can forget it
-//! (`running.rs`).
+//! A [`Pool`] has a bounded number of threads. They are started when there is work and end when there has been none for
+//! a while, so a process without stores has none. Work comes through a [`Lane`]: each tenant has one. Lanes are served
+//! round-robin, whatever waits in them. A lane has a bound of threads that it may occupy at once and one of jobs that
+//! may wait, and a lane that occupies no thread does not wait for the others (`lanes.rs`). The processor time of a job
+//! is charged to the lane's account, so no capability can forget it (`running.rs`).
 //!
-//! When a caller stops waiting, its job is taken out of the queue and dropped; if it runs already, it is told to end
-//! ([`interruption`]). A job that panics gives its caller an error and does not affect other jobs.
+//! When a caller stops waiting, its job is removed from the queue and dropped; if it is running, it is interrupted
+//! ([`interruption`]). A job that panics returns an error to its caller and does not affect other jobs.
 //!
-//! A job runs inside its caller's runtime: where memory is short, it drops idle instances of guests, whose resources may have
-//! tasks, timers and sockets there.
+//! A job runs inside its caller's runtime: if memory is short, it drops idle instances of guests, whose resources may
+//! have tasks, timers and sockets there.
 //!
-//! Threads are started, and jobs are dropped, while no lock is held: a thread may not start, and what a job holds may come back to its
-//! lane or its store when it is dropped.
+//! Threads are started, and jobs are dropped, while no lock is held: a thread may fail to start, and dropping what a
+//! job holds may call its lane or its store again.
 //!
 //! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
@@ -37,10 +37,10 @@ use crate::threads::{SystemThreads, ThreadSource};
 use job::{Job, JobCaller};
 use lanes::Lanes;
 
-/// How long a thread waits for work before it ends.
+/// The time for which a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Why a job gave no result.
+/// Why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PoolError {
     /// The lane's queue is full.
@@ -51,12 +51,12 @@ pub(crate) enum PoolError {
     Abandoned,
 }
 
-/// Threads. Dropping the last handle finishes what waits, so that files are closed on return.
+/// A pool of threads. Dropping the last handle finishes all waiting jobs, so that files are closed on return.
 pub(crate) struct Pool {
     shared: Arc<PoolShared>,
 }
 
-/// One tenant's way into a pool. Clones, and lanes of the same number, are the same one.
+/// One tenant's access to a pool. Clones, and lanes with the same number, are the same lane.
 #[derive(Clone)]
 pub(crate) struct Lane {
     pool: Arc<Pool>,
@@ -70,9 +70,9 @@ struct PoolShared {
     source: Arc<dyn ThreadSource>,
     idle_time: Duration,
     state: Mutex<PoolState>,
-    /// Work is there, or the pool is closed.
+    /// Notified when there is work, or the pool is closed.
     ready: Condvar,
-    /// A thread has ended.
+    /// Notified when a thread has ended.
     ended: Condvar,
 }
 
@@ -84,7 +84,7 @@ struct PoolState {
     closed: bool,
 }
 
-/// A job that is waited for. Dropping this takes it out of the queue, or tells it to end.
+/// A caller that waits for a job. Dropping it removes the job from the queue, or interrupts it.
 struct WaitingCaller<'a> {
     shared: &'a PoolShared,
     lane: u64,
@@ -94,12 +94,12 @@ struct WaitingCaller<'a> {
 }
 
 impl Pool {
-    /// At most as many threads as `size` says, called `name`. None is started yet.
+    /// Creates a pool of at most `size` threads with the name `name`. None is started yet.
     pub(crate) fn new(name: &'static str, size: PoolSize) -> Arc<Self> {
         Self::with_threads(name, size, SystemThreads::shared(), IDLE_TIME_MAX)
     }
 
-    /// As [`Pool::new`], with threads of `source` that end after `idle_time` without work.
+    /// Creates a pool like [`Pool::new`], with threads of `source` that end after `idle_time` without work.
     pub(crate) fn with_threads(
         name: &'static str,
         size: PoolSize,
@@ -112,7 +112,7 @@ impl Pool {
         Arc::new(Self { shared: Arc::new(PoolShared { name, source, idle_time, state, ready, ended }) })
     }
 
-    /// Returns when no thread is left: soon, where the idle time is zero and there is no work.
+    /// Waits until no thread is left: soon, if the idle time is zero and there is no work.
     #[cfg(test)]
     pub(crate) fn wait_without_threads(&self) {
         let mut state = locked(&self.shared.state);
@@ -121,15 +121,15 @@ impl Pool {
         }
     }
 
-    /// The lane `number`, whose jobs `account` pays for.
+    /// Returns the lane `number`, whose jobs are charged to `account`.
     pub(crate) fn lane(self: &Arc<Self>, number: u64, account: Arc<Account>, bounds: LaneBounds) -> Lane {
         Lane { pool: self.clone(), number, account, bounds }
     }
 }
 
 impl Lane {
-    /// Runs `job` on one of the threads. Where this is dropped before it is done, the job is taken out of the queue, or
-    /// [`interruption`] tells it to end.
+    /// Runs `job` on one of the threads. If this future is dropped before the job is done, the job is removed from the
+    /// queue, or interrupted ([`interruption`]).
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -137,7 +137,7 @@ impl Lane {
         let (reply, result) = oneshot::channel();
         let work = Box::new(move || {
             if !reply.is_closed() {
-                // A caller that leaves between the check and here doesn't want the answer.
+                // A caller that leaves between the check and here does not need the result.
                 let _ = reply.send(job());
             }
         });
@@ -150,9 +150,9 @@ impl Lane {
         result.map_err(|_| PoolError::Abandoned)
     }
 
-    /// Have `job` run, however many wait: for what must be done and of which there is a bounded number anyway, as closing a file.
-    /// Where no thread can be had, the job is dropped by the caller's thread, before this returns or a little later; what must be done
-    /// all the same is done by the drop of what the job holds.
+    /// Runs `job` however many jobs wait. Used for work that must be done and whose amount is bounded anyway, such as
+    /// closing a file. If no thread can be started, the job is dropped by the caller's thread, before this returns or a
+    /// little later; work that must be done nevertheless is done by the drop of what the job holds.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
         let job = Job::new(Box::new(job), self.account.clone(), None);
@@ -161,7 +161,7 @@ impl Lane {
         }
     }
 
-    /// The account that pays for its jobs.
+    /// The account that its jobs are charged to.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -180,7 +180,7 @@ impl Drop for WaitingCaller<'_> {
 }
 
 impl PoolShared {
-    /// Returns the number of the job.
+    /// Queues a job and returns its number.
     fn push(self: &Arc<Self>, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, PoolError> {
         let (pushed, starts) = {
             let mut state = locked(&self.state);
@@ -201,7 +201,8 @@ impl PoolShared {
         Ok(job)
     }
 
-    /// Starts a thread that was counted as starting. If none can be started and there is none, all that waits is abandoned.
+    /// Starts a thread that was counted as starting. If it cannot be started and there is no other thread, all waiting
+    /// jobs are abandoned.
     fn start_thread(self: &Arc<Self>) -> Result<(), PoolError> {
         let shared = self.clone();
         let Err(error) = self.source.start(self.name, Box::new(move || shared.work())) else { return Ok(()) };
@@ -229,7 +230,7 @@ impl PoolShared {
         }
         while let Some((lane, job, starts)) = self.next() {
             if starts {
-                // This thread is there, so nothing is abandoned.
+                // This thread exists, so nothing is abandoned.
                 let _ = self.start_thread();
             }
             if catch_unwind(AssertUnwindSafe(|| running::run(job))).is_err() {
@@ -237,11 +238,12 @@ impl PoolShared {
             }
             locked(&self.state).lanes.done(lane);
         }
-        // `next` has taken this thread off the list.
+        // `next` has removed this thread from the list.
         self.ended.notify_all();
     }
 
-    /// The next job, and whether a thread was counted as starting for the one after it. `None`: this thread ends.
+    /// Returns the next job, and whether a thread was counted as starting for the one after it; `None` if this thread
+    /// ends.
     fn next(&self) -> Option<(u64, Job, bool)> {
         let mut state = locked(&self.state);
         loop {
@@ -253,7 +255,7 @@ impl PoolShared {
                 return Some((lane, job, starts));
             }
             if state.closed {
-                // What waits for a lane that is busy is done by those threads.
+                // Jobs that wait for a busy lane are done by that lane's threads.
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -271,7 +273,7 @@ impl PoolShared {
 }
 
 impl PoolState {
-    /// Counts one more thread as starting, if there is work for it.
+    /// Counts one more thread as starting, if there is work for it. Returns whether it did.
     fn starts_thread(&mut self) -> bool {
         let threads = self.threads.len() + self.starting;
         let starts = threads < self.lanes.threads_max() && self.lanes.ready_more_than(self.idle + self.starting);
@@ -281,12 +283,12 @@ impl PoolState {
 }
 
 impl Drop for Pool {
-    /// Finishes what waits, then ends the threads.
+    /// Finishes all waiting jobs, then ends the threads.
     fn drop(&mut self) {
         let mut state = locked(&self.shared.state);
         state.closed = true;
         self.shared.ready.notify_all();
-        // The last handle may be dropped by a job of this very pool, which then goes on by itself.
+        // The last handle may be dropped by a job of this pool, whose thread then finishes by itself.
         if state.threads.contains(&std::thread::current().id()) {
             return;
         }
@@ -296,7 +298,7 @@ impl Drop for Pool {
     }
 }
 
-/// Locks, whatever happened to the thread that held it before: the guarded values are valid after every statement.
+/// Locks a mutex even if a thread panicked while it held the lock: the guarded values are valid after every statement.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -318,7 +320,7 @@ mod tests {
         pool.lane(number, Account::unlimited(), bounds)
     }
 
-    /// A job that says when it runs, and ends when it is told to.
+    /// A job that reports when it runs, and ends when it is interrupted.
     fn gated(lane: &Lane) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (started, starts) = mpsc::channel();
         let (release, gate) = mpsc::channel();
@@ -357,7 +359,7 @@ mod tests {
         let greedy = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 100 });
         let (starts, release) = gated(&greedy);
         starts.recv().unwrap();
-        // More of the greedy one wait for its only thread; the other lane gets the second at once.
+        // Further jobs of the greedy lane wait for its only thread; the other lane gets the second thread immediately.
         let order = Arc::new(Mutex::new(Vec::new()));
         for number in 0..50 {
             let order = order.clone();
@@ -384,7 +386,7 @@ mod tests {
             lane.spawn(move || locked(&order).push(letter));
         }
         release.send(()).unwrap();
-        // The pool finishes what waits.
+        // The pool finishes the waiting jobs.
         drop((first, second, pool));
         let order = locked(&order).clone();
         assert!(order == "babaa" || order == "ababa", "{order}");
@@ -397,7 +399,7 @@ mod tests {
         let lane = lane(&pool, 1, LaneBounds { running_max: 2, waiting_max: 9 });
         threads.fail(true);
         assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
-        // A job whose drop comes back to its lane finds no lock held.
+        // A job whose drop uses its lane again finds no lock held.
         struct RespawnOnDrop(Lane, mpsc::Sender<()>);
         impl Drop for RespawnOnDrop {
             fn drop(&mut self) {
@@ -411,7 +413,7 @@ mod tests {
         drops.recv().unwrap();
         threads.fail(false);
         assert_eq!(lane.run(|| 1).await, Ok(1));
-        // One thread is there: it does what a second one would have done.
+        // One thread exists: it does the work of the second.
         let (starts, release) = gated(&lane);
         starts.recv().unwrap();
         threads.fail(true);
@@ -462,7 +464,7 @@ mod tests {
         assert!(busy >= Duration::from_millis(60) && idle < busy / 2, "{busy:?} {idle:?}");
     }
 
-    /// Until the thread has used 20 ms since the job began.
+    /// Waits until the thread has used 20 ms since the job began.
     fn spins(x: &mut u64) -> bool {
         for _ in 0..1000 {
             *x = std::hint::black_box(x.wrapping_mul(3));
@@ -506,7 +508,7 @@ mod tests {
         struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
         impl Drop for Instance {
             fn drop(&mut self) {
-                // Panics where there is no runtime.
+                // Panics outside of a runtime.
                 self.0.send(tokio::spawn(async { 7 })).unwrap();
             }
         }

@@ -1,7 +1,7 @@
-//! What runs on a thread of a pool: who pays for it, and who waits for it.
+//! The job that runs on a thread of a pool: the account that it is charged to, and the caller that waits for it.
 //!
-//! The processor time of a job is that of its thread, by the thread's own clock. It is charged when the job is over, and meanwhile
-//! whenever the job calls [`charge`]. A job that may take long asks [`interruption`] again and again.
+//! The processor time of a job is that of its thread, by the thread's own clock. It is charged when the job has ended,
+//! and before that whenever the job calls [`charge`]. A job that may take long calls [`interruption`] repeatedly.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use super::job::{Job, JobCaller};
 /// Why a job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interruption {
-    /// Its caller is gone: the request was cancelled, or its time is up.
+    /// Its caller left: the request was cancelled, or its time is up.
     CallerGone,
-    /// Its tenant owes more processor time than it may.
+    /// Its tenant has exceeded its quota of processor time.
     OutOfCpu,
 }
 
-/// What runs on this thread.
+/// The job that runs on this thread.
 struct Running {
     account: Arc<Account>,
     call: Option<Arc<JobCaller>>,
@@ -30,7 +30,7 @@ struct Running {
 
 /// The processor clock of a thread.
 pub(super) struct Clock {
-    /// When it was last charged for.
+    /// The time up to which it was charged.
     charged: Duration,
 }
 
@@ -40,17 +40,17 @@ thread_local! {
 }
 
 impl Clock {
-    /// What was used since the last time.
+    /// Returns the processor time since the last call.
     fn lap(&mut self) -> Duration {
         let now = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
         now.saturating_sub(std::mem::replace(&mut self.charged, now))
     }
 }
 
-/// Does a job and charges it. What the thread did to get it since the job before is charged with it.
+/// Runs a job and charges it. The thread's work between the previous job and this one is charged with it.
 pub(super) fn run(job: Job) {
     let Job { work, account, call, runtime } = job;
-    /// Also where the job panics.
+    /// Charges even if the job panics.
     struct Charged;
     impl Drop for Charged {
         fn drop(&mut self) {
@@ -64,7 +64,7 @@ pub(super) fn run(job: Job) {
     work();
 }
 
-/// Charges what the job of this thread has used until now. Nothing happens on other threads.
+/// Charges the processor time of this thread's job until now. Does nothing on other threads.
 pub(crate) fn charge() {
     RUNNING.with_borrow(|running| {
         if let Some(running) = running {
@@ -73,7 +73,7 @@ pub(crate) fn charge() {
     });
 }
 
-/// Is the caller of the job on this thread gone? Costs next to nothing.
+/// Returns whether the caller of this thread's job left. Cheap.
 pub(crate) fn caller_is_gone() -> bool {
     RUNNING.with_borrow(|running| {
         let call = running.as_ref().and_then(|running| running.call.as_ref());
@@ -81,7 +81,7 @@ pub(crate) fn caller_is_gone() -> bool {
     })
 }
 
-/// Must the job of this thread end, by what has been charged?
+/// Returns why this thread's job must end, as far as its use was charged; `None` if it may continue.
 pub(crate) fn interruption() -> Option<Interruption> {
     if caller_is_gone() {
         return Some(Interruption::CallerGone);
@@ -90,12 +90,12 @@ pub(crate) fn interruption() -> Option<Interruption> {
     must_stop.then_some(Interruption::OutOfCpu)
 }
 
-/// How long until the account of the job on this thread has processor time again; `None` where it has some.
+/// Returns how long it takes until the account of this thread's job has processor time again; `None` if it has some.
 pub(crate) fn cpu_retry_after() -> Option<Duration> {
     RUNNING.with_borrow(|running| running.as_ref().and_then(|running| running.account.cpu_retry_after()))
 }
 
-/// What this thread has used since it was last charged.
+/// Returns the processor time of this thread since it was last charged.
 #[cfg(test)]
 pub(super) fn used_by_job() -> Duration {
     let now = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();

@@ -1,32 +1,34 @@
-//! Which statements a guest may have prepared.
+//! The statements that a guest may prepare.
 //!
-//! A guest's connection is a pooled one: what would change its state, reach another file, or load code is denied here, while
-//! SQLite prepares the statement. SQLite asks again whenever it prepares anew.
+//! Guests share pooled connections: statements that would change a connection's state, reach another file, or load code
+//! are denied here, while SQLite prepares them. SQLite calls the authorizer again whenever it prepares a statement
+//! again.
 //!
-//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails), which put them into a transaction of their own and
-//! turn foreign keys off for it. Here they are in one already, with foreign keys checked at its end: such statements do nothing.
+//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails), which put them into a
+//! transaction of their own and turn foreign keys off for it. Here they already run in a transaction, with foreign keys
+//! checked at its end: such statements do nothing.
 
 use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
 use super::functions;
 
-/// Table in which applied migrations are recorded.
+/// The table in which applied migrations are recorded.
 pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
 
-/// Who has a statement prepared.
+/// The origin of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// A component.
     Guest,
     /// A file of the app's migrations.
     Migration,
-    /// This crate, which looks at what others have stored: that may take long.
+    /// This crate, reading what others have stored: that may take long.
     Look,
     /// This crate.
     Internal,
 }
 
-/// Pragmas that only look, by name. They take no value but the name of what they look at.
+/// Pragmas that only read, by name. Their only values are names of what they read.
 const PRAGMAS_THAT_LOOK: [&str; 11] = [
     "foreign_key_check",
     "foreign_key_list",
@@ -41,14 +43,14 @@ const PRAGMAS_THAT_LOOK: [&str; 11] = [
     "table_xinfo",
 ];
 
-/// Virtual tables that keep all they have in the store itself.
+/// Virtual tables that keep all their data in the store itself.
 const VIRTUAL_TABLES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 
-/// Functions that reach out of the store.
+/// Functions that reach outside of the store.
 const FUNCTIONS_DENIED: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 
-/// Pragmas that do nothing in a migration: each says how a connection works, which is the platform's, or what a transaction is to do that this
-/// one does anyway.
+/// Pragmas that do nothing in a migration: each configures a connection, which is the platform's, or sets what a
+/// transaction does here anyway.
 const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
     "auto_vacuum",
     "busy_timeout",
@@ -61,13 +63,13 @@ const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
     "temp_store",
 ];
 
-/// What becomes of an action.
+/// The decision about an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allowed,
     /// The statement does nothing.
     Skipped,
-    /// Why.
+    /// The action is refused, with the reason.
     Refused(String),
 }
 
@@ -77,13 +79,13 @@ impl From<Result<(), String>> for Verdict {
     }
 }
 
-/// What becomes of an action that a statement has in it.
+/// Decides about an action of a statement.
 pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     if mode != Mode::Migration {
         return check(mode, context).into();
     }
     match context.action {
-        // What came before would be undone, and the rest be applied.
+        // It would undo earlier statements and let later ones apply.
         AuthAction::Transaction { operation: TransactionOperation::Rollback }
         | AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => {
             Verdict::Refused("a migration is applied as a whole or not at all: leave ROLLBACK out".to_owned())
@@ -98,7 +100,7 @@ pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     }
 }
 
-/// `Ok`, or why the action is refused.
+/// Returns `Ok`, or why the action is refused.
 fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
     if matches!(mode, Mode::Internal | Mode::Look) {
         return Ok(());
@@ -170,7 +172,7 @@ fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), Strin
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
     let looks = PRAGMAS_THAT_LOOK.iter().any(is);
     let reads_version = is(&"user_version") && (value.is_none() || mode == Mode::Migration);
-    // FTS5 asks for this when its table is opened.
+    // FTS5 reads this when its table is opened.
     let fts = is(&"data_version") && value.is_none();
     if looks || reads_version || fts {
         return Ok(());

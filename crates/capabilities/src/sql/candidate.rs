@@ -1,9 +1,9 @@
-//! A store as a candidate revision has it: before it takes over, nothing that it writes may be there.
+//! A store of a candidate revision, whose writes must not reach the app's own store before it takes over.
 //!
-//! What such a revision reads comes from the store. What it writes goes to a copy, which is made when it writes first (or at once, where
-//! it has migrations that are pending: these run on the copy), and which it reads from then on. The copy is one state of the store, made
-//! page by page by SQLite's backup while others go on writing, within the tenant's quota of storage and [`SqlLimits::copy_time`], by
-//! connections with the bounds of all others. It goes with the candidate.
+//! Reads use the app's store. Writes go to a copy, which is made at the first write (or at once, if there are pending
+//! migrations, which run on the copy), and which reads use from then on. The copy is one state of the store, made page
+//! by page by SQLite's backup while others continue to write, within the tenant's quota of storage and
+//! [`SqlLimits::copy_time`], by connections with the same bounds as all others. It is removed with the candidate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::private_files::{make_private_dir, make_private_file};
 use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
 
-/// Pages that are copied between two looks at the clock.
+/// The number of pages that are copied between two checks of the deadline.
 const PAGES_PER_STEP: i32 = 1024;
 
-/// The stores of a candidate, into which those are copied that it writes to.
+/// Copies into the stores of a candidate.
 pub(super) struct CandidateStores {
     stores: Sql,
     settings: SqlSettings,
@@ -39,11 +39,11 @@ impl StoreCopier<OpenStore> for CandidateStores {
 }
 
 impl Sql {
-    /// The store `name` for a candidate revision, whose own stores are `candidate`: the store itself is not changed, nor made if it is not
-    /// there.
+    /// Opens the store `name` for a candidate revision, whose own stores are `candidate`. The app's store is not
+    /// changed, and not created if it does not exist.
     ///
     /// # Errors
-    /// As [`Sql::open`], and when a copy is needed for which there is no room or no time.
+    /// As [`Sql::open`], and when a copy is needed for which there is no space or no time.
     pub(crate) async fn open_candidate(
         &self,
         name: &str,
@@ -51,7 +51,7 @@ impl Sql {
         candidate: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // Where the candidate has one of its own already, that is the store's counterpart.
+        // If the candidate already has a store of this name, it is the copy.
         if candidate.path_of(name).exists() || !self.is_there(name).await {
             return candidate.open(name, settings).await;
         }
@@ -90,7 +90,7 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
     let session = Session::open(&store.opening, Access::Read).map_err(open)?;
     let _entered = session.enter();
     let from = session.connection();
-    // Held to the end: so all pages are of one state, whatever is committed meanwhile.
+    // Held to the end, so that all pages are of one state, whatever is committed meanwhile.
     let read = from.unchecked_transaction().map_err(open)?;
     let number = |pragma: &str| read.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
     let page_bytes = number("PRAGMA page_size").map_err(open)?;
@@ -132,7 +132,7 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
     Ok(())
 }
 
-/// The files of a store: its own and those that SQLite puts beside it.
+/// Returns the path of a file that SQLite keeps next to a store's own.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(suffix);

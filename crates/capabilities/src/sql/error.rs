@@ -1,4 +1,4 @@
-//! What can go wrong with SQL, and how SQLite's errors become ours.
+//! Errors of SQL stores, and the conversion of SQLite's errors.
 
 use std::path::{Path, PathBuf};
 
@@ -11,43 +11,44 @@ use crate::InvalidStoreName;
 use crate::app_files::AppFiles;
 use crate::pool::PoolError;
 
-/// A statement or transaction failed. The cases are those of `isomer:sql/types.error`.
+/// Why a statement or transaction failed. The cases are those of `isomer:sql/types.error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
-    /// It can't be prepared, or isn't allowed.
+    /// It cannot be prepared, or is not allowed.
     #[error("the statement can't be run: {0}")]
     Statement(String),
-    /// The parameters don't fit the placeholders.
+    /// The parameters do not match the placeholders.
     #[error("{0}")]
     Parameters(String),
     /// A constraint refused the change.
     #[error("a constraint refused the change: {0}")]
     Constraint(String),
-    /// It ran longer than it may.
+    /// It exceeded its time limit.
     #[error("the statement or transaction took longer than it may")]
     Timeout,
-    /// A statement, parameter or result is larger than it may be.
+    /// A statement, parameter or result exceeds its limit.
     #[error("{0}")]
     TooLarge(String),
-    /// Too many wait for the store.
+    /// Too many statements wait for the store.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
-    /// The tenant has used up what its stores may take on disk. Nothing was changed; deleting makes room.
+    /// The tenant's quota of storage is used up. Nothing was changed; deleting rows frees space.
     #[error("the quota `storage` of {} is used up: delete something, or have it raised", size(.limit))]
     Quota {
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
     },
-    /// The disk has no room left that tenants may use. Nothing was changed.
+    /// The disk has no space left that tenants may use. Nothing was changed.
     #[error("the disk has no room left: try again later, or tell the administrator")]
     DiskFull,
-    /// The tenant's memory is used up: by its guests, and by what the host holds for them, queued statements and results among it.
+    /// The tenant's memory is used up by its guests and by what the node holds for them, such as queued statements and
+    /// results.
     #[error("the quota `memory` of {} is used up: ask for less at once, or have it raised", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,
     },
-    /// The tenant owes more processor time than it may. Nothing was changed.
+    /// The tenant has exceeded its quota of processor time. Nothing was changed.
     #[error("the quota `cpu` is used up: statements are expensive, or there are too many of them")]
     Cpu,
     /// The store failed.
@@ -61,34 +62,34 @@ impl From<OutOfMemory> for SqlError {
     }
 }
 
-/// A store can't be opened, or not be brought up to date.
+/// Why a store cannot be opened or migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlOpenError {
-    /// Not the name of a store.
+    /// The name is not a valid store name.
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
-    /// SQLite can't open it.
+    /// SQLite cannot open it.
     #[error("the SQL store `{}` can't be opened", path.display())]
     Open {
         /// Its file.
         path: PathBuf,
-        /// Why.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// A thread or directory of it failed.
+    /// A thread or directory for it failed.
     #[error("the SQL store `{}` can't be opened", path.display())]
     Io {
         /// Its file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file of migrations, or their folder, can't be read.
+    /// A file of migrations, or their folder, cannot be read.
     #[error("the migrations `{}` can't be read", path.display())]
     MigrationUnreadable {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A migration failed. Nothing of it was applied.
@@ -98,10 +99,10 @@ pub enum SqlOpenError {
         store: String,
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's message.
         message: String,
     },
-    /// A migration that has been applied isn't what it was then.
+    /// An applied migration was changed.
     #[error(
         "the migration `{}` was changed after it had been applied to the SQL store `{store}`: put it back as it was, and make \
          the change in a new file",
@@ -113,7 +114,7 @@ pub enum SqlOpenError {
         /// The file.
         path: PathBuf,
     },
-    /// A migration that has been applied is gone.
+    /// An applied migration is missing.
     #[error("the migration `{}` is missing, but was applied to the SQL store `{store}`: put the file back", path.display())]
     MigrationMissing {
         /// The store.
@@ -121,7 +122,7 @@ pub enum SqlOpenError {
         /// The file.
         path: PathBuf,
     },
-    /// A new migration would have come before one that has been applied.
+    /// A new migration comes before an applied one.
     #[error(
         "the migration `{}` is new, but its name comes before `{applied}`, which was applied to the SQL store `{store}` already: \
          give it a later name",
@@ -132,10 +133,10 @@ pub enum SqlOpenError {
         store: String,
         /// The file.
         path: PathBuf,
-        /// The last migration that was applied.
+        /// The last applied migration.
         applied: String,
     },
-    /// The tenant's storage has no room for a copy.
+    /// The tenant's storage has not enough space for a copy.
     #[error(
         "a copy of the SQL store `{store}` has {}, for which the quota `storage` of {} has no room: have it raised, or delete \
          something",
@@ -145,7 +146,7 @@ pub enum SqlOpenError {
     NoRoom {
         /// The store.
         store: String,
-        /// What the copy would take.
+        /// The size of the copy.
         bytes: u64,
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
@@ -166,14 +167,14 @@ pub enum SqlOpenError {
         /// The store.
         store: String,
     },
-    /// Its file was to be replaced, and the disk failed in the middle.
+    /// Its file was being replaced when the disk failed.
     #[error(
         "the SQL store `{store}` is half replaced, and the disk does not let it be finished: it is tried again when the store is opened next"
     )]
     Unfinished {
         /// The store.
         store: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The thread that opened it panicked or was stopped.
@@ -182,7 +183,8 @@ pub enum SqlOpenError {
 }
 
 impl SqlOpenError {
-    /// The same as the one who reads it may see it: a tenant is told the paths of its app's own files, and of others only their names.
+    /// Returns the same error for its reader: a tenant sees the paths of its app's own files, and only the names of
+    /// others.
     pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
         let AppFiles::Own { files, .. } = files else { return self };
         if let Self::Open { source, .. } = &mut self {
@@ -203,7 +205,7 @@ impl SqlOpenError {
     }
 }
 
-/// Takes out the path that comes with SQLite's message when a file cannot be opened.
+/// Removes the path from SQLite's message about a file that cannot be opened.
 fn without_path(error: &mut rusqlite::Error) {
     if let rusqlite::Error::SqliteFailure(failure, message) = error
         && failure.code == ErrorCode::CannotOpen
@@ -222,7 +224,7 @@ impl From<PoolError> for SqlError {
 }
 
 impl SqlError {
-    /// What an error of SQLite means; `denied` is what the authorizer had to say, if it refused something.
+    /// Converts an error of SQLite; `denied` is the authorizer's reason, if it refused something.
     pub(super) fn from_sqlite(error: &rusqlite::Error, denied: Option<String>) -> Self {
         let (code, message) = match error {
             rusqlite::Error::SqliteFailure(failure, message) => (failure.code, message.clone()),
@@ -232,17 +234,17 @@ impl SqlError {
             }
             other => return Self::Store(other.to_string()),
         };
-        // It may repeat parts of the statement.
+        // The message may repeat parts of the statement.
         let message = excerpt::cut(message.unwrap_or_else(|| format!("{code:?}")), excerpt::TEXT_BYTES_MAX);
         match code {
             ErrorCode::ConstraintViolation => Self::Constraint(message),
             ErrorCode::OperationInterrupted => Self::Timeout,
             ErrorCode::TooBig => Self::TooLarge(message),
             ErrorCode::OutOfMemory => Self::TooLarge("the statement needs more memory than there is for it".to_owned()),
-            // What SQLite says to the steps of an empty statement.
+            // SQLite's message for an empty statement.
             ErrorCode::ApiMisuse => Self::Statement("it is empty".to_owned()),
             ErrorCode::AuthorizationForStatementDenied => Self::Statement(denied.unwrap_or(message)),
-            // The message has the file's path.
+            // The message contains the file's path.
             ErrorCode::CannotOpen => Self::Store("its file can't be opened".to_owned()),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Overloaded,
             ErrorCode::Unknown

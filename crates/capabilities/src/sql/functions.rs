@@ -1,8 +1,9 @@
-//! Functions that guests get instead of SQLite's own, which can take hours, or gigabytes, for one call.
+//! Replacements of SQLite's functions that can take hours, or gigabytes, in one call.
 //!
-//! A function is one instruction of SQLite's machine: nothing looks at the clock while it runs. `instr`, `replace` and the three
-//! `trim` take the product of their arguments' sizes (two values of a few megabytes: an hour), and `concat` takes the sum before it looks whether
-//! that is too large. These here give the same answers in time and space of what goes in and comes out.
+//! A function is one instruction of SQLite's virtual machine: the time limit is not checked while it runs. `instr`,
+//! `replace` and the three `trim` take the product of their arguments' sizes (two values of a few megabytes: an hour),
+//! and `concat` allocates the sum before it checks whether that is too large. The functions here give the same results
+//! in time and memory proportional to input and output.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,10 +13,10 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Error, ffi};
 
-/// SQLite's names of functions that stay quadratic and have no place in a guest's statement.
+/// SQLite's functions that stay quadratic and are not available to guests.
 pub(super) const QUADRATIC: [&str; 2] = ["json_patch", "jsonb_patch"];
 
-/// Defines them on `connection`; no value is larger than `value_bytes_max`.
+/// Defines the functions on `connection`; no value may be larger than `value_bytes_max`.
 pub(super) fn define(connection: &Connection, value_bytes_max: usize) -> Result<(), Error> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection.create_scalar_function("instr", 2, flags, instr)?;
@@ -41,7 +42,7 @@ pub(super) fn define(connection: &Connection, value_bytes_max: usize) -> Result<
     })
 }
 
-/// What SQLite takes a value for where it wants text. `None`: NULL.
+/// Returns a value as text, as SQLite converts it; `None` for NULL.
 fn bytes(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     Some(match value {
         ValueRef::Null => return None,
@@ -51,7 +52,7 @@ fn bytes(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     })
 }
 
-/// As SQLite writes it: the shortest digits that give the number back, with a point.
+/// Formats a number like SQLite: the shortest digits that give the number back, with a decimal point.
 fn real_text(real: f64) -> String {
     if real.is_infinite() {
         return if real > 0.0 { "Inf" } else { "-Inf" }.to_owned();
@@ -84,7 +85,7 @@ fn too_big() -> Error {
     Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_TOOBIG), None)
 }
 
-/// Characters, as SQLite counts them: bytes that don't continue one.
+/// Counts characters like SQLite: bytes that do not continue one.
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
@@ -124,7 +125,7 @@ fn replace(context: &Context<'_>, bytes_max: usize) -> Result<Value, Error> {
     Ok(text(Cow::Owned(replaced)))
 }
 
-/// Characters of UTF-8 as bytes, from the front.
+/// Splits text into its UTF-8 characters as bytes, from the front.
 fn split_characters(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     bytes.chunk_by(|_, next| *next & 0xc0 == 0x80)
 }
@@ -164,7 +165,7 @@ fn join<'a>(values: impl Iterator<Item = Cow<'a, [u8]>>, separator: &[u8], bytes
 mod tests {
     use super::*;
 
-    /// Every answer is SQLite's own.
+    /// Every result equals SQLite's own.
     #[test]
     fn they_answer_as_sqlite_does() {
         isomer_sqlite_heap::install().unwrap();
@@ -231,7 +232,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         define(&connection, 8 << 20).unwrap();
         let ask = |statement: &str| connection.query_row(statement, [], |row| row.get::<_, i64>(0));
-        // A needle of half the haystack, which fails at its very end, at each place.
+        // A needle of half the haystack's size that fails at its very end, at each position.
         let hay = "hex(zeroblob(4000000))";
         assert_eq!(ask(&format!("SELECT instr({hay}, hex(zeroblob(2000000)) || 'x')")).unwrap(), 0);
         assert_eq!(

@@ -1,8 +1,9 @@
-//! What SQLite allocates for a store, charged to its tenant.
+//! SQLite's memory for a store, charged to its tenant.
 //!
-//! Counted are pages, prepared statements and schemas that connections keep, and what a statement needs while it runs. The latter has a
-//! bound of its own ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So a tenant's memory bombs end at its
-//! own limits, and neighbours' statements find all the memory that is theirs.
+//! This includes pages, prepared statements and schemas that connections keep, and the memory of a running statement.
+//! The latter has its own bound ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So a
+//! tenant's memory bombs end at its own limits, and statements of other tenants find all the memory that belongs to
+//! them.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,11 +12,11 @@ use isomer_sqlite_heap::{Heap, HeapAccount};
 
 use crate::pool::locked;
 
-/// Bytes for which idle instances of the tenant make room before a statement runs and while it does: SQLite's allocator must not
-/// wait for that.
+/// The bytes for which idle instances of the tenant are evicted before a statement runs and while it does: SQLite's
+/// allocator must not wait for that.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
 
-/// The heap of a store whose tenant has this account.
+/// Creates the heap of a store, charged to its tenant's account.
 pub(super) fn heap(account: &Arc<Account>) -> Arc<Heap> {
     Heap::new(Box::new(StoreMemory(Mutex::new(account.host_memory()))))
 }

@@ -1,12 +1,14 @@
-//! Migrations: `.sql` files of a folder, in whichever case that is written, applied once each, in the order of their names.
+//! Migrations: `.sql` files of a folder (the extension in any case), applied once each, in the order of their names.
 //!
-//! All that a store has not seen are applied in one transaction together with the record of them (name and SHA-256) in a table of the
-//! store, so it moves from one schema to the next whole or not at all. Foreign keys are checked at the end of each file, not at each
-//! statement: else no table that others refer to could be rebuilt (SQLite's way to alter one).
+//! All new ones are applied in one transaction with their record (name and SHA-256) in a table of the store, so the
+//! store changes from one schema to the next completely or not at all. Foreign keys are checked at the end of each
+//! file, not at each statement: otherwise a table that others refer to could not be rebuilt (SQLite's way to alter
+//! one).
 //!
-//! What was applied of these files cannot change: a changed or missing file, or a new one before it, is refused. Migrations that a later
-//! revision applied are not among these files, come after all of them, and are none of this revision's business: it starts on the newer
-//! schema. Line ends do not count, neither for the hash nor for what is run: a checkout that writes CRLF has the same migrations.
+//! Applied files must not change: a changed or missing file, or a new one before it, is refused. Migrations that a
+//! later revision applied are not among these files, come after all of them, and do not matter to this revision: it
+//! starts on the newer schema. Line endings do not matter, neither for the hash nor for what is run: a checkout with
+//! CRLF has the same migrations.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +23,10 @@ use super::sections::forward;
 use super::session::Session;
 use super::{SqlError, SqlOpenError};
 
-/// Entries of a folder without migrations that are looked through for where they may be.
+/// The maximum number of entries of a folder without migrations that are searched for where they may be.
 const ENTRIES_LOOKED_AT: usize = 1000;
 
-/// The migrations that one revision has of a store.
+/// The migrations of a store in one revision.
 pub(super) struct Migrations {
     store: String,
     folder: PathBuf,
@@ -34,19 +36,20 @@ pub(super) struct Migrations {
 struct Migration {
     name: String,
     path: PathBuf,
-    /// What is run: with line ends of one character, and without the statements that lead back.
+    /// The text that is run: with LF line endings, and without the statements that revert the migration.
     statements: String,
     sha256: String,
-    /// How earlier versions recorded it, which hashed the file as it was checked out.
+    /// The hashes by which earlier versions recorded it: those of the file as it was checked out.
     sha256_as_written: [String; 2],
 }
 
-/// How a store's schema relates to a revision's migrations.
+/// A store's schema compared with a revision's migrations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Files that were not applied yet, in their order.
+    /// Files that were not applied yet, in order.
     pub pending: Vec<String>,
-    /// What later revisions applied that this one does not have, in the order of their names.
+    /// Migrations of later revisions that were applied and that this revision does not have, in the order of their
+    /// names.
     pub newer: Vec<String>,
 }
 
@@ -56,7 +59,7 @@ impl Migrations {
         Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files: read(folder)? })
     }
 
-    /// How the schema of the store behind `session` relates to these. Changes nothing.
+    /// Compares the schema of the store behind `session` with these migrations. Changes nothing.
     pub(super) fn schema(&self, session: &Session) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let applied = recorded(session).map_err(|source| self.unreadable(source))?;
@@ -65,12 +68,12 @@ impl Migrations {
         Ok(Schema { pending, newer: applied.into_keys().filter(|name| !is_own(name)).collect() })
     }
 
-    /// The same of a store that is not there.
+    /// Compares the empty schema of a store that does not exist.
     pub(super) fn schema_of_none(&self) -> Schema {
         Schema { pending: self.files.iter().map(|file| file.name.clone()).collect(), newer: Vec::new() }
     }
 
-    /// Brings the store behind `session` up to date: applies all that are pending, or none.
+    /// Migrates the store behind `session`: applies all pending migrations, or none.
     pub(super) fn apply(&self, session: &Session, deadline: Instant) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let schema = self.schema(session)?;
@@ -91,19 +94,19 @@ impl Migrations {
         };
         foreign_keys(false)?;
         let done = apply_all(session, pending, deadline).map_err(|(file, message)| {
-            // What fails as a whole, when it is committed, fails with the last.
+            // A failure of the commit is attributed to the last migration.
             let path = file.or(pending.last()).map_or_else(|| self.folder.clone(), |file| file.path.clone());
             SqlOpenError::MigrationFailed { store: self.store.clone(), path, message }
         });
         session.roll_back();
-        // Also after a failure: the connection of a store that was open before goes on being used.
+        // Also after a failure: a store that was open before continues to use the connection.
         foreign_keys(true)?;
         done?;
         tracing::info!(store = self.store, migrations = schema.pending.join(", "), "migrations applied");
         Ok(schema)
     }
 
-    /// What is not applied yet. Those that are must be how the list of files begins.
+    /// Returns the migrations that are not applied yet. The applied ones must be the beginning of the list of files.
     fn pending(&self, applied: &BTreeMap<String, String>) -> Result<&[Migration], SqlOpenError> {
         let store = || self.store.clone();
         let Some(last) = self.files.iter().rposition(|file| applied.contains_key(&file.name)) else {
@@ -139,7 +142,7 @@ impl Migration {
         let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            // Of the whole file: earlier versions ran all of it.
+            // The hash of the whole file: earlier versions ran all of it.
             sha256: hash(&plain),
             sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
             statements: forward(&plain).into_owned(),
@@ -159,7 +162,7 @@ fn with_plain_line_ends(text: &str) -> Cow<'_, str> {
 
 type Failure<'a> = (Option<&'a Migration>, String);
 
-/// One transaction. Where it fails it is left open.
+/// Applies migrations in one transaction, which is left open if it fails.
 fn apply_all<'a>(session: &Session, files: &'a [Migration], deadline: Instant) -> Result<(), Failure<'a>> {
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
@@ -185,22 +188,22 @@ fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(
     Ok(())
 }
 
-/// What SQLite says of a statement of a migration, with the way out where it names none.
+/// Returns SQLite's message about a statement of a migration, with advice if it gives none.
 fn said(error: &SqlError) -> String {
     let mut text = error.to_string();
-    // No authorizer is asked about it.
+    // The authorizer is not called for it.
     if text.contains("cannot VACUUM") {
         text += ": leave it out, migrations run in a transaction";
     }
     text
 }
 
-/// A table with a row whose foreign key points to nothing.
+/// Returns a table with a row whose foreign key points to nothing.
 fn violation(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
     connection.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()
 }
 
-/// Hashes of what was applied, by name.
+/// Returns the hashes of the applied migrations, by name.
 fn recorded(session: &Session) -> Result<BTreeMap<String, String>, rusqlite::Error> {
     let connection = session.connection();
     let is_table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
@@ -243,14 +246,15 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
     Ok(files)
 }
 
-/// Leaves out what takes another one back, `NAME.down.sql` beside `NAME.up.sql`: applied in the order of names, it would come first.
+/// Leaves out files that revert another one, `NAME.down.sql` next to `NAME.up.sql`: in the order of names they would be
+/// applied first.
 fn without_ways_back(files: &mut Vec<Migration>) {
     let forward: BTreeSet<String> =
         files.iter().filter_map(|file| Some(stem(&file.name, ".up.sql")?.to_owned())).collect();
     files.retain(|file| stem(&file.name, ".down.sql").is_none_or(|name| !forward.contains(name)));
 }
 
-/// A name without its end, in whichever case that is written.
+/// Returns a name without its extension, in any case.
 fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     let at = name.len().checked_sub(end.len())?;
     name.is_char_boundary(at)
@@ -259,7 +263,7 @@ fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
         .map(|it| it.0)
 }
 
-/// The first folder in `folder` that has migrations: some programs make one for each.
+/// Returns the first folder in `folder` that contains migrations: some programs create one for each.
 fn folder_of_migrations(folder: &Path) -> Option<String> {
     let has_migrations = |path: &Path| {
         let files = std::fs::read_dir(path).into_iter().flatten().flatten();

@@ -1,17 +1,17 @@
-//! SQL stores on SQLite: one file a store, in WAL mode with `synchronous=FULL`.
+//! SQL stores on SQLite, with one file for each store, in WAL mode with `synchronous=FULL`.
 //!
-//! A store has one connection that writes and a few that read, opened when they are needed. A statement that only reads goes to
-//! a reader and waits for no writer. A transaction holds the writing connection until it ends, and ends by itself (rolled
-//! back) when its handle is dropped or its time is up. Statements run on the tenant's [lane](crate::pool).
+//! A store has one connection that writes and a few that read, opened on demand. A statement that only reads uses a
+//! reader and waits for no writer. A transaction holds the writing connection until it ends, and is rolled back when
+//! its handle is dropped or its time is up. Statements run on the tenant's [lane](crate::pool).
 //!
 //! - [`Sql`]: the stores of one data directory.
 //! - [`SqlStore`]: one of them; cheap to clone.
 //! - [`Transaction`]: all its changes, or none.
 //!
-//! What guests send is one statement a call, prepared under an authorizer (`authorizer.rs`) and run under a time
+//! Guests send one statement in each call, which is prepared under an authorizer (`authorizer.rs`) and run under a time
 //! limit (`session.rs`), with functions none of which can take long by itself (`functions.rs`).
 //!
-//! The invariant to keep: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
+//! Invariant: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
 
 mod authorizer;
 mod candidate;
@@ -48,58 +48,60 @@ pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
 pub use store::SqlStore;
 pub use transaction::Transaction;
 
-/// Limits of the SQL stores. Reaching one is an error of its own.
+/// Limits of the SQL stores. Exceeding one is an error.
 #[derive(Debug, Clone)]
 pub struct SqlLimits {
-    /// Bytes of a statement.
+    /// Maximum bytes of a statement.
     pub statement_bytes_max: usize,
-    /// Parameters of a statement.
+    /// Maximum number of parameters of a statement.
     pub parameters_max: usize,
-    /// Bytes of one value, as parameter, in a table or in a result.
+    /// Maximum bytes of one value, as parameter, in a table or in a result.
     pub value_bytes_max: usize,
-    /// Rows of a result.
+    /// Maximum number of rows of a result.
     pub result_rows_max: usize,
-    /// Bytes of a result, with [`VALUE_OVERHEAD_BYTES`] for each value.
+    /// Maximum bytes of a result, with [`VALUE_OVERHEAD_BYTES`] for each value.
     pub result_bytes_max: usize,
-    /// How long a statement may run, where the store's settings don't say.
+    /// Time limit of a statement, unless the store's settings set one.
     pub statement_time: Duration,
-    /// How long a transaction may be open.
+    /// Time limit of a transaction.
     pub transaction_time: Duration,
-    /// How long a change or a `begin` may wait for the transactions before it.
+    /// Maximum time that a change or a `begin` waits for earlier transactions.
     pub wait_time: Duration,
-    /// Changes and `begin`s that wait for one store.
+    /// Maximum number of changes and `begin`s that wait for one store.
     pub waiting_writes_max: usize,
-    /// Reads that wait for one store.
+    /// Maximum number of reads that wait for one store.
     pub waiting_reads_max: usize,
-    /// Connections that read, for each store.
+    /// Number of reading connections of each store.
     pub readers: usize,
-    /// Prepared statements that each connection keeps.
+    /// Number of prepared statements that each connection keeps.
     pub prepared_statements_max: usize,
-    /// How long all migrations of a store may take.
+    /// Time limit of all migrations of a store.
     pub migration_time: Duration,
-    /// How long a copy of a store may take that a revision on trial writes to.
+    /// Time limit of copying a store for a candidate revision.
     pub copy_time: Duration,
-    /// Pages of the write-ahead log after which a commit folds it into the file.
+    /// Number of pages of the write-ahead log after which a commit folds it into the file.
     pub log_pages_max: u32,
     /// Bytes of each connection's page cache.
     pub cache_bytes: usize,
     /// Threads for the stores of all tenants.
     pub threads_max: usize,
-    /// Further threads, each for a tenant that has none when all others are in use.
+    /// Further threads, each for a tenant that has none while all others are in use.
     pub reserve_threads_max: usize,
-    /// Threads that the stores of one tenant may have at once.
+    /// Maximum number of threads for the stores of one tenant.
     pub tenant_threads_max: usize,
-    /// Statements of all stores of a tenant that wait for a thread.
+    /// Maximum number of statements of all stores of a tenant that wait for a thread.
     pub tenant_waiting_max: usize,
-    /// Bytes of the statements and parameters of a tenant that wait or run; a single statement may have more.
+    /// Maximum bytes of the waiting and running statements and parameters of a tenant; a single statement may have
+    /// more.
     pub tenant_waiting_bytes_max: usize,
-    /// Bytes of memory that SQLite may take for one statement, beyond what the connection has; a statement that would need more fails.
+    /// Maximum memory that SQLite may allocate for one statement, in addition to the connection's; a statement that
+    /// needs more fails.
     pub statement_memory_max: usize,
-    /// Bytes that one statement may write, temporary files included, where the tenant's storage is limited.
+    /// Maximum bytes that one statement may write, including temporary files, if the tenant's storage is limited.
     pub statement_writes_max: u64,
 }
 
-/// What each value counts for in [`SqlLimits::result_bytes_max`] beside its own bytes.
+/// The bytes that each value counts in [`SqlLimits::result_bytes_max`] in addition to its own.
 pub const VALUE_OVERHEAD_BYTES: usize = 32;
 
 impl Default for SqlLimits {
@@ -135,9 +137,9 @@ impl Default for SqlLimits {
 /// Settings of one store.
 #[derive(Debug, Clone, Default)]
 pub struct SqlSettings {
-    /// Folder of `.sql` files, applied once each in the order of their names when the store is opened.
+    /// A folder of `.sql` files, applied once each in the order of their names when the store is opened.
     pub migrations: Option<PathBuf>,
-    /// Instead of [`SqlLimits::statement_time`].
+    /// Replaces [`SqlLimits::statement_time`].
     pub statement_time: Option<Duration>,
 }
 
@@ -157,7 +159,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Bytes that it takes beside itself.
+    /// Returns the heap memory of the value.
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.capacity(),
@@ -167,31 +169,31 @@ impl Value {
     }
 }
 
-/// What a query gave.
+/// The result of a query.
 #[derive(Debug, PartialEq, Default)]
 pub struct Rows {
     /// Names of the columns.
     pub columns: Vec<String>,
     /// The rows: each has a value for each column.
     pub rows: Vec<Vec<Value>>,
-    /// What the tenant is charged for them; to be kept for as long as they are.
+    /// The charge for them, to be kept for as long as they are.
     pub charge: RowsCharge,
 }
 
-/// What a tenant is charged for the rows of a result, until this is dropped.
+/// The charge to a tenant for the rows of a result, until this is dropped.
 #[derive(Debug, Default)]
 pub struct RowsCharge {
     _held: Option<HostMemory>,
 }
 
-/// Rows are equal whoever pays for them.
+/// Rows are equal whatever account they are charged to.
 impl PartialEq for RowsCharge {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-/// What the SQL stores of all apps of a process share.
+/// The engine that the SQL stores of all apps of a process share.
 #[derive(Clone)]
 pub(crate) struct SqlEngine {
     limits: Arc<SqlLimits>,
@@ -205,12 +207,12 @@ impl SqlEngine {
         Self::on(Pool::new("isomer-sql", size), limits)
     }
 
-    /// With the threads of `pool`.
+    /// Creates an engine with the threads of `pool`.
     fn on(pool: Arc<Pool>, limits: SqlLimits) -> Self {
         Self { limits: Arc::new(limits), pool, files: Arc::default() }
     }
 
-    /// The stores that lie in `dir`, which is made with the first of them.
+    /// Returns the stores in `dir`, which is created with the first of them.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Sql {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
@@ -218,23 +220,23 @@ impl SqlEngine {
         Sql { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
     }
 
-    /// Resolves when no store below `dir` is open.
+    /// Waits until no store below `dir` is open.
     pub(crate) async fn closed(&self, dir: &Path) {
         self.files.closed(dir).await;
     }
 
-    /// Forgets what could not be finished of the stores below `dir`.
+    /// Forgets unfinished replacements of the stores below `dir`.
     pub(crate) async fn forget(&self, dir: &Path) {
         self.files.forget(dir).await;
     }
 
-    /// Number of stores that are open.
+    /// The number of open stores.
     pub(crate) fn open_stores(&self) -> usize {
         self.files.open()
     }
 }
 
-/// The SQL stores of one directory, opened when asked for and closed with their last handle.
+/// The SQL stores of one directory. A store is opened on demand and closed with its last handle.
 #[derive(Clone)]
 pub struct Sql {
     dir: PathBuf,
@@ -244,13 +246,13 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Stores as files in `dir`, with threads of their own and without a quota.
+    /// Creates stores as files in `dir`, with threads of their own and without a quota.
     pub fn new(dir: &Path, limits: SqlLimits) -> Self {
         SqlEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
 
-    /// Open the store `name`, making it where it isn't there, and bring it up to date with its migrations. A store that is
-    /// open already keeps its other settings.
+    /// Opens the store `name`, creating it if it does not exist, and applies its migrations. A store that is already
+    /// open keeps its other settings.
     ///
     /// # Errors
     /// What is wrong with its name, its file or its migrations.
@@ -277,10 +279,10 @@ impl Sql {
         Ok(store)
     }
 
-    /// How the schema of the store `name` relates to the migrations of `folder`. A store that is not there is not made.
+    /// Compares the schema of the store `name` with the migrations of `folder`. Does not create the store.
     ///
     /// # Errors
-    /// When the store can't be opened, or the migrations are not those that it was made with.
+    /// When the store cannot be opened, or the migrations are not those that it was made with.
     pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         check_store_name(name)?;
         if !self.is_there(name).await {
@@ -295,7 +297,7 @@ impl Sql {
         self.dir.join(snapshot_name(name))
     }
 
-    /// Is the store there? One whose file is just being replaced is.
+    /// Returns whether the store exists, even while its file is being replaced.
     async fn is_there(&self, name: &str) -> bool {
         let path = self.path_of(name);
         if path.exists() {

@@ -24,22 +24,23 @@ pub(crate) struct OpenStore {
     pub(super) opening: Opening,
     pub(super) reading: Arc<Semaphore>,
     pub(super) waiting: AtomicUsize,
-    /// Set when this is not to touch its file again: see [`OpenStore::give_up`].
+    /// Set when this must not use its file again: see [`OpenStore::give_up`].
     is_lost: AtomicBool,
-    /// There until this is dropped.
+    /// Present until this is dropped.
     open: Option<Connections>,
 }
 
-/// An open database, in the order in which it is closed: the readers before the writer, whose close then folds the log into the file.
+/// The connections of an open database, in the order in which they are closed: the readers before the writer, whose
+/// close then folds the log into the file.
 pub(super) struct Connections {
     pub(super) readers: Mutex<Vec<Session>>,
     writer: Writer,
-    /// Given back earlier where the store was given up.
+    /// Released earlier if the store was given up.
     permit: Mutex<Option<OpenPermit>>,
 }
 
 impl OpenStore {
-    /// Blocking: open the file and migrate it.
+    /// Opens the file and migrates it. Blocks.
     pub(super) fn open_file(
         name: &str,
         path: &Path,
@@ -57,8 +58,9 @@ impl OpenStore {
         let dir = path.parent().unwrap_or(Path::new("."));
         make_private_dir(dir).map_err(io)?;
         let session = Session::open(&opening, Access::Write).map_err(open)?;
-        // The switch to WAL mode left a journal behind, which is deleted now. Were that undone by a crash, the journal would
-        // be rolled back over what was committed since; so it is made durable before anything is committed.
+        // The switch to WAL mode left a journal behind, which is now deleted. If a crash undid the deletion, the
+        // journal would be rolled back over what was committed since; so the deletion is made durable before anything
+        // is committed.
         sync_dir(dir).map_err(io)?;
         if let Some(folder) = &settings.migrations {
             Migrations::read(name, folder)?.apply(&session, Instant::now() + limits.migration_time)?;
@@ -75,7 +77,7 @@ impl OpenStore {
         self.open.as_ref().expect("it is open until it is dropped")
     }
 
-    /// Charges the tenant for a statement.
+    /// Checks a statement and charges it to the tenant.
     pub(super) fn ask(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
         PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
     }
@@ -84,18 +86,19 @@ impl OpenStore {
         &self.open().writer
     }
 
-    /// Releases the file for its next owner: statements fail from now on. Its connections are closed, and no caller may use one.
+    /// Releases the file for its next owner: statements fail from now on. Its connections must be closed, and no caller
+    /// may use one.
     pub(super) fn give_up(&self) {
         self.is_lost.store(true, Ordering::Release);
         drop(locked(&self.open().permit).take());
     }
 
-    /// The connection that writes, where it is not open: it could not be opened again after a pause.
+    /// Opens the writing connection, if it could not be opened again after a pause.
     pub(super) fn open_writer(&self) -> Result<Session, SqlError> {
         self.connect(Access::Write)
     }
 
-    /// Was it given up?
+    /// Returns whether it was given up.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
     }
@@ -107,7 +110,7 @@ impl OpenStore {
         Session::open(&self.opening, access).map_err(|error| SqlError::from_sqlite(&error, None))
     }
 
-    /// Run `work` on a connection that only reads. One that is used for the first time is opened.
+    /// Runs `work` on a connection that only reads, which is opened if necessary.
     pub(super) fn with_reader<T>(&self, work: impl FnOnce(&Session) -> T) -> Result<T, SqlError> {
         let idle = locked(&self.open().readers).pop();
         let session = idle.map_or_else(|| self.connect(Access::Read), Ok)?;
@@ -116,14 +119,15 @@ impl OpenStore {
         Ok(done)
     }
 
-    /// Where no connection for it can be opened (no descriptor, or the writing one has to be opened before), the writing one does it.
+    /// Reads on a reader. If no reader can be opened (no descriptor, or the writing connection has to be opened first),
+    /// the writing connection must be used.
     pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
         self.with_reader(|session| session.read(statement, parameters)).unwrap_or(ReadOutcome::NeedsWriter)
     }
 }
 
 impl Drop for OpenStore {
-    /// Closing folds the log into the file and syncs, so it is a job of its own; the permit goes after it.
+    /// Closing folds the log into the file and syncs, so it is a job of its own. The permit is released after it.
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         let opening = self.opening.clone();
@@ -137,7 +141,7 @@ impl Drop for OpenStore {
     }
 }
 
-/// The writing connection of a store while nobody writes, and those who wait for it.
+/// The writing connection of a store while it is not in use, and the callers that wait for it.
 pub(super) struct Writer {
     pub(super) session: Mutex<Option<Session>>,
     pub(super) slot: Arc<Semaphore>,
@@ -149,13 +153,13 @@ impl Writer {
         Self { session: Mutex::new(Some(session)), slot: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
     }
 
-    /// The connection, to close it.
+    /// Returns the connection, to close it.
     pub(super) fn into_session(self) -> Option<Session> {
         self.session.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts those that wait for their turn, also when they stop waiting.
+/// Counts the callers that wait, until they stop waiting.
 pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
 
 impl<'a> WaitingCount<'a> {

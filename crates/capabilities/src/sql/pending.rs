@@ -1,7 +1,7 @@
-//! A statement on its way to its store: its text and parameters, which the host holds for a guest.
+//! A statement with its parameters, which the node holds for a guest until it has been executed.
 //!
-//! They are charged to the tenant's memory, and count among the bytes of the tenant's statements that wait or run, from when they come
-//! until the statement has ended or its caller has left.
+//! It is charged to the tenant's memory, and counts among the bytes of the tenant's waiting and running statements,
+//! until it has ended or its caller has left.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use isomer_runtime::{Account, HostMemory};
 use super::{SqlError, SqlLimits, Value};
 use crate::StorageAccount;
 
-/// A statement and what it is charged for.
+/// A statement and its charges.
 pub(super) struct PendingStatement {
     pub(super) statement: String,
     pub(super) parameters: Vec<Value>,
@@ -19,7 +19,7 @@ pub(super) struct PendingStatement {
     _charge: HostMemory,
 }
 
-/// Its part of the tenant's bytes that wait.
+/// Its part of the tenant's waiting bytes.
 struct StatementBytes {
     storage: Arc<StorageAccount>,
     bytes: usize,
@@ -35,8 +35,8 @@ impl PendingStatement {
     /// Checks the sizes and charges them.
     ///
     /// # Errors
-    /// [`SqlError::TooLarge`] for one that is too large by itself, [`SqlError::Overloaded`] where too many bytes wait,
-    /// [`SqlError::Memory`] where the tenant's memory is used up.
+    /// [`SqlError::TooLarge`] if it is too large by itself, [`SqlError::Overloaded`] if too many bytes wait,
+    /// [`SqlError::Memory`] if the tenant's memory is used up.
     pub(super) fn new(
         statement: String,
         parameters: Vec<Value>,
