@@ -55,8 +55,8 @@ pub struct MemberOptions {
     pub network: OutboundNetwork,
     /// Variables for secrets, used if the process's environment lacks them.
     pub environment: BTreeMap<String, String>,
-    /// See [`PackageOptions::given_clock_and_random`].
-    pub given_clock_and_random: bool,
+    /// See [`PackageOptions::deterministic`].
+    pub deterministic: bool,
 }
 
 /// PEM files: the node's certificate, its private key, and the certificate of the authority that signed all
@@ -120,7 +120,7 @@ impl Member {
         let making = PackageOptions {
             shape: options.shape,
             process: Some(options.group.clone()),
-            given_clock_and_random: options.given_clock_and_random,
+            deterministic: options.deterministic,
         };
         let running = TenancyOptions { network: options.network, ..TenancyOptions::default() };
         let mut sole = SingleApp::new(cache.clone(), log.clone(), running)?;

@@ -196,7 +196,7 @@ impl GroupStarter<'_> {
         };
         let imports = packed.note.imports();
         let mut providers = self.parts.providers().to_vec();
-        if self.package.given_clock_and_random {
+        if self.package.deterministic {
             providers.insert(0, Arc::new(self.given.clone()));
         }
         let group = Group::new(self.engine, &code, &imports, &handlers, &providers, settings)

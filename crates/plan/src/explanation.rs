@@ -47,7 +47,7 @@ impl Plan {
 
 /// Returns one row for each component of a composition: which routes it serves, and whether it is isolated.
 fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
-    let store = match (&group.set_apart_from, group.components.len()) {
+    let store = match (&group.isolated_from, group.components.len()) {
         (None, _) => None,
         (Some(_), 1) => Some("isolated".to_owned()),
         (Some(_), _) => Some(format!("isolated together, as {}", group.name)),

@@ -68,7 +68,7 @@ pub(crate) fn granted(app: &App, types: &Types, family: &str, component: &Compon
 /// A composition imports a family once for all components that pass handles of it. If two flows of a group have
 /// different grants, the second becomes a composition of its own. Whether values can cross its other seams is checked
 /// later, as for every seam.
-pub(crate) fn set_apart(
+pub(crate) fn isolate_conflicts(
     app: &App,
     types: &Types,
     links: &[ResolvedImport],
@@ -79,7 +79,7 @@ pub(crate) fn set_apart(
         let leader = members.first().expect("a flow has members").clone();
         for member in members {
             let place = places.get_mut(&member).expect("every component is placed");
-            place.apart = Some(Separation::Handles { family: family.clone(), with: leader.clone() });
+            place.separation = Some(Separation::Handles { family: family.clone(), with: leader.clone() });
         }
     }
 }

@@ -36,9 +36,7 @@ pub(crate) fn host_imports(
             }
             let binding = match platform::authority(interface) {
                 None => continue,
-                Some(Authority::None)
-                    if !(options.given_clock_and_random && platform::tells_time_or_chance(interface)) =>
-                {
+                Some(Authority::None) if !(options.deterministic && platform::is_nondeterministic(interface)) => {
                     ImportBinding::Shared
                 }
                 Some(Authority::Own(_)) if passes(component, interface) => ImportBinding::Family,

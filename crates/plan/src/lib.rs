@@ -88,7 +88,7 @@ pub fn plan_with(
     let links = links::find(app, types, &mut errors);
     let idempotent = idempotent::find(app, types, &mut errors);
     let mut places = placement::place(app, shape, shape_of_app);
-    flow::set_apart(app, types, &links, &mut places);
+    flow::isolate_conflicts(app, types, &links, &mut places);
     let seams: Vec<Seam> =
         links.iter().map(|link| placement::seam(link, &types[&link.importer].imports[&link.import], &places)).collect();
     errors.extend(seams.iter().filter_map(|seam| placement::cannot_cross(app, seam, &places)));
@@ -141,7 +141,7 @@ impl Deciding<'_> {
             units.entry(place.unit(component)).or_default().insert(component.clone());
         }
         let mut groups = Vec::with_capacity(units.len());
-        for ((shape_group, apart), members) in units {
+        for ((shape_group, leader), members) in units {
             let links: Vec<ResolvedImport> = seams
                 .iter()
                 .filter(|seam| seam.mode == SeamMode::Fused && members.contains(&seam.link.importer))
@@ -167,10 +167,10 @@ impl Deciding<'_> {
                 skeletons: crossings::skeletons(types, seams, &components),
                 components,
                 links,
-                name: apart
+                name: leader
                     .as_ref()
-                    .map_or_else(|| shape_group.clone(), |leader| placement::name_apart(leader, places)),
-                set_apart_from: apart.map(|_| shape_group),
+                    .map_or_else(|| shape_group.clone(), |leader| placement::isolated_name(leader, places)),
+                isolated_from: leader.map(|_| shape_group),
             });
         }
         groups
@@ -205,13 +205,13 @@ fn notes(app: &App, groups: &[PlannedGroup], places: &BTreeMap<ComponentName, Pl
             }
         }
     }
-    let mut apart = BTreeMap::<(&str, &'static str), Vec<String>>::new();
+    let mut isolated = BTreeMap::<(&str, &'static str), Vec<String>>::new();
     for (component, place) in places {
-        if let Some(why) = &place.apart {
-            apart.entry((&place.group, why.in_short())).or_default().push(format!("`{component}`"));
+        if let Some(separation) = &place.separation {
+            isolated.entry((&place.group, separation.short_reason())).or_default().push(format!("`{component}`"));
         }
     }
-    notes.extend(apart.into_iter().map(|((group, why), components)| {
+    notes.extend(isolated.into_iter().map(|((group, why), components)| {
         let (are, them) = if components.len() == 1 { ("is", "it") } else { ("are", "them") };
         format!(
             "{} {are} isolated from group `{group}` ({why}): calls to {them} are charged to {them}, not to the caller",

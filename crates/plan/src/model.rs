@@ -44,8 +44,8 @@ pub struct PlannedGroup {
     /// The group's name in the shape; the component's name if the component is in no group or isolated.
     pub name: String,
     /// For isolated components, the shape's group that they belong to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub set_apart_from: Option<String>,
+    #[serde(rename = "set_apart_from", skip_serializing_if = "Option::is_none")]
+    pub isolated_from: Option<String>,
     /// The components in the order of instantiation: an exporter comes before its importers.
     pub components: Vec<ComponentName>,
     /// The fused seams: imports that another component of the composition provides.
@@ -236,7 +236,7 @@ impl PlannedGroup {
     /// Returns the shape's group. Compositions of the same group run in one process.
     #[must_use]
     pub fn process(&self) -> &str {
-        self.set_apart_from.as_deref().unwrap_or(&self.name)
+        self.isolated_from.as_deref().unwrap_or(&self.name)
     }
 }
 

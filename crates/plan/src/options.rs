@@ -5,5 +5,5 @@
 pub struct PlanOptions {
     /// Whether each component imports clocks and randomness under its own label, as if they gave authority. The host
     /// can then provide them for each request and component, so that responses can be compared.
-    pub given_clock_and_random: bool,
+    pub deterministic: bool,
 }

@@ -16,14 +16,14 @@ pub(crate) struct Placement {
     /// The shape's group, or the component's own name if it is in none.
     pub(crate) group: String,
     /// Why the component is isolated from the group; `None` if it is not.
-    pub(crate) apart: Option<Separation>,
+    pub(crate) separation: Option<Separation>,
 }
 
 /// Why a component is isolated from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Separation {
     /// The manifest sets `isolate`.
-    Asked,
+    Isolate,
     /// The component has its own limits and no routes.
     Limits,
     /// The component passes handles of a family that other components of the group import with different grants.
@@ -39,8 +39,8 @@ impl Placement {
     /// Returns the composition that the component belongs to: the group, and the first component of those isolated
     /// together.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
-        let leader = self.apart.as_ref().map(|apart| match apart {
-            Separation::Asked | Separation::Limits => component,
+        let leader = self.separation.as_ref().map(|separation| match separation {
+            Separation::Isolate | Separation::Limits => component,
             Separation::Handles { with, .. } => with,
         });
         (self.group.clone(), leader.cloned())
@@ -94,23 +94,23 @@ pub(crate) fn place(app: &App, name: &str, shape: &Shape) -> BTreeMap<ComponentN
             let limits = &component.limits;
             let own_limits =
                 limits.memory_bytes.is_some() || limits.request_deadline.is_some() || limits.body_bytes.is_some();
-            let apart = if sizes[&group] == 1 {
+            let separation = if sizes[&group] == 1 {
                 None
             } else if component.isolate || shape.isolate.iter().any(|isolated| isolated.value == *name) {
-                Some(Separation::Asked)
+                Some(Separation::Isolate)
             } else if own_limits && component.routes.is_empty() {
                 Some(Separation::Limits)
             } else {
                 None
             };
-            (name.clone(), Placement { group, apart })
+            (name.clone(), Placement { group, separation })
         })
         .collect()
 }
 
 /// Returns the name of a composition of isolated components: the first component's name, unless a group of the shape
 /// has that name.
-pub(crate) fn name_apart(component: &ComponentName, places: &BTreeMap<ComponentName, Placement>) -> String {
+pub(crate) fn isolated_name(component: &ComponentName, places: &BTreeMap<ComponentName, Placement>) -> String {
     let taken = |name: &str| places.values().any(|place| place.group == name);
     let mut name = component.to_string();
     while taken(&name) {
@@ -131,17 +131,17 @@ pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTree
         };
         (SeamMode::Remote, why)
     } else if from.unit(&link.importer) == to.unit(&link.exporter) {
-        let why = match &from.apart {
+        let why = match &from.separation {
             None => format!("both in group `{}`", from.group),
             Some(_) => "isolated together".to_owned(),
         };
         (SeamMode::Fused, why)
     } else {
-        let (component, apart) = match (&to.apart, &from.apart) {
-            (Some(apart), _) => (&link.exporter, apart),
-            (None, apart) => (&link.importer, apart.as_ref().expect("the others of a group are in one unit")),
+        let (component, separation) = match (&to.separation, &from.separation) {
+            (Some(separation), _) => (&link.exporter, separation),
+            (None, separation) => (&link.importer, separation.as_ref().expect("the others of a group are in one unit")),
         };
-        (SeamMode::Isolated, apart.why(component))
+        (SeamMode::Isolated, separation.reason(component))
     };
     Seam {
         link: link.clone(),
@@ -154,18 +154,18 @@ pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTree
 
 impl Separation {
     /// Returns the reason for lists.
-    pub(crate) fn in_short(&self) -> &'static str {
+    pub(crate) fn short_reason(&self) -> &'static str {
         match self {
-            Self::Asked => "`isolate` is set",
+            Self::Isolate => "`isolate` is set",
             Self::Limits => "own limits, no routes",
             Self::Handles { .. } => "other grants than components that pass the same handles",
         }
     }
 
     /// Returns the reason as a sentence about `component`.
-    fn why(&self, component: &ComponentName) -> String {
+    fn reason(&self, component: &ComponentName) -> String {
         match self {
-            Self::Asked => format!("`isolate` is set for `{component}`"),
+            Self::Isolate => format!("`isolate` is set for `{component}`"),
             Self::Limits => format!("`{component}` has its own limits and no routes"),
             Self::Handles { family, .. } => {
                 format!("`{component}` passes handles of `{family}`, with other grants than the rest of its group")
@@ -188,9 +188,9 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
         }
         ValueClass::Streaming { type_name } => ("a stream or future", type_name, "pass the data in pieces: `list<u8>`"),
     };
-    let way_out = match seam.mode {
+    let hint = match seam.mode {
         SeamMode::Fused => return None,
-        SeamMode::Isolated => isolated_way_out(link, places),
+        SeamMode::Isolated => isolation_hint(link, places),
         SeamMode::Remote => format!("put `{}` and `{}` into one group", link.importer, link.exporter),
     };
     Some(
@@ -201,13 +201,13 @@ pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentNa
         .code("cannot-cross")
         .at(app.components[&link.importer].at.span, format!("imports `{}`", link.import))
         .note(seam.reason.clone())
-        .hint(format!("{way_out}; or {instead}")),
+        .hint(format!("{hint}; or {instead}")),
     )
 }
 
-fn isolated_way_out(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placement>) -> String {
-    let part = |component: &ComponentName| match &places[component].apart {
-        Some(Separation::Asked) => Some(format!("remove `isolate` from `{component}`")),
+fn isolation_hint(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placement>) -> String {
+    let part = |component: &ComponentName| match &places[component].separation {
+        Some(Separation::Isolate) => Some(format!("remove `isolate` from `{component}`")),
         Some(Separation::Limits) => Some(format!(
             "remove the limits of `{component}`: a component without routes runs under the limits of its callers"
         )),

@@ -162,7 +162,7 @@ pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
 
 /// Returns whether an interface returns the time of day or random values. Monotonic clocks do not count: they only
 /// measure.
-pub(crate) fn tells_time_or_chance(id: &InterfaceId) -> bool {
+pub(crate) fn is_nondeterministic(id: &InterfaceId) -> bool {
     id.family() == "wasi:random" || matches!(id.path().as_str(), "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
 }
 

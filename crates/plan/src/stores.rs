@@ -46,7 +46,7 @@ pub(crate) fn check(
     for (kind, openers) in &kinds {
         for (store, openers) in openers {
             let what = format!("the {kind} `{store}`");
-            errors.extend(apart(shape, &what, openers));
+            errors.extend(in_two_processes(shape, &what, openers));
             if openers.len() > 1 {
                 let names: Vec<_> = openers.iter().map(|opener| format!("`{}`", opener.component)).collect();
                 notes.push(format!("{what} is shared by {}: they must run in one process", names.join(", ")));
@@ -57,7 +57,7 @@ pub(crate) fn check(
 }
 
 /// Returns an error if components with grants for one store are in different processes.
-fn apart(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<Diagnostic> {
+fn in_two_processes(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<Diagnostic> {
     let (first, rest) = openers.split_first()?;
     let other = rest.iter().find(|other| other.group != first.group)?;
     Some(
@@ -92,7 +92,11 @@ fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placemen
             let overlap = path.starts_with(other_path) || other_path.starts_with(path);
             if overlap && (*write || *other_write) {
                 let shorter = if other_path.starts_with(path) { path } else { other_path };
-                found.extend(apart(shape, &format!("the folder `{}`", shorter.display()), &[*opener, *other]));
+                found.extend(in_two_processes(
+                    shape,
+                    &format!("the folder `{}`", shorter.display()),
+                    &[*opener, *other],
+                ));
             }
         }
     }

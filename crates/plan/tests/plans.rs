@@ -129,7 +129,7 @@ fn own_limits_isolate_a_component_without_routes() {
     let manifest = SHOP.replace("[components.catalog]", "[components.catalog]\nlimits = { memory = \"8MiB\" }");
     let shop = Planned { app: Planned::new(&manifest, &[]).app, ..shop() };
     let plan = shop.plan("monolith");
-    assert_eq!(plan.group_of(&name("catalog")).expect("it is placed").set_apart_from.as_deref(), Some("monolith"));
+    assert_eq!(plan.group_of(&name("catalog")).expect("it is placed").isolated_from.as_deref(), Some("monolith"));
     let reasons: Vec<_> =
         plan.seams.iter().filter(|seam| seam.mode == SeamMode::Isolated).map(|seam| &seam.reason).collect();
     assert_eq!(reasons, ["`catalog` has its own limits and no routes"; 2]);
@@ -211,7 +211,7 @@ fn deterministic_clocks_and_randomness_are_imported_under_labels() {
     assert_eq!(labelled(PlanOptions::default()), [""; 0]);
     let own = ["clocks/system-clock", "clocks/wall-clock", "random/insecure-seed", "random/random"];
     let expected = ["left", "right"].into_iter().flat_map(|part| own.map(|path| format!("{part} wasi:{path}")));
-    assert_eq!(labelled(PlanOptions { given_clock_and_random: true }), expected.collect::<Vec<_>>());
+    assert_eq!(labelled(PlanOptions { deterministic: true }), expected.collect::<Vec<_>>());
 }
 
 #[test]

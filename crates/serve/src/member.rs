@@ -74,7 +74,7 @@ async fn serve(
         // The supervisor has already printed the warnings about it.
         network: network::from_environment(|_| ()).with_stubs(order.stubs.clone()),
         environment: order.environment.clone(),
-        given_clock_and_random: order.deterministic,
+        deterministic: order.deterministic,
         grace: Duration::from_secs(order.grace_s),
     };
     let made = Member::make(&app, &order.app_dir, &components, options, &data, &cache, &log, &|_| {}).await;

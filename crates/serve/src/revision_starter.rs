@@ -113,11 +113,8 @@ impl RevisionStarter {
     /// # Errors
     /// If the revision cannot be planned, made or started.
     pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CommandError> {
-        let options = PackageOptions {
-            shape: self.shape.clone(),
-            process: None,
-            given_clock_and_random: self.context.is_deterministic(),
-        };
+        let options =
+            PackageOptions { shape: self.shape.clone(), process: None, deterministic: self.context.is_deterministic() };
         let progress = self.context.console.progress();
         let report = |step: Progress<'_>| progress.step(describe(step));
         self.sole.set_environment(source.environment.clone());

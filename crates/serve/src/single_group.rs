@@ -65,7 +65,7 @@ pub async fn run_group(
         limits: Limits::default(),
         network,
         environment: app.values.environment.clone(),
-        given_clock_and_random: context.is_deterministic(),
+        deterministic: context.is_deterministic(),
         grace: context.grace,
     };
     let made = {

@@ -209,7 +209,7 @@ fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Optio
 
 /// Returns how many requests an instance serves at once: more than one only if all handlers of the group can.
 fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32 {
-    if options.given_clock_and_random {
+    if options.deterministic {
         return 1;
     }
     let of = |handler: &isomer_plan::PlannedHandler| match handler.http {

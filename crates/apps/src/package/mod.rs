@@ -44,13 +44,13 @@ pub struct PackageOptions {
     pub process: Option<String>,
     /// For tests: the time of day and randomness depend only on the request's trace and the component, and no instance
     /// serves several requests at once. Then random values can be predicted.
-    pub given_clock_and_random: bool,
+    pub deterministic: bool,
 }
 
 impl Default for PackageOptions {
     /// The monolith.
     fn default() -> Self {
-        Self { shape: MONOLITH.to_owned(), process: None, given_clock_and_random: false }
+        Self { shape: MONOLITH.to_owned(), process: None, deterministic: false }
     }
 }
 
@@ -61,7 +61,8 @@ pub struct Package {
     #[serde(rename = "identity")]
     plan_digest: isomer_ids::PlanDigest,
     shape: String,
-    pub(crate) given_clock_and_random: bool,
+    #[serde(rename = "given_clock_and_random")]
+    pub(crate) deterministic: bool,
     app: PackedApp,
     pub(crate) groups: Vec<PackedGroup>,
 }
@@ -161,7 +162,7 @@ impl Package {
         compose: &mut Compose<'_, E>,
     ) -> Result<(Self, Plan), E> {
         progress(Progress::Plan);
-        let plan_options = PlanOptions { given_clock_and_random: options.given_clock_and_random };
+        let plan_options = PlanOptions { deterministic: options.deterministic };
         let plan = plan_with(app, components, &options.shape, plan_options)?;
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
         let digests = digests.collect::<BTreeMap<_, _>>();
@@ -175,7 +176,7 @@ impl Package {
             format: FORMAT,
             plan_digest: plan_digest::plan_digest(app, &plan, &digests),
             shape: options.shape.clone(),
-            given_clock_and_random: options.given_clock_and_random,
+            deterministic: options.deterministic,
             app: PackedApp::new(own.as_ref().unwrap_or(app)),
             groups,
         };
@@ -189,7 +190,7 @@ impl Package {
     /// # Errors
     /// With what does not agree.
     pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
-        if self.shape != shape || self.given_clock_and_random {
+        if self.shape != shape || self.deterministic {
             return Err(PackageMismatch("it is for another shape".to_owned()));
         }
         if self.groups.len() != code.len() {

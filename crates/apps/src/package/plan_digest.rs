@@ -70,9 +70,9 @@ impl Hash {
     }
 
     fn group(&mut self, group: &PlannedGroup) {
-        let PlannedGroup { name, set_apart_from, components, links, imports, handlers, stubs, skeletons } = group;
+        let PlannedGroup { name, isolated_from, components, links, imports, handlers, stubs, skeletons } = group;
         self.text(name);
-        self.each(set_apart_from, |hash, from| hash.text(from));
+        self.each(isolated_from, |hash, from| hash.text(from));
         self.each(components, |hash, name| hash.text(name.as_str()));
         self.each(links, Self::link);
         self.each(imports, Self::import);
@@ -225,7 +225,7 @@ mod tests {
         let routes = vec![Route::Prefix("/shop".to_owned())];
         PlannedGroup {
             name: "front".to_owned(),
-            set_apart_from: None,
+            isolated_from: None,
             components: vec![name("shop"), name("cart")],
             links: vec![link()],
             imports: vec![HostBinding {
@@ -302,7 +302,7 @@ mod tests {
             |_, plan| plan.version = "1.0.1".to_owned(),
             |_, plan| plan.shape = "split".to_owned(),
             |_, plan| plan.groups[0].name = "back".to_owned(),
-            |_, plan| plan.groups[0].set_apart_from = Some("front".to_owned()),
+            |_, plan| plan.groups[0].isolated_from = Some("front".to_owned()),
             |_, plan| plan.groups[0].components.reverse(),
             |_, plan| plan.groups[0].links.clear(),
             |_, plan| plan.groups[0].imports[0].binding = ImportBinding::Family,

@@ -22,7 +22,7 @@ const PAIR: &str = "
 async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
     let setup = Setup::new(PAIR).making(|options| {
         options.shape = shape.to_owned();
-        options.given_clock_and_random = true;
+        options.deterministic = true;
     });
     setup.options(|options| options.requests_per_instance_max = requests_per_instance_max).start().await
 }

@@ -118,11 +118,8 @@ impl Fleet {
                 Transport::Unix => Address::Unix(sockets.join(format!("{group}.sock"))),
                 Transport::Tcp => Address::Tcp { host: "127.0.0.1".to_owned(), port: 0 },
             };
-            let making = PackageOptions {
-                shape: running.shape.to_owned(),
-                process: Some(group.clone()),
-                given_clock_and_random: true,
-            };
+            let making =
+                PackageOptions { shape: running.shape.to_owned(), process: Some(group.clone()), deterministic: true };
             let running = TenancyOptions {
                 requests_per_instance_max: running.fresh.then_some(1),
                 instances_max: Some(INSTANCES_MAX),

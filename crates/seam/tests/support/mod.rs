@@ -83,7 +83,7 @@ pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers
     let id = |text: &str| text.parse().expect("the interface's name is right");
     PlannedGroup {
         name: "test".to_owned(),
-        set_apart_from: None,
+        isolated_from: None,
         components: order.iter().map(|part| name(part)).collect(),
         links: links
             .iter()
