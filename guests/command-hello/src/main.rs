@@ -1,6 +1,7 @@
-//! A WASI 0.2 command: prints its arguments and environment, copies stdin to stdout where told, ends with the exit code told.
+//! A WASI 0.2 command: prints its arguments and environment, copies stdin to stdout, and exits with a given code.
 //!
-//! `command-hello [--stdin] [--name] [--env NAME] [--all-env] [--file PATH] [--connect ADDRESS] [--exit N] [--trap] [WORD…]`
+//! `command-hello [--stdin] [--name] [--env NAME] [--all-env] [--file PATH] [--connect ADDRESS] [--exit N] [--trap]
+//! [WORD…]`
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddrV4;
@@ -42,11 +43,12 @@ fn main() {
     }
     eprintln!("command-hello ends with {code}");
     std::io::stdout().flush().expect("stdout can be written");
-    // `std::process::exit` knows only success and failure on this target.
+    // `std::process::exit` only supports success and failure on this target.
     wasip2::cli::exit::exit_with_code(code);
 }
 
-/// What the peer at `address` sends until it closes. Through the bindings, as not every C library for guests has sockets.
+/// Returns what the peer at `address` sends until it closes the connection. Uses the bindings, because not every C
+/// library for guests has sockets.
 fn connect(address: SocketAddrV4) -> Result<String, ErrorCode> {
     let [a, b, c, d] = address.ip().octets();
     let peer = IpSocketAddress::Ipv4(Ipv4SocketAddress { port: address.port(), address: (a, b, c, d) });

@@ -1,7 +1,7 @@
-//! Calls itself.
+//! Recurses.
 //!
-//! - `/endless`: until the stack is used up;
-//! - `/depth?n=N`: N calls deep, answers `depth=N`.
+//! - `/endless`: until the stack overflows;
+//! - `/depth?n=N`: N calls deep, responds `depth=N`.
 
 use std::hint::black_box;
 

@@ -1,14 +1,15 @@
-//! Files through `std::fs`; the query's `path` chooses.
+//! Uses files through `std::fs`; the query's `path` names the file.
 //!
 //! - `/read` → the file; `/write` (the body is the new text); `/append`; `/remove`; `/make-dir`;
-//! - `/fill` and `/fill-3` write to the file until that fails, at most `bytes`, by WASI 0.2 and 0.3 → how many bytes were written;
-//! - `/nest` and `/nest-3` make folders inside one another, at most `levels`, likewise → how many were made, and the error;
+//! - `/fill` and `/fill-3` write to the file until that fails, at most `bytes`, by WASI 0.2 and 0.3 → the number of bytes written;
+//! - `/nest` and `/nest-3` create nested folders, at most `levels`, likewise → the number of folders, and the error;
 //! - `/check/read/FILE`, `/check/append/FILE` and `/check/append-and-fail/FILE` do that with `/FILE`, without a query;
-//! - `/rest` writes `bytes` by WASI 0.2, each time as many as are permitted, until none are → how many were written;
-//! - `/read-3` and `/list-3` by WASI 0.3; `/hold-dirs` begins listings of WASI 0.3, at most `count` → how many;
-//! - `/list` → names, sorted, one a line; `/link?to=T` makes a symbolic link to T; `/rename?to=T`.
+//! - `/rest` writes `bytes` by WASI 0.2, each time as many as are permitted, until none are → the number of bytes written;
+//! - `/read-3` and `/list-3` by WASI 0.3; `/hold-dirs` starts listings of WASI 0.3, at most `count` → their number;
+//! - `/list` → names, sorted, one a line; `/link?to=T` creates a symbolic link to T; `/rename?to=T`.
 //!
-//! An error: 403 where permission is denied, 404 where nothing is there, else 500; the body is the kind and the text.
+//! Errors: 403 if permission is denied, 404 if the file does not exist, else 500; the body has the kind and the
+//! message.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -95,7 +96,7 @@ fn fill(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(written.to_string().into_bytes())
 }
 
-/// Pieces of a thousand bytes, so that the end of a quota is met exactly.
+/// Pieces of a thousand bytes, so that the end of a quota is reached exactly.
 fn fill_rest(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
     let mut file = fs::File::create(file)?;
     let mut written = 0;
@@ -133,7 +134,7 @@ async fn open_folder(dir: &Descriptor, path: String) -> io::Result<Descriptor> {
     dir.open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ).await.map_err(failed)
 }
 
-/// Takes one name of each listing, and then uses the folder.
+/// Reads one name of each listing, and then uses the folder.
 async fn hold_dirs(file: &str, count: u64) -> io::Result<Vec<u8>> {
     let (dir, rest) = preopen(file)?;
     let folder = open_folder(&dir, rest).await?;
@@ -194,7 +195,7 @@ fn failed(error: ErrorCode) -> io::Error {
     io::Error::other(format!("{error:?}"))
 }
 
-/// The granted folder that a path leads to, and the rest of the path.
+/// Returns the granted folder that a path leads to, and the rest of the path.
 fn preopen(path: &str) -> io::Result<(Descriptor, String)> {
     let found = wasip3::filesystem::preopens::get_directories().into_iter().find_map(|(dir, mount)| {
         let rest = path.strip_prefix(&mount)?.trim_start_matches('/').to_owned();
@@ -203,7 +204,7 @@ fn preopen(path: &str) -> io::Result<(Descriptor, String)> {
     found.ok_or(ErrorKind::NotFound.into())
 }
 
-/// A symbolic link through `wasi:filesystem` 0.3: the standard library keeps its own unstable.
+/// Creates a symbolic link through `wasi:filesystem` 0.3: the standard library's function is unstable.
 fn symlink(target: &str, link: &str) -> io::Result<()> {
     let (dir, rest) = preopen(link)?;
     wasip3::wit_bindgen::block_on(dir.symlink_at(target.to_owned(), rest)).map_err(failed)

@@ -1,5 +1,6 @@
-//! Says what it was told: the answer has lines `arg=…`, `env=K=V`, `config=K=V`, sorted within each kind; the same lines go to
-//! stdout, and `stderr of env-print` to stderr. `/config?key=K` asks for one configuration value: `some=V`, `none` or `error=…`.
+//! Reports its environment: the response has lines `arg=…`, `env=K=V`, `config=K=V`, sorted within each kind; the same
+//! lines are printed to stdout, and `stderr of env-print` to stderr. `/config?key=K` requests one configuration value:
+//! `some=V`, `none` or `error=…`.
 
 use guest_support::{Answer, path, query, respond};
 use wasip3::http::types::Request;

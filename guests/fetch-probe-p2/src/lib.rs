@@ -1,5 +1,5 @@
-//! Sends a GET through `wasi:http/outgoing-handler` 0.2: `/?url=U` (not percent-encoded) answers with the status and the body
-//! of U. An error of the handler: 502 and the error code's `Debug` text.
+//! Sends a GET through `wasi:http/outgoing-handler` 0.2: `/?url=U` (not percent-encoded) responds with the status and
+//! the body of U. An error of the handler: 502 and the error code's `Debug` text.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
@@ -26,7 +26,7 @@ impl wasip2::exports::http::incoming_handler::Guest for FetchProbe {
         let stream = body.write().expect("a new body has its stream");
         for chunk in bytes.chunks(CHUNK_BYTES as usize) {
             if stream.blocking_write_and_flush(chunk).is_err() {
-                // A client that went away needs no answer.
+                // The client has disconnected and needs no response.
                 return;
             }
         }

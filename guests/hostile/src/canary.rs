@@ -1,4 +1,4 @@
-//! What a guest leaves behind, and who looks for it.
+//! Leaves a pattern in memory, and searches for one that another guest has left.
 
 use core::arch::wasm32::{memory_grow, memory_size};
 use std::hint::black_box;
@@ -7,21 +7,21 @@ use guest_support::{Answer, respond};
 
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// What is left behind. Turned around, so that the pattern itself stands in no component's data.
-const TURNED: [u8; 16] =
+/// The pattern with every bit inverted, so that no component's data contains the pattern itself.
+const INVERTED: [u8; 16] =
     [0x8c, 0x96, 0x91, 0x9b, 0x96, 0x91, 0x98, 0xdf, 0x8b, 0x97, 0x96, 0x8c, 0xdf, 0x9d, 0x9e, 0x9b];
 
-/// The pattern; computed, not stored.
+/// Returns the pattern, which is computed and not stored.
 pub fn pattern() -> [u8; 16] {
-    black_box(TURNED).map(|byte| !byte)
+    black_box(INVERTED).map(|byte| !byte)
 }
 
-/// The pattern as hexadecimal digits, for keys, names and lines.
+/// Returns the pattern as hexadecimal digits, for keys, names and lines.
 pub fn mark() -> String {
     pattern().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Fills `bytes` of memory and a good piece of the stack with the pattern, and keeps the memory.
+/// Fills `bytes` of memory and a part of the stack with the pattern, and keeps the memory.
 pub fn stain(bytes: usize) {
     let pattern = pattern();
     let block: Vec<u8> = pattern.iter().copied().cycle().take(bytes).collect();
@@ -38,18 +38,18 @@ fn stain_stack(depth: u32, pattern: [u8; 16]) {
     black_box(frame);
 }
 
-/// Reads all of the memory that there is and `bytes` more: `found=N` words of the pattern, and `dirty=N` words of the grown memory
-/// that are not zero.
+/// Reads all memory and `bytes` more: `found=N` words with the pattern, and `dirty=N` words of the grown memory that
+/// are not zero.
 pub fn look(bytes: usize) -> Answer {
     let before = memory_size::<0>() * PAGE_BYTES;
-    // As much as there is, where that is less.
+    // The whole memory, if that is less.
     let mut pages = bytes / PAGE_BYTES;
     while pages > 0 && memory_grow::<0>(pages) == usize::MAX {
         pages /= 2;
     }
     let end = memory_size::<0>() * PAGE_BYTES;
-    // What is looked for is turned around, not what it is looked for with: else this would find itself.
-    let pattern = u128::from_ne_bytes(TURNED);
+    // The words of memory are inverted, not the pattern: otherwise the search would find its own copy.
+    let pattern = u128::from_ne_bytes(INVERTED);
     let (mut found, mut dirty) = (0_u64, 0_u64);
     for address in (0..end).step_by(8) {
         let word = read(address);
@@ -57,14 +57,14 @@ pub fn look(bytes: usize) -> Answer {
             continue;
         }
         dirty += u64::from(address >= before);
-        // Wherever it begins in this word, a block of it has some turn of it here.
-        let turned = (0..16).any(|turn| pattern.rotate_right(8 * turn) as u64 == !word);
-        found += u64::from(turned);
+        // Wherever a block of the pattern begins, each of its words is a rotation of it.
+        let is_pattern = (0..16).any(|bytes| pattern.rotate_right(8 * bytes) as u64 == !word);
+        found += u64::from(is_pattern);
     }
     respond(200, format!("found={found} dirty={dirty} grown={}\n", end - before))
 }
 
-/// Eight bytes of this instance's own memory.
+/// Reads eight bytes of this instance's own memory.
 #[inline(always)]
 fn read(address: usize) -> u64 {
     // SAFETY: every aligned word below `memory.size` can be read, and any bytes are a valid `u64`; nothing writes at the same time, as

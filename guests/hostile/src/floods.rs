@@ -1,4 +1,4 @@
-//! Attempts to send, print or store more than anybody can take, and to keep waiting whoever takes it.
+//! Attempts to send, print or store more than a host can handle, and to keep a receiver waiting.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -16,7 +16,7 @@ use crate::canary::mark;
 use crate::isomer::sql::store as sql;
 use crate::wasi::keyvalue::store as kv;
 
-/// Lines without an end.
+/// Prints lines without end.
 pub fn output() -> Answer {
     let (mut stdout, mut stderr) = (std::io::stdout().lock(), std::io::stderr().lock());
     let line = mark() + "\n";
@@ -26,14 +26,14 @@ pub fn output() -> Answer {
     }
 }
 
-/// One line, and one call of the host, with all of it.
+/// Prints one line with a single call of the host.
 pub fn large_output(bytes: usize) -> Answer {
     let stdout = wasip2::cli::stdout::get_stdout();
     let written = stdout.write(&vec![b'x'; bytes]);
     respond(200, format!("{written:?}\n"))
 }
 
-/// Lines that look like the host's own, or talk to a terminal.
+/// Prints lines that imitate the host's own, or contain terminal control sequences.
 pub fn forged_lines() -> Answer {
     let forged = [
         "{\"event\":\"failed\",\"component\":\"neighbour\",\"reason\":\"forged\",\"request\":\"0000000000000001\"}",
@@ -50,7 +50,7 @@ pub fn forged_lines() -> Answer {
     respond(200, "printed\n")
 }
 
-/// An answer with so many fields as can be had.
+/// Responds with as many header fields as possible.
 pub fn headers(count: u64) -> Answer {
     let fields = Fields::new();
     let mut taken = 0;
@@ -61,7 +61,7 @@ pub fn headers(count: u64) -> Answer {
     answer_with(fields)
 }
 
-/// An answer with one large field.
+/// Responds with one large header field.
 pub fn large_header(bytes: usize) -> Answer {
     let fields = Fields::new();
     match fields.append("x-large", &vec![b'a'; bytes]) {
@@ -77,7 +77,7 @@ fn answer_with(fields: Fields) -> Answer {
     Ok::<_, ErrorCode>(response)
 }
 
-/// An answer that never ends.
+/// Responds with an endless body.
 pub fn endless_body() -> Answer {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
@@ -87,7 +87,7 @@ pub fn endless_body() -> Answer {
     respond_stream(200, reader)
 }
 
-/// An answer of which one byte comes.
+/// Responds with one byte of a body, and never sends the rest.
 pub fn stuck_body() -> Answer {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
@@ -97,7 +97,7 @@ pub fn stuck_body() -> Answer {
     respond_stream(200, reader)
 }
 
-/// Never reads what it is sent.
+/// Never reads the request body.
 pub async fn unread_body(request: Request) -> Answer {
     let stream = body(request);
     wait_for(u64::MAX).await;
@@ -105,7 +105,7 @@ pub async fn unread_body(request: Request) -> Answer {
     respond(200, "not read\n")
 }
 
-/// Reads a byte now and then.
+/// Reads the request body one byte at a time, with pauses.
 pub async fn slow_reader(request: Request) -> Answer {
     let mut stream = body(request);
     let mut read = 0;
@@ -116,7 +116,7 @@ pub async fn slow_reader(request: Request) -> Answer {
     respond(200, format!("read={read}\n"))
 }
 
-/// Keys without an end, each with a large value. Says what stopped it.
+/// Stores keys without end, each with a large value. Responds with the error that stopped it.
 pub fn keys(bytes: usize) -> Answer {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
@@ -131,7 +131,7 @@ pub fn keys(bytes: usize) -> Answer {
     respond(200, "all numbers there are\n")
 }
 
-/// Asks for stores that it has no grant for, by names as long as a call can pass.
+/// Opens stores without a grant, by names as long as a call can pass.
 pub fn long_names(bytes: usize) -> Answer {
     let name = "n".repeat(bytes);
     loop {
@@ -139,7 +139,7 @@ pub fn long_names(bytes: usize) -> Answer {
     }
 }
 
-/// One value, and one call of the host, with all of it.
+/// Stores one value with a single call of the host.
 pub fn large_value(bytes: usize) -> Answer {
     match kv::open("default").and_then(|bucket| bucket.set("large", &vec![b'x'; bytes])) {
         Ok(()) => respond(200, "set\n"),
@@ -147,7 +147,7 @@ pub fn large_value(bytes: usize) -> Answer {
     }
 }
 
-/// Rows without an end. The body is the statement. Says what stopped it.
+/// Inserts rows without end. The body is the statement. Responds with the error that stopped it.
 pub async fn rows(request: Request) -> Answer {
     let statement = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     let connection = match sql::open("default".to_owned()).await {
@@ -162,7 +162,7 @@ pub async fn rows(request: Request) -> Answer {
     respond(200, "all numbers there are\n")
 }
 
-/// Folders inside one another. Each is made from the one that it lies in, so no path is long. Says what stopped it.
+/// Creates nested folders, each from its parent, so that no path is long. Responds with the error that stopped it.
 pub fn deep_folders(levels: u64) -> Answer {
     let Some((mut folder, _)) = get_directories().into_iter().find(|(_, name)| name == "/data") else {
         return respond(200, "there is no folder\n");
@@ -183,7 +183,8 @@ pub fn deep_folders(levels: u64) -> Answer {
     respond(200, format!("got {levels} levels\n"))
 }
 
-/// Folders beside one another, which are to be counted again and again, and then a file that grows to `bytes`. Says what stopped it.
+/// Creates many folders in one folder, which are expensive to count, and then a file that grows to `bytes`. Responds
+/// with the error that stopped it.
 pub fn fill_disk(folders: u64, bytes: u64) -> Answer {
     let mut lines = String::new();
     for number in 0..folders {

@@ -14,41 +14,41 @@ use crate::canary;
 use crate::wasi::keyvalue::atomics::Cas;
 use crate::wasi::keyvalue::store as kv;
 
-/// Grows until it is refused, then wants still more.
+/// Grows memory until that is refused, then allocates more.
 pub fn memory() -> Answer {
     while memory_grow::<0>(16) != usize::MAX {}
     canary::stain(1 << 30);
     respond(200, "a gigabyte\n")
 }
 
-/// So many bytes, all of them written to.
+/// Allocates `bytes` and writes to all of them.
 pub fn touch(bytes: usize) -> Answer {
     canary::stain(bytes);
     respond(200, format!("touched={bytes}\n"))
 }
 
-/// Calls itself until the stack ends.
+/// Recurses until the stack overflows.
 #[inline(never)]
 pub fn recursion(depth: u64) -> u64 {
     let frame = black_box([depth; 8]);
     if depth == 0 { 0 } else { frame[7].wrapping_add(recursion(black_box(depth - 1))) }
 }
 
-/// Resources of the host that are never dropped.
+/// Creates resources of the host and never drops them.
 pub fn handles() -> Answer {
     loop {
         forget(Fields::new());
     }
 }
 
-/// The same of WASI 0.2.
+/// Creates pollables of WASI 0.2 and never drops them.
 pub fn pollables() -> Answer {
     loop {
         forget(wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX));
     }
 }
 
-/// Both ends of streams and futures.
+/// Creates both ends of streams and futures.
 pub fn streams() -> Answer {
     loop {
         forget(wit_stream::new::<u8>());
@@ -56,7 +56,7 @@ pub fn streams() -> Answer {
     }
 }
 
-/// Calls that are begun and not waited for.
+/// Starts calls and does not wait for them.
 pub async fn subtasks() -> Answer {
     loop {
         spawn_local(wait_for(u64::MAX));
@@ -64,7 +64,7 @@ pub async fn subtasks() -> Answer {
     }
 }
 
-/// Few handles, but each with a text of `bytes` that the host keeps.
+/// Creates few handles, each with a text of `bytes` that the host keeps.
 pub fn heavy_methods(bytes: usize) -> Answer {
     let method = Method::Other("M".repeat(bytes));
     let mut kept = 0;
@@ -81,7 +81,7 @@ pub fn heavy_methods(bytes: usize) -> Answer {
     }
 }
 
-/// Fields, each as large as it may be.
+/// Creates header fields of the maximum size.
 pub fn heavy_fields() -> Answer {
     let value = vec![b'a'; 4096];
     loop {
@@ -91,7 +91,7 @@ pub fn heavy_fields() -> Answer {
     }
 }
 
-/// Fields with much in each, kept until the deadline.
+/// Creates large sets of header fields and keeps them until the deadline.
 pub async fn kept_fields(handles: u64) -> Answer {
     let value = vec![b'a'; 4096];
     for _ in 0..handles {
@@ -103,7 +103,7 @@ pub async fn kept_fields(handles: u64) -> Answer {
     respond(200, "kept\n")
 }
 
-/// One large value, and many handles that were made when it was there, kept until the deadline.
+/// Stores one large value, opens many handles that see it, and keeps them until the deadline.
 pub async fn kept_values(bytes: usize) -> Answer {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
@@ -122,13 +122,13 @@ pub async fn kept_values(bytes: usize) -> Answer {
     respond(200, "kept\n")
 }
 
-/// More random bytes than there is memory for.
+/// Requests more random bytes than fit into memory.
 pub fn random_bytes(bytes: u64) -> Answer {
     let random = wasip3::random::random::get_random_bytes(bytes);
     respond(200, format!("random={}\n", random.len()))
 }
 
-/// One call that waits for very many things.
+/// Polls very many pollables with one call.
 pub fn many_polls(count: usize) -> Answer {
     let pollable = wasip2::clocks::monotonic_clock::subscribe_duration(0);
     let ready = wasip2::io::poll::poll(&vec![&pollable; count]);

@@ -1,14 +1,15 @@
-//! Does its host what harm it can. The last part of the path says how; what must come of it is said by the host's tests.
+//! Attacks its host. The last part of the path selects the attack; the host's tests define the expected outcome.
 //!
-//! Before each attack it fills memory with a pattern that the next guest in its place must not find. `/canary` is that next guest.
+//! Before each attack it fills memory with a pattern that the next guest in the same slot must not find. `/canary` is
+//! that next guest.
 //!
-//! | file | what it tries |
+//! | file | the attack |
 //! | --- | --- |
-//! | `canary` | to find what another guest left |
-//! | `loops` | to keep the processor |
-//! | `hoards` | to take memory and handles, of its own and of the host |
-//! | `floods` | to send, print and store without an end |
-//! | `reaches` | to get at what it was not given |
+//! | `canary` | finding what another guest left |
+//! | `loops` | occupying the processor |
+//! | `hoards` | taking memory and handles, of its own and of the host |
+//! | `floods` | sending, printing and storing without end |
+//! | `reaches` | accessing what was not granted |
 
 mod canary;
 mod floods;

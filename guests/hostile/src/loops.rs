@@ -1,4 +1,4 @@
-//! Attempts to keep the processor, or an instance, for ever.
+//! Attempts to occupy the processor, or an instance, for ever.
 
 use std::future::pending;
 use std::hint::black_box;
@@ -19,7 +19,7 @@ fn spin() -> ! {
     }
 }
 
-/// The loop is at the end of many calls.
+/// Loops at the end of many nested calls.
 #[inline(never)]
 pub fn nested(depth: u32) -> Answer {
     if depth == 0 {
@@ -30,13 +30,13 @@ pub fn nested(depth: u32) -> Answer {
     answer
 }
 
-/// The loop begins after a wait: in the callback of the task, not in its start.
+/// Loops after a wait: in the callback of the task, not in its start.
 pub async fn later() -> Answer {
     wait_for(1_000_000).await;
     spin()
 }
 
-/// The handler waits, a task beside it loops.
+/// Loops in a second task while the handler waits.
 pub fn in_task() -> Answer {
     spawn_local(async {
         wait_for(1_000_000).await;
@@ -48,7 +48,7 @@ pub fn in_task() -> Answer {
     respond_stream(200, reader)
 }
 
-/// The answer is sent and read to its end, then the loop begins.
+/// Loops after the response was sent and read to its end.
 pub async fn after_answer() -> Answer {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
@@ -60,7 +60,7 @@ pub async fn after_answer() -> Answer {
     respond_stream(200, reader)
 }
 
-/// Calls that return at once.
+/// Makes calls that return immediately.
 pub fn host_calls() -> Answer {
     loop {
         black_box(now());
@@ -68,21 +68,21 @@ pub fn host_calls() -> Answer {
     }
 }
 
-/// Calls that the guest waits for, each over at once.
+/// Waits for calls that end immediately.
 pub async fn waiting_calls() -> Answer {
     loop {
         wait_for(0).await;
     }
 }
 
-/// Lets others run, and comes back, for ever.
+/// Yields for ever.
 pub async fn yields() -> Answer {
     loop {
         yield_async().await;
     }
 }
 
-/// Tasks that make tasks.
+/// Starts tasks that start tasks.
 pub async fn tasks() -> Answer {
     fn breed() {
         spawn_local(async {
@@ -95,7 +95,7 @@ pub async fn tasks() -> Answer {
     pending().await
 }
 
-/// For something that will not come.
+/// Waits for an event that never happens.
 pub async fn wait() -> Answer {
     let (writer, reader) = wit_stream::new::<u8>();
     let read = reader.collect().await;
@@ -103,7 +103,7 @@ pub async fn wait() -> Answer {
     respond(200, read)
 }
 
-/// For the end of time.
+/// Sleeps until the end of time.
 pub async fn sleep() -> Answer {
     wait_for(u64::MAX).await;
     respond(200, "it has come\n")

@@ -1,4 +1,4 @@
-//! Attempts to get at what was not given. Each answers with a line for every attempt: what it was, and what came of it.
+//! Attempts to access what was not granted. Each responds with a line for every attempt and its outcome.
 
 use std::fmt::Debug;
 use std::{env, fs};
@@ -19,7 +19,7 @@ use crate::isomer::sql::store as sqls;
 use crate::isomer::sql::types::Value;
 use crate::wasi::keyvalue::store as kv;
 
-/// A line: `got` before what could be reached.
+/// Returns a line, which begins with `got` if the attempt succeeded.
 fn line<T: Debug, E: Debug>(attempt: &str, outcome: Result<T, E>) -> String {
     match outcome {
         Ok(value) => format!("got {attempt}: {value:?}\n"),
@@ -27,13 +27,13 @@ fn line<T: Debug, E: Debug>(attempt: &str, outcome: Result<T, E>) -> String {
     }
 }
 
-/// The lines of the request's body.
+/// Returns the lines of the request's body.
 async fn attempts(request: Request) -> Vec<String> {
     let text = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     text.lines().map(str::to_owned).collect()
 }
 
-/// Calls the URL twice at once, which is to lead back to it, and answers with what came of both.
+/// Requests the URL, which leads back to this app, twice at the same time, and responds with both outcomes.
 pub async fn itself(request: Request) -> Answer {
     let url = query(&request, "url").unwrap_or_default();
     let target = request.get_path_with_query().unwrap_or_default();
@@ -76,7 +76,8 @@ pub async fn files(request: Request) -> Answer {
     respond(200, lines)
 }
 
-/// Sockets of every kind, and names. Through WASI 0.2's own functions: not every C library for guests has sockets.
+/// Opens sockets of every kind, and resolves names. Through the functions of WASI 0.2: not every C library for guests
+/// has sockets.
 pub fn sockets() -> Answer {
     let network = instance_network();
     let mut lines = String::new();
@@ -113,7 +114,7 @@ pub fn sockets() -> Answer {
     respond(200, lines)
 }
 
-/// Stores and secrets by the names of the body's lines.
+/// Opens stores and reads secrets by the names of the body's lines.
 pub async fn stores(request: Request) -> Answer {
     let mut lines = String::new();
     for name in attempts(request).await {
@@ -125,8 +126,8 @@ pub async fn stores(request: Request) -> Answer {
     respond(200, lines)
 }
 
-/// Runs each line of the body as a statement. `?at-once=N`: the first line, so many times at once. `?parameter-bytes=N`: each with a
-/// parameter of that size.
+/// Runs each line of the body as a statement. `?at-once=N`: runs the first line N times at the same time.
+/// `?parameter-bytes=N`: each with a parameter of that size.
 pub async fn sql(request: Request) -> Answer {
     let at_once = query_number(&request, "at-once", 0);
     let parameter_bytes = query_number(&request, "parameter-bytes", 0) as usize;
@@ -154,7 +155,7 @@ pub async fn sql(request: Request) -> Answer {
     respond(200, lines)
 }
 
-/// What the host lets a guest see of itself.
+/// Reports what the host shows of itself.
 pub fn environment() -> Answer {
     let mut lines = String::new();
     for (key, value) in env::vars() {
@@ -169,7 +170,7 @@ pub fn environment() -> Answer {
     respond(200, lines)
 }
 
-/// An end at once is nothing reached.
+/// End of file means that nothing was reached.
 fn nothing(bytes: usize) -> std::io::Result<usize> {
     if bytes == 0 { Err(std::io::Error::other("it is empty")) } else { Ok(bytes) }
 }

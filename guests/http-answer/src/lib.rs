@@ -1,10 +1,10 @@
-//! A WASI 0.3 HTTP handler that answers as its query says.
+//! A WASI 0.3 HTTP handler whose query defines the response.
 //!
-//! - `status=N`, 200 if absent;
-//! - `fields=NAME:VALUE|NAME:VALUE`: fields of the response's head;
-//! - `body=TEXT`, or under `/fields` the request's own fields, one a line;
-//! - `chunks=N&ms=M`: the body so many times, with a pause before each but the first;
-//! - `trailers=error`: an error in the place of trailers.
+//! - `status=N`, 200 by default;
+//! - `fields=NAME:VALUE|NAME:VALUE`: header fields of the response;
+//! - `body=TEXT`, or under `/fields` the request's own header fields, one a line;
+//! - `chunks=N&ms=M`: the body N times, with a pause before each but the first;
+//! - `trailers=error`: an error instead of trailers.
 
 use guest_support::{Answer, path, query, query_number};
 use wasip3::clocks::monotonic_clock::wait_for;
@@ -54,7 +54,7 @@ impl wasip3::exports::http::handler::Guest for Answers {
     }
 }
 
-/// The request's fields, one a line.
+/// Returns the request's header fields, one a line.
 fn seen(request: &Request) -> String {
     let fields = request.get_headers().copy_all();
     fields.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value))).collect()

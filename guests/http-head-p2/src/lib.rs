@@ -1,4 +1,4 @@
-//! A WASI 0.2 HTTP handler that tells what it sees of a request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
+//! A WASI 0.2 HTTP handler that reports the request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
 
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme};
 
@@ -21,7 +21,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Head {
         let body = response.body().expect("a new response has its body");
         ResponseOutparam::set(outparam, Ok(response));
         let stream = body.write().expect("a new body has its stream");
-        // A client that went away needs no answer.
+        // A client that has disconnected needs no response.
         let _unread = stream.blocking_write_and_flush(text.as_bytes());
         drop(stream);
         let _unfinished = OutgoingBody::finish(body, None);

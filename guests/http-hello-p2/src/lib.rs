@@ -1,4 +1,4 @@
-//! A WASI 0.2 HTTP handler that says hello.
+//! A WASI 0.2 HTTP handler that responds with a greeting.
 
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
@@ -14,7 +14,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Hello {
         let body = response.body().expect("a new response has its body");
         ResponseOutparam::set(outparam, Ok(response));
         let stream = body.write().expect("a new body has its stream");
-        // A client that went away needs no answer.
+        // A client that has disconnected needs no response.
         let _unread = stream.blocking_write_and_flush(b"hello from WASI 0.2\n");
         drop(stream);
         let _unfinished = OutgoingBody::finish(body, None);

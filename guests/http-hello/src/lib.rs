@@ -1,4 +1,4 @@
-//! A WASI 0.3 HTTP handler that says hello.
+//! A WASI 0.3 HTTP handler that responds with a greeting.
 
 use guest_support::{Answer, respond};
 use wasip3::http::types::Request;

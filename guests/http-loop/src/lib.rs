@@ -1,4 +1,4 @@
-//! Never comes back.
+//! Never returns.
 //!
 //! - `/loop`: an endless loop of arithmetic;
 //! - `/nested`: an endless loop inside nested function calls;

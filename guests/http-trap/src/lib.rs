@@ -3,11 +3,11 @@
 //! - `/trap`: an `unreachable` instruction, three named functions deep;
 //! - `/panic`: a Rust panic with a message;
 //! - `/exit`: `wasi:cli/exit`;
-//! - `/error`: an answer of the handler that is an error code;
-//! - `/late`: an answer whose body traps after its first bytes;
-//! - `/sleep?ms=N`: prints `asleep` and waits on a clock, so that something can fail beside it;
-//! - `/status?n=N`: an answer with this status;
-//! - `/leak?fields=N&streams=N`: forgets so many handles of each kind, and answers how many requests its instance has served;
+//! - `/error`: the handler returns an error code;
+//! - `/late`: a response whose body traps after its first bytes;
+//! - `/sleep?ms=N`: prints `asleep` and waits on a clock, so that another request can fail meanwhile;
+//! - `/status?n=N`: a response with this status;
+//! - `/leak?fields=N&streams=N`: leaks N handles of each kind, and responds with the number of requests that its instance has served;
 //! - anything else: 200.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,10 +1,10 @@
-//! Every function of `wasi:keyvalue@0.2.0-draft2`, chosen by the path. The query's `store` (default `default`) names the store,
-//! `key` the key; a value is the request's body.
+//! Every function of `wasi:keyvalue@0.2.0-draft2`, selected by the path. The query's `store` (default `default`) names
+//! the store, `key` the key; a value is the request's body.
 //!
 //! - `/get` → the value or 404; `/set`; `/delete`; `/exists` → `true` or `false`;
 //! - `/list?cursor=C` → one key a line, then `cursor=C` if there is more; `/list-all` → all keys, through all pages;
 //! - `/increment?delta=N` → the new number;
-//! - `/swap?times=N`: reads with a `cas` handle, appends the body, swaps, again up to N times (default 1) where it failed →
+//! - `/swap?times=N`: reads with a `cas` handle, appends the body, swaps, and on failure repeats that up to N times (default 1) →
 //!   `swapped after N` or 409; `/stale-swap`: sets the key between the handle and the swap → 409 with the new handle's value;
 //! - `/get-many?keys=a,b` → `key=value` or `key` a line; `/set-many`: body of `key=value` lines; `/delete-many?keys=a,b`.
 //!

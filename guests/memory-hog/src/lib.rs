@@ -1,8 +1,8 @@
 //! Takes memory.
 //!
-//! - `/grow?bytes=N`: grows the linear memory page by page until it has grown by N bytes (default: no end) or is refused;
-//!   answers `grown=N size=N`, both in bytes;
-//! - `/allocate?bytes=N`: allocates N bytes at once and touches them; Rust aborts (a trap) where that is refused;
+//! - `/grow?bytes=N`: grows the linear memory page by page until it has grown by N bytes (default: no end) or is refused; responds
+//!   `grown=N size=N`, both in bytes;
+//! - `/allocate?bytes=N`: allocates N bytes with one call and touches them; Rust aborts (a trap) if that is refused;
 //! - anything else: `size=N`.
 
 use std::hint::black_box;

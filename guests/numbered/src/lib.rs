@@ -1,7 +1,8 @@
-//! Answers with a number that stands in its code and again in its data: `code=N data=N`, and ` nonce=X` if the query has a `nonce`.
+//! Responds with a number that is in its code and again in its data: `code=N data=N`, and ` nonce=X` if the query has a
+//! `nonce`.
 //!
-//! Benchmarks write other numbers over these two: from one build come any number of components that differ, and whoever asks
-//! one sees whose answer it is.
+//! Benchmarks overwrite these two numbers: one build gives any number of distinct components, and a response shows
+//! which one has sent it.
 
 use std::hint::black_box;
 
@@ -17,7 +18,7 @@ struct Numbered;
 /// The number in the code: its upper eight bits make it long, the lower 24 are the number.
 const IN_CODE: u32 = 0x5a00_0000 | 12_648_430;
 
-/// The number in the data, after the word by which it is found.
+/// The number in the data, after the text by which it is found.
 static IN_DATA: &[u8; 24] = b"isomer-numbered-12648430";
 
 impl wasip3::exports::http::handler::Guest for Numbered {
@@ -27,7 +28,7 @@ impl wasip3::exports::http::handler::Guest for Numbered {
         let (mut writer, reader) = wit_stream::new();
         let answer = respond_stream(200, reader);
         spawn_local(async move {
-            // A client that went away needs no answer.
+            // A client that has disconnected needs no response.
             let _unread = writer.write_all(text.into_bytes()).await;
         });
         answer

@@ -1,11 +1,11 @@
-//! An HTTP handler that asks `pong`.
+//! An HTTP handler that calls `pong`.
 //!
 //! - `/greet?name=N` and `/later?name=N&ms=M` → `pong to N (count C)`, or 422 with the refusal;
 //! - `/many?n=N`: N greetings one after another → `greeted=N`;
 //! - `/reverse`: the body, reversed;
 //! - `/trap`: pong traps;
 //! - `/env?name=N` → `ping=V pong=V`: the variable as each of the two sees it; both print it to stdout as well;
-//! - `/time-and-chance`: what ping is told of the time of day and at random, then pong: a line each;
+//! - `/time-and-chance`: the time of day and random numbers that ping gets, then those of pong, a line each;
 //! - anything else: 200 without a call.
 
 use guest_support::{Answer, body_bytes, path, query, query_number, respond};

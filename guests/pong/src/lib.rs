@@ -1,4 +1,4 @@
-//! Answers `ping` through a plain interface of its own, `guest:pong/pong`.
+//! Serves `ping` through a plain interface of its own, `guest:pong/pong`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

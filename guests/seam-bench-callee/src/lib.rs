@@ -1,4 +1,4 @@
-//! Answers `seam-bench-caller` through interfaces of plain values: blocking ones and `async func`s.
+//! Serves `seam-bench-caller` through interfaces of plain values: blocking functions and `async func`s.
 
 use isomer_bench_workload::answers;
 

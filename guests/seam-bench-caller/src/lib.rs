@@ -1,8 +1,8 @@
-//! Calls `seam-bench-callee` as often as it is told, and says how long it took.
+//! Calls `seam-bench-callee` a given number of times, and reports the duration.
 //!
-//! `GET /run?what=add|echo|lookup|all&mode=sync|async&n=CALLS&size=SIZE&concurrency=K` →
-//! `{"ns":…,"checksum":"…"}`: nanoseconds by this component's own monotonic clock, and a checksum over all answers. With
-//! `mode=async`, K calls are in flight. What a query means is said in `isomer-bench-workload`.
+//! `GET /run?what=add|echo|lookup|all&mode=sync|async&n=CALLS&size=SIZE&concurrency=K` → `{"ns":…,"checksum":"…"}`:
+//! nanoseconds by this component's own monotonic clock, and a checksum of all results. With `mode=async`, K calls are
+//! in flight. `isomer-bench-workload` defines the query.
 
 use futures::future::join_all;
 use guest_support::{Answer, path, respond};

@@ -1,12 +1,12 @@
-//! Is called across seams. `act` and its kin do what they are told:
+//! Is called across seams. The argument of `act` and its variants selects what it does:
 //!
-//! - `trap`: traps; `loop`: never comes back; `hog`: takes memory until there is none, then traps;
-//! - `count`: how often this instance has been asked that, `count=N`;
+//! - `trap`: traps; `loop`: never returns; `hog`: takes memory until there is none, then traps;
+//! - `count`: the number of these calls in this instance, `count=N`;
 //! - `memory`: bytes of its memory, `memory=N`;
 //! - `say TEXT`: prints the text to its stdout, without a newline;
-//! - `env NAME`: the variable's value as it sees it, or `nothing`;
-//! - `wait MS`: waits that long, blocking its instance, and answers `waited=MS`;
-//! - `keep TEXT`: answers with what it was told to keep the last time in this instance, and keeps this.
+//! - `env NAME`: the value of its environment variable, or `nothing`;
+//! - `wait MS`: waits that long, blocking its instance, and returns `waited=MS`;
+//! - `keep TEXT`: returns the text that this instance has kept, and keeps this one.
 
 use std::hint::black_box;
 use std::io::Write as _;

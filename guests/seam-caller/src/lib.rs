@@ -1,12 +1,12 @@
 //! An HTTP handler that calls across seams.
 //!
-//! - `/add?a=N&b=M` → the sum; `/adds?n=N`: so many sums one after another → `sum=N`;
+//! - `/add?a=N&b=M` → the sum; `/adds?n=N`: N sums one after another → `sum=N`;
 //! - `/change?name=N&count=C` → an item changed by the callee, as `NAME COUNT TAGS PRICE`;
-//! - `/echo`: the body through the callee; `/make?bytes=N` → how many bytes came; `/send?bytes=N`: sends as many → how many came back;
-//! - `/act?what=W`, `/act-carefully`, `/act-later`, `/act-later-carefully` → the callee's word, or 422 with its error;
-//! - `/wait?ms=M` → after so long; `/join?ms=A,B,C`: all at once → their names in order;
-//! - `/race?ms=M`: begins a wait of M, and gives it up for one of 1 ms;
-//! - `/leave?ms=M` → at once, while the callee goes on for so long;
+//! - `/echo`: the body through the callee; `/make?bytes=N` → the number of bytes received; `/send?bytes=N`: sends N bytes → the number returned;
+//! - `/act?what=W`, `/act-carefully`, `/act-later`, `/act-later-carefully` → the callee's result, or 422 with its error;
+//! - `/wait?ms=M` → after that time; `/join?ms=A,B,C`: concurrent waits → their names in order;
+//! - `/race?ms=M`: starts a wait of M, and cancels it after one of 1 ms;
+//! - `/leave?ms=M` → immediately, while the callee continues for M;
 //! - `/memory` → bytes of its own memory;
 //! - anything else: 200 without a call.
 

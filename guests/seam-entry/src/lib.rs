@@ -1,4 +1,4 @@
-//! The beginning of a chain: `/pass?what=W` and `/pass-later?what=W` → what the end of it says.
+//! The beginning of a chain: `/pass?what=W` and `/pass-later?what=W` → the result of its end.
 
 use guest_support::{Answer, path, query, respond};
 use wasip3::http::types::Request;

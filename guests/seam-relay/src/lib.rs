@@ -1,4 +1,4 @@
-//! In the middle of a chain: passes on what it is told, and prints that it does.
+//! The middle of a chain: passes its argument on, and prints that it does.
 
 wit_bindgen::generate!({ path: ["../../crates/wit/wit/isomer-link", "../seam-callee/wit"], world: "guest:seam/relayer", generate_all });
 

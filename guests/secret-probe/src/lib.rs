@@ -1,4 +1,4 @@
-//! `/?name=N`: the secret N; 403 `access-denied: …` without a grant, 503 `unavailable: …` where its source cannot be read.
+//! `/?name=N`: the secret N; 403 `access-denied: …` without a grant, 503 `unavailable: …` if its source cannot be read.
 //! `/print?name=N` also prints it to stdout.
 
 use guest_support::{Answer, path, query, respond};

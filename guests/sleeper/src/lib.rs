@@ -1,6 +1,6 @@
-//! Waits. `/?ms=N` (and any other path) waits on a clock and lets other requests of the same instance run meanwhile; `/block?ms=N`
-//! blocks the instance. The answer is `slept=N together=M`, M being how many requests
-//! were inside this instance when this one came or when it went, whichever is more.
+//! Waits. `/?ms=N` (and any other path) waits on a clock and lets other requests of the same instance run meanwhile;
+//! `/block?ms=N` blocks the instance. The response is `slept=N together=M`, M being the larger of the numbers of
+//! requests inside this instance at the request's beginning and at its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,27 +1,27 @@
-//! What the WASI 0.3 test guests share: reading a request's parts and making an answer.
+//! Code that the WASI 0.3 test guests share: reading a request and creating a response.
 //!
-//! Kept so small that a guest's own file still shows all that it does.
+//! It is small, so that a guest's own file shows everything that it does.
 
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::{StreamReader, spawn_local};
 use wasip3::{wit_future, wit_stream};
 
-/// What a handler gives back.
+/// The result of a handler.
 pub type Answer = Result<Response, ErrorCode>;
 
-/// An answer with a whole body.
+/// Returns a response with a complete body.
 pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> Answer {
     let body = body.into();
     let (mut writer, reader) = wit_stream::new();
     let response = respond_stream(status, reader);
     spawn_local(async move {
-        // A client that went away needs no answer.
+        // A client that has disconnected needs no response.
         let _unread = writer.write_all(body).await;
     });
     response
 }
 
-/// An answer whose body is read from `body`, without trailers.
+/// Returns a response whose body is read from `body`, without trailers.
 pub fn respond_stream(status: u16, body: StreamReader<u8>) -> Answer {
     let headers = Fields::from_list(&[("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())])
         .map_err(|error| ErrorCode::InternalError(Some(format!("{error:?}"))))?;
@@ -34,13 +34,13 @@ pub fn respond_stream(status: u16, body: StreamReader<u8>) -> Answer {
     Ok(response)
 }
 
-/// The request's path without its query.
+/// Returns the request's path without its query.
 pub fn path(request: &Request) -> String {
     let target = request.get_path_with_query().unwrap_or_default();
     target.split('?').next().unwrap_or_default().to_owned()
 }
 
-/// The time of day and what is random, each as WASI 0.2 and 0.3 say it, asked twice.
+/// Returns the time of day and random numbers, from WASI 0.2 and from 0.3, requested twice.
 pub fn time_and_chance() -> String {
     let once = || {
         let old = wasip2::clocks::wall_clock::now();
@@ -64,7 +64,7 @@ pub fn time_and_chance() -> String {
     format!("{} then {}", once(), once())
 }
 
-/// The decoded value of the query's first `key`.
+/// Returns the decoded value of the query's first `key`.
 pub fn query(request: &Request, key: &str) -> Option<String> {
     let target = request.get_path_with_query()?;
     let (_, query) = target.split_once('?')?;
@@ -74,12 +74,12 @@ pub fn query(request: &Request, key: &str) -> Option<String> {
     })
 }
 
-/// The query's `key` as a number, or `default`.
+/// Returns the query's `key` as a number, or `default`.
 pub fn query_number(request: &Request, key: &str, default: u64) -> u64 {
     query(request, key).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// The request's body as a stream. Errors of the transport end the stream early.
+/// Returns the request's body as a stream. Errors of the transport end the stream early.
 pub fn body(request: Request) -> StreamReader<u8> {
     let (done, done_reader) = wit_future::new(|| Ok(()));
     drop(done);
@@ -87,7 +87,7 @@ pub fn body(request: Request) -> StreamReader<u8> {
     stream
 }
 
-/// The whole body of the request.
+/// Returns the whole body of the request.
 pub async fn body_bytes(request: Request) -> Vec<u8> {
     body(request).collect().await
 }
