@@ -126,7 +126,7 @@ pub struct Group {
 
 enum Instances {
     /// Each request has an instance for itself.
-    ExclusiveInstances(Arc<ExclusiveInstances>),
+    Exclusive(Arc<ExclusiveInstances>),
     /// Several requests share an instance.
     Shared(Arc<SharedInstances>),
 }
@@ -196,15 +196,15 @@ impl Group {
             let calls = called.then(|| Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1))));
             Self { requests: Instances::Shared(shared), calls, account }
         } else {
-            let alone = Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1)));
-            Self { calls: called.then(|| alone.clone()), requests: Instances::ExclusiveInstances(alone), account }
+            let exclusive = Arc::new(ExclusiveInstances::new(maker, skeleton_functions, limits(1)));
+            Self { calls: called.then(|| exclusive.clone()), requests: Instances::Exclusive(exclusive), account }
         })
     }
 
     /// Returns the pools whose instances serve one request or call at a time.
-    fn alone(&self) -> impl Iterator<Item = &Arc<ExclusiveInstances>> {
+    fn exclusive(&self) -> impl Iterator<Item = &Arc<ExclusiveInstances>> {
         let requests = match &self.requests {
-            Instances::ExclusiveInstances(alone) => Some(alone),
+            Instances::Exclusive(exclusive) => Some(exclusive),
             Instances::Shared(_) => self.calls.as_ref(),
         };
         requests.into_iter()
@@ -219,8 +219,8 @@ impl Group {
     /// # Errors
     /// When it cannot be made: then no request could be served either.
     pub async fn warm_up(&self, allowed: Duration) -> Result<(), Failure> {
-        for alone in self.alone() {
-            alone.warm_up(Instant::now() + allowed).await?;
+        for instances in self.exclusive() {
+            instances.warm_up(Instant::now() + allowed).await?;
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Group {
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         match &self.requests {
-            Instances::ExclusiveInstances(alone) => alone.clone().handle(groups, request).await,
+            Instances::Exclusive(exclusive) => exclusive.clone().handle(groups, request).await,
             Instances::Shared(shared) => shared.clone().handle(groups, request).await,
         }
     }

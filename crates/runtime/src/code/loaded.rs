@@ -84,7 +84,8 @@ mod tests {
         let loaded = LoadedCode::default();
         let (first, second) = (Engine::on_demand().unwrap(), Engine::on_demand().unwrap());
         let key = Key::new(&first, [b"c".as_slice()]);
-        let compile = |engine: &Engine| Code::from(Component::new(engine.wasmtime(), "(component)").unwrap());
+        let bytes = wat::parse_str("(component)").unwrap();
+        let compile = |engine: &Engine| Code::from(Component::new(engine.wasmtime(), &bytes).unwrap());
         let code = loaded.add(&first, &key, compile(&first));
         assert!(Arc::ptr_eq(&loaded.add(&first, &key, compile(&first)).0, &code.0), "the first one counts");
         assert!(Arc::ptr_eq(&loaded.get(&first, &key).unwrap().0, &code.0));

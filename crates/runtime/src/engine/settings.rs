@@ -8,15 +8,17 @@ use crate::pool::bounds::{
 };
 use crate::pool::{PoolSizes, Slots};
 
-/// Bytes of a returned slot that are cleared and kept, instead of given back to the operating system. Measured: a request's own
-/// instance costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse than nothing.
+/// The bytes of a returned slot that are cleared and kept, instead of being returned to the operating system. Measured:
+/// an instance of its own for a request costs 26 µs without and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is worse
+/// than nothing.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// Bytes of a returned stack that are cleared and kept, as deep as requests usually go. The rest goes back to the operating system: else a
-/// guest that recurses deeply once would leave all of it to the node for good, stack by stack.
+/// The bytes of a returned stack that are cleared and kept: the depth that requests usually reach. The rest is returned
+/// to the operating system; otherwise a guest that recurses deeply once would leave all of it to the node for good,
+/// stack by stack.
 const STACK_KEPT_BYTES: usize = 32 << 10;
 
-/// What code is compiled for; part of the key of the code cache through wasmtime's compatibility hash.
+/// Returns what code is compiled for. It is part of the key of the code cache through wasmtime's compatibility hash.
 pub(super) fn settings() -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
@@ -27,8 +29,9 @@ pub(super) fn settings() -> Config {
     config.max_wasm_stack(GUEST_STACK_BYTES);
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
-    // Call stacks name functions, no lines: what would be needed for those is a quarter of the code's file, and read at every trap. Nobody
-    // unwinds through guests either, and the system is slow to be told how, with thousands of them.
+    // Call stacks name functions, but no lines: the information for lines is a quarter of the code's file, and read at
+    // every trap. Nothing unwinds through guests either, and with thousands of them the system is slow to register
+    // unwind information.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.generate_address_map(false);
     config.native_unwind_info(false);
@@ -40,7 +43,8 @@ pub(super) fn settings() -> Config {
 pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sizes.instances.max(1))
-        // Only counted, nothing is set aside for them; all instances together have no more than 16,384 × 10,000.
+        // These are only counted, and no memory is reserved for them; all instances together have no more than 16,384 ×
+        // 10,000.
         .total_core_instances(u32::MAX)
         .total_memories(sizes.memories.max(1))
         .total_tables(sizes.tables.max(1))

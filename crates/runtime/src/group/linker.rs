@@ -1,4 +1,4 @@
-//! Meeting a group's imports: which host functions stand behind which import, and for which component.
+//! The linker of a group: the host functions for each of its imports, and the component that they act for.
 
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ use crate::engine::Engine;
 use crate::guest::{CallableGroups, Guest};
 use crate::wasi::{self, Import, InterfaceOwner, Provider};
 
-/// Why a group could not be linked.
+/// The reasons why a group could not be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nothing implements it.
+    /// An import is not implemented.
     #[error("nothing on this node implements `{interface}`, which {importers} imports")]
     Unknown {
-        /// The interface's id.
+        /// The id of the interface.
         interface: String,
-        /// The components, in backticks.
+        /// The components that import it, in backticks.
         importers: String,
     },
-    /// A provider or the linker refused.
+    /// A provider or the linker refused to define an interface.
     #[error("cannot link `{interface}`")]
     Define {
-        /// The interface's id.
+        /// The id of the interface.
         interface: String,
-        /// What it said.
+        /// The reason.
         source: wasmtime::Error,
     },
 }
 
-/// Makes the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs` are those of its
-/// components that call across seams.
+/// Returns the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs` are
+/// those of its components that call across seams.
 pub(super) fn linker<G: CallableGroups>(
     engine: &Engine,
     imports: &[Import],
@@ -68,7 +68,7 @@ pub(super) fn linker<G: CallableGroups>(
     Ok(linker)
 }
 
-/// The stub of `component` with its number. A composition imports the interface once for each.
+/// Takes the stub of `component` and returns it with its number. A composition imports the interface once for each.
 fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, SeamStub)> {
     let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
     Some((number, stubs[number].take()?))

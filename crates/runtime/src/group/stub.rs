@@ -1,12 +1,14 @@
-//! The host's side of `isomer:link/wire`: what the stub of a component calls to leave its composition.
+//! The host side of `isomer:link/wire`: the functions that the stub of a component calls to leave its composition.
 //!
-//! A stub's functions are numbered, and each number has a [`SeamTarget`]. A synchronous call blocks its store (`call`); of an `async func` many
-//! may be in flight (`begin`, then `take` when it has returned), and they run beside the store (see `in_flight_calls`).
+//! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call blocks its wasmtime
+//! store (`call`); of an `async func`, many calls may be in flight (`begin`, then `take` when it has returned), and
+//! they run next to the store (see `in_flight_calls`).
 //!
-//! No value is looked at here: the image of the arguments goes from the caller's memory into the callee's, that of the result
-//! back. Both generated parts check what they get.
+//! No value is looked at here: the image of the arguments is copied from the caller's memory into the callee's, and
+//! that of the result back. Both generated parts check what they get.
 //!
-//! The caller's own timer ends calls that take too long. A timer is set here only for a callee whose time is shorter.
+//! The caller's own timer ends calls that take too long. A timer is set here only for a callee that is allowed less
+//! time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,41 +29,41 @@ pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
 
 /// The calls of one component that leave its composition.
 pub struct SeamStub {
-    /// Who calls.
+    /// The name of the calling component.
     pub component: Arc<str>,
-    /// Where its calls lead, by the functions' numbers.
+    /// The targets of its calls, by the functions' numbers.
     pub targets: Vec<SeamTarget>,
 }
 
-/// Where the calls of one function lead.
+/// The target of one function's calls.
 pub struct SeamTarget {
-    /// Who calls whom, for logs: `checkout → payment, boutique:shop/payment.charge`.
+    /// Caller, callee and function, for logs: `checkout → payment, boutique:shop/payment.charge`.
     pub seam: Arc<str>,
-    /// Is the loss of a call a value of the function's error type? Else it is a trap.
+    /// Whether a failed call is a value of the function's error type. Otherwise it is a trap.
     pub catches: bool,
-    /// May a call be made again whose answer was lost?
+    /// Whether a call may be made again if its result was lost.
     pub idempotent: bool,
-    /// How long the callee may take.
+    /// The time that the callee is allowed.
     pub allowed: Duration,
-    /// Whom it calls.
+    /// The callee.
     pub callee: SeamCallee,
 }
 
-/// Who call_results a call.
+/// The callee of a call.
 #[derive(Clone)]
 pub enum SeamCallee {
     /// Another group of the same process.
     Local(GroupFunction),
-    /// Somebody else.
+    /// A group of another process.
     Remote {
-        /// Who.
+        /// Sends calls to the other process.
         callee: Arc<dyn Callee>,
-        /// How the function is named there.
+        /// The name of the function there.
         key: FunctionKey,
     },
 }
 
-/// `isomer:link/wire.call-error`, as values have it.
+/// `isomer:link/wire.call-error` as a component model value.
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
@@ -78,7 +80,7 @@ enum LostValue {
 
 type AnswerValue = (Result<Vec<u8>, LostValue>,);
 
-/// Defines the interface for the component whose stub is the `stub`th of its group.
+/// Defines the interface for the component whose stub has the number `stub` in its group.
 pub(crate) fn link<G: CallableGroups>(
     instance: &mut LinkerInstance<'_, Guest>,
     stub: usize,
@@ -102,13 +104,13 @@ pub(crate) fn link<G: CallableGroups>(
     instance.func_wrap("take", move |mut store: StoreContextMut<'_, Guest>, (ticket,): (u32,)| {
         let call_results = &mut store.data_mut().call_results.0;
         let position = call_results.iter().position(|it| (it.stub, it.ticket) == (stub, ticket));
-        let position = position.ok_or_else(|| wasmtime::format_err!("no answer waits under ticket {ticket}"))?;
+        let position = position.ok_or_else(|| wasmtime::format_err!("no result is pending under ticket {ticket}"))?;
         let taken = call_results.swap_remove(position);
         settle(&takes[taken.function], taken.answer)
     })?;
     instance.func_wrap("refuse", move |_, (function,): (u32,)| -> wasmtime::Result<()> {
         let seam = target(&targets, function)?.seam.clone();
-        let reason = "the answer is not an image of the function's result".to_owned();
+        let reason = "the reply is not an image of the function's result".to_owned();
         let failure = CallFailure::Lost { error: CallError::Refused, reason, not_run: false };
         Err(CallTrap { seam, failure }.into())
     })
@@ -120,12 +122,12 @@ fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget
     found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))
 }
 
-/// An answer becomes a value of the caller, or its trap.
+/// Turns the result of a call into a value of the caller, or into its trap.
 fn settle(target: &SeamTarget, answer: CallResult) -> wasmtime::Result<AnswerValue> {
     match answer {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
-            isomer_telemetry::debug!(seam = &*target.seam, %reason, "the caller gets a lost call as a value");
+            isomer_telemetry::debug!(seam = &*target.seam, %reason, "a failed call is passed to its caller as a value");
             Ok((Err(match error {
                 CallError::Unreachable => LostValue::Unreachable,
                 CallError::Deadline => LostValue::Deadline,
@@ -137,10 +139,10 @@ fn settle(target: &SeamTarget, answer: CallResult) -> wasmtime::Result<AnswerVal
     }
 }
 
-/// How long a call may take, and whether that is shorter than what its caller's timer sees to.
+/// Returns how long a call may take, and whether that is shorter than what the caller's timer allows.
 fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
     match guest.until() {
-        // What is left to the caller is no more than what it was allowed: no need to look at the clock.
+        // The caller has at most as much time left as it was allowed: no need to read the clock.
         Some(until) if until.allowed <= target.allowed => (until, false),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };
@@ -158,7 +160,7 @@ async fn call<G: CallableGroups>(
     image: WasmList<u8>,
 ) -> CallResult {
     let guest = store.data_mut();
-    let Some(scope) = guest.scope() else { return Err(nobody_asked()) };
+    let Some(scope) = guest.scope() else { return Err(no_request()) };
     let (until, timed) = until(guest, target);
     guest.waits_for = Some(target.seam.clone());
     let answer = match &target.callee {
@@ -200,7 +202,7 @@ async fn begin<G: CallableGroups>(
     let target = target(targets, function)?;
     let entered = accessor.with(|mut store| {
         let guest = store.data_mut();
-        let scope = guest.scope().ok_or_else(nobody_asked)?;
+        let scope = guest.scope().ok_or_else(no_request)?;
         let (until, timed) = until(guest, target);
         let permit = guest.in_flight_calls.enter(&target.seam, image.len(), guest.account())?;
         let (mut sender, receiver) = oneshot::channel();
@@ -229,7 +231,7 @@ async fn begin<G: CallableGroups>(
     });
     let (permit, answer) = match entered {
         Ok((mut permit, receiver)) => {
-            let answer = receiver.await.unwrap_or_else(|_| Err(nobody_asked()));
+            let answer = receiver.await.unwrap_or_else(|_| Err(no_request()));
             let room = permit.answered(answer.as_ref().map_or(0, Vec::len));
             (Some(permit), room.and(answer))
         }
@@ -253,9 +255,9 @@ fn no_memory(full: OutOfMemory) -> CallFailure {
     CallFailure::overloaded(full.to_string())
 }
 
-/// A component that calls while it starts, or after its request is over.
-fn nobody_asked() -> CallFailure {
-    CallFailure::refused("no request is being served that the call could belong to")
+/// Returns the failure of a call that a component makes while it starts, or after its request is over.
+fn no_request() -> CallFailure {
+    CallFailure::refused("no request is being served that this call could belong to")
 }
 
 async fn call_local<G: CallableGroups>(
@@ -265,7 +267,7 @@ async fn call_local<G: CallableGroups>(
     image: &[u8],
 ) -> CallResult {
     let called = scope.clone();
-    let Some(groups) = called.groups::<G>() else { return Err(nobody_asked()) };
+    let Some(groups) = called.groups::<G>() else { return Err(no_request()) };
     groups.call(entrance, scope, until, image).await
 }
 
@@ -284,6 +286,6 @@ async fn call_remote(
 async fn within(until: TimeLimit, call: impl Future<Output = CallResult>) -> CallResult {
     match timeout_at(until.deadline.into(), call).await {
         Ok(answer) => answer,
-        Err(_) => Err(CallFailure::deadline(format!("no answer within {} ms", until.allowed.as_millis()))),
+        Err(_) => Err(CallFailure::deadline(format!("no result within {} ms", until.allowed.as_millis()))),
     }
 }

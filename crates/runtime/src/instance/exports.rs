@@ -1,4 +1,5 @@
-//! Where a component exports its HTTP handlers and its skeletons, which turn an image into a call.
+//! The exports of a group's component that requests and calls enter it by: HTTP handlers, and skeletons, which turn an
+//! image into a call.
 
 use std::sync::Arc;
 
@@ -15,11 +16,11 @@ use crate::guest::Guest;
 /// The functions of one component that are called from outside of its group.
 #[derive(Debug, Clone)]
 pub struct Skeleton {
-    /// Who is called.
+    /// The name of the called component.
     pub component: Arc<str>,
     /// The name of the exported `isomer:link/dispatch`.
     pub export: String,
-    /// By their numbers: is it an `async func`?
+    /// Whether each function is an `async func`, by the functions' numbers.
     pub functions: Vec<bool>,
 }
 
@@ -38,7 +39,7 @@ pub(crate) enum Refusal {
 pub(crate) type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
 pub(crate) type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
 
-/// Where a component exports a handler.
+/// The index of an exported handler.
 #[derive(Debug, Clone)]
 pub(crate) enum HandlerIndex {
     /// `wasi:http/incoming-handler@0.2`.
@@ -47,7 +48,7 @@ pub(crate) enum HandlerIndex {
     P3(ComponentExportIndex),
 }
 
-/// The same in a live instance.
+/// An exported handler of a live instance.
 #[derive(Clone)]
 pub(crate) enum HandlerFunction {
     P2(Handle2),
@@ -56,14 +57,14 @@ pub(crate) enum HandlerFunction {
 
 type Dispatch = TypedFunc<(u32, &'static [u8]), (Result<Vec<u8>, Refusal>,)>;
 
-/// Where a composition exports what one skeleton call_results.
+/// The indices of an exported skeleton.
 #[derive(Debug, Clone)]
 pub(crate) struct DispatchExport {
     call: ComponentExportIndex,
     call_async: ComponentExportIndex,
 }
 
-/// The same in a live instance.
+/// An exported skeleton of a live instance.
 #[derive(Clone, Copy)]
 pub(crate) struct DispatchFunctions {
     pub(super) call: Dispatch,
@@ -80,7 +81,7 @@ pub(crate) struct SkeletonFunction {
 }
 
 impl DispatchExport {
-    /// `None` where the component has no such export.
+    /// Finds the skeleton that `component` exports as `export`; `None` if there is no such export.
     pub(crate) fn find(component: &Component, export: &str) -> Option<Self> {
         let instance = component.get_export_index(None, export)?;
         let function = |name| component.get_export_index(Some(&instance), name);
@@ -95,7 +96,7 @@ impl DispatchExport {
     }
 }
 
-/// The functions of all skeletons, one after another.
+/// Returns the functions of all skeletons, one skeleton after another.
 pub(crate) fn skeleton_functions(skeletons: &[Skeleton]) -> Vec<SkeletonFunction> {
     let mut skeleton_functions = Vec::new();
     for (position, skeleton) in skeletons.iter().enumerate() {

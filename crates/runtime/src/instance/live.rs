@@ -1,4 +1,4 @@
-//! A live instance: one request or one call at a time runs in it.
+//! A live instance, in which one request or one call at a time runs unless its group says otherwise.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,39 +12,39 @@ use crate::failure::{Failure, backtrace};
 use crate::guest::{Guest, InFlightCalls, RequestScope, TimeLimit, tasks};
 use crate::pool::RoomReservation;
 
-/// A live instance, alone in its store.
+/// A live instance, alone in its wasmtime store.
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,
     pub(crate) dispatches: Vec<DispatchFunctions>,
-    /// Calls that it has in_flight_calls; none where it cannot.
+    /// The asynchronous calls that it has begun; `None` if it cannot begin any.
     pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
     served: u32,
     born: Instant,
-    /// After the store, which is dropped first.
-    claim: RoomReservation,
+    /// Declared after the wasmtime store, which must be dropped first.
+    room: RoomReservation,
 }
 
 impl Instance {
-    /// An instance that has served nothing yet. `claim` is its room in the engine's pool.
+    /// Returns an instance that has served nothing yet. `room` is its room in the engine's pool.
     pub(super) fn new(
         store: Store<Guest>,
         handlers: Vec<HandlerFunction>,
         dispatches: Vec<DispatchFunctions>,
         in_flight_calls: Option<Arc<InFlightCalls>>,
-        claim: RoomReservation,
+        room: RoomReservation,
     ) -> Self {
-        Self { store, handlers, dispatches, in_flight_calls, served: 0, born: Instant::now(), claim }
+        Self { store, handlers, dispatches, in_flight_calls, served: 0, born: Instant::now(), room }
     }
 
-    /// How many requests it has served.
+    /// Returns the number of requests and calls that it has served.
     pub(crate) fn served(&self) -> u32 {
         self.served
     }
 
-    /// Would another request have its room, if it were not kept?
+    /// Returns whether a pending request would get its room if it were not kept.
     pub(crate) fn is_room_wanted(&self) -> bool {
-        self.claim.is_wanted()
+        self.room.is_wanted()
     }
 
     /// See [`Guest::is_cluttered`].
@@ -56,19 +56,19 @@ impl Instance {
         self.born.elapsed()
     }
 
-    /// Memory of its account that it holds.
+    /// Returns the memory of its account that it holds, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.held_bytes()
     }
 
-    /// A request or a call begins in it.
+    /// Begins a request or a call in it.
     pub(crate) fn begin(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.served += 1;
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_request(scope, until);
     }
 
-    /// Stays until whatever a call has started, and did not need for its answer, is over. An error ends the instance.
+    /// Runs what a call has started and did not need for its result, until it is over. An error ends the instance.
     pub(crate) async fn rest(&mut self) -> wasmtime::Result<()> {
         let run = self.store.run_concurrent(async |accessor| {
             let rest = async {
@@ -83,9 +83,9 @@ impl Instance {
         }
     }
 
-    /// Counts an error that there should not be: see [`RoomReservation::check`].
+    /// Counts `error` if it should not be possible: see [`RoomReservation::check`].
     pub(crate) fn check(&self, error: &wasmtime::Error) {
-        self.claim.check(error, self.store.engine());
+        self.room.check(error, self.store.engine());
     }
 
     pub(crate) fn failure(&self, error: &wasmtime::Error, allowed: Duration) -> Failure {
@@ -103,8 +103,8 @@ impl Instance {
         Failure::from_trap(error, self.store.data().limiter.refused())
     }
 
-    /// Makes one call. With an answer, or a refusal of the skeleton, the instance can be used again once [`Instance::rest`] is
-    /// over; after a failure it cannot.
+    /// Makes one call. After a result, or a refusal of the skeleton, the instance can be used again once
+    /// [`Instance::rest`] is over; after a failure it cannot.
     pub(crate) async fn call(
         &mut self,
         entry: &SkeletonFunction,

@@ -1,4 +1,4 @@
-//! How instances of a group are made.
+//! The maker of a group's instances, and the callback that interrupts them.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -18,30 +18,31 @@ use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::idle::{IdlePool, IdleSince};
 use crate::pool::{RoomLimit, Slots};
 
-/// How instances of a group are made.
+/// Makes instances of one group.
 pub(crate) struct InstanceMaker {
     pub(crate) engine: Engine,
-    /// Held so that whoever loads the same code finds it.
+    /// Held so that others who load the same code share the mapping.
     pub(crate) _code: Code,
     /// What an instance takes of the engine's pool.
     pub(crate) slots: Slots,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) handlers: Vec<HandlerIndex>,
-    /// One for each skeleton.
+    /// The skeletons, in their order.
     pub(crate) dispatches: Vec<DispatchExport>,
-    /// Has it a stub, which may begin calls?
+    /// Whether the component has a stub, which may begin calls.
     pub(crate) calls: bool,
     pub(crate) template: Arc<GroupTemplate>,
     pub(crate) memory_bytes: usize,
-    /// What the host holds for an instance whatever its guest does.
+    /// The host memory that an instance takes whatever its guest does, in bytes.
     pub(crate) host_bytes: usize,
 }
 
-/// Bytes that one call of a host function may make the host copy out of a guest: strings, lists, whole batches of values.
+/// The bytes that one call of a host function may make the host copy out of a guest: strings, lists, whole batches of
+/// values.
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {
-    /// Lists a pool of such instances among those that give way to others.
+    /// Registers a pool of such instances, so that its idle instances can be evicted.
     pub(crate) fn register<P: IdlePool + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
         let pool: Weak<P> = Arc::downgrade(pool);
         let account = &self.template.account;
@@ -49,13 +50,13 @@ impl InstanceMaker {
         account.idle_pools().add(since.clone(), pool, ());
     }
 
-    /// Would another request have the room of one such instance, if it were not kept?
+    /// Returns whether a pending request would get the room of one such instance if it were not kept.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.engine.room().is_wanted(self.slots, &self.template.account)
     }
 
     pub(crate) async fn make(&self, deadline: Instant) -> Result<Instance, Failure> {
-        let claim = self.engine.room().reserve(self.slots, &self.template.account, deadline).await?;
+        let room = self.engine.room().reserve(self.slots, &self.template.account, deadline).await?;
         let host = self.template.account.charge_host_memory(self.host_bytes)?;
         let engine = self.pre.engine();
         let mut store = Store::new(engine, Guest::new(self.template.clone(), self.memory_bytes, host));
@@ -70,7 +71,7 @@ impl InstanceMaker {
         let instance = match made {
             Ok(Ok(instance)) => instance,
             Ok(Err(error)) => {
-                claim.check(&error, engine);
+                room.check(&error, engine);
                 return Err(cannot_make(&error, store.data(), allowed));
             }
             Err(_) => return Err(too_long(allowed)),
@@ -89,7 +90,7 @@ impl InstanceMaker {
             reason: excerpt::cut(format_args!("{error:#}"), excerpt::TEXT_BYTES_MAX),
         })?;
         let in_flight_calls = self.calls.then(|| store.data().in_flight_calls.clone());
-        Ok(Instance::new(store, handlers, dispatches, in_flight_calls, claim))
+        Ok(Instance::new(store, handlers, dispatches, in_flight_calls, room))
     }
 }
 
@@ -113,8 +114,8 @@ fn too_long(allowed: Duration) -> Failure {
     Failure::Instantiate { reason: format!("it has not started within {} ms", allowed.as_millis()) }
 }
 
-/// Runs on every epoch tick that finds the guest running. Stops a guest whose deadline has passed, or whose account has used up its
-/// processor time, and has one yield whose time slice is over.
+/// The callback of every epoch tick at which the guest runs. Stops a guest whose deadline has passed, or whose account
+/// has used up its processor time, and has a guest yield whose time slice is over.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     tasks::charge(store.as_context_mut())?;
     let guest = store.data_mut();

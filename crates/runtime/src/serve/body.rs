@@ -1,8 +1,8 @@
 //! The body of a guest's response.
 //!
-//! Reading it drives the guest: the future that runs the rest of the request lives inside the body, so a request is served
-//! by the one task that owns its connection, and no other thread has to be woken for a frame. Dropping a body that has not ended
-//! drops that future, and with it the store: a client that goes away cancels its guest.
+//! Reading it drives the guest: the future that runs the rest of the request lives inside the body, so a request is
+//! served by the one task that owns its connection, and no other thread has to be woken for a frame. Dropping a body
+//! that has not ended drops that future, and with it the wasmtime store: a client that disconnects cancels its guest.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,47 +20,48 @@ use crate::guest::signals::{ResponseSignals, has_no_content};
 use crate::lanes::MeteredFuture;
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// What is left of a request's work once the head of its response is there.
+/// The work of a request that is left once the head of its response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
-/// Who does the rest of a request's work.
+/// The rest of a request's work, and what polls it.
 pub(crate) enum RemainingWork {
-    /// The reader of the body, by polling this.
+    /// The reader of the body polls this.
     Reader(Run),
-    /// The instance's own task.
+    /// The task of the instance polls it.
     Elsewhere,
-    /// Nobody: the run has ended.
+    /// The run has ended.
     Over,
 }
 
-/// A response's body. Frames are those of the guest; a guest that fails midway ends it in an error.
+/// The body of a response. Its frames are those of the guest; a guest that fails midway ends it with an error.
 pub struct ResponseBody {
     inner: WasiBody,
     rest: RemainingWork,
     signals: Arc<ResponseSignals>,
-    /// Told when the last frame has been read.
+    /// Resolved when the last frame has been read.
     ended: Option<oneshot::Sender<()>>,
-    /// Bytes that are missing to the announced length. A server that has sent that many does not ask for the end.
+    /// The bytes that are missing to the announced length. A server that has sent all of them does not poll for the
+    /// end.
     missing_bytes: Option<u64>,
     /// The announced length.
     announced_bytes: u64,
-    /// Why it broke off, where the run has not said so.
+    /// Why the body broke off, if the run has not reported a failure.
     broken: Option<String>,
-    /// Nobody will read it (an answer to HEAD, or one that has no body by its status), and that is fine.
+    /// Whether the body will not be read (a response to HEAD, or one that has no body by its status).
     unread: bool,
-    /// What the host holds for the request and for this.
+    /// The charge for what the host holds for the request and for this.
     _memory: Option<HostMemory>,
 }
 
-/// Pieces of a response that wait between the guest and its client: one that the guest has handed over, one that is on its way, and what the
-/// server holds (`front/src/limits.rs`) while the client does not read.
+/// The bytes of a response between the guest and its client: a piece that the guest has passed on, one in transit, and
+/// what the server holds (`front/src/limits.rs`) while the client does not read.
 const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 
 /// A body or head up to this size is part of what each request is charged.
 const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
-    /// The body of `response`, to whose method the server sends a body unless `unread`.
+    /// Returns `response` with this body. `unread` says that the server sends no body because of the request's method.
     pub(crate) fn of(
         response: http::Response<WasiBody>,
         rest: RemainingWork,
@@ -84,13 +85,13 @@ impl ResponseBody {
         })
     }
 
-    /// Holds the charge of its request, with what the response and its head of `head_bytes` add to it.
+    /// Takes the charge of its request, and grows it by what the response and its head of `head_bytes` take.
     ///
     /// # Errors
     /// When the account's memory is used up.
     pub(crate) fn charged(mut self, head_bytes: usize, mut memory: HostMemory) -> Result<Self, OutOfMemory> {
         let longest = usize::try_from(self.inner.size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        // A small one is part of what each request is charged.
+        // A small response is part of what each request is charged.
         if longest > SMALL_RESPONSE_BYTES || head_bytes > SMALL_RESPONSE_BYTES {
             memory.grow(longest.min(RESPONSE_BUFFER_BYTES) + head_bytes)?;
         }
@@ -98,7 +99,7 @@ impl ResponseBody {
         Ok(self)
     }
 
-    /// The guest's last frame was read: lets the run finish, elsewhere if it is not quick about it.
+    /// The guest's last frame was read: lets the run finish, in a task of its own if it does not finish at once.
     fn end(&mut self, cx: &mut Context<'_>) {
         if let Some(ended) = self.ended.take() {
             let _ = ended.send(());
@@ -123,7 +124,7 @@ impl ResponseBody {
                     None => {}
                     Some(Some(missing)) => self.missing_bytes = Some(missing),
                     Some(None) if self.unread => {}
-                    // More would be taken for the beginning of the next response.
+                    // A client would take more for the beginning of the next response.
                     Some(None) => {
                         return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
                     }
@@ -149,7 +150,7 @@ impl ResponseBody {
         error
     }
 
-    /// Says for the log what an error of a guest's body means.
+    /// Describes an error of a guest's body, for the log.
     fn describe(&self, error: &HttpError) -> String {
         let announced = self.announced_bytes;
         match (error, self.missing_bytes) {
@@ -185,21 +186,21 @@ impl ResponseBody {
         if matches!(self.rest, RemainingWork::Reader(_) | RemainingWork::Elsewhere) && !self.signals.poll_returned(cx) {
             return Poll::Pending;
         }
-        // A run of another thread may have finished the body since it was looked at.
+        // A run in another thread may have finished the body since it was polled.
         if let Poll::Ready(frame) = self.poll_inner(cx) {
             return Poll::Ready(frame);
         }
-        // A handler of 0.2 that returned and kept the body open in a forgotten handle: nothing is left that could end it.
+        // A handler of 0.2 returned and left the body open in a forgotten handle: nothing is left that could end it.
         Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete))))
     }
 
-    /// Returns whether all of it was handed out, so that a server that drops it now has left nothing unsent.
+    /// Returns whether all of it was returned, so that a server that drops it now has left nothing unsent.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_end_stream() || self.missing_bytes == Some(0) || self.inner.size_hint().exact() == Some(0)
     }
 
-    /// After an error: why the response broke off, for logs, and whether the log of failures has it already.
+    /// Returns, after an error, why the response broke off, for logs, and whether the failure was already logged.
     #[must_use]
     pub fn broke_off(&self) -> (String, bool) {
         match (self.signals.failed.get(), &self.broken) {
@@ -231,7 +232,7 @@ impl Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// A body that was read to its last byte, or that nobody was going to read, lets its guest finish; any other is cancelled.
+    /// Lets the guest finish if the body was read to its last byte, or was not going to be read; cancels it otherwise.
     fn drop(&mut self) {
         if !self.is_complete() && !self.unread {
             return;
@@ -240,7 +241,8 @@ impl Drop for ResponseBody {
         let (Some(ended), Ok(runtime)) = (self.ended.take(), tokio::runtime::Handle::try_current()) else { return };
         let (mut inner, signals) = (std::mem::take(&mut self.inner), self.signals.clone());
         runtime.spawn(async move {
-            // What is left of it, if only its end: a guest that writes into a closed body would take that for an error.
+            // Reads what is left of the body, if only its end: a guest that writes into a closed body would take that
+            // for an error.
             let read = pin!(async move {
                 let mut next = |cx: &mut Context<'_>| match Pin::new(&mut inner).poll_frame(cx) {
                     Poll::Pending if signals.poll_returned(cx) => Poll::Ready(None),
@@ -278,7 +280,7 @@ mod tests {
 
     type Pieces = Vec<Result<Frame<Bytes>, HttpError>>;
 
-    /// A body of one piece, which says that it is `length` bytes long and ends only if `closed`.
+    /// Returns a body of one piece, which announces `length` bytes and ends only if `closed`.
     fn body(closed: bool, length: &'static str, rest: RemainingWork) -> (ResponseBody, oneshot::Receiver<()>) {
         let pieces: Pieces = vec![Ok(Frame::data(Bytes::from_static(b"hello")))];
         let pieces = futures::stream::iter(pieces);

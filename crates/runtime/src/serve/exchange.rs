@@ -1,4 +1,4 @@
-//! One request in one instance.
+//! One request in one instance: the call of its handler, its deadline, and what the outcome means.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{Handle2, Handle3, HandlerFunction, Instance};
 
-/// The two ends that a request's run talks to its response over.
+/// The ends that connect the run of a request to its response.
 pub(crate) struct Exchange {
     pub(crate) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.
@@ -26,10 +26,10 @@ pub(crate) struct Exchange {
     pub(crate) signals: Arc<ResponseSignals>,
 }
 
-/// The head of the response, or why there is none.
+/// The head of a response, or why there is none.
 pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
 
-/// Where it goes. The first one counts.
+/// Sends the head of a response. Only the first one counts.
 #[derive(Clone)]
 pub(crate) struct HeadSender {
     sender: Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>,
@@ -45,7 +45,7 @@ impl HeadSender {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Gives `answer` back if there was one before, or nobody waits any more.
+    /// Sends `answer`. Returns it if another one was sent before, or if the receiver was dropped.
     pub(crate) fn send(&self, answer: HeadOrFailure) -> Option<HeadOrFailure> {
         if let Ok(response) = &answer {
             self.signals.answered(response);
@@ -57,7 +57,8 @@ impl HeadSender {
     }
 }
 
-/// Serves one request from its head to the end of everything it started. `Ok` if the instance can be used again.
+/// Serves one request from its head to the end of everything it started. Returns `Ok` if the instance can be used
+/// again.
 pub(super) async fn serve(
     instance: &mut Instance,
     groups: Arc<dyn CallableGroups>,
@@ -72,11 +73,12 @@ pub(super) async fn serve(
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
     let over = {
-        // Pinned where it is made: these futures take some kilobytes, and each function that takes one by value would copy it.
+        // Pinned where they are created: these futures take some kilobytes, and each function that takes one by value
+        // would copy it.
         let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = pin!(async {
                 call(accessor, &function, http, &head, ended).await?;
-                // Whatever else the request started ends before the next one begins.
+                // What else the request started ends before the next one begins.
                 std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
                 Ok(())
             });
@@ -98,8 +100,8 @@ pub(super) async fn serve(
     };
     instance.store.data_mut().end_request();
     match failure {
-        // Counts only if the handler ended without a word. What made it do so may keep it from ever answering again: runtimes that serve
-        // one request per instance end like this.
+        // Counts only if the handler returned without a response. The reason may keep the instance from ever responding
+        // again: runtimes that serve one request per instance end like this.
         None => match head.send(Err(Failure::NoResponse)) {
             None => Err(()),
             Some(_) => Ok(()),
@@ -112,7 +114,7 @@ pub(super) async fn serve(
     }
 }
 
-/// The deadline passed while the guest waited for something.
+/// Returns the failure of a request whose deadline passed while the guest waited for something.
 fn too_late(instance: &Instance, allowed: Duration) -> Failure {
     let failure = Failure::Deadline { deadline: allowed, backtrace: Vec::new() };
     match instance.store.data().waits_for() {
@@ -121,7 +123,7 @@ fn too_late(instance: &Instance, allowed: Duration) -> Failure {
     }
 }
 
-/// A failure goes to the client if the head is still open, else to the log.
+/// Sends a failure to the client if the head was not sent yet, and logs it otherwise.
 fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
     if let Some(Err(failure)) = head.send(Err(failure)) {
         guest.sink().emit(Event::RequestFailed {
@@ -134,8 +136,8 @@ fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, gu
     }
 }
 
-/// A handler gives the final response only, so one with an informational status is none (RFC 9110, section 15.2): a client would go on
-/// waiting for another one, or take what follows for another protocol.
+/// Refuses an informational status. A handler returns the final response only, and an informational one is none (RFC
+/// 9110, section 15.2): a client would go on waiting for another one, or take what follows for another protocol.
 fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     match response.status() {
         status if status.is_informational() => Err(Failure::NotFinal { status: status.as_u16() }),
@@ -143,7 +145,7 @@ fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     }
 }
 
-/// Calls the handler and stays until it has returned and (0.3) its response is read.
+/// Calls the handler and waits until it has returned and (0.3) its response has been read.
 pub(crate) async fn call(
     accessor: &Accessor<Guest>,
     function: &HandlerFunction,
@@ -183,7 +185,7 @@ async fn call3(
             let response = final_response(response);
             let is_answered = response.is_ok();
             if head.send(response).is_none() && is_answered {
-                // Not sent means that the body was dropped unread; then this run is dropped too.
+                // If this does not resolve, the body was dropped unread; then this run is dropped too.
                 let _ = ended.await;
             }
         }
@@ -233,8 +235,8 @@ async fn call2(
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
-    // A body whose store goes looks finished. One that its handler has left open is not, so the store stays until its reader has
-    // read what is there and seen that no more comes.
+    // Without its store, a body looks finished. One that its handler has left open is not, so the store stays until the
+    // reader has read what is there and seen that no more follows.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
         head.signals.set_returned();
         let _ = ended.await;

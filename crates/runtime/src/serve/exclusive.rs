@@ -1,4 +1,4 @@
-//! Requests and calls that have an instance for themselves, out of one pool.
+//! The pool of instances that each serve one request or call at a time.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl ExclusiveInstances {
                 Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
             }
             Err(failure) => {
-                // The handler may go on working after it has answered with an error.
+                // The handler may go on working after it has returned an error.
                 drop(ended_sender);
                 if let Some(mut run) = run
                     && std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_pending())).await
@@ -113,7 +113,8 @@ impl ExclusiveInstances {
         }
     }
 
-    /// Makes a call. Dropping the future drops the callee's store. Waits have no timer here: the caller sees to the deadline.
+    /// Makes a call. Dropping the future drops the callee's wasmtime store. There is no timer here: the caller drops
+    /// the future at the deadline.
     pub(crate) async fn call(
         self: &Arc<Self>,
         function: usize,
@@ -132,7 +133,7 @@ impl ExclusiveInstances {
         let (permit, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
         let mut instance = match idle {
             Some(instance) => instance,
-            // Rare, and large: not part of every call's future.
+            // Rare and large: boxed, so that it is not part of every call's future.
             None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
         };
         match instance.call(function, scope, until, image).await {
@@ -147,8 +148,8 @@ impl ExclusiveInstances {
         }
     }
 
-    /// Gives back an instance that has answered a call; where the callee still has something to do, as soon as that is done. Its
-    /// caller does not wait for it, as it would not if the two were fused.
+    /// Returns an instance that has returned a result to the pool; if the callee still has something to do, as soon as
+    /// that is done. The caller does not wait for it, as it would not if the two were fused.
     async fn finish(
         self: &Arc<Self>,
         permit: InstancePermit,
@@ -171,17 +172,17 @@ impl ExclusiveInstances {
                 instance.store.data_mut().end_request();
                 self.pool.give_back(permit, instance);
             }
-            Some(Err(error)) => self.broken(&mut instance, function, &error, until),
+            Some(Err(error)) => self.report_late_failure(&mut instance, function, &error, until),
             None => {
-                let (alone, function) = (self.clone(), function.clone());
+                let (instances, function) = (self.clone(), function.clone());
                 let account = self.account().clone();
                 let rest = async move {
                     match timeout_at(until.deadline.into(), instance.rest()).await {
                         Ok(Ok(())) => {
                             instance.store.data_mut().end_request();
-                            alone.pool.give_back(permit, instance);
+                            instances.pool.give_back(permit, instance);
                         }
-                        Ok(Err(error)) => alone.broken(&mut instance, &function, &error, until),
+                        Ok(Err(error)) => instances.report_late_failure(&mut instance, &function, &error, until),
                         Err(_) => instance.store.data_mut().end_request(),
                     }
                 };
@@ -190,8 +191,14 @@ impl ExclusiveInstances {
         }
     }
 
-    /// A callee failed when its call was already answered.
-    fn broken(&self, instance: &mut Instance, function: &SkeletonFunction, error: &wasmtime::Error, until: TimeLimit) {
+    /// Reports a callee that failed after its call had returned.
+    fn report_late_failure(
+        &self,
+        instance: &mut Instance,
+        function: &SkeletonFunction,
+        error: &wasmtime::Error,
+        until: TimeLimit,
+    ) {
         let id = instance.store.data().scope().and_then(|scope| scope.id);
         let failure = instance.failure(error, until.allowed);
         instance.store.data_mut().end_request();

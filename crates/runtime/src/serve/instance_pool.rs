@@ -1,8 +1,9 @@
-//! Which instance serves a request.
+//! The pool of a group's instances, which decides which instance serves a request.
 //!
-//! A slot is the right to one live instance of the group. When all are taken, a bounded number of requests waits a bounded time, and
-//! the others are refused at once. Instances that are given back are kept and reused, the warmest first, until they have served enough
-//! requests, are old or nearly out of handles, have been idle for long, or another request needs their room (see `room`).
+//! A permit is the right to one live instance of the group. When all are taken, a bounded number of requests waits a
+//! bounded time, and the others are refused at once. Returned instances are kept and reused, the most recently used
+//! first, until they have served enough requests, are old or nearly out of handles, have been idle for long, or another
+//! request needs their room (see `room`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
@@ -17,18 +18,18 @@ use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::pool::idle::{Evicted, IdlePool, IdleSince, oldest_kept};
 
-/// How a pool is bounded.
+/// The limits of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolLimits {
-    /// Live instances.
+    /// The maximum number of live instances.
     pub(crate) instances_max: usize,
-    /// Requests that may wait for one.
+    /// The number of requests that may wait for an instance.
     pub(crate) waiting_max: usize,
-    /// How long they may wait.
+    /// How long a request may wait.
     pub(crate) wait_max: Duration,
-    /// Requests that one instance may serve.
+    /// The number of requests that one instance may serve.
     pub(crate) requests_max: u32,
-    /// How long an instance may live.
+    /// The age at which an instance is dropped.
     pub(crate) age_max: Duration,
 }
 
@@ -36,14 +37,14 @@ pub(crate) struct InstancePool {
     limits: PoolLimits,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// IdleInstance instances, the one used last on top.
+    /// Idle instances, the most recently used one last.
     idle: Mutex<VecDeque<IdleInstance>>,
     since: Arc<IdleSince>,
 }
 
 struct IdleInstance {
     instance: Instance,
-    /// By [`now`].
+    /// The time since which it has been idle, as of [`now`].
     since: u64,
 }
 
@@ -58,7 +59,7 @@ impl InstancePool {
         Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::default(), since: Arc::default() }
     }
 
-    /// A slot, and an idle instance if there is one. Waits no longer than to `deadline`.
+    /// Takes a permit, and an idle instance if there is one. Waits until `deadline` at the latest.
     pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<Instance>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -92,14 +93,15 @@ impl InstancePool {
         popped.map(|idle| idle.instance)
     }
 
-    /// What it says about itself, for [`IdlePools`](crate::pool::idle::IdlePools).
+    /// Returns the time since which its oldest idle instance has been idle, for
+    /// [`IdlePools`](crate::pool::idle::IdlePools).
     pub(crate) fn since(&self) -> &Arc<IdleSince> {
         &self.since
     }
 
-    /// Gives back an instance whose request ended cleanly. Worn-out ones are dropped here, those in which handles pile up, and those whose
-    /// room a waiting request can have.
-    pub(crate) fn give_back(&self, slot: InstancePermit, instance: Instance) {
+    /// Returns an instance whose request ended cleanly. Drops it if it is worn out, if too many handles are left in it,
+    /// or if a pending request can have its room.
+    pub(crate) fn give_back(&self, permit: InstancePermit, instance: Instance) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
         if is_fresh && !instance.is_cluttered() && !instance.is_room_wanted() {
             let since = now();
@@ -109,10 +111,10 @@ impl InstancePool {
             }
             idle.push_back(IdleInstance { instance, since });
         } else {
-            // Before its slot is free: whoever gets the slot makes an instance in its place.
+            // Before the permit is free: its next holder makes an instance in this one's place.
             drop(instance);
         }
-        drop(slot);
+        drop(permit);
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<IdleInstance>> {
@@ -128,7 +130,7 @@ impl IdlePool for InstancePool {
             self.since.set(idle.front().map(|idle| idle.since));
             oldest
         };
-        // Not under the lock: taking an instance down takes some time.
+        // Dropped without the lock, because dropping an instance takes some time.
         oldest.map(|idle| Evicted { bytes: idle.instance.memory_bytes(), is_gone: true })
     }
 

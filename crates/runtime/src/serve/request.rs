@@ -10,25 +10,25 @@ use crate::guest::{TimeLimit, fields_bytes};
 
 /// A request on its way to a guest.
 pub struct GuestRequest {
-    /// HeadSender and body. The body's errors end up with the guest.
+    /// Head and body. The guest gets the errors of the body.
     pub http: http::Request<WasiBody>,
-    /// Its identity in logs.
+    /// The request's identity in logs.
     pub id: RequestId,
-    /// When it must be over.
+    /// When the request must be over.
     pub deadline: Instant,
-    /// How long that is from when it came, for messages.
+    /// The whole time that the request is allowed, from its arrival to `deadline`, for messages.
     pub allowed: Duration,
-    /// How long it may take instead, from when it came, if its response is a stream of server-sent events.
+    /// The time that the request is allowed, from its arrival, if its response is an event stream (server-sent events).
     pub stream_allowed: Duration,
-    /// Which of the group's handlers, by position.
+    /// The position of the handler among those of the group.
     pub handler: usize,
-    /// The component that has it, for the log.
+    /// The component that exports the handler, for the log.
     pub component: Arc<str>,
-    /// Bytes of its body that the server may hold while the guest does not read.
+    /// The bytes of the body that the server may hold while the guest does not read.
     pub buffer_bytes: usize,
 }
 
-/// What a request takes of the host beside its head and its body: what runs it, and its part of the connection.
+/// The host memory of a request in bytes, without its head and its body: the run, and its part of the connection.
 const REQUEST_BYTES: usize = 8 << 10;
 
 impl GuestRequest {
@@ -36,7 +36,7 @@ impl GuestRequest {
         TimeLimit { deadline: self.deadline, allowed: self.allowed }
     }
 
-    /// What the host holds for it from the beginning on.
+    /// Returns the host memory that the request takes from the start, in bytes.
     pub(crate) fn host_bytes(&self) -> usize {
         let target = self.http.uri().path_and_query().map_or(0, |path| path.as_str().len());
         REQUEST_BYTES + fields_bytes(self.http.headers()) + target + self.buffer_bytes

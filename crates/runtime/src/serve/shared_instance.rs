@@ -226,7 +226,7 @@ impl InFlight for InFlightRequest {
 #[derive(Default)]
 struct Requests {
     in_flight: Mutex<InFlightRequests<InFlightRequest>>,
-    /// A first request has in_flight_calls.
+    /// A first request has begun.
     busy: Notify,
 }
 

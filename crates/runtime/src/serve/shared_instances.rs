@@ -1,7 +1,8 @@
-//! The pool of instances that serve several requests at once: `concurrency = N`, for components that do only asynchronous I/O.
+//! The pool of instances that serve several requests at once: `concurrency = N`, for components that do only
+//! asynchronous I/O.
 //!
-//! Each instance has a task of its own that runs its wasmtime store ([`SharedInstance`]); requests are sent to it. A trap or a missed deadline ends the
-//! instance with all its requests (at most N).
+//! Each instance has its own task, which runs its wasmtime store ([`SharedInstance`]); requests are sent to that task.
+//! A trap or a missed deadline ends the instance with all its requests (at most N).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
