@@ -74,7 +74,7 @@ impl AppProcess {
     /// If it does not start: the error is what the process has printed.
     pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CommandError> {
         let data =
-            tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot make a folder for data")?;
+            tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot create a folder for data")?;
         let program = std::env::current_exe().context("cannot tell the path of this program")?;
         let mut command = Command::new(program);
         command.arg("run").arg(setup.app_dir).args(["--shape", setup.shape, "--listen", "127.0.0.1:0"]);

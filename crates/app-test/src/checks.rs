@@ -64,7 +64,7 @@ pub(crate) fn check(
                 lines if lines.is_empty() => vec![format!("- {wanted:?}"), format!("+ {text:?}")],
                 lines => lines,
             };
-            mismatches.push(Mismatch::new("the body is not the one expected").lines(lines));
+            mismatches.push(Mismatch::new("the body is not as expected").lines(lines));
         }
     }
     if let Some(wanted) = &expect.json {
@@ -73,7 +73,7 @@ pub(crate) fn check(
             Ok(found) if found == wanted => {}
             Ok(found) => {
                 let lines = diff::lines(&format!("{wanted:#}"), &format!("{found:#}"), detail);
-                mismatches.push(Mismatch::new("the body is not the JSON expected").lines(lines));
+                mismatches.push(Mismatch::new("the JSON body is not as expected").lines(lines));
             }
             Err(error) => mismatches.push(Mismatch::new(format!("the body is not JSON: {error}")).lines(body())),
         }

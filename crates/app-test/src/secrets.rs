@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 /// Makes `folder` and writes a file for each secret into it.
 pub(crate) fn write(folder: &Path, secrets: &BTreeMap<String, String>) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new().mode(0o700).create(folder).context("cannot make a folder for secrets")?;
+    std::fs::DirBuilder::new().mode(0o700).create(folder).context("cannot create a folder for secrets")?;
     for (name, value) in secrets {
         // The reader cuts off one line ending.
         std::fs::write(folder.join(name), format!("{value}\n")).context("cannot write a secret")?;

@@ -1,4 +1,4 @@
-//! Addresses as flags: where to listen.
+//! Values of flags that are addresses to listen on.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use isomer_admin::AdminAddress;
 use isomer_ids::InvalidText;
 use isomer_manifest::parse_listen;
 
-/// Reads the value of a `--listen` flag.
+/// Parses the value of a `--listen` flag.
 pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
-    parse_listen(text).map_err(|invalid| described(&invalid))
+    parse_listen(text).map_err(|invalid| with_hint(&invalid))
 }
 
-/// Reads the value of `--admin`: an address to listen on, or `unix:PATH`.
+/// Parses the value of `--admin`: an address to listen on, or `unix:PATH`.
 pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
     if text.starts_with("unix:") {
         return text.parse().map_err(|error: isomer_admin::InvalidAddress| error.to_string());
@@ -19,8 +19,8 @@ pub(crate) fn admin(text: &str) -> Result<AdminAddress, String> {
     listen(text).map(AdminAddress::Tcp)
 }
 
-/// An invalid text and the way out, on one line.
-pub(crate) fn described(invalid: &InvalidText) -> String {
+/// Formats an invalid text with its hint, on one line.
+pub(crate) fn with_hint(invalid: &InvalidText) -> String {
     format!("{invalid}; {}", invalid.hint())
 }
 

@@ -1,31 +1,28 @@
-//! The environment variables that the program and its parts read: the one list, shown by `isomer --help` and in the reference.
+//! All environment variables that the program reads, as shown by `isomer --help` and in the reference.
 
 /// An environment variable.
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
-    /// What it does, in one sentence without a full stop.
+    /// Its effect, in one sentence without a full stop.
     pub(crate) about: &'static str,
 }
 
-/// All of them, by name.
+/// All variables, by name.
 pub(crate) const VARIABLES: &[Variable] = &[
-    Variable {
-        name: "CARGO_HOME",
-        about: "Cargo's own: its configuration counts for whether a component is up to date",
-    },
-    Variable { name: "CARGO_TARGET_DIR", about: "Cargo's own: where packages of components are built" },
-    Variable { name: "CLICOLOR_FORCE", about: "colours, even where the output is no terminal" },
+    Variable { name: "CARGO_HOME", about: "used by Cargo; a change of its configuration makes components stale" },
+    Variable { name: "CARGO_TARGET_DIR", about: "used by Cargo: where packages of components are built" },
+    Variable { name: "CLICOLOR_FORCE", about: "colours, even if the output is not a terminal" },
     Variable {
         name: "HOME",
-        about: "its `.cache` and `.local/share` are used where `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",
+        about: "its `.cache` and `.local/share` are used if `XDG_CACHE_HOME` and `XDG_DATA_HOME` are not set",
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN",
-        about: "the toolchain that builds components: `rustup` (the default one) or `debian` (made from Debian's packages) [default: the first that is installed]",
+        about: "the toolchain that builds components: `rustup` (the default one) or `debian` (assembled from Debian's packages) [default: the first that is installed]",
     },
     Variable {
         name: "ISOMER_GUEST_TOOLCHAIN_DIR",
-        about: "the folder of the toolchain made from Debian's packages [default: `guest-toolchain` in the cache folder]",
+        about: "the folder of the toolchain assembled from Debian's packages [default: `guest-toolchain` in the cache folder]",
     },
     Variable {
         name: "ISOMER_LOG",
@@ -33,27 +30,27 @@ pub(crate) const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "ISOMER_NODE",
-        about: "the node that is asked: `HOST:PORT`, `unix:PATH` or its data directory [default: `127.0.0.1:7171`]",
+        about: "the node for remote commands: `HOST:PORT`, `unix:PATH` or its data directory [default: `127.0.0.1:7171`]",
     },
     Variable { name: "ISOMER_TOKEN", about: "its token, or a tenant's [default: the one in its data directory]" },
     Variable { name: "NO_COLOR", about: "no colours" },
     Variable {
         name: "SSL_CERT_FILE",
-        about: "a PEM file with certificate authorities that outgoing HTTPS of apps trusts, beside the public ones",
+        about: "a PEM file with certificate authorities that outgoing HTTPS of apps trusts, in addition to the public ones",
     },
     Variable { name: "TMPDIR", about: "the folder for temporary files [default: `/tmp`]" },
     Variable { name: "XDG_CACHE_HOME", about: "the program's cache folder is `isomer` in it [default: `~/.cache`]" },
     Variable {
         name: "XDG_DATA_HOME",
-        about: "a node keeps its data in `isomer/node` in it, unless it is told otherwise [default: `~/.local/share`]",
+        about: "the default data directory of a node is `isomer/node` in it [default: `~/.local/share`]",
     },
     Variable {
         name: "XDG_RUNTIME_DIR",
-        about: "the processes of a shape of several have their sockets in a private folder in it [default: in the folder for temporary files]",
+        about: "the processes of a shape have their sockets in a private folder in it [default: in the folder for temporary files]",
     },
 ];
 
-/// For the end of `isomer --help`.
+/// The text at the end of `isomer --help`.
 pub(crate) fn help() -> String {
     let widest = VARIABLES.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
     let lines = VARIABLES.iter().map(|Variable { name, about }| format!("  {name:<widest$}  {about}\n"));
@@ -67,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// The names that the sources of all crates hand to the environment, by what stands before them.
+    /// Collects the names of variables that the sources in `dir` read, recognised by the text before them.
     fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
         for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() {
@@ -93,7 +90,7 @@ mod tests {
             }
         }
         let is_name = |name: &String| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !name.is_empty();
-        // The search path for programs needs no word here; the others are for the project's own tests.
+        // `PATH` needs no explanation; the others are for the project's own tests.
         let unlisted = ["PATH", "ISOMER_BLESS", "ISOMER_LONG", "ISOMER_SEED"];
         names.retain(|name| is_name(name) && !unlisted.contains(&name.as_str()));
         let listed: Vec<&str> = VARIABLES.iter().map(|variable| variable.name).collect();

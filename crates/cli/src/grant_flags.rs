@@ -1,4 +1,4 @@
-//! Grants as flags, for what is run without a manifest: the environment, directories, hosts.
+//! Grants as flags, for components that run without a manifest: environment, directories, hosts.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,27 +13,27 @@ use isomer_ids::is_environment_name;
 use isomer_manifest::{DirGrant, Grants, OutboundHost, Spanned};
 use isomer_runtime::command::{SocketPolicy, SocketUse};
 
-use crate::address_flags::described;
+use crate::address_flags::with_hint;
 
-/// What a component that is run from its file may reach. Nothing, unless a flag says so.
+/// Grants of a component that is run from its file. Without flags, it has none.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct GrantFlags {
-    /// Set an environment variable of the component (also a value of its `wasi:config`). May be repeated.
+    /// Set an environment variable of the component, which is also a value of its `wasi:config`. May be repeated.
     #[arg(long = "env", value_name = "K=V", value_parser = environment)]
     environment: Vec<(String, String)>,
-    /// Let the component use a folder: `HOST` as it is called here, `GUEST` the absolute path that the component sees; with
-    /// `:ro` it can only read. May be repeated.
+    /// Grant the component a folder: `HOST` is the path on this machine, `GUEST` the absolute path that the component
+    /// sees. With `:ro` the component can only read. May be repeated.
     #[arg(long = "dir", value_name = "HOST::GUEST[:ro]", value_parser = directory)]
     directories: Vec<DirGrant>,
-    /// Let the component reach a host: a name, `*.NAME`, an IP address, or `*` for everything, private networks included.
-    /// May be repeated.
+    /// Grant the component access to a host: a name, `*.NAME`, an IP address, or `*` for every host, including private
+    /// networks. May be repeated.
     #[arg(long = "allow", value_name = "HOST[:PORT]", value_parser = host)]
     hosts: Vec<OutboundHost>,
 }
 
 impl GrantFlags {
-    /// The first flag that is there, as it is written.
-    pub(crate) fn first(&self) -> Option<&'static str> {
+    /// Returns the name of the first of these flags that was used.
+    pub(crate) fn first_used(&self) -> Option<&'static str> {
         let given = [
             ("--env", !self.environment.is_empty()),
             ("--dir", !self.directories.is_empty()),
@@ -42,7 +42,7 @@ impl GrantFlags {
         given.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
-    /// As the manifest would have them.
+    /// Returns the grants in the form that a manifest gives them.
     pub(crate) fn grants(&self) -> Grants {
         Grants {
             config: self.environment.iter().cloned().collect(),
@@ -52,7 +52,7 @@ impl GrantFlags {
         }
     }
 
-    /// The environment in the order of the flags; of several with one name, the last one's value holds.
+    /// Returns the environment in the order of the flags. If a name is repeated, its last value is used.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let mut environment: Vec<(String, String)> = Vec::with_capacity(self.environment.len());
         for (name, value) in &self.environment {
@@ -64,10 +64,10 @@ impl GrantFlags {
         environment
     }
 
-    /// What the component may do with sockets. What is denied is reported on `console`.
-    pub(crate) fn sockets(&self, console: &Console) -> TellingSockets {
-        let sockets = Sockets { allowed: self.hosts.clone() };
-        TellingSockets { sockets, console: *console, told: Arc::default() }
+    /// Returns the rules for the component's sockets. Denied attempts are reported on `console`.
+    pub(crate) fn sockets(&self, console: &Console) -> ReportingSockets {
+        let sockets = CommandSockets { allowed: self.hosts.clone() };
+        ReportingSockets { sockets, console: *console, reported: Arc::default() }
     }
 }
 
@@ -77,11 +77,11 @@ fn environment(text: &str) -> Result<(String, String), String> {
     };
     if !is_environment_name(name) {
         return Err(format!(
-            "`{name}` is no name of an environment variable: letters, digits and `_`, not beginning with a digit"
+            "`{name}` is not the name of an environment variable: letters, digits and `_`, not starting with a digit"
         ));
     }
     if value.contains('\0') {
-        return Err("the value has a NUL character".to_owned());
+        return Err("the value contains a NUL character".to_owned());
     }
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -96,22 +96,22 @@ fn directory(text: &str) -> Result<DirGrant, String> {
     };
     let here = std::path::absolute(host).unwrap_or_else(|_| PathBuf::from(host));
     let host = if host.is_empty() { PathBuf::new() } else { here };
-    DirGrant::new(host, guest, write).map_err(|invalid| described(&invalid))
+    DirGrant::new(host, guest, write).map_err(|invalid| with_hint(&invalid))
 }
 
 fn host(text: &str) -> Result<OutboundHost, String> {
-    let mut host: OutboundHost = text.parse().map_err(|invalid| described(&invalid))?;
+    let mut host: OutboundHost = text.parse().map_err(|invalid| with_hint(&invalid))?;
     host.private = host.host == "*";
     Ok(host)
 }
 
-/// Which peers a command may open sockets to: those that its `--allow` flags name.
+/// The peers that a command may open sockets to: those that its `--allow` flags name.
 #[derive(Debug, Clone)]
-pub(crate) struct Sockets {
+pub(crate) struct CommandSockets {
     allowed: Vec<OutboundHost>,
 }
 
-impl SocketPolicy for Sockets {
+impl SocketPolicy for CommandSockets {
     fn looks_up_names(&self) -> bool {
         !self.allowed.is_empty()
     }
@@ -120,7 +120,7 @@ impl SocketPolicy for Sockets {
         let everything = self.allowed.iter().any(|host| host.host == "*" && host.port.is_none());
         match purpose {
             _ if everything => Box::pin(async { true }),
-            // The system's own choice of a local address gives nothing away.
+            // A local address that the system chooses reveals nothing.
             SocketUse::Bind => Box::pin(async move { address.ip().is_unspecified() && address.port() == 0 }),
             SocketUse::Serve => Box::pin(async { false }),
             SocketUse::Connect => {
@@ -128,7 +128,7 @@ impl SocketPolicy for Sockets {
                 let allowed: Vec<_> = self.allowed.iter().filter(at_port).cloned().collect();
                 Box::pin(async move {
                     for host in &allowed {
-                        if leads_to(host, address).await {
+                        if resolves_to(host, address).await {
                             return true;
                         }
                     }
@@ -139,22 +139,22 @@ impl SocketPolicy for Sockets {
     }
 }
 
-/// The most denials that are reported, each with another address.
-const TOLD_MAX: usize = 20;
+/// The number of denials that are reported, each with another address.
+const REPORTS_MAX: usize = 20;
 
-/// The sockets of a command, which report what they deny with the flag that would allow it.
-pub(crate) struct TellingSockets {
-    sockets: Sockets,
+/// The sockets of a command. Denied attempts are reported with the flag that would allow them.
+pub(crate) struct ReportingSockets {
+    sockets: CommandSockets,
     console: Console,
-    told: Arc<Mutex<BTreeSet<SocketAddr>>>,
+    reported: Arc<Mutex<BTreeSet<SocketAddr>>>,
 }
 
-impl SocketPolicy for TellingSockets {
+impl SocketPolicy for ReportingSockets {
     fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool> {
-        let (allows, told, console) = (self.sockets.allows(address, purpose), self.told.clone(), self.console);
+        let (allows, reported, console) = (self.sockets.allows(address, purpose), self.reported.clone(), self.console);
         Box::pin(async move {
             let is_allowed = allows.await;
-            if !is_allowed && is_new(&told, address) {
+            if !is_allowed && is_first_report(&reported, address) {
                 console.message(&console.renderer().diagnostic(&denied(address, purpose)));
             }
             is_allowed
@@ -166,9 +166,9 @@ impl SocketPolicy for TellingSockets {
     }
 }
 
-fn is_new(told: &Mutex<BTreeSet<SocketAddr>>, address: SocketAddr) -> bool {
-    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    told.len() < TOLD_MAX && told.insert(address)
+fn is_first_report(reported: &Mutex<BTreeSet<SocketAddr>>, address: SocketAddr) -> bool {
+    let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
+    reported.len() < REPORTS_MAX && reported.insert(address)
 }
 
 fn denied(address: SocketAddr, purpose: SocketUse) -> Diagnostic {
@@ -183,9 +183,9 @@ fn denied(address: SocketAddr, purpose: SocketUse) -> Diagnostic {
     }
 }
 
-/// Is `address` one of the host's? A name leads to loopback only if it is `localhost` or below it, and never to a private
-/// network: the owner of a name decides where it points.
-async fn leads_to(host: &OutboundHost, address: SocketAddr) -> bool {
+/// Returns whether `address` belongs to the host. A name may resolve to loopback only if it is `localhost` or below it,
+/// and never to a private network: the owner of a name decides where it points.
+async fn resolves_to(host: &OutboundHost, address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     if host.host == "*" {
         return true;
@@ -199,7 +199,7 @@ async fn leads_to(host: &OutboundHost, address: SocketAddr) -> bool {
         Reach::Loopback => is_local_name,
         Reach::Private | Reach::Never => false,
     };
-    // An address does not say below which name it was found, so `*.NAME` is for HTTP only.
+    // An address does not reveal the name that led to it, so `*.NAME` works for HTTP only.
     if !may_be || host.host.starts_with("*.") {
         return false;
     }
@@ -213,8 +213,8 @@ async fn leads_to(host: &OutboundHost, address: SocketAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn sockets(hosts: &[&str]) -> Sockets {
-        Sockets { allowed: hosts.iter().map(|text| host(text).expect(text)).collect() }
+    fn sockets(hosts: &[&str]) -> CommandSockets {
+        CommandSockets { allowed: hosts.iter().map(|text| host(text).expect(text)).collect() }
     }
 
     async fn connects(hosts: &[&str], address: &str) -> bool {
@@ -259,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_flag_and_is_reported_once() {
-        let told = Mutex::default();
+        let reported = Mutex::default();
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        assert!(is_new(&told, address(1)) && !is_new(&told, address(1)));
-        assert_eq!((2..100).filter(|port| is_new(&told, address(*port))).count(), TOLD_MAX - 1);
+        assert!(is_first_report(&reported, address(1)) && !is_first_report(&reported, address(1)));
+        assert_eq!((2..100).filter(|port| is_first_report(&reported, address(*port))).count(), REPORTS_MAX - 1);
         let said = |text: &str, purpose| {
             isomer_diagnostics::Renderer::plain().diagnostic(&denied(text.parse().expect("an address"), purpose))
         };

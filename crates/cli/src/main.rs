@@ -1,7 +1,7 @@
-//! The `isomer` command: one file a subcommand, in `commands/`.
+//! The `isomer` command: one file per subcommand, in `commands/`.
 //!
-//! Standard output is for machines and for what was asked for; everything said to people goes to standard error.
-//! Exit codes: 0 success, 1 failure, 2 a wrong command line; see [`isomer_console::CommandError`].
+//! Standard output is for results, in a form for programs if `--json` is given; messages for people go to standard
+//! error. Exit codes: 0 success, 1 failure, 2 a wrong command line; see [`isomer_console::CommandError`].
 
 mod address_flags;
 mod commands;
@@ -23,11 +23,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// A request makes many small allocations in the engine's bookkeeping. Without huge pages: clearing them cost a third of a start.
+/// The engine makes many small allocations per request. Huge pages are off: clearing them took a third of a start.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Run applications made of WebAssembly components: in one process, in many, on many machines, without changing a line.
+/// Run applications made of WebAssembly components: in one process, in several, or on several machines, without code
+/// changes.
 #[derive(Parser)]
 #[command(name = "isomer", version, propagate_version = true, arg_required_else_help = true, after_long_help = environment::help())]
 struct Arguments {
@@ -70,7 +71,7 @@ enum Command {
 }
 
 impl Command {
-    /// Has it a log of its own, or is it nothing to be told about?
+    /// Returns whether the command starts a log itself, or must not have one.
     fn logs_itself(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Dev(_) | Self::Node(_) | Self::CompileChild(_))
     }
@@ -79,7 +80,7 @@ impl Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let console = Console::open();
-    let log = if arguments.command.logs_itself() { Ok(None) } else { log_flag::of_command(&console) };
+    let log = if arguments.command.logs_itself() { Ok(None) } else { log_flag::start_command_log(&console) };
     let log = match log {
         Ok(log) => log,
         Err(error) => return console.report(&error),

@@ -79,7 +79,7 @@ fn describe(out: &mut String, command: &Command, path: &str) {
     }
 }
 
-/// `--help` and `--version` need no words.
+/// Returns whether the argument is `--help` or `--version`, which are not with_hint.
 fn is_everywhere(argument: &Arg) -> bool {
     matches!(argument.get_id().as_str(), "help" | "version")
 }
@@ -128,7 +128,7 @@ fn the_reference_is_up_to_date() {
     }
 }
 
-/// What has nothing of its own to print: the output is the guest's, or a script.
+/// Commands without `--json`: their output is the guest's, or a script.
 const WITHOUT_JSON: [&str; 2] = ["isomer completions", "isomer exec"];
 
 #[test]

@@ -11,7 +11,7 @@ use isomer_runtime::guest::{Outbound, Outgoing};
 use isomer_runtime::{Denials, HttpError, RequestOptions, WasiBody};
 use isomer_serve::network;
 
-/// Sends the requests that `--allow` flags permit, and reports those that it denies.
+/// Sends the requests that `--allow` flags permit, and reports denied ones.
 pub(crate) struct ReportingOutbound {
     client: OutboundClient,
     console: Console,
@@ -43,7 +43,7 @@ impl Outbound for ReportingOutbound {
                 ),
                 Err(HttpError::DestinationIpProhibited) => Some(
                     Diagnostic::warning(format!("an HTTP request to `{authority}` was denied"))
-                        .note("the name leads to this machine or to a private network")
+                        .note("the name resolves to this machine or to a private network")
                         .hint("allow the IP address itself, or everything: --allow '*'"),
                 ),
                 _ => None,

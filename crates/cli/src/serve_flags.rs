@@ -22,7 +22,7 @@ pub(crate) struct ServeFlags {
     /// system choose.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
-    /// Where data is kept [default: `.isomer` in the app's folder].
+    /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print one line of JSON on standard output when the app is ready, and log in JSON.

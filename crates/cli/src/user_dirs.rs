@@ -1,14 +1,15 @@
-//! The user's own folders.
+//! Folders of the user.
 
 use std::path::PathBuf;
 
-/// Where the program keeps what it can make again: `$XDG_CACHE_HOME/isomer`, else `~/.cache/isomer`.
+/// Returns the folder for files that can be made again: `$XDG_CACHE_HOME/isomer`, or else `~/.cache/isomer`.
 pub(crate) fn cache() -> Option<PathBuf> {
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
     Some(cache.join("isomer"))
 }
 
-/// Where the user's own node keeps its data: `$XDG_DATA_HOME/isomer/node`, else `~/.local/share/isomer/node`.
+/// Returns the data directory of the user's own node: `$XDG_DATA_HOME/isomer/node`, or else
+/// `~/.local/share/isomer/node`.
 pub(crate) fn node_data() -> Option<PathBuf> {
     let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?;
     Some(data.join("isomer/node"))

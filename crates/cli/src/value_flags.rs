@@ -7,22 +7,22 @@ use isomer_project::ValueSources;
 /// Values besides those of the manifest.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(crate) struct ValueFlags {
-    /// Give a config key this value, whatever isomer.toml says: for every component that has `K` in its `config`, or with `COMPONENT.K=V` for
-    /// one. May be repeated.
+    /// Set a config value, overriding isomer.toml: for every component that has `K` in its `config`, or with
+    /// `COMPONENT.K=V` for one component. May be repeated.
     #[arg(long = "config", value_name = "K=V")]
     config: Vec<String>,
-    /// Take config values from a file: TOML, JSON (`.json`) or lines `K=V` (`.env`); a table is for the component of its name. May be
-    /// repeated, the last counts.
+    /// Read config values from a file: TOML, JSON (`.json`) or lines `K=V` (`.env`); a table has the values of the
+    /// component with its name. May be repeated; later files override earlier ones.
     #[arg(long, value_name = "FILE")]
     config_file: Vec<PathBuf>,
-    /// Read variables from this file instead of `.env` in the app's folder: values of config keys, and what secrets name as `env`. May be
-    /// repeated, the last counts.
+    /// Read variables from this file instead of the `.env` in the app's folder: values of config keys, and variables
+    /// that secrets name with `env`. May be repeated; later files override earlier ones.
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
 }
 
 impl ValueFlags {
-    /// The sources of values that the flags name.
+    /// Returns the sources of values that the flags name.
     pub(crate) fn sources(&self) -> ValueSources {
         ValueSources {
             config: self.config.clone(),

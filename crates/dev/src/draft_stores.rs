@@ -1,17 +1,19 @@
-//! SQL stores while their migrations are written.
+//! SQL stores whose migrations are still being written.
 //!
-//! A migration that was applied is final on a node; here it is a draft. So before new migrations are applied to a store that has something in
-//! it, the store as it was is kept (`drafts/STORE/N` in the data directory), and where a migration was edited, renamed or removed after it had
-//! been applied, the store can be recreated from the latest copy that fits what the migrations say now, or empty. What was
-//! written since then is lost by that, so it is done only after a confirmation or with a flag. The store that is replaced becomes a copy as well,
-//! and is used again when the edit is reverted.
+//! On a node, an applied migration is final; here it is a draft. Before new migrations are applied to a store that is
+//! not empty, a copy of the store is kept (`drafts/STORE/N` in the data directory). If a migration is edited, renamed
+//! or removed after it was applied, the store can be recreated from the latest copy that fits the current migrations,
+//! or empty. This loses what was written since then, so it is done only after a confirmation or with a flag. The
+//! replaced store is kept as a copy as well, and is used again if the edit is reverted.
 //!
-//! Copies of before new migrations and copies of replaced stores are counted apart: a draft that is edited ten times makes ten of the latter, and
-//! must not push out the one that all ten start from.
+//! Copies from before new migrations and copies of replaced stores are limited separately: ten edits of a draft make
+//! ten of the latter, and must not push out the copy that all ten start from.
 //!
-//! What a killed process leaves half replaced is finished where the data directory is opened ([`DataDir::open`]), whichever command does that.
+//! A replacement that a killed process left unfinished is completed when a command opens the data directory
+//! ([`DataDir::open`]).
 //!
-//! Nothing of this keeps code from taking over: a store that cannot follow its migrations stays as it is, and is started without them.
+//! None of this keeps a new revision from taking over: a store that cannot follow its migrations stays as it is, and is
+//! started without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,53 +28,53 @@ use isomer_console::Console;
 use isomer_ids::StoreName;
 use isomer_manifest::App;
 
-/// Copies of each kind that are kept of each store. The oldest are removed first.
+/// The number of copies of each kind that are kept of each store. The oldest are removed first.
 const KEPT_MAX: usize = 8;
 
-/// Marks the folder of a copy that is a replaced store.
+/// The file that marks a copy as a replaced store.
 const REPLACED: &str = "replaced";
 
-/// How long recreating a store may take. Its requests wait that long.
+/// How long recreating a store may take. Its requests wait for that time.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// What to do about stores whose migrations were edited.
+/// Decides what to do about stores whose migrations were edited.
 pub(crate) struct DraftStores {
-    /// Is every such store recreated without a question?
+    /// Whether every such store is recreated without a question.
     recreate: bool,
-    /// Stores for which the answer was yes, until it is done.
-    agreed: BTreeSet<StoreName>,
-    /// The migrations for which it was reported already that the store does not follow them.
-    told: BTreeMap<StoreName, u64>,
+    /// Stores that may be recreated, because the answer to the question was yes.
+    may_recreate: BTreeSet<StoreName>,
+    /// Stores that were reported as outdated, with a hash of the migrations that they do not follow.
+    reported: BTreeMap<StoreName, u64>,
 }
 
-/// Where the things of the app are.
+/// The app's data directory and storage engines.
 pub(crate) struct StoreContext<'a> {
     pub(crate) engines: &'a Engines,
     pub(crate) place: &'a AppResources,
     pub(crate) data: &'a DataDir,
 }
 
-/// A store that did not follow its migrations, and why.
+/// A store that does not follow its migrations.
 pub(crate) struct OutdatedStore {
     pub(crate) store: StoreName,
-    /// Is there something to ask?
+    /// Whether recreating it would help.
     pub(crate) can_be_recreated: bool,
 }
 
 impl DraftStores {
-    /// With `recreate`, stores are recreated without a question.
+    /// Creates the state at the start. With `recreate`, stores are recreated without a question.
     pub(crate) fn new(recreate: bool) -> Self {
-        Self { recreate, agreed: BTreeSet::new(), told: BTreeMap::new() }
+        Self { recreate, may_recreate: BTreeSet::new(), reported: BTreeMap::new() }
     }
 
-    /// Lets the next [`DraftStores::settle`] recreate the store.
+    /// Allows the next [`DraftStores::settle`] to recreate the store.
     pub(crate) fn agree(&mut self, store: StoreName) {
-        self.told.remove(&store);
-        self.agreed.insert(store);
+        self.reported.remove(&store);
+        self.may_recreate.insert(store);
     }
 
-    /// Brings the stores of `app` to what their migrations say, as far as that can be done. Of those that stay behind, the migrations are taken
-    /// out of `app`; given are the ones of which that was not said before.
+    /// Applies the migrations of `app` to its stores as far as possible. For stores that cannot follow, the migrations
+    /// are removed from `app`; those that were not reported before are returned.
     pub(crate) async fn settle(
         &mut self,
         app: &mut App,
@@ -83,19 +85,19 @@ impl DraftStores {
         let with_migrations = app.sql.iter().filter(|(_, settings)| settings.migrations.is_some());
         let names: Vec<StoreName> = with_migrations.map(|(name, _)| name.clone()).collect();
         for store in names {
-            let only = only(app, &store);
+            let only = with_store_only(app, &store);
             let file = stores.data.sql().join(snapshot_name(store.as_str()));
             let settled = self.settle_one(&only, &store, &file, stores, console).await;
             let Err(problem) = settled else {
-                self.told.remove(&store);
+                self.reported.remove(&store);
                 continue;
             };
-            // A store that is not there yet has nothing that could be kept: its migrations have to work.
+            // A store that does not exist yet cannot stay as it is: its migrations have to work.
             if !file.exists() {
                 continue;
             }
-            let texts = texts(&only, stores.place);
-            if self.told.insert(store.clone(), texts) != Some(texts) {
+            let hash = migrations_hash(&only, stores.place);
+            if self.reported.insert(store.clone(), hash) != Some(hash) {
                 console.message(&console.renderer().error(problem.as_ref()));
                 console.message(&format!(
                     "the SQL store {store} is unchanged; the new revision starts without the store's migrations"
@@ -120,7 +122,7 @@ impl DraftStores {
             Ok(mut found) => found.remove(store),
             Err(error) => {
                 let error = anyhow::Error::new(error);
-                if !is_draft(&error) || !(self.recreate || self.agreed.remove(store)) {
+                if !is_draft(&error) || !(self.recreate || self.may_recreate.remove(store)) {
                     return Err(error);
                 }
                 let from = copies.recreate(only, stores).await?;
@@ -130,7 +132,7 @@ impl DraftStores {
                 return Ok(());
             }
         };
-        self.agreed.remove(store);
+        self.may_recreate.remove(store);
         if schema.is_some_and(|schema| !schema.pending.is_empty()) && file.exists() {
             copies.migrate(only, stores).await?;
         }
@@ -138,8 +140,8 @@ impl DraftStores {
     }
 }
 
-/// The app with the grants of one store only.
-fn only(app: &App, store: &StoreName) -> App {
+/// Returns the app with the grants of this store only.
+fn with_store_only(app: &App, store: &StoreName) -> App {
     let mut app = app.clone();
     for component in app.components.values_mut() {
         component.grants.sql.retain(|granted| granted.value == *store);
@@ -147,7 +149,7 @@ fn only(app: &App, store: &StoreName) -> App {
     app
 }
 
-/// Is it that applied migrations are not what they were?
+/// Returns whether the error says that applied migrations were edited, renamed or removed.
 fn is_draft(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref::<CapabilityError>(),
@@ -159,8 +161,8 @@ fn is_draft(error: &anyhow::Error) -> bool {
     )
 }
 
-/// The names and texts of an app's migrations, in short.
-fn texts(app: &App, place: &AppResources) -> u64 {
+/// Returns a hash of the names and texts of an app's migrations.
+fn migrations_hash(app: &App, place: &AppResources) -> u64 {
     let isomer_capabilities::AppFiles::Anywhere(dir) = &place.files else { return 0 };
     let mut hasher = DefaultHasher::new();
     for (path, text) in crate::sources::migrations(app, dir) {
@@ -169,7 +171,7 @@ fn texts(app: &App, place: &AppResources) -> u64 {
     hasher.finish()
 }
 
-/// The copies of a store that are kept, each in a folder of its own with a number for its name.
+/// The kept copies of a store, each in a numbered folder.
 struct StoreCopies {
     store: StoreName,
     folder: PathBuf,
@@ -180,12 +182,13 @@ impl StoreCopies {
         Self { store: store.clone(), folder: data.drafts().join(store.as_str()) }
     }
 
-    /// Applies new migrations. The store as it was becomes a copy.
+    /// Applies new migrations. The store from before becomes a copy.
     async fn migrate(&self, app: &App, stores: &StoreContext<'_>) -> anyhow::Result<()> {
         self.replace(app, stores, None).await.map_err(anyhow::Error::new)
     }
 
-    /// Recreates the store from the latest copy that fits its migrations. Returns false where there is none and the store is empty.
+    /// Recreates the store from the latest copy that fits its migrations. Returns false if there is none, so that the
+    /// store is empty.
     async fn recreate(&self, app: &App, stores: &StoreContext<'_>) -> anyhow::Result<bool> {
         for number in self.numbers().into_iter().rev() {
             let folder = self.at(number);
@@ -198,9 +201,9 @@ impl StoreCopies {
                 Err(error) => return Err(error),
             }
         }
-        // A database without a byte is an empty one.
-        let empty = tempfile::tempdir().context("cannot make a folder for an empty store")?;
-        fs::write(empty.path().join(snapshot_name(self.store.as_str())), "").context("cannot make an empty store")?;
+        // A database file of zero bytes is an empty database.
+        let empty = tempfile::tempdir().context("cannot create a folder for an empty store")?;
+        fs::write(empty.path().join(snapshot_name(self.store.as_str())), "").context("cannot create an empty store")?;
         self.replace(app, stores, Some(empty.path())).await.map_err(anyhow::Error::new)?;
         Ok(false)
     }
@@ -215,11 +218,11 @@ impl StoreCopies {
         });
         let is_kept = folder.join(snapshot_name(self.store.as_str())).exists();
         if switched.is_err() && !is_kept {
-            // What cannot be removed is overwritten next time.
+            // A folder that cannot be removed is overwritten next time.
             let _ = fs::remove_dir_all(&folder);
         }
         if is_kept && from.is_some() {
-            // Without the mark the copy counts as one of the other kind, which costs nothing but an older copy.
+            // Without the mark, the copy counts as one of the other kind, which at worst costs an older copy.
             let _ = fs::write(folder.join(REPLACED), "");
         }
         self.sweep();
@@ -237,13 +240,13 @@ impl StoreCopies {
         self.folder.join(number.to_string())
     }
 
-    /// Removes the oldest copies of each kind above the most that are kept.
+    /// Removes the oldest copies of each kind that exceed the limit.
     fn sweep(&self) {
         let is_replaced = |number: &u64| self.at(*number).join(REPLACED).exists();
         let (replaced, before): (Vec<u64>, Vec<u64>) = self.numbers().into_iter().partition(is_replaced);
         for numbers in [replaced, before] {
             for number in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
-                // It is tried again with the next copy.
+                // Tried again with the next copy.
                 let _ = fs::remove_dir_all(self.at(*number));
             }
         }

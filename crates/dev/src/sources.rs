@@ -36,13 +36,13 @@ impl SourceSnapshot {
         }
     }
 
-    /// The snapshot without migrations: it differs from every one of an app that has some.
+    /// Returns the snapshot without migrations, which differs from every snapshot of an app that has some.
     pub(crate) fn without_migrations(self) -> Self {
         Self { migrations: BTreeMap::new(), ..self }
     }
 }
 
-/// What is to be watched for an app, and after a failure.
+/// Returns the files to watch for an app. After a failure, the sources of all its packages are included.
 pub(crate) fn watch_set(app: &AppDir, profile: Profile, has_failed: bool) -> WatchSet {
     let mut wanted = watch_paths(&app.app, &app.dir, profile);
     if has_failed {
@@ -54,7 +54,8 @@ pub(crate) fn watch_set(app: &AppDir, profile: Profile, has_failed: bool) -> Wat
     wanted
 }
 
-/// Files that a revision reads when it is started, beside components and migrations: secrets, and certificate authorities of its hosts.
+/// Returns the files that a revision reads when it starts, in addition to components and migrations: secrets, and
+/// certificate authorities of its hosts.
 fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
     let secrets = app.app.secrets.values().filter_map(|source| match source {
         SecretSource::File(path) => Some(path),
@@ -65,13 +66,13 @@ fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
     secrets.chain(authorities).map(|path| app.dir.join(path))
 }
 
-/// How these files are now. Secrets are not kept for this.
+/// Returns the stamps of these files. Their content is not kept, as it may be secret.
 fn stamps(app: &AppDir) -> BTreeMap<PathBuf, Option<Stamp>> {
     let stamp = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.modified().ok(), found.len()));
     files(app).map(|path| (path.clone(), stamp(&path))).collect()
 }
 
-/// The files of the folders of migrations. A file that cannot be read is reported when they are applied.
+/// Returns the content of all migration files. A file that cannot be read is reported when the migrations are applied.
 pub(crate) fn migrations(app: &App, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let folders = app.sql.values().filter_map(|store| store.migrations.as_ref());
     let files = folders.flat_map(|folder| std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten());

@@ -1,8 +1,9 @@
-//! Seeing that files have changed.
+//! Watching files for changes.
 //!
-//! The system tells of changes in folders that exist. Which these are depends on what is there (see `isomer_toolchain::WatchFolders`): so where
-//! something on the way to a watched file has appeared, disappeared or been renamed, everything is watched again, before anything is read. The new
-//! watcher is there before the old one is dropped, so there is no moment in which a change is not seen.
+//! The system reports changes only in folders that exist. Which folders these are depends on the paths (see
+//! `isomer_toolchain::WatchFolders`): if a part of the path to a watched file has appeared, disappeared or been
+//! renamed, everything is watched again before anything is read. The new watcher is created before the old one is
+//! dropped, so no change is missed in between.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// How often everything is watched again where folders change meanwhile. What is missed then counts as a change.
+/// How often everything is watched again if folders change at the same time. After that, a missed change is assumed.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Files that are watched.
+/// Watches files for changes.
 pub(crate) struct FileWatcher {
     wanted: WatchSet,
     changed: Arc<Notify>,
-    /// Has something changed that decides which folders are to be watched?
+    /// Whether a change has made the watched folders outdated.
     is_stale: Arc<AtomicBool>,
     watched: Option<WatchedFolders>,
 }
@@ -33,14 +34,14 @@ struct WatchedFolders {
 }
 
 impl FileWatcher {
-    /// Watches what is wanted from now on.
+    /// Starts to watch `wanted`.
     pub(crate) fn start(wanted: WatchSet) -> Result<Self, CommandError> {
         let mut watch = Self { wanted, changed: Arc::default(), is_stale: Arc::default(), watched: None };
         watch.refresh()?;
         Ok(watch)
     }
 
-    /// Watches something else from now on. Returns whether it is something else.
+    /// Watches `wanted` instead from now on. Returns whether it differs from before.
     pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, CommandError> {
         let is_other = self.wanted != wanted;
         self.wanted = wanted;
@@ -48,13 +49,13 @@ impl FileWatcher {
         Ok(is_other)
     }
 
-    /// Counts as a change that was seen.
+    /// Acts as if a change had been seen.
     pub(crate) fn look_again(&self) {
         self.changed.notify_one();
     }
 
-    /// Sees to it that all folders are watched that have to be by now. To be called before files are read, so that whatever changes
-    /// after that is seen.
+    /// Updates the watched folders if necessary. Must be called before files are read, so that every later change is
+    /// seen.
     pub(crate) fn refresh(&mut self) -> Result<(), CommandError> {
         for _ in 0..ATTEMPTS_MAX {
             let folders = self.wanted.folders();
@@ -62,25 +63,25 @@ impl FileWatcher {
             if !was_stale && self.watched.as_ref().is_some_and(|watched| *watched.folders == folders) {
                 return Ok(());
             }
-            self.watched = Some(self.watched(folders)?);
+            self.watched = Some(self.watch(folders)?);
         }
-        // It will be looked at once more.
+        // Check once more in the next round.
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Resolves when something that counts has changed since this was last asked.
+    /// Resolves when a watched file has changed since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    fn watched(&self, folders: WatchFolders) -> Result<WatchedFolders, CommandError> {
+    fn watch(&self, folders: WatchFolders) -> Result<WatchedFolders, CommandError> {
         let folders = Arc::new(folders);
         let (known, changed, is_stale) = (folders.clone(), self.changed.clone(), self.is_stale.clone());
-        let told = move |event: notify::Result<notify::Event>| {
+        let on_event = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if event.need_rescan() {
-                // Something was missed: look at everything.
+                // Events were lost: check everything.
                 is_stale.store(true, Ordering::SeqCst);
                 changed.notify_one();
                 return;
@@ -99,21 +100,21 @@ impl FileWatcher {
                 changed.notify_one();
             }
         };
-        let mut watcher = notify::recommended_watcher(told).context("cannot watch files")?;
+        let mut watcher = notify::recommended_watcher(on_event).context("cannot watch files")?;
         for dir in &folders.dirs {
             if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
-                self.unwatched(error, dir)?;
+                self.handle_error(error, dir)?;
             }
         }
         Ok(WatchedFolders { folders, _watcher: watcher })
     }
 
-    fn unwatched(&self, error: notify::Error, dir: &Path) -> Result<(), CommandError> {
+    fn handle_error(&self, error: notify::Error, dir: &Path) -> Result<(), CommandError> {
         match &error.kind {
-            // It was removed after it was looked at.
+            // The folder was removed after it was found.
             ErrorKind::PathNotFound => {}
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => {}
-            // Others' folders above the app: nothing in them can be read either.
+            // Folders of other users above the app. Nothing in them can be read either.
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
             ErrorKind::MaxFilesWatch => {
                 let error = anyhow::Error::new(error).context(format!("cannot watch `{}`", dir.display()));

@@ -1,7 +1,7 @@
-//! Finding an app on disk: its manifest, read and checked, and its components, built and read.
+//! Finding an app on disk, reading its manifest, and building its components.
 //!
-//! An app is named by its folder (or one inside it), by its isomer.toml, or by a component that answers HTTP. The last one has no manifest;
-//! it gets the one that would say so ([`manifest_of`]), so that every command treats all apps alike.
+//! An app is named by its folder (or one inside it), by its isomer.toml, or by a component that answers HTTP. The
+//! latter has no manifest, so one is generated for it ([`manifest_of`]), and every command treats all apps alike.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,27 +20,31 @@ use crate::paths::shown;
 use crate::values::{ValueSources, Values};
 use crate::wasm_file::WasmFile;
 
-/// An app with a manifest.
+/// An app on disk.
 pub struct AppDir {
-    /// What opens it again: its folder, or its component's file.
+    /// The path that opens the app again: its folder, or its component's file.
     pub path: PathBuf,
-    /// Where relative paths of the manifest begin.
+    /// The folder at which relative paths in the manifest start.
     pub dir: PathBuf,
     /// The manifest's text.
     pub source: SourceFile,
-    /// What the manifest says, with the values from outside of it.
+    /// The app as the manifest describes it, with the values from outside of it.
     pub app: App,
     /// Warnings about the manifest.
     pub warnings: Vec<Diagnostic>,
-    /// Variables for its secrets, and what else came from outside of the manifest.
+    /// Values from outside of the manifest.
     pub values: Values,
 }
 
 impl AppDir {
-    /// Where data, built components and compiled code lie, in its folder.
+    /// The folder of data, built components and compiled code, in the app's folder.
     pub const OWN_DIR: &str = ".isomer";
 
-    /// As [`AppDir::open`], for commands that run or deploy the app: with the values that the flags and the app's `.env` give.
+    /// As [`AppDir::open`], with values from the flags and from the app's `.env`. For commands that run or deploy the
+    /// app.
+    ///
+    /// # Errors
+    /// As [`AppDir::open`], or if the values are wrong.
     pub fn open_with(path: &Path, flags: &ValueSources) -> Result<Self, CommandError> {
         let mut opened = Self::open(path)?;
         opened.values = match is_component(path) {
@@ -51,7 +55,10 @@ impl AppDir {
         Ok(opened)
     }
 
-    /// Reads the app that `path` names: a manifest, a folder that has one or lies below one that has, or a component's file.
+    /// Reads the app at `path`: a manifest, a folder in or below the app's folder, or a component's file.
+    ///
+    /// # Errors
+    /// If there is no app, or if its manifest is invalid.
     pub fn open(path: &Path) -> Result<Self, CommandError> {
         if is_component(path) {
             return Self::of_component(path);
@@ -71,10 +78,10 @@ impl AppDir {
         })
     }
 
-    /// The app that has nothing but this component, which answers every path.
+    /// Opens the app that consists of this component, which answers every path.
     fn of_component(path: &Path) -> Result<Self, CommandError> {
         WasmFile::open(path)?.check_http()?;
-        // Where it was named, even if that is a link: what belongs to the app lies beside it.
+        // Links are not followed: the files of the app are next to the path that was config_value.
         let absolute = std::path::absolute(path).map_err(|error| cannot_open(path, error))?;
         let folder = absolute.parent().unwrap_or(Path::new("/"));
         let dir = folder.canonicalize().map_err(|error| cannot_open(path, error))?;
@@ -84,19 +91,25 @@ impl AppDir {
         Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: Values::default() })
     }
 
-    /// The manifest's text with the values that came from outside, for a node or another process.
+    /// Returns the manifest's text with the values from outside of it, for a node or another process.
+    ///
+    /// # Errors
+    /// If the text is not TOML.
     pub fn manifest(&self) -> anyhow::Result<SourceFile> {
         Ok(SourceFile::new(self.source.name(), self.values.manifest(&self.source)?))
     }
 
-    /// Prints what the manifest's checks have to say.
+    /// Prints the warnings about the manifest.
     pub fn print_warnings(&self, console: &Console) {
         if !self.warnings.is_empty() {
             console.message(&console.renderer().diagnostics(&self.warnings));
         }
     }
 
-    /// Brings all components up to date, as they are shipped.
+    /// Brings all components up to date, with Cargo's release profile.
+    ///
+    /// # Errors
+    /// As [`AppDir::build_as`].
     pub fn build(&self, console: &Console) -> Result<Vec<Built>, CommandError> {
         self.build_as(Profile::Release, console)
     }
@@ -104,8 +117,8 @@ impl AppDir {
     /// Brings all components up to date.
     ///
     /// # Errors
-    /// When a source is missing (then nothing is built), when one cannot be built, or when the manifest names a folder of migrations that is
-    /// not there (afterwards: a command may make it).
+    /// If a source is missing (then nothing is built), if a component cannot be built, or if the manifest names a
+    /// folder of migrations that does not exist (checked after the build, as a command may make it).
     pub fn build_as(&self, profile: Profile, console: &Console) -> Result<Vec<Built>, CommandError> {
         let missing = missing_sources(&self.app, &self.dir);
         if !missing.is_empty() {
@@ -113,12 +126,13 @@ impl AppDir {
             return Err(CommandError::findings(missing, &self.source));
         }
         let progress = console.progress();
-        progress.step("looking at the components");
+        progress.step("checking the components");
         let mut report = |step: BuildProgress<'_>| match step {
             BuildProgress::Step(text) => progress.step(text),
             BuildProgress::Output(text) => progress.line(text),
         };
-        let built = build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.not_built(error))?;
+        let built =
+            build_app_as(&self.app, &self.dir, profile, &mut report).map_err(|error| self.build_error(error))?;
         self.check_migrations()?;
         Ok(built)
     }
@@ -140,28 +154,29 @@ impl AppDir {
         })
     }
 
-    /// Otherwise only the start of the app would find it, without the place.
+    /// Checks that the folders of migrations exist. Without this check, only the start of the app would fail, without a
+    /// place in the manifest.
     fn check_migrations(&self) -> Result<(), CommandError> {
         let mut found = Vec::new();
         for (name, store) in &self.app.sql {
             let Some(folder) = &store.migrations else { continue };
             let folder = self.dir.join(folder);
             if !folder.is_dir() {
-                let problem = if folder.exists() { "is no folder" } else { "is not there" };
+                let problem = if folder.exists() { "is not a folder" } else { "does not exist" };
                 found.push(
                     Diagnostic::error(format!("the migrations of the SQL store `{name}`: `{}` {problem}", folder.display()))
                         .code("missing-folder")
                         .at(store.migrations_at, "")
-                        .hint("make the folder, with its `.sql` files, or correct `migrations`, which is relative to isomer.toml"),
+                        .hint("create the folder with its `.sql` files, or correct `migrations`, which is relative to isomer.toml"),
                 );
             }
         }
         if found.is_empty() { Ok(()) } else { Err(CommandError::findings(found, &self.source)) }
     }
 
-    /// Why the components are not up to date. A source that is not there is the manifest's mistake, and is told with its place; so is a command
-    /// that fails, which need not be one.
-    fn not_built(&self, error: BuildError) -> CommandError {
+    /// Turns an error of the build into the command's error. A missing source is a mistake in the manifest and gets its
+    /// place; a command that fails gets its place, too.
+    fn build_error(&self, error: BuildError) -> CommandError {
         if let Some(finding) = self.missing_source(&error) {
             return CommandError::findings(vec![finding], &self.source);
         }
@@ -177,11 +192,11 @@ impl AppDir {
         }
     }
 
-    /// The finding about a source that is not there, if the error is one.
+    /// Returns the finding about a missing source, if that is the error.
     fn missing_source(&self, error: &BuildError) -> Option<Diagnostic> {
         let (component, found) = match error {
             BuildError::NoFile { component, .. } => (component, None),
-            // Where there is no package at all, Cargo has nothing to add.
+            // If there is no package at all, Cargo's output adds nothing.
             BuildError::NoPackage { component, dir, output } => {
                 (component, dir.join("Cargo.toml").is_file().then_some(output.trim()))
             }
@@ -192,19 +207,20 @@ impl AppDir {
         Some(error.hints().into_iter().fold(finding, Diagnostic::hint))
     }
 
-    /// Where the source of a component stands in the manifest.
+    /// Returns the place of a component's source in the manifest.
     fn source_at(&self, component: &ComponentName) -> Span {
         self.app.components.get(component).map(|component| component.source.span).unwrap_or_default()
     }
 }
 
-/// Is this a component's file, rather than an app's folder or manifest? What is named `.wasm` is meant as a file even if it is not there.
+/// Returns whether the path is a component's file rather than an app's folder or manifest. A path that ends with
+/// `.wasm` counts as a file even if it does not exist.
 pub fn is_component(path: &Path) -> bool {
     let has = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
     (path.is_file() && !has("toml")) || (has("wasm") && !path.is_dir())
 }
 
-/// The manifest of an app that is nothing but this component.
+/// Returns the manifest of an app that consists of this component.
 fn manifest_of(wasm: &Path) -> String {
     let name = App::single(wasm, Grants::default()).name;
     let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -215,6 +231,9 @@ fn manifest_of(wasm: &Path) -> String {
 }
 
 /// Reads the bytes of built components.
+///
+/// # Errors
+/// If a file cannot be read.
 pub fn read_components(built: &[Built]) -> Result<Components, CommandError> {
     let read = |built: &Built| -> Result<(ComponentName, Arc<[u8]>), CommandError> {
         let bytes = std::fs::read(&built.wasm_path).with_context(|| {
@@ -225,9 +244,13 @@ pub fn read_components(built: &[Built]) -> Result<Components, CommandError> {
     built.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()
 }
 
-/// The app's folder: that of the manifest `start`; the folder `start`, or the nearest one above it with a manifest.
+/// Returns the app's folder: that of the manifest `start`; or the folder `start`, or the nearest one above it, that has
+/// a manifest.
+///
+/// # Errors
+/// If there is none.
 pub fn find_app_dir(start: &Path) -> Result<PathBuf, CommandError> {
-    // The name is looked at before links are followed: one that is called isomer.toml may lead anywhere.
+    // Checked before links are followed: a link called isomer.toml may lead anywhere.
     let is_manifest = start.file_name().is_some_and(|name| name == MANIFEST_FILE) && !start.is_dir();
     let start = match start.parent() {
         Some(parent) if is_manifest && start.exists() => {
@@ -242,7 +265,7 @@ pub fn find_app_dir(start: &Path) -> Result<PathBuf, CommandError> {
     let absolute = start.canonicalize().map_err(|error| cannot_open(start, error))?;
     if absolute.is_file() {
         return Err(CommandError::usage(
-            format!("`{}` is no app: neither a folder nor an {MANIFEST_FILE}", start.display()),
+            format!("`{}` is not an app: neither a folder nor an {MANIFEST_FILE}", start.display()),
             format!("name the app's folder; its manifest is called {MANIFEST_FILE}"),
         ));
     }

@@ -1,4 +1,4 @@
-//! A component in a file of its own, without a manifest: what it is, and which command is for it.
+//! A component in a file, without a manifest: its kind, and the command that runs it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ pub enum WasiVersion {
 
 /// A file that holds a component.
 pub struct WasmFile {
-    /// The file's path, as it was given.
+    /// The file's path, as it was config_value.
     pub path: PathBuf,
     /// The component.
     pub bytes: Vec<u8>,
     kind: Kind,
 }
 
-/// What a component is for.
+/// The kind of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Command(WasiVersion),
@@ -33,7 +33,10 @@ enum Kind {
 }
 
 impl WasmFile {
-    /// Reads the file; what is no component is refused, saying what it is instead.
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not a component; the error says what it is instead.
     pub fn open(path: &Path) -> Result<Self, CommandError> {
         let cannot_read = |source: std::io::Error| {
             let error = anyhow::Error::new(source).context(format!("cannot read `{}`", path.display()));
@@ -51,34 +54,40 @@ impl WasmFile {
         Ok(Self { path: path.to_owned(), bytes, kind: kind(&ty) })
     }
 
-    /// The generation of the command that it is.
+    /// Returns the WASI version of a command.
+    ///
+    /// # Errors
+    /// If the component is not a command; the hint names what runs it.
     pub fn command(&self) -> Result<WasiVersion, CommandError> {
         let file = self.path.display();
         match self.kind {
             Kind::Command(generation) => Ok(generation),
             Kind::Http => Err(CommandError::usage(
-                format!("`{file}` answers HTTP requests; it is no command"),
+                format!("`{file}` handles HTTP requests; it is not a command"),
                 format!("isomer run {file}"),
             )),
             Kind::Library => Err(CommandError::usage(
-                format!("`{file}` is no command: it does not export `wasi:cli/run`"),
+                format!("`{file}` is not a command: it does not export `wasi:cli/run`"),
                 "components that only export interfaces run as part of an app: see `isomer new`",
             )),
         }
     }
 
-    /// Refuses what has no HTTP handler.
+    /// Checks that the component handles HTTP requests.
+    ///
+    /// # Errors
+    /// If it does not; the hint names what runs it.
     pub fn check_http(&self) -> Result<(), CommandError> {
         let file = self.path.display();
         match self.kind {
             Kind::Http => Ok(()),
             Kind::Command(_) => Err(CommandError::usage(
-                format!("`{file}` is a command; it does not answer HTTP requests"),
+                format!("`{file}` is a command; it does not handle HTTP requests"),
                 format!("isomer exec {file}"),
             )),
             Kind::Library => Err(CommandError::usage(
                 format!(
-                    "`{file}` does not answer HTTP requests: it exports neither `wasi:http/handler` nor `wasi:http/incoming-handler`"
+                    "`{file}` does not handle HTTP requests: it exports neither `wasi:http/handler` nor `wasi:http/incoming-handler`"
                 ),
                 "components that only export interfaces run as part of an app: see `isomer new`",
             )),
@@ -86,7 +95,7 @@ impl WasmFile {
     }
 }
 
-/// A file that is something else.
+/// A file that is not a component.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot run `{}`", path.display())]
 struct NotAComponent {

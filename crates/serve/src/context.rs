@@ -183,7 +183,8 @@ impl ServeContext {
             });
             return print(&format!("{line}\n"));
         }
-        let addresses = [url.map(|url| format!("serves at {url}")), link.map(|link| format!("takes calls at {link}"))];
+        let addresses =
+            [url.map(|url| format!("serves at {url}")), link.map(|link| format!("accepts calls at {link}"))];
         let took = elapsed(took);
         let addresses = addresses.into_iter().flatten().collect::<Vec<_>>().join(" and ");
         self.console.message(&format!("group {group} of {app} {version} {addresses}  ({took}; Ctrl-C stops it)"));
@@ -202,7 +203,7 @@ impl ServeContext {
 /// Logs how many connections were closed because their time to finish was over, and waits until the log is written.
 pub fn report_cut_off(log: &Log, connections: usize) {
     if connections > 0 {
-        log.warn(format!("{connections} connections were cut off when their time to finish was over"));
+        log.warn(format!("closed {connections} connections that did not finish within the grace period"));
     }
     log.flush();
 }

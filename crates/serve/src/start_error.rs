@@ -34,20 +34,20 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
 
 /// An app that was to be started, for errors.
 #[derive(Clone, Copy)]
-pub struct StartAttempt<'a> {
+pub(crate) struct StartAttempt<'a> {
     /// The app.
-    pub app: &'a App,
+    pub(crate) app: &'a App,
     /// The folder at which relative paths start.
-    pub dir: &'a Path,
+    pub(crate) dir: &'a Path,
     /// The manifest, if there is one.
-    pub source: Option<&'a SourceFile>,
+    pub(crate) source: Option<&'a SourceFile>,
     /// The data directory.
-    pub data: &'a DataDir,
+    pub(crate) data: &'a DataDir,
 }
 
 impl StartAttempt<'_> {
     /// Turns the error of a start in this process into the command's error.
-    pub fn failed(self, error: TenancyError) -> CommandError {
+    pub(crate) fn failed(self, error: TenancyError) -> CommandError {
         match error {
             TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
                 self.without(error)
@@ -58,7 +58,7 @@ impl StartAttempt<'_> {
     }
 
     /// Turns the error of a member's start into the command's error.
-    pub fn member_failed(self, error: MemberError) -> CommandError {
+    pub(crate) fn member_failed(self, error: MemberError) -> CommandError {
         match error {
             MemberError::Revision(error) => self.failed(TenancyError::Revision(error)),
             MemberError::Start(error) => self.failed(error),
@@ -82,7 +82,7 @@ impl StartAttempt<'_> {
         match &error {
             AppCapabilityError::Directory { component, path, source } if is_not_there(source) => {
                 let finding = Diagnostic::error(format!(
-                    "component `{component}` is granted the folder `{}`, which is not there",
+                    "component `{component}` is granted the folder `{}`, which does not exist",
                     path.display()
                 ))
                 .code("missing-folder");
@@ -91,14 +91,12 @@ impl StartAttempt<'_> {
                 match self.source {
                     Some(source) => {
                         let hint = format!(
-                            "make it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
+                            "create it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
                             path.display()
                         );
                         CommandError::findings(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
                     }
-                    None => {
-                        CommandError::Findings(vec![finding.hint("name a folder that is there: --dir HOST::GUEST")])
-                    }
+                    None => CommandError::Findings(vec![finding.hint("name an existing folder: --dir HOST::GUEST")]),
                 }
             }
             AppCapabilityError::Capability(CapabilityError::Sql(

@@ -21,10 +21,10 @@ const TAIL_BYTES: usize = "/isomer-XXXXXX/0000.sock".len();
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
     /// No folder for temporary files has a path short enough.
-    #[error("cannot make a private folder for sockets: `TMPDIR` is longer than a socket's path may be")]
+    #[error("cannot create a private folder for sockets: `TMPDIR` is longer than a socket's path may be")]
     PathTooLong,
     /// No folder can be written to.
-    #[error("cannot make a private folder for sockets in {}", .tried.join(" or "))]
+    #[error("cannot create a private folder for sockets in {}", .tried.join(" or "))]
     NotWritable {
         /// The folders that were tried, in backticks.
         tried: Vec<String>,

@@ -1,4 +1,4 @@
-//! File operations that name the path when they fail, and writes that are whole or not at all.
+//! File operations whose errors name the path, and atomic writes.
 
 use std::fs;
 use std::io;
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::PathError;
 
-/// Turns an i/o error into one that names the path.
+/// Adds the path to an i/o error.
 pub(crate) fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> PathError {
     let path = path.to_owned();
     move |source| PathError { path, action, source }
 }
 
-/// Make the folder and its parents.
+/// Makes the folder and its parents.
 pub(crate) fn make_dir(path: &Path) -> Result<(), PathError> {
     fs::create_dir_all(path).map_err(at(path, "made"))
 }
 
-/// Remove a file, link or tree, if it is there.
+/// Removes a file, link or tree, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     let result = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -31,19 +31,19 @@ pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
     }
 }
 
-/// Rename within one file system.
+/// Renames within one file system.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).map_err(at(to, "put in its place"))
 }
 
-/// Put bytes in their place by a rename.
+/// Writes a file atomically, by a rename.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     let partial = partial(path);
     fs::write(&partial, bytes).map_err(at(&partial, "written"))?;
     rename(&partial, path)
 }
 
-/// A name beside `path` that no other writer uses.
+/// Returns a name next to `path` that no other writer uses.
 fn partial(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Running programs in sight of the caller: what is run, what it prints, how it ends.
+//! Running programs while reporting the command, its output, and how it ended.
 
 use std::io::{BufRead as _, BufReader, PipeReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,36 +7,39 @@ use std::time::{Duration, Instant};
 
 use crate::error::ToolchainError;
 
-/// What goes on while something is installed or built, for the caller to show.
+/// The progress of an installation or a build, for the caller to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// A step begins: one line for a person, or the command that is run.
+    /// A step begins: a line for people, or the command that is run.
     Step(&'a str),
-    /// A line that a program printed while it ran.
+    /// A line that a running program has printed.
     Output(&'a str),
 }
 
-/// Takes progress as it happens.
+/// Receives progress.
 pub type Reporter<'a> = &'a mut dyn FnMut(Progress<'_>);
 
-/// Lines of a program's output that its error keeps: the last ones say what went wrong.
+/// The number of lines of a program's output that its error keeps. The last lines contain the cause.
 const OUTPUT_LINES_MAX: usize = 400;
 
-/// How often a program that prints nothing is asked whether it has ended. (Mostly the end of its output tells.)
+/// How often a program that prints nothing is checked for its end. Usually the end of its output shows it.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a line of a program that has ended is waited for, where a process that it has started keeps its output open.
+/// How long to wait for a line of a program that has ended, if a process that it has started keeps its output open.
 const LAST_LINE_MAX: Duration = Duration::from_millis(200);
 
-/// How long the output of a program that has ended is read at most.
+/// How long the output of a program that has ended is read.
 const LAST_LINES_MAX: Duration = Duration::from_secs(2);
 
-/// Run a program to its end, stdout and stderr both reported line by line. A failing status is an error.
+/// Runs a program to its end and reports stdout and stderr line by line.
+///
+/// # Errors
+/// If it cannot be started, or if its exit status is not zero.
 pub fn run(command: &mut Command, report: Reporter<'_>) -> Result<(), ToolchainError> {
     run_within(command, None, report)
 }
 
-/// As [`run`], but the program is stopped, and that is an error, once `time` has passed.
+/// As [`run`], with a time limit: after `time` the program is stopped, which is an error.
 pub(crate) fn run_within(
     command: &mut Command,
     time: Option<Duration>,
@@ -53,7 +56,8 @@ pub(crate) fn run_within(
     }
 }
 
-/// Run a program without showing its command line: its status (`None`: stopped by the time limit) and its last output.
+/// Runs a program without reporting its command line. Returns its status (`None` if the time limit stopped it) and its
+/// last output.
 pub(crate) fn run_quietly(
     command: &mut Command,
     time: Option<Duration>,
@@ -71,16 +75,16 @@ pub(crate) fn run_quietly(
     Ok((Some(child.wait()?), output))
 }
 
-/// What a program gave whose stdout is meant for this one.
+/// The result of a program whose stdout is read by this one.
 pub(crate) struct Captured {
     pub status: ExitStatus,
-    /// The whole of stdout.
+    /// All of stdout.
     pub stdout: String,
-    /// The last lines of stderr; they were reported when they were printed.
+    /// The last lines of stderr, which were reported when they were printed.
     pub stderr: String,
 }
 
-/// Run a program whose stderr is reported and whose stdout is kept.
+/// Runs a program, reports its stderr and returns its stdout.
 pub(crate) fn capture(command: &mut Command, report: Reporter<'_>) -> std::io::Result<Captured> {
     let (reader, writer) = std::io::pipe()?;
     let mut child = spawn(command.stdout(Stdio::piped()).stderr(writer))?;
@@ -97,14 +101,15 @@ pub(crate) fn capture(command: &mut Command, report: Reporter<'_>) -> std::io::R
 }
 
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
-    // What builds a component runs code of others, which the token of a node does not concern.
+    // Building a component runs code of third parties, which must not see the token of a node.
     let child = command.env_remove("ISOMER_TOKEN").stdin(Stdio::null()).spawn();
-    // The command keeps the pipe's writing end open; the reader would never see its end.
+    // The command keeps the writing end of the pipe open; without this the reader would never see its end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     child
 }
 
-/// The lines of a pipe, as they come. It is read to its end, wanted or not: a process in the background must not fail for want of a reader.
+/// The lines of a pipe. It is always read to its end: a process in the background must not fail because its output has
+/// no reader.
 fn lines(reader: PipeReader) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
@@ -115,8 +120,8 @@ fn lines(reader: PipeReader) -> Receiver<String> {
     lines
 }
 
-/// Reports lines until the pipe is closed or the program has ended (true), or the deadline has come (false). A process that the program leaves in
-/// the background may keep the pipe open for as long as it lives.
+/// Reports lines until the pipe is closed or the program has ended (returns true), or until the deadline (returns
+/// false). A process that the program leaves in the background may keep the pipe open as long as it lives.
 fn collect(
     lines: &Receiver<String>,
     child: &mut Child,
@@ -124,7 +129,7 @@ fn collect(
     report: Reporter<'_>,
 ) -> std::io::Result<(bool, String)> {
     let mut last = std::collections::VecDeque::new();
-    // When enough was read of a program that has ended.
+    // When reading stops after the program has ended.
     let mut enough = None;
     let ended = loop {
         let now = Instant::now();
@@ -160,12 +165,12 @@ fn collect(
 }
 
 fn stop(child: &mut Child) {
-    // Both fail only where the program has ended by itself meanwhile.
+    // Both fail only if the program has ended by itself.
     let _killed = child.kill();
     let _waited = child.wait();
 }
 
-/// The command as a person would type it.
+/// Returns the command as a person would type it.
 pub(crate) fn command_line(command: &Command) -> String {
     let quote = |text: &std::ffi::OsStr| {
         let text = text.to_string_lossy();
@@ -225,7 +230,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let lives = dir.path().join("lives");
         std::fs::write(&lives, "").expect("written");
-        // It keeps the output open, and ends with the test.
+        // The loop keeps the output open, and ends with the test.
         let script = format!("while [ -e '{}' ]; do sleep 0.02; done & echo started", lives.display());
         let mut lines = Vec::new();
         let time = Some(Duration::from_secs(60));

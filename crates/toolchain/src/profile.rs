@@ -1,22 +1,24 @@
-//! How Cargo builds components: as they are shipped, or so that an edit is soon to be seen. And what of the environment counts for that.
+//! Cargo's profiles for components: for shipping, or for fast builds after an edit. And the part of the environment
+//! that affects the code.
 //!
-//! A component that was built otherwise is another one, although its sources are the same. So the record of a build has a text of
-//! everything that chose the code ([`settings`]), and another text makes the component stale.
+//! A component that was built with other settings is another one, although its sources are the same. So the record of a
+//! build holds all settings that affect the code as one text ([`settings`]), and a component is stale if that text has
+//! changed.
 
 use std::ffi::OsString;
 
-/// What a build is for.
+/// The purpose of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// Cargo's `release`, as the package's workspace has it: what is run, tested and deployed.
+    /// Cargo's `release` profile, as the package's workspace defines it: for running, testing and deploying.
     #[default]
     Release,
-    /// A profile of its own for `isomer dev`: as `release`, but compiled in parts, with only the changed ones compiled again, without
-    /// optimisation across crates, and with line numbers for call stacks.
+    /// A separate profile for `isomer dev`: as `release`, but incremental, without optimisation across crates, and with
+    /// line numbers for call stacks.
     Dev,
 }
 
-/// The name of Cargo's profile for [`Profile::Dev`], and of its folder below the target's.
+/// The name of Cargo's profile for [`Profile::Dev`], and of its folder in the target folder.
 const DEV: &str = "isomer-dev";
 
 /// The settings of that profile, as arguments of `--config`.
@@ -29,7 +31,7 @@ const DEV_SETTINGS: [&str; 6] = [
     "strip=\"none\"",
 ];
 
-/// Variables of the environment that choose what Cargo and the compiler make.
+/// Environment variables that affect what Cargo and the compiler make.
 const VARIABLES: [&str; 6] = [
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_INCREMENTAL",
@@ -39,15 +41,16 @@ const VARIABLES: [&str; 6] = [
     "RUSTUP_TOOLCHAIN",
 ];
 
-/// How the names of further ones begin.
+/// Prefixes of further such variables.
 const PREFIXES: [&str; 4] = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_WASM32_WASIP2_", "CARGO_UNSTABLE_"];
 
-/// Those among them that say only where or how fast something is built.
+/// Variables with such a prefix that affect only the place or the speed of a build.
 const HARMLESS: [&str; 4] =
     ["CARGO_BUILD_BUILD_DIR", "CARGO_BUILD_JOBS", "CARGO_BUILD_TARGET", "CARGO_BUILD_TARGET_DIR"];
 
 impl Profile {
-    /// Cargo's arguments. `manifest` is the text of the workspace's Cargo.toml, which may define the profile itself.
+    /// Returns Cargo's arguments. `manifest` is the text of the workspace's Cargo.toml, which may define the profile
+    /// itself.
     pub(crate) fn arguments(self, manifest: &str) -> Vec<String> {
         match self {
             Self::Release => vec!["--release".to_owned()],
@@ -63,7 +66,7 @@ impl Profile {
         }
     }
 
-    /// The arguments as a person is shown them.
+    /// Returns the arguments as they are shown to people.
     pub(crate) fn shown(self) -> String {
         match self {
             Self::Release => "--release".to_owned(),
@@ -79,7 +82,8 @@ impl Profile {
     }
 }
 
-/// Everything but the sources that chooses what Cargo makes: the profile, and the environment of this process.
+/// Returns everything except the sources that affects what Cargo makes: the profile, and the environment of this
+/// process.
 pub(crate) fn settings(profile: Profile) -> String {
     settings_of(profile, std::env::vars_os())
 }

@@ -1,7 +1,7 @@
-//! What a build was made from: the record that says whether it must be done again.
+//! What a component was built from: the record that decides whether it must be built again.
 //!
-//! A record lies in `.isomer/build/NAME.json` in the app's folder. It holds the size and time of every file that went into the
-//! component, so that asking whether a built app is up to date costs a `stat` for each of them and starts no program.
+//! A record is the file `.isomer/build/NAME.json` in the app's folder. It holds the size and time of every file from
+//! which the component was made, so checking a built app costs one `stat` per file and starts no program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,16 +19,16 @@ use crate::origin::Origin;
 use crate::profile::Profile;
 use crate::variables::Variables;
 
-/// Where an app's components and records lie, in its folder.
+/// The folder of an app's components and records, in the app's folder.
 pub(crate) const BUILD_DIR: &str = ".isomer/build";
 
-/// Where those lie that Cargo built for [`Profile::Dev`], in that folder.
+/// The folder in it for components that Cargo built with [`Profile::Dev`].
 pub(crate) const DEV_DIR: &str = "dev";
 
-/// The kernel's clock for files may lag behind the one that programs read by a tick.
+/// The kernel's clock for files may lag behind the clock that programs read by one tick.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
 
-/// Size and time of a file: when both are the same, so is the file.
+/// The size and time of a file. If both are the same, the file has not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     modified_ns: u64,
@@ -36,13 +36,13 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of now; `None` where there is no such file.
+    /// Returns the file's stamp, or `None` if there is no such file.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self { modified_ns: nanoseconds(metadata.modified().ok()?), bytes: metadata.len() })
     }
 
-    /// Was the file changed at `time` or later, as far as can be told?
+    /// Returns whether the file may have been changed at `time` or later.
     fn is_since(self, time: SystemTime) -> bool {
         self.modified_ns >= nanoseconds(time - CLOCK_TICK)
     }
@@ -53,11 +53,13 @@ fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The files that went into a build, each with its stamp (`None`: it was not there, and must not appear).
+/// The files from which a component was made, each with its stamp. `None` means that the file did not exist, and must
+/// not appear.
 pub(crate) type Inputs = BTreeMap<PathBuf, Option<Stamp>>;
 
-/// The stamps of files that were read by a build which began at `began`. A file that was changed during the build gets a
-/// stamp that fits nothing: nobody knows which text was read. The lock file is the exception, as the build itself writes it.
+/// Returns the stamps of files that were read by a build which began at `began`. A file that was changed during the
+/// build gets a stamp that never matches, as it is unknown which text was read. The lock file is the exception: the
+/// build itself writes it.
 pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime) -> Inputs {
     const UNKNOWN: Stamp = Stamp { modified_ns: 0, bytes: u64::MAX };
     let stamp = |path: PathBuf| {
@@ -68,38 +70,38 @@ pub(crate) fn stamps(paths: impl IntoIterator<Item = PathBuf>, began: SystemTime
     paths.into_iter().map(stamp).collect()
 }
 
-/// One component's last build.
+/// The last build of a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The manifest's source that it was made from.
+    /// The source in the manifest.
     pub source: String,
-    /// The toolchain that Cargo used. `None` for other sources, and in records of versions that did not keep it.
+    /// The toolchain that Cargo used. `None` for other sources, and in records of versions that did not store it.
     #[serde(default)]
     pub toolchain: Option<Origin>,
-    /// What else chose the code that Cargo made: the profile and the environment. Empty for other sources.
+    /// Other settings that affect the code that Cargo makes: the profile and the environment. Empty for other sources.
     #[serde(default)]
     pub settings: String,
-    /// The variables of the environment that Cargo's packages read. Empty for other sources.
+    /// The environment variables that Cargo's packages read. Empty for other sources.
     #[serde(default)]
     pub variables: Variables,
-    /// What went into it.
+    /// The files from which it was made.
     pub inputs: Inputs,
-    /// Files that a command makes besides the component: their changes are its own.
+    /// Files that a command makes in addition to the component. Their changes do not count.
     #[serde(default)]
     pub made: BTreeSet<PathBuf>,
-    /// Files that were changed while a command ran, by it or by somebody else: its next run will tell.
+    /// Files that changed while a command ran: whether the command changed them is known after its next run.
     #[serde(default)]
     pub in_doubt: BTreeSet<PathBuf>,
     /// The component's file.
     pub output: PathBuf,
-    /// The stamp of that file. `None` after a command has failed.
+    /// The stamp of that file, or `None` if a command has failed.
     pub output_stamp: Option<Stamp>,
-    /// SHA-256 of its bytes; after a command has failed, of those that the last one has made that did not.
+    /// The SHA-256 of the component's bytes; after a failed command, that of the last successful build.
     pub digest: String,
 }
 
 impl Record {
-    /// Is the component up to date? Files of `foreign` do not count.
+    /// Returns whether the component is up to date. Files in `foreign` do not count.
     pub(crate) fn is_fresh(&self, source: &ComponentSource, foreign: &BTreeSet<PathBuf>) -> bool {
         self.source == source_text(source)
             && self.in_doubt.is_subset(foreign)
@@ -108,21 +110,22 @@ impl Record {
             && self.inputs.iter().all(|(path, stamp)| Stamp::of(path) == *stamp || foreign.contains(path))
     }
 
-    /// The record of the last build, if there is one that can be read.
+    /// Reads the record of the last build, if there is a readable one.
     pub(crate) fn load(build_dir: &Path, component: &ComponentName) -> Option<Self> {
         serde_json::from_slice(&fs::read(record_path(build_dir, component)).ok()?).ok()
     }
 
-    /// Put the record in its place.
+    /// Writes the record.
     pub(crate) fn store(&self, build_dir: &Path, component: &ComponentName) -> Result<(), PathError> {
         let path = record_path(build_dir, component);
-        // Paths are kept as text, which not all of them are.
+        // Fails for paths that are not UTF-8.
         let text = serde_json::to_vec_pretty(self).map_err(|error| at(&path, "written")(error.into()))?;
         replace(&path, &text)
     }
 }
 
-/// Where an app's components and records lie; made, with a note for git that all of it can be made again.
+/// Returns the folder of an app's components and records. It is made with a `.gitignore`, as all of it can be built
+/// again.
 pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
     let dir = app_dir.join(BUILD_DIR);
     let ignore = dir.join(".gitignore");
@@ -133,7 +136,8 @@ pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
     Ok(dir)
 }
 
-/// The folder of what Cargo built for `profile`: one of its own, so that neither of them ever stands for the other.
+/// Returns the folder of components that Cargo built with `profile`. Each profile has its own, so that one never stands
+/// for the other.
 pub(crate) fn cargo_dir(build_dir: &Path, profile: Profile) -> PathBuf {
     match profile {
         Profile::Release => build_dir.to_owned(),
@@ -141,13 +145,13 @@ pub(crate) fn cargo_dir(build_dir: &Path, profile: Profile) -> PathBuf {
     }
 }
 
-/// Removes the files in `dir` that builds of components have left there and that `is_wanted` (component, extension) does not name.
+/// Removes files of earlier builds in `dir`, except those for which `is_wanted` (component, extension) returns true.
 pub(crate) fn remove_leftovers(dir: &Path, is_wanted: impl Fn(&str, &str) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some((component, kind)) = name.to_str().and_then(|name| name.rsplit_once('.')) else { continue };
         if matches!(kind, "json" | "wasm") && !component.is_empty() && !is_wanted(component, kind) {
-            // A file that cannot be removed costs its bytes and nothing else.
+            // A file that cannot be removed only takes space.
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -157,12 +161,12 @@ fn record_path(build_dir: &Path, component: &ComponentName) -> PathBuf {
     build_dir.join(format!("{component}.json"))
 }
 
-/// The manifest's source as text: another source is another build.
+/// Returns the source in the manifest as text. Another text is another build.
 pub(crate) fn source_text(source: &ComponentSource) -> String {
     format!("{source:?}")
 }
 
-/// SHA-256 of a file, as hexadecimal text.
+/// Returns the SHA-256 of a file in hexadecimal.
 pub(crate) fn digest(path: &Path) -> Result<String, PathError> {
     let bytes = fs::read(path).map_err(at(path, "read"))?;
     Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,12 +1,12 @@
-//! Variables of the environment that went into what Cargo has built: those that sources read with `env!` and `option_env!`, and those that build
-//! scripts name.
+//! Environment variables that Cargo's builds have read: those that sources read with `env!` and `option_env!`, and
+//! those that build scripts name.
 //!
-//! The compiler writes the former into its dep-info files (`# env-dep:NAME=VALUE`), Cargo keeps the latter in the output of a build script
-//! (`cargo::rerun-if-env-changed=NAME`). All such files of a target folder are read, also those of packages that another component is made from: a
-//! variable too many costs a build, one too few ships a component with an old value. Variables that Cargo sets itself follow from files that
-//! are inputs anyway.
+//! The compiler writes the former into its dep-info files (`# env-dep:NAME=VALUE`), Cargo keeps the latter in the
+//! output of a build script (`cargo::rerun-if-env-changed=NAME`). All such files of a target folder are read, also
+//! those of packages that only another component uses: a variable too many costs a build, one too few ships a component
+//! with an old value. Variables that Cargo sets itself follow from files that are inputs anyway.
 //!
-//! A record has digests of the values, which may be secrets.
+//! A record holds digests of the values, which may be secret.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-/// Variables by name, each with the digest of its value; `None` where it is not set.
+/// Variables by name, each with the digest of its value, or `None` if it is not set.
 pub(crate) type Variables = BTreeMap<String, Option<String>>;
 
 /// Files of a target folder that are read; variables that only others name are not known.

@@ -1,34 +1,37 @@
-//! Which files a development server watches.
+//! The files and folders that a development server watches.
 //!
-//! What is *wanted* ([`WatchSet`]) are paths as the manifest and Cargo write them: they may not be there yet, may be removed and made
-//! anew, and may lead over symbolic links. What can be *watched* are folders that exist. A [`WatchFolders`] translates: for every wanted path
-//! it names each folder in which a lookup of that path takes a step that can change, which is where a missing part would appear, where
-//! a link lies and where it leads. It is true until one of these steps changes, and then it is made anew.
+//! A [`WatchSet`] has the *wanted* paths as the manifest and Cargo write them: they may not exist yet, may be removed
+//! and made again, and may contain symbolic links. Only existing folders can be *watched*. [`WatchFolders`] translates:
+//! for every wanted path it contains each folder in which a step of the path's resolution can change, which is where a
+//! missing part would appear, where a link is and where it leads. It is valid until one of these steps changes; then it
+//! is made again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Folders of tools: nothing in them is a source.
+/// Folders of tools, which contain no sources.
 const IGNORED_DIRS: [&str; 4] = [".isomer", ".git", "node_modules", "__pycache__"];
 
-/// A file that marks a folder of things that can be made again, such as Cargo's `target`.
+/// The file that marks a folder of generated files, such as Cargo's `target`.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
 
-/// Files of a folder that are looked at. A command that may read more is refused (`BuildError::TooManyFiles`).
+/// The number of files in a folder that are looked at. A command that may read more is refused
+/// (`BuildError::TooManyFiles`).
 pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
-/// Folders below the wanted ones that are watched; changes in more are not seen.
+/// The number of watched folders below the wanted ones. Changes in further folders are not seen.
 const DIRS_MAX: usize = 50_000;
 
-/// Links that a lookup follows, as many as the system does.
+/// The number of links that are followed in one path, as many as the system follows.
 const LINKS_MAX: usize = 40;
 
-/// Folders this high up (`/`, `/home`) are watched only where a part of a path is missing in them or is a link.
+/// Folders with fewer parts than this (`/`, `/home`) are watched only if a part of a path is missing in them or is a
+/// link.
 const DEPTH_MIN: usize = 2;
 
-/// What is to be watched, whether it is there or not.
+/// The paths to watch, whether they exist or not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchSet {
     trees: BTreeSet<PathBuf>,
@@ -36,13 +39,14 @@ pub struct WatchSet {
     products: BTreeSet<PathBuf>,
 }
 
-/// The folders to watch for a [`WatchSet`], as long as nothing has changed in them, and which changes count.
+/// The folders to watch for a [`WatchSet`], and which changes in them count. Valid until something changes on the way
+/// to a wanted path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchFolders {
-    /// Folders to watch, each without what is below it. All exist, and none of the paths has a link in it.
+    /// The folders to watch, each without its subfolders. All exist, and no path contains a link.
     pub dirs: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
-    /// Folders and links on the way to what is wanted.
+    /// Folders and links on the way to wanted paths.
     steps: BTreeSet<PathBuf>,
     trees: BTreeSet<PathBuf>,
     products: BTreeSet<PathBuf>,
@@ -64,7 +68,8 @@ impl WatchSet {
         self.products.insert(file);
     }
 
-    /// Watches the sources of all Cargo packages below `dir`, too. For a build that failed: which of them it has read is not known.
+    /// Adds the sources of all Cargo packages below `dir`. Used after a failed build, as it is unknown which of them it
+    /// has read.
     pub fn add_packages(&mut self, dir: &Path) {
         for manifest in walk(dir).into_iter().filter(|path| path.file_name().is_some_and(|name| name == "Cargo.toml")) {
             let Some(package) = manifest.parent() else { continue };
@@ -74,7 +79,7 @@ impl WatchSet {
         }
     }
 
-    /// Where to look now. Reads folders and links.
+    /// Returns the folders to watch now. Reads folders and links.
     pub fn folders(&self) -> WatchFolders {
         let mut folders = WatchFolders::default();
         for file in &self.files {
@@ -96,20 +101,21 @@ impl WatchSet {
 }
 
 impl WatchFolders {
-    /// Does a change of `path` call for a build? `appeared` says that something of this name was made, removed or renamed.
+    /// Returns whether a change of `path` requires a build. `appeared` says that an entry with this name was made,
+    /// removed or renamed.
     pub fn counts(&self, path: &Path, appeared: bool) -> bool {
         if self.files.contains(path) || (appeared && self.steps.contains(path)) {
             return true;
         }
-        // A tree may lie in a folder that another one leaves out.
+        // A wanted tree may be inside a folder that another tree leaves out.
         let is_in = |root: &PathBuf| {
             path.starts_with(root) && !path.ancestors().take_while(|dir| dir != root).any(is_tools_dir)
         };
         !is_passing(path) && !self.products.contains(path) && self.trees.iter().any(is_in)
     }
 
-    /// Follows `path` through all folders and links, each of which is watched from then on. Returns where it ends; `None` where it does
-    /// not lead to anything.
+    /// Resolves `path` through all folders and links, and adds each of them. Returns where it ends, or `None` if it
+    /// does not exist.
     fn trace(&mut self, path: &Path) -> Option<PathBuf> {
         let mut left: VecDeque<OsString> = parts(path).collect();
         let mut here = PathBuf::from("/");
@@ -145,7 +151,7 @@ impl WatchFolders {
         Some(here)
     }
 
-    /// Watches a folder with all that is below it, and files elsewhere that links in it lead to.
+    /// Adds a folder with everything below it, and files elsewhere to which links in it lead.
     fn tree(&mut self, root: &Path) {
         self.trees.insert(root.to_owned());
         let mut dirs = vec![root.to_owned()];
@@ -167,7 +173,7 @@ impl WatchFolders {
     }
 }
 
-/// The names of a path, and `..` where it goes up.
+/// Returns the names in a path, with `..` for the parent folder.
 fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -176,20 +182,20 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     })
 }
 
-/// Editors' own files: backups, swap files, locks.
+/// Returns whether the file belongs to an editor: a backup, a swap file, a lock.
 fn is_passing(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with('~') || name.ends_with(".swp") || name.starts_with(".#") || name == "4913"
 }
 
-/// A folder whose content belongs to a tool.
+/// Returns whether the folder's content belongs to a tool.
 fn is_tools_dir(dir: &Path) -> bool {
     let name = dir.file_name().unwrap_or_default();
     IGNORED_DIRS.iter().any(|ignored| name == *ignored) || dir.join(CACHE_TAG).exists()
 }
 
-/// All files below `dir`, tools' folders and editors' own files left out, and those whose names are no text, which a record cannot have. Links to
-/// folders are not followed.
+/// Returns all files below `dir`, except in folders of tools, files of editors, and files whose names are not UTF-8,
+/// which a record cannot hold. Links to folders are not followed.
 pub(crate) fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut dirs = vec![dir.to_owned()];
@@ -237,7 +243,7 @@ mod tests {
         fs::create_dir(dir.join("dist")).expect("made");
         let folders = watching(&wanted);
         assert!(folders.dirs.contains(&dir.join("dist")) && folders.counts(&dir.join("dist/deep"), true));
-        // Whatever is renamed or removed above it takes it along.
+        // Renaming or removing a folder above affects it, too.
         assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
         assert!(
             !folders.counts(&dir.join("dist"), false),
@@ -252,7 +258,7 @@ mod tests {
             fs::create_dir_all(dir.join(made)).expect("made");
         }
         fs::write(dir.join("built/1/k.wasm"), "1").expect("written");
-        // A link to a file by way of a link to a folder.
+        // A link to a file through a link to a folder.
         symlink("../built/current/k.wasm", dir.join("app/k.wasm")).expect("linked");
         symlink("1", dir.join("built/current")).expect("linked");
         let folders = watching(&dir.join("app/k.wasm"));

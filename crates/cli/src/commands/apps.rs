@@ -1,17 +1,17 @@
-//! `isomer apps`: what a node serves.
+//! `isomer apps`: lists the apps of a node.
 
 use isomer_api::{AppInfo, AppState};
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 use isomer_ids::TenantName;
 
-use crate::remote::node::{NodeFlags, refused};
-use crate::remote::show::{list, minute, of_tenant, table};
+use crate::remote::node::{NodeFlags, client_error};
+use crate::remote::show::{list, minute, table, tenant_flag};
 
 /// List the apps of a node.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only those of this tenant.
+    /// Show only the apps of this tenant.
     #[arg(long, value_name = "TENANT")]
     tenant: Option<TenantName>,
     #[command(flatten)]
@@ -19,16 +19,16 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
-    let apps = arguments
-        .node
-        .ask(console, async |client| client.apps(arguments.tenant.as_ref()).await.map_err(refused(console)))?;
+    let apps = arguments.node.with_client(console, async |client| {
+        client.apps(arguments.tenant.as_ref()).await.map_err(client_error(console))
+    })?;
     if arguments.node.json {
         let value = serde_json::to_value(&apps).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
     }
     if apps.is_empty() {
-        let of = arguments.tenant.as_ref().map(of_tenant).unwrap_or_default();
-        console.message(&format!("no apps; isomer deploy APP{of}"));
+        let of = arguments.tenant.as_ref().map(tenant_flag).unwrap_or_default();
+        console.message(&format!("no apps; deploy one: isomer deploy APP{of}"));
         return Ok(());
     }
     let row = |app: &AppInfo| {
@@ -46,9 +46,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     print(&table(["TENANT", "APP", "STATE", "VERSION", "REVISION", "DEPLOYED (UTC)", "HOSTS"], &rows))?;
     for AppInfo { tenant, name, failure, .. } in &apps {
         if let Some(failure) = failure {
-            let of = of_tenant(tenant);
+            let of = tenant_flag(tenant);
             console.message(&format!(
-                "{name} of {tenant} cannot be loaded, and answers 500: {}; isomer logs {name}{of} has more",
+                "{name} of {tenant} cannot be loaded and responds with 500: {}; for details: isomer logs {name}{of}",
                 escaped(failure)
             ));
         }

@@ -1,4 +1,4 @@
-//! `isomer build`: brings an app's components up to date, and says which have changed.
+//! `isomer build`: brings an app's components up to date, and lists which have changed.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use isomer_project::{AppDir, shown};
 use isomer_toolchain::Built;
 use serde_json::{Value, json};
 
-/// Build an app's components; only what has changed is built again.
+/// Build an app's components. Only those that have changed are built again.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Print what was built as JSON on standard output.
+    /// Print the components as JSON on standard output.
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! `isomer clean`: removes built components and compiled code, and data where that is asked for.
+//! `isomer clean`: removes built components and compiled code, and with `--data` the app's data.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use serde_json::json;
 use isomer_console::{CommandError, Console, print};
 use isomer_project::{AppDir, find_app_dir, shown};
 
-/// Remove what builds and runs have left in an app's `.isomer`: built components and compiled code, and with `--data` its data, too.
+/// Remove built components and compiled code from an app's `.isomer` folder, and with `--data` its data, too.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or one inside it), or its isomer.toml.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Remove the app's data as well: its key-value and SQL stores with all copies. They cannot be recovered.
+    /// Remove the app's data, too: its key-value and SQL stores with all copies. They cannot be recovered.
     #[arg(long)]
     data: bool,
-    /// Do not ask before data is removed.
+    /// Remove data without asking.
     #[arg(long, requires = "data")]
     yes: bool,
     /// Print what was removed as JSON on standard output.
@@ -31,12 +31,12 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let own = app.join(AppDir::OWN_DIR);
     if !own.exists() {
         if arguments.json {
-            return told(&own, &[]);
+            return print_removed(&own, &[]);
         }
-        console.message("there is nothing to remove");
+        console.message("nothing to remove");
         return Ok(());
     }
-    // The revision that serves it needs what is there.
+    // A process that serves the app needs these files: it must not run.
     let held = open_data(&own)?;
     let mut removed = vec!["built components", "compiled code"];
     if arguments.data {
@@ -55,15 +55,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     }
     drop(held);
     if arguments.json {
-        return told(&own, &removed);
+        return print_removed(&own, &removed);
     }
     console.message(&format!("removed from {}: {}", shown(&own), removed.join(", ")));
-    console.message("what Cargo has built stays: cargo clean");
+    console.message("Cargo's target folder is kept; to remove it: cargo clean");
     Ok(())
 }
 
-/// Tells a program what was removed.
-fn told(folder: &Path, removed: &[&str]) -> Result<(), CommandError> {
+/// Prints what was removed as JSON.
+fn print_removed(folder: &Path, removed: &[&str]) -> Result<(), CommandError> {
     print(&format!("{:#}\n", json!({ "folder": shown(folder), "removed": removed })))
 }
 

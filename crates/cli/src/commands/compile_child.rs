@@ -1,10 +1,10 @@
-//! `isomer compile-child`: what a node runs to compile what was uploaded. Not for people.
+//! `isomer compile-child`: the process that a node starts to compile uploaded components. Internal.
 
 use std::process::ExitCode;
 
 use isomer_node::compiler::{ChildLimits, compile_child};
 
-/// Compile what the node says, within these limits.
+/// Compile for a node, within these limits.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[arg(long)]

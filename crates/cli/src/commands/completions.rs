@@ -1,4 +1,4 @@
-//! `isomer completions`: what makes a shell complete this program's commands and flags.
+//! `isomer completions`: scripts that make a shell complete this program's commands and flags.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -13,21 +13,21 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-/// Where each shell looks for such scripts.
+/// The places where each shell looks for such scripts.
 const INSTALL: &str = "To install it for this user:
   bash        isomer completions bash > ~/.local/share/bash-completion/completions/isomer
   zsh         isomer completions zsh > ~/.zfunc/_isomer
   fish        isomer completions fish > ~/.config/fish/completions/isomer.fish
   powershell  isomer completions powershell >> $PROFILE
   elvish      isomer completions elvish > ~/.config/elvish/lib/isomer.elv
-Make the folder first if it is not there. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc,
+Make the folder first if it does not exist. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc,
 elvish needs `use isomer` in ~/.config/elvish/rc.elv.";
 
 pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), CommandError> {
     print(&script(arguments.shell, command))
 }
 
-/// The script for `shell`.
+/// Returns the script for `shell`.
 fn script(shell: Shell, command: &Command) -> String {
     let mut command = for_people(command).version(env!("CARGO_PKG_VERSION")).propagate_version(true);
     let mut script = Vec::new();
@@ -35,9 +35,9 @@ fn script(shell: Shell, command: &Command) -> String {
     String::from_utf8(script).expect("a script made of UTF-8 texts is UTF-8")
 }
 
-/// The command without what is hidden, which the generators would offer all the same.
+/// Returns the command without hidden subcommands and flags, which the generators would include.
 fn for_people(command: &Command) -> Command {
-    // A name has to live as long as the program, which ends when it has printed the script.
+    // clap needs a static name; the program ends soon after this.
     let name: &'static str = command.get_name().to_owned().leak();
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());

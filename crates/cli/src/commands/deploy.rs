@@ -1,4 +1,4 @@
-//! `isomer deploy`: gives an app to a node, which serves it from then on.
+//! `isomer deploy`: builds an app and deploys it to a node.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,22 +11,24 @@ use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components, shown};
 
-use crate::remote::node::{NodeFlags, is_missing, refused};
-use crate::remote::release::Packed;
-use crate::remote::show::{list, minute, of_tenant};
+use crate::remote::node::{NodeFlags, client_error, is_missing};
+use crate::remote::release::PackedRelease;
+use crate::remote::show::{list, minute, tenant_flag};
 use crate::remote::upload::upload;
 use crate::value_flags::ValueFlags;
 
-/// Build an app and deploy it to a node: only what the node lacks is uploaded, and it goes live after its health check has passed.
+/// Build an app and deploy it to a node. Only files that the node lacks are uploaded; the app goes live after its
+/// health check passes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// The tenant that it belongs to. Others than `default` are made by `isomer tenant set`.
+    /// The tenant that the app belongs to. Tenants other than `default` are created with `isomer tenant set`.
     #[arg(long, value_name = "TENANT", default_value = TenantName::DEFAULT)]
     tenant: TenantName,
-    /// A host name to serve it under: `shop.example`, `*.shop.example`, or `*` for those that no other app has; may be repeated [default: those that it has].
+    /// A host name of the app: `shop.example`, `*.shop.example`, or `*` for all that no other app has; may be repeated
+    /// [default: the app's current host names].
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<HostPattern>,
     /// The app's shape. A node runs all its groups in one process.
@@ -35,7 +37,7 @@ pub(crate) struct Arguments {
     /// The app's name on the node [default: the manifest's].
     #[arg(long = "as", value_name = "NAME")]
     name: Option<AppName>,
-    /// A message for `isomer revisions`: why it was deployed, or which commit it is.
+    /// A message for `isomer revisions`, such as the reason or the commit.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<DeployMessage>,
     #[command(flatten)]
@@ -48,49 +50,49 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let app = AppDir::open_with(&arguments.path, &arguments.values.sources())?;
     app.print_warnings(console);
     for (key, file) in &app.values.from_variables {
-        console.message(&format!("config {key} has the value of {}", shown(file)));
+        console.message(&format!("config value {key} comes from {}", shown(file)));
     }
     let name = match &arguments.name {
         Some(name) => name.clone(),
         None => app.app.name.parse().map_err(|error: isomer_ids::InvalidText| {
-            CommandError::usage(error.to_string(), "give it another one for the node: --as NAME")
+            CommandError::usage(error.to_string(), "choose another name for the node: --as NAME")
         })?,
     };
     let components = read_components(&app.build(console)?)?;
     // Report errors of the plan here, where the manifest is.
     app.plan(&components, &arguments.shape)?;
     let hosts = (!arguments.hosts.is_empty()).then(|| arguments.hosts.clone());
-    let mut packed = Packed::new(&app, components, &arguments.shape, hosts)?;
+    let mut packed = PackedRelease::new(&app, components, &arguments.shape, hosts)?;
     packed.release.message.clone_from(&arguments.message);
     let tenant = &arguments.tenant;
-    let deployed = arguments.node.ask(console, async |client| {
+    let deployed = arguments.node.with_client(console, async |client| {
         check_tenant(&client, tenant, console).await?;
         upload(&client, &packed.release, &packed.bytes, console).await?;
         let progress = console.progress();
         progress.step(format!("deploying {name}"));
-        client.deploy(tenant, &name, &packed.release).await.map_err(refused(console))
+        client.deploy(tenant, &name, &packed.release).await.map_err(client_error(console))
     })?;
-    say(&deployed, tenant, &name, arguments.node.json, console)
+    report_deployed(&deployed, tenant, &name, arguments.node.json, console)
 }
 
-/// Makes the default tenant if need be. Others are made by who decides what they may use.
+/// Creates the default tenant if it does not exist. Other tenants are created explicitly, with their quotas.
 async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CommandError> {
     match client.tenant(tenant).await {
         Ok(_) => Ok(()),
-        Err(error) if !is_missing(&error) => Err(refused(console)(error)),
+        Err(error) if !is_missing(&error) => Err(client_error(console)(error)),
         Err(_) if tenant.as_str() == TenantName::DEFAULT => {
-            client.set_tenant(tenant, &TenantChange::default()).await.map(drop).map_err(refused(console))
+            client.set_tenant(tenant, &TenantChange::default()).await.map(drop).map_err(client_error(console))
         }
         Err(_) => {
             let problem = ApiProblem::new(ProblemKind::NotFound, format!("there is no tenant `{tenant}`"));
-            let hint = format!("make it, with the quotas of every new tenant: isomer tenant set {tenant}");
-            Err(refused(console)(ClientError::Problem(problem.hint(hint))))
+            let hint = format!("create it with the default quotas: isomer tenant set {tenant}");
+            Err(client_error(console)(ClientError::Problem(problem.hint(hint))))
         }
     }
 }
 
-/// Says what serves now, for `deploy`, `rollback` and `swap`.
-pub(crate) fn say(
+/// Reports which revision serves now, for `deploy`, `rollback` and `swap`.
+pub(crate) fn report_deployed(
     deployed: &DeployReport,
     tenant: &TenantName,
     name: &AppName,
@@ -111,7 +113,7 @@ pub(crate) fn say(
     let under = if hosts.is_empty() { "no host name".to_owned() } else { list(hosts) };
     let before = match previous {
         Some(previous) if previous == revision => ", as before".to_owned(),
-        Some(previous) => format!(", in place of {}", previous.short()),
+        Some(previous) => format!(", replacing {}", previous.short()),
         None => String::new(),
     };
     let how = if *compiled { "compiled, " } else { "" };
@@ -121,20 +123,20 @@ pub(crate) fn say(
         elapsed(Duration::from_millis(*took_ms))
     ));
     if hosts.is_empty() {
-        console.message("no request reaches it: give it a host name with --host HOST");
+        console.message("it has no host name, so no request reaches it; add one: --host HOST");
     }
-    let revisions = format!("isomer revisions {name}{}", of_tenant(tenant));
+    let revisions = format!("isomer revisions {name}{}", tenant_flag(tenant));
     for store in stores {
-        say_store(store, &revisions, console);
+        report_store(store, &revisions, console);
     }
     Ok(())
 }
 
-/// Says what happened to a store, and what of it can be undone; `revisions` is the command that shows that.
-fn say_store(change: &StoreChange, revisions: &str, console: &Console) {
+/// Reports what happened to a store, and whether it can be undone; `revisions` is the command that shows how.
+fn report_store(change: &StoreChange, revisions: &str, console: &Console) {
     let name = escaped(&change.store);
     let files = |files: &[String]| list(files.iter().map(|file| escaped(file)));
-    let kept = format!("; a snapshot of before is kept: {revisions}");
+    let kept = format!("; a snapshot from before is kept: {revisions}");
     let saved = if change.snapshot { kept.as_str() } else { "" };
     if let Some(at) = change.restored_to {
         console.message(&format!("store {name} is as it was at {} UTC{saved}", minute(at)));

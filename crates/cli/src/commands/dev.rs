@@ -1,8 +1,4 @@
-//! `isomer dev`: serves an app and takes over every change of it.
-//!
-//! What is watched is what went into the last build. A change is followed by a short wait for more of them, then by a build of
-//! what has changed; where the outcome differs from what serves, a new revision is made, and takes over once it has
-//! started: requests in flight end with the old one. What fails is shown, and the old revision still serves.
+//! `isomer dev`: serves an app, and replaces it after every change of its sources (see the crate `isomer_dev`).
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -17,18 +13,19 @@ use isomer_toolchain::Profile;
 use crate::serve_flags::ServeFlags;
 use crate::value_flags::ValueFlags;
 
-/// Run an app, and build and replace it whenever its sources change.
+/// Run an app, and rebuild and replace it whenever its sources change.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Build Cargo packages as they are shipped, as `isomer build` does: slower to build, faster to run, without lines in call stacks.
+    /// Build Cargo packages with the release profile, as `isomer build` does: slower to build, faster to run, without
+    /// line numbers in call stacks.
     #[arg(long)]
     release: bool,
-    /// Where a SQL migration was edited after it had been applied, recreate the store without asking: from the latest copy that fits its
+    /// If an applied SQL migration was edited, recreate its store without asking: from the latest copy that fits the
     /// migrations, or empty if there is none. What was written since then is lost.
     #[arg(long)]
     recreate_stores: bool,
@@ -38,13 +35,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // One may be busy with compiling while the others serve.
+        // One thread may be busy with compiling while the others serve.
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)))
         .enable_all()
         .build()
         .context("cannot start the executor")?;
     let done = runtime.block_on(develop(arguments, *console));
-    // A compiler that still runs is not waited for.
+    // Does not wait for a compiler that is still running.
     runtime.shutdown_background();
     done
 }
@@ -58,7 +55,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), CommandE
     context.source_lines = true;
     let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
     let (serving, revisions) = AppServer::new(context, resources, &options, None)?.split()?;
-    // On a task of its own, so that requests are answered and signals obeyed while a revision is made.
+    // A separate task, so that requests and signals are handled while a revision is made.
     let serving = tokio::spawn(serving);
     let settings = DevSettings {
         shape: options.shape,

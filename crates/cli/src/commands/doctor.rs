@@ -10,17 +10,17 @@ use serde_json::json;
 use crate::address_flags;
 use crate::doctor::{CheckState, Finding, disk, port, system, toolchain};
 
-/// Check what building and running needs: toolchain, port, data directory, limits of the system.
+/// Check for everything that building and running an app needs: toolchain, port, data directory, limits of the system.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP. Without an app, only what
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file. Without an app, only what
     /// every app needs is checked.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The address that `run` will listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address_flags::listen)]
     listen: SocketAddr,
-    /// Where data is kept [default: `.isomer` in the app's folder].
+    /// The data directory [default: `.isomer` in the app's folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Install the toolchain that builds components if it is missing. Runs nothing as root: for packages of the system, the command that

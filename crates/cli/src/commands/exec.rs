@@ -1,4 +1,4 @@
-//! `isomer exec`: any WASI command component, with this terminal's stdin, stdout and stderr.
+//! `isomer exec`: runs a WASI command component with this terminal's stdin, stdout and stderr.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::grant_flags::GrantFlags;
 use crate::reporting_outbound::ReportingOutbound;
 use crate::user_dirs;
 
-/// The exit code of a program that was stopped with Ctrl-C, as shells have it: 128 and the signal's number.
+/// The exit code after Ctrl-C, as shells report it: 128 plus the signal's number.
 const INTERRUPTED: u8 = 130;
 
 /// Run a WASI command component (0.2 or 0.3) and end with its exit code.
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Command
         WasiVersion::P3 => Generation::P3,
     };
     let grants = arguments.grants.grants();
-    // Programs that look at their own name expect one as a shell would find it.
+    // Programs that read their own name expect one that a shell would find.
     let name = file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
     let settings = CommandSettings {
         arguments: [vec![name.clone()], arguments.arguments].concat(),
@@ -66,14 +66,14 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Command
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let outcome = runtime.block_on(async {
-        // Before the command prints anything: from then on a caller may stop it.
+        // Before the command prints anything: a caller that has read its output may stop it.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         Ok::<_, CommandError>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),
             _ = interrupt.recv() => None,
         })
     })?;
-    // A thread may still wait for input that nobody reads any more.
+    // Does not wait for a thread that is still reading standard input.
     runtime.shutdown_background();
     match outcome {
         None => Err(CommandError::ExitCode(INTERRUPTED)),
@@ -90,11 +90,11 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Command
     }
 }
 
-/// Where compiled code is kept. Without such a folder, it is compiled every time.
+/// Opens the cache of compiled code. Without it, the component is compiled every time.
 fn cache(console: &Console) -> Option<CodeCache> {
     let opened = CodeCache::open(&user_dirs::cache()?.join("exec"));
     let warn = |error: &CodeError| {
-        let warning = Diagnostic::warning(format!("{error}: it is compiled every time"));
+        let warning = Diagnostic::warning(format!("{error}: the component is compiled every time"));
         let warning = match std::error::Error::source(error) {
             Some(source) => warning.note(source.to_string()),
             None => warning,

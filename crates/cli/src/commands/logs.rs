@@ -7,15 +7,15 @@ use isomer_api::{LogLine, LogQuery};
 use isomer_console::{CommandError, Console, print};
 use isomer_display::{escaped, escaped_json};
 
-use crate::remote::node::{AppFlags, refused};
+use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::instant;
 
-/// Show the last lines of an app's log, and with `-f` new ones as they come.
+/// Show the last lines of an app's log, and with `-f` new lines as they are written.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// Show new lines as they come, until Ctrl-C.
+    /// Show new lines as they are written, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
     /// Show the app's access log instead, if the node keeps one (`isomer node --access-log`).
@@ -36,11 +36,11 @@ const NO_REQUESTS: &str = "no requests logged yet: they are kept by a node that 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access };
-    node.ask(console, async |client| {
-        let mut lines = client.logs(tenant, app, &query).await.map_err(refused(console))?;
+    node.with_client(console, async |client| {
+        let mut lines = client.logs(tenant, app, &query).await.map_err(client_error(console))?;
         let mut is_empty = true;
         while let Some(line) = lines.next().await {
-            let line = line.map_err(refused(console))?;
+            let line = line.map_err(client_error(console))?;
             is_empty = false;
             print(&match node.json {
                 true => escaped_json(&serde_json::to_string(&line).expect("a line is plain data")) + "\n",

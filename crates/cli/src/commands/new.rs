@@ -1,4 +1,4 @@
-//! `isomer new`: an app to begin with.
+//! `isomer new`: makes a new app from a template.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,31 +11,31 @@ use isomer_ids::check_name;
 
 use crate::commands::wit;
 
-/// What stands for the app's name in a template's files.
+/// The placeholder for the app's name in a template's files.
 const NAME: &str = "{{name}}";
 
-/// Make a new app in a folder of its name.
+/// Make a new app in a folder with its name.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app's name, in lower case: `shop`, `my-shop`.
     name: String,
-    /// What to begin with.
+    /// The template.
     #[arg(long, value_enum, default_value_t = Template::Http)]
     template: Template,
-    /// Print what was made as JSON on standard output.
+    /// Print the new files as JSON on standard output.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Template {
-    /// One component that answers HTTP.
+    /// One component that serves HTTP.
     Http,
-    /// Two components: one answers HTTP and calls the other through an interface of their own.
+    /// Two components: one serves HTTP and calls the other through an interface of the app.
     Two,
 }
 
-/// A file of a template: where it goes, and its text.
+/// A file of a template: its path, and its text.
 type File = (&'static str, &'static str);
 
 macro_rules! template {
@@ -79,23 +79,23 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
             "choose another name, or empty the folder first",
         ));
     }
-    // Made beside its place, then renamed: it is there whole or not at all.
+    // Made next to the final folder, then renamed: the app is complete or does not exist.
     let made = tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(".");
-    let made = made.context("cannot make a folder here")?;
+    let made = made.context("cannot create a folder here")?;
     for (path, text) in template.files() {
         write(&made.path().join(path), &text.replace(NAME, name))?;
     }
     wit::write(made.path())?;
-    open_to_others(made.path())?;
-    fs::rename(made.path(), folder).with_context(|| format!("cannot make the folder `{name}`"))?;
+    set_usual_permissions(made.path())?;
+    fs::rename(made.path(), folder).with_context(|| format!("cannot create the folder `{name}`"))?;
     if *json {
         return print(&format!("{:#}\n", serde_json::json!({ "app": name, "folder": name })));
     }
-    console.message(&format!("made {name}; next:\n\n    cd {name}\n    isomer dev"));
+    console.message(&format!("created {name}; next:\n\n    cd {name}\n    isomer dev"));
     Ok(())
 }
 
-/// Is there something that would be lost or mixed up with the new app?
+/// Returns whether the folder has content that would be lost or mixed with the new app.
 fn is_taken(folder: &Path) -> Result<bool, CommandError> {
     match fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_some()),
@@ -107,13 +107,13 @@ fn is_taken(folder: &Path) -> Result<bool, CommandError> {
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
     }
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// A temporary folder is private; an app's is like any other folder of a project.
-fn open_to_others(folder: &Path) -> anyhow::Result<()> {
+/// Sets the usual permissions: a temporary folder is private.
+fn set_usual_permissions(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).context("cannot set the folder's permissions")
 }

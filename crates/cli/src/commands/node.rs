@@ -1,4 +1,4 @@
-//! `isomer node`: a node for the apps of many tenants, that apps are deployed to while it runs.
+//! `isomer node`: runs a node for the apps of many tenants.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::address_flags;
-use crate::hosting::hangups::{Hangups, tell};
+use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
 use crate::hosting::settings::{Config, Settings};
 use crate::log_flag::LogFlag;
@@ -40,13 +40,13 @@ pub(crate) struct Arguments {
     /// Where the admin API listens: a loopback address or a port alone, or `unix:PATH` [default: 127.0.0.1:7171].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::admin)]
     pub(crate) admin: Option<AdminAddress>,
-    /// The node file: certificates, limits, and values for flags that are absent.
+    /// The node file: certificates, limits, and values for absent flags.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Print one line of JSON on standard output when it serves, and log in JSON.
+    /// Print one line of JSON on standard output when the node is ready, and log in JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Log every request, and keep each app's for `isomer logs APP --access`.
+    /// Log every request, and keep an access log for each app (`isomer logs APP --access`).
     #[arg(long)]
     pub(crate) access_log: bool,
     #[command(flatten)]
@@ -57,26 +57,27 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
-    // While there is no other thread.
+    // Before any other thread is started.
     let inherited = Inherited::take()?;
-    // First of all: how many apps are kept in memory is reckoned from it.
+    // Before anything else: the number of loaded apps depends on this limit.
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_start(|| {
-            // Where it may not be asked for, requests only wait longer beside guests that compute.
+            // If the system refuses, requests wait longer for guests that compute.
             let _ = isomer_runtime::prefer_latency();
         })
         .build()
         .context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, inherited, *console, Instant::now()));
-    // Whoever did not want to wait does not wait for what blocks either.
+    // Does not wait for blocking tasks: after a second signal, the process must end at once.
     runtime.shutdown_background();
     done
 }
 
-/// Every app in memory and every connection is a descriptor. The soft limit is often 1,024 for the sake of programs that use `select`,
-/// which this is not; the hard one is what the machine's owner wants. Where it cannot be raised, fewer apps are kept in memory.
+/// Raises the soft limit of open files to the hard one. Every loaded app and every connection needs a descriptor. The
+/// soft limit is often 1,024 because of programs that use `select`, which this is not. If it cannot be raised, fewer
+/// apps stay in memory.
 fn raise_open_files() {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
@@ -121,10 +122,10 @@ async fn serve(
     node.set_front(addresses.clone(), front.connections());
     write_url(node.dir(), &admins.address().url())?;
     if let Some((_, loaded)) = &certificates {
-        tell(&log, loaded);
+        log_certificates(&log, loaded);
     }
     let signals = StopSignals::listen()?;
-    let hangups = Hangups {
+    let hangups = HangupHandler {
         certificates: certificates.map(|(certificates, _)| certificates),
         audit: audit.clone(),
         config: arguments.config.clone().map(|path| (path, config.file.clone())),
@@ -132,7 +133,7 @@ async fn serve(
     };
     let hangups = tokio::spawn(hangups.follow(signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?));
     let doors: Vec<_> = addresses.into_iter().zip(speaks_tls).collect();
-    say_ready(arguments, &console, &doors, admins.address(), node.dir(), began)?;
+    report_ready(arguments, &console, &doors, admins.address(), node.dir(), began)?;
     tokio::spawn(check_compilers(node.clone(), log.clone()));
     let service = AdminService {
         admin: node.clone(),
@@ -152,15 +153,15 @@ async fn serve(
     Ok(())
 }
 
-/// Says how compilers are confined where that is not as it should be, before one is needed.
+/// Logs an error if compilers cannot be started, before one is needed.
 async fn check_compilers(node: Arc<Node>, log: Log) {
     if let Err(error) = node.confinement().await {
-        log.error(format!("no compiler can be started: {error}; `isomer doctor` says more"));
+        log.error(format!("cannot start a compiler: {error}; `isomer doctor` shows details"));
     }
 }
 
-/// Says that it serves.
-fn say_ready(
+/// Reports that the node is ready.
+fn report_ready(
     arguments: &Arguments,
     console: &Console,
     listen: &[(SocketAddr, bool)],
@@ -190,7 +191,7 @@ fn say_ready(
     Ok(())
 }
 
-/// Puts the address of the admin API where clients on this machine find it: they name the data directory.
+/// Writes the URL of the admin API to the data directory, where clients on this machine find it.
 fn write_url(data: &Path, url: &str) -> Result<(), CommandError> {
     let (path, new) = (data.join(URL_FILE), data.join(format!("{URL_FILE}.new")));
     let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));
@@ -218,7 +219,7 @@ fn cannot_listen_to_clients(error: ListenerError) -> CommandError {
 fn cannot_listen_to_admins(error: ListenError) -> CommandError {
     let hint = match &error {
         ListenError::Remote { .. } => {
-            "listen on a loopback address or a Unix socket and go through a tunnel (ssh -L), or write `remote = true` into [admin] of the node file"
+            "listen on a loopback address or a Unix socket and go through a tunnel (ssh -L), or set `remote = true` in [admin] of the node file"
         }
         ListenError::InUse { .. } => {
             "stop that process, or listen elsewhere: --admin 127.0.0.1:0 lets the system choose a port"

@@ -1,4 +1,4 @@
-//! `isomer plan`: what would run where, and why. Changes nothing but the built components.
+//! `isomer plan`: explains which components run where, and why. Changes nothing but the built components.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use isomer_project::{AppDir, read_components};
 /// Explain how an app would run: groups, seams, grants, and what is missing. Builds what has changed, as `build` does, and changes nothing else.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     /// The shape to plan.
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let warnings: Vec<_> = plan.warnings.iter().map(located).collect();
     if arguments.json {
         let mut json = serde_json::to_value(&plan).expect("a plan is plain data");
-        // Once more, with their places in the manifest.
+        // Replaced by the same warnings with their places in the manifest.
         json["warnings"] = warnings.iter().map(Diagnostic::to_json).collect();
         let processes = plan.processes().into_iter().map(|(name, groups)| {
             (

@@ -1,18 +1,18 @@
-//! `isomer remove`: takes an app from a node.
+//! `isomer remove`: removes an app from a node.
 
-use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::of_tenant;
+use crate::remote::node::{AppFlags, client_error};
+use crate::remote::show::tenant_flag;
 use isomer_console::{CommandError, Console, FAILED, print};
 
-/// Remove an app from a node. Its data stays for the next deployment under its name, unless `--data` removes it too.
+/// Remove an app from a node. Its data is kept for the next deployment with the same name, unless `--data` is given.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// Remove its stores and its log too. They cannot be recovered.
+    /// Remove its stores and its log, too. They cannot be recovered.
     #[arg(long)]
     data: bool,
-    /// Do not ask. Needed for `--data` where there is no terminal.
+    /// Do not ask for confirmation. Required for `--data` without a terminal.
     #[arg(long)]
     yes: bool,
 }
@@ -24,19 +24,22 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         console.confirm_removal(
             &question,
             arguments.yes,
-            &format!("isomer remove {app}{} --data --yes", of_tenant(tenant)),
+            &format!("isomer remove {app}{} --data --yes", tenant_flag(tenant)),
         )?;
-    } else if !arguments.yes && console.confirm(&format!("remove {app} of {tenant}? Its data stays.")) == Some(false) {
+    } else if !arguments.yes && console.confirm(&format!("remove {app} of {tenant}? Its data is kept.")) == Some(false)
+    {
         return Err(CommandError::ExitCode(FAILED));
     }
-    node.ask(console, async |client| client.remove(tenant, app, arguments.data).await.map_err(refused(console)))?;
+    node.with_client(console, async |client| {
+        client.remove(tenant, app, arguments.data).await.map_err(client_error(console))
+    })?;
     if node.json {
         let removed = serde_json::json!({ "tenant": tenant, "removed": app, "data": arguments.data });
         return print(&format!("{removed:#}\n"));
     }
     console.message(&match arguments.data {
-        true => format!("{app} of {tenant} is removed, with its data"),
-        false => format!("{app} of {tenant} is removed; its data stays for the next deployment under this name"),
+        true => format!("removed {app} of {tenant} with its data"),
+        false => format!("removed {app} of {tenant}; its data is kept for the next deployment with this name"),
     });
     Ok(())
 }

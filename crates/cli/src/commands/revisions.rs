@@ -1,10 +1,10 @@
-//! `isomer revisions`: what an app was.
+//! `isomer revisions`: lists the revisions of an app.
 
 use isomer_api::{Actor, DeployMessage, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin};
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 
-use crate::remote::node::{AppFlags, refused};
+use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::{list, minute, size, table};
 
 /// List the revisions of an app that its node keeps, the newest first.
@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
-    let revisions = node.ask(console, async |client| client.revisions(tenant, app).await.map_err(refused(console)))?;
+    let revisions =
+        node.with_client(console, async |client| client.revisions(tenant, app).await.map_err(client_error(console)))?;
     if node.json {
         let value = serde_json::to_value(&revisions).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
@@ -33,20 +34,19 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
             escaped(&info.version),
             minute(info.deployed_at),
             serves.to_owned(),
-            origin.map_or_else(String::new, how_and_by),
+            origin.map_or_else(String::new, origin_text),
             origin.map_or_else(String::new, changed),
             origin.and_then(|origin| origin.message.as_ref()).map_or_else(String::new, first_line),
             snapshot,
         ]
     };
     let rows: Vec<_> = revisions.iter().map(row).collect();
-    let head =
-        ["REVISION", "VERSION", "DEPLOYED (UTC)", "", "BY", "CHANGED", "MESSAGE", "STORES AS IT LEFT THEM (UTC)"];
+    let head = ["REVISION", "VERSION", "DEPLOYED (UTC)", "", "BY", "CHANGED", "MESSAGE", "SNAPSHOT OF STORES (UTC)"];
     print(&table(head, &rows))
 }
 
-/// `deploy`, or `swap by ci` where it was done with a tenant's token of that name.
-fn how_and_by(origin: &RevisionOrigin) -> String {
+/// Returns how the revision came about: `deploy`, or `swap by ci` if a tenant's token with that name was used.
+fn origin_text(origin: &RevisionOrigin) -> String {
     let how = match origin.how {
         RevisionOperation::Deploy => "deploy",
         RevisionOperation::Swap => "swap",
@@ -58,7 +58,7 @@ fn how_and_by(origin: &RevisionOrigin) -> String {
     }
 }
 
-/// What differs from the revision that served before, in a few words.
+/// Summarises what differs from the previous revision.
 fn changed(origin: &RevisionOrigin) -> String {
     let Some(ReleaseChanges { manifest, shape, changed, added, removed, more, files }) = &origin.changes else {
         return String::new();
@@ -78,7 +78,7 @@ fn changed(origin: &RevisionOrigin) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { list(parts) }
 }
 
-/// The most characters of a message in the table; `--json` has all of it.
+/// The most characters of a message in the table; `--json` has the whole message.
 const MESSAGE_CHARS_MAX: usize = 60;
 
 fn first_line(message: &DeployMessage) -> String {

@@ -1,4 +1,4 @@
-//! `isomer rollback`: goes back to an earlier revision, with its stores as they were if that is wanted.
+//! `isomer rollback`: serves an earlier revision again, optionally with its stores as they were.
 
 use isomer_admin::Client;
 use isomer_api::{DeployMessage, RevisionInfo, RollbackRequest};
@@ -7,98 +7,107 @@ use isomer_display::escaped;
 use isomer_ids::ReleaseDigest;
 
 use crate::commands::deploy;
-use crate::remote::node::{AppFlags, refused};
-use crate::remote::show::{list, minute, of_tenant};
+use crate::remote::node::{AppFlags, client_error};
+use crate::remote::show::{list, minute, tenant_flag};
 
-/// Go back to an earlier revision of an app. Its stores stay as they are, unless `--to-snapshot` brings them back too.
+/// Serve an earlier revision of an app again. Its stores stay as they are, unless `--to-snapshot` is given.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     app: AppFlags,
-    /// The revision, or how it begins [default: the one that served before].
+    /// The revision, or the first digits of it [default: the previous one].
     #[arg(value_name = "REVISION")]
     revision: Option<String>,
-    /// Its SQL stores too, as they were when a revision with migrations took over from it. What was written since is lost to the app.
+    /// Restore its SQL stores, too, as they were when a revision with migrations took over from it. The app loses what
+    /// was written since then.
     #[arg(long)]
     to_snapshot: bool,
-    /// A message for `isomer revisions` [default: that of the revision's deployment].
+    /// A message for `isomer revisions` [default: the message of the revision's deployment].
     #[arg(short, long, value_name = "TEXT")]
     message: Option<DeployMessage>,
-    /// Don't ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
 
-/// The fewest digits that stand for a revision.
+/// The fewest digits that identify a revision.
 const DIGITS_MIN: usize = 4;
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
-    let deployed = node.ask(console, async |client| {
+    let deployed = node.with_client(console, async |client| {
         let mut revision = match &arguments.revision {
             None => None,
-            Some(text) => Some(find(&client, &arguments.app, text, console).await?),
+            Some(text) => Some(find_revision(&client, &arguments.app, text, console).await?),
         };
         if arguments.to_snapshot {
-            revision = Some(agreed(&client, arguments, revision, console).await?);
+            revision = Some(confirmed_snapshot(&client, arguments, revision, console).await?);
         }
         let progress = console.progress();
         progress.step(format!("rolling {app} back"));
         let (to_snapshot, message) = (arguments.to_snapshot, arguments.message.clone());
         let rollback = RollbackRequest { revision, to_snapshot, message };
-        client.rollback(tenant, app, &rollback).await.map_err(refused(console))
+        client.rollback(tenant, app, &rollback).await.map_err(client_error(console))
     })?;
-    deploy::say(&deployed, tenant, app, node.json, console)
+    deploy::report_deployed(&deployed, tenant, app, node.json, console)
 }
 
-/// The revision whose snapshot is to be brought back, once it is agreed what that loses.
-async fn agreed(
+/// Returns the revision whose snapshot is restored, after the loss was confirmed.
+async fn confirmed_snapshot(
     client: &Client,
     arguments: &Arguments,
     revision: Option<ReleaseDigest>,
     console: &Console,
 ) -> Result<ReleaseDigest, CommandError> {
     let AppFlags { app, tenant, .. } = &arguments.app;
-    let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
+    let revisions = client.revisions(tenant, app).await.map_err(client_error(console))?;
     let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
-    let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
+    let hint = format!("isomer revisions {app}{}", tenant_flag(tenant));
     let Some(info) = revisions.iter().find(wanted) else {
         return Err(CommandError::failed(format!("`{app}` has no such revision"), hint));
     };
     let Some(snapshot) = &info.snapshot else {
         let short = info.revision.short();
         return Err(CommandError::failed(
-            format!("there is no snapshot of the stores as revision {short} left them"),
+            format!("there is no snapshot of the stores from the end of revision {short}"),
             hint,
         ));
     };
     let stores = list(snapshot.stores.iter().map(|store| escaped(&store.store)));
     let lost =
-        format!("{stores} of {app} as of {} UTC: what was written since is lost to the app", minute(snapshot.taken_at));
+        format!("{stores} of {app} as of {} UTC: the app loses what was written since then", minute(snapshot.taken_at));
     if !arguments.yes {
-        match console.confirm(&format!("bring back {lost}?")) {
+        match console.confirm(&format!("restore {lost}?")) {
             Some(true) => {}
             Some(false) => return Err(CommandError::ExitCode(FAILED)),
             None => {
-                let hint =
-                    format!("isomer rollback {app} {}{} --to-snapshot --yes", info.revision.short(), of_tenant(tenant));
-                return Err(CommandError::usage(format!("this would bring back {lost}"), hint));
+                let hint = format!(
+                    "isomer rollback {app} {}{} --to-snapshot --yes",
+                    info.revision.short(),
+                    tenant_flag(tenant)
+                );
+                return Err(CommandError::usage(format!("this would restore {lost}"), hint));
             }
         }
     }
     Ok(info.revision.clone())
 }
 
-/// The one revision that begins so.
-async fn find(client: &Client, flags: &AppFlags, text: &str, console: &Console) -> Result<ReleaseDigest, CommandError> {
+/// Returns the only revision that begins with `text`.
+async fn find_revision(
+    client: &Client,
+    flags: &AppFlags,
+    text: &str,
+    console: &Console,
+) -> Result<ReleaseDigest, CommandError> {
     if let Ok(revision) = text.parse() {
         return Ok(revision);
     }
     let AppFlags { app, tenant, .. } = flags;
-    let revisions = client.revisions(tenant, app).await.map_err(refused(console))?;
+    let revisions = client.revisions(tenant, app).await.map_err(client_error(console))?;
     let begins = |revision: &&ReleaseDigest| text.len() >= DIGITS_MIN && revision.as_str().starts_with(text);
     let found: Vec<&ReleaseDigest> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
-    let hint = format!("isomer revisions {app}{}", of_tenant(tenant));
+    let hint = format!("isomer revisions {app}{}", tenant_flag(tenant));
     match found.as_slice() {
         [] if text.len() < DIGITS_MIN => Err(CommandError::usage(
             format!("`{}` is too short: at least {DIGITS_MIN} digits of a revision", escaped(text)),

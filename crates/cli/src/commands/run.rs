@@ -1,4 +1,5 @@
-//! `isomer run`: an app, in as many processes as its shape has groups, or a single component, until it is told to stop.
+//! `isomer run`: serves an app, in as many processes as its shape has groups, or a single component, until a signal
+//! stops it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,21 +19,21 @@ use crate::serve_flags::ServeFlags;
 use crate::user_dirs;
 use crate::value_flags::ValueFlags;
 
-/// Build an app and run it: in one process, or in one for each group of its shape. Or run a single HTTP component.
+/// Build an app and run it, with one process for each group of its shape. Or run a single HTTP component.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP (WASI 0.3 or 0.2).
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file (WASI 0.3 or 0.2).
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     serve: ServeFlags,
-    /// Run only this group of the shape. The others run elsewhere; `--config FILE` names the node file with their addresses and with this
-    /// group's own settings.
+    /// Run only this group of the shape. The other groups run elsewhere; `--config FILE` names the node file with their
+    /// addresses and with this group's own settings.
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     #[command(flatten)]
     values: ValueFlags,
-    /// Run as a process of a shape of several, which another one has started.
+    /// Run as a member of a shape, started by a supervisor.
     #[arg(long, hide = true, conflicts_with = "config")]
     member: bool,
     #[command(flatten, next_help_heading = "Grants (for a component's file; those of an app are in its isomer.toml)")]
@@ -49,15 +50,15 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, *console, Instant::now()));
-    // A compiler that still runs is not waited for.
+    // Does not wait for a compiler that is still running.
     runtime.shutdown_background();
     done
 }
 
-/// Stops as on SIGTERM when standard input ends: the parent process has ended, or wants this one to stop.
+/// Sends SIGTERM to this process when standard input ends: its parent has ended, or wants it to stop.
 fn end_with_standard_input() {
     std::thread::spawn(|| {
-        // What is said there means nothing.
+        // The input itself is ignored.
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
     });
@@ -72,10 +73,10 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
 }
 
 async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
-    if let Some(flag) = arguments.grants.first() {
+    if let Some(flag) = arguments.grants.first_used() {
         return Err(CommandError::usage(
-            format!("`{flag}` is for a component that is run from its file"),
-            "an app's grants are written in its isomer.toml: [components.NAME.grants]",
+            format!("`{flag}` works only for a component that is run from its file"),
+            "grants of an app are in its isomer.toml: [components.NAME.grants]",
         ));
     }
     let mut values = arguments.values.sources();
@@ -111,11 +112,11 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     serve_here(server, &RevisionSource::new(&app, components), began).await
 }
 
-/// The node file of a group, among what `--config` gives.
+/// Takes the node file of a group from the values of `--config`.
 fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CommandError> {
     values.take_node_file().ok_or_else(|| {
         CommandError::usage(
-            format!("group `{group}` has no node file, which says where the other groups are"),
+            format!("group `{group}` needs a node file with the addresses of the other groups"),
             format!("isomer run --group {group} --config FILE"),
         )
     })
@@ -131,11 +132,12 @@ async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Insta
     Ok(())
 }
 
-/// Without a manifest nothing can be stored, so the data directory is one that goes away, unless one is named.
+/// Runs a component without a manifest. It cannot have stores, so the data directory is a temporary one unless `--data`
+/// names one.
 async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
     if let Some(group) = &arguments.group {
         return Err(CommandError::usage(
-            format!("`--group {group}` is for an app, and `{}` is a component", arguments.path.display()),
+            format!("`--group {group}` needs an app, and `{}` is a component", arguments.path.display()),
             "name the app's folder",
         ));
     }
@@ -149,7 +151,8 @@ async fn single(arguments: &Arguments, console: Console, began: Instant) -> Resu
     let (data, kept) = match &options.data {
         Some(data) => (data.clone(), None),
         None => {
-            let kept = tempfile::Builder::new().prefix("isomer-").tempdir().context("cannot make a folder for data")?;
+            let kept =
+                tempfile::Builder::new().prefix("isomer-").tempdir().context("cannot create a folder for data")?;
             (kept.path().to_owned(), Some(kept))
         }
     };

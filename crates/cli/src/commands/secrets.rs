@@ -1,5 +1,5 @@
-//! `isomer secrets`: the secrets of a tenant. A value comes from a file or from standard input, never from the command line, which every
-//! process of the machine can read.
+//! `isomer secrets`: the secrets of a tenant. A value comes from a file or from standard input, never from the command
+//! line, which other processes can read.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use isomer_display::escaped;
 use isomer_ids::{SECRET_BYTES_MAX, TenantName};
 use serde_json::json;
 
-use crate::remote::node::{TenantFlags, refused};
-use crate::remote::show::of_tenant;
+use crate::remote::node::{TenantFlags, client_error};
+use crate::remote::show::tenant_flag;
 
 /// Set, remove or list the secrets of a tenant.
 #[derive(clap::Args)]
@@ -28,10 +28,10 @@ enum Command {
     List(List),
 }
 
-/// Set a secret to the content of standard input or of a file. A final newline is not part of it.
+/// Set a secret to the content of a file or of standard input. One newline at the end is removed.
 #[derive(clap::Args)]
 struct Set {
-    /// Its name, as in the manifest's `[secrets]`.
+    /// The secret's name, as in the manifest's `[secrets]`.
     #[arg(value_name = "NAME")]
     name: String,
     /// The file that holds the value.
@@ -41,20 +41,20 @@ struct Set {
     of: TenantFlags,
 }
 
-/// Remove a secret. A secret that a served revision uses is kept, unless `--force` is given.
+/// Remove a secret. A secret that a serving revision uses is kept, unless `--force` is given.
 #[derive(clap::Args)]
 struct Remove {
-    /// Its name.
+    /// The secret's name.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Remove it even if apps use it. They cannot start any more.
+    /// Remove it even if apps use it. They cannot be started any more.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     of: TenantFlags,
 }
 
-/// List the names of a tenant's secrets. Their values are never shown.
+/// List the names of a tenant's secrets. The values are never shown.
 #[derive(clap::Args)]
 struct List {
     #[command(flatten)]
@@ -65,28 +65,31 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     match &arguments.command {
         Command::Set(Set { name, from_file, of: TenantFlags { tenant, node } }) => {
             let value = value(name, tenant, from_file.as_ref(), console)?;
-            node.ask(console, async |client| client.set_secret(tenant, name, value).await.map_err(refused(console)))?;
+            node.with_client(console, async |client| {
+                client.set_secret(tenant, name, value).await.map_err(client_error(console))
+            })?;
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "set": name })));
             }
-            console.message(&format!("secret {name} of {tenant} is set; apps see it from their next request on"));
+            console.message(&format!("set secret {name} of {tenant}; apps use it from their next request"));
         }
         Command::Remove(Remove { name, force, of: TenantFlags { tenant, node } }) => {
-            node.ask(console, async |client| {
-                client.remove_secret(tenant, name, *force).await.map_err(refused(console))
+            node.with_client(console, async |client| {
+                client.remove_secret(tenant, name, *force).await.map_err(client_error(console))
             })?;
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "removed": name })));
             }
-            console.message(&format!("secret {name} of {tenant} is removed"));
+            console.message(&format!("removed secret {name} of {tenant}"));
         }
         Command::List(List { of: TenantFlags { tenant, node } }) => {
-            let info = node.ask(console, async |client| client.tenant(tenant).await.map_err(refused(console)))?;
+            let info =
+                node.with_client(console, async |client| client.tenant(tenant).await.map_err(client_error(console)))?;
             if node.json {
                 return print(&format!("{:#}\n", json!(info.secrets)));
             }
             if info.secrets.is_empty() {
-                console.message(&format!("no secrets; isomer secrets set NAME{} makes one", of_tenant(tenant)));
+                console.message(&format!("no secrets; create one: isomer secrets set NAME{}", tenant_flag(tenant)));
             }
             print(&info.secrets.iter().map(|name| escaped(name) + "\n").collect::<String>())?;
         }
@@ -96,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 
 fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CommandError> {
     let mut value = Vec::new();
-    // One byte more than there may be, so that too much is seen.
+    // Read a little more than is allowed, so that a value that is too long is detected.
     let most = SECRET_BYTES_MAX + 2;
     match file {
         Some(file) => {
@@ -117,14 +120,13 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
         }
     }
     if value.is_empty() {
-        let of = of_tenant(tenant);
-        let hint =
-            format!("write it to standard input, or name its file: isomer secrets set {name}{of} --from-file FILE");
+        let of = tenant_flag(tenant);
+        let hint = format!("pass it on standard input, or name a file: isomer secrets set {name}{of} --from-file FILE");
         return Err(CommandError::usage("the value is empty", hint));
     }
     if value.len() as u64 > SECRET_BYTES_MAX {
         let title = format!("the value is longer than {}", isomer_display::size(SECRET_BYTES_MAX));
-        return Err(CommandError::usage(title, "keep a key here, and the rest in a store"));
+        return Err(CommandError::usage(title, "store a key here, and the data itself in a store"));
     }
     Ok(value)
 }

@@ -1,6 +1,6 @@
-//! `isomer start`: serves an app again.
+//! `isomer start`: serves a stopped app again.
 
-use crate::remote::node::{AppFlags, refused};
+use crate::remote::node::{AppFlags, client_error};
 use isomer_console::{CommandError, Console, print};
 
 /// Serve a stopped app of a node again.
@@ -12,11 +12,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     let AppFlags { app, tenant, node } = &arguments.app;
-    let info = node.ask(console, async |client| client.start(tenant, app).await.map_err(refused(console)))?;
+    let info =
+        node.with_client(console, async |client| client.start(tenant, app).await.map_err(client_error(console)))?;
     if node.json {
         let value = serde_json::to_value(&info).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
     }
-    console.message(&format!("{app} of {tenant} serves again"));
+    console.message(&format!("started {app} of {tenant}"));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `isomer status`: how a node is.
+//! `isomer status`: shows the state of a node.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use isomer_api::NodeStatus;
 use isomer_console::{CommandError, Console, print};
 use isomer_display::escaped;
 
-use crate::remote::node::{NodeFlags, refused};
-use crate::remote::show::{list, size, span};
+use crate::remote::node::{NodeFlags, client_error};
+use crate::remote::show::{list, size, time_span};
 
-/// Show the state of a node: what it serves and what it uses.
+/// Show the state of a node: its apps and its use of resources.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -17,8 +17,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
-    let (address, status) = arguments.node.ask(console, async |client| {
-        Ok((client.node().to_string(), client.status().await.map_err(refused(console))?))
+    let (address, status) = arguments.node.with_client(console, async |client| {
+        Ok((client.node().to_string(), client.status().await.map_err(client_error(console))?))
     })?;
     if arguments.node.json {
         let value = serde_json::to_value(&status).expect("an answer is plain data");
@@ -30,14 +30,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let lines = [
         ("node", format!("{address}, isomer {}, process {pid}", escaped(version))),
         ("serves at", list(listen.iter().map(|address| escaped(address)))),
-        ("runs for", span(*uptime_s)),
+        ("runs for", time_span(*uptime_s)),
         ("tenants", tenants.to_string()),
-        ("apps", format!("{apps}, {apps_loaded} of them in memory ({apps_loaded_max} at most)")),
-        ("loads", format!("{loads} from disk, {drops} apps dropped from memory")),
+        ("apps", format!("{apps}, {apps_loaded} loaded (at most {apps_loaded_max})")),
+        ("loads", format!("{loads} loaded from disk, {drops} evicted")),
         ("instances", instances.to_string()),
         ("memory", size(*resident_bytes)),
         ("requests", requests.to_string()),
-        ("clients", format!("{connections} connections, {evicted} closed for others, {refused} refused")),
+        ("clients", format!("{connections} connections, {evicted} closed to make room, {refused} refused")),
     ];
     let mut out = String::new();
     for (what, how) in lines {

@@ -8,11 +8,11 @@ use isomer_console::{CommandError, Console};
 use isomer_project::WasmFile;
 
 use crate::commands::deploy;
-use crate::remote::node::{AppFlags, refused};
-use crate::remote::release::keep;
+use crate::remote::node::{AppFlags, client_error};
+use crate::remote::release::add_part;
 use crate::remote::upload::upload;
 
-/// Replace components of an app while it serves; the others stay as they are.
+/// Replace components of an app while it serves. The other components stay as they are.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -30,13 +30,13 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let mut bytes = BTreeMap::new();
     let mut components = BTreeMap::new();
     for (name, path) in &arguments.components {
-        let part = keep(&mut bytes, WasmFile::open(path)?.bytes.into());
+        let part = add_part(&mut bytes, WasmFile::open(path)?.bytes.into());
         if components.insert(name.clone(), part).is_some() {
             return Err(CommandError::usage(format!("component `{name}` is named twice"), "name each component once"));
         }
     }
-    let deployed = node.ask(console, async |client| {
-        // What a node lacks is asked for by a release; this one is never deployed.
+    let deployed = node.with_client(console, async |client| {
+        // The upload needs a release to ask the node what it lacks; this one is never deployed.
         let release = Release {
             manifest: String::new(),
             shape: String::new(),
@@ -50,14 +50,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         let progress = console.progress();
         progress.step(format!("swapping components of {app}"));
         let swap = SwapRequest { components, message: arguments.message.clone() };
-        client.swap(tenant, app, &swap).await.map_err(refused(console))
+        client.swap(tenant, app, &swap).await.map_err(client_error(console))
     })?;
-    deploy::say(&deployed, tenant, app, node.json, console)
+    deploy::report_deployed(&deployed, tenant, app, node.json, console)
 }
 
 fn parse(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
-        _ => Err("write the component's name, `=` and its file".to_owned()),
+        _ => Err("write `COMPONENT=FILE.wasm`".to_owned()),
     }
 }

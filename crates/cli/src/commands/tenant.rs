@@ -1,4 +1,4 @@
-//! `isomer tenant`: makes, changes, shows and removes a tenant of a node.
+//! `isomer tenant`: creates, changes, shows and removes a tenant of a node.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use isomer_console::{CommandError, Console, print};
 use isomer_display::elapsed;
 use isomer_ids::{HostPattern, TenantName};
 
-use crate::remote::node::{NodeFlags, refused};
+use crate::remote::node::{NodeFlags, client_error};
 use crate::remote::show::{UNLIMITED, cores, count_quota, list, size, size_quota};
 
 /// Create, change, show or remove a tenant of a node.
@@ -26,48 +26,49 @@ enum Command {
     Remove(Remove),
 }
 
-/// Create a tenant, or change its quotas. What is not named stays as it is.
+/// Create a tenant, or change its quotas. Quotas that are not named stay as they are.
 #[derive(clap::Args)]
 struct Set {
     /// The tenant.
     #[arg(value_name = "TENANT")]
     tenant: TenantName,
-    /// Memory of all its live instances, as `512MiB`.
+    /// Memory of all its live instances, such as `512MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     memory: Option<u64>,
-    /// Processor time: `0.5` is half a core, as the mean over some seconds.
+    /// Processor time: `0.5` is half a core, averaged over some seconds.
     #[arg(long, value_name = "CORES", value_parser = cores_or_unlimited)]
     cpu: Option<u32>,
-    /// Requests that are served at once.
+    /// The number of concurrent requests.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     concurrent: Option<u32>,
-    /// Requests a second, as the mean over some time.
+    /// Requests per second, averaged over some time.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     rate: Option<u32>,
-    /// Requests that may come at once after a pause.
+    /// The number of requests that may arrive at once after a pause.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     burst: Option<u32>,
-    /// A host that its apps may send requests to, if their manifests grant it too; may be repeated. `*`: every one that they grant; `none`: none.
+    /// A host that its apps may send requests to if their manifests grant it, too; may be repeated. `*` is every host
+    /// that they grant; `none` is no host.
     #[arg(long, value_name = "HOST")]
     outbound: Vec<String>,
-    /// What its stores and files may take on disk, as `1GiB`.
+    /// Disk space of its stores and files, such as `1GiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     storage: Option<u64>,
-    /// How many apps it may have.
+    /// The number of apps.
     #[arg(long, value_name = "COUNT", value_parser = count_or_unlimited)]
     apps: Option<u32>,
-    /// What its apps may log in an hour, as `16MiB`.
+    /// The size of its apps' logs per hour, such as `16MiB`.
     #[arg(long, value_name = "SIZE", value_parser = size_or_unlimited)]
     log: Option<u64>,
-    /// A host name that is reserved for it: no other tenant's app can be deployed under it, or below it if it is a wildcard; may be repeated,
-    /// and replaces the earlier list. `none`: none.
+    /// A host name that is reserved for this tenant: no app of another tenant can be deployed under it, or below it if
+    /// it is a wildcard. May be repeated, and replaces the previous list. `none` is no host name.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
     #[command(flatten)]
     node: NodeFlags,
 }
 
-/// Show what a tenant has, may use and uses.
+/// Show a tenant: its apps, its quotas and its use of resources.
 #[derive(clap::Args)]
 struct Show {
     /// The tenant.
@@ -77,43 +78,46 @@ struct Show {
     node: NodeFlags,
 }
 
-/// Remove a tenant that has no apps, with its secrets and what data there is left of it.
+/// Remove a tenant that has no apps, with its secrets and its remaining data.
 #[derive(clap::Args)]
 struct Remove {
     /// The tenant.
     #[arg(value_name = "TENANT")]
     tenant: TenantName,
-    /// Don't ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     node: NodeFlags,
 }
 
-/// How "none at all" is written where a list is replaced.
+/// The value that empties a list.
 const NONE: &str = "none";
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     match &arguments.command {
         Command::Set(set) => {
             let change = set.change()?;
-            let info = set
-                .node
-                .ask(console, async |client| client.set_tenant(&set.tenant, &change).await.map_err(refused(console)))?;
+            let info = set.node.with_client(console, async |client| {
+                client.set_tenant(&set.tenant, &change).await.map_err(client_error(console))
+            })?;
             show(&info, set.node.json)
         }
         Command::Show(Show { tenant, node }) => {
-            let info = node.ask(console, async |client| client.tenant(tenant).await.map_err(refused(console)))?;
+            let info =
+                node.with_client(console, async |client| client.tenant(tenant).await.map_err(client_error(console)))?;
             show(&info, node.json)
         }
         Command::Remove(Remove { tenant, yes, node }) => {
-            let question = format!("remove tenant `{tenant}` with its secrets and all that is left of its data?");
+            let question = format!("remove tenant `{tenant}` with its secrets and its remaining data?");
             console.confirm_removal(&question, *yes, &format!("isomer tenant remove {tenant} --yes"))?;
-            node.ask(console, async |client| client.remove_tenant(tenant).await.map_err(refused(console)))?;
+            node.with_client(console, async |client| {
+                client.remove_tenant(tenant).await.map_err(client_error(console))
+            })?;
             match node.json {
                 true => print(&format!("{:#}\n", serde_json::json!({ "removed": tenant }))),
                 false => {
-                    console.message(&format!("tenant {tenant} is removed"));
+                    console.message(&format!("removed tenant {tenant}"));
                     Ok(())
                 }
             }
@@ -129,19 +133,20 @@ impl Set {
             requests_concurrent: self.concurrent,
             requests_per_second: self.rate,
             requests_burst: self.burst,
-            outbound_hosts: replacement(&self.outbound),
+            outbound_hosts: replacement_list(&self.outbound),
             storage_bytes: self.storage,
             apps: self.apps,
             log_bytes_per_hour: self.log,
         };
         let parse = |text: String| text.parse::<HostPattern>().map_err(|error| CommandError::Usage(error.into()));
-        let hosts = replacement(&self.hosts).map(|hosts| hosts.into_iter().map(parse).collect::<Result<Vec<_>, _>>());
+        let hosts =
+            replacement_list(&self.hosts).map(|hosts| hosts.into_iter().map(parse).collect::<Result<Vec<_>, _>>());
         Ok(TenantChange { quotas, hosts: hosts.transpose()? })
     }
 }
 
-/// A list in place of the one that was, if there is one.
-fn replacement(given: &[String]) -> Option<Vec<String>> {
+/// Returns the list that replaces the previous one, if the flag was used.
+fn replacement_list(given: &[String]) -> Option<Vec<String>> {
     match given {
         [] => None,
         [one] if one == NONE => Some(Vec::new()),
@@ -156,8 +161,7 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
     }
     let TenantInfo { name, quotas, usage, apps, hosts, secrets } = tenant;
     let or_none = |names: String| if names.is_empty() { NONE.to_owned() } else { names };
-    let outbound =
-        quotas.outbound_hosts.as_ref().map_or("whatever is granted".to_owned(), |hosts| or_none(list(hosts)));
+    let outbound = quotas.outbound_hosts.as_ref().map_or("every granted host".to_owned(), |hosts| or_none(list(hosts)));
     let cpu_ms = usage.cpu_us / 1000;
     let lines = [
         ("apps", format!("{} of {}: {}", apps.len(), count_quota(quotas.apps), or_none(list(apps)))),
@@ -166,7 +170,7 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
         (
             "memory",
             format!(
-                "{} of {}, {} of it held by the node",
+                "{} of {}, including {} in the node itself",
                 size(usage.memory_bytes),
                 size_quota(quotas.memory_bytes),
                 size(usage.host_memory_bytes)
@@ -175,7 +179,7 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
         (
             "cpu",
             format!(
-                "{} since the node started; {} cores at most",
+                "{} since the node started; at most {} cores",
                 elapsed(Duration::from_millis(cpu_ms)),
                 cores(quotas.cpu_ms_per_second)
             ),
@@ -184,7 +188,7 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
         (
             "rate",
             format!(
-                "{} since the node started; {} a second at most, {} at once",
+                "{} since the node started; at most {} per second, {} at once",
                 usage.requests,
                 count_quota(quotas.requests_per_second),
                 count_quota(quotas.requests_burst)
@@ -192,7 +196,7 @@ fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
         ),
         ("outbound", outbound),
         ("storage", format!("{} of {}", size(usage.storage_bytes), size_quota(quotas.storage_bytes))),
-        ("log", format!("{} an hour at most", size_quota(quotas.log_bytes_per_hour))),
+        ("log", format!("at most {} per hour", size_quota(quotas.log_bytes_per_hour))),
     ];
     let mut out = format!("tenant {name}\n");
     for (what, how) in lines {
@@ -209,11 +213,7 @@ fn size_or_unlimited(text: &str) -> Result<u64, String> {
 }
 
 fn count_or_unlimited(text: &str) -> Result<u32, String> {
-    if text == UNLIMITED {
-        Ok(u32::MAX)
-    } else {
-        text.parse().map_err(|_| format!("it is neither a number nor `{UNLIMITED}`"))
-    }
+    if text == UNLIMITED { Ok(u32::MAX) } else { text.parse().map_err(|_| format!("write a number or `{UNLIMITED}`")) }
 }
 
 fn cores_or_unlimited(text: &str) -> Result<u32, String> {
@@ -222,10 +222,8 @@ fn cores_or_unlimited(text: &str) -> Result<u32, String> {
     }
     let cores = text.parse::<f64>().ok().filter(|cores| (0.001..=4096.0).contains(cores));
     let milliseconds = cores.map(|cores| (cores * 1000.0).round());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 1 and 4,096,000")]
-    milliseconds
-        .map(|it| it as u32)
-        .ok_or_else(|| format!("it is neither a number of cores, as `0.5`, nor `{UNLIMITED}`"))
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "write a number from 1 to 4,096,000")]
+    milliseconds.map(|it| it as u32).ok_or_else(|| format!("write a number of cores, such as `0.5`, or `{UNLIMITED}`"))
 }
 
 #[cfg(test)]
@@ -246,8 +244,8 @@ mod tests {
 
     #[test]
     fn none_is_an_empty_list_and_nothing_is_no_change() {
-        assert_eq!(replacement(&[]), None);
-        assert_eq!(replacement(&["none".to_owned()]), Some(vec![]));
-        assert_eq!(replacement(&["*".to_owned()]), Some(vec!["*".to_owned()]));
+        assert_eq!(replacement_list(&[]), None);
+        assert_eq!(replacement_list(&["none".to_owned()]), Some(vec![]));
+        assert_eq!(replacement_list(&["*".to_owned()]), Some(vec!["*".to_owned()]));
     }
 }

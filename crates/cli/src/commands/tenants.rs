@@ -1,12 +1,12 @@
-//! `isomer tenants`: who a node serves, and what each uses.
+//! `isomer tenants`: lists the tenants of a node.
 
 use isomer_api::TenantInfo;
 use isomer_console::{CommandError, Console, print};
 
-use crate::remote::node::{NodeFlags, refused};
+use crate::remote::node::{NodeFlags, client_error};
 use crate::remote::show::{list, size, size_quota, table};
 
-/// List the tenants of a node, and what each uses of what it may use.
+/// List the tenants of a node, with their quotas and their use of resources.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -14,13 +14,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
-    let tenants = arguments.node.ask(console, async |client| client.tenants().await.map_err(refused(console)))?;
+    let tenants =
+        arguments.node.with_client(console, async |client| client.tenants().await.map_err(client_error(console)))?;
     if arguments.node.json {
         let value = serde_json::to_value(&tenants).expect("an answer is plain data");
         return print(&format!("{value:#}\n"));
     }
     if tenants.is_empty() {
-        console.message("no tenants; isomer tenant set NAME makes one");
+        console.message("no tenants; create one: isomer tenant set NAME");
         return Ok(());
     }
     let row = |tenant: &TenantInfo| {

@@ -16,13 +16,13 @@ use crate::value_flags::ValueFlags;
 /// Send the requests of `tests/*.toml` to the app, in each of its shapes, and check the responses.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The app: its folder (or one inside it), its isomer.toml, or a component that answers HTTP.
+    /// The app: its folder (or one inside it), its isomer.toml, or an HTTP component's file.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// Only this shape; may be repeated [default: all, `monolith` first].
+    /// Run only in this shape; may be repeated [default: all shapes, `monolith` first].
     #[arg(long = "shape", value_name = "SHAPE")]
     shapes: Vec<String>,
-    /// Only this file of cases; may be repeated [default: all in `tests`].
+    /// Run only this file of cases; may be repeated [default: all files in `tests`].
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Show failures in full: requests and responses with their bodies, whole differences, the whole log.

@@ -12,8 +12,8 @@ use isomer_ids::TokenName;
 use isomer_manifest::parse_duration;
 use serde_json::json;
 
-use crate::remote::node::{TenantFlags, refused};
-use crate::remote::show::{minute, of_tenant, table};
+use crate::remote::node::{TenantFlags, client_error};
+use crate::remote::show::{minute, table, tenant_flag};
 
 /// Create, list or revoke the tokens of a tenant. A token gives access to that tenant only.
 #[derive(clap::Args)]
@@ -32,17 +32,17 @@ enum Command {
 /// Create a token. It is shown only once: on standard output, or in a file that only you can read.
 #[derive(clap::Args)]
 struct Create {
-    /// Its name, for example `ci`.
+    /// The token's name, for example `ci`.
     #[arg(value_name = "NAME")]
     name: TokenName,
-    /// What it allows: `read` (look at apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start) or `admin` (also secrets,
-    /// tokens, removing apps).
+    /// What the token allows: `read` (show apps, revisions, logs), `deploy` (also deploy, swap, roll back, stop, start)
+    /// or `admin` (also secrets, tokens, removing apps).
     #[arg(long, value_name = "ROLE")]
     role: TokenRole,
-    /// How long it is valid, as `30d` or `12h` [default: until it is revoked].
+    /// How long the token is valid, such as `30d` or `12h` [default: until it is revoked].
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
-    /// Write it to this new file instead of standard output.
+    /// Write the token to this new file instead of standard output.
     #[arg(long, value_name = "FILE")]
     to_file: Option<PathBuf>,
     #[command(flatten)]
@@ -59,33 +59,38 @@ struct List {
 /// Revoke a token. It gives no access from then on.
 #[derive(clap::Args)]
 struct Revoke {
-    /// Its name.
+    /// The token's name.
     #[arg(value_name = "NAME")]
     name: TokenName,
     #[command(flatten)]
     of: TenantFlags,
 }
 
-/// How long a token may last: as durations of a manifest, in days too.
+/// Parses the lifetime of a token: a duration as in a manifest, or days.
 fn lifetime(text: &str) -> Result<Duration, String> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
     let duration = match days {
         Some(days) => Duration::from_secs(u64::from(days) * 24 * 3600),
         None => parse_duration(text).map_err(|_| "write `30d`, `12h` or `90m`".to_owned())?,
     };
-    if duration < Duration::from_secs(1) { Err("a token lasts for a second at least".to_owned()) } else { Ok(duration) }
+    if duration < Duration::from_secs(1) {
+        Err("a token is valid for at least one second".to_owned())
+    } else {
+        Ok(duration)
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
     match &arguments.command {
         Command::Create(create) => make(create, console),
         Command::List(List { of: TenantFlags { tenant, node } }) => {
-            let tokens = node.ask(console, async |client| client.tokens(tenant).await.map_err(refused(console)))?;
+            let tokens =
+                node.with_client(console, async |client| client.tokens(tenant).await.map_err(client_error(console)))?;
             if node.json {
                 return print(&format!("{:#}\n", json!(tokens)));
             }
             if tokens.is_empty() {
-                let of = of_tenant(tenant);
+                let of = tenant_flag(tenant);
                 console.message(&format!("no tokens; create one: isomer tokens create NAME --role ROLE{of}"));
                 return Ok(());
             }
@@ -98,11 +103,13 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
             print(&table(head, &tokens.iter().map(row).collect::<Vec<_>>()))
         }
         Command::Revoke(Revoke { name, of: TenantFlags { tenant, node } }) => {
-            node.ask(console, async |client| client.revoke_token(tenant, name).await.map_err(refused(console)))?;
+            node.with_client(console, async |client| {
+                client.revoke_token(tenant, name).await.map_err(client_error(console))
+            })?;
             if node.json {
                 return print(&format!("{:#}\n", json!({ "tenant": tenant, "revoked": name })));
             }
-            console.message(&format!("token {name} of {tenant} is revoked"));
+            console.message(&format!("revoked token {name} of {tenant}"));
             Ok(())
         }
     }
@@ -111,26 +118,27 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
     let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
-        // Before it is created: a token that cannot be shown would have to be revoked.
+        // Checked before the token is created: a token that cannot be shown would have to be revoked.
         return Err(CommandError::usage(
-            format!("`{}` is there already", path.display()),
-            "name a file that is not there yet",
+            format!("`{}` exists already", path.display()),
+            "name a file that does not exist yet",
         ));
     }
     let new = TokenRequest { name: name.clone(), role: *role, expires_in_s: expires.map(|expires| expires.as_secs()) };
-    let made = node.ask(console, async |client| client.create_token(tenant, &new).await.map_err(refused(console)))?;
+    let made = node
+        .with_client(console, async |client| client.create_token(tenant, &new).await.map_err(client_error(console)))?;
     let until = made.info.expires_at.map_or_else(String::new, |at| format!(" until {} UTC", minute(at)));
     let said = format!("created token {name} of {tenant} with the role {role}{until}");
     let Some(path) = to_file else {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));
         }
-        console.message(&format!("{said}; it is shown only this once"));
+        console.message(&format!("{said}; it is shown only once"));
         return print(&format!("{}\n", made.token));
     };
     let token = Token::parse(&made.token).context("the node's response is not a token")?;
     token.write_new(path).map_err(|error| {
-        let hint = format!("revoke it, and create another one: isomer tokens revoke {name}{}", of_tenant(tenant));
+        let hint = format!("revoke it, and create another one: isomer tokens revoke {name}{}", tenant_flag(tenant));
         CommandError::hinted(error, [hint])
     })?;
     if node.json {

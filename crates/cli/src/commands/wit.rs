@@ -7,16 +7,17 @@ use isomer_project::{find_app_dir, shown};
 use isomer_wit::{NeedError, WitPackage, needed, packages, remove_unneeded, write_deps};
 use serde_json::json;
 
-/// Where an app keeps its own WIT.
+/// The folder of an app's own WIT.
 const WIT: &str = "wit";
 
-/// Write the WIT packages of the platform (WASI 0.2 and 0.3, `isomer:*`) that the worlds in an app's `wit` use into its `wit/deps`.
+/// Write the platform's WIT packages (WASI 0.2 and 0.3, `isomer:*`) that the worlds in an app's `wit` folder use into
+/// `wit/deps`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The app: its folder (or one inside it), or its isomer.toml.
     #[arg(value_name = "APP", default_value = ".")]
     path: PathBuf,
-    /// List the packages that there are, and write nothing.
+    /// List the available packages, and write nothing.
     #[arg(long)]
     list: bool,
     /// Print what was written and removed, or the packages of `--list`, as JSON on standard output.
@@ -32,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     if arguments.list {
         return print(&packages().iter().map(|package| package.id() + "\n").collect::<String>());
     }
-    // As a person would write it, for places in messages.
+    // The path as a person would write it, for places in messages.
     let wit = PathBuf::from(shown(&find_app_dir(&arguments.path)?.join(WIT)));
     let deps = wit.join("deps");
     let wanted = needed(&wit).map_err(cannot_tell)?;
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     }
     if wanted.is_empty() {
         console.message(&format!(
-            "no world in {} uses a package of the platform; `isomer wit --list` names them",
+            "no world in {} uses a package of the platform; to list the packages: isomer wit --list",
             shown(&wit)
         ));
     } else if removed.is_empty() && written.is_empty() {
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     Ok(())
 }
 
-/// Writes what the worlds in the app's folder use.
+/// Writes the packages that the worlds in the app's folder use.
 pub(crate) fn write(app: &Path) -> Result<(), CommandError> {
     let wit = app.join(WIT);
     let wanted: Vec<&WitPackage> = needed(&wit).map_err(cannot_tell)?;

@@ -24,8 +24,8 @@ pub(crate) fn data_directory(dir: &Path) -> Vec<Finding> {
     if !dir.exists() {
         let above = existing(dir);
         findings.push(match writable(&above) {
-            Ok(()) => Finding::ok(DATA, format!("`{shown}` will be made by the first run")),
-            Err(error) => Finding::fail(DATA, format!("`{shown}` cannot be made: {error}"), elsewhere),
+            Ok(()) => Finding::ok(DATA, format!("`{shown}` will be created by the first run")),
+            Err(error) => Finding::fail(DATA, format!("`{shown}` cannot be created: {error}"), elsewhere),
         });
         return findings;
     }

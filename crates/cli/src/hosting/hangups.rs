@@ -1,4 +1,4 @@
-//! SIGHUP: certificates are read again, the audit log is opened again, and the node file is looked at.
+//! SIGHUP: reads certificates again, opens the audit log again, and compares the node file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tokio::signal::unix::Signal;
 
 use crate::hosting::settings::Config;
 
-/// What a SIGHUP is about.
-pub(crate) struct Hangups {
+/// What a SIGHUP reloads.
+pub(crate) struct HangupHandler {
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) audit: AuditLog,
-    /// The node file, and what it said at the start.
+    /// The node file, and its content at the start.
     pub(crate) config: Option<(PathBuf, NodeSettings)>,
     pub(crate) log: Log,
 }
 
-impl Hangups {
-    /// Does what each signal asks for, until the node ends.
+impl HangupHandler {
+    /// Reloads at each signal, until the node ends.
     pub(crate) async fn follow(self, mut signals: Signal) {
         while signals.recv().await.is_some() {
             self.reload().await;
@@ -32,9 +32,11 @@ impl Hangups {
     async fn reload(&self) {
         if let Some(certificates) = self.certificates.clone() {
             match tokio::task::spawn_blocking(move || certificates.reload()).await {
-                Ok(Ok(loaded)) => tell(&self.log, &loaded),
-                Ok(Err(error)) => self.log.error(format!("the certificates stay as they were: {}", chain(&error))),
-                Err(_) => self.log.error("the certificates stay as they were: reading them failed"),
+                Ok(Ok(loaded)) => log_certificates(&self.log, &loaded),
+                Ok(Err(error)) => self
+                    .log
+                    .error(format!("cannot reload the certificates, the previous ones stay in use: {}", chain(&error))),
+                Err(_) => self.log.error("cannot reload the certificates, the previous ones stay in use"),
             }
         }
         match self.audit.reopen().await {
@@ -45,18 +47,18 @@ impl Hangups {
             match Config::read(Some(path)) {
                 Ok(config) if config.file == *before => {}
                 Ok(_) => self.log.warn(format!(
-                    "`{}` has changed: addresses, paths and limits are taken from it at the next start",
+                    "`{}` has changed: its addresses, paths and limits take effect at the next start",
                     path.display()
                 )),
                 Err(fail) => self.log.error(fail.render(&Renderer::plain()).0.trim_end().to_owned()),
             }
         }
-        self.log.note("read again: certificates and the node file; the audit log is open again");
+        self.log.note("reloaded certificates and the node file; reopened the audit log");
     }
 }
 
-/// Says which certificates there are, and what is wrong with others.
-pub(crate) fn tell(log: &Log, loaded: &LoadedCertificates) {
+/// Logs which certificates were loaded, and the problems of others.
+pub(crate) fn log_certificates(log: &Log, loaded: &LoadedCertificates) {
     for error in &loaded.problems {
         log.error(chain(error));
     }
@@ -64,5 +66,5 @@ pub(crate) fn tell(log: &Log, loaded: &LoadedCertificates) {
         log.warn(warning.clone());
     }
     let (certificates, names) = (loaded.certificates, loaded.names.join(", "));
-    log.note(format!("{certificates} certificates, for {names}"));
+    log.note(format!("loaded {certificates} certificates, for {names}"));
 }

@@ -1,7 +1,7 @@
-//! Sockets that a service manager listens on and hands over (sd_listen_fds(3)): they are there before the node starts and after it ends, so
-//! connections that are made meanwhile wait for the next process instead of being refused.
+//! Listening sockets that a service manager passes on (sd_listen_fds(3)). They exist before the node starts and after
+//! it ends, so connections that are made meanwhile wait for the next process instead of being refused.
 //!
-//! Names say what each is for: `http`, `https`, `admin` (`FileDescriptorName=` of systemd.socket(5)).
+//! Names say what each socket is for: `http`, `https`, `admin` (`FileDescriptorName=` of systemd.socket(5)).
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
@@ -14,38 +14,39 @@ use isomer_node::listeners::Encryption;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
-/// What a service manager has handed over.
+/// The sockets that a service manager has passed on.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    /// For the front door, in their order.
+    /// Sockets for the front door, in their order.
     pub(crate) front: Vec<(TcpListener, Encryption)>,
-    /// For admins.
+    /// The socket for the admin API.
     pub(crate) admin: Option<AdminSocket>,
 }
 
-/// A socket that listens.
+/// A listening socket.
 enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Inherited {
-    /// Takes what there is, and removes the variables that say so. To be called once, while the process has no thread but this one.
+    /// Takes the sockets, and removes the environment variables that describe them. Must be called once, while the
+    /// process has only one thread.
     ///
     /// # Errors
-    /// When there is something that is not known what for, or that does not listen.
+    /// If a socket has an unknown name, or does not listen.
     pub(crate) fn take() -> Result<Self, CommandError> {
-        // SAFETY: the environment is changed, which no other thread may look at meanwhile. `isomer node` calls this first of all, before
-        // it starts its executor, its log or anything else that has a thread.
-        #[expect(unsafe_code, reason = "children must not take the sockets for theirs")]
-        let described = unsafe { sd_notify::listen_fds_with_names_and_unset_env() };
-        let described = described.context("cannot use the sockets that the service manager hands over")?;
+        // SAFETY: the environment is changed, so no other thread may read it meanwhile. `isomer node` calls this first,
+        // before it starts its executor, its log or anything else that has a thread.
+        #[expect(unsafe_code, reason = "child processes must not inherit the variables")]
+        let with_hint = unsafe { sd_notify::listen_fds_with_names_and_unset_env() };
+        let with_hint = with_hint.context("cannot use the sockets that the service manager passes on")?;
         let mut inherited = Self::default();
-        for (number, name) in described {
-            // SAFETY: the descriptor is open, or setting its flag (close-on-exec) would have failed. Nobody else owns it: `LISTEN_PID` says
-            // that it was handed to this very process, which has neither made nor closed it, and as the variables are gone now, it
-            // is not taken a second time.
-            #[expect(unsafe_code, reason = "descriptors are handed over as numbers")]
+        for (number, name) in with_hint {
+            // SAFETY: the descriptor is open, or setting its flag (close-on-exec) would have failed. Nothing else owns
+            // it: `LISTEN_PID` says that it was passed to this very process, which has neither made nor closed it; and
+            // as the variables are removed now, it is not taken a second time.
+            #[expect(unsafe_code, reason = "descriptors are passed on as numbers")]
             let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
             inherited.add(&name, descriptor)?;
         }
@@ -62,17 +63,17 @@ impl Inherited {
             (_, None) => return Err(refuse("does not listen for connections")),
             ("http", Some(Listening::Tcp(socket))) => self.front.push((socket, Encryption::Plain)),
             ("https", Some(Listening::Tcp(socket))) => self.front.push((socket, Encryption::Tls)),
-            ("http" | "https", Some(Listening::Unix(_))) => return Err(refuse("is no TCP socket")),
+            ("http" | "https", Some(Listening::Unix(_))) => return Err(refuse("is not a TCP socket")),
             ("admin", Some(_)) if self.admin.is_some() => return Err(refuse("comes twice")),
             ("admin", Some(Listening::Tcp(socket))) => self.admin = Some(AdminSocket::Tcp(socket)),
             ("admin", Some(Listening::Unix(socket))) => self.admin = Some(AdminSocket::Unix(socket)),
-            _ => return Err(refuse("is for nothing that a node has")),
+            _ => return Err(refuse("has a name that a node does not know")),
         }
         Ok(())
     }
 }
 
-/// What listens there; `None` if it is something else.
+/// Returns the listening socket, or `None` if the descriptor is something else.
 fn listening(descriptor: OwnedFd) -> rustix::io::Result<Option<Listening>> {
     let socket = descriptor.as_fd();
     if socket_type(socket)? != SocketType::STREAM || !socket_acceptconn(socket)? {

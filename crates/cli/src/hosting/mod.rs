@@ -1,4 +1,4 @@
-//! What `isomer node` is made of, beside what the node itself is.
+//! Parts of `isomer node` that belong to the process rather than to the node: settings, inherited sockets, SIGHUP.
 
 pub(crate) mod hangups;
 pub(crate) mod inherited;

@@ -1,4 +1,4 @@
-//! What a node is told to do, by flags and by its file: flags come first.
+//! The settings of a node, from flags and from its node file. Flags take precedence.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,17 +17,17 @@ use isomer_serve::network;
 use crate::commands::node::Arguments;
 use crate::user_dirs;
 
-/// Where the front door listens unless it is told otherwise.
+/// The default address of the front door.
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// For requests that run when it is told to stop, unless it is told otherwise.
+/// The default time for running requests after the signal to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A node file and the folder that its paths begin at.
+/// A node file and the folder at which its relative paths start.
 pub(crate) struct Config {
     pub(crate) file: NodeSettings,
     folder: PathBuf,
-    /// Its text, if there is such a file.
+    /// The file's text, if there is a file.
     source: Option<SourceFile>,
 }
 
@@ -52,7 +52,7 @@ impl Config {
     }
 }
 
-/// What it is to do, from flags and file: flags come first.
+/// The settings of a node, from flags and from its node file.
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) listening: ListenerOptions,
@@ -65,9 +65,12 @@ impl Settings {
     pub(crate) fn new(arguments: &Arguments, config: &Config, console: &Console) -> Result<Self, CommandError> {
         let Config { file, folder, .. } = config;
         let written = file.data.as_ref().map(|path| folder.join(&path.value));
-        let data = arguments.data.clone().or(written).or_else(user_dirs::node_data).ok_or_else(|| {
-            CommandError::usage("there is no folder to keep the node's data in", "name one: --data DIR")
-        })?;
+        let data = arguments
+            .data
+            .clone()
+            .or(written)
+            .or_else(user_dirs::node_data)
+            .ok_or_else(|| CommandError::usage("there is no folder for the node's data", "name one: --data DIR"))?;
         let mut listening = ListenerOptions::of(file, folder);
         if !arguments.listen.is_empty() {
             listening.plain.clone_from(&arguments.listen);
@@ -93,7 +96,8 @@ impl Settings {
     }
 }
 
-/// What apps' requests are sent through: with the authorities that the environment and the node file name.
+/// Returns the network for apps' requests, with the certificate authorities that the environment and the node file
+/// name.
 fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, CommandError> {
     let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
     match &config.source {

@@ -1,11 +1,11 @@
-//! Talking to a node: what the commands for nodes have in common.
+//! Requests to a node: what the commands for nodes have in common.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`node`] | which node is meant, its token, what it says when it says no |
-//! | [`release`] | an app of this machine as a release |
+//! | [`node`] | the node's address and token, and the errors that it returns |
+//! | [`release`] | an app on this machine as a release |
 //! | [`upload`] | sending the parts that a node lacks |
-//! | [`show`] | tables, times, sizes, other people's text |
+//! | [`show`] | tables, times, sizes, and text from outside |
 
 pub(crate) mod node;
 pub(crate) mod release;

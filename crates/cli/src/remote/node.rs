@@ -1,6 +1,7 @@
-//! Which node is meant, its token, and what it says when it says no.
+//! The node's address and token, and the errors that it returns.
 //!
-//! A token that was not named but found (the one of the user's own node) goes to this machine only.
+//! A token that was not named by the user, but found in the data directory of the user's own node, is sent to this
+//! machine only.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +14,16 @@ use isomer_ids::{AppName, TenantName};
 use crate::user_dirs;
 use isomer_display::escaped;
 
-/// The environment variable that names the node.
+/// The environment variable for the node's address.
 const NODE_VARIABLE: &str = "ISOMER_NODE";
 
-/// The environment variable that holds its token.
+/// The environment variable for its token.
 const TOKEN_VARIABLE: &str = "ISOMER_TOKEN";
 
-/// The file in a node's data directory that says where its admin API is.
+/// The file in a node's data directory that holds the URL of its admin API.
 pub(crate) const URL_FILE: &str = "admin.url";
 
-/// Which node is asked.
+/// Flags that name the node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct NodeFlags {
     /// The node: `HOST:PORT` or `http://HOST:PORT`, `unix:PATH`, or its data directory on this machine [default: `$ISOMER_NODE`, or http://127.0.0.1:7171].
@@ -31,12 +32,12 @@ pub(crate) struct NodeFlags {
     /// The file with the node's token, or with a tenant's; `-` is standard input [default: `$ISOMER_TOKEN`, or `admin.token` in the node's data directory].
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Print the answer as JSON on standard output.
+    /// Print the response as JSON on standard output.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Which app is meant.
+/// Arguments that name an app on a node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AppFlags {
     /// The app.
@@ -49,7 +50,7 @@ pub(crate) struct AppFlags {
     pub(crate) node: NodeFlags,
 }
 
-/// Which tenant is meant.
+/// Flags that name a tenant of a node.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TenantFlags {
     /// The tenant.
@@ -60,15 +61,15 @@ pub(crate) struct TenantFlags {
 }
 
 impl NodeFlags {
-    /// Runs a conversation with the node.
-    pub(crate) fn ask<T, F: Future<Output = Result<T, CommandError>>>(
+    /// Runs `requests` with a client of the node.
+    pub(crate) fn with_client<T, F: Future<Output = Result<T, CommandError>>>(
         &self,
         console: &Console,
-        conversation: impl FnOnce(Client) -> F,
+        requests: impl FnOnce(Client) -> F,
     ) -> Result<T, CommandError> {
         let client = self.client(console)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("cannot start the executor")?.block_on(conversation(client))
+        runtime.context("cannot start the executor")?.block_on(requests(client))
     }
 
     fn client(&self, console: &Console) -> Result<Client, CommandError> {
@@ -79,22 +80,22 @@ impl NodeFlags {
                 Some(node) => (node, None),
                 None => match without_scheme(text) {
                     Some(node) => (node, None),
-                    None => (of_directory(text)?, Some(PathBuf::from(text))),
+                    None => (address_in(text)?, Some(PathBuf::from(text))),
                 },
             },
         };
         let token = match (&self.token_file, variable(TOKEN_VARIABLE)) {
             (Some(file), _) if file.as_os_str() == "-" => {
-                Token::read_from(std::io::stdin().lock()).map_err(no_token)?
+                Token::read_from(std::io::stdin().lock()).map_err(token_error)?
             }
-            (Some(file), _) => Token::read(file).map_err(no_token)?,
+            (Some(file), _) => Token::read(file).map_err(token_error)?,
             (None, Some(text)) => Token::parse(&text).ok_or_else(|| {
                 CommandError::usage(
-                    format!("`{TOKEN_VARIABLE}` is no token"),
-                    "a token is what a node's `admin.token` holds, or what `isomer tokens create` has shown",
+                    format!("`{TOKEN_VARIABLE}` is not a token"),
+                    "tokens are in a node's `admin.token`, or printed by `isomer tokens create`",
                 )
             })?,
-            (None, None) => found_token(&node, data.as_deref())?,
+            (None, None) => find_token(&node, data.as_deref())?,
         };
         if !node.is_local() {
             console.message(&format!("the token goes to `{node}` without encryption"));
@@ -103,7 +104,7 @@ impl NodeFlags {
     }
 }
 
-/// The node at `localhost:7171`, `:7171` or `7171`, unless that is a folder.
+/// Parses `localhost:7171`, `:7171` or `7171`, unless a file or folder has that name.
 fn without_scheme(text: &str) -> Option<NodeAddress> {
     let port = text.strip_prefix(':').unwrap_or(text);
     let authority = match port.parse::<u16>() {
@@ -116,43 +117,43 @@ fn without_scheme(text: &str) -> Option<NodeAddress> {
     node.filter(|_| !Path::new(text).exists())
 }
 
-/// The node with this data directory.
-fn of_directory(text: &str) -> Result<NodeAddress, CommandError> {
+/// Returns the address of the node with this data directory.
+fn address_in(text: &str) -> Result<NodeAddress, CommandError> {
     let path = Path::new(text);
     if !path.is_dir() {
         return Err(CommandError::usage(
             format!("`{}` is neither the address of a node nor a data directory", escaped(text)),
-            "write `HOST:PORT`, `unix:PATH` or the folder that the node keeps its data in",
+            "write `HOST:PORT`, `unix:PATH` or the node's data directory",
         ));
     }
     let file = path.join(URL_FILE);
     let url = std::fs::read_to_string(&file).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("cannot read `{}`", file.display()));
-        let hint = "no node has this data directory, or none ran with it yet: isomer node --data DIR";
+        let hint = "no node has run with this data directory yet: isomer node --data DIR";
         CommandError::Failed(isomer_diagnostics::Hinted::new(error.into_boxed_dyn_error(), hint).into())
     })?;
     NodeAddress::parse(url.trim())
-        .with_context(|| format!("`{}` holds no address", file.display()))
+        .with_context(|| format!("`{}` contains no address", file.display()))
         .map_err(CommandError::Failed)
 }
 
-/// The token of the node with this data directory; else that of the user's own node.
-fn found_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CommandError> {
-    let ways = "name its file (--token-file FILE), or put it into the variable ISOMER_TOKEN; it is `admin.token` in the node's data directory";
+/// Reads the token of the node with this data directory, or else of the user's own node.
+fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CommandError> {
+    let ways = "name its file (--token-file FILE), or set ISOMER_TOKEN; the file is `admin.token` in the node's data directory";
     if let Some(data) = data {
-        return Token::read_own(&data.join(TOKEN_FILE)).map_err(no_token);
+        return Token::read_own(&data.join(TOKEN_FILE)).map_err(token_error);
     }
     let own = user_dirs::node_data().filter(|_| node.is_local()).map(|data| data.join(TOKEN_FILE));
     match own.filter(|file| file.exists()) {
-        Some(file) => Token::read_own(&file).map_err(no_token),
+        Some(file) => Token::read_own(&file).map_err(token_error),
         None => Err(CommandError::usage(format!("there is no token for the node at `{node}`"), ways)),
     }
 }
 
-fn no_token(error: TokenError) -> CommandError {
+fn token_error(error: TokenError) -> CommandError {
     let hint = error.hint();
     match error {
-        // The hint is for those who run the node.
+        // The other hints are for those who run the node.
         TokenError::Open { .. } => CommandError::hinted(error, hint),
         _ => CommandError::Failed(error.into()),
     }
@@ -162,49 +163,48 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Why a node did not do what it was asked for, in its own words.
-pub(crate) fn refused(console: &Console) -> impl Fn(ClientError) -> CommandError + Copy + use<> {
+/// Turns a client's error into the command's error, with hints.
+pub(crate) fn client_error(console: &Console) -> impl Fn(ClientError) -> CommandError + Copy + use<> {
     let console = *console;
     move |error| match error {
-        ClientError::Problem(problem) => said(&console, problem),
-        ClientError::Unreachable { .. } => CommandError::hinted(
-            error,
-            ["is it running? isomer node --data DIR starts one; or name another one: --node NODE"],
-        ),
+        ClientError::Problem(problem) => problem_error(&console, problem),
+        ClientError::Unreachable { .. } => {
+            CommandError::hinted(error, ["start a node (isomer node --data DIR), or name another one: --node NODE"])
+        }
         ClientError::NotANode { .. } => CommandError::hinted(error, ["name the address of its admin API: --node NODE"]),
         ClientError::Broken { .. } => CommandError::Failed(error.into()),
     }
 }
 
-/// A node's problem for a person: what it has to say in more lines comes first.
-fn said(console: &Console, problem: ApiProblem) -> CommandError {
+/// Formats a problem that a node has returned. Details of several lines come before the title.
+fn problem_error(console: &Console, problem: ApiProblem) -> CommandError {
     let ApiProblem { kind, title, detail, hints, .. } = problem;
     let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());
-    let mut error = Said { title: escaped(&title), cause: None };
+    let mut error = NodeError { title: escaped(&title), cause: None };
     let mut text = String::new();
     match detail {
         Some(detail) if detail.trim_end().contains('\n') || kind == ProblemKind::Refused => text = detail + "\n",
-        Some(detail) => error.cause = Some(Cause(detail.trim_end().to_owned())),
+        Some(detail) => error.cause = Some(NodeErrorDetail(detail.trim_end().to_owned())),
         None => {}
     }
     let hints = hints.iter().map(|hint| escaped(hint));
-    let (said, _) = CommandError::hinted(error, hints).render(&console.renderer());
-    CommandError::Rendered { text: text + &said, code: FAILED }
+    let (message, _) = CommandError::hinted(error, hints).render(&console.renderer());
+    CommandError::Rendered { text: text + &message, code: FAILED }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("{title}")]
-struct Said {
+struct NodeError {
     title: String,
     #[source]
-    cause: Option<Cause>,
+    cause: Option<NodeErrorDetail>,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Cause(String);
+struct NodeErrorDetail(String);
 
-/// Is this what a node says of a thing that is not there?
+/// Returns whether the node says that the object does not exist.
 pub(crate) fn is_missing(error: &ClientError) -> bool {
     matches!(error, ClientError::Problem(problem) if problem.kind == ProblemKind::NotFound)
 }

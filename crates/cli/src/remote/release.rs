@@ -1,7 +1,7 @@
-//! An app of this machine as a release: its manifest, its built components, and the files of its folder that it is granted or migrated with,
-//! certificate authorities of its hosts among them.
+//! An app on this machine as a release: its manifest, its built components, and the files in its folder that grants,
+//! migrations and certificate authorities name.
 //!
-//! A folder that may be written is not sent: on a node it lies with the app's data, and is empty at first.
+//! Folders that the app may write to are not sent: on a node they belong to the app's data and are empty at first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -19,16 +19,17 @@ use isomer_project::{AppDir, ENV_FILE};
 use isomer_seam::Components;
 use sha2::Digest as _;
 
-/// What is not sent from the app's folder. Values of this machine (`.env`, `.env.local`) are not either, from no folder.
+/// Entries of the app's folder that are not sent. Values of this machine (`.env`, `.env.local`) are not sent from any
+/// folder.
 const LEFT_OUT: [&str; 3] = [".isomer", ".git", "target"];
 
-/// A release with the bytes that it is made of.
-pub(crate) struct Packed {
+/// A release with the bytes of its parts.
+pub(crate) struct PackedRelease {
     pub(crate) release: Release,
     pub(crate) bytes: BTreeMap<Digest, Bytes>,
 }
 
-impl Packed {
+impl PackedRelease {
     pub(crate) fn new(
         app: &AppDir,
         components: Components,
@@ -36,21 +37,22 @@ impl Packed {
         hosts: Option<Vec<HostPattern>>,
     ) -> Result<Self, CommandError> {
         let mut bytes = BTreeMap::new();
-        let components =
-            components.into_iter().map(|(name, wasm)| (name.to_string(), keep(&mut bytes, Bytes::from_owner(wasm))));
+        let components = components
+            .into_iter()
+            .map(|(name, wasm)| (name.to_string(), add_part(&mut bytes, Bytes::from_owner(wasm))));
         let components = components.collect();
         let mut files = BTreeMap::new();
-        let Paths { files: paths, empty } = paths(app)?;
+        let ReleasePaths { files: paths, empty } = release_paths(app)?;
         let folders = empty.iter().map(|path| part_path(path)).collect::<Result<BTreeSet<_>, _>>()?;
         for path in paths {
             let name = part_path(&path)?;
             let whole = app.dir.join(&path);
             let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
-            files.insert(name, keep(&mut bytes, content.into()));
+            files.insert(name, add_part(&mut bytes, content.into()));
             if files.len() + folders.len() > PARTS_MAX {
                 return Err(CommandError::failed(
-                    format!("the folders that the app is granted hold more than {PARTS_MAX} files and empty folders"),
-                    "grant the folders that are needed, not one above them",
+                    format!("the granted folders contain more than {PARTS_MAX} files and empty folders"),
+                    "grant only the folders that are needed",
                 ));
             }
         }
@@ -60,40 +62,40 @@ impl Packed {
     }
 }
 
-/// Remembers bytes under their digest.
-pub(crate) fn keep(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> ReleasePart {
+/// Stores bytes under their digest.
+pub(crate) fn add_part(kept: &mut BTreeMap<Digest, Bytes>, bytes: Bytes) -> ReleasePart {
     let digest = Digest::from(<[u8; 32]>::from(sha2::Sha256::digest(&bytes)));
     let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
     kept.insert(digest, bytes);
     part
 }
 
-/// What is sent, relative to the app's folder.
+/// The files to send, relative to the app's folder.
 #[derive(Default)]
-struct Paths {
+struct ReleasePaths {
     files: BTreeSet<PathBuf>,
-    /// Folders that hold nothing.
+    /// Empty folders.
     empty: BTreeSet<PathBuf>,
 }
 
-fn paths(app: &AppDir) -> Result<Paths, CommandError> {
+fn release_paths(app: &AppDir) -> Result<ReleasePaths, CommandError> {
     let granted = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let granted = granted.filter(|grant| !grant.value.write).map(|grant| &grant.value.host);
     let migrations = app.app.sql.values().filter_map(|store| store.migrations.as_ref());
     let folders: BTreeSet<&PathBuf> = granted.chain(migrations).collect();
-    let mut paths = Paths::default();
+    let mut paths = ReleasePaths::default();
     let root = app.dir.canonicalize().with_context(|| format!("cannot open `{}`", app.dir.display()))?;
     for folder in folders {
-        let own = own(folder)?;
+        let own = in_app_dir(folder)?;
         if !root.join(&own).is_dir() {
-            return Err(missing(app, folder));
+            return Err(missing_folder(app, folder));
         }
         walk(&root, &own, &mut paths)?;
     }
     let hosts = app.app.components.values().flat_map(|component| &component.grants.http);
     for authority in hosts.filter_map(|host| host.value.authority.as_ref()) {
-        let path = own(authority)?;
-        // What it leads to is read later, which says what is wrong with it.
+        let path = in_app_dir(authority)?;
+        // The target is read later, with its own errors.
         let is_link = std::fs::symlink_metadata(root.join(&path)).is_ok_and(|found| found.is_symlink());
         if !is_link || leads_to_file(&root, &path)? {
             paths.files.insert(path);
@@ -102,36 +104,36 @@ fn paths(app: &AppDir) -> Result<Paths, CommandError> {
     Ok(paths)
 }
 
-/// Why a granted folder that is to be sent cannot be: it is not there. Those of migrations were looked for when the app was built.
-fn missing(app: &AppDir, folder: &Path) -> CommandError {
+/// The error of a granted folder that does not exist. Folders of migrations were checked by the build.
+fn missing_folder(app: &AppDir, folder: &Path) -> CommandError {
     let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();
-    let finding = Diagnostic::error(format!("the granted folder `{}` is not there", folder.display()))
+    let finding = Diagnostic::error(format!("the granted folder `{}` does not exist", folder.display()))
         .code("missing-folder")
         .at(at.unwrap_or_default(), "")
-        .hint("make it, or correct `host`, which is relative to isomer.toml");
+        .hint("create it, or correct `host`, which is relative to isomer.toml");
     CommandError::findings(vec![finding], &app.source)
 }
 
-/// A path that the manifest names, which must be one of the app's folder.
-fn own(path: &Path) -> Result<PathBuf, CommandError> {
-    inside(path).ok_or_else(|| {
+/// Checks that a path in the manifest is inside the app's folder.
+fn in_app_dir(path: &Path) -> Result<PathBuf, CommandError> {
+    relative_inside(path).ok_or_else(|| {
         CommandError::failed(
             format!("`{}` is not in the app's folder", path.display()),
-            "on a node an app has its own folder only: move it there, and write a relative path",
+            "a node has only the app's own folder: move the file there, and write a relative path",
         )
     })
 }
 
-/// All files below a folder, and the folders that hold nothing. A link is followed if it leads to a file of the app's folder.
-fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), CommandError> {
+/// Collects all files below a folder, and empty folders. A link is followed if it leads to a file in the app's folder.
+fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CommandError> {
     let whole = root.join(folder);
     let mut is_empty = true;
     let entries = std::fs::read_dir(&whole).with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
         let path = folder.join(entry.file_name());
-        // Where the app's folder itself was granted, and values of this machine wherever they are.
+        // Names are left out in the app's folder itself, and values of this machine in every folder.
         let name = entry.file_name();
         if (folder.as_os_str().is_empty() && LEFT_OUT.iter().any(|left_out| name == *left_out)) || has_values(&name) {
             continue;
@@ -144,18 +146,19 @@ fn walk(root: &Path, folder: &Path, paths: &mut Paths) -> Result<(), CommandErro
             paths.files.insert(path);
         }
         if paths.files.len() + paths.empty.len() > PARTS_MAX {
-            // Counted again by the caller, who says so.
+            // The caller counts again and reports the error.
             return Ok(());
         }
     }
-    // The app's folder itself is always there.
+    // The app's folder itself always exists on the node.
     if is_empty && !folder.as_os_str().is_empty() {
         paths.empty.insert(folder.to_owned());
     }
     Ok(())
 }
 
-/// Returns whether a file of this name has values of this machine: `.env`, `.env.local`, the token of a node whose data directory lies here.
+/// Returns whether a file with this name has values of this machine: `.env`, `.env.local`, or the token of a node whose
+/// data directory is here.
 fn has_values(name: &OsStr) -> bool {
     if name == TOKEN_FILE {
         return true;
@@ -171,13 +174,13 @@ fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CommandError> {
         return Ok(true);
     }
     Err(CommandError::failed(
-        format!("`{}` is no file of the app's folder", path.display()),
-        "links may lead to files of the app's folder; sockets, devices and links to folders cannot be sent",
+        format!("`{}` is not a file in the app's folder", path.display()),
+        "links may lead to files in the app's folder; sockets, devices and links to folders cannot be deployed",
     ))
 }
 
-/// A relative path that does not leave the folder it starts in, without `.`.
-fn inside(path: &Path) -> Option<PathBuf> {
+/// Returns a relative path without `.`, or `None` if it leaves the folder in which it starts.
+fn relative_inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {
         match part {

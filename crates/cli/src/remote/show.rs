@@ -1,4 +1,4 @@
-//! What a node tells, on a terminal: tables, times, sizes, and text that somebody else wrote.
+//! Formatting of a node's responses for a terminal: tables, times, sizes, and text from outside.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ pub(crate) use isomer_display::{instant, minute};
 use isomer_ids::TenantName;
 use unicode_width::UnicodeWidthStr as _;
 
-/// Rows under a head, in columns as wide as they have to be.
+/// Formats rows below a head, with columns as wide as necessary.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(|title| title.width());
     for row in rows {
@@ -30,43 +30,43 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     out
 }
 
-/// A length of time by its two largest units: `3 d 4 h`.
-pub(crate) fn span(seconds: u64) -> String {
+/// Formats a length of time with its two largest units: `3 d 4 h`.
+pub(crate) fn time_span(seconds: u64) -> String {
     let units = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("min", seconds / 60 % 60), ("s", seconds % 60)];
     let from = units.iter().position(|(_, count)| *count > 0).unwrap_or(3);
     let shown: Vec<String> = units[from..].iter().take(2).map(|(unit, count)| format!("{count} {unit}")).collect();
     shown.join(" ")
 }
 
-/// A size as people read it: `97.4 KiB`.
+/// Formats a size: `97.4 KiB`.
 pub(crate) fn size(bytes: u64) -> String {
     isomer_display::size(bytes).to_string()
 }
 
-/// A quota of bytes.
+/// Formats a quota in bytes.
 pub(crate) fn size_quota(bytes: u64) -> String {
     if bytes == u64::MAX { UNLIMITED.to_owned() } else { size(bytes) }
 }
 
-/// A quota that is a number.
+/// Formats a quota that is a count.
 pub(crate) fn count_quota(count: u32) -> String {
     if count == u32::MAX { UNLIMITED.to_owned() } else { count.to_string() }
 }
 
-/// Milliseconds of processor time a second, as cores.
+/// Formats milliseconds of processor time per second as cores.
 pub(crate) fn cores(milliseconds: u32) -> String {
     if milliseconds == u32::MAX { UNLIMITED.to_owned() } else { format!("{}", f64::from(milliseconds) / 1000.0) }
 }
 
-/// How a quota is written that is none.
+/// The text for a quota without a limit.
 pub(crate) const UNLIMITED: &str = "unlimited";
 
-/// What a suggested command needs besides, to be about what is this tenant's.
-pub(crate) fn of_tenant(tenant: &TenantName) -> String {
+/// Returns the flag that a suggested command needs for this tenant.
+pub(crate) fn tenant_flag(tenant: &TenantName) -> String {
     if tenant.as_str() == TenantName::DEFAULT { String::new() } else { format!(" --tenant {tenant}") }
 }
 
-/// Names in a row.
+/// Formats a list of names.
 pub(crate) fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn lengths_and_quotas_are_short() {
-        assert_eq!([0, 59, 61, 7_200, 90_000].map(span), ["0 s", "59 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
+        assert_eq!([0, 59, 61, 7_200, 90_000].map(time_span), ["0 s", "59 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
         assert_eq!([1536, u64::MAX].map(size_quota), ["1.5 KiB", "unlimited"].map(ToOwned::to_owned));
         assert_eq!([cores(500), cores(2000), cores(u32::MAX)], ["0.5", "2", "unlimited"]);
     }

@@ -8,10 +8,10 @@ use isomer_api::Release;
 use isomer_console::{CommandError, Console};
 use isomer_ids::Digest;
 
-use crate::remote::node::refused;
+use crate::remote::node::client_error;
 use crate::remote::show::size;
 
-/// Sends what the node lacks of a release; how many parts that were.
+/// Sends the parts of a release that the node lacks. Returns their number.
 pub(crate) async fn upload(
     client: &Client,
     release: &Release,
@@ -21,18 +21,21 @@ pub(crate) async fn upload(
     let largest = bytes.values().map(Bytes::len).max().unwrap_or(0) as u64;
     if largest > BLOB_BYTES_MAX {
         return Err(CommandError::failed(
-            format!("a part of the app has {}, and a node takes {} at most", size(largest), size(BLOB_BYTES_MAX)),
-            "make it smaller: strip debug information, or serve large files from elsewhere",
+            format!("a file of the app has {}, and a node accepts at most {}", size(largest), size(BLOB_BYTES_MAX)),
+            "strip debug information, or serve large files from elsewhere",
         ));
     }
-    let missing = client.missing(release).await.map_err(refused(console))?;
+    let missing = client.missing(release).await.map_err(client_error(console))?;
     let missing: Vec<(&Digest, &Bytes)> =
         missing.digests.iter().filter_map(|digest| Some((digest, bytes.get(digest)?))).collect();
     let total = missing.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     let bar = console.upload(total);
     for (digest, bytes) in &missing {
         let bar = bar.clone();
-        client.put_blob(digest, (*bytes).clone(), move |sent| bar.advance(sent)).await.map_err(refused(console))?;
+        client
+            .put_blob(digest, (*bytes).clone(), move |sent| bar.advance(sent))
+            .await
+            .map_err(client_error(console))?;
     }
     Ok(missing.len())
 }

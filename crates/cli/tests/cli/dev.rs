@@ -260,7 +260,7 @@ fn an_edit_before_the_first_success_ends_nothing() {
     let mut server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
     server.wait_for_log("waiting for a change");
     workspace.write(".env", "A=1\nnot a variable\n");
-    server.wait_for_log("line 2: it is not `NAME=VALUE`");
+    server.wait_for_log("line 2: expected `NAME=VALUE`");
     server.wait_for_log("waiting for a change");
     workspace.write(".env", "A=1\n");
     workspace.guest("http-hello", "hello.wasm");

@@ -227,7 +227,7 @@ fn a_socket_for_nothing_is_told() {
     let workspace = Workspace::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let said = workspace.run_on(&socket, "isomer.socket", &["node", "--data", "data"]);
-    assert!(said.contains("`isomer.socket` is for nothing that a node has"), "{said}");
+    assert!(said.contains("`isomer.socket` has a name that a node does not know"), "{said}");
     assert!(said.contains("FileDescriptorName=http, https or admin"), "{said}");
 }
 

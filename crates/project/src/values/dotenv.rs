@@ -1,14 +1,15 @@
-//! Files of variables (`.env`): a line each, `NAME=VALUE`.
+//! Files of variables (`.env`), one `NAME=VALUE` per line.
 //!
-//! Blank lines and lines that begin with `#` are left out, and so is `export` before a name. A value without quotes ends with its line, or
-//! before ` #`. In single quotes all is as it stands; in double quotes `\n`, `\r`, `\t`, `\"`, `\\` and `\$` are what they mean elsewhere. Both may
-//! go over several lines. Nothing is put in for `$NAME`: a password may have any character. Of several lines for a name the last counts.
+//! Blank lines and lines that begin with `#` are ignored, and so is `export` before a name. A value without quotes ends
+//! at the end of its line, or before ` #`. Single quotes take everything literally; in double quotes `\n`, `\r`, `\t`,
+//! `\"`, `\\` and `\$` have their usual meaning. Both may span several lines. `$NAME` is not replaced: a password may
+//! contain any character. If a name occurs more than once, the last value is used.
 
 use std::collections::BTreeMap;
 
 use isomer_ids::is_environment_name;
 
-/// A line that is none.
+/// A line that cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub(super) struct InvalidLine {
@@ -16,7 +17,7 @@ pub(super) struct InvalidLine {
     pub(super) problem: String,
 }
 
-/// The variables of a file.
+/// Parses the variables of a file.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut variables = BTreeMap::new();
@@ -31,20 +32,20 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine>
         }
         let assignment = without_export(assignment);
         let Some((name, _)) = assignment.split_once('=') else {
-            // Only a name is shown: a line may be a part of a secret that has several.
+            // Only a name is shown: the line may be part of a secret that spans several lines.
             return Err(invalid(match is_environment_name(assignment) {
                 true => format!("`{assignment}` has no value: write `{assignment}=VALUE`"),
-                false => "it is not `NAME=VALUE`".to_owned(),
+                false => "expected `NAME=VALUE`".to_owned(),
             }));
         };
         let name = name.trim_end();
         if !is_environment_name(name) {
             return Err(invalid(
-                "what stands before `=` is not the name of a variable: letters, digits and `_`, not beginning with a digit"
+                "the text before `=` is not the name of a variable: letters, digits and `_`, not starting with a digit"
                     .to_owned(),
             ));
         }
-        // From the value on, which may go over several lines.
+        // The text from the value on, which may span several lines.
         let value = rest.split_once('=').map_or("", |(_, value)| value).trim_start_matches([' ', '\t']);
         let (value, below) = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => quoted(value, quote).map_err(|problem| invalid(problem.to_owned()))?,
@@ -70,7 +71,7 @@ fn without_export(assignment: &str) -> &str {
     }
 }
 
-/// A value without quotes.
+/// Parses a value without quotes.
 fn plain(value: &str) -> &str {
     if value.starts_with('#') {
         return "";
@@ -79,7 +80,7 @@ fn plain(value: &str) -> &str {
     value[..comment.unwrap_or(value.len())].trim()
 }
 
-/// A value in quotes, and what comes after its line.
+/// Parses a value in quotes. Returns it with the text after its line.
 fn quoted(text: &str, quote: char) -> Result<(String, &str), &'static str> {
     let mut value = String::new();
     let mut rest = text[1..].chars();
@@ -142,7 +143,7 @@ mod tests {
         for (text, line, problem) in [
             ("A=1\nnonsense\n", 2, "`nonsense` has no value"),
             ("\n\n1A=1", 3, "is not the name of a variable"),
-            ("A=1\nMIIE/secret+", 2, "it is not `NAME=VALUE`"),
+            ("A=1\nMIIE/secret+", 2, "expected `NAME=VALUE`"),
             ("A=\"two\nlines\"\nB='open\n", 3, "not closed"),
             ("A='x' y", 1, "after the closing quote"),
         ] {

@@ -1,7 +1,8 @@
-//! A manifest with other config values, as text: for other processes and for a node, which know an app by the text of its manifest.
+//! A manifest's text with other config values: for other processes and for a node, which know an app by its manifest's
+//! text.
 //!
-//! It says the same as the manifest otherwise, but is not laid out like it, and has no comments: what is wrong with an app is told with the
-//! manifest itself. (`toml_edit` would keep the layout. It changes the features that the engine's dependencies are built with.)
+//! Everything else stays the same, except for layout and comments, so errors are reported with the original text.
+//! (`toml_edit` would keep the layout, but it changes the features with which the engine's dependencies are built.)
 
 use std::collections::BTreeMap;
 
@@ -9,20 +10,20 @@ use isomer_ids::ComponentName;
 use toml::{Table, Value};
 
 /// Config values by component and key.
-pub(super) type Chosen = BTreeMap<(ComponentName, String), String>;
+pub(super) type ConfigOverrides = BTreeMap<(ComponentName, String), String>;
 
-/// The manifest with these values in place of its own.
+/// Returns the manifest's text with these values in place of its own.
 ///
 /// # Errors
-/// When the text is not TOML.
-pub(super) fn with_values(text: &str, values: &Chosen) -> Result<String, toml::de::Error> {
+/// If the text is not TOML.
+pub(super) fn with_values(text: &str, values: &ConfigOverrides) -> Result<String, toml::de::Error> {
     let mut manifest: Table = text.parse()?;
     for ((component, key), value) in values {
         let mut place = Some(&mut manifest);
         for name in ["components", component.as_str(), "grants", "config"] {
             place = place.and_then(|table| table.entry(name).or_insert_with(|| Table::new().into()).as_table_mut());
         }
-        // Else something in between is no table, which the manifest's checks tell.
+        // Otherwise something in between is not a table, which the manifest's checks report.
         if let Some(config) = place {
             config.insert(key.clone(), Value::String(value.clone()));
         }
@@ -56,12 +57,12 @@ mod tests {
             let text = format!("{rest}{component}");
             let name = ComponentName::new("c").expect("a name");
             let value = "a \"quoted\"\nvalue = $x";
-            let values = Chosen::from([((name.clone(), "K".to_owned()), value.to_owned())]);
+            let values = ConfigOverrides::from([((name.clone(), "K".to_owned()), value.to_owned())]);
             let written = with_values(&text, &values).expect(component);
             let mut expected = app(&text);
             let grants = &mut expected.components.get_mut(&name).expect("it is there").grants;
             grants.config.insert("K".to_owned(), value.to_owned());
-            // Places in the text are not compared.
+            // Spans are not compared.
             assert_eq!(app(&written), expected, "{written}");
         }
     }

@@ -1,11 +1,12 @@
-//! Values of an app's config and secrets that come from outside of its manifest: flags, files, `.env`.
+//! Values for an app's config and secrets that come from outside of its manifest: flags, files, `.env`.
 //!
-//! Config: `--config` counts before `--config-file`, that before `--env-file` (or the app's `.env`), that before isomer.toml. The process's
-//! environment is no source: an app's `HOME` or `PATH` is not the user's. Secrets with `{ env = "NAME" }`: the process's environment counts before
-//! `--env-file` or `.env`.
+//! Precedence of config values, highest first: `--config`, `--config-file`, `--env-file` (or the app's `.env`),
+//! isomer.toml. The process's environment is no source: an app's `HOME` or `PATH` is not the user's. For secrets with
+//! `{ env = "NAME" }`, the process's environment takes precedence over `--env-file` or `.env`.
 //!
-//! Files of variables have many things for many programs, so of those only keys are taken that a component has in its `config`. What a flag
-//! or a file of config names is meant: a key that no component has is an error, unless there is only one component.
+//! A file of variables serves many programs, so only those keys are used that a component has in its `config`. A key
+//! that is named by a flag or in a file of config values is an error if no component has it, unless there is only one
+//! component.
 
 mod dotenv;
 mod manifest_text;
@@ -20,9 +21,9 @@ use isomer_ids::{ComponentName, is_environment_name};
 use isomer_manifest::App;
 
 use crate::paths::shown;
-use manifest_text::{Chosen, with_values};
+use manifest_text::{ConfigOverrides, with_values};
 
-/// The file of variables that is read without being named.
+/// The file of variables that is read by default.
 pub const ENV_FILE: &str = ".env";
 
 /// The largest file of values that is read.
@@ -39,32 +40,32 @@ pub struct ValueSources {
     pub env_files: Vec<PathBuf>,
 }
 
-/// A file of variables, and what it sets.
+/// A file of variables, and the variables in it.
 type FileVariables = (PathBuf, BTreeMap<String, String>);
 
-/// What the flags and files say for an app.
+/// The values that the sources have for an app.
 #[derive(Debug, Default)]
 pub struct Values {
     /// Config values that differ from the manifest's, by component and key.
     pub config: BTreeMap<(ComponentName, String), String>,
     /// Variables for secrets.
     pub environment: BTreeMap<String, String>,
-    /// Files that were read, or would have been.
+    /// The files that were read, including a `.env` that does not exist.
     pub files: Vec<PathBuf>,
-    /// Config keys whose values a file of variables has, as `COMPONENT.KEY`, and which file.
+    /// Config keys whose values come from a file of variables, as `COMPONENT.KEY`, each with that file.
     pub from_variables: Vec<(String, PathBuf)>,
 }
 
-/// A value as it is given: for one component, or for all that have the key.
+/// A value from a source: for one component, or for all that have the key.
 #[derive(Debug, PartialEq, Eq)]
-struct Given {
+struct ConfigValue {
     component: Option<String>,
     key: String,
     value: String,
 }
 
 impl Values {
-    /// Gives the app its values.
+    /// Puts the config values into the app.
     pub fn apply(&self, app: &mut App) {
         for ((component, key), value) in &self.config {
             if let Some(component) = app.components.get_mut(component) {
@@ -73,7 +74,10 @@ impl Values {
         }
     }
 
-    /// The manifest's text for others, with these values in it.
+    /// Returns the manifest's text with the config values in it.
+    ///
+    /// # Errors
+    /// If the text is not TOML.
     pub fn manifest(&self, source: &SourceFile) -> anyhow::Result<String> {
         if self.config.is_empty() {
             return Ok(source.text().to_owned());
@@ -83,10 +87,13 @@ impl Values {
 }
 
 impl ValueSources {
-    /// The values for an app, which lies in this folder.
+    /// Reads the values for the app in the folder `dir`.
+    ///
+    /// # Errors
+    /// If a source cannot be read, or has a key that no component has.
     pub fn read(&self, dir: &Path, app: &App) -> Result<Values, CommandError> {
         let mut values = Values::default();
-        let mut chosen = Chosen::new();
+        let mut chosen = ConfigOverrides::new();
         let mut of_variables = BTreeMap::new();
         for (path, variables) in self.variables(Some(dir), &mut values.files)? {
             for (name, component) in &app.components {
@@ -100,14 +107,14 @@ impl ValueSources {
         }
         for path in &self.config_files {
             values.files.push(absolute(path));
-            for given in read_config(path)? {
-                choose(given, app, &mut chosen)?;
+            for config_value in read_config(path)? {
+                assign(config_value, app, &mut chosen)?;
             }
         }
         for text in &self.config {
-            choose(Given::parse(text)?, app, &mut chosen)?;
+            assign(ConfigValue::parse(text)?, app, &mut chosen)?;
         }
-        // Some may have another value by now: a flag counts before a file of variables.
+        // A flag or a file of config values may have replaced some of them.
         of_variables.retain(|place, (value, _)| chosen.get(place) == Some(&*value));
         let named = of_variables.into_iter().map(|((component, key), (_, path))| (format!("{component}.{key}"), path));
         values.from_variables = named.collect();
@@ -116,7 +123,11 @@ impl ValueSources {
         Ok(values)
     }
 
-    /// The values for an app that is a component without a manifest: all that is named, as [`ValueSources::for_file`].
+    /// Reads the values for an app that consists of a component without a manifest: all keys, as
+    /// [`ValueSources::for_file`].
+    ///
+    /// # Errors
+    /// As [`ValueSources::for_file`].
     pub fn read_for_component(&self, app: &App) -> Result<Values, CommandError> {
         let component = app.components.keys().next().expect("it has the one component");
         let config = self.for_file()?.into_iter().map(|(key, value)| ((component.clone(), key), value)).collect();
@@ -124,18 +135,21 @@ impl ValueSources {
         Ok(Values { config, files, ..Values::default() })
     }
 
-    /// The values for a component without a manifest: all of them.
+    /// Reads the values for a component without a manifest: all keys.
+    ///
+    /// # Errors
+    /// If a source cannot be read, or names a component.
     pub fn for_file(&self) -> Result<BTreeMap<String, String>, CommandError> {
         let mut values = BTreeMap::new();
         for (_, variables) in self.variables(None, &mut Vec::new())? {
             values.extend(variables);
         }
         let of_files = self.config_files.iter().map(|path| read_config(path)).collect::<Result<Vec<_>, _>>()?;
-        let of_flags = self.config.iter().map(|text| Given::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        for Given { component, key, value } in of_files.into_iter().flatten().chain(of_flags) {
+        let of_flags = self.config.iter().map(|text| ConfigValue::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        for ConfigValue { component, key, value } in of_files.into_iter().flatten().chain(of_flags) {
             if let Some(component) = component {
                 return Err(CommandError::usage(
-                    format!("`{component}.{key}` names a component, and there is only one, without a name"),
+                    format!("`{component}.{key}` names a component, but a component without a manifest has no name"),
                     format!("write `{key}={value}`"),
                 ));
             }
@@ -144,13 +158,13 @@ impl ValueSources {
         Ok(values)
     }
 
-    /// The one value of `--config` that is no `K=V`: with `--group` it is the node file.
+    /// Removes and returns the value of `--config` that is not `KEY=VALUE`: with `--group` it is the node file.
     pub fn take_node_file(&mut self) -> Option<PathBuf> {
-        let at = self.config.iter().position(|text| Given::parse(text).is_err() && !text.contains('='))?;
+        let at = self.config.iter().position(|text| ConfigValue::parse(text).is_err() && !text.contains('='))?;
         Some(self.config.remove(at).into())
     }
 
-    /// The flags, for another process of this program.
+    /// Returns the flags for another process of this program.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         for text in &self.config {
@@ -164,7 +178,7 @@ impl ValueSources {
         arguments
     }
 
-    /// The variables of each file, those that count later after the others.
+    /// Reads the variables of each file, in the order of increasing precedence.
     fn variables(&self, dir: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Vec<FileVariables>, CommandError> {
         if !self.env_files.is_empty() {
             files.extend(self.env_files.iter().map(|path| absolute(path)));
@@ -176,7 +190,7 @@ impl ValueSources {
         }
         let Some(own) = dir.map(|dir| dir.join(ENV_FILE)) else { return Ok(Vec::new()) };
         files.push(own.clone());
-        // A folder of this name is not ours.
+        // A folder with this name is not a file of variables.
         if !own.is_file() {
             return Ok(Vec::new());
         }
@@ -185,11 +199,11 @@ impl ValueSources {
     }
 }
 
-impl Given {
+impl ConfigValue {
     fn parse(text: &str) -> Result<Self, CommandError> {
         let hint = "write `--config KEY=VALUE`, or `--config COMPONENT.KEY=VALUE` for one component; a file of values is `--config-file FILE`";
         let Some((name, value)) = text.split_once('=') else {
-            return Err(CommandError::usage(format!("`--config {text}` gives no value"), hint));
+            return Err(CommandError::usage(format!("`--config {text}` has no value"), hint));
         };
         let (component, key) = match name.split_once('.') {
             Some((component, key)) => (Some(component.to_owned()), key),
@@ -200,18 +214,18 @@ impl Given {
 
     fn checked(component: Option<String>, key: &str, value: String) -> Result<Self, String> {
         if !is_environment_name(key) {
-            return Err(format!("`{key}` is no config key: letters, digits and `_`, not beginning with a digit"));
+            return Err(format!("`{key}` is not a config key: letters, digits and `_`, not starting with a digit"));
         }
         if value.contains('\0') {
-            return Err(format!("the value of `{key}` has a NUL character"));
+            return Err(format!("the value of `{key}` contains a NUL character"));
         }
         Ok(Self { component, key: key.to_owned(), value })
     }
 }
 
-/// Gives the value to those that it is for.
-fn choose(given: Given, app: &App, chosen: &mut Chosen) -> Result<(), CommandError> {
-    let Given { component, key, value } = given;
+/// Adds the value for each component that it is meant for.
+fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) -> Result<(), CommandError> {
+    let ConfigValue { component, key, value } = config_value;
     if let Some(component) = component {
         let known = app.components.keys().find(|name| name.as_str() == component);
         let known = known.ok_or_else(|| {
@@ -225,11 +239,11 @@ fn choose(given: Given, app: &App, chosen: &mut Chosen) -> Result<(), CommandErr
         return Ok(());
     }
     let has_key = |name: &&ComponentName| app.components[*name].grants.config.contains_key(&key);
-    let mut takers: Vec<&ComponentName> = app.components.keys().filter(has_key).collect();
-    if takers.is_empty() && app.components.len() == 1 {
-        takers.extend(app.components.keys());
+    let mut receivers: Vec<&ComponentName> = app.components.keys().filter(has_key).collect();
+    if receivers.is_empty() && app.components.len() == 1 {
+        receivers.extend(app.components.keys());
     }
-    if takers.is_empty() {
+    if receivers.is_empty() {
         let example = app.components.keys().next().map_or("COMPONENT", ComponentName::as_str);
         return Err(CommandError::usage(
             format!("no component has `{key}` in its `config`"),
@@ -238,19 +252,19 @@ fn choose(given: Given, app: &App, chosen: &mut Chosen) -> Result<(), CommandErr
             ),
         ));
     }
-    for taker in takers {
-        chosen.insert((taker.clone(), key.clone()), value.clone());
+    for receiver in receivers {
+        chosen.insert((receiver.clone(), key.clone()), value.clone());
     }
     Ok(())
 }
 
-/// The values of a file of config.
-fn read_config(path: &Path) -> Result<Vec<Given>, CommandError> {
+/// Reads a file of config values.
+fn read_config(path: &Path) -> Result<Vec<ConfigValue>, CommandError> {
     let text = read(path)?;
     let invalid = |problem: String| {
         CommandError::failed(
-            format!("`{}` is no file of config: {problem}", shown(path)),
-            "write `KEY = \"VALUE\"` lines, and a table `[COMPONENT]` for what is one component's own",
+            format!("`{}` is not a file of config values: {problem}", shown(path)),
+            "write `KEY = \"VALUE\"` lines, and a table `[COMPONENT]` for the values of one component",
         )
     };
     let is_variables = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ENV_FILE));
@@ -263,20 +277,20 @@ fn read_config(path: &Path) -> Result<Vec<Given>, CommandError> {
             toml_to_json(&toml::Value::Table(table))
         }
     };
-    let serde_json::Value::Object(table) = table else { return Err(invalid("it is no object".to_owned())) };
-    let mut given = Vec::new();
+    let serde_json::Value::Object(table) = table else { return Err(invalid("expected an object".to_owned())) };
+    let mut values = Vec::new();
     for (name, value) in table {
         let serde_json::Value::Object(own) = value else {
-            let value = plain(&name, &value).map_err(&invalid)?;
-            given.push(Given::checked(None, &name, value).map_err(&invalid)?);
+            let value = config_text(&name, &value).map_err(&invalid)?;
+            values.push(ConfigValue::checked(None, &name, value).map_err(&invalid)?);
             continue;
         };
         for (key, value) in own {
-            let value = plain(&key, &value).map_err(&invalid)?;
-            given.push(Given::checked(Some(name.clone()), &key, value).map_err(&invalid)?);
+            let value = config_text(&key, &value).map_err(&invalid)?;
+            values.push(ConfigValue::checked(Some(name.clone()), &key, value).map_err(&invalid)?);
         }
     }
-    Ok(given)
+    Ok(values)
 }
 
 /// A value of TOML as JSON. Dates and times, which JSON lacks, become strings.
@@ -293,13 +307,13 @@ pub fn toml_to_json(value: &toml::Value) -> serde_json::Value {
     }
 }
 
-/// Config values are texts: of others, those that have one way to be written.
-fn plain(key: &str, value: &serde_json::Value) -> Result<String, String> {
+/// Returns the text of a config value. Numbers and truth values have one spelling; other types are refused.
+fn config_text(key: &str, value: &serde_json::Value) -> Result<String, String> {
     match value {
         serde_json::Value::String(text) => Ok(text.clone()),
         serde_json::Value::Number(number) => Ok(number.to_string()),
         serde_json::Value::Bool(is) => Ok(is.to_string()),
-        _ => Err(format!("`{key}` is no text, number or truth value")),
+        _ => Err(format!("`{key}` is not a text, number or truth value")),
     }
 }
 
@@ -319,7 +333,7 @@ fn read(path: &Path) -> Result<String, CommandError> {
         )
     };
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-        let hint = "name a file of values, or a smaller one";
+        let hint = "name a smaller file";
         return Err(CommandError::failed(format!("`{}` has more than {FILE_BYTES_MAX} bytes", shown(path)), hint));
     }
     std::fs::read_to_string(path).map_err(unreadable)

@@ -1,4 +1,4 @@
-//! Answers HTTP requests with a greeting: `/` greets the world, `/NAME` greets NAME.
+//! Responds to HTTP requests with a greeting: `/` greets the world, `/NAME` greets NAME.
 
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::spawn_local;
@@ -17,7 +17,7 @@ impl wasip3::exports::http::handler::Guest for Hello {
     }
 }
 
-/// An answer of plain text.
+/// A response of plain text.
 fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     let headers = [("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
     let headers = Fields::from_list(&headers).expect("the header is well formed");
@@ -26,7 +26,7 @@ fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     drop(trailers);
     let (response, _sent) = Response::new(headers, Some(reader), trailers_reader);
     response.set_status_code(status).expect("the status is one of HTTP's");
-    // The body is written while the client reads it. One who goes away takes no more bytes: that is no error.
+    // The body is written while the client reads it. The write ends early if the client disconnects, which is no error.
     spawn_local(async move { drop(writer.write_all(body.into_bytes()).await) });
     Ok(response)
 }

@@ -1,4 +1,4 @@
-//! Between `wasi:http` and plain values.
+//! Conversions between `wasi:http` and plain values.
 
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::spawn_local;
@@ -10,7 +10,7 @@ pub fn path(request: &Request) -> String {
     target.split('?').next().unwrap_or_default().trim_matches('/').to_owned()
 }
 
-/// An answer of plain text.
+/// A response of plain text.
 pub fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     let headers = [("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
     let headers = Fields::from_list(&headers).expect("the header is well formed");
@@ -19,7 +19,7 @@ pub fn text(status: u16, body: String) -> Result<Response, ErrorCode> {
     drop(trailers);
     let (response, _sent) = Response::new(headers, Some(reader), trailers_reader);
     response.set_status_code(status).expect("the status is one of HTTP's");
-    // The body is written while the client reads it. One who goes away takes no more bytes: that is no error.
+    // The body is written while the client reads it. The write ends early if the client disconnects, which is no error.
     spawn_local(async move { drop(writer.write_all(body.into_bytes()).await) });
     Ok(response)
 }
