@@ -21,7 +21,7 @@ pub enum AppCapabilityError {
     #[error(transparent)]
     Capability(#[from] CapabilityError),
     /// A granted directory could not be opened.
-    #[error("component `{component}` is granted the directory `{}`, which cannot be opened", path.display())]
+    #[error("component `{component}` was granted the directory `{}`, which cannot be opened", path.display())]
     Directory {
         /// The component that was granted the directory.
         component: ComponentName,

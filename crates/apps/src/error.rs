@@ -34,7 +34,7 @@ pub enum RevisionError {
         known: String,
     },
     /// A component is called that runs in another process, and no peer is known for that process.
-    #[error("component `{component}` runs in group `{process}`, and it is not known where that is")]
+    #[error("component `{component}` runs in group `{process}`, and no address of that group is known")]
     NoPeer {
         /// The called component.
         component: ComponentName,
@@ -61,13 +61,13 @@ pub enum RevisionError {
     #[error(transparent)]
     Code(#[from] CodeError),
     /// A package's code is not in the cache, or was made by another version of the program.
-    #[error("the code of group `{group}` is not there")]
+    #[error("the compiled code of group `{group}` is missing")]
     NoCode {
         /// The group.
         group: String,
     },
     /// The engine could not be set up.
-    #[error("cannot set aside address space for the app's instances")]
+    #[error("cannot reserve address space for the app's instances")]
     Engine {
         /// The error of the system.
         source: Box<dyn std::error::Error + Send + Sync>,

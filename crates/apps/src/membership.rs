@@ -49,7 +49,7 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
         .note(format!("it has {}", known.join(", ")))
         .hint(match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "name one of them, or take another shape: `--shape SHAPE`".to_owned(),
+            None => "name one of them, or choose another shape: `--shape SHAPE`".to_owned(),
         });
     Err(Box::new(error))
 }
@@ -66,7 +66,7 @@ pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(),
     for (peer, (importer, exporter)) in &peer_groups.calls {
         if !file.peers.keys().any(|named| named.value == *peer) {
             found.push(
-                Diagnostic::error(format!("the node file does not say where group `{peer}` is, which `{group}` calls"))
+                Diagnostic::error(format!("the node file has no address of group `{peer}`, which `{group}` calls"))
                     .code("missing-peer")
                     .in_file()
                     .note(format!("`{importer}` imports from `{exporter}`"))
@@ -77,7 +77,7 @@ pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(),
     if let (None, Some((caller, (importer, exporter)))) = (&file.listen, peer_groups.called_by.first_key_value()) {
         found.push(
             Diagnostic::error(format!(
-                "the node file does not say where group `{group}` listens, which `{caller}` calls"
+                "the node file has no address to listen on for group `{group}`, which `{caller}` calls"
             ))
             .code("missing-listen")
             .in_file()
@@ -97,7 +97,7 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
     unknown.map(move |name| {
         let near = nearest(&name.value, known.iter().copied());
         let all: Vec<&str> = known.iter().copied().collect();
-        Diagnostic::error(format!("`peers` names `{}`, and shape `{}` has no such group", name.value, plan.shape))
+        Diagnostic::error(format!("`peers` names group `{}`, which shape `{}` does not have", name.value, plan.shape))
             .code("unknown-group")
             .at(name.span, "not a group of this shape")
             .hint(match near {
@@ -119,8 +119,8 @@ fn homes_apart<'a>(app: &'a App, plan: &'a Plan, file: &'a NodeFile) -> impl Ite
         Some(
             Diagnostic::error(format!("group `{}` has {} addresses, and {store}", name.value, addresses.value.len()))
                 .code("home-apart")
-                .at(addresses.span, "calls would go to either")
-                .note(format!("`{component}` is granted it; every process would have one of its own"))
+                .at(addresses.span, "calls would reach any of them")
+                .note(format!("`{component}` was granted it; each process would have its own"))
                 .hint(format!(
                     "give one address, or let a shape place `{component}` in a group of its own, with one address"
                 )),
@@ -144,9 +144,9 @@ fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     let peers = file.peers.values().flat_map(|at: &Spanned<Vec<LinkAddress>>| at.value.iter().map(|it| (at.span, it)));
     let far = listen.chain(peers).filter(|(_, address)| !address.is_local());
     far.map(|(span, address)| {
-        Diagnostic::error(format!("`{address}` leaves this machine, and there are no certificates"))
+        Diagnostic::error(format!("`{address}` is on another machine, and there are no certificates"))
             .code("no-tls")
-            .at(span, "groups on other machines are reached by mutual TLS alone")
+            .at(span, "groups on other machines are reached by mutual TLS only")
             .hint(
                 "add the certificates:\n[tls]\ncertificate = \"node.crt\"\nkey = \"node.key\"\nauthority = \"authority.crt\"",
             )

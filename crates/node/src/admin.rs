@@ -20,9 +20,9 @@ use crate::tenants::SecretChange;
 /// refuse the operation.
 fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static) -> Reply<T> {
     async move {
-        tokio::spawn(work).await.unwrap_or_else(|_| {
-            Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"))
-        })
+        tokio::spawn(work)
+            .await
+            .unwrap_or_else(|_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log")))
     }
     .boxed()
 }
@@ -30,8 +30,7 @@ fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProble
 /// Runs an operation that reads and syncs files.
 fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> Reply<T> {
     carried_out(async move {
-        let failed =
-            |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     })
 }

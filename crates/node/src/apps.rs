@@ -66,7 +66,7 @@ impl Node {
         let mut upload = self.blocking(move || blobs.upload(&wanted).map_err(problems::of_blob)).await?;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(|error| {
-                ApiProblem::new(ProblemKind::BadRequest, "the upload was broken off").detail(error.to_string())
+                ApiProblem::new(ProblemKind::BadRequest, "the upload was interrupted").detail(error.to_string())
             })?;
             if let Some(pending) = &mut pending {
                 pending.add(bytes.len() as u64)?;
@@ -167,7 +167,7 @@ impl Node {
             node.state.app(&tenant, &name).map_err(problems::of_state)?;
             if query.access && !node.repository.access_log {
                 let problem = ApiProblem::new(ProblemKind::NotFound, "the node writes no access log");
-                return Err(problem.hint("it does so when it is started with `isomer node --access-log`"));
+                return Err(problem.hint("start it with `isomer node --access-log`"));
             }
             let repository = &node.repository;
             let log =

@@ -56,7 +56,7 @@ pub enum ListenerError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// An address with TLS, without certificates.
-    #[error("there are no certificates to listen with on `{address}`")]
+    #[error("cannot listen with TLS on `{address}`: there are no certificates")]
     NoCertificates {
         /// The address.
         address: SocketAddr,

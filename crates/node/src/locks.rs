@@ -27,8 +27,8 @@ impl AppLocks {
     pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<AppLock, ApiProblem> {
         let app = (tenant.clone(), app.clone());
         if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone()) {
-            let title = format!("app `{}` of tenant `{tenant}` is being deployed or changed by somebody else", app.1);
-            return Err(ApiProblem::new(ProblemKind::Conflict, title).hint("try again when that is done"));
+            let title = format!("app `{}` of tenant `{tenant}` is being deployed or changed by another request", app.1);
+            return Err(ApiProblem::new(ProblemKind::Conflict, title).hint("try again when that request has finished"));
         }
         Ok(AppLock { busy: self.0.clone(), app })
     }
@@ -62,9 +62,9 @@ impl TenantLocks {
             })
         };
         tokio::time::timeout(TURN_MAX, turn.lock_owned()).await.map_err(|_| {
-            let title = format!("tenant `{tenant}` is being changed by somebody else");
+            let title = format!("tenant `{tenant}` is being changed by another request");
             ApiProblem::new(ProblemKind::Conflict, title)
-                .hint("try again when that is done; if the disk has failed, the node's log says so")
+                .hint("try again later; see the node's log if the disk may have failed")
         })
     }
 }

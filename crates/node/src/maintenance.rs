@@ -40,7 +40,9 @@ impl Node {
             let mut taken_over = node.suspended.all();
             match replacements::unfinished(&node.dir) {
                 Ok(unfinished) => taken_over.extend(unfinished),
-                Err(error) => tracing::error!(%error, "unfinished take-overs cannot be read: it is tried again later"),
+                Err(error) => {
+                    tracing::error!(%error, "pending replacements of stores cannot be read; this is tried again later")
+                }
             }
             Ok((removals::noted(&node.dir), taken_over))
         });
@@ -67,7 +69,7 @@ impl Node {
             },
         };
         if let Err(problem) = done {
-            tracing::error!(%problem, "the removal of {subject} cannot be finished: it is tried again later");
+            tracing::error!(%problem, "the removal of {subject} cannot be finished; it is tried again later");
         }
     }
 
@@ -134,8 +136,8 @@ async fn sweep_often(node: Weak<Node>) {
         let Some(node) = node.upgrade() else { return };
         match node.sweep(UNUSED_MAX).await {
             Ok(swept) if swept == SweepCounts::default() => {}
-            Ok(swept) => tracing::info!(?swept, "removed what nothing refers to"),
-            Err(problem) => tracing::warn!(%problem, "cannot remove what nothing refers to"),
+            Ok(swept) => tracing::info!(?swept, "removed unreferenced files"),
+            Err(problem) => tracing::warn!(%problem, "cannot remove unreferenced files"),
         }
     }
 }

@@ -194,8 +194,7 @@ impl Node {
         &self,
         work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static,
     ) -> Result<T, ApiProblem> {
-        let failed =
-            |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     }
 }

@@ -82,7 +82,7 @@ impl Node {
                     resources.add(&name, &tenancy);
                     resources.charge(&name, &state);
                 }
-                Err(error) => tracing::error!(tenant = %name, %error, "a tenant's apps are not served"),
+                Err(error) => tracing::error!(tenant = %name, %error, "the apps of a tenant are not served"),
             }
         }
         for (tenant, name, app) in state.apps() {

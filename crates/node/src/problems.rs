@@ -18,7 +18,7 @@ pub(crate) fn of_state(error: StateError) -> ApiProblem {
     let title = error.to_string();
     match &error {
         StateError::NoTenant(tenant) => {
-            ApiProblem::new(ProblemKind::NotFound, title).hint(format!("make it with `isomer tenant set {tenant}`"))
+            ApiProblem::new(ProblemKind::NotFound, title).hint(format!("create it: isomer tenant set {tenant}"))
         }
         StateError::NoApp { .. } | StateError::NoSecret { .. } | StateError::NoToken { .. } => {
             ApiProblem::new(ProblemKind::NotFound, title)
@@ -26,17 +26,16 @@ pub(crate) fn of_state(error: StateError) -> ApiProblem {
         StateError::TokenTaken { tenant, name } => ApiProblem::new(ProblemKind::Conflict, title).hint(format!(
             "choose another name, or revoke that one first: isomer tokens revoke {name} --tenant {tenant}"
         )),
-        StateError::HostTaken { .. } => {
-            ApiProblem::new(ProblemKind::Conflict, title).hint("choose another host name, or take it from there first")
-        }
+        StateError::HostTaken { .. } => ApiProblem::new(ProblemKind::Conflict, title)
+            .hint("choose another host name, or remove it from that app first"),
         StateError::HasApps { .. } => ApiProblem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
         StateError::TooManyApps { tenant, .. } => ApiProblem::quota(Quota::Apps, title)
-            .hint(format!("remove one, or allow more with `isomer tenant set {tenant} --apps N`")),
+            .hint(format!("remove an app, or raise the quota: isomer tenant set {tenant} --apps N")),
         StateError::NoRoom { tenant, .. } => ApiProblem::quota(Quota::Storage, title)
-            .hint("deploy fewer files and folders, or shorter paths; or remove apps that are not needed any more")
-            .hint(format!("or allow more with `isomer tenant set {tenant} --storage SIZE`")),
+            .hint("deploy fewer files and folders, or shorter paths; or remove apps that are no longer needed")
+            .hint(format!("or raise the quota: isomer tenant set {tenant} --storage SIZE")),
         StateError::Unsettled { .. } => failed(&error).hint(
-            "the change was made as a whole or not at all: look which, before you make it again, when the disk works",
+            "the change was made completely or not at all: when the disk works again, check which before you repeat it",
         ),
         StateError::TooMany { .. } => ApiProblem::new(ProblemKind::Refused, title),
         _ => failed(&error),
@@ -54,11 +53,11 @@ pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
 
 /// The problem for an upload that would use the disk space reserved for the node.
 pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
-    let title = "the disk has no room left but what the node keeps free for itself";
-    tracing::error!(reserve = %size(reserve.bytes()), "an upload is refused: {title}");
+    let title = "the disk has no room left except the reserve of the node";
+    tracing::error!(reserve = %size(reserve.bytes()), "an upload was refused: {title}");
     ApiProblem::new(ProblemKind::Failed, title)
-        .hint("make room on the file system of the node's data directory; what no revision refers to is removed six hours after its last use")
-        .hint(format!("`disk_reserve` in the node file says how much is kept free, {} now", size(reserve.bytes())))
+        .hint("make room on the file system of the node's data directory; unreferenced files are removed six hours after their last use")
+        .hint(format!("`disk_reserve` in the node file sets the reserve, now {}", size(reserve.bytes())))
 }
 
 /// Returns a text as a client may see it, who may be a tenant: without the path `data`, where the node keeps its data.
@@ -87,7 +86,7 @@ pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
 pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     let problem = ApiProblem::new(ProblemKind::Failed, error.to_string());
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-    tracing::error!(%error, causes = causes.join(": "), "an admin's request failed");
+    tracing::error!(%error, causes = causes.join(": "), "an admin request failed");
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
 }
 

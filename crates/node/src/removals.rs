@@ -57,10 +57,10 @@ impl Node {
     /// When it cannot be removed.
     pub(crate) async fn make_way(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         self.finish_removal(subject).await.map_err(|problem| {
-            tracing::error!(%problem, "data of an earlier {subject} cannot be removed");
-            let title = format!("data of an earlier {subject} is still there, and cannot be removed");
+            tracing::error!(%problem, "the data of an earlier {subject} cannot be removed");
+            let title = format!("the data of an earlier {subject} still exists and cannot be removed");
             ApiProblem::new(ProblemKind::Conflict, title)
-                .hint("the node's log says why; it is tried again every minute")
+                .hint("see the node's log; removing it is tried again every minute")
         })
     }
 
@@ -93,7 +93,7 @@ impl Node {
         });
         let moved = moved.await?;
         if tokio::time::timeout(patience, stores.forget(&data)).await.is_err() {
-            tracing::error!("a store of an earlier {subject} is in use although it is closed");
+            tracing::error!("a store of an earlier {subject} is still in use after it was closed");
         }
         self.step(ChangeStep::DataSetAside);
         self.blocking(move || {
@@ -123,7 +123,7 @@ pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
 /// Returns the targets of all pending removals; none if they cannot be read, which is logged. Blocks.
 pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
     notes(dir).all().unwrap_or_else(|error| {
-        tracing::error!(%error, "unfinished removals cannot be read: it is tried again later");
+        tracing::error!(%error, "pending removals cannot be read; this is tried again later");
         Vec::new()
     })
 }
@@ -137,7 +137,7 @@ pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
             false => set_aside(dir, &subject).map(drop),
         };
         if let Err(error) = done {
-            tracing::error!(%error, "the removal of {subject} by an earlier process cannot be finished: it is tried again later");
+            tracing::error!(%error, "the removal of {subject} that an earlier process began cannot be finished; it is tried again later");
         }
     }
 }

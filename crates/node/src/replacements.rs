@@ -20,19 +20,19 @@ use crate::revisions::snapshots;
 /// finished. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
-        tracing::error!(%error, "what revisions on trial wrote cannot be removed");
+        tracing::error!(%error, "the files of earlier candidates cannot be removed");
     }
     let noted = match unfinished(dir) {
         Ok(noted) => noted,
         Err(error) => {
-            tracing::error!(%error, "it cannot be read whose stores are half replaced: no app is served before that");
+            tracing::error!(%error, "pending replacements of stores cannot be read: no app is served until they can");
             return state.apps().into_iter().map(|(tenant, app, _)| (tenant, app)).collect();
         }
     };
     let mut failed = HashSet::new();
     for (tenant, app) in noted {
         if let Err(error) = recover_one(dir, state, &tenant, &app) {
-            tracing::error!(%error, %tenant, %app, "its stores are half replaced: it is not served before that can be finished");
+            tracing::error!(%error, %tenant, %app, "the app's stores are half replaced: it is not served until the replacement is finished");
             failed.insert((tenant, app));
         }
     }
@@ -144,7 +144,10 @@ fn is_begun(folder: &Path) -> io::Result<bool> {
 pub(crate) fn note(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
     let notes = notes(dir);
     if notes.has(subject)? {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "an earlier change of its stores is not finished"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "an earlier replacement of the app's stores is not finished",
+        ));
     }
     notes.write(subject, id)
 }

@@ -144,7 +144,7 @@ impl DiskRepository {
                 move |repository| repository.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
             });
             if let Err(problem) = kept.await {
-                tracing::warn!(%tenant, %problem, "what was compiled anew cannot be noted");
+                tracing::warn!(%tenant, %problem, "the record of a revision that was compiled again cannot be written");
             }
             Ok(compiled)
         };
@@ -179,8 +179,7 @@ impl DiskRepository {
         work: impl FnOnce(&Self) -> Result<T, ApiProblem> + Send + 'static,
     ) -> Result<T, ApiProblem> {
         let repository = self.clone();
-        let failed =
-            |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed at this; its log has more about it"));
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
         self.runtime.spawn_blocking(move || work(&repository)).await.unwrap_or_else(failed)
     }
 }
@@ -236,7 +235,7 @@ impl DiskRepository {
         let package = match found.await? {
             StoredRevision::Package(package) => package,
             StoredRevision::Release(release) => {
-                tracing::info!(%tenant, %app, %revision, "an app's code is made anew");
+                tracing::info!(%tenant, %app, %revision, "compiling an app's code again");
                 self.compile(&tenant, &revision, &release, CompileReason::Load).await?.package.clone()
             }
         };

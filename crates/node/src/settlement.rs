@@ -80,7 +80,7 @@ impl Node {
         first: impl FnOnce(&Self) -> T + Send + 'static,
     ) {
         tracing::error!(
-            "it is not known whether a change of {subject} was recorded: it is settled when the node's state can be read"
+            "a change of {subject} has an unknown outcome; it is settled when the node's state can be read"
         );
         tokio::spawn(settle(Arc::downgrade(self), subject, right, first));
     }
@@ -141,7 +141,7 @@ impl Node {
         match self.state.tenant(name) {
             Ok(tenant) => {
                 if let Err(error) = self.take_tenant(name, &tenant) {
-                    tracing::error!(tenant = %name, %error, "a tenant keeps its earlier quotas");
+                    tracing::error!(tenant = %name, %error, "a tenant keeps its previous quotas");
                 }
             }
             Err(_) => self.unload_tenant(name),
@@ -172,11 +172,11 @@ async fn settle<T: Send + 'static>(
         None => node.settle_tenant(&subject.tenant),
     }
     if let Err(problem) = node.finish_removal(&subject).await {
-        tracing::error!(%problem, "the removal of {subject} cannot be finished: it is tried again later");
+        tracing::error!(%problem, "the removal of {subject} cannot be finished; it is tried again later");
     }
     if node.state.tenant(&subject.tenant).is_err() {
         node.resources.remove(&subject.tenant);
     }
-    tracing::warn!("what was recorded of {subject} is known again, and holds");
+    tracing::warn!("the change of {subject} is settled");
     drop((kept, right));
 }

@@ -27,7 +27,7 @@ impl TenantResources {
     pub(crate) fn count(&self, folder: &Path) {
         self.counted.get_or_init(|| {
             if let Err(error) = count_apps(&self.storage, folder) {
-                tracing::warn!(%error, folder = %folder.display(), "cannot count what a tenant has on disk");
+                tracing::warn!(%error, folder = %folder.display(), "cannot count a tenant's bytes on disk");
             }
         });
     }

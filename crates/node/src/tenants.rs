@@ -76,7 +76,7 @@ impl Node {
         change.quotas.clone().apply(&mut quotas);
         let wrong = |error: InvalidHostRule| {
             ApiProblem::new(ProblemKind::BadRequest, error.to_string())
-                .hint("write hosts as in a manifest's `grants.http`, or `*` for all that are public")
+                .hint("write hosts as in a manifest's `grants.http`, or `*` for all public hosts")
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
         let of = name.clone();
@@ -126,12 +126,12 @@ impl Node {
     ) -> Result<(), ApiProblem> {
         match &change {
             SecretChange::Set(value) if value.len() as u64 > SECRET_BYTES_MAX => {
-                let title = format!("a secret may have {} at most", size(SECRET_BYTES_MAX));
+                let title = format!("the value of a secret may have {} at most", size(SECRET_BYTES_MAX));
                 return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
             SecretChange::Set(value) if std::str::from_utf8(value).is_err() => {
-                return Err(ApiProblem::new(ProblemKind::BadRequest, "a secret is text in UTF-8")
-                    .hint("encode it, for example in base64"));
+                return Err(ApiProblem::new(ProblemKind::BadRequest, "the value of a secret must be UTF-8 text")
+                    .hint("encode it, for example as base64"));
             }
             SecretChange::Set(_) | SecretChange::Remove { .. } => {}
         }
@@ -193,8 +193,8 @@ impl Node {
         }
         Err(ApiProblem::new(ProblemKind::Conflict, format!("the secret `{name}` of tenant `{tenant}` is in use"))
             .detail(users.join("\n"))
-            .hint("deploy these apps without it first")
-            .hint(format!("`isomer secrets remove {name} --tenant {tenant} --force`: they do not start any more then")))
+            .hint("deploy these apps without the secret first")
+            .hint(format!("`isomer secrets remove {name} --tenant {tenant} --force` removes it anyway; these apps do not start then")))
     }
 
     fn tenant_info(&self, name: TenantName, tenant: &Tenant) -> TenantInfo {

@@ -30,7 +30,7 @@ pub(crate) fn discard(moved: Option<PathBuf>) {
     if let Some(path) = moved
         && let Err(error) = tree::remove_if_there(&path)
     {
-        tracing::warn!(path = %path.display(), %error, "removed data still takes space: it is tried again later");
+        tracing::warn!(path = %path.display(), %error, "removed data still takes space; removing it is tried again later");
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn clean(dir: &NodeDir) -> bool {
     let mut is_left = false;
     let mut failed = |error: &io::Error| {
         is_left = true;
-        tracing::warn!(%error, "removed data still takes space: it is tried again later");
+        tracing::warn!(%error, "removed data still takes space; removing it is tried again later");
     };
     match fs::read_dir(dir.trash()) {
         Ok(entries) => {

@@ -166,9 +166,9 @@ impl Drop for PendingUpload {
 fn too_much(most: String) -> ApiProblem {
     ApiProblem::new(
         ProblemKind::Quota,
-        format!("the tenant has sent {most} that no revision of it has, and may send no more"),
+        format!("the tenant has uploaded {most} that no revision of it uses, and may not upload more"),
     )
-    .hint("deploy them; what is not deployed is removed after six hours")
+    .hint("deploy them; parts that are not deployed are removed after six hours")
 }
 
 fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {

@@ -87,7 +87,7 @@ type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, Gro
 
 /// How a draft of a package contradicts the manifest that it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the package does not fit to its manifest: {0}")]
+#[error("the package contradicts its manifest: {0}")]
 pub struct PackageMismatch(pub(crate) String);
 
 /// Why bytes cannot be read as a package.

@@ -99,7 +99,7 @@ struct QueuedLoad {
 /// Why an app was not loaded.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
-    #[error("all apps in memory serve requests, and there is room for no more")]
+    #[error("all apps in memory serve requests, and no more fit")]
     Full,
     #[error("its package cannot be fetched")]
     Repository(#[source] RepositoryError),

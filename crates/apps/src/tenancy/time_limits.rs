@@ -37,7 +37,7 @@ impl TimeLimits {
             let (said, max) = (show_duration(said), show_duration(max));
             let key = key(&what);
             format!(
-                "warning: {what} is {said}, more than this node allows: {max} holds\n\
+                "warning: {what} is {said}, more than this node allows: {max} applies\n\
                  hint: write {max} or less, or raise `{key}` under `[limits]` in the node file"
             )
         };

@@ -109,7 +109,7 @@ fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
         Ok(Err(ChildError::NodeChannel(error))) => Err(error),
         Ok(Ok(())) => Ok(()),
         // A panic refuses the revision, without further details.
-        Err(_) => Err(io::Error::other("it panicked")),
+        Err(_) => Err(io::Error::other("the compiler panicked")),
     }
 }
 
@@ -197,7 +197,7 @@ fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) 
     let mut components = Components::new();
     for (name, bytes) in sent {
         let Some(known) = app.components.keys().find(|known| known.as_str() == name) else {
-            return refused(format!("the release has a component `{name}`, which the manifest does not know"));
+            return refused(format!("the release has a component `{name}`, which the manifest does not have"));
         };
         check_kind(known, &bytes)?;
         components.insert(known.clone(), bytes.into());
@@ -219,10 +219,10 @@ fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
             ("a core module", "make a component of it, for example with `wasm-tools component new`")
         }
-        Some([0, b'a', b's', b'm', ..]) => ("a component of a version that this node does not know", "build it anew"),
+        Some([0, b'a', b's', b'm', ..]) => ("a component of a version that this node does not know", "build it again"),
         _ => ("something else", "upload the file that `isomer build` makes"),
     };
-    Err(ApiProblem::new(ProblemKind::Refused, format!("component `{name}` is no component, but {what}")).hint(hint))
+    Err(ApiProblem::new(ProblemKind::Refused, format!("component `{name}` is not a component, but {what}")).hint(hint))
 }
 
 #[cfg(test)]
@@ -242,7 +242,7 @@ mod tests {
             (b"", "something else"),
         ] {
             let title = told(bytes).unwrap_err();
-            assert!(title.contains(&format!("component `cart` is no component, but {what}")), "{title}");
+            assert!(title.contains(&format!("component `cart` is not a component, but {what}")), "{title}");
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum CompileError {
     #[error("{0}")]
     Refused(ApiProblem),
     /// Too many releases wait for a compiler, of all tenants or of this one.
-    #[error("{waiting_max} deployments wait for the compiler already")]
+    #[error("{waiting_max} deployments already wait for the compiler")]
     Overloaded {
         /// The limit that was reached.
         waiting_max: usize,
@@ -34,7 +34,7 @@ pub enum CompileError {
         doing: CompilePhase,
     },
     /// The compiler used too much processor time.
-    #[error("the compiler took more than {cpu_s} s of processor time, while {doing}")]
+    #[error("the compiler used more than {cpu_s} s of processor time, while {doing}")]
     ProcessorTime {
         /// The time limit.
         cpu_s: u64,
@@ -42,7 +42,7 @@ pub enum CompileError {
         doing: CompilePhase,
     },
     /// The compiler used too much memory.
-    #[error("the compiler took more than {} of memory, while {doing}", size(.memory_bytes))]
+    #[error("the compiler used more than {} of memory, while {doing}", size(.memory_bytes))]
     OutOfMemory {
         /// The time limit.
         memory_bytes: u64,
@@ -68,13 +68,13 @@ pub enum CompileError {
         last_words: String,
     },
     /// The compiler sent an invalid message, or a result that contradicts the manifest.
-    #[error("the compiler gave a wrong answer, while {doing}")]
+    #[error("the compiler sent an invalid result, while {doing}")]
     Nonsense {
         /// The phase that it was in.
         doing: CompilePhase,
     },
     /// The disk with the compiler's input or output fails or is full.
-    #[error("the compiled code cannot be kept")]
+    #[error("the compiled code cannot be written")]
     Disk {
         /// What is wrong with the bytes.
         source: io::Error,
@@ -98,9 +98,9 @@ impl From<CompileError> for ApiProblem {
             }
             // A component cannot make its compiler send this signal to itself.
             CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
-                .hint("the machine may have run out of memory: make room, or try again when less is running"),
+                .hint("the machine may have run out of memory: free some, or try again when less is running"),
             CompileError::Crashed { .. } | CompileError::Nonsense { .. } => Self::new(ProblemKind::Refused, title)
-                .hint("the node's log has what it said; the component may be made to break compilers, or have found a defect of this one"),
+                .hint("see the node's log for its output; the component may be made to break compilers, or the compiler may have a defect"),
             CompileError::TimedOut { .. }
             | CompileError::ProcessorTime { .. }
             | CompileError::OutOfMemory { .. }

@@ -114,9 +114,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 outcome
             }
         };
-        let ended = || {
-            ApiProblem::new(ProblemKind::Failed, "the compiler ended unexpectedly; the node's log has more about it")
-        };
+        let ended = || ApiProblem::new(ProblemKind::Failed, "the compiler ended unexpectedly; see the node's log");
         match outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(ended())),
             Err(_) => Err(ended()),

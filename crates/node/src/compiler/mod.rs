@@ -196,7 +196,7 @@ impl Compilers {
         let manifest = read_manifest(&order.manifest).map_err(CompileError::Refused)?.0;
         let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
         let package = drafted.package.checked(&manifest, &order.shape, keys).map_err(|mismatch| {
-            tracing::warn!(tenant = %order.tenant, %mismatch, "a compiler's answer is not taken");
+            tracing::warn!(tenant = %order.tenant, %mismatch, "the output of a compiler is refused");
             nonsense(CompilePhase::Planning)
         })?;
         Ok(CompileOutput { package, code, compiled, warnings: drafted.warnings })
@@ -308,7 +308,7 @@ impl Compilers {
             Err(SessionError::Ended) => {
                 let status = status.map_err(start)?;
                 let doing = talk.doing;
-                tracing::warn!(ended = %ProcessExit::from(status), %doing, last_words, "a compiler ended without an answer");
+                tracing::warn!(ended = %ProcessExit::from(status), %doing, last_words, "a compiler ended without a result");
                 Err(self.ended(status, doing, last_words))
             }
         }
@@ -319,9 +319,9 @@ impl Compilers {
         self.told.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
             Some(confinement) => {
-                tracing::warn!(%confinement, "compilers are not confined as they should be: see docs/concepts/security.md, The compiler");
+                tracing::warn!(%confinement, "compilers are not sufficiently confined: see docs/concepts/security.md, The compiler");
             }
-            None => tracing::warn!("a compiler does not say how it is confined"),
+            None => tracing::warn!("a compiler did not report its confinement"),
         });
     }
 

@@ -88,7 +88,9 @@ impl Candidate<'_> {
             // It may be healthy with writable folders, but that cannot be tried.
             Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
-                Err(reading.hint(format!("while it was tried out it could only read the app's folders, as no copy could be made of them: {why}")))
+                Err(reading.hint(format!(
+                    "the candidate could only read the app's folders, because they could not be copied: {why}"
+                )))
             }
         }
     }
@@ -143,7 +145,7 @@ impl Candidate<'_> {
                 account.copy_file(&from.join(&name), &to.join(&name), || true).map_err(|error| match error {
                     FileCopyError::NoRoom { bytes } => {
                         let title =
-                            format!("a copy of the store `{}` takes {}, which are not left", store.store, size(bytes));
+                            format!("a copy of the store `{}` needs {}, which are not left", store.store, size(bytes));
                         ApiProblem::quota(Quota::Storage, title)
                     }
                     error => problems::failed(&error),
@@ -169,7 +171,7 @@ impl Candidate<'_> {
     async fn clear(&self, node: &Arc<Node>, folder: PathBuf) {
         let stores = node.tenancy.stores();
         if tokio::time::timeout(CLOSED_WAIT, stores.closed(&folder)).await.is_err() {
-            tracing::warn!(folder = %folder.display(), "stores of a revision that was tried out are still open");
+            tracing::warn!(folder = %folder.display(), "the stores of a candidate are still open");
             return;
         }
         let account = self.spec.place.storage.clone();

@@ -69,10 +69,10 @@ impl Node {
             return Ok(());
         }
         let too_much = |most: String| {
-            let title = format!("the revisions of tenant `{tenant}` would have more than {most} of parts");
+            let title = format!("the parts of the revisions of tenant `{tenant}` would exceed {most}");
             Err(ApiProblem::new(ProblemKind::Quota, title)
-                .hint("remove apps that are not needed any more: the last 10 revisions of each are kept")
-                .hint("or have it deployed by those who run the node"))
+                .hint("remove apps that are no longer needed: the last 10 revisions of each are kept")
+                .hint("or ask an admin of the node to deploy it"))
         };
         if kept.len() + new.len() > KEPT_PARTS_MAX {
             return too_much(KEPT_PARTS_MAX.to_string());
@@ -96,12 +96,13 @@ pub(super) fn check_hosts(
     let Some(tenant) = caller.tenant() else { return Ok(()) };
     let is_own = |host: &HostPattern| served.contains(host) || own.iter().any(|own| own.covers(host));
     let Some(foreign) = wanted.iter().find(|host| !is_own(host)) else { return Ok(()) };
-    let title =
-        format!("a token of tenant `{tenant}` deploys under the tenant's own host names, and `{foreign}` is none");
+    let title = format!(
+        "a token of tenant `{tenant}` may use the tenant's own host names only, and `{foreign}` is not one of them"
+    );
     // The command replaces the list, so the hint has all of it.
     let hosts = own.iter().chain([foreign]).map(|host| format!(" --host '{host}'")).collect::<String>();
     Err(ApiProblem::new(ProblemKind::Forbidden, title)
-        .hint(format!("an admin of the node can give it to the tenant: isomer tenant set {tenant}{hosts}")))
+        .hint(format!("an admin of the node can add it: isomer tenant set {tenant}{hosts}")))
 }
 
 /// Checks the size of a release.
@@ -135,7 +136,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
         // The parents of a known folder are known.
         while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
             if folders.len() > FOLDERS_MAX {
-                let title = format!("a release may have {FOLDERS_MAX} folders, those that its files lie in included");
+                let title = format!("a release may have {FOLDERS_MAX} folders at most, including those of its files");
                 return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
             next = above(folder);
@@ -144,7 +145,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
     match files.iter().find(|file| folders.contains(*file)) {
         None => Ok(folders.len()),
         Some(file) => {
-            Err(ApiProblem::new(ProblemKind::Refused, format!("`{file}` is a file of the release and a folder of it")))
+            Err(ApiProblem::new(ProblemKind::Refused, format!("`{file}` is both a file and a folder of the release")))
         }
     }
 }

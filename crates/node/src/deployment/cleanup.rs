@@ -43,7 +43,7 @@ impl Node {
         });
         match moved {
             Some(Ok(moved)) => trash::discard(moved),
-            Some(Err(error)) => tracing::warn!(%error, "files of a revision that was refused are removed later"),
+            Some(Err(error)) => tracing::warn!(%error, "the files of a refused revision are removed later"),
             None => {}
         }
     }

@@ -105,7 +105,7 @@ impl Node {
         let begun = Instant::now();
         let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
-        let hint = format!("`isomer revisions {app} --tenant {tenant}` lists those that there are");
+        let hint = format!("`isomer revisions {app} --tenant {tenant}` lists them");
         let revision = match rollback.revision {
             Some(revision) if before.history.iter().any(|one| one.revision == revision) => revision,
             Some(revision) => {
@@ -335,7 +335,7 @@ impl Node {
         let served = match self.started_anew(key).await {
             Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
             Err(error) => {
-                tracing::warn!(%error, %tenant, %app, "a revision that took over is started by its next request only");
+                tracing::warn!(%error, %tenant, %app, "a revision that took over is started by its next request");
                 self.tenancy.put(tenant, app, revision, &recorded.hosts, recorded.stopped)
             }
         };
@@ -381,8 +381,8 @@ impl Node {
         let missing = self.missing_of(caller, release)?.digests;
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
-            let title = format!("the node lacks {} parts of the release", missing.len());
-            return Err(ApiProblem::new(ProblemKind::Conflict, title).detail(shown).hint("send them first"));
+            let title = format!("{} parts of the release are missing on the node", missing.len());
+            return Err(ApiProblem::new(ProblemKind::Conflict, title).detail(shown).hint("upload them first"));
         }
         self.check_kept(caller, release, before.as_deref())?;
         let (manifest, warnings) = release::read_manifest(&release.manifest)?;

@@ -126,10 +126,10 @@ impl Takeover<'_> {
         drop(loan);
         let mut warnings = self.sweep(data, folder, account).await;
         if let Err(problem) = switched {
-            tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
+            tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are next opened, or within a minute");
             let problem = problems::without_folder(problem, node.dir.path());
             warnings.push(format!(
-                "warning: the revision took over, but stores of `{app}` could not be replaced yet ({problem}): requests that need them fail until \
+                "warning: the revision took over, but the stores of `{app}` could not be replaced yet ({problem}): requests that need them fail until \
                  that is done, which the node tries again when they are opened, and every minute"
             ));
         }
@@ -181,7 +181,7 @@ impl Takeover<'_> {
             let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
             let settled = if is_recorded { staged.switch() } else { staged.clear() };
             if let Err(error) = settled {
-                tracing::error!(%error, %tenant, %app, "stores are replaced later: when they are opened next, or within a minute");
+                tracing::error!(%error, %tenant, %app, "stores are replaced later: when they are next opened, or within a minute");
             }
             if is_recorded {
                 // It may have been the same revision, with other data.
@@ -256,7 +256,7 @@ impl Takeover<'_> {
                 let count = given_up.len();
                 let which = if count == 1 { "the oldest snapshot" } else { "the oldest snapshots" };
                 vec![format!(
-                    "warning: {which} of the app's stores ({count}) gave way to the new one: the tenant's quota `storage` has no room for all"
+                    "warning: {which} of the app's stores ({count}) were removed for the new one: the tenant's quota `storage` has no room for all"
                 )]
             }
             _ => Vec::new(),
@@ -296,7 +296,7 @@ pub(super) fn snapshot_of(
         let title =
             format!("there is no snapshot of the stores of `{app}` as revision `{}` left them", revision.short());
         ApiProblem::new(ProblemKind::NotFound, title)
-            .hint(format!("`isomer revisions {app} --tenant {tenant}` lists those that there are"))
+            .hint(format!("`isomer revisions {app} --tenant {tenant}` lists them"))
             .hint("without `--to-snapshot` the stores stay as they are")
     })
 }
@@ -312,9 +312,8 @@ pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &Ap
     if !is_noted.await? {
         return Ok(());
     }
-    let title = format!("an earlier change of the stores of `{app}` is not finished");
-    let hint =
-        "the node's log says what is in the way; when that is gone, try again, or wait a minute: the node finishes it";
+    let title = format!("an earlier replacement of the stores of `{app}` is not finished");
+    let hint = "see the node's log for the reason; when it is resolved, try again, or wait a minute until the node finishes it";
     Err(ApiProblem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
@@ -334,10 +333,12 @@ pub(crate) async fn finish(node: &Arc<Node>, tenant: &TenantName, app: &AppName)
     };
     match finished {
         Ok(()) => {
-            tracing::info!(%tenant, %app, "an earlier change of its stores is finished");
+            tracing::info!(%tenant, %app, "a pending replacement of the app's stores is finished");
             node.resume_suspended(tenant, app);
         }
-        Err(error) => tracing::error!(%error, %tenant, %app, "an earlier change of its stores cannot be finished yet"),
+        Err(error) => {
+            tracing::error!(%error, %tenant, %app, "a pending replacement of the app's stores cannot be finished yet")
+        }
     }
 }
 
@@ -363,7 +364,7 @@ fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> 
     match error {
         CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => ApiProblem::quota(Quota::Storage, error.to_string()),
         CapabilityError::Sql(SqlOpenError::Busy { .. }) => ApiProblem::new(ProblemKind::Conflict, error.to_string())
-            .hint(format!("`isomer stop {app} --tenant {tenant}` first, then deploy: nothing waits then, and it may take half an hour")),
+            .hint(format!("`isomer stop {app} --tenant {tenant}` first, then deploy: then no request waits, and the migration may take half an hour")),
         error => {
             let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
             match std::error::Error::source(error) {

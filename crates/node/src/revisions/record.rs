@@ -57,7 +57,7 @@ pub(crate) fn contents(maker: &Key, release: &Release, package: &[u8], code: BTr
 }
 
 fn damaged() -> ApiProblem {
-    ApiProblem::new(ProblemKind::Failed, "what the node keeps of the revision is damaged").hint("deploy the app again")
+    ApiProblem::new(ProblemKind::Failed, "the node's record of the revision is damaged").hint("deploy the app again")
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
         Ok(Parsed { app, warnings }) => Ok((app, warnings.iter().map(|warning| render.diagnostic(warning)).collect())),
         Err(found) => {
-            Err(ApiProblem::new(ProblemKind::Refused, "the manifest is wrong").detail(render.diagnostics(&found)))
+            Err(ApiProblem::new(ProblemKind::Refused, "the manifest is invalid").detail(render.diagnostics(&found)))
         }
     }
 }
@@ -86,9 +86,9 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProbl
     for grant in app.components.values().flat_map(|component| &component.grants.dirs) {
         let shown = grant.value.host.display();
         match inside(&grant.value.host) {
-            None => found.push(outside(format!("`{shown}` leads out of the app's folder"), grant)),
+            None => found.push(outside(format!("`{shown}` is outside of the app's folder"), grant)),
             Some(folder) if !is_path_of_part(&folder) => {
-                let message = format!("`{shown}` is too long, or has a name that no folder of a release may have");
+                let message = format!("`{shown}` is too long, or is not a valid path of a release");
                 found.push(Diagnostic::error(message).code("folder-name").at(grant.span, ""));
             }
             Some(_) => {}
@@ -98,12 +98,12 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProbl
         let Some(file) = &host.value.authority else { continue };
         let shown = file.display();
         let Some(path) = inside(file) else {
-            found.push(outside(format!("`{shown}` leads out of the app's folder"), host));
+            found.push(outside(format!("`{shown}` is outside of the app's folder"), host));
             continue;
         };
         if !release.files.keys().any(|sent| Path::new(sent.as_str()) == path) {
             let message = format!("the release has no file `{shown}`");
-            let hint = "it must have the certificate of the authority that is trusted for this host";
+            let hint = "the file must have the certificate of the authority that is trusted for this host";
             found.push(Diagnostic::error(message).code("file-not-sent").at(host.span, "").hint(hint));
         }
     }
@@ -121,10 +121,10 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProbl
     }
     let found = found.into_iter().map(|diagnostic| diagnostic.in_source(&source)).collect::<Vec<_>>();
     let detail = Renderer::plain().diagnostics(&found);
-    Err(ApiProblem::new(ProblemKind::Refused, "the manifest names folders that a node cannot give").detail(detail))
+    Err(ApiProblem::new(ProblemKind::Refused, "the manifest names folders that a node cannot provide").detail(detail))
 }
 
-const HINT: &str = "on a node an app has its own folder only: write a relative path";
+const HINT: &str = "an app on a node can use its own folder only: write a relative path";
 
 fn outside<T>(message: String, place: &Spanned<T>) -> Diagnostic {
     Diagnostic::error(message).code("outside-of-folder").at(place.span, "").hint(HINT)
@@ -299,7 +299,7 @@ fn remove_unfinished_if(revisions: &Path, may: impl Fn(&fs::DirEntry) -> bool) {
             .try_for_each(|entry| remove(&entry?.path()))
     });
     if let Err(error) = removed {
-        tracing::warn!(folder = %revisions.display(), %error, "files of an unfinished deployment still take space");
+        tracing::warn!(folder = %revisions.display(), %error, "the files of an unfinished deployment still take space");
     }
 }
 
@@ -362,7 +362,7 @@ mod tests {
         for folder in ["/etc", "../other", "static/../../x", "/"] {
             let problem = granted(folder, true).unwrap_err();
             let detail = problem.detail.unwrap();
-            assert!(detail.contains("leads out of the app's folder") && detail.contains("isomer.toml:7:"), "{detail}");
+            assert!(detail.contains("is outside of the app's folder") && detail.contains("isomer.toml:7:"), "{detail}");
         }
         granted("nothing", false).unwrap();
         let migrations = release("grants.sql = [\"s\"]\n[sql.s]\nmigrations = \"../m\"", &[]);

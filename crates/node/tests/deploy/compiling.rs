@@ -90,9 +90,9 @@ async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
     let half = broken.len() / 2;
     broken.truncate(half);
     for (bytes, words) in [
-        (&elf[..100_000], "component `it` is no component, but compiled code"),
-        (&module, "component `it` is no component, but a core module"),
-        (b"hello", "component `it` is no component, but something else"),
+        (&elf[..100_000], "component `it` is not a component, but compiled code"),
+        (&module, "component `it` is not a component, but a core module"),
+        (b"hello", "component `it` is not a component, but something else"),
         (&broken, "cannot read component `it`"),
     ] {
         let (folder, order) = order(bytes);

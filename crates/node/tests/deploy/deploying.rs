@@ -104,7 +104,7 @@ async fn a_bad_revision_changes_nothing() {
     let mut bad = Vec::new();
     let mut wrong = release("two");
     wrong.release.manifest += "surprise = true\n";
-    bad.push((wrong, "the manifest is wrong"));
+    bad.push((wrong, "the manifest is invalid"));
     bad.push((custom("memory-hog", "limits.memory = \"64KiB\"", ""), "does not start"));
     bad.push((custom("http-trap", "", "").healthy_at("/trap"), "the revision is not healthy"));
     bad.push((
@@ -400,7 +400,7 @@ async fn an_upload_leaves_the_reserve_free_and_the_node_can_still_be_changed() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
     let problem = refused(node.deploy(&release("one")), ProblemKind::Failed).await;
-    assert!(problem.title.contains("no room left but what the node keeps free"), "{problem:?}");
+    assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     let unfinished = std::fs::read_dir(folder.path().join("blobs/unfinished")).unwrap();
     assert_eq!(unfinished.count(), 0, "what was begun is removed");
     let other = tenant("other");
@@ -468,7 +468,7 @@ async fn a_new_revision_leaves_the_reserve_free_and_a_kept_one_needs_no_room() {
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
     // All its parts are there, and nothing has to be compiled.
     let problem = refused(node.deploy(&release("three")), ProblemKind::Failed).await;
-    assert!(problem.title.contains("no room left but what the node keeps free"), "{problem:?}");
+    assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     assert_eq!(node.serving().await, "two");
     let (tenant, app) = shop();
     node.host.clone().rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap();

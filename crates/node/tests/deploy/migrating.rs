@@ -150,7 +150,7 @@ async fn messages_about_an_apps_own_files_have_the_paths_that_its_author_knows()
             "`sql/003.sql` of the SQL store `default` failed",
         ),
         (trusting.clone().file("ca/company.pem", "none"), "there is no certificate in `ca/company.pem`"),
-        (trusting.clone(), "the manifest names folders that a node cannot give"),
+        (trusting.clone(), "the manifest names folders that a node cannot provide"),
     ] {
         let problem = node.deploy(&release).await.unwrap_err();
         assert!(problem.title.contains(words), "{words}: {problem:?}");

@@ -110,7 +110,7 @@ async fn revisions_of_a_tenant_have_so_many_bytes_of_parts() {
     let part = custom("http-hello", "", "").bytes.into_values().next().unwrap();
     upload(&node, &caller, &part, &other.release.components["it"].digest).await.unwrap();
     let problem = refused(deploy(&node, &caller, &app("shop"), &other), ProblemKind::Quota).await;
-    assert!(problem.title.contains("more than 16 GiB of parts"), "{problem:?}");
+    assert!(problem.title.contains("would exceed 16 GiB"), "{problem:?}");
     // That is between tenants and those who run the node.
     node.deploy_as(&tenant("acme"), &app("other"), &under(other.clone(), &["other.acme.example"])).await.unwrap();
     // What adds nothing takes no room.

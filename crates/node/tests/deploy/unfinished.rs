@@ -59,10 +59,10 @@ async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes
         assert_eq!(node.get("/query?sql=SELECT%201").await.0, 503, "{step:?}");
         let state = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap().state;
         assert_eq!(state, AppState::Stopped, "{step:?}");
-        let words = "an earlier change of the stores of `shop` is not finished";
+        let words = "an earlier replacement of the stores of `shop` is not finished";
         let problem = refused(node.deploy(&with_migrations(4)), ProblemKind::Conflict).await;
         assert_eq!((problem.title.as_str(), problem.hints.len()), (words, 1), "{step:?}");
-        assert!(problem.hints[0].contains("log says what is in the way"));
+        assert!(problem.hints[0].contains("see the node's log"));
         let problem = refused(node.host.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
         assert_eq!(problem.title, words, "{step:?}");
         let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
