@@ -5,13 +5,13 @@
 //! each engine meets its real error in the middle of whatever it does. It is the process's, so this test has one of its own.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-#[path = "faults/kept.rs"]
-mod kept;
+#[path = "faults/node_data.rs"]
+mod node_data;
 
 use std::time::{Duration, Instant};
 
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
-use kept::{ALL, Acknowledged, NodeData};
+use node_data::{ALL, Acknowledged, NodeData};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const SEED: u64 = 0x00d1_5c00;
@@ -35,7 +35,7 @@ async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_agai
     let xfsz = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _handled = tokio::signal::unix::signal(xfsz).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let kept = NodeData::open(dir.path()).await.unwrap();
+    let data = NodeData::open(dir.path()).await.unwrap();
     let mut acknowledged = Acknowledged::default();
     let (mut random, mut number) = (SEED, 0);
     let mut next = |below: u64| {
@@ -50,7 +50,7 @@ async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_agai
         for what in ALL {
             for bytes in &sizes {
                 number += 1;
-                acknowledged.note(what, number, *bytes, &kept.write(what, number, *bytes).await);
+                acknowledged.note(what, number, *bytes, &data.write(what, number, *bytes).await);
             }
         }
         limit_files(None);
@@ -58,23 +58,23 @@ async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_agai
             let until = Instant::now() + PATIENCE;
             loop {
                 number += 1;
-                match kept.write(what, number, 30_000).await {
+                match data.write(what, number, 30_000).await {
                     Ok(()) => break acknowledged.note(what, number, 30_000, &Ok(())),
                     Err(error) => assert!(Instant::now() < until, "{at}: {what}: {error}"),
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(node_data::POLL_INTERVAL).await;
             }
         }
         let said = format!("said in round {round}");
         let (stream, line) = (StandardStream::Stdout, said.as_bytes());
-        kept.log.emit(Event::OutputLine { component: "c", stream, request: None, line });
-        let last = kept.log.last(3).unwrap();
+        data.log.emit(Event::OutputLine { component: "c", stream, request: None, line });
+        let last = data.log.last(3).unwrap();
         assert!(last.iter().any(|line| line.text == said), "{at}: {last:?}");
-        kept.check(&at, dir.path(), &acknowledged).await;
+        data.check(&at, dir.path(), &acknowledged).await;
     }
     for what in ["state", "audit", "kv", "sql"] {
         assert!(acknowledged.refused.get(what).is_some_and(|times| *times > 0), "{what} never met the limit");
     }
-    drop(kept);
+    drop(data);
     NodeData::open(dir.path()).await.unwrap().check("after a restart", dir.path(), &acknowledged).await;
 }

@@ -2,14 +2,9 @@
 //!
 //! With every component isolated, or every one in a group of its own that runs in this same process.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::harness::{Setup, TestNode, start, until, within};
-
-/// Longer than a deadline of 300 ms takes to end anything, and shorter than what it is to end would last.
-const HANG: Duration = Duration::from_secs(20);
 
 /// The caller on every path, and the callee with these further lines.
 fn pair(caller: &str, callee: &str) -> String {
@@ -73,14 +68,12 @@ async fn values_come_through_as_they_went_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
-    let node = start(&isolated("")).await;
+    let node = start(&pair("limits.request_deadline = \"9s\"", "isolate = true")).await;
     let mut connection = node.connect().await;
     assert_eq!(connection.get("/join?ms=1,2,3").await.ok(), "1 2 3\n");
+    // Ten calls of a second each would exceed the deadline if they ran one after another.
     let times = (0..10).map(|number| (1000 - number).to_string()).collect::<Vec<_>>();
-    let start = std::time::Instant::now();
     assert_eq!(connection.get(&format!("/join?ms={}", times.join(","))).await.ok(), format!("{}\n", times.join(" ")));
-    let took = start.elapsed().as_millis();
-    assert!((1000..9000).contains(&took), "ten calls of a second each took {took} ms: one after another");
     // A call that is given up takes its callee's store with it, and the next ones are not mixed up with it.
     for _ in 0..40 {
         assert_eq!(connection.get("/race?ms=60000").await.ok(), "quick\n");
@@ -118,9 +111,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
     {
         let node = start(&manifest).await;
         for target in ["/act?what=loop", "/act-later?what=loop", "/wait?ms=60000", "/act?what=wait%2060000"] {
-            let start = std::time::Instant::now();
             let id = node.get(target).await.problem(504);
-            assert!(start.elapsed() < HANG, "{target} ended after {:?}", start.elapsed());
             assert_says(&told(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
@@ -252,9 +243,8 @@ async fn each_side_has_what_is_its_own() {
 async fn a_callee_may_go_on_working_after_its_answer() {
     for manifest in [pair("", ""), isolated("")] {
         let node = start(&manifest).await;
-        let start = std::time::Instant::now();
-        assert_eq!(node.get("/leave?ms=5000").await.ok(), "leaver 1  None\n");
-        assert!(start.elapsed().as_millis() < 4500, "the answer came after {:?}", start.elapsed());
+        // The callee works for longer than a test waits for a response.
+        assert_eq!(node.get("/leave?ms=600000").await.ok(), "leaver 1  None\n");
         assert_eq!(node.get("/add?a=1&b=2").await.ok(), "3\n");
     }
 }
@@ -306,9 +296,7 @@ async fn the_deadline_shrinks_along_the_chain() {
     for (entry, relay, callee) in [(300, 60_000, 60_000), (60_000, 300, 60_000), (60_000, 60_000, 300)] {
         let node = start(&chain(&deadline(entry), &deadline(relay), &deadline(callee))).await;
         for target in ["/pass?what=loop", "/pass?what=wait%2050000", "/pass-later?what=loop"] {
-            let start = std::time::Instant::now();
             let id = node.get(target).await.problem(504);
-            assert!(start.elapsed() < HANG, "{target} ended after {:?}", start.elapsed());
             assert_says(&told(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
         }
     }

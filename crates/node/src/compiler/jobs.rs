@@ -227,41 +227,52 @@ fn lock<T>(state: &Mutex<JobTable<T>>) -> MutexGuard<'_, JobTable<T>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use futures::FutureExt as _;
     use isomer_apps::fair_semaphore::FairSemaphoreLimits;
-    use tokio::sync::Notify;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
-    /// A compile that waits for a signal, and counts.
-    #[derive(Clone, Default)]
+    /// A compiler that waits for a signal, and counts.
+    #[derive(Clone)]
     struct FakeCompiler {
-        begun: Arc<AtomicUsize>,
-        dropped: Arc<AtomicUsize>,
-        go: Arc<Notify>,
+        started: Arc<watch::Sender<usize>>,
+        ended: Arc<watch::Sender<usize>>,
+        go: Arc<Semaphore>,
     }
 
-    struct CountDrop(Arc<AtomicUsize>);
+    struct CountDrop(Arc<watch::Sender<usize>>);
 
     impl Drop for CountDrop {
         fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.0.send_modify(|count| *count += 1);
         }
     }
 
     impl FakeCompiler {
+        fn new() -> Self {
+            let counter = || Arc::new(watch::channel(0).0);
+            Self { started: counter(), ended: counter(), go: Arc::new(Semaphore::new(0)) }
+        }
+
         async fn compile(self, permit: FairPermit, answer: Result<u32, ApiProblem>) -> Result<u32, ApiProblem> {
-            let _counted = CountDrop(self.dropped.clone());
-            self.begun.fetch_add(1, Ordering::SeqCst);
-            self.go.notified().await;
+            let _counted = CountDrop(self.ended.clone());
+            self.started.send_modify(|count| *count += 1);
+            self.go.acquire().await.unwrap().forget();
             drop(permit);
             answer
         }
 
-        fn begun(&self) -> usize {
-            self.begun.load(Ordering::SeqCst)
+        fn started(&self) -> usize {
+            *self.started.borrow()
+        }
+
+        async fn have_started(&self, count: usize) {
+            self.started.subscribe().wait_for(|started| *started >= count).await.unwrap();
+        }
+
+        async fn have_ended(&self, count: usize) {
+            self.ended.subscribe().wait_for(|ended| *ended >= count).await.unwrap();
         }
     }
 
@@ -279,7 +290,7 @@ mod tests {
             Self {
                 jobs: CompileJobs::new(),
                 permits: isomer_apps::fair_semaphore::FairSemaphore::new(limits),
-                compiler: FakeCompiler::default(),
+                compiler: FakeCompiler::new(),
             }
         }
 
@@ -312,26 +323,18 @@ mod tests {
         ApiProblem::new(ProblemKind::Refused, "no")
     }
 
-    /// Lets all tasks run that can.
-    async fn settle() {
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-    }
-
     #[tokio::test]
     async fn all_wait_for_one_compile() {
         let fixture = Fixture::new(4, 4);
         let all = [LOAD, DEPLOYMENT, LOAD, ("u", CompileReason::Load)].map(|who| fixture.join(who, 7, Ok(1)));
         let elsewhere = fixture.join(LOAD, 8, Ok(2));
         let go = async {
-            settle().await;
-            assert_eq!(fixture.compiler.begun(), 2);
-            fixture.compiler.go.notify_waiters();
+            fixture.compiler.have_started(2).await;
+            fixture.compiler.go.add_permits(2);
         };
         let (all, elsewhere, ()) = futures::join!(futures::future::join_all(all), elsewhere, go);
         assert!(all.into_iter().all(|outcome| outcome == Ok(1)) && elsewhere == Ok(2));
-        assert_eq!(fixture.compiler.begun(), 2);
+        assert_eq!(fixture.compiler.started(), 2);
         assert!(fixture.is_idle());
     }
 
@@ -339,37 +342,38 @@ mod tests {
     async fn what_a_load_asked_for_goes_on_without_it() {
         let fixture = Fixture::new(1, 4);
         let compiler = &fixture.compiler;
-        for who in [DEPLOYMENT, LOAD] {
-            let mut late = Box::pin(fixture.join(who, 7, Ok(1)));
-            assert!((&mut late).now_or_never().is_none());
-            settle().await;
-            drop(late);
-            settle().await;
-        }
-        assert_eq!((compiler.begun(), compiler.dropped.load(Ordering::SeqCst)), (2, 1), "the deployment's has ended");
+        let mut deployment = Box::pin(fixture.join(DEPLOYMENT, 7, Ok(1)));
+        assert!((&mut deployment).now_or_never().is_none());
+        compiler.have_started(1).await;
+        drop(deployment);
+        compiler.have_ended(1).await;
+        let mut load = Box::pin(fixture.join(LOAD, 7, Ok(1)));
+        assert!((&mut load).now_or_never().is_none());
+        compiler.have_started(2).await;
+        drop(load);
         let mut next = Box::pin(fixture.join(LOAD, 7, Ok(2)));
         assert!((&mut next).now_or_never().is_none());
-        compiler.go.notify_one();
-        assert_eq!((next.await, compiler.begun()), (Ok(1), 2), "the one that was late is used");
+        compiler.go.add_permits(1);
+        assert_eq!((next.await, compiler.started()), (Ok(1), 2), "the one that was late is used");
     }
 
     #[tokio::test]
     async fn loads_are_told_of_a_refusal_and_deployments_try_again() {
         let fixture = Fixture::new(1, 4);
         let compiler = &fixture.compiler;
-        compiler.go.notify_one();
+        compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Err(problem())).await, Err(problem()));
         assert_eq!(fixture.join(LOAD, 7, Ok(1)).await, Err(problem()));
-        assert_eq!(compiler.begun(), 1);
-        compiler.go.notify_one();
+        assert_eq!(compiler.started(), 1);
+        compiler.go.add_permits(1);
         assert_eq!(fixture.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
-        compiler.go.notify_one();
+        compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
         // A failure of the node itself is not one of the release.
         let failed = ApiProblem::new(ProblemKind::Failed, "no descriptors");
-        compiler.go.notify_one();
+        compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
-        compiler.go.notify_one();
+        compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Ok(4)).await, Ok(4));
     }
 
@@ -387,13 +391,9 @@ mod tests {
         let mut other = Box::pin(fixture.join(("modest", CompileReason::Load), 8, Ok(3)));
         assert!((&mut other).now_or_never().is_none());
         drop(busy);
-        settle().await;
-        for _ in 0..2 {
-            compiler.go.notify_one();
-            settle().await;
-        }
+        compiler.go.add_permits(2);
         assert_eq!((first.await, other.await), (Ok(1), Ok(3)));
-        compiler.go.notify_one();
+        compiler.go.add_permits(1);
         assert_eq!(fixture.join(("greedy", CompileReason::Load), 8, Ok(4)).await, Ok(4));
     }
 
@@ -408,14 +408,13 @@ mod tests {
         assert!((&mut greedy).now_or_never().is_none());
         let mut modest = Box::pin(fixture.join(("modest", CompileReason::Load), 7, Ok(2)));
         assert!((&mut modest).now_or_never().is_none());
-        settle().await;
         busy.take();
         // One permit goes to the greedy tenant's queue, the next one to the other tenant.
         let mut queue = queue.into_iter();
         drop(queue.next().unwrap().granted().now_or_never().expect("it is granted in the order of tenants"));
-        settle().await;
-        assert_eq!(compiler.begun(), 1, "it does not wait for the greedy tenant's other nine");
-        compiler.go.notify_one();
+        // It does not wait for the greedy tenant's other nine requests.
+        compiler.have_started(1).await;
+        compiler.go.add_permits(1);
         assert_eq!((greedy.await, modest.await), (Ok(1), Ok(1)));
         drop(queue);
         assert!(fixture.ask("greedy").unwrap().granted().now_or_never().is_some(), "nothing holds the permit");

@@ -14,7 +14,7 @@ use isomer_node::Node;
 use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
 
 use crate::crash::{copy, kill_at};
-use crate::node::{Client, TestNode, TestRelease, Watch, custom, keep, shop};
+use crate::node::{Client, POLL_INTERVAL, TestNode, TestRelease, Watch, custom, keep, shop};
 
 /// A release with so many migrations of the store `default`: the first makes the table `note`, each other one adds a column to it.
 pub(crate) fn with_migrations(count: usize) -> TestRelease {
@@ -263,7 +263,7 @@ async fn nothing_acknowledged_is_lost_and_no_request_fails_while_schemas_change(
         let enough = written.load(Ordering::SeqCst) + 10;
         node.deploy(&with_migrations(count)).await.unwrap();
         while written.load(Ordering::SeqCst) < enough {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     done.store(true, Ordering::Relaxed);

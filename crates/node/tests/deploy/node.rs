@@ -35,7 +35,10 @@ use crate::compiler;
 /// Only tells a hang from an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Told of each step.
+/// The interval at which a test checks a condition.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Called at each step.
 pub(crate) type Watch = Arc<dyn Fn(ChangeStep) + Send + Sync>;
 
 /// A node that runs.

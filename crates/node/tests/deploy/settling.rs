@@ -10,7 +10,7 @@ use isomer_disk::faults::Fault;
 use isomer_node::ChangeStep;
 
 use crate::crash::copy;
-use crate::node::{TestNode, custom, keep, shop, tenant};
+use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
 use crate::unsettled::{Failing, NEVER, PATIENCE};
 
 /// Operations of the state that are tried to be the first that fails: more than a change has.
@@ -32,7 +32,7 @@ impl Failing {
                 Err(problem) if problem.kind == ProblemKind::NotFound => return false,
                 Err(problem) => assert!(Instant::now() < until, "{problem:?}"),
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

@@ -13,7 +13,7 @@ use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_node::ChangeStep;
 
 use crate::migrating::{columns, notes, with_migrations, write};
-use crate::node::{TestNode, TestRelease, Watch, keep, release, shop};
+use crate::node::{POLL_INTERVAL, TestNode, TestRelease, Watch, keep, release, shop};
 
 /// Only tells a hang from an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -71,7 +71,7 @@ impl Failing {
         // Starting the app would finish a take-over that settling has left.
         while is_something_in(&self.node.host.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a take-over is not settled");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {
             // It is refused for as long as something is being changed, or the state cannot be written.
@@ -80,7 +80,7 @@ impl Failing {
                 Ok(info) => return info.revision.as_str().to_owned(),
                 Err(problem) => assert!(Instant::now() < until, "{problem:?}"),
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -221,7 +221,7 @@ async fn an_app_is_there_with_its_data_or_neither_wherever_recording_its_removal
                 Err(problem) if problem.kind == ProblemKind::NotFound => break false,
                 Err(problem) => assert!(Instant::now() < until, "{left}: {problem:?}"),
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
         outcomes.insert((removed.is_ok(), is_there));
         let status = if is_there { 200 } else { 404 };

@@ -2,10 +2,9 @@
 //! system does, without a restart and after one. And the same when the process is killed at each call.
 //!
 //! A few places are tried of each kind of fault and of thing, from `ISOMER_SEED` on; `ISOMER_LONG=1` tries all of them.
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-mod kept;
+mod node_data;
 mod system;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use isomer_observe::AppLog;
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
-use kept::{ALL, Acknowledged, NodeData};
+use node_data::{ALL, Acknowledged, NodeData};
 use system::{Fault, Faults};
 
 /// Places of a fault that are tried of each kind of thing, unless it is a long run.
@@ -34,6 +33,45 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
 const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
 const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";
+
+type Test = fn();
+
+/// The tests of this program.
+const TESTS: [(&str, Test); 2] = [
+    ("failing_calls_lose_nothing_and_everything_recovers", failing_calls_lose_nothing_and_everything_recovers),
+    ("a_killed_process_leaves_what_it_has_acknowledged", a_killed_process_leaves_what_it_has_acknowledged),
+];
+
+/// Runs the tests, or one of the children that they start. A child must not share its process with other tests, and the test harness would list it as a
+/// test.
+#[allow(clippy::print_stdout, reason = "reports in the format of the test harness")]
+fn main() {
+    let variable = |name| std::env::var_os(name);
+    if let Some(dir) = variable(FAILING_IN) {
+        return run_with_failing_calls(Path::new(&dir));
+    }
+    if let (Some(dir), Some(place)) = (variable(KILLED_IN), variable(KILLED_AT)) {
+        return run_until_killed(Path::new(&dir), place.to_str().and_then(|place| place.parse().ok()).unwrap());
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut passed = 0;
+    for (name, test) in TESTS {
+        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
+            test();
+            println!("test {name} ... ok");
+            passed += 1;
+        }
+    }
+    println!(
+        "test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
+        TESTS.len() - passed
+    );
+}
 
 struct Random(u64);
 
@@ -69,38 +107,38 @@ struct Tried<'a> {
 
 impl Tried<'_> {
     /// Writes that may meet a fault.
-    async fn write(&mut self, kept: &NodeData, what: &'static str) {
+    async fn write(&mut self, data: &NodeData, what: &'static str) {
         for bytes in SIZES {
             self.number += 1;
-            let written = tokio::time::timeout(PATIENCE, kept.write(what, self.number, bytes)).await;
+            let written = tokio::time::timeout(PATIENCE, data.write(what, self.number, bytes)).await;
             self.acknowledged.note(what, self.number, bytes, &written.expect("nobody waits for ever"));
         }
     }
 
     /// It works again, soon.
-    async fn recover(&mut self, at: &str, kept: &NodeData, what: &'static str) {
+    async fn recover(&mut self, at: &str, data: &NodeData, what: &'static str) {
         let until = Instant::now() + PATIENCE;
         if what == "log" {
             self.number += 1;
-            return recover_log(at, &kept.log, &format!("said as {}", self.number), until);
+            return recover_log(at, &data.log, &format!("said as {}", self.number), until);
         }
         loop {
             self.number += 1;
-            match kept.write(what, self.number, 3_000).await {
+            match data.write(what, self.number, 3_000).await {
                 Ok(()) => return self.acknowledged.note(what, self.number, 3_000, &Ok(())),
                 Err(error) => assert!(Instant::now() < until, "{at}: {error}"),
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(node_data::POLL_INTERVAL).await;
         }
     }
 
-    async fn try_fault(&mut self, kept: &NodeData, what: &'static str, fault: Fault, place: u64, seed: u64) -> u64 {
+    async fn try_fault(&mut self, data: &NodeData, what: &'static str, fault: Fault, place: u64, seed: u64) -> u64 {
         let at = format!("ISOMER_SEED={seed}: {what}, {fault:?} at call {place}");
         self.faults.begin(fault, place);
-        self.write(kept, what).await;
+        self.write(data, what).await;
         let calls = self.faults.end();
-        self.recover(&at, kept, what).await;
-        kept.check(&at, self.dir, &self.acknowledged).await;
+        self.recover(&at, data, what).await;
+        data.check(&at, self.dir, &self.acknowledged).await;
         calls
     }
 }
@@ -112,44 +150,40 @@ fn recover_log(at: &str, log: &AppLog, said: &str, until: Instant) {
     assert!(last.iter().any(|line| line.text == said) && Instant::now() < until, "{at}: {last:?}");
 }
 
-/// Runs a test of this program in a process of its own: a filter stays for good, and holds for threads that tests share.
-fn child(test: &str, variables: &[(&str, &std::ffi::OsStr)]) -> Command {
+/// Runs this program again as a child: a filter of system calls stays for the life of a process.
+fn child(variables: &[(&str, &std::ffi::OsStr)]) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).envs(variables.iter().copied());
+    child.envs(variables.iter().copied());
     child
 }
 
-#[test]
-fn a_call_that_fails_loses_nothing_and_all_works_again_when_the_system_does() {
+fn failing_calls_lose_nothing_and_everything_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let mut failing = child("failing", &[(FAILING_IN, dir.path().as_os_str())]);
+    let mut failing = child(&[(FAILING_IN, dir.path().as_os_str())]);
     let output = failing.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// The part of the process whose calls fail. Run as an ordinary test, without the variable, it has nothing to do.
-#[test]
-fn failing() {
-    let Some(dir) = std::env::var_os(FAILING_IN) else { return };
-    let dir = Path::new(&dir);
+/// The child whose system calls fail.
+fn run_with_failing_calls(dir: &Path) {
     let faults = Faults::install(dir);
     let mut random = Random::new();
     let seed = random.0;
     runtime().block_on(async {
-        let mut kept = NodeData::open(dir).await.unwrap();
+        let mut data = NodeData::open(dir).await.unwrap();
         let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
                 // How many calls there are that could fail.
-                let calls = tried.try_fault(&kept, what, fault, u64::MAX, seed).await;
+                let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
                 // A file that is open already is not opened again, and what else is opened can be done without.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
                 let syncs_nothing = fault == Fault::NotSynced && what == "log";
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{what} makes no call that {fault:?} concerns");
                 let before = tried.acknowledged.refused.get(what).copied().unwrap_or(0);
                 for place in random.places(calls, PLACES) {
-                    tried.try_fault(&kept, what, fault, place, seed).await;
+                    tried.try_fault(&data, what, fault, place, seed).await;
                 }
                 let refused = tried.acknowledged.refused.get(what).copied().unwrap_or(0) - before;
                 assert!(refused > 0 || calls == 0 || opens_nothing, "{what} never met {fault:?}");
@@ -157,36 +191,33 @@ fn failing() {
             // A start that the fault meets fails or not; the next one has everything.
             for place in random.places(40, PLACES) {
                 let at = format!("ISOMER_SEED={seed}: a start, {fault:?} at call {place}");
-                drop(kept);
+                drop(data);
                 faults.begin(fault, place);
                 let opened = NodeData::open(dir).await;
                 faults.end();
                 drop(opened);
-                kept = NodeData::open(dir).await.unwrap_or_else(|error| panic!("{at}: {error}"));
-                kept.check(&at, dir, &tried.acknowledged).await;
+                data = NodeData::open(dir).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+                data.check(&at, dir, &tried.acknowledged).await;
             }
         }
     });
 }
 
-/// The part of the process that is killed. Run as an ordinary test, without the variables, it has nothing to do.
-#[test]
-fn killed() {
-    let Some(dir) = std::env::var_os(KILLED_IN) else { return };
-    let (dir, place) = (Path::new(&dir), std::env::var(KILLED_AT).unwrap().parse().unwrap());
+/// The child that is killed at its system call number `place`.
+fn run_until_killed(dir: &Path, place: u64) {
     let faults = Faults::install(dir);
     runtime().block_on(async {
         faults.begin(Fault::Killed, place);
-        let kept = NodeData::open(dir).await.unwrap();
+        let data = NodeData::open(dir).await.unwrap();
         for number in 0..2 {
             for what in ALL {
-                let written = kept.write(what, number + place.min(1 << 32) * 10, 20_000).await;
+                let written = data.write(what, number + place.min(1 << 32) * 10, 20_000).await;
                 let mut stdout = std::io::stdout().lock();
                 writeln!(stdout, "\nwrote {what} {number} {}", written.is_ok()).unwrap();
                 stdout.flush().unwrap();
             }
         }
-        drop(kept);
+        drop(data);
         writeln!(std::io::stdout(), "\ncalls {}", faults.end()).unwrap();
     });
 }
@@ -195,14 +226,13 @@ fn killed() {
 fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
     let place = place.to_string();
     let variables = [(KILLED_IN, dir.as_os_str()), (KILLED_AT, place.as_ref())];
-    let mut child = child("killed", &variables).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = child(&variables).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let said = lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
     (said, child.wait().unwrap().success())
 }
 
-#[test]
-fn a_process_that_is_killed_at_a_call_leaves_what_it_has_acknowledged() {
+fn a_killed_process_leaves_what_it_has_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new();
     let seed = random.0;
@@ -229,9 +259,9 @@ fn a_process_that_is_killed_at_a_call_leaves_what_it_has_acknowledged() {
             }
         }
         runtime().block_on(async {
-            let kept = NodeData::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
-            kept.check(&at, dir.path(), &acknowledged).await;
-            recover_log(&at, &kept.log, "said after it", Instant::now() + PATIENCE);
+            let data = NodeData::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+            data.check(&at, dir.path(), &acknowledged).await;
+            recover_log(&at, &data.log, "said after it", Instant::now() + PATIENCE);
         });
     }
     assert!(killed > KILLS / 2, "{killed} of {KILLS} were killed");

@@ -1,9 +1,10 @@
-//! Everything that a node keeps, opened in one folder; and what was acknowledged to a test that writes to it.
+//! All data of a node, opened in one folder, and a record of the writes that were acknowledged to a test.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use isomer_admin::AUDIT_FILE;
 use isomer_admin::audit::{AuditLog, Credential, Entry, Phase, Who};
@@ -13,16 +14,19 @@ use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
 use isomer_ids::{Digest, TenantName};
 use isomer_observe::{AppLog, AppLogLimits, AppLogs, LogQuota};
 use isomer_runtime::code::{CodeCache, Key};
-use isomer_state::{Blobs, Secret, State};
+use isomer_state::{Blobs, NodeState, Secret};
 use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use sha2::{Digest as _, Sha256};
 
-/// All kinds of things that are kept.
+/// The interval at which a test checks whether something has recovered.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// All kinds of data of a node.
 pub(crate) const ALL: [&str; 7] = ["state", "blobs", "audit", "kv", "sql", "code", "log"];
 
-/// What is kept, opened.
+/// All data of a node, opened.
 pub(crate) struct NodeData {
-    state: State,
+    state: NodeState,
     tenant: TenantName,
     blobs: Blobs,
     audit: AuditLog,
@@ -32,7 +36,7 @@ pub(crate) struct NodeData {
     pub(crate) log: AppLog,
 }
 
-/// What was acknowledged: numbers of writes, and their bytes; and how many were refused.
+/// The acknowledged writes by kind of data: their numbers and bytes; and how many writes were refused.
 #[derive(Default)]
 pub(crate) struct Acknowledged {
     pub(crate) of: BTreeMap<&'static str, Vec<(u64, usize)>>,
@@ -66,7 +70,7 @@ fn key(bytes: &[u8]) -> Key {
 impl NodeData {
     /// Opens it as a start of a node does.
     pub(crate) async fn open(dir: &Path) -> Result<Self, Box<dyn Error>> {
-        let state = State::open(&dir.join("state.redb"))?;
+        let state = NodeState::open(&dir.join("state.redb"))?;
         let tenant: TenantName = "t".parse()?;
         state.set_tenant(&tenant, TenantChange::default())?;
         let sql = Sql::new(&dir.join("sql"), SqlLimits::default()).open("s", SqlSettings::default()).await?;
