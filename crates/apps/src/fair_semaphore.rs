@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn greedy_tenants_leave_places_to_the_others() {
+    fn busy_tenants_leave_permits_to_others() {
         let permits = FairSemaphore::new(LIMITS);
         let held = ["a", "b", "c", "d"].map(|name| take_all(&permits, name));
         assert_eq!(held.each_ref().map(Vec::len), [4, 1, 1, 1]);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_take_turns() {
+    fn waiting_tenants_are_served_round_robin() {
         let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 1, of_tenant: 1, ..LIMITS });
         let first = request(&permits, "a").unwrap();
         let queue = |name: &str| permits.request(&tenant(name)).unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_bounded_and_those_that_are_gone_do_not_count() {
+    fn queues_are_limited_and_dropped_requests_do_not_count() {
         let permits =
             FairSemaphore::new(FairSemaphoreLimits { permits: 1, waiting: 3, waiting_of_tenant: 2, ..LIMITS });
         let held = request(&permits, "a");
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_work_leaves_its_place_and_still_counts() {
+    fn slow_work_releases_its_permit_and_still_counts() {
         let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 2, of_tenant: 2, slow: 3, ..LIMITS });
         // Work that is slow from the start and never ends.
         let slow = |name: &str| {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_quick_keeps_its_place() {
+    fn fast_work_keeps_its_permit() {
         let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 1, ..LIMITS });
         let permit = request(&permits, "a").unwrap();
         let done = permit.run(std::future::pending(), async { request(&permits, "b").is_none() }).now_or_never();

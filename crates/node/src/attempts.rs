@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_attempt_removes_what_was_laid_out() {
+    fn the_last_deployment_of_a_revision_removes_its_files() {
         let (attempts, revision) = (Attempts::default(), ReleaseDigest::from([1; 16]));
         let [first, second] = [attempts.begin(&revision), attempts.begin(&revision)];
         let other = attempts.begin(&ReleaseDigest::from([2; 16]));

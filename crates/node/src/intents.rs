@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_are_found_by_what_they_are_about() {
+    fn intents_are_found_by_their_target() {
         let folder = tempfile::tempdir().unwrap();
         let notes = IntentLog::new(folder.path().join("kind"));
         let tenant: TenantName = "acme".parse().unwrap();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_that_was_not_written_whole_is_none() {
+    fn an_incomplete_intent_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let notes = IntentLog::new(folder.path().join("kind"));
         let subject = ChangeTarget::tenant(&"acme".parse().unwrap());

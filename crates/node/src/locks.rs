@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_changes_an_app_and_others_change_others() {
+    fn an_app_has_one_change_at_a_time() {
         let busy = AppLocks::default();
         let (tenant, shop): (TenantName, AppName) = ("acme".parse().unwrap(), "shop".parse().unwrap());
         let first = busy.begin(&tenant, &shop).unwrap();

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_not_told_where_the_nodes_data_lies() {
+    fn clients_do_not_see_the_nodes_paths() {
         let problem = ApiProblem::new(ProblemKind::Failed, "cannot use `/srv/node/blobs/ab`")
             .detail("`/srv/node`: no such file\n`/srv/nodes/x` is another's")
             .hint("look into /srv/node/tenants/a");

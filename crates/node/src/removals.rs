@@ -175,7 +175,7 @@ mod tests {
     use crate::trash::clean;
 
     #[test]
-    fn data_goes_only_with_its_app_or_tenant() {
+    fn data_is_removed_only_with_its_app_or_tenant() {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
         let state = NodeState::open(&dir.state()).unwrap();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_that_fails_is_tried_again_and_hinders_nothing() {
+    fn a_failed_removal_is_retried_and_blocks_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
         let state = NodeState::open(&dir.state()).unwrap();

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_are_the_same() {
+    fn unique_folders_have_distinct_names() {
         let dir = tempfile::tempdir().unwrap();
         let above = dir.path().join("new");
         let made: std::collections::BTreeSet<_> =

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tenant_sent_is_its_own_until_it_is_deployed_or_old() {
+    fn uploads_belong_to_their_tenant_until_deployed_or_old() {
         let (uploads, acme, rival) = (Uploads::default(), "acme".parse().unwrap(), "rival".parse().unwrap());
         let mut pending = uploads.begin(&acme).unwrap();
         pending.add(7).unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_sends_so_much_and_no_more() {
+    fn a_tenants_uploads_are_limited() {
         let (uploads, acme, rival) = (Uploads::default(), "acme".parse().unwrap(), "rival".parse().unwrap());
         let mut first = uploads.begin(&acme).unwrap();
         first.add(SENT_BYTES_MAX - 10).unwrap();

@@ -30,7 +30,7 @@ fn limit_files(bytes: Option<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_acknowledged_is_kept_while_files_cannot_grow_and_all_works_again_when_they_can() {
+async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart() {
     // Without it, the signal ends the process; with it, the write fails.
     let xfsz = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _handled = tokio::signal::unix::signal(xfsz).unwrap();

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_does_not_change_it() {
+    fn prose_does_not_change_the_digest() {
         let before = digest_after(|_, _| {});
         let reworded = digest_after(|_, plan| {
             plan.seams[0].reason = "both are in one group".to_owned();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn every_decision_changes_it() {
+    fn every_decision_changes_the_digest() {
         type Change = fn(&mut App, &mut Plan);
         let changes: &[Change] = &[
             |_, _| {},
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_a_component_change_it() {
+    fn the_bytes_of_a_component_change_the_digest() {
         let (app, plan) = decided();
         let (shop, cart) = (name("shop"), name("cart"));
         let of = |digests: &BTreeMap<&ComponentName, [u8; 32]>| plan_digest(&app, &plan, digests);
@@ -344,7 +344,7 @@ mod tests {
     /// Two builds of the platform accept each other's calls only if this value stays the same. It may change together
     /// with [`FORMAT`].
     #[test]
-    fn it_is_the_same_in_every_build() {
+    fn the_digest_is_the_same_in_every_build() {
         let digest = digest_after(|_, _| {});
         assert_eq!(digest.to_string(), "9c3fd7c07ed66518c3b86e114de83d5c");
     }

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_names_no_host_gets_the_only_app_or_the_default() {
+    fn requests_without_a_host_name_get_the_only_app_or_the_default() {
         let mut hosts = HostNames::default();
         let patterns = ["shop.example", "*.shop.example", "other.example", "*"].map(|name| name.parse().unwrap());
         let apps = ["shop", "other", "rest"].map(app);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_counts() {
+    fn the_most_specific_pattern_wins() {
         let mut hosts = HostNames::default();
         let patterns = ["shop.example", "*.shop.example", "*.eu.shop.example", "*"].map(|name| name.parse().unwrap());
         let apps = ["exact", "wild", "deeper", "rest"].map(app);

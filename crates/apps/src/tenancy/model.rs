@@ -547,7 +547,7 @@ fn an_evicted_app_is_loaded_again_once() {
 }
 
 #[test]
-fn a_request_sees_the_revision_and_the_secret_that_admins_were_told_of() {
+fn requests_get_the_reported_revision_and_secret() {
     let scenario = |world: &Arc<World>| {
         for _ in 0..2 {
             world.spawn(|world| {
@@ -577,7 +577,7 @@ fn a_request_sees_the_revision_and_the_secret_that_admins_were_told_of() {
 }
 
 #[test]
-fn a_stop_wins_over_a_load() {
+fn a_stopped_app_is_not_loaded() {
     let scenario = |world: &Arc<World>| {
         for _ in 0..2 {
             world.spawn(World::request);
@@ -596,7 +596,7 @@ fn a_stop_wins_over_a_load() {
 }
 
 #[test]
-fn a_failure_does_not_outlive_what_has_failed() {
+fn a_failure_ends_with_its_revision() {
     let scenario = |world: &Arc<World>| {
         world.is_broken.store(true, Ordering::SeqCst);
         for _ in 0..2 {
@@ -615,7 +615,7 @@ fn a_failure_does_not_outlive_what_has_failed() {
 }
 
 #[test]
-fn stores_are_switched_while_nothing_serves() {
+fn stores_are_switched_while_no_request_runs() {
     let scenario = |world: &Arc<World>| {
         for _ in 0..2 {
             world.spawn(|world| {
@@ -642,7 +642,7 @@ fn stores_are_switched_while_nothing_serves() {
 }
 
 #[test]
-fn a_request_that_has_only_found_what_serves_is_waited_for() {
+fn a_drain_waits_for_requests_that_have_just_found_the_revision() {
     let scenario = |world: &Arc<World>| {
         world.spawn(World::request);
         world.join_all();
@@ -656,7 +656,7 @@ fn a_request_that_has_only_found_what_serves_is_waited_for() {
 }
 
 #[test]
-fn all_at_once() {
+fn everything_races_at_once() {
     let scenario = |world: &Arc<World>| {
         for _ in 0..2 {
             world.spawn(|world| {

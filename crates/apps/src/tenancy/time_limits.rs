@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_longer_than_the_node_allows_is_told() {
+    fn times_beyond_the_limits_are_reported() {
         let manifest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\n[components.c]\nwasm = \"c.wasm\"\ngrants.sql = [\"s\", \"t\"]\n\
                         limits = { request_deadline = \"1h\", stream = { max = \"48h\" } }\n[sql.s]\nstatement_timeout = \"1h\"\n[sql.t]\nstatement_timeout = \"60s\"\n";
         let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("it is right").app;

@@ -57,7 +57,7 @@ struct Greedy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_tenant_is_served_when_all_others_hold_what_they_can() {
+async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     let _alone = stage::alone().await;
     let limit = |limits: &mut isomer_front::Limits| {
         limits.connections_max = CONNECTIONS;

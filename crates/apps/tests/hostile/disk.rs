@@ -44,7 +44,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/data\", write = true }]";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_end_at_the_quota_of_storage() {
+async fn files_are_limited_by_the_storage_quota() {
     let _alone = stage::alone().await;
     let world = World::of(&["attacker", "neighbour"], |_| {}).await;
     world.tenant("attacker", |quotas| quotas.storage_bytes = STORAGE_BYTES);

@@ -131,7 +131,7 @@ fn groups() -> BTreeMap<&'static str, Vec<Crowd>> {
 }
 
 #[test]
-fn what_the_host_holds_is_charged_to_who_caused_it() {
+fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     let mut groups = groups();
     if let Ok(name) = std::env::var(GROUP) {
         let mut attacks = groups.remove(&*name).expect("a group of the list");
@@ -187,7 +187,7 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
     let begun = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
         .envs(half.map(|half| (HALF, half.to_string())))
-        .args(["--exact", "ledger::what_the_host_holds_is_charged_to_who_caused_it", "--nocapture"])
+        .args(["--exact", "ledger::host_memory_is_charged_to_the_tenant_that_caused_it", "--nocapture"])
         .env(GROUP, group)
         .output();
     let made = made.expect("this program starts");

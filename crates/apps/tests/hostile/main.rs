@@ -61,7 +61,7 @@ async fn loops_end_at_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hoards_end_at_their_limit() {
+async fn hoarding_ends_at_the_limit() {
     make("hoards").await;
 }
 
@@ -71,6 +71,6 @@ async fn floods_are_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_reached_that_was_not_granted() {
+async fn guests_reach_only_what_they_were_granted() {
     make("reaches").await;
 }

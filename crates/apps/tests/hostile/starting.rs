@@ -180,7 +180,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_held_is_refused_before_it_is_compiled() {
+async fn components_that_need_too_much_are_refused_before_compiling() {
     let _alone = stage::alone().await;
     let engine = Engine::on_demand().expect("there is a compiler");
     for refused in REFUSED {
@@ -216,7 +216,7 @@ async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_harms_when_it_starts_costs_its_own_request() {
+async fn harmful_start_functions_fail_only_their_own_request() {
     let _alone = stage::alone().await;
     let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
     for start in STARTS {
@@ -238,7 +238,7 @@ async fn what_harms_when_it_starts_costs_its_own_request() {
 
 /// The canary of `guests/hostile` is no proof if it cannot find anything: where an instance is used again, it must.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_canary_finds_what_is_there() {
+async fn the_canary_finds_leftovers() {
     let _alone = stage::alone().await;
     let node = Setup::new(&one("hostile", "")).options(|options| options.instances_max = Some(1)).start().await;
     assert!(node.get("/canary").await.ok().starts_with("found=0 "));
@@ -299,7 +299,7 @@ pub(crate) fn looking() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_component_in_the_same_place_finds_it_empty() {
+async fn a_reused_slot_is_empty() {
     let _alone = stage::alone().await;
     let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
     for round in 0..3 {

@@ -10,7 +10,7 @@ const BEGIN: &str = "<!-- attacks -->";
 const END: &str = "<!-- end of attacks -->";
 
 #[test]
-fn the_table_of_attacks_is_that_of_the_tests() {
+fn the_documented_attacks_are_those_of_the_tests() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/attacks.md"))
         .expect("the page is there");
     let (_, rest) = page.split_once(BEGIN).expect("the table begins");

@@ -48,7 +48,7 @@ fn names(answer: &Answer, quota: Quota) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
+async fn quotas_of_one_tenant_do_not_affect_another() {
     let _alone = stage::alone().await;
     let world = World::of(&["attacker", "neighbour"], |_| {}).await;
     let hostile =
@@ -92,7 +92,7 @@ async fn a_tenant_reaches_its_own_quotas_and_nobody_elses_answers() {
 pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_finds_nothing_of_another_one_in_the_same_place() {
+async fn a_reused_slot_has_nothing_of_another_tenant() {
     let _alone = stage::alone().await;
     let change = |options: &mut TenancyOptions| {
         options.instances_max = Some(1);

@@ -7,7 +7,7 @@ use crate::harness::upstream::Upstream;
 use crate::harness::{Setup, TestNode, one, start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_granted_key_value_store_is_kept_beyond_instances_and_revisions() {
+async fn a_key_value_store_outlives_instances_and_revisions() {
     for guest in ["kv-probe", "kv-probe-draft"] {
         let manifest = one(guest, "grants.kv = [\"default\", \"other\"]");
         let setup = Setup::new(&manifest).options(|options| options.requests_per_instance_max = Some(1));
@@ -27,7 +27,7 @@ async fn a_granted_key_value_store_is_kept_beyond_instances_and_revisions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_granted_sql_store_is_migrated_and_kept() {
+async fn a_sql_store_is_migrated_and_persists() {
     let manifest =
         format!("{}\n[sql.default]\nmigrations = \"migrations\"", one("sql-probe", "grants.sql = [\"default\"]"));
     let setup = Setup::new(&manifest);
@@ -53,7 +53,7 @@ async fn a_granted_sql_store_is_migrated_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn configuration_is_what_the_manifest_says_and_nothing_of_the_hosts() {
+async fn guests_see_the_manifests_configuration_only() {
     let node = start(&one("env-print", "grants.config = { COLOUR = \"red\", SIZE = \"9\" }")).await;
     let told = "env=COLOUR=red\nenv=SIZE=9\nconfig=COLOUR=red\nconfig=SIZE=9\n";
     assert_eq!(node.get("/").await.ok(), told);
@@ -67,7 +67,7 @@ async fn configuration_is_what_the_manifest_says_and_nothing_of_the_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_for_those_who_were_granted_it_and_in_no_log() {
+async fn secrets_are_visible_to_grantees_only_and_never_logged() {
     let secrets = "[secrets]\nkey = { file = \"key.txt\" }\nother = { file = \"key.txt\" }";
     let setup = Setup::new(&format!("{}\n{secrets}", one("secret-probe", "grants.secrets = [\"key\"]")));
     fs::write(setup.folder().join("key.txt"), "opensesame\n").expect("a new file");
@@ -80,7 +80,7 @@ async fn a_secret_is_for_those_who_were_granted_it_and_in_no_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_go_where_they_were_granted_and_nowhere_else() {
+async fn outbound_requests_reach_granted_hosts_only() {
     for guest in ["fetch-probe", "fetch-probe-p2"] {
         let mut upstream = Upstream::start().await;
         let (address, port) = (upstream.address, upstream.address.port());
@@ -116,7 +116,7 @@ async fn requests_go_where_they_were_granted_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_denied_is_told_with_the_line_that_would_grant_it() {
+async fn denials_are_logged_with_the_missing_grant() {
     let node = start(&one("fetch-probe", "grants.http = [\"*\"]")).await;
     node.hear_warnings();
     assert_eq!(node.get("/?url=http://127.0.0.1:9/").await.status, 502);
@@ -140,7 +140,7 @@ async fn with_directory(write: bool) -> TestNode {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_can_be_read_and_not_written_unless_that_is_granted() {
+async fn a_directory_is_read_only_unless_granted_otherwise() {
     let node = with_directory(false).await;
     assert_eq!(node.get("/read?path=/data/file.txt").await.ok(), "inside");
     assert_eq!(node.get("/read?path=/data/beside").await.ok(), "inside");
@@ -168,7 +168,7 @@ async fn a_directory_can_be_read_and_not_written_unless_that_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_that_may_be_written_can_be_changed() {
+async fn a_writable_directory_can_be_changed() {
     let node = with_directory(true).await;
     for (target, contents) in [
         ("/make-dir?path=/data/new", ""),
@@ -187,7 +187,7 @@ async fn a_directory_that_may_be_written_can_be_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_no_way_out_of_a_directory() {
+async fn guests_cannot_leave_a_directory() {
     for write in [false, true] {
         let node = with_directory(write).await;
         let outside = node.folder().join("secret.txt");
@@ -237,7 +237,7 @@ async fn there_is_no_way_out_of_a_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_grant_there_are_no_files_at_all() {
+async fn without_a_grant_there_are_no_files() {
     let setup = Setup::new(&one("dirs-probe", ""));
     fs::write(setup.folder().join("file.txt"), "outside").expect("a new file");
     let path = setup.folder().join("file.txt");

@@ -84,7 +84,7 @@ async fn status(front: &TestFront, request: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_is_read_once_and_in_one_form() {
+async fn host_names_are_normalised_once() {
     let (front, names) = before([]).await;
     let long = format!("{}.example", "a".repeat(300));
     for (target, header, asked) in [
@@ -128,7 +128,7 @@ async fn a_host_is_read_once_and_in_one_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http2_two_names_must_be_the_same() {
+async fn host_and_authority_must_agree_over_http2() {
     let (front, names) = before([]).await;
     for (authority, header, asked) in [
         ("Shop.Example:443", None, Some("shop.example")),
@@ -151,7 +151,7 @@ async fn over_http2_two_names_must_be_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_is_a_problem_of_its_own() {
+async fn each_refusal_has_its_own_problem() {
     let wait = Duration::from_millis(1200);
     let (front, _) = before([
         ("unbuilt.example", Behind::Refused(Refusal::NotBuilt)),
@@ -184,7 +184,7 @@ async fn each_refusal_is_a_problem_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_is_held_until_the_answer_has_been_read() {
+async fn a_permit_is_held_until_the_response_was_read() {
     let (_kept, stream) = site(&one("http-stream", "")).await;
     let limiter = Limiter::new(1);
     let (front, _) = before([
@@ -212,7 +212,7 @@ async fn a_place_is_held_until_the_answer_has_been_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_waits_for_an_app_that_is_loaded() {
+async fn a_request_waits_while_its_app_is_loaded() {
     let (_kept, hello) = site(&one("http-hello", "")).await;
     let (loaded, loading) = oneshot::channel();
     let (broken, breaking) = oneshot::channel();
@@ -235,7 +235,7 @@ async fn a_request_waits_for_an_app_that_is_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_does_not_come_is_not_waited_for_without_end() {
+async fn waiting_for_a_load_is_limited() {
     let (_never, loading) = oneshot::channel();
     let hosts = HashMap::from([("cold.example", Behind::Loading(Mutex::new(Some(loading))))]);
     let names = Arc::new(Names { hosts, ..Names::default() });
@@ -247,7 +247,7 @@ async fn an_app_that_does_not_come_is_not_waited_for_without_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_told_under_every_name_and_asks_nobody() {
+async fn the_health_path_answers_under_every_host_name() {
     let (front, names) = before([("stopped.example", Behind::Refused(Refusal::Stopped))]).await;
     for host in ["Host: stopped.example", "Host: nobody.example", "Host: 10.1.2.3:80"] {
         let request = format!("GET /.isomer/health HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");

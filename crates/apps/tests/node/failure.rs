@@ -24,7 +24,7 @@ fn assert_frames(event: &Value, names: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_is_told_with_an_id_and_logged_with_the_call_stack() {
+async fn a_trap_is_logged_with_request_id_and_call_stack() {
     let node = start(&one("http-trap", "")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let answer = connection.get("/trap").await;
@@ -40,7 +40,7 @@ async fn a_trap_is_told_with_an_id_and_logged_with_the_call_stack() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_costs_only_its_own_request() {
+async fn a_trap_fails_only_its_own_request() {
     const EACH: usize = 100;
     let node = Setup::new(&one("http-trap", "")).options(|it| it.instances_max = Some(2 * EACH as u32)).start().await;
     let requests = (0..2 * EACH).map(|number| {
@@ -66,7 +66,7 @@ async fn a_trap_costs_only_its_own_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_ways_to_fail_are_told_apart_in_the_log() {
+async fn other_failures_are_distinguished_in_the_log() {
     let node = start(&one("http-trap", "")).await;
     let id = node.get("/panic").await.problem(500);
     let told = |event: &Value| event["line"].as_str().is_some_and(|line| line.contains("the guest panics on purpose"));
@@ -113,7 +113,7 @@ async fn assert_broken_off(node: &TestNode, target: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_fails_midway_does_not_look_whole() {
+async fn a_response_that_fails_midway_is_not_complete() {
     for lines in ["", "concurrency = 4"] {
         let node = start(&one("http-trap", lines)).await;
         for _ in 0..5 {
@@ -198,7 +198,7 @@ async fn a_stack_that_is_used_up_is_a_trap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn output_is_cut_into_pieces_and_what_is_lost_is_told() {
+async fn long_output_is_split_and_losses_are_reported() {
     let node = start(&one("output-flood", "")).await;
     node.get("/text?line=both+streams").await.ok();
     node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stdout").await;

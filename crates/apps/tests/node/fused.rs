@@ -35,7 +35,7 @@ async fn calls_carry_values_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asynchronous_calls_of_many_requests_run_side_by_side() {
+async fn async_calls_of_many_requests_run_concurrently() {
     let node = pair().await;
     let requests = (0..12).map(|number| {
         let node = &node;
@@ -68,7 +68,7 @@ async fn each_component_sees_its_own_environment_and_prints_under_its_own_name()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_of_the_callee_is_the_callers() {
+async fn a_trap_of_the_callee_fails_the_caller() {
     let node = pair().await;
     let before = node.get("/greet?name=ada").await;
     assert_eq!(before.ok(), "pong to ada (count 1)\n");
@@ -84,7 +84,7 @@ async fn a_trap_of_the_callee_is_the_callers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_middleware_asks_the_handler_behind_it_without_a_link() {
+async fn a_middleware_calls_its_handler_without_a_link() {
     for (guest, middleware) in [("http-hello-p2", wat::middleware2()), ("http-hello", wat::middleware3())] {
         let behind = format!("[components.behind]\nwasm = \"{guest}\"\n");
         let manifest = format!("[components.front]\nwasm = \"middleware\"\nroutes = [\"/...\"]\n{behind}");

@@ -37,7 +37,7 @@ async fn told(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_request_and_the_component_decide_and_nothing_else() {
+async fn clock_and_randomness_depend_on_request_and_component_only() {
     let node = node("monolith", None).await;
     let [ping, pong] = told(&node, 1, 1).await;
     for line in [&ping, &pong] {
@@ -66,7 +66,7 @@ async fn the_request_and_the_component_decide_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_does_not_matter_where_components_run_or_whether_instances_are_new() {
+async fn placement_and_reuse_do_not_change_clock_and_randomness() {
     let reused = node("monolith", None).await;
     let expected = [told(&reused, 1, 1).await, told(&reused, 2, 1).await];
     for shape in ["monolith", "apart", "processes"] {
@@ -79,7 +79,7 @@ async fn it_does_not_matter_where_components_run_or_whether_instances_are_new() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_setting_time_goes_on_and_chance_is_chance() {
+async fn without_test_mode_clock_and_randomness_are_real() {
     let node = start(PAIR).await;
     let [first, second] = [told(&node, 1, 1).await, told(&node, 1, 1).await];
     assert_ne!(first, second);

@@ -21,7 +21,7 @@ async fn is_refused(node: &TestNode, target: &str, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_final_response_with_an_informational_status_is_the_handlers_fault() {
+async fn an_informational_status_as_final_response_is_a_handler_error() {
     let node = start(&one("http-trap", "")).await;
     for status in [100, 101, 103, 199] {
         is_refused(&node, &format!("/status?n={status}"), status).await;
@@ -40,7 +40,7 @@ async fn a_final_response_with_an_informational_status_is_the_handlers_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_of_wasi_0_2_is_told_when_its_fields_are_too_large() {
+async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
     // Appends a value of so many bytes, and answers 200 where that worked, and 201 and the error's number where it did not.
     let appends = |bytes: u32| {
         format!(

@@ -19,7 +19,7 @@ fn own_headers(answer: &Answer) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_versions_of_wasi_answer_over_both_versions_of_http() {
+async fn both_wasi_versions_serve_both_http_versions() {
     for (guest, text) in [("http-hello", "hello from WASI 0.3\n"), ("http-hello-p2", "hello from WASI 0.2\n")] {
         let node = start(&one(guest, "")).await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
@@ -34,7 +34,7 @@ async fn both_versions_of_wasi_answer_over_both_versions_of_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_is_get_without_the_body_and_keeps_the_instance() {
+async fn head_responds_like_get_without_a_body() {
     for guest in ["counter", "http-hello-p2"] {
         let node = Setup::new(&one(guest, "")).options(|options| options.instances_max = Some(1)).start().await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
@@ -60,7 +60,7 @@ fn counted(text: &str) -> (String, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_of_a_path_is_the_guests_and_of_everything_is_the_servers() {
+async fn options_of_a_path_reaches_the_guest_and_options_star_does_not() {
     let node = start(&one("http-hello", "")).await;
     assert_eq!(node.connect().await.ask(Method::OPTIONS, "/").await.ok(), "hello from WASI 0.3\n");
     let mut raw = node.connect_raw().await;
@@ -75,7 +75,7 @@ async fn options_of_a_path_is_the_guests_and_of_everything_is_the_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn methods_that_no_app_answers_are_refused() {
+async fn unsupported_methods_are_refused() {
     let node = start(&one("http-hello", "")).await;
     let answer = node.connect().await.ask(Method::TRACE, "/").await;
     answer.problem(405);
@@ -87,7 +87,7 @@ async fn methods_that_no_app_answers_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_needs_exactly_one_host() {
+async fn a_request_needs_exactly_one_host_field() {
     let node = start(&one("http-hello", "")).await;
     for (lines, status) in [
         ("GET / HTTP/1.1\r\n", 400),
@@ -113,7 +113,7 @@ async fn a_request_needs_exactly_one_host() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_http_is_refused() {
+async fn bytes_that_are_not_http_are_refused() {
     let node = start(&one("http-hello", "")).await;
     for bytes in ["hello\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
         let mut raw = node.connect_raw().await;
@@ -133,7 +133,7 @@ async fn what_is_not_http_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_longest_route_answers_and_no_route_is_a_problem_with_an_id() {
+async fn the_longest_route_wins_and_missing_routes_are_problems() {
     let node = start(
         r#"
         [components.http-hello]
@@ -168,7 +168,7 @@ async fn the_longest_route_answers_and_no_route_is_a_problem_with_an_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_health_path_is_the_platforms() {
+async fn the_health_path_belongs_to_the_platform() {
     let node = start(&one("http-trap", "")).await;
     let answer = node.get("/.isomer/health").await;
     assert_eq!(answer.ok(), "ok\n");
@@ -189,7 +189,7 @@ async fn traced(node: &TestNode, upstream: &mut crate::harness::upstream::Upstre
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_is_continued_or_begun() {
+async fn a_trace_is_continued_or_started() {
     for guest in ["fetch-probe", "fetch-probe-p2"] {
         let mut upstream = crate::harness::upstream::Upstream::start().await;
         let node = start(&one(guest, &format!("grants.http = [\"{}\"]", upstream.address))).await;
@@ -206,7 +206,7 @@ async fn a_trace_is_continued_or_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_sent_at_once_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let node = start(&one("http-stream", "")).await;
     let mut raw = node.connect_raw().await;
     let request = |text: &str| {
@@ -223,7 +223,7 @@ async fn requests_sent_at_once_are_answered_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_1_0_gets_an_answer_that_ends_with_the_connection() {
+async fn http_1_0_responses_end_with_the_connection() {
     let node = start(&one("http-hello", "")).await;
     let mut raw = node.connect_raw().await;
     raw.write("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
@@ -232,7 +232,7 @@ async fn http_1_0_gets_an_answer_that_ends_with_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_is_told_in_the_access_log() {
+async fn every_request_is_in_the_access_log() {
     let node = start(&one("http-hello", "")).await;
     node.get("/a?b=c").await;
     let event = node.event("access", |event| event["target"] == "/a?b=c").await;

@@ -40,7 +40,7 @@ async fn an_instance_is_reused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_can_have_a_fresh_instance() {
+async fn each_request_can_have_a_new_instance() {
     // With a single slot, an instance must be gone before the next request gets its own.
     for lines in ["reuse = false", "reuse = false\nconcurrency = 3"] {
         let node = node(&one("counter", lines), 1, None).await;
@@ -72,7 +72,7 @@ async fn statuses(node: &TestNode, requests: usize) -> Vec<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_of_wasi_0_2_has_a_fresh_instance_for_each_request_unless_it_says_otherwise() {
+async fn a_wasi_0_2_handler_gets_new_instances_by_default() {
     for (lines, expected) in [
         ("", [200, 200, 200, 200]),
         ("reuse = false", [200, 200, 200, 200]),
@@ -85,7 +85,7 @@ async fn a_handler_of_wasi_0_2_has_a_fresh_instance_for_each_request_unless_it_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_that_gave_no_response_is_not_used_again() {
+async fn an_instance_without_a_response_is_not_reused() {
     // As a runtime does that serves one request and then has nothing left to answer with.
     let silent = counter2("(i32.gt_u (global.get $served) (i32.const 1))");
     let node = Setup::new(&one("written", "reuse = true")).component("written", silent.clone()).start().await;
@@ -96,7 +96,7 @@ async fn an_instance_that_gave_no_response_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handles_that_a_guest_forgets_cost_no_request() {
+async fn forgotten_handles_do_not_fail_requests() {
     // Of 2,000 handles, each request leaves 90.
     let leaks = "(loop $again
             (drop (call $fields))
@@ -122,7 +122,7 @@ async fn handles_that_a_guest_forgets_cost_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_is_replaced_after_its_requests() {
+async fn an_instance_is_replaced_after_its_last_request() {
     for lines in ["reuse = 5", "reuse = 5\nconcurrency = 3"] {
         let node = node(&one("counter", lines), 1, None).await;
         let counts = counts(&node, 15).await;
@@ -134,7 +134,7 @@ async fn an_instance_is_replaced_after_its_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instance_serves_one_request_at_a_time_unless_it_is_told_otherwise() {
+async fn an_instance_serves_one_request_at_a_time_by_default() {
     const AT_ONCE: usize = 8;
     for (lines, allowed) in [("", 1), ("concurrency = 4", 4)] {
         let node = node(&one("sleeper", lines), AT_ONCE as u32, None).await;
@@ -154,7 +154,7 @@ async fn an_instance_serves_one_request_at_a_time_unless_it_is_told_otherwise() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_costs_those_who_share_its_instance_and_nobody_else() {
+async fn a_trap_fails_only_requests_of_the_same_instance() {
     let node = node(&one("http-trap", "concurrency = 4"), 2, None).await;
     let asleep = async |count: usize| {
         until("requests inside the guest", async || (node.output("http-trap", "stdout").len() == count).then_some(()))
@@ -181,7 +181,7 @@ async fn a_trap_costs_those_who_share_its_instance_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_all_instances_are_busy_a_few_wait_and_the_others_are_told_to_come_back() {
+async fn busy_instances_queue_a_few_requests_and_refuse_the_rest() {
     for lines in ["", "concurrency = 2"] {
         let places = if lines.is_empty() { 1 } else { 2 };
         let node = node(&one("http-stream", lines), 1, None).await;

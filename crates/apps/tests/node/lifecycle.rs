@@ -49,7 +49,7 @@ impl Held {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_revision_takes_over_and_what_runs_ends_with_the_old_one() {
+async fn running_requests_finish_with_the_old_revision() {
     const IN_FLIGHT: usize = 100;
     let setup = Setup::new(&one("http-stream", "")).options(|it| it.instances_max = Some(IN_FLIGHT as u32 + 1));
     let node = setup.start().await;
@@ -186,7 +186,7 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_stops_finishes_what_runs_and_takes_nothing_new() {
+async fn a_stopping_node_finishes_requests_and_accepts_no_new_ones() {
     let mut node = start(&one("http-stream", "")).await;
     let held = Held::begin(&node).await;
     let mut idle = node.connect_raw().await;
@@ -207,7 +207,7 @@ async fn a_node_that_stops_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_end_in_time_is_cut_off_and_counted() {
+async fn requests_beyond_the_grace_period_are_cut_off_and_counted() {
     let mut node = Setup::new(&one("http-stream", "")).grace(Duration::from_millis(100)).start().await;
     let held = [Held::begin(&node).await, Held::begin(&node).await];
     node.tell_to_stop();

@@ -36,7 +36,7 @@ async fn too_many_or_too_large_headers_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_without_a_whole_head_is_closed_in_time() {
+async fn a_connection_without_a_complete_head_is_closed() {
     let setup = Setup::new(&one("http-hello", ""));
     let node = setup.limits(|limits| limits.head_timeout = SHORT).start().await;
     for sent in ["", "P", "PRI * HTTP/2.0\r\n", "G", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:"] {
@@ -60,7 +60,7 @@ async fn a_connection_without_a_whole_head_is_closed_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_past_the_limit_has_the_place_of_an_idle_one() {
+async fn a_connection_beyond_the_limit_replaces_an_idle_one() {
     let node = Setup::new(&one("http-hello", "")).limits(|limits| limits.connections_max = 1).start().await;
     let mut first = node.connect().await;
     first.get("/first").await.ok();
@@ -92,7 +92,7 @@ async fn a_body_larger_than_its_limit_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_has_begun_is_broken_off_where_the_body_is_too_large() {
+async fn a_started_response_is_aborted_if_the_body_is_too_large() {
     let node = start(&one("http-stream", "limits.body = \"1KiB\"")).await;
     let mut raw = node.connect_raw().await;
     let chunk = format!("258\r\n{}\r\n", "a".repeat(600));
@@ -105,7 +105,7 @@ async fn an_answer_that_has_begun_is_broken_off_where_the_body_is_too_large() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_stalled_body_times_out() {
     let setup = Setup::new(&one("http-stream", ""));
     let node =
         setup.limits(|limits| limits.body_timeout = SHORT).options(|it| it.instances_max = Some(1)).start().await;
@@ -123,7 +123,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_first_is_told_to_go_on() {
+async fn expect_continue_is_answered() {
     let node = start(&one("http-stream", "limits.body = \"1KiB\"")).await;
     let mut raw = node.connect_raw().await;
     raw.write("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n").await;
@@ -138,7 +138,7 @@ async fn a_client_that_asks_first_is_told_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_is_closed() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let setup = Setup::new(&one("http-stream", ""));
     let node =
         setup.limits(|limits| limits.write_timeout = SHORT).options(|it| it.instances_max = Some(1)).start().await;
@@ -152,7 +152,7 @@ async fn a_client_that_does_not_read_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_past_the_limit_are_refused_at_once() {
+async fn requests_beyond_the_limit_are_refused_at_once() {
     let setup = Setup::new(&one("http-stream", ""));
     let node = setup.limits(|limits| limits.requests_max = 2).start().await;
     let mut held = Vec::new();

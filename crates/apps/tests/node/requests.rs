@@ -33,7 +33,7 @@ async fn answer(mut raw: RawConnection, request: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_without_a_path_begins_with_a_slash() {
+async fn a_target_without_a_path_means_the_root() {
     for guest in ["http-head", "http-head-p2"] {
         let node = start(&one(guest, "")).await;
         for (target, seen) in [
@@ -52,7 +52,7 @@ async fn a_target_without_a_path_begins_with_a_slash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn https_needs_a_connection_that_is_secured() {
+async fn https_needs_a_secure_connection() {
     let (_kept, front) = behind("http-head", &[]).await;
     let ask = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
     for (target, status) in [
@@ -112,7 +112,7 @@ async fn equivalent_paths_have_the_same_route() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_nobody_asked_for_ends_the_connection() {
+async fn an_unread_body_closes_the_connection() {
     let node = start(&one("http-hello", "")).await;
     let waits = |target: &str| {
         format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n")
@@ -136,7 +136,7 @@ async fn a_body_that_nobody_asked_for_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_coding_that_is_not_undone_is_not_taken_for_none() {
+async fn unsupported_transfer_codings_are_refused() {
     let node = start(&one("http-stream", "")).await;
     for (lines, status) in [
         ("Transfer-Encoding: gzip, chunked", 501),
@@ -168,7 +168,7 @@ async fn seen(front: &TestFront, fields: &[(&str, &str)], http2: bool) -> Vec<St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_learns_whose_request_it_is_from_nobody_but_the_front_door() {
+async fn forwarding_headers_of_clients_are_not_trusted() {
     let own = [
         ("X-Forwarded-For", "192.0.2.1"),
         ("x-forwarded-proto", "https"),

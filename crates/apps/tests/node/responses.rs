@@ -11,7 +11,7 @@ use crate::harness::client::{Answer, Connection};
 use crate::harness::{TestNode, one, start, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_content_has_no_body_in_any_version() {
+async fn responses_without_content_have_no_body() {
     for guest in ["http-answer", "http-answer-p2"] {
         let node = start(&one(guest, "")).await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
@@ -60,7 +60,7 @@ async fn assert_told(node: &TestNode, target: &str, why: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_its_guest_breaks_off_is_told_with_the_reason() {
+async fn an_aborted_response_is_logged_with_its_reason() {
     for (guest, lines, cases) in [
         ("http-answer", "", &ANSWERS[..]),
         ("http-answer", "concurrency = 4", &ANSWERS[..]),
@@ -117,7 +117,7 @@ fn events(chunks: u64, pause_ms: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_events_goes_on_past_the_deadline_of_a_request() {
+async fn an_event_stream_outlives_the_request_deadline() {
     for (guest, lines) in STREAMING {
         let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
@@ -134,7 +134,7 @@ async fn a_stream_of_events_goes_on_past_the_deadline_of_a_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_gets_no_body_keeps_no_guest_for_as_long_as_a_stream_may_take() {
+async fn head_requests_do_not_hold_event_streams() {
     for (guest, lines) in STREAMING {
         let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
         for (version, mut connection) in [node.connect().await, node.connect_http2().await].into_iter().enumerate() {
@@ -152,7 +152,7 @@ async fn a_client_that_gets_no_body_keeps_no_guest_for_as_long_as_a_stream_may_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_events_ends_in_order_at_limits_of_its_own() {
+async fn an_event_stream_ends_at_its_own_limits() {
     for (guest, lines) in STREAMING {
         for (limit, target, why) in [
             ("{ idle = \"200ms\" }", events(2, 3_600_000), "`limits.stream.idle`"),
@@ -186,7 +186,7 @@ async fn ask(connection: &mut Connection, method: Method, target: &str, accepts:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn responses_are_compressed_where_the_manifest_and_the_client_want_it() {
+async fn responses_are_compressed_if_manifest_and_client_allow_it() {
     let body = "the+same+words+".repeat(100);
     let target = format!("/?fields=content-type:text/html|etag:%22v1%22&body={body}&chunks=50");
     let (target, text) = (target.as_str(), "the same words ".repeat(100 * 50));
@@ -225,7 +225,7 @@ async fn responses_are_compressed_where_the_manifest_and_the_client_want_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_compressor_holds_nothing_back() {
+async fn a_compressor_flushes_each_chunk() {
     let node = start(&one("http-answer", "compress = true")).await;
     for coding in ["gzip", "zstd"] {
         for mut connection in [node.connect().await, node.connect_http2().await] {

@@ -39,7 +39,7 @@ fn assert_says(event: &Value, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_come_through_as_they_went_in() {
+async fn values_cross_a_seam_unchanged() {
     let fused = pair("", "");
     let remote = format!("{fused}\n[shapes.apart.groups]\na = [\"seam-caller\"]\nb = [\"seam-callee\"]\n");
     for (manifest, shape) in [(fused, "monolith"), (isolated(""), "monolith"), (remote, "apart")] {
@@ -81,7 +81,7 @@ async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_of_the_callee_is_the_callers_and_both_are_logged() {
+async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
     let node = start(&isolated("")).await;
     for path in ["/act", "/act-later", "/act-carefully", "/act-later-carefully"] {
         let answer = node.get(&format!("{path}?what=trap")).await;
@@ -125,7 +125,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_counted_where_it_is_taken() {
+async fn memory_is_charged_to_the_component_that_uses_it() {
     let node = start(&isolated("limits.memory = \"4MiB\"")).await;
     let mut connection = node.connect().await;
     let before = connection.get("/memory").await.ok().to_owned();
@@ -138,7 +138,7 @@ async fn memory_is_counted_where_it_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_past_its_limit_is_named() {
+async fn an_oversized_image_is_reported() {
     let node = start(&pair("limits.memory = \"200MiB\"", "isolate = true\nlimits.memory = \"200MiB\"")).await;
     let mut connection = node.connect().await;
     let most = (16 << 20) - 1024;
@@ -153,7 +153,7 @@ async fn an_image_past_its_limit_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_goes_away_takes_the_callee_with_it() {
+async fn a_cancelled_caller_cancels_the_callee() {
     // With one instance of each, the next request is served only when the one before has let go of both.
     let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
     for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
@@ -175,7 +175,7 @@ async fn a_caller_that_goes_away_takes_the_callee_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callee_without_room_says_so_at_once() {
+async fn a_callee_without_memory_fails_at_once() {
     let caller = "concurrency = 16";
     let node = Setup::new(&pair(caller, "isolate = true")).options(|it| it.instances_max = Some(1)).start().await;
     // One call runs and one waits: there is room for no third.
@@ -189,7 +189,7 @@ async fn a_callee_without_room_says_so_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_requests_at_once_cross_the_seam() {
+async fn many_concurrent_requests_cross_the_seam() {
     const REQUESTS: usize = 200;
     let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(REQUESTS as u32)).start().await;
     let requests = (0..REQUESTS).map(|number| {
@@ -205,7 +205,7 @@ async fn many_requests_at_once_cross_the_seam() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_instance_answers_as_a_used_one_does() {
+async fn new_and_reused_instances_return_the_same() {
     for requests in [Some(1), None] {
         let setup = Setup::new(&isolated(""));
         let node = setup.options(|it| it.requests_per_instance_max = requests).start().await;
@@ -227,7 +227,7 @@ async fn a_fresh_instance_answers_as_a_used_one_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_side_has_what_is_its_own() {
+async fn each_component_has_its_own_environment_and_output() {
     let node = start(&isolated("grants.config = { COLOUR = \"blue\" }")).await;
     assert_eq!(node.get("/act?what=env%20COLOUR").await.ok(), "blue\n");
     assert_eq!(node.get("/act?what=env%20PATH").await.ok(), "nothing\n");
@@ -240,7 +240,7 @@ async fn each_side_has_what_is_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callee_may_go_on_working_after_its_answer() {
+async fn a_callee_may_continue_after_returning() {
     for manifest in [pair("", ""), isolated("")] {
         let node = start(&manifest).await;
         // The callee works for longer than a test waits for a response.
@@ -270,7 +270,7 @@ fn chain(entry: &str, relay: &str, callee: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_carries_answers_traps_and_the_request() {
+async fn results_traps_and_request_ids_cross_a_chain() {
     let node = start(&chain("", "", "")).await;
     for path in ["/pass", "/pass-later"] {
         assert_eq!(node.get(&format!("{path}?what=env%20NONE")).await.ok(), "nothing\n");

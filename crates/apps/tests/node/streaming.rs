@@ -23,7 +23,7 @@ async fn read_exactly(response: &mut Response<Incoming>, rest: &mut BytesMut, by
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_comes_back_while_it_is_sent() {
+async fn a_body_is_echoed_while_it_is_sent() {
     let node = start(&one("http-stream", "")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let (sender, body) = pieces();
@@ -44,7 +44,7 @@ async fn a_body_comes_back_while_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_reads_all_of_a_body() {
+async fn a_guest_reads_a_whole_body() {
     let node = start(&one("http-stream", "")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let contents = "isomer".repeat(200_000);
@@ -73,7 +73,7 @@ async fn with_one_instance(guest: &str) -> TestNode {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_in_the_middle_of_an_answer_frees_its_instance() {
+async fn a_client_that_disconnects_during_the_response_frees_the_instance() {
     let node = with_one_instance("http-stream").await;
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
@@ -87,7 +87,7 @@ async fn a_client_that_goes_away_in_the_middle_of_an_answer_frees_its_instance()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_given_up_frees_its_instance_and_the_connection_goes_on() {
+async fn a_reset_stream_frees_the_instance_and_keeps_the_connection() {
     let node = with_one_instance("http-stream").await;
     let mut connection = node.connect_http2().await;
     for _ in 0..3 {
@@ -100,7 +100,7 @@ async fn a_stream_that_is_given_up_frees_its_instance_and_the_connection_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_cannot_put_off_the_deadline() {
+async fn a_client_that_does_not_read_cannot_extend_the_deadline() {
     let manifest = one("http-stream", "limits.request_deadline = \"300ms\"");
     for http2 in [false, true] {
         let node = Setup::new(&manifest).options(|options| options.instances_max = Some(1)).start().await;
@@ -120,7 +120,7 @@ async fn a_client_that_does_not_read_cannot_put_off_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_before_the_answer_frees_its_instance() {
+async fn a_client_that_disconnects_before_the_response_frees_the_instance() {
     let node = with_one_instance("http-loop").await;
     for target in ["/sleep", "/loop"] {
         let mut raw = node.connect_raw().await;
@@ -131,7 +131,7 @@ async fn a_client_that_goes_away_before_the_answer_frees_its_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_in_the_middle_of_its_body_frees_its_instance() {
+async fn a_client_that_disconnects_during_its_body_frees_the_instance() {
     let node = with_one_instance("http-stream").await;
     let mut raw = node.connect_raw().await;
     raw.write("POST /sum HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nsome of it").await;

@@ -81,7 +81,7 @@ fn get(connection: &Connection, host: &str) -> Request<crate::harness::body::Bod
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_name_of_the_handshake_chooses_the_certificate() {
+async fn the_server_name_selects_the_certificate() {
     let shop = Shop::new();
     let exact = shop.sign("shop", &["shop.example", "www.shop.example"]);
     let wildcard = shop.sign("wild", &["*.shop.example"]);
@@ -116,7 +116,7 @@ async fn the_name_of_the_handshake_chooses_the_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trusted_proxy_says_how_its_client_came_also_over_tls() {
+async fn a_trusted_proxys_headers_count_over_tls() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example"]);
     let (_kept, site) = site(&one("http-head", "")).await;
@@ -144,7 +144,7 @@ async fn a_trusted_proxy_says_how_its_client_came_also_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guests_see_which_scheme_it_was_with_and_without_tls_side_by_side() {
+async fn guests_see_the_scheme_of_each_listener() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example"]);
     let certificates = shop.load();
@@ -173,7 +173,7 @@ async fn guests_see_which_scheme_it_was_with_and_without_tls_side_by_side() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_protocol_that_is_not_spoken_ends_the_handshake() {
+async fn an_unsupported_protocol_ends_the_handshake() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example"]);
     let front = serve_nothing(&shop.load(), |_| {});
@@ -182,7 +182,7 @@ async fn a_protocol_that_is_not_spoken_ends_the_handshake() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_for_the_hosts_of_its_certificate() {
+async fn a_connection_serves_the_hosts_of_its_certificate_only() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example", "*.shop.example", "partner.example"]);
     shop.sign("other", &["other.example"]);
@@ -214,7 +214,7 @@ async fn a_connection_is_for_the_hosts_of_its_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_names_no_host_may_ask_for_an_address() {
+async fn clients_without_server_name_may_request_an_address() {
     let shop = Shop::new();
     let default = shop.sign("shop", &["shop.example"]);
     let settings = TlsSettings { files: vec![default.files], ..TlsSettings::default() };
@@ -229,7 +229,7 @@ async fn who_names_no_host_may_ask_for_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificates_are_read_again_without_one_failed_request() {
+async fn certificates_are_reloaded_without_a_failed_request() {
     let shop = Shop::new();
     let first = shop.sign("shop", &["shop.example"]);
     let certificates = shop.load();
@@ -273,7 +273,7 @@ async fn certificates_are_read_again_without_one_failed_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_stays_as_it_was_and_is_told() {
+async fn unreadable_certificates_keep_the_previous_ones() {
     let shop = Shop::new();
     let first = shop.sign("shop", &["shop.example"]);
     shop.sign("gone", &["gone.example"]);
@@ -312,7 +312,7 @@ async fn what_cannot_be_read_stays_as_it_was_and_is_told() {
 }
 
 #[test]
-fn certificates_that_cannot_be_used_are_told_apart() {
+fn unusable_certificates_have_distinct_errors() {
     let shop = Shop::new();
     let load = |files: &CertificateFiles| {
         let settings = TlsSettings { files: vec![files.clone()], ..TlsSettings::default() };
@@ -353,7 +353,7 @@ fn certificates_that_cannot_be_used_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_shake_hands_is_closed() {
+async fn a_client_without_a_handshake_is_disconnected() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example"]);
     let short = |limits: &mut Limits| {
@@ -376,7 +376,7 @@ async fn who_does_not_shake_hands_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_comes_back_with_less_ado() {
+async fn a_client_resumes_its_session() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example"]);
     let front = serve_nothing(&shop.load(), |_| {});

@@ -5,7 +5,7 @@ use isomer_api::{AppState, Quota};
 use crate::world::{World, name_in, named, patterns};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_host_has_its_app() {
+async fn each_host_name_has_its_app() {
     let world = World::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "shop", &["shop.example", "*.shop.example"], &named("a's shop")).await;
     // The same name of another tenant is another app, and a nearer name is another's.
@@ -35,7 +35,7 @@ async fn each_host_has_its_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hosts_come_and_go_with_their_app() {
+async fn host_names_are_added_and_removed_with_their_app() {
     let world = World::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "one", &["one.example", "both.example"], &named("one")).await;
     world.deploy("a", "one", &["one.example", "new.example"], &named("one again")).await;
@@ -64,7 +64,7 @@ async fn hosts_come_and_go_with_their_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_app_says_so_and_resumes() {
+async fn a_stopped_app_refuses_requests_and_resumes() {
     let world = World::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("first")).await;
     let (tenant, one) = ("a".parse().unwrap(), "one".parse().unwrap());
@@ -85,7 +85,7 @@ async fn a_stopped_app_says_so_and_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_at_its_quota_is_refused_and_no_other() {
+async fn only_the_tenant_at_its_quota_is_refused() {
     let world = World::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("one")).await;
     world.deploy("b", "two", &["two.example"], &named("two")).await;

@@ -27,7 +27,7 @@ async fn an_idle_app_is_loaded_by_its_first_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_used_longest_ago_go_and_come_back_as_they_were() {
+async fn least_recently_used_apps_are_evicted_and_loaded_again() {
     let world = World::of(&["a", "b"], |options| options.loaded_max = 2).await;
     world.put("a", "one", &["one.example"], &one("kv-probe", "grants.kv = [\"default\"]"));
     world.put("b", "two", &["two.example"], &one("kv-probe", "grants.kv = [\"default\"]"));
@@ -57,7 +57,7 @@ async fn those_used_longest_ago_go_and_come_back_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stampede_loads_once() {
+async fn concurrent_requests_load_an_app_once() {
     const CLIENTS: u32 = 30;
     // All are let go at once, and none is to be refused for that.
     let world = World::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
@@ -76,7 +76,7 @@ async fn a_stampede_loads_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_loaded_is_said_once_and_not_tried_in_a_storm() {
+async fn a_failed_load_is_logged_once_and_backs_off() {
     let world = World::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.put("a", "two", &["two.example"], &named("two"));
@@ -101,7 +101,7 @@ async fn what_cannot_be_loaded_is_said_once_and_not_tried_in_a_storm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_much_to_do_is_told_and_not_taken_for_a_broken_app() {
+async fn an_overloaded_repository_is_not_a_broken_app() {
     let world = World::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.be_busy(3);
@@ -115,7 +115,7 @@ async fn too_much_to_do_is_told_and_not_taken_for_a_broken_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_serves_is_not_dropped_for_another() {
+async fn a_busy_app_is_not_evicted() {
     let world = World::of(&["a"], |options| options.loaded_max = 1).await;
     world.put("a", "busy", &["busy.example"], &one("http-stream", ""));
     world.put("a", "next", &["next.example"], &named("next"));
@@ -138,7 +138,7 @@ async fn an_app_that_serves_is_not_dropped_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_memory_is_short_apps_go_though_there_is_room() {
+async fn apps_are_evicted_when_memory_is_short() {
     let bounds = MemoryBounds { resident_bytes_max: 1, available_bytes_min: 0 };
     let world = World::of(&["a"], |options| options.memory = Some(bounds)).await;
     for app in ["one", "two", "three"] {
@@ -152,7 +152,7 @@ async fn when_memory_is_short_apps_go_though_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_that_is_overtaken_serves_nothing() {
+async fn a_superseded_load_does_not_serve() {
     let world = World::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("old"));
     world.repository.close();
@@ -170,7 +170,7 @@ async fn a_load_that_is_overtaken_serves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_an_overtaken_load_waits_for_the_next() {
+async fn requests_of_a_superseded_load_wait_for_the_next() {
     let world = World::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("old"));
     world.repository.close();
@@ -186,7 +186,7 @@ async fn who_waits_for_an_overtaken_load_waits_for_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_loads_of_many_tenants_keep_nobody_out() {
+async fn slow_loads_do_not_delay_other_tenants() {
     let greedy = (0..10).map(|number| format!("greedy-{number}")).collect::<Vec<_>>();
     let mut tenants = greedy.iter().map(String::as_str).collect::<Vec<_>>();
     tenants.push("modest");

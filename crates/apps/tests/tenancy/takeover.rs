@@ -12,7 +12,7 @@ use crate::harness::{one, until, within};
 use crate::world::{World, name_in, named};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_while_revisions_change() {
+async fn no_request_fails_during_take_overs() {
     const REVISIONS: usize = 6;
     let world = World::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("0")).await;
@@ -49,7 +49,7 @@ async fn no_request_fails_while_revisions_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revision_that_was_started_serves_nothing_before_it_takes_over() {
+async fn a_standby_revision_serves_nothing_before_its_take_over() {
     let world = World::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("old")).await;
     let started = world.start("a", "one", &named("new")).await;
@@ -74,7 +74,7 @@ async fn revisions_share_their_stores_while_both_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_waits_for_the_requests_of_all_revisions_that_served_before() {
+async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
     let world = World::of(&["a"], |_| {}).await;
     let streaming = |name: &str| one("http-stream", &format!("grants.config = {{ NAME = \"{name}\" }}"));
     world.deploy("a", "one", &["one.example"], &streaming("first")).await;

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_components_are_taken() {
+    fn only_plain_components_are_accepted() {
         let name = ComponentName::new("cart").unwrap();
         let told = |bytes: &[u8]| check_kind(&name, bytes).map_err(|problem| problem.title);
         assert_eq!(told(b"\0asm\x0d\0\x01\0rest"), Ok(()));

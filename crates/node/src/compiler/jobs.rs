@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_wait_for_one_compile() {
+    async fn concurrent_requests_share_one_job() {
         let fixture = Fixture::new(4, 4);
         let all = [LOAD, DEPLOYMENT, LOAD, ("u", CompileReason::Load)].map(|who| fixture.join(who, 7, Ok(1)));
         let elsewhere = fixture.join(LOAD, 8, Ok(2));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_load_asked_for_goes_on_without_it() {
+    async fn a_job_of_a_load_continues_without_it() {
         let fixture = Fixture::new(1, 4);
         let compiler = &fixture.compiler;
         let mut deployment = Box::pin(fixture.join(DEPLOYMENT, 7, Ok(1)));
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn loads_are_told_of_a_refusal_and_deployments_try_again() {
+    async fn loads_get_a_recent_refusal_and_deployments_try_again() {
         let fixture = Fixture::new(1, 4);
         let compiler = &fixture.compiler;
         compiler.go.add_permits(1);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_is_the_answer_to_the_one_who_asked_and_to_no_other() {
+    async fn a_full_queue_fails_only_its_own_tenant() {
         // One permit, and one waiting request per tenant.
         let fixture = Fixture::new(1, 1);
         let compiler = &fixture.compiler;
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_tenant_that_is_granted_a_place_starts_the_compile_for_all() {
+    async fn the_first_granted_permit_starts_the_shared_job() {
         let fixture = Fixture::new(1, 100);
         let compiler = &fixture.compiler;
         let mut busy = fixture.ask("greedy").unwrap().granted().now_or_never();
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_error_and_no_obstacle() {
+    async fn a_panic_fails_its_job_only() {
         let fixture = Fixture::new(1, 1);
         let (revision, tenant) = (ReleaseDigest::from([7; 16]), "t".parse().unwrap());
         let join = |panics: bool| {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_and_folders_are_what_a_revision_takes() {
+    fn paths_and_folders_determine_the_charge() {
         let part = ReleasePart { digest: Digest::from([1; 32]), bytes: 1 };
         let release = |files: usize, path: &str| Release {
             manifest: String::new(),

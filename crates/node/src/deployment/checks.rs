@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_a_release_are_counted_with_all_that_they_lie_in() {
+    fn folders_are_counted_with_their_parents() {
         let deep = |number: usize| format!("{number}/{}", ["d"; 500].join("/"));
         let with = |files: usize, folders: usize| release((0..files).map(deep), (files..files + folders).map(deep));
         let refused = |release: &Release, granted: &BTreeSet<PathBuf>| {

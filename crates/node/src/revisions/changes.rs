@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_change_is_told() {
+    fn each_kind_of_change_is_listed() {
         let before = release(&[("same", 1), ("other", 2), ("gone", 3)], &[("a", 1), ("b", 2), ("c", 3)], &["e"]);
         let mut after = release(&[("same", 1), ("other", 4), ("new", 3)], &[("a", 1), ("b", 3), ("d", 3)], &["f"]);
         let changes = between(&before, &after);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_some_names_are_told() {
+    fn the_number_of_listed_names_is_limited() {
         let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
         let many: Vec<(&str, u8)> = names.iter().map(|name| (name.as_str(), 1)).collect();
         let changes = between(&release(&[], &[], &[]), &release(&many, &[], &[]));

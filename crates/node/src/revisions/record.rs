@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_come_back_and_damage_is_told() {
+    fn records_round_trip_and_damage_is_detected() {
         let part = ReleasePart { digest: Digest::from([1; 32]), bytes: 3 };
         let release = Release {
             manifest: "text".to_owned(),

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_is_named_by_all_that_it_is_made_of_but_its_hosts() {
+    fn a_digest_covers_everything_but_host_names() {
         let one = release("", &["static/a"]);
         let hosts = Release { hosts: Some(vec!["a.example".parse().unwrap()]), ..one.clone() };
         assert_eq!(revision_of(&one), revision_of(&hosts));
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_in_the_apps_folder() {
+    fn paths_must_be_in_the_apps_folder() {
         let granted = |folder: &str, write: bool| {
             let grant = format!("grants.dirs = [{{ host = \"{folder}\", guest = \"/d\", write = {write} }}]");
             let release = release(&grant, &["static/a"]);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_secret_is_named_with_what_to_do() {
+    fn a_missing_secret_is_reported_with_the_command_that_sets_it() {
         let secrets = "[secrets]\nkey = { env = \"KEY\" }\nother = { file = \"keys/other\" }";
         let (release, tenant) = (release(secrets, &[]), "acme".parse().unwrap());
         let app = app(&release);
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn files_lie_under_their_paths() {
+    fn files_are_laid_out_under_their_paths() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
         let revisions = folder.path().join("revisions");
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_of_empty_folders_alone_has_them() {
+    fn empty_folders_are_laid_out() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
         let grants =
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_cannot_be_laid_out_leaves_nothing() {
+    fn a_failed_layout_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
         let revisions = folder.path().join("revisions");
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_of_a_part_leaves_the_reserve() {
+    fn copying_a_part_leaves_the_reserve() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
         // The part is missing, so it can neither be linked nor copied.

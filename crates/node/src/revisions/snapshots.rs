@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_are_kept_and_the_newest_of_a_revision_is_found() {
+    fn the_newest_snapshots_are_kept_and_found() {
         let data = tempfile::tempdir().unwrap();
         let (data, account) = (data.path(), Arc::new(StorageAccount::new(1 << 20)));
         let revision = |number: u8| ReleaseDigest::from([number; 16]);

@@ -62,7 +62,7 @@ fn bomb() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_package_is_made_and_its_code_found_again() {
+async fn a_package_is_made_and_its_code_is_cached() {
     let compilers = Compilers::new(compiler(ChildLimits::default()));
     let (folder, order) = order(&hello());
     let first = compilers.make(&order).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_package_is_made_and_its_code_found_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
+async fn invalid_components_are_refused_by_name() {
     let compilers = Compilers::new(compiler(ChildLimits::default()));
     let elf = fs::read(std::env::current_exe().unwrap()).unwrap();
     let module = wat::parse_str("(module)").unwrap();
@@ -116,7 +116,7 @@ async fn what_is_no_component_or_fits_nowhere_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_bomb_ends_at_each_limit_and_is_named() {
+async fn compile_bombs_end_at_each_limit() {
     let (folder, mut order) = order(&bomb());
     order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
     let doing = |doing: &CompilePhase| matches!(doing, CompilePhase::Compiling(group) if group == "monolith");
@@ -145,7 +145,7 @@ async fn a_bomb_ends_at_each_limit_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
+async fn crashed_and_missing_compilers_have_distinct_errors() {
     let (_folder, order) = order(&hello());
     let with = |path: &str, arguments: &[&str]| {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -167,7 +167,7 @@ async fn a_child_that_crashes_or_is_not_there_is_told_apart() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_ends_the_compile_at_once_and_frees_its_place() {
+async fn unreadable_input_fails_the_compile_and_releases_its_permit() {
     // So that a child that waits for its input can be told from one that was not given any.
     let options =
         CompilerOptions { children_max: 1, time_max: Duration::from_secs(60), ..compiler(ChildLimits::default()) };
@@ -188,7 +188,7 @@ async fn what_cannot_be_read_ends_the_compile_at_once_and_frees_its_place() {
 }
 
 #[tokio::test]
-async fn few_run_few_wait_and_the_others_are_refused() {
+async fn running_and_waiting_compiles_are_limited() {
     let options = CompilerOptions { children_max: 1, waiting_max: 1, ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);
     let (_folder, order) = order(&hello());
@@ -199,7 +199,7 @@ async fn few_run_few_wait_and_the_others_are_refused() {
 }
 
 #[test]
-fn a_child_whose_node_is_gone_ends() {
+fn a_child_ends_with_its_node() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut child = start(theirs);
     // As a node would tell it, in the middle of what it has to read.
@@ -209,7 +209,7 @@ fn a_child_whose_node_is_gone_ends() {
 }
 
 #[test]
-fn a_child_whose_node_is_gone_stops_compiling() {
+fn a_compiling_child_ends_with_its_node() {
     let bomb = bomb();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut child = start(theirs);
@@ -244,7 +244,7 @@ fn lying(script: &str) -> Compilers {
 }
 
 #[tokio::test]
-async fn what_a_child_answers_is_not_trusted() {
+async fn the_output_of_a_child_is_not_trusted() {
     let (folder, order) = order(&hello());
     for (what, script) in [
         ("no word", "echo hello >&0"),
@@ -266,7 +266,7 @@ async fn what_a_child_answers_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_many_orders_waits_for_itself() {
+async fn a_tenant_with_many_releases_delays_only_itself() {
     let options = CompilerOptions { children_max: 1, waiting_max: 8, ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);
     let (_folder, order) = order(&hello());

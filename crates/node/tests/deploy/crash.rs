@@ -137,7 +137,7 @@ async fn answers(node: &TestNode, expected: (u16, &str), at: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_old_or_the_new_is_there_after_a_kill_at_any_step() {
+async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
     fs::create_dir(&base).unwrap();
@@ -235,7 +235,7 @@ impl Told {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_and_tenants_are_as_before_or_as_told_after_a_kill_at_any_step() {
+async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
     fs::create_dir(&base).unwrap();

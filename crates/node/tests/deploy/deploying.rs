@@ -29,7 +29,7 @@ async fn refused<T: std::fmt::Debug>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_is_deployed_replaced_returned_and_is_there_after_a_restart() {
+async fn deployments_and_rollbacks_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     assert_eq!(node.get("/").await.0, 404, "nobody has the name");
@@ -69,7 +69,7 @@ async fn an_app_is_deployed_replaced_returned_and_is_there_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_release_again_changes_nothing_but_hosts() {
+async fn deploying_the_same_release_changes_host_names_only() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let first = node.deploy(&release("one")).await.unwrap();
@@ -95,7 +95,7 @@ async fn the_same_release_again_changes_nothing_but_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_revision_changes_nothing() {
+async fn an_invalid_release_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&release("one")).await.unwrap();
@@ -138,7 +138,7 @@ async fn a_bad_revision_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_health_path_must_be_answered_with_success() {
+async fn a_failed_health_check_refuses_the_deployment() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     // Without a grant it answers with 403.
@@ -188,7 +188,7 @@ async fn one_deployment_of_an_app_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_fails_while_revisions_change() {
+async fn no_request_fails_during_deployments() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let quotas = QuotaChange {
@@ -238,7 +238,7 @@ async fn nothing_fails_while_revisions_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_stops_starts_and_goes_with_or_without_its_data() {
+async fn apps_are_stopped_started_and_removed_with_or_without_data() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
@@ -268,7 +268,7 @@ async fn an_app_stops_starts_and_goes_with_or_without_its_data() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn secrets_are_the_tenants_and_logs_the_apps() {
+async fn secrets_belong_to_tenants_and_logs_to_apps() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
@@ -302,7 +302,7 @@ async fn secrets_are_the_tenants_and_logs_the_apps() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tenants_have_names_quotas_and_one_code() {
+async fn tenants_have_host_names_quotas_and_shared_code() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let host = || node.host.clone();
@@ -341,7 +341,7 @@ async fn tenants_have_names_quotas_and_one_code() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nothing_refers_to_is_removed_and_lost_code_is_made_anew() {
+async fn unreferenced_files_are_removed_and_lost_code_is_compiled_again() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let count = |name: &str| {
@@ -396,7 +396,7 @@ async fn what_nothing_refers_to_is_removed_and_lost_code_is_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_leaves_the_reserve_free_and_the_node_can_still_be_changed() {
+async fn uploads_leave_the_reserve_free() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
     let problem = refused(node.deploy(&release("one")), ProblemKind::Failed).await;
@@ -412,7 +412,7 @@ async fn an_upload_leaves_the_reserve_free_and_the_node_can_still_be_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_release_takes_beside_its_parts_is_its_tenants_storage() {
+async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
@@ -457,7 +457,7 @@ async fn what_a_release_takes_beside_its_parts_is_its_tenants_storage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_revision_leaves_the_reserve_free_and_a_kept_one_needs_no_room() {
+async fn new_revisions_leave_the_reserve_free_and_existing_ones_need_no_room() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     for revision in ["one", "two"] {
@@ -477,7 +477,7 @@ async fn a_new_revision_leaves_the_reserve_free_and_a_kept_one_needs_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_of_the_files_of_a_revision_that_is_refused() {
+async fn a_refused_revision_leaves_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let count = || std::fs::read_dir(folder.path().join("revisions")).unwrap().count();

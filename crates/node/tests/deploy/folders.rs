@@ -38,7 +38,7 @@ fn counting() -> (Arc<AtomicUsize>, Watch) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_revision_on_trial_writes_is_dropped_whether_it_takes_over_or_not() {
+async fn writes_of_a_candidate_are_discarded() {
     let folder = tempfile::tempdir().unwrap();
     warm(folder.path());
     let node = TestNode::open(folder.path()).await;
@@ -81,7 +81,7 @@ async fn what_a_revision_on_trial_writes_is_dropped_whether_it_takes_over_or_not
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_for_a_copy_folders_are_only_read_and_a_refusal_says_so() {
+async fn without_room_for_copies_folders_stay_read_only_and_the_refusal_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, _) = shop();

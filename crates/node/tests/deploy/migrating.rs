@@ -92,7 +92,7 @@ pub(crate) fn same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_deployment_leaves_the_store_byte_for_byte() {
+async fn a_refused_deployment_leaves_the_store_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
@@ -135,7 +135,7 @@ fn tells_no_path(data: &Path, problem: &ApiProblem) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_about_an_apps_own_files_have_the_paths_that_its_author_knows() {
+async fn messages_about_app_files_use_the_authors_paths() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(2)).await.unwrap();
@@ -162,7 +162,7 @@ async fn messages_about_an_apps_own_files_have_the_paths_that_its_author_knows()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_check_of_health_writes_is_dropped() {
+async fn writes_of_a_health_check_are_discarded() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
@@ -184,7 +184,7 @@ async fn what_a_check_of_health_writes_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_the_data() {
+async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
@@ -234,7 +234,7 @@ async fn an_older_revision_serves_on_a_newer_schema_and_a_snapshot_brings_back_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_and_no_request_fails_while_schemas_change() {
+async fn migrations_lose_no_acknowledged_write_and_fail_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let quotas = QuotaChange {
@@ -275,7 +275,7 @@ async fn nothing_acknowledged_is_lost_and_no_request_fails_while_schemas_change(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_needs_room_in_the_tenants_storage() {
+async fn copies_need_room_in_the_tenants_storage() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
@@ -323,7 +323,7 @@ async fn a_copy_needs_room_in_the_tenants_storage() {
 type AtStep = Arc<OnceLock<Box<dyn Fn(ChangeStep) + Send + Sync>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_changes_during_a_deployment_is_served_with_its_new_value() {
+async fn a_secret_changed_during_a_deployment_takes_effect() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let at_step = AtStep::default();
@@ -403,7 +403,7 @@ impl Migrating {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_old_or_the_new_store_is_there_after_a_kill_at_any_step() {
+async fn a_kill_at_any_step_leaves_the_old_or_the_new_store() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
     fs::create_dir(&base).unwrap();

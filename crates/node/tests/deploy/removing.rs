@@ -43,7 +43,7 @@ fn half_switched(dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_that_is_kept_is_not_half_replaced() {
+async fn removing_an_app_without_data_finishes_its_replacement() {
     let folder = tempfile::tempdir().unwrap();
     let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&dir);
@@ -64,7 +64,7 @@ async fn data_that_is_kept_is_not_half_replaced() {
 
 /// It is not known which apps they are, so none may write to a store that is about to be replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_served_before_it_can_be_read_whose_stores_are_half_replaced() {
+async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
     let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&dir);
@@ -93,7 +93,7 @@ async fn nothing_is_served_before_it_can_be_read_whose_stores_are_half_replaced(
 
 /// As earlier versions removed apps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stores_of_an_app_that_is_gone_are_replaced_if_that_was_begun() {
+async fn started_replacements_of_a_removed_app_are_finished() {
     let folder = tempfile::tempdir().unwrap();
     let killed = killed_at(ChangeStep::Recorded, folder.path()).await;
     half_switched(&killed);
@@ -120,7 +120,7 @@ async fn stores_of_an_app_that_is_gone_are_replaced_if_that_was_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stores_that_could_not_be_replaced_are_told_of_and_are_no_obstacle_once_they_are_removed() {
+async fn failed_replacements_are_reported_and_end_with_their_stores() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let data = folder.path().join(APP);
@@ -166,7 +166,7 @@ async fn stores_that_could_not_be_replaced_are_told_of_and_are_no_obstacle_once_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removal_that_failed_is_finished_without_a_restart_and_is_not_charged() {
+async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
@@ -206,7 +206,7 @@ async fn a_removal_that_failed_is_finished_without_a_restart_and_is_not_charged(
 
 /// What was noted before is done once, and not to what has the name today.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removal_of_the_past_does_not_concern_what_has_its_name() {
+async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
     fs::create_dir(&base).unwrap();

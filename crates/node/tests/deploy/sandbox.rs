@@ -99,7 +99,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
 }
 
 #[tokio::test]
-async fn a_child_says_how_it_is_confined() {
+async fn a_child_reports_its_confinement() {
     let compilers = Compilers::new(compiler(ChildLimits::default()));
     let confinement = compilers.confinement().await.unwrap();
     assert_eq!(confinement.held.len() + confinement.missing.len(), Layer::ALL.len(), "{confinement}");

@@ -38,7 +38,7 @@ impl Failing {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_fails() {
+async fn the_served_secret_is_the_recorded_one_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
@@ -70,7 +70,7 @@ async fn a_secret_that_is_served_is_the_one_that_is_recorded_wherever_recording_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quotas_that_are_enforced_are_those_that_are_recorded_wherever_recording_fails() {
+async fn enforced_quotas_are_the_recorded_ones_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
@@ -98,7 +98,7 @@ async fn quotas_that_are_enforced_are_those_that_are_recorded_wherever_recording
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_is_there_with_its_data_or_neither_wherever_recording_its_removal_fails() {
+async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
     fs::create_dir(&base).unwrap();

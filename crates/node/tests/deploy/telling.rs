@@ -8,7 +8,7 @@ use crate::node::{TestNode, app, custom, keep, release, shop, tenant};
 use crate::tokens::holder;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revisions_say_what_changed_how_by_whom_and_why() {
+async fn revisions_list_changes_operation_actor_and_message() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let ((tenant, app), host) = (shop(), || node.host.clone());
@@ -56,7 +56,7 @@ async fn revisions_say_what_changed_how_by_whom_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_that_cannot_be_loaded_says_so_in_its_log_and_among_the_apps() {
+async fn a_failed_load_is_in_the_apps_log_and_status() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
@@ -96,7 +96,7 @@ async fn an_app_that_cannot_be_loaded_says_so_in_its_log_and_among_the_apps() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_guest_is_denied_is_in_the_log_of_its_app() {
+async fn denials_are_in_the_apps_log() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&custom("fetch-probe", "", "")).await.unwrap();
@@ -110,7 +110,7 @@ async fn what_a_guest_is_denied_is_in_the_log_of_its_app() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_an_access_log_none_is_shown() {
+async fn without_an_access_log_it_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&release("one")).await.unwrap();
@@ -124,7 +124,7 @@ async fn without_an_access_log_none_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn empty_folders_are_there_on_a_node() {
+async fn empty_folders_exist_on_a_node() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let lines =

@@ -55,7 +55,7 @@ fn under(mut release: TestRelease, hosts: &[&str]) -> TestRelease {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_deploys_what_it_has_sent_and_does_not_learn_what_others_have() {
+async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&release("one")).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_tenant_deploys_what_it_has_sent_and_does_not_learn_what_others_have()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revisions_of_a_tenant_have_so_many_bytes_of_parts() {
+async fn the_parts_of_a_tenants_revisions_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let caller = holder(&make(&node, "acme").await);
@@ -148,7 +148,7 @@ async fn a_tenant_deploys_under_its_own_host_names() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_are_there_after_a_restart_and_go_with_their_tenant() {
+async fn tokens_survive_a_restart_and_end_with_their_tenant() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open(folder.path()).await;
     let acme = make(&node, "acme").await;

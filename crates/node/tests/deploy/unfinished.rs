@@ -35,7 +35,7 @@ pub(crate) async fn killed_at(step: ChangeStep, folder: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes_it() {
+async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_finished() {
     for (step, expected) in [(ChangeStep::Staged, (2, 1)), (ChangeStep::Recorded, (2, 3))] {
         let folder = tempfile::tempdir().unwrap();
         let dir = killed_at(step, folder.path()).await;
@@ -93,7 +93,7 @@ async fn an_app_whose_stores_are_half_replaced_is_refused_until_a_start_finishes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_in_the_way_of_a_half_done_replacement_can_be_removed_while_the_node_runs() {
+async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
     let folder = tempfile::tempdir().unwrap();
     let killed = killed_at(ChangeStep::Recorded, folder.path()).await;
     for by_start in [true, false] {
@@ -123,7 +123,7 @@ async fn what_is_in_the_way_of_a_half_done_replacement_can_be_removed_while_the_
 
 /// The note's removal was lost with the power, the snapshot's was not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_note_of_a_replacement_that_was_finished_is_no_obstacle() {
+async fn a_leftover_intent_of_a_finished_replacement_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let dir = killed_at(ChangeStep::Recorded, folder.path()).await;
     let id = fs::read_to_string(dir.join(NOTE)).unwrap();
@@ -144,7 +144,7 @@ async fn a_note_of_a_replacement_that_was_finished_is_no_obstacle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_earlier_trial_has_left_is_not_taken_for_a_new_ones() {
+async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();

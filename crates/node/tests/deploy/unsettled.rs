@@ -90,7 +90,7 @@ fn is_something_in(folder: &Path) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stores_and_revision_are_the_old_or_the_new_ones_wherever_recording_fails() {
+async fn stores_and_revision_agree_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
@@ -136,7 +136,7 @@ async fn stores_and_revision_are_the_old_or_the_new_ones_wherever_recording_fail
 
 /// The same when the process ends before the state can be read again: the next start settles it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_start_settles_what_the_last_process_could_not() {
+async fn the_next_start_settles_unknown_outcomes() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
@@ -169,7 +169,7 @@ async fn the_next_start_settles_what_the_last_process_could_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_serves_is_what_is_recorded_wherever_recording_fails() {
+async fn the_serving_revision_is_the_recorded_one_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
@@ -193,7 +193,7 @@ async fn what_serves_is_what_is_recorded_wherever_recording_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_is_there_with_its_data_or_neither_wherever_recording_its_removal_fails() {
+async fn app_and_data_exist_together_wherever_recording_a_removal_fails() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base");
     std::fs::create_dir(&base).unwrap();

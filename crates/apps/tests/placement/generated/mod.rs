@@ -35,7 +35,7 @@ const PACKAGES_LONG: usize = 400;
 const VALUES_OF_EDGES: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_in_comes_out_in_every_mode() {
+async fn arguments_come_back_unchanged_in_every_mode() {
     let seed = seed::shown();
     let only = std::env::var("ISOMER_PACKAGE").ok().map(|text| text.parse().expect("ISOMER_PACKAGE is a number"));
     let packages = if seed::is_long() { PACKAGES_LONG } else { PACKAGES };
@@ -51,7 +51,7 @@ async fn what_goes_in_comes_out_in_every_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_edges_of_every_kind_of_type_cross_in_every_mode() {
+async fn edge_cases_of_every_type_cross_in_every_mode() {
     let seed = seed::shown();
     let mut random = Random::new(seed, 0);
     let package = edges::package();
@@ -61,7 +61,7 @@ async fn the_edges_of_every_kind_of_type_cross_in_every_mode() {
 
 /// What the others rely on: every kind of type, of function and of component is among those that are made.
 #[test]
-fn everything_is_among_what_is_made() {
+fn the_generator_covers_every_type() {
     let seed = seed::shown();
     let mut seen = std::collections::BTreeSet::new();
     for number in 0..PACKAGES {

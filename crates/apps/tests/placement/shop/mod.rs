@@ -42,7 +42,7 @@ fn boutique() -> Subject {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_shape_gives_the_monoliths_answers_to_a_day_of_shopping() {
+async fn every_shape_responds_like_the_monolith() {
     let seed = seed::shown();
     let steps = script::steps(seed);
     let subject = boutique();
@@ -93,7 +93,7 @@ fn check_facts(steps: &[Progress], told: &[Told]) {
 
 /// What all of this rests on: one byte, one header or one status that is another is seen.
 #[test]
-fn a_difference_is_found() {
+fn a_differing_response_is_found() {
     let steps = &script::steps(1)[..2];
     let told = |status, header: &str, body: &str| Told {
         status,
