@@ -54,7 +54,7 @@ use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::hold::is_in_use;
 use lifecycle::{LoadEnd, LoadResult, LoadTicket, PendingLoad, Types};

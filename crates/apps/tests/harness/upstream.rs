@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::within;
 
 /// What came with a request.
-pub(crate) type Seen = http::request::AppCapabilities;
+pub(crate) type Seen = http::request::Parts;
 
 /// Answers every request with `upstream` and the request's body, and a POST with 201.
 pub(crate) struct Upstream {

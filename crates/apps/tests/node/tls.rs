@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::http::{Method, Request};
 use arc_swap::ArcSwap;
 use isomer_apps::{AppFront, AppResolver, AppSite};
-use isomer_front::{CertificateFiles, Certificates, Limits, Network, Proxies, SiteResolver, TlsError, TlsSettings};
+use isomer_front::{CertificateFiles, Certificates, IpNetwork, Limits, Proxies, TlsError, TlsSettings};
 use isomer_observe::{Format, Log};
 use tempfile::TempDir;
 
@@ -70,7 +70,7 @@ async fn serve_guest(guest: &str, certificates: &Arc<Certificates>) -> (TempDir,
 fn serve_nothing(certificates: &Arc<Certificates>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
-    serve(Arc::new(ArcSwap::from_pointee(Site::new())), certificates, limits).0
+    serve(Arc::new(ArcSwap::from_pointee(AppSite::new())), certificates, limits).0
 }
 
 fn get(connection: &Connection, host: &str) -> Request<crate::harness::body::Body> {
@@ -122,7 +122,7 @@ async fn a_trusted_proxys_headers_count_over_tls() {
     let (_kept, site) = site(&one("http-head", "")).await;
     let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
-    let local = Network { address: [127, 0, 0, 1].into(), prefix: 32 };
+    let local = IpNetwork { address: [127, 0, 0, 1].into(), prefix: 32 };
     let proxies = Proxies { trusted: vec![local], proxy_protocol: false };
     let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::from(site)), log).behind(proxies);
     let front = TestFront::serve(front.and_on(socket, Some(shop.load())).expect("a socket that listens"));

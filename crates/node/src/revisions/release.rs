@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::unique_folder::create_unique_folder;
 
 /// The largest number of bytes of all parts of a release.
-pub const RELEASE_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
 /// The prefix of the name of a folder that is not complete.
 const UNFINISHED: &str = ".";

@@ -183,7 +183,7 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, host: &str, path: &str) -> (u16, String) {
-        let request = http::Request::get(path).header("host", host).body(Empty::new()).unwrap();
+        let request = hyper::Request::get(path).header("host", host).body(Empty::new()).unwrap();
         self.0.ready().await.unwrap();
         let response = self.0.send_request(request).await.unwrap();
         let status = response.status().as_u16();

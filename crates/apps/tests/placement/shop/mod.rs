@@ -16,7 +16,7 @@ use isomer_toolchain::{Progress, build_app};
 use crate::fleet::{Running, Subject, Transport};
 use crate::seed;
 use play::{Told, difference, order_number, play, quoted};
-use script::Progress;
+use script::PlannedRequest;
 
 /// The shop, built, with the shapes of this test beside its own.
 fn boutique() -> Subject {
@@ -69,7 +69,7 @@ async fn every_shape_responds_like_the_monolith() {
 }
 
 /// What holds for the shop whatever its pages look like.
-fn check_facts(steps: &[Progress], told: &[Told]) {
+fn check_facts(steps: &[PlannedRequest], told: &[Told]) {
     assert_eq!(steps.len(), told.len());
     assert!(steps.len() >= 450, "only {} requests", steps.len());
     let mut statuses = BTreeMap::<u16, usize>::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use isomer_manifest::{App, ComponentSource};
 
-use super::script::Progress;
+use super::script::PlannedRequest;
 use crate::fleet::{Fleet, Running};
 use crate::harness::body::whole;
 use crate::harness::client::{Answer, Connection};
@@ -55,7 +55,7 @@ impl Browser {
 pub(crate) async fn play(
     subject: &crate::fleet::Subject,
     running: Running<'_>,
-    steps: &[Progress],
+    steps: &[PlannedRequest],
     seed: u64,
 ) -> Vec<Told> {
     let fleet = Fleet::start(subject, running).await;
@@ -121,7 +121,7 @@ fn tell(answer: Answer) -> Told {
 }
 
 /// Where two performances differ, for people; nothing where they do not.
-pub(crate) fn difference(steps: &[Progress], expected: &[Told], found: &[Told]) -> Option<String> {
+pub(crate) fn difference(steps: &[PlannedRequest], expected: &[Told], found: &[Told]) -> Option<String> {
     let pairs = steps.iter().zip(expected.iter().zip(found)).enumerate();
     let (number, (step, (expected, found))) = { pairs }.find(|(_, (_, (expected, found)))| expected != found)?;
     let mut text = format!("request {number}: {} {} of visitor {}\n", step.method, step.target, step.visitor);

@@ -43,7 +43,7 @@ const STEPS_OF_WALKER: usize = 34;
 
 /// One request.
 #[derive(Debug, Clone)]
-pub(crate) struct Progress {
+pub(crate) struct PlannedRequest {
     /// Whose cookies go with it.
     pub(crate) visitor: usize,
     pub(crate) method: &'static str,
@@ -57,7 +57,7 @@ pub(crate) struct Progress {
     pub(crate) places_order: bool,
 }
 
-impl Progress {
+impl PlannedRequest {
     fn new(method: &'static str, target: impl Into<String>, status: u16) -> Self {
         Self { visitor: 0, method, target: target.into(), headers: vec![], body: vec![], status, places_order: false }
     }
@@ -82,9 +82,9 @@ impl Progress {
 }
 
 /// All steps, those of the visitors mixed with each other.
-pub(crate) fn steps(seed: u64) -> Vec<Progress> {
+pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut random = Random::new(seed, 0x5409);
-    let mut visitors: Vec<Vec<Progress>> = (0..WALKERS).map(|_| walker(&mut random)).collect();
+    let mut visitors: Vec<Vec<PlannedRequest>> = (0..WALKERS).map(|_| walker(&mut random)).collect();
     visitors.extend([clumsy(), careless(), tester(), stranger()]);
     let mut visitors: Vec<_> = visitors.into_iter().map(Vec::into_iter).collect();
     let mut steps = vec![];
@@ -125,82 +125,82 @@ fn good_checkout(card: usize) -> String {
 }
 
 /// Somebody who looks around, buys now and then, and is refused at times.
-fn walker(random: &mut Random) -> Vec<Progress> {
-    let mut steps = vec![Progress::get("/", 200)];
+fn walker(random: &mut Random) -> Vec<PlannedRequest> {
+    let mut steps = vec![PlannedRequest::get("/", 200)];
     let mut pieces = 0;
     while steps.len() < STEPS_OF_WALKER {
         let product = *random.pick(&PRODUCTS);
         match random.below(20) {
-            0 => steps.push(Progress::get("/", 200)),
-            1..=3 => steps.push(Progress::get(format!("/product/{product}"), 200)),
+            0 => steps.push(PlannedRequest::get("/", 200)),
+            1..=3 => steps.push(PlannedRequest::get(format!("/product/{product}"), 200)),
             4 => {
                 let words =
                     random.pick(&["clock", "kettle+slim", "wear", "a", "", "nothing+such", "%E2%98%83", "LEGS"]);
-                steps.push(Progress::get(format!("/search?q={words}"), 200));
+                steps.push(PlannedRequest::get(format!("/search?q={words}"), 200));
             }
-            5 | 6 => steps.push(Progress::get("/cart", 200)),
+            5 | 6 => steps.push(PlannedRequest::get("/cart", 200)),
             7..=11 => {
                 let quantity = random.between(1, 10);
                 pieces += 1;
-                steps.push(Progress::post("/cart", format!("product_id={product}&quantity={quantity}"), 302));
+                steps.push(PlannedRequest::post("/cart", format!("product_id={product}&quantity={quantity}"), 302));
             }
             12 | 13 => {
                 let currency = random.pick(&CURRENCIES);
-                let step = Progress::post("/setCurrency", format!("currency_code={currency}"), 302);
+                let step = PlannedRequest::post("/setCurrency", format!("currency_code={currency}"), 302);
                 steps.push(step.with("referer", format!("http://shop.example/product/{product}")));
             }
             14 => {
                 pieces = 0;
-                steps.push(Progress::post("/cart/empty", "", 302));
+                steps.push(PlannedRequest::post("/cart/empty", "", 302));
             }
             15 => {
                 let card = *random.pick(&REFUSED_CARDS);
-                steps.push(Progress::post("/cart/checkout", checkout("a@example.com", "1 Road", card), 422));
+                steps.push(PlannedRequest::post("/cart/checkout", checkout("a@example.com", "1 Road", card), 422));
             }
             16..=18 => {
-                let mut step = Progress::post("/cart/checkout", good_checkout(random.below(4)), 422);
+                let mut step = PlannedRequest::post("/cart/checkout", good_checkout(random.below(4)), 422);
                 if pieces > 0 {
                     (step.status, step.places_order) = (200, true);
                 }
                 steps.push(step);
                 if std::mem::take(&mut pieces) > 0 {
-                    steps.push(Progress::get("/orders/{order}", 200));
+                    steps.push(PlannedRequest::get("/orders/{order}", 200));
                 }
             }
-            _ => steps.push(Progress::get("/orders", 200)),
+            _ => steps.push(PlannedRequest::get("/orders", 200)),
         }
     }
-    steps.push(Progress::get("/orders", 200));
+    steps.push(PlannedRequest::get("/orders", 200));
     steps
 }
 
 /// Somebody who makes every mistake that a form lets one make, and succeeds in the end.
-fn clumsy() -> Vec<Progress> {
+fn clumsy() -> Vec<PlannedRequest> {
     let mut steps = vec![
-        Progress::get("/cart", 200),
-        Progress::post("/cart/checkout", good_checkout(0), 422),
-        Progress::post("/cart", "product_id=NOSUCHTHING&quantity=1", 404),
-        Progress::post("/cart", "product_id=6E92ZMYYFZ&quantity=10", 302),
+        PlannedRequest::get("/cart", 200),
+        PlannedRequest::post("/cart/checkout", good_checkout(0), 422),
+        PlannedRequest::post("/cart", "product_id=NOSUCHTHING&quantity=1", 404),
+        PlannedRequest::post("/cart", "product_id=6E92ZMYYFZ&quantity=10", 302),
     ];
     for quantity in ["0", "11", "-1", "many", "", "1.5", "4294967296", "%00"] {
-        steps.push(Progress::post("/cart", format!("product_id=6E92ZMYYFZ&quantity={quantity}"), 422));
+        steps.push(PlannedRequest::post("/cart", format!("product_id=6E92ZMYYFZ&quantity={quantity}"), 422));
     }
     for form in ["quantity=1", "product_id=", "&&&", "=", "product_id=%FF%FE&quantity=3", "quantity=%E0%A4"] {
         let status = if form.starts_with("product_id=%") { 404 } else { 422 };
-        steps.push(Progress::post("/cart", form, status));
+        steps.push(PlannedRequest::post("/cart", form, status));
     }
     for code in ["XXX", "", "eur", "%F0%9F%92%B6"] {
-        steps.push(Progress::post("/setCurrency", format!("currency_code={code}"), 422));
+        steps.push(PlannedRequest::post("/setCurrency", format!("currency_code={code}"), 422));
     }
     for card in REFUSED_CARDS {
-        steps.push(Progress::post("/cart/checkout", checkout("b@example.com", "2 Road", card), 422));
-        steps.push(Progress::get("/cart", 200));
+        steps.push(PlannedRequest::post("/cart/checkout", checkout("b@example.com", "2 Road", card), 422));
+        steps.push(PlannedRequest::get("/cart", 200));
     }
     let good = ("4111111111111111", "123", "12", "2090");
     for (email, street) in
         [("", "1 Road"), ("nobody", "1 Road"), ("a@b..c", "1 Road"), ("a@example.com", ""), ("a@example.com", "%07")]
     {
-        steps.push(Progress::post("/cart/checkout", checkout(email, street, good), 422));
+        steps.push(PlannedRequest::post("/cart/checkout", checkout(email, street, good), 422));
     }
     for card in [
         ("4111", "123", "1", "2090"),
@@ -208,27 +208,27 @@ fn clumsy() -> Vec<Progress> {
         ("4111111111111111", "123", "13", "2090"),
         ("4111111111111111", "123", "1", "90"),
     ] {
-        steps.push(Progress::post("/cart/checkout", checkout("a@example.com", "1 Road", card), 422));
+        steps.push(PlannedRequest::post("/cart/checkout", checkout("a@example.com", "1 Road", card), 422));
     }
     let long = "x".repeat(300);
-    steps.push(Progress::post("/cart/checkout", checkout("a@example.com", &long, good), 422));
-    steps.push(Progress::post("/setCurrency", "currency_code=JPY", 302));
+    steps.push(PlannedRequest::post("/cart/checkout", checkout("a@example.com", &long, good), 422));
+    steps.push(PlannedRequest::post("/setCurrency", "currency_code=JPY", 302));
     let street = "Straße 1 & Söhne, 東京 <b>";
-    let placed = Progress {
+    let placed = PlannedRequest {
         places_order: true,
-        ..Progress::post("/cart/checkout", checkout("ü@example.com", street, good), 200)
+        ..PlannedRequest::post("/cart/checkout", checkout("ü@example.com", street, good), 200)
     };
     steps.extend([
         placed,
-        Progress::get("/orders/{order}", 200),
-        Progress::get("/cart", 200),
-        Progress::get("/orders", 200),
+        PlannedRequest::get("/orders/{order}", 200),
+        PlannedRequest::get("/cart", 200),
+        PlannedRequest::get("/orders", 200),
     ]);
     steps
 }
 
 /// Somebody whose browser forgets, and sends what it should not.
-fn careless() -> Vec<Progress> {
+fn careless() -> Vec<PlannedRequest> {
     let bad = [
         "shop_session-id=short",
         "shop_session-id=",
@@ -236,32 +236,32 @@ fn careless() -> Vec<Progress> {
         "nonsense",
         "shop_session-id=ABCDEF0123456789ABCDEF0123456789",
     ];
-    let mut steps: Vec<_> = bad.iter().map(|cookie| Progress::get("/", 200).with("cookie", *cookie)).collect();
+    let mut steps: Vec<_> = bad.iter().map(|cookie| PlannedRequest::get("/", 200).with("cookie", *cookie)).collect();
     steps.extend([
-        Progress::get("/logout", 302),
-        Progress::get("/orders", 200),
-        Progress::post("/cart", "product_id=66VCHSJNUP&quantity=2", 302),
-        Progress::get("/logout", 302),
-        Progress::get("/cart", 200),
-        Progress { places_order: false, ..Progress::post("/cart/checkout", good_checkout(1), 422) },
-        Progress::get("/orders/{order}", 404),
-        Progress::post("/cart", "product_id=66VCHSJNUP&quantity=2", 302),
-        Progress { places_order: true, ..Progress::post("/cart/checkout", good_checkout(1), 200) },
-        Progress::get("/orders/{order}", 200),
-        Progress::get("/orders/0000-0000-0000", 404),
-        Progress::get("/orders/%27%20OR%201=1", 404),
+        PlannedRequest::get("/logout", 302),
+        PlannedRequest::get("/orders", 200),
+        PlannedRequest::post("/cart", "product_id=66VCHSJNUP&quantity=2", 302),
+        PlannedRequest::get("/logout", 302),
+        PlannedRequest::get("/cart", 200),
+        PlannedRequest { places_order: false, ..PlannedRequest::post("/cart/checkout", good_checkout(1), 422) },
+        PlannedRequest::get("/orders/{order}", 404),
+        PlannedRequest::post("/cart", "product_id=66VCHSJNUP&quantity=2", 302),
+        PlannedRequest { places_order: true, ..PlannedRequest::post("/cart/checkout", good_checkout(1), 200) },
+        PlannedRequest::get("/orders/{order}", 200),
+        PlannedRequest::get("/orders/0000-0000-0000", 404),
+        PlannedRequest::get("/orders/%27%20OR%201=1", 404),
     ]);
     // More of one product than a cart takes: 999.
-    steps.extend((0..99).map(|_| Progress::post("/cart", "product_id=1YMWWN1N4O&quantity=10", 302)));
-    steps.push(Progress::post("/cart", "product_id=1YMWWN1N4O&quantity=9", 302));
-    steps.push(Progress::post("/cart", "product_id=1YMWWN1N4O&quantity=1", 422));
-    steps.push(Progress { places_order: true, ..Progress::post("/cart/checkout", good_checkout(2), 200) });
-    steps.push(Progress::get("/orders/{order}", 200));
+    steps.extend((0..99).map(|_| PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=10", 302)));
+    steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=9", 302));
+    steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=1", 422));
+    steps.push(PlannedRequest { places_order: true, ..PlannedRequest::post("/cart/checkout", good_checkout(2), 200) });
+    steps.push(PlannedRequest::get("/orders/{order}", 200));
     steps
 }
 
 /// Somebody who tries what the protocol allows.
-fn tester() -> Vec<Progress> {
+fn tester() -> Vec<PlannedRequest> {
     let mut steps = vec![];
     for target in [
         "/nothing",
@@ -275,7 +275,7 @@ fn tester() -> Vec<Progress> {
         "//",
         "/orders/a/b",
     ] {
-        steps.push(Progress::get(target, 404));
+        steps.push(PlannedRequest::get(target, 404));
     }
     for (method, target) in [
         ("DELETE", "/cart"),
@@ -288,36 +288,36 @@ fn tester() -> Vec<Progress> {
         ("get", "/"),
         ("TRACE", "/"),
     ] {
-        steps.push(Progress::new(method, target, 405));
+        steps.push(PlannedRequest::new(method, target, 405));
     }
     for target in ["/", "/cart", "/cart/checkout"] {
-        steps.push(Progress::new("OPTIONS", target, 204));
+        steps.push(PlannedRequest::new("OPTIONS", target, 204));
     }
     for target in ["/", "/cart", "/product/OLJCESPC7Z", "/_healthz", "/favicon.ico"] {
-        steps.push(Progress::new("HEAD", target, 200));
+        steps.push(PlannedRequest::new("HEAD", target, 200));
     }
     for target in ["/_healthz", "/robots.txt", "/favicon.ico", "/?a=b#c", "/search", "/search?q=a&q=b", "/search?x=1"] {
-        steps.push(Progress::get(target, 200));
+        steps.push(PlannedRequest::get(target, 200));
     }
-    let form = Progress::post("/cart", "product_id=66VCHSJNUP&quantity=1", 415);
+    let form = PlannedRequest::post("/cart", "product_id=66VCHSJNUP&quantity=1", 415);
     for content_type in ["application/json", "text/plain", "multipart/form-data; boundary=x"] {
         let headers = vec![("content-type", content_type.to_owned())];
-        steps.push(Progress { headers, ..form.clone() });
+        steps.push(PlannedRequest { headers, ..form.clone() });
     }
     // Past the shop's limit of a form, then past the manifest's limit of a body.
     for bytes in [16 * 1024 + 1, 20_000, 65_537, 200_000] {
-        steps.push(Progress::post("/cart", "x".repeat(bytes), 413));
+        steps.push(PlannedRequest::post("/cart", "x".repeat(bytes), 413));
     }
-    steps.push(Progress::post("/cart", "x".repeat(16 * 1024), 422));
+    steps.push(PlannedRequest::post("/cart", "x".repeat(16 * 1024), 422));
     let query = "q=".to_owned() + &"word+".repeat(200);
-    steps.push(Progress::get(format!("/search?{query}"), 200));
+    steps.push(PlannedRequest::get(format!("/search?{query}"), 200));
     steps
 }
 
 /// Somebody who wants to see others' orders.
-fn stranger() -> Vec<Progress> {
-    let mut steps = vec![Progress::get("/", 200)];
-    steps.extend((0..8).map(|_| Progress::get("/orders/{stranger}", 404)));
-    steps.push(Progress::get("/orders", 200));
+fn stranger() -> Vec<PlannedRequest> {
+    let mut steps = vec![PlannedRequest::get("/", 200)];
+    steps.extend((0..8).map(|_| PlannedRequest::get("/orders/{stranger}", 404)));
+    steps.push(PlannedRequest::get("/orders", 200));
     steps
 }
