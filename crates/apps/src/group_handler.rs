@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use isomer_front::{
     BodyFailure, FailureKind, Front, Handler, HandlerBody, HandlerFailure, HandlerRequest, RequestBodyError, Site,
-    SiteLookup, SiteResolver,
+    SiteInUse, SiteLookup, SiteResolver,
 };
 use isomer_runtime::{Failure, GroupHandle, GuestRequest, HostMemory, HttpError, ResponseBody};
 use isomer_wire::CallError;
@@ -20,6 +20,9 @@ pub type AppFront = Front<GroupHandler>;
 
 /// The routes of an app.
 pub type AppSite = Site<GroupHandler>;
+
+/// The routes of an app while they serve a request.
+pub type AppSiteInUse = SiteInUse<GroupHandler>;
 
 /// The routes of an app, or the wait for them.
 pub type AppSiteLookup = SiteLookup<GroupHandler>;

@@ -3,7 +3,6 @@
 //! Nothing here is slow: planning, composing and compiling were done when the [`Package`] was made.
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use isomer_front::{RouteTarget, SiteOwner, StreamLimits};
@@ -74,9 +73,7 @@ impl Default for StartOptions {
 /// A revision that can serve requests and calls.
 pub struct Revision {
     site: Arc<AppSite>,
-    answering: Arc<LocalCallee>,
-    /// The number of references to the graph while no request is in flight.
-    holders: usize,
+    local_callee: Arc<LocalCallee>,
 }
 
 /// What the groups of a package are started with.
@@ -115,26 +112,24 @@ impl Revision {
             made.push(starting.group(packed, stubs).await?);
         }
         let graph = Graph::new(package.plan_digest(), made);
-        let mut site = match &options.owner {
-            Some(owner) => AppSite::new().owned_by(owner.clone()),
-            None => AppSite::new(),
-        };
+        let mut site = AppSite::new().counted_in(graph.in_flight().clone());
+        if let Some(owner) = &options.owner {
+            site = site.owned_by(owner.clone());
+        }
         for (index, packed) in package.groups.iter().enumerate() {
             add_routes(&mut site, packed, &graph.group(index), options);
         }
-        let answering = Arc::new(LocalCallee { graph, entrances });
-        let holders = Arc::strong_count(&answering.graph);
-        Ok(Self { site: Arc::new(site), answering, holders })
+        Ok(Self { site: Arc::new(site), local_callee: Arc::new(LocalCallee { graph, entrances }) })
     }
 
     /// Returns the digest of the plan: equal in all processes that were given the same components and the same plan.
     pub fn plan_digest(&self) -> isomer_ids::PlanDigest {
-        self.answering.graph.plan()
+        self.local_callee.graph.plan()
     }
 
     /// Returns the callee for the calls of the shape's other processes. It works for as long as it is held.
     pub fn callee(&self) -> Arc<dyn Callee> {
-        self.answering.clone()
+        self.local_callee.clone()
     }
 
     /// Returns the routes, for the front door.
@@ -144,17 +139,13 @@ impl Revision {
 
     /// Returns the groups. Every request and call in flight holds them.
     pub(crate) fn graph(&self) -> &Arc<Graph> {
-        &self.answering.graph
+        &self.local_callee.graph
     }
 
-    /// Returns whether requests or calls are in flight. A request holds the site first, and then the graph.
+    /// Returns whether requests or calls are in flight. A request is counted from when its site was found, and until its response was sent
+    /// and its guest has ended.
     pub(crate) fn is_busy(&self) -> bool {
-        if Arc::strong_count(&self.site) > 1 {
-            return true;
-        }
-        // A request takes the graph before it releases the site: a count without the one must have the other.
-        fence(Ordering::Acquire);
-        Arc::strong_count(self.graph()) > self.holders
+        !self.graph().in_flight().is_idle()
     }
 }
 

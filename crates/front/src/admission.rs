@@ -13,7 +13,7 @@ use crate::host::{self, RequestedHost};
 use crate::problem::{HOST, MISDIRECTED, NOT_LOADED, Problem};
 use crate::resolver::{Refusal, ResolvedSite, SiteLookup, SiteResolver};
 use crate::response_body::RequestPermits;
-use crate::site::Site;
+use crate::site::SiteInUse;
 use crate::tls::TlsSession;
 
 /// Finds the app of a request by its host, and admits the request.
@@ -35,7 +35,7 @@ impl<H: Handler> Admission<H> {
         start: Instant,
         permits: &mut RequestPermits,
         access: Option<&mut AccessLine>,
-    ) -> Result<(Arc<Site<H>>, Authority), Problem> {
+    ) -> Result<(SiteInUse<H>, Authority), Problem> {
         let (ResolvedSite { permit, site }, authority) = self.resolve(host, &permits.connection, access)?;
         permits.tenant = permit;
         let site = match site {

@@ -82,5 +82,5 @@ pub use registry::{ConnectionCounts, Connections};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use resolver::{Refusal, ResolvedSite, SiteLoad, SiteLookup, SiteResolver};
 pub use server::{Front, FrontError, bind};
-pub use site::{RouteTarget, Site, SiteOwner, StreamLimits};
+pub use site::{RouteTarget, Site, SiteInUse, SiteOwner, StreamLimits};
 pub use tls::{CertificateFiles, Certificates, LoadedCertificates, TlsError, TlsSettings};

@@ -40,7 +40,7 @@ use crate::request_checks::{self, DirectResponse, RequestLimits};
 use crate::resolver::SiteResolver;
 use crate::response_body::{BodyCoding, CutOffReporter, RequestPermits, ResponseBody};
 use crate::response_head::{ResponseHead, has_no_content, is_event_stream};
-use crate::site::{RouteTarget, Site};
+use crate::site::{RouteTarget, Site, SiteInUse};
 use crate::{path, routing};
 
 /// Responds to requests. Shared by all connections.
@@ -194,7 +194,7 @@ impl<H: Handler> Pipeline<H> {
     fn shape_response(
         &self,
         mut response: Response<H::Body>,
-        site: &Arc<Site<H>>,
+        site: &SiteInUse<H>,
         target: &RouteTarget<H>,
         accepted: Option<&AcceptedCodings>,
         is_head: bool,

@@ -1,14 +1,13 @@
 //! Which app serves a host name. What is behind it is for the implementor to know: one app, or thousands of tenants.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use isomer_transport::Permit;
 
 use crate::handler::Handler;
-use crate::site::Site;
+use crate::site::{Site, SiteInUse};
 
 /// Finds the app that serves a request, and admits the request. Called for every request, before anything is set aside for it: must not
 /// block.
@@ -31,7 +30,7 @@ pub trait SiteResolver<H: Handler>: Send + Sync + 'static {
 /// Serves one site for every host name.
 impl<H: Handler> SiteResolver<H> for ArcSwap<Site<H>> {
     fn resolve(&self, _: &str) -> Result<ResolvedSite<H>, Refusal> {
-        Ok(ResolvedSite { permit: None, site: SiteLookup::Ready(self.load_full()) })
+        Ok(ResolvedSite { permit: None, site: SiteLookup::Ready(self.load().begin_request()) })
     }
 
     fn resolve_unnamed(&self) -> Result<ResolvedSite<H>, Refusal> {
@@ -48,12 +47,12 @@ pub struct ResolvedSite<H: Handler> {
 }
 
 /// Loads an app from disk.
-pub type SiteLoad<H> = Pin<Box<dyn Future<Output = Result<Arc<Site<H>>, Refusal>> + Send>>;
+pub type SiteLoad<H> = Pin<Box<dyn Future<Output = Result<SiteInUse<H>, Refusal>> + Send>>;
 
 /// A site, or the wait for it.
 pub enum SiteLookup<H: Handler> {
     /// The app is in memory.
-    Ready(Arc<Site<H>>),
+    Ready(SiteInUse<H>),
     /// The app has to be loaded from disk. The request waits no longer than [`Limits::load_timeout`](crate::Limits::load_timeout).
     Loading(SiteLoad<H>),
 }

@@ -21,7 +21,7 @@ use crate::interruption::Interruption;
 use crate::request_body::BodyOutcome;
 use crate::response_deadline;
 use crate::response_error::ResponseError;
-use crate::site::Site;
+use crate::site::SiteInUse;
 
 /// How long a client may take to read a response of the front door itself.
 const OWN_RESPONSE_MAX: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ pub(crate) struct CutOffReporter<H: Handler> {
     /// How the request's body ended, which the response may depend on.
     pub(crate) request_body: BodyOutcome,
     /// Has the app's log.
-    pub(crate) site: Arc<Site<H>>,
+    pub(crate) site: SiteInUse<H>,
     /// Used if the app has no log of its own.
     pub(crate) log: Log,
 }

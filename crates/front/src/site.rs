@@ -5,11 +5,13 @@
 //! be three entries, and braces in paths would have to be escaped, to save a scan over a handful of prefixes.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_observe::{AppLog, Log};
 use isomer_telemetry::{AppIdentity, EventSink};
+use isomer_transport::{InFlight, InFlightGuard};
 
 use crate::handler::Handler;
 use crate::path;
@@ -57,11 +59,18 @@ pub struct Site<H> {
     /// The longest first.
     prefixes: Vec<(String, RouteTarget<H>)>,
     owner: Option<SiteOwner>,
+    in_flight: InFlight,
+}
+
+/// A site while it serves a request. The request is counted until this and all its clones are dropped.
+pub struct SiteInUse<H> {
+    site: Arc<Site<H>>,
+    _guard: InFlightGuard,
 }
 
 impl<H> Default for Site<H> {
     fn default() -> Self {
-        Self { exact: BTreeMap::new(), prefixes: Vec::new(), owner: None }
+        Self { exact: BTreeMap::new(), prefixes: Vec::new(), owner: None, in_flight: InFlight::default() }
     }
 }
 
@@ -75,6 +84,18 @@ impl<H: Handler> Site<H> {
     #[must_use]
     pub fn owned_by(self, owner: SiteOwner) -> Self {
         Self { owner: Some(owner), ..self }
+    }
+
+    /// Sets the count that the site's requests are counted in, from when their site was found to when their responses were sent.
+    #[must_use]
+    pub fn counted_in(self, in_flight: InFlight) -> Self {
+        Self { in_flight, ..self }
+    }
+
+    /// Counts a request for the site until the returned value is dropped.
+    #[must_use]
+    pub fn begin_request(self: &Arc<Self>) -> SiteInUse<H> {
+        SiteInUse { site: self.clone(), _guard: self.in_flight.begin() }
     }
 
     /// Returns the app that the site belongs to, on a node of several tenants.
@@ -126,6 +147,20 @@ impl<H: Handler> Site<H> {
     }
 }
 
+impl<H> Clone for SiteInUse<H> {
+    fn clone(&self) -> Self {
+        Self { site: self.site.clone(), _guard: self.site.in_flight.begin() }
+    }
+}
+
+impl<H> Deref for SiteInUse<H> {
+    type Target = Site<H>;
+
+    fn deref(&self) -> &Site<H> {
+        &self.site
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +191,18 @@ mod tests {
         ] {
             assert_eq!(component(&site, path), Some(name), "{path}");
         }
+    }
+
+    #[test]
+    fn a_request_is_counted_until_its_last_clone_is_dropped() {
+        let in_flight = InFlight::default();
+        let site = Arc::new(Site::<FakeHandler>::new().counted_in(in_flight.clone()));
+        let request = site.begin_request();
+        let clone = request.clone();
+        drop(request);
+        assert!(!in_flight.is_idle());
+        drop(clone);
+        assert!(in_flight.is_idle(), "references to the site are no requests");
     }
 
     #[test]

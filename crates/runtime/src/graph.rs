@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use isomer_display::size;
 use isomer_ids::PlanDigest;
+use isomer_transport::{InFlight, InFlightGuard};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Call, CallFailure};
 use tokio::time::timeout_at;
@@ -27,17 +28,36 @@ use crate::wasi::{Import, Provider};
 pub struct Graph {
     plan: PlanDigest,
     groups: Box<[Group]>,
+    /// The requests and calls that run in the groups.
+    in_flight: InFlight,
+}
+
+/// The graph as a request or a call holds it while it runs, with the guard that counts it.
+#[derive(Debug)]
+struct GraphInUse {
+    graph: Arc<Graph>,
+    _guard: InFlightGuard,
 }
 
 impl Graph {
     /// Combines the groups of one plan. [`GroupFunction`]s number them in this order.
     pub fn new(plan: PlanDigest, groups: Vec<Group>) -> Arc<Self> {
-        Arc::new(Self { plan, groups: groups.into() })
+        Arc::new(Self { plan, groups: groups.into(), in_flight: InFlight::default() })
     }
 
     /// Returns the digest of the plan that the groups were started with.
     pub fn plan(&self) -> PlanDigest {
         self.plan
+    }
+
+    /// Returns the count of the requests and calls that run in the groups. Requests that have yet to reach a group may be counted with them.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// Counts a request or a call until the returned value is dropped.
+    fn begin(self: &Arc<Self>) -> Arc<GraphInUse> {
+        Arc::new(GraphInUse { graph: self.clone(), _guard: self.in_flight.begin() })
     }
 
     /// Returns a handle of the group at `index`, to send requests to.
@@ -49,11 +69,21 @@ impl Graph {
         GroupHandle { graph: self.clone(), index }
     }
 
-    /// Runs a call that came from another process. It ends by its deadline.
+    /// Runs a call that came from another process. It is counted from now on, and ends by its deadline.
     ///
     /// # Errors
     /// Those of [`isomer_wire::Callee::call`].
-    pub async fn answer(self: Arc<Self>, entrance: GroupFunction, call: Call) -> Result<Vec<u8>, CallFailure> {
+    pub fn answer(
+        self: &Arc<Self>,
+        entrance: GroupFunction,
+        call: Call,
+    ) -> impl Future<Output = Result<Vec<u8>, CallFailure>> + Send + use<> {
+        self.begin().answer(entrance, call)
+    }
+}
+
+impl GraphInUse {
+    async fn answer(self: Arc<Self>, entrance: GroupFunction, call: Call) -> Result<Vec<u8>, CallFailure> {
         let Call { context, image, .. } = call;
         if image.len() > IMAGE_BYTES_MAX as usize {
             return Err(CallFailure::refused(format!("an image of {} is too large", size(image.len()))));
@@ -61,7 +91,7 @@ impl Graph {
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
         let scope = Arc::new(RequestScope::of_call(&context, self.clone()));
-        let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
+        let Some(group) = self.graph.groups.get(entrance.group) else { return Err(no_such_group()) };
         let account = group.account().clone();
         let memory = account.charge_host_memory(image.len());
         let _memory = memory.map_err(|full| CallFailure::overloaded(full.to_string()))?;
@@ -76,9 +106,9 @@ impl Graph {
     }
 }
 
-impl CallableGroups for Graph {
+impl CallableGroups for GraphInUse {
     fn plan(&self) -> PlanDigest {
-        self.plan
+        self.graph.plan
     }
 
     async fn call(
@@ -88,7 +118,7 @@ impl CallableGroups for Graph {
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
-        match self.groups.get(entrance.group) {
+        match self.graph.groups.get(entrance.group) {
             Some(group) => group.call(entrance.function, scope, until, image).await,
             None => Err(no_such_group()),
         }
@@ -108,7 +138,7 @@ impl Group {
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
-        Self::link::<Graph>(engine, code, imports, handlers, providers, settings)
+        Self::link::<GraphInUse>(engine, code, imports, handlers, providers, settings)
     }
 }
 
@@ -143,7 +173,7 @@ impl GroupHandle {
     pub async fn handle(&self, request: GuestRequest) -> Result<http::Response<ResponseBody>, Failure> {
         let group = &self.graph.groups[self.index];
         let memory = group.account().charge_host_memory(request.host_bytes())?;
-        let response = group.handle(self.graph.clone(), request).await?;
+        let response = group.handle(self.graph.begin(), request).await?;
         let (head, body) = response.into_parts();
         let head_bytes = fields_bytes(&head.headers);
         Ok(http::Response::from_parts(head, body.charged(head_bytes, memory)?))

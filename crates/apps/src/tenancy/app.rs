@@ -12,7 +12,7 @@ use super::lifecycle::{PendingLoad, Types};
 use super::loaded_revision::LoadedRevision;
 use super::shared_lifecycle::SharedLifecycle;
 use super::tenant::Tenant;
-use crate::group_handler::AppSite;
+use crate::group_handler::AppSiteInUse;
 
 /// One app of a tenant.
 pub(super) struct App {
@@ -35,7 +35,7 @@ pub(super) struct AppTypes;
 #[derive(Clone)]
 pub(super) struct LoadReceiver(pub(super) watch::Receiver<Option<LoadOutcome>>);
 
-pub(super) type LoadOutcome = Result<Arc<AppSite>, Refusal>;
+pub(super) type LoadOutcome = Result<AppSiteInUse, Refusal>;
 
 impl Types for AppTypes {
     type Revision = ReleaseDigest;
@@ -77,9 +77,9 @@ impl App {
         &self.name
     }
 
-    /// Returns the routes of the revision in service.
-    pub(super) fn site(&self) -> Option<Arc<AppSite>> {
-        self.lifecycle.read(|loaded| loaded.revision.site().clone())
+    /// Counts a request for the revision in service, and returns its routes.
+    pub(super) fn begin_request(&self) -> Option<AppSiteInUse> {
+        self.lifecycle.read(|loaded| loaded.revision.site().begin_request())
     }
 
     /// Returns why the last load failed.

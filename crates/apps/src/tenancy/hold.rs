@@ -56,13 +56,14 @@ impl RequestHold {
     }
 }
 
-/// Returns whether a revision that is out of service is still in use. Requests that found it before hold it until `is_busy` counts them. So the
-/// holders are checked first: in the other order, a request could be missed between the two checks.
+/// Returns whether a revision that is out of service is still in use: whether requests are counted, or found the revision while it was in service
+/// and have yet to be counted. Such a request has a reference to the revision until it is counted. So the references are checked first: in the other
+/// order, a request could be missed between the two checks.
 pub(super) fn is_in_use<T>(before: &Arc<T>, is_busy: impl FnOnce() -> bool) -> bool {
     if Arc::strong_count(before) > 1 {
         return true;
     }
-    // A request that has let go of it was counted before that.
+    // A request that has dropped its reference was counted before that.
     fence(Ordering::Acquire);
     is_busy()
 }

@@ -175,7 +175,7 @@ impl Loader {
         match app.lifecycle.enter(Instant::now(), start)? {
             EntryAfterLoad::Stopped => Err(Refusal::Stopped),
             EntryAfterLoad::Failed => Err(Refusal::Broken),
-            EntryAfterLoad::Ready(loaded) => Ok(SiteLookup::Ready(loaded.revision.site().clone())),
+            EntryAfterLoad::Ready(loaded) => Ok(SiteLookup::Ready(loaded.revision.site().begin_request())),
             EntryAfterLoad::Held(held) => {
                 Ok(SiteLookup::Loading(Box::pin(wait_for_release(self.clone(), app.clone(), held))))
             }
@@ -288,9 +288,9 @@ impl Loader {
                 drop(locked);
                 self.loads.fetch_add(1, Ordering::Relaxed);
                 self.loaded_apps.list(app);
-                ControlFlow::Break(Ok(loaded.revision.site().clone()))
+                ControlFlow::Break(Ok(loaded.revision.site().begin_request()))
             }
-            LoadEnd::Superseded(loaded) => ControlFlow::Break(Ok(loaded.revision.site().clone())),
+            LoadEnd::Superseded(loaded) => ControlFlow::Break(Ok(loaded.revision.site().begin_request())),
             LoadEnd::Reload(ticket) => match self.request_permit(app).filter(|_| may_reload) {
                 Some(permit) => ControlFlow::Continue(QueuedLoad { ticket, permit }),
                 None => {

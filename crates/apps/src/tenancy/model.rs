@@ -79,11 +79,35 @@ struct Loaded {
     live: Arc<AtomicUsize>,
 }
 
-/// What requests hold: a revision's site, and its graph after that.
+/// What requests continue with.
 struct Site {
     revision: u32,
     /// The value of the tenant's secret that the revision was started with.
     secret: u32,
+    /// The number of requests that are counted.
+    in_flight: AtomicU64,
+}
+
+/// A site while it serves a request, which is counted until this is dropped.
+struct SiteInUse(Arc<Site>);
+
+impl Site {
+    fn begin_request(self: &Arc<Self>) -> SiteInUse {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        SiteInUse(self.clone())
+    }
+}
+
+impl Clone for SiteInUse {
+    fn clone(&self) -> Self {
+        self.0.begin_request()
+    }
+}
+
+impl Drop for SiteInUse {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Loaded {
@@ -122,7 +146,7 @@ enum Refusal {
     Broken,
 }
 
-type Outcome = Result<Arc<Site>, Refusal>;
+type Outcome = Result<SiteInUse, Refusal>;
 
 impl PendingLoad for Arc<Told<Outcome>> {
     fn is_lost(&self) -> bool {
@@ -178,10 +202,10 @@ enum Planted {
     LoadsThroughHolds,
     /// Data is switched without waiting for the requests in flight.
     NoDrain,
-    /// Only requests that hold the site are waited for, and not those that have just found the revision.
-    DrainsSitesOnly,
-    /// The holders of the site are checked before the holders of the revision.
-    LooksAtSitesFirst,
+    /// Only requests that are counted are waited for, and not those that have just found the revision.
+    DrainsCountedOnly,
+    /// The count is checked before the references to the revision.
+    ChecksCountFirst,
     /// Only the requests of the last revision are waited for before data is switched.
     DrainsTheLastOnly,
     /// A load is decided on while another one runs.
@@ -265,7 +289,7 @@ impl World {
         let after = self.on_disk();
         match outcome {
             Ok(site) => {
-                let (revision, secret) = (site.revision, site.secret);
+                let (revision, secret) = (site.0.revision, site.0.secret);
                 assert!(
                     (before.revision..=after.revision).contains(&revision),
                     "revision {revision} serves, which is not between {} and {}",
@@ -296,11 +320,11 @@ impl World {
             if self.lifecycle.is_stopped() {
                 return Err(Refusal::Stopped);
             }
-            // Models `App::site`: the request has found the revision, and is counted a moment later.
+            // Models `App::begin_request`: the request has found the revision, and is counted a moment later.
             let site = self.lifecycle.read(|loaded| {
                 *found_at = Some(self.switches.load(Ordering::SeqCst));
                 thread::yield_now();
-                loaded.site.clone()
+                loaded.site.begin_request()
             });
             if let Some(site) = site {
                 return Ok(site);
@@ -313,13 +337,13 @@ impl World {
             };
             if self.planted == Planted::NoSharing {
                 let revision = self.on_disk().revision;
-                return Ok(self.make(revision).site.clone());
+                return Ok(self.make(revision).site.begin_request());
             }
             let Ok(entry) = self.lifecycle.enter(Instant::now(), begin);
             return match entry {
                 EntryAfterLoad::Stopped => Err(Refusal::Stopped),
                 EntryAfterLoad::Failed => Err(Refusal::Broken),
-                EntryAfterLoad::Ready(loaded) => Ok(loaded.site.clone()),
+                EntryAfterLoad::Ready(loaded) => Ok(loaded.site.begin_request()),
                 EntryAfterLoad::Loading(outcome) => outcome.wait(),
                 EntryAfterLoad::Held(held) => {
                     held.wait();
@@ -348,7 +372,7 @@ impl World {
             }
             let (end, unused) = locked.load_finished(&ticket, result, Instant::now());
             let outcome = match end {
-                LoadEnd::Serves(loaded) | LoadEnd::Superseded(loaded) => Ok(loaded.site.clone()),
+                LoadEnd::Serves(loaded) | LoadEnd::Superseded(loaded) => Ok(loaded.site.begin_request()),
                 LoadEnd::Reload(next) => {
                     if reloads.next().is_some() {
                         ticket = next;
@@ -373,7 +397,8 @@ impl World {
         let secret = self.on_disk().secret;
         thread::yield_now();
         self.live.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Loaded { site: Arc::new(Site { revision, secret }), live: self.live.clone() })
+        let site = Site { revision, secret, in_flight: AtomicU64::new(0) };
+        Arc::new(Loaded { site: Arc::new(site), live: self.live.clone() })
     }
 
     /// Models a rollout of an app without stores.
@@ -391,17 +416,17 @@ impl World {
         let holding = self.lifecycle.lock().hold(hold.clone());
         // Models `RequestHold::drained`.
         let is_busy = |before: &Arc<Loaded>| {
-            let is_held = || Arc::strong_count(&before.site) > 1;
+            let is_busy = || before.site.in_flight.load(Ordering::SeqCst) > 0;
             match self.planted {
-                Planted::DrainsSitesOnly => is_held(),
-                Planted::LooksAtSitesFirst => {
-                    let is_held = is_held();
+                Planted::DrainsCountedOnly => is_busy(),
+                Planted::ChecksCountFirst => {
+                    let is_busy = is_busy();
                     thread::yield_now();
-                    is_held || Arc::strong_count(before) > 1
+                    is_busy || Arc::strong_count(before) > 1
                 }
                 _ => is_in_use(before, || {
                     thread::yield_now();
-                    is_held()
+                    is_busy()
                 }),
             }
         };
@@ -652,7 +677,7 @@ fn a_drain_waits_for_requests_that_have_just_found_the_revision() {
         world.spawn(|world| world.deploy_with_stores(1, false));
     };
     let switched = "stores are switched under a request";
-    try_with(scenario, &[(Planted::DrainsSitesOnly, switched), (Planted::LooksAtSitesFirst, switched)]);
+    try_with(scenario, &[(Planted::DrainsCountedOnly, switched), (Planted::ChecksCountFirst, switched)]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Tenancy {
         let permit = app.tenant.admission.enter(now)?;
         app.tenant.account.begin().map_err(|retry_after| Refusal::Cpu { retry_after })?;
         app.set_used_ns(self.nanos_since_start(now));
-        let site = match app.site() {
+        let site = match app.begin_request() {
             Some(site) => SiteLookup::Ready(site),
             None => self.loader().load(app)?,
         };

@@ -48,10 +48,10 @@ impl SiteResolver<GroupHandler> for Names {
     fn resolve(&self, host: &str) -> Result<ResolvedSite<GroupHandler>, Refusal> {
         self.asked.lock().unwrap().push(host.to_owned());
         let (place, site) = match self.hosts.get(host) {
-            Some(Behind::Site(site)) => (None, SiteLookup::Ready(site.clone())),
+            Some(Behind::Site(site)) => (None, SiteLookup::Ready(site.begin_request())),
             Some(Behind::Counted(limiter, site)) => {
                 let permit = limiter.try_acquire().ok_or(Refusal::Concurrency)?;
-                (Some(permit), SiteLookup::Ready(site.clone()))
+                (Some(permit), SiteLookup::Ready(site.begin_request()))
             }
             Some(Behind::Loading(site)) => {
                 let site = site.lock().unwrap().take().ok_or(Refusal::Loading)?;
@@ -61,7 +61,7 @@ impl SiteResolver<GroupHandler> for Names {
             Some(Behind::Refused(refusal)) => return Err(refusal.clone()),
             None => {
                 let site = self.any.clone().ok_or(Refusal::NoHost)?;
-                (None, SiteLookup::Ready(site))
+                (None, SiteLookup::Ready(site.begin_request()))
             }
         };
         Ok(ResolvedSite { permit: place, site })

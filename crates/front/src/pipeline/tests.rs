@@ -35,7 +35,7 @@ impl SiteResolver<FakeHandler> for OneSite {
         let permit = self.tenant.try_acquire().ok_or(Refusal::Concurrency)?;
         let site = match self.loading {
             true => SiteLookup::Loading(Box::pin(std::future::pending())),
-            false => SiteLookup::Ready(self.site.clone()),
+            false => SiteLookup::Ready(self.site.begin_request()),
         };
         Ok(ResolvedSite { permit: Some(permit), site })
     }
