@@ -3,9 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::corpus::Ask;
+use crate::attacked_node;
+use crate::attacks::Ask;
 use crate::harness::{one, until};
-use crate::stage;
 use crate::world::World;
 
 /// The attacker's quota of storage.
@@ -45,7 +45,7 @@ pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_limited_by_the_storage_quota() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let world = World::of(&["attacker", "neighbour"], |_| {}).await;
     world.tenant("attacker", |quotas| quotas.storage_bytes = STORAGE_BYTES);
     let hostile = one("hostile", &format!("{GRANT}\nlimits.request_deadline = \"50s\""));

@@ -24,29 +24,29 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
-mod bare;
-mod corpus;
-mod crowded;
+mod attacked_node;
+mod attacks;
 mod disk;
-mod ledger;
-mod stage;
-mod starting;
-mod table;
+mod documentation;
+mod full_node;
+mod instantiation;
+mod memory_charges;
+mod process_resources;
+mod small_engine;
 mod tenants;
-mod vitals;
-mod wat;
+mod wat_components;
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests of tenants, which use the rest")]
 #[path = "../tenancy/world.rs"]
 mod world;
 
-use corpus::{Attack, CORPUS};
-use stage::Stage;
+use attacked_node::Stage;
+use attacks::{Attack, CORPUS};
 
 /// Makes the attacks of one kind, one after the other, each on the same node.
 async fn make(kind: &str) {
     let attacks: Vec<&Attack> = CORPUS.iter().filter(|attack| attack.kind == kind).collect();
     assert!(!attacks.is_empty(), "no attacks of kind `{kind}`");
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let stage = Stage::open().await;
     let mut complaints = Vec::new();
     for attack in attacks {

@@ -49,7 +49,7 @@ fn names(answer: &Answer, quota: Quota) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_of_one_tenant_do_not_affect_another() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let world = World::of(&["attacker", "neighbour"], |_| {}).await;
     let hostile =
         one("hostile", "grants.kv = [\"default\"]\nlimits.memory = \"64MiB\"\nlimits.request_deadline = \"2s\"");
@@ -93,14 +93,14 @@ pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reused_slot_has_nothing_of_another_tenant() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let change = |options: &mut TenancyOptions| {
         options.instances_max = Some(1);
         options.requests_per_instance_max = Some(1);
     };
-    let world = World::sized(starting::INSTANCES, |_| {}, change).await;
+    let world = World::sized(instantiation::INSTANCES, |_| {}, change).await;
     // Each has all memories and tables of the pool, so what one filled is what the next one gets.
-    for (tenant, component) in [("one", starting::filling()), ("other", starting::looking())] {
+    for (tenant, component) in [("one", instantiation::filling()), ("other", instantiation::looking())] {
         world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
         let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");
         let revision = world.make_of(tenant, "main", &manifest, |app| {

@@ -13,7 +13,7 @@ use isomer_admin::{Admin as _, Caller};
 use isomer_api::{QuotaChange, RollbackRequest, SwapRequest, TenantChange};
 use isomer_node::ChangeStep;
 
-use crate::migrating::Migrating;
+use crate::migration::Migrating;
 use crate::node::{TestNode, Watch, custom, keep, release, shop, tenant};
 
 const VARIABLE: &str = "ISOMER_TEST_CRASH";

@@ -8,7 +8,7 @@ use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, QuotaChange, TenantChange};
 use isomer_node::ChangeStep;
 
-use crate::migrating::{data, refused, same};
+use crate::migration::{data, refused, same};
 use crate::node::{TestNode, TestRelease, Watch, custom, keep, shop, warm};
 
 /// The app with a folder that it may write, which says that it is `round`.

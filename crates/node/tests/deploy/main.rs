@@ -1,27 +1,27 @@
 //! Deploying to a node: what a compiling child takes, what a deployment changes, what is left when the process is killed.
 //!
-//! The compiling child is a program of its own, `program.rs`: it must have one thread when it confines itself.
+//! The compiling child is a program of its own, `child_program.rs`: it must have one thread when it confines itself.
 //! The guests are payload: any guest toolchain will do.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "what could not be checked is said")]
 
-mod compiling;
+mod compiler;
 mod crash;
-mod deploying;
+mod deployment;
 mod folders;
-mod migrating;
+mod migration;
 mod node;
-mod removing;
+mod pending_replacements;
+mod removal;
+mod reports;
 mod sandbox;
-mod settling;
-mod telling;
+mod settlement;
 mod tokens;
-mod unfinished;
-mod unsettled;
+mod unknown_outcome;
 
 use isomer_node::compiler::{ChildLimits, ChildProgram, CompilerOptions};
 
-/// The program of `program.rs`.
+/// The program of `child_program.rs`.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isomer-test-compile-child");
 
 /// Children of the tests' own program.

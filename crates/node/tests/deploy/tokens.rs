@@ -4,7 +4,7 @@ use isomer_admin::{Admin as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
 use isomer_ids::{AppName, Digest, TenantName};
 
-use crate::migrating::refused;
+use crate::migration::refused;
 use crate::node::{TestNode, TestRelease, app, custom, release, shop, tenant};
 
 /// The holder of a token of the tenant, with the role `deploy`.

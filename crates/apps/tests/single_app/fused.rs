@@ -1,7 +1,7 @@
 //! Two components in one group: they call each other, and each keeps what is its own.
 
 use crate::harness::{Setup, TestNode, start};
-use crate::wat;
+use crate::wat_components;
 
 /// `ping`, which takes the requests, and `pong`, which it asks.
 async fn pair() -> TestNode {
@@ -85,7 +85,9 @@ async fn a_trap_of_the_callee_fails_the_caller() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_middleware_calls_its_handler_without_a_link() {
-    for (guest, middleware) in [("http-hello-p2", wat::middleware2()), ("http-hello", wat::middleware3())] {
+    for (guest, middleware) in
+        [("http-hello-p2", wat_components::middleware2()), ("http-hello", wat_components::middleware3())]
+    {
         let behind = format!("[components.behind]\nwasm = \"{guest}\"\n");
         let manifest = format!("[components.front]\nwasm = \"middleware\"\nroutes = [\"/...\"]\n{behind}");
         let node = Setup::new(&manifest).component("middleware", middleware).start().await;

@@ -13,10 +13,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::attacked_node;
 use crate::harness::body::whole;
 use crate::harness::client::Connection;
 use crate::harness::{one, until, within};
-use crate::stage;
 use crate::world::World;
 
 /// The attack's name, also in `docs/reference/attacks.md`.
@@ -58,7 +58,7 @@ struct Greedy {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let limit = |limits: &mut isomer_front::Limits| {
         limits.connections_max = CONNECTIONS;
         limits.connections_per_source_max = CONNECTIONS_OF_SOURCE;

@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use crate::harness::body::pieces;
 use crate::harness::{Setup, TestNode, one, until};
-use crate::wat;
+use crate::wat_components;
 
 /// A node with so many instances that serve so many requests each.
 async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode {
@@ -58,7 +58,7 @@ fn counter2(silent: &str) -> Vec<u8> {
         (global.set $served (i32.add (global.get $served) (i32.const 1)))
         (if {silent} (then (return)))"
     );
-    wat::handler("(global $served (mut i32) (i32.const 0))", &body)
+    wat_components::handler("(global $served (mut i32) (i32.const 0))", &body)
 }
 
 /// The statuses of so many requests, one after the other.
@@ -102,7 +102,7 @@ async fn forgotten_handles_do_not_fail_requests() {
             (drop (call $fields))
             (local.set $number (i32.add (local.get $number) (i32.const 1)))
             (br_if $again (i32.lt_u (local.get $number) (i32.const 90))))";
-    let leaks = wat::handler("", leaks);
+    let leaks = wat_components::handler("", leaks);
     let written = Setup::new(&one("written", "reuse = true")).component("written", leaks).start().await;
     assert_eq!(statuses(&written, 50).await, [200; 50]);
     for lines in ["", "concurrency = 3"] {

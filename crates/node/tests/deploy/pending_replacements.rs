@@ -8,7 +8,7 @@ use isomer_admin::Admin as _;
 use isomer_api::{AppState, ProblemKind};
 
 use crate::crash::{copy, kill_at};
-use crate::migrating::{columns, notes, refused, with_migrations, write};
+use crate::migration::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, keep, release, shop};
 use isomer_node::ChangeStep;
 

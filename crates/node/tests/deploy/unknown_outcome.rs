@@ -12,7 +12,7 @@ use isomer_api::{ApiProblem, ProblemKind};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_node::ChangeStep;
 
-use crate::migrating::{columns, notes, with_migrations, write};
+use crate::migration::{columns, notes, with_migrations, write};
 use crate::node::{POLL_INTERVAL, TestNode, TestRelease, Watch, keep, release, shop};
 
 /// Only tells a hang from an answer.

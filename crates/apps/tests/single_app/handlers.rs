@@ -1,11 +1,11 @@
 //! Handlers that break the rules of the interface, and what becomes of their answers.
 
 use crate::harness::{Setup, TestNode, one, start};
-use crate::wat;
+use crate::wat_components;
 
 /// A node with a handler of WASI 0.2 that is written by hand.
 async fn handler(lines: &str, fields: &str, body: &str) -> TestNode {
-    Setup::new(&one("written", lines)).component("written", wat::handler(fields, body)).start().await
+    Setup::new(&one("written", lines)).component("written", wat_components::handler(fields, body)).start().await
 }
 
 /// Asks over both versions of HTTP: each must be told that the app failed, and the log must know the status.

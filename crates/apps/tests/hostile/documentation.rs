@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::corpus::CORPUS;
+use crate::attacks::CORPUS;
 use crate::{crowded, disk, ledger, starting, tenants};
 
 /// What the rows of attacks stand between.
@@ -21,10 +21,10 @@ fn the_documented_attacks_are_those_of_the_tests() {
     let names: Vec<&str> = CORPUS
         .iter()
         .map(|attack| attack.name)
-        .chain(starting::names())
+        .chain(instantiation::names())
         .chain(disk::names())
-        .chain(ledger::names())
-        .chain([tenants::HANDED_ON, crowded::NAME])
+        .chain(memory_charges::names())
+        .chain([tenants::HANDED_ON, full_node::NAME])
         .collect();
     let made: BTreeSet<&str> = names.iter().copied().collect();
     assert_eq!(made.len(), names.len(), "two attacks have the same name");

@@ -6,8 +6,8 @@ use isomer_apps::RevisionError;
 use isomer_diagnostics::chain;
 use isomer_runtime::engine::{Engine, PoolSizes};
 
-use crate::bare::{self, Bare};
 use crate::harness::{Setup, one, until};
+use crate::small_engine::{self, Bare};
 use crate::{stage, wat};
 
 /// What a request may take: long enough to start on a busy machine.
@@ -91,38 +91,40 @@ struct Refused {
 const REFUSED: &[Refused] = &[
     Refused {
         name: "table bomb at the start",
-        component: || wat::handler("(table 9000000 funcref)", ""),
+        component: || wat_components::handler("(table 9000000 funcref)", ""),
         says: "it begins with a table of 9000000 elements; at most 100000 are allowed",
     },
     Refused {
         name: "many memories",
-        component: || wat::with(&wat::handler("", ""), &many_memories()),
+        component: || wat_components::with(&wat_components::handler("", ""), &many_memories()),
         says: "memories",
     },
     Refused {
         name: "instances of an imported module",
-        component: || wat::with(&wat::handler("", ""), &handed_in()),
+        component: || wat_components::with(&wat_components::handler("", ""), &handed_in()),
         says: "memories",
     },
     Refused {
         name: "instance bomb",
-        component: || wat::with(&wat::handler("", ""), &instance_bomb(20)),
+        component: || wat_components::with(&wat_components::handler("", ""), &instance_bomb(20)),
         says: "stacks for 2097155 components",
     },
     Refused {
         name: "import of a function that connects components",
-        component: || wat::text(r#"(component (import "isomer:link/wire@1.0.0" (instance)))"#),
+        component: || wat_components::text(r#"(component (import "isomer:link/wire@1.0.0" (instance)))"#),
         says: "isomer:link/wire",
     },
     Refused {
         name: "export of a function that connects components",
-        component: || wat::text(r#"(component (instance $it) (export "isomer:link/dispatch@1.0.0" (instance $it)))"#),
+        component: || {
+            wat_components::text(r#"(component (instance $it) (export "isomer:link/dispatch@1.0.0" (instance $it)))"#)
+        },
         says: "isomer:link/dispatch",
     },
     Refused {
         name: "import of an unavailable function",
         component: || {
-            wat::text(
+            wat_components::text(
                 r#"(component (import "evil:host/memory@1.0.0" (instance (export "read" (func (param "at" u32) (result u32))))))"#,
             )
         },
@@ -130,10 +132,14 @@ const REFUSED: &[Refused] = &[
     },
     Refused {
         name: "import of a core module",
-        component: || wat::text(r#"(component (import "foreign-parts" (core module)))"#),
+        component: || wat_components::text(r#"(component (import "foreign-parts" (core module)))"#),
         says: "foreign-parts",
     },
-    Refused { name: "core module in place of a component", component: || wat::text("(module)"), says: "component" },
+    Refused {
+        name: "core module in place of a component",
+        component: || wat_components::text("(module)"),
+        says: "component",
+    },
     Refused {
         name: "compiled code in place of a component",
         component: || b"\x7fELF\x02\x01\x01\0".to_vec(),
@@ -145,13 +151,13 @@ const REFUSED: &[Refused] = &[
 fn many_memories() -> Vec<u8> {
     let memories = "(memory 0)".repeat(90);
     let instances = "(core instance (instantiate $m))".repeat(3);
-    wat::text(&format!("(component (core module $m {memories}) {instances})"))
+    wat_components::text(&format!("(component (core module $m {memories}) {instances})"))
 }
 
 /// The same number of memories, by a nested component that is given the module, which it imports.
 fn handed_in() -> Vec<u8> {
     let instances = "(core instance (instantiate $given))".repeat(270);
-    wat::text(&format!(
+    wat_components::text(&format!(
         r#"(component
             (core module $m (memory (export "memory") 0))
             (component $nested
@@ -171,7 +177,7 @@ fn instance_bomb(levels: u32) -> Vec<u8> {
                 (instance (instantiate $below)) (instance (instantiate $below)))"
         );
     }
-    wat::text(&format!("{text} (instance (instantiate $c{levels})))"))
+    wat_components::text(&format!("{text} (instance (instantiate $c{levels})))"))
 }
 
 /// The names of all of them.
@@ -181,12 +187,12 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn components_that_need_too_much_are_refused_before_compiling() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let engine = Engine::on_demand().expect("there is a compiler");
     for refused in REFUSED {
         let name = refused.name;
         let manifest = "[components.hostile]\nwasm = \"hostile.wasm\"\nroutes = [\"/...\"]\n";
-        let told = match bare::package(manifest, &[("hostile", (refused.component)())], &engine) {
+        let told = match small_engine::package(manifest, &[("hostile", (refused.component)())], &engine) {
             Ok(_) => panic!("{name}: it was taken"),
             Err(RevisionError::Plan(findings)) => format!("{findings:?}"),
             Err(error) => chain(&error),
@@ -217,11 +223,11 @@ async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn harmful_start_functions_fail_only_their_own_request() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
     for start in STARTS {
         let name = start.name;
-        let node = node(wat::handler(start.fields, start.body), DEADLINE_MS, &engine).await;
+        let node = node(wat_components::handler(start.fields, start.body), DEADLINE_MS, &engine).await;
         for _ in 0..2 {
             let answer = node.get("/hostile/").await;
             assert_eq!(answer.status, start.status, "{name}: {}", answer.text());
@@ -239,7 +245,7 @@ async fn harmful_start_functions_fail_only_their_own_request() {
 /// The canary of `guests/hostile` is no proof if it cannot find anything: where an instance is used again, it must.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_canary_finds_leftovers() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let node = Setup::new(&one("hostile", "")).options(|options| options.instances_max = Some(1)).start().await;
     assert!(node.get("/canary").await.ok().starts_with("found=0 "));
     assert_eq!(node.get("/touch?bytes=4096").await.ok(), "touched=4096\n");
@@ -270,7 +276,7 @@ pub(crate) fn filling() -> Vec<u8> {
     let tables =
         (0..TABLES).map(|number| format!("(table.fill $t{number} (i32.const 0) (ref.func $noted) (i32.const 20000))"));
     let fields = format!("{} (elem declare func $noted) (func $noted)", parts());
-    wat::handler(&fields, &memories.chain(tables).collect::<String>())
+    wat_components::handler(&fields, &memories.chain(tables).collect::<String>())
 }
 
 /// Looks at everything that it is given: the status is 500 where a byte is not 0, and 501 where an element is there.
@@ -295,12 +301,12 @@ pub(crate) fn looking() -> Vec<u8> {
                 (br_if $again (i32.lt_u (local.get $number) (i32.const 20000))))"
         )
     });
-    wat::handler(&parts(), &memories.chain(tables).collect::<String>())
+    wat_components::handler(&parts(), &memories.chain(tables).collect::<String>())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reused_slot_is_empty() {
-    let _alone = stage::alone().await;
+    let _alone = attacked_node::alone().await;
     let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
     for round in 0..3 {
         for (what, component) in [("filled", filling()), ("looked", looking())] {

@@ -20,14 +20,14 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
-#[path = "../hostile/wat.rs"]
-mod wat;
+#[path = "../hostile/wat_components.rs"]
+mod wat_components;
 
 mod capabilities;
-mod door;
+mod clock_and_random;
 mod failure;
+mod front_door;
 mod fused;
-mod given;
 mod handlers;
 mod http;
 mod instances;

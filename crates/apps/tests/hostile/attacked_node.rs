@@ -9,11 +9,11 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::corpus::{Ask, Attack};
+use crate::attacks::{Ask, Attack};
 use crate::harness::body::{Body, pieces, repeated, whole};
 use crate::harness::client::Connection;
 use crate::harness::{Setup, TestNode, until, within};
-use crate::vitals::{self, Vitals};
+use crate::process_resources::{self, Vitals};
 
 /// What the attacker's requests may take.
 pub(crate) const DEADLINE_MS: u64 = 400;
@@ -106,7 +106,7 @@ impl Stage {
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT count(*) FROM n";
             self.exchange(Method::POST, "/hostile/sql?at-once=20", whole(counting)).await;
             // The node is this process.
-            (vitals::open_files("/default.sqlite") == SQL_CONNECTIONS).then_some(())
+            (process_resources::open_files("/default.sqlite") == SQL_CONNECTIONS).then_some(())
         })
         .await;
     }

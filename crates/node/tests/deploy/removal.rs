@@ -10,9 +10,9 @@ use isomer_admin::Admin as _;
 use isomer_api::{ProblemKind, TenantChange};
 use isomer_node::ChangeStep;
 
-use crate::migrating::{columns, notes, refused, with_migrations, write};
+use crate::migration::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, Watch, keep, shop, tenant};
-use crate::unfinished::{APP, NOTE, killed_at};
+use crate::pending_replacements::{APP, NOTE, killed_at};
 
 /// Puts a file in place of a folder, so that nothing can be made or moved there. Works for an administrator, too.
 struct InTheWay {

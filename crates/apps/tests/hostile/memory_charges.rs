@@ -19,14 +19,14 @@ use http::Method;
 use http_body_util::BodyExt as _;
 use isomer_seam::Components;
 
-use crate::corpus::{Ask, CORPUS};
+use crate::attacked_node::lay_traps;
+use crate::attacks::{Ask, CORPUS};
 use crate::disk::{self, ON_DISK};
 use crate::harness::body::{pieces, repeated, whole};
 use crate::harness::{one, within};
-use crate::stage::lay_traps;
-use crate::starting::STARTS;
-use crate::vitals::resident_bytes;
-use crate::wat;
+use crate::instantiation::STARTS;
+use crate::process_resources::resident_bytes;
+use crate::wat_components;
 use crate::world::World;
 
 /// Names the group of attacks that a process is to make.
@@ -119,7 +119,7 @@ fn groups() -> BTreeMap<&'static str, Vec<Crowd>> {
         groups.entry("disk").or_default().push(Crowd { never: &["got "], ..crowd(attack.name, attack.ask) });
     }
     for start in STARTS {
-        let component = Some(wat::handler(start.fields, start.body));
+        let component = Some(wat_components::handler(start.fields, start.body));
         groups.entry("starts").or_default().push(Crowd { component, ..crowd(start.name, Ask::Get("")) });
     }
     for &Hoard { name, ask, http2, at_once } in HOARDS {
@@ -187,7 +187,7 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
     let begun = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
         .envs(half.map(|half| (HALF, half.to_string())))
-        .args(["--exact", "ledger::host_memory_is_charged_to_the_tenant_that_caused_it", "--nocapture"])
+        .args(["--exact", "memory_charges::host_memory_is_charged_to_the_tenant_that_caused_it", "--nocapture"])
         .env(GROUP, group)
         .output();
     let made = made.expect("this program starts");
@@ -335,7 +335,7 @@ async fn make(world: &World, attack: &Crowd, host: &str) -> Outcome {
 
 /// A component with as many globals as its instances may nearly have.
 fn globals() -> Vec<u8> {
-    wat::handler(&"(global (mut v128) (v128.const i64x2 1 1))".repeat(200_000), "")
+    wat_components::handler(&"(global (mut v128) (v128.const i64x2 1 1))".repeat(200_000), "")
 }
 
 /// The most that was seen.

@@ -11,7 +11,7 @@ use isomer_node::ChangeStep;
 
 use crate::crash::copy;
 use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
-use crate::unsettled::{Failing, NEVER, PATIENCE};
+use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 
 /// Operations of the state that are tried to be the first that fails: more than a change has.
 const OPERATIONS: u64 = 24;
