@@ -1,8 +1,9 @@
-//! Everything that a node keeps, while files cannot grow: what was acknowledged is there, and all works again as soon as there is room, without
-//! a restart and after one.
+//! All data of a node, while files cannot grow: what was acknowledged is kept, and everything works again as soon as
+//! there is space, without a restart and after one.
 //!
-//! The limit of a file's size (`RLIMIT_FSIZE`) stands for the full disk: it can be had and lifted without being root, and holds for real files, so
-//! each engine meets its real error in the middle of whatever it does. It is the process's, so this test has one of its own.
+//! The limit of a file's size (`RLIMIT_FSIZE`) replaces a full disk: it can be set and removed without root, and
+//! applies to real files, so each storage engine gets its real error at any point of its work. The limit is the
+//! process's, so this test is a separate program.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "faults/node_data.rs"]
@@ -18,10 +19,10 @@ const SEED: u64 = 0x00d1_5c00;
 const ROUNDS: u64 = 10;
 const TRIES: u64 = 6;
 
-/// The least size at which files stop to grow: this test's own output may be a file, too.
+/// The smallest size at which files stop growing: this test's own output may be a file, too.
 const SIZE_MIN: u64 = 96 << 10;
 
-/// Only tells a hang from an answer.
+/// Only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn limit_files(bytes: Option<u64>) {
@@ -31,7 +32,7 @@ fn limit_files(bytes: Option<u64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart() {
-    // Without it, the signal ends the process; with it, the write fails.
+    // Without this, the signal ends the process; with it, the write fails.
     let xfsz = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _handled = tokio::signal::unix::signal(xfsz).unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! The program that tests run in children: `child LIMITS…` is the compiling child as it is in the product; `probe LAYERS DIR PORT PID` puts
-//! on some layers of its sandbox, then tries what a child that was taken over would try, and prints what came of it.
+//! The program that tests start as child processes. `child LIMITS…` is the compiling child of the product. `probe
+//! LAYERS DIR PORT PID` applies some layers of its sandbox, tries what an attacker who controls a child would try, and
+//! prints the results.
 #![allow(clippy::unwrap_used, unsafe_code, reason = "a probe calls the system as an attacker would")]
 
 use std::collections::BTreeMap;
@@ -41,11 +42,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the test reads.
+/// The results, which the test reads.
 #[derive(Serialize)]
 struct Report {
     confinement: Confinement,
-    /// The error of each try; null for what succeeded.
+    /// The error of each attempt; null if it succeeded.
     tried: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -58,12 +59,13 @@ fn probe(dir: &Path, port: u16, pid: libc::pid_t) -> Vec<(&'static str, io::Resu
     let remote = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let null = ptr::null::<libc::c_void>();
     let page = |protection| {
-        // SAFETY: a new page of its own, which nobody else knows.
+        // SAFETY: a new mapping, which nothing else uses.
         let page =
             unsafe { libc::mmap(ptr::null_mut(), 4096, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
         if page == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(page) }
     };
-    // SAFETY: these calls take numbers, null pointers and places of this frame, which outlive them; the forked child ends at once.
+    // SAFETY: these calls take numbers, null pointers and locals of this frame, which outlive them; the forked child
+    // exits immediately.
     unsafe {
         vec![
             ("read the token", read("admin.token")),

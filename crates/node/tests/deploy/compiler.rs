@@ -1,4 +1,4 @@
-//! Compiling children: what they make, what they refuse, and that none of them lives longer or takes more than it may.
+//! Compiling children: their results, what they refuse, and that none exceeds its limits of time and memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::compiler;
 
-/// An order for one component of these bytes, in a folder of its own.
+/// A request to compile one component of these bytes, in its own folder.
 fn order(bytes: &[u8]) -> (TempDir, CompileRequest) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("component");
@@ -75,7 +75,7 @@ async fn a_package_is_made_and_its_code_is_cached() {
     assert!(!second.compiled && second.code == first.code);
     assert_eq!(second.package.to_bytes(), first.package.to_bytes());
     assert_eq!((entries(&folder), compilers.started(), compilers.compiled()), (1, 3, 1));
-    // The same components in another app: what was compiled of them is the same.
+    // The same components in another app have the same compiled code.
     let other = CompileRequest { manifest: order.manifest.replace("test", "other"), ..order };
     let third = compilers.make(&other).await.unwrap();
     assert!(!third.compiled && third.code == first.code && third.package.name() == "other");
@@ -158,7 +158,7 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
         }
         other => panic!("{other:?}"),
     }
-    // As the system does it where memory runs out: no fault of the component.
+    // As the system kills a process when memory is exhausted: not a fault of the component.
     let killed = with("/bin/sh", &["-c", "kill -KILL $$"]).make(&order).await.expect_err("it is killed");
     let problem = ApiProblem::from(killed);
     assert!(problem.title.starts_with("the compiler was killed by SIGKILL (possibly out of memory)"), "{problem:?}");
@@ -168,7 +168,7 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
 
 #[tokio::test]
 async fn unreadable_input_fails_the_compile_and_releases_its_permit() {
-    // So that a child that waits for its input can be told from one that was not given any.
+    // Distinguishes a child that waits for its input from one that was given none.
     let options =
         CompilerOptions { children_max: 1, time_max: Duration::from_secs(60), ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);
@@ -202,7 +202,7 @@ async fn running_and_waiting_compiles_are_limited() {
 fn a_child_ends_with_its_node() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut child = start(theirs);
-    // As a node would tell it, in the middle of what it has to read.
+    // A message as a node sends it, within the bytes that the child has to read.
     std::io::Write::write_all(&mut &ours, b"{\"compile\":{\"group\":\"g\",\"bytes\":1000}}\nhalf").unwrap();
     drop(ours);
     assert_eq!(child.wait().unwrap().code(), Some(1));
@@ -236,7 +236,7 @@ fn start(channel: UnixStream) -> std::process::Child {
         .unwrap()
 }
 
-/// A child that answers what it likes: a shell script in its place.
+/// A child that sends arbitrary output: a shell script in its place.
 fn lying(script: &str) -> Compilers {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
     let program = ChildProgram { path: "/bin/sh".into(), arguments, environment: Vec::new() };
@@ -279,6 +279,7 @@ async fn a_tenant_with_many_releases_delays_only_itself() {
     };
     futures::join!(make("a", &greedy), make("a", &greedy), make("a", &greedy), make("a", &greedy), make("b", &modest));
     let ended = ended.into_inner().unwrap();
-    // Two of its orders may wait here, so the last one is refused at once; and the other tenant waits for two of them, not for all.
+    // Two of its requests may wait here, so the last one is refused at once; and the other tenant waits for two of
+    // them, not for all.
     assert_eq!(ended, [("a", false), ("a", true), ("a", true), ("b", true), ("a", true)]);
 }

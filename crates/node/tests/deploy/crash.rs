@@ -1,7 +1,8 @@
-//! `kill -9` at every step of what changes an app: what is there afterwards is the old or the new, whole, and serves.
+//! `kill -9` at every step of a change of an app: afterwards the app serves either the old revision or the new one,
+//! complete.
 //!
-//! The test runs itself as a child process that opens the node, does one thing and kills itself when it has taken one step of it. The
-//! parent then opens what is left.
+//! The test runs itself as a child process that opens the node, makes one change, and kills itself after one step of
+//! it. The parent then opens the data directory.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -19,7 +20,7 @@ use crate::node::{TestNode, Watch, custom, keep, release, shop, tenant};
 const VARIABLE: &str = "ISOMER_TEST_CRASH";
 const SIGKILL: i32 = 9;
 
-/// What is done to an app that serves `two`, and served `one` before.
+/// A change of an app that serves `two` and served `one` before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CompilePhase {
     Deploy,
@@ -27,7 +28,7 @@ enum CompilePhase {
     Rollback,
     Swap,
     Stop,
-    /// Of an app that was stopped.
+    /// A start of an app that was stopped.
     Start,
     Remove,
 }
@@ -73,12 +74,12 @@ impl CompilePhase {
         }
     }
 
-    /// What the app answers before.
+    /// What the app responds before the change.
     fn answer_before(self) -> (u16, &'static str) {
         if self == Self::Start { (503, "") } else { (200, "env=REVISION=two") }
     }
 
-    /// What the app answers when it is done.
+    /// What the app responds after the change.
     fn answer(self) -> (u16, &'static str) {
         match self {
             Self::Deploy => (200, "env=REVISION=three"),
@@ -91,7 +92,7 @@ impl CompilePhase {
     }
 }
 
-/// The child's part. Run as an ordinary test, without the variable, it has nothing to do.
+/// The child's part. Without the variable, as when the harness runs it, it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_child() {
     let Ok(told) = std::env::var(VARIABLE) else { return };
@@ -148,7 +149,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     let data = base.join("tenants/default/apps/shop/kv");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("cart"), "data").unwrap();
-    // So that no step has to wait for the compiler.
+    // So that no step waits for the compiler.
     node.deploy_as(&shop().0, &"hello".parse().unwrap(), &{
         let mut made = custom("http-hello", "", "");
         made.release.hosts = None;
@@ -168,7 +169,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
         let base = if doing == CompilePhase::Start { stopped.clone() } else { base.clone() };
         let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
         assert!(steps.len() >= 2, "{doing:?}: {steps:?}");
-        // What counts is recorded at this step: everything before it leaves the old.
+        // The change is recorded at this step; a kill before it leaves the old revision.
         let counts = if doing == CompilePhase::Remove { ChangeStep::Forgotten } else { ChangeStep::Recorded };
         let counts = steps.iter().position(|step| *step == counts).unwrap();
         for (index, step) in steps.iter().enumerate() {
@@ -183,7 +184,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
             assert_eq!(kept, !(is_new && doing == CompilePhase::Remove), "{at}: data");
             if !is_new {
-                // Nothing is in the way of doing it again.
+                // The change can be made again.
                 doing.run(&node).await;
                 answers(&node, doing.answer(), &at).await;
             }
@@ -192,13 +193,13 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
             covered.insert(*step);
         }
     }
-    // Those that replace stores have a test of their own.
+    // Changes that replace stores have their own test.
     let replacing = [ChangeStep::Held, ChangeStep::Noted, ChangeStep::Staged, ChangeStep::Switched];
     let all: Vec<_> = ChangeStep::ALL.into_iter().filter(|step| !replacing.contains(step)).collect();
     assert_eq!(covered.into_iter().collect::<Vec<_>>(), all, "every step is one that a process was killed at");
 }
 
-/// What is said of secrets and tenants.
+/// What is recorded of secrets and tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     SetSecret,
@@ -279,7 +280,7 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
     }
 }
 
-/// The steps that it takes, in their order.
+/// The steps of the change, in order.
 async fn steps_of(doing: CompilePhase, base: &Path, dir: &Path) -> Vec<ChangeStep> {
     copy(base, dir);
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -1,7 +1,8 @@
-//! Deploying to a node: what a compiling child takes, what a deployment changes, what is left when the process is killed.
+//! Deployments to a node: what a compiling child accepts, what a deployment changes, and what is left when the process
+//! is killed.
 //!
-//! The compiling child is a program of its own, `child_program.rs`: it must have one thread when it confines itself.
-//! The guests are payload: any guest toolchain will do.
+//! The compiling child is a separate program, `child_program.rs`: it must have one thread when it confines itself. The
+//! guests are payload: any guest toolchain will do.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "what could not be checked is said")]
 
@@ -24,7 +25,7 @@ use isomer_node::compiler::{ChildLimits, ChildProgram, CompilerOptions};
 /// The program of `child_program.rs`.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_isomer-test-compile-child");
 
-/// Children of the tests' own program.
+/// Starts children of this program.
 fn compiler(limits: ChildLimits) -> CompilerOptions {
     let ChildLimits { memory_bytes, cpu_s, file_bytes, files } = limits;
     let numbers = [memory_bytes, cpu_s, file_bytes, files].map(|number| number.to_string());

@@ -1,5 +1,5 @@
-//! Deployments that change the schema of a store: what one that is refused or killed leaves, what one that takes over keeps, and the ways
-//! back.
+//! Deployments that change the schema of a store: what a refused or killed one leaves, what one that takes over keeps,
+//! and rollbacks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,8 @@ use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
 use crate::crash::{copy, kill_at};
 use crate::node::{Client, POLL_INTERVAL, TestNode, TestRelease, Watch, custom, keep, shop};
 
-/// A release with so many migrations of the store `default`: the first makes the table `note`, each other one adds a column to it.
+/// A release with this number of migrations of the store `default`: the first creates the table `note`, each further
+/// one adds a column to it.
 pub(crate) fn with_migrations(count: usize) -> TestRelease {
     let lines = format!("grants.sql = [\"default\"]\ngrants.config = {{ MIGRATIONS = \"{count}\" }}");
     let mut release = custom("sql-probe", &lines, "[sql.default]\nmigrations = \"sql\"")
@@ -53,8 +54,8 @@ pub(crate) async fn columns(node: &TestNode) -> usize {
     run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
 }
 
-/// All files below the app's data but its log, with what is in them. What SQLite keeps beside a store while it is open says nothing, if it
-/// is empty.
+/// All files of the app's data except its log, with their content. Files that SQLite keeps next to an open store are
+/// left out if they are empty.
 pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
@@ -65,7 +66,7 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
-                // Of a process that was killed.
+                // Left by a process that was killed.
             } else if !path.parent().unwrap().ends_with("log") {
                 found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
             }
@@ -114,7 +115,7 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
         tells_no_path(folder.path(), &problem);
         node.stop().await;
         same(&before, &data(folder.path()), words);
-        // While it serves, too.
+        // This holds while it serves, too.
         let node = TestNode::open(folder.path()).await;
         assert_eq!(notes(&node).await, ["first", "second"]);
         refused(node.deploy(&release), ProblemKind::Refused).await;
@@ -127,7 +128,8 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "what the check wrote is dropped");
 }
 
-/// What a tenant reads of a problem says nothing of where the node keeps its data; files of the app are named as its author knows them.
+/// The detail of a problem does not show a tenant where the node keeps its data; files of the app have the names that
+/// its author knows.
 fn tells_no_path(data: &Path, problem: &ApiProblem) {
     let text = format!("{} {:?} {:?}", problem.title, problem.detail, problem.hints);
     assert!(!text.contains(data.to_str().unwrap()), "{text}");
@@ -198,7 +200,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     assert_eq!(columns(&node).await, 3);
     let revisions = host(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
     assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
-    // The schema stays, and the data.
+    // The schema stays, and so does the data.
     let back =
         host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!(back.revision, one.revision);
@@ -217,7 +219,8 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
-    // And there is a way back from that: what was left is the data of the revision that served, which is the same one.
+    // A rollback of that is possible: the data that was left is that of the revision that served, which is the same
+    // one.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
@@ -301,7 +304,7 @@ async fn copies_need_room_in_the_tenants_storage() {
     };
     assert_eq!(node.deploy(&with_migrations(2)).await.unwrap().warnings, [""; 0]);
     assert_eq!(kept().await, [false, true]);
-    // A deployment that is refused does not cost it, whatever room it needs for its copies.
+    // A deployment that is refused does not remove it, whatever space it needs for its copies.
     for release in [
         with_migrations(3).healthy_at("/check/insert/nowhere/text"),
         with_migrations(2).healthy_at("/check/insert/nowhere/text"),
@@ -310,7 +313,7 @@ async fn copies_need_room_in_the_tenants_storage() {
         refused(node.deploy(&release), ProblemKind::Refused).await;
         assert_eq!(kept().await, [false, true]);
     }
-    // One that takes over does, and says so.
+    // One that takes over removes it, and reports that.
     let warnings = node.deploy(&with_migrations(3).healthy_at("/check/insert/note/text")).await.unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("the oldest snapshot"), "{warnings:?}");
     assert_eq!(columns(&node).await, 3);
@@ -319,7 +322,7 @@ async fn copies_need_room_in_the_tenants_storage() {
     assert!(usage.storage_bytes <= used * 2 + 1_000_000, "what was lent is given back: {usage:?}");
 }
 
-/// Tells what runs at each step, without a way back: a test that waits for it would wait for itself.
+/// Sends each step, without waiting: a test that waited for it would wait for itself.
 type AtStep = Arc<OnceLock<Box<dyn Fn(ChangeStep) + Send + Sync>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,7 +375,7 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
     }
 }
 
-/// What is killed.
+/// The change that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Migrating {
     Deploy,
@@ -393,7 +396,7 @@ impl Migrating {
         }
     }
 
-    /// IntentLog and columns afterwards.
+    /// Notes and columns afterwards.
     fn outcome(self) -> (usize, usize) {
         match self {
             Self::Deploy => (3, 3),

@@ -1,4 +1,4 @@
-//! A node in the test: a host with its front door on a port that the system chose, and releases made of the test guests.
+//! A node of the test, with its front door on a port that the system chose, and releases of the test guests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use crate::compiler;
 
-/// Only tells a hang from an answer.
+/// Only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The interval at which a test checks a condition.
@@ -57,7 +57,7 @@ pub(crate) fn app(name: &str) -> AppName {
     name.parse().unwrap()
 }
 
-/// The app that tests deploy if they have nothing else in mind.
+/// The app that tests deploy by default.
 pub(crate) fn shop() -> (TenantName, AppName) {
     (tenant("default"), app("shop"))
 }
@@ -67,7 +67,7 @@ impl TestNode {
         Self::watched(dir, None).await
     }
 
-    /// With the compiled code of the tests before, which is what they are about only rarely.
+    /// A node with the compiled code of earlier tests, as few tests are about compiling.
     pub(crate) async fn open_warm(dir: &Path) -> Self {
         warm(dir);
         Self::open(dir).await
@@ -77,12 +77,12 @@ impl TestNode {
         Self::over(dir, watch, FileStorage::new).await
     }
 
-    /// With its state over storage of the test's own.
+    /// A node with its state in the test's storage.
     pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl Fn(&Path) -> S) -> Self {
         Self::reserving(dir, TenancyOptions::default().disk_reserve_bytes, watch, storage).await
     }
 
-    /// The same, with so much of the disk kept free.
+    /// A node that keeps this much of the disk free.
     pub(crate) async fn reserving<S: Storage>(
         dir: &Path,
         disk_reserve_bytes: u64,
@@ -101,14 +101,15 @@ impl TestNode {
         let host = loop {
             match Node::open_over(options(), &storage) {
                 Ok(host) => break host,
-                // A child that another test starts has this process's locks until it is another program, and what waits for the state to be read
-                // has them a moment longer than the node.
+                // A child that another test starts has this process's locks until it executes another program, and a
+                // task that waits to read the state has them a moment longer than the node.
                 Err(NodeError::Dir(DataDirError::InUse { .. }) | NodeError::State(StateError::InUse { .. }))
                     if Instant::now() < until =>
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                // An engine sets aside a quarter of the address space of a process, which has the nodes of other tests, too, and those that end.
+                // An engine reserves a quarter of the address space of a process, which also has the nodes of other
+                // tests, and those that are shutting down.
                 Err(NodeError::Engine { .. }) if Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -123,7 +124,7 @@ impl TestNode {
         Self { host, address, stop: Some(stop), serving: Some(serving) }
     }
 
-    /// Uploads what the node lacks, and deploys.
+    /// Uploads the parts that the node lacks, and deploys.
     pub(crate) async fn deploy(&self, release: &TestRelease) -> Result<DeployReport, ApiProblem> {
         let (tenant, app) = shop();
         self.deploy_as(&tenant, &app, release).await
@@ -147,12 +148,12 @@ impl TestNode {
         self.host.clone().put_blob(Caller::Node, digest.clone(), Box::pin(futures::stream::iter(pieces))).await
     }
 
-    /// Asks the shop over a connection of its own.
+    /// Sends a request to the shop over a new connection.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         Client::connect(self.address).await.get("shop.example", path).await
     }
 
-    /// The app's own name of the revision that answers: what its manifest says in `REVISION`.
+    /// The app's own name of the revision that responds: what its manifest has as `REVISION`.
     pub(crate) async fn serving(&self) -> String {
         let (status, body) = self.get("/").await;
         assert_eq!(status, 200, "{body}");
@@ -165,13 +166,13 @@ impl TestNode {
     }
 }
 
-/// What [`release`] made the guest say.
+/// What the guest of [`release`] responds.
 pub(crate) fn revision_in(body: &str) -> &str {
     let line = body.lines().find_map(|line| line.strip_prefix("env=REVISION="));
     line.unwrap_or_else(|| panic!("no revision in {body:?}"))
 }
 
-/// A connection that is kept.
+/// A connection that is kept alive.
 pub(crate) struct Client(SendRequest<Empty<Bytes>>);
 
 impl Client {
@@ -199,7 +200,7 @@ pub(crate) struct TestRelease {
     pub(crate) bytes: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// The release of a shop that says that it is `revision`, under `shop.example`.
+/// The release of a shop that responds with `revision`, under `shop.example`.
 pub(crate) fn release(revision: &str) -> TestRelease {
     custom("env-print", &format!("grants.config = {{ REVISION = \"{revision}\" }}\n"), "")
 }
@@ -227,14 +228,14 @@ pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
 }
 
 impl TestRelease {
-    /// With a path that must be answered with success.
+    /// With a health check of this path.
     pub(crate) fn healthy_at(mut self, path: &str) -> Self {
         let version = "version = \"1.0.0\"\n";
         self.release.manifest = self.release.manifest.replacen(version, &format!("{version}health = \"{path}\"\n"), 1);
         self
     }
 
-    /// Remembers some bytes.
+    /// A release with a file of these bytes.
     pub(crate) fn part(&mut self, bytes: Vec<u8>) -> ReleasePart {
         let digest = Digest::from(<[u8; 32]>::from(Sha256::digest(&bytes)));
         let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
@@ -249,12 +250,12 @@ impl TestRelease {
     }
 }
 
-/// CompiledRelease code that is kept between runs of the tests.
+/// Compiled code that is kept between runs of the tests.
 fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept-code")
 }
 
-/// Gives a node's directory the code that is kept, and the key that it is sealed with; see [`keep`].
+/// Gives a node's directory the code that is kept, and the key that seals it; see [`keep`].
 pub(crate) fn warm(dir: &Path) {
     let cache = dir.join("cache");
     std::fs::create_dir_all(&cache).unwrap();
@@ -268,7 +269,7 @@ pub(crate) fn warm(dir: &Path) {
     }
 }
 
-/// Keeps the code of a node's directory, which was [`warm`].
+/// Keeps the code of a node's directory that [`warm`] prepared.
 pub(crate) fn keep(dir: &Path) {
     for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
         let path = entry.unwrap().path();

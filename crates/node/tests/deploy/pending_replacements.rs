@@ -1,5 +1,5 @@
-//! Take-overs that a killed process has left half done, and that the next start cannot finish at once; and leftovers that must not be taken for
-//! something of today.
+//! Replacements of stores that a killed process has left unfinished and that the next start cannot finish at once; and
+//! leftovers that must not be taken for those of a later replacement.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         let folder = tempfile::tempdir().unwrap();
         let dir = killed_at(step, folder.path()).await;
         assert!(dir.join(NOTE).exists(), "{step:?}");
-        // Neither can be finished: one place where files are moved to, or removed from, is no folder.
+        // Neither can be finished: a path that files are moved to, or removed from, is not a folder.
         let (there, away) = match step {
             ChangeStep::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
             _ => (dir.join(NOTE), dir.join("takeovers/away")),
@@ -50,7 +50,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         if step == ChangeStep::Recorded {
             fs::write(&there, "").unwrap();
         } else {
-            // A note that cannot be read.
+            // A record that cannot be read.
             fs::create_dir(&there).unwrap();
             fs::write(there.join("in the way"), &id).unwrap();
         }
@@ -67,7 +67,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         assert_eq!(problem.title, words, "{step:?}");
         let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
         assert_eq!(problem.title, words, "{step:?}: nor is it replaced by one without stores");
-        // Others are not concerned.
+        // Other apps are not affected.
         node.deploy_as(&tenant, &"hello".parse().unwrap(), &{
             let mut made = release("hello");
             made.release.hosts = Some(vec!["hello.example".parse().unwrap()]);
@@ -121,7 +121,7 @@ async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
     }
 }
 
-/// The note's removal was lost with the power, the snapshot's was not.
+/// The removal of the record was lost in a power failure, that of the snapshot was not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leftover_intent_of_a_finished_replacement_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
-    // As of an earlier process, where removing it has failed.
+    // As an earlier process leaves it if it cannot remove it.
     for number in 0..500 {
         let sql = folder.path().join("trials").join(number.to_string()).join("sql");
         fs::create_dir_all(&sql).unwrap();

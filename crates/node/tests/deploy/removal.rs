@@ -1,5 +1,5 @@
-//! Removing apps and tenants while something of them is not finished: what is to be kept is kept whole, what is to go goes, and nothing of it is in
-//! the way of what has the same name later.
+//! Removal of apps and tenants while a change of them is unfinished: data that is to be kept is kept complete, data
+//! that is to be removed is removed, and none of it affects an app of the same name later.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::migration::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, Watch, keep, shop, tenant};
 use crate::pending_replacements::{APP, NOTE, killed_at};
 
-/// Puts a file in place of a folder, so that nothing can be made or moved there. Works for an administrator, too.
+/// Puts a file in place of a folder, so that nothing can be created in it or moved to it. This works for root, too.
 struct InTheWay {
     folder: PathBuf,
     away: PathBuf,
@@ -34,7 +34,7 @@ impl InTheWay {
     }
 }
 
-/// A switch that the disk has broken off: the store lies in the snapshot, and its next file beside it.
+/// A replacement that a disk error interrupted: the store is in the snapshot, and its replacement next to it.
 fn half_switched(dir: &Path) {
     let snapshots = dir.join(APP).join("snapshots");
     let folder = fs::read_dir(snapshots).unwrap().next().unwrap().unwrap().path();
@@ -62,7 +62,7 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
     node.stop().await;
 }
 
-/// It is not known which apps they are, so none may write to a store that is about to be replaced.
+/// It is not known which apps are affected, so none may write to a store that is about to be replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     assert_eq!(asked().await, 200);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
-    // One that an admin has stopped stays so.
+    // An app that an admin has stopped stays stopped.
     let obstacle = InTheWay::of(&dir.join("takeovers"));
     let node = TestNode::open(&dir).await;
     let (tenant, app) = shop();
@@ -124,7 +124,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let data = folder.path().join(APP);
-    // As the disk fails between recording and switching.
+    // As when the disk fails between the record and the replacement.
     let (is_failing, obstacle) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let watch: Watch = {
         let (sql, is_failing, obstacle) = (data.join("sql"), is_failing.clone(), obstacle.clone());
@@ -153,7 +153,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     obstacle.lock().unwrap().take().unwrap().remove();
     host().finish_noted().await;
     assert!(!folder.path().join(NOTE).exists());
-    // It could not be loaded, and would be tried again a little later.
+    // It could not be loaded, and would be retried after a moment.
     host().stop(tenant.clone(), app.clone()).await.unwrap();
     host().start(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2));
@@ -191,7 +191,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
         }
         assert!(fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     }
-    // The same of a tenant.
+    // The same for a tenant.
     host().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
     let data = folder.path().join("tenants/guest");
     fs::create_dir_all(data.join("apps/old/kv")).unwrap();
@@ -204,7 +204,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     node.stop().await;
 }
 
-/// What was noted before is done once, and not to what has the name today.
+/// An intent from before is carried out once, and not on the app that has the name now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     refused(node.host.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
     node.stop().await;
     obstacle.remove();
-    // Nor can it be by the start: where the data lies is no folder.
+    // A start cannot finish it either: the path of the data is not a folder.
     let obstacle = InTheWay::of(&base.join("tenants/default/apps"));
     let node = TestNode::open(&base).await;
     obstacle.remove();

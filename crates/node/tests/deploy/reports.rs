@@ -1,4 +1,5 @@
-//! What a node tells of an app: how its revisions came into service, why it cannot be loaded; and the empty folders that it finds there.
+//! What a node reports of an app: how its revisions came into service, and why it cannot be loaded; and the empty
+//! folders that it finds.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
@@ -91,7 +92,7 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
     node.deploy(&release("two")).await.unwrap();
     assert_eq!((info().await.state, info().await.failure), (AppState::Loaded, None));
     assert_eq!(node.serving().await, "two");
-    // What a failure says ends with a stop, too.
+    // A stop clears the failure.
     assert_eq!(host().stop(tenant.clone(), app.clone()).await.unwrap().failure, None);
 }
 
@@ -139,7 +140,7 @@ async fn empty_folders_exist_on_a_node() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(node.get("/list?path=/static/empty").await, (200, String::new()));
-    // They are made for nobody who names a folder outside.
+    // None are made for a release that names a folder outside of the app.
     let mut outside = custom("dirs-probe", "", "");
     outside.release.manifest += "\n[components.it.grants]\ndirs = [{ host = \"../../x\", guest = \"/x\" }]\n";
     refused(node.deploy(&outside), ProblemKind::Refused).await;

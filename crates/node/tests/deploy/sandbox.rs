@@ -1,5 +1,5 @@
-//! What a compiling child that was taken over could reach: nothing. Each layer of its sandbox is tried by itself, then all together, by a
-//! process that puts it on as the child does and then tries to get out.
+//! What an attacker who controls a compiling child can reach: nothing. Each layer of the sandbox is tested on its own,
+//! then all together, by a process that applies them as the child does and then tries to escape.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,10 +31,10 @@ const FILES: [&str; 6] = [
 
 const NODE: [&str; 3] = ["look into the node's memory", "trace the node", "read the node's memory by a call"];
 
-/// Lets the program try everything behind `layers`, with a descriptor of the token left open by mistake.
+/// Has the program try everything behind `layers`, with a descriptor of the token left open by mistake.
 fn probe(dir: &Path, port: u16, layers: &[Layer]) -> Report {
     let mut command = Command::new("/bin/sh");
-    // The shell's own way to leave a descriptor open under a certain number.
+    // The shell's way to leave a descriptor open under a certain number.
     let script = r#"exec 9<"$1"; shift; exec "$@""#;
     command.args(["-c", script, "sh"]).arg(dir.join("admin.token")).arg(PROGRAM).arg("probe");
     command.arg(serde_json::to_string(layers).unwrap()).arg(dir).arg(port.to_string());
@@ -56,7 +56,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
     let port = listener.local_addr().unwrap().port();
     let _admin = UnixListener::bind(dir.join("admin.sock")).unwrap();
 
-    // The tries themselves work where nothing is in the way.
+    // The attempts succeed where no layer prevents them.
     let open = probe(dir, port, &[]).tried;
     let network = ["connect over TCP", "connect over a Unix socket", "send over UDP"];
     let programs = ["start a program", "fork", "map executable memory", "make memory executable"];
@@ -84,7 +84,7 @@ fn a_child_reaches_no_file_no_network_and_no_process() {
         }
         let is_partial = confinement.held.values().any(|what| what.contains("; not "));
         if !confinement.missing.is_empty() || is_partial {
-            // Not passed over: what is missing here is in the test's output, and where all of it must be there the test fails.
+            // A missing layer is printed, and is a failure where all of them must be available.
             eprintln!("NOT CHECKED as this system does not offer it: {confinement}");
             assert!(std::env::var_os("ISOMER_TEST_SANDBOX_REQUIRED").is_none(), "{confinement}");
             if layers.len() == 1 {

@@ -13,12 +13,12 @@ use crate::crash::copy;
 use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
 use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 
-/// Operations of the state that are tried to be the first that fails: more than a change has.
+/// The number of operations of the state that fail in turn: more than a change has.
 const OPERATIONS: u64 = 24;
 
 impl Failing {
-    /// Waits until nothing of the tenant is being changed and the state can be written, by a change of a secret, or of nothing at all, which must not
-    /// do what is to be looked at. Returns whether the tenant is there.
+    /// Waits until no change of the tenant is in progress and the state can be written: sets a secret, or changes
+    /// nothing, since the change that is tested must not be made here. Returns whether the tenant exists.
     async fn has(&self, name: &str, by_secret: bool) -> bool {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -58,14 +58,14 @@ async fn the_served_secret_is_the_recorded_one_wherever_recording_fails() {
         assert!(failing.has("default", false).await);
         let (status, found) = served().await;
         assert_eq!(status, 200, "{left}: {found}");
-        // What is recorded is what a start finds.
+        // A start finds what is recorded.
         host.clone().stop(tenant.clone(), app.clone()).await.unwrap();
         host.clone().start(tenant.clone(), app.clone()).await.unwrap();
         assert_eq!(served().await, (200, found.clone()), "{left}: {set:?}");
         assert!(found == value || (found == before && set.is_err()), "{left}: {set:?}, {found}");
         outcomes.insert((set.is_ok(), found == value));
     }
-    // Not made, made although it could not be told, and made.
+    // Not made, made with an unknown outcome, and made.
     assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, true)]));
 }
 
@@ -114,7 +114,7 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         copy(&base, &dir);
         let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         let host = failing.node.host.clone();
-        // What it has is counted.
+        // Its use of storage is counted.
         assert!(host.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);
         failing.left.store(left, std::sync::atomic::Ordering::SeqCst);
         let removed = host.clone().remove_tenant(tenant("guest")).await;
@@ -124,7 +124,7 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         outcomes.insert((removed.is_ok(), is_there));
         assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}");
         assert!(fs::read_dir(dir.join("removals")).unwrap().next().is_none(), "{left}: nothing is noted any more");
-        // One that is made anew has nothing of its predecessor.
+        // A new tenant of the same name has nothing of its predecessor.
         let made = host.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
         assert_eq!(made.usage.storage_bytes > 0, is_there, "{left}: {removed:?}");
         failing.node.stop().await;

@@ -1,4 +1,4 @@
-//! What the holder of a tenant's token may deploy, and what the node keeps of tokens.
+//! What the holder of a tenant's token may deploy, and what the node records of tokens.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
@@ -68,7 +68,7 @@ async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
         vec![digest.clone()],
         "a tenant that never sent it does not see that"
     );
-    // A digest is not enough to get the bytes.
+    // A digest does not give access to the bytes.
     refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
     refused(upload(&node, &acme, b"other bytes", &digest), ProblemKind::BadRequest).await;
     refused(deploy(&node, &acme, &app("shop"), &own), ProblemKind::Conflict).await;
@@ -78,7 +78,7 @@ async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
     deploy(&node, &acme, &app("shop"), &own).await.unwrap();
     assert!(missing(&node, &acme, &own).await.is_empty(), "its revision has it");
     assert_eq!(missing(&node, &rival, &own).await, [digest]);
-    // Nor by a swap.
+    // Nor does a swap.
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
@@ -111,9 +111,9 @@ async fn the_parts_of_a_tenants_revisions_are_limited() {
     upload(&node, &caller, &part, &other.release.components["it"].digest).await.unwrap();
     let problem = refused(deploy(&node, &caller, &app("shop"), &other), ProblemKind::Quota).await;
     assert!(problem.title.contains("would exceed 16 GiB"), "{problem:?}");
-    // That is between tenants and those who run the node.
+    // This is decided by the node's admins.
     node.deploy_as(&tenant("acme"), &app("other"), &under(other.clone(), &["other.acme.example"])).await.unwrap();
-    // What adds nothing takes no room.
+    // A release without new parts needs no space.
     deploy(&node, &caller, &app("shop"), &other).await.unwrap();
 }
 
@@ -122,7 +122,7 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let acme = make(&node, "acme").await;
-    // It is not told who has what.
+    // The tenant that has it is not named.
     make(&node, "rival").await;
     let (caller, one) = (holder(&acme), release("one"));
     let digest = one.release.components["it"].digest.clone();
@@ -135,9 +135,9 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     }
     let names = ["shop.acme.example", "*.eu.acme.example"];
     deploy(&node, &caller, &app("shop"), &under(one.clone(), &names)).await.unwrap();
-    // The same revision once more changes nothing but the names.
+    // The same revision again changes nothing but the names.
     refused(deploy(&node, &caller, &app("shop"), &under(one, &["bank.example"])), ProblemKind::Forbidden).await;
-    // A name that the node's admin gave to the app is the app's.
+    // A name that the node's admin gave to the app stays with the app.
     node.deploy_as(&acme, &app("given"), &under(release("two"), &["given.example"])).await.unwrap();
     deploy(&node, &caller, &app("given"), &under(release("three"), &["given.example"])).await.unwrap();
     refused(

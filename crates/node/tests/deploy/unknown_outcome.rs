@@ -1,5 +1,5 @@
-//! Changes that fail while they are recorded, as the disk fails: what is reported as failed was not made, and where that cannot be known, it is found
-//! out, without a restart and with one.
+//! Changes that fail while they are recorded, as when the disk fails: a change that is reported as failed was not made.
+//! If the outcome is unknown, it is determined later, with a restart or without one.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,18 +15,18 @@ use isomer_node::ChangeStep;
 use crate::migration::{columns, notes, with_migrations, write};
 use crate::node::{POLL_INTERVAL, TestNode, TestRelease, Watch, keep, release, shop};
 
-/// Only tells a hang from an answer.
+/// Only ends a test that hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A node whose state's storage fails for good, at an operation after a step.
+/// A node whose state's storage fails permanently, from an operation after a step on.
 pub(crate) struct Failing {
     pub(crate) node: TestNode,
     pub(crate) faults: Faults,
-    /// Operations that still work; [`NEVER`]: it does not fail.
+    /// The number of operations that still work; [`NEVER`] if it does not fail.
     pub(crate) left: Arc<AtomicU64>,
-    /// Operations of the state from the step to the one after it, when it did not fail.
+    /// The number of operations of the state from the step to the next one, if none failed.
     operations: Arc<AtomicU64>,
 }
 
@@ -64,17 +64,17 @@ impl Failing {
         deployed.map(drop)
     }
 
-    /// The revision that the state has, once it can be read and nothing is open any more.
+    /// The revision in the state, once it can be read and no outcome is unknown.
     async fn settled(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
-        // Starting the app would finish a take-over that settling has left.
+        // A start of the app would finish a replacement that the settlement has left.
         while is_something_in(&self.node.host.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a take-over is not settled");
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {
-            // It is refused for as long as something is being changed, or the state cannot be written.
+            // It is refused while another change is in progress or the state cannot be written.
             let stopped = self.node.host.clone().start(tenant.clone(), app.clone()).await;
             match stopped {
                 Ok(info) => return info.revision.as_str().to_owned(),
@@ -130,11 +130,11 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     assert_eq!((columns(&node).await, notes(&node).await.len()), (serves.0, written), "after a restart");
     assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "nothing is left open");
     node.deploy(&with_migrations(serves.0 + 1)).await.unwrap();
-    // Reported as failed, as the storage did not tell, and made.
+    // Reported as failed, since the outcome was unknown, and made.
     assert!(outcomes.contains(&(false, true)), "{outcomes:?}");
 }
 
-/// The same when the process ends before the state can be read again: the next start settles it.
+/// The same if the process ends before the state can be read again: the next start settles it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_start_settles_unknown_outcomes() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ async fn the_next_start_settles_unknown_outcomes() {
     keep(folder.path());
     let operations = failing.operations.load(Ordering::SeqCst);
     failing.node.stop().await;
-    // The commit itself: what comes before it is not there in any case.
+    // The commit itself: without it, nothing of the transaction is stored.
     let (mut count, mut unsettled) = (2, 0);
     for left in operations.saturating_sub(8)..operations {
         let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
@@ -233,6 +233,6 @@ async fn app_and_data_exist_together_wherever_recording_a_removal_fails() {
         assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}, after a restart");
         node.stop().await;
     }
-    // Not made, made although it could not be told, and made.
+    // Not made, made with an unknown outcome, and made.
     assert_eq!(outcomes, BTreeSet::from([(false, true), (false, false), (true, false)]));
 }

@@ -1,7 +1,7 @@
-//! Everything that a node keeps, while the system fails at each call in turn: what was acknowledged is there, all works again as soon as the
-//! system does, without a restart and after one. And the same when the process is killed at each call.
+//! All data of a node, while the system fails at each call in turn: what was acknowledged is kept, and everything works
+//! again as soon as the system does, without a restart and after one. The same if the process is killed at each call.
 //!
-//! A few places are tried of each kind of fault and of thing, from `ISOMER_SEED` on; `ISOMER_LONG=1` tries all of them.
+//! A few calls are tested of each kind of fault and data, from `ISOMER_SEED` on; `ISOMER_LONG=1` tests all of them.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod node_data;
@@ -17,19 +17,19 @@ use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use node_data::{ALL, Acknowledged, NodeData};
 use system::{Fault, Faults};
 
-/// Places of a fault that are tried of each kind of thing, unless it is a long run.
+/// The number of calls that fail per kind of data, unless it is a long run.
 const PLACES: u64 = 4;
 
-/// Places at which a process is killed, unless it is a long run.
+/// The number of calls at which a process is killed, unless it is a long run.
 const KILLS: u64 = 24;
 
-/// Bytes of the writes that meet a fault: some of a few pages, some of one.
+/// The sizes of the writes that fail: some of a few pages, some of one.
 const SIZES: [usize; 3] = [60_000, 300, 20_000];
 
-/// Only tells a hang from an answer.
+/// Only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Says to a child where it writes and, to the one that is killed, at which call.
+/// Has the folder that a child writes to and, for the one that is killed, the call.
 const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
 const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
 const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";
@@ -85,7 +85,7 @@ impl Random {
         (self.0 >> 33) % bound.max(1)
     }
 
-    /// Which of the first `all` places are tried: all in a long run, else the first and a few more.
+    /// Which of the first `all` calls are tested: all in a long run, else the first and a few more.
     fn places(&mut self, all: u64, few: u64) -> Vec<u64> {
         if std::env::var_os("ISOMER_LONG").is_some() || all <= few {
             return (0..all).collect();
@@ -106,7 +106,7 @@ struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// Writes that may meet a fault.
+    /// Writes that may fail.
     async fn write(&mut self, data: &NodeData, what: &'static str) {
         for bytes in SIZES {
             self.number += 1;
@@ -115,7 +115,7 @@ impl Tried<'_> {
         }
     }
 
-    /// It works again, soon.
+    /// It recovers.
     async fn recover(&mut self, at: &str, data: &NodeData, what: &'static str) {
         let until = Instant::now() + PATIENCE;
         if what == "log" {
@@ -175,9 +175,9 @@ fn run_with_failing_calls(dir: &Path) {
         let mut tried = Tried { dir, faults: &faults, acknowledged: Acknowledged::default(), number: 0 };
         for fault in Fault::ALL {
             for what in ALL {
-                // How many calls there are that could fail.
+                // The number of calls that could fail.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
-                // A file that is open already is not opened again, and what else is opened can be done without.
+                // An open file is not opened again, and the other files that are opened are optional.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
                 let syncs_nothing = fault == Fault::NotSynced && what == "log";
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{what} makes no call that {fault:?} concerns");
@@ -188,7 +188,7 @@ fn run_with_failing_calls(dir: &Path) {
                 let refused = tried.acknowledged.refused.get(what).copied().unwrap_or(0) - before;
                 assert!(refused > 0 || calls == 0 || opens_nothing, "{what} never met {fault:?}");
             }
-            // A start that the fault meets fails or not; the next one has everything.
+            // A start during the fault may fail; the next one finds all data.
             for place in random.places(40, PLACES) {
                 let at = format!("ISOMER_SEED={seed}: a start, {fault:?} at call {place}");
                 drop(data);
@@ -222,7 +222,7 @@ fn run_until_killed(dir: &Path, place: u64) {
     });
 }
 
-/// What a child said before it ended, by its first words.
+/// The line of a child's output that starts with these words.
 fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
     let place = place.to_string();
     let variables = [(KILLED_IN, dir.as_os_str()), (KILLED_AT, place.as_ref())];
@@ -243,7 +243,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
     let (mut acknowledged, mut killed) = (Acknowledged::default(), 0);
     for place in random.places(calls, KILLS) {
         let at = format!("ISOMER_SEED={seed}: killed at call {place}");
-        // Every other time with what the one before has left.
+        // Every other time with the data of the run before.
         if place.is_multiple_of(2) {
             acknowledged = Acknowledged::default();
             std::fs::remove_dir_all(dir.path()).unwrap();

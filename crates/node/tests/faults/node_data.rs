@@ -44,7 +44,7 @@ pub(crate) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Takes note of how a write ended.
+    /// Records how a write ended.
     pub(crate) fn note(&mut self, what: &'static str, number: u64, bytes: usize, written: &Result<(), String>) {
         match written {
             Ok(()) => self.of.entry(what).or_default().push((number, bytes)),
@@ -116,7 +116,7 @@ impl NodeData {
                 let line = vec![b'x'; bytes.min(4000)];
                 let stream = StandardStream::Stdout;
                 self.log.emit(Event::OutputLine { component: "c", stream, request: None, line: &line });
-                // Waits until it is written. A line is not acknowledged: it may be lost, and that is told.
+                // Waits until it is written. A log line is not acknowledged: it may be lost, and the loss is logged.
                 let _ = self.log.last(1);
                 Err("not acknowledged".to_owned())
             }
@@ -140,7 +140,7 @@ impl NodeData {
         transaction.commit().await
     }
 
-    /// What was acknowledged is there, and nothing is there by halves.
+    /// Checks that what was acknowledged is kept, and that no write was made in part.
     pub(crate) async fn check(&self, at: &str, dir: &Path, acknowledged: &Acknowledged) {
         let audit = std::fs::read_to_string(dir.join(AUDIT_FILE)).unwrap();
         let secrets = self.state.secrets(&self.tenant).unwrap();

@@ -1,8 +1,10 @@
-//! System calls that fail when a test says so: on real files, below the engines, in whatever part of the product makes them.
+//! System calls that fail when a test wants it: on real files, below the storage engines, in whatever part of the
+//! product makes them.
 //!
-//! A seccomp filter hands the calls that open, change and sync files to a thread of this module (`SECCOMP_RET_USER_NOTIF`, see
-//! seccomp_unotify(2)). It lets them go on, or answers in the kernel's stead. The filter holds for the thread that installs it and those that
-//! it starts, the plan for files below one folder.
+//! A seccomp filter passes the calls that open, change and sync files to a thread of this module
+//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). It lets them continue, or responds in place of the kernel. The
+//! filter applies to the thread that installs it and to the threads that it starts, the faults to files below one
+//! folder.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -17,13 +19,14 @@ use libc::{seccomp_notif, seccomp_notif_resp, sock_filter};
 /// What fails, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// No free space: what makes a file longer or makes a name fails with `ENOSPC`, a write after it wrote a half.
+    /// No free space: a call that extends a file or creates a name fails with `ENOSPC`, and a write does so after its
+    /// first half.
     NoSpace,
-    /// A device that fails: everything fails with `EIO`, a write after it wrote a half.
+    /// A broken device: everything fails with `EIO`, and a write does so after its first half.
     Broken,
-    /// A device that takes what is written, and does not keep it: syncs fail with `EIO`.
+    /// A device that accepts writes and does not keep them: syncs fail with `EIO`.
     NotSynced,
-    /// No descriptors: nothing is opened (`EMFILE`).
+    /// No descriptors: no file can be opened (`EMFILE`).
     NoDescriptors,
     /// The process is killed, in the middle of a write.
     Killed,
@@ -37,12 +40,12 @@ enum Call {
     Read,
     Write,
     Sync,
-    /// A name is made, moved or removed.
+    /// A name is created, moved or removed.
     Name,
 }
 
 impl Fault {
-    /// All but the last.
+    /// All kinds except the last.
     pub(crate) const ALL: [Self; 4] = [Self::NoSpace, Self::Broken, Self::NotSynced, Self::NoDescriptors];
 
     fn concerns(self, call: Call) -> bool {
@@ -67,33 +70,34 @@ impl Fault {
 #[derive(Default)]
 struct Plan {
     fault: Option<Fault>,
-    /// Calls until the first that fails.
+    /// The number of calls until the first that fails.
     left: u64,
-    /// Calls that the fault concerns, since it began.
+    /// The number of calls that the fault applies to, since it started.
     concerned: u64,
 }
 
-/// Which calls fail. The filter stays for good: a test that has one is a program of its own.
+/// Which calls fail. A filter cannot be removed: a test that installs one is a separate program.
 pub(crate) struct Faults(Arc<Mutex<Plan>>);
 
 impl Faults {
-    /// From here on, calls of this thread and of those that it starts are looked at, as far as they are about files below `root`.
+    /// From here on, calls of this thread and of the threads that it starts are filtered if they are for files below
+    /// `root`.
     pub(crate) fn install(root: &Path) -> Self {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let (listener, listens) = channel();
         let answering = (plan.clone(), root.canonicalize().unwrap());
-        // StandbyRevision before there is a filter, so it has none.
+        // Started before the filter is installed, so it has none.
         std::thread::spawn(move || answer(&listens, &answering.0, &answering.1));
         listener.send(install_filter().unwrap()).unwrap();
         Self(plan)
     }
 
-    /// After `left` more calls that `fault` concerns, all such calls fail until [`Faults::end`].
+    /// After `left` more calls that `fault` applies to, all such calls fail until [`Faults::end`].
     pub(crate) fn begin(&self, fault: Fault, left: u64) {
         *self.plan() = Plan { fault: Some(fault), left, concerned: 0 };
     }
 
-    /// All works again. How many calls the fault has concerned.
+    /// Has all calls succeed again. Returns the number of calls that the fault applied to.
     pub(crate) fn end(&self) -> u64 {
         let mut plan = self.plan();
         plan.fault = None;
@@ -105,7 +109,7 @@ impl Faults {
     }
 }
 
-/// The calls that are looked at.
+/// The calls that are filtered.
 const CALLS: &[libc::c_long] = &[
     libc::SYS_openat,
     libc::SYS_pread64,
@@ -145,7 +149,8 @@ fn install_filter() -> io::Result<OwnedFd> {
     program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
     program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF));
     let program = libc::sock_fprog { len: u16::try_from(program.len()).unwrap(), filter: program.as_mut_ptr() };
-    // SAFETY: plain system calls; the program lives until they return. The descriptor is new and nobody else's.
+    // SAFETY: plain system calls; the filter program lives until they return. The descriptor is new and has no other
+    // owner.
     unsafe {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return Err(io::Error::last_os_error());
@@ -158,7 +163,7 @@ fn install_filter() -> io::Result<OwnedFd> {
     }
 }
 
-/// The life of the thread that answers.
+/// The main function of the thread that responds.
 fn answer(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
     let Ok(listener) = listens.recv() else { return };
     loop {
@@ -166,7 +171,7 @@ fn answer(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
         let mut asked: seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the argument is what this request takes.
         if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) } != 0 {
-            // The thread that asked has ended; or all have.
+            // The calling thread has ended, or all have.
             match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR | libc::ENOENT) => continue,
                 _ => return,
@@ -177,7 +182,7 @@ fn answer(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
             None => answer.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap(),
             Some(error) => answer.error = -error,
         }
-        // SAFETY: the argument is what this request takes. Who asked may be gone.
+        // SAFETY: the argument is what this request takes. The calling thread may have ended.
         unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     }
 }
@@ -204,7 +209,7 @@ fn fails(asked: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> 
     Some(fault.error())
 }
 
-/// What a call does, and to which file. `None` where that is no file.
+/// What a call does, and to which file. `None` if it is not for a file.
 fn read(asked: &seccomp_notif) -> Option<(Call, PathBuf)> {
     let data = &asked.data;
     let [first, second, third, ..] = data.args;
@@ -244,12 +249,12 @@ fn path(at: u64) -> Option<PathBuf> {
     if at.is_null() {
         return None;
     }
-    // SAFETY: a thread of this process waits in a call with this path, so it is a C string until it gets its answer.
+    // SAFETY: a thread of this process waits in a call with this path, so it is a C string until the call returns.
     let path = unsafe { CStr::from_ptr(at) };
     Some(path.to_str().ok()?.into())
 }
 
-/// Does the first half of a write.
+/// Writes the first half of a write.
 fn write_half(asked: &seccomp_notif) {
     let [descriptor, from, bytes, offset, ..] = asked.data.args;
     let (Ok(descriptor), Ok(from), Ok(bytes)) =
