@@ -1,4 +1,4 @@
-//! Bodies that the test sends: whole, or piece by piece.
+//! Bodies that the test sends: at once, or in parts.
 
 use std::io;
 
@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 /// The body of a request.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A body that is all there.
+/// A body that is available at once.
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body whose pieces the test sends when it likes. It ends when the sender is dropped; an error breaks it off.
+/// A body whose parts the test sends. It ends when the sender is dropped; an error interrupts it.
 pub(crate) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Body) {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
     let stream = futures::stream::unfold(receiver, |mut receiver| async {
@@ -26,7 +26,7 @@ pub(crate) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, Body) {
     (sender, BodyExt::boxed_unsync(StreamBody::new(stream)))
 }
 
-/// `count` times `piece`, made while it is sent.
+/// `piece`, repeated `count` times, created while it is sent.
 pub(crate) fn repeated(piece: Bytes, count: usize) -> Body {
     let stream = futures::stream::iter((0..count).map(move |_| Ok(Frame::data(piece.clone()))));
     BodyExt::boxed_unsync(StreamBody::new(stream))

@@ -1,4 +1,4 @@
-//! An HTTP client that does as it is told: one connection, which the test opens, uses and drops.
+//! A simple HTTP client: one connection, which the test opens, uses and drops.
 
 use std::net::SocketAddr;
 
@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 use super::body::{Body, whole};
 use super::within;
 
-/// Header fields of an answer that the client takes: more than any guest may send.
+/// The number of header fields of a response that the client accepts: more than any guest may send.
 const ANSWER_HEADERS_MAX: usize = 20_000;
 
-/// An open connection. Dropping it closes it, whatever runs on it.
+/// An open connection. It is closed when this is dropped, even while requests run.
 pub(crate) struct Connection {
     sender: Sender,
     authority: String,
@@ -69,12 +69,12 @@ impl Connection {
         Self { sender: Sender::Http1(sender), authority, io }
     }
 
-    /// Does it speak HTTP/2?
+    /// Returns whether the connection uses HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }
 
-    /// A request for this connection's server, to be built further.
+    /// Starts to build a request for this connection's server.
     pub(crate) fn request(&self, method: Method, target: &str) -> http::request::Builder {
         let request = Request::builder().method(method);
         match self.sender {
@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Sends `request`; the body of the answer is still to be read.
+    /// Sends `request`; the body of the response is still to be read.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
         within("an answer", self.try_send(request)).await.expect("an answer")
     }
@@ -102,13 +102,13 @@ impl Connection {
         }
     }
 
-    /// Sends `request` and reads the whole answer.
+    /// Sends `request` and reads the complete response.
     pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Answer {
         let response = self.send(request).await;
         Answer::read(response).await.expect("the whole body")
     }
 
-    /// Waits until the server closes it.
+    /// Waits until the server closes the connection.
     pub(crate) async fn closed(&mut self) {
         within("the end of the connection", &mut self.io).await.expect("the connection's task");
     }
@@ -138,7 +138,7 @@ async fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// Its status.
@@ -150,7 +150,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads the whole of `response`.
+    /// Reads `response` to its end.
     pub(crate) async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (head, body) = response.into_parts();
         let body = within("the body's end", body.collect()).await?.to_bytes();
@@ -162,7 +162,7 @@ impl Answer {
         std::str::from_utf8(&self.body).expect("the body is text")
     }
 
-    /// A header as text; empty if it is not there.
+    /// A header as text; empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("the header is text"))
     }
@@ -174,7 +174,7 @@ impl Answer {
         self.text()
     }
 
-    /// Checks that this is a problem with `status`, told as the platform tells them, and gives the request's id.
+    /// Checks that this is a problem of the platform with `status`, and returns the request's id.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());

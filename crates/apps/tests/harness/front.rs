@@ -1,4 +1,4 @@
-//! A front door by itself, before a door that the test makes.
+//! A front door without a node, with a resolver of the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::{PATIENCE, Setup, within};
 
 /// A front door that serves until it is dropped.
 pub(crate) struct TestFront {
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: SocketAddr,
-    /// The front door stops when this is gone.
+    /// The front door stops when this is dropped.
     _stop: oneshot::Sender<()>,
 }
 
-/// Opens one before `door`.
+/// Opens one with this resolver.
 pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -31,7 +31,7 @@ pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limit
     TestFront::serve(front)
 }
 
-/// What a node with `manifest` serves; and what must be kept while it does.
+/// The site of a node with `manifest`, and what must be kept while it serves.
 pub(crate) async fn site(manifest: &str) -> (tempfile::TempDir, Arc<AppSite>) {
     Setup::new(manifest).site().await
 }
@@ -59,7 +59,7 @@ impl TestFront {
         within("connect", Connection::http2(self.address)).await
     }
 
-    /// A new connection whose bytes the test writes itself.
+    /// A new connection whose bytes the test writes.
     pub(crate) async fn connect_raw(&self) -> RawConnection {
         within("connect", RawConnection::open(self.address)).await
     }

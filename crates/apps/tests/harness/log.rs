@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// Where the node's log is written.
+/// Stores the node's log.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryLog(Arc<Mutex<Vec<u8>>>);
 
 impl MemoryLog {
-    /// All lines that were written whole.
+    /// All complete lines.
     pub(crate) fn events(&self) -> Vec<serde_json::Value> {
         self.events_since(&mut 0)
     }
 
-    /// The lines that were written whole since `position`, which moves on to their end.
+    /// The complete lines since `position`, which is set to their end.
     pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
         let bytes = {
             let bytes = self.0.lock().expect("no writer panics");

@@ -1,7 +1,8 @@
-//! A node inside the test: an app from a manifest's text, made of the test guests, on a port that the system chose.
+//! A node in the test's process: an app of a manifest and the test guests, on a port that the system chose.
 //!
-//! In the manifests of the tests `wasm = "NAME"` names a guest. Data lies in a folder of its own that goes with the node; compiled
-//! code is kept between runs. The guests are payload: any guest toolchain will do. Nothing here sleeps: what takes time is waited for, and [`within`] ends a wait that goes on too long.
+//! In the manifests of the tests `wasm = "NAME"` names a guest. Data is in a temporary folder, which is removed with
+//! the node; compiled code is kept between runs. The guests are payload: any guest toolchain will do. Nothing here
+//! waits for a fixed time: tests wait for events, and [`within`] ends a wait that takes too long.
 
 pub(crate) mod body;
 pub(crate) mod client;
@@ -35,10 +36,11 @@ use tokio::task::JoinHandle;
 use client::{Answer, Connection};
 use log::MemoryLog;
 
-/// The longest that a test waits for anything. Long, because the machine may be busy; a test that is well never waits this long.
+/// The longest time that a test waits for anything: long, because the machine may be busy. A test that passes never
+/// waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The value of `future`, or a failed test if it takes longer than [`PATIENCE`].
+/// Returns the value of `future`; the test fails if it takes longer than [`PATIENCE`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -46,7 +48,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Asks again until `condition` gives something, or the test fails after [`PATIENCE`].
+/// Repeats `condition` until it returns something; the test fails after [`PATIENCE`].
 pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, async {
         loop {
@@ -71,15 +73,15 @@ impl Drop for Counted {
     }
 }
 
-/// How a revision is made and run.
+/// How a revision is made and started.
 struct Options {
     making: PackageOptions,
     running: TenancyOptions,
-    /// Components that are no guests, by the names that manifests have for them.
+    /// Components that are not guests, by their names in manifests.
     written: BTreeMap<String, Vec<u8>>,
 }
 
-/// How a node is to be set up.
+/// The settings of a node.
 pub(crate) struct Setup {
     manifest: String,
     limits: Limits,
@@ -88,12 +90,12 @@ pub(crate) struct Setup {
     folder: TempDir,
 }
 
-/// A node that serves `manifest` with everything else as it is by default.
+/// A node that serves `manifest`, with defaults for the rest.
 pub(crate) async fn start(manifest: &str) -> TestNode {
     Setup::new(manifest).start().await
 }
 
-/// The manifest of an app that has one component: the guest `name`, on every path, with these further lines.
+/// The manifest of an app with one component: the guest `name`, on every path, with these further lines.
 pub(crate) fn one(guest: &str, lines: &str) -> String {
     format!("[components.{guest}]\nwasm = \"{guest}\"\nroutes = [\"/...\"]\n{lines}\n")
 }
@@ -105,7 +107,7 @@ impl Setup {
             manifest: format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"),
             limits: Limits::default(),
             grace: PATIENCE,
-            // As few as most tests need: each instance is address space set aside.
+            // As few as most tests need: address space is reserved for each instance.
             options: Options {
                 making: PackageOptions::default(),
                 running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
@@ -127,31 +129,31 @@ impl Setup {
         self
     }
 
-    /// Changes how the revision is run.
+    /// Changes how the revision is started.
     pub(crate) fn options(mut self, change: impl FnOnce(&mut TenancyOptions)) -> Self {
         change(&mut self.options.running);
         self
     }
 
-    /// Adds a component that is no guest: `wasm = "NAME"` in the manifest means it.
+    /// Adds a component that is not a guest, which manifests name with `wasm = "NAME"`.
     #[allow(dead_code, reason = "not every test binary writes components")]
     pub(crate) fn component(mut self, name: &str, bytes: Vec<u8>) -> Self {
         self.options.written.insert(name.to_owned(), bytes);
         self
     }
 
-    /// How long the node waits for requests in flight when it stops.
+    /// Sets how long the node waits for requests in flight when it stops.
     pub(crate) fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// The app's folder, which the manifest's paths start at.
+    /// Returns the app's folder, which the manifest's paths are relative to.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Starts the node, or says why its revision cannot be made.
+    /// Starts the node, or returns why its revision cannot be made.
     pub(crate) async fn try_start(self) -> Result<TestNode, RevisionError> {
         let memory = MemoryLog::default();
         let log = Log::start(memory.clone(), Format::Json, true).expect("the log starts");
@@ -173,7 +175,7 @@ impl Setup {
         Ok(TestNode { address, log, memory, sole, options, data, folder, stop, serving })
     }
 
-    /// What the node would serve, without one.
+    /// The site that the node would serve, without a node.
     pub(crate) async fn site(self) -> (TempDir, Arc<AppSite>) {
         let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
@@ -198,7 +200,7 @@ fn sole(options: &Options, log: &Log) -> SingleApp {
     SingleApp::new(cache, log.clone(), options.running.clone()).expect("there is address space")
 }
 
-/// Makes a package of `manifest`, as deploying it would, and starts it from its bytes.
+/// Makes a package of `manifest`, as a deployment does, and starts it from its bytes.
 async fn revision(
     manifest: &str,
     options: &Options,
@@ -232,7 +234,7 @@ pub(crate) fn components(app: &App) -> Components {
     components_with(app, &BTreeMap::new())
 }
 
-/// The components of an app: those that are `written`, and guests.
+/// The components of an app: those in `written`, and guests.
 fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components {
     let component = |component: &isomer_manifest::Component| match &component.source.value {
         ComponentSource::Wasm(guest) => {
@@ -244,14 +246,14 @@ fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components
     app.components.iter().map(|(name, it)| (name.clone(), component(it))).collect()
 }
 
-/// Kept from run to run: what has not changed is not compiled again.
+/// Kept between runs: only what has changed is compiled.
 pub(crate) fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
 }
 
-/// A node that runs.
+/// A running node.
 pub(crate) struct TestNode {
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: SocketAddr,
     log: Log,
     memory: MemoryLog,
@@ -274,51 +276,51 @@ impl TestNode {
         within("connect", Connection::http1(self.address)).await
     }
 
-    /// A new connection for HTTP/2, known to be so beforehand.
+    /// A new connection for HTTP/2, with prior knowledge.
     pub(crate) async fn connect_http2(&self) -> Connection {
         within("connect", Connection::http2(self.address)).await
     }
 
-    /// A new connection whose bytes the test writes itself.
+    /// A new connection whose bytes the test writes.
     pub(crate) async fn connect_raw(&self) -> raw::RawConnection {
         within("connect", raw::RawConnection::open(self.address)).await
     }
 
-    /// A GET over a connection of its own.
+    /// Sends a GET over a new connection.
     pub(crate) async fn get(&self, target: &str) -> Answer {
         self.connect().await.get(target).await
     }
 
-    /// A POST over a connection of its own.
+    /// Sends a POST over a new connection.
     pub(crate) async fn post(&self, target: &str, contents: &str) -> Answer {
         self.connect().await.post(target, contents).await
     }
 
-    /// Has a revision made from `manifest` take over.
+    /// Has a revision of `manifest` take over.
     pub(crate) async fn take_over(&self, manifest: &str) {
         let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
         let made = revision(&manifest, &self.options, &self.sole, self.folder.path(), &self.data).await;
         self.sole.take_over(made.unwrap_or_else(|error| panic!("the revision is made: {}", chain(&error))));
     }
 
-    /// All events of the log until now.
+    /// All events of the log so far.
     pub(crate) fn events(&self) -> Vec<serde_json::Value> {
         self.log.flush();
         self.memory.events()
     }
 
-    /// The events since `position`, which moves on to their end.
+    /// The events since `position`, which is set to their end.
     pub(crate) fn events_since(&self, position: &mut usize) -> Vec<serde_json::Value> {
         self.log.flush();
         self.memory.events_since(position)
     }
 
-    /// Has the warnings of this process come into this node's log; only the first node that asks gets them.
+    /// Has the warnings of this process written to this node's log; only the first node that calls this gets them.
     pub(crate) fn hear_warnings(&self) {
         isomer_observe::listen_to_events(self.log.clone());
     }
 
-    /// The lines that `component` printed until now, to `stream`.
+    /// The lines that `component` has printed to `stream` so far.
     pub(crate) fn output(&self, component: &str, stream: &str) -> Vec<String> {
         let of = |event: &serde_json::Value| {
             let it = event["event"] == "output" && event["component"] == component && event["stream"] == stream;
@@ -327,7 +329,7 @@ impl TestNode {
         self.events().iter().filter_map(of).collect()
     }
 
-    /// Waits for an event of this kind (`access`, `failed`, …) for which `wanted` holds.
+    /// Waits for an event of this kind (`access`, `failed`, …) for which `wanted` returns true.
     pub(crate) async fn event(&self, kind: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let mut position = 0;
         until(&format!("an event `{kind}` in the log"), async || {
@@ -336,7 +338,7 @@ impl TestNode {
         .await
     }
 
-    /// Stops, and starts again with `manifest` over the same folder and data.
+    /// Stops, and starts again with `manifest` and the same folder and data.
     pub(crate) async fn restart(mut self, manifest: &str) -> TestNode {
         self.tell_to_stop();
         assert_eq!(within("stop", &mut self.serving).await.expect("the node does not panic"), 0);
@@ -349,12 +351,12 @@ impl TestNode {
         Setup { folder, options, ..setup }.start().await
     }
 
-    /// Tells the node to stop; it goes on serving what runs.
+    /// Has the node stop; it still serves the requests in flight.
     pub(crate) fn tell_to_stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Stops and waits for the end: how many connections had to be cut off.
+    /// Stops the node and waits until it has. Returns the number of connections that had to be cut off.
     pub(crate) async fn stop(mut self) -> usize {
         self.tell_to_stop();
         within("stop", &mut self.serving).await.expect("the node does not panic")

@@ -1,4 +1,4 @@
-//! A connection whose bytes the test writes and reads itself: for clients that a library would not let one be.
+//! A connection whose bytes the test writes and reads: for clients that no library would allow.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::within;
 
-/// Bytes out, bytes in.
+/// A connection without a protocol.
 pub(crate) struct RawConnection {
     stream: TcpStream,
     read: Vec<u8>,
@@ -22,7 +22,7 @@ impl RawConnection {
         Self { stream, read: Vec::new() }
     }
 
-    /// Sends `bytes` as they are.
+    /// Sends `bytes` unchanged.
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_write(bytes).await.expect("the node reads");
     }
@@ -32,7 +32,7 @@ impl RawConnection {
         within("write", self.stream.write_all(bytes.as_ref())).await
     }
 
-    /// Reads until `end` has come; gives everything up to there and forgets it.
+    /// Reads until `end` was received. Returns and removes everything up to it.
     pub(crate) async fn read_to(&mut self, end: &str) -> String {
         loop {
             if let Some(at) = find(&self.read, end.as_bytes()) {
@@ -45,18 +45,18 @@ impl RawConnection {
         }
     }
 
-    /// Reads until the node closes the connection: everything that came, which is text.
+    /// Reads until the node closes the connection. Returns everything that was received, as text.
     pub(crate) async fn read_all(&mut self) -> String {
         String::from_utf8(self.read_bytes().await).expect("the answer is text")
     }
 
-    /// Reads until the node closes the connection: everything that came.
+    /// Reads until the node closes the connection. Returns everything that was received.
     pub(crate) async fn read_bytes(&mut self) -> Vec<u8> {
         loop {
             match within("the connection's end", self.stream.read_buf(&mut self.read)).await {
                 Ok(0) => break,
                 Ok(_) => {}
-                // It was closed with something of ours unread.
+                // It was closed before the node had read everything.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => panic!("{error}"),
             }

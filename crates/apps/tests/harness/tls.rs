@@ -1,4 +1,4 @@
-//! Certificates of an authority of the test's own, and clients that look at what they are shown.
+//! Certificates of the test's own authority, and clients that return the certificates that they receive.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -24,16 +24,16 @@ use super::within;
 /// Signs certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// What was signed last under a name.
+/// The last certificate that was signed for a name.
 pub(crate) struct Signed {
-    /// Where it was written.
+    /// The path of its file.
     pub(crate) files: CertificateFiles,
-    /// The certificate itself.
+    /// The certificate.
     pub(crate) der: CertificateDer<'static>,
 }
 
 impl Authority {
-    /// A new one.
+    /// A new authority.
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,7 +52,7 @@ impl Authority {
         Signed { files, der: certificate.der().clone() }
     }
 
-    /// A client that believes this authority.
+    /// A client that trusts this authority.
     pub(crate) fn client(&self, alpn: &[&str]) -> Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-/// Replaces a file, as those do who care.
+/// Replaces a file atomically.
 pub(crate) fn write(path: &Path, contents: &str, mode: u32) {
     let beside: PathBuf = path.with_extension("new");
     std::fs::write(&beside, contents).unwrap();
@@ -82,7 +82,7 @@ impl Client {
         Self(TlsConnector::from(Arc::new(config)))
     }
 
-    /// One that takes whatever it is shown, and speaks only `version`.
+    /// A client that accepts any certificate, and uses only `version`.
     pub(crate) fn trusting(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> Self {
         let provider = Arc::new(ring::default_provider());
         let algorithms = provider.signature_verification_algorithms;
@@ -95,7 +95,7 @@ impl Client {
         Self::new(config, alpn)
     }
 
-    /// Shakes hands with whoever listens there, under this name; an address is not named to the server.
+    /// Makes a handshake with the server at this address, under this name; an IP address is not sent to the server.
     pub(crate) async fn stream(&self, address: SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = within("connect", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
@@ -103,14 +103,14 @@ impl Client {
         within("a handshake", self.0.connect(name, stream)).await
     }
 
-    /// A connection of HTTP over TLS, of the version that was agreed on.
+    /// A connection of HTTP over TLS, of the version that was negotiated.
     pub(crate) async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Connection> {
         let stream = self.stream(address, name).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(within("an opened connection", Connection::over(stream, http2, name)).await)
     }
 
-    /// What is shown to those who ask for this name, and have not been there before.
+    /// The certificate for new clients that request this name.
     pub(crate) async fn shown(&self, address: SocketAddr, name: &str) -> std::io::Result<CertificateDer<'static>> {
         let mut config = self.0.config().as_ref().clone();
         config.resumption = Resumption::disabled();
@@ -121,7 +121,7 @@ impl Client {
     }
 }
 
-/// Believes anybody who has the key of the certificate that he shows.
+/// Accepts every certificate whose key the server has.
 #[derive(Debug)]
 struct Anybody(WebPkiSupportedAlgorithms);
 

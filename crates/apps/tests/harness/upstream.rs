@@ -1,4 +1,4 @@
-//! A server of the test's own, for guests that send requests.
+//! A server for guests that send requests.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ use tokio::task::JoinHandle;
 
 use super::within;
 
-/// What came with a request.
+/// The head of a request.
 pub(crate) type Seen = http::request::Parts;
 
-/// Answers every request with `upstream` and the request's body, and a POST with 201.
+/// Responds to every request with `upstream` and the request's body, and to a POST with 201.
 pub(crate) struct Upstream {
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: SocketAddr,
     seen: mpsc::UnboundedReceiver<Seen>,
     listening: JoinHandle<()>,
@@ -34,7 +34,7 @@ impl Drop for Upstream {
 }
 
 impl Upstream {
-    /// Listens on a port of loopback that the system chooses.
+    /// Listens on a loopback port that the system chooses.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is always free");
         let address = listener.local_addr().expect("a bound socket has its address");
@@ -49,12 +49,12 @@ impl Upstream {
         Self { address, seen, listening }
     }
 
-    /// The next request that came.
+    /// The next request that was received.
     pub(crate) async fn seen(&mut self) -> Seen {
         within("a request to the test's server", self.seen.recv()).await.expect("the server runs")
     }
 
-    /// Has a request come that was not looked at?
+    /// Returns whether there are further requests.
     pub(crate) fn is_unseen(&mut self) -> bool {
         self.seen.try_recv().is_err()
     }

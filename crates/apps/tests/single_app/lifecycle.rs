@@ -1,4 +1,4 @@
-//! A new revision while requests run, and the end of a node.
+//! A new revision while requests run, and the stop of a node.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::harness::body::{pieces, whole};
 use crate::harness::client::Connection;
 use crate::harness::{PATIENCE, Setup, TestNode, one, start, until, within};
 
-/// A request that is inside its guest and stays there until the test lets it end.
+/// A request that runs in its guest until the test ends it.
 struct Held {
     response: Response<Incoming>,
     sender: mpsc::Sender<std::io::Result<Bytes>>,
@@ -27,7 +27,7 @@ struct Held {
 }
 
 impl Held {
-    /// Asks a `http-stream` and waits for the first piece of its answer.
+    /// Sends a request to `http-stream` and waits for the first part of its response.
     async fn begin(node: &TestNode) -> Self {
         let mut connection = node.connect().await;
         let (sender, body) = pieces();
@@ -40,7 +40,7 @@ impl Held {
         Self { response, sender, _connection: connection }
     }
 
-    /// Ends the request's body: the rest of the answer, if it is whole.
+    /// Ends the request's body, and returns the rest of the response if it is complete.
     async fn end(self) -> hyper::Result<Bytes> {
         self.sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
         drop(self.sender);
@@ -57,7 +57,7 @@ async fn running_requests_finish_with_the_old_revision() {
     let mut kept = node.connect().await;
     assert_eq!(kept.get("/drip?chunks=1").await.ok(), "aaaaa");
     node.take_over(&one("http-hello", "")).await;
-    // New requests, over old connections too, meet the new revision.
+    // New requests, also over earlier connections, are served by the new revision.
     assert_eq!(kept.get("/drip?chunks=1").await.ok(), "hello from WASI 0.3\n");
     assert_eq!(node.get("/").await.ok(), "hello from WASI 0.3\n");
     let ended = join_all(held.into_iter().map(Held::end)).await;
@@ -88,7 +88,7 @@ async fn requests_never_fail_while_revisions_change() {
     assert!(node.get("/").await.ok().starts_with("instance="));
 }
 
-/// What became of clients: how many answers came, and what went wrong.
+/// The results of clients: the number of responses, and the errors.
 #[derive(Default)]
 struct Clients {
     answers: AtomicU64,
@@ -96,7 +96,7 @@ struct Clients {
 }
 
 impl Clients {
-    /// Asks over one connection, `requests` times or until it ends; `false` if the connection is refused.
+    /// Sends `requests` requests over one connection, or until it ends; `false` if the connection is refused.
     async fn ask(&self, address: SocketAddr, http2: bool, requests: usize) -> bool {
         let stream = match within("connect", TcpStream::connect(address)).await {
             Ok(stream) => stream,
@@ -119,7 +119,7 @@ impl Clients {
                         return true;
                     }
                 }
-                // Not sent, or not processed: the server has said that the connection ends.
+                // Not sent, or not processed: the server has announced the end of the connection.
                 Err(error) if http2 && (error.is_canceled() || error.is_closed() || was_told(&error)) => return true,
                 Err(error) => return self.lose(&error),
             }
@@ -133,7 +133,8 @@ impl Clients {
     }
 }
 
-/// Did the server say that it takes no more requests over this connection (GOAWAY without an error)?
+/// Returns whether the server has announced that it accepts no more requests over this connection (GOAWAY without an
+/// error).
 fn was_told(error: &hyper::Error) -> bool {
     format!("{error:?}").contains("NO_ERROR, Remote")
 }
@@ -148,7 +149,7 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
         let clients = clients.clone();
         running.spawn(async move { clients.ask(address, number % 2 == 0, usize::MAX).await });
     }
-    // New connections come at their own pace until one is refused.
+    // New connections are opened until one is refused.
     let arriving = {
         let clients = clients.clone();
         tokio::spawn(async move {
@@ -194,7 +195,7 @@ async fn a_stopping_node_finishes_requests_and_accepts_no_new_ones() {
     idle.read_to("aaaaa").await;
     let mut silent = node.connect_raw().await;
     node.tell_to_stop();
-    // Idle connections end when their clients have been silent for a moment; new ones are refused.
+    // Idle connections end when their clients have sent nothing for a moment; new ones are refused.
     idle.read_all().await;
     silent.read_all().await;
     until("a refusal", async || match TcpStream::connect(node.address).await {

@@ -1,22 +1,22 @@
-//! The node as its clients see it: apps made of the test guests, asked over HTTP.
+//! A node as its clients see it: requests over HTTP to apps of the test guests.
 //!
-//! | file | what it is about |
+//! | file | what it tests |
 //! | --- | --- |
 //! | `http` | the protocol: methods, routes, versions, problems |
-//! | `requests` | what a guest is told of a request, and which requests it does not see |
-//! | `responses` | what becomes of a guest's response: without content, cut off, streamed, compressed |
-//! | `door` | who is let in, under which name, and for how long |
-//! | `limits` | what a client may do, and how long |
-//! | `streaming` | bodies on their way, in both directions, and clients that go away |
-//! | `failure` | guests that trap, loop, or want too much |
-//! | `handlers` | handlers of WASI 0.2 in which something is not as it should be |
-//! | `instances` | which instance serves a request, and how many |
-//! | `lifecycle` | a new revision, and the end |
+//! | `requests` | what a guest learns of a request, and which requests it does not get |
+//! | `responses` | what happens to a guest's response: without content, cut off, streamed, compressed |
+//! | `front_door` | which requests are admitted, under which name, and for how long |
+//! | `limits` | what a client may do, and for how long |
+//! | `streaming` | bodies in both directions, and clients that disconnect |
+//! | `failure` | guests that trap, loop, or exceed a limit |
+//! | `handlers` | handlers of WASI 0.2 that violate the interface |
+//! | `instances` | which instance serves a request, and how many there are |
+//! | `lifecycle` | a new revision, and the stop of the node |
 //! | `capabilities` | what is granted, and what is not |
 //! | `fused` | two components in one group |
 //! | `seams` | components that are not fused |
-//! | `tls` | certificates, and what may be asked for over a connection |
-//! | `given` | the clock and randomness of tests |
+//! | `tls` | certificates, and which requests a connection permits |
+//! | `clock_and_random` | the clock and randomness of tests |
 
 #[path = "../harness/mod.rs"]
 mod harness;

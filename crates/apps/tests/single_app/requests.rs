@@ -1,4 +1,5 @@
-//! What the front door makes of requests before a guest sees them: their target, their scheme, whose they are, what their bodies are coded in.
+//! What the front door does to requests before a guest gets them: their target, scheme, client, and the coding of their
+//! bodies.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::harness::log::MemoryLog;
 use crate::harness::raw::RawConnection;
 use crate::harness::{one, start};
 
-/// A front door before `guest` alone, which trusts these proxies.
+/// A front door with `guest` only, which trusts these proxies.
 async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront) {
     let (kept, site) = site(&one(guest, "")).await;
     let network = |text: &&str| IpNetwork { address: text.parse().expect("an address"), prefix: 32 };
@@ -26,7 +27,7 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
     (kept, TestFront::serve(front.and_on(listener, None).expect("it listens")))
 }
 
-/// The whole answer to these bytes, which ask for the end of the connection.
+/// The complete response to these bytes, which request the end of the connection.
 async fn answer(mut raw: RawConnection, request: &str) -> String {
     raw.write(request).await;
     raw.read_all().await
@@ -67,7 +68,7 @@ async fn https_needs_a_secure_connection() {
     }
     let https = || ::http::Request::builder().uri("https://shop.example/").body(whole("")).expect("a valid request");
     front.connect_http2().await.exchange(https()).await.problem(421);
-    // A proxy that is trusted has secured it, and says so.
+    // A trusted proxy reports that the connection was secured.
     let (_kept, front) = behind("http-head", &["127.0.0.1"]).await;
     let told = answer(front.connect_raw().await, &ask("https://shop.example/")).await;
     assert!(told.contains("\r\nhttps shop.example / host="), "{told}");
@@ -84,7 +85,7 @@ async fn http_1_0_needs_no_host() {
         for request in ["GET /authority HTTP/1.0\r\n\r\n", "HEAD /authority HTTP/1.0\r\n\r\n"] {
             let answer = answer(node.connect_raw().await, request).await;
             assert!(answer.starts_with("HTTP/1.0 200 "), "{guest} {request:?}: {answer}");
-            // It is for the address that it came to.
+            // It is for the address that it was sent to.
             let is_head = request.starts_with("HEAD");
             assert!(is_head || answer.contains(&node.address.to_string()), "{guest}: {answer}");
         }
@@ -102,7 +103,7 @@ async fn equivalent_paths_have_the_same_route() {
     let mut connection = node.connect().await;
     for target in ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%C3%a9?q=%7e", "/%7euser/x", "/~user", "/~%75ser/%2e", "/a%2fb"] {
         let answer = connection.get(target).await;
-        // The guest sees what was sent.
+        // The guest gets what was sent.
         assert!(answer.ok().contains(&format!(" {target} host=")), "{target}: {}", answer.text());
     }
     for target in ["/cafe", "/a/b", "/%2Fuser", "/caf%25C3%25A9", "/CAF%C3%A9"] {
@@ -122,7 +123,7 @@ async fn an_unread_body_closes_the_connection() {
     let none = start("[components.http-hello]\nwasm = \"http-hello\"\nroutes = [\"/hello\"]\n").await;
     let told = answer(none.connect_raw().await, &waits("/")).await;
     assert!(told.starts_with("HTTP/1.1 404 ") && told.contains("connection: close\r\n"), "{told}");
-    // A guest that asks for it gets it, and the connection goes on.
+    // A guest that requests it gets it, and the connection continues.
     let node = start(&one("http-stream", "")).await;
     let mut raw = node.connect_raw().await;
     for _ in 0..2 {
@@ -153,7 +154,7 @@ async fn unsupported_transfer_codings_are_refused() {
     }
 }
 
-/// The fields about where it comes from that a guest sees of a request with these.
+/// The fields about its origin that a guest sees of a request with these fields.
 async fn seen(front: &TestFront, fields: &[(&str, &str)], http2: bool) -> Vec<String> {
     let mut connection = if http2 { front.connect_http2().await } else { front.connect_http1().await };
     let mut request = connection.request(Method::GET, "/fields");
@@ -203,7 +204,7 @@ async fn forwarding_headers_of_clients_are_not_trusted() {
     ];
     for http2 in [false, true] {
         assert_eq!(seen(&front, &own, http2).await, through);
-        // What the client itself has put in front is not believed.
+        // Entries that the client itself has put first are not trusted.
         let list = seen(&front, &[("x-forwarded-for", "10.0.0.1, 192.0.2.7, 127.0.0.1")], http2).await;
         assert_eq!(list[1], "x-forwarded-for: 192.0.2.7");
     }

@@ -1,4 +1,5 @@
-//! What the front door makes of guests' responses: those without content, those that break off, streams of events, compressed ones.
+//! What the front door does to guests' responses: those without content, those that are cut off, streams of events, and
+//! compressed ones.
 
 use std::io::Read as _;
 
@@ -26,7 +27,7 @@ async fn responses_without_content_have_no_body() {
             };
             for (status, target) in targets {
                 for method in [Method::GET, Method::HEAD] {
-                    // On the same connection: nothing of one answer is taken for the next.
+                    // On the same connection: nothing of one response is read as the next.
                     let answer = connection.ask(method, target).await;
                     assert_eq!((answer.status.as_u16(), answer.text()), (*status, ""), "{target}");
                     let length = if *status == 205 { "0" } else { "" };
@@ -38,7 +39,7 @@ async fn responses_without_content_have_no_body() {
     }
 }
 
-/// Asks for what must break off; over HTTP/2 a reset may take the head with it.
+/// Requests a response that must be cut off; over HTTP/2 a reset may include the head.
 async fn assert_broken_off(mut connection: Connection, target: &str) {
     let request = connection.request(Method::GET, target).header("accept-encoding", "gzip");
     let request = request.body(whole("")).expect("a valid request");
@@ -48,7 +49,7 @@ async fn assert_broken_off(mut connection: Connection, target: &str) {
     assert!(rest.is_err(), "{target} looks whole");
 }
 
-/// Checks that both logs say that the response to `target` was cut off, and why.
+/// Checks that both logs have that the response to `target` was cut off, and why.
 async fn assert_told(node: &TestNode, target: &str, why: &str) {
     let access = node.event("access", |event| event["target"] == target).await;
     let said = access["cut_off"].as_str().unwrap_or_else(|| panic!("{access}"));
@@ -79,7 +80,7 @@ async fn an_aborted_response_is_logged_with_its_reason() {
                 assert_told(&node, &target, why).await;
             }
         }
-        // What is whole is not told, also not in an instance that has a forgotten body of an earlier request.
+        // A complete response is not reported, also in an instance that has an abandoned body of an earlier request.
         assert_eq!(node.get("/?body=whole&fields=content-length:5").await.status, 200);
         let whole = node.event("access", |event| event["target"] == "/?body=whole&fields=content-length:5").await;
         assert!(whole["cut_off"].is_null(), "{whole}");
@@ -87,7 +88,7 @@ async fn an_aborted_response_is_logged_with_its_reason() {
     }
 }
 
-/// Targets of the guest of WASI 0.3, and a part of what is said.
+/// Targets of the guest of WASI 0.3, and a part of each message.
 const ANSWERS: [(&str, &str); 3] = [
     ("/?body=short&fields=content-length:100", "5 of the 100 bytes of its content-length"),
     ("/?body=too+long&fields=content-length:3", "longer than its content-length of 3 bytes"),
@@ -126,7 +127,7 @@ async fn an_event_stream_outlives_the_request_deadline() {
             assert_eq!(answer.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
             assert_eq!(answer.header("content-encoding"), "", "an event is not held back by a compressor");
         }
-        // What is no stream of events is cut off there.
+        // A response that is not a stream of events is cut off there.
         let other = events(1_000, 50).replace("event-stream", "plain").replace("/events", "/");
         assert_broken_off(node.connect().await, &other).await;
         assert_told(&node, &other, "deadline of 1000 ms").await;
@@ -142,7 +143,8 @@ async fn head_requests_do_not_hold_event_streams() {
             let answer = connection.ask(Method::HEAD, &target).await;
             assert_eq!((answer.status.as_u16(), answer.text()), (200, ""), "{guest} {lines}");
             let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
-            // One that shares its instance is told that its response is not read any more; any other goes on writing, until its request must be over.
+            // A guest that shares its instance learns that its response is no longer read; any other one writes until
+            // its request's deadline.
             if !lines.contains("concurrency") {
                 let failed = node.event("failed", |event| event["request"] == id).await;
                 assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");
@@ -168,7 +170,7 @@ async fn an_event_stream_ends_at_its_own_limits() {
     }
 }
 
-/// `text` in the coding that its head says.
+/// Decodes `text` from the coding in its head.
 fn decoded(answer: &Answer) -> String {
     let (mut text, bytes) = (String::new(), &answer.body[..]);
     match answer.header("content-encoding") {
@@ -201,14 +203,14 @@ async fn responses_are_compressed_if_manifest_and_client_allow_it() {
             assert_eq!(answer.header("vary"), "accept-encoding");
             assert_eq!(answer.header("etag"), if coding.is_empty() { "\"v1\"" } else { "W/\"v1\"" });
             assert!(coding.is_empty() || answer.body.len() * 10 < text.len(), "{} bytes", answer.body.len());
-            // HEAD is told what GET would be.
+            // The response to HEAD has the fields of that to GET.
             let head = ask(&mut connection, Method::HEAD, target, accepts).await;
             for field in ["content-encoding", "vary", "etag"] {
                 assert_eq!(head.headers().get(field), answer.headers.get(field), "{accepts} {field}");
             }
             assert!(coding.is_empty() || head.headers().get("content-length").is_none());
         }
-        // What the guest knows better is left as it is.
+        // Codings that the guest chose are left unchanged.
         for fields in [
             "content-type:image/png",
             "content-type:text/html|content-encoding:br",
@@ -229,7 +231,7 @@ async fn a_compressor_flushes_each_chunk() {
     let node = start(&one("http-answer", "compress = true")).await;
     for coding in ["gzip", "zstd"] {
         for mut connection in [node.connect().await, node.connect_http2().await] {
-            // The second piece would come in an hour.
+            // The second part would follow after an hour.
             let target = "/?fields=content-type:text/plain&body=first&chunks=2&ms=3600000";
             let mut response = ask(&mut connection, Method::GET, target, coding).await;
             let mut bytes = Vec::new();

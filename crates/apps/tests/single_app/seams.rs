@@ -1,6 +1,6 @@
-//! Calls between components that are not fused: `seam-callee` and whom it is called by, each isolated.
+//! Calls between components that are not fused: `seam-callee` and its callers, each in its own store.
 //!
-//! With every component isolated, or every one in a group of its own that runs in this same process.
+//! With every component isolated, or every one in its own group in this same process.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ fn isolated(callee: &str) -> String {
     pair("", &format!("isolate = true\n{callee}"))
 }
 
-/// The log's word on the request `id`, of the kind `failed` or `call-failed`.
+/// The log's entry for the request `id`, of the kind `failed` or `call-failed`.
 async fn told(node: &TestNode, kind: &str, id: &str) -> Value {
     node.event(kind, |event| event["request"] == id).await
 }
@@ -74,7 +74,7 @@ async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
     // Ten calls of a second each would exceed the deadline if they ran one after another.
     let times = (0..10).map(|number| (1000 - number).to_string()).collect::<Vec<_>>();
     assert_eq!(connection.get(&format!("/join?ms={}", times.join(","))).await.ok(), format!("{}\n", times.join(" ")));
-    // A call that is given up takes its callee's store with it, and the next ones are not mixed up with it.
+    // A call that is cancelled ends its callee's store, and later calls are not affected.
     for _ in 0..40 {
         assert_eq!(connection.get("/race?ms=60000").await.ok(), "quick\n");
     }
@@ -97,7 +97,7 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
         assert_says(&callee, &["`unreachable`"]);
         let frames = callee["backtrace"].to_string();
         assert!(frames.contains("act"), "{frames}");
-        // The next one has instances of its own.
+        // The next one has its own instances.
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
         assert_eq!(node.get("/act?what=trap").await.status.as_u16(), 500);
     }
@@ -116,7 +116,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
     }
-    // Of a function that can say so, it is a value where the caller has time left.
+    // If the function can return it, it is a value, as long as the caller has time left.
     let node = start(&isolated(limits)).await;
     for path in ["/act-carefully", "/act-later-carefully"] {
         let late = node.get(&format!("{path}?what=loop")).await;
@@ -154,12 +154,12 @@ async fn an_oversized_image_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_caller_cancels_the_callee() {
-    // With one instance of each, the next request is served only when the one before has let go of both.
+    // With one instance of each, the next request is served only when the one before has released both.
     let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
     for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
         let mut raw = node.connect_raw().await;
         raw.write(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
-        // It runs: whoever asks now finds no room.
+        // It runs: further requests are refused now.
         until("the callee is busy", async || {
             let other = node.get("/add?a=1&b=1").await;
             (other.status.as_u16() == 503).then_some(())
@@ -178,7 +178,7 @@ async fn a_cancelled_caller_cancels_the_callee() {
 async fn a_callee_without_memory_fails_at_once() {
     let caller = "concurrency = 16";
     let node = Setup::new(&pair(caller, "isolate = true")).options(|it| it.instances_max = Some(1)).start().await;
-    // One call runs and one waits: there is room for no third.
+    // One call runs and one waits; a third is refused.
     let calls = (0..3).map(|_| node.get("/wait?ms=3000"));
     let answers = within("all answers", futures::future::join_all(calls)).await;
     let mut statuses = answers.iter().map(|answer| answer.status.as_u16()).collect::<Vec<_>>();
@@ -210,7 +210,7 @@ async fn new_and_reused_instances_return_the_same() {
         let setup = Setup::new(&isolated(""));
         let node = setup.options(|it| it.requests_per_instance_max = requests).start().await;
         let mut connection = node.connect().await;
-        // What survives is a cache: there where instances are used again, and nowhere else.
+        // State survives like a cache: where instances are reused, and nowhere else.
         for number in 0..3 {
             let kept = connection.get(&format!("/act?what=keep%20{number}")).await.ok().to_owned();
             let expected = if requests.is_none() && number > 0 { format!("{}\n", number - 1) } else { "\n".to_owned() };
@@ -231,7 +231,7 @@ async fn each_component_has_its_own_environment_and_output() {
     let node = start(&isolated("grants.config = { COLOUR = \"blue\" }")).await;
     assert_eq!(node.get("/act?what=env%20COLOUR").await.ok(), "blue\n");
     assert_eq!(node.get("/act?what=env%20PATH").await.ok(), "nothing\n");
-    // A line that is not ended is the callee's, of this request.
+    // An unfinished line is the callee's, of this request.
     assert_eq!(node.get("/act?what=say%20hello").await.ok(), "said\n");
     let line = node.event("output", |event| event["line"] == "hello").await;
     assert_eq!(line["component"], "seam-callee");

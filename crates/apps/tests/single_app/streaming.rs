@@ -1,4 +1,4 @@
-//! Bodies on their way: both directions at once, piece by piece, and clients that go away in the middle.
+//! Bodies in both directions at the same time, in parts, and clients that disconnect in the middle.
 
 use ::http::{Method, Response};
 use bytes::{Bytes, BytesMut};
@@ -8,13 +8,13 @@ use hyper::body::Incoming;
 use crate::harness::body::{pieces, whole};
 use crate::harness::{Setup, TestNode, one, start, until, within};
 
-/// The next piece of an answer's body; none at its end.
+/// The next part of a response's body; none at its end.
 async fn piece(response: &mut Response<Incoming>) -> Option<Bytes> {
     let frame = within("a piece of the body", response.body_mut().frame()).await?;
     Some(frame.expect("the body is not broken off").into_data().expect("no trailers"))
 }
 
-/// Exactly so many bytes of an answer's body.
+/// Exactly this number of bytes of a response's body.
 async fn read_exactly(response: &mut Response<Incoming>, rest: &mut BytesMut, bytes: usize) -> BytesMut {
     while rest.len() < bytes {
         rest.extend_from_slice(&piece(response).await.expect("more of the body"));
@@ -34,7 +34,7 @@ async fn a_body_is_echoed_while_it_is_sent() {
         for number in 0..64_u8 {
             let sent = Bytes::from(vec![number; 64 << 10]);
             sender.send(Ok(sent.clone())).await.expect("the body is wanted");
-            // The next piece is sent only when this one is back: nothing waits for the end.
+            // The next part is sent only when this one was received back: nothing is buffered until the end.
             assert!(read_exactly(&mut response, &mut rest, sent.len()).await == sent, "piece {number}");
         }
         drop(sender);
@@ -58,7 +58,7 @@ async fn a_guest_reads_a_whole_body() {
 async fn each_chunk_arrives_when_it_is_sent() {
     let node = start(&one("http-stream", "")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
-        // The second chunk would come in an hour.
+        // The second chunk would follow after an hour.
         let request = connection.request(Method::GET, "/drip?chunks=2&ms=3600000&bytes=3");
         let mut response = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(piece(&mut response).await.as_deref(), Some(&b"aaa"[..]));
@@ -67,7 +67,7 @@ async fn each_chunk_arrives_when_it_is_sent() {
     assert_eq!(answer.ok(), "aaabbbcccddd");
 }
 
-/// A node with a single instance: it answers only when nobody else has the instance.
+/// A node with a single instance: it responds only when no other request has the instance.
 async fn with_one_instance(guest: &str) -> TestNode {
     Setup::new(&one(guest, "")).options(|options| options.instances_max = Some(1)).start().await
 }
@@ -106,7 +106,7 @@ async fn a_client_that_does_not_read_cannot_extend_the_deadline() {
         let node = Setup::new(&manifest).options(|options| options.instances_max = Some(1)).start().await;
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
         let request = connection.request(Method::GET, "/drip?chunks=1000&ms=0&bytes=1000000");
-        // More than the buffers on the way take; nothing of it is read.
+        // More than the buffers in between hold; nothing of it is read.
         let unread = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(unread.status(), 200);
         let free = until("the only instance is free", async || {

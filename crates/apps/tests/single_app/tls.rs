@@ -1,4 +1,5 @@
-//! TLS on the front door: who is shown which certificate, what may be asked for over a connection, certificates that change.
+//! TLS on the front door: which certificate a client gets, which requests a connection permits, and certificates that
+//! change.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl Shop {
     }
 }
 
-/// A front door with TLS, and the address of one without beside it.
+/// A front door with TLS, and the address of one without TLS.
 fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limits) -> (TestFront, SocketAddr) {
     let socket = || std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
@@ -59,14 +60,14 @@ fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limit
     (TestFront::serve(front), plain)
 }
 
-/// As [`serve`], before an app of one guest on every host.
+/// Like [`serve`], with an app of one guest for every host.
 async fn serve_guest(guest: &str, certificates: &Arc<Certificates>) -> (TempDir, TestFront, SocketAddr) {
     let (folder, site) = site(&one(guest, "")).await;
     let (front, plain) = serve(Arc::new(ArcSwap::from(site)), certificates, Limits::default());
     (folder, front, plain)
 }
 
-/// A front door with nothing behind it.
+/// A front door without routes.
 fn serve_nothing(certificates: &Arc<Certificates>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -162,7 +163,7 @@ async fn guests_see_the_scheme_of_each_listener() {
         let mut connection = within("connect", Connection::http1(plain)).await;
         let request = get(&connection, "shop.example:80");
         assert_eq!(connection.exchange(request).await.ok(), "http shop.example:80 / host=\n");
-        // What an absolute URI says counts, not the Host header beside it; but its scheme has to be the connection's.
+        // An absolute URI takes precedence over the Host header; but its scheme has to be the connection's.
         for (uri, status) in [("http://shop.example/a?b", 200), ("https://shop.example/a?b", 421)] {
             let request = Request::get(uri).header("host", "other.example");
             let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
@@ -206,7 +207,7 @@ async fn a_connection_serves_the_hosts_of_its_certificate_only() {
             if status == 421 {
                 answer.problem(421);
             }
-            // A refused host costs nothing of those that are right.
+            // A refused host does not affect requests for the others.
             let answer = connection.exchange(get(&connection, named)).await;
             assert_eq!(answer.ok(), "hello from WASI 0.3\n");
         }
@@ -280,7 +281,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     let certificates = shop.load();
     let front = serve_nothing(&certificates, |_| {});
     let client = shop.authority.client(BOTH);
-    // A broken certificate beside a new one, and one that is gone.
+    // A broken certificate next to a new one, and one that was removed.
     write(&first.files.certificate, "nonsense", 0o644);
     let second = shop.sign("second", &["second.example"]);
     std::fs::remove_file(shop.folder.path().join("gone.crt")).expect("it is there");
@@ -293,7 +294,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
     assert_eq!(client.shown(front.address, "second.example").await.expect("the new one"), second.der);
     assert!(client.shown(front.address, "gone.example").await.is_err());
-    // The key of another certificate; then all is right again.
+    // The key of another certificate; then the right one again.
     let third = shop.sign("shop", &["shop.example"]);
     let other = shop.sign("second", &["second.example"]);
     std::fs::copy(&other.files.key, &third.files.key).expect("it can be copied");
@@ -303,7 +304,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     let right = shop.sign("shop", &["shop.example"]);
     assert!(certificates.reload().expect("all is right").problems.is_empty());
     assert_eq!(client.shown(front.address, "shop.example").await.expect("the new one"), right.der);
-    // A folder that is gone takes nothing with it.
+    // If the folder is missing, all certificates are kept.
     std::fs::rename(shop.folder.path(), shop.folder.path().with_extension("away")).expect("it can be moved");
     let loaded = certificates.reload().expect("what there was stays");
     std::fs::rename(shop.folder.path().with_extension("away"), shop.folder.path()).expect("it can be moved back");
@@ -342,7 +343,7 @@ fn unusable_certificates_have_distinct_errors() {
     assert!(matches!(load(&signed.files), TlsError::Content { what: "certificate", .. }));
     std::fs::remove_file(&signed.files.certificate).expect("it is there");
     assert!(matches!(load(&signed.files), TlsError::Read { what: "certificate", .. }));
-    // What stands alone in a folder, and two for one host, are told.
+    // A file without its counterpart, and two certificates for one host, are reported.
     shop.sign("a", &["a.example"]);
     let second = shop.sign("b", &["a.example"]);
     let (_, loaded) = Certificates::load(shop.settings()).expect("there are right ones");
@@ -357,13 +358,13 @@ async fn a_client_without_a_handshake_is_disconnected() {
     let shop = Shop::new();
     shop.sign("shop", &["shop.example"]);
     let short = |limits: &mut Limits| {
-        // Enough for a real handshake on a busy machine.
+        // Enough for a handshake on a busy machine.
         limits.handshake_timeout = Duration::from_secs(1);
         limits.connections_max = 1;
     };
     let front = serve_nothing(&shop.load(), short);
     let client = shop.authority.client(HTTP1);
-    // Nothing at all; HTTP without TLS; the beginning of a handshake. The next one waits for each.
+    // Nothing at all; HTTP without TLS; the start of a handshake. The next connection waits for each.
     for bytes in ["", "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n", "\u{16}\u{3}\u{1}"] {
         let mut raw = front.connect_raw().await;
         raw.write(bytes).await;

@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! Which app and tenant a request is for.
 
 use isomer_api::{AppState, Quota};
 
@@ -8,7 +8,7 @@ use crate::world::{World, name_in, named, patterns};
 async fn each_host_name_has_its_app() {
     let world = World::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "shop", &["shop.example", "*.shop.example"], &named("a's shop")).await;
-    // The same name of another tenant is another app, and a nearer name is another's.
+    // An app of the same name of another tenant is another app, and a more specific host name may be another tenant's.
     world.deploy("b", "shop", &["b.example", "deep.eu.shop.example"], &named("b's shop")).await;
     world.put("b", "wide", &["*.eu.shop.example"], &named("b's wide"));
     for (host, name) in [
@@ -45,14 +45,14 @@ async fn host_names_are_added_and_removed_with_their_app() {
     world.tenancy.set_hosts(&tenant, &one, &patterns(&["other.example"])).unwrap();
     assert_eq!(world.get("one.example", "/").await.status, 404);
     assert_eq!(name_in(&world.get("other.example", "/").await), "one again");
-    // Removed, its name is another's.
+    // When it is removed, another tenant may have its name.
     world.tenancy.remove(&tenant, &one).expect("it served");
     assert_eq!(world.get("other.example", "/").await.status, 404);
     assert_eq!(world.tenancy.state(&tenant, &one), None);
     world.deploy("b", "two", &["other.example"], &named("two")).await;
     assert!(world.tenancy.remove(&tenant, &one).is_none());
     assert_eq!(name_in(&world.get("other.example", "/").await), "two");
-    // With the tenant all its apps go.
+    // All apps of a tenant are removed with it.
     world.put("b", "three", &["three.example"], &named("three"));
     world.tenancy.remove_tenant(&"b".parse().unwrap());
     for host in ["other.example", "three.example"] {
@@ -75,7 +75,7 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
     assert!(answer.text().contains("stopped"), "{}", answer.text());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
     crate::harness::until("it leaves memory", async || retired.is_drained().then_some(())).await;
-    // What is deployed meanwhile is stopped too.
+    // A revision that is deployed in the meantime is stopped, too.
     world.deploy("a", "one", &["one.example"], &named("second")).await;
     assert_eq!(world.get("one.example", "/").await.status, 503);
     world.tenancy.resume(&tenant, &one).unwrap();

@@ -1,4 +1,5 @@
-//! Tenants and their apps behind one front door: whose request it is, what is in memory, and what takes over from what.
+//! Tenants and their apps behind one front door: which app a request is for, which apps are in memory, and revisions
+//! that take over.
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]

@@ -1,4 +1,4 @@
-//! A node of several tenants, without a disk of its own: the test is the repository that its apps come from.
+//! A node of several tenants without a data directory: the test is the repository that its apps are loaded from.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -49,27 +49,27 @@ type Name = (String, String);
 /// A revision, and its package as bytes.
 type Packed = (ReleaseDigest, Vec<u8>);
 
-/// Where the apps come from: packages by tenant and app, as bytes.
+/// The packages by tenant and app, as bytes.
 #[derive(Default)]
 pub(crate) struct TestRepository {
     packages: Mutex<HashMap<Name, Packed>>,
     folder: Mutex<PathBuf>,
     fetches: AtomicUsize,
     closed: Mutex<bool>,
-    /// A tenant whose apps come out all the same.
+    /// A tenant whose apps can be fetched while it is closed.
     exempt: Mutex<Option<String>>,
-    /// How often it is busy before something comes out.
+    /// How many more fetches are refused because it is busy.
     busy: AtomicUsize,
     opened: Condvar,
 }
 
 impl TestRepository {
-    /// How often something was taken, or tried to be.
+    /// The number of fetches, including failed ones.
     pub(crate) fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }
 
-    /// Nothing comes out until [`TestRepository::open`].
+    /// Has all fetches wait until [`TestRepository::open`].
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
     }
@@ -85,12 +85,12 @@ impl TestRepository {
         self.opened.notify_all();
     }
 
-    /// The next so many times it has too much to do.
+    /// Refuses this number of fetches because it is busy.
     pub(crate) fn be_busy(&self, times: usize) {
         self.busy.store(times, Ordering::SeqCst);
     }
 
-    /// An app of which nothing is there any more.
+    /// Removes the package of an app.
     pub(crate) fn lose(&self, tenant: &str, app: &str) {
         self.packages.lock().unwrap().remove(&(tenant.to_owned(), app.to_owned()));
     }
@@ -152,12 +152,12 @@ impl AppRepository for TestRepository {
 }
 
 impl World {
-    /// With no tenant yet.
+    /// A node without tenants.
     pub(crate) async fn new(change: impl FnOnce(&mut TenancyOptions)) -> Self {
         Self::sized(256, |_| {}, change).await
     }
 
-    /// The same with a pool for so many instances, and a front door with these limits.
+    /// A node without tenants, with a pool for this number of instances and a front door with these limits.
     pub(crate) async fn sized(
         instances: u32,
         limit: impl FnOnce(&mut Limits),
@@ -178,7 +178,7 @@ impl World {
         Self { tenancy, repository, front, memory, log, folder, _counted: counted }
     }
 
-    /// With these tenants, whose quotas are as by default.
+    /// A node with these tenants, which have the default quotas.
     pub(crate) async fn of(tenants: &[&str], change: impl FnOnce(&mut TenancyOptions)) -> Self {
         let world = Self::new(change).await;
         for tenant in tenants {
@@ -187,7 +187,7 @@ impl World {
         world
     }
 
-    /// Adds a tenant, or changes it.
+    /// Adds or changes a tenant.
     pub(crate) fn tenant(&self, name: &str, change: impl FnOnce(&mut Quotas)) {
         let mut quotas = Quotas::default();
         change(&mut quotas);
@@ -198,12 +198,12 @@ impl World {
         self.tenancy.usage(&tenant.parse().unwrap()).expect("the tenant is there")
     }
 
-    /// A package of an app: `manifest` has its components. It lies on the repository from now on.
+    /// Makes a package of an app, with the components in `manifest`, and puts it into the repository.
     pub(crate) fn make(&self, tenant: &str, app: &str, manifest: &str) -> ReleaseDigest {
         self.make_of(tenant, app, manifest, components)
     }
 
-    /// The same of components that are no guests.
+    /// The same for components that are not guests.
     pub(crate) fn make_of(
         &self,
         tenant: &str,
@@ -223,19 +223,19 @@ impl World {
         revision
     }
 
-    /// An app that is there and idle, as after a restart.
+    /// Adds an app that is not in memory, as after a restart.
     pub(crate) fn put(&self, tenant: &str, app: &str, hosts: &[&str], manifest: &str) {
         let revision = self.make(tenant, app, manifest);
         self.put_made(tenant, app, hosts, &revision);
     }
 
-    /// The same of a package that was made.
+    /// The same for a package that was made.
     pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &ReleaseDigest) {
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
         self.tenancy.put(&tenant, &app, revision, &patterns(hosts), false).unwrap();
     }
 
-    /// An app that was started and may take over.
+    /// Starts an app that may take over.
     pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> StandbyRevision {
         let revision = self.make(tenant, app, manifest);
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
@@ -261,23 +261,23 @@ impl World {
         self.connect_with(host, false).await
     }
 
-    /// The same over HTTP/2, if asked for.
+    /// The same, over HTTP/2 if wanted.
     pub(crate) async fn connect_with(&self, host: &str, http2: bool) -> Connection {
         let stream = within("connect", TcpStream::connect(self.front.address)).await.expect("the front door is open");
         within("a handshake", Connection::over(stream, http2, host)).await
     }
 
-    /// A GET for `host` over a connection of its own.
+    /// Sends a GET for `host` over a new connection.
     pub(crate) async fn get(&self, host: &str, target: &str) -> Answer {
         self.connect(host).await.get(target).await
     }
 
-    /// A POST likewise.
+    /// Sends a POST for `host` over a new connection.
     pub(crate) async fn post(&self, host: &str, target: &str, contents: &str) -> Answer {
         self.connect(host).await.post(target, contents).await
     }
 
-    /// The warnings and errors in the log until now.
+    /// The warnings and errors in the log so far.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.log.flush();
         let events = self.memory.events();
@@ -285,24 +285,24 @@ impl World {
         warnings.map(|event| event["text"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Where the front door listens.
+    /// The address of the front door.
     #[allow(dead_code, reason = "tests of hostile guests use it")]
     pub(crate) fn address(&self) -> SocketAddr {
         self.front.address
     }
 
-    /// Where everything lies.
+    /// The folder of all data.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 }
 
-/// An app that says who it is.
+/// The manifest of an app that responds with its name.
 pub(crate) fn named(name: &str) -> String {
     one("env-print", &format!("grants.config = {{ NAME = \"{name}\" }}"))
 }
 
-/// What an app says that was made by [`named`].
+/// The response of an app of [`named`].
 #[track_caller]
 pub(crate) fn name_in(answer: &Answer) -> String {
     let line = answer.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));
