@@ -1,4 +1,4 @@
-//! The node that attacks are made on: an attacker, a neighbour who only wants to do its work, and what is looked at afterwards.
+//! The node that is attacked: an attacker, a neighbour with ordinary requests, and the checks after each attack.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ use crate::harness::client::Connection;
 use crate::harness::{Setup, TestNode, until, within};
 use crate::process_resources::{self, Vitals};
 
-/// What the attacker's requests may take.
+/// The deadline of the attacker's requests.
 pub(crate) const DEADLINE_MS: u64 = 400;
 
-/// How often an attack is made again that came to nothing in its time, as the machine was busy with other tests.
+/// How often an attack is repeated that had no effect in its time, because the machine was busy with other tests.
 const REPEATS_MAX: usize = 10;
 
-/// Connections that a SQL store keeps open.
+/// The number of connections that a SQL store keeps open.
 const SQL_CONNECTIONS: usize = 3;
 
 /// Attacks are made one at a time: they measure the process.
@@ -35,22 +35,22 @@ pub(crate) struct Stage {
     node: TestNode,
 }
 
-/// What an attack came to, as its client saw it.
+/// The result of an attack, as its client saw it.
 #[derive(Debug, Default)]
 struct Outcome {
     status: u16,
-    /// The request's id, where the platform answered.
+    /// The request's id, if the response is the platform's.
     id: Option<String>,
-    /// The beginning of the answer.
+    /// The start of the response.
     text: String,
-    /// It did not come to its end.
+    /// It was cut off.
     broken: bool,
 }
 
-/// The most of an answer that is kept.
+/// The number of bytes of a response that are kept.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
-/// Makes the folder `shared` in `folder`, with what leads out of it.
+/// Makes the folder `shared` in `folder`, with links that lead out of it.
 pub(crate) fn lay_traps(folder: &Path) {
     let shared = folder.join("shared");
     std::fs::create_dir_all(&shared).expect("a new folder");
@@ -85,20 +85,21 @@ impl Stage {
             "#
         );
         let setup = Setup::new(&manifest).options(|options| {
-            // One instance, used once: the next request gets the very place that the one before it had.
+            // One instance, used once: the next request gets the same slot of the pool.
             options.instances_max = Some(1);
             options.requests_per_instance_max = Some(1);
         });
         lay_traps(setup.folder());
         let stage = Self { node: setup.start().await };
-        // What is made once is made before anything is counted.
+        // What is initialised once is initialised before anything is counted.
         stage.attacker_is_well("the start").await;
         stage.neighbour_answers().await;
         stage.open_stores().await;
         stage
     }
 
-    /// Has the attacker's stores open all that they keep open: a SQL store has a writer and, with the first reads at once, two readers.
+    /// Has the attacker's stores open all connections that they keep open: a SQL store has a writer and, after the
+    /// first concurrent reads, two readers.
     async fn open_stores(&self) {
         self.exchange(Method::GET, "/hostile/large-value?bytes=1", whole("")).await;
         until("the connections of the SQL store", async || {
@@ -111,7 +112,7 @@ impl Stage {
         .await;
     }
 
-    /// Makes one attack, and looks at everything that it must not have touched.
+    /// Makes one attack, and checks everything that it must not affect.
     pub(crate) async fn suffer(&self, attack: &Attack) -> Vec<String> {
         let name = attack.name;
         let before = Vitals::take();
@@ -177,7 +178,7 @@ impl Stage {
                 let request = connection.request(Method::GET, &target(path)).body(whole("")).expect("a valid request");
                 let response = connection.send(request).await;
                 let status = response.status().as_u16();
-                // Nothing is read until the guest is gone: the slot is free again.
+                // Nothing is read until the guest has ended and the slot is free again.
                 self.attacker_is_well(attack.name).await;
                 let broken = within("the end", response.into_body().collect()).await.is_err();
                 vec![Outcome { status, broken, ..Outcome::default() }]
@@ -185,7 +186,7 @@ impl Stage {
         }
     }
 
-    /// Asks over a connection of its own, and reads what comes.
+    /// Sends a request over a new connection, and reads the response.
     async fn exchange(&self, method: Method, target: &str, body: Body) -> Outcome {
         let mut connection = Connection::http1(self.node.address).await;
         let request = connection.request(method, target).body(body).expect("a valid request");
@@ -212,7 +213,7 @@ impl Stage {
         outcome
     }
 
-    /// What is not as it must be.
+    /// The differences from what is expected.
     async fn judge(&self, attack: &Attack, outcome: &Outcome, log_before: usize) -> Vec<String> {
         let (name, must) = (attack.name, &attack.must);
         let mut complaints = Vec::new();
@@ -222,7 +223,7 @@ impl Stage {
             }
         };
         check(must.status.contains(&outcome.status), format!("not the status {:?}", must.status));
-        // A problem of the platform's own is always whole.
+        // A problem of the platform is always complete.
         let broken = must.broken && outcome.id.is_none();
         check(broken == outcome.broken, format!("broken off is not {broken}"));
         for says in must.says {
@@ -250,12 +251,12 @@ impl Stage {
         complaints
     }
 
-    /// The attacker's place is free again, and whoever comes next finds it clean.
+    /// Checks that the attacker's slot is free again, and that the next guest finds nothing in it.
     async fn attacker_is_well(&self, after: &str) {
         let what = format!("{after}: a free instance");
         let found = until(&what, async || {
             let found = self.exchange(Method::GET, "/hostile/canary?bytes=16777216", whole("")).await;
-            // The place may be busy with the end of the attack, or the machine with others'.
+            // The slot may be busy with the end of the attack, or the machine with other tests.
             (found.status == 200 && !found.broken).then_some(found.text)
         });
         let found = found.await;

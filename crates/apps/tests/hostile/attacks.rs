@@ -1,14 +1,14 @@
-//! What a running guest can try. `guests/hostile` does it; the last part of the path says which.
+//! The attacks that a running guest can make. `guests/hostile` makes them; the last part of the path selects one.
 
 /// One attack.
 pub(crate) struct Attack {
     /// Its name, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
-    /// Which attacks are made together.
+    /// The group of attacks that are made together.
     pub(crate) kind: &'static str,
     /// How it is started.
     pub(crate) ask: Ask,
-    /// What must come of it.
+    /// The expected result.
     pub(crate) must: Must,
 }
 
@@ -21,26 +21,26 @@ pub(crate) enum Ask {
     Post(&'static str, &'static str),
     /// A POST whose body does not end.
     Endless(&'static str),
-    /// A POST whose body does not come.
+    /// A POST whose body is never sent.
     Stalled(&'static str),
-    /// So many GETs at once.
+    /// This number of concurrent GETs.
     Storm(&'static str, usize),
-    /// A GET whose answer is not read.
+    /// A GET whose response is not read.
     Unread(&'static str),
 }
 
-/// What must come of an attack, for each of its requests.
+/// The expected result of each request of an attack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Must {
-    /// One of these; 0 is none at all.
+    /// One of these statuses; 0 means no response.
     pub(crate) status: &'static [u16],
-    /// The answer does not look whole.
+    /// The response must not look complete.
     pub(crate) broken: bool,
-    /// What the log says of it; empty where it is no failure.
+    /// A part of the log's entry; empty if it is not a failure.
     pub(crate) log: &'static str,
-    /// What the answer says.
+    /// A part of the response.
     pub(crate) says: &'static [&'static str],
-    /// What it does not say.
+    /// What the response must not contain.
     pub(crate) never: &'static [&'static str],
 }
 
@@ -49,7 +49,7 @@ const NOTHING: Must = Must { status: &[200], broken: false, log: "", says: &[], 
 /// The request's deadline ends it.
 const DEADLINE: Must = Must { status: &[504], log: "no response within the deadline of 400 ms", ..NOTHING };
 
-/// The deadline ends it when the answer has begun, or is about to.
+/// The deadline ends it when the response has started, or is about to.
 const CUT_OFF: Must = Must { broken: true, ..DEADLINE_LATE };
 const DEADLINE_LATE: Must = Must { status: &[200, 504], ..DEADLINE };
 
@@ -58,7 +58,7 @@ const fn trap(log: &'static str) -> Must {
     Must { status: &[500], log, ..NOTHING }
 }
 
-/// It is told no.
+/// It is refused.
 const fn refused(says: &'static [&'static str]) -> Must {
     Must { says, never: &["got "], ..NOTHING }
 }

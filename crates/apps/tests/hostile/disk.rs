@@ -1,4 +1,5 @@
-//! Attacks on the disk, by files in granted folders: they end at the tenant's quota of storage, which knows what was written.
+//! Attacks on the disk, by files in granted folders: they are limited by the tenant's quota of storage, which counts
+//! what was written.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -11,16 +12,16 @@ use crate::world::World;
 /// The attacker's quota of storage.
 pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
 
-/// What may be written beyond it: a claim is exact, and what a folder's own table of entries takes is not claimed.
+/// The bytes that may be written beyond it: a claim is exact, and the table of entries of a folder is not claimed.
 const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
 
-/// An attack, and what its guest is told.
+/// An attack, and what its guest gets.
 pub(crate) struct OnDisk {
     /// Its name, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
     pub(crate) ask: Ask,
     says: &'static str,
-    /// The least that there is on the disk then.
+    /// The minimum that is on the disk then.
     bytes_min: u64,
 }
 
@@ -62,8 +63,8 @@ async fn files_are_limited_by_the_storage_quota() {
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
-        // It is counted for the one who did it, by the first count after it: the next use of the folders has them counted. Without a stain,
-        // as each stays in the instance's memory, and 128 of them are its limit.
+        // It is charged to the tenant that did it, by the first count after it: the next use of the folders has them
+        // counted. Without a canary, since each stays in the instance's memory, which has a limit of 128 of them.
         until(&format!("{name}: {there} bytes to be counted"), async || {
             world.get("attacker.test", "/fill-disk?folders=0&bytes=0&stain=0").await;
             (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())
@@ -75,7 +76,7 @@ async fn files_are_limited_by_the_storage_quota() {
     assert!(world.usage("neighbour").refused.is_empty());
 }
 
-/// Bytes that a folder takes with all that is in it.
+/// The number of bytes of a folder and all its content.
 fn bytes_in(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     entries

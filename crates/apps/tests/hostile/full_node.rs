@@ -1,5 +1,5 @@
-//! All tenants but one hold as much as they get, of everything at once: instances, connections, statements. The last one comes
-//! then, and is served.
+//! All tenants except one hold as much as they can at the same time: instances, connections, statements. The last one
+//! is still served.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -22,36 +22,36 @@ use crate::world::World;
 /// The attack's name, also in `docs/reference/attacks.md`.
 pub(crate) const NAME: &str = "all resources, by all tenants but one";
 
-/// Tenants that hold what they get.
+/// The number of tenants that hold what they can.
 const GREEDY: u8 = 8;
 
-/// Threads of SQL that they have: two for the reads of each store. (That a tenant gets one when all are taken is tested where they are
-/// handed out, `crates/capabilities/tests/guests/charges.rs`: here they would take the processors from all other tests.)
+/// The number of their SQL threads: two for the reads of each store. (That a tenant gets one when all are busy is
+/// tested in `crates/capabilities/tests/guests/charges.rs`: here they would use the processors of all other tests.)
 const SQL_THREADS: usize = 2 * GREEDY as usize;
 
-/// Apps of each: one alone cannot have as many instances as a tenant.
+/// The number of their apps: a single app cannot have as many instances as a tenant.
 const APPS: usize = 3;
 
-/// Instances that the node has room for, and requests that each of the greedy ones has it hold.
+/// The number of instances of the node, and of requests that each greedy tenant holds.
 const INSTANCES: u32 = 64;
 const SLEEPERS: usize = 20;
 
-/// Connections of the node, and of one source. The greedy ones have all of them.
+/// The number of connections of the node, and of one source. The greedy tenants have all of them.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_OF_SOURCE: usize = CONNECTIONS / GREEDY as usize;
 
-/// Statements at once: more than a store has threads.
+/// The number of concurrent statements: more than a store has threads.
 const STATEMENTS: usize = 20;
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// A tenant whose clients hold what they get.
+/// A tenant whose clients hold what they can.
 struct Greedy {
     name: String,
     from: IpAddr,
     requests: usize,
     running: Vec<JoinHandle<()>>,
-    /// Requests of it that found no instance.
+    /// The number of its requests that found no instance.
     refused: Arc<AtomicUsize>,
     half_open: Vec<TcpStream>,
 }
@@ -70,7 +70,7 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     let mut all = Vec::new();
     for number in 1..=GREEDY {
         let mut greedy = Greedy::new(number);
-        // Its processor time would end its statements, and what it holds is looked at here.
+        // The quota of processor time would end its statements, and this test is about what it holds.
         world.tenant(&greedy.name, |quotas| quotas.cpu_ms_per_second = u32::MAX);
         for app in 0..APPS {
             world.put(&greedy.name, &format!("app-{app}"), &[&greedy.host(app)], &one("hostile", grants));
@@ -90,7 +90,8 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     world.tenant("last", |_| {});
     world.deploy("last", "main", &["last.test"], &one("hostile", grants)).await;
     let from = address(GREEDY + 1);
-    // In so small a node a tenant's guaranteed share is one instance: a request may have to wait until the one before is back.
+    // In such a small node a tenant's guaranteed share is one instance: a request may have to wait until the one before
+    // has ended.
     for _ in 0..5 {
         assert_eq!(served(&world, from, Method::GET, "/ok", "").await, "ok\n");
         assert_eq!(served(&world, from, Method::POST, "/sql", "SELECT 1").await, "got SELECT 1: 1\n");
@@ -99,10 +100,10 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     assert!(world.usage("last").refused.is_empty(), "{:?}", world.usage("last"));
     for Greedy { name, running, refused, .. } in &all {
         assert!(running.iter().all(|request| !request.is_finished()), "{name} lost a request");
-        // Its statements keep the instance of its guaranteed share, so all others of it may find none.
+        // Its statements use the instance of its guaranteed share, so all its other requests may find none.
         assert!(refused.load(Ordering::Relaxed) <= SLEEPERS, "{name} has no instance");
     }
-    // Their statements would keep the threads, which the end of the stores waits for.
+    // Their statements would keep the threads, which the stores wait for when they are closed.
     for request in all.iter().flat_map(|greedy| &greedy.running) {
         request.abort();
     }
@@ -111,14 +112,14 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     }
 }
 
-/// Threads of SQL that this process has.
+/// The number of SQL threads of this process.
 fn sql_threads() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").expect("this process's own folder");
     let names = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     names.filter(|name| name.trim() == "isomer-sql").count()
 }
 
-/// The address that a tenant's clients have.
+/// The address of a tenant's clients.
 fn address(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 1, number).into()
 }
@@ -139,7 +140,7 @@ impl Greedy {
         format!("app-{app}.{}.test", self.name)
     }
 
-    /// Sends a request over a connection of its own, and returns when it has come.
+    /// Sends a request over a new connection, and returns when it has reached the guest.
     async fn send(&mut self, world: &World, app: usize, method: Method, target: &str, body: &'static str) {
         let stream = connect(world, self.from).await.expect("a connection");
         let mut connection = Connection::over(stream, false, &self.host(app)).await;
@@ -153,7 +154,7 @@ impl Greedy {
             std::future::pending::<()>().await;
         }));
         self.requests += 1;
-        // One whose request has not come yet would be closed for the next one.
+        // A connection without a request would be closed for the next one.
         until("the request to come", async || {
             let refused = self.refused.load(Ordering::Relaxed);
             (world.usage(&self.name).requests_now as usize + refused >= self.requests).then_some(())
@@ -161,7 +162,7 @@ impl Greedy {
         .await;
     }
 
-    /// Takes all connections that are left to it.
+    /// Opens all connections that the tenant may still have.
     async fn half_open(&mut self, world: &World) {
         for _ in 0..CONNECTIONS_OF_SOURCE {
             let mut stream = connect(world, self.from).await.expect("a connection");
@@ -172,14 +173,14 @@ impl Greedy {
     }
 }
 
-/// What the last tenant's app answers.
+/// The response of the last tenant's app.
 async fn served(world: &World, from: IpAddr, method: Method, target: &str, body: &'static str) -> String {
     let (status, text) = ask(world, from, "last.test", method, target, body).await;
     assert_eq!(status, 200, "{target}: {text}");
     text
 }
 
-/// A request over a connection of its own from this address.
+/// Sends a request over a new connection from this address.
 async fn ask(
     world: &World,
     from: IpAddr,

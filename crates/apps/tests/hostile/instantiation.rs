@@ -1,6 +1,7 @@
-//! Components that do their harm when they are instantiated, or that no compiler would make: written as text.
+//! Components that attack while they are instantiated, or that no compiler would produce: written as text.
 //!
-//! And the places that they had, given to the next: a component has all memories and tables of a small pool, and then another one.
+//! And the slots that they had, which the next guest gets: a component has all memories and tables of a small pool, and
+//! then another one has them.
 
 use isomer_apps::RevisionError;
 use isomer_diagnostics::chain;
@@ -10,10 +11,10 @@ use crate::harness::{Setup, one, until};
 use crate::small_engine::{self, Bare};
 use crate::{stage, wat};
 
-/// What a request may take: long enough to start on a busy machine.
+/// The deadline of a request: long enough to start on a busy machine.
 const DEADLINE_MS: u64 = 1000;
 
-/// What is in the text of a module, what comes of a request, and what the log says of it.
+/// The text of a module, the result of a request, and the log's entry.
 pub(crate) struct Start {
     pub(crate) name: &'static str,
     pub(crate) fields: &'static str,
@@ -54,7 +55,7 @@ pub(crate) const STARTS: &[Start] = &[
     },
     Start {
         name: "table bomb",
-        // Grows until it is refused, and says how far it came: no further than the pool's tables go.
+        // Grows until it is refused, and returns the size: at most that of the pool's tables.
         fields: "(table $table 1 funcref)",
         body:
             "(loop $again (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
@@ -147,14 +148,14 @@ const REFUSED: &[Refused] = &[
     },
 ];
 
-/// 270 memories, as three instances of a module with as many as a module may nearly have.
+/// 270 memories: three instances of a module with nearly as many as a module may have.
 fn many_memories() -> Vec<u8> {
     let memories = "(memory 0)".repeat(90);
     let instances = "(core instance (instantiate $m))".repeat(3);
     wat_components::text(&format!("(component (core module $m {memories}) {instances})"))
 }
 
-/// The same number of memories, by a nested component that is given the module, which it imports.
+/// The same number of memories, by a nested component that imports the module.
 fn handed_in() -> Vec<u8> {
     let instances = "(core instance (instantiate $given))".repeat(270);
     wat_components::text(&format!(
@@ -167,7 +168,7 @@ fn handed_in() -> Vec<u8> {
     ))
 }
 
-/// `2^levels` instances out of a few bytes: each level makes two of the one below.
+/// `2^levels` instances of a few bytes: each level has two of the one below.
 fn instance_bomb(levels: u32) -> Vec<u8> {
     let mut text = String::from("(component (component $c0 (core module $m) (core instance (instantiate $m)))");
     for level in 1..=levels {
@@ -201,7 +202,7 @@ async fn components_that_need_too_much_are_refused_before_compiling() {
     }
 }
 
-/// A component on the paths below `/hostile/`, beside a neighbour.
+/// A component on the paths below `/hostile/`, and a neighbour.
 async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
     let manifest = format!(
         r#"
@@ -242,7 +243,7 @@ async fn harmful_start_functions_fail_only_their_own_request() {
     }
 }
 
-/// The canary of `guests/hostile` is no proof if it cannot find anything: where an instance is used again, it must.
+/// The canary of `guests/hostile` proves nothing if it can never be found: in an instance that is reused, it must be.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_canary_finds_leftovers() {
     let _alone = attacked_node::alone().await;
@@ -253,13 +254,13 @@ async fn the_canary_finds_leftovers() {
     assert!(!found.ok().starts_with("found=0 "), "{}", found.text());
 }
 
-/// Instances that the pool has room for. Each may have four memories and four tables, and one may have all of them.
+/// The number of instances of the pool. Each may have four memories and four tables, and one may have all of them.
 pub(crate) const INSTANCES: u32 = 2;
 
 /// All memories of the pool.
 const MEMORIES: usize = 8;
 
-/// All tables of the pool but one, which the tools put into a component for its calls of the host.
+/// All tables of the pool except one, which the tools add to a component for its calls of the host.
 const TABLES: usize = 7;
 
 /// The memories and tables of a component that takes the whole pool.
@@ -269,7 +270,7 @@ fn parts() -> String {
     format!("(memory $m0 (export \"memory\") 100) {}", memories.chain(tables).collect::<String>())
 }
 
-/// Fills everything that it is given.
+/// Fills all memories and tables that it gets.
 pub(crate) fn filling() -> Vec<u8> {
     let memories = (0..MEMORIES)
         .map(|number| format!("(memory.fill $m{number} (i32.const 0) (i32.const 0xA5) (i32.const 6553600))"));
@@ -279,7 +280,7 @@ pub(crate) fn filling() -> Vec<u8> {
     wat_components::handler(&fields, &memories.chain(tables).collect::<String>())
 }
 
-/// Looks at everything that it is given: the status is 500 where a byte is not 0, and 501 where an element is there.
+/// Checks all memories and tables that it gets: the status is 500 if a byte is not 0, and 501 if there is an element.
 pub(crate) fn looking() -> Vec<u8> {
     let memories = (0..MEMORIES).map(|number| {
         format!(
@@ -310,7 +311,7 @@ async fn a_reused_slot_is_empty() {
     let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
     for round in 0..3 {
         for (what, component) in [("filled", filling()), ("looked", looking())] {
-            // The neighbour is not asked: all of the pool is the attacker's.
+            // The neighbour gets no request: the attacker has the whole pool.
             let node = node(component, 10_000, &engine).await;
             until("room in the pool", async || {
                 let answer = node.get("/hostile/").await;

@@ -1,22 +1,24 @@
-//! Guests that do what harm they can, on a node that also serves a neighbour. For each: what it tries, and what must come of it.
+//! Guests that attack a node, which also serves a neighbour. For each attack: what the guest does, and what must come
+//! of it.
 //!
-//! | file | what it is about |
+//! | file | what it owns |
 //! | --- | --- |
-//! | `corpus` | the attacks that a running guest can make: what is asked of it, and what must come of it |
-//! | `stage` | the node that they are made on, the neighbour, and what is looked at afterwards |
-//! | `starting`, `bare`, `wat` | components that do harm when they are instantiated, and who has their place next |
-//! | `ledger` | all attacks, at a tenant's full concurrency, in processes that are measured; those on the host's own memory |
+//! | `attacks` | the attacks that a running guest can make: its requests, and the expected results |
+//! | `attacked_node` | the node that is attacked, the neighbour, and the checks after each attack |
+//! | `instantiation`, `small_engine`, `wat_components` | components that attack while they are instantiated, and the guests that get their slots next |
+//! | `memory_charges` | all attacks, at a tenant's full concurrency, in processes that are measured; those on the host's own memory |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
 //! | `disk` | attacks by files in granted folders |
-//! | `crowded` | all tenants but one hold what they can |
-//! | `table` | that `docs/reference/attacks.md` names them all |
-//! | `vitals` | what a process has: descriptors, threads, memory |
+//! | `full_node` | all tenants except one hold what they can |
+//! | `documentation` | a check that `docs/reference/attacks.md` names all attacks |
+//! | `process_resources` | the descriptors, threads and memory of a process |
 //!
-//! After each attack the node must be well, the neighbour must have had right answers all the while, the log must name the error,
-//! the process must have no more descriptors and threads than before, and the next guest in the same place must find nothing of
-//! what the one before it had.
+//! After each attack the node must serve, the neighbour must have had correct responses throughout, the log must name
+//! the error, the process must have no more descriptors and threads than before, and the next guest in the same slot
+//! must find no data of the one before.
 //!
-//! A hole that is found becomes an entry here first. `docs/reference/attacks.md` has the table of all of them; a test compares.
+//! A vulnerability that is found becomes a test here first. A test compares the names with the table in
+//! `docs/reference/attacks.md`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures of a measured process are said")]
 
@@ -42,7 +44,7 @@ mod world;
 use attacked_node::Stage;
 use attacks::{Attack, CORPUS};
 
-/// Makes the attacks of one kind, one after the other, each on the same node.
+/// Makes the attacks of one kind, one after another, on the same node.
 async fn make(kind: &str) {
     let attacks: Vec<&Attack> = CORPUS.iter().filter(|attack| attack.kind == kind).collect();
     assert!(!attacks.is_empty(), "no attacks of kind `{kind}`");

@@ -1,11 +1,11 @@
-//! What the host holds for a tenant is charged to it: each attack at as many requests at once as a tenant may have, beside a
-//! neighbour who is served all the while. The process may grow by what the tenants are charged and by [`UNCHARGED_BYTES_MAX`], whatever
-//! the attack is.
+//! What the host holds for a tenant is charged to it: each attack is made by as many concurrent requests as a tenant
+//! may have, while a neighbour is served. The process may grow by what the tenants are charged and by
+//! [`UNCHARGED_BYTES_MAX`], whatever the attack is.
 //!
-//! They are made by processes of their own, which are this test program again, since memory that an allocator has once taken it
-//! keeps. An attack on the host's own memory has a process for itself; the others are made one after the other, by one process a kind.
-//! All of them take minutes, so an ordinary run makes every second one of those that share a process: `ISOMER_SEED=N` says which,
-//! `ISOMER_LONG=1` makes all.
+//! The attacks are made by child processes, which run this test program, since an allocator keeps memory that it once
+//! had. An attack on the host's own memory has a process of its own; the others are made one after another, by one
+//! process per kind. All of them take minutes, so an ordinary run makes every second one of those that share a process:
+//! `ISOMER_SEED=N` selects the half, `ISOMER_LONG=1` makes all.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -29,38 +29,40 @@ use crate::process_resources::resident_bytes;
 use crate::wat_components;
 use crate::world::World;
 
-/// Names the group of attacks that a process is to make.
+/// Has the group of attacks that a process is to make.
 const GROUP: &str = "ISOMER_TEST_LEDGER";
 
-/// Which of the attacks that share a process are made: those whose place is as even or odd as this number. All without it.
+/// Selects which of the attacks that share a process are made: those with an even or an odd index, like this number.
+/// All if it is not set.
 const HALF: &str = "ISOMER_TEST_LEDGER_HALF";
 
-/// Processes at once.
+/// The number of concurrent processes.
 const PROCESSES: usize = 2;
 
-/// What a process may grow by beyond what its tenants are charged: code, the arguments of the calls that the executor's threads are
-/// in (32 MiB each), what connections hold before it is known for whom, the log's queue, what the allocator keeps.
+/// The bytes that a process may grow by beyond what its tenants are charged: code, the arguments of the calls of the
+/// executor's threads (32 MiB each), data of connections before their tenant is known, the log's queue, and what the
+/// allocator keeps.
 const UNCHARGED_BYTES_MAX: u64 = 320 << 20;
 
-/// A process that has grown by so much is ended before it hurts the machine.
+/// A process that has grown by this is ended before it affects the machine.
 const RUNAWAY_BYTES: u64 = 3 << 30;
 
-/// How many requests a tenant may have at once: the quota as it is by default.
+/// The number of concurrent requests of a tenant: the default quota.
 const AT_ONCE: usize = 256;
 
-/// Instances that the node has room for: more than the tenant may have requests, so the tenant's quotas are what ends it.
+/// The number of instances of the node: more than the tenant's requests, so that its quotas are the limit.
 const INSTANCES: u32 = 2048;
 
-/// How long a request of the attacker runs that goes on as long as it may.
+/// The deadline of a request of the attacker that runs until its deadline.
 const DEADLINE_MS: u64 = 1000;
 
-/// The same where it takes time to hoard.
+/// The same if hoarding takes time.
 const LONG_DEADLINE_MS: u64 = 4000;
 
-/// Bytes of an answer that are looked at.
+/// The number of bytes of a response that are checked.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// An attack that is made here only, as it takes many requests at once.
+/// An attack that is made here only, since it needs many concurrent requests.
 struct Hoard {
     name: &'static str,
     ask: Ask,
@@ -78,7 +80,7 @@ const HOARDS: &[Hoard] = &[
     Hoard { name: "bodies that no client reads", ask: Ask::Unread("body"), http2: true, at_once: 128 },
 ];
 
-/// The attack by a component that has globals.
+/// The attack by a component with globals.
 const GLOBALS: &str = "many globals";
 
 /// The names of all of them.
@@ -86,16 +88,16 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     HOARDS.iter().map(|hoard| hoard.name)
 }
 
-/// Any attack, as a crowd of requests.
+/// Any attack, as concurrent requests.
 struct Crowd {
     name: &'static str,
     ask: Ask,
     http2: bool,
     at_once: usize,
     deadline_ms: u64,
-    /// Its component, where that is not the guest of all others.
+    /// Its component, if it is not the guest of all others.
     component: Option<Vec<u8>>,
-    /// What none of the answers says.
+    /// What no response may contain.
     never: &'static [&'static str],
 }
 
@@ -182,7 +184,7 @@ fn half() -> Option<u64> {
     Some(seed)
 }
 
-/// Has a process make the attacks of a group. What it said, if it failed.
+/// Has a process make the attacks of a group. Returns its output if it failed.
 fn run(group: &str, half: Option<u64>) -> Result<(), String> {
     let begun = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
@@ -198,9 +200,9 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
 
 async fn suffer(attacks: &[Crowd]) {
     let world = Arc::new(World::sized(INSTANCES, |_| {}, |options| options.instances_max = None).await);
-    // It asks as fast as it is answered.
+    // It sends the next request as soon as it has a response.
     world.tenant("neighbour", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX));
-    // What it may have of time and requests must not hide what it does to memory.
+    // Its quotas of time and requests must not hide its effect on memory.
     world.tenant("attacker", |quotas| {
         (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX);
         quotas.cpu_ms_per_second = u32::MAX;
@@ -227,7 +229,7 @@ async fn suffer(attacks: &[Crowd]) {
         world.put_made("attacker", &app, &hosts.each_ref().map(String::as_str), &revision);
     }
     world.deploy("neighbour", "main", &["neighbour.test"], &one("http-hello", "")).await;
-    // What is made once is made before anything is measured.
+    // What is initialised once is initialised before anything is measured.
     neighbour_is_served(&world).await;
     for (number, attack) in attacks.iter().enumerate() {
         if attack.component.is_none() {
@@ -245,7 +247,7 @@ fn host(number: usize) -> String {
     format!("attack-{number}.test")
 }
 
-/// Makes an attack beside the neighbour's requests.
+/// Makes an attack while the neighbour sends requests.
 async fn bear(world: &Arc<World>, attack: &Crowd, host: &str, baseline: u64) {
     let name = attack.name;
     let watch = Watch::start(world, name, baseline);
@@ -284,7 +286,7 @@ async fn bear(world: &Arc<World>, attack: &Crowd, host: &str, baseline: u64) {
     );
     println!("{figures}");
     assert!(excess <= UNCHARGED_BYTES_MAX, "{figures}");
-    // Else nothing was attacked.
+    // Otherwise nothing was attacked.
     assert!(statuses.keys().any(|status| ![0, 404, 429, 503].contains(status)), "{figures}");
 }
 
@@ -292,11 +294,11 @@ async fn neighbour_is_served(world: &World) {
     assert_eq!(world.get("neighbour.test", "/").await.ok(), "hello from WASI 0.3\n");
 }
 
-/// What came of one request. What the node makes of it is looked at elsewhere: here it may be refused, stopped or served.
+/// The result of one request. Other tests check it: here it may be refused, stopped or served.
 struct Outcome {
     /// 0: none.
     status: u16,
-    /// The beginning of the answer.
+    /// The start of the response.
     text: String,
 }
 
@@ -320,7 +322,7 @@ async fn make(world: &World, attack: &Crowd, host: &str) -> Outcome {
     let Ok(response) = connection.try_send(request).await else { return outcome };
     outcome.status = response.status().as_u16();
     if matches!(attack.ask, Ask::Unread(_)) {
-        // The deadline is over.
+        // The deadline has passed.
         tokio::time::sleep(Duration::from_millis(attack.deadline_ms)).await;
     }
     let mut body = response.into_body();
@@ -333,23 +335,23 @@ async fn make(world: &World, attack: &Crowd, host: &str) -> Outcome {
     outcome
 }
 
-/// A component with as many globals as its instances may nearly have.
+/// A component with nearly as many globals as its instances may have.
 fn globals() -> Vec<u8> {
     wat_components::handler(&"(global (mut v128) (v128.const i64x2 1 1))".repeat(200_000), "")
 }
 
-/// The most that was seen.
+/// The maximum that was measured.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// Bytes that the process had more than at the beginning.
+    /// The bytes that the process has grown by since the start.
     grown: u64,
     /// Bytes that the tenants were charged.
     charged: u64,
-    /// Bytes that the process had grown by more than the most that had been charged until then.
+    /// The bytes that the process had grown by beyond the maximum that had been charged until then.
     excess: u64,
 }
 
-/// A thread that looks at the process's memory all the while.
+/// A thread that measures the process's memory repeatedly.
 struct Watch {
     seen: Arc<Mutex<Seen>>,
     over: Arc<AtomicBool>,

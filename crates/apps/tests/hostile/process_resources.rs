@@ -1,21 +1,22 @@
-//! What this process has, as the system counts it.
+//! The resources of this process, as the system counts them.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::harness::until;
 
-/// Descriptors that may be open in addition: connections that the other side has closed and that are about to be.
+/// The number of descriptors that may be open in addition: connections that the peer has closed and the node is about
+/// to close.
 const DESCRIPTORS_SLACK: usize = 4;
 
-/// Threads that may run in addition: tokio starts some for work that blocks, and keeps them a while.
+/// The number of threads that may run in addition: tokio starts some for blocking work, and keeps them for a while.
 const THREADS_SLACK: usize = 8;
 
-/// Bytes that the process may grow at its peak while it suffers an attack: an instance's memory at its limit, what the host copies
-/// out of it, and what is on its way.
+/// The bytes that the process may grow by during an attack: an instance's memory at its limit, what the host copies out
+/// of it, and data in transmission.
 const GROWTH_MAX_BYTES: u64 = 320 << 20;
 
-/// Counted at one moment.
+/// The resources at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vitals {
     descriptors: usize,
@@ -24,9 +25,9 @@ pub(crate) struct Vitals {
 }
 
 impl Vitals {
-    /// Counts, and begins to watch for the peak of memory.
+    /// Counts the resources, and resets the peak of memory.
     pub(crate) fn take() -> Self {
-        // 5: forget the highest resident size so far (proc(5)).
+        // 5 resets the peak of the resident size (proc(5)).
         fs::write("/proc/self/clear_refs", "5").expect("this process's own file");
         Self::count()
     }
@@ -37,7 +38,7 @@ impl Vitals {
         Self { descriptors, threads, resident_bytes: status_bytes("VmRSS:") }
     }
 
-    /// Checks that memory has stayed in bounds since then, and waits until what was opened is closed again.
+    /// Checks that memory has stayed within bounds since then, and waits until what was opened is closed again.
     pub(crate) async fn come_back(self, after: &str) {
         let growth = status_bytes("VmHWM:").saturating_sub(self.resident_bytes);
         assert!(growth < GROWTH_MAX_BYTES, "{after}: the process grew by {} MiB", growth >> 20);
@@ -55,14 +56,14 @@ impl Vitals {
     }
 }
 
-/// How many descriptors this process has of files whose path ends so.
+/// The number of this process's descriptors of files whose path ends with this.
 pub(crate) fn open_files(suffix: &str) -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").expect("this process's own folder");
     let paths = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
     paths.filter(|path| path.to_string_lossy().ends_with(suffix)).count()
 }
 
-/// Bytes of memory that this process has now.
+/// The number of bytes of memory of this process now.
 pub(crate) fn resident_bytes() -> u64 {
     status_bytes("VmRSS:")
 }

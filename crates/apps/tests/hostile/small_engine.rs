@@ -1,4 +1,4 @@
-//! A node of one app whose first instance is made for the first request, in an engine that the test brings along.
+//! A node of one app whose first instance is started by the first request, in an engine of the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,12 +79,12 @@ impl Bare {
         }
     }
 
-    /// A GET over a connection of its own.
+    /// Sends a GET over a new connection.
     pub(crate) async fn get(&self, target: &str) -> Answer {
         within("connect", Connection::http1(self.front.address)).await.get(target).await
     }
 
-    /// Waits for what the log says of the failed request `id`.
+    /// Waits for the log's entry on the failed request `id`.
     pub(crate) async fn failed(&self, id: &str) -> Value {
         until("an event `failed` in the log", async || {
             self.log.flush();

@@ -1,5 +1,5 @@
-//! Two tenants of one node: one does what harm its quotas allow, and the other must not notice. Each quota is reached in its turn, has its own
-//! error, and is counted for the one who reached it.
+//! Two tenants of one node: one attacks within its quotas, and the other must not be affected. Each quota is reached in
+//! turn, has its own error, and is counted for the tenant that reached it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,10 +13,10 @@ use crate::harness::{one, until};
 use crate::world::World;
 use crate::{stage, starting};
 
-/// What is asked of the attacker, so many times at once, again and again until its quota is reached.
+/// The attacker's requests, this many at a time, repeated until its quota is reached.
 struct Reach {
     quota: Quota,
-    /// The quota that is to be reached; the others are as by default.
+    /// The quota that is to be reached; the others have their defaults.
     bound: fn(&mut Quotas),
     target: &'static str,
     at_once: usize,
@@ -35,7 +35,8 @@ const REACHES: &[Reach] = &[
     Reach { quota: Quota::Storage, bound: |it| it.storage_bytes = 4 << 20, target: "/keys?bytes=1048576", at_once: 1 },
 ];
 
-/// Does the answer say that `quota` was reached? A guest whose store is full is told so, and tells it on.
+/// Returns whether the response reports that `quota` was reached. A guest whose store is full gets an error, and
+/// reports it in turn.
 fn names(answer: &Answer, quota: Quota) -> bool {
     match answer.status.as_u16() {
         200 => answer.text().contains(&format!("the quota `{}`", quota.name())),
@@ -84,11 +85,11 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
         assert!(after > before, "{quota:?} was reached and not counted");
         assert!(world.usage("neighbour").refused.values().all(|refused| *refused == 0), "{quota:?}");
     }
-    // What one tenant wrote, the other does not find.
+    // One tenant does not find what the other wrote.
     assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
 }
 
-/// An attack on the next one in the same place; its name is also in `docs/reference/attacks.md`.
+/// An attack on the next guest in the same slot; its name is also in `docs/reference/attacks.md`.
 pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +100,7 @@ async fn a_reused_slot_has_nothing_of_another_tenant() {
         options.requests_per_instance_max = Some(1);
     };
     let world = World::sized(instantiation::INSTANCES, |_| {}, change).await;
-    // Each has all memories and tables of the pool, so what one filled is what the next one gets.
+    // Each has all memories and tables of the pool, so the next one gets what the first one filled.
     for (tenant, component) in [("one", instantiation::filling()), ("other", instantiation::looking())] {
         world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
         let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");

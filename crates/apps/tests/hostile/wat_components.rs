@@ -1,4 +1,4 @@
-//! Components written as text: HTTP handlers of WASI 0.2 around a core module, for what no compiler would make.
+//! Components written as text: HTTP handlers of WASI 0.2 around a core module, for what no compiler would produce.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -7,15 +7,15 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{Resolve, UnresolvedPackageGroup};
 
-/// Packages that those of a handler need, those that others use first.
+/// The packages that those of a handler need, each after those that it uses.
 const PACKAGES: [&str; 6] = ["wasi-clocks", "wasi-random", "wasi-filesystem", "wasi-sockets", "wasi-cli", "wasi-http"];
 
 /// Versions of WASI.
 const P2: &str = "0.2.12";
 const P3: &str = "0.3.0";
 
-/// A component whose handler runs `body` and then answers with the status in `$status` (200 unless the body sets it). `fields` are
-/// further fields of its core module.
+/// A component whose handler runs `body` and then responds with the status in `$status` (200 unless the body sets it).
+/// `fields` are further fields of its core module.
 pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     let memory = if fields.contains("(export \"memory\")") { "" } else { "(memory (export \"memory\") 1)" };
     let module = format!(
@@ -43,7 +43,7 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     encode(&module, P2, "import wasi:http/types@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// A component that has another handler of WASI 0.2 answer.
+/// A component that has another handler of WASI 0.2 respond.
 pub(crate) fn middleware2() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/incoming-handler@0.2.12" "handle" (func $next (param i32 i32)))
@@ -53,7 +53,7 @@ pub(crate) fn middleware2() -> Vec<u8> {
     encode(module, P2, "import wasi:http/incoming-handler@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// The same of WASI 0.3. What the other one gives lies where this one gives it back from.
+/// The same of WASI 0.3. The result of the other handler is at the address that this one returns it from.
 pub(crate) fn middleware3() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/handler@0.3.0" "handle" (func $next (param i32 i32)))
@@ -75,14 +75,14 @@ fn encode(module: &str, version: &str, world: &str) -> Vec<u8> {
     { encoder }.encode().unwrap_or_else(|error| panic!("{error:#}\n{module}"))
 }
 
-/// A component or a module, as it is written.
+/// A component or a module of this text.
 pub(crate) fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// `component` with `inner` in it, which is instantiated when it is.
+/// `component` with `inner` in it, which is instantiated together with it.
 pub(crate) fn with(component: &[u8], inner: &[u8]) -> Vec<u8> {
-    // Sections of a component's binary: a byte that says what it is, the length, the contents.
+    // Sections of a component's binary: a byte for the kind, the length, the content.
     const COMPONENT: u8 = 4;
     const INSTANCE: u8 = 5;
     let (mut at, mut components) = (8, 0);
@@ -95,12 +95,12 @@ pub(crate) fn with(component: &[u8], inner: &[u8]) -> Vec<u8> {
     whole.push(COMPONENT);
     push_number(&mut whole, inner.len());
     whole.extend_from_slice(inner);
-    // One instance: of the component that was just put in, with nothing given to it.
+    // One instance of the component that was just added, without arguments.
     whole.extend_from_slice(&[INSTANCE, 4, 1, 0, components, 0]);
     whole
 }
 
-/// A number in LEB128, and how many bytes it takes.
+/// A number in LEB128, and its length in bytes.
 fn number(bytes: &[u8]) -> (usize, usize) {
     let end = bytes.iter().position(|byte| byte & 0x80 == 0).expect("a number ends");
     let digits = bytes[..=end].iter().rev();

@@ -1,4 +1,5 @@
-//! Bodies pass through the node, they are not kept in it. In a process of its own, since the process's memory is measured.
+//! Bodies are streamed through the node and not stored in it. A separate program, since the process's memory is
+//! measured.
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]
@@ -11,10 +12,10 @@ use http_body_util::BodyExt as _;
 use harness::body::{repeated, whole};
 use harness::{Setup, one, within};
 
-/// The most that the process may grow.
+/// The bytes that the process may grow by.
 const GROWTH_MAX_BYTES: u64 = 64 << 20;
 
-/// Bytes of the large body: far more than could lie anywhere without being noticed.
+/// The size of the large body: far more than could be stored anywhere without exceeding the limit.
 const BYTES: usize = 1 << 30;
 
 const PIECE_BYTES: usize = 64 << 10;
@@ -26,7 +27,7 @@ async fn a_large_body_does_not_grow_memory() {
     let piece = Bytes::from(vec![1_u8; PIECE_BYTES]);
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
-        // The first round makes what is made once.
+        // The first round initialises what is initialised once.
         for (round, bytes) in [8 << 20, BYTES].into_iter().enumerate() {
             let before = (round > 0).then(reset_peak);
             let body = repeated(piece.clone(), bytes / PIECE_BYTES);
@@ -52,14 +53,14 @@ async fn a_large_body_does_not_grow_memory() {
     }
 }
 
-/// Has the process's peak been near `before` since then?
+/// Returns whether the process's peak has been near `before` since then.
 fn check_growth(before: Option<u64>, what: &str) {
     let Some(before) = before else { return };
     let growth = status_bytes("VmHWM:").saturating_sub(before);
     assert!(growth < GROWTH_MAX_BYTES, "{what}: memory grew by {growth} bytes");
 }
 
-/// Forgets the peak of the resident memory (proc(5), `clear_refs`) and gives what is resident now.
+/// Resets the peak of the resident memory (proc(5), `clear_refs`) and returns the resident size.
 fn reset_peak() -> u64 {
     std::fs::write("/proc/self/clear_refs", "5").expect("the kernel keeps a peak");
     status_bytes("VmRSS:")

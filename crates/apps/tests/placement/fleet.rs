@@ -1,5 +1,5 @@
-//! An app in one of its shapes: a member for each of the shape's groups, linked as in the product. Only that all of them run in
-//! this process is different.
+//! An app in one of its shapes: a member for each of the shape's groups, linked as in the product. The only difference
+//! is that all of them run in this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use crate::harness::log::MemoryLog;
 use crate::harness::{PATIENCE, within};
 
-/// As few as the tests need: each instance is address space set aside.
+/// As few as the tests need: address space is reserved for each instance.
 const INSTANCES_MAX: u32 = 16;
 
 /// How members reach each other.
@@ -41,7 +41,7 @@ pub(crate) enum Transport {
 /// An app as it was built.
 pub(crate) struct Subject {
     pub(crate) app: App,
-    /// Where relative paths of the manifest start.
+    /// Relative paths of the manifest start here.
     pub(crate) dir: PathBuf,
     pub(crate) components: Components,
 }
@@ -55,7 +55,7 @@ impl Subject {
         }
     }
 
-    /// What is decided for one of its shapes.
+    /// The plan of one of its shapes.
     pub(crate) fn plan(&self, shape: &str) -> Plan {
         match isomer_apps::plan(&self.app, &self.components, shape) {
             Ok(plan) => plan,
@@ -65,12 +65,12 @@ impl Subject {
     }
 }
 
-/// All that a shape needs to run.
+/// The running members of a shape.
 pub(crate) struct Fleet {
     /// The front door.
     pub(crate) front: SocketAddr,
     pub(crate) plan: Plan,
-    /// What calls name as their revision.
+    /// The revision that calls name.
     pub(crate) plan_digest: isomer_ids::PlanDigest,
     links: BTreeMap<String, Address>,
     memory: MemoryLog,
@@ -86,14 +86,14 @@ pub(crate) struct Fleet {
 pub(crate) struct Running<'a> {
     pub(crate) shape: &'a str,
     pub(crate) transport: Transport,
-    /// A new instance for each request and each call?
+    /// Whether each request and each call gets a new instance.
     pub(crate) fresh: bool,
-    /// Groups that do not run: the test takes their place.
+    /// Groups that are not started: the test replaces them.
     pub(crate) without: &'a [&'a str],
 }
 
 impl Fleet {
-    /// Starts the groups of a shape, those first that others call.
+    /// Starts the groups of a shape, each after those that it calls.
     pub(crate) async fn start(subject: &Subject, running: Running<'_>) -> Self {
         let plan = subject.plan(running.shape);
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -149,19 +149,19 @@ impl Fleet {
         Self { front, plan_digest, plan, links, memory, log, stop, members, _apps: apps, _folder: folder }
     }
 
-    /// Calls one of the groups, as another group would.
+    /// Calls one of the groups, as another group does.
     pub(crate) fn callee(&self, group: &str) -> Arc<dyn Callee> {
         peer(group, &self.links[group])
     }
 
-    /// All events of the log that say that something went wrong, until now.
+    /// All events of the log that report a failure, so far.
     pub(crate) fn troubles(&self) -> Vec<String> {
         self.log.flush();
         let wrong = |event: &serde_json::Value| !matches!(event["event"].as_str(), Some("output" | "access"));
         self.memory.events().iter().filter(|event| wrong(event)).map(ToString::to_string).collect()
     }
 
-    /// Stops all groups, and checks that nothing had to be cut off.
+    /// Stops all groups, and checks that no connection had to be cut off.
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
         for member in self.members {
@@ -200,13 +200,12 @@ fn callees_first(plan: &Plan) -> Vec<String> {
     ordered
 }
 
-/// Kept from run to run: what has not changed is not compiled again. Not so what another seed has made, which nobody asks for
-/// again.
+/// Kept between runs: only what has changed is compiled. Not so the code of another seed, which is not used again.
 fn code_folder(temporary: &Path) -> PathBuf {
     if crate::seed::is_usual() { Path::new(env!("CARGO_TARGET_TMPDIR")).join("code") } else { temporary.join("code") }
 }
 
-/// When calls of the tests must be answered: late enough to be no matter.
+/// The deadline of calls of the tests: late enough to have no effect.
 pub(crate) fn deadline() -> std::time::Instant {
     std::time::Instant::now() + PATIENCE - Duration::from_secs(1)
 }

@@ -1,11 +1,11 @@
-//! Placement changes speed, never answers.
+//! Placement changes speed, never results.
 //!
-//! | file | what it is about |
+//! | file | what it tests or owns |
 //! | --- | --- |
-//! | `shop` | the example shop: one day of shopping, in every shape, with fresh and with reused instances |
-//! | `generated` | functions and values made at random, called in every mode |
+//! | `shop` | the example shop: one day of shopping, in every shape, with new and with reused instances |
+//! | `generated` | random functions and values, called in every mode |
 //! | `fleet` | an app in one of its shapes: a member for each group, linked as in the product |
-//! | `seed`, `random` | where randomness begins, and how to see the same again |
+//! | `seed`, `random` | the seed of random numbers, and how to repeat a run |
 
 #![allow(clippy::print_stdout, reason = "a test that is run for its seeds and times tells them")]
 

@@ -1,11 +1,11 @@
-//! Numbers that look random and follow from a seed, so that whatever a test tried can be tried again.
+//! Pseudo-random numbers of a seed, so that a test can be repeated.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The sequence of `seed`, for one purpose: sequences of different purposes have nothing to do with each other.
+    /// The sequence of `seed` for one purpose: sequences of different purposes are independent.
     pub(crate) fn new(seed: u64, purpose: u64) -> Self {
         let mut random = Self(seed);
         random.0 = random.next() ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93);

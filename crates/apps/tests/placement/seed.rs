@@ -1,23 +1,23 @@
-//! Where the tests' randomness begins.
+//! The seed of the tests' random numbers.
 //!
-//! - Without any wish the seed is always the same, so that a change is judged by the change alone.
-//! - `ISOMER_LONG=1` tries a new seed each time, and much more of it.
-//! - `ISOMER_SEED=N` tries a certain seed again.
+//! - By default the seed is always the same, so that a result depends on the change alone.
+//! - `ISOMER_LONG=1` uses a new seed each time, and tests much more.
+//! - `ISOMER_SEED=N` repeats a certain seed.
 
 /// The seed of ordinary runs.
 const SEED: u64 = 20;
 
-/// Is this a long run?
+/// Returns whether this is a long run.
 pub(crate) fn is_long() -> bool {
     std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Does this run try what every run tries?
+/// Returns whether this run uses the default seed.
 pub(crate) fn is_usual() -> bool {
     !is_long() && std::env::var_os("ISOMER_SEED").is_none()
 }
 
-/// The seed of this run, which is told to whoever reads the test's output.
+/// Returns the seed of this run, and prints it.
 pub(crate) fn shown() -> u64 {
     let seed = match std::env::var("ISOMER_SEED") {
         Ok(text) => text.parse().expect("ISOMER_SEED is a number"),
@@ -31,7 +31,7 @@ pub(crate) fn shown() -> u64 {
     seed
 }
 
-/// How to see it again.
+/// How to repeat the run.
 pub(crate) fn again(seed: u64) -> String {
     let long = if is_long() { "ISOMER_LONG=1 " } else { "" };
     format!("{long}ISOMER_SEED={seed} cargo test -p isomer-node --test placement")

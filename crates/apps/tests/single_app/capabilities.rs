@@ -1,4 +1,4 @@
-//! What a component is granted in its manifest, it has; what is not, it has not. Each capability through a whole node.
+//! A component has what its manifest grants, and nothing else. Each capability is tested through a whole node.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -98,9 +98,9 @@ async fn outbound_requests_reach_granted_hosts_only() {
             ("", format!("http://{address}/"), "HttpRequestDenied"),
             ("grants.http = [\"127.0.0.1:1\"]", format!("http://{address}/"), "HttpRequestDenied"),
             ("grants.http = [\"example.com\"]", format!("http://{address}/"), "HttpRequestDenied"),
-            // A name without a grant for it, though it leads to what is granted.
+            // A name that is not granted, although it resolves to a granted address.
             ("grants.http = [\"127.0.0.1\"]", format!("http://localhost:{port}/"), "HttpRequestDenied"),
-            // Everything public is not everything.
+            // A grant of all public addresses is not one of all addresses.
             ("grants.http = [\"*\"]", format!("http://{address}/"), "DestinationIpProhibited"),
             ("grants.http = [\"*\"]", format!("http://localhost:{port}/"), "DestinationIpProhibited"),
             ("grants.http = [\"*\"]", format!("http://2130706433:{port}/"), "HttpRequestUriInvalid"),
@@ -108,7 +108,7 @@ async fn outbound_requests_reach_granted_hosts_only() {
         for (grants, url, error) in denied {
             let answer = start(&one(guest, grants)).await.get(&format!("/?url={url}")).await;
             assert_eq!(answer.status, 502, "{grants} {url}");
-            // The versions of the interface spell an address of a private network differently.
+            // The versions of the interface have different texts for an address of a private network.
             assert!(answer.text().contains(error), "{grants} {url}: {}", answer.text());
         }
         assert!(upstream.is_unseen(), "a request came through");
@@ -124,7 +124,7 @@ async fn denials_are_logged_with_the_missing_grant() {
     node.event("warning", |event| event["text"].as_str().is_some_and(|text| text.contains(granted))).await;
 }
 
-/// A node whose guest sees `shared/` of the app's folder as `/data`; `secret.txt` lies beside it.
+/// A node whose guest sees `shared/` of the app's folder as `/data`; `secret.txt` is next to it.
 async fn with_directory(write: bool) -> TestNode {
     let grant = format!("grants.dirs = [{{ host = \"shared\", guest = \"/data\", write = {write} }}]");
     let setup = Setup::new(&one("dirs-probe", &grant));
@@ -223,7 +223,7 @@ async fn guests_cannot_leave_a_directory() {
         ] {
             assert_ne!(node.get(target).await.status, 200, "{target}");
         }
-        // A link of the guest's own leads nowhere else either.
+        // A link that the guest makes leads nowhere else either.
         let _ = node.get("/link?path=/data/own&to=../secret.txt").await;
         assert_ne!(node.get("/read?path=/data/own").await.status, 200);
         let _ = node.get("/link?path=/data/root&to=/etc").await;

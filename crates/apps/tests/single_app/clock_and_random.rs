@@ -1,4 +1,4 @@
-//! The clock and randomness as tests give them: the same for the same request and component, wherever both run.
+//! The clock and randomness of tests: the same for the same request and component, wherever both run.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
     setup.options(|options| options.requests_per_instance_max = requests_per_instance_max).start().await
 }
 
-/// What ping and pong are told while they serve a request of this trace.
+/// What ping and pong read while they serve a request of this trace.
 async fn told(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
     let traceparent = format!("00-{trace:032x}-{parent:016x}-01");
     let request = Request::get("/time-and-chance").header("host", "test").header("traceparent", traceparent);

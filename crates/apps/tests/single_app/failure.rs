@@ -1,4 +1,4 @@
-//! Guests that fail: what the client is told, what the log has, and whom it costs.
+//! Guests that fail: what the client gets, what is logged, and which requests are affected.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::harness::body::whole;
 use crate::harness::{Setup, TestNode, one, start, until, within};
 
-/// The log's word on the request `id`.
+/// The log's entry on the request `id`.
 async fn failed(node: &TestNode, id: &str) -> Value {
     node.event("failed", |event| event["request"] == id).await
 }
 
-/// Where the functions `names` stand in the event's call stack: each must be there, in this order.
+/// The positions of the functions `names` in the event's call stack: each must be there, in this order.
 #[track_caller]
 fn assert_frames(event: &Value, names: &[&str]) {
     let frames: Vec<_> = event["backtrace"].as_array().expect("a call stack").iter().map(Value::to_string).collect();
@@ -34,7 +34,7 @@ async fn a_trap_is_logged_with_request_id_and_call_stack() {
         assert_eq!(event["component"], "http-trap");
         assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("unreachable")), "{event}");
         assert_frames(&event, &["inner_function", "middle_function", "outer_function"]);
-        // The connection and the node go on.
+        // The connection and the node continue.
         assert_eq!(connection.get("/").await.ok(), "ok\n");
     }
 }
@@ -82,14 +82,14 @@ async fn other_failures_are_distinguished_in_the_log() {
     assert_eq!(node.get("/").await.ok(), "ok\n");
 }
 
-/// Reads an answer that begins with 200 and must be broken off.
+/// Reads a response that starts with 200 and must be cut off.
 async fn assert_broken_off(node: &TestNode, target: &str) {
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
         let request = connection.request(Method::GET, target).body(whole("")).expect("a valid request");
         let response = match within("an answer", connection.try_send(request)).await {
             Ok(response) => response,
-            // A stream of HTTP/2 that is reset loses what has not been sent, its head too.
+            // A stream of HTTP/2 that is reset loses what has not been sent, including its head.
             Err(_) if http2 => continue,
             Err(error) => panic!("the head and the first bytes are not sent: {error}"),
         };
@@ -141,13 +141,13 @@ async fn a_request_ends_at_its_deadline() {
             let id = answer.problem(504);
             let event = failed(&node, &id).await;
             assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("deadline of 300 ms")), "{event}");
-            // A shared instance is stopped from outside, between two of its steps.
+            // A shared instance is stopped between two of its polls.
             if target == "/nested" && lines.is_empty() {
                 assert_frames(&event, &["nested"]);
             }
             let access = node.event("access", |event| event["request"] == id.as_str()).await;
             let late_ms = access["took_ms"].as_f64().expect("a number") - 300.0;
-            // Some 10 ms where the machine has nothing else to do; speed is for benchmarks.
+            // About 10 ms on an idle machine; speed is for benchmarks.
             assert!((0.0..2000.0).contains(&late_ms), "{target} ended {late_ms} ms after its deadline");
         }
         assert_eq!(node.get("/").await.ok(), "ok\n");
@@ -169,7 +169,7 @@ async fn memory_has_an_exact_limit() {
     let answer = node.get("/grow").await;
     assert_eq!(number(answer.ok(), "size="), 4 << 20);
     assert_eq!(number(answer.ok(), "grown="), (4 << 20) - before);
-    // A fresh instance has all of it again.
+    // A new instance has all of it again.
     assert_eq!(number(node.get("/").await.ok(), "size="), before);
     node.get("/allocate?bytes=1000000").await.ok();
     let id = node.get("/allocate?bytes=8000000").await.problem(500);
@@ -211,7 +211,7 @@ async fn long_output_is_split_and_losses_are_reported() {
     })
     .await;
     assert!(pieces.iter().all(|line| line.len() <= 8 << 10));
-    // More lines than anybody can write: each is in the log or counted as lost.
+    // More lines than can be written: each is in the log or counted as lost.
     const LINES: u64 = 200_000;
     assert_eq!(node.get(&format!("/stdout?bytes={}&line=9", LINES * 10)).await.status, 200);
     until("an account of every line", async || {
@@ -220,12 +220,12 @@ async fn long_output_is_split_and_losses_are_reported() {
         let dropped =
             events.iter().filter_map(|event| event["text"].as_str()?.strip_suffix(DROPPED)?.parse::<u64>().ok());
         let accesses = events.iter().filter(|event| event["event"] == "access").count();
-        // Lines of the access log, one a request, may be among the lost.
+        // Lines of the access log, one per request, may be among the lost ones.
         let accounted = written as u64 + dropped.sum::<u64>() + accesses as u64;
         (accounted == LINES + 3).then_some(())
     })
     .await;
 }
 
-/// What the log says after the number of lines that it had to drop.
+/// The log's text after the number of lines that it had to drop.
 const DROPPED: &str = " lines of the log were dropped: too many at once";

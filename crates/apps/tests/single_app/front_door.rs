@@ -1,4 +1,4 @@
-//! Who is let in, under which name, and for how long.
+//! Which requests are admitted, under which name, and for how long.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -16,20 +16,20 @@ use crate::harness::body::whole;
 use crate::harness::front::{TestFront, front, site};
 use crate::harness::{one, until};
 
-/// A site that is waited for.
+/// A site that is loaded by the test.
 type Coming = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 
-/// What a host name gets.
+/// The result for a host name.
 enum Behind {
     Site(Arc<AppSite>),
     /// The same, counted.
     Counted(Limiter, Arc<AppSite>),
-    /// Comes when it is sent.
+    /// Available when the test sends it.
     Loading(Mutex<Option<Coming>>),
     Refused(Refusal),
 }
 
-/// Host names, and those that were asked for.
+/// Host names, and those that were resolved.
 #[derive(Default)]
 struct Names {
     hosts: HashMap<&'static str, Behind>,
@@ -68,13 +68,13 @@ impl SiteResolver<GroupHandler> for Names {
     }
 }
 
-/// A front door before `hosts`.
+/// A front door with these hosts.
 async fn before(hosts: impl IntoIterator<Item = (&'static str, Behind)>) -> (TestFront, Arc<Names>) {
     let names = Arc::new(Names { hosts: hosts.into_iter().collect(), ..Names::default() });
     (front(names.clone(), |_| {}).await, names)
 }
 
-/// The status of the answer to these bytes.
+/// The status of the response to these bytes.
 async fn status(front: &TestFront, request: &str) -> u16 {
     let mut raw = front.connect_raw().await;
     raw.write(request).await;
@@ -93,7 +93,7 @@ async fn host_names_are_normalised_once() {
         ("/", "hOST:  shop.example.  ", Some("shop.example")),
         ("/", "Host: [0:0::1]:80", Some("[::1]")),
         ("/", "Host: 127.0.0.1", Some("127.0.0.1")),
-        // The target says it, whatever the header says (RFC 9112, section 3.2.2).
+        // The target has precedence over the header (RFC 9112, section 3.2.2).
         ("http://Shop.Example:80/", "Host: other.example", Some("shop.example")),
         ("http://shop.example", "Host: ", Some("shop.example")),
         ("http://user@shop.example/", "Host: shop.example", None),
@@ -201,7 +201,7 @@ async fn a_permit_is_held_until_the_response_was_read() {
         second.exchange(ask("one.example/echo").body(whole("")).expect("a valid request")).await.problem(429);
         let other = ask("other.example/echo").body(whole("other")).expect("a valid request");
         assert_eq!(second.exchange(other).await.ok(), "other");
-        // Once it is over, by itself or since its client went away, the next one is let in.
+        // When it has ended, or its client has disconnected, the next one is admitted.
         drop((piece, running, connection));
         let free = async || (limiter.in_use() == 0).then_some(());
         until("the place to be free", free).await;

@@ -1,9 +1,9 @@
-//! Two components in one group: they call each other, and each keeps what is its own.
+//! Two components in one group: they call each other, and each keeps its own state.
 
 use crate::harness::{Setup, TestNode, start};
 use crate::wat_components;
 
-/// `ping`, which takes the requests, and `pong`, which it asks.
+/// `ping`, which gets the requests, and `pong`, which it calls.
 async fn pair() -> TestNode {
     start(
         r#"
@@ -79,7 +79,7 @@ async fn a_trap_of_the_callee_fails_the_caller() {
     let place = |name: &str| frames.iter().position(|frame| frame.contains(name));
     let (pong, ping) = (place("pong"), place("ping"));
     assert!(pong.is_some() && ping.is_some() && pong < ping, "pong, called by ping: {frames:#?}");
-    // The instance is gone with all of its components.
+    // The instance has ended with all of its components.
     assert_eq!(node.get("/greet?name=ada").await.ok(), "pong to ada (count 1)\n");
 }
 

@@ -1,21 +1,22 @@
-//! Handlers that break the rules of the interface, and what becomes of their answers.
+//! Handlers that violate the rules of the interface, and what happens to their responses.
 
 use crate::harness::{Setup, TestNode, one, start};
 use crate::wat_components;
 
-/// A node with a handler of WASI 0.2 that is written by hand.
+/// A node with a handler of WASI 0.2 that is written as text.
 async fn handler(lines: &str, fields: &str, body: &str) -> TestNode {
     Setup::new(&one("written", lines)).component("written", wat_components::handler(fields, body)).start().await
 }
 
-/// Asks over both versions of HTTP: each must be told that the app failed, and the log must know the status.
+/// Sends a request over both versions of HTTP: each must get the problem that the app failed, and the log must have the
+/// status.
 async fn is_refused(node: &TestNode, target: &str, status: u16) {
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let id = connection.get(target).await.problem(500);
         let event = node.event("failed", |event| event["request"] == id.as_str()).await;
         let reason = event["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(&format!("answered with status {status}")), "{event}");
-        // The connection is as it should be, too.
+        // The connection is still usable, too.
         connection.get(target).await.problem(500);
     }
 }
@@ -28,7 +29,7 @@ async fn an_informational_status_as_final_response_is_a_handler_error() {
         let written = handler("", "", &format!("(local.set $status (i32.const {status}))")).await;
         is_refused(&written, "/", status).await;
     }
-    // Statuses that HTTP does not have are refused when they are set: the guest's answer stays at 200.
+    // Statuses that HTTP does not have are refused when they are set: the guest's response keeps 200.
     for status in [0, 99, 600, 999] {
         let written = handler("", "", &format!("(local.set $status (i32.const {status}))")).await;
         written.get("/").await.ok();
@@ -41,7 +42,8 @@ async fn an_informational_status_as_final_response_is_a_handler_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
-    // Appends a value of so many bytes, and answers 200 where that worked, and 201 and the error's number where it did not.
+    // Appends a value of this number of bytes, and responds with 200 if that worked, and otherwise with 201 plus the
+    // error's number.
     let appends = |bytes: u32| {
         format!(
             "(call $append (call $fields) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const {bytes}) (i32.const 8))
@@ -55,7 +57,7 @@ async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
         let answer = handler("", memory, &appends(bytes)).await.get("/").await;
         assert_eq!(answer.status.as_u16(), status, "{bytes} bytes: {}", answer.text());
     }
-    // A thousand small ones, of which the last do not fit.
+    // A thousand small ones, the last of which do not fit.
     let many = "(local.set $made (call $fields))
         (loop $again
             (call $append (local.get $made) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 30) (i32.const 8))

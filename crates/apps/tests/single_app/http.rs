@@ -1,4 +1,4 @@
-//! What the front door makes of HTTP: versions, methods, routes, problems, traces.
+//! How the front door implements HTTP: versions, methods, routes, problems, traces.
 
 use ::http::Method;
 
@@ -6,10 +6,10 @@ use crate::harness::body::whole;
 use crate::harness::client::Answer;
 use crate::harness::{Setup, TestNode, one, start};
 
-/// What a CONNECT, a TRACE and `OPTIONS *` are told.
+/// The problem of a CONNECT, a TRACE and `OPTIONS *`.
 const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Headers of an answer that the guest chose, as lines.
+/// The headers of a response that the guest chose, as lines.
 fn own_headers(answer: &Answer) -> Vec<String> {
     let transport = ["date", "content-length", "transfer-encoding"];
     let own = answer.headers.iter().filter(|(name, _)| !transport.contains(&name.as_str()));
@@ -68,7 +68,7 @@ async fn options_of_a_path_reaches_the_guest_and_options_star_does_not() {
     let head = raw.read_to("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 204 No Content\r\n"), "{head}");
     assert!(head.contains(&format!("allow: {ALLOW}\r\n")), "{head}");
-    // Only OPTIONS may ask about everything (RFC 9112, section 3.2.4).
+    // Only OPTIONS may have the target `*` (RFC 9112, section 3.2.4).
     raw.write("GET * HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let head = raw.read_to("\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");

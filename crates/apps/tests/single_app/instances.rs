@@ -1,4 +1,4 @@
-//! Which instance serves a request: reused, fresh, replaced, shared, or none free.
+//! Which instance serves a request: a reused, new, replaced or shared one, or none if all are busy.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::harness::body::pieces;
 use crate::harness::{Setup, TestNode, one, until};
 use crate::wat_components;
 
-/// A node with so many instances that serve so many requests each.
+/// A node with this number of instances, each of which serves this number of requests.
 async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode {
     let options = |it: &mut isomer_apps::TenancyOptions| {
         (it.instances_max, it.requests_per_instance_max) = (Some(instances), requests);
@@ -18,7 +18,7 @@ async fn node(manifest: &str, instances: u32, requests: Option<u32>) -> TestNode
     Setup::new(manifest).options(options).start().await
 }
 
-/// Asks a counter so many times, one after the other: instance and count of each answer.
+/// Sends this number of requests to a counter, one after another: instance and count of each response.
 async fn counts(node: &TestNode, requests: usize) -> Vec<(String, u64)> {
     let mut connection = node.connect().await;
     let mut counts = Vec::new();
@@ -41,7 +41,7 @@ async fn an_instance_is_reused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_can_have_a_new_instance() {
-    // With a single slot, an instance must be gone before the next request gets its own.
+    // With a single slot, an instance must have ended before the next request gets its own.
     for lines in ["reuse = false", "reuse = false\nconcurrency = 3"] {
         let node = node(&one("counter", lines), 1, None).await;
         let counts = counts(&node, 20).await;
@@ -51,7 +51,8 @@ async fn each_request_can_have_a_new_instance() {
     }
 }
 
-/// A handler of WASI 0.2 that answers 200 and the number of requests which its instance has had before, or does not answer where `silent`.
+/// A handler of WASI 0.2 that responds with 200 and the number of earlier requests of its instance, or does not respond
+/// if `silent`.
 fn counter2(silent: &str) -> Vec<u8> {
     let body = format!(
         "(local.set $status (i32.add (i32.const 200) (global.get $served)))
@@ -61,7 +62,7 @@ fn counter2(silent: &str) -> Vec<u8> {
     wat_components::handler("(global $served (mut i32) (i32.const 0))", &body)
 }
 
-/// The statuses of so many requests, one after the other.
+/// The statuses of this number of requests, one after another.
 async fn statuses(node: &TestNode, requests: usize) -> Vec<u16> {
     let mut connection = node.connect().await;
     let mut statuses = Vec::new();
@@ -86,18 +87,18 @@ async fn a_wasi_0_2_handler_gets_new_instances_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_without_a_response_is_not_reused() {
-    // As a runtime does that serves one request and then has nothing left to answer with.
+    // Like a runtime that serves one request and cannot respond to a second one.
     let silent = counter2("(i32.gt_u (global.get $served) (i32.const 1))");
     let node = Setup::new(&one("written", "reuse = true")).component("written", silent.clone()).start().await;
     assert_eq!(statuses(&node, 4).await, [200, 500, 200, 500]);
-    // By itself, every request is answered.
+    // By default, every request gets a response.
     let node = Setup::new(&one("written", "")).component("written", silent).start().await;
     assert_eq!(statuses(&node, 4).await, [200; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forgotten_handles_do_not_fail_requests() {
-    // Of 2,000 handles, each request leaves 90.
+    // Each request leaks 90 of 2,000 handles.
     let leaks = "(loop $again
             (drop (call $fields))
             (local.set $number (i32.add (local.get $number) (i32.const 1)))
@@ -138,7 +139,7 @@ async fn an_instance_serves_one_request_at_a_time_by_default() {
     const AT_ONCE: usize = 8;
     for (lines, allowed) in [("", 1), ("concurrency = 4", 4)] {
         let node = node(&one("sleeper", lines), AT_ONCE as u32, None).await;
-        // How many meet is a matter of timing; that they meet at all, and never more than allowed, is not.
+        // How many overlap depends on timing; that they overlap at all, and never more than allowed, does not.
         until("as many at once as are allowed", async || {
             let answers = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
             let together = answers.iter().map(|answer| {
@@ -160,7 +161,7 @@ async fn a_trap_fails_only_requests_of_the_same_instance() {
         until("requests inside the guest", async || (node.output("http-trap", "stdout").len() == count).then_some(()))
             .await;
     };
-    // Four fill the first instance, the fifth is alone in the second.
+    // Four fill the first instance, the fifth has the second one to itself.
     let mut lost = Vec::new();
     for number in 1..=3 {
         let request = node.get("/sleep?ms=3600000");
@@ -193,7 +194,7 @@ async fn busy_instances_queue_a_few_requests_and_refuse_the_rest() {
             let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
             held.push((connection.send(request).await, connection, sender));
         }
-        // As many as there are places may wait, for a bounded time; all get an answer.
+        // As many requests as there are slots may wait, for a bounded time; all get a response.
         for refused in join_all((0..places + 3).map(|_| node.get("/drip?chunks=1"))).await {
             let id = refused.problem(503);
             assert_eq!(refused.header("retry-after"), "1");

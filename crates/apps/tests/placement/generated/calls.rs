@@ -1,4 +1,4 @@
-//! Calls of a package's functions, in every mode, and what comes back.
+//! Calls of a package's functions, in every mode, and their results.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) const MODES: [Mode; 4] = [
     Mode { name: "remote over TCP", shape: "remote", transport: Transport::Tcp, entered: "before" },
 ];
 
-/// Calls of one function that are under way together.
+/// The number of concurrent calls of one function.
 const AT_ONCE: usize = 4;
 
 /// One of them.
@@ -28,7 +28,7 @@ pub(crate) struct Mode {
     name: &'static str,
     shape: &'static str,
     transport: Transport,
-    /// The group that the relay is in.
+    /// The relay's group.
     entered: &'static str,
 }
 
@@ -60,16 +60,17 @@ before = ["relay"]
 behind = ["callee"]
 "#;
 
-/// One call and what is expected of it.
+/// One call and its expected result.
 struct Trial<'a> {
     function: &'a Function,
     arguments: Vec<Value>,
 }
 
-/// Calls each function of a package with `values` sets of arguments in every mode. Gives the number of calls in each mode.
+/// Calls each function of a package with `values` sets of arguments in every mode. Returns the number of calls in each
+/// mode.
 ///
 /// # Panics
-/// When an answer is not what it should be; `replay` says how to see it again.
+/// When a result is not as expected; `replay` has the way to repeat it.
 pub(crate) async fn check(package: &Package, values: usize, random: &mut Random, replay: &str) -> usize {
     let components = ["driver", "relay", "callee"];
     let subject = Subject {
@@ -87,7 +88,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     let mut first: Option<Vec<Vec<u8>>> = None;
     for mode in &MODES {
         let answers = answers(&subject, mode, &trials, &package.name, replay).await;
-        // Equal values could still lie in different ways: not here, where every mode follows the same rules.
+        // Equal values could still have different layouts: not here, since every mode follows the same rules.
         let first = first.get_or_insert_with(|| answers.clone());
         for ((trial, answer), first) in trials.iter().zip(&answers).zip(first) {
             let same = answer == first;
@@ -101,7 +102,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     trials.len()
 }
 
-/// The images of all answers in one mode, each checked to be what it should be.
+/// The images of all results in one mode, each checked.
 async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
     let Mode { shape, transport, entered, .. } = *mode;
     let running = Running { shape, transport, fresh: false, without: &["outside"] };
@@ -157,8 +158,8 @@ async fn call(
     callee.call(Call { function, context, is_idempotent: false, image }).await
 }
 
-/// A byte of a result's image that is neither what it should be nor one that the caller sent itself: padding may still hold what
-/// lay in the same place of the arguments, and nothing else, least of all something of an earlier call.
+/// A byte of a result's image that is neither as expected nor one that the caller sent: padding may still have bytes of
+/// the arguments, and nothing else, in particular nothing of an earlier call.
 fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
     if found.len() != expected.len() {
         return Some(format!("has {} bytes instead of {}", found.len(), expected.len()));
@@ -170,7 +171,7 @@ fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
     Some(format!("byte {at} of {} is foreign: {} where {} is expected", found.len(), around(found), around(expected)))
 }
 
-/// What was called, how, and how to see it again.
+/// The function, the mode, and the way to repeat the call.
 fn told(package: &str, trial: &Trial<'_>, mode: &Mode, replay: &str, what: &str) -> String {
     let mut arguments = format!("{:?}", trial.arguments);
     if let Some((cut, _)) = arguments.char_indices().nth(2_000) {

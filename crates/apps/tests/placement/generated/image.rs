@@ -1,4 +1,4 @@
-//! Images, written and read by the rules of `isomer_wire::image`, with nothing of the code that is tested.
+//! Images, written and read by the rules of `isomer_wire::image`, without any of the code that is tested.
 
 use isomer_wire::image::{BASE, BLOCKS};
 
@@ -23,17 +23,17 @@ pub(crate) fn result(ty: &Type, value: &Value) -> Vec<u8> {
     at(BASE, ty, value)
 }
 
-/// A value as it lies in memory at `base`, followed by its blocks.
+/// A value as it is in memory at `base`, followed by its blocks.
 pub(crate) fn at(base: u32, ty: &Type, value: &Value) -> Vec<u8> {
     let mut image = Image { base, blocks_from: base, bytes: vec![0; ty.size() as usize] };
     image.store(base, ty, value);
     image.bytes
 }
 
-/// Memory from some address on.
+/// Memory from an address on.
 struct Image {
     base: u32,
-    /// Blocks lie no lower than here.
+    /// The lowest address of blocks.
     blocks_from: u32,
     bytes: Vec<u8>,
 }
@@ -101,7 +101,7 @@ impl Image {
 /// Reads the image of a result.
 ///
 /// # Errors
-/// What is no image of a value of this type, in words.
+/// Why it is not an image of a value of this type.
 pub(crate) fn read(ty: &Type, image: &[u8]) -> Result<Value, String> {
     Reader { image }.load(BASE, ty)
 }

@@ -1,15 +1,16 @@
-//! Functions made at random, called with values made at random: what comes back is what went in, in every mode.
+//! Random functions, called with random values: the result is the arguments, in every mode.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `types` | types of WIT, made at random, and how the canonical ABI lays them out |
+//! | `types` | random types of WIT, and their layout in the canonical ABI |
 //! | `values` | values of those types |
 //! | `image` | images, written and read |
-//! | `package` | interfaces out of such types, and components that have and use them |
+//! | `package` | interfaces of such types, and components that export and import them |
 //! | `module` | those components' code |
 //! | `calls` | calling their functions in every mode |
 //!
-//! Nothing here is shared with the code under test but the layout of images, which both sides have from `isomer_wire::image`.
+//! Nothing here is shared with the code under test except the layout of images, which both have from
+//! `isomer_wire::image`.
 
 mod calls;
 mod edges;
@@ -23,7 +24,7 @@ use crate::random::Random;
 use crate::seed;
 use package::Package;
 
-/// Packages, functions of each, and sets of arguments for each function: 10,000 calls in each mode.
+/// The number of packages, of functions of each, and of sets of arguments for each function: 10,000 calls in each mode.
 const PACKAGES: usize = 10;
 const FUNCTIONS: usize = 25;
 const VALUES: usize = 40;
@@ -31,7 +32,7 @@ const VALUES: usize = 40;
 /// The same in a long run.
 const PACKAGES_LONG: usize = 400;
 
-/// Sets of arguments for each function of the package of edges.
+/// The number of sets of arguments for each function of the package of edges.
 const VALUES_OF_EDGES: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +60,7 @@ async fn edge_cases_of_every_type_cross_in_every_mode() {
     assert!(calls >= 500, "only {calls} calls were made");
 }
 
-/// What the others rely on: every kind of type, of function and of component is among those that are made.
+/// The other tests rely on this: every kind of type, of function and of component is generated.
 #[test]
 fn the_generator_covers_every_type() {
     let seed = seed::shown();

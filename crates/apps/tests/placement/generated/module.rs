@@ -1,7 +1,7 @@
 //! The core modules of those components, as text.
 //!
-//! Memory is given out upwards and taken back when a call is over; then it is filled with bytes that are no zeroes, so that what
-//! is read from where nothing was written shows.
+//! Memory is allocated upwards and freed at the end of a call; then it is filled with bytes that are not zero, so that
+//! reads of memory that was not written are detected.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use super::image;
 use super::package::{Function, Gives, Package, Style};
 use super::types::{FLAT_MAX, Flat, Type, discriminant_bytes, fields, flat_all};
 
-/// The most flat values that a task is started with; more are passed in memory.
+/// The number of flat values that a task is started with at most; more are passed in memory.
 const FLAT_MAX_OF_TASK: usize = 4;
 
-/// Where constants begin.
+/// The address of constants.
 const CONSTANTS: u32 = 1024;
 
 /// A component that calls nothing and imports everything.
@@ -25,7 +25,7 @@ pub(crate) fn driver(package: &Package) -> String {
     text + ")"
 }
 
-/// A component that passes every call on.
+/// A component that forwards every call.
 pub(crate) fn relay(package: &Package) -> String {
     let mut text = String::from("(module\n");
     for function in &package.functions {
@@ -54,7 +54,7 @@ pub(crate) fn relay(package: &Package) -> String {
     text + ")"
 }
 
-/// A component that gives back what it gets.
+/// A component that returns its arguments.
 pub(crate) fn callee(package: &Package) -> String {
     let mut text = String::from("(module\n");
     let echo = package.interface("echo");
@@ -116,13 +116,13 @@ fn names(types: &[Flat]) -> String {
     types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" ")
 }
 
-/// Flat parameters of a function that may have `most`; more become a pointer.
+/// The flat parameters of a function that may have `most`; more become a pointer.
 fn core_parameters(function: &Function, most: usize) -> Vec<Flat> {
     let flat = flat_all(&function.parameters);
     if flat.len() > most { vec![Flat::I32] } else { flat }
 }
 
-/// What a synchronous core function returns: nothing, one value, or a pointer.
+/// The result of a synchronous core function: nothing, one value, or a pointer.
 fn core_result(function: &Function) -> Vec<Flat> {
     let Some(result) = function.result() else { return vec![] };
     match result.flat().as_slice() {
@@ -152,7 +152,7 @@ fn import(text: &mut String, package: &Package, interface: &str, function: &Func
     );
 }
 
-/// An `async func` of another component, started as a task; and how its own task answers.
+/// An `async func` of another component, started as a task, and how its own task returns.
 fn import_task(text: &mut String, package: &Package, function: &Function) {
     let mut parameters = core_parameters(function, FLAT_MAX_OF_TASK);
     if function.result().is_some() {
@@ -270,7 +270,7 @@ fn pass_on_as_task(text: &mut String, front: &str, function: &Function) {
     let _ = writeln!(text, "(call $return-{name}) (call $over))");
 }
 
-/// What a task is answered with: the flat values of what lies at `$to`, or where it lies.
+/// The result of a task: the flat values at `$to`, or the address.
 fn answer_from_memory(text: &mut String, ty: &Type) {
     let flat = ty.flat();
     if flat.len() > FLAT_MAX {
@@ -324,7 +324,7 @@ fn give_back_as_task(text: &mut String, echo: &str, function: &Function) {
     );
 }
 
-/// Writes flat values to memory, `offset` bytes behind `$to`.
+/// Writes flat values to memory, at `$to` plus `offset`.
 fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
     let mut put = |instruction: &str, offset: u32, (value, have): &(String, Flat), want: Flat| {
         let value = narrowed(value, *have, want);
@@ -344,7 +344,7 @@ fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
         for (case, payload) in cases.iter().enumerate() {
             if let Some(payload) = payload {
                 let _ = writeln!(text, "(if (i32.eq {case_of_call} (i32.const {case})) (then");
-                // What the cases share has the type of their join, inside of what it lies in itself.
+                // A flat value that the cases share has the type of their join, and is stored in its own type.
                 let joined = ty.flat();
                 let values = values.iter().zip(&joined).skip(1);
                 let values: Vec<_> = values
@@ -377,7 +377,7 @@ fn store(text: &mut String, ty: &Type, offset: u32, values: &[(String, Flat)]) {
     }
 }
 
-/// Leaves the flat values of what lies `offset` bytes behind `$to` on the stack, as values of the types in `want`.
+/// Pushes the flat values at `$to` plus `offset` onto the stack, as values of the types in `want`.
 fn load(text: &mut String, ty: &Type, offset: u32, want: &[Flat]) {
     let mut get = |instruction: &str, offset: u32, have: Flat, want: Flat| {
         let value = format!("({instruction} offset={offset} (local.get $to))");
@@ -449,7 +449,7 @@ fn zeroes(types: &[Flat]) -> String {
     types.iter().map(|ty| format!("({}.const 0) ", ty.name())).collect()
 }
 
-/// A value in a type that holds its bits among others.
+/// A value in a type that can hold its bits.
 fn widened(value: &str, have: Flat, want: Flat) -> String {
     match (have, want) {
         (Flat::F32, Flat::I32) => format!("(i32.reinterpret_f32 {value})"),

@@ -1,11 +1,11 @@
-//! A package made at random: an interface whose functions give back what they get, a component that has it, one that stands
-//! before it and passes every call on, and one that only says which functions are called.
+//! A random package: an interface whose functions return their arguments, a component that exports it, one in front of
+//! it that forwards every call, and one that only declares which functions are called.
 //!
 //! ```text
 //! driver ──front──► relay ──echo──► callee
 //! ```
 //!
-//! Both interfaces have the same functions. The driver is never started: the test calls in its place.
+//! Both interfaces have the same functions. The driver is never started: the test makes its calls.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::types::{FLAT_MAX, Type, TypeMaker, flat_all};
 use super::values::{Value, ValueMaker};
 use crate::random::Random;
 
-/// What a function gives back.
+/// The result of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Gives {
     /// Nothing.
@@ -27,7 +27,7 @@ pub(crate) enum Gives {
     Only,
     /// A tuple of its parameters.
     All,
-    /// Always the same, whatever it gets.
+    /// Always the same, whatever the arguments are.
     Constant(Type, Value),
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Function {
     pub(crate) parameters: Vec<Type>,
     pub(crate) gives: Gives,
     pub(crate) is_async: bool,
-    /// How the relay has it, and how the callee.
+    /// The relay's implementation, and the callee's.
     pub(crate) relay: Style,
     pub(crate) callee: Style,
 }
@@ -63,7 +63,7 @@ impl Function {
         }
     }
 
-    /// What it answers.
+    /// Its result.
     pub(crate) fn answer(&self, arguments: &[Value]) -> Option<Value> {
         match &self.gives {
             Gives::Nothing => None,
@@ -73,7 +73,7 @@ impl Function {
         }
     }
 
-    /// As WIT declares it.
+    /// Its declaration in WIT.
     pub(crate) fn declaration(&self) -> String {
         let parameters = self.parameters.iter().enumerate();
         let parameters = parameters.map(|(number, ty)| format!("p{number}: {}", ty.reference())).collect::<Vec<_>>();
@@ -82,7 +82,7 @@ impl Function {
         format!("{}: {is_async}func({}){result};", self.name, parameters.join(", "))
     }
 
-    /// What is special about it, in words.
+    /// Its properties, in words.
     pub(crate) fn traits(&self) -> Vec<&'static str> {
         let flat = flat_all(&self.parameters).len();
         let result = self.result().map_or(0, |ty| ty.flat().len());
@@ -118,7 +118,7 @@ impl Function {
         let (relay, callee) = (style(), style());
         let depth = random.between(0, 4);
         let mut parameters: Vec<_> = (0..random.below(6)).map(|_| maker.make(random, depth)).collect();
-        // A third has more than fit into registers.
+        // A third of them have more than fit into registers.
         while number.is_multiple_of(3) && flat_all(&parameters).len() <= FLAT_MAX {
             parameters.push(maker.make(random, depth + 1));
         }
@@ -156,7 +156,7 @@ impl Package {
         Self::of(format!("test:p{number}"), functions, random.one_in(2))
     }
 
-    /// A package with these functions. Named types are in an interface of their own, or defined by each interface for itself.
+    /// A package with these functions. Named types are in an interface of their own, or defined by each interface.
     pub(crate) fn of(name: String, functions: Vec<Function>, shared_types: bool) -> Self {
         let (mut definitions, mut named) = (String::new(), vec![]);
         for function in &functions {

@@ -1,20 +1,20 @@
-//! Types of WIT: made at random, written as WIT, and as the canonical ABI lays them out.
+//! Types of WIT: random ones, their WIT text, and their layout in the canonical ABI.
 //!
-//! Layout and flattening are written here from the component model's specification (`CanonicalABI.md`, "Alignment", "Element
+//! Layout and flattening are written from the component model's specification (`CanonicalABI.md`, "Alignment", "Element
 //! Size", "Flattening") and share nothing with the code under test.
 
 use std::fmt::Write as _;
 
 use crate::random::Random;
 
-/// The most flat values that parameters are passed in; more are passed in memory.
+/// The number of flat values that parameters are passed in at most; more are passed in memory.
 pub(crate) const FLAT_MAX: usize = 16;
 
-/// A type. Those that WIT wants a name for have a number.
+/// A type. Those that need a name in WIT have a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Type {
     Bool,
-    /// Bytes, signed.
+    /// The size in bytes, and whether it is signed.
     Integer(u32, bool),
     F32,
     F64,
@@ -26,9 +26,9 @@ pub(crate) enum Type {
     Result(Option<Box<Type>>, Option<Box<Type>>),
     Record(usize, Vec<Type>),
     Variant(usize, Vec<Option<Type>>),
-    /// How many names.
+    /// The number of names.
     Enum(usize, usize),
-    /// How many names, at most 32.
+    /// The number of names, at most 32.
     Flags(usize, usize),
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Flat {
 }
 
 impl Flat {
-    /// As the text format names it.
+    /// Its name in the text format.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::I32 => "i32",
@@ -52,7 +52,7 @@ impl Flat {
         }
     }
 
-    /// A type that holds the bits of both.
+    /// A type that can hold the bits of both.
     fn join(self, other: Self) -> Self {
         match (self, other) {
             (a, b) if a == b => a,
@@ -67,7 +67,7 @@ pub(crate) fn round_up(offset: u32, align: u32) -> u32 {
     offset.next_multiple_of(align)
 }
 
-/// Where the parts of a record or tuple lie, its size and its alignment.
+/// The offsets of the parts of a record or tuple, its size and its alignment.
 pub(crate) fn fields(types: &[Type]) -> (Vec<u32>, u32, u32) {
     let (mut offsets, mut end, mut align) = (Vec::with_capacity(types.len()), 0, 1);
     for ty in types {
@@ -85,7 +85,7 @@ pub(crate) fn flat_all(types: &[Type]) -> Vec<Flat> {
 }
 
 impl Type {
-    /// The cases of what the ABI treats as a variant.
+    /// The cases of a type that the ABI treats as a variant.
     pub(crate) fn cases(&self) -> Option<Vec<Option<&Type>>> {
         match self {
             Self::Variant(_, cases) => Some(cases.iter().map(Option::as_ref).collect()),
@@ -96,7 +96,7 @@ impl Type {
         }
     }
 
-    /// The parts of what the ABI treats as a record.
+    /// The parts of a type that the ABI treats as a record.
     pub(crate) fn parts(&self) -> Option<&[Type]> {
         match self {
             Self::Record(_, parts) | Self::Tuple(parts) => Some(parts),
@@ -136,14 +136,14 @@ impl Type {
         }
     }
 
-    /// Where a variant's payload lies.
+    /// The offset of a variant's payload.
     pub(crate) fn payload_offset(&self) -> u32 {
         let cases = self.cases().expect("it is a variant");
         let align = cases.iter().flatten().map(|ty| ty.align()).max().unwrap_or(1);
         round_up(discriminant_bytes(cases.len()), align)
     }
 
-    /// Its values as core functions take them.
+    /// Its values as parameters of core functions.
     pub(crate) fn flat(&self) -> Vec<Flat> {
         match self {
             Self::Bool | Self::Char | Self::Flags(..) => vec![Flat::I32],
@@ -168,7 +168,7 @@ impl Type {
         }
     }
 
-    /// Which kinds of types are in it, in words.
+    /// The kinds of types in it, in words.
     pub(crate) fn traits(&self, traits: &mut Vec<&'static str>) {
         traits.push(match self {
             Self::Bool => "bool",
@@ -202,7 +202,7 @@ impl Type {
         self.parts().into_iter().flatten().chain(payloads).for_each(|ty| ty.traits(traits));
     }
 
-    /// As WIT refers to it.
+    /// Its reference in WIT.
     pub(crate) fn reference(&self) -> String {
         let joined = |types: &[Type]| types.iter().map(Type::reference).collect::<Vec<_>>().join(", ");
         let or_none = |ty: &Option<Box<Type>>| ty.as_ref().map_or_else(|| "_".to_owned(), |ty| ty.reference());
@@ -226,7 +226,8 @@ impl Type {
         }
     }
 
-    /// The definitions of the named types in it, those that others refer to first; `done` are there already.
+    /// The definitions of the named types in it, each after those that it refers to; those in `done` are already
+    /// defined.
     pub(crate) fn define(&self, wit: &mut String, done: &mut Vec<String>) {
         let mut inner = |types: &mut dyn Iterator<Item = &Type>| types.for_each(|ty| ty.define(wit, done));
         match self {
@@ -263,12 +264,12 @@ impl Type {
     }
 }
 
-/// Bytes of the number of a case.
+/// The number of bytes of the number of a case.
 pub(crate) fn discriminant_bytes(cases: usize) -> u32 {
     if cases <= 1 << 8 { 1 } else { 2 }
 }
 
-/// Bytes of a set of flags.
+/// The number of bytes of a set of flags.
 pub(crate) fn flags_bytes(names: usize) -> u32 {
     match names {
         ..=8 => 1,
@@ -277,14 +278,14 @@ pub(crate) fn flags_bytes(names: usize) -> u32 {
     }
 }
 
-/// Makes types. Named ones are used again now and then.
+/// Generates types. Named ones are reused sometimes.
 #[derive(Debug, Default)]
 pub(crate) struct TypeMaker {
     named: Vec<Type>,
 }
 
 impl TypeMaker {
-    /// A type with at most `depth` others around its innermost.
+    /// A type of at most `depth` levels.
     pub(crate) fn make(&mut self, random: &mut Random, depth: usize) -> Type {
         if depth == 0 || random.one_in(4) {
             return self.plain(random);

@@ -1,12 +1,12 @@
-//! Values of those types, made at random: small ones mostly, edges often, large ones now and then.
+//! Random values of those types: mostly small ones, often edge cases, sometimes large ones.
 
 use super::types::Type;
 use crate::random::Random;
 
-/// A value. Floats are their bits, so that equal means equal to the bit.
+/// A value. Floats are their bits, so that they are compared bit by bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// Booleans, integers, floats, characters, flags: the bits of as many bytes as the type has.
+    /// Booleans, integers, floats, characters, flags: as many bytes as the type has.
     Bits(u64),
     String(String),
     List(Vec<Value>),
@@ -15,10 +15,10 @@ pub(crate) enum Value {
     Case(usize, Option<Box<Value>>),
 }
 
-/// Makes values for one call, with a bound on what they hold together.
+/// Generates values for one call, with a bound on their total size.
 pub(crate) struct ValueMaker<'a> {
     random: &'a mut Random,
-    /// How many elements and characters may still be made.
+    /// The number of elements and characters that may still be generated.
     left: usize,
 }
 
@@ -59,7 +59,7 @@ impl<'a> ValueMaker<'a> {
         }
     }
 
-    /// How long a string or list is.
+    /// The length of a string or list.
     fn length(&mut self) -> usize {
         let wanted = match self.random.below(10) {
             0 => 0,
@@ -85,7 +85,7 @@ impl<'a> ValueMaker<'a> {
         bits & (u64::MAX >> (64 - bytes * 8))
     }
 
-    /// Of the values that are not numbers, only the one that the component model promises to pass on.
+    /// Of the NaNs, only the one that the component model preserves.
     fn f32(&mut self) -> u64 {
         let edges = [0.0, -0.0, 1.0, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(1)];
         let any = f32::from_bits(self.random.next() as u32);

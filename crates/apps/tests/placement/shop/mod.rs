@@ -1,7 +1,8 @@
-//! The shop of `examples/boutique`, in every shape: the same requests, the same answers, byte for byte.
+//! The shop of `examples/boutique`, in every shape: the same requests have the same responses, byte for byte.
 //!
-//! The monolith's answers are the measure. What the shop says is not written down here, as its pages may change; but how often it
-//! says what is, so that a shop that answers everything in the same wrong way is noticed.
+//! The monolith's responses are the reference. What the shop responds is not written here, since its pages may change;
+//! but how often each kind of response occurs is, so that a shop that gives the same wrong response to every request is
+//! detected.
 
 mod play;
 mod script;
@@ -18,7 +19,7 @@ use crate::seed;
 use play::{Told, difference, order_number, play, quoted};
 use script::PlannedRequest;
 
-/// The shop, built, with the shapes of this test beside its own.
+/// The shop, built, with the shapes of this test in addition to its own.
 fn boutique() -> Subject {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
     let manifest = std::fs::read_to_string(dir.join("isomer.toml")).expect("the shop has a manifest");
@@ -68,7 +69,7 @@ async fn every_shape_responds_like_the_monolith() {
     }
 }
 
-/// What holds for the shop whatever its pages look like.
+/// Checks what holds for the shop whatever its pages look like.
 fn check_facts(steps: &[PlannedRequest], told: &[Told]) {
     assert_eq!(steps.len(), told.len());
     assert!(steps.len() >= 450, "only {} requests", steps.len());
@@ -91,7 +92,7 @@ fn check_facts(steps: &[PlannedRequest], told: &[Told]) {
     }
 }
 
-/// What all of this rests on: one byte, one header or one status that is another is seen.
+/// All of this relies on it: a different byte, header or status is detected.
 #[test]
 fn a_differing_response_is_found() {
     let steps = &script::steps(1)[..2];

@@ -1,4 +1,4 @@
-//! Playing the script against a shop, and holding two of its performances against each other.
+//! Sending the requests of the script to a shop, and comparing two sets of responses.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,16 +13,16 @@ use crate::harness::body::whole;
 use crate::harness::client::{Answer, Connection};
 use crate::random::Random;
 
-/// An answer as far as it must be the same everywhere.
+/// The part of a response that must be the same everywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) status: u16,
-    /// In the order in which they came; without the time of day.
+    /// In their order; without the date.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
 }
 
-/// What one visitor's browser knows.
+/// The state of one visitor's browser.
 #[derive(Debug, Default)]
 struct Browser {
     cookies: BTreeMap<String, String>,
@@ -48,10 +48,10 @@ impl Browser {
     }
 }
 
-/// All answers to the script, from a shop that is started for it.
+/// All responses to the script, of a shop that is started for it.
 ///
 /// # Panics
-/// When an answer does not come, or has another status than the script says.
+/// When there is no response, or it has another status than in the script.
 pub(crate) async fn play(
     subject: &crate::fleet::Subject,
     running: Running<'_>,
@@ -61,7 +61,7 @@ pub(crate) async fn play(
     let fleet = Fleet::start(subject, running).await;
     let visitors = steps.iter().map(|step| step.visitor).max().map_or(0, |last| last + 1);
     let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
-    // Each request says what its clock and its randomness are: they follow from its trace's number.
+    // Each request determines its clock and its randomness: they follow from the number of its trace.
     let mut traces = Random::new(seed, 0x7ace);
     let mut told = Vec::with_capacity(steps.len());
     for (number, step) in steps.iter().enumerate() {
@@ -99,7 +99,7 @@ pub(crate) async fn play(
     told
 }
 
-/// The number of the order that a page confirms: in the link to its own page.
+/// The number of the order that a page confirms: in the link to the order's page.
 pub(crate) fn order_number(page: &str) -> Option<String> {
     let (_, after) = page.split_once("/orders/")?;
     let number: String = after.chars().take_while(|it| it.is_ascii_alphanumeric() || *it == '-').collect();
@@ -111,7 +111,7 @@ fn tell(answer: Answer) -> Told {
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     let mut body = answer.body.to_vec();
     if answer.header("content-type") == "application/problem+json" {
-        // The front door's own words carry the request's number in the log, which is another for each request.
+        // The front door's own responses contain the request's number, which differs for each request.
         let mut problem: serde_json::Value = serde_json::from_slice(&body).expect("a problem is JSON");
         problem["id"] = "".into();
         problem["instance"] = "".into();
@@ -120,7 +120,7 @@ fn tell(answer: Answer) -> Told {
     Told { status: answer.status.as_u16(), headers, body }
 }
 
-/// Where two performances differ, for people; nothing where they do not.
+/// The first difference of two sets of responses, as text; none if they are equal.
 pub(crate) fn difference(steps: &[PlannedRequest], expected: &[Told], found: &[Told]) -> Option<String> {
     let pairs = steps.iter().zip(expected.iter().zip(found)).enumerate();
     let (number, (step, (expected, found))) = { pairs }.find(|(_, (_, (expected, found)))| expected != found)?;
@@ -151,7 +151,7 @@ pub(crate) fn difference(steps: &[PlannedRequest], expected: &[Told], found: &[T
     Some(text)
 }
 
-/// The names of an app's components, as the manifest's lists have them.
+/// The names of an app's components, as written in the manifest's lists.
 pub(crate) fn quoted(app: &App) -> Vec<String> {
     let known =
         app.components.iter().filter(|(_, component)| matches!(component.source.value, ComponentSource::Cargo(_)));

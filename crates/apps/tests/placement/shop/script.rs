@@ -1,7 +1,7 @@
-//! What the visitors of the shop do: several hundred requests, the same each time, each with the status that the shop answers.
+//! The requests of the shop's visitors: several hundred, the same each time, each with the status of its response.
 //!
-//! Some visitors walk about at random, by a seed; others do what hardly anybody does: forms with every kind of mistake, cards of every kind,
-//! pages that are not there, methods that are not answered, bodies that are too large.
+//! Some visitors act at random, by a seed; others do unusual things: forms with every kind of mistake, cards of every
+//! kind, pages that do not exist, methods that are not allowed, bodies that are too large.
 
 use crate::random::Random;
 
@@ -28,7 +28,7 @@ const GOOD_CARDS: [(&str, &str); 4] = [
     ("4432801561520454", "672"),
 ];
 
-/// Cards that look like cards and are refused: number, code, expiration.
+/// Cards with valid numbers that are refused: number, code, expiration.
 const REFUSED_CARDS: [(&str, &str, &str, &str); 5] = [
     ("4432801561520455", "672", "1", "2090"),
     ("6011 1111 1111 1117", "123", "1", "2090"),
@@ -37,23 +37,23 @@ const REFUSED_CARDS: [(&str, &str, &str, &str); 5] = [
     ("4111111111111111", "1234", "1", "2090"),
 ];
 
-/// Visitors who walk about, and how many things each does.
+/// The number of visitors that act at random, and of actions of each.
 const WALKERS: usize = 9;
 const STEPS_OF_WALKER: usize = 34;
 
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedRequest {
-    /// Whose cookies go with it.
+    /// The visitor whose cookies it has.
     pub(crate) visitor: usize,
     pub(crate) method: &'static str,
-    /// Path and query. `{order}` stands for the visitor's last order, `{stranger}` for another's.
+    /// Path and query. `{order}` is replaced by the visitor's last order, `{stranger}` by another visitor's.
     pub(crate) target: String,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
-    /// What the shop answers.
+    /// The status of the response.
     pub(crate) status: u16,
-    /// Does it place an order?
+    /// Whether it places an order.
     pub(crate) places_order: bool,
 }
 
@@ -81,7 +81,7 @@ impl PlannedRequest {
     }
 }
 
-/// All steps, those of the visitors mixed with each other.
+/// All requests, those of the visitors interleaved.
 pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut random = Random::new(seed, 0x5409);
     let mut visitors: Vec<Vec<PlannedRequest>> = (0..WALKERS).map(|_| walker(&mut random)).collect();
@@ -89,7 +89,7 @@ pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut visitors: Vec<_> = visitors.into_iter().map(Vec::into_iter).collect();
     let mut steps = vec![];
     loop {
-        // Whoever has more to do comes more often, so that all end at about the same time.
+        // A visitor with more requests left is chosen more often, so that all end at about the same time.
         let left: usize = visitors.iter().map(ExactSizeIterator::len).sum();
         if left == 0 {
             break;
@@ -106,7 +106,7 @@ pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     steps
 }
 
-/// The fields of the checkout form, as WHATWG's encoding wants them.
+/// The fields of the checkout form, in the encoding of WHATWG.
 fn checkout(email: &str, street: &str, (number, code, month, year): (&str, &str, &str, &str)) -> String {
     let plain = |text: &str| text.replace('+', "%2B").replace('&', "%26").replace('@', "%40").replace(' ', "+");
     format!(
@@ -124,7 +124,7 @@ fn good_checkout(card: usize) -> String {
     checkout("someone@example.com", "12 Harbour Lane", (number, code, "1", "2090"))
 }
 
-/// Somebody who looks around, buys now and then, and is refused at times.
+/// A visitor that looks around, buys sometimes, and is refused sometimes.
 fn walker(random: &mut Random) -> Vec<PlannedRequest> {
     let mut steps = vec![PlannedRequest::get("/", 200)];
     let mut pieces = 0;
@@ -174,7 +174,7 @@ fn walker(random: &mut Random) -> Vec<PlannedRequest> {
     steps
 }
 
-/// Somebody who makes every mistake that a form lets one make, and succeeds in the end.
+/// A visitor that makes every mistake that a form allows, and succeeds in the end.
 fn clumsy() -> Vec<PlannedRequest> {
     let mut steps = vec![
         PlannedRequest::get("/cart", 200),
@@ -227,7 +227,7 @@ fn clumsy() -> Vec<PlannedRequest> {
     steps
 }
 
-/// Somebody whose browser forgets, and sends what it should not.
+/// A visitor whose browser loses cookies, and sends invalid ones.
 fn careless() -> Vec<PlannedRequest> {
     let bad = [
         "shop_session-id=short",
@@ -251,7 +251,7 @@ fn careless() -> Vec<PlannedRequest> {
         PlannedRequest::get("/orders/0000-0000-0000", 404),
         PlannedRequest::get("/orders/%27%20OR%201=1", 404),
     ]);
-    // More of one product than a cart takes: 999.
+    // More of one product than a cart accepts: 999.
     steps.extend((0..99).map(|_| PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=10", 302)));
     steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=9", 302));
     steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=1", 422));
@@ -260,7 +260,7 @@ fn careless() -> Vec<PlannedRequest> {
     steps
 }
 
-/// Somebody who tries what the protocol allows.
+/// A visitor that tries what the protocol allows.
 fn tester() -> Vec<PlannedRequest> {
     let mut steps = vec![];
     for target in [
@@ -304,7 +304,7 @@ fn tester() -> Vec<PlannedRequest> {
         let headers = vec![("content-type", content_type.to_owned())];
         steps.push(PlannedRequest { headers, ..form.clone() });
     }
-    // Past the shop's limit of a form, then past the manifest's limit of a body.
+    // Beyond the shop's limit of a form, then beyond the manifest's limit of a body.
     for bytes in [16 * 1024 + 1, 20_000, 65_537, 200_000] {
         steps.push(PlannedRequest::post("/cart", "x".repeat(bytes), 413));
     }
@@ -314,7 +314,7 @@ fn tester() -> Vec<PlannedRequest> {
     steps
 }
 
-/// Somebody who wants to see others' orders.
+/// A visitor that tries to see orders of others.
 fn stranger() -> Vec<PlannedRequest> {
     let mut steps = vec![PlannedRequest::get("/", 200)];
     steps.extend((0..8).map(|_| PlannedRequest::get("/orders/{stranger}", 404)));
