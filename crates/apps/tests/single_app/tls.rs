@@ -349,8 +349,8 @@ fn unusable_certificates_have_distinct_errors() {
     let (_, loaded) = Certificates::load(shop.settings()).expect("there are right ones");
     assert_eq!(loaded.names, ["a.example"]);
     let told = loaded.warnings.join("\n");
-    assert!(told.contains("there is no `shop.crt` beside it"), "{told}");
-    assert!(told.contains(&format!("`{}` are both for `a.example`", second.files.certificate.display())), "{told}");
+    assert!(told.contains("there is no `shop.crt` next to it"), "{told}");
+    assert!(told.contains(&format!("`{}` both cover `a.example`", second.files.certificate.display())), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,7 +46,7 @@ const ALL: [CompilePhase; 7] = [
 impl CompilePhase {
     async fn run(self, node: &TestNode) {
         let (tenant, app) = shop();
-        let host = node.host.clone();
+        let api = node.node.clone();
         match self {
             Self::Deploy => drop(node.deploy(&release("three").file("static/a", "text")).await.unwrap()),
             Self::DeployElsewhere => {
@@ -54,12 +54,12 @@ impl CompilePhase {
                 made.release.hosts = Some(vec!["shop.example".parse().unwrap(), "more.example".parse().unwrap()]);
                 node.deploy(&made).await.unwrap();
             }
-            Self::Rollback => drop(host.rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap()),
+            Self::Rollback => drop(api.rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap()),
             Self::Swap => {
                 let mut hello = custom("http-hello", "", "");
                 let part = hello.release.components["it"].clone();
                 node.upload(&part.digest, hello.bytes.remove(&part.digest).unwrap()).await.unwrap();
-                host.swap(
+                api.swap(
                     Caller::Node,
                     tenant,
                     app,
@@ -68,9 +68,9 @@ impl CompilePhase {
                 .await
                 .unwrap();
             }
-            Self::Stop => drop(host.stop(tenant, app).await.unwrap()),
-            Self::Start => drop(host.start(tenant, app).await.unwrap()),
-            Self::Remove => host.remove(tenant, app, true).await.unwrap(),
+            Self::Stop => drop(api.stop(tenant, app).await.unwrap()),
+            Self::Start => drop(api.start(tenant, app).await.unwrap()),
+            Self::Remove => api.remove(tenant, app, true).await.unwrap(),
         }
     }
 
@@ -163,7 +163,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     let stopped = folder.path().join("stopped");
     copy(&base, &stopped);
     let node = TestNode::open(&stopped).await;
-    node.host.clone().stop(shop().0, shop().1).await.unwrap();
+    node.node.clone().stop(shop().0, shop().1).await.unwrap();
     node.stop().await;
     for doing in ALL {
         let base = if doing == CompilePhase::Start { stopped.clone() } else { base.clone() };
@@ -180,7 +180,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
             let node = TestNode::open(&dir).await;
             let is_new = index >= counts;
             answers(&node, if is_new { doing.answer() } else { doing.answer_before() }, &at).await;
-            assert_eq!(node.host.compilers_started(), 0, "{at}: a restart compiles nothing");
+            assert_eq!(node.node.compilers_started(), 0, "{at}: a restart compiles nothing");
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
             assert_eq!(kept, !(is_new && doing == CompilePhase::Remove), "{at}: data");
             if !is_new {
@@ -212,20 +212,20 @@ impl Told {
     const ALL: [Self; 4] = [Self::SetSecret, Self::RemoveSecret, Self::SetTenant, Self::RemoveTenant];
 
     async fn run(self, node: &TestNode) {
-        let (host, tenant) = (node.host.clone(), tenant("guest"));
+        let (api, tenant) = (node.node.clone(), tenant("guest"));
         match self {
-            Self::SetSecret => host.set_secret(tenant, "other".parse().unwrap(), b"value".to_vec()).await.unwrap(),
-            Self::RemoveSecret => host.remove_secret(tenant, "key".parse().unwrap(), false).await.unwrap(),
+            Self::SetSecret => api.set_secret(tenant, "other".parse().unwrap(), b"value".to_vec()).await.unwrap(),
+            Self::RemoveSecret => api.remove_secret(tenant, "key".parse().unwrap(), false).await.unwrap(),
             Self::SetTenant => {
                 let quotas = QuotaChange { apps: Some(7), ..QuotaChange::default() };
-                host.set_tenant(tenant, TenantChange { quotas, hosts: None }).await.unwrap();
+                api.set_tenant(tenant, TenantChange { quotas, hosts: None }).await.unwrap();
             }
-            Self::RemoveTenant => host.remove_tenant(tenant).await.unwrap(),
+            Self::RemoveTenant => api.remove_tenant(tenant).await.unwrap(),
         }
     }
 
     async fn is_done(self, node: &TestNode) -> bool {
-        let info = node.host.clone().tenant(tenant("guest")).await;
+        let info = node.node.clone().tenant(tenant("guest")).await;
         match self {
             Self::SetSecret => info.unwrap().secrets == ["key", "other"],
             Self::RemoveSecret => info.unwrap().secrets.is_empty(),
@@ -242,8 +242,8 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
     fs::create_dir(&base).unwrap();
     let node = TestNode::open(&base).await;
     let guest = || tenant("guest");
-    node.host.clone().set_tenant(guest(), TenantChange::default()).await.unwrap();
-    node.host.clone().set_secret(guest(), "key".parse().unwrap(), b"value".to_vec()).await.unwrap();
+    node.node.clone().set_tenant(guest(), TenantChange::default()).await.unwrap();
+    node.node.clone().set_secret(guest(), "key".parse().unwrap(), b"value".to_vec()).await.unwrap();
     fs::create_dir_all(base.join("tenants/guest/apps/old/kv")).unwrap();
     node.stop().await;
     for told in Told::ALL {

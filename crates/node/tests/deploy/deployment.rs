@@ -41,30 +41,30 @@ async fn deployments_and_rollbacks_survive_a_restart() {
     assert!(!two.compiled, "only the manifest differs");
     assert_eq!(node.serving().await, "two");
     let (tenant, app) = shop();
-    let host = || node.host.clone();
-    let revisions = host().revisions(tenant.clone(), app.clone()).await.unwrap();
+    let api = || node.node.clone();
+    let revisions = api().revisions(tenant.clone(), app.clone()).await.unwrap();
     let shown = revisions.iter().map(|one| (&one.revision, one.current)).collect::<Vec<_>>();
     assert_eq!(shown, [(&two.revision, true), (&one.revision, false)]);
-    let back = host().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
+    let back = api().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!((&back.revision, node.serving().await.as_str()), (&one.revision, "one"));
     let to = RollbackRequest { revision: Some(two.revision.clone()), ..RollbackRequest::default() };
-    host().rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
+    api().rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!(node.serving().await, "two");
-    let info = host().app(tenant.clone(), app.clone()).await.unwrap();
+    let info = api().app(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((&info.revision, info.state, info.version.as_str()), (&two.revision, AppState::Loaded, "1.0.0"));
     let unknown = RollbackRequest {
         revision: Some("0123456789abcdef0123456789abcdef".parse().unwrap()),
         ..RollbackRequest::default()
     };
-    refused(host().rollback(Caller::Node, tenant.clone(), app.clone(), unknown), ProblemKind::NotFound).await;
+    refused(api().rollback(Caller::Node, tenant.clone(), app.clone(), unknown), ProblemKind::NotFound).await;
     keep(folder.path());
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
-    let info = node.host.clone().app(tenant, app).await.unwrap();
+    let info = node.node.clone().app(tenant, app).await.unwrap();
     assert_eq!(info.state, AppState::Idle);
     assert_eq!(node.serving().await, "two");
-    assert_eq!(node.host.compilers_started(), 0, "a restart compiles nothing");
-    let status = node.host.clone().status().await.unwrap();
+    assert_eq!(node.node.compilers_started(), 0, "a restart compiles nothing");
+    let status = node.node.clone().status().await.unwrap();
     assert_eq!((status.tenants, status.apps, status.apps_loaded, status.loads), (1, 1, 1, 1));
 }
 
@@ -73,12 +73,12 @@ async fn deploying_the_same_release_changes_host_names_only() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let first = node.deploy(&release("one")).await.unwrap();
-    let started = node.host.compilers_started();
+    let started = node.node.compilers_started();
     let (tenant, app) = shop();
-    let before = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap();
+    let before = node.node.clone().app(tenant.clone(), app.clone()).await.unwrap();
     let again = node.deploy(&release("one")).await.unwrap();
     assert_eq!((&again.revision, again.previous.as_ref()), (&first.revision, Some(&first.revision)));
-    assert_eq!(node.host.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
+    assert_eq!(node.node.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
     let mut elsewhere = release("one");
     elsewhere.release.hosts = hosts(&["*.shops.example", "new.example"]);
     let moved = node.deploy(&elsewhere).await.unwrap();
@@ -91,7 +91,7 @@ async fn deploying_the_same_release_changes_host_names_only() {
     let mut unsaid = release("two");
     unsaid.release.hosts = None;
     assert_eq!(node.deploy(&unsaid).await.unwrap().hosts, moved.hosts, "absent leaves them as they are");
-    assert_eq!(node.host.compilers_started(), started + 1);
+    assert_eq!(node.node.compilers_started(), started + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +100,7 @@ async fn an_invalid_release_changes_nothing() {
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&release("one")).await.unwrap();
     let (tenant, app) = shop();
-    let before = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap();
+    let before = node.node.clone().app(tenant.clone(), app.clone()).await.unwrap();
     let mut bad = Vec::new();
     let mut wrong = release("two");
     wrong.release.manifest += "surprise = true\n";
@@ -112,28 +112,28 @@ async fn an_invalid_release_changes_nothing() {
         "lacks secrets",
     ));
     let escape = "grants.dirs = [{ host = \"../../state\", guest = \"/d\", write = true }]";
-    bad.push((custom("dirs-probe", escape, ""), "names folders that a node cannot give"));
+    bad.push((custom("dirs-probe", escape, ""), "names folders that a node cannot provide"));
     let mut module = release("two");
     let part = module.part(wat::parse_str("(module)").unwrap());
     module.release.components.insert("it".to_owned(), part);
-    bad.push((module, "no component, but a core module"));
+    bad.push((module, "not a component, but a core module"));
     for (release, words) in bad {
         let problem = refused(node.deploy(&release), ProblemKind::Refused).await;
         assert!(problem.title.contains(words), "{problem:?}");
-        assert_eq!(node.host.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
+        assert_eq!(node.node.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
         assert_eq!(node.serving().await, "one", "{words}");
     }
     // Parts that were never uploaded.
     let two = release("two");
     let missing = custom("http-hello", "", "");
-    let reply = node.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), missing.release);
+    let reply = node.node.clone().deploy(Caller::Node, tenant.clone(), app.clone(), missing.release);
     refused(reply, ProblemKind::Conflict).await;
     // Bytes that do not have the digest that they should.
     let digest = two.release.components["it"].digest.clone();
     refused(node.upload(&digest, b"other bytes".to_vec()), ProblemKind::BadRequest).await;
     // A tenant that does not exist.
-    let nobody = self::tenant("nobody");
-    refused(node.deploy_as(&nobody, &app, &two), ProblemKind::NotFound).await;
+    let missing = self::tenant("missing");
+    refused(node.deploy_as(&missing, &app, &two), ProblemKind::NotFound).await;
     assert_eq!(node.serving().await, "one");
 }
 
@@ -158,14 +158,14 @@ async fn a_component_is_swapped() {
     node.upload(&part.digest, hello.bytes.remove(&part.digest).unwrap()).await.unwrap();
     let (tenant, app) = shop();
     let swap = SwapRequest { components: [("it".to_owned(), part.clone())].into(), message: None };
-    let swapped = node.host.clone().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
+    let swapped = node.node.clone().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
     assert_eq!(swapped.previous.as_ref(), Some(&first.revision));
     assert_eq!(node.get("/").await.1, "hello from WASI 0.3\n");
     let swap = SwapRequest { components: [("other".to_owned(), part)].into(), message: None };
     let problem =
-        refused(node.host.clone().swap(Caller::Node, tenant.clone(), app.clone(), swap), ProblemKind::NotFound).await;
+        refused(node.node.clone().swap(Caller::Node, tenant.clone(), app.clone(), swap), ProblemKind::NotFound).await;
     assert!(problem.hints[0].contains("`it`"), "{problem:?}");
-    node.host.clone().rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap();
+    node.node.clone().rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap();
     assert_eq!(node.serving().await, "one");
 }
 
@@ -177,7 +177,7 @@ async fn one_deployment_of_an_app_at_a_time() {
     node.deploy(&one).await.unwrap();
     let (tenant, app) = shop();
     let deploy = |release: &crate::node::TestRelease| {
-        node.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone())
+        node.node.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone())
     };
     let (first, second) = futures::join!(deploy(&two), deploy(&two));
     let conflicts = [&first, &second].iter().filter(|reply| reply.is_err()).count();
@@ -197,7 +197,7 @@ async fn no_request_fails_during_deployments() {
         cpu_ms_per_second: Some(1_000_000),
         ..QuotaChange::default()
     };
-    node.host.clone().set_tenant(shop().0, TenantChange { quotas, hosts: None }).await.unwrap();
+    node.node.clone().set_tenant(shop().0, TenantChange { quotas, hosts: None }).await.unwrap();
     node.deploy(&release("0")).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let clients = (0..4).map(|_| {
@@ -216,10 +216,10 @@ async fn no_request_fails_during_deployments() {
     });
     let clients = clients.collect::<Vec<_>>();
     let (tenant, app) = shop();
-    let host = || node.host.clone();
+    let api = || node.node.clone();
     for round in 1..=5 {
         node.deploy(&release(&round.to_string())).await.unwrap();
-        host().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
+        api().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
         // A component with other bytes and the same behaviour: with one more custom section.
         let mut other = release("swapped");
         let mut bytes = isomer_test_guests::bytes("env-print");
@@ -227,13 +227,13 @@ async fn no_request_fails_during_deployments() {
         let part = other.part(bytes);
         node.upload(&part.digest, other.bytes.remove(&part.digest).unwrap()).await.unwrap();
         let swap = SwapRequest { components: [("it".to_owned(), part)].into(), message: None };
-        host().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
+        api().swap(Caller::Node, tenant.clone(), app.clone(), swap).await.unwrap();
     }
     done.store(true, Ordering::Relaxed);
     for client in clients {
         assert!(client.await.unwrap() >= 100);
     }
-    let problems = host().tenant(tenant).await.unwrap().usage.refused;
+    let problems = api().tenant(tenant).await.unwrap().usage.refused;
     assert!(problems.is_empty(), "{problems:?}");
 }
 
@@ -248,22 +248,22 @@ async fn apps_are_stopped_started_and_removed_with_or_without_data() {
     assert_eq!(node.get("/read?path=/static/a.txt").await, (200, "from the release".to_owned()));
     assert_eq!(node.get("/write?path=/static/a.txt").await.0, 403);
     assert_eq!(node.get("/write?path=/notes/mine").await.0, 200);
-    let host = || node.host.clone();
-    assert_eq!(host().stop(tenant.clone(), app.clone()).await.unwrap().state, AppState::Stopped);
+    let api = || node.node.clone();
+    assert_eq!(api().stop(tenant.clone(), app.clone()).await.unwrap().state, AppState::Stopped);
     assert_eq!(node.get("/list?path=/notes").await.0, 503);
-    host().start(tenant.clone(), app.clone()).await.unwrap();
+    api().start(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!(node.get("/list?path=/notes").await, (200, "mine\n".to_owned()));
-    host().remove(tenant.clone(), app.clone(), false).await.unwrap();
+    api().remove(tenant.clone(), app.clone(), false).await.unwrap();
     assert_eq!(node.get("/").await.0, 404);
-    refused(host().app(tenant.clone(), app.clone()), ProblemKind::NotFound).await;
+    refused(api().app(tenant.clone(), app.clone()), ProblemKind::NotFound).await;
     node.deploy(&made).await.unwrap();
     assert_eq!(node.get("/list?path=/notes").await.1, "mine\n", "its data was kept");
-    refused(host().remove_tenant(tenant.clone()), ProblemKind::Conflict).await;
-    host().remove(tenant.clone(), app.clone(), true).await.unwrap();
+    refused(api().remove_tenant(tenant.clone()), ProblemKind::Conflict).await;
+    api().remove(tenant.clone(), app.clone(), true).await.unwrap();
     node.deploy(&made).await.unwrap();
     assert_eq!(node.get("/list?path=/notes").await, (200, String::new()), "its data is gone");
-    host().remove(tenant.clone(), app.clone(), true).await.unwrap();
-    host().remove_tenant(tenant.clone()).await.unwrap();
+    api().remove(tenant.clone(), app.clone(), true).await.unwrap();
+    api().remove_tenant(tenant.clone()).await.unwrap();
     assert!(!folder.path().join("tenants/default").exists());
 }
 
@@ -275,21 +275,21 @@ async fn secrets_belong_to_tenants_and_logs_to_apps() {
     let secret = custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }");
     let problem = refused(node.deploy(&secret), ProblemKind::Refused).await;
     assert_eq!(problem.hints, ["isomer secrets set key --tenant default"]);
-    let host = || node.host.clone();
-    host().set_secret(tenant.clone(), "key".parse().unwrap(), b"sesame".to_vec()).await.unwrap();
-    assert_eq!(host().tenant(tenant.clone()).await.unwrap().secrets, ["key"]);
+    let api = || node.node.clone();
+    api().set_secret(tenant.clone(), "key".parse().unwrap(), b"sesame".to_vec()).await.unwrap();
+    assert_eq!(api().tenant(tenant.clone()).await.unwrap().secrets, ["key"]);
     node.deploy(&secret).await.unwrap();
     assert_eq!(node.get("/print?name=key").await, (200, "sesame".to_owned()));
-    host().set_secret(tenant.clone(), "key".parse().unwrap(), b"changed".to_vec()).await.unwrap();
+    api().set_secret(tenant.clone(), "key".parse().unwrap(), b"changed".to_vec()).await.unwrap();
     assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()), "seen from the next request on");
     let query = LogQuery { lines: Some(10), follow: true, access: false };
-    let mut lines = host().logs(tenant.clone(), app.clone(), query).await.unwrap();
+    let mut lines = api().logs(tenant.clone(), app.clone(), query).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
     assert_eq!((first.text.as_str(), first.component.as_deref()), ("secret sesame", Some("it")));
     node.get("/print?name=key").await;
     let next = tokio::time::timeout(Duration::from_secs(60), lines.next()).await.unwrap().unwrap();
     assert_eq!(next.text, "secret changed");
-    let remove = |force| host().remove_secret(tenant.clone(), "key".parse().unwrap(), force);
+    let remove = |force| api().remove_secret(tenant.clone(), "key".parse().unwrap(), force);
     let problem = refused(remove(false), ProblemKind::Conflict).await;
     assert_eq!(problem.detail.as_deref(), Some("app `shop`, component `it`"));
     assert_eq!(node.get("/?name=key").await, (200, "changed".to_owned()));
@@ -305,25 +305,25 @@ async fn secrets_belong_to_tenants_and_logs_to_apps() {
 async fn tenants_have_host_names_quotas_and_shared_code() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    let host = || node.host.clone();
+    let api = || node.node.clone();
     let own = TenantChange { hosts: hosts(&["*.acme.example"]), ..TenantChange::default() };
-    host().set_tenant(tenant("acme"), own).await.unwrap();
+    api().set_tenant(tenant("acme"), own).await.unwrap();
     let quotas =
         QuotaChange { apps: Some(1), requests_per_second: Some(1), requests_burst: Some(2), ..QuotaChange::default() };
-    host().set_tenant(tenant("small"), TenantChange { quotas, hosts: None }).await.unwrap();
+    api().set_tenant(tenant("small"), TenantChange { quotas, hosts: None }).await.unwrap();
     let wrong = QuotaChange { outbound_hosts: Some(vec!["not a host".to_owned()]), ..QuotaChange::default() };
     let change = TenantChange { quotas: wrong, hosts: None };
-    refused(host().set_tenant(tenant("small"), change), ProblemKind::BadRequest).await;
+    refused(api().set_tenant(tenant("small"), change), ProblemKind::BadRequest).await;
     let mut made = release("one");
     made.release.hosts = hosts(&["shop.acme.example"]);
     let shop = app("shop");
     let first = node.deploy_as(&tenant("acme"), &shop, &made).await.unwrap();
-    let started = node.host.compilers_started();
+    let started = node.node.compilers_started();
     refused(node.deploy_as(&tenant("small"), &shop, &made), ProblemKind::Conflict).await;
     made.release.hosts = hosts(&["small.example"]);
     let second = node.deploy_as(&tenant("small"), &shop, &made).await.unwrap();
     assert_eq!((&second.revision, second.compiled), (&first.revision, false));
-    assert_eq!(node.host.compilers_started(), started, "the package is the same");
+    assert_eq!(node.node.compilers_started(), started, "the package is the same");
     let problem = refused(node.deploy_as(&tenant("small"), &app("other"), &made), ProblemKind::Quota).await;
     assert_eq!(problem.quota, Some(Quota::Apps));
     let mut client = Client::connect(node.address).await;
@@ -333,11 +333,11 @@ async fn tenants_have_host_names_quotas_and_shared_code() {
     }
     assert_eq!(statuses, [200, 200, 429, 429]);
     assert_eq!(client.get("shop.acme.example", "/").await.0, 200, "others are not concerned");
-    let usage = host().tenant(tenant("small")).await.unwrap().usage;
+    let usage = api().tenant(tenant("small")).await.unwrap().usage;
     assert_eq!(usage.refused.get(&Quota::RequestRate), Some(&2));
     assert_eq!(usage.refused.get(&Quota::Apps), Some(&1));
-    assert_eq!(host().apps(None).await.unwrap().len(), 2);
-    assert_eq!(host().apps(Some(tenant("small"))).await.unwrap().len(), 1);
+    assert_eq!(api().apps(None).await.unwrap().len(), 2);
+    assert_eq!(api().apps(Some(tenant("small"))).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,9 +361,9 @@ async fn unreferenced_files_are_removed_and_lost_code_is_compiled_again() {
         .await
         .unwrap();
     assert_eq!((count("blobs"), count("revisions")), (3, 1));
-    let none = node.host.sweep(Duration::from_secs(3600)).await.unwrap();
+    let none = node.node.sweep(Duration::from_secs(3600)).await.unwrap();
     assert_eq!((none.blobs, none.revisions), (0, 0), "all was used just now");
-    let swept = node.host.sweep(Duration::ZERO).await.unwrap();
+    let swept = node.node.sweep(Duration::ZERO).await.unwrap();
     assert_eq!((swept.blobs, swept.revisions), (1, 0));
     assert_eq!((count("cache"), node.serving().await.as_str()), (1, "one"));
     node.stop().await;
@@ -384,14 +384,14 @@ async fn unreferenced_files_are_removed_and_lost_code_is_compiled_again() {
         }
         let node = TestNode::open(folder.path()).await;
         assert_eq!(node.serving().await, "one");
-        assert_eq!((node.host.compilers_started(), count("cache")), (2, 1), "one composes, one compiles");
+        assert_eq!((node.node.compilers_started(), count("cache")), (2, 1), "one composes, one compiles");
         node.stop().await;
     }
     let node = TestNode::open(folder.path()).await;
-    assert_eq!((node.serving().await.as_str(), node.host.compilers_started()), ("one", 0), "it is kept");
+    assert_eq!((node.serving().await.as_str(), node.node.compilers_started()), ("one", 0), "it is kept");
     let (tenant, app) = shop();
-    node.host.clone().remove(tenant, app, true).await.unwrap();
-    node.host.sweep(Duration::ZERO).await.unwrap();
+    node.node.clone().remove(tenant, app, true).await.unwrap();
+    node.node.sweep(Duration::ZERO).await.unwrap();
     assert_eq!((count("blobs"), count("revisions"), count("cache")), (0, 0, 0));
 }
 
@@ -404,10 +404,10 @@ async fn uploads_leave_the_reserve_free() {
     let unfinished = std::fs::read_dir(folder.path().join("blobs/unfinished")).unwrap();
     assert_eq!(unfinished.count(), 0, "what was begun is removed");
     let other = tenant("other");
-    node.host.clone().set_tenant(other.clone(), TenantChange::default()).await.unwrap();
+    node.node.clone().set_tenant(other.clone(), TenantChange::default()).await.unwrap();
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
-    assert!(node.host.clone().tenant(other).await.is_ok());
+    assert!(node.node.clone().tenant(other).await.is_ok());
     node.stop().await;
 }
 
@@ -425,7 +425,7 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
         made.release.files.extend(paths.map(|path| (path, part.clone())));
         made
     };
-    let usage = async |node: &TestNode| node.host.clone().tenant(shop().0).await.unwrap().usage;
+    let usage = async |node: &TestNode| node.node.clone().tenant(shop().0).await.unwrap().usage;
     node.deploy(&release("one")).await.unwrap();
     keep(folder.path());
     let before = usage(&node).await.storage_bytes;
@@ -439,7 +439,7 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     assert_eq!(usage(&node).await.storage_bytes, before + charged, "it is known after a restart");
     let quotas = QuotaChange { storage_bytes: Some(before + charged + charged / 2), ..QuotaChange::default() };
     let change = TenantChange { quotas, ..TenantChange::default() };
-    node.host.clone().set_tenant(tenant.clone(), change).await.unwrap();
+    node.node.clone().set_tenant(tenant.clone(), change).await.unwrap();
     let count = || std::fs::read_dir(folder.path().join("revisions")).unwrap().count();
     let laid_out = count();
     let problem = refused(node.deploy(&long("four")), ProblemKind::Quota).await;
@@ -448,10 +448,10 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     let now = usage(&node).await;
     assert_eq!((now.storage_bytes, now.refused.get(&Quota::Storage)), (before + charged, Some(&1)));
     // A rollback to what is stored works, and so does a small deployment.
-    node.host.clone().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
+    node.node.clone().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     node.deploy(&release("five")).await.unwrap();
     assert_eq!(usage(&node).await.storage_bytes, before + charged);
-    node.host.clone().remove(tenant, app, true).await.unwrap();
+    node.node.clone().remove(tenant, app, true).await.unwrap();
     assert_eq!(usage(&node).await.storage_bytes, 0, "it is given back");
     node.stop().await;
 }
@@ -471,7 +471,7 @@ async fn new_revisions_leave_the_reserve_free_and_existing_ones_need_no_room() {
     assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     assert_eq!(node.serving().await, "two");
     let (tenant, app) = shop();
-    node.host.clone().rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap();
+    node.node.clone().rollback(Caller::Node, tenant, app, RollbackRequest::default()).await.unwrap();
     assert_eq!(node.serving().await, "one");
     node.stop().await;
 }

@@ -87,14 +87,14 @@ async fn without_room_for_copies_folders_stay_read_only_and_the_refusal_says_so(
     let (tenant, _) = shop();
     node.deploy(&with_folder("0")).await.unwrap();
     assert_eq!(node.get("/fill?path=/notes/mine&bytes=1000000").await.0, 200);
-    let used = node.host.clone().tenant(tenant.clone()).await.unwrap().usage.storage_bytes;
+    let used = node.node.clone().tenant(tenant.clone()).await.unwrap().usage.storage_bytes;
     let quotas = QuotaChange { storage_bytes: Some(used.max(1_000_000) + 500_000), ..QuotaChange::default() };
-    node.host.clone().set_tenant(tenant.clone(), TenantChange { quotas, hosts: None }).await.unwrap();
+    node.node.clone().set_tenant(tenant.clone(), TenantChange { quotas, hosts: None }).await.unwrap();
     let problem =
         refused(node.deploy(&with_folder("1").healthy_at("/check/append/notes/other")), ProblemKind::Refused).await;
     assert!(problem.hints.iter().any(|hint| hint.contains("could only read the app's folders")), "{problem:?}");
     node.deploy(&with_folder("2").healthy_at("/check/read/notes/mine")).await.unwrap();
     assert_eq!(node.get("/list?path=/notes").await, (200, "mine\n".to_owned()));
-    let usage = node.host.clone().tenant(tenant).await.unwrap().usage;
+    let usage = node.node.clone().tenant(tenant).await.unwrap().usage;
     assert!(usage.storage_bytes < used.max(1_000_000) + 100_000, "copies are not counted any more: {usage:?}");
 }

@@ -190,7 +190,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
-    let host = |node: &TestNode| node.host.clone();
+    let api = |node: &TestNode| node.node.clone();
     let one = node.deploy(&with_migrations(1)).await.unwrap();
     assert!(one.stores[0].migrated == ["001.sql"] && !one.stores[0].snapshot, "{:?}", one.stores);
     write(&node, "under one").await;
@@ -198,11 +198,11 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     assert!(two.stores[0].migrated == ["002.sql", "003.sql"] && two.stores[0].snapshot, "{:?}", two.stores);
     write(&node, "under two").await;
     assert_eq!(columns(&node).await, 3);
-    let revisions = host(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
+    let revisions = api(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
     assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
     // The schema stays, and so does the data.
     let back =
-        host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
+        api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!(back.revision, one.revision);
     assert_eq!(back.stores[0].newer, ["002.sql", "003.sql"]);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (3, 3));
@@ -213,7 +213,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     assert_eq!(notes(&node).await.len(), 4, "it is loaded after a restart");
     // The data as it was.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
-    let restored = host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
+    let restored = api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
     assert_eq!((notes(&node).await, columns(&node).await), (vec!["first".to_owned(), "under one".to_owned()], 1));
     node.stop().await;
@@ -222,17 +222,17 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     // A rollback of that is possible: the data that was left is that of the revision that served, which is the same
     // one.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
-    host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
+    api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
     let nothing = RollbackRequest { revision: Some(two.revision.clone()), to_snapshot: true, message: None };
-    refused(host(&node).rollback(Caller::Node, tenant.clone(), app.clone(), nothing), ProblemKind::NotFound).await;
+    refused(api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), nothing), ProblemKind::NotFound).await;
     for count in 4..8 {
         node.deploy(&with_migrations(count)).await.unwrap();
         write(&node, "more").await;
     }
     let snapshots = folder.path().join("tenants/default/apps/shop/snapshots");
     assert_eq!(fs::read_dir(snapshots).unwrap().count(), SNAPSHOTS_MAX);
-    let usage = host(&node).tenant(tenant).await.unwrap().usage.storage_bytes;
+    let usage = api(&node).tenant(tenant).await.unwrap().usage.storage_bytes;
     assert!(usage > 4 * 8192, "snapshots are counted: {usage}");
 }
 
@@ -246,7 +246,7 @@ async fn migrations_lose_no_acknowledged_write_and_fail_no_request() {
         cpu_ms_per_second: Some(1_000_000),
         ..QuotaChange::default()
     };
-    node.host.clone().set_tenant(shop().0, TenantChange { quotas, hosts: None }).await.unwrap();
+    node.node.clone().set_tenant(shop().0, TenantChange { quotas, hosts: None }).await.unwrap();
     node.deploy(&with_migrations(1)).await.unwrap();
     let (done, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients = (0..3).map(|_| {
@@ -284,22 +284,22 @@ async fn copies_need_room_in_the_tenants_storage() {
     let (tenant, app) = shop();
     node.deploy(&with_migrations(1)).await.unwrap();
     run(&node, "execute", "INSERT INTO note (text) VALUES (hex(zeroblob(1000000)))").await;
-    let used = node.host.clone().tenant(tenant.clone()).await.unwrap().usage.storage_bytes;
+    let used = node.node.clone().tenant(tenant.clone()).await.unwrap().usage.storage_bytes;
     let quota = |bytes: u64| TenantChange {
         quotas: QuotaChange { storage_bytes: Some(bytes), ..QuotaChange::default() },
         hosts: None,
     };
-    node.host.clone().set_tenant(tenant.clone(), quota(used + 1_000_000)).await.unwrap();
+    node.node.clone().set_tenant(tenant.clone(), quota(used + 1_000_000)).await.unwrap();
     let problem = node.deploy(&with_migrations(2)).await.unwrap_err();
     assert!(problem.title.contains("quota `storage`"), "{problem:?}");
     assert_eq!(columns(&node).await, 1);
-    let after = node.host.clone().tenant(tenant.clone()).await.unwrap().usage;
+    let after = node.node.clone().tenant(tenant.clone()).await.unwrap().usage;
     assert!(after.refused.contains_key(&Quota::Storage), "{after:?}");
     assert!(after.storage_bytes < used + 100_000, "copies are not counted any more: {after:?}");
     // There is room for one snapshot.
-    node.host.clone().set_tenant(tenant.clone(), quota(used * 2 + 1_000_000)).await.unwrap();
+    node.node.clone().set_tenant(tenant.clone(), quota(used * 2 + 1_000_000)).await.unwrap();
     let kept = async || {
-        let revisions = node.host.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
+        let revisions = node.node.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
         revisions.iter().map(|one| one.snapshot.is_some()).collect::<Vec<_>>()
     };
     assert_eq!(node.deploy(&with_migrations(2)).await.unwrap().warnings, [""; 0]);
@@ -318,7 +318,7 @@ async fn copies_need_room_in_the_tenants_storage() {
     assert!(warnings.len() == 1 && warnings[0].contains("the oldest snapshot"), "{warnings:?}");
     assert_eq!(columns(&node).await, 3);
     assert_eq!(kept().await, [false, true, false]);
-    let usage = node.host.clone().tenant(tenant.clone()).await.unwrap().usage;
+    let usage = node.node.clone().tenant(tenant.clone()).await.unwrap().usage;
     assert!(usage.storage_bytes <= used * 2 + 1_000_000, "what was lent is given back: {usage:?}");
 }
 
@@ -340,21 +340,21 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
     };
     let node = TestNode::watched(folder.path(), Some(watch)).await;
     let (tenant, _) = shop();
-    let host: Weak<Node> = Arc::downgrade(&node.host);
+    let api: Weak<Node> = Arc::downgrade(&node.node);
     let changing = Arc::new(Mutex::new(None::<(ChangeStep, &'static str)>));
     let (told, key) = (changing.clone(), tenant.clone());
     let change = move |step| {
         // Not held below: setting a secret has steps, too.
         let taken = told.lock().unwrap().take_if(|(at, _)| *at == step);
         let Some((_, value)) = taken else { return };
-        let (host, tenant) = (host.upgrade().unwrap(), key.clone());
+        let (api, tenant) = (api.upgrade().unwrap(), key.clone());
         tokio::task::block_in_place(|| {
-            let set = host.set_secret(tenant, "key".parse().unwrap(), value.as_bytes().to_vec());
+            let set = api.set_secret(tenant, "key".parse().unwrap(), value.as_bytes().to_vec());
             tokio::runtime::Handle::current().block_on(set).unwrap();
         });
     };
     assert!(at_step.set(Box::new(change)).is_ok());
-    node.host.clone().set_secret(tenant, "key".parse().unwrap(), b"first".to_vec()).await.unwrap();
+    node.node.clone().set_secret(tenant, "key".parse().unwrap(), b"first".to_vec()).await.unwrap();
     let plain = |round: &str| {
         let lines = format!("grants.secrets = [\"key\"]\ngrants.config = {{ R = \"{round}\" }}");
         custom("secret-probe", &lines, "[secrets]\nkey = { env = \"KEY\" }")
@@ -391,7 +391,7 @@ impl Migrating {
             Self::RollbackToSnapshot => {
                 let ((tenant, app), to) =
                     (shop(), RollbackRequest { revision: None, to_snapshot: true, message: None });
-                node.host.clone().rollback(Caller::Node, tenant, app, to).await.unwrap();
+                node.node.clone().rollback(Caller::Node, tenant, app, to).await.unwrap();
             }
         }
     }

@@ -43,7 +43,7 @@ pub(crate) type Watch = Arc<dyn Fn(ChangeStep) + Send + Sync>;
 
 /// A node that runs.
 pub(crate) struct TestNode {
-    pub(crate) host: Arc<Node>,
+    pub(crate) node: Arc<Node>,
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<usize>>,
@@ -98,9 +98,9 @@ impl TestNode {
             watch: watch.clone(),
         };
         let until = Instant::now() + PATIENCE;
-        let host = loop {
+        let node = loop {
             match Node::open_over(options(), &storage) {
-                Ok(host) => break host,
+                Ok(node) => break node,
                 // A child that another test starts has this process's locks until it executes another program, and a
                 // task that waits to read the state has them a moment longer than the node.
                 Err(NodeError::Dir(DataDirError::InUse { .. }) | NodeError::State(StateError::InUse { .. }))
@@ -117,11 +117,11 @@ impl TestNode {
             }
         };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let front = AppFront::listen(listen, Limits::default(), host.door(), log).await.unwrap();
+        let front = AppFront::listen(listen, Limits::default(), node.door(), log).await.unwrap();
         let address = front.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(front.serve(stopped.map(drop), Duration::from_secs(60)));
-        Self { host, address, stop: Some(stop), serving: Some(serving) }
+        Self { node, address, stop: Some(stop), serving: Some(serving) }
     }
 
     /// Uploads the parts that the node lacks, and deploys.
@@ -136,16 +136,16 @@ impl TestNode {
         app: &AppName,
         release: &TestRelease,
     ) -> Result<DeployReport, ApiProblem> {
-        let missing = self.host.clone().missing(Caller::Node, release.release.clone()).await?;
+        let missing = self.node.clone().missing(Caller::Node, release.release.clone()).await?;
         for digest in missing.digests {
             self.upload(&digest, release.bytes[&digest].clone()).await?;
         }
-        self.host.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone()).await
+        self.node.clone().deploy(Caller::Node, tenant.clone(), app.clone(), release.release.clone()).await
     }
 
     pub(crate) async fn upload(&self, digest: &Digest, bytes: Vec<u8>) -> Result<(), ApiProblem> {
         let pieces = bytes.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
-        self.host.clone().put_blob(Caller::Node, digest.clone(), Box::pin(futures::stream::iter(pieces))).await
+        self.node.clone().put_blob(Caller::Node, digest.clone(), Box::pin(futures::stream::iter(pieces))).await
     }
 
     /// Sends a request to the shop over a new connection.

@@ -57,13 +57,13 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         let node = TestNode::open(&dir).await;
         let (tenant, app) = shop();
         assert_eq!(node.get("/query?sql=SELECT%201").await.0, 503, "{step:?}");
-        let state = node.host.clone().app(tenant.clone(), app.clone()).await.unwrap().state;
+        let state = node.node.clone().app(tenant.clone(), app.clone()).await.unwrap().state;
         assert_eq!(state, AppState::Stopped, "{step:?}");
         let words = "an earlier replacement of the stores of `shop` is not finished";
         let problem = refused(node.deploy(&with_migrations(4)), ProblemKind::Conflict).await;
         assert_eq!((problem.title.as_str(), problem.hints.len()), (words, 1), "{step:?}");
         assert!(problem.hints[0].contains("see the node's log"));
-        let problem = refused(node.host.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
+        let problem = refused(node.node.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
         assert_eq!(problem.title, words, "{step:?}");
         let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
         assert_eq!(problem.title, words, "{step:?}: nor is it replaced by one without stores");
@@ -105,11 +105,11 @@ async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
         let node = TestNode::open(&dir).await;
         assert_eq!(node.get("/query?sql=SELECT%201").await.0, 503);
         let (tenant, app) = shop();
-        refused(node.host.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
+        refused(node.node.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
         fs::remove_file(&sql).unwrap();
         fs::rename(&away, &sql).unwrap();
         if by_start {
-            node.host.clone().start(tenant, app).await.unwrap();
+            node.node.clone().start(tenant, app).await.unwrap();
             assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
             write(&node, "later").await;
         } else {

@@ -50,13 +50,13 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
     let obstacle = InTheWay::of(&dir.join(APP).join("sql"));
     let node = TestNode::open(&dir).await;
     let (tenant, app) = shop();
-    let remove = || node.host.clone().remove(tenant.clone(), app.clone(), false);
+    let remove = || node.node.clone().remove(tenant.clone(), app.clone(), false);
     let problem = refused(remove(), ProblemKind::Conflict).await;
     assert!(problem.title.contains("is not finished"), "{problem:?}");
     obstacle.remove();
     remove().await.unwrap();
     assert!(dir.join(APP).join("sql/default.sqlite").exists() && !dir.join(NOTE).exists());
-    node.host.finish_noted().await;
+    node.node.finish_noted().await;
     node.deploy(&with_migrations(3)).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
@@ -72,11 +72,11 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let node = TestNode::open(&dir).await;
     let asked = async || node.get("/query?sql=SELECT%201").await.0;
     assert_eq!(asked().await, 503);
-    node.host.finish_noted().await;
+    node.node.finish_noted().await;
     assert_eq!(asked().await, 503, "it cannot be read yet");
     assert!(!dir.join(APP).join("sql/default.sqlite").exists());
     obstacle.remove();
-    node.host.finish_noted().await;
+    node.node.finish_noted().await;
     assert_eq!(asked().await, 200);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
@@ -84,9 +84,9 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let obstacle = InTheWay::of(&dir.join("takeovers"));
     let node = TestNode::open(&dir).await;
     let (tenant, app) = shop();
-    node.host.clone().stop(tenant, app).await.unwrap();
+    node.node.clone().stop(tenant, app).await.unwrap();
     obstacle.remove();
-    node.host.finish_noted().await;
+    node.node.finish_noted().await;
     assert_eq!(node.get("/").await.0, 503);
     node.stop().await;
 }
@@ -104,13 +104,13 @@ async fn started_replacements_of_a_removed_app_are_finished() {
         fs::remove_file(dir.join(NOTE)).unwrap();
         let mut node = TestNode::open(&dir).await;
         let (tenant, app) = shop();
-        node.host.clone().remove(tenant.clone(), app.clone(), false).await.unwrap();
+        node.node.clone().remove(tenant.clone(), app.clone(), false).await.unwrap();
         fs::write(dir.join(NOTE), note).unwrap();
         if by_start {
             node.stop().await;
             node = TestNode::open(&dir).await;
         } else {
-            node.host.finish_noted().await;
+            node.node.finish_noted().await;
         }
         assert!(dir.join(APP).join("sql/default.sqlite").exists() && !dir.join(NOTE).exists(), "{by_start}");
         node.deploy(&with_migrations(3)).await.unwrap();
@@ -138,7 +138,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     node.deploy(&with_migrations(1)).await.unwrap();
     keep(folder.path());
     write(&node, "second").await;
-    let host = || node.host.clone();
+    let api = || node.node.clone();
     let (tenant, app) = shop();
     let half_deployed = async |migrations: usize| {
         is_failing.store(true, Ordering::SeqCst);
@@ -148,17 +148,17 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
         assert_ne!(node.get("/query?sql=SELECT%201").await.0, 200);
     };
     half_deployed(2).await;
-    host().finish_noted().await;
+    api().finish_noted().await;
     assert!(folder.path().join(NOTE).exists(), "the disk fails");
     obstacle.lock().unwrap().take().unwrap().remove();
-    host().finish_noted().await;
+    api().finish_noted().await;
     assert!(!folder.path().join(NOTE).exists());
     // It could not be loaded, and would be retried after a moment.
-    host().stop(tenant.clone(), app.clone()).await.unwrap();
-    host().start(tenant.clone(), app.clone()).await.unwrap();
+    api().stop(tenant.clone(), app.clone()).await.unwrap();
+    api().start(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2));
     half_deployed(3).await;
-    host().remove(tenant, app, true).await.unwrap();
+    api().remove(tenant, app, true).await.unwrap();
     assert!(!data.exists() && !folder.path().join(NOTE).exists());
     node.deploy(&with_migrations(1)).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 1), "it is a new app");
@@ -171,35 +171,35 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
     keep(folder.path());
-    let (host, (default, app)) = (|| node.host.clone(), shop());
-    let used = async || host().tenant(shop().0).await.unwrap().usage.storage_bytes;
+    let (api, (default, app)) = (|| node.node.clone(), shop());
+    let used = async || api().tenant(shop().0).await.unwrap().usage.storage_bytes;
     assert!(used().await > 0);
     for by_deployment in [true, false] {
         let obstacle = InTheWay::of(&folder.path().join("trash"));
-        refused(host().remove(default.clone(), app.clone(), true), ProblemKind::Failed).await;
+        refused(api().remove(default.clone(), app.clone(), true), ProblemKind::Failed).await;
         refused(node.deploy(&with_migrations(1)), ProblemKind::Conflict).await;
-        host().finish_noted().await;
+        api().finish_noted().await;
         assert!(folder.path().join(APP).exists() && used().await > 0, "it cannot be moved yet");
         obstacle.remove();
         if by_deployment {
             node.deploy(&with_migrations(2)).await.unwrap();
             assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 2));
         } else {
-            host().finish_noted().await;
+            api().finish_noted().await;
             assert!(!folder.path().join(APP).exists());
             assert_eq!(used().await, 0);
         }
         assert!(fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     }
     // The same for a tenant.
-    host().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
+    api().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
     let data = folder.path().join("tenants/guest");
     fs::create_dir_all(data.join("apps/old/kv")).unwrap();
     let obstacle = InTheWay::of(&folder.path().join("trash"));
-    refused(host().remove_tenant(tenant("guest")), ProblemKind::Failed).await;
-    refused(host().set_tenant(tenant("guest"), TenantChange::default()), ProblemKind::Conflict).await;
+    refused(api().remove_tenant(tenant("guest")), ProblemKind::Failed).await;
+    refused(api().set_tenant(tenant("guest"), TenantChange::default()), ProblemKind::Conflict).await;
     obstacle.remove();
-    host().finish_noted().await;
+    api().finish_noted().await;
     assert!(!data.exists() && fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     node.stop().await;
 }
@@ -215,7 +215,7 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     keep(&base);
     let (tenant, app) = shop();
     let obstacle = InTheWay::of(&base.join("trash"));
-    refused(node.host.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
+    refused(node.node.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
     node.stop().await;
     obstacle.remove();
     // A start cannot finish it either: the path of the data is not a folder.
@@ -224,9 +224,9 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     obstacle.remove();
     node.deploy(&with_migrations(1)).await.unwrap();
     write(&node, "to be kept").await;
-    node.host.clone().remove(tenant, app, false).await.unwrap();
+    node.node.clone().remove(tenant, app, false).await.unwrap();
     for _ in 0..2 {
-        node.host.finish_noted().await;
+        node.node.finish_noted().await;
         assert!(base.join(APP).join("sql/default.sqlite").exists());
     }
     node.deploy(&with_migrations(1)).await.unwrap();

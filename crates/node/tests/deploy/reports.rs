@@ -12,7 +12,7 @@ use crate::tokens::holder;
 async fn revisions_list_changes_operation_actor_and_message() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    let ((tenant, app), host) = (shop(), || node.host.clone());
+    let ((tenant, app), api) = (shop(), || node.node.clone());
     let mut one = release("one");
     one.release.message = Some("The first one".parse().unwrap());
     let first = node.deploy(&one).await.unwrap();
@@ -25,13 +25,13 @@ async fn revisions_list_changes_operation_actor_and_message() {
     let caller = holder(&tenant);
     let pieces = vec![Ok(other.bytes[&part.digest].clone().into())];
     let body = Box::pin(futures::stream::iter(pieces));
-    host().put_blob(caller.clone(), part.digest.clone(), body).await.unwrap();
+    api().put_blob(caller.clone(), part.digest.clone(), body).await.unwrap();
     let swap = SwapRequest { components: [("it".to_owned(), part)].into(), message: None };
-    host().swap(caller, tenant.clone(), app.clone(), swap).await.unwrap();
+    api().swap(caller, tenant.clone(), app.clone(), swap).await.unwrap();
     let back = RollbackRequest { revision: Some(first.revision), ..RollbackRequest::default() };
-    host().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
+    api().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
     let told = async |node: &TestNode| {
-        let revisions = node.host.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
+        let revisions = node.node.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
         let origins = revisions.into_iter().map(|info| info.origin.unwrap());
         origins.collect::<Vec<_>>()
     };
@@ -69,17 +69,17 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
     // As a disk may lose it.
     std::fs::remove_dir_all(folder.path().join("revisions").join(deployed.revision.as_str()).join("files")).unwrap();
     let node = TestNode::open(folder.path()).await;
-    let host = || node.host.clone();
-    let info = async || host().app(tenant.clone(), app.clone()).await.unwrap();
+    let api = || node.node.clone();
+    let info = async || api().app(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((info().await.state, info().await.failure), (AppState::Idle, None), "nothing has asked for it");
     assert_eq!(node.get("/read?path=/static/a").await.0, 500);
     let failed = info().await;
     let failure = failed.failure.unwrap();
     assert_eq!(failed.state, AppState::Failed);
     assert!(failure.contains("`static`") && !failure.contains(folder.path().to_str().unwrap()), "{failure}");
-    assert_eq!(host().apps(None).await.unwrap()[0].state, AppState::Failed);
+    assert_eq!(api().apps(None).await.unwrap()[0].state, AppState::Failed);
     let log = async || {
-        let lines = host().logs(tenant.clone(), app.clone(), LogQuery::default()).await.unwrap();
+        let lines = api().logs(tenant.clone(), app.clone(), LogQuery::default()).await.unwrap();
         futures::StreamExt::collect::<Vec<_>>(lines).await
     };
     let lines = log().await;
@@ -93,7 +93,7 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
     assert_eq!((info().await.state, info().await.failure), (AppState::Loaded, None));
     assert_eq!(node.serving().await, "two");
     // A stop clears the failure.
-    assert_eq!(host().stop(tenant.clone(), app.clone()).await.unwrap().failure, None);
+    assert_eq!(api().stop(tenant.clone(), app.clone()).await.unwrap().failure, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +103,7 @@ async fn denials_are_in_the_apps_log() {
     node.deploy(&custom("fetch-probe", "", "")).await.unwrap();
     assert_eq!(node.get("/?url=http://elsewhere.example/").await.0, 502);
     let (tenant, app) = shop();
-    let lines = node.host.clone().logs(tenant, app, LogQuery::default()).await.unwrap();
+    let lines = node.node.clone().logs(tenant, app, LogQuery::default()).await.unwrap();
     let lines = futures::StreamExt::collect::<Vec<_>>(lines).await;
     let denied = lines.iter().find(|line| line.text.contains("`elsewhere.example:80` was denied")).unwrap();
     assert_eq!((denied.stream.as_str(), denied.component.as_deref()), ("node", Some("it")));
@@ -116,7 +116,7 @@ async fn without_an_access_log_it_cannot_be_read() {
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&release("one")).await.unwrap();
     let query = LogQuery { access: true, ..LogQuery::default() };
-    let asked = node.host.clone().logs(tenant("default"), app("shop"), query);
+    let asked = node.node.clone().logs(tenant("default"), app("shop"), query);
     let Err(problem) = asked.await else { panic!("it is shown") };
     assert_eq!(problem.kind, ProblemKind::NotFound);
     assert!(

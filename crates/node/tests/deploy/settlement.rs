@@ -22,10 +22,10 @@ impl Failing {
     async fn has(&self, name: &str, by_secret: bool) -> bool {
         let until = Instant::now() + PATIENCE;
         loop {
-            let host = self.node.host.clone();
+            let api = self.node.node.clone();
             let changed = match by_secret {
-                true => host.set_secret(tenant(name), "other".parse().unwrap(), b"x".to_vec()).await,
-                false => host.set_tenant(tenant(name), TenantChange::default()).await.map(drop),
+                true => api.set_secret(tenant(name), "other".parse().unwrap(), b"x".to_vec()).await,
+                false => api.set_tenant(tenant(name), TenantChange::default()).await.map(drop),
             };
             match changed {
                 Ok(()) => return true,
@@ -42,8 +42,8 @@ async fn the_served_secret_is_the_recorded_one_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
-    let (host, (tenant, app)) = (failing.node.host.clone(), shop());
-    host.clone().set_secret(tenant.clone(), "key".parse().unwrap(), b"first".to_vec()).await.unwrap();
+    let (api, (tenant, app)) = (failing.node.node.clone(), shop());
+    api.clone().set_secret(tenant.clone(), "key".parse().unwrap(), b"first".to_vec()).await.unwrap();
     let secret = custom("secret-probe", "grants.secrets = [\"key\"]", "[secrets]\nkey = { env = \"KEY\" }");
     failing.node.deploy(&secret).await.unwrap();
     keep(folder.path());
@@ -53,14 +53,14 @@ async fn the_served_secret_is_the_recorded_one_wherever_recording_fails() {
         let (_, before) = served().await;
         let value = format!("after {left} operations");
         failing.faults.begin(Fault::Broken, left);
-        let set = host.clone().set_secret(tenant.clone(), "key".parse().unwrap(), value.clone().into_bytes()).await;
+        let set = api.clone().set_secret(tenant.clone(), "key".parse().unwrap(), value.clone().into_bytes()).await;
         failing.faults.end();
         assert!(failing.has("default", false).await);
         let (status, found) = served().await;
         assert_eq!(status, 200, "{left}: {found}");
         // A start finds what is recorded.
-        host.clone().stop(tenant.clone(), app.clone()).await.unwrap();
-        host.clone().start(tenant.clone(), app.clone()).await.unwrap();
+        api.clone().stop(tenant.clone(), app.clone()).await.unwrap();
+        api.clone().start(tenant.clone(), app.clone()).await.unwrap();
         assert_eq!(served().await, (200, found.clone()), "{left}: {set:?}");
         assert!(found == value || (found == before && set.is_err()), "{left}: {set:?}, {found}");
         outcomes.insert((set.is_ok(), found == value));
@@ -74,7 +74,7 @@ async fn enforced_quotas_are_the_recorded_ones_wherever_recording_fails() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let failing = Failing::open(folder.path(), ChangeStep::Healthy).await;
-    let host = failing.node.host.clone();
+    let api = failing.node.node.clone();
     failing.node.deploy(&crate::node::release("one")).await.unwrap();
     keep(folder.path());
     let quotas = |at_once: u32| {
@@ -83,13 +83,13 @@ async fn enforced_quotas_are_the_recorded_ones_wherever_recording_fails() {
     };
     let mut outcomes = BTreeSet::new();
     for left in 0..OPERATIONS {
-        host.clone().set_tenant(tenant("default"), quotas(100)).await.unwrap();
+        api.clone().set_tenant(tenant("default"), quotas(100)).await.unwrap();
         assert_eq!(failing.node.get("/").await.0, 200, "{left}");
         failing.faults.begin(Fault::Broken, left);
-        let set = host.clone().set_tenant(tenant("default"), quotas(0)).await;
+        let set = api.clone().set_tenant(tenant("default"), quotas(0)).await;
         failing.faults.end();
         assert!(failing.has("default", true).await);
-        let recorded = host.clone().tenant(tenant("default")).await.unwrap().quotas.requests_concurrent;
+        let recorded = api.clone().tenant(tenant("default")).await.unwrap().quotas.requests_concurrent;
         let status = failing.node.get("/").await.0;
         assert_eq!(status, if recorded == 0 { 429 } else { 200 }, "{left}: {set:?}");
         outcomes.insert((set.is_ok(), recorded == 0));
@@ -103,7 +103,7 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
     let base = folder.path().join("base");
     fs::create_dir(&base).unwrap();
     let node = TestNode::open(&base).await;
-    node.host.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
+    node.node.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
     node.stop().await;
     const DATA: &str = "tenants/guest/apps/old/kv";
     fs::create_dir_all(base.join(DATA)).unwrap();
@@ -113,11 +113,11 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         let dir = folder.path().join(left.to_string());
         copy(&base, &dir);
         let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
-        let host = failing.node.host.clone();
+        let api = failing.node.node.clone();
         // Its use of storage is counted.
-        assert!(host.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);
+        assert!(api.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);
         failing.left.store(left, std::sync::atomic::Ordering::SeqCst);
-        let removed = host.clone().remove_tenant(tenant("guest")).await;
+        let removed = api.clone().remove_tenant(tenant("guest")).await;
         failing.left.store(NEVER, std::sync::atomic::Ordering::SeqCst);
         failing.faults.end();
         let is_there = failing.has("guest", true).await;
@@ -125,7 +125,7 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}");
         assert!(fs::read_dir(dir.join("removals")).unwrap().next().is_none(), "{left}: nothing is noted any more");
         // A new tenant of the same name has nothing of its predecessor.
-        let made = host.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
+        let made = api.clone().set_tenant(tenant("guest"), TenantChange::default()).await.unwrap();
         assert_eq!(made.usage.storage_bytes > 0, is_there, "{left}: {removed:?}");
         failing.node.stop().await;
     }

@@ -24,12 +24,12 @@ fn info(tenant: &TenantName, name: &str, number: u8) -> TokenInfo {
 }
 
 async fn missing(node: &TestNode, caller: &Caller, release: &TestRelease) -> Vec<Digest> {
-    node.host.clone().missing(caller.clone(), release.release.clone()).await.unwrap().digests
+    node.node.clone().missing(caller.clone(), release.release.clone()).await.unwrap().digests
 }
 
 async fn upload(node: &TestNode, caller: &Caller, bytes: &[u8], digest: &Digest) -> Result<(), ApiProblem> {
     let pieces = bytes.chunks(1 << 16).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
-    node.host.clone().put_blob(caller.clone(), digest.clone(), Box::pin(futures::stream::iter(pieces))).await
+    node.node.clone().put_blob(caller.clone(), digest.clone(), Box::pin(futures::stream::iter(pieces))).await
 }
 
 async fn deploy(
@@ -39,13 +39,13 @@ async fn deploy(
     release: &TestRelease,
 ) -> Result<DeployReport, ApiProblem> {
     let tenant = caller.tenant().unwrap().clone();
-    node.host.clone().deploy(caller.clone(), tenant, app.clone(), release.release.clone()).await
+    node.node.clone().deploy(caller.clone(), tenant, app.clone(), release.release.clone()).await
 }
 
 /// A tenant with host names of its own.
 async fn make(node: &TestNode, name: &str) -> TenantName {
     let hosts = Some(vec![format!("*.{name}.example").parse().unwrap()]);
-    node.host.clone().set_tenant(tenant(name), TenantChange { hosts, ..TenantChange::default() }).await.unwrap();
+    node.node.clone().set_tenant(tenant(name), TenantChange { hosts, ..TenantChange::default() }).await.unwrap();
     tenant(name)
 }
 
@@ -84,9 +84,9 @@ async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
     let swap = || SwapRequest { components: [("it".to_owned(), part.clone())].into(), message: None };
     let (owner, shop) = (tenant("acme"), app("shop"));
-    refused(node.host.clone().swap(acme.clone(), owner.clone(), shop.clone(), swap()), ProblemKind::Conflict).await;
+    refused(node.node.clone().swap(acme.clone(), owner.clone(), shop.clone(), swap()), ProblemKind::Conflict).await;
     upload(&node, &acme, &other.bytes[&part.digest], &part.digest).await.unwrap();
-    node.host.clone().swap(acme, owner, shop, swap()).await.unwrap();
+    node.node.clone().swap(acme, owner, shop, swap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,27 +154,27 @@ async fn tokens_survive_a_restart_and_end_with_their_tenant() {
     let acme = make(&node, "acme").await;
     let kept =
         |name: &str, number: u8| StoredToken { info: info(&acme, name, number), digest: Digest::from([number; 32]) };
-    let host = || node.host.clone();
-    host().add_token(kept("ci", 1)).await.unwrap();
-    host().add_token(kept("desk", 2)).await.unwrap();
-    let problem = refused(host().add_token(kept("ci", 3)), ProblemKind::Conflict).await;
+    let api = || node.node.clone();
+    api().add_token(kept("ci", 1)).await.unwrap();
+    api().add_token(kept("desk", 2)).await.unwrap();
+    let problem = refused(api().add_token(kept("ci", 3)), ProblemKind::Conflict).await;
     assert!(problem.hints[0].contains("isomer tokens revoke ci --tenant acme"), "{problem:?}");
-    refused(host().tokens(tenant("nobody")), ProblemKind::NotFound).await;
+    refused(api().tokens(tenant("nobody")), ProblemKind::NotFound).await;
     refused(
-        host().add_token(StoredToken { info: info(&tenant("nobody"), "x", 4), ..kept("x", 4) }),
+        api().add_token(StoredToken { info: info(&tenant("nobody"), "x", 4), ..kept("x", 4) }),
         ProblemKind::NotFound,
     )
     .await;
-    assert_eq!(host().tokens(shop().0).await.unwrap(), []);
+    assert_eq!(api().tokens(shop().0).await.unwrap(), []);
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
-    let host = || node.host.clone();
-    assert_eq!(host().kept_token(&[1; 8].into()), Some(kept("ci", 1)));
-    host().revoke_token(acme.clone(), "ci".parse().unwrap()).await.unwrap();
-    refused(host().revoke_token(acme.clone(), "ci".parse().unwrap()), ProblemKind::NotFound).await;
-    assert_eq!(host().kept_token(&[1; 8].into()), None);
-    assert_eq!(host().tokens(acme.clone()).await.unwrap(), [info(&acme, "desk", 2)]);
-    host().remove_tenant(acme.clone()).await.unwrap();
+    let api = || node.node.clone();
+    assert_eq!(api().kept_token(&[1; 8].into()), Some(kept("ci", 1)));
+    api().revoke_token(acme.clone(), "ci".parse().unwrap()).await.unwrap();
+    refused(api().revoke_token(acme.clone(), "ci".parse().unwrap()), ProblemKind::NotFound).await;
+    assert_eq!(api().kept_token(&[1; 8].into()), None);
+    assert_eq!(api().tokens(acme.clone()).await.unwrap(), [info(&acme, "desk", 2)]);
+    api().remove_tenant(acme.clone()).await.unwrap();
     make(&node, "acme").await;
-    assert_eq!((host().kept_token(&[2; 8].into()), host().tokens(acme.clone()).await.unwrap()), (None, vec![]));
+    assert_eq!((api().kept_token(&[2; 8].into()), api().tokens(acme.clone()).await.unwrap()), (None, vec![]));
 }

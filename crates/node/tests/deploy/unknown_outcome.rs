@@ -69,13 +69,13 @@ impl Failing {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
         // A start of the app would finish a replacement that the settlement has left.
-        while is_something_in(&self.node.host.dir().join("takeovers")) {
+        while is_something_in(&self.node.node.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a take-over is not settled");
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {
             // It is refused while another change is in progress or the state cannot be written.
-            let stopped = self.node.host.clone().start(tenant.clone(), app.clone()).await;
+            let stopped = self.node.node.clone().start(tenant.clone(), app.clone()).await;
             match stopped {
                 Ok(info) => return info.revision.as_str().to_owned(),
                 Err(problem) => assert!(Instant::now() < until, "{problem:?}"),
@@ -155,7 +155,7 @@ async fn the_next_start_settles_unknown_outcomes() {
         failing.node.stop().await;
         let node = TestNode::open(folder.path()).await;
         let (tenant, app) = shop();
-        let revisions = node.host.clone().revisions(tenant, app).await.unwrap();
+        let revisions = node.node.clone().revisions(tenant, app).await.unwrap();
         let found = columns(&node).await;
         assert!(found == count + 1 || (found == count && deployed.is_err()), "{left}: {found} columns, {deployed:?}");
         unsettled += usize::from(found == count + 1 && deployed.is_err());
@@ -211,12 +211,12 @@ async fn app_and_data_exist_together_wherever_recording_a_removal_fails() {
         let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         failing.left.store(left, Ordering::SeqCst);
         let (tenant, app) = shop();
-        let removed = failing.node.host.clone().remove(tenant.clone(), app.clone(), true).await;
+        let removed = failing.node.node.clone().remove(tenant.clone(), app.clone(), true).await;
         failing.left.store(NEVER, Ordering::SeqCst);
         failing.faults.end();
         let until = Instant::now() + PATIENCE;
         let is_there = loop {
-            match failing.node.host.clone().start(tenant.clone(), app.clone()).await {
+            match failing.node.node.clone().start(tenant.clone(), app.clone()).await {
                 Ok(_) => break true,
                 Err(problem) if problem.kind == ProblemKind::NotFound => break false,
                 Err(problem) => assert!(Instant::now() < until, "{left}: {problem:?}"),
