@@ -341,7 +341,7 @@ mod tests {
         waiting.push(request("b").unwrap());
         drop(waiting);
         drop(held);
-        assert!(request("c").unwrap().granted().now_or_never().is_some(), "nobody waits any more");
+        assert!(request("c").unwrap().granted().now_or_never().is_some(), "no request waits");
     }
 
     #[test]

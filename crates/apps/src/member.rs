@@ -95,7 +95,7 @@ pub struct Member {
     pub plan: Plan,
     front: Option<AppFront>,
     /// The app that handles the link's calls.
-    _sole: SingleApp,
+    _single_app: SingleApp,
     server: Option<Server>,
     peers: Vec<Arc<Peer>>,
     grace: Duration,
@@ -123,14 +123,14 @@ impl Member {
             deterministic: options.deterministic,
         };
         let running = TenancyOptions { network: options.network, ..TenancyOptions::default() };
-        let mut sole = SingleApp::new(cache.clone(), log.clone(), running)?;
-        sole.set_environment(options.environment);
-        let NewPackage { package, plan, code, .. } = sole.make(app, components, &making, progress)?;
+        let mut single_app = SingleApp::new(cache.clone(), log.clone(), running)?;
+        single_app.set_environment(options.environment);
+        let NewPackage { package, plan, code, .. } = single_app.make(app, components, &making, progress)?;
         let tls = options.tls.as_ref().map(|files| Tls::load(&files.certificate, &files.key, &files.authority));
         let tls = tls.transpose()?;
         let peers = peers(&peer_groups(&plan, &options.group), options.peers, tls.as_ref())?;
         let answers = peers.iter().map(|(group, peer)| (group.clone(), peer.clone() as Arc<dyn Callee>));
-        let started = sole.start(package, app_dir, data, answers.collect(), progress).await?;
+        let started = single_app.start(package, app_dir, data, answers.collect(), progress).await?;
         drop(code);
         let server = match options.listen {
             Some(address) => {
@@ -142,13 +142,20 @@ impl Member {
         let front = match options.front {
             Some(listener) => {
                 let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-                let front = AppFront::on(listener, options.limits, sole.door(), log.clone());
+                let front = AppFront::on(listener, options.limits, single_app.door(), log.clone());
                 Some(front.map_err(|source| FrontError::Listen { address, source })?)
             }
             None => None,
         };
-        sole.take_over(started);
-        Ok(Self { plan, front, server, _sole: sole, peers: peers.into_values().collect(), grace: options.grace })
+        single_app.take_over(started);
+        Ok(Self {
+            plan,
+            front,
+            server,
+            _single_app: single_app,
+            peers: peers.into_values().collect(),
+            grace: options.grace,
+        })
     }
 
     /// Returns the address at which other groups call this one, with the port that the system chose if it was 0.
@@ -170,7 +177,7 @@ impl Member {
     /// Serves until `stop` resolves. Then the front door closes first, and calls are accepted until its requests have
     /// finished. Returns the number of connections and calls that were cut off.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
-        let Self { front, server, grace, _sole, .. } = self;
+        let Self { front, server, grace, _single_app, .. } = self;
         let (close_link, mut closed) = watch::channel(false);
         let link = async move {
             let closed = async move { drop(closed.wait_for(|closed| *closed).await) };

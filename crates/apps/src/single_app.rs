@@ -150,7 +150,7 @@ mod tests {
         let cache = CodeCache::open(&dir.path().join("cache")).expect("a cache");
         let log = Log::start(std::io::sink(), Format::Json, false).expect("a log");
         let options = TenancyOptions { instances_max: Some(1), ..TenancyOptions::unbounded() };
-        let sole = SingleApp::new(cache, log, options).expect("there is address space");
-        assert_eq!(sole.door().resolve("any.example").err(), Some(Refusal::NotBuilt));
+        let single_app = SingleApp::new(cache, log, options).expect("there is address space");
+        assert_eq!(single_app.door().resolve("any.example").err(), Some(Refusal::NotBuilt));
     }
 }

@@ -18,7 +18,7 @@ use crate::tenants::SecretChange;
 
 /// Runs an operation in a task. The task starts with the first poll and not before: until then the audit log may still
 /// refuse the operation.
-fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static) -> Reply<T> {
+fn spawn_operation<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static) -> Reply<T> {
     async move {
         tokio::spawn(work)
             .await
@@ -29,7 +29,7 @@ fn carried_out<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProble
 
 /// Runs an operation that reads and syncs files.
 fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> Reply<T> {
-    carried_out(async move {
+    spawn_operation(async move {
         let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     })
@@ -37,7 +37,7 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Se
 
 impl Admin for Node {
     fn status(self: Arc<Self>) -> Reply<NodeStatus> {
-        carried_out(async move { Ok(self.node_status()) })
+        spawn_operation(async move { Ok(self.node_status()) })
     }
 
     fn tenants(self: Arc<Self>) -> Reply<Vec<TenantInfo>> {
@@ -49,19 +49,19 @@ impl Admin for Node {
     }
 
     fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo> {
-        carried_out(async move { self.change_tenant(tenant, change).await })
+        spawn_operation(async move { self.change_tenant(tenant, change).await })
     }
 
     fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()> {
-        carried_out(async move { self.drop_tenant(&tenant).await })
+        spawn_operation(async move { self.delete_tenant(&tenant).await })
     }
 
     fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> Reply<()> {
-        carried_out(async move { self.change_secret(&tenant, name, SecretChange::Set(value)).await })
+        spawn_operation(async move { self.change_secret(&tenant, name, SecretChange::Set(value)).await })
     }
 
     fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> Reply<()> {
-        carried_out(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
+        spawn_operation(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
     }
 
     fn kept_token(&self, id: &TokenId) -> Option<StoredToken> {
@@ -73,11 +73,11 @@ impl Admin for Node {
     }
 
     fn add_token(self: Arc<Self>, token: StoredToken) -> Reply<TokenInfo> {
-        carried_out(async move { self.keep_token(token).await })
+        spawn_operation(async move { self.record_token(token).await })
     }
 
     fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()> {
-        carried_out(async move { self.forget_token(tenant, name).await })
+        spawn_operation(async move { self.delete_token(tenant, name).await })
     }
 
     fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
@@ -97,7 +97,7 @@ impl Admin for Node {
     }
 
     fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: Body) -> Reply<()> {
-        carried_out(async move { self.take_blob(caller, digest, body).await })
+        spawn_operation(async move { self.store_blob(caller, digest, body).await })
     }
 
     fn deploy(
@@ -107,7 +107,7 @@ impl Admin for Node {
         app: AppName,
         release: Release,
     ) -> Reply<DeployReport> {
-        carried_out(async move { self.deploy_release(caller, tenant, app, release).await })
+        spawn_operation(async move { self.deploy_release(caller, tenant, app, release).await })
     }
 
     fn rollback(
@@ -117,7 +117,7 @@ impl Admin for Node {
         app: AppName,
         rollback: RollbackRequest,
     ) -> Reply<DeployReport> {
-        carried_out(async move { self.roll_back(caller, tenant, app, rollback).await })
+        spawn_operation(async move { self.roll_back(caller, tenant, app, rollback).await })
     }
 
     fn swap(
@@ -127,23 +127,23 @@ impl Admin for Node {
         app: AppName,
         swap: SwapRequest,
     ) -> Reply<DeployReport> {
-        carried_out(async move { self.swap_components(caller, tenant, app, swap).await })
+        spawn_operation(async move { self.swap_components(caller, tenant, app, swap).await })
     }
 
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
-        carried_out(async move { self.set_stopped(tenant, app, true).await })
+        spawn_operation(async move { self.set_stopped(tenant, app, true).await })
     }
 
     fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
-        carried_out(async move { self.set_stopped(tenant, app, false).await })
+        spawn_operation(async move { self.set_stopped(tenant, app, false).await })
     }
 
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()> {
-        carried_out(async move { self.remove_app(tenant, app, data).await })
+        spawn_operation(async move { self.remove_app(tenant, app, data).await })
     }
 
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines> {
-        carried_out(async move { self.lines_of(tenant, app, query).await })
+        spawn_operation(async move { self.log_lines(tenant, app, query).await })
     }
 
     fn shown(&self, problem: ApiProblem) -> ApiProblem {

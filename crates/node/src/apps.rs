@@ -55,7 +55,7 @@ impl Node {
         Ok(app.history.iter().enumerate().map(info).collect())
     }
 
-    pub(crate) async fn take_blob(
+    pub(crate) async fn store_blob(
         self: &Arc<Self>,
         caller: Caller,
         digest: Digest,
@@ -93,13 +93,13 @@ impl Node {
         name: AppName,
         stopped: bool,
     ) -> Result<AppInfo, ApiProblem> {
-        let changing = Arc::new(self.app_locks.begin(&tenant, &name)?);
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &name)?);
         if !stopped {
-            takeover::finish_first(self, &tenant, &name).await?;
+            takeover::finish_pending(self, &tenant, &name).await?;
         }
         let key = (tenant.clone(), name.clone());
         let set = move |node: &Self| node.state.set_stopped(&key.0, &key.1, stopped);
-        let app = self.record(&ChangeTarget::app(&tenant, &name), &changing, set).await?;
+        let app = self.record(&ChangeTarget::app(&tenant, &name), &app_lock, set).await?;
         self.step(ChangeStep::Recorded);
         // An app that the tenancy does not know needs no stop.
         if stopped {
@@ -117,12 +117,12 @@ impl Node {
         name: AppName,
         data: bool,
     ) -> Result<(), ApiProblem> {
-        let changing = Arc::new(self.app_locks.begin(&tenant, &name)?);
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &name)?);
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
         let subject = ChangeTarget::app(&tenant, &name);
         if !data {
             // The app's data stays, so its stores must not be half replaced.
-            takeover::finish_first(self, &tenant, &name).await?;
+            takeover::finish_pending(self, &tenant, &name).await?;
         }
         let (node, of) = (self.clone(), subject.clone());
         let noted = self.blocking(move || {
@@ -145,7 +145,7 @@ impl Node {
                 }
             })
         };
-        self.record(&subject, &changing, remove).await?;
+        self.record(&subject, &app_lock, remove).await?;
         self.step(ChangeStep::Forgotten);
         self.tenancy.remove(&tenant, &name);
         self.step(ChangeStep::Unloaded);
@@ -156,7 +156,7 @@ impl Node {
         Ok(())
     }
 
-    pub(crate) async fn lines_of(
+    pub(crate) async fn log_lines(
         self: &Arc<Self>,
         tenant: TenantName,
         name: AppName,

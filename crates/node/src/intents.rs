@@ -85,11 +85,11 @@ impl IntentLog {
     pub(crate) fn write(&self, subject: &ChangeTarget, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         // No intent has this name: none begins with a dot.
-        let beside = self.folder.join(format!(".{}", subject.file_name()));
-        let written = File::create(&beside)
+        let temporary = self.folder.join(format!(".{}", subject.file_name()));
+        let written = File::create(&temporary)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&beside, self.path(subject)));
-        written.inspect_err(|_| drop(fs::remove_file(&beside)))?;
+            .and_then(|()| fs::rename(&temporary, self.path(subject)));
+        written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         let synced = sync(&self.folder).and_then(|()| sync(self.folder.parent().unwrap_or(Path::new("."))));
         // Nothing was changed yet, and the caller reports a failure.
         synced.inspect_err(|_| drop(self.forget(subject)))

@@ -145,24 +145,24 @@ fn proxies(file: &NodeSettings) -> Proxies {
     Proxies { trusted, proxy_protocol: file.proxy_protocol }
 }
 
-fn limits(said: &NodeLimits) -> Limits {
-    let usual = Limits::default();
-    let count = |said: Option<u32>, usual: usize| said.map_or(usual, |count| count as usize);
-    let connections_max = count(said.connections, usual.connections_max);
+fn limits(configured: &NodeLimits) -> Limits {
+    let defaults = Limits::default();
+    let count = |configured: Option<u32>, default: usize| configured.map_or(default, |count| count as usize);
+    let connections_max = count(configured.connections, defaults.connections_max);
     Limits {
         connections_max,
-        connections_per_source_max: count(said.connections_per_address, Limits::per_source(connections_max)),
-        requests_max: count(said.requests, usual.requests_max),
-        headers_max: count(said.headers, usual.headers_max),
-        head_bytes_max: said
+        connections_per_source_max: count(configured.connections_per_address, Limits::per_source(connections_max)),
+        requests_max: count(configured.requests, defaults.requests_max),
+        headers_max: count(configured.headers, defaults.headers_max),
+        head_bytes_max: configured
             .head_bytes
-            .map_or(usual.head_bytes_max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        streams_max: said.streams.unwrap_or(usual.streams_max),
-        handshake_timeout: said.handshake_timeout.unwrap_or(usual.handshake_timeout),
-        head_timeout: said.head_timeout.unwrap_or(usual.head_timeout),
-        idle_grace: said.idle_grace.unwrap_or(usual.idle_grace),
-        body_timeout: said.body_timeout.unwrap_or(usual.body_timeout),
-        write_timeout: said.write_timeout.unwrap_or(usual.write_timeout),
-        load_timeout: said.load_timeout.unwrap_or(usual.load_timeout),
+            .map_or(defaults.head_bytes_max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        streams_max: configured.streams.unwrap_or(defaults.streams_max),
+        handshake_timeout: configured.handshake_timeout.unwrap_or(defaults.handshake_timeout),
+        head_timeout: configured.head_timeout.unwrap_or(defaults.head_timeout),
+        idle_grace: configured.idle_grace.unwrap_or(defaults.idle_grace),
+        body_timeout: configured.body_timeout.unwrap_or(defaults.body_timeout),
+        write_timeout: configured.write_timeout.unwrap_or(defaults.write_timeout),
+        load_timeout: configured.load_timeout.unwrap_or(defaults.load_timeout),
     }
 }

@@ -9,7 +9,7 @@ use isomer_ids::{AppName, TenantName};
 use tokio::sync::OwnedMutexGuard;
 
 /// How long a change of a tenant waits for an earlier one.
-const TURN_MAX: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The apps that are being changed.
 #[derive(Debug, Default)]
@@ -50,18 +50,18 @@ impl TenantLocks {
     /// Locks a tenant, after an earlier change of it.
     ///
     /// # Errors
-    /// When the earlier change takes longer than [`TURN_MAX`].
+    /// When the earlier change takes longer than [`LOCK_TIMEOUT`].
     pub(crate) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, ApiProblem> {
-        let turn = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            turns.get(tenant).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let turn = Arc::default();
-                turns.insert(tenant.clone(), Arc::downgrade(&turn));
-                turn
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            locks.get(tenant).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let lock = Arc::default();
+                locks.insert(tenant.clone(), Arc::downgrade(&lock));
+                lock
             })
         };
-        tokio::time::timeout(TURN_MAX, turn.lock_owned()).await.map_err(|_| {
+        tokio::time::timeout(LOCK_TIMEOUT, lock.lock_owned()).await.map_err(|_| {
             let title = format!("tenant `{tenant}` is being changed by another request");
             ApiProblem::new(ProblemKind::Conflict, title)
                 .hint("try again later; see the node's log if the disk may have failed")

@@ -55,7 +55,7 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub(crate) async fn make_way(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
+    pub(crate) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         self.finish_removal(subject).await.map_err(|problem| {
             tracing::error!(%problem, "the data of an earlier {subject} cannot be removed");
             let title = format!("the data of an earlier {subject} still exists and cannot be removed");
@@ -179,20 +179,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = NodeDir::open(folder.path()).unwrap();
         let state = NodeState::open(&dir.state()).unwrap();
-        let (here, gone): (TenantName, TenantName) = ("here".parse().unwrap(), "gone".parse().unwrap());
+        let (here, removed): (TenantName, TenantName) = ("here".parse().unwrap(), "removed".parse().unwrap());
         state.set_tenant(&here, TenantChange::default()).unwrap();
         let app: AppName = "shop".parse().unwrap();
-        for tenant in [&here, &gone] {
+        for tenant in [&here, &removed] {
             fs::create_dir_all(dir.app(tenant.as_str(), "shop").join("kv")).unwrap();
             fs::create_dir_all(dir.app(tenant.as_str(), "other").join("kv")).unwrap();
         }
-        for subject in [ChangeTarget::tenant(&here), ChangeTarget::app(&here, &app), ChangeTarget::tenant(&gone)] {
+        for subject in [ChangeTarget::tenant(&here), ChangeTarget::app(&here, &app), ChangeTarget::tenant(&removed)] {
             notes(&dir).write(&subject, "").unwrap();
         }
         recover(&dir, &state);
         assert!(dir.app("here", "other").is_dir(), "the tenant is there");
         assert!(!dir.app("here", "shop").exists(), "the app is not");
-        assert!(!dir.tenant("gone").exists());
+        assert!(!dir.tenant("removed").exists());
         assert_eq!(noted(&dir), []);
         assert_eq!(fs::read_dir(dir.trash()).unwrap().count(), 2);
         assert!(!clean(&dir));

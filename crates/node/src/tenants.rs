@@ -67,10 +67,10 @@ impl Node {
         name: TenantName,
         change: TenantChange,
     ) -> Result<TenantInfo, ApiProblem> {
-        let turn = Arc::new(self.tenant_locks.take(&name).await?);
+        let lock = Arc::new(self.tenant_locks.take(&name).await?);
         let subject = ChangeTarget::tenant(&name);
         if self.state.tenant(&name).is_err() {
-            self.make_way(&subject).await?;
+            self.finish_removal(&subject).await?;
         }
         let mut quotas = self.state.tenant(&name).map(|tenant| tenant.quotas.clone()).unwrap_or_default();
         change.quotas.clone().apply(&mut quotas);
@@ -80,7 +80,7 @@ impl Node {
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
         let of = name.clone();
-        let tenant = self.record(&subject, &turn, move |node| node.state.set_tenant(&of, change)).await?;
+        let tenant = self.record(&subject, &lock, move |node| node.state.set_tenant(&of, change)).await?;
         self.step(ChangeStep::Recorded);
         self.take_tenant(&name, &tenant).map_err(wrong)?;
         self.step(ChangeStep::TookOver);
@@ -88,8 +88,8 @@ impl Node {
         self.blocking(move || Ok(node.tenant_info(name, &tenant))).await
     }
 
-    pub(crate) async fn drop_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), ApiProblem> {
-        let turn = Arc::new(self.tenant_locks.take(name).await?);
+    pub(crate) async fn delete_tenant(self: &Arc<Self>, name: &TenantName) -> Result<(), ApiProblem> {
+        let lock = Arc::new(self.tenant_locks.take(name).await?);
         let subject = ChangeTarget::tenant(name);
         self.state.tenant(name).map_err(problems::of_state)?;
         let (node, of) = (self.clone(), subject.clone());
@@ -106,7 +106,7 @@ impl Node {
                 }
             })
         };
-        self.record(&subject, &turn, remove).await?;
+        self.record(&subject, &lock, remove).await?;
         self.step(ChangeStep::Forgotten);
         self.unload_tenant(name);
         self.step(ChangeStep::Unloaded);
@@ -135,7 +135,7 @@ impl Node {
             }
             SecretChange::Set(_) | SecretChange::Remove { .. } => {}
         }
-        let turn = Arc::new(self.tenant_locks.take(tenant).await?);
+        let lock = Arc::new(self.tenant_locks.take(tenant).await?);
         let of = tenant.clone();
         let record = move |node: &Self| match change {
             SecretChange::Set(value) => node.state.set_secret(&of, name.as_str(), &Secret::new(value)).map(Ok),
@@ -159,7 +159,7 @@ impl Node {
                 }
             }
         };
-        self.record(&ChangeTarget::tenant(tenant), &turn, record).await??;
+        self.record(&ChangeTarget::tenant(tenant), &lock, record).await??;
         self.step(ChangeStep::Recorded);
         self.reload_apps(tenant);
         self.step(ChangeStep::TookOver);

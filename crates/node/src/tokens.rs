@@ -15,18 +15,18 @@ impl Node {
         Ok(tokens.into_iter().map(|token| token.info).collect())
     }
 
-    pub(crate) async fn keep_token(self: &Arc<Self>, token: StoredToken) -> Result<TokenInfo, ApiProblem> {
+    pub(crate) async fn record_token(self: &Arc<Self>, token: StoredToken) -> Result<TokenInfo, ApiProblem> {
         let info = token.info.clone();
-        let turn = Arc::new(self.tenant_locks.take(&info.tenant).await?);
-        self.record(&ChangeTarget::tenant(&info.tenant), &turn, move |node| node.state.add_token(&token)).await?;
+        let lock = Arc::new(self.tenant_locks.take(&info.tenant).await?);
+        self.record(&ChangeTarget::tenant(&info.tenant), &lock, move |node| node.state.add_token(&token)).await?;
         Ok(info)
     }
 
     /// Revokes a token. If the outcome is unknown, it is settled as soon as the state can be read; until then the token
     /// may still be valid.
-    pub(crate) async fn forget_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), ApiProblem> {
-        let turn = Arc::new(self.tenant_locks.take(&tenant).await?);
+    pub(crate) async fn delete_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), ApiProblem> {
+        let lock = Arc::new(self.tenant_locks.take(&tenant).await?);
         let subject = ChangeTarget::tenant(&tenant);
-        self.record(&subject, &turn, move |node| node.state.remove_token(&tenant, &name)).await
+        self.record(&subject, &lock, move |node| node.state.remove_token(&tenant, &name)).await
     }
 }

@@ -117,24 +117,24 @@ impl Drop for Loaded {
 }
 
 /// A value that is sent once to all that wait for it.
-struct Told<T>(Mutex<Option<T>>, Condvar);
+struct Broadcast<T>(Mutex<Option<T>>, Condvar);
 
-impl<T: Clone> Told<T> {
+impl<T: Clone> Broadcast<T> {
     fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(None), Condvar::new()))
     }
 
-    fn tell(&self, what: T) {
-        *self.0.lock().unwrap() = Some(what);
+    fn send(&self, value: T) {
+        *self.0.lock().unwrap() = Some(value);
         self.1.notify_all();
     }
 
     fn wait(&self) -> T {
-        let mut told = self.0.lock().unwrap();
-        while told.is_none() {
-            told = self.1.wait(told).unwrap();
+        let mut value = self.0.lock().unwrap();
+        while value.is_none() {
+            value = self.1.wait(value).unwrap();
         }
-        told.clone().unwrap()
+        value.clone().unwrap()
     }
 }
 
@@ -148,7 +148,7 @@ enum Refusal {
 
 type Outcome = Result<SiteInUse, Refusal>;
 
-impl PendingLoad for Arc<Told<Outcome>> {
+impl PendingLoad for Arc<Broadcast<Outcome>> {
     fn is_lost(&self) -> bool {
         // Tasks of the model do not end early.
         false
@@ -160,8 +160,8 @@ struct Model;
 impl Types for Model {
     type Revision = u32;
     type Loaded = Loaded;
-    type PendingLoad = Arc<Told<Outcome>>;
-    type Hold = Arc<Told<()>>;
+    type PendingLoad = Arc<Broadcast<Outcome>>;
+    type Hold = Arc<Broadcast<()>>;
     type Retired = Weak<Site>;
 
     fn retire(loaded: &Arc<Loaded>) -> Weak<Site> {
@@ -175,7 +175,7 @@ impl Types for Model {
 
 /// What is known of an app in addition to its lifecycle.
 #[derive(Debug, Clone, Copy, Default)]
-struct Known {
+struct Acknowledged {
     revision: u32,
     secret: u32,
     is_stopped: bool,
@@ -218,9 +218,9 @@ struct World {
     /// Whether the first revision cannot be loaded.
     is_broken: AtomicBool,
     /// The recorded state, from which loads start revisions.
-    disk: Mutex<Known>,
+    disk: Mutex<Acknowledged>,
     /// The state that was reported to admins.
-    told: Mutex<Known>,
+    acknowledged: Mutex<Acknowledged>,
     /// See `Tenant::inputs`.
     inputs: AtomicU64,
     /// How often the app's stores were switched.
@@ -237,8 +237,8 @@ impl World {
             lifecycle: SharedLifecycle::new(0, ()),
             planted,
             is_broken: AtomicBool::new(false),
-            disk: Mutex::new(Known::default()),
-            told: Mutex::new(Known::default()),
+            disk: Mutex::new(Acknowledged::default()),
+            acknowledged: Mutex::new(Acknowledged::default()),
             inputs: AtomicU64::new(0),
             switches: AtomicUsize::new(0),
             live: Arc::default(),
@@ -271,11 +271,11 @@ impl World {
         assert_eq!(self.live.load(Ordering::SeqCst), 0, "something is left in memory");
     }
 
-    fn on_disk(&self) -> Known {
+    fn on_disk(&self) -> Acknowledged {
         *self.disk.lock().unwrap()
     }
 
-    fn record(&self, change: impl FnOnce(&mut Known)) {
+    fn record(&self, change: impl FnOnce(&mut Acknowledged)) {
         let mut disk = self.disk.lock().unwrap();
         change(&mut disk);
         disk.changes += 1;
@@ -283,7 +283,7 @@ impl World {
 
     /// Makes a request, and checks what must hold for it.
     fn request(self: &Arc<Self>) {
-        let before = *self.told.lock().unwrap();
+        let before = *self.acknowledged.lock().unwrap();
         let mut found_at = None;
         let outcome = self.enter(&mut found_at);
         let after = self.on_disk();
@@ -330,9 +330,9 @@ impl World {
                 return Ok(site);
             }
             let begin = |ticket| {
-                let outcome = Told::new();
-                let told = outcome.clone();
-                self.spawn(move |world| told.tell(world.carry_out(ticket)));
+                let outcome = Broadcast::new();
+                let sender = outcome.clone();
+                self.spawn(move |world| sender.send(world.run(ticket)));
                 Ok::<_, Infallible>(outcome)
             };
             if self.planted == Planted::NoSharing {
@@ -354,7 +354,7 @@ impl World {
     }
 
     /// Models `Loader::run`.
-    fn carry_out(&self, mut ticket: LoadTicket<Model>) -> Outcome {
+    fn run(&self, mut ticket: LoadTicket<Model>) -> Outcome {
         let mut reloads = 0..RELOADS_MAX;
         loop {
             let result = match self.make(ticket.revision) {
@@ -407,13 +407,13 @@ impl World {
         let started = self.make(revision);
         self.record(|disk| (disk.revision, disk.is_stopped) = (revision, false));
         self.take_over(started, inputs);
-        self.told.lock().unwrap().revision = revision;
+        self.acknowledged.lock().unwrap().revision = revision;
     }
 
-    /// Models a rollout and `Takeover::carry_out`, of an app with stores that are switched, or of one that is refused.
+    /// Models a rollout and `Takeover::run`, of an app with stores that are switched, or of one that is refused.
     fn deploy_with_stores(&self, revision: u32, is_refused: bool) {
-        let hold = Told::new();
-        let holding = self.lifecycle.lock().hold(hold.clone());
+        let hold = Broadcast::new();
+        let token = self.lifecycle.lock().hold(hold.clone());
         // Models `RequestHold::drained`.
         let is_busy = |before: &Arc<Loaded>| {
             let is_busy = || before.site.in_flight.load(Ordering::SeqCst) > 0;
@@ -431,7 +431,7 @@ impl World {
             }
         };
         while self.planted != Planted::NoDrain
-            && (holding.before.as_ref().is_some_and(is_busy)
+            && (token.before.as_ref().is_some_and(is_busy)
                 || (self.planted != Planted::DrainsTheLastOnly && !self.lifecycle.is_drained()))
         {
             thread::yield_now();
@@ -444,11 +444,11 @@ impl World {
             self.take_over(started, inputs);
         }
         // Models `RequestHold::drop`.
-        let released = self.lifecycle.lock().release(holding);
-        hold.tell(());
+        let released = self.lifecycle.lock().release(token);
+        hold.send(());
         drop(released);
         if !is_refused {
-            self.told.lock().unwrap().revision = revision;
+            self.acknowledged.lock().unwrap().revision = revision;
         }
     }
 
@@ -456,7 +456,7 @@ impl World {
     fn take_over(&self, started: Arc<Loaded>, inputs: u64) {
         let is_current = || inputs == self.inputs.load(Ordering::SeqCst);
         let revision = started.site.revision;
-        let gone = match self.planted {
+        let unused = match self.planted {
             Planted::NoInputs => self.lifecycle.lock().take_over(revision, started, || true),
             Planted::InputsBeforeLock => {
                 let is_current = is_current();
@@ -464,7 +464,7 @@ impl World {
             }
             _ => self.lifecycle.lock().take_over(revision, started, is_current),
         };
-        drop(gone);
+        drop(unused);
     }
 
     /// Models `Node::change_secret`.
@@ -475,28 +475,28 @@ impl World {
         if self.planted != Planted::UnloadedBeforeCounted {
             count();
         }
-        let gone = self.lifecycle.lock().unload();
-        drop(gone);
+        let unused = self.lifecycle.lock().unload();
+        drop(unused);
         if self.planted == Planted::UnloadedBeforeCounted {
             count();
         }
-        self.told.lock().unwrap().secret = secret;
+        self.acknowledged.lock().unwrap().secret = secret;
     }
 
     /// Models `Node::set_stopped`.
     fn stop(&self) {
         self.record(|disk| (disk.is_stopped, disk.stops) = (true, disk.stops + 1));
-        let gone = self.lifecycle.lock().stop();
-        drop(gone);
-        self.told.lock().unwrap().is_stopped = true;
+        let unused = self.lifecycle.lock().stop();
+        drop(unused);
+        self.acknowledged.lock().unwrap().is_stopped = true;
     }
 
     /// Models `Node::set_stopped`.
     fn start(&self) {
         self.record(|disk| (disk.is_stopped, disk.resumes) = (false, disk.resumes + 1));
-        let mut told = self.told.lock().unwrap();
-        (told.is_stopped, told.resumes) = (false, told.resumes + 1);
-        drop(told);
+        let mut acknowledged = self.acknowledged.lock().unwrap();
+        (acknowledged.is_stopped, acknowledged.resumes) = (false, acknowledged.resumes + 1);
+        drop(acknowledged);
         self.lifecycle.lock().resume();
     }
 
@@ -529,12 +529,12 @@ fn try_out(planted: Planted, scenario: fn(&Arc<World>)) {
 /// text.
 fn try_with(scenario: fn(&Arc<World>), planted: &[(Planted, &str)]) {
     try_out(Planted::Nothing, scenario);
-    for (planted, words) in planted {
+    for (planted, expected) in planted {
         let outcome = catch_unwind(AssertUnwindSafe(|| try_out(*planted, scenario)));
         let panic = outcome.expect_err(&format!("{planted:?} is not found"));
-        let said = panic.downcast_ref::<String>().cloned();
-        let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-        assert!(said.contains(words), "{planted:?} is found by something else: {said}");
+        let message = panic.downcast_ref::<String>().cloned();
+        let message = message.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+        assert!(message.contains(expected), "{planted:?} is found by something else: {message}");
     }
 }
 

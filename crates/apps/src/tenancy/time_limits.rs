@@ -33,25 +33,25 @@ impl TimeLimits {
     /// Returns a warning for each time in a manifest that is longer than allowed.
     #[must_use]
     pub fn warnings(&self, app: &App) -> Vec<String> {
-        let warn = |what: String, said: Duration, max: Duration| {
-            let (said, max) = (show_duration(said), show_duration(max));
+        let warn = |what: String, configured: Duration, max: Duration| {
+            let (configured, max) = (show_duration(configured), show_duration(max));
             let key = key(&what);
             format!(
-                "warning: {what} is {said}, more than this node allows: {max} applies\n\
+                "warning: {what} is {configured}, more than this node allows: {max} applies\n\
                  hint: write {max} or less, or raise `{key}` under `[limits]` in the node file"
             )
         };
         let deadlines = app.components.iter().filter_map(|(name, component)| {
-            let said = component.limits.request_deadline.filter(|said| *said > self.request)?;
-            Some(warn(format!("`request_deadline` of component `{name}`"), said, self.request))
+            let configured = component.limits.request_deadline.filter(|configured| *configured > self.request)?;
+            Some(warn(format!("`request_deadline` of component `{name}`"), configured, self.request))
         });
         let streams = app.components.iter().filter_map(|(name, component)| {
-            let said = component.limits.stream_max.filter(|said| *said > self.stream)?;
-            Some(warn(format!("`stream` of component `{name}`"), said, self.stream))
+            let configured = component.limits.stream_max.filter(|configured| *configured > self.stream)?;
+            Some(warn(format!("`stream` of component `{name}`"), configured, self.stream))
         });
         let timeouts = app.sql.iter().filter_map(|(name, store)| {
-            let said = store.statement_timeout.filter(|said| *said > self.statement)?;
-            Some(warn(format!("`statement_timeout` of the SQL store `{name}`"), said, self.statement))
+            let configured = store.statement_timeout.filter(|configured| *configured > self.statement)?;
+            Some(warn(format!("`statement_timeout` of the SQL store `{name}`"), configured, self.statement))
         });
         deadlines.chain(streams).chain(timeouts).collect()
     }

@@ -53,11 +53,11 @@ fn live(limits: ChildLimits) -> io::Result<()> {
     sandbox::close_descriptors()?;
     // Opens both directions now: no descriptor can be made later.
     let open = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    let (said, channel) = (open()?, open()?);
+    let (input, channel) = (open()?, open()?);
     let confinement = sandbox::confine(&Layer::ALL)?;
     let node = NodeChannel(Mutex::new(&channel));
-    node.say(&ChildMessage::Confined(confinement))?;
-    obey(BufReader::new(said), &node)
+    node.send(&ChildMessage::Confined(confinement))?;
+    run_task(BufReader::new(input), &node)
 }
 
 fn limit(limits: ChildLimits) -> io::Result<()> {
@@ -76,25 +76,25 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     Ok(())
 }
 
-fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
+fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
     let mut line = String::new();
-    (&mut said).take(ORDER_BYTES_MAX).read_line(&mut line)?;
+    (&mut input).take(ORDER_BYTES_MAX).read_line(&mut line)?;
     let work: ChildTask = serde_json::from_str(&line)?;
     let inputs = match &work {
         ChildTask::Nothing => return Ok(()),
         ChildTask::Compose { components, .. } => {
             let read = |(name, bytes): (&String, &u64)| {
-                node.doing(CompilePhase::Reading(name.clone()));
-                read(&mut said, *bytes)
+                node.report(CompilePhase::Reading(name.clone()));
+                read(&mut input, *bytes)
             };
             components.iter().map(read).collect::<io::Result<Vec<_>>>()?
         }
-        ChildTask::Compile { bytes, .. } => vec![read(&mut said, *bytes)?],
+        ChildTask::Compile { bytes, .. } => vec![read(&mut input, *bytes)?],
     };
     // A thread and not a task: it must notice the end of the channel whatever else runs.
     std::thread::Builder::new().name("isomer-channel".into()).spawn(move || {
         let mut sink = [0; 64];
-        while said.read(&mut sink).is_ok_and(|read| read > 0) {}
+        while input.read(&mut sink).is_ok_and(|read| read > 0) {}
         std::process::exit(1)
     })?;
     let outcome = catch_unwind(AssertUnwindSafe(|| match &work {
@@ -105,7 +105,7 @@ fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
         ChildTask::Compile { group, .. } => compile(group, &inputs[0], node),
     }));
     match outcome {
-        Ok(Err(ChildError::Refused(problem))) => node.say(&ChildMessage::Refused(problem)),
+        Ok(Err(ChildError::Refused(problem))) => node.send(&ChildMessage::Refused(problem)),
         Ok(Err(ChildError::NodeChannel(error))) => Err(error),
         Ok(Ok(())) => Ok(()),
         // A panic refuses the revision, without further details.
@@ -113,9 +113,9 @@ fn obey(mut said: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
     }
 }
 
-fn read(said: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
+fn read(input: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
     let mut read = Vec::new();
-    said.take(bytes).read_to_end(&mut read)?;
+    input.take(bytes).read_to_end(&mut read)?;
     if read.len() as u64 == bytes { Ok(read) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
@@ -123,13 +123,13 @@ fn read(said: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
 struct NodeChannel<'a>(Mutex<&'a File>);
 
 impl NodeChannel<'_> {
-    fn say(&self, word: &ChildMessage) -> io::Result<()> {
-        self.say_with(word, &[])
+    fn send(&self, message: &ChildMessage) -> io::Result<()> {
+        self.send_with(message, &[])
     }
 
     /// Sends a message, and the bytes that it announces.
-    fn say_with(&self, word: &ChildMessage, bytes: &[u8]) -> io::Result<()> {
-        let mut line = serde_json::to_vec(word).expect("a word is plain data");
+    fn send_with(&self, message: &ChildMessage, bytes: &[u8]) -> io::Result<()> {
+        let mut line = serde_json::to_vec(message).expect("a message is plain data");
         line.push(b'\n');
         let mut channel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         channel.write_all(&line)?;
@@ -137,8 +137,8 @@ impl NodeChannel<'_> {
     }
 
     /// Reports a phase. If the node does not receive it, the node has ended, and this process will end too.
-    fn doing(&self, doing: CompilePhase) {
-        let _ = self.say(&ChildMessage::Doing(doing));
+    fn report(&self, phase: CompilePhase) {
+        let _ = self.send(&ChildMessage::Phase(phase));
     }
 }
 
@@ -170,25 +170,25 @@ fn compose<'a>(
     let (app, mut warnings) = read_manifest(manifest)?;
     let components = components(&app, sent)?;
     let progress = |step: Progress<'_>| match step {
-        Progress::Plan => node.doing(CompilePhase::Planning),
-        Progress::Compose(group) => node.doing(CompilePhase::Composing(group.to_owned())),
+        Progress::Plan => node.report(CompilePhase::Planning),
+        Progress::Compose(group) => node.report(CompilePhase::Composing(group.to_owned())),
         Progress::Compile(_) | Progress::Start(_) => {}
     };
     let options = PackageOptions { shape: shape.to_owned(), ..PackageOptions::default() };
     let mut composed = |bytes: &[u8]| {
-        node.say_with(&ChildMessage::Composed(bytes.len() as u64), bytes).map_err(ChildError::NodeChannel)
+        node.send_with(&ChildMessage::Composed(bytes.len() as u64), bytes).map_err(ChildError::NodeChannel)
     };
     let (package, plan) = Package::draft(&app, &components, &options, &progress, &mut composed)?;
     warnings.extend(plan.warnings.iter().map(|warning| Renderer::plain().diagnostic(warning)));
     let package = String::from_utf8(package.to_bytes()).expect("a package is JSON");
-    node.say(&ChildMessage::Drafted(PackageDraft { package, warnings })).map_err(ChildError::NodeChannel)
+    node.send(&ChildMessage::Drafted(PackageDraft { package, warnings })).map_err(ChildError::NodeChannel)
 }
 
 fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<(), ChildError> {
-    node.doing(CompilePhase::Compiling(group.to_owned()));
+    node.report(CompilePhase::Compiling(group.to_owned()));
     let engine = Engine::on_demand().map_err(|error| RevisionError::Engine { source: error.into() })?;
     let code = code::precompile(&engine, composition).map_err(RevisionError::from)?;
-    node.say_with(&ChildMessage::Compiled(code.len() as u64), &code).map_err(ChildError::NodeChannel)
+    node.send_with(&ChildMessage::Compiled(code.len() as u64), &code).map_err(ChildError::NodeChannel)
 }
 
 /// Returns the components of the app from those that were sent, which must be exactly the app's.
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn only_plain_components_are_accepted() {
         let name = ComponentName::new("cart").unwrap();
-        let told = |bytes: &[u8]| check_kind(&name, bytes).map_err(|problem| problem.title);
-        assert_eq!(told(b"\0asm\x0d\0\x01\0rest"), Ok(()));
+        let result = |bytes: &[u8]| check_kind(&name, bytes).map_err(|problem| problem.title);
+        assert_eq!(result(b"\0asm\x0d\0\x01\0rest"), Ok(()));
         for (bytes, what) in [
             (&b"\x7fELF\x02\x01\x01\0"[..], "compiled code"),
             (b"\0asm\x01\0\0\0", "a core module"),
@@ -241,7 +241,7 @@ mod tests {
             (b"(component)", "something else"),
             (b"", "something else"),
         ] {
-            let title = told(bytes).unwrap_err();
+            let title = result(bytes).unwrap_err();
             assert!(title.contains(&format!("component `cart` is not a component, but {what}")), "{title}");
         }
     }

@@ -26,52 +26,52 @@ pub enum CompileError {
         waiting_max: usize,
     },
     /// The compiler took too long.
-    #[error("the compiler was stopped after {} s, while {doing}", after.as_secs())]
+    #[error("the compiler was stopped after {} s, while {phase}", after.as_secs())]
     TimedOut {
         /// The time limit.
         after: Duration,
         /// The phase that it was in.
-        doing: CompilePhase,
+        phase: CompilePhase,
     },
     /// The compiler used too much processor time.
-    #[error("the compiler used more than {cpu_s} s of processor time, while {doing}")]
+    #[error("the compiler used more than {cpu_s} s of processor time, while {phase}")]
     ProcessorTime {
         /// The time limit.
         cpu_s: u64,
         /// The phase that it was in.
-        doing: CompilePhase,
+        phase: CompilePhase,
     },
     /// The compiler used too much memory.
-    #[error("the compiler used more than {} of memory, while {doing}", size(.memory_bytes))]
+    #[error("the compiler used more than {} of memory, while {phase}", size(.memory_bytes))]
     OutOfMemory {
         /// The time limit.
         memory_bytes: u64,
         /// The phase that it was in.
-        doing: CompilePhase,
+        phase: CompilePhase,
     },
     /// The compiler made too much code.
-    #[error("the compiler made more than {} of code, while {doing}", size(.file_bytes))]
+    #[error("the compiler made more than {} of code, while {phase}", size(.file_bytes))]
     FileTooLarge {
         /// The time limit.
         file_bytes: u64,
         /// The phase that it was in.
-        doing: CompilePhase,
+        phase: CompilePhase,
     },
     /// The compiler ended without a result.
-    #[error("the compiler {}, while {doing}", ProcessExit::from(*status))]
+    #[error("the compiler {}, while {phase}", ProcessExit::from(*status))]
     Crashed {
         /// How it ended.
         status: ExitStatus,
         /// The phase that it was in.
-        doing: CompilePhase,
+        phase: CompilePhase,
         /// The beginning of what it wrote to its standard error.
-        last_words: String,
+        error_output: String,
     },
     /// The compiler sent an invalid message, or a result that contradicts the manifest.
-    #[error("the compiler sent an invalid result, while {doing}")]
-    Nonsense {
+    #[error("the compiler sent an invalid result, while {phase}")]
+    InvalidOutput {
         /// The phase that it was in.
-        doing: CompilePhase,
+        phase: CompilePhase,
     },
     /// The disk with the compiler's input or output fails or is full.
     #[error("the compiled code cannot be written")]
@@ -99,7 +99,7 @@ impl From<CompileError> for ApiProblem {
             // A component cannot make its compiler send this signal to itself.
             CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
                 .hint("the machine may have run out of memory: free some, or try again when less is running"),
-            CompileError::Crashed { .. } | CompileError::Nonsense { .. } => Self::new(ProblemKind::Refused, title)
+            CompileError::Crashed { .. } | CompileError::InvalidOutput { .. } => Self::new(ProblemKind::Refused, title)
                 .hint("see the node's log for its output; the component may be made to break compilers, or the compiler may have a defect"),
             CompileError::TimedOut { .. }
             | CompileError::ProcessorTime { .. }

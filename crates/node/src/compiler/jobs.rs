@@ -42,12 +42,12 @@ pub(crate) enum CompileReason {
 pub(crate) struct CompileJobs<T>(Arc<Mutex<JobTable<T>>>);
 
 struct JobTable<T> {
-    under_way: HashMap<ReleaseDigest, CompileJob<T>>,
+    running: HashMap<ReleaseDigest, CompileJob<T>>,
     failed: HashMap<ReleaseDigest, (Instant, ApiProblem)>,
 }
 
 struct CompileJob<T> {
-    told: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
+    sender: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
     /// Whether the job continues if no request waits for it.
     is_kept: bool,
     /// `None` once the job has a permit.
@@ -62,7 +62,7 @@ struct PermitWaiters {
 
 impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(JobTable { under_way: HashMap::new(), failed: HashMap::new() })))
+        Self(Arc::new(Mutex::new(JobTable { running: HashMap::new(), failed: HashMap::new() })))
     }
 
     /// Returns the result of compiling `revision`: of the job in progress, or of `compile`, which is started now. `ask`
@@ -83,7 +83,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     {
         let mut outcome = {
             let mut state = lock(&self.0);
-            if let Some(job) = state.under_way.get_mut(revision) {
+            if let Some(job) = state.running.get_mut(revision) {
                 job.is_kept |= reason == CompileReason::Load;
                 if let Some(waiting) = &mut job.waiting
                     && !waiting.tenants.contains(tenant)
@@ -93,7 +93,7 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 {
                     waiting.tenants.insert(tenant.clone());
                 }
-                job.told.subscribe()
+                job.sender.subscribe()
             } else {
                 if reason == CompileReason::Load
                     && let Some((until, problem)) = state.failed.get(revision)
@@ -102,15 +102,18 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                     return Err(problem.clone());
                 }
                 let first = ask()?;
-                let (told, outcome) = watch::channel(None);
+                let (sender, outcome) = watch::channel(None);
                 let (asked, more) = mpsc::unbounded_channel();
-                let told = Arc::new(told);
+                let sender = Arc::new(sender);
                 let waiting = PermitWaiters { tenants: HashSet::from([tenant.clone()]), asked };
-                let job =
-                    CompileJob { told: told.clone(), is_kept: reason == CompileReason::Load, waiting: Some(waiting) };
-                state.under_way.insert(revision.clone(), job);
+                let job = CompileJob {
+                    sender: sender.clone(),
+                    is_kept: reason == CompileReason::Load,
+                    waiting: Some(waiting),
+                };
+                state.running.insert(revision.clone(), job);
                 let permits = PermitRequests { first, more };
-                tokio::spawn(run_job(self.0.clone(), revision.clone(), told, permits, compile));
+                tokio::spawn(run_job(self.0.clone(), revision.clone(), sender, permits, compile));
                 outcome
             }
         };
@@ -147,15 +150,15 @@ impl PermitRequests {
 async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem>> + Send>(
     state: Arc<Mutex<JobTable<T>>>,
     revision: ReleaseDigest,
-    told: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
+    sender: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
     permits: PermitRequests,
     compile: impl FnOnce(FairPermit) -> F + Send,
 ) {
     // Removes the job in any case when it ends: then the channel closes with its last sender.
-    let registration = JobRegistration { state: &state, revision: &revision, told: &told };
+    let registration = JobRegistration { state: &state, revision: &revision, sender: &sender };
     let compiled = async {
         let permit = permits.granted().await;
-        if let Some(job) = lock(&state).under_way.get_mut(&revision) {
+        if let Some(job) = lock(&state).running.get_mut(&revision) {
             job.waiting = None;
         }
         compile(permit).await
@@ -179,27 +182,27 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
         }
     }
     drop(registration);
-    told.send_replace(Some(outcome));
+    sender.send_replace(Some(outcome));
 }
 
 /// A job's entry in the table. Dropping it removes the entry, even if the compile panics.
 struct JobRegistration<'a, T> {
     state: &'a Mutex<JobTable<T>>,
     revision: &'a ReleaseDigest,
-    told: &'a Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
+    sender: &'a Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
 }
 
 impl<T> JobRegistration<'_, T> {
     /// Resolves when no request waits for a job that only deployments have requested. The job is removed then.
     async fn abandoned(&self) {
         loop {
-            self.told.closed().await;
+            self.sender.closed().await;
             let mut state = lock(self.state);
-            if state.under_way.get(self.revision).is_some_and(|job| job.is_kept) {
+            if state.running.get(self.revision).is_some_and(|job| job.is_kept) {
                 break;
             }
             // No request can join while the lock is held.
-            if self.told.receiver_count() == 0 {
+            if self.sender.receiver_count() == 0 {
                 self.remove_from(&mut state);
                 return;
             }
@@ -209,8 +212,8 @@ impl<T> JobRegistration<'_, T> {
 
     /// Removes the entry, unless another job for the same release has replaced it.
     fn remove_from(&self, state: &mut JobTable<T>) {
-        if state.under_way.get(self.revision).is_some_and(|job| Arc::ptr_eq(&job.told, self.told)) {
-            state.under_way.remove(self.revision);
+        if state.running.get(self.revision).is_some_and(|job| Arc::ptr_eq(&job.sender, self.sender)) {
+            state.running.remove(self.revision);
         }
     }
 }
@@ -312,7 +315,7 @@ mod tests {
         }
 
         fn is_idle(&self) -> bool {
-            lock(&self.jobs.0).under_way.is_empty()
+            lock(&self.jobs.0).running.is_empty()
         }
     }
 

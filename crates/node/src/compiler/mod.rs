@@ -38,7 +38,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use self::sandbox::Confinement;
-use self::session::{ChildSession, Composition, Purpose, SessionError, SessionOutput, blocking, last_words};
+use self::session::{ChildSession, Composition, Purpose, SessionError, SessionOutput, blocking, read_error_output};
 use crate::revisions::release::read_manifest;
 pub use child::compile_child;
 pub use error::CompileError;
@@ -121,7 +121,7 @@ pub struct Compilers {
     permits: FairSemaphore,
     started: AtomicU64,
     compiled: AtomicU64,
-    told: Once,
+    confinement_logged: Once,
 }
 
 impl Compilers {
@@ -135,7 +135,13 @@ impl Compilers {
             waiting_of_tenant: options.waiting_max.div_ceil(TENANTS_WAITING_MIN),
             slow: 0,
         });
-        Self { options, permits, started: AtomicU64::new(0), compiled: AtomicU64::new(0), told: Once::new() }
+        Self {
+            options,
+            permits,
+            started: AtomicU64::new(0),
+            compiled: AtomicU64::new(0),
+            confinement_logged: Once::new(),
+        }
     }
 
     /// Returns how many children were started so far.
@@ -155,8 +161,8 @@ impl Compilers {
     /// # Errors
     /// When the child cannot be started or cannot confine itself.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
-        let answer = self.employ(&ChildTask::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
-        answer.confinement.ok_or(CompileError::Nonsense { doing: CompilePhase::Starting })
+        let answer = self.run_child(&ChildTask::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
+        answer.confinement.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Starting })
     }
 
     /// Plans and composes a release, and compiles what is not in the cache. Dropping the future kills the child.
@@ -192,12 +198,12 @@ impl Compilers {
             }
             keys.push(key);
         }
-        let nonsense = |doing| CompileError::Nonsense { doing };
+        let invalid_output = |phase| CompileError::InvalidOutput { phase };
         let manifest = read_manifest(&order.manifest).map_err(CompileError::Refused)?.0;
         let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
         let package = drafted.package.checked(&manifest, &order.shape, keys).map_err(|mismatch| {
             tracing::warn!(tenant = %order.tenant, %mismatch, "the output of a compiler is refused");
-            nonsense(CompilePhase::Planning)
+            invalid_output(CompilePhase::Planning)
         })?;
         Ok(CompileOutput { package, code, compiled, warnings: drafted.warnings })
     }
@@ -224,10 +230,10 @@ impl Compilers {
         let groups_max = components.len();
         let work = ChildTask::Compose { manifest: order.manifest.clone(), shape: order.shape.clone(), components };
         let purpose = Purpose::Compose { cache: order.cache.clone(), groups_max };
-        let answer = self.employ(&work, inputs, purpose, deadline).await?;
-        let drafted = answer.drafted.ok_or(CompileError::Nonsense { doing: CompilePhase::Planning })?;
+        let answer = self.run_child(&work, inputs, purpose, deadline).await?;
+        let drafted = answer.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
         let package = Package::from_bytes(drafted.package.as_bytes());
-        let package = package.map_err(|_| CompileError::Nonsense { doing: CompilePhase::Planning })?;
+        let package = package.map_err(|_| CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
         Ok((Draft { package, warnings: drafted.warnings }, answer.compositions))
     }
 
@@ -245,9 +251,9 @@ impl Compilers {
         let sealing = blocking(move || cache.write_code(&wanted)).await?;
         let inputs = vec![(composition.file, composition.bytes)];
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let answer = self.employ(&work, inputs, Purpose::Compile(Some(sealing)), deadline).await?;
-        let doing = CompilePhase::Compiling(group.to_owned());
-        let sealing = answer.code.ok_or(CompileError::Nonsense { doing })?;
+        let answer = self.run_child(&work, inputs, Purpose::Compile(Some(sealing)), deadline).await?;
+        let phase = CompilePhase::Compiling(group.to_owned());
+        let sealing = answer.code.ok_or(CompileError::InvalidOutput { phase })?;
         let cache = order.cache.clone();
         blocking(move || cache.finish(sealing)).await
     }
@@ -257,7 +263,7 @@ impl Compilers {
     }
 
     /// Starts a child, sends it its task, and receives the result.
-    async fn employ(
+    async fn run_child(
         &self,
         work: &ChildTask,
         inputs: Vec<(File, u64)>,
@@ -285,38 +291,38 @@ impl Compilers {
             .map_err(start)?;
         let stderr = child.stderr.take();
         let channel = UnixStream::from_std(ours).map_err(start)?;
-        let mut talk =
-            ChildSession { doing: CompilePhase::Starting, purpose, file_bytes: self.options.limits.file_bytes };
-        let last_words = tokio::spawn(last_words(stderr));
-        let told = tokio::time::timeout_at(deadline, async {
-            let answer = talk.hold(channel, work, inputs).await;
+        let mut session =
+            ChildSession { phase: CompilePhase::Starting, purpose, file_bytes: self.options.limits.file_bytes };
+        let error_output = tokio::spawn(read_error_output(stderr));
+        let run = tokio::time::timeout_at(deadline, async {
+            let answer = session.run(channel, work, inputs).await;
             // The child has sent its result or closed the channel. Killing a child that is already ending does not
             // change how it ends.
             let _ = child.start_kill();
-            (answer, last_words.await.unwrap_or_default(), child.wait().await)
+            (answer, error_output.await.unwrap_or_default(), child.wait().await)
         });
-        let Ok((answer, last_words, status)) = told.await else {
+        let Ok((answer, error_output, status)) = run.await else {
             let _ = child.kill().await;
-            return Err(CompileError::TimedOut { after: self.options.time_max, doing: talk.doing });
+            return Err(CompileError::TimedOut { after: self.options.time_max, phase: session.phase });
         };
         match answer {
             Ok(answer) => {
-                self.tell(answer.confinement.as_ref());
+                self.log_confinement(answer.confinement.as_ref());
                 Ok(answer)
             }
             Err(SessionError::Refused(error)) => Err(error),
             Err(SessionError::Ended) => {
                 let status = status.map_err(start)?;
-                let doing = talk.doing;
-                tracing::warn!(ended = %ProcessExit::from(status), %doing, last_words, "a compiler ended without a result");
-                Err(self.ended(status, doing, last_words))
+                let phase = session.phase;
+                tracing::warn!(ended = %ProcessExit::from(status), %phase, error_output, "a compiler ended without a result");
+                Err(self.ended(status, phase, error_output))
             }
         }
     }
 
     /// Logs once how children are confined.
-    fn tell(&self, confinement: Option<&Confinement>) {
-        self.told.call_once(|| match confinement {
+    fn log_confinement(&self, confinement: Option<&Confinement>) {
+        self.confinement_logged.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
             Some(confinement) => {
                 tracing::warn!(%confinement, "compilers are not sufficiently confined: see docs/concepts/security.md, The compiler");
@@ -325,15 +331,15 @@ impl Compilers {
         });
     }
 
-    fn ended(&self, status: ExitStatus, doing: CompilePhase, last_words: String) -> CompileError {
+    fn ended(&self, status: ExitStatus, phase: CompilePhase, error_output: String) -> CompileError {
         let limits = &self.options.limits;
         match status.signal() {
-            Some(SIGXCPU) => CompileError::ProcessorTime { cpu_s: limits.cpu_s, doing },
+            Some(SIGXCPU) => CompileError::ProcessorTime { cpu_s: limits.cpu_s, phase },
             // The text that Rust's runtime writes before it aborts.
-            Some(SIGABRT) if last_words.contains("memory allocation of") => {
-                CompileError::OutOfMemory { memory_bytes: limits.memory_bytes, doing }
+            Some(SIGABRT) if error_output.contains("memory allocation of") => {
+                CompileError::OutOfMemory { memory_bytes: limits.memory_bytes, phase }
             }
-            _ => CompileError::Crashed { status, doing, last_words },
+            _ => CompileError::Crashed { status, phase, error_output },
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) enum ChildMessage {
     /// How the child confined itself. Always the first message.
     Confined(Confinement),
     /// The phase that begins.
-    Doing(CompilePhase),
+    Phase(CompilePhase),
     /// A group is composed. This number of bytes follows.
     Composed(u64),
     /// All groups are composed.

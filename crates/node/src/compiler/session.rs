@@ -19,14 +19,14 @@ use super::sandbox::Confinement;
 use crate::revisions::release::RELEASE_BYTES_MAX;
 
 /// The largest number of bytes of all messages of a child.
-const WORDS_BYTES_MAX: u64 = 16 << 20;
+const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
 /// The largest number of bytes of all compositions of a release: the bytes of the release, and those that join its
 /// components.
 const COMPOSED_BYTES_MAX: u64 = RELEASE_BYTES_MAX + (64 << 20);
 
 /// The number of bytes of a child's standard error that are kept.
-const LAST_WORDS_BYTES_MAX: u64 = 8 << 10;
+const ERROR_OUTPUT_BYTES_MAX: u64 = 8 << 10;
 
 /// The number of bytes that are received at a time, and the number of such chunks that wait for the disk.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -75,22 +75,22 @@ impl From<CompileError> for SessionError {
 /// A session with one child.
 pub(super) struct ChildSession {
     /// The phase that the child reported.
-    pub(super) doing: CompilePhase,
+    pub(super) phase: CompilePhase,
     pub(super) purpose: Purpose,
     /// The largest number of bytes of code.
     pub(super) file_bytes: u64,
 }
 
 impl ChildSession {
-    pub(super) async fn hold(
+    pub(super) async fn run(
         &mut self,
         channel: UnixStream,
         work: &ChildTask,
         inputs: Vec<(File, u64)>,
     ) -> Result<SessionOutput, SessionError> {
-        let (said, mut to_say) = channel.into_split();
-        let mut feeding = std::pin::pin!(feed(&mut to_say, work, inputs));
-        let mut listening = std::pin::pin!(self.listen(said));
+        let (input, mut output) = channel.into_split();
+        let mut feeding = std::pin::pin!(feed(&mut output, work, inputs));
+        let mut listening = std::pin::pin!(self.listen(input));
         tokio::select! {
             biased;
             answer = &mut listening => answer,
@@ -104,27 +104,27 @@ impl ChildSession {
         }
     }
 
-    async fn listen(&mut self, said: OwnedReadHalf) -> Result<SessionOutput, SessionError> {
-        let mut said = BufReader::new(said);
+    async fn listen(&mut self, input: OwnedReadHalf) -> Result<SessionOutput, SessionError> {
+        let mut input = BufReader::new(input);
         let mut answer = SessionOutput::default();
-        let (mut words_left, mut composed_left) = (WORDS_BYTES_MAX, COMPOSED_BYTES_MAX);
+        let (mut message_bytes_left, mut composed_left) = (MESSAGE_BYTES_MAX, COMPOSED_BYTES_MAX);
         let mut line = String::new();
         loop {
             line.clear();
-            let read = (&mut said).take(words_left).read_line(&mut line).await;
-            words_left -= line.len() as u64;
+            let read = (&mut input).take(message_bytes_left).read_line(&mut line).await;
+            message_bytes_left -= line.len() as u64;
             let Ok(1..) = read else { return Err(SessionError::Ended) };
-            let Ok(word) = serde_json::from_str(&line) else {
-                return Err(CompileError::Nonsense { doing: self.doing.clone() }.into());
+            let Ok(message) = serde_json::from_str(&line) else {
+                return Err(CompileError::InvalidOutput { phase: self.phase.clone() }.into());
             };
-            match (word, &mut self.purpose) {
+            match (message, &mut self.purpose) {
                 (ChildMessage::Confined(confinement), purpose) => {
                     answer.confinement = Some(confinement);
                     if let Purpose::Nothing = purpose {
                         return Ok(answer);
                     }
                 }
-                (ChildMessage::Doing(doing), _) => self.doing = doing,
+                (ChildMessage::Phase(phase), _) => self.phase = phase,
                 (ChildMessage::Refused(problem), _) => return Err(CompileError::Refused(problem).into()),
                 (ChildMessage::Composed(bytes), Purpose::Compose { cache, groups_max })
                     if answer.compositions.len() < *groups_max && bytes <= composed_left =>
@@ -132,7 +132,7 @@ impl ChildSession {
                     composed_left -= bytes;
                     let cache = cache.clone();
                     let file = blocking(move || cache.scratch()).await?;
-                    let taken = receive(&mut said, bytes, DigestWriter { file, hasher: Sha256::new() }).await?;
+                    let taken = receive(&mut input, bytes, DigestWriter { file, hasher: Sha256::new() }).await?;
                     answer.compositions.push(taken.composition(bytes)?);
                 }
                 (ChildMessage::Drafted(drafted), Purpose::Compose { .. }) => {
@@ -140,15 +140,15 @@ impl ChildSession {
                     return Ok(answer);
                 }
                 (ChildMessage::Compiled(bytes), Purpose::Compile(_)) if bytes > self.file_bytes => {
-                    let (file_bytes, doing) = (self.file_bytes, self.doing.clone());
-                    return Err(CompileError::FileTooLarge { file_bytes, doing }.into());
+                    let (file_bytes, phase) = (self.file_bytes, self.phase.clone());
+                    return Err(CompileError::FileTooLarge { file_bytes, phase }.into());
                 }
                 (ChildMessage::Compiled(bytes), Purpose::Compile(sealing)) => {
                     let sealing = sealing.take().ok_or(SessionError::Ended)?;
-                    answer.code = Some(receive(&mut said, bytes, sealing).await?);
+                    answer.code = Some(receive(&mut input, bytes, sealing).await?);
                     return Ok(answer);
                 }
-                _ => return Err(CompileError::Nonsense { doing: self.doing.clone() }.into()),
+                _ => return Err(CompileError::InvalidOutput { phase: self.phase.clone() }.into()),
             }
         }
     }
@@ -164,10 +164,10 @@ enum FeedError {
 
 /// Sends a child its task, and the bytes that belong to it. The channel stays open after that: closing it would end the
 /// child.
-async fn feed(to_say: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, u64)>) -> Result<(), FeedError> {
+async fn feed(output: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, u64)>) -> Result<(), FeedError> {
     let mut line = serde_json::to_vec(work).expect("work is plain data");
     line.push(b'\n');
-    to_say.write_all(&line).await.map_err(|_| FeedError::Child)?;
+    output.write_all(&line).await.map_err(|_| FeedError::Child)?;
     let mut piece = Vec::with_capacity(FED_BYTES);
     for (file, bytes) in inputs {
         let mut file = tokio::fs::File::from_std(file);
@@ -181,7 +181,7 @@ async fn feed(to_say: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, 
                 return Err(FeedError::Input(io::ErrorKind::UnexpectedEof.into()));
             }
             left -= read as u64;
-            to_say.write_all(&piece).await.map_err(|_| FeedError::Child)?;
+            output.write_all(&piece).await.map_err(|_| FeedError::Child)?;
         }
     }
     Ok(())
@@ -189,7 +189,7 @@ async fn feed(to_say: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, 
 
 /// Receives the `bytes` bytes that follow a message, and writes them on a thread that may block.
 async fn receive<W: Write + Send + 'static>(
-    said: &mut BufReader<OwnedReadHalf>,
+    input: &mut BufReader<OwnedReadHalf>,
     mut bytes: u64,
     mut sink: W,
 ) -> Result<W, SessionError> {
@@ -203,7 +203,7 @@ async fn receive<W: Write + Send + 'static>(
     while bytes > 0 {
         let room = bytes.min(PIECE_BYTES);
         let mut piece = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
-        match said.take(room).read_buf(&mut piece).await {
+        match input.take(room).read_buf(&mut piece).await {
             Ok(read @ 1..) => bytes -= read as u64,
             _ => return Err(SessionError::Ended),
         }
@@ -228,10 +228,10 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Returns the beginning of what a child writes to its standard error.
-pub(super) async fn last_words(stderr: Option<ChildStderr>) -> String {
+pub(super) async fn read_error_output(stderr: Option<ChildStderr>) -> String {
     let mut text = Vec::new();
     if let Some(mut stderr) = stderr {
-        let _ = (&mut stderr).take(LAST_WORDS_BYTES_MAX).read_to_end(&mut text).await;
+        let _ = (&mut stderr).take(ERROR_OUTPUT_BYTES_MAX).read_to_end(&mut text).await;
         // The rest is read, so that the child does not block, and discarded.
         let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     }

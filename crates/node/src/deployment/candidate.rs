@@ -67,7 +67,7 @@ enum CandidateError {
 
 impl Candidate<'_> {
     /// Starts the candidate and checks its health. Returns it if it can serve as it is.
-    pub(super) async fn carry_out(self, node: &Arc<Node>) -> Result<Option<StandbyRevision>, ApiProblem> {
+    pub(super) async fn run(self, node: &Arc<Node>) -> Result<Option<StandbyRevision>, ApiProblem> {
         if !self.package.grants().can_write() {
             return Ok(Some(self.tried(node, self.spec).await?.with_inputs(self.inputs)));
         }

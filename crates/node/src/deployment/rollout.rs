@@ -47,8 +47,8 @@ struct Rollout {
     before: Option<Arc<App>>,
     /// The snapshot that its stores are restored to; `None` leaves them as they are, except for migrations.
     snapshot: Option<Snapshot>,
-    begun: Instant,
-    changing: Arc<AppLock>,
+    started_at: Instant,
+    app_lock: Arc<AppLock>,
 }
 
 /// The warnings about a release that can be deployed.
@@ -73,8 +73,8 @@ impl Node {
         app: AppName,
         mut release: Release,
     ) -> Result<DeployReport, ApiProblem> {
-        let begun = Instant::now();
-        let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
@@ -89,8 +89,8 @@ impl Node {
             revision,
             before,
             snapshot: None,
-            begun,
-            changing,
+            started_at,
+            app_lock,
         })
         .await
     }
@@ -102,8 +102,8 @@ impl Node {
         app: AppName,
         rollback: RollbackRequest,
     ) -> Result<DeployReport, ApiProblem> {
-        let begun = Instant::now();
-        let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
         let hint = format!("`isomer revisions {app} --tenant {tenant}` lists them");
         let revision = match rollback.revision {
@@ -123,8 +123,8 @@ impl Node {
             false => None,
         };
         let release = self.release_of(&revision).await?;
-        let said = before.history.iter().find(|one| one.revision == revision).and_then(|one| one.origin.as_ref());
-        let message = rollback.message.or_else(|| said?.message.clone());
+        let origin = before.history.iter().find(|one| one.revision == revision).and_then(|one| one.origin.as_ref());
+        let message = rollback.message.or_else(|| origin?.message.clone());
         self.bring(Rollout {
             caller,
             how: RevisionOperation::Rollback,
@@ -135,8 +135,8 @@ impl Node {
             revision,
             before: Some(before),
             snapshot,
-            begun,
-            changing,
+            started_at,
+            app_lock,
         })
         .await
     }
@@ -148,8 +148,8 @@ impl Node {
         app: AppName,
         swap: SwapRequest,
     ) -> Result<DeployReport, ApiProblem> {
-        let begun = Instant::now();
-        let changing = Arc::new(self.app_locks.begin(&tenant, &app)?);
+        let started_at = Instant::now();
+        let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
         let mut release = self.release_of(&before.current().revision).await?;
         for (name, part) in swap.components {
@@ -172,22 +172,22 @@ impl Node {
             revision,
             before: Some(before),
             snapshot: None,
-            begun,
-            changing,
+            started_at,
+            app_lock,
         })
         .await
     }
 
     /// Takes all steps, and removes the revision's files if one of them refuses it.
     async fn bring(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
-        self.attempt(rollout.revision.clone(), self.carry_out(rollout)).await
+        self.attempt(rollout.revision.clone(), self.run_rollout(rollout)).await
     }
 
     /// Takes all steps. If one of them fails, nothing of the app has changed.
-    async fn carry_out(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
-        takeover::finish_first(self, &rollout.tenant, &rollout.app).await?;
+    async fn run_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
+        takeover::finish_pending(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
-            self.make_way(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
+            self.finish_removal(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
         }
         let node = self.clone();
         let checked = move || node.check(&rollout).map(|checked| (rollout, checked));
@@ -196,9 +196,9 @@ impl Node {
         if let Some(deployed) = self.nothing_to_do(&rollout).await? {
             return Ok(deployed);
         }
-        let (package, contents, compiled, told) = self.packed(&rollout).await?;
+        let (package, contents, compiled, compiler_warnings) = self.packed(&rollout).await?;
         // The warnings of a child include those of the manifest.
-        let mut warnings = told.unwrap_or(warnings);
+        let mut warnings = compiler_warnings.unwrap_or(warnings);
         warnings.extend(cut);
         self.step(ChangeStep::Packed);
         let node = self.clone();
@@ -218,7 +218,7 @@ impl Node {
             })
             .await?;
         self.step(ChangeStep::LaidOut);
-        let Rollout { caller, how, message, tenant, app, release, revision, before, snapshot, begun, changing } =
+        let Rollout { caller, how, message, tenant, app, release, revision, before, snapshot, started_at, app_lock } =
             rollout;
         let (spec, inputs) = self.launch_spec(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
@@ -232,7 +232,7 @@ impl Node {
             spec: &spec,
             inputs,
         };
-        let started = candidate.carry_out(self).await?;
+        let started = candidate.run(self).await?;
         self.step(ChangeStep::Healthy);
         let schemas = schemas::schemas(package.grants(), &spec.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| ApiProblem::new(ProblemKind::Refused, error.to_string()))?;
@@ -269,14 +269,14 @@ impl Node {
                 node: self,
                 tenant: &tenant,
                 app: &app,
-                changing: &changing,
+                app_lock: &app_lock,
                 before,
                 spec,
                 snapshot,
                 taking,
                 now_s,
             };
-            let taken = takeover.carry_out().await?;
+            let taken = takeover.run().await?;
             warnings.extend(taken.warnings);
             self.resume_if(was_stopped, &tenant, &app);
             self.serve_recorded(key, &taken.recorded).await?;
@@ -285,10 +285,10 @@ impl Node {
         } else {
             let started = match started {
                 Some(started) => started,
-                None => self.started_anew(key).await.map_err(|error| problems::not_started(&error))?,
+                None => self.restarted(key).await.map_err(|error| problems::not_started(&error))?,
             };
             let subject = ChangeTarget::app(&tenant, &app);
-            let recorded = self.record(&subject, &changing, move |node| node.state.take_over(taking)).await?;
+            let recorded = self.record(&subject, &app_lock, move |node| node.state.take_over(taking)).await?;
             self.step(ChangeStep::Recorded);
             self.resume_if(was_stopped, &tenant, &app);
             self.tenancy.take_over(started, &recorded.hosts).map_err(|error| problems::failed(&error))?;
@@ -301,7 +301,7 @@ impl Node {
             previous: before.map(|before| before.current().revision.clone()),
             hosts,
             compiled,
-            took_ms: took_ms(begun),
+            took_ms: took_ms(started_at),
             warnings,
             stores,
         })
@@ -322,7 +322,7 @@ impl Node {
     }
 
     /// Starts a revision that was checked as a candidate, to serve.
-    async fn started_anew(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<StandbyRevision, TenancyError> {
+    async fn restarted(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<StandbyRevision, TenancyError> {
         let (tenant, app, revision, package) = key;
         let (spec, inputs) =
             self.launch_spec(tenant, app, revision, package).await.map_err(TenancyError::Repository)?;
@@ -332,7 +332,7 @@ impl Node {
     /// Puts a recorded revision into service. One that does not start now is loaded by its next request.
     async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), ApiProblem> {
         let (tenant, app, revision, _) = key;
-        let served = match self.started_anew(key).await {
+        let served = match self.restarted(key).await {
             Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
             Err(error) => {
                 tracing::warn!(%error, %tenant, %app, "a revision that took over is started by its next request");
@@ -394,8 +394,9 @@ impl Node {
 
     /// Handles the release that is in service already: only its host names may change.
     async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<DeployReport>, ApiProblem> {
-        let Rollout { tenant, app, release, revision, before: Some(before), snapshot: None, begun, changing, .. } =
-            rollout
+        let Rollout {
+            tenant, app, release, revision, before: Some(before), snapshot: None, started_at, app_lock, ..
+        } = rollout
         else {
             return Ok(None);
         };
@@ -406,7 +407,7 @@ impl Node {
         if let Some(wanted) = release.hosts.clone() {
             let key = (tenant.clone(), app.clone());
             let set = move |node: &Self| node.state.set_hosts(&key.0, &key.1, wanted);
-            let set = self.record(&ChangeTarget::app(tenant, app), changing, set).await?;
+            let set = self.record(&ChangeTarget::app(tenant, app), app_lock, set).await?;
             hosts.clone_from(&set.hosts);
             self.step(ChangeStep::Recorded);
             self.tenancy.set_hosts(tenant, app, &hosts).map_err(|error| problems::failed(&error))?;
@@ -417,7 +418,7 @@ impl Node {
             previous: Some(revision.clone()),
             hosts,
             compiled: false,
-            took_ms: took_ms(*begun),
+            took_ms: took_ms(*started_at),
             warnings: Vec::new(),
             stores: Vec::new(),
         }))
@@ -470,8 +471,8 @@ fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
         .collect()
 }
 
-fn took_ms(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn took_ms(started_at: Instant) -> u64 {
+    u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn now_s() -> u64 {

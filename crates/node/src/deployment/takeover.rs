@@ -8,7 +8,7 @@
 //! The promise of [`crate::steps`] includes stores: before *recorded* their files are only read, and nothing refers to
 //! the files next to them. The state names the [`replacement`](isomer_state::Deployment::replacement) that counts; an
 //! [intent](crate::intents) that is found later is finished or undone by that: when the node opens, before the next
-//! change of the app ([`finish_first`]), and every minute. With the intent, the data of other apps need not be
+//! change of the app ([`finish_pending`]), and every minute. With the intent, the data of other apps need not be
 //! searched.
 //!
 //! What the state will refer to is synced before that, with the folders that contain it; and the removal of an intent
@@ -59,7 +59,7 @@ pub(super) struct Takeover<'a> {
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
     /// The lock of the app.
-    pub(super) changing: &'a Arc<AppLock>,
+    pub(super) app_lock: &'a Arc<AppLock>,
     pub(super) before: Option<&'a App>,
     pub(super) spec: &'a LaunchSpec,
     /// The snapshot that its stores are restored to.
@@ -94,7 +94,7 @@ struct StagedStores {
 
 impl Takeover<'_> {
     /// Takes all steps except for starting the revision.
-    pub(super) async fn carry_out(self) -> Result<TakeoverOutcome, ApiProblem> {
+    pub(super) async fn run(self) -> Result<TakeoverOutcome, ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let held = node.tenancy.hold(tenant, app);
         if let Some(held) = &held {
@@ -176,7 +176,7 @@ impl Takeover<'_> {
     /// Finishes or undoes the replacement as soon as its outcome is known; `kept` is dropped then.
     fn settle_later(&self, id: String, staged: StagedStores, kept: impl Send + 'static) {
         let (tenant, app) = (self.tenant.clone(), self.app.clone());
-        self.node.settle_later(staged.subject.clone(), self.changing.clone(), move |node| {
+        self.node.settle_later(staged.subject.clone(), self.app_lock.clone(), move |node| {
             let recorded = node.state.app(&tenant, &app).ok();
             let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
             let settled = if is_recorded { staged.switch() } else { staged.clear() };
@@ -305,7 +305,7 @@ pub(super) fn snapshot_of(
 ///
 /// # Errors
 /// When that fails: with what the admin can do.
-pub(crate) async fn finish_first(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
+pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
     finish(node, tenant, app).await;
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
     let is_noted = node.blocking(move || Ok(notes(&reading.dir).has(&subject).unwrap_or(true)));

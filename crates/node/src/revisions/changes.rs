@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_change_is_listed() {
-        let before = release(&[("same", 1), ("other", 2), ("gone", 3)], &[("a", 1), ("b", 2), ("c", 3)], &["e"]);
+        let before = release(&[("same", 1), ("other", 2), ("removed", 3)], &[("a", 1), ("b", 2), ("c", 3)], &["e"]);
         let mut after = release(&[("same", 1), ("other", 4), ("new", 3)], &[("a", 1), ("b", 3), ("d", 3)], &["f"]);
         let changes = between(&before, &after);
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -72,7 +72,7 @@ mod tests {
             ReleaseChanges {
                 changed: names(&["other"]),
                 added: names(&["new"]),
-                removed: names(&["gone"]),
+                removed: names(&["removed"]),
                 files: 5,
                 ..ReleaseChanges::default()
             }

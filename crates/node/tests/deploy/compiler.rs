@@ -254,7 +254,7 @@ async fn the_output_of_a_child_is_not_trusted() {
         ("a package that is none", "echo '{\"drafted\":{\"package\":\"{}\",\"warnings\":[]}}' >&0"),
     ] {
         match lying(&format!("{script}; exec sleep 600")).make(&order).await {
-            Err(CompileError::Nonsense { .. }) => {}
+            Err(CompileError::InvalidOutput { .. }) => {}
             other => panic!("{what}: {other:?}"),
         }
     }
