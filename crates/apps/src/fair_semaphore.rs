@@ -5,7 +5,7 @@
 //! only while more than half of all permits are free, so that a few busy tenants always leave some to a tenant that has
 //! none.
 //!
-//! Work that turns out to be slow can continue without its permit ([`FairPermit::run`]), which is then free for others.
+//! Work that is found to be slow can continue without its permit ([`FairPermit::run`]), which is then free for others.
 //! Slow work still counts against its tenant, and its total is limited.
 
 use std::collections::{HashMap, VecDeque};

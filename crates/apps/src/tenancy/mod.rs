@@ -214,7 +214,7 @@ impl Tenancy {
         &self.0.loader.stores
     }
 
-    /// Adds the tenant of a process that serves a single app: it has no limits, and its manifests alone decide which hosts it may reach.
+    /// Adds the tenant of a process that serves a single app: it has no limits, and only its manifests decide which hosts it may reach.
     pub fn set_own_tenant(&self, name: &TenantName) {
         self.registry().set_own_tenant(name);
     }
@@ -359,7 +359,7 @@ impl Tenancy {
         }
     }
 
-    /// Puts `standby` into service under the host names `hosts` alone, and returns the revision that leaves service. Requests in flight finish with
+    /// Puts `standby` into service under the host names `hosts` only, and returns the revision that leaves service. Requests in flight finish with
     /// the revision that they began with. A stopped app stays stopped.
     ///
     /// # Errors

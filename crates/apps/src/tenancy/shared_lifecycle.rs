@@ -135,7 +135,7 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock: whoever changes what revisions are started with unloads the app
+    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock: a change of what revisions are started with unloads the app
     /// afterwards, under the same lock.
     pub(super) fn take_over(
         &mut self,

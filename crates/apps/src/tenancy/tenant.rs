@@ -21,7 +21,7 @@ pub(super) struct Tenant {
     pub(super) account: Arc<Account>,
     pub(super) storage: Arc<StorageAccount>,
     pub(super) log: Arc<LogQuota>,
-    /// The hosts that its apps may send requests to; `None` if their manifests alone decide.
+    /// The hosts that its apps may send requests to; `None` if only their manifests decide.
     pub(super) outbound: Option<Arc<TenantHosts>>,
     /// The number of apps that were refused because of the tenant's quota.
     pub(super) refused_apps: AtomicU64,

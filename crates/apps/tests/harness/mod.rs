@@ -229,7 +229,7 @@ pub(crate) fn parse(manifest: &str) -> App {
     }
 }
 
-#[allow(dead_code, reason = "not every test binary uses guests alone")]
+#[allow(dead_code, reason = "not every test binary uses only guests")]
 pub(crate) fn components(app: &App) -> Components {
     components_with(app, &BTreeMap::new())
 }

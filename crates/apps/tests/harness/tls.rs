@@ -67,10 +67,10 @@ impl Authority {
 
 /// Replaces a file atomically.
 pub(crate) fn write(path: &Path, contents: &str, mode: u32) {
-    let beside: PathBuf = path.with_extension("new");
-    std::fs::write(&beside, contents).unwrap();
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)).unwrap();
-    std::fs::rename(&beside, path).unwrap();
+    let temporary: PathBuf = path.with_extension("new");
+    std::fs::write(&temporary, contents).unwrap();
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::rename(&temporary, path).unwrap();
 }
 
 /// A TLS client.
@@ -90,7 +90,7 @@ impl Client {
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(algorithms)))
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(algorithms)))
             .with_no_client_auth();
         Self::new(config, alpn)
     }
@@ -123,9 +123,9 @@ impl Client {
 
 /// Accepts every certificate whose key the server has.
 #[derive(Debug)]
-struct Anybody(WebPkiSupportedAlgorithms);
+struct AnyCertificate(WebPkiSupportedAlgorithms);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

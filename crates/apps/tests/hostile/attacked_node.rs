@@ -25,9 +25,9 @@ const REPEATS_MAX: usize = 10;
 const SQL_CONNECTIONS: usize = 3;
 
 /// Attacks are made one at a time: they measure the process.
-pub(crate) async fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::const_new(());
-    ALONE.lock().await
+pub(crate) async fn exclusive() -> MutexGuard<'static, ()> {
+    static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
+    EXCLUSIVE.lock().await
 }
 
 /// A node with an attacker and a neighbour.

@@ -46,7 +46,7 @@ pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_limited_by_the_storage_quota() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let world = World::of(&["attacker", "neighbour"], |_| {}).await;
     world.tenant("attacker", |quotas| quotas.storage_bytes = STORAGE_BYTES);
     let hostile = one("hostile", &format!("{GRANT}\nlimits.request_deadline = \"50s\""));

@@ -58,7 +58,7 @@ struct Greedy {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let limit = |limits: &mut isomer_front::Limits| {
         limits.connections_max = CONNECTIONS;
         limits.connections_per_source_max = CONNECTIONS_OF_SOURCE;

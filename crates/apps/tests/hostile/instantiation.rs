@@ -188,7 +188,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn components_that_need_too_much_are_refused_before_compiling() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let engine = Engine::on_demand().expect("there is a compiler");
     for refused in REFUSED {
         let name = refused.name;
@@ -224,7 +224,7 @@ async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn harmful_start_functions_fail_only_their_own_request() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let engine = Engine::new(PoolSizes::of_one_app()).expect("there is address space");
     for start in STARTS {
         let name = start.name;
@@ -246,7 +246,7 @@ async fn harmful_start_functions_fail_only_their_own_request() {
 /// The canary of `guests/hostile` proves nothing if it can never be found: in an instance that is reused, it must be.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_canary_finds_leftovers() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let node = Setup::new(&one("hostile", "")).options(|options| options.instances_max = Some(1)).start().await;
     assert!(node.get("/canary").await.ok().starts_with("found=0 "));
     assert_eq!(node.get("/touch?bytes=4096").await.ok(), "touched=4096\n");
@@ -307,7 +307,7 @@ pub(crate) fn looking() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reused_slot_is_empty() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let engine = Engine::new(PoolSizes::new(INSTANCES)).expect("there is address space");
     for round in 0..3 {
         for (what, component) in [("filled", filling()), ("looked", looking())] {

@@ -20,7 +20,7 @@
 //! A vulnerability that is found becomes a test here first. A test compares the names with the table in
 //! `docs/reference/attacks.md`.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures of a measured process are said")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures of a measured process are printed")]
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]
@@ -48,7 +48,7 @@ use attacks::{Attack, CORPUS};
 async fn make(kind: &str) {
     let attacks: Vec<&Attack> = CORPUS.iter().filter(|attack| attack.kind == kind).collect();
     assert!(!attacks.is_empty(), "no attacks of kind `{kind}`");
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let stage = Stage::open().await;
     let mut complaints = Vec::new();
     for attack in attacks {

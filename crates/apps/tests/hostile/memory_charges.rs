@@ -186,7 +186,7 @@ fn half() -> Option<u64> {
 
 /// Has a process make the attacks of a group. Returns its output if it failed.
 fn run(group: &str, half: Option<u64>) -> Result<(), String> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
         .envs(half.map(|half| (HALF, half.to_string())))
         .args(["--exact", "memory_charges::host_memory_is_charged_to_the_tenant_that_caused_it", "--nocapture"])
@@ -194,7 +194,7 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
         .output();
     let made = made.expect("this program starts");
     let said = [made.stdout, made.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    println!("{group} ({:.1} s):\n{said}", begun.elapsed().as_secs_f32());
+    println!("{group} ({:.1} s):\n{said}", started_at.elapsed().as_secs_f32());
     if made.status.success() { Ok(()) } else { Err(format!("{group}: {}\n{said}", made.status)) }
 }
 
@@ -366,7 +366,7 @@ impl Watch {
             while !told.load(Ordering::Relaxed) {
                 let charged: u64 = ["attacker", "neighbour"].map(|it| world.usage(it).memory_bytes).iter().sum();
                 let grown = resident_bytes().saturating_sub(baseline);
-                let mut seen = noted.lock().expect("nobody panics with it");
+                let mut seen = noted.lock().expect("no thread panics with it");
                 seen.grown = seen.grown.max(grown);
                 seen.charged = seen.charged.max(charged);
                 seen.excess = seen.excess.max(grown.saturating_sub(seen.charged));
@@ -384,6 +384,6 @@ impl Watch {
     fn stop(self) -> Seen {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().expect("the watch does not panic");
-        *self.seen.lock().expect("nobody panics with it")
+        *self.seen.lock().expect("no thread panics with it")
     }
 }

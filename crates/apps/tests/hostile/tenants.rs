@@ -50,7 +50,7 @@ fn names(answer: &Answer, quota: Quota) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_of_one_tenant_do_not_affect_another() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let world = World::of(&["attacker", "neighbour"], |_| {}).await;
     let hostile =
         one("hostile", "grants.kv = [\"default\"]\nlimits.memory = \"64MiB\"\nlimits.request_deadline = \"2s\"");
@@ -74,7 +74,7 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
             loop {
                 counted += 1;
                 let answer = world.get("neighbour.test", "/increment?key=n&delta=1").await;
-                assert_eq!(answer.ok(), format!("{counted}\n"), "beside {quota:?}");
+                assert_eq!(answer.ok(), format!("{counted}\n"), "next to {quota:?}");
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
@@ -94,7 +94,7 @@ pub(crate) const HANDED_ON: &str = "reused memories";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reused_slot_has_nothing_of_another_tenant() {
-    let _alone = attacked_node::alone().await;
+    let _exclusive = attacked_node::exclusive().await;
     let change = |options: &mut TenancyOptions| {
         options.instances_max = Some(1);
         options.requests_per_instance_max = Some(1);

@@ -1,6 +1,6 @@
 //! The seed of the tests' random numbers.
 //!
-//! - By default the seed is always the same, so that a result depends on the change alone.
+//! - By default the seed is always the same, so that a result depends on the change only.
 //! - `ISOMER_LONG=1` uses a new seed each time, and tests much more.
 //! - `ISOMER_SEED=N` repeats a certain seed.
 

@@ -135,7 +135,7 @@ async fn with_directory(write: bool) -> TestNode {
     symlink("../secret.txt", shared.join("up")).expect("a new link");
     symlink(setup.folder().join("secret.txt"), shared.join("away")).expect("a new link");
     symlink("..", shared.join("parent")).expect("a new link");
-    symlink("file.txt", shared.join("beside")).expect("a new link");
+    symlink("file.txt", shared.join("link")).expect("a new link");
     setup.start().await
 }
 
@@ -143,7 +143,7 @@ async fn with_directory(write: bool) -> TestNode {
 async fn a_directory_is_read_only_unless_granted_otherwise() {
     let node = with_directory(false).await;
     assert_eq!(node.get("/read?path=/data/file.txt").await.ok(), "inside");
-    assert_eq!(node.get("/read?path=/data/beside").await.ok(), "inside");
+    assert_eq!(node.get("/read?path=/data/link").await.ok(), "inside");
     assert_eq!(node.get("/list?path=/data").await.ok(), "away\nbeside\nfile.txt\nparent\nup\n");
     for target in [
         "/write?path=/data/file.txt",
@@ -229,10 +229,10 @@ async fn guests_cannot_leave_a_directory() {
         let _ = node.get("/link?path=/data/root&to=/etc").await;
         assert_ne!(node.get("/read?path=/data/root/passwd").await.status, 200);
         assert_eq!(fs::read_to_string(&outside).expect("a file"), "outside");
-        let mut beside: Vec<_> =
+        let mut entries: Vec<_> =
             fs::read_dir(node.folder()).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
-        beside.sort();
-        assert_eq!(beside, [".isomer", "secret.txt", "shared"]);
+        entries.sort();
+        assert_eq!(entries, [".isomer", "secret.txt", "shared"]);
     }
 }
 

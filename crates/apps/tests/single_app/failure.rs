@@ -180,7 +180,7 @@ async fn memory_has_an_exact_limit() {
 
 /// The number after `key` in `grown=N size=N`.
 fn number(text: &str, key: &str) -> u64 {
-    let value = text.split_whitespace().find_map(|word| word.strip_prefix(key));
+    let value = text.split_whitespace().find_map(|part| part.strip_prefix(key));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{key} in {text}"))
 }
 

@@ -164,7 +164,7 @@ async fn each_refusal_has_its_own_problem() {
     ])
     .await;
     for (host, status, quota, retry_after) in [
-        ("nobody.example", 404, None, ""),
+        ("unknown.example", 404, None, ""),
         ("unbuilt.example", 503, None, "1"),
         ("stopped.example", 503, None, ""),
         ("rate.example", 429, Some("request-rate"), "2"),
@@ -249,7 +249,7 @@ async fn waiting_for_a_load_is_limited() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_path_answers_under_every_host_name() {
     let (front, names) = before([("stopped.example", Behind::Refused(Refusal::Stopped))]).await;
-    for host in ["Host: stopped.example", "Host: nobody.example", "Host: 10.1.2.3:80"] {
+    for host in ["Host: stopped.example", "Host: unknown.example", "Host: 10.1.2.3:80"] {
         let request = format!("GET /.isomer/health HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
         assert_eq!(status(&front, &request).await, 200, "{host}");
     }

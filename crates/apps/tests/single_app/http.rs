@@ -198,10 +198,10 @@ async fn a_trace_is_continued_or_started() {
         let continued = traced(&node, &mut upstream, Some(&sent)).await;
         assert!(continued.starts_with(&format!("00-{trace}-")) && continued.ends_with("-01"), "{continued}");
         assert_ne!(continued, sent, "the parent is the node's own");
-        let begun = traced(&node, &mut upstream, None).await;
-        assert!(begun.len() == 55 && begun.starts_with("00-") && !begun.contains(trace), "{begun}");
+        let new_trace = traced(&node, &mut upstream, None).await;
+        assert!(new_trace.len() == 55 && new_trace.starts_with("00-") && !new_trace.contains(trace), "{new_trace}");
         let other = traced(&node, &mut upstream, Some("nonsense")).await;
-        assert!(other.len() == 55 && other[3..35] != begun[3..35], "{other}");
+        assert!(other.len() == 55 && other[3..35] != new_trace[3..35], "{other}");
     }
 }
 
@@ -213,12 +213,12 @@ async fn pipelined_requests_are_answered_in_order() {
         let length = text.len();
         format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{text}")
     };
-    let words = ["first", "second!", "third!!", "fourth"];
-    raw.write(words.map(request).concat()).await;
-    for word in words {
+    let bodies = ["first", "second!", "third!!", "fourth"];
+    raw.write(bodies.map(request).concat()).await;
+    for body in bodies {
         let head = raw.read_to("\r\n\r\n").await;
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-        assert_eq!(raw.read_to(word).await, word);
+        assert_eq!(raw.read_to(body).await, body);
     }
 }
 

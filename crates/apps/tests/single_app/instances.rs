@@ -190,7 +190,7 @@ async fn busy_instances_queue_a_few_requests_and_refuse_the_rest() {
         for _ in 0..places {
             let mut connection = node.connect().await;
             let (sender, body) = pieces();
-            sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+            sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
             let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
             held.push((connection.send(request).await, connection, sender));
         }

@@ -34,9 +34,9 @@ impl Held {
         let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
         let mut response = connection.send(request).await;
         assert_eq!(response.status(), 200);
-        sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+        sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
         let first = within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
-        assert_eq!(first.into_data().expect("no trailers"), "begun");
+        assert_eq!(first.into_data().expect("no trailers"), "started");
         Self { response, sender, _connection: connection }
     }
 
@@ -128,7 +128,7 @@ impl Clients {
     }
 
     fn lose(&self, error: &hyper::Error) -> bool {
-        self.lost.lock().expect("nobody panics with it").push(format!("{error:?}"));
+        self.lost.lock().expect("no thread panics with it").push(format!("{error:?}"));
         true
     }
 }
@@ -182,8 +182,8 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
     node.tell_to_stop();
     within("the clients' end", arriving).await.expect("no client panics");
     assert_eq!(node.stop().await, 0);
-    let lost = clients.lost.lock().expect("nobody panics with it");
-    assert!(lost.is_empty(), "{} lost beside {:?} answers: {lost:?}", lost.len(), clients.answers);
+    let lost = clients.lost.lock().expect("no thread panics with it");
+    assert!(lost.is_empty(), "{} lost in addition to {:?} responses: {lost:?}", lost.len(), clients.answers);
 }
 
 #[tokio::test(flavor = "multi_thread")]

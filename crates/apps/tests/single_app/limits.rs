@@ -159,7 +159,7 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
     for _ in 0..2 {
         let mut connection = node.connect().await;
         let (sender, body) = pieces();
-        sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+        sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
         let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
         held.push((connection.send(request).await, connection, sender));
     }

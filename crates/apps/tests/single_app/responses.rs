@@ -189,9 +189,9 @@ async fn ask(connection: &mut Connection, method: Method, target: &str, accepts:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_are_compressed_if_manifest_and_client_allow_it() {
-    let body = "the+same+words+".repeat(100);
+    let body = "the+same+text+".repeat(100);
     let target = format!("/?fields=content-type:text/html|etag:%22v1%22&body={body}&chunks=50");
-    let (target, text) = (target.as_str(), "the same words ".repeat(100 * 50));
+    let (target, text) = (target.as_str(), "the same text ".repeat(100 * 50));
     let node = start(&one("http-answer", "compress = true")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
         for (accepts, coding) in
@@ -216,9 +216,9 @@ async fn responses_are_compressed_if_manifest_and_client_allow_it() {
             "content-type:text/html|content-encoding:br",
             "content-type:text/html|content-length:15",
         ] {
-            let target = format!("/?fields={fields}&body=the+same+words+");
+            let target = format!("/?fields={fields}&body=the+same+text+");
             let answer = Answer::read(ask(&mut connection, Method::GET, &target, "gzip").await).await.expect("a body");
-            assert_eq!(answer.ok(), "the same words ", "{fields}");
+            assert_eq!(answer.ok(), "the same text ", "{fields}");
         }
     }
     let plain = start(&one("http-answer", "")).await;

@@ -31,10 +31,10 @@ async fn told(node: &TestNode, kind: &str, id: &str) -> Value {
 }
 
 #[track_caller]
-fn assert_says(event: &Value, words: &[&str]) {
+fn assert_reason_contains(event: &Value, parts: &[&str]) {
     let reason = event["reason"].as_str().expect("a reason");
-    for word in words {
-        assert!(reason.contains(word), "`{word}` in: {reason}");
+    for part in parts {
+        assert!(reason.contains(part), "`{part}` in: {reason}");
     }
 }
 
@@ -91,10 +91,10 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
         assert_eq!(caller["component"], "seam-caller");
         let function = path.trim_start_matches('/');
         let seam = format!("seam-caller → seam-callee, guest:seam/work.{function}");
-        assert_says(&caller, &[&seam, "the callee trapped", "`unreachable`"]);
+        assert_reason_contains(&caller, &[&seam, "the callee trapped", "`unreachable`"]);
         let callee = told(&node, "call-failed", &id).await;
         assert_eq!(callee["component"], "seam-callee");
-        assert_says(&callee, &["`unreachable`"]);
+        assert_reason_contains(&callee, &["`unreachable`"]);
         let frames = callee["backtrace"].to_string();
         assert!(frames.contains("act"), "{frames}");
         // The next one has its own instances.
@@ -112,7 +112,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
         let node = start(&manifest).await;
         for target in ["/act?what=loop", "/act-later?what=loop", "/wait?ms=60000", "/act?what=wait%2060000"] {
             let id = node.get(target).await.problem(504);
-            assert_says(&told(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
+            assert_reason_contains(&told(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
     }
@@ -131,8 +131,8 @@ async fn memory_is_charged_to_the_component_that_uses_it() {
     let before = connection.get("/memory").await.ok().to_owned();
     let id = connection.get("/act?what=hog").await.problem(500);
     let callee = told(&node, "call-failed", &id).await;
-    assert_says(&callee, &["ran out of memory", "4 MiB"]);
-    assert_says(&told(&node, "failed", &id).await, &["4 MiB"]);
+    assert_reason_contains(&callee, &["ran out of memory", "4 MiB"]);
+    assert_reason_contains(&told(&node, "failed", &id).await, &["4 MiB"]);
     assert_eq!(connection.get("/memory").await.ok(), before);
     assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
 }
@@ -146,9 +146,9 @@ async fn an_oversized_image_is_reported() {
     assert_eq!(connection.get(&format!("/make?bytes={most}")).await.ok(), format!("{most}\n"));
     let too_many = (16 << 20) + 1024;
     let id = connection.get(&format!("/send?bytes={too_many}")).await.problem(500);
-    assert_says(&told(&node, "failed", &id).await, &["take more than 16 MiB"]);
+    assert_reason_contains(&told(&node, "failed", &id).await, &["take more than 16 MiB"]);
     let id = connection.get(&format!("/make?bytes={too_many}")).await.problem(500);
-    assert_says(&told(&node, "call-failed", &id).await, &["take more than 16 MiB"]);
+    assert_reason_contains(&told(&node, "call-failed", &id).await, &["take more than 16 MiB"]);
     assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
 }
 
@@ -185,7 +185,10 @@ async fn a_callee_without_memory_fails_at_once() {
     statuses.sort_unstable();
     assert_eq!(statuses.last(), Some(&503), "{statuses:?}");
     let lost = answers.iter().find(|answer| answer.status.as_u16() == 503).expect("one has no room");
-    assert_says(&told(&node, "failed", &lost.problem(503)).await, &["seam-caller → seam-callee", "instances are busy"]);
+    assert_reason_contains(
+        &told(&node, "failed", &lost.problem(503)).await,
+        &["seam-caller → seam-callee", "instances are busy"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,14 +279,14 @@ async fn results_traps_and_request_ids_cross_a_chain() {
         assert_eq!(node.get(&format!("{path}?what=env%20NONE")).await.ok(), "nothing\n");
         let id = node.get(&format!("{path}?what=trap")).await.problem(500);
         let entry = told(&node, "failed", &id).await;
-        assert_says(&entry, &["seam-entry → seam-relay", "seam-relay → seam-callee", "`unreachable`"]);
+        assert_reason_contains(&entry, &["seam-entry → seam-relay", "seam-relay → seam-callee", "`unreachable`"]);
         let failures = async || {
             let events = node.events();
             let of = |event: &&Value| event["event"] == "call-failed" && event["request"] == id.as_str();
             let components = events.iter().filter(of).map(|event| event["component"].clone()).collect::<Vec<_>>();
             (components.len() == 2).then_some(components)
         };
-        assert_eq!(until("both callees' words", failures).await, ["seam-callee", "seam-relay"]);
+        assert_eq!(until("the failures of both callees", failures).await, ["seam-callee", "seam-relay"]);
         let line =
             node.event("output", |event| event["line"] == "passing trap" && event["request"] == id.as_str()).await;
         assert_eq!(line["component"], "seam-relay");
@@ -297,7 +300,7 @@ async fn the_deadline_shrinks_along_the_chain() {
         let node = start(&chain(&deadline(entry), &deadline(relay), &deadline(callee))).await;
         for target in ["/pass?what=loop", "/pass?what=wait%2050000", "/pass-later?what=loop"] {
             let id = node.get(target).await.problem(504);
-            assert_says(&told(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
+            assert_reason_contains(&told(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
         }
     }
 }

@@ -31,7 +31,7 @@ async fn each_host_name_has_its_app() {
     assert_eq!(name_in(&world.get("127.0.0.1", "/").await), "b's rest");
     let counts = world.tenancy.counts();
     assert_eq!((counts.tenants, counts.apps, counts.loaded, counts.loads), (2, 4, 4, 1));
-    assert_eq!(counts.requests, 8, "requests for nobody are nobody's");
+    assert_eq!(counts.requests, 8, "requests without an app are not counted for a tenant");
 }
 
 #[tokio::test(flavor = "multi_thread")]

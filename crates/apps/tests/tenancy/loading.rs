@@ -123,9 +123,9 @@ async fn a_busy_app_is_not_evicted() {
     let (sender, body) = pieces();
     let request = connection.request(Method::POST, "/echo").body(body).expect("a valid request");
     let mut response = connection.send(request).await;
-    sender.send(Ok(Bytes::from_static(b"begun"))).await.expect("the body is wanted");
+    sender.send(Ok(Bytes::from_static(b"started"))).await.expect("the body is wanted");
     let first = within("the first piece", response.body_mut().frame()).await.expect("a piece").expect("a frame");
-    assert_eq!(first.into_data().expect("no trailers"), "begun");
+    assert_eq!(first.into_data().expect("no trailers"), "started");
     let refused = world.get("next.example", "/").await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, "1"), "{}", refused.text());
     assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().evictions), (1, 0));
@@ -158,7 +158,7 @@ async fn a_superseded_load_does_not_serve() {
     world.repository.close();
     let asked = world.get("one.example", "/");
     let overtaken = async {
-        until("the load has begun", async || (world.repository.fetches() == 1).then_some(())).await;
+        until("the load has started", async || (world.repository.fetches() == 1).then_some(())).await;
         let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
         world.tenancy.stop(&tenant, &app).unwrap();
         world.repository.open();
@@ -176,7 +176,7 @@ async fn requests_of_a_superseded_load_wait_for_the_next() {
     world.repository.close();
     let asked = world.get("one.example", "/");
     let overtaken = async {
-        until("the load has begun", async || (world.repository.fetches() == 1).then_some(())).await;
+        until("the load has started", async || (world.repository.fetches() == 1).then_some(())).await;
         world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
         world.repository.open();
     };

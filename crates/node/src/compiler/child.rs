@@ -4,7 +4,7 @@
 //! plain components only. Compiled code, which would be run without a check, and core modules are refused. Its results
 //! go to the node over the socket that it was given, and nowhere else. One child plans and composes a release. Each
 //! composition that is not in the cache is compiled by another child, which has seen nothing else. So the code that is
-//! cached for certain bytes was made by a process that knew these bytes alone.
+//! cached for certain bytes was made by a process that knew only these bytes.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};

@@ -26,7 +26,7 @@ impl Node {
                 node.clear_up(attempt, &problem);
                 Ok(())
             };
-            // The client is told of the refusal, whatever happens to the files.
+            // The client gets the refusal, whatever happens to the files.
             if let Err(failure) = self.blocking(clear_up).await {
                 tracing::error!(problem = %failure, "the files of a refused revision cannot be removed; they are removed later");
             }

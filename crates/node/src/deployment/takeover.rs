@@ -16,7 +16,7 @@
 //! folder of it, the replacement was finished.
 //!
 //! An app is not removed without its data before its pending replacement is finished. If the app was removed all the
-//! same, a switch that was begun is finished as it was recorded, because its data was to be kept.
+//! same, a replacement that was started is finished as it was recorded, because its data was to be kept.
 //!
 //! If recording fails and the outcome cannot be read ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)),
 //! neither outcome is assumed: requests continue to wait, nothing is removed, and [`Node::settle_later`] finishes or

@@ -89,7 +89,7 @@ async fn invalid_components_are_refused_by_name() {
     let mut broken = hello();
     let half = broken.len() / 2;
     broken.truncate(half);
-    for (bytes, words) in [
+    for (bytes, title) in [
         (&elf[..100_000], "component `it` is not a component, but compiled code"),
         (&module, "component `it` is not a component, but a core module"),
         (b"hello", "component `it` is not a component, but something else"),
@@ -97,7 +97,7 @@ async fn invalid_components_are_refused_by_name() {
     ] {
         let (folder, order) = order(bytes);
         let problem = refused(&compilers, &order).await;
-        assert_eq!((problem.kind, problem.title.as_str()), (ProblemKind::Refused, words));
+        assert_eq!((problem.kind, problem.title.as_str()), (ProblemKind::Refused, title));
         assert_eq!(entries(&folder), 0);
     }
     let (_folder, right) = order(&hello());
@@ -105,9 +105,9 @@ async fn invalid_components_are_refused_by_name() {
     let problem = refused(&compilers, &CompileRequest { manifest, ..right.clone() }).await;
     let detail = problem.detail.unwrap();
     assert!(detail.contains("isomer.toml:3:11") && detail.contains("`one` is not a version"), "{detail}");
-    let manifest = format!("{}links.\"a:b/c\" = \"nobody\"\n", right.manifest);
+    let manifest = format!("{}links.\"a:b/c\" = \"missing\"\n", right.manifest);
     assert!(
-        refused(&compilers, &CompileRequest { manifest, ..right.clone() }).await.detail.unwrap().contains("`nobody`")
+        refused(&compilers, &CompileRequest { manifest, ..right.clone() }).await.detail.unwrap().contains("`missing`")
     );
     let problem = refused(&compilers, &CompileRequest { shape: "round".to_owned(), ..right.clone() }).await;
     assert!(problem.detail.unwrap().contains("`round`"));
@@ -247,7 +247,7 @@ fn lying(script: &str) -> Compilers {
 async fn the_output_of_a_child_is_not_trusted() {
     let (folder, order) = order(&hello());
     for (what, script) in [
-        ("no word", "echo hello >&0"),
+        ("no message", "echo hello >&0"),
         ("code, where a plan is wanted", "echo '{\"compiled\":3}' >&0; printf abc >&0"),
         ("more groups than components", "echo '{\"composed\":0}' >&0; echo '{\"composed\":0}' >&0"),
         ("more bytes than there may be", "echo '{\"composed\":99999999999999}' >&0"),

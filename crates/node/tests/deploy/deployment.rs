@@ -32,7 +32,7 @@ async fn refused<T: std::fmt::Debug>(
 async fn deployments_and_rollbacks_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    assert_eq!(node.get("/").await.0, 404, "nobody has the name");
+    assert_eq!(node.get("/").await.0, 404, "no app has the name");
     let one = node.deploy(&release("one")).await.unwrap();
     assert_eq!((one.previous.clone(), one.hosts.as_slice()), (None, hosts(&["shop.example"]).unwrap().as_slice()));
     assert_eq!(node.serving().await, "one");
@@ -117,11 +117,11 @@ async fn an_invalid_release_changes_nothing() {
     let part = module.part(wat::parse_str("(module)").unwrap());
     module.release.components.insert("it".to_owned(), part);
     bad.push((module, "not a component, but a core module"));
-    for (release, words) in bad {
+    for (release, title) in bad {
         let problem = refused(node.deploy(&release), ProblemKind::Refused).await;
-        assert!(problem.title.contains(words), "{problem:?}");
+        assert!(problem.title.contains(title), "{problem:?}");
         assert_eq!(node.node.clone().app(tenant.clone(), app.clone()).await.unwrap(), before);
-        assert_eq!(node.serving().await, "one", "{words}");
+        assert_eq!(node.serving().await, "one", "{title}");
     }
     // Parts that were never uploaded.
     let two = release("two");
@@ -402,7 +402,7 @@ async fn uploads_leave_the_reserve_free() {
     let problem = refused(node.deploy(&release("one")), ProblemKind::Failed).await;
     assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     let unfinished = std::fs::read_dir(folder.path().join("blobs/unfinished")).unwrap();
-    assert_eq!(unfinished.count(), 0, "what was begun is removed");
+    assert_eq!(unfinished.count(), 0, "incomplete uploads are removed");
     let other = tenant("other");
     node.node.clone().set_tenant(other.clone(), TenantChange::default()).await.unwrap();
     node.stop().await;

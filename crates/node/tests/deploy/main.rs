@@ -4,7 +4,7 @@
 //! The compiling child is a separate program, `child_program.rs`: it must have one thread when it confines itself. The
 //! guests are payload: any guest toolchain will do.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![allow(clippy::print_stderr, reason = "what could not be checked is said")]
+#![allow(clippy::print_stderr, reason = "what could not be checked is printed")]
 
 mod compiler;
 mod crash;

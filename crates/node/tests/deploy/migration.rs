@@ -108,20 +108,20 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
         (with_migrations(2).file("sql/003.sql", "INSERT INTO nowhere VALUES (1);"), "003.sql"),
         (with_migrations(1).file("sql/001.sql", "CREATE TABLE other (x);"), "was changed"),
     ];
-    for (release, words) in bad {
+    for (release, title) in bad {
         let node = TestNode::open(folder.path()).await;
         let problem = refused(node.deploy(&release), ProblemKind::Refused).await;
-        assert!(problem.title.contains(words), "{words}: {problem:?}");
+        assert!(problem.title.contains(title), "{title}: {problem:?}");
         tells_no_path(folder.path(), &problem);
         node.stop().await;
-        same(&before, &data(folder.path()), words);
+        same(&before, &data(folder.path()), title);
         // This holds while it serves, too.
         let node = TestNode::open(folder.path()).await;
         assert_eq!(notes(&node).await, ["first", "second"]);
         refused(node.deploy(&release), ProblemKind::Refused).await;
-        assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 1), "{words}");
+        assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 1), "{title}");
         node.stop().await;
-        same(&before, &data(folder.path()), words);
+        same(&before, &data(folder.path()), title);
     }
     let node = TestNode::open(folder.path()).await;
     node.deploy(&with_migrations(2).healthy_at("/check/insert/note/c2")).await.unwrap();
@@ -144,7 +144,7 @@ async fn messages_about_app_files_use_the_authors_paths() {
     keep(folder.path());
     let lines = |host: &str| format!("grants.http = [{{ host = \"{host}\", authority = \"ca/company.pem\" }}]\n");
     let trusting = custom("env-print", &lines("billing.internal"), "");
-    for (release, words) in [
+    for (release, title) in [
         (with_migrations(2).file("sql/0015.sql", "CREATE TABLE late (x);"), "`sql/0015.sql` is new"),
         (with_migrations(2).file("sql/003.sql", "ROLLBACK;"), "`sql/003.sql` of the SQL store `default` failed"),
         (
@@ -155,7 +155,7 @@ async fn messages_about_app_files_use_the_authors_paths() {
         (trusting.clone(), "the manifest names folders that a node cannot provide"),
     ] {
         let problem = node.deploy(&release).await.unwrap_err();
-        assert!(problem.title.contains(words), "{words}: {problem:?}");
+        assert!(problem.title.contains(title), "{title}: {problem:?}");
         tells_no_path(folder.path(), &problem);
     }
     let authority = include_str!("../../../capabilities/tests/outbound/tls/ca.pem");

@@ -59,14 +59,14 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         assert_eq!(node.get("/query?sql=SELECT%201").await.0, 503, "{step:?}");
         let state = node.node.clone().app(tenant.clone(), app.clone()).await.unwrap().state;
         assert_eq!(state, AppState::Stopped, "{step:?}");
-        let words = "an earlier replacement of the stores of `shop` is not finished";
+        let title = "an earlier replacement of the stores of `shop` is not finished";
         let problem = refused(node.deploy(&with_migrations(4)), ProblemKind::Conflict).await;
-        assert_eq!((problem.title.as_str(), problem.hints.len()), (words, 1), "{step:?}");
+        assert_eq!((problem.title.as_str(), problem.hints.len()), (title, 1), "{step:?}");
         assert!(problem.hints[0].contains("see the node's log"));
         let problem = refused(node.node.clone().start(tenant.clone(), app.clone()), ProblemKind::Conflict).await;
-        assert_eq!(problem.title, words, "{step:?}");
+        assert_eq!(problem.title, title, "{step:?}");
         let problem = refused(node.deploy(&release("plain")), ProblemKind::Conflict).await;
-        assert_eq!(problem.title, words, "{step:?}: nor is it replaced by one without stores");
+        assert_eq!(problem.title, title, "{step:?}: nor is it replaced by one without stores");
         // Other apps are not affected.
         node.deploy_as(&tenant, &"hello".parse().unwrap(), &{
             let mut made = release("hello");

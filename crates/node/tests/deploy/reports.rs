@@ -17,7 +17,7 @@ async fn revisions_list_changes_operation_actor_and_message() {
     one.release.message = Some("The first one".parse().unwrap());
     let first = node.deploy(&one).await.unwrap();
     let mut two = release("two").file("static/a", "text");
-    two.release.message = Some("Another word".parse().unwrap());
+    two.release.message = Some("Another one".parse().unwrap());
     node.deploy(&two).await.unwrap();
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
@@ -43,7 +43,11 @@ async fn revisions_list_changes_operation_actor_and_message() {
         "each revision as it came into service last"
     );
     let messages: Vec<_> = origins.iter().map(|origin| origin.message.as_ref().map(|it| it.as_str())).collect();
-    assert_eq!(messages, [Some("The first one"), None, Some("Another word")], "a return says what was said at first");
+    assert_eq!(
+        messages,
+        [Some("The first one"), None, Some("Another one")],
+        "a rollback has the message of the first deployment"
+    );
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [1; 8].into() };
     assert_eq!((&origins[0].by, &origins[1].by, &origins[2].by), (&Actor::Node, &by, &Actor::Node));
     let changes = |index: usize| origins[index].changes.clone().unwrap();

@@ -13,7 +13,7 @@ use crate::crash::copy;
 use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
 use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 
-/// The number of operations of the state that fail in turn: more than a change has.
+/// The number of operations of the state that fail one by one: more than a change has.
 const OPERATIONS: u64 = 24;
 
 impl Failing {

@@ -159,9 +159,9 @@ async fn tokens_survive_a_restart_and_end_with_their_tenant() {
     api().add_token(kept("desk", 2)).await.unwrap();
     let problem = refused(api().add_token(kept("ci", 3)), ProblemKind::Conflict).await;
     assert!(problem.hints[0].contains("isomer tokens revoke ci --tenant acme"), "{problem:?}");
-    refused(api().tokens(tenant("nobody")), ProblemKind::NotFound).await;
+    refused(api().tokens(tenant("missing")), ProblemKind::NotFound).await;
     refused(
-        api().add_token(StoredToken { info: info(&tenant("nobody"), "x", 4), ..kept("x", 4) }),
+        api().add_token(StoredToken { info: info(&tenant("missing"), "x", 4), ..kept("x", 4) }),
         ProblemKind::NotFound,
     )
     .await;

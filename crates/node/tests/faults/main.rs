@@ -1,4 +1,4 @@
-//! All data of a node, while the system fails at each call in turn: what was acknowledged is kept, and everything works
+//! All data of a node, while the system fails at each call, one by one: what was acknowledged is kept, and everything works
 //! again as soon as the system does, without a restart and after one. The same if the process is killed at each call.
 //!
 //! A few calls are tested of each kind of fault and data, from `ISOMER_SEED` on; `ISOMER_LONG=1` tests all of them.
@@ -111,7 +111,7 @@ impl Tried<'_> {
         for bytes in SIZES {
             self.number += 1;
             let written = tokio::time::timeout(PATIENCE, data.write(what, self.number, bytes)).await;
-            self.acknowledged.note(what, self.number, bytes, &written.expect("nobody waits for ever"));
+            self.acknowledged.note(what, self.number, bytes, &written.expect("no write waits for ever"));
         }
     }
 
@@ -120,7 +120,7 @@ impl Tried<'_> {
         let until = Instant::now() + PATIENCE;
         if what == "log" {
             self.number += 1;
-            return recover_log(at, &data.log, &format!("said as {}", self.number), until);
+            return recover_log(at, &data.log, &format!("output as {}", self.number), until);
         }
         loop {
             self.number += 1;
@@ -143,11 +143,11 @@ impl Tried<'_> {
     }
 }
 
-fn recover_log(at: &str, log: &AppLog, said: &str, until: Instant) {
-    let (stream, line) = (StandardStream::Stdout, said.as_bytes());
+fn recover_log(at: &str, log: &AppLog, output: &str, until: Instant) {
+    let (stream, line) = (StandardStream::Stdout, output.as_bytes());
     log.emit(Event::OutputLine { component: "c", stream, request: None, line });
     let last = log.last(5).unwrap_or_else(|error| panic!("{at}: {error}"));
-    assert!(last.iter().any(|line| line.text == said) && Instant::now() < until, "{at}: {last:?}");
+    assert!(last.iter().any(|line| line.text == output) && Instant::now() < until, "{at}: {last:?}");
 }
 
 /// Runs this program again as a child: a filter of system calls stays for the life of a process.
@@ -161,8 +161,8 @@ fn failing_calls_lose_nothing_and_everything_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let mut failing = child(&[(FAILING_IN, dir.path().as_os_str())]);
     let output = failing.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    let output = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output));
 }
 
 /// The child whose system calls fail.
@@ -222,23 +222,23 @@ fn run_until_killed(dir: &Path, place: u64) {
     });
 }
 
-/// The line of a child's output that starts with these words.
+/// Runs the child. Returns the parts of each line of its output, and whether it succeeded.
 fn run_child(dir: &Path, place: u64) -> (Vec<Vec<String>>, bool) {
     let place = place.to_string();
     let variables = [(KILLED_IN, dir.as_os_str()), (KILLED_AT, place.as_ref())];
     let mut child = child(&variables).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let said = lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
-    (said, child.wait().unwrap().success())
+    let output = lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    (output, child.wait().unwrap().success())
 }
 
 fn a_killed_process_leaves_what_it_has_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new();
     let seed = random.0;
-    let (said, succeeded) = run_child(dir.path(), u64::MAX);
-    let calls = said.iter().find(|words| words.first().is_some_and(|word| word == "calls"));
-    let calls: u64 = calls.unwrap_or_else(|| panic!("{said:?}"))[1].parse().unwrap();
+    let (output, succeeded) = run_child(dir.path(), u64::MAX);
+    let calls = output.iter().find(|line| line.first().is_some_and(|first| first == "calls"));
+    let calls: u64 = calls.unwrap_or_else(|| panic!("{output:?}"))[1].parse().unwrap();
     assert!(succeeded && calls > 50, "{calls}");
     let (mut acknowledged, mut killed) = (Acknowledged::default(), 0);
     for place in random.places(calls, KILLS) {
@@ -249,10 +249,10 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
             std::fs::remove_dir_all(dir.path()).unwrap();
             std::fs::create_dir(dir.path()).unwrap();
         }
-        let (said, succeeded) = run_child(dir.path(), place);
+        let (output, succeeded) = run_child(dir.path(), place);
         killed += u64::from(!succeeded);
-        for words in said.iter().filter(|words| words.first().is_some_and(|word| word == "wrote")) {
-            let [_, what, number, is_ok] = words.as_slice() else { continue };
+        for line in output.iter().filter(|line| line.first().is_some_and(|first| first == "wrote")) {
+            let [_, what, number, is_ok] = line.as_slice() else { continue };
             let what = ALL.into_iter().find(|known| known == what).unwrap();
             if is_ok == "true" {
                 acknowledged.note(what, number.parse::<u64>().unwrap() + place * 10, 20_000, &Ok(()));
@@ -261,7 +261,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
         runtime().block_on(async {
             let data = NodeData::open(dir.path()).await.unwrap_or_else(|error| panic!("{at}: {error}"));
             data.check(&at, dir.path(), &acknowledged).await;
-            recover_log(&at, &data.log, "said after it", Instant::now() + PATIENCE);
+            recover_log(&at, &data.log, "output after it", Instant::now() + PATIENCE);
         });
     }
     assert!(killed > KILLS / 2, "{killed} of {KILLS} were killed");

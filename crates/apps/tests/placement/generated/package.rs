@@ -82,7 +82,7 @@ impl Function {
         format!("{}: {is_async}func({}){result};", self.name, parameters.join(", "))
     }
 
-    /// Its properties, in words.
+    /// Its properties, as text.
     pub(crate) fn traits(&self) -> Vec<&'static str> {
         let flat = flat_all(&self.parameters).len();
         let result = self.result().map_or(0, |ty| ty.flat().len());

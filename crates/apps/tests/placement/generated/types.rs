@@ -168,7 +168,7 @@ impl Type {
         }
     }
 
-    /// The kinds of types in it, in words.
+    /// The kinds of types in it, as text.
     pub(crate) fn traits(&self, traits: &mut Vec<&'static str>) {
         traits.push(match self {
             Self::Bool => "bool",

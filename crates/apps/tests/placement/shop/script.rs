@@ -134,9 +134,9 @@ fn walker(random: &mut Random) -> Vec<PlannedRequest> {
             0 => steps.push(PlannedRequest::get("/", 200)),
             1..=3 => steps.push(PlannedRequest::get(format!("/product/{product}"), 200)),
             4 => {
-                let words =
+                let terms =
                     random.pick(&["clock", "kettle+slim", "wear", "a", "", "nothing+such", "%E2%98%83", "LEGS"]);
-                steps.push(PlannedRequest::get(format!("/search?q={words}"), 200));
+                steps.push(PlannedRequest::get(format!("/search?q={terms}"), 200));
             }
             5 | 6 => steps.push(PlannedRequest::get("/cart", 200)),
             7..=11 => {
@@ -197,9 +197,13 @@ fn clumsy() -> Vec<PlannedRequest> {
         steps.push(PlannedRequest::get("/cart", 200));
     }
     let good = ("4111111111111111", "123", "12", "2090");
-    for (email, street) in
-        [("", "1 Road"), ("nobody", "1 Road"), ("a@b..c", "1 Road"), ("a@example.com", ""), ("a@example.com", "%07")]
-    {
+    for (email, street) in [
+        ("", "1 Road"),
+        ("no-address", "1 Road"),
+        ("a@b..c", "1 Road"),
+        ("a@example.com", ""),
+        ("a@example.com", "%07"),
+    ] {
         steps.push(PlannedRequest::post("/cart/checkout", checkout(email, street, good), 422));
     }
     for card in [
@@ -309,7 +313,7 @@ fn tester() -> Vec<PlannedRequest> {
         steps.push(PlannedRequest::post("/cart", "x".repeat(bytes), 413));
     }
     steps.push(PlannedRequest::post("/cart", "x".repeat(16 * 1024), 422));
-    let query = "q=".to_owned() + &"word+".repeat(200);
+    let query = "q=".to_owned() + &"term+".repeat(200);
     steps.push(PlannedRequest::get(format!("/search?{query}"), 200));
     steps
 }
