@@ -41,16 +41,16 @@ pub struct QueueFull {
 
 /// A semaphore that shares its permits fairly among tenants. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct FairSemaphore(Arc<Inner>);
+pub struct FairSemaphore(Arc<Shared>);
 
 #[derive(Debug)]
-struct Inner {
+struct Shared {
     limits: FairSemaphoreLimits,
-    state: Mutex<State>,
+    state: Mutex<SemaphoreState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SemaphoreState {
     free: usize,
     slow: usize,
     waiting: usize,
@@ -70,7 +70,7 @@ struct TenantPermits {
 /// A permit, held until it is dropped.
 #[derive(Debug)]
 pub struct FairPermit {
-    shared: Arc<Inner>,
+    shared: Arc<Shared>,
     tenant: TenantName,
     is_slow: AtomicBool,
     /// Whether the permit was never taken: then dropping it releases nothing.
@@ -97,8 +97,8 @@ impl FairSemaphore {
     pub fn new(limits: FairSemaphoreLimits) -> Self {
         let limits =
             FairSemaphoreLimits { permits: limits.permits.max(1), of_tenant: limits.of_tenant.max(1), ..limits };
-        let state = State { free: limits.permits, ..State::default() };
-        Self(Arc::new(Inner { limits, state: Mutex::new(state) }))
+        let state = SemaphoreState { free: limits.permits, ..SemaphoreState::default() };
+        Self(Arc::new(Shared { limits, state: Mutex::new(state) }))
     }
 
     /// Requests a permit for a tenant.
@@ -131,13 +131,13 @@ impl FairSemaphore {
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, SemaphoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives free permits to waiting requests, as far as the limits of their tenants allow.
-    fn grant(self: &Arc<Self>, state: &mut State) {
+    fn grant(self: &Arc<Self>, state: &mut SemaphoreState) {
         let mut passed = 0;
         while state.free > 0
             && passed < state.queue.len()
@@ -173,7 +173,7 @@ impl Inner {
     }
 }
 
-impl State {
+impl SemaphoreState {
     /// Moves a tenant with waiting requests to the end of the queue, and removes one that neither holds nor waits for
     /// anything.
     fn requeue(&mut self, tenant: TenantName) {

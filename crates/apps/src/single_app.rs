@@ -84,7 +84,7 @@ impl SingleApp {
 
     /// Returns what the front door asks for each request.
     #[must_use]
-    pub fn door(&self) -> Arc<Tenancy> {
+    pub fn resolver(&self) -> Arc<Tenancy> {
         Arc::new(self.tenancy.clone())
     }
 
@@ -151,6 +151,6 @@ mod tests {
         let log = Log::start(std::io::sink(), Format::Json, false).expect("a log");
         let options = TenancyOptions { instances_max: Some(1), ..TenancyOptions::unbounded() };
         let single_app = SingleApp::new(cache, log, options).expect("there is address space");
-        assert_eq!(single_app.door().resolve("any.example").err(), Some(Refusal::NotBuilt));
+        assert_eq!(single_app.resolver().resolve("any.example").err(), Some(Refusal::NotBuilt));
     }
 }

@@ -97,7 +97,7 @@ impl fmt::Debug for Node {
 impl Node {
     /// Returns what the front door asks for each request.
     #[must_use]
-    pub fn door(&self) -> Arc<AppResolver> {
+    pub fn resolver(&self) -> Arc<AppResolver> {
         Arc::new(self.tenancy.clone())
     }
 

@@ -9,14 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use isomer_ids::{AppName, TenantName};
 
 /// A tenant's app.
-type Key = (TenantName, AppName);
+type AppKey = (TenantName, AppName);
 
 /// The suspended apps of a node.
 #[derive(Debug, Default)]
-pub(crate) struct SuspendedApps(Mutex<BTreeSet<Key>>);
+pub(crate) struct SuspendedApps(Mutex<BTreeSet<AppKey>>);
 
 impl SuspendedApps {
-    pub(crate) fn new(apps: impl IntoIterator<Item = Key>) -> Self {
+    pub(crate) fn new(apps: impl IntoIterator<Item = AppKey>) -> Self {
         Self(Mutex::new(apps.into_iter().collect()))
     }
 
@@ -24,7 +24,7 @@ impl SuspendedApps {
         self.lock().insert((tenant.clone(), app.clone()));
     }
 
-    pub(crate) fn all(&self) -> BTreeSet<Key> {
+    pub(crate) fn all(&self) -> BTreeSet<AppKey> {
         self.lock().clone()
     }
 
@@ -33,7 +33,7 @@ impl SuspendedApps {
         self.lock().remove(&(tenant.clone(), app.clone()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<AppKey>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

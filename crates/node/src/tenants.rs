@@ -29,12 +29,12 @@ pub(crate) enum SecretChange {
 }
 
 /// Why a secret is not removed.
-enum Refused {
+enum SecretRefusal {
     ByUse(ApiProblem),
     ByState(StateError),
 }
 
-impl From<StateError> for Refused {
+impl From<StateError> for SecretRefusal {
     fn from(error: StateError) -> Self {
         Self::ByState(error)
     }
@@ -152,10 +152,10 @@ impl Node {
                 };
                 // All changes of the node wait for this, so only apps that changed since the first check are checked.
                 let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &looked).map(drop) };
-                match node.state.remove_secret(&of, name.as_str(), || may().map_err(Refused::ByUse)) {
+                match node.state.remove_secret(&of, name.as_str(), || may().map_err(SecretRefusal::ByUse)) {
                     Ok(()) => Ok(Ok(())),
-                    Err(Refused::ByUse(problem)) => Ok(Err(problem)),
-                    Err(Refused::ByState(error)) => Err(error),
+                    Err(SecretRefusal::ByUse(problem)) => Ok(Err(problem)),
+                    Err(SecretRefusal::ByState(error)) => Err(error),
                 }
             }
         };

@@ -29,18 +29,18 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// The uploads of all tenants.
 #[derive(Debug, Default)]
-pub(crate) struct Uploads(Arc<Mutex<All>>);
+pub(crate) struct Uploads(Arc<Mutex<UploadTable>>);
 
 #[derive(Debug, Default)]
-struct All {
-    of_tenants: HashMap<TenantName, Sent>,
+struct UploadTable {
+    tenants: HashMap<TenantName, TenantUploads>,
     /// When old parts were forgotten last.
     forgot_at: Option<Instant>,
 }
 
 /// The uploads of one tenant.
 #[derive(Debug, Default)]
-struct Sent {
+struct TenantUploads {
     parts: HashMap<Digest, (Instant, u64)>,
     /// The number of bytes of all parts.
     bytes: u64,
@@ -52,7 +52,7 @@ struct Sent {
 /// An upload in progress. It counts until this is dropped; a complete part counts longer.
 #[derive(Debug)]
 pub(crate) struct PendingUpload {
-    all: Arc<Mutex<All>>,
+    all: Arc<Mutex<UploadTable>>,
     tenant: TenantName,
     bytes: u64,
 }
@@ -69,7 +69,7 @@ impl Uploads {
     fn begin_at(&self, tenant: &TenantName, now: Instant) -> Result<PendingUpload, ApiProblem> {
         let mut all = lock(&self.0);
         all.forget_old(now);
-        let sent = all.of_tenants.entry(tenant.clone()).or_default();
+        let sent = all.tenants.entry(tenant.clone()).or_default();
         if sent.parts.len() + sent.pending >= SENT_PARTS_MAX {
             return Err(too_much(format!("{SENT_PARTS_MAX} parts")));
         }
@@ -81,42 +81,42 @@ impl Uploads {
     pub(crate) fn has(&self, tenant: &TenantName, digest: &Digest) -> bool {
         let now = Instant::now();
         let all = lock(&self.0);
-        let sent = all.of_tenants.get(tenant).and_then(|sent| sent.parts.get(digest));
+        let sent = all.tenants.get(tenant).and_then(|sent| sent.parts.get(digest));
         sent.is_some_and(|(at, _)| now.saturating_duration_since(*at) < UNUSED_MAX)
     }
 
     /// Forgets parts that a revision of the tenant refers to now.
     pub(crate) fn deployed<'a>(&self, tenant: &TenantName, digests: impl Iterator<Item = &'a Digest>) {
-        if let Some(sent) = lock(&self.0).of_tenants.get_mut(tenant) {
+        if let Some(sent) = lock(&self.0).tenants.get_mut(tenant) {
             digests.for_each(|digest| sent.remove(digest));
         }
     }
 
     /// Forgets the parts of a tenant that was removed.
     pub(crate) fn forget(&self, tenant: &TenantName) {
-        if let Some(sent) = lock(&self.0).of_tenants.get_mut(tenant) {
+        if let Some(sent) = lock(&self.0).tenants.get_mut(tenant) {
             sent.parts.clear();
             sent.bytes = 0;
         }
     }
 }
 
-impl All {
+impl UploadTable {
     /// Forgets old parts. This looks at all parts, so it is not done for each upload.
     fn forget_old(&mut self, now: Instant) {
         if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
             return;
         }
         self.forgot_at = Some(now);
-        for sent in self.of_tenants.values_mut() {
+        for sent in self.tenants.values_mut() {
             sent.parts.retain(|_, (at, _)| now.saturating_duration_since(*at) < UNUSED_MAX);
             sent.bytes = sent.parts.values().map(|(_, bytes)| bytes).sum();
         }
-        self.of_tenants.retain(|_, sent| sent.pending > 0 || !sent.parts.is_empty());
+        self.tenants.retain(|_, sent| sent.pending > 0 || !sent.parts.is_empty());
     }
 }
 
-impl Sent {
+impl TenantUploads {
     fn insert(&mut self, digest: Digest, bytes: u64) {
         self.remove(&digest);
         self.bytes += bytes;
@@ -137,7 +137,7 @@ impl PendingUpload {
     /// When the tenant may not upload that many.
     pub(crate) fn add(&mut self, bytes: u64) -> Result<(), ApiProblem> {
         let mut all = lock(&self.all);
-        let sent = all.of_tenants.entry(self.tenant.clone()).or_default();
+        let sent = all.tenants.entry(self.tenant.clone()).or_default();
         if sent.bytes.saturating_add(sent.pending_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
             return Err(too_much(format!("{} MiB", SENT_BYTES_MAX >> 20)));
         }
@@ -148,7 +148,7 @@ impl PendingUpload {
 
     /// Completes the upload of the part with this digest.
     pub(crate) fn kept(self, digest: Digest) {
-        if let Some(sent) = lock(&self.all).of_tenants.get_mut(&self.tenant) {
+        if let Some(sent) = lock(&self.all).tenants.get_mut(&self.tenant) {
             sent.insert(digest, self.bytes);
         }
     }
@@ -156,7 +156,7 @@ impl PendingUpload {
 
 impl Drop for PendingUpload {
     fn drop(&mut self) {
-        if let Some(sent) = lock(&self.all).of_tenants.get_mut(&self.tenant) {
+        if let Some(sent) = lock(&self.all).tenants.get_mut(&self.tenant) {
             sent.pending = sent.pending.saturating_sub(1);
             sent.pending_bytes = sent.pending_bytes.saturating_sub(self.bytes);
         }
@@ -171,7 +171,7 @@ fn too_much(most: String) -> ApiProblem {
     .hint("deploy them; parts that are not deployed are removed after six hours")
 }
 
-fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
+fn lock(all: &Mutex<UploadTable>) -> MutexGuard<'_, UploadTable> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -200,7 +200,7 @@ mod tests {
         assert!(!uploads.has(&acme, &digest(2)));
         uploads.begin(&acme).unwrap().kept(digest(3));
         drop(uploads.begin_at(&rival, Instant::now() + UNUSED_MAX).unwrap());
-        assert_eq!(lock(&uploads.0).of_tenants.len(), 1, "nothing is kept of a tenant that has nothing left");
+        assert_eq!(lock(&uploads.0).tenants.len(), 1, "nothing is kept of a tenant that has nothing left");
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let mut again = uploads.begin(&acme).unwrap();
         again.add(10).unwrap();
         again.kept(digest(1));
-        assert_eq!(lock(&uploads.0).of_tenants[&acme].bytes, 10);
+        assert_eq!(lock(&uploads.0).tenants[&acme].bytes, 10);
         let mut third = uploads.begin(&acme).unwrap();
         assert!(third.add(SENT_BYTES_MAX - 9).is_err());
         uploads.deployed(&acme, [digest(1), digest(9)].iter());
@@ -229,7 +229,7 @@ mod tests {
         drop(uploads.begin_at(&acme, Instant::now() + UNUSED_MAX).unwrap());
         uploads.begin(&acme).unwrap().add(1).unwrap();
         for number in 0..SENT_PARTS_MAX {
-            lock(&uploads.0).of_tenants.get_mut(&acme).unwrap().insert(digest(number), 0);
+            lock(&uploads.0).tenants.get_mut(&acme).unwrap().insert(digest(number), 0);
         }
         assert_eq!(uploads.begin(&acme).unwrap_err().kind, ProblemKind::Quota);
     }

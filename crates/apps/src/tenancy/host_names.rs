@@ -47,9 +47,9 @@ impl HostNames {
     /// Has `app` serve `pattern`.
     pub(super) fn insert(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         match key(pattern) {
-            Key::Any => self.any = Some(app.clone()),
-            Key::Below(parent) => drop(self.wildcards.insert(parent.into(), app.clone())),
-            Key::Exact(_) => drop(self.exact.insert(pattern.shared(), app.clone())),
+            HostKey::Any => self.any = Some(app.clone()),
+            HostKey::Below(parent) => drop(self.wildcards.insert(parent.into(), app.clone())),
+            HostKey::Exact(_) => drop(self.exact.insert(pattern.shared(), app.clone())),
         }
     }
 
@@ -57,25 +57,25 @@ impl HostNames {
     pub(super) fn remove(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         let has = |held: Option<&Arc<App>>| held.is_some_and(|held| Arc::ptr_eq(held, app));
         match key(pattern) {
-            Key::Any if has(self.any.as_ref()) => self.any = None,
-            Key::Below(parent) if has(self.wildcards.get(parent)) => drop(self.wildcards.remove(parent)),
-            Key::Exact(host) if has(self.exact.get(host)) => drop(self.exact.remove(host)),
+            HostKey::Any if has(self.any.as_ref()) => self.any = None,
+            HostKey::Below(parent) if has(self.wildcards.get(parent)) => drop(self.wildcards.remove(parent)),
+            HostKey::Exact(host) if has(self.exact.get(host)) => drop(self.exact.remove(host)),
             _ => {}
         }
     }
 }
 
-enum Key<'a> {
+enum HostKey<'a> {
     Exact(&'a str),
     Below(&'a str),
     Any,
 }
 
-fn key(pattern: &HostPattern) -> Key<'_> {
+fn key(pattern: &HostPattern) -> HostKey<'_> {
     match (pattern.as_str(), pattern.as_str().strip_prefix("*.")) {
-        ("*", _) => Key::Any,
-        (_, Some(parent)) => Key::Below(parent),
-        (host, None) => Key::Exact(host),
+        ("*", _) => HostKey::Any,
+        (_, Some(parent)) => HostKey::Below(parent),
+        (host, None) => HostKey::Exact(host),
     }
 }
 

@@ -160,7 +160,7 @@ impl Setup {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let sole = sole(&self.options, &log);
         let front =
-            AppFront::listen(listen, self.limits, sole.door(), log.clone()).await.expect("port 0 is always free");
+            AppFront::listen(listen, self.limits, sole.resolver(), log.clone()).await.expect("port 0 is always free");
         let data = DataDir::open(&self.folder.path().join(".isomer")).expect("a data directory of its own");
         let started = revision(&self.manifest, &self.options, &sole, self.folder.path(), &data).await?;
         sole.take_over(started);

@@ -17,13 +17,13 @@ use tokio::task::JoinHandle;
 use super::within;
 
 /// The head of a request.
-pub(crate) type Seen = http::request::Parts;
+pub(crate) type RequestHead = http::request::Parts;
 
 /// Responds to every request with `upstream` and the request's body, and to a POST with 201.
 pub(crate) struct Upstream {
     /// Its address.
     pub(crate) address: SocketAddr,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    seen: mpsc::UnboundedReceiver<RequestHead>,
     listening: JoinHandle<()>,
 }
 
@@ -50,7 +50,7 @@ impl Upstream {
     }
 
     /// The next request that was received.
-    pub(crate) async fn seen(&mut self) -> Seen {
+    pub(crate) async fn seen(&mut self) -> RequestHead {
         within("a request to the test's server", self.seen.recv()).await.expect("the server runs")
     }
 
@@ -62,7 +62,7 @@ impl Upstream {
 
 async fn answer(
     request: Request<Incoming>,
-    saw: mpsc::UnboundedSender<Seen>,
+    saw: mpsc::UnboundedSender<RequestHead>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();

@@ -9,11 +9,11 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::attacks::{Ask, Attack};
+use crate::attacks::{Attack, AttackRequest};
 use crate::harness::body::{Body, pieces, repeated, whole};
 use crate::harness::client::Connection;
 use crate::harness::{Setup, TestNode, until, within};
-use crate::process_resources::{self, Vitals};
+use crate::process_resources::{self, ProcessResources};
 
 /// The deadline of the attacker's requests.
 pub(crate) const DEADLINE_MS: u64 = 400;
@@ -31,7 +31,7 @@ pub(crate) async fn exclusive() -> MutexGuard<'static, ()> {
 }
 
 /// A node with an attacker and a neighbour.
-pub(crate) struct Stage {
+pub(crate) struct AttackedNode {
     node: TestNode,
 }
 
@@ -51,7 +51,7 @@ struct Outcome {
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Makes the folder `shared` in `folder`, with links that lead out of it.
-pub(crate) fn lay_traps(folder: &Path) {
+pub(crate) fn make_links(folder: &Path) {
     let shared = folder.join("shared");
     std::fs::create_dir_all(&shared).expect("a new folder");
     std::fs::write(folder.join("secret.txt"), "outside").expect("a new file");
@@ -59,7 +59,7 @@ pub(crate) fn lay_traps(folder: &Path) {
     std::os::unix::fs::symlink("/etc", shared.join("etc")).expect("a new link");
 }
 
-impl Stage {
+impl AttackedNode {
     /// Starts the node.
     pub(crate) async fn open() -> Self {
         let manifest = format!(
@@ -89,7 +89,7 @@ impl Stage {
             options.instances_max = Some(1);
             options.requests_per_instance_max = Some(1);
         });
-        lay_traps(setup.folder());
+        make_links(setup.folder());
         let stage = Self { node: setup.start().await };
         // What is initialised once is initialised before anything is counted.
         stage.attacker_is_well("the start").await;
@@ -113,9 +113,9 @@ impl Stage {
     }
 
     /// Makes one attack, and checks everything that it must not affect.
-    pub(crate) async fn suffer(&self, attack: &Attack) -> Vec<String> {
+    pub(crate) async fn attack(&self, attack: &Attack) -> Vec<String> {
         let name = attack.name;
-        let before = Vitals::take();
+        let before = ProcessResources::take();
         let mut log_before = 0;
         self.node.events_since(&mut log_before);
         let over = AtomicBool::new(false);
@@ -156,24 +156,24 @@ impl Stage {
             format!("/hostile/{path}{separator}url={}", self.node.address)
         };
         match attack.ask {
-            Ask::Get(path) => vec![self.exchange(Method::GET, &target(path), whole("")).await],
-            Ask::Post(path, body) => vec![self.exchange(Method::POST, &target(path), whole(body)).await],
-            Ask::Endless(path) => {
+            AttackRequest::Get(path) => vec![self.exchange(Method::GET, &target(path), whole("")).await],
+            AttackRequest::Post(path, body) => vec![self.exchange(Method::POST, &target(path), whole(body)).await],
+            AttackRequest::Endless(path) => {
                 let body = repeated(Bytes::from(vec![b'x'; 16 << 10]), usize::MAX >> 20);
                 vec![self.exchange(Method::POST, &target(path), body).await]
             }
-            Ask::Stalled(path) => {
+            AttackRequest::Stalled(path) => {
                 let (sender, body) = pieces();
                 let outcome = self.exchange(Method::POST, &target(path), body).await;
                 drop(sender);
                 vec![outcome]
             }
-            Ask::Storm(path, times) => {
+            AttackRequest::Storm(path, times) => {
                 let target = target(path);
                 let requests = (0..times).map(|_| self.exchange(Method::GET, &target, whole("")));
                 futures::future::join_all(requests).await
             }
-            Ask::Unread(path) => {
+            AttackRequest::Unread(path) => {
                 let mut connection = self.node.connect().await;
                 let request = connection.request(Method::GET, &target(path)).body(whole("")).expect("a valid request");
                 let response = connection.send(request).await;

@@ -7,14 +7,14 @@ pub(crate) struct Attack {
     /// The group of attacks that are made together.
     pub(crate) kind: &'static str,
     /// How it is started.
-    pub(crate) ask: Ask,
+    pub(crate) ask: AttackRequest,
     /// The expected result.
     pub(crate) must: Must,
 }
 
 /// What the client of an attack does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ask {
+pub(crate) enum AttackRequest {
     /// A GET.
     Get(&'static str),
     /// A POST with this body.
@@ -63,87 +63,105 @@ const fn refused(says: &'static [&'static str]) -> Must {
     Must { says, never: &["got "], ..NOTHING }
 }
 
-const fn attack(kind: &'static str, name: &'static str, ask: Ask, must: Must) -> Attack {
+const fn attack(kind: &'static str, name: &'static str, ask: AttackRequest, must: Must) -> Attack {
     Attack { name, kind, ask, must }
 }
 
 /// All of them.
 pub(crate) const CORPUS: &[Attack] = &[
-    attack("loops", "endless loop", Ask::Get("loop"), DEADLINE),
-    attack("loops", "endless loop deep in calls", Ask::Get("nested-loop"), DEADLINE),
-    attack("loops", "endless loop after a wait", Ask::Get("loop-later"), DEADLINE),
-    attack("loops", "endless loop in a task", Ask::Get("loop-in-task"), CUT_OFF),
-    attack("loops", "endless loop after the response", Ask::Get("loop-after-answer"), NOTHING),
-    attack("loops", "flood of host calls", Ask::Get("host-calls"), DEADLINE),
-    attack("loops", "flood of awaited host calls", Ask::Get("waiting-calls"), DEADLINE),
-    attack("loops", "endless yielding", Ask::Get("yields"), DEADLINE),
-    attack("loops", "tasks that create tasks", Ask::Get("tasks"), Must { status: &[500, 504], ..NOTHING }),
-    attack("loops", "endless wait", Ask::Get("wait"), DEADLINE),
-    attack("loops", "endless sleep", Ask::Get("sleep"), DEADLINE),
-    attack("loops", "trap storm", Ask::Storm("trap", 100), Must { status: &[500, 503], log: "unreachable", ..NOTHING }),
-    attack("loops", "loop storm", Ask::Storm("loop", 20), Must { status: &[504, 503], ..DEADLINE }),
-    attack("loops", "exit", Ask::Get("exit"), trap("called exit")),
-    attack("loops", "calls to itself over HTTP", Ask::Get("self"), Must { status: &[200, 503, 504], ..NOTHING }),
-    attack("hoards", "memory bomb", Ask::Get("memory"), trap("ran out of memory at its limit of 64 MiB")),
-    attack("hoards", "stack bomb", Ask::Get("recursion"), trap("call stack exhausted")),
-    attack("hoards", "handle leak", Ask::Get("handles"), trap("table has no free keys")),
-    attack("hoards", "handle leak in WASI 0.2", Ask::Get("pollables"), trap("table has no free keys")),
-    attack("hoards", "stream leak", Ask::Get("streams"), trap("handle limit exceeded")),
-    attack("hoards", "subtask leak", Ask::Get("subtasks"), Must { status: &[500, 504], ..NOTHING }),
+    attack("loops", "endless loop", AttackRequest::Get("loop"), DEADLINE),
+    attack("loops", "endless loop deep in calls", AttackRequest::Get("nested-loop"), DEADLINE),
+    attack("loops", "endless loop after a wait", AttackRequest::Get("loop-later"), DEADLINE),
+    attack("loops", "endless loop in a task", AttackRequest::Get("loop-in-task"), CUT_OFF),
+    attack("loops", "endless loop after the response", AttackRequest::Get("loop-after-answer"), NOTHING),
+    attack("loops", "flood of host calls", AttackRequest::Get("host-calls"), DEADLINE),
+    attack("loops", "flood of awaited host calls", AttackRequest::Get("waiting-calls"), DEADLINE),
+    attack("loops", "endless yielding", AttackRequest::Get("yields"), DEADLINE),
+    attack("loops", "tasks that create tasks", AttackRequest::Get("tasks"), Must { status: &[500, 504], ..NOTHING }),
+    attack("loops", "endless wait", AttackRequest::Get("wait"), DEADLINE),
+    attack("loops", "endless sleep", AttackRequest::Get("sleep"), DEADLINE),
+    attack(
+        "loops",
+        "trap storm",
+        AttackRequest::Storm("trap", 100),
+        Must { status: &[500, 503], log: "unreachable", ..NOTHING },
+    ),
+    attack("loops", "loop storm", AttackRequest::Storm("loop", 20), Must { status: &[504, 503], ..DEADLINE }),
+    attack("loops", "exit", AttackRequest::Get("exit"), trap("called exit")),
+    attack(
+        "loops",
+        "calls to itself over HTTP",
+        AttackRequest::Get("self"),
+        Must { status: &[200, 503, 504], ..NOTHING },
+    ),
+    attack("hoards", "memory bomb", AttackRequest::Get("memory"), trap("ran out of memory at its limit of 64 MiB")),
+    attack("hoards", "stack bomb", AttackRequest::Get("recursion"), trap("call stack exhausted")),
+    attack("hoards", "handle leak", AttackRequest::Get("handles"), trap("table has no free keys")),
+    attack("hoards", "handle leak in WASI 0.2", AttackRequest::Get("pollables"), trap("table has no free keys")),
+    attack("hoards", "stream leak", AttackRequest::Get("streams"), trap("handle limit exceeded")),
+    attack("hoards", "subtask leak", AttackRequest::Get("subtasks"), Must { status: &[500, 504], ..NOTHING }),
     attack(
         "hoards",
         "large data behind each handle",
-        Ask::Get("heavy-methods"),
+        AttackRequest::Get("heavy-methods"),
         Must { status: &[200, 500, 504], ..NOTHING },
     ),
     attack(
         "hoards",
         "large header fields in each handle",
-        Ask::Get("heavy-fields"),
+        AttackRequest::Get("heavy-fields"),
         Must { status: &[500, 504], ..NOTHING },
     ),
-    attack("hoards", "2⁶⁴ random bytes", Ask::Get("random-bytes"), refused(&["random=1048576"])),
-    attack("hoards", "huge list as an argument", Ask::Get("many-polls"), Must { status: &[200, 500, 504], ..NOTHING }),
-    attack("floods", "output flood", Ask::Get("output"), DEADLINE),
-    attack("floods", "huge text as an argument", Ask::Get("large-output"), trap("")),
-    attack("floods", "log injection", Ask::Get("forged-lines"), NOTHING),
-    attack("floods", "header flood", Ask::Get("headers"), NOTHING),
-    attack("floods", "huge header", Ask::Get("large-header"), Must { status: &[200, 500], ..NOTHING }),
-    attack("floods", "endless response", Ask::Get("body"), CUT_OFF),
-    attack("floods", "response that stops in the middle", Ask::Get("stuck-body"), CUT_OFF),
-    attack("floods", "response that is not read", Ask::Unread("body"), Must { broken: true, ..NOTHING }),
-    attack("floods", "request that is not read", Ask::Endless("unread-body"), DEADLINE),
-    attack("floods", "request that is read slowly", Ask::Endless("slow-reader"), DEADLINE),
-    attack("floods", "request that does not arrive", Ask::Stalled("slow-reader"), DEADLINE),
-    attack("floods", "key-value flood", Ask::Get("keys?bytes=1048576"), DEADLINE),
-    attack("floods", "huge value", Ask::Get("large-value?bytes=9437184"), refused(&["more than the 8 MiB"])),
+    attack("hoards", "2⁶⁴ random bytes", AttackRequest::Get("random-bytes"), refused(&["random=1048576"])),
+    attack(
+        "hoards",
+        "huge list as an argument",
+        AttackRequest::Get("many-polls"),
+        Must { status: &[200, 500, 504], ..NOTHING },
+    ),
+    attack("floods", "output flood", AttackRequest::Get("output"), DEADLINE),
+    attack("floods", "huge text as an argument", AttackRequest::Get("large-output"), trap("")),
+    attack("floods", "log injection", AttackRequest::Get("forged-lines"), NOTHING),
+    attack("floods", "header flood", AttackRequest::Get("headers"), NOTHING),
+    attack("floods", "huge header", AttackRequest::Get("large-header"), Must { status: &[200, 500], ..NOTHING }),
+    attack("floods", "endless response", AttackRequest::Get("body"), CUT_OFF),
+    attack("floods", "response that stops in the middle", AttackRequest::Get("stuck-body"), CUT_OFF),
+    attack("floods", "response that is not read", AttackRequest::Unread("body"), Must { broken: true, ..NOTHING }),
+    attack("floods", "request that is not read", AttackRequest::Endless("unread-body"), DEADLINE),
+    attack("floods", "request that is read slowly", AttackRequest::Endless("slow-reader"), DEADLINE),
+    attack("floods", "request that does not arrive", AttackRequest::Stalled("slow-reader"), DEADLINE),
+    attack("floods", "key-value flood", AttackRequest::Get("keys?bytes=1048576"), DEADLINE),
+    attack("floods", "huge value", AttackRequest::Get("large-value?bytes=9437184"), refused(&["more than the 8 MiB"])),
     attack(
         "reaches",
         "path escapes",
-        Ask::Post(
+        AttackRequest::Post(
             "files",
             "/etc/passwd\n/data/../secret.txt\n/data/up\n/data/etc/passwd\n../secret.txt\n/proc/self/environ\n/data//../../etc/passwd",
         ),
         refused(&["refused read /etc/passwd"]),
     ),
-    attack("reaches", "sockets", Ask::Get("sockets"), refused(&["refused connect"])),
+    attack("reaches", "sockets", AttackRequest::Get("sockets"), refused(&["refused connect"])),
     attack(
         "reaches",
         "internal addresses",
-        Ask::Post("fetch", "169.254.169.254\nlocalhost:1\n10.0.0.1\n[::1]:80\nmetadata.google.internal\n2130706433"),
+        AttackRequest::Post(
+            "fetch",
+            "169.254.169.254\nlocalhost:1\n10.0.0.1\n[::1]:80\nmetadata.google.internal\n2130706433",
+        ),
         refused(&["refused"]),
     ),
     attack(
         "reaches",
         "ungranted stores and secrets",
-        Ask::Post("stores", "own\n../own\nown.redb\n/own\nown\\0\n*\n..\nDEFAULT\nneighbour/own"),
+        AttackRequest::Post("stores", "own\n../own\nown.redb\n/own\nown\\0\n*\n..\nDEFAULT\nneighbour/own"),
         refused(&["refused"]),
     ),
-    attack("reaches", "environment of the host", Ask::Get("environment"), refused(&[])),
+    attack("reaches", "environment of the host", AttackRequest::Get("environment"), refused(&[])),
     attack(
         "reaches",
         "SQL of other files",
-        Ask::Post(
+        AttackRequest::Post(
             "sql",
             "ATTACH DATABASE 'own.sqlite' AS other\nATTACH '/etc/passwd' AS p\nVACUUM INTO 'stolen.sqlite'\nPRAGMA writable_schema = ON\nPRAGMA journal_mode = OFF\nSELECT load_extension('/lib/x.so')\nCREATE TEMP TABLE t (a)\nSELECT readfile('/etc/passwd')\nSELECT writefile('x', 'y')\nBEGIN IMMEDIATE\nSELECT fts3_tokenizer('simple')\nSELECT * FROM sqlite_dbpage\nCREATE VIRTUAL TABLE f USING fsdir('/')",
         ),
@@ -152,13 +170,16 @@ pub(crate) const CORPUS: &[Attack] = &[
     attack(
         "reaches",
         "endless SQL",
-        Ask::Post("sql", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"),
+        AttackRequest::Post(
+            "sql",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+        ),
         DEADLINE,
     ),
     attack(
         "reaches",
         "endless SQL, many times at once",
-        Ask::Post(
+        AttackRequest::Post(
             "sql?at-once=50",
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
         ),
@@ -167,7 +188,7 @@ pub(crate) const CORPUS: &[Attack] = &[
     attack(
         "hoards",
         "memory bomb in SQL",
-        Ask::Post(
+        AttackRequest::Post(
             "sql?at-once=50",
             "WITH b (v) AS (SELECT hex(zeroblob(4000000))) SELECT (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b), (SELECT v FROM b)",
         ),
@@ -176,7 +197,7 @@ pub(crate) const CORPUS: &[Attack] = &[
     attack(
         "hoards",
         "queue of large SQL parameters",
-        Ask::Post("sql?at-once=1000&parameter-bytes=1048576", "SELECT length(?)"),
+        AttackRequest::Post("sql?at-once=1000&parameter-bytes=1048576", "SELECT length(?)"),
         Must { status: &[200, 500, 504], ..NOTHING },
     ),
 ];

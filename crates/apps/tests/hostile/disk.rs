@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::attacked_node;
-use crate::attacks::Ask;
+use crate::attacks::AttackRequest;
 use crate::harness::{one, until};
-use crate::world::World;
+use crate::world::TestTenancy;
 
 /// The attacker's quota of storage.
 pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
@@ -19,7 +19,7 @@ const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct OnDisk {
     /// Its name, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
-    pub(crate) ask: Ask,
+    pub(crate) ask: AttackRequest,
     says: &'static str,
     /// The minimum that is on the disk then.
     bytes_min: u64,
@@ -27,10 +27,10 @@ pub(crate) struct OnDisk {
 
 /// All of them.
 pub(crate) const ON_DISK: &[OnDisk] = &[
-    OnDisk { name: "deep folders", ask: Ask::Get("deep-folders"), says: "name-too-long", bytes_min: 0 },
+    OnDisk { name: "deep folders", ask: AttackRequest::Get("deep-folders"), says: "name-too-long", bytes_min: 0 },
     OnDisk {
         name: "filling the disk",
-        ask: Ask::Get("fill-disk?folders=500"),
+        ask: AttackRequest::Get("fill-disk?folders=500"),
         says: "refused after",
         bytes_min: STORAGE_BYTES / 2,
     },
@@ -47,14 +47,14 @@ pub(crate) const GRANT: &str = "grants.dirs = [{ host = \"shared\", guest = \"/d
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_limited_by_the_storage_quota() {
     let _exclusive = attacked_node::exclusive().await;
-    let world = World::of(&["attacker", "neighbour"], |_| {}).await;
+    let world = TestTenancy::of(&["attacker", "neighbour"], |_| {}).await;
     world.tenant("attacker", |quotas| quotas.storage_bytes = STORAGE_BYTES);
     let hostile = one("hostile", &format!("{GRANT}\nlimits.request_deadline = \"50s\""));
     world.deploy("attacker", "main", &["attacker.test"], &hostile).await;
     let neighbour = one("kv-probe", "grants.kv = [\"default\"]");
     world.deploy("neighbour", "main", &["neighbour.test"], &neighbour).await;
     for (number, attack) in ON_DISK.iter().enumerate() {
-        let Ask::Get(target) = attack.ask else { unreachable!("all of them are") };
+        let AttackRequest::Get(target) = attack.ask else { unreachable!("all of them are") };
         let answer = world.get("attacker.test", &format!("/{target}")).await;
         let name = attack.name;
         assert_eq!(answer.status, 200, "{name}: {answer:?}; {:?}", world.usage("attacker"));

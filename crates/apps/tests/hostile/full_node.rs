@@ -17,7 +17,7 @@ use crate::attacked_node;
 use crate::harness::body::whole;
 use crate::harness::client::Connection;
 use crate::harness::{one, until, within};
-use crate::world::World;
+use crate::world::TestTenancy;
 
 /// The attack's name, also in `docs/reference/attacks.md`.
 pub(crate) const NAME: &str = "all resources, by all tenants but one";
@@ -64,7 +64,7 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
         limits.connections_per_source_max = CONNECTIONS_OF_SOURCE;
         limits.head_timeout = Duration::from_secs(3600);
     };
-    let world = World::sized(INSTANCES, limit, |options| options.instances_max = None).await;
+    let world = TestTenancy::sized(INSTANCES, limit, |options| options.instances_max = None).await;
     let grants = "grants.kv = [\"default\"]\ngrants.sql = [\"default\"]\nlimits.request_deadline = \"1h\"\n\
         [sql.default]\nstatement_timeout = \"1h\"";
     let mut all = Vec::new();
@@ -124,7 +124,7 @@ fn address(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 1, number).into()
 }
 
-async fn connect(world: &World, from: IpAddr) -> std::io::Result<TcpStream> {
+async fn connect(world: &TestTenancy, from: IpAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
     within("connect", socket.connect(world.address())).await
@@ -141,7 +141,7 @@ impl Greedy {
     }
 
     /// Sends a request over a new connection, and returns when it has reached the guest.
-    async fn send(&mut self, world: &World, app: usize, method: Method, target: &str, body: &'static str) {
+    async fn send(&mut self, world: &TestTenancy, app: usize, method: Method, target: &str, body: &'static str) {
         let stream = connect(world, self.from).await.expect("a connection");
         let mut connection = Connection::over(stream, false, &self.host(app)).await;
         let request = connection.request(method, target).body(whole(Bytes::from(body))).expect("a valid request");
@@ -163,7 +163,7 @@ impl Greedy {
     }
 
     /// Opens all connections that the tenant may still have.
-    async fn half_open(&mut self, world: &World) {
+    async fn half_open(&mut self, world: &TestTenancy) {
         for _ in 0..CONNECTIONS_OF_SOURCE {
             let mut stream = connect(world, self.from).await.expect("a connection");
             // It may be closed for the next one.
@@ -174,7 +174,7 @@ impl Greedy {
 }
 
 /// The response of the last tenant's app.
-async fn served(world: &World, from: IpAddr, method: Method, target: &str, body: &'static str) -> String {
+async fn served(world: &TestTenancy, from: IpAddr, method: Method, target: &str, body: &'static str) -> String {
     let (status, text) = ask(world, from, "last.test", method, target, body).await;
     assert_eq!(status, 200, "{target}: {text}");
     text
@@ -182,7 +182,7 @@ async fn served(world: &World, from: IpAddr, method: Method, target: &str, body:
 
 /// Sends a request over a new connection from this address.
 async fn ask(
-    world: &World,
+    world: &TestTenancy,
     from: IpAddr,
     host: &str,
     method: Method,

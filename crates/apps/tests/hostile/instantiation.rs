@@ -8,7 +8,7 @@ use isomer_diagnostics::chain;
 use isomer_runtime::engine::{Engine, PoolSizes};
 
 use crate::harness::{Setup, one, until};
-use crate::small_engine::{self, Bare};
+use crate::small_engine::{self, SmallNode};
 use crate::{stage, wat};
 
 /// The deadline of a request: long enough to start on a busy machine.
@@ -82,47 +82,47 @@ pub(crate) const STARTS: &[Start] = &[
 ];
 
 /// A component that is not even compiled: its bytes, and why it is refused.
-struct Refused {
+struct RefusedComponent {
     name: &'static str,
     component: fn() -> Vec<u8>,
     says: &'static str,
 }
 
 /// All of them; the names are also in `docs/reference/attacks.md`.
-const REFUSED: &[Refused] = &[
-    Refused {
+const REFUSED: &[RefusedComponent] = &[
+    RefusedComponent {
         name: "table bomb at the start",
         component: || wat_components::handler("(table 9000000 funcref)", ""),
         says: "it begins with a table of 9000000 elements; at most 100000 are allowed",
     },
-    Refused {
+    RefusedComponent {
         name: "many memories",
         component: || wat_components::with(&wat_components::handler("", ""), &many_memories()),
         says: "memories",
     },
-    Refused {
+    RefusedComponent {
         name: "instances of an imported module",
         component: || wat_components::with(&wat_components::handler("", ""), &handed_in()),
         says: "memories",
     },
-    Refused {
+    RefusedComponent {
         name: "instance bomb",
         component: || wat_components::with(&wat_components::handler("", ""), &instance_bomb(20)),
         says: "stacks for 2097155 components",
     },
-    Refused {
+    RefusedComponent {
         name: "import of a function that connects components",
         component: || wat_components::text(r#"(component (import "isomer:link/wire@1.0.0" (instance)))"#),
         says: "isomer:link/wire",
     },
-    Refused {
+    RefusedComponent {
         name: "export of a function that connects components",
         component: || {
             wat_components::text(r#"(component (instance $it) (export "isomer:link/dispatch@1.0.0" (instance $it)))"#)
         },
         says: "isomer:link/dispatch",
     },
-    Refused {
+    RefusedComponent {
         name: "import of an unavailable function",
         component: || {
             wat_components::text(
@@ -131,17 +131,17 @@ const REFUSED: &[Refused] = &[
         },
         says: "evil:host/memory",
     },
-    Refused {
+    RefusedComponent {
         name: "import of a core module",
         component: || wat_components::text(r#"(component (import "foreign-parts" (core module)))"#),
         says: "foreign-parts",
     },
-    Refused {
+    RefusedComponent {
         name: "core module in place of a component",
         component: || wat_components::text("(module)"),
         says: "component",
     },
-    Refused {
+    RefusedComponent {
         name: "compiled code in place of a component",
         component: || b"\x7fELF\x02\x01\x01\0".to_vec(),
         says: "component",
@@ -203,7 +203,7 @@ async fn components_that_need_too_much_are_refused_before_compiling() {
 }
 
 /// A component on the paths below `/hostile/`, and a neighbour.
-async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
+async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> SmallNode {
     let manifest = format!(
         r#"
         [components.hostile]
@@ -219,7 +219,7 @@ async fn node(component: Vec<u8>, deadline_ms: u64, engine: &Engine) -> Bare {
         "#
     );
     let neighbour = isomer_test_guests::bytes("http-hello");
-    Bare::start(&manifest, &[("hostile", component), ("neighbour", neighbour)], engine).await
+    SmallNode::start(&manifest, &[("hostile", component), ("neighbour", neighbour)], engine).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ mod wat_components;
 #[path = "../tenancy/world.rs"]
 mod world;
 
-use attacked_node::Stage;
+use attacked_node::AttackedNode;
 use attacks::{Attack, CORPUS};
 
 /// Makes the attacks of one kind, one after another, on the same node.
@@ -49,10 +49,10 @@ async fn make(kind: &str) {
     let attacks: Vec<&Attack> = CORPUS.iter().filter(|attack| attack.kind == kind).collect();
     assert!(!attacks.is_empty(), "no attacks of kind `{kind}`");
     let _exclusive = attacked_node::exclusive().await;
-    let stage = Stage::open().await;
+    let stage = AttackedNode::open().await;
     let mut complaints = Vec::new();
     for attack in attacks {
-        complaints.extend(stage.suffer(attack).await);
+        complaints.extend(stage.attack(attack).await);
     }
     assert!(complaints.is_empty(), "{complaints:#?}");
 }

@@ -19,15 +19,15 @@ use http::Method;
 use http_body_util::BodyExt as _;
 use isomer_seam::Components;
 
-use crate::attacked_node::lay_traps;
-use crate::attacks::{Ask, CORPUS};
+use crate::attacked_node::make_links;
+use crate::attacks::{AttackRequest, CORPUS};
 use crate::disk::{self, ON_DISK};
 use crate::harness::body::{pieces, repeated, whole};
 use crate::harness::{one, within};
 use crate::instantiation::STARTS;
 use crate::process_resources::resident_bytes;
 use crate::wat_components;
-use crate::world::World;
+use crate::world::TestTenancy;
 
 /// Has the group of attacks that a process is to make.
 const GROUP: &str = "ISOMER_TEST_LEDGER";
@@ -65,19 +65,19 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 /// An attack that is made here only, since it needs many concurrent requests.
 struct Hoard {
     name: &'static str,
-    ask: Ask,
+    ask: AttackRequest,
     http2: bool,
     at_once: usize,
 }
 
 /// All of them; the names are also in `docs/reference/attacks.md`.
 const HOARDS: &[Hoard] = &[
-    Hoard { name: "fields in many requests", ask: Ask::Get("kept-fields"), http2: false, at_once: AT_ONCE },
-    Hoard { name: "values behind handles", ask: Ask::Get("kept-values"), http2: false, at_once: 32 },
-    Hoard { name: "names of maximum length", ask: Ask::Get("long-names"), http2: false, at_once: 16 },
-    Hoard { name: GLOBALS, ask: Ask::Get(""), http2: false, at_once: AT_ONCE },
-    Hoard { name: "bodies that no guest reads", ask: Ask::Endless("sleep"), http2: true, at_once: 128 },
-    Hoard { name: "bodies that no client reads", ask: Ask::Unread("body"), http2: true, at_once: 128 },
+    Hoard { name: "fields in many requests", ask: AttackRequest::Get("kept-fields"), http2: false, at_once: AT_ONCE },
+    Hoard { name: "values behind handles", ask: AttackRequest::Get("kept-values"), http2: false, at_once: 32 },
+    Hoard { name: "names of maximum length", ask: AttackRequest::Get("long-names"), http2: false, at_once: 16 },
+    Hoard { name: GLOBALS, ask: AttackRequest::Get(""), http2: false, at_once: AT_ONCE },
+    Hoard { name: "bodies that no guest reads", ask: AttackRequest::Endless("sleep"), http2: true, at_once: 128 },
+    Hoard { name: "bodies that no client reads", ask: AttackRequest::Unread("body"), http2: true, at_once: 128 },
 ];
 
 /// The attack by a component with globals.
@@ -89,9 +89,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Any attack, as concurrent requests.
-struct Crowd {
+struct ConcurrentAttack {
     name: &'static str,
-    ask: Ask,
+    ask: AttackRequest,
     http2: bool,
     at_once: usize,
     deadline_ms: u64,
@@ -102,8 +102,8 @@ struct Crowd {
 }
 
 /// All attacks, by the process that makes them.
-fn groups() -> BTreeMap<&'static str, Vec<Crowd>> {
-    let crowd = |name, ask| Crowd {
+fn groups() -> BTreeMap<&'static str, Vec<ConcurrentAttack>> {
+    let crowd = |name, ask| ConcurrentAttack {
         name,
         ask,
         http2: false,
@@ -112,22 +112,28 @@ fn groups() -> BTreeMap<&'static str, Vec<Crowd>> {
         component: None,
         never: &[],
     };
-    let mut groups: BTreeMap<&'static str, Vec<Crowd>> = BTreeMap::new();
+    let mut groups: BTreeMap<&'static str, Vec<ConcurrentAttack>> = BTreeMap::new();
     for attack in CORPUS {
         let group = if attack.kind == "hoards" { attack.name } else { attack.kind };
-        groups.entry(group).or_default().push(Crowd { never: attack.must.never, ..crowd(attack.name, attack.ask) });
+        groups
+            .entry(group)
+            .or_default()
+            .push(ConcurrentAttack { never: attack.must.never, ..crowd(attack.name, attack.ask) });
     }
     for attack in ON_DISK {
-        groups.entry("disk").or_default().push(Crowd { never: &["got "], ..crowd(attack.name, attack.ask) });
+        groups.entry("disk").or_default().push(ConcurrentAttack { never: &["got "], ..crowd(attack.name, attack.ask) });
     }
     for start in STARTS {
         let component = Some(wat_components::handler(start.fields, start.body));
-        groups.entry("starts").or_default().push(Crowd { component, ..crowd(start.name, Ask::Get("")) });
+        groups
+            .entry("starts")
+            .or_default()
+            .push(ConcurrentAttack { component, ..crowd(start.name, AttackRequest::Get("")) });
     }
     for &Hoard { name, ask, http2, at_once } in HOARDS {
         let component = (name == GLOBALS).then(globals);
         let deadline_ms = LONG_DEADLINE_MS;
-        groups.insert(name, vec![Crowd { http2, at_once, deadline_ms, component, ..crowd(name, ask) }]);
+        groups.insert(name, vec![ConcurrentAttack { http2, at_once, deadline_ms, component, ..crowd(name, ask) }]);
     }
     groups
 }
@@ -198,8 +204,8 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
     if made.status.success() { Ok(()) } else { Err(format!("{group}: {}\n{said}", made.status)) }
 }
 
-async fn suffer(attacks: &[Crowd]) {
-    let world = Arc::new(World::sized(INSTANCES, |_| {}, |options| options.instances_max = None).await);
+async fn attack(attacks: &[ConcurrentAttack]) {
+    let world = Arc::new(TestTenancy::sized(INSTANCES, |_| {}, |options| options.instances_max = None).await);
     // It sends the next request as soon as it has a response.
     world.tenant("neighbour", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX));
     // Its quotas of time and requests must not hide its effect on memory.
@@ -219,7 +225,7 @@ async fn suffer(attacks: &[Crowd]) {
             ),
         );
         let (app, hosts) = (format!("app-{number}"), [host(number)]);
-        lay_traps(&world.folder().join("attacker").join(&app).join("dirs"));
+        make_links(&world.folder().join("attacker").join(&app).join("dirs"));
         let revision = world.make_of("attacker", &app, &manifest, |app| match &attack.component {
             Some(bytes) => {
                 app.components.keys().map(|name| (name.clone(), bytes.clone().into())).collect::<Components>()
@@ -248,7 +254,7 @@ fn host(number: usize) -> String {
 }
 
 /// Makes an attack while the neighbour sends requests.
-async fn bear(world: &Arc<World>, attack: &Crowd, host: &str, baseline: u64) {
+async fn bear(world: &Arc<TestTenancy>, attack: &ConcurrentAttack, host: &str, baseline: u64) {
     let name = attack.name;
     let watch = Watch::start(world, name, baseline);
     let over = AtomicBool::new(false);
@@ -270,7 +276,7 @@ async fn bear(world: &Arc<World>, attack: &Crowd, host: &str, baseline: u64) {
     };
     let (outcomes, served) = join(attacking, working).await;
     neighbour_is_served(world).await;
-    let Seen { grown, charged, excess } = watch.stop();
+    let MemoryPeaks { grown, charged, excess } = watch.stop();
     let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
     for Outcome { status, text } in &outcomes {
         *statuses.entry(*status).or_default() += 1;
@@ -290,7 +296,7 @@ async fn bear(world: &Arc<World>, attack: &Crowd, host: &str, baseline: u64) {
     assert!(statuses.keys().any(|status| ![0, 404, 429, 503].contains(status)), "{figures}");
 }
 
-async fn neighbour_is_served(world: &World) {
+async fn neighbour_is_served(world: &TestTenancy) {
     assert_eq!(world.get("neighbour.test", "/").await.ok(), "hello from WASI 0.3\n");
 }
 
@@ -302,14 +308,18 @@ struct Outcome {
     text: String,
 }
 
-async fn make(world: &World, attack: &Crowd, host: &str) -> Outcome {
+async fn make(world: &TestTenancy, attack: &ConcurrentAttack, host: &str) -> Outcome {
     let mut connection = world.connect_with(host, attack.http2).await;
     let mut kept = None;
     let (method, path, body) = match attack.ask {
-        Ask::Get(path) | Ask::Storm(path, _) | Ask::Unread(path) => (Method::GET, path, whole("")),
-        Ask::Post(path, body) => (Method::POST, path, whole(body)),
-        Ask::Endless(path) => (Method::POST, path, repeated(Bytes::from(vec![b'x'; 16 << 10]), usize::MAX >> 20)),
-        Ask::Stalled(path) => {
+        AttackRequest::Get(path) | AttackRequest::Storm(path, _) | AttackRequest::Unread(path) => {
+            (Method::GET, path, whole(""))
+        }
+        AttackRequest::Post(path, body) => (Method::POST, path, whole(body)),
+        AttackRequest::Endless(path) => {
+            (Method::POST, path, repeated(Bytes::from(vec![b'x'; 16 << 10]), usize::MAX >> 20))
+        }
+        AttackRequest::Stalled(path) => {
             let (sender, body) = pieces();
             kept = Some(sender);
             (Method::POST, path, body)
@@ -321,7 +331,7 @@ async fn make(world: &World, attack: &Crowd, host: &str) -> Outcome {
     let mut outcome = Outcome { status: 0, text: String::new() };
     let Ok(response) = connection.try_send(request).await else { return outcome };
     outcome.status = response.status().as_u16();
-    if matches!(attack.ask, Ask::Unread(_)) {
+    if matches!(attack.ask, AttackRequest::Unread(_)) {
         // The deadline has passed.
         tokio::time::sleep(Duration::from_millis(attack.deadline_ms)).await;
     }
@@ -342,7 +352,7 @@ fn globals() -> Vec<u8> {
 
 /// The maximum that was measured.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct MemoryPeaks {
     /// The bytes that the process has grown by since the start.
     grown: u64,
     /// Bytes that the tenants were charged.
@@ -353,14 +363,14 @@ struct Seen {
 
 /// A thread that measures the process's memory repeatedly.
 struct Watch {
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<MemoryPeaks>>,
     over: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Watch {
-    fn start(world: &Arc<World>, attack: &'static str, baseline: u64) -> Self {
-        let (seen, over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
+    fn start(world: &Arc<TestTenancy>, attack: &'static str, baseline: u64) -> Self {
+        let (seen, over) = (Arc::new(Mutex::new(MemoryPeaks::default())), Arc::new(AtomicBool::new(false)));
         let (world, noted, told) = (world.clone(), seen.clone(), over.clone());
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {
@@ -381,7 +391,7 @@ impl Watch {
         Self { seen, over, thread }
     }
 
-    fn stop(self) -> Seen {
+    fn stop(self) -> MemoryPeaks {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().expect("the watch does not panic");
         *self.seen.lock().expect("no thread panics with it")

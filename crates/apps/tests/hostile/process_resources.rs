@@ -18,13 +18,13 @@ const GROWTH_MAX_BYTES: u64 = 320 << 20;
 
 /// The resources at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Vitals {
+pub(crate) struct ProcessResources {
     descriptors: usize,
     threads: usize,
     resident_bytes: u64,
 }
 
-impl Vitals {
+impl ProcessResources {
     /// Counts the resources, and resets the peak of memory.
     pub(crate) fn take() -> Self {
         // 5 resets the peak of the resident size (proc(5)).

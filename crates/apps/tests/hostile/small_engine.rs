@@ -21,7 +21,7 @@ use crate::harness::log::MemoryLog;
 use crate::harness::{Counted, code_folder, parse, until, within};
 
 /// A node that serves until it is dropped.
-pub(crate) struct Bare {
+pub(crate) struct SmallNode {
     front: TestFront,
     log: Log,
     memory: MemoryLog,
@@ -44,7 +44,7 @@ pub(crate) fn package(
     Package::make(&app, &components, &PackageOptions::default(), engine, &cache, &|_| {})
 }
 
-impl Bare {
+impl SmallNode {
     /// Starts one.
     pub(crate) async fn start(manifest: &str, components: &[(&str, Vec<u8>)], engine: &Engine) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");

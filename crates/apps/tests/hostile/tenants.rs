@@ -10,7 +10,7 @@ use isomer_seam::Components;
 
 use crate::harness::client::Answer;
 use crate::harness::{one, until};
-use crate::world::World;
+use crate::world::TestTenancy;
 use crate::{stage, starting};
 
 /// The attacker's requests, this many at a time, repeated until its quota is reached.
@@ -51,7 +51,7 @@ fn names(answer: &Answer, quota: Quota) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_of_one_tenant_do_not_affect_another() {
     let _exclusive = attacked_node::exclusive().await;
-    let world = World::of(&["attacker", "neighbour"], |_| {}).await;
+    let world = TestTenancy::of(&["attacker", "neighbour"], |_| {}).await;
     let hostile =
         one("hostile", "grants.kv = [\"default\"]\nlimits.memory = \"64MiB\"\nlimits.request_deadline = \"2s\"");
     world.deploy("attacker", "main", &["attacker.test"], &hostile).await;
@@ -99,7 +99,7 @@ async fn a_reused_slot_has_nothing_of_another_tenant() {
         options.instances_max = Some(1);
         options.requests_per_instance_max = Some(1);
     };
-    let world = World::sized(instantiation::INSTANCES, |_| {}, change).await;
+    let world = TestTenancy::sized(instantiation::INSTANCES, |_| {}, change).await;
     // Each has all memories and tables of the pool, so the next one gets what the first one filled.
     for (tenant, component) in [("one", instantiation::filling()), ("other", instantiation::looking())] {
         world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());

@@ -20,7 +20,7 @@ use crate::harness::{one, until};
 type Coming = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 
 /// The result for a host name.
-enum Behind {
+enum HostResult {
     Site(Arc<AppSite>),
     /// The same, counted.
     Counted(Limiter, Arc<AppSite>),
@@ -31,34 +31,34 @@ enum Behind {
 
 /// Host names, and those that were resolved.
 #[derive(Default)]
-struct Names {
-    hosts: HashMap<&'static str, Behind>,
+struct TestResolver {
+    hosts: HashMap<&'static str, HostResult>,
     /// For every other one.
     any: Option<Arc<AppSite>>,
     asked: Mutex<Vec<String>>,
 }
 
-impl Names {
+impl TestResolver {
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
 
-impl SiteResolver<GroupHandler> for Names {
+impl SiteResolver<GroupHandler> for TestResolver {
     fn resolve(&self, host: &str) -> Result<ResolvedSite<GroupHandler>, Refusal> {
         self.asked.lock().unwrap().push(host.to_owned());
         let (place, site) = match self.hosts.get(host) {
-            Some(Behind::Site(site)) => (None, SiteLookup::Ready(site.begin_request())),
-            Some(Behind::Counted(limiter, site)) => {
+            Some(HostResult::Site(site)) => (None, SiteLookup::Ready(site.begin_request())),
+            Some(HostResult::Counted(limiter, site)) => {
                 let permit = limiter.try_acquire().ok_or(Refusal::Concurrency)?;
                 (Some(permit), SiteLookup::Ready(site.begin_request()))
             }
-            Some(Behind::Loading(site)) => {
+            Some(HostResult::Loading(site)) => {
                 let site = site.lock().unwrap().take().ok_or(Refusal::Loading)?;
                 let loading = async { site.await.unwrap_or(Err(Refusal::Broken)) };
                 (None, SiteLookup::Loading(Box::pin(loading)))
             }
-            Some(Behind::Refused(refusal)) => return Err(refusal.clone()),
+            Some(HostResult::Refused(refusal)) => return Err(refusal.clone()),
             None => {
                 let site = self.any.clone().ok_or(Refusal::NoHost)?;
                 (None, SiteLookup::Ready(site.begin_request()))
@@ -69,8 +69,8 @@ impl SiteResolver<GroupHandler> for Names {
 }
 
 /// A front door with these hosts.
-async fn before(hosts: impl IntoIterator<Item = (&'static str, Behind)>) -> (TestFront, Arc<Names>) {
-    let names = Arc::new(Names { hosts: hosts.into_iter().collect(), ..Names::default() });
+async fn before(hosts: impl IntoIterator<Item = (&'static str, HostResult)>) -> (TestFront, Arc<TestResolver>) {
+    let names = Arc::new(TestResolver { hosts: hosts.into_iter().collect(), ..TestResolver::default() });
     (front(names.clone(), |_| {}).await, names)
 }
 
@@ -154,13 +154,13 @@ async fn host_and_authority_must_agree_over_http2() {
 async fn each_refusal_has_its_own_problem() {
     let wait = Duration::from_millis(1200);
     let (front, _) = before([
-        ("unbuilt.example", Behind::Refused(Refusal::NotBuilt)),
-        ("stopped.example", Behind::Refused(Refusal::Stopped)),
-        ("rate.example", Behind::Refused(Refusal::Rate { retry_after: wait })),
-        ("many.example", Behind::Refused(Refusal::Concurrency)),
-        ("cpu.example", Behind::Refused(Refusal::Cpu { retry_after: Duration::from_millis(1) })),
-        ("loading.example", Behind::Refused(Refusal::Loading)),
-        ("broken.example", Behind::Refused(Refusal::Broken)),
+        ("unbuilt.example", HostResult::Refused(Refusal::NotBuilt)),
+        ("stopped.example", HostResult::Refused(Refusal::Stopped)),
+        ("rate.example", HostResult::Refused(Refusal::Rate { retry_after: wait })),
+        ("many.example", HostResult::Refused(Refusal::Concurrency)),
+        ("cpu.example", HostResult::Refused(Refusal::Cpu { retry_after: Duration::from_millis(1) })),
+        ("loading.example", HostResult::Refused(Refusal::Loading)),
+        ("broken.example", HostResult::Refused(Refusal::Broken)),
     ])
     .await;
     for (host, status, quota, retry_after) in [
@@ -188,8 +188,8 @@ async fn a_permit_is_held_until_the_response_was_read() {
     let (_kept, stream) = site(&one("http-stream", "")).await;
     let limiter = Limiter::new(1);
     let (front, _) = before([
-        ("one.example", Behind::Counted(limiter.clone(), stream.clone())),
-        ("other.example", Behind::Site(stream)),
+        ("one.example", HostResult::Counted(limiter.clone(), stream.clone())),
+        ("other.example", HostResult::Site(stream)),
     ])
     .await;
     let ask = |target: &str| ::http::Request::builder().method(Method::POST).uri(format!("http://{target}"));
@@ -217,8 +217,8 @@ async fn a_request_waits_while_its_app_is_loaded() {
     let (loaded, loading) = oneshot::channel();
     let (broken, breaking) = oneshot::channel();
     let (front, names) = before([
-        ("cold.example", Behind::Loading(Mutex::new(Some(loading)))),
-        ("broken.example", Behind::Loading(Mutex::new(Some(breaking)))),
+        ("cold.example", HostResult::Loading(Mutex::new(Some(loading)))),
+        ("broken.example", HostResult::Loading(Mutex::new(Some(breaking)))),
     ])
     .await;
     let ask = |host: &str| {
@@ -237,8 +237,8 @@ async fn a_request_waits_while_its_app_is_loaded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_load_is_limited() {
     let (_never, loading) = oneshot::channel();
-    let hosts = HashMap::from([("cold.example", Behind::Loading(Mutex::new(Some(loading))))]);
-    let names = Arc::new(Names { hosts, ..Names::default() });
+    let hosts = HashMap::from([("cold.example", HostResult::Loading(Mutex::new(Some(loading))))]);
+    let names = Arc::new(TestResolver { hosts, ..TestResolver::default() });
     let front = front(names, |limits| limits.load_timeout = Duration::from_millis(20)).await;
     let request = ::http::Request::builder().uri("http://cold.example/").body(whole("")).expect("a valid request");
     let answer = front.connect_http2().await.exchange(request).await;
@@ -248,7 +248,7 @@ async fn waiting_for_a_load_is_limited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_path_answers_under_every_host_name() {
-    let (front, names) = before([("stopped.example", Behind::Refused(Refusal::Stopped))]).await;
+    let (front, names) = before([("stopped.example", HostResult::Refused(Refusal::Stopped))]).await;
     for host in ["Host: stopped.example", "Host: unknown.example", "Host: 10.1.2.3:80"] {
         let request = format!("GET /.isomer/health HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
         assert_eq!(status(&front, &request).await, 200, "{host}");

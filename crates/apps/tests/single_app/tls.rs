@@ -24,12 +24,12 @@ const HTTP1: &[&str] = &["http/1.1"];
 const BOTH: &[&str] = &["h2", "http/1.1"];
 
 /// Certificates in a folder.
-struct Shop {
+struct CertificateFolder {
     authority: Authority,
     folder: TempDir,
 }
 
-impl Shop {
+impl CertificateFolder {
     fn new() -> Self {
         Self { authority: Authority::new(), folder: tempfile::tempdir().expect("a temporary folder") }
     }
@@ -83,7 +83,7 @@ fn get(connection: &Connection, host: &str) -> Request<crate::harness::body::Bod
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_name_selects_the_certificate() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     let exact = shop.sign("shop", &["shop.example", "www.shop.example"]);
     let wildcard = shop.sign("wild", &["*.shop.example"]);
     let other = shop.sign("other", &["OTHER.example"]);
@@ -92,7 +92,7 @@ async fn the_server_name_selects_the_certificate() {
     let front = serve_nothing(&shop.load(), |_| {});
     let settings = TlsSettings { files: vec![default.files.clone()], ..shop.settings() };
     let with_default = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
-    let settings = TlsSettings { default: Some("A.Shop.Example".to_owned()), ..shop.settings() };
+    let settings = TlsSettings { default: Some("A.CertificateFolder.Example".to_owned()), ..shop.settings() };
     let with_named = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let client = Client::trusting(version, BOTH);
@@ -118,7 +118,7 @@ async fn the_server_name_selects_the_certificate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_proxys_headers_count_over_tls() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example"]);
     let (_kept, site) = site(&one("http-head", "")).await;
     let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
@@ -146,7 +146,7 @@ async fn a_trusted_proxys_headers_count_over_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guests_see_the_scheme_of_each_listener() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example"]);
     let certificates = shop.load();
     for guest in ["http-head", "http-head-p2"] {
@@ -156,8 +156,8 @@ async fn guests_see_the_scheme_of_each_listener() {
             let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
             assert_eq!(connection.is_http2(), alpn == BOTH, "{alpn:?}");
             for _ in 0..2 {
-                let request = get(&connection, "Shop.example");
-                assert_eq!(connection.exchange(request).await.ok(), "https Shop.example / host=\n");
+                let request = get(&connection, "CertificateFolder.example");
+                assert_eq!(connection.exchange(request).await.ok(), "https CertificateFolder.example / host=\n");
             }
         }
         let mut connection = within("connect", Connection::http1(plain)).await;
@@ -175,7 +175,7 @@ async fn guests_see_the_scheme_of_each_listener() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unsupported_protocol_ends_the_handshake() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example"]);
     let front = serve_nothing(&shop.load(), |_| {});
     let error = shop.authority.client(&["acme/1"]).stream(front.address, "shop.example").await.expect_err("refused");
@@ -184,7 +184,7 @@ async fn an_unsupported_protocol_ends_the_handshake() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_serves_the_hosts_of_its_certificate_only() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example", "*.shop.example", "partner.example"]);
     shop.sign("other", &["other.example"]);
     let (_kept, front, _) = serve_guest("http-hello", &shop.load()).await;
@@ -216,7 +216,7 @@ async fn a_connection_serves_the_hosts_of_its_certificate_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_without_server_name_may_request_an_address() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     let default = shop.sign("shop", &["shop.example"]);
     let settings = TlsSettings { files: vec![default.files], ..TlsSettings::default() };
     let (certificates, _) = Certificates::load(settings).expect("the certificate is right");
@@ -231,7 +231,7 @@ async fn clients_without_server_name_may_request_an_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_reloaded_without_a_failed_request() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     let first = shop.sign("shop", &["shop.example"]);
     let certificates = shop.load();
     let (_kept, front, _) = serve_guest("http-hello", &certificates).await;
@@ -275,7 +275,7 @@ async fn certificates_are_reloaded_without_a_failed_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_certificates_keep_the_previous_ones() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     let first = shop.sign("shop", &["shop.example"]);
     shop.sign("gone", &["gone.example"]);
     let certificates = shop.load();
@@ -314,7 +314,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
 
 #[test]
 fn unusable_certificates_have_distinct_errors() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     let load = |files: &CertificateFiles| {
         let settings = TlsSettings { files: vec![files.clone()], ..TlsSettings::default() };
         match Certificates::load(settings) {
@@ -355,7 +355,7 @@ fn unusable_certificates_have_distinct_errors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_a_handshake_is_disconnected() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example"]);
     let short = |limits: &mut Limits| {
         // Enough for a handshake on a busy machine.
@@ -378,7 +378,7 @@ async fn a_client_without_a_handshake_is_disconnected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_resumes_its_session() {
-    let shop = Shop::new();
+    let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example"]);
     let front = serve_nothing(&shop.load(), |_| {});
     let client = shop.authority.client(HTTP1);

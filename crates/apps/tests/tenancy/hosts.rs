@@ -2,11 +2,11 @@
 
 use isomer_api::{AppState, Quota};
 
-use crate::world::{World, name_in, named, patterns};
+use crate::world::{TestTenancy, name_in, named, patterns};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_host_name_has_its_app() {
-    let world = World::of(&["a", "b"], |_| {}).await;
+    let world = TestTenancy::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "shop", &["shop.example", "*.shop.example"], &named("a's shop")).await;
     // An app of the same name of another tenant is another app, and a more specific host name may be another tenant's.
     world.deploy("b", "shop", &["b.example", "deep.eu.shop.example"], &named("b's shop")).await;
@@ -36,7 +36,7 @@ async fn each_host_name_has_its_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn host_names_are_added_and_removed_with_their_app() {
-    let world = World::of(&["a", "b"], |_| {}).await;
+    let world = TestTenancy::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "one", &["one.example", "both.example"], &named("one")).await;
     world.deploy("a", "one", &["one.example", "new.example"], &named("one again")).await;
     assert_eq!(world.get("both.example", "/").await.status, 404);
@@ -65,7 +65,7 @@ async fn host_names_are_added_and_removed_with_their_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_app_refuses_requests_and_resumes() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("first")).await;
     let (tenant, one) = ("a".parse().unwrap(), "one".parse().unwrap());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Loaded));
@@ -86,7 +86,7 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_tenant_at_its_quota_is_refused() {
-    let world = World::of(&["a", "b"], |_| {}).await;
+    let world = TestTenancy::of(&["a", "b"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("one")).await;
     world.deploy("b", "two", &["two.example"], &named("two")).await;
     world.tenant("a", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (0, 1));

@@ -9,11 +9,11 @@ use isomer_apps::{MemoryBounds, TenancyOptions};
 
 use crate::harness::body::pieces;
 use crate::harness::{one, until, within};
-use crate::world::{World, name_in, named};
+use crate::world::{TestTenancy, name_in, named};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_app_is_loaded_by_its_first_request() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("one"));
     let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
     assert_eq!(world.tenancy.state(&tenant, &app), Some(AppState::Idle));
@@ -28,7 +28,7 @@ async fn an_idle_app_is_loaded_by_its_first_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn least_recently_used_apps_are_evicted_and_loaded_again() {
-    let world = World::of(&["a", "b"], |options| options.loaded_max = 2).await;
+    let world = TestTenancy::of(&["a", "b"], |options| options.loaded_max = 2).await;
     world.put("a", "one", &["one.example"], &one("kv-probe", "grants.kv = [\"default\"]"));
     world.put("b", "two", &["two.example"], &one("kv-probe", "grants.kv = [\"default\"]"));
     world.put("b", "three", &["three.example"], &named("three"));
@@ -60,7 +60,7 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
 async fn concurrent_requests_load_an_app_once() {
     const CLIENTS: u32 = 30;
     // All are released at once, and none is to be refused for that.
-    let world = World::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
+    let world = TestTenancy::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.close();
     let asked = join_all((0..CLIENTS).map(|_| world.get("one.example", "/")));
@@ -77,7 +77,7 @@ async fn concurrent_requests_load_an_app_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_load_is_logged_once_and_backs_off() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.put("a", "two", &["two.example"], &named("two"));
     world.repository.lose("a", "one");
@@ -102,7 +102,7 @@ async fn a_failed_load_is_logged_once_and_backs_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overloaded_repository_is_not_a_broken_app() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.be_busy(3);
     for _ in 0..3 {
@@ -116,7 +116,7 @@ async fn an_overloaded_repository_is_not_a_broken_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_app_is_not_evicted() {
-    let world = World::of(&["a"], |options| options.loaded_max = 1).await;
+    let world = TestTenancy::of(&["a"], |options| options.loaded_max = 1).await;
     world.put("a", "busy", &["busy.example"], &one("http-stream", ""));
     world.put("a", "next", &["next.example"], &named("next"));
     let mut connection = world.connect("busy.example").await;
@@ -140,7 +140,7 @@ async fn a_busy_app_is_not_evicted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn apps_are_evicted_when_memory_is_short() {
     let bounds = MemoryBounds { resident_bytes_max: 1, available_bytes_min: 0 };
-    let world = World::of(&["a"], |options| options.memory = Some(bounds)).await;
+    let world = TestTenancy::of(&["a"], |options| options.memory = Some(bounds)).await;
     for app in ["one", "two", "three"] {
         world.put("a", app, &[&format!("{app}.example")], &named(app));
         assert_eq!(name_in(&world.get(&format!("{app}.example"), "/").await), app);
@@ -153,7 +153,7 @@ async fn apps_are_evicted_when_memory_is_short() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_superseded_load_does_not_serve() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("old"));
     world.repository.close();
     let asked = world.get("one.example", "/");
@@ -171,7 +171,7 @@ async fn a_superseded_load_does_not_serve() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_superseded_load_wait_for_the_next() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("old"));
     world.repository.close();
     let asked = world.get("one.example", "/");
@@ -190,7 +190,7 @@ async fn slow_loads_do_not_delay_other_tenants() {
     let greedy = (0..10).map(|number| format!("greedy-{number}")).collect::<Vec<_>>();
     let mut tenants = greedy.iter().map(String::as_str).collect::<Vec<_>>();
     tenants.push("modest");
-    let world = World::of(&tenants, |_| {}).await;
+    let world = TestTenancy::of(&tenants, |_| {}).await;
     assert!(TenancyOptions::default().loads_max < greedy.len(), "more than there are places");
     let mut hosts = Vec::new();
     for tenant in &greedy {

@@ -9,12 +9,12 @@ use http_body_util::BodyExt as _;
 
 use crate::harness::body::pieces;
 use crate::harness::{one, until, within};
-use crate::world::{World, name_in, named};
+use crate::world::{TestTenancy, name_in, named};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_during_take_overs() {
     const REVISIONS: usize = 6;
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("0")).await;
     let (changing, asked) = (AtomicBool::new(true), AtomicUsize::new(0));
     let client = async || {
@@ -50,7 +50,7 @@ async fn no_request_fails_during_take_overs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_revision_serves_nothing_before_its_take_over() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("old")).await;
     let started = world.start("a", "one", &named("new")).await;
     assert_eq!(name_in(&world.get("one.example", "/").await), "old");
@@ -62,7 +62,7 @@ async fn a_standby_revision_serves_nothing_before_its_take_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revisions_share_their_stores_while_both_run() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     let manifest = |lines: &str| one("kv-probe", &format!("grants.kv = [\"default\"]\n{lines}"));
     world.deploy("a", "one", &["one.example"], &manifest("")).await;
     assert_eq!(world.post("one.example", "/set?key=a", "one").await.ok(), "set\n");
@@ -75,7 +75,7 @@ async fn revisions_share_their_stores_while_both_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
-    let world = World::of(&["a"], |_| {}).await;
+    let world = TestTenancy::of(&["a"], |_| {}).await;
     let streaming = |name: &str| one("http-stream", &format!("grants.config = {{ NAME = \"{name}\" }}"));
     world.deploy("a", "one", &["one.example"], &streaming("first")).await;
     let mut connection = world.connect("one.example").await;

@@ -33,7 +33,7 @@ use crate::harness::log::MemoryLog;
 use crate::harness::{Counted, code_folder, components, one, parse, within};
 
 /// Tenants and apps behind a front door.
-pub(crate) struct World {
+pub(crate) struct TestTenancy {
     pub(crate) tenancy: Tenancy,
     pub(crate) repository: Arc<TestRepository>,
     front: TestFront,
@@ -151,7 +151,7 @@ impl AppRepository for TestRepository {
     }
 }
 
-impl World {
+impl TestTenancy {
     /// A node without tenants.
     pub(crate) async fn new(change: impl FnOnce(&mut TenancyOptions)) -> Self {
         Self::sized(256, |_| {}, change).await

@@ -117,7 +117,7 @@ async fn serve(
     let audit = AuditLog::open(node.dir())?;
     let speaks_tls = listening.speaks_tls();
     let OpenListeners { front, certificates } =
-        listening.open(node.door(), log.clone()).await.map_err(cannot_listen_to_clients)?;
+        listening.open(node.resolver(), log.clone()).await.map_err(cannot_listen_to_clients)?;
     let addresses = front.addresses();
     node.set_front(addresses.clone(), front.connections());
     write_url(node.dir(), &admins.address().url())?;

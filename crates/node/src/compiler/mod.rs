@@ -38,7 +38,9 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use self::sandbox::Confinement;
-use self::session::{ChildSession, Composition, Purpose, SessionError, SessionOutput, blocking, read_error_output};
+use self::session::{
+    ChildSession, Composition, SessionError, SessionOutput, SessionPurpose, blocking, read_error_output,
+};
 use crate::revisions::release::read_manifest;
 pub use child::compile_child;
 pub use error::CompileError;
@@ -109,7 +111,7 @@ fn this_program() -> PathBuf {
 }
 
 /// What one child has planned and composed.
-struct Draft {
+struct CompiledDraft {
     package: Package,
     warnings: Vec<String>,
 }
@@ -161,7 +163,7 @@ impl Compilers {
     /// # Errors
     /// When the child cannot be started or cannot confine itself.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
-        let answer = self.run_child(&ChildTask::Nothing, Vec::new(), Purpose::Nothing, self.deadline()).await?;
+        let answer = self.run_child(&ChildTask::Nothing, Vec::new(), SessionPurpose::Nothing, self.deadline()).await?;
         answer.confinement.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Starting })
     }
 
@@ -213,7 +215,7 @@ impl Compilers {
         &self,
         order: &CompileRequest,
         deadline: Instant,
-    ) -> Result<(Draft, Vec<Composition>), CompileError> {
+    ) -> Result<(CompiledDraft, Vec<Composition>), CompileError> {
         let mut inputs = Vec::new();
         let mut components = BTreeMap::new();
         for (name, path) in &order.components {
@@ -229,12 +231,12 @@ impl Compilers {
         }
         let groups_max = components.len();
         let work = ChildTask::Compose { manifest: order.manifest.clone(), shape: order.shape.clone(), components };
-        let purpose = Purpose::Compose { cache: order.cache.clone(), groups_max };
+        let purpose = SessionPurpose::Compose { cache: order.cache.clone(), groups_max };
         let answer = self.run_child(&work, inputs, purpose, deadline).await?;
         let drafted = answer.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
         let package = Package::from_bytes(drafted.package.as_bytes());
         let package = package.map_err(|_| CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
-        Ok((Draft { package, warnings: drafted.warnings }, answer.compositions))
+        Ok((CompiledDraft { package, warnings: drafted.warnings }, answer.compositions))
     }
 
     /// Has one child compile one composition, and puts the code into the cache.
@@ -251,7 +253,7 @@ impl Compilers {
         let sealing = blocking(move || cache.write_code(&wanted)).await?;
         let inputs = vec![(composition.file, composition.bytes)];
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let answer = self.run_child(&work, inputs, Purpose::Compile(Some(sealing)), deadline).await?;
+        let answer = self.run_child(&work, inputs, SessionPurpose::Compile(Some(sealing)), deadline).await?;
         let phase = CompilePhase::Compiling(group.to_owned());
         let sealing = answer.code.ok_or(CompileError::InvalidOutput { phase })?;
         let cache = order.cache.clone();
@@ -267,7 +269,7 @@ impl Compilers {
         &self,
         work: &ChildTask,
         inputs: Vec<(File, u64)>,
-        purpose: Purpose,
+        purpose: SessionPurpose,
         deadline: Instant,
     ) -> Result<SessionOutput, CompileError> {
         if !matches!(work, ChildTask::Nothing) {

@@ -29,14 +29,14 @@ const COMPOSED_BYTES_MAX: u64 = RELEASE_BYTES_MAX + (64 << 20);
 const ERROR_OUTPUT_BYTES_MAX: u64 = 8 << 10;
 
 /// The number of bytes that are received at a time, and the number of such chunks that wait for the disk.
-const PIECE_BYTES: u64 = 64 << 10;
-const PIECES_WAITING_MAX: usize = 8;
+const OUTPUT_CHUNK_BYTES: u64 = 64 << 10;
+const OUTPUT_CHUNKS_WAITING_MAX: usize = 8;
 
 /// The number of bytes of input that are read from the disk at a time.
-const FED_BYTES: usize = 256 << 10;
+const INPUT_CHUNK_BYTES: usize = 256 << 10;
 
 /// The purpose of a session, with what is needed to receive the output.
-pub(super) enum Purpose {
+pub(super) enum SessionPurpose {
     Nothing,
     Compose { cache: CodeCache, groups_max: usize },
     Compile(Option<Sealing>),
@@ -76,7 +76,7 @@ impl From<CompileError> for SessionError {
 pub(super) struct ChildSession {
     /// The phase that the child reported.
     pub(super) phase: CompilePhase,
-    pub(super) purpose: Purpose,
+    pub(super) purpose: SessionPurpose,
     /// The largest number of bytes of code.
     pub(super) file_bytes: u64,
 }
@@ -120,13 +120,13 @@ impl ChildSession {
             match (message, &mut self.purpose) {
                 (ChildMessage::Confined(confinement), purpose) => {
                     answer.confinement = Some(confinement);
-                    if let Purpose::Nothing = purpose {
+                    if let SessionPurpose::Nothing = purpose {
                         return Ok(answer);
                     }
                 }
                 (ChildMessage::Phase(phase), _) => self.phase = phase,
                 (ChildMessage::Refused(problem), _) => return Err(CompileError::Refused(problem).into()),
-                (ChildMessage::Composed(bytes), Purpose::Compose { cache, groups_max })
+                (ChildMessage::Composed(bytes), SessionPurpose::Compose { cache, groups_max })
                     if answer.compositions.len() < *groups_max && bytes <= composed_left =>
                 {
                     composed_left -= bytes;
@@ -135,15 +135,15 @@ impl ChildSession {
                     let taken = receive(&mut input, bytes, DigestWriter { file, hasher: Sha256::new() }).await?;
                     answer.compositions.push(taken.composition(bytes)?);
                 }
-                (ChildMessage::Drafted(drafted), Purpose::Compose { .. }) => {
+                (ChildMessage::Drafted(drafted), SessionPurpose::Compose { .. }) => {
                     answer.drafted = Some(drafted);
                     return Ok(answer);
                 }
-                (ChildMessage::Compiled(bytes), Purpose::Compile(_)) if bytes > self.file_bytes => {
+                (ChildMessage::Compiled(bytes), SessionPurpose::Compile(_)) if bytes > self.file_bytes => {
                     let (file_bytes, phase) = (self.file_bytes, self.phase.clone());
                     return Err(CompileError::FileTooLarge { file_bytes, phase }.into());
                 }
-                (ChildMessage::Compiled(bytes), Purpose::Compile(sealing)) => {
+                (ChildMessage::Compiled(bytes), SessionPurpose::Compile(sealing)) => {
                     let sealing = sealing.take().ok_or(SessionError::Ended)?;
                     answer.code = Some(receive(&mut input, bytes, sealing).await?);
                     return Ok(answer);
@@ -168,15 +168,18 @@ async fn feed(output: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, 
     let mut line = serde_json::to_vec(work).expect("work is plain data");
     line.push(b'\n');
     output.write_all(&line).await.map_err(|_| FeedError::Child)?;
-    let mut piece = Vec::with_capacity(FED_BYTES);
+    let mut piece = Vec::with_capacity(INPUT_CHUNK_BYTES);
     for (file, bytes) in inputs {
         let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(FED_BYTES);
+        file.set_max_buf_size(INPUT_CHUNK_BYTES);
         let mut left = bytes;
         while left > 0 {
             piece.clear();
-            let read =
-                (&mut file).take(left.min(FED_BYTES as u64)).read_buf(&mut piece).await.map_err(FeedError::Input)?;
+            let read = (&mut file)
+                .take(left.min(INPUT_CHUNK_BYTES as u64))
+                .read_buf(&mut piece)
+                .await
+                .map_err(FeedError::Input)?;
             if read == 0 {
                 return Err(FeedError::Input(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -193,7 +196,7 @@ async fn receive<W: Write + Send + 'static>(
     mut bytes: u64,
     mut sink: W,
 ) -> Result<W, SessionError> {
-    let (pieces, mut taken) = mpsc::channel::<Vec<u8>>(PIECES_WAITING_MAX);
+    let (pieces, mut taken) = mpsc::channel::<Vec<u8>>(OUTPUT_CHUNKS_WAITING_MAX);
     let written = tokio::task::spawn_blocking(move || {
         while let Some(piece) = taken.blocking_recv() {
             sink.write_all(&piece)?;
@@ -201,7 +204,7 @@ async fn receive<W: Write + Send + 'static>(
         Ok(sink)
     });
     while bytes > 0 {
-        let room = bytes.min(PIECE_BYTES);
+        let room = bytes.min(OUTPUT_CHUNK_BYTES);
         let mut piece = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
         match input.take(room).read_buf(&mut piece).await {
             Ok(read @ 1..) => bytes -= read as u64,

@@ -36,7 +36,7 @@ const DIGEST_BYTES: u64 = 68;
 
 /// The charge for a revision, and the largest charge for all revisions of the tenant.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Charge {
+pub(super) struct StorageCharge {
     pub(super) bytes: u64,
     pub(super) all_max: u64,
 }
@@ -52,12 +52,13 @@ impl Node {
         release: &Release,
         granted: &BTreeSet<PathBuf>,
         contents: &Contents,
-    ) -> Result<Charge, ApiProblem> {
+    ) -> Result<StorageCharge, ApiProblem> {
         let bytes = bytes_of(release, check_tree(release, granted)?, contents);
         if !self.state.has_revision(revision) && self.reserve().room() < bytes {
             return Err(problems::no_room(self.reserve()));
         }
-        let charge = Charge { bytes: bytes.saturating_sub(UNCHARGED_BYTES_MAX), all_max: self.charges_max(tenant) };
+        let charge =
+            StorageCharge { bytes: bytes.saturating_sub(UNCHARGED_BYTES_MAX), all_max: self.charges_max(tenant) };
         let charged = self.state.charged_with(tenant, app, revision, charge.bytes);
         if charged > charge.all_max && charged > self.state.charged(tenant) {
             let error = StateError::NoRoom { tenant: tenant.clone(), charge: charged, max: charge.all_max };

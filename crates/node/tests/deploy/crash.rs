@@ -109,8 +109,8 @@ async fn crash_child() {
     let node = TestNode::watched(Path::new(dir), Some(watch)).await;
     match migrating {
         Some(migrating) => migrating.run(&node).await,
-        None if Told::ALL.iter().any(|one| format!("{one:?}") == doing) => {
-            Told::ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await;
+        None if StateChange::ALL.iter().any(|one| format!("{one:?}") == doing) => {
+            StateChange::ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await;
         }
         None => ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await,
     }
@@ -201,14 +201,14 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
 
 /// What is recorded of secrets and tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum StateChange {
     SetSecret,
     RemoveSecret,
     SetTenant,
     RemoveTenant,
 }
 
-impl Told {
+impl StateChange {
     const ALL: [Self; 4] = [Self::SetSecret, Self::RemoveSecret, Self::SetTenant, Self::RemoveTenant];
 
     async fn run(self, node: &TestNode) {
@@ -246,7 +246,7 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
     node.node.clone().set_secret(guest(), "key".parse().unwrap(), b"value".to_vec()).await.unwrap();
     fs::create_dir_all(base.join("tenants/guest/apps/old/kv")).unwrap();
     node.stop().await;
-    for told in Told::ALL {
+    for told in StateChange::ALL {
         let dir = folder.path().join(format!("{told:?}"));
         copy(&base, &dir);
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -269,7 +269,7 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
             kill_at(&format!("{told:?}"), *step, &dir);
             let node = TestNode::open(&dir).await;
             assert_eq!(told.is_done(&node).await, index >= counts, "{at}");
-            let is_gone = index >= counts && told == Told::RemoveTenant;
+            let is_gone = index >= counts && told == StateChange::RemoveTenant;
             assert_eq!(dir.join("tenants/guest").exists(), !is_gone, "{at}: data");
             if index < counts {
                 told.run(&node).await;

@@ -117,7 +117,7 @@ impl TestNode {
             }
         };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let front = AppFront::listen(listen, Limits::default(), node.door(), log).await.unwrap();
+        let front = AppFront::listen(listen, Limits::default(), node.resolver(), log).await.unwrap();
         let address = front.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(front.serve(stopped.map(drop), Duration::from_secs(60)));

@@ -16,7 +16,7 @@ use isomer_toolchain::{Progress, build_app};
 
 use crate::fleet::{Running, Subject, Transport};
 use crate::seed;
-use play::{Told, difference, order_number, play, quoted};
+use play::{ComparedResponse, difference, order_number, play, quoted};
 use script::PlannedRequest;
 
 /// The shop, built, with the shapes of this test in addition to its own.
@@ -70,7 +70,7 @@ async fn every_shape_responds_like_the_monolith() {
 }
 
 /// Checks what holds for the shop whatever its pages look like.
-fn check_facts(steps: &[PlannedRequest], told: &[Told]) {
+fn check_facts(steps: &[PlannedRequest], told: &[ComparedResponse]) {
     assert_eq!(steps.len(), told.len());
     assert!(steps.len() >= 450, "only {} requests", steps.len());
     let mut statuses = BTreeMap::<u16, usize>::new();
@@ -96,7 +96,7 @@ fn check_facts(steps: &[PlannedRequest], told: &[Told]) {
 #[test]
 fn a_differing_response_is_found() {
     let steps = &script::steps(1)[..2];
-    let told = |status, header: &str, body: &str| Told {
+    let told = |status, header: &str, body: &str| ComparedResponse {
         status,
         headers: vec![("set-cookie".to_owned(), header.as_bytes().to_vec())],
         body: body.as_bytes().to_vec(),

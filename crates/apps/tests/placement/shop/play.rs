@@ -15,7 +15,7 @@ use crate::random::Random;
 
 /// The part of a response that must be the same everywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ComparedResponse {
     pub(crate) status: u16,
     /// In their order; without the date.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
@@ -57,7 +57,7 @@ pub(crate) async fn play(
     running: Running<'_>,
     steps: &[PlannedRequest],
     seed: u64,
-) -> Vec<Told> {
+) -> Vec<ComparedResponse> {
     let fleet = Fleet::start(subject, running).await;
     let visitors = steps.iter().map(|step| step.visitor).max().map_or(0, |last| last + 1);
     let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
@@ -106,7 +106,7 @@ pub(crate) fn order_number(page: &str) -> Option<String> {
     (!number.is_empty()).then_some(number)
 }
 
-fn tell(answer: Answer) -> Told {
+fn tell(answer: Answer) -> ComparedResponse {
     let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     let mut body = answer.body.to_vec();
@@ -117,11 +117,15 @@ fn tell(answer: Answer) -> Told {
         problem["instance"] = "".into();
         body = problem.to_string().into_bytes();
     }
-    Told { status: answer.status.as_u16(), headers, body }
+    ComparedResponse { status: answer.status.as_u16(), headers, body }
 }
 
 /// The first difference of two sets of responses, as text; none if they are equal.
-pub(crate) fn difference(steps: &[PlannedRequest], expected: &[Told], found: &[Told]) -> Option<String> {
+pub(crate) fn difference(
+    steps: &[PlannedRequest],
+    expected: &[ComparedResponse],
+    found: &[ComparedResponse],
+) -> Option<String> {
     let pairs = steps.iter().zip(expected.iter().zip(found)).enumerate();
     let (number, (step, (expected, found))) = { pairs }.find(|(_, (_, (expected, found)))| expected != found)?;
     let mut text = format!("request {number}: {} {} of visitor {}\n", step.method, step.target, step.visitor);
@@ -129,7 +133,7 @@ pub(crate) fn difference(steps: &[PlannedRequest], expected: &[Told], found: &[T
         let _ = writeln!(text, "status {} became {}", expected.status, found.status);
     }
     if expected.headers != found.headers {
-        let shown = |told: &Told| {
+        let shown = |told: &ComparedResponse| {
             let lines = told.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
             lines.collect::<Vec<_>>().join("\n  ")
         };
