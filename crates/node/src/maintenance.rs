@@ -50,7 +50,7 @@ impl Node {
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {
             // A change of a locked app finishes it.
-            let Ok(_changing) = self.app_locks.begin(&tenant, &app) else { return };
+            let Ok(_lock) = self.app_locks.begin(&tenant, &app) else { return };
             takeover::finish(self, &tenant, &app).await;
         };
         stream::iter(taken_over).for_each_concurrent(FINISHED_AT_ONCE_MAX, finish).await;
@@ -60,11 +60,11 @@ impl Node {
         // No other change of the same target may run.
         let done = match &subject.app {
             Some(app) => match self.app_locks.begin(&subject.tenant, app) {
-                Ok(_changing) => self.finish_removal(&subject).await,
+                Ok(_lock) => self.finish_removal(&subject).await,
                 Err(_) => return,
             },
             None => match self.tenant_locks.take(&subject.tenant).await {
-                Ok(_turn) => self.finish_removal(&subject).await,
+                Ok(_lock) => self.finish_removal(&subject).await,
                 Err(_) => return,
             },
         };
@@ -100,7 +100,7 @@ impl Node {
                 continue;
             }
             // A change of a locked app takes care of its own snapshots.
-            let Ok(_changing) = self.app_locks.begin(&tenant, &app) else { continue };
+            let Ok(_lock) = self.app_locks.begin(&tenant, &app) else { continue };
             let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
             if let Err(error) = swept {
                 tracing::warn!(%tenant, %app, %error, "old snapshots cannot be removed");

@@ -55,7 +55,7 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub(crate) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
+    pub(crate) async fn remove_leftovers(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         self.finish_removal(subject).await.map_err(|problem| {
             tracing::error!(%problem, "the data of an earlier {subject} cannot be removed");
             let title = format!("the data of an earlier {subject} still exists and cannot be removed");

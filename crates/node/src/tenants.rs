@@ -70,7 +70,7 @@ impl Node {
         let lock = Arc::new(self.tenant_locks.take(&name).await?);
         let subject = ChangeTarget::tenant(&name);
         if self.state.tenant(&name).is_err() {
-            self.finish_removal(&subject).await?;
+            self.remove_leftovers(&subject).await?;
         }
         let mut quotas = self.state.tenant(&name).map(|tenant| tenant.quotas.clone()).unwrap_or_default();
         change.quotas.clone().apply(&mut quotas);

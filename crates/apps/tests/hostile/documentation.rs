@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::attacks::CORPUS;
-use crate::{crowded, disk, ledger, starting, tenants};
+use crate::{disk, full_node, instantiation, memory_charges, tenants};
 
 /// The headings before and after the rows of attacks.
 const BEGIN: &str = "<!-- attacks -->";

@@ -9,7 +9,7 @@ use isomer_runtime::engine::{Engine, PoolSizes};
 
 use crate::harness::{Setup, one, until};
 use crate::small_engine::{self, SmallNode};
-use crate::{stage, wat};
+use crate::{attacked_node, wat_components};
 
 /// The deadline of a request: long enough to start on a busy machine.
 const DEADLINE_MS: u64 = 1000;

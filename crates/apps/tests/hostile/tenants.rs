@@ -11,7 +11,7 @@ use isomer_seam::Components;
 use crate::harness::client::Answer;
 use crate::harness::{one, until};
 use crate::world::TestTenancy;
-use crate::{stage, starting};
+use crate::{attacked_node, instantiation};
 
 /// The attacker's requests, this many at a time, repeated until its quota is reached.
 struct Reach {

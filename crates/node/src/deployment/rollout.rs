@@ -187,7 +187,7 @@ impl Node {
     async fn run_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         takeover::finish_pending(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
-            self.finish_removal(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
+            self.remove_leftovers(&ChangeTarget::app(&rollout.tenant, &rollout.app)).await?;
         }
         let node = self.clone();
         let checked = move || node.check(&rollout).map(|checked| (rollout, checked));
