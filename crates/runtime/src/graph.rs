@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use isomer_display::size;
 use isomer_ids::PlanDigest;
-use isomer_transport::{InFlight, InFlightGuard};
+use isomer_transport::InFlight;
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{Call, CallFailure};
 use tokio::time::timeout_at;
@@ -18,7 +18,7 @@ use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::group::{Group, GroupError, GroupSettings, HttpHandlerExport};
-use crate::guest::{CallableGroups, GroupFunction, RequestScope, TimeLimit, fields_bytes};
+use crate::guest::{CallableGroups, GroupFunction, GroupsInUse, RequestScope, TimeLimit, fields_bytes};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
 use crate::serve::{GuestRequest, ResponseBody};
@@ -30,13 +30,6 @@ pub struct Graph {
     groups: Box<[Group]>,
     /// The requests and calls that run in the groups.
     in_flight: InFlight,
-}
-
-/// The graph as a request or a call holds it while it runs, with the guard that counts it.
-#[derive(Debug)]
-struct GraphInUse {
-    graph: Arc<Graph>,
-    _guard: InFlightGuard,
 }
 
 impl Graph {
@@ -53,11 +46,6 @@ impl Graph {
     /// Returns the count of the requests and calls that run in the groups. Requests that have yet to reach a group may be counted with them.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
-    }
-
-    /// Counts a request or a call until the returned value is dropped.
-    fn begin(self: &Arc<Self>) -> Arc<GraphInUse> {
-        Arc::new(GraphInUse { graph: self.clone(), _guard: self.in_flight.begin() })
     }
 
     /// Returns a handle of the group at `index`, to send requests to.
@@ -78,20 +66,23 @@ impl Graph {
         entrance: GroupFunction,
         call: Call,
     ) -> impl Future<Output = Result<Vec<u8>, CallFailure>> + Send + use<> {
-        self.begin().answer(entrance, call)
+        self.clone().run(GroupsInUse::new(self.clone()), entrance, call)
     }
-}
 
-impl GraphInUse {
-    async fn answer(self: Arc<Self>, entrance: GroupFunction, call: Call) -> Result<Vec<u8>, CallFailure> {
+    async fn run(
+        self: Arc<Self>,
+        groups: GroupsInUse,
+        entrance: GroupFunction,
+        call: Call,
+    ) -> Result<Vec<u8>, CallFailure> {
         let Call { context, image, .. } = call;
         if image.len() > IMAGE_BYTES_MAX as usize {
             return Err(CallFailure::refused(format!("an image of {} is too large", size(image.len()))));
         }
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
-        let scope = Arc::new(RequestScope::of_call(&context, self.clone()));
-        let Some(group) = self.graph.groups.get(entrance.group) else { return Err(no_such_group()) };
+        let scope = Arc::new(RequestScope::of_call(&context, groups));
+        let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
         let account = group.account().clone();
         let memory = account.charge_host_memory(image.len());
         let _memory = memory.map_err(|full| CallFailure::overloaded(full.to_string()))?;
@@ -106,9 +97,13 @@ impl GraphInUse {
     }
 }
 
-impl CallableGroups for GraphInUse {
+impl CallableGroups for Graph {
     fn plan(&self) -> PlanDigest {
-        self.graph.plan
+        self.plan
+    }
+
+    fn in_flight(&self) -> &InFlight {
+        &self.in_flight
     }
 
     async fn call(
@@ -118,7 +113,7 @@ impl CallableGroups for GraphInUse {
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
-        match self.graph.groups.get(entrance.group) {
+        match self.groups.get(entrance.group) {
             Some(group) => group.call(entrance.function, scope, until, image).await,
             None => Err(no_such_group()),
         }
@@ -138,7 +133,7 @@ impl Group {
         providers: &[Arc<dyn Provider>],
         settings: GroupSettings,
     ) -> Result<Self, GroupError> {
-        Self::link::<GraphInUse>(engine, code, imports, handlers, providers, settings)
+        Self::link::<Graph>(engine, code, imports, handlers, providers, settings)
     }
 }
 
@@ -173,7 +168,7 @@ impl GroupHandle {
     pub async fn handle(&self, request: GuestRequest) -> Result<http::Response<ResponseBody>, Failure> {
         let group = &self.graph.groups[self.index];
         let memory = group.account().charge_host_memory(request.host_bytes())?;
-        let response = group.handle(self.graph.begin(), request).await?;
+        let response = group.handle(GroupsInUse::new(self.graph.clone()), request).await?;
         let (head, body) = response.into_parts();
         let head_bytes = fields_bytes(&head.headers);
         Ok(http::Response::from_parts(head, body.charged(head_bytes, memory)?))

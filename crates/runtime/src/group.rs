@@ -17,7 +17,7 @@ use crate::code::Code;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::folders::GrantedFolders;
-use crate::guest::{CallableGroups, Denials, GroupTemplate, OwnerSettings, RequestScope, TimeLimit};
+use crate::guest::{CallableGroups, Denials, GroupTemplate, GroupsInUse, OwnerSettings, RequestScope, TimeLimit};
 use crate::instance::{DispatchExport, HandlerIndex, InstanceMaker, Skeleton, skeleton_functions};
 use crate::pool::bounds::STACK_RESIDENT_BYTES;
 use crate::pool::{Account, Slots};
@@ -227,7 +227,7 @@ impl Group {
 
     pub(crate) async fn handle(
         &self,
-        groups: Arc<dyn CallableGroups>,
+        groups: GroupsInUse,
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         match &self.requests {

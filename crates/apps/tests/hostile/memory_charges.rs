@@ -150,7 +150,7 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
             attacks = attacks.into_iter().skip(half % 2).step_by(2).collect();
         }
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        return runtime.block_on(suffer(&attacks));
+        return runtime.block_on(attack(&attacks));
     }
     let made: usize = groups.values().map(Vec::len).sum();
     assert_eq!(made, CORPUS.len() + ON_DISK.len() + STARTS.len() + HOARDS.len(), "each attack is in a group");

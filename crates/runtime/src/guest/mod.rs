@@ -32,7 +32,7 @@ pub use denials::Denials;
 pub(crate) use handles::{FIELD_BYTES, FIELDS_BYTES_MAX, HANDLE_BYTES, fields_bytes};
 pub(crate) use in_flight_calls::InFlightCalls;
 pub use scope::GroupFunction;
-pub(crate) use scope::{CallableGroups, RequestScope, TimeLimit};
+pub(crate) use scope::{CallableGroups, GroupsInUse, RequestScope, TimeLimit};
 pub(crate) use signals::ResponseSignals;
 pub(crate) use template::GroupTemplate;
 pub use template::{Outbound, Outgoing, OwnerSettings};

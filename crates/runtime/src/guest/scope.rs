@@ -2,12 +2,14 @@
 
 use std::any::Any;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use isomer_ids::PlanDigest;
 use isomer_telemetry::RequestId;
+use isomer_transport::{InFlight, InFlightGuard};
 use isomer_wire::{CallContext, CallFailure};
 
 /// A function of a group that others call: the position of the group in its graph, and the position of the function
@@ -27,6 +29,9 @@ pub struct GroupFunction {
 pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the digest of the plan that the groups were started with.
     fn plan(&self) -> PlanDigest;
+
+    /// Returns the count of the requests and calls that use the groups.
+    fn in_flight(&self) -> &InFlight;
 
     /// Calls a function of one of the groups, within a poll that is measured. Sets no timer: the caller drops the
     /// future at the deadline.
@@ -49,7 +54,7 @@ pub(crate) struct RequestScope {
     pub(crate) traceparent: Option<HeaderValue>,
     /// The groups that calls lead to. A request stays in one revision: it holds the groups of that revision until it is
     /// over.
-    pub(crate) groups: Option<Arc<dyn CallableGroups>>,
+    pub(crate) groups: Option<GroupsInUse>,
 }
 
 /// The time that one wasmtime store may work for a request.
@@ -61,9 +66,38 @@ pub(crate) struct TimeLimit {
     pub(crate) allowed: Duration,
 }
 
+/// The groups of a revision while a request or a call uses them. It is counted until this and its clones are dropped.
+#[derive(Debug)]
+pub(crate) struct GroupsInUse {
+    groups: Arc<dyn CallableGroups>,
+    _guard: InFlightGuard,
+}
+
+impl GroupsInUse {
+    /// Counts a request or a call from now on.
+    pub(crate) fn new(groups: Arc<dyn CallableGroups>) -> Self {
+        let _guard = groups.in_flight().begin();
+        Self { groups, _guard }
+    }
+}
+
+impl Clone for GroupsInUse {
+    fn clone(&self) -> Self {
+        Self::new(self.groups.clone())
+    }
+}
+
+impl Deref for GroupsInUse {
+    type Target = dyn CallableGroups;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.groups
+    }
+}
+
 impl RequestScope {
     /// Returns the scope of a call that came from another process.
-    pub(crate) fn of_call(context: &CallContext, groups: Arc<dyn CallableGroups>) -> Self {
+    pub(crate) fn of_call(context: &CallContext, groups: GroupsInUse) -> Self {
         Self {
             id: RequestId::from_raw(context.request),
             traceparent: context.traceparent.as_deref().and_then(|text| HeaderValue::from_str(text).ok()),

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 
 use super::request::GuestRequest;
 use crate::failure::Failure;
-use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
+use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{Handle2, Handle3, HandlerFunction, Instance};
 
 /// The ends that connect the run of a request to its response.
@@ -61,7 +61,7 @@ impl HeadSender {
 /// again.
 pub(super) async fn serve(
     instance: &mut Instance,
-    groups: Arc<dyn CallableGroups>,
+    groups: GroupsInUse,
     request: GuestRequest,
     exchange: Exchange,
 ) -> Result<(), ()> {

@@ -16,7 +16,7 @@ use super::exchange::{Exchange, HeadSender, serve};
 use super::instance_pool::{InstancePermit, InstancePool, PoolLimits};
 use super::request::GuestRequest;
 use crate::failure::Failure;
-use crate::guest::{CallableGroups, RequestScope, ResponseSignals, TimeLimit};
+use crate::guest::{GroupsInUse, RequestScope, ResponseSignals, TimeLimit};
 use crate::instance::{Instance, InstanceMaker, SkeletonFunction};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
@@ -59,7 +59,7 @@ impl ExclusiveInstances {
 
     pub(crate) async fn handle(
         self: Arc<Self>,
-        groups: Arc<dyn CallableGroups>,
+        groups: GroupsInUse,
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let (permit, idle) = self.pool.take(request.deadline).await?;

@@ -22,7 +22,7 @@ use super::exchange::{HeadSender, call};
 use super::in_flight_requests::{InFlight, InFlightRequests, RequestEnd, RunEnd};
 use super::request::GuestRequest;
 use crate::failure::{Failure, backtrace};
-use crate::guest::{CallableGroups, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
+use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandlerFunction, Instance};
 use crate::pool::account::EvictedMemory;
 
@@ -34,7 +34,7 @@ const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A request that was sent to an instance.
 pub(super) struct Job<P> {
-    pub(super) groups: Arc<dyn CallableGroups>,
+    pub(super) groups: GroupsInUse,
     pub(super) request: GuestRequest,
     pub(super) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.

@@ -18,7 +18,7 @@ use super::shared_instance::{InstanceUsage, Job, SharedInstance};
 use super::waiting::WaitingRequest;
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::guest::{CallableGroups, ResponseSignals};
+use crate::guest::{GroupsInUse, ResponseSignals};
 use crate::instance::{Instance, InstanceMaker};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
@@ -96,7 +96,7 @@ impl SharedInstances {
     /// When there is no response: see [`Failure`].
     pub(crate) async fn handle(
         self: Arc<Self>,
-        groups: Arc<dyn CallableGroups>,
+        groups: GroupsInUse,
         request: GuestRequest,
     ) -> Result<http::Response<ResponseBody>, Failure> {
         let permit = self.permit().await?;
