@@ -17,7 +17,7 @@ use crate::harness::front::{TestFront, front, site};
 use crate::harness::{one, until};
 
 /// A site that is loaded by the test.
-type Coming = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
+type PendingSite = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 
 /// The result for a host name.
 enum HostResult {
@@ -25,7 +25,7 @@ enum HostResult {
     /// The same, counted.
     Counted(Limiter, Arc<AppSite>),
     /// Available when the test sends it.
-    Loading(Mutex<Option<Coming>>),
+    Loading(Mutex<Option<PendingSite>>),
     Refused(Refusal),
 }
 
@@ -55,7 +55,10 @@ impl SiteResolver<GroupHandler> for TestResolver {
             }
             Some(HostResult::Loading(site)) => {
                 let site = site.lock().unwrap().take().ok_or(Refusal::Loading)?;
-                let loading = async { site.await.unwrap_or(Err(Refusal::Broken)) };
+                let loading = async {
+                    let site: Result<Arc<AppSite>, Refusal> = site.await.unwrap_or(Err(Refusal::Broken));
+                    site.map(|site| site.begin_request())
+                };
                 (None, SiteLookup::Loading(Box::pin(loading)))
             }
             Some(HostResult::Refused(refusal)) => return Err(refusal.clone()),

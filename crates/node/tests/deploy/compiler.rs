@@ -119,20 +119,20 @@ async fn invalid_components_are_refused_by_name() {
 async fn compile_bombs_end_at_each_limit() {
     let (folder, mut order) = order(&bomb());
     order.manifest = order.manifest.replace("routes = [\"/...\"]\n", "");
-    let doing = |doing: &CompilePhase| matches!(doing, CompilePhase::Compiling(group) if group == "monolith");
+    let is_compiling = |phase: &CompilePhase| matches!(phase, CompilePhase::Compiling(group) if group == "monolith");
     let memory = ChildLimits { memory_bytes: 600 << 20, ..ChildLimits::default() };
     match Compilers::new(compiler(memory)).make(&order).await {
-        Err(CompileError::OutOfMemory { doing: at, .. }) if doing(&at) => {}
+        Err(CompileError::OutOfMemory { phase, .. }) if is_compiling(&phase) => {}
         other => panic!("memory: {other:?}"),
     }
     let processor = ChildLimits { cpu_s: 1, ..ChildLimits::default() };
     match Compilers::new(compiler(processor)).make(&order).await {
-        Err(CompileError::ProcessorTime { cpu_s: 1, doing: at }) if doing(&at) => {}
+        Err(CompileError::ProcessorTime { cpu_s: 1, phase }) if is_compiling(&phase) => {}
         other => panic!("processor: {other:?}"),
     }
     let clock = CompilerOptions { time_max: Duration::from_secs(1), ..compiler(ChildLimits::default()) };
     match Compilers::new(clock).make(&order).await {
-        Err(CompileError::TimedOut { doing: at, .. }) if at != CompilePhase::Starting => {}
+        Err(CompileError::TimedOut { phase, .. }) if phase != CompilePhase::Starting => {}
         other => panic!("clock: {other:?}"),
     }
     assert_eq!(entries(&folder), 0, "nothing is left of it");
@@ -153,8 +153,8 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
         Compilers::new(CompilerOptions { program, ..compiler(ChildLimits::default()) })
     };
     match with("/bin/sh", &["-c", "echo ouch >&2; kill -SEGV $$"]).make(&order).await {
-        Err(CompileError::Crashed { doing: CompilePhase::Starting, last_words, .. }) => {
-            assert_eq!(last_words, "ouch\n")
+        Err(CompileError::Crashed { phase: CompilePhase::Starting, error_output, .. }) => {
+            assert_eq!(error_output, "ouch\n")
         }
         other => panic!("{other:?}"),
     }

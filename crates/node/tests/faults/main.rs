@@ -160,9 +160,9 @@ fn child(variables: &[(&str, &std::ffi::OsStr)]) -> Command {
 fn failing_calls_lose_nothing_and_everything_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let mut failing = child(&[(FAILING_IN, dir.path().as_os_str())]);
-    let output = failing.output().unwrap();
-    let output = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output));
+    let ended = failing.output().unwrap();
+    let output = [ended.stdout, ended.stderr].concat();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&output));
 }
 
 /// The child whose system calls fail.
