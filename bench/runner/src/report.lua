@@ -1,4 +1,4 @@
--- What the load generator prints when it is done: one line of JSON.
+-- Prints the result of the load as one line of JSON.
 done = function(summary, latency, requests)
     local errors = summary.errors
     io.write(string.format(

@@ -1,8 +1,8 @@
-// The shop in a real browser, without JavaScript as its visitors may have it: looking around, filling the cart, a refused
-// card, paying, the order; on a phone's screen too.
+// Tests the shop in a real browser without JavaScript: browsing, the cart, a refused card, paying, the order; also on the screen of a
+// phone.
 //
-// node shop.cjs URL BROWSER SCREENSHOTS [SESSION]: prints a line for each check; the exit code says whether all held.
-// SESSION is a file that keeps the visitor's cookies: where it exists, the visitor comes back and finds cart and order.
+// node shop.cjs URL BROWSER SCREENSHOTS [SESSION]: prints a line for each check and exits with 0 if all passed.
+// SESSION is a file with the visitor's cookies: if it exists, the visitor returns and must find cart and order.
 "use strict";
 
 const assert = require("node:assert/strict");

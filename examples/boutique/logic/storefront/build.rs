@@ -1,4 +1,5 @@
-//! Gives the assets a version, so that browsers may keep each for a year: `ASSETS_VERSION`, a hash over their names and bytes.
+//! Computes the version of the assets, so that browsers may keep each for a year: `ASSETS_VERSION`, a hash of their
+//! names and bytes.
 
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,9 @@
-//! The ads component: chance chooses among those that fit.
+//! The ads component: chooses randomly among the matching ads.
 
 use boutique_types::Ad;
 use wasip3::random::random::get_random_u64;
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({

@@ -1,8 +1,8 @@
-//! The cart component: one cart a session in the key-value store `carts`, changed by compare-and-swap.
+//! The cart component: one cart for each session in the key-value store `carts`, changed by compare-and-swap.
 
 use boutique_types::{CartError, CartItem};
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -16,9 +16,9 @@ mod bindings {
 use bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use bindings::wasi::keyvalue::store::{self, Bucket, Error};
 
-/// The store, as the manifest grants it.
+/// The name of the store, as the manifest grants it.
 const STORE: &str = "carts";
-/// Others may change a cart at the same time; after so many lost races something is wrong.
+/// The number of attempts to change a cart that others change at the same time; more lost races indicate a defect.
 const ATTEMPTS_MAX: usize = 32;
 
 struct Cart;

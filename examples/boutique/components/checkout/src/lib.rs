@@ -1,4 +1,4 @@
-//! The checkout component: turns a cart into an order, with the other components.
+//! The checkout component: turns a cart into an order by calling the other components.
 
 use boutique_types::{
     CartError, CartItem, CheckoutError, CheckoutRequest, MoneyError, Order, OrderError, OrderLine, OrderStatus,
@@ -8,7 +8,7 @@ use futures::join;
 use wasip3::clocks::system_clock;
 use wasip3::random::random::get_random_u64;
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -20,7 +20,8 @@ mod bindings {
 
 use bindings::boutique::shop::{cart, catalog, currency, email, orders, payment, shipping};
 
-/// An id out of sixty random bits is hardly ever taken; after so many that are, something is wrong.
+/// The number of attempts to find a free ID: an ID of sixty random bits is hardly ever taken, so more failures indicate
+/// a defect.
 const ID_ATTEMPTS_MAX: usize = 3;
 
 struct Checkout;
@@ -32,7 +33,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
             return Err(CheckoutError::EmptyCart);
         }
         let order = price(&items, &request)?;
-        // The order is written down before any money moves: whatever happens after this, it can be found.
+        // The order is stored before the card is charged, so that it can be found whatever happens afterwards.
         let (opened, booked) = join!(open(&session_id, order), shipping::book(request.address.clone(), items.clone()));
         let mut order = opened?;
         let tracking_id = match booked {
@@ -43,7 +44,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
             Ok(receipt) => receipt,
             Err(refusal) => return Err(cancelled(&order, CheckoutError::Refused(refusal)).await),
         };
-        // From here on the card is charged: what fails is logged, the order stands.
+        // From here on the card is charged: failures are logged, and the order stays valid.
         order.receipt = Some(receipt.clone());
         order.tracking_id = Some(tracking_id.clone());
         match orders::complete_order(order.id.clone(), receipt, tracking_id).await {
@@ -59,7 +60,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
     }
 }
 
-/// The order with all amounts in the currency asked for.
+/// Returns the order with all amounts in the requested currency.
 fn price(items: &[CartItem], request: &CheckoutRequest) -> Result<Order, CheckoutError> {
     let products: Vec<Product> = items
         .iter()
@@ -88,7 +89,7 @@ fn price(items: &[CartItem], request: &CheckoutRequest) -> Result<Order, Checkou
         .map_err(|error: MoneyError| CheckoutError::Unavailable(error.to_string()))
 }
 
-/// Write the order down, under another id where its own is taken.
+/// Stores the order, under another ID if its own is taken.
 async fn open(session_id: &str, mut order: Order) -> Result<Order, CheckoutError> {
     for _ in 0..ID_ATTEMPTS_MAX {
         match orders::open_order(session_id.into(), order.clone()).await {
@@ -101,7 +102,7 @@ async fn open(session_id: &str, mut order: Order) -> Result<Order, CheckoutError
     Err(CheckoutError::Unavailable("no id for the order".into()))
 }
 
-/// Nothing was charged: the order is cancelled, for this reason.
+/// Cancels the order for this reason: nothing was charged.
 async fn cancelled(order: &Order, reason: CheckoutError) -> CheckoutError {
     if let Err(error) = orders::cancel_order(order.id.clone()).await {
         eprintln!("order {}: not charged, and not cancelled: {error:?}", order.id);

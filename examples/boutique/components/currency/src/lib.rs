@@ -2,7 +2,7 @@
 
 use boutique_types::{ConversionError, CurrencyInfo, Money};
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({

@@ -1,8 +1,8 @@
-//! The email component: renders the confirmation. Where a mailer would send it, this one notes on stdout that it did.
+//! The email component: renders the confirmation. It does not send it, but prints to stdout that it did.
 
 use boutique_types::{Confirmation, MailError, Order};
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -22,7 +22,7 @@ impl bindings::exports::boutique::shop::email::Guest for Email {
     }
 }
 
-/// An address as a log may have it: `s…@example.com`.
+/// Returns an address as it may be logged: `s…@example.com`.
 fn masked(address: &str) -> String {
     match address.split_once('@') {
         Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or_default()),

@@ -1,14 +1,14 @@
-//! Between `wasi:http` and the storefront's plain values.
+//! Converts between `wasi:http` and the storefront's plain values.
 
 use boutique_storefront::{BodyError, Head, Response};
 use wasip3::http::types::{self, ErrorCode, Fields, Method, Request, Scheme};
 use wasip3::wit_bindgen::{StreamResult, spawn_local};
 use wasip3::{wit_future, wit_stream};
 
-/// Bytes read at once.
+/// The number of bytes that are read with one call.
 const CHUNK_BYTES: usize = 4 * 1024;
 
-/// A request's head.
+/// Returns a request's head.
 pub(crate) fn head(request: &Request) -> Head {
     let headers = request.get_headers().copy_all();
     Head {
@@ -19,7 +19,7 @@ pub(crate) fn head(request: &Request) -> Head {
     }
 }
 
-/// A request's body, if it has no more than `limit` bytes.
+/// Reads a request's body, unless it has more than `limit` bytes.
 pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, BodyError> {
     let (_done, done_reader) = wit_future::new(|| Ok(()));
     let (mut stream, trailers) = Request::consume_body(request, done_reader);
@@ -42,7 +42,7 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>,
     }
 }
 
-/// The answer as `wasi:http` wants it; the body is left out of an answer to `HEAD`.
+/// Returns the response for `wasi:http`, without the body for `HEAD`.
 pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Response, ErrorCode> {
     let length = response.body.len().to_string();
     let has_body = !matches!(response.status, 204 | 304);
@@ -58,7 +58,7 @@ pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Respo
     let contents = (has_body && !is_head && !response.body.is_empty()).then(|| {
         let (mut writer, reader) = wit_stream::new();
         let body = response.body.into_owned();
-        // A visitor who goes away before the end takes no more bytes: that is no error.
+        // A visitor who disconnects early reads no more bytes, which is not an error.
         spawn_local(async move { drop(writer.write_all(body).await) });
         reader
     });

@@ -6,7 +6,7 @@ mod services;
 use boutique_storefront::handle;
 use wasip3::http::types::{ErrorCode, Request, Response};
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({

@@ -1,4 +1,4 @@
-//! The other components, as the storefront's services.
+//! Implements the storefront's services by calling the other components.
 
 use boutique_storefront::{Services, Unavailable};
 use boutique_types::{
@@ -74,7 +74,7 @@ impl Services for Components {
     }
 
     fn now(&self) -> u64 {
-        // Before 1970 no shop was open.
+        // A clock before 1970 counts as 1970.
         u64::try_from(wasip3::clocks::system_clock::now().seconds).unwrap_or(0)
     }
 

@@ -1,11 +1,11 @@
-//! The orders component: orders in the SQL store `orders`. It alone touches that store.
+//! The orders component: keeps orders in the SQL store `orders`, which no other component uses.
 
 mod rows;
 mod statements;
 
 use boutique_types::{Order, OrderError, OrderSummary, Receipt};
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -19,7 +19,7 @@ mod bindings {
 use bindings::isomer::sql::store;
 use bindings::isomer::sql::types::{Connection, Error, Transaction, Value};
 
-/// The store, as the manifest grants it.
+/// The name of the store, as the manifest grants it.
 const STORE: &str = "orders";
 
 struct Orders;
@@ -66,7 +66,7 @@ async fn open() -> Result<Connection, OrderError> {
     store::open(STORE.into()).await.map_err(order_error)
 }
 
-/// Run a statement that changes one order.
+/// Runs a statement that changes one order.
 async fn change_one(statement: &str, values: Vec<Value>) -> Result<(), OrderError> {
     match open().await?.execute(statement.into(), values).await.map_err(order_error)? {
         0 => Err(OrderError::NotFound),

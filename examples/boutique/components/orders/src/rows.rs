@@ -1,4 +1,4 @@
-//! Between orders and the rows of the store.
+//! Converts between orders and rows of the store.
 
 use boutique_types::{
     Address, CardBrand, CardSummary, Money, Order, OrderError, OrderLine, OrderStatus, OrderSummary, Receipt,
@@ -6,7 +6,7 @@ use boutique_types::{
 
 use crate::bindings::isomer::sql::types::Value;
 
-/// How each brand is stored.
+/// The stored name of each brand.
 const BRANDS: [(CardBrand, &str); 9] = [
     (CardBrand::Visa, "visa"),
     (CardBrand::Mastercard, "mastercard"),
@@ -19,7 +19,7 @@ const BRANDS: [(CardBrand, &str); 9] = [
     (CardBrand::Unknown, "unknown"),
 ];
 
-/// The parameters of `INSERT_ORDER`.
+/// Returns the parameters of `INSERT_ORDER`.
 pub(crate) fn order_values(session_id: String, order: &Order) -> Vec<Value> {
     let address = &order.address;
     vec![
@@ -40,7 +40,7 @@ pub(crate) fn order_values(session_id: String, order: &Order) -> Vec<Value> {
     ]
 }
 
-/// The parameters of `INSERT_LINE`.
+/// Returns the parameters of `INSERT_LINE`.
 pub(crate) fn line_values(order_id: &str, position: usize, line: &OrderLine) -> Vec<Value> {
     vec![
         text(order_id),
@@ -53,7 +53,7 @@ pub(crate) fn line_values(order_id: &str, position: usize, line: &OrderLine) -> 
     ]
 }
 
-/// The parameters of `COMPLETE_ORDER`.
+/// Returns the parameters of `COMPLETE_ORDER`.
 pub(crate) fn receipt_values(id: String, receipt: &Receipt, tracking_id: String) -> Vec<Value> {
     let brand = BRANDS.iter().find(|(brand, _)| *brand == receipt.card.brand).map_or("unknown", |(_, name)| name);
     vec![
@@ -65,7 +65,7 @@ pub(crate) fn receipt_values(id: String, receipt: &Receipt, tracking_id: String)
     ]
 }
 
-/// An order out of a row of `SELECT_ORDER` and the rows of `SELECT_LINES`.
+/// Returns the order of a row of `SELECT_ORDER` and the rows of `SELECT_LINES`.
 pub(crate) fn order(row: Vec<Value>, lines: Vec<Vec<Value>>) -> Result<Order, OrderError> {
     let mut row = Row::new(row);
     let (id, placed_at, status, email) = (row.text()?, row.unsigned()?, row.status()?, row.text()?);
@@ -91,7 +91,7 @@ pub(crate) fn order(row: Vec<Value>, lines: Vec<Vec<Value>>) -> Result<Order, Or
     Ok(Order { id, placed_at, status, email, address, lines, shipping_cost, total, receipt, tracking_id })
 }
 
-/// An order in short, out of a row of `LIST_ORDERS`.
+/// Returns the summary of an order from a row of `LIST_ORDERS`.
 pub(crate) fn summary(row: Vec<Value>) -> Result<OrderSummary, OrderError> {
     let mut row = Row::new(row);
     let (id, placed_at, status) = (row.text()?, row.unsigned()?, row.status()?);
@@ -119,7 +119,7 @@ fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-/// Takes a row's values one by one.
+/// Reads a row's values one after another.
 struct Row(std::vec::IntoIter<Value>);
 
 impl Row {

@@ -1,4 +1,4 @@
-//! The SQL of the orders, all of it.
+//! All SQL statements of the orders component.
 
 pub(crate) const INSERT_ORDER: &str = "\
     INSERT INTO orders (id, session_id, placed_at, status, email, street, city, state, zip_code, country, currency_code, \

@@ -1,10 +1,11 @@
-//! The payment component: charges a card, or says why not. The card itself is neither kept nor logged.
+//! The payment component: charges a card, or returns the reason for refusing it. The card itself is neither kept nor
+//! logged.
 
 use boutique_types::{Card, Date, Money, Receipt, Refusal};
 use wasip3::clocks::system_clock;
 use wasip3::random::random::get_random_u64;
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -18,7 +19,7 @@ struct Payment;
 
 impl bindings::exports::boutique::shop::payment::Guest for Payment {
     async fn charge(order_id: String, amount: Money, card: Card) -> Result<Receipt, Refusal> {
-        // A clock from before 1970 finds no card expired.
+        // For a clock before 1970, no card has expired.
         let today = Date::from_seconds(u64::try_from(system_clock::now().seconds).unwrap_or(0));
         let card = boutique_cards::check(&card, &amount, (today.year, today.month))?;
         let transaction_id = boutique_cards::transaction_id(get_random_u64());

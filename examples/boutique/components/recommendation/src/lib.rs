@@ -1,8 +1,8 @@
-//! The recommendation component: asks the catalog what there is, and chooses.
+//! The recommendation component: chooses among the products of the catalog.
 
 use boutique_types::Product;
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({

@@ -1,9 +1,9 @@
-//! The shipping component: quotes, and tracking ids out of `wasi:random`.
+//! The shipping component: returns quotes, and tracking IDs from `wasi:random`.
 
 use boutique_types::{Address, CartItem, ShippingError, ShippingQuote};
 use wasip3::random::random::get_random_u64;
 
-// Generated bindings have no docs and are not ours to lint.
+// Generated bindings are not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({

@@ -1,11 +1,11 @@
-//! Brands by issuer prefix.
+//! Determines the brand of a card by its issuer prefix.
 
 use boutique_types::CardBrand;
 
-/// Lengths of brands that do not say.
+/// The lengths of numbers of brands that publish none.
 const LONG: &[usize] = &[12, 13, 14, 15, 16, 17, 18, 19];
 
-/// (first and last prefix, of as many digits as they have; brand; lengths of its numbers), the narrow ranges first.
+/// (first and last prefix with the same number of digits; brand; lengths of its numbers), narrow ranges first.
 const RANGES: &[(u32, u32, CardBrand, &[usize])] = &[
     (6011, 6011, CardBrand::Discover, &[16, 17, 18, 19]),
     (2221, 2720, CardBrand::Mastercard, &[16]),
@@ -24,7 +24,7 @@ const RANGES: &[(u32, u32, CardBrand, &[usize])] = &[
     (6, 6, CardBrand::Maestro, LONG),
 ];
 
-/// The brand of a number and how long its numbers are.
+/// Returns the brand of a number and the lengths of its numbers.
 pub fn brand(digits: &str) -> (CardBrand, &'static [usize]) {
     RANGES
         .iter()

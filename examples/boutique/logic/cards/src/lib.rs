@@ -1,6 +1,7 @@
-//! Which cards are charged and which are refused: number, brand, expiry, security code.
+//! Decides which cards are charged: checks number, brand, expiry and security code.
 //!
-//! Brands are told by their issuer prefixes (ISO/IEC 7812), numbers by their check digit (the Luhn formula of its annex B).
+//! Brands are recognized by their issuer prefixes (ISO/IEC 7812), numbers by their check digit (the Luhn formula of its
+//! annex B).
 
 mod brand;
 
@@ -8,10 +9,10 @@ use boutique_types::{Card, CardBrand, CardSummary, Money, Refusal};
 
 pub use brand::brand;
 
-/// The brands that the shop takes.
+/// The accepted brands.
 const ACCEPTED: [CardBrand; 3] = [CardBrand::Visa, CardBrand::Mastercard, CardBrand::AmericanExpress];
 
-/// May this card be charged with this amount in this month? Gives what may be kept of the card.
+/// Checks whether this card may be charged with this amount in this month. Returns what may be kept of the card.
 ///
 /// # Errors
 /// The first reason to refuse it.
@@ -31,7 +32,7 @@ pub fn check(card: &Card, amount: &Money, (year, month): (u64, u64)) -> Result<C
     if !(1..=12).contains(&card.expiration_month) {
         return Err(Refusal::InvalidExpiration);
     }
-    // A card is good until the end of its last month.
+    // A card is valid until the end of its last month.
     if (u64::from(card.expiration_year), u64::from(card.expiration_month)) < (year, month) {
         return Err(Refusal::Expired((card.expiration_year, card.expiration_month)));
     }
@@ -46,12 +47,12 @@ pub fn check(card: &Card, amount: &Money, (year, month): (u64, u64)) -> Result<C
     Ok(CardSummary { brand, last_four: digits[digits.len() - 4..].into() })
 }
 
-/// A transaction's id out of chance.
+/// Returns a transaction ID from random bytes.
 pub fn transaction_id(random: u64) -> String {
     format!("TX-{random:016X}")
 }
 
-/// From the right, every second digit counts double (its digits added up); the sum is a multiple of ten.
+/// Every second digit from the right is doubled, and its digits are added up; the sum must be a multiple of ten.
 fn passes_luhn(digits: &str) -> bool {
     let sum: u32 = digits
         .bytes()

@@ -1,20 +1,20 @@
-//! What a cart holds, its limits, and the form in which it is stored.
+//! The contents of a cart, its limits, and its stored form.
 
 use boutique_types::{CartError, CartItem};
 
-/// The most of one product.
+/// The maximum quantity of one product.
 pub const QUANTITY_MAX: u32 = 999;
-/// The most different products.
+/// The maximum number of different products.
 pub const PRODUCTS_MAX: usize = 100;
-/// The longest product id, in bytes.
+/// The maximum length of a product ID, in bytes.
 const ID_BYTES_MAX: usize = 32;
-/// First line of a stored cart.
+/// The first line of a stored cart.
 const FORM: &str = "cart 1";
 
-/// Add to what there is of the product.
+/// Adds to the quantity of a product.
 ///
 /// # Errors
-/// [`CartError::InvalidItem`] for an id that is none or a quantity of nothing; [`CartError::TooMany`] over the limits.
+/// [`CartError::InvalidItem`] for an invalid ID or a quantity of 0; [`CartError::TooMany`] over the limits.
 pub fn add(items: &mut Vec<CartItem>, item: CartItem) -> Result<(), CartError> {
     if !is_id(&item.product_id) || item.quantity == 0 {
         return Err(CartError::InvalidItem);
@@ -34,7 +34,7 @@ pub fn add(items: &mut Vec<CartItem>, item: CartItem) -> Result<(), CartError> {
     Ok(())
 }
 
-/// The stored form: a first line that names it, then a line for each product.
+/// Returns the stored form: a first line that names the format, then a line for each product.
 pub fn encode(items: &[CartItem]) -> Vec<u8> {
     let mut text = format!("{FORM}\n");
     for item in items {
@@ -43,10 +43,10 @@ pub fn encode(items: &[CartItem]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A cart out of its stored form.
+/// Parses the stored form.
 ///
 /// # Errors
-/// [`CartError::Unavailable`] where the bytes are no cart.
+/// [`CartError::Unavailable`] if the bytes are not a cart.
 pub fn decode(bytes: &[u8]) -> Result<Vec<CartItem>, CartError> {
     read(bytes).ok_or_else(|| CartError::Unavailable("the stored cart cannot be read".into()))
 }

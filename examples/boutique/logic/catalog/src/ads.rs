@@ -1,4 +1,4 @@
-//! The shop's ads: lines that point at its own products.
+//! The shop's ads, which link to its own products.
 
 use boutique_types::Ad;
 
@@ -14,7 +14,7 @@ const ADS: [(&str, &str, &str); 8] = [
     ("wear", "OLJCESPC7Z", "It is always noon somewhere: sunglasses from the workshop."),
 ];
 
-/// At most `count` ads: those of the given categories first, then others. `random` says where to begin.
+/// Returns at most `count` ads, those of the given categories first. `random` selects the first one.
 pub fn pick_ads(categories: &[String], count: usize, random: u64) -> Vec<Ad> {
     let (mut fitting, mut others): (Vec<_>, Vec<_>) =
         ADS.iter().partition(|(category, ..)| categories.iter().any(|wanted| wanted == category));

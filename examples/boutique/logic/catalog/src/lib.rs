@@ -1,6 +1,6 @@
-//! The products of the shop and what can be asked about them: by id, by words, by what they go with; and its ads.
+//! The shop's products and the queries for them: by ID, by words, and by what they are bought with; and the shop's ads.
 //!
-//! All of it is data in the program; nothing here does I/O.
+//! All data is part of the program; nothing here does I/O.
 
 mod ads;
 mod products;

@@ -2,7 +2,7 @@
 
 use boutique_types::{Money, Product};
 
-/// A product as it is written down; prices in US cents.
+/// A product, with its price in US cents.
 struct Entry {
     id: &'static str,
     name: &'static str,
@@ -106,12 +106,12 @@ const ENTRIES: [Entry; 9] = [
     },
 ];
 
-/// All products, in the order in which the shop shows them.
+/// Returns all products in the order in which the shop shows them.
 pub fn all_products() -> Vec<Product> {
     ENTRIES.iter().map(Entry::to_product).collect()
 }
 
-/// The product with this id.
+/// Returns the product with this ID.
 pub fn product(id: &str) -> Option<Product> {
     ENTRIES.iter().find(|entry| entry.id == id).map(Entry::to_product)
 }

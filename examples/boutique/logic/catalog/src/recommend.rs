@@ -1,9 +1,9 @@
-//! What goes with what: products that share categories.
+//! Recommends products that share categories.
 
 use boutique_types::Product;
 
-/// At most `count` products out of `all` that share most categories with those of the given ids and are not among them.
-/// Equal ones come in an order that depends on the ids alone, so that not every page shows the same.
+/// Returns at most `count` products of `all` that share the most categories with those of the given IDs and are not
+/// among them. The order of equal ones depends on the IDs only, so that pages differ.
 pub fn recommend(all: Vec<Product>, product_ids: &[String], count: usize) -> Vec<Product> {
     let liked: Vec<String> = all
         .iter()

@@ -1,13 +1,13 @@
-//! Search by words.
+//! Searches products by words.
 
 use boutique_types::Product;
 
 use crate::all_products;
 
-/// Words of a query that are looked at; the rest is ignored.
+/// The number of words of a query that are used; the rest is ignored.
 const WORDS_MAX: usize = 8;
 
-/// Products that hold every word of the query, the best match first. An empty query finds nothing.
+/// Returns the products that contain every word of the query, the best match first. An empty query finds nothing.
 pub fn search(query: &str) -> Vec<Product> {
     let words: Vec<String> = query.split_whitespace().take(WORDS_MAX).map(str::to_lowercase).collect();
     if words.is_empty() {
@@ -24,7 +24,7 @@ pub fn search(query: &str) -> Vec<Product> {
     found.into_iter().map(|(_, product)| product).collect()
 }
 
-/// How well one word fits: the name counts most. None where it is nowhere.
+/// Returns the score of a word, in which the name counts most; `None` if the product does not contain it.
 fn score(product: &Product, word: &str) -> Option<u32> {
     let holds = |text: &str| text.to_lowercase().contains(word);
     let points = u32::from(holds(&product.name)) * 8

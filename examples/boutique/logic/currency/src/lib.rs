@@ -1,10 +1,10 @@
-//! Currencies, their rates and exact conversion between them.
+//! Currencies, their rates, and exact conversion between them.
 //!
-//! The rates are samples, written down once: an example shop should cost the same tomorrow.
+//! The rates are fixed samples: an example shop should have the same prices tomorrow.
 
 use boutique_types::{ConversionError, CurrencyInfo, Money};
 
-/// A currency: what one euro is in millionths of it, and how it is written.
+/// A currency: its millionths per euro, and how amounts are written.
 struct Entry {
     code: &'static str,
     name: &'static str,
@@ -48,7 +48,7 @@ const ENTRIES: [Entry; 22] = [
     entry("ZAR", "South African rand", "R", 2, 19_900_000),
 ];
 
-/// The currencies that the shop knows, the usual ones first.
+/// Returns the supported currencies, the most common first.
 pub fn supported() -> Vec<CurrencyInfo> {
     ENTRIES
         .iter()
@@ -61,10 +61,10 @@ pub fn supported() -> Vec<CurrencyInfo> {
         .collect()
 }
 
-/// The amount in another currency, rounded once, to that currency's smaller unit.
+/// Converts an amount to another currency, rounded once, to that currency's smallest unit.
 ///
 /// # Errors
-/// A currency without a rate; an amount that is none or too large.
+/// For a currency without a rate, and an amount that is invalid or too large.
 pub fn convert(amount: &Money, to_code: &str) -> Result<Money, ConversionError> {
     let (from, to) = (find(&amount.currency_code)?, find(to_code)?);
     amount

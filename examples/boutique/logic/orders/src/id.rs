@@ -1,9 +1,9 @@
-//! Ids of orders.
+//! IDs of orders.
 
 /// Digits and letters that are not mistaken for each other (no I, L, O, U).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// An id out of chance: sixty bits, in three groups that can be read out on the telephone.
+/// Returns an ID from random bytes: sixty bits, in three groups that can be read out on the telephone.
 pub fn order_id(random: u64) -> String {
     let mut id = String::with_capacity(14);
     for place in 0..12 {

@@ -1,4 +1,4 @@
-//! From a cart to an order: ids, prices, the confirmation mail.
+//! Turns a cart into an order: IDs, prices, the confirmation mail.
 
 mod id;
 mod mail;
@@ -8,10 +8,10 @@ use boutique_types::{Address, Money, MoneyError, Order, OrderLine, OrderStatus};
 pub use id::order_id;
 pub use mail::confirmation;
 
-/// An order that is not paid yet. All amounts are in one currency.
+/// Returns an unpaid order with all amounts in one currency.
 ///
 /// # Errors
-/// Amounts of several currencies, or a total that is too large.
+/// For amounts in several currencies, or a total that is too large.
 pub fn pending(
     id: String,
     placed_at: u64,
@@ -35,10 +35,10 @@ pub fn pending(
     })
 }
 
-/// All lines and the shipping.
+/// Returns the sum of all lines and the shipping.
 ///
 /// # Errors
-/// Amounts of several currencies, or a total that is too large.
+/// For amounts in several currencies, or a total that is too large.
 pub fn total(lines: &[OrderLine], shipping_cost: &Money) -> Result<Money, MoneyError> {
     lines.iter().try_fold(shipping_cost.clone(), |total, line| total.plus(&line.unit_price.times(line.quantity)?))
 }

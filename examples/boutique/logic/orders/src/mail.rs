@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use boutique_types::{Confirmation, Date, MailError, Order};
 
-/// Columns of the names in the list of products.
+/// The width of the names in the list of products.
 const NAME_COLUMNS: usize = 34;
 
-/// The confirmation of an order, as plain text.
+/// Renders the confirmation of an order as plain text.
 ///
 /// # Errors
-/// [`MailError::InvalidAddress`] where no mail could be sent.
+/// [`MailError::InvalidAddress`] if no mail can be sent to the address.
 pub fn confirmation(order: &Order) -> Result<Confirmation, MailError> {
     let to = order.email.trim();
     let is_address = to.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'));

@@ -1,16 +1,16 @@
-//! What shipping costs, and tracking ids.
+//! The cost of shipping, and tracking IDs.
 
 use boutique_types::{Address, CartItem, Money, ShippingError, ShippingQuote};
 
-/// Pieces in one parcel.
+/// The number of pieces in a parcel.
 const PARCEL_PIECES: u64 = 6;
-/// The first parcel, and each further one, in US cents.
+/// The price of the first parcel and of each further one, in US cents.
 const FIRST_CENTS: i64 = 490;
 const FURTHER_CENTS: i64 = 250;
-/// With more parcels than these it takes longer.
+/// The number of parcels above which shipping takes longer.
 const QUICK_PARCELS: u32 = 3;
 
-/// What sending these costs, in US dollars.
+/// Returns the cost of shipping these items, in US dollars.
 pub fn quote(items: &[CartItem]) -> ShippingQuote {
     let pieces: u64 = items.iter().map(|item| u64::from(item.quantity)).sum();
     let parcels = u32::try_from(pieces.div_ceil(PARCEL_PIECES)).unwrap_or(u32::MAX);
@@ -23,10 +23,10 @@ pub fn quote(items: &[CartItem]) -> ShippingQuote {
     ShippingQuote { cost: Money::new("USD", cents / 100, nanos), parcels, days }
 }
 
-/// Can these be sent there?
+/// Checks whether these items can be shipped to this address.
 ///
 /// # Errors
-/// Nothing to send; a part of the address that is missing.
+/// When there are no items, or a part of the address is missing.
 pub fn check(address: &Address, items: &[CartItem]) -> Result<(), ShippingError> {
     if items.iter().all(|item| item.quantity == 0) {
         return Err(ShippingError::NothingToShip);
@@ -44,8 +44,8 @@ pub fn check(address: &Address, items: &[CartItem]) -> Result<(), ShippingError>
     Ok(())
 }
 
-/// A tracking id out of chance, in the form of the postal standard UPU S10: two letters, eight digits, a check digit, two
-/// letters (`XB` stands for no country).
+/// Returns a tracking ID from random bytes, in the form of the postal standard UPU S10: two letters, eight digits, a
+/// check digit, two letters (`XB` is no country).
 pub fn tracking_id(random: u64) -> String {
     let serial = random % 100_000_000;
     let digits: Vec<u64> = (0..8).rev().map(|place| serial / 10_u64.pow(place) % 10).collect();

@@ -1,8 +1,8 @@
-//! Style sheet and pictures, part of the program.
+//! The style sheet and pictures, which are part of the program.
 
 use crate::http::{Head, Response};
 
-/// Changes with any asset: part of their addresses, so that browsers may keep each for a year.
+/// The version of the assets. It is part of their URLs, so that browsers may keep each for a year.
 pub(crate) const VERSION: &str = env!("ASSETS_VERSION");
 
 const SVG: &str = "image/svg+xml";
@@ -24,19 +24,19 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("products/tern-kettle.svg", SVG, include_bytes!("../assets/products/tern-kettle.svg")),
 ];
 
-/// The address of an asset.
+/// Returns the URL of an asset.
 pub(crate) fn url(path: &str) -> String {
     format!("/static/{path}?v={VERSION}")
 }
 
-/// An asset, or `304` to a browser that has it. None where there is none of this path.
+/// Returns an asset, or `304` if the browser has it; `None` for an unknown path.
 pub(crate) fn serve(head: &Head, path: &str) -> Option<Response> {
     let (_, content_type, bytes) = ASSETS.iter().find(|(other, ..)| *other == path)?;
     let tag = format!("\"{VERSION}\"");
     let known = head.header("if-none-match").is_some_and(|tags| {
         tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|other| other == "*" || other == tag)
     });
-    // An address without its version may stand for other bytes tomorrow.
+    // A URL without the version may have other bytes tomorrow.
     let keep = if head.query() == format!("v={VERSION}") {
         "public, max-age=31536000, immutable"
     } else {

@@ -1,4 +1,4 @@
-//! The pages that only show: home, product, search.
+//! The pages that change nothing: home, product, search.
 
 use boutique_types::{CartError, CartItem, Money, Product};
 use futures::join;
@@ -9,14 +9,14 @@ use crate::pages::{self, Frame};
 use crate::services::Services;
 use crate::visitor::Visitor;
 
-/// A product with its price as the visitor sees it.
+/// A product with its price in the visitor's currency.
 #[derive(Debug, Clone)]
 pub(crate) struct Priced {
     pub(crate) product: Product,
     pub(crate) price: Money,
 }
 
-/// Words of a search are cut off here.
+/// The maximum length of a search text; the rest is ignored.
 const QUERY_CHARACTERS_MAX: usize = 100;
 
 pub(crate) async fn home(services: &impl Services, visitor: &Visitor) -> Result<Response, Failure> {
@@ -54,17 +54,17 @@ pub(crate) async fn search(services: &impl Services, visitor: &Visitor, query: &
     Ok(Response::page(200, pages::search(&frame, &query, &found?)))
 }
 
-/// The visitor's cart; a new visitor has none, and no store is asked.
+/// Returns the visitor's cart. A new visitor has none, so the store is not read.
 pub(crate) async fn cart_items(services: &impl Services, visitor: &Visitor) -> Result<Vec<CartItem>, CartError> {
     if visitor.is_new { Ok(Vec::new()) } else { services.cart(&visitor.session).await }
 }
 
-/// The number at the cart in the page's head. A cart that cannot be read does not hinder anyone from looking around.
+/// Returns the number of pieces for the page head. A cart that cannot be read does not prevent the page.
 pub(crate) fn badge(items: &Result<Vec<CartItem>, CartError>) -> Option<u32> {
     items.as_ref().ok().map(|items| items.iter().map(|item| item.quantity).sum())
 }
 
-/// The products with prices in the visitor's currency.
+/// Returns the products with prices in the visitor's currency.
 pub(crate) fn priced(
     services: &impl Services,
     visitor: &Visitor,

@@ -1,4 +1,4 @@
-//! The pages that change something or show what was changed: cart, checkout, orders.
+//! The pages that change something or show the result: cart, checkout, orders.
 
 use boutique_types::{CartError, CartItem, CheckoutError, ConversionError, Date, Money, Refusal, ShippingError};
 use futures::join;
@@ -11,10 +11,10 @@ use crate::pages::{self, CartPage, Frame};
 use crate::services::Services;
 use crate::visitor::Visitor;
 
-/// Orders on one page.
+/// The number of orders on a page.
 const ORDERS_MAX: u32 = 50;
 
-/// A line of the cart as it is shown.
+/// A line of the cart.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) priced: Priced,
@@ -76,7 +76,7 @@ pub(crate) async fn order(services: &impl Services, visitor: &Visitor, id: &str)
     Ok(Response::page(200, pages::order(&Frame::of(visitor, badge(&items)), &order)))
 }
 
-/// The cart with its checkout form; `errors` are shown at their fields.
+/// Renders the cart with its checkout form; `errors` are shown next to their fields.
 async fn cart_page(
     services: &impl Services,
     visitor: &Visitor,
@@ -86,11 +86,11 @@ async fn cart_page(
 ) -> Result<Response, Failure> {
     let items = cart_items(services, visitor).await.map_err(cart_failure)?;
     let ids: Vec<String> = items.iter().map(|item| item.product_id.clone()).collect();
-    // One conversion for all prices of the page: the cart's, then the recommended products', then the parcel's.
+    // One conversion for all prices of the page: the cart's, the recommended products', and the shipping's.
     let mut products = Vec::with_capacity(items.len() + 4);
     let mut known = Vec::with_capacity(items.len());
     for item in &items {
-        // A product that the catalog no longer has is left out.
+        // A product that is no longer in the catalog is left out.
         if let Some(product) = services.product(&item.product_id) {
             products.push(product);
             known.push(item.clone());
@@ -147,7 +147,7 @@ fn cart_failure(error: CartError) -> Failure {
     }
 }
 
-/// What the visitor can mend is said at its field; the rest is the shop's failure.
+/// Errors that the visitor can correct are shown next to the field; others are the shop's failure.
 fn checkout_failure(error: CheckoutError) -> Result<FieldError, Failure> {
     Ok(match error {
         CheckoutError::EmptyCart => FieldError::new("cart", "Your cart is empty: put something in it first."),

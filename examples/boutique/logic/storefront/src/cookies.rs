@@ -2,15 +2,15 @@
 
 use crate::http::Head;
 
-/// Whose cart and orders these are. It is a secret of the visitor: who has it has the cart.
+/// Identifies the visitor's cart and orders. It is a secret of the visitor: it gives access to the cart.
 pub(crate) const SESSION: &str = "shop_session-id";
-/// The currency that prices are shown in.
+/// The currency in which prices are shown.
 pub(crate) const CURRENCY: &str = "shop_currency";
 
-/// How long a browser keeps them: thirty days.
+/// The lifetime of the cookies: thirty days.
 const AGE_SECONDS: u32 = 30 * 24 * 60 * 60;
 
-/// The value of a cookie that came with the request.
+/// Returns the value of a cookie of the request.
 pub(crate) fn read<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
     head.headers_named("cookie")
         .flat_map(|header| header.split(';'))
@@ -19,12 +19,12 @@ pub(crate) fn read<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// A `Set-Cookie` that keeps a value.
+/// Returns a `Set-Cookie` header that sets a value.
 pub(crate) fn keep(name: &str, value: &str, secure: bool) -> String {
     format!("{name}={value}; Path=/; Max-Age={AGE_SECONDS}; HttpOnly; SameSite=Lax{}", attribute(secure))
 }
 
-/// A `Set-Cookie` that makes the browser forget.
+/// Returns a `Set-Cookie` header that removes the cookie.
 pub(crate) fn expire(name: &str, secure: bool) -> String {
     format!(
         "{name}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax{}",

@@ -1,14 +1,14 @@
-//! What can go wrong with a request, and the one place that chooses its status.
+//! Failures of requests, and the one function that chooses their status.
 
 use crate::http::Response;
 use crate::pages::{self, Frame};
 
-/// A field of a form and what is wrong with it.
+/// An error in a field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FieldError {
-    /// The field's name in the form.
+    /// The name of the field in the form.
     pub(crate) field: &'static str,
-    /// What is wrong, as a sentence that can stand alone.
+    /// The error, as a complete sentence.
     pub(crate) message: String,
 }
 
@@ -18,7 +18,7 @@ impl FieldError {
     }
 }
 
-/// Why a request has no ordinary answer.
+/// The reason why a request fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
     UnknownPath,
@@ -26,12 +26,12 @@ pub(crate) enum Failure {
     UnknownOrder,
     /// The value of `Allow`.
     Method(&'static str),
-    /// The body could not be read to its end.
+    /// The body could not be read completely.
     BrokenBody,
     FormTooLarge,
     NotAForm,
     Fields(Vec<FieldError>),
-    /// A service could not answer; the text is for the log.
+    /// A service failed; the text is for the log.
     Unavailable(String),
 }
 
@@ -84,7 +84,7 @@ impl Failure {
         }
     }
 
-    /// The page that says what is wrong.
+    /// Renders the page that reports the failure.
     pub(crate) fn into_response(self, frame: &Frame) -> Response {
         let fields = if let Self::Fields(fields) = &self { fields.as_slice() } else { &[] };
         let page = pages::error(frame, self.status(), self.title(), &self.explanation(), fields);

@@ -1,4 +1,4 @@
-//! The shop's forms: reading them, and what each field must be.
+//! Parses the shop's forms and checks their fields.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use crate::failure::{Failure, FieldError};
 use crate::http::{BodyError, Head};
 use crate::shop::FORM_BYTES_MAX;
 
-/// Of one product, this many at a time.
+/// The maximum quantity of a product in one request.
 pub(crate) const QUANTITY_MAX: u32 = 10;
 
-/// A form as it came: names and values.
+/// The names and values of a submitted form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Form(Vec<(String, String)>);
 
-/// Read the body of a request as a form.
+/// Parses the body of a request as a form.
 pub(crate) async fn read(
     head: &Head,
     read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
@@ -40,12 +40,12 @@ impl Form {
         Self(form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// The first value of this name, without spaces around it; empty where there is none.
+    /// Returns the first value of this name without surrounding spaces; an empty text if there is none.
     pub(crate) fn value(&self, name: &str) -> &str {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value.trim())
     }
 
-    /// A value that must be there.
+    /// Returns a required value.
     pub(crate) fn required(&self, name: &'static str) -> Result<&str, Failure> {
         match self.value(name) {
             "" => Err(Failure::field(name, "This is missing.")),
@@ -53,7 +53,7 @@ impl Form {
         }
     }
 
-    /// `POST /cart`.
+    /// The form of `POST /cart`.
     pub(crate) fn cart_item(&self) -> Result<CartItem, Failure> {
         let mut errors = Vec::new();
         let product_id = self.value("product_id");
@@ -71,7 +71,7 @@ impl Form {
         }
     }
 
-    /// `POST /cart/checkout`. Whether the card is a card is for the payment service to say.
+    /// The form of `POST /cart/checkout`. The payment service checks the card.
     pub(crate) fn checkout_request(&self, currency_code: &str) -> Result<CheckoutRequest, Vec<FieldError>> {
         let mut check = Check { form: self, errors: Vec::new() };
         let request = CheckoutRequest {
@@ -95,7 +95,7 @@ impl Form {
     }
 }
 
-/// Reads fields and collects what is wrong with them.
+/// Parses fields and collects their errors.
 struct Check<'a> {
     form: &'a Form,
     errors: Vec<FieldError>,
@@ -177,7 +177,7 @@ impl Check<'_> {
     }
 }
 
-/// What the checkout form shows in its fields: sample values at first, later what the visitor wrote.
+/// The contents of the fields of the checkout form: sample values at first, later what the visitor entered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Filled<'a> {
     Sample,
@@ -185,7 +185,7 @@ pub(crate) enum Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    /// The value of a field. Card number and security code are never sent back.
+    /// Returns the value of a field. The card number and security code are never sent back.
     pub(crate) fn value(self, field: &str) -> Cow<'a, str> {
         match self {
             Self::Form(_) if matches!(field, "credit_card_number" | "credit_card_cvv") => "".into(),

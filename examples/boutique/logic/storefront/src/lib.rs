@@ -1,7 +1,7 @@
-//! The shop's HTTP surface: routes, cookies, forms, pages, pictures.
+//! The shop's HTTP interface: routes, cookies, forms, pages, pictures.
 //!
-//! It knows neither an HTTP server nor a component: a request's head and body come in as plain values, the services are
-//! behind the [`Services`] trait, and a [`Response`] goes out. So the whole surface is tested on the host.
+//! It depends neither on an HTTP server nor on a component: a request's head and body are plain values, the services
+//! are behind the [`Services`] trait, and the result is a [`Response`]. So all of it is tested on the host.
 
 mod assets;
 mod browse;

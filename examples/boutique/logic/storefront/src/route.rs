@@ -1,6 +1,6 @@
-//! Paths and methods.
+//! Maps methods and paths to routes.
 
-/// What a request asks for.
+/// The page or action that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     Home,
@@ -20,14 +20,14 @@ pub(crate) enum Route {
     Health,
 }
 
-/// Why there is no route.
+/// The reason why there is no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoRoute {
-    /// Nothing has this path.
+    /// The path does not exist.
     UnknownPath,
-    /// The path has other methods; the value of `Allow`.
+    /// The path has other methods; this is the value of `Allow`.
     Method(&'static str),
-    /// `OPTIONS` was asked; the value of `Allow`.
+    /// The method is `OPTIONS`; this is the value of `Allow`.
     Options(&'static str),
 }
 
@@ -35,7 +35,7 @@ const GET: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 const GET_POST: &str = "GET, HEAD, POST, OPTIONS";
 
-/// The route of a method and a path. `HEAD` takes the route of `GET`.
+/// Returns the route of a method and a path. `HEAD` has the route of `GET`.
 pub(crate) fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
     let parts: Vec<&str> = path.strip_prefix('/').ok_or(NoRoute::UnknownPath)?.split('/').collect();
     let (get, post, allow) = match parts.as_slice() {

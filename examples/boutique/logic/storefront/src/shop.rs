@@ -1,4 +1,4 @@
-//! From a request to an answer: route, do, and dress the answer.
+//! Turns a request into a response: finds the route, runs its handler, adds headers.
 
 use crate::browse;
 use crate::buy;
@@ -11,14 +11,14 @@ use crate::services::Services;
 use crate::visitor::Visitor;
 use crate::{assets, forms};
 
-/// The largest form that is read.
+/// The maximum size of a form.
 pub const FORM_BYTES_MAX: usize = 16 * 1024;
 
 /// No scripts, no other sites, no frames: the pages need none.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; \
     base-uri 'none'; frame-ancestors 'none'";
 
-/// Answer one request. `read_body` reads the body, or refuses one of more bytes than it is told.
+/// Handles one request. `read_body` reads the body, and refuses one with more bytes than its argument.
 pub async fn handle<S: Services>(
     services: &S,
     head: &Head,
@@ -44,7 +44,7 @@ pub async fn handle<S: Services>(
         .with("referrer-policy", "same-origin")
 }
 
-/// The routes that know their visitor.
+/// Handles the routes that need the visitor.
 async fn visit<S: Services>(
     services: &S,
     head: &Head,
@@ -105,8 +105,8 @@ fn log_out(head: &Head) -> Response {
         .with("set-cookie", cookies::expire(cookies::CURRENCY, head.secure))
 }
 
-/// Path and query of a URL: whatever host it names, the way back stays in the shop.
-/// A page that only answers `POST` is no way back.
+/// Returns the path and query of a URL, so that a redirect stays in the shop whatever host the URL names. A page that
+/// only has `POST` is no target.
 fn local_path(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let path = &rest[rest.find('/')?..];

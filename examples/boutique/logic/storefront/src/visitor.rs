@@ -1,4 +1,4 @@
-//! Who is there: the session and the currency, out of the cookies.
+//! The visitor of a request: the session and the currency, from the cookies.
 
 use boutique_types::CurrencyInfo;
 
@@ -6,7 +6,7 @@ use crate::cookies;
 use crate::http::{Head, Response};
 use crate::services::Services;
 
-/// The currency of a visitor who has chosen none, and of the catalog's prices.
+/// The currency of a visitor who has not chosen one, and of the catalog's prices.
 pub(crate) const CURRENCY_DEFAULT: &str = "USD";
 
 /// The visitor of one request.
@@ -14,16 +14,16 @@ pub(crate) const CURRENCY_DEFAULT: &str = "USD";
 pub(crate) struct Visitor {
     /// 32 hexadecimal digits.
     pub(crate) session: String,
-    /// Has the browser no session yet? Then there is no cart and no order either.
+    /// Has the browser no session yet? Then it has no cart and no orders either.
     pub(crate) is_new: bool,
     pub(crate) currency: CurrencyInfo,
-    /// All currencies to choose from.
+    /// The supported currencies.
     pub(crate) currencies: Vec<CurrencyInfo>,
     secure: bool,
 }
 
 impl Visitor {
-    /// A cookie that the shop did not make is as good as none.
+    /// A cookie that the shop has not set is ignored.
     pub(crate) fn of(head: &Head, services: &impl Services) -> Self {
         let currencies = services.currencies();
         let chosen = cookies::read(head, cookies::CURRENCY).unwrap_or(CURRENCY_DEFAULT);
@@ -48,7 +48,7 @@ impl Visitor {
         }
     }
 
-    /// The answer, with the cookie of a new session.
+    /// Returns the response with the cookie of a new session.
     pub(crate) fn greet(&self, response: Response) -> Response {
         if self.is_new {
             response.with("set-cookie", cookies::keep(cookies::SESSION, &self.session, self.secure))

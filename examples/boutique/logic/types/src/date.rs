@@ -1,4 +1,4 @@
-//! Dates out of seconds since 1970, in UTC.
+//! Calendar dates of seconds since 1970, in UTC.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -15,23 +15,24 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A moment in the calendar.
+/// A moment as a calendar date and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date {
-    /// From 1970.
+    /// The year, from 1970.
     pub year: u64,
-    /// From 1.
+    /// The month, from 1.
     pub month: u64,
-    /// From 1.
+    /// The day, from 1.
     pub day: u64,
-    /// From 0.
+    /// The hour, from 0.
     pub hour: u64,
-    /// From 0.
+    /// The minute, from 0.
     pub minute: u64,
 }
 
 impl Date {
-    /// The date of a moment: years are counted from March, in eras of 400 years, so that the leap day comes last.
+    /// Returns the date of a moment. Years are counted from March, in eras of 400 years, so that the leap day comes
+    /// last.
     pub fn from_seconds(seconds: u64) -> Self {
         let days = seconds / 86_400 + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);

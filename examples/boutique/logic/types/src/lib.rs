@@ -1,7 +1,7 @@
-//! The vocabulary of the shop: the records and variants of `boutique:shop/types`, generated from the WIT, so that the
-//! logic, the pages and the components all speak of the same types, and the arithmetic of [`Money`] and of dates.
+//! The types of the shop: the records and variants of `boutique:shop/types`, generated from the WIT, so that the logic,
+//! the pages and the components share them; and the arithmetic of [`Money`] and of dates.
 //!
-//! Nothing here does I/O or knows a service.
+//! Nothing here does I/O or depends on a service.
 
 mod date;
 mod money;
@@ -10,7 +10,7 @@ pub use date::Date;
 pub use generated::boutique::shop::types::*;
 pub use money::MoneyError;
 
-// What the generator writes has no docs of its own kind and is not ours to lint.
+// Generated code is not documented, and not linted.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod generated {
     wit_bindgen::generate!({

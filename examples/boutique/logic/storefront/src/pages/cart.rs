@@ -10,17 +10,17 @@ use crate::buy::Line;
 use crate::failure::FieldError;
 use crate::forms::Filled;
 
-/// Years that can be chosen for a card's expiry.
+/// The number of years that can be selected for a card's expiry.
 const YEARS: u64 = 12;
 
-/// What the cart's page shows.
+/// The contents of the cart page.
 pub(crate) struct CartPage<'a> {
     pub(crate) lines: &'a [Line],
     pub(crate) shipping: &'a Money,
     pub(crate) days: (u32, u32),
     pub(crate) total: &'a Money,
     pub(crate) recommended: &'a [Priced],
-    /// This year.
+    /// The current year.
     pub(crate) year: u64,
     pub(crate) filled: Filled<'a>,
     pub(crate) errors: &'a [FieldError],
@@ -145,7 +145,7 @@ fn choice(
     autocomplete: &str,
     numbers: std::ops::RangeInclusive<u64>,
 ) -> Markup {
-    // A sample card is good until next year.
+    // The sample card is valid until next year.
     let chosen = match page.filled.value(name).parse() {
         Ok(number) => number,
         Err(_) => page.year + 1,

@@ -1,4 +1,4 @@
-//! Home, product and search.
+//! The pages home, product and search.
 
 use boutique_types::{Ad, Product};
 use maud::{Markup, html};
@@ -84,7 +84,7 @@ pub(crate) fn search(frame: &Frame, query: &str, found: &[Priced]) -> Markup {
     frame.page_with_search("Search", query, &content)
 }
 
-/// Products side by side.
+/// Renders a grid of products.
 fn grid(frame: &Frame, products: &[Priced]) -> Markup {
     html! {
         ul.grid {
@@ -104,7 +104,7 @@ fn grid(frame: &Frame, products: &[Priced]) -> Markup {
     }
 }
 
-/// Products that go with what is shown.
+/// Renders recommended products.
 pub(super) fn recommended(frame: &Frame, products: &[Priced], title: &str) -> Markup {
     html! {
         @if !products.is_empty() {
@@ -116,7 +116,7 @@ pub(super) fn recommended(frame: &Frame, products: &[Priced], title: &str) -> Ma
     }
 }
 
-/// A product's picture.
+/// Renders a product's picture.
 pub(super) fn picture(product: &Product, size: u32) -> Markup {
     html! {
         img.picture src=(url(&format!("products/{}", product.picture))) alt=(product.name) width=(size) height=(size);

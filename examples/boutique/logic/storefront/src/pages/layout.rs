@@ -1,4 +1,4 @@
-//! What every page has around it: head, search, currency, cart, foot.
+//! The frame of every page: head, search, currency, cart, foot.
 
 use boutique_types::{CurrencyInfo, Money};
 use maud::{DOCTYPE, Markup, html};
@@ -6,28 +6,28 @@ use maud::{DOCTYPE, Markup, html};
 use crate::assets::url;
 use crate::visitor::Visitor;
 
-/// The page around a page's content.
+/// The frame around a page's content.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     currencies: Vec<CurrencyInfo>,
-    /// None where the visitor is not known.
+    /// `None` if the visitor is unknown.
     currency: Option<CurrencyInfo>,
-    /// Pieces in the cart; none where it was not looked into.
+    /// The number of pieces in the cart; `None` if the cart was not read.
     pieces: Option<u32>,
 }
 
 impl Frame {
-    /// The frame for a visitor.
+    /// Creates the frame for a visitor.
     pub(crate) fn of(visitor: &Visitor, pieces: Option<u32>) -> Self {
         Self { currencies: visitor.currencies.clone(), currency: Some(visitor.currency.clone()), pieces }
     }
 
-    /// A frame that knows nobody.
+    /// Creates a frame for an unknown visitor.
     pub(crate) fn plain() -> Self {
         Self { currencies: Vec::new(), currency: None, pieces: None }
     }
 
-    /// An amount as this visitor reads it. Amounts in another currency (of old orders) are shown in their own.
+    /// Renders an amount in the visitor's format. Amounts in another currency (of old orders) keep their currency.
     pub(crate) fn amount(&self, amount: &Money) -> String {
         match self.currencies.iter().find(|currency| currency.code == amount.currency_code) {
             Some(currency) => amount.display(&currency.symbol, currency.digits),
@@ -35,12 +35,12 @@ impl Frame {
         }
     }
 
-    /// A whole page.
+    /// Renders a complete page.
     pub(crate) fn page(&self, title: &str, content: &Markup) -> Markup {
         self.page_with_search(title, "", content)
     }
 
-    /// A whole page, with words in the search field.
+    /// Renders a complete page with a text in the search field.
     pub(crate) fn page_with_search(&self, title: &str, query: &str, content: &Markup) -> Markup {
         html! {
             (DOCTYPE)

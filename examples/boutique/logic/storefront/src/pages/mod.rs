@@ -1,4 +1,4 @@
-//! The pages. The markup is written with maud, which escapes every text that is put into it.
+//! The pages. Their markup is written with maud, which escapes all texts.
 
 mod cart;
 mod goods;
@@ -15,7 +15,7 @@ pub(crate) use order::{order, orders, placed};
 
 use crate::failure::FieldError;
 
-/// A page that says what is wrong.
+/// Renders a page that reports a failure.
 pub(crate) fn error(frame: &Frame, status: u16, title: &str, explanation: &str, fields: &[FieldError]) -> Markup {
     let content = html! {
         section.notice {
@@ -33,7 +33,7 @@ pub(crate) fn error(frame: &Frame, status: u16, title: &str, explanation: &str, 
     frame.page(title, &content)
 }
 
-/// The name of a brand of cards.
+/// Returns the name of a brand of cards.
 pub(crate) fn brand_name(brand: CardBrand) -> &'static str {
     match brand {
         CardBrand::Visa => "Visa",

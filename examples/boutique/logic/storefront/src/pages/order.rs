@@ -1,11 +1,11 @@
-//! Orders: the one just placed, one of before, all of them.
+//! The pages of orders: the order just placed, an earlier one, all of them.
 
 use boutique_types::{Date, Order, OrderStatus, OrderSummary, PlacedOrder};
 use maud::{Markup, html};
 
 use super::{Frame, brand_name};
 
-/// The page after a checkout.
+/// Renders the page after a checkout.
 pub(crate) fn placed(frame: &Frame, placed: &PlacedOrder) -> Markup {
     let order = &placed.order;
     let content = html! {
@@ -32,7 +32,7 @@ pub(crate) fn placed(frame: &Frame, placed: &PlacedOrder) -> Markup {
     frame.page("Order placed", &content)
 }
 
-/// One order.
+/// Renders one order.
 pub(crate) fn order(frame: &Frame, order: &Order) -> Markup {
     let content = html! {
         p.kicker { a href="/orders" { "Your orders" } }
@@ -42,7 +42,7 @@ pub(crate) fn order(frame: &Frame, order: &Order) -> Markup {
     frame.page(&format!("Order {}", order.id), &content)
 }
 
-/// The visitor's orders.
+/// Renders the list of the visitor's orders.
 pub(crate) fn orders(frame: &Frame, orders: &[OrderSummary]) -> Markup {
     let content = html! {
         @if orders.is_empty() {

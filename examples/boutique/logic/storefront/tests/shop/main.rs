@@ -1,4 +1,4 @@
-//! The storefront over the other logic crates, with its state in memory.
+//! Tests the storefront on top of the other logic crates, with its state in memory.
 
 mod support;
 mod surface;

@@ -1,5 +1,5 @@
-//! The whole shop in one process, with its state in memory: the storefront over the other logic crates, and a browser that
-//! keeps cookies.
+//! The whole shop in one process, with its state in memory: the storefront on top of the other logic crates, and a
+//! browser that keeps cookies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use boutique_types::{
 /// 15 June 2026.
 pub(crate) const NOW: u64 = 1_781_481_600;
 
-/// The services, in memory.
+/// The services, with their state in memory.
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) carts: RefCell<BTreeMap<String, Vec<CartItem>>>,
     pub(crate) orders: RefCell<Vec<(String, Order)>>,
     pub(crate) log: RefCell<Vec<String>>,
-    /// Do the stores refuse to answer?
+    /// Do the stores fail?
     pub(crate) stores_are_down: Cell<bool>,
     random: Cell<u128>,
 }
@@ -152,7 +152,7 @@ impl Services for Memory {
     }
 }
 
-/// Keeps cookies, as browsers do.
+/// A browser that keeps cookies.
 #[derive(Default)]
 pub(crate) struct Browser {
     pub(crate) cookies: BTreeMap<String, String>,
@@ -200,12 +200,12 @@ impl Browser {
     }
 }
 
-/// The body as text.
+/// Returns the body as text.
 pub(crate) fn text(response: &Response) -> &str {
     std::str::from_utf8(&response.body).expect("the body is text")
 }
 
-/// What never waits is ready when it is first asked.
+/// A future that never waits is ready at the first poll.
 fn finish<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -213,7 +213,7 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A form that pays; fields given here replace its own.
+/// Returns a valid checkout form; the given fields replace its own.
 pub(crate) fn checkout_form(changes: &[(&str, &str)]) -> String {
     let fields = [
         ("email", "a@example.com"),

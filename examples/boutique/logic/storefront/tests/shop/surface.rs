@@ -1,4 +1,4 @@
-//! The HTTP surface, request by request.
+//! Tests the HTTP interface, request by request.
 
 use crate::support::{Browser, Memory, checkout_form, text};
 

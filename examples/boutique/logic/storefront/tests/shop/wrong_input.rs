@@ -1,4 +1,4 @@
-//! What the shop answers to what is wrong.
+//! Tests the responses to invalid input.
 
 use crate::support::{Browser, Memory, checkout_form, text};
 
