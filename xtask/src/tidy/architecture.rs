@@ -1,5 +1,7 @@
-//! Checks ARCHITECTURE.md: each source file that it names exists, and each row of its table "Entry points" names three functions or types that
+//! Checks ARCHITECTURE.md: each crate has a row in it, each source file that it names exists, and each row of its table "Entry points" names three functions or types that
 //! exist.
+
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -17,8 +19,23 @@ const ITEMS: [&str; 6] = ["fn", "struct", "enum", "trait", "type", "mod"];
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(project.root.join(PAGE)).with_context(|| format!("cannot read `{PAGE}`"))?;
     let mut problems = problems_of_files(&text, &|path| project.root.join(path).exists());
+    problems.extend(problems_of_crates(&text, &folders(project)));
     problems.extend(problems_of_entry_points(&text, &|path| std::fs::read_to_string(project.root.join(path)).ok()));
     Ok(problems)
+}
+
+/// The folder of every crate, from the root of the repository.
+fn folders(project: &Project) -> Vec<String> {
+    let manifests = project.packages().iter().filter_map(|package| package["manifest_path"].as_str());
+    let folders = manifests.filter_map(|manifest| Path::new(manifest).parent()?.strip_prefix(&project.root).ok());
+    folders.map(|folder| folder.to_string_lossy().into_owned()).collect()
+}
+
+/// A row starts with the crate's folder, without `crates/`.
+fn problems_of_crates(page: &str, folders: &[String]) -> Vec<String> {
+    let has_row = |name: &str| page.lines().any(|line| line.starts_with(&format!("| `{name}`")));
+    let names = folders.iter().map(|folder| folder.strip_prefix("crates/").unwrap_or(folder));
+    names.filter(|name| !has_row(name)).map(|name| format!("{PAGE}: crate `{name}` has no row")).collect()
 }
 
 /// Source files are named by their path from the root of the repository or from `crates/`.
@@ -72,6 +89,15 @@ fn defines(source: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crates_must_have_a_row() {
+        let page = "| `plan` | decisions |\n| `bench/node` | load |\n";
+        let found = |folder: &str| problems_of_crates(page, &[folder.to_owned()]).join("; ");
+        assert_eq!(found("crates/plan"), "");
+        assert_eq!(found("bench/node"), "");
+        assert!(found("crates/seam").contains("crate `seam` has no row"));
+    }
 
     #[test]
     fn named_files_must_exist() {
