@@ -81,7 +81,7 @@ async function shop(page) {
     await picture(page, "cart");
   });
 
-  await check("a refused card is said, and the cart is kept", async () => {
+  await check("a refused card is reported, and the cart is kept", async () => {
     await page.locator("[name=credit_card_number]").fill("6011 1111 1111 1117");
     const [response] = await Promise.all([page.waitForNavigation(), page.getByRole("button", { name: /^Pay/ }).click()]);
     assert.equal(response.status(), 422);

@@ -169,7 +169,7 @@ fn boutique_logic(project: &Project) -> Result<()> {
     for package in packages.iter().filter(is_logic) {
         command.args(["--package", package["name"].as_str().context("a package has a name")?]);
     }
-    // Beside the workspace's own artifacts, not among them: the two never share a dependency's build.
+    // Next to the workspace's own artifacts: the two never share the build of a dependency.
     command.env("CARGO_TARGET_DIR", project.target.join("boutique"));
     project::run(&mut command)
 }

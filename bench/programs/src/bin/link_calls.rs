@@ -1,4 +1,4 @@
-//! Measures a call over a link alone: an echo in another process, without an engine on either side.
+//! Measures nothing but a call over a link: an echo in another process, without an engine on either side.
 //!
 //! `link_calls` prints one line of JSON for each transport, size and number of concurrent calls: the median and the
 //! 99th percentile of a call in µs, calls per second, and µs of processor time of both processes per call. `link_calls
@@ -79,9 +79,9 @@ async fn measure(round: Duration) -> Result<(), Failed> {
                 // A warm-up of memory and branch predictors.
                 calls(&peer, size, in_flight, round / 5).await?;
                 let before = processor_us(callees.0.id())?;
-                let begun = Instant::now();
+                let start = Instant::now();
                 let mut times = calls(&peer, size, in_flight, round).await?;
-                let seconds = begun.elapsed().as_secs_f64();
+                let seconds = start.elapsed().as_secs_f64();
                 let processor = processor_us(callees.0.id())? - before;
                 times.sort_unstable();
                 let count = times.len() as f64;
@@ -110,12 +110,12 @@ async fn calls(peer: &Arc<Peer>, size: usize, in_flight: usize, round: Duration)
             tokio::spawn(async move {
                 let mut times = Vec::new();
                 while times.is_empty() || Instant::now() < end {
-                    let begun = Instant::now();
-                    let answer = peer.call(call(begun, size)).await?;
+                    let start = Instant::now();
+                    let answer = peer.call(call(start, size)).await?;
                     if answer.len() != size {
                         return Err(Failed::from("the echo is none"));
                     }
-                    times.push(begun.elapsed());
+                    times.push(start.elapsed());
                 }
                 Ok(times)
             })

@@ -41,7 +41,7 @@ fn body(order: &Order) -> String {
     line(&row("Shipping", &order.shipping_cost.to_string()));
     line(&row("Total", &order.total.to_string()));
     line("");
-    line("It goes to");
+    line("Deliver to");
     let address = &order.address;
     line(&format!("  {}", address.street));
     line(&format!("  {} {}", address.zip_code, address.city));
@@ -104,7 +104,7 @@ mod tests {
              Shipping                                  4.90 USD\n\
              Total                                    38.88 USD\n\
              \n\
-             It goes to\n  \
+             Deliver to\n  \
                12 Harbour Lane\n  \
                1234 Port\n  \
                Nowhere\n\

@@ -99,7 +99,7 @@ fn checkout_form(frame: &Frame, page: &CartPage<'_>) -> Markup {
                 p.hint { "This is an example, so the form is filled in with a sample address and a test card." }
             }
             fieldset {
-                legend { "Where it goes" }
+                legend { "Delivery address" }
                 (field(page, "email", "email", "email"))
                 (field(page, "street_address", "text", "street-address"))
                 div.pair {
