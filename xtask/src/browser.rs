@@ -64,7 +64,7 @@ impl Shop {
             }
         });
         let line = ready.recv_timeout(START_TIME_MAX).context("`isomer run` did not get ready")?;
-        let event: Value = serde_json::from_str(&line).with_context(|| format!("`{line}` is no JSON"))?;
+        let event: Value = serde_json::from_str(&line).with_context(|| format!("`{line}` is not JSON"))?;
         ensure!(event["event"] == "ready", "the first event is `{line}`, not `ready`");
         shop.url = event["url"].as_str().context("the event `ready` has a URL")?.to_owned();
         Ok(shop)

@@ -38,7 +38,7 @@ impl Blocking {
         results: &mut [Val],
     ) -> Result<()> {
         let Home { store, instance } = &mut self.0;
-        let function = instance.get_func(&mut *store, function).context("an export is no function")?;
+        let function = instance.get_func(&mut *store, function).context("an export is not a function")?;
         function.call(store, arguments, results)
     }
 }
@@ -93,7 +93,7 @@ impl Shared {
                 Home { store, instance }
             }
         };
-        let function = home.instance.get_func(&mut home.store, function).context("an export is no function")?;
+        let function = home.instance.get_func(&mut home.store, function).context("an export is not a function")?;
         function.call_async(&mut home.store, arguments, &mut answers).await?;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(home);
         Ok(answers)

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [caller, callee] = arguments.as_slice() else {
         return Err("usage: isomer-bench-dynamic CALLER.wasm CALLEE.wasm".into());
     };
-    let read = |path: &String| std::fs::read(path).map_err(|error| format!("`{path}` cannot be read: {error}"));
+    let read = |path: &String| std::fs::read(path).map_err(|error| format!("cannot read `{path}`: {error}"));
     let (caller, callee) = (read(caller)?, read(callee)?);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let linked = Linked::new(&caller, &callee).await.map_err(|error| format!("{error:#}"))?;

@@ -60,7 +60,7 @@ impl Tls {
     fn read(dir: &Path) -> Result<Self, Box<dyn Error>> {
         let pem = |name: &str| {
             let path = dir.join(name);
-            std::fs::read(&path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+            std::fs::read(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
         };
         let ca = Certificate::from_pem(pem("ca.pem")?);
         Ok(Self { ca, identity: Identity::from_pem(pem("node.pem")?, pem("node.key")?) })

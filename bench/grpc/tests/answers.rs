@@ -34,31 +34,31 @@ fn with_mutual_tls() {
 
 fn answers_are_right(place: &[&str], tls: &[&str]) {
     let callee = Program::start(&[&["callee"], place, tls].concat());
-    let caller = Program::start(&[&["caller", &callee.said], tls].concat());
+    let caller = Program::start(&[&["caller", &callee.output], tls].concat());
     for what in [What::Add, What::Echo, What::Lookup, What::All] {
         for concurrency in [1, 5] {
             let work = Work { what, mode: Mode::Async, calls: 12, size: 40, concurrency };
-            let answer = get(&caller.said, &work.to_string());
+            let answer = get(&caller.output, &work.to_string());
             assert!(answer.contains(&format!("\"checksum\":\"{:016x}\"", expected(work))), "{work}: {answer}");
         }
     }
-    assert!(get(&caller.said, "what=nothing").starts_with("HTTP/1.1 400"));
+    assert!(get(&caller.output, "what=nothing").starts_with("HTTP/1.1 400"));
 }
 
 /// A running program, killed on drop.
 struct Program {
     child: Child,
-    said: String,
+    output: String,
 }
 
 impl Program {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isomer-bench-grpc"));
         let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert!(said.contains("://"), "{arguments:?} said no address");
-        Self { child, said: said.trim_end().to_owned() }
+        let mut output = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut output).unwrap();
+        assert!(output.contains("://"), "{arguments:?} printed no address");
+        Self { child, output: output.trim_end().to_owned() }
     }
 }
 

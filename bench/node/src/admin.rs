@@ -84,7 +84,7 @@ impl Admin {
     pub async fn deploy(&self, tenant: &str, app: &str, bundle: &Bundle) -> Result<DeployReport> {
         let missing: MissingParts = self.json("POST", routes::MISSING, &bundle.release).await?;
         for digest in &missing.digests {
-            let bytes = bundle.parts.get(digest).context("the node lacks what is no part of the release")?;
+            let bytes = bundle.parts.get(digest).context("the node lacks a part that is not in the release")?;
             self.put_blob(digest, bytes).await?;
         }
         self.deploy_known(tenant, app, &bundle.release).await

@@ -168,7 +168,8 @@ impl Connection {
         loop {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16).with_context(|| format!("`{size}` is no chunk's size"))?;
+            let size =
+                usize::from_str_radix(size, 16).with_context(|| format!("`{size}` is not the size of a chunk"))?;
             if size == 0 {
                 // Trailers, and the empty line after them.
                 while !self.line().await?.is_empty() {}
@@ -203,16 +204,16 @@ fn read_head(buffer: &[u8]) -> Result<Option<Head>> {
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
-    let status: u16 = status.with_context(|| format!("`{first}` is no status line"))?;
+    let status: u16 = status.with_context(|| format!("`{first}` is not a status line"))?;
     let mut head = Head { status, bytes: end + 4, length: Length::ToTheEnd, closes: first.starts_with("HTTP/1.0") };
     if status < 200 || matches!(status, 204 | 304) {
         head.length = Length::Known(0);
     }
     for line in lines {
-        let (name, value) = line.split_once(':').with_context(|| format!("`{line}` is no header"))?;
+        let (name, value) = line.split_once(':').with_context(|| format!("`{line}` is not a header"))?;
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
-            head.length = Length::Known(value.parse().with_context(|| format!("`{value}` is no length"))?);
+            head.length = Length::Known(value.parse().with_context(|| format!("`{value}` is not a length"))?);
         } else if name.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked") {
             head.length = Length::Chunked;
         } else if name.eq_ignore_ascii_case("connection") {

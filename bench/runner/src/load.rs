@@ -106,7 +106,7 @@ fn script(lab: &Lab, name: &str, text: &str) -> Result<PathBuf> {
 /// Parses the output of `report.lua`. A failed request is an error, because it would distort the numbers.
 fn parse(text: &str) -> Result<Load> {
     let line = text.lines().find(|line| line.starts_with('{')).context("there is no result")?;
-    let json: Value = serde_json::from_str(line).context("the result is no JSON")?;
+    let json: Value = serde_json::from_str(line).context("the result is not JSON")?;
     let number = |key: &str| json[key].as_f64().with_context(|| format!("the result lacks `{key}`"));
     let (requests, failed) = (number("requests")?, number("failed")?);
     ensure!(requests > 0.0, "there was no response");

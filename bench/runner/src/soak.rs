@@ -30,7 +30,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
             "--seed" => seed = Some(value()?.parse().context("a seed is a number")?),
             "--requests" => requests = Some(value()?.parse().context("requests are a number")?),
             "--isomer" => isomer = Some(std::path::absolute(value()?)?),
-            unknown => anyhow::bail!("no such option: `{unknown}`\n\nUsage: cargo xtask {USAGE}"),
+            unknown => anyhow::bail!("unknown option: `{unknown}`\n\nUsage: cargo xtask {USAGE}"),
         }
     }
     let program: PathBuf = match isomer {

@@ -37,7 +37,7 @@ pub fn path(name: &str) -> PathBuf {
 /// As [`path`].
 pub fn bytes(name: &str) -> Vec<u8> {
     let path = path(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()))
+    std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
 /// Returns the folder of the guest workspace.
@@ -49,8 +49,8 @@ pub fn guests_dir() -> PathBuf {
 fn build() -> PathBuf {
     let toolchain = GuestToolchain::find().unwrap_or_else(|error| panic!("{error}\nhint: cargo xtask setup"));
     let target_dir = toolchain.target_dir(&target_dir());
-    std::fs::create_dir_all(&target_dir).expect("the target folder can be made");
-    let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be made");
+    std::fs::create_dir_all(&target_dir).expect("the target folder can be created");
+    let lock = File::create(target_dir.join("test-guests.lock")).expect("the lock file can be created");
     // One process builds at a time: the others wait here and then find everything up to date. Released when the file is
     // closed.
     lock.lock().expect("the lock can be taken");

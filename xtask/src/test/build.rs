@@ -72,11 +72,11 @@ pub(crate) fn run(project: &Project) -> Result<Built> {
     let stdout = child.stdout.take().context("stdout is piped")?;
     let mut messages = Messages::default();
     for line in BufReader::new(stdout).lines() {
-        messages.take(&line.context("cargo's output cannot be read")?);
+        messages.take(&line.context("cannot read the output of cargo")?);
     }
     let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
     ensure!(status.success(), "`{line}` failed ({status})");
-    let isomer = messages.isomer.context("the build made no `isomer`")?;
+    let isomer = messages.isomer.context("the build did not produce `isomer`")?;
     Ok(Built { lints: messages.lints, tests: messages.tests, isomer })
 }
 

@@ -56,7 +56,7 @@ fn problems_of(path: &str, extension: &str, text: &str) -> Vec<String> {
     if extension == "rs" {
         let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
         if header.is_empty() {
-            problems.push("the first line is no `//!` header that says what the file owns".to_owned());
+            problems.push("the first line is not a `//!` header that says what the file owns".to_owned());
         }
         if lines > LINES_MAX {
             problems.push(format!("{lines} lines are too many; {LINES_MAX} are the limit"));

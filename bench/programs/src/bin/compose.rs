@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut types = BTreeMap::new();
     for (name, component) in &app.components {
         let ComponentSource::Wasm(file) = &component.source.value else {
-            return Err(format!("component `{name}` is no file").into());
+            return Err(format!("component `{name}` is not a file").into());
         };
         let bytes: Arc<[u8]> = std::fs::read(dir.join(file))?.into();
         types.insert(name.clone(), isomer_seam::component_type(&bytes)?);

@@ -113,7 +113,7 @@ async fn calls(peer: &Arc<Peer>, size: usize, in_flight: usize, round: Duration)
                     let start = Instant::now();
                     let answer = peer.call(call(start, size)).await?;
                     if answer.len() != size {
-                        return Err(Failed::from("the echo is none"));
+                        return Err(Failed::from("the echo differs"));
                     }
                     times.push(start.elapsed());
                 }
