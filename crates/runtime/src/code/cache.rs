@@ -1,6 +1,6 @@
 //! The folder of compiled code: its files, their seals, and when they are removed.
 //!
-//! long because a third of it are tests: what others may do to a file of code is tried one by one.
+//! long because a third of it are tests, which try one by one how a file of code can be tampered with.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -18,41 +18,42 @@ use super::loaded::{Code, LoadedCode};
 use super::seal::{SealKey, Sealing, new_file, unfinished_beside};
 use crate::engine::Engine;
 
-/// What all files of a folder may have together.
+/// The most bytes that all files of a folder take together.
 const BYTES_MAX: u64 = 2 << 30;
 
-/// How long a file is kept that nobody uses.
+/// How long an unused file is kept.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The most bytes of a note.
+/// The maximum length of a note.
 const NOTE_BYTES_MAX: u64 = 64 << 20;
 
-/// How much older than its last use a file's time of modification may be: noting every use would cost a write each.
+/// How much older than its last use a file's modification time may be. Recording every use would cost a write each.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
 
-/// Files that are known to be right. Above that all are forgotten, and verified again when they are used.
+/// The number of files that are remembered as verified. Beyond it all are forgotten, and verified again when they are
+/// used.
 const VERIFIED_MAX: usize = 16_384;
 
-/// Why code is not to be had.
+/// The reasons why code cannot be loaded or made.
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {
-    /// The cache's folder cannot be made, or others may write to it.
+    /// The cache's folder cannot be created, or others may write to it.
     #[error("cannot use `{}` for compiled code", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// The component is not valid, or the compiler gave up.
+    /// The component is not valid, or the compiler failed.
     #[error("cannot compile the component")]
     Compile {
-        /// What wasmtime said.
+        /// The error of wasmtime.
         source: wasmtime::Error,
     },
 }
 
-/// Compiles `component`, and gives the code as bytes: nothing of it is mapped in this process.
+/// Compiles `component` and returns the code as bytes. Maps nothing in this process.
 ///
 /// # Errors
 /// When it does not compile.
@@ -64,14 +65,15 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeErro
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
-    /// Is it needed by what was deployed? Else it can be made again at any time.
+    /// Whether deployed apps need the code. Otherwise it can be compiled again at any time.
     is_kept: bool,
     key: SealKey,
     verified: Arc<Mutex<HashMap<Key, Stamp>>>,
     loaded: Arc<LoadedCode>,
 }
 
-/// What a file was when it was verified: whatever changes its content changes its change time, which nobody can set.
+/// The state of a file when it was verified. Every change of its content changes its change time, which no program can
+/// set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -81,39 +83,40 @@ struct Stamp {
 }
 
 impl CodeCache {
-    /// Opens `folder`, making it (for this user alone) if it is not there, and the key that lies beside it.
+    /// Opens `folder`, which is created (for this user only) if it does not exist, and the key next to it.
     ///
     /// # Errors
-    /// When it cannot be made, or someone else owns it or may write to it: code is run from there.
+    /// When the folder cannot be created, or another user owns it or may write to it: code is run from there.
     pub fn open(folder: &Path) -> Result<Self, CodeError> {
         let failed = |source| CodeError::Folder { path: folder.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let metadata = fs::metadata(folder).map_err(failed)?;
         let mine = fs::metadata("/proc/self").map(|me| me.uid()).unwrap_or(metadata.uid());
         if metadata.uid() != mine || metadata.mode() & 0o022 != 0 {
-            let reason = "it must belong to the user who runs this, and nobody else may write to it (chmod go-w)";
+            let reason =
+                "it must belong to the user who runs this program, and no other user may write to it (chmod go-w)";
             return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
         }
         let key = SealKey::open(&key_of(folder)).map_err(failed)?;
         Ok(Self { folder: folder.to_owned(), is_kept: false, key, verified: Arc::default(), loaded: Arc::default() })
     }
 
-    /// Opens `folder` as [`CodeCache::open`] does, for code that stays until [`CodeCache::sweep`] is told that nobody needs it.
+    /// Opens `folder` like [`CodeCache::open`], for code that stays until [`CodeCache::sweep`] removes it.
     ///
     /// # Errors
-    /// As [`CodeCache::open`].
+    /// Those of [`CodeCache::open`].
     pub fn open_kept(folder: &Path) -> Result<Self, CodeError> {
         Ok(Self { is_kept: true, ..Self::open(folder)? })
     }
 
-    /// Is the entry's code there, as it was written? If so, it is marked as used; if it was changed, it is removed. Reads all of a file
-    /// that it does not know yet.
+    /// Returns whether the entry's code exists as it was written. If so, it is marked as used; if it was changed, it is
+    /// removed. Reads all of a file that was not verified yet.
     pub fn has(&self, key: &Key) -> bool {
         self.open_verified(key).is_some()
     }
 
-    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and were used last before `unused_max`, and what writers that
-    /// are gone have left. Returns how many files.
+    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and were used last before `unused_max`, and
+    /// files that writers left unfinished. Returns the number of removed files.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -133,7 +136,7 @@ impl CodeCache {
         Ok(removed)
     }
 
-    /// The entry's note alone: cheap, needs no engine with a pool.
+    /// Returns the entry's note. Cheap: needs no engine with a pool.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key, "note");
         let file = File::open(&path).ok()?;
@@ -145,31 +148,34 @@ impl CodeCache {
                 None
             }
             Err(error) => {
-                isomer_telemetry::warn!(path = %path.display(), %error, "a note of compiled code cannot be read");
+                isomer_telemetry::warn!(path = %path.display(), %error, "cannot read a note of compiled code");
                 None
             }
         }
     }
 
-    /// The entry's code, mapped. `None` if it is not there, was changed, or wasmtime refuses it (another version): compile again.
+    /// Maps the entry's code. Returns `None` if it does not exist, was changed, or wasmtime refuses it (another
+    /// version): then it must be compiled again.
     pub fn load(&self, engine: &Engine, key: &Key) -> Option<Code> {
         if let Some(code) = self.loaded.get(engine, key) {
             return Some(code);
         }
         let file = self.open_verified(key)?;
-        // The file that was verified, whatever lies under its name by now.
+        // The path of the file that was verified, whatever lies under its name by now.
         let verified = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
-        // SAFETY: `deserialize_file` must be given only what `Component::serialize` or `Engine::precompile_component` made. The seal proves
-        // that these bytes were written by a holder of the folder's key, which only writes those. Nobody changes them while they are mapped: the
-        // folder belongs to this user and nobody else can write to it (checked in `open`), and its files are written under a temporary name,
-        // read-only from the beginning, and never opened for writing again. wasmtime checks version and settings.
+        // SAFETY: `deserialize_file` must be given only what `Component::serialize` or `Engine::precompile_component`
+        // made. The seal proves that these bytes were written by a holder of the folder's key, which only writes those.
+        // The bytes do not change while they are mapped: the folder belongs to this user and no other user can write to
+        // it (checked in `open`), and its files are written under a temporary name, read-only from the beginning, and
+        // never opened for writing again. wasmtime checks version and settings.
         let component = unsafe { Component::deserialize_file(engine.wasmtime(), &verified) };
         let path = self.path(key, "code");
         let component = component
             .inspect_err(|error| {
                 isomer_telemetry::debug!(path = %path.display(), %error, "compiled code is not used");
-                // Another version's: gone, it is missed and made again. What could not even be read may be whole.
+                // Code of another version is removed, so that it is compiled again. Code that could not even be read
+                // may be intact.
                 if error.downcast_ref::<io::Error>().is_none() {
                     let _ = fs::remove_file(&path);
                 }
@@ -178,7 +184,7 @@ impl CodeCache {
         Some(self.loaded.add(engine, key, component.into()))
     }
 
-    /// The entry's code, if it is what was written.
+    /// Opens the entry's code if it is what was written.
     fn open_verified(&self, key: &Key) -> Option<File> {
         let path = self.path(key, "code");
         let file = File::open(&path).ok()?;
@@ -190,7 +196,7 @@ impl CodeCache {
                 None
             }
             Err(error) => {
-                isomer_telemetry::warn!(path = %path.display(), %error, "compiled code cannot be read");
+                isomer_telemetry::warn!(path = %path.display(), %error, "cannot read compiled code");
                 None
             }
         }
@@ -204,7 +210,8 @@ impl CodeCache {
         if !self.key.verify(file, &self.name(key, "code"))? {
             return Ok(false);
         }
-        // Touched meanwhile, as by another process that notes a use: right as it was read, and to be read again next time.
+        // The file was touched meanwhile, such as by another process that records a use: it is valid as it was read,
+        // and will be read again next time.
         if Stamp::of(file)? != stamp {
             return Ok(true);
         }
@@ -222,19 +229,20 @@ impl CodeCache {
 
     /// Removes a file that is not what was written.
     fn refuse(&self, path: &Path) {
-        isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by somebody else, or sealed with another key: it is removed, and compiled again");
+        isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by another program, or sealed with another key: it is removed and compiled again");
         let _ = fs::remove_file(path);
     }
 
-    /// Begins to write the code of an entry that was compiled elsewhere. Nobody sees it before [`CodeCache::finish`].
+    /// Begins to write the code of an entry that was compiled elsewhere. Readers do not see it before
+    /// [`CodeCache::finish`].
     ///
     /// # Errors
-    /// When no file can be made.
+    /// When the file cannot be created.
     pub fn write_code(&self, key: &Key) -> io::Result<Sealing> {
         self.key.write(&self.path(key, "code"))
     }
 
-    /// Puts code in its place. Blocks.
+    /// Gives the written code its final name. Blocks.
     ///
     /// # Errors
     /// When the disk fails.
@@ -242,10 +250,10 @@ impl CodeCache {
         code.finish(self.is_kept)
     }
 
-    /// A file without a name on the folder's disk, for what is too much to be held in memory.
+    /// Creates a file without a name on the folder's disk, for data that is too large for memory.
     ///
     /// # Errors
-    /// When none can be made.
+    /// When it cannot be created.
     pub fn scratch(&self) -> io::Result<File> {
         let path = unfinished_beside(&self.folder.join("scratch"));
         let file = new_file(&path, 0o600)?;
@@ -253,7 +261,7 @@ impl CodeCache {
         Ok(file)
     }
 
-    /// Compiles `component` and keeps the code under `key`. A full disk costs the cache's help, not the code.
+    /// Compiles `component` and keeps the code under `key`. If the disk is full, the code is returned but not kept.
     ///
     /// # Errors
     /// When the component does not compile.
@@ -273,17 +281,17 @@ impl CodeCache {
         {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        // Mapped from the file it takes no memory but what is used of it, and that can be had again.
+        // Mapped from the file, code takes only the memory of its used pages, and the system can free those.
         let mapped = if is_written { self.load(engine, key) } else { None };
         Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
     }
 
-    /// Removes files that were used last before [`UNUSED_MAX`], or before others that alone are `bytes_max`.
+    /// Removes files that were used last before [`UNUSED_MAX`], and the least recently used ones beyond `bytes_max`.
     fn remove_unused(&self, now: SystemTime, bytes_max: u64) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            // One that is gone by now was removed by another process that does the same.
+            // A file that no longer exists was removed by another process that does the same.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
@@ -308,7 +316,7 @@ impl CodeCache {
         self.folder.join(self.name(key, kind))
     }
 
-    /// Under a temporary name first: readers see the whole file or none.
+    /// Written under a temporary name first: readers see the whole file or none.
     fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
         let mut sealing = self.key.write(&self.path(key, kind))?;
         sealing.write_all(bytes)?;
@@ -328,21 +336,22 @@ impl Stamp {
     }
 }
 
-/// Where the key of a folder's seals lies: beside it, so that whoever may write to the folder alone does not get it.
+/// Returns the path of the key of a folder's seals: next to the folder, so that write access to the folder alone does
+/// not give access to the key.
 fn key_of(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".key");
     folder.with_file_name(name)
 }
 
-/// A file's time of modification says when it was used last, more or less: its content never changes.
+/// Records a use in the file's modification time. Its content never changes.
 fn note_use(file: &File) {
     let now = SystemTime::now();
     let noted = file.metadata().and_then(|metadata| metadata.modified());
     if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|since| since < USE_NOTED_EVERY)) {
         return;
     }
-    // Without it, it is removed a little earlier than it could be.
+    // If this fails, the file is removed a little earlier than it could be.
     let _ = file.set_modified(now);
 }
 
@@ -394,7 +403,7 @@ mod tests {
         assert!(Key::try_from("../".repeat(21) + "a").is_err(), "a key is not a path");
     }
 
-    /// A folder with compiled code under two keys.
+    /// Returns a folder with compiled code under two keys.
     fn two_compiled(folder: &Path) -> (Engine, CodeCache, [Key; 2]) {
         let engine = Engine::on_demand().unwrap();
         let cache = CodeCache::open(folder).unwrap();
@@ -407,7 +416,7 @@ mod tests {
         (engine, cache, keys)
     }
 
-    /// Puts another file in a file's place.
+    /// Replaces a file by another one.
     fn replace(path: &Path, bytes: &[u8]) {
         fs::remove_file(path).unwrap();
         fs::write(path, bytes).unwrap();
@@ -433,7 +442,7 @@ mod tests {
                 replace(path, &bytes[..bytes.len() - 40]);
             }),
             ("changed in place", |path, _| {
-                // As by somebody with the same rights: the file's mode does not hold.
+                // A program with the same rights can do this: the file's mode does not stop it.
                 fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
                 let file = fs::OpenOptions::new().write(true).open(path).unwrap();
                 std::os::unix::fs::FileExt::write_all_at(&file, b"x", 100).unwrap();

@@ -1,4 +1,4 @@
-//! The names of entries of the cache of compiled code.
+//! The names of entries in the cache of compiled code.
 
 use std::hash::{Hash, Hasher};
 
@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::engine::Engine;
 
-/// Names an entry: a SHA-256 over its ingredients.
+/// The name of an entry: a SHA-256 over its ingredients.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(String);
 
-/// A text that names no entry.
+/// A text that is not a key.
 #[derive(Debug, thiserror::Error)]
 #[error("a key has 64 hexadecimal digits")]
 pub struct InvalidKey;
@@ -20,7 +20,7 @@ pub struct InvalidKey;
 impl TryFrom<String> for Key {
     type Error = InvalidKey;
 
-    /// A key is part of a path: nothing else may be.
+    /// A key becomes part of a path, so nothing else is accepted.
     fn try_from(text: String) -> Result<Self, InvalidKey> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if text.len() == 64 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(InvalidKey) }
@@ -34,19 +34,20 @@ impl From<Key> for String {
 }
 
 impl Key {
-    /// The key as 64 hexadecimal digits.
+    /// Returns the key as 64 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// A key that names nothing yet.
+    /// Returns a key that names no entry.
     #[must_use]
     pub fn unknown() -> Self {
         Self("0".repeat(64))
     }
 
-    /// A key over `ingredients` (each with its length, so that they cannot run into one another) and the engine's settings.
+    /// Returns the key over `ingredients` (each with its length, so that their boundaries count) and the engine's
+    /// settings.
     pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Self::hasher(ingredients);
         let mut settings = HashInto(&mut hasher);
@@ -54,7 +55,8 @@ impl Key {
         Self::of(hasher)
     }
 
-    /// A key over `ingredients` and what `self` was made of: whoever has no engine at hand has a key over its settings.
+    /// Returns the key over `ingredients` and what `self` was made of. Code without an engine gets a key over its
+    /// settings this way.
     #[must_use]
     pub fn with<'a>(&'a self, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self::of(Self::hasher(std::iter::once(self.0.as_bytes()).chain(ingredients)))

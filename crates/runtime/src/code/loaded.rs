@@ -1,4 +1,4 @@
-//! Compiled code that is mapped into this process. All who hold the same code share one mapping.
+//! Compiled code that is mapped into this process. All users of the same code share one mapping.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,12 +8,12 @@ use wasmtime::component::Component;
 use super::key::Key;
 use crate::engine::Engine;
 
-/// Compiled code, ready to be linked. All who hold the same share one mapping of it. Cheap to clone.
+/// Compiled code, ready to be linked. All copies share one mapping. Cheap to clone.
 #[derive(Clone)]
 pub struct Code(pub(crate) Arc<Component>);
 
 impl Code {
-    /// The component itself.
+    /// Returns the component.
     pub fn component(&self) -> &Component {
         &self.0
     }

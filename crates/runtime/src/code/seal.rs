@@ -1,8 +1,9 @@
-//! Seals of files: a keyed digest (HMAC-SHA256) at a file's end tells whether the file is what a program with the same key wrote under
-//! that name.
+//! Seals of files: a keyed digest (HMAC-SHA256) at the end of a file proves that a program with the same key wrote the
+//! file under that name.
 //!
-//! The key is random, lies beside the sealed folder with mode 0600, and is made when it is first needed. A seal covers the file's name, so
-//! that one valid file does not pass for another. A file is verified through the descriptor that is used afterwards, never by its path.
+//! The key is random, lies next to the sealed folder with mode 0600, and is made when it is first needed. A seal covers
+//! the file's name, so that one valid file does not pass for another. A file is verified through the descriptor that is
+//! used afterwards, never by its path.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write};
@@ -13,22 +14,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ring::hmac::{Context, HMAC_SHA256, Key};
 use subtle::ConstantTimeEq as _;
 
-/// Bytes of a key.
+/// The length of a key.
 const KEY_BYTES: usize = 32;
 
-/// What a seal ends with: another version's file has none, and is not mistaken for a damaged one.
+/// The end of a seal. A file of another version has none, and is not mistaken for a damaged one.
 const MAGIC: &[u8; 8] = b"isoseal1";
 
-/// Bytes of a digest.
+/// The length of a digest.
 const DIGEST_BYTES: usize = 32;
 
-/// Bytes that a seal adds to a file: the digest, then [`MAGIC`].
+/// The bytes that a seal adds to a file: the digest, then [`MAGIC`].
 pub(crate) const SEAL_BYTES: u64 = (DIGEST_BYTES + MAGIC.len()) as u64;
 
-/// Bytes that are read and digested at a time.
+/// The bytes that are read and digested at a time.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// Numbers the files that this process writes.
+/// The number of the next file that this process writes.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// The key of a folder's seals. Cheap to clone; never shown.
@@ -42,11 +43,11 @@ impl std::fmt::Debug for SealKey {
 }
 
 impl SealKey {
-    /// Reads the key in `path`, making it if it is not there. A key that others may read, or that is damaged, is replaced: what was
-    /// sealed with it counts no longer.
+    /// Reads the key in `path`, which is made if it does not exist. A key that others may read, or that is damaged, is
+    /// replaced: what was sealed with it is no longer valid.
     ///
     /// # Errors
-    /// When the file cannot be read or made.
+    /// When the file cannot be read or created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match read_key(path) {
             Ok(Some(key)) => return Ok(Self::new(&key)),
@@ -59,7 +60,7 @@ impl SealKey {
         }
         let temporary = unfinished_beside(path);
         let made = make_key(&temporary).and_then(|()| match isomer_disk::rename_new(&temporary, path) {
-            // Another process made one at the same time: that one counts.
+            // Another process made one at the same time, which is used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             named => named,
         });
@@ -73,7 +74,7 @@ impl SealKey {
         Self(Key::new(HMAC_SHA256, key))
     }
 
-    /// A digest that covers `name` already.
+    /// Begins a digest that covers `name`.
     fn digest(&self, name: &str) -> Context {
         let mut mac = Context::with_key(&self.0);
         mac.update(&(name.len() as u64).to_le_bytes());
@@ -81,7 +82,8 @@ impl SealKey {
         mac
     }
 
-    /// Tells whether `file` was sealed under `name` with this key. Reads it once, from its beginning, wherever its cursor is.
+    /// Returns whether `file` was sealed under `name` with this key. Reads it once, from its beginning, wherever its
+    /// cursor is.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -93,7 +95,7 @@ impl SealKey {
         while at < content {
             let wanted = usize::try_from(content - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             match file.read_at(&mut chunk[..wanted], at)? {
-                // It was cut short meanwhile.
+                // The file was truncated meanwhile.
                 0 => return Ok(false),
                 read => {
                     mac.update(&chunk[..read]);
@@ -107,7 +109,8 @@ impl SealKey {
         Ok(magic == MAGIC && is_same(mac, digest))
     }
 
-    /// The content of a small file that was sealed under `name`; none if it was not, or has more than `bytes_max`.
+    /// Returns the content of a small file that was sealed under `name`; `None` if it was not, or has more than
+    /// `bytes_max`.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -122,10 +125,10 @@ impl SealKey {
         Ok(is_sealed.then(|| content.to_vec()))
     }
 
-    /// Begins a file that is to lie at `path`. Nothing lies there before it is finished.
+    /// Begins a file for `path`. The path does not exist before the file is finished.
     ///
     /// # Errors
-    /// When no file can be made beside it.
+    /// When the temporary file next to it cannot be created.
     pub(crate) fn write(&self, path: &Path) -> io::Result<Sealing> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let temporary = unfinished_beside(path);
@@ -134,7 +137,7 @@ impl SealKey {
     }
 }
 
-/// A sealed file that is being written, under a temporary name. Dropping it removes it.
+/// A sealed file that is being written, under a temporary name. Dropping it removes the file.
 #[derive(Debug)]
 pub struct Sealing {
     mac: Context,
@@ -156,7 +159,7 @@ impl Write for Sealing {
 }
 
 impl Sealing {
-    /// Seals the file and puts it in its place, in one step. Blocks.
+    /// Seals the file and gives it its final name, in one step. Blocks.
     pub(crate) fn finish(mut self, is_synced: bool) -> io::Result<()> {
         self.file.write_all(self.mac.clone().sign().as_ref())?;
         self.file.write_all(MAGIC)?;
@@ -175,7 +178,7 @@ impl Sealing {
     }
 }
 
-/// In a time that does not depend on where they differ.
+/// Compares in constant time.
 fn is_same(mac: Context, digest: &[u8]) -> bool {
     mac.sign().as_ref().ct_eq(digest).into()
 }
@@ -192,12 +195,13 @@ impl Drop for Unfinished {
     }
 }
 
-/// A new file, open for reading and writing now, and for `mode` from then on.
+/// Creates a file, open for reading and writing now, and with `mode` from then on.
 pub(crate) fn new_file(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Two that write the same at the same time must not write into one another's file.
+/// Returns a temporary name that no other writer uses: two that write the same file at the same time must not write
+/// into each other's.
 pub(crate) fn unfinished_beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
@@ -208,13 +212,13 @@ fn make_key(path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     let mut file = new_file(path, 0o600)?;
-    // Whatever the process's mask says.
+    // Whatever the process's umask is.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(&key)?;
     file.sync_all()
 }
 
-/// `None` for a key that is damaged, or that others may read or write.
+/// Returns `None` for a key that is damaged, or that others may read or write.
 fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;

@@ -1,11 +1,11 @@
-//! wasmtime's implementation of the functions on files, apart from the store of any guest: a thread for file work calls it for a copy of
-//! the guest's handles, and stays until it has answered.
+//! Calls of wasmtime's functions on files, outside of any guest's wasmtime store: a thread for file work makes them for
+//! a copy of the guest's handles, and waits until they return.
 //!
-//! A [`FileCall`] is [admitted](FileCall::admit) first: its texts are bounded, what it holds of them is charged, and the space that it may fill is
-//! claimed. That is the only way to [`call`], so no function can leave it out.
+//! A [`FileCall`] is [admitted](FileCall::admit) first: its texts are limited, what it holds of them is charged, and
+//! the space that it may fill is reserved. That is the only way to [`call`], so no function can leave it out.
 //!
-//! Handles of guests are made so that wasmtime does what they are asked where it is called ([`WasiCtxBuilder::allow_blocking_current_thread`]),
-//! which may be one of these threads only.
+//! Handles of guests are created so that wasmtime does the work on the calling thread
+//! ([`WasiCtxBuilder::allow_blocking_current_thread`]), which must be one of these threads.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,14 +24,14 @@ use crate::pool::{Account, HostMemory};
 /// A guest's handle of a file or a folder.
 pub(crate) type Handle = Resource<Descriptor>;
 
-/// Bytes of a path, of a name and of the target of a link: what the system takes, which counts a zero at the end. What is longer is
-/// refused as what is too long for the system is.
+/// The maximum length of a path, of a name and of the target of a link: what the system accepts, which counts a zero at
+/// the end. A longer text is refused in the same way as by the system.
 const TEXT_BYTES_MAX: usize = 4095;
 
-/// What a call takes of the host beside its texts: its job, and its place in the queue.
+/// The host memory of a call in bytes, without its texts: its job, and its entry in the queue.
 const CALL_BYTES: usize = 512;
 
-/// Nothing is ever instantiated in it.
+/// The engine of the stores below. Nothing is ever instantiated in it.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
@@ -42,7 +42,7 @@ thread_local! {
     static STORE: RefCell<Store<FileCallState>> = RefCell::new(Store::new(&ENGINE, FileCallState::new()));
 }
 
-/// What wasmtime's implementation sees in place of a guest.
+/// The data that wasmtime's functions use in place of a guest's.
 pub(crate) struct FileCallState {
     ctx: WasiCtx,
     table: ResourceTable,
@@ -58,10 +58,10 @@ impl FileCallState {
         WasiFilesystemCtxView { ctx: self.ctx.filesystem(), table: &mut self.table }
     }
 
-    /// Takes what a handle stands for.
+    /// Takes the object behind a handle.
     ///
     /// # Errors
-    /// When there is no such handle.
+    /// When the handle does not exist.
     pub(crate) fn take(&mut self, handle: Resource<Descriptor>) -> wasmtime::Result<Descriptor> {
         Ok(self.table.delete(handle)?)
     }
@@ -69,7 +69,7 @@ impl FileCallState {
 
 /// An argument of a function on files.
 pub(crate) trait FileArgument {
-    /// Its text; what has none takes nothing beside its place.
+    /// Returns the text of the argument. An argument without text takes no memory outside of the call.
     fn text(&self) -> &str {
         ""
     }
@@ -87,36 +87,37 @@ impl FileArgument for u64 {}
 pub(crate) struct FileCall {
     file: Handle,
     other: Option<Handle>,
-    /// What it may fill of the storage.
+    /// The bytes of the storage that it may fill.
     cost: u64,
-    /// Of all its texts.
+    /// The length of all its texts together.
     text_bytes: usize,
     is_too_long: bool,
 }
 
-/// What a call holds until its work is done.
+/// The charge and the reservation of a call, until its work is done.
 pub(crate) struct FileCallPermit {
     _claim: Option<SpaceReservation>,
     _memory: HostMemory,
 }
 
 impl FileCall {
-    /// A call of a function of `file`, which has these texts as arguments and may fill `cost` bytes of the storage.
+    /// Returns a call of a function of `file` that has these texts as arguments and may fill `cost` bytes of the
+    /// storage.
     pub(crate) fn of(file: Handle, cost: u64, texts: &[&str]) -> Self {
         let lengths = || texts.iter().map(|text| text.len());
         let is_too_long = lengths().any(|bytes| bytes > TEXT_BYTES_MAX);
         Self { file, other: None, cost, text_bytes: lengths().sum(), is_too_long }
     }
 
-    /// The same with a second handle.
+    /// Adds a second handle.
     pub(crate) fn and(self, other: Handle) -> Self {
         Self { other: Some(other), ..self }
     }
 
-    /// Charges what the call holds, and then claims what it may fill, where the storage has a limit.
+    /// Charges what the call holds, and then reserves what it may fill, if the storage has a limit.
     ///
     /// # Errors
-    /// When a text is too long, or there is no memory or no space: before anything is waited for, but for space.
+    /// When a text is too long, or memory or space is used up. Only the check of space waits.
     pub(crate) async fn admit(
         &self,
         account: &Arc<Account>,
@@ -133,10 +134,10 @@ impl FileCall {
         Ok(FileCallPermit { _claim: claim, _memory: memory })
     }
 
-    /// What is behind its handles.
+    /// Returns the objects behind its handles.
     ///
     /// # Errors
-    /// When there is no such handle.
+    /// When a handle does not exist.
     pub(crate) fn files(&self, table: &ResourceTable) -> wasmtime::Result<(Descriptor, Option<Descriptor>)> {
         let other = self.other.as_ref().map(|other| table.get(other).cloned()).transpose()?;
         Ok((table.get(&self.file)?.clone(), other))
@@ -146,7 +147,10 @@ impl FileCall {
 /// The handles of a call: that of the function, and for some functions another one.
 pub(crate) type Handles = (Resource<Descriptor>, Resource<Descriptor>);
 
-/// Has `work` done by one of the threads. What was admitted ends with it. An error where there is no thread, or as `work` says.
+/// Runs `work` on one of the threads. The permit ends with it.
+///
+/// # Errors
+/// Those of `work`, and when there is no thread.
 pub(crate) async fn call<T, E>(
     account: &Arc<Account>,
     admitted: FileCallPermit,
@@ -160,7 +164,7 @@ where
     let job = move || {
         let _admitted = admitted;
         STORE.with_borrow_mut(|store| {
-            // Also what a call that panicked has left.
+            // Removes what a call that panicked has left.
             let table = &mut store.data_mut().table;
             *table = ResourceTable::new();
             let (file, other) = files;
@@ -170,7 +174,7 @@ where
                 None => Resource::new_borrow(file.rep()),
             };
             let result = work(store, (file, other));
-            // Files are closed here, and not when the next call comes.
+            // Closes files here, and not when the next call begins.
             store.data_mut().table = ResourceTable::new();
             result
         })
@@ -178,17 +182,17 @@ where
     threads::run(account, job).await?
 }
 
-/// The same handle once more.
+/// Returns a second copy of a handle.
 pub(crate) fn again(handle: &Handle) -> Handle {
     Resource::new_borrow(handle.rep())
 }
 
-/// What a call of WASI 0.2 has come to. It is over at once, as the thread may block.
+/// Returns the result of a call of WASI 0.2. It is ready at once, as the thread may block.
 pub(crate) fn now<T, E: From<io::Error>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     call.now_or_never().unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::WouldBlock).into()))
 }
 
-/// Calls a function of WASI 0.3.
+/// Calls a function of WASI 0.3 and returns its result, which is ready at once.
 pub(crate) fn now3<T: Send + 'static, E: From<io::Error>>(
     store: &mut Store<FileCallState>,
     call: impl AsyncFnOnce(&Accessor<FileCallState, WasiFilesystem>) -> Result<T, E> + Send,

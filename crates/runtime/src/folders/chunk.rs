@@ -1,5 +1,5 @@
-//! Pieces of files on their way between a guest and a file: at most [`CHUNK_BYTES`] each, charged to the account before they are
-//! allocated, for as long as they are there, and read and written by the threads for file work.
+//! Chunks of files in transit between a guest and a file: at most [`CHUNK_BYTES`] each, charged to the account before
+//! they are allocated and until they are dropped, and read and written by the threads for file work.
 
 use std::fs::File;
 use std::io;
@@ -12,18 +12,18 @@ use super::storage::{SpaceReservation, no_memory};
 use super::threads;
 use crate::pool::{Account, HostMemory};
 
-/// Bytes that are read or written at once: as many as wasmtime's implementation would.
+/// The bytes that are read or written at once: as many as in wasmtime's implementation.
 pub(crate) const CHUNK_BYTES: usize = 64 << 10;
 
 /// Bytes of a file that were read, or are to be written.
 pub(crate) struct Chunk {
     bytes: Bytes,
-    /// Charged for what was allocated.
+    /// The charge for the allocation.
     _memory: HostMemory,
 }
 
 impl Chunk {
-    /// `bytes` that the guest has handed over.
+    /// Returns a chunk of `bytes` that the guest has passed.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -32,7 +32,7 @@ impl Chunk {
         Ok(Self { bytes, _memory: memory })
     }
 
-    /// A copy of `bytes`.
+    /// Returns a chunk with a copy of `bytes`.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -41,7 +41,7 @@ impl Chunk {
         Ok(Self { bytes: Bytes::copy_from_slice(bytes), _memory: memory })
     }
 
-    /// What is left of it.
+    /// Returns the bytes that are left.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -50,21 +50,21 @@ impl Chunk {
         self.bytes.is_empty()
     }
 
-    /// Takes the first `length` bytes out, or all.
+    /// Takes the first `length` bytes, or all if there are fewer.
     pub(crate) fn take(&mut self, length: usize) -> Bytes {
         self.bytes.split_to(length.min(self.bytes.len()))
     }
 
-    /// Forgets the first `length` bytes.
+    /// Drops the first `length` bytes.
     pub(crate) fn advance(&mut self, length: usize) {
         self.bytes.advance(length.min(self.bytes.len()));
     }
 }
 
-/// Reads up to `length` bytes at `offset`. Empty at the end of the file.
+/// Reads up to `length` bytes at `offset`. The chunk is empty at the end of the file.
 ///
 /// # Errors
-/// Of the file; and when the account's memory is used up.
+/// Those of the file, and when the account's memory is used up.
 pub(crate) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, length: usize) -> io::Result<Chunk> {
     let length = length.min(CHUNK_BYTES);
     let memory = account.charge_host_memory(length).map_err(|_| no_memory())?;
@@ -82,17 +82,17 @@ pub(crate) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, le
     threads::run(&account, read).await.flatten()
 }
 
-/// What was written.
+/// The result of a write.
 pub(crate) struct Written {
     pub(crate) bytes: usize,
-    /// Where the file ends now, of a write at the end.
+    /// The new end of the file, after a write at the end.
     pub(crate) end: Option<u64>,
 }
 
-/// Writes all of `chunk` at `offset`, or at the end. The claim ends with it.
+/// Writes all of `chunk` at `offset`, or at the end. Drops the reservation when it is done.
 ///
 /// # Errors
-/// Of the file; a part may have been written.
+/// Those of the file; a part may have been written.
 pub(crate) async fn write(
     account: Arc<Account>,
     file: Arc<File>,
@@ -134,7 +134,7 @@ fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(not(target_os = "linux"))]
 use append_by_length as append;
 
-/// Not atomic beside another writer of the same file.
+/// Not atomic if another writer uses the same file.
 fn append_by_length(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write_at(bytes, file.metadata()?.len())
 }

@@ -1,31 +1,32 @@
-//! Whose job is next: that of the account that has the fewest threads, and none has more than its part.
+//! A queue of jobs that is fair between accounts: the next job is that of the account that has the fewest threads, and
+//! no account has more than its part. Pure.
 //!
-//! What runs cannot be interrupted. So that accounts with slow jobs do not keep another one waiting, an account that has no thread gets one
-//! even if [`THREADS`] are in use: one of [`RESERVE`] further ones.
+//! A running job cannot be interrupted. So that accounts with slow jobs do not keep another one waiting, an account
+//! without a thread gets one even if [`THREADS`] are in use: one of [`RESERVE`] further ones.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Threads that accounts share. A disk that has so much to do does not get faster by more.
+/// The number of threads that accounts share. More of them would not make a busy disk faster.
 pub(super) const THREADS: usize = 16;
 
-/// Further threads, for accounts that have none: each gets one of them.
+/// The number of further threads, for accounts that have none: each gets one of them.
 pub(super) const RESERVE: usize = 16;
 
-/// Threads that do the work of one account at once.
+/// The number of threads that work for one account at once.
 pub(super) const ACCOUNT_THREADS_MAX: usize = THREADS / 2;
 
 pub(super) struct FairJobQueue<J> {
-    /// Those that have a thread or wait for one.
+    /// The accounts that have a thread or wait for one.
     accounts: HashMap<u64, AccountJobs<J>>,
-    /// Numbers the jobs.
+    /// The number of the last job.
     number: u64,
-    /// Jobs of all accounts that run.
+    /// The number of running jobs of all accounts.
     running: usize,
 }
 
 struct AccountJobs<J> {
     running: usize,
-    /// By number, which is the order in which they came.
+    /// Waiting jobs by number, which is the order in which they were added.
     waiting: BTreeMap<u64, J>,
 }
 
@@ -48,26 +49,26 @@ impl<J> AccountJobs<J> {
 }
 
 impl<J> FairJobQueue<J> {
-    /// Threads that an account has.
+    /// Returns the number of threads that an account has.
     #[cfg(test)]
     pub(super) fn running(&self, account: u64) -> usize {
         self.accounts.get(&account).map_or(0, |jobs| jobs.running)
     }
 
-    /// Jobs of an account that wait.
+    /// Returns the number of jobs of an account that wait.
     #[cfg(test)]
     pub(super) fn waiting(&self, account: u64) -> usize {
         self.accounts.get(&account).map_or(0, |jobs| jobs.waiting.len())
     }
 
-    /// Puts a job at the end of its account's jobs. Returns its number.
+    /// Adds a job behind the others of its account. Returns its number.
     pub(super) fn push(&mut self, account: u64, job: J) -> u64 {
         self.number += 1;
         self.accounts.entry(account).or_default().waiting.insert(self.number, job);
         self.number
     }
 
-    /// Takes a job out that waits; `None` where it waits no longer.
+    /// Removes a waiting job; `None` if it no longer waits.
     pub(super) fn remove(&mut self, account: u64, number: u64) -> Option<J> {
         let jobs = self.accounts.get_mut(&account)?;
         let job = jobs.waiting.remove(&number)?;
@@ -77,30 +78,30 @@ impl<J> FairJobQueue<J> {
         Some(job)
     }
 
-    /// The threads that an account must not have yet, to get one more.
+    /// Returns the number of threads below which an account gets another one.
     fn account_max(&self) -> usize {
         if self.running < THREADS { ACCOUNT_THREADS_MAX } else { usize::from(self.running < THREADS + RESERVE) }
     }
 
-    /// How many of the jobs that wait could run now, if there were threads.
+    /// Returns how many of the waiting jobs could run now if there were threads.
     pub(super) fn ready(&self) -> usize {
         let (mut ready, mut newcomers) = (0, 0);
         for jobs in self.accounts.values() {
             ready += jobs.waiting.len().min(ACCOUNT_THREADS_MAX.saturating_sub(jobs.running));
             newcomers += usize::from(jobs.running == 0 && !jobs.waiting.is_empty());
         }
-        // They are next, so they have what is free before they take of the reserve.
+        // These accounts come first, so they get free threads before they take from the reserve.
         let shared = THREADS.saturating_sub(self.running);
         let reserve = (THREADS + RESERVE).saturating_sub(self.running.max(THREADS));
         ready.min(shared) + newcomers.saturating_sub(shared).min(reserve)
     }
 
-    /// Is there a job that may run now?
+    /// Returns whether there is a job that may run now.
     pub(super) fn has_next(&self) -> bool {
         self.ready() > 0
     }
 
-    /// Takes out all that waits.
+    /// Removes all waiting jobs.
     pub(super) fn abandon(&mut self) -> Vec<J> {
         let waiting_jobs = self.accounts.values_mut().map(|jobs| std::mem::take(&mut jobs.waiting));
         let abandoned = waiting_jobs.flat_map(BTreeMap::into_values).collect();
@@ -108,13 +109,13 @@ impl<J> FairJobQueue<J> {
         abandoned
     }
 
-    /// The next job, with its account. [`FairJobQueue::end`] must be called when it is over.
+    /// Takes the next job, with its account. [`FairJobQueue::end`] must be called when it is over.
     pub(super) fn next(&mut self) -> Option<(u64, J)> {
         let most = self.account_max();
         let waiting_jobs = self.accounts.iter().filter(|(_, jobs)| jobs.running < most);
         let waiting_jobs =
             waiting_jobs.filter_map(|(account, jobs)| Some((jobs.running, *jobs.waiting.keys().next()?, *account)));
-        // Of those with equally many, the one that waits longest.
+        // Of accounts with equally many threads, the one that has waited longest.
         let (_, _, account) = waiting_jobs.min()?;
         let jobs = self.accounts.get_mut(&account)?;
         let (_, job) = jobs.waiting.pop_first()?;
@@ -123,7 +124,7 @@ impl<J> FairJobQueue<J> {
         Some((account, job))
     }
 
-    /// A job of `account` is over.
+    /// Notes that a job of `account` is over.
     pub(super) fn end(&mut self, account: u64) {
         if let Some(jobs) = self.accounts.get_mut(&account) {
             jobs.running -= 1;

@@ -1,4 +1,4 @@
-//! A storage for tests: so much room, which counting does not change.
+//! A storage for tests with a fixed amount of room, which counting does not change.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ pub(crate) struct Fake {
     pub(crate) refused: AtomicUsize,
     pub(crate) counts: AtomicUsize,
     never_counted: AtomicBool,
-    /// What the account was charged whenever space was claimed, and whenever a write was over.
+    /// What the account was charged whenever space was reserved, and whenever a write was over.
     pub(crate) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
 
@@ -35,7 +35,7 @@ impl Fake {
         })
     }
 
-    /// From now on, no count ends.
+    /// Has no count end from now on.
     pub(crate) fn counts_for_ever(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }

@@ -1,11 +1,12 @@
 //! The directories that a manifest grants, as the instances of a group have them open.
 //!
-//! All instances of a group share one descriptor of each, which counts as one open file of their account. It is closed with the last
-//! instance that uses it. A directory that was replaced on the host is opened anew for the instances that ask for it from then on.
+//! All instances of a group share one descriptor of each, which counts as one open file of their account. It is closed
+//! with the last instance that uses it. A directory that was replaced on the host is opened again for the instances
+//! that ask for it from then on.
 //!
-//! Rejected: a descriptor for each instance (a manifest may grant many directories, a tenant may have hundreds of instances, and an app
-//! that grants a few would use up what its tenant may have open); keeping them open for as long as the app is loaded (thousands of apps
-//! that do nothing would).
+//! Rejected: a descriptor for each instance (a manifest may grant many directories, a tenant may have hundreds of
+//! instances, and an app that grants a few would use up what its tenant may have open); keeping them open for as long
+//! as the app is loaded (thousands of idle apps would).
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -24,15 +25,15 @@ use crate::pool::Account;
 /// A directory of the host that a component was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
-    /// Absolute path on the host.
+    /// The absolute path on the host.
     pub host: PathBuf,
-    /// Absolute path that the guest sees.
+    /// The absolute path that the guest sees.
     pub guest: String,
-    /// May the guest change what is in it?
+    /// Whether the guest may change what is in it.
     pub write: bool,
 }
 
-/// Which directory of which owner of a group.
+/// The index of an owner of a group, and that of one of its directories.
 type Place = (usize, usize);
 
 /// The directories of a group that instances have open.
@@ -41,14 +42,14 @@ pub(crate) struct GrantedFolders {
     open: Mutex<HashMap<Place, Weak<GrantedFolder>>>,
 }
 
-/// A directory that is open, until the last instance drops it.
+/// A directory that stays open until the last instance drops it.
 pub(crate) struct GrantedFolder {
     dir: Dir,
     identity: Identity,
     _open: OpenFile,
 }
 
-/// Why a directory was not opened.
+/// The reasons why a directory was not opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenDirectoryError {
     /// The account may have no more files open.
@@ -56,7 +57,7 @@ pub(crate) enum OpenDirectoryError {
         "the granted directory `{guest}` cannot be opened: the tenant's guests have as many files open as they may"
     )]
     TooMany {
-        /// Where the guest sees it.
+        /// The path that the guest sees.
         guest: String,
     },
     /// The system refused.
@@ -68,7 +69,7 @@ pub(crate) enum OpenDirectoryError {
 type Identity = (u64, u64);
 
 impl GrantedFolders {
-    /// Returns the directory as another instance has it open, or opens it.
+    /// Returns the directory that another instance has open, or opens it.
     ///
     /// # Errors
     /// When it cannot be opened, or `account` may have no more files open.
@@ -87,7 +88,7 @@ impl GrantedFolders {
         let too_many = || OpenDirectoryError::TooMany { guest: directory.guest.clone() };
         let open = OpenFile::new(account).ok_or_else(too_many)?;
         let folder = Arc::new(GrantedFolder::open(&directory.host, directory.write, open)?);
-        // Of two instances that open it at the same time, later ones share the directory of either.
+        // If two instances open it at the same time, later ones share the directory of either.
         self.lock().insert(place, Arc::downgrade(&folder));
         Ok(folder)
     }
@@ -107,11 +108,11 @@ impl GrantedFolder {
         } else {
             (FsPerms::ReadOnly, OpenMode::READ)
         };
-        // Files are used by threads that may wait for them, and nowhere else.
+        // Only threads that may block use the files.
         Ok(Self { dir: Dir::new(folder, perms, mode, true), identity, _open: open })
     }
 
-    /// What a handle of it stands for. The store that has the handle keeps this, too.
+    /// Returns the object behind a handle of it. The wasmtime store that has the handle keeps this, too.
     pub(crate) fn handle(&self) -> Descriptor {
         Descriptor::Dir(self.dir.clone())
     }

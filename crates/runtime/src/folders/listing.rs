@@ -1,7 +1,8 @@
-//! What is in a folder, read a batch at a time by the threads for file work.
+//! Listings of folders, read a batch at a time by the threads for file work.
 //!
-//! wasmtime's implementation keeps the names of a whole folder on the host for each stream of WASI 0.2, uncharged; for each of WASI 0.3, a
-//! thread that waits until the guest takes the next name. Here a stream has one batch at most, and no thread while nobody asks for more.
+//! wasmtime's implementation keeps the names of a whole folder on the host for each stream of WASI 0.2, uncharged; for
+//! each of WASI 0.3, a thread that waits until the guest takes the next name. Here a stream holds one batch at most,
+//! and no thread between reads.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,16 +23,16 @@ use super::open_files::OpenFile;
 use super::threads;
 use crate::pool::{Account, HostMemory};
 
-/// Names that are read at once.
+/// The number of names that are read at once.
 const BATCH: usize = 32;
 
-/// What a name takes at most: 255 bytes, what is beside it, and what the allocator adds.
+/// The most host memory of a name in bytes: 255 bytes, the rest of the entry, and the overhead of the allocator.
 const NAME_BYTES: usize = 384;
 
-/// What the system's library keeps of a folder that is being read.
+/// What the system's library holds for a folder that is being read, in bytes.
 const SYSTEM_BYTES: usize = 36 << 10;
 
-/// What a stream of names takes of the host, as long as it is there.
+/// The host memory of a stream of names, in bytes.
 pub(crate) const LISTING_BYTES: usize = BATCH * NAME_BYTES + SYSTEM_BYTES;
 
 struct Entry {
@@ -39,12 +40,12 @@ struct Entry {
     kind: FileType,
 }
 
-/// Why a listing ends early.
+/// The reasons why a listing ends early.
 #[derive(Debug)]
 enum Fault {
     /// Reading the folder failed.
     Io(io::Error),
-    /// A name is no text.
+    /// A name is not valid text.
     NotText,
 }
 
@@ -54,7 +55,7 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// A folder that is being read. It has one descriptor at any time, for which `_open` stands.
+/// A folder that is being read. It has one descriptor at any time, which `_open` counts.
 struct Listing {
     account: Arc<Account>,
     at: At,
@@ -63,9 +64,9 @@ struct Listing {
 
 enum At {
     Beginning(Arc<File>),
-    /// What was read of it, and the rest.
+    /// The entries that were read, and the rest of the folder.
     Middle(VecDeque<Entry>, Box<Dir>),
-    /// What was read of it, and how that ended.
+    /// The entries that were read, and how reading ended.
     End(VecDeque<Entry>, Option<Fault>),
 }
 
@@ -74,7 +75,7 @@ impl Listing {
         Self { account, at: At::Beginning(folder), _open: open }
     }
 
-    /// The next entry, if it is known; `None`: [`Listing::more`] must be called first.
+    /// Returns the next entry, if it was read. If this returns `None`, [`Listing::more`] must be called first.
     fn known(&mut self) -> Option<Result<Option<Entry>, Fault>> {
         match &mut self.at {
             At::Beginning(_) => None,
@@ -86,7 +87,7 @@ impl Listing {
         }
     }
 
-    /// Reads the next batch. Where this is dropped before its end, the listing is over.
+    /// Reads the next batch. If this is dropped before it ends, the listing is over.
     async fn more(&mut self) {
         let rest = match std::mem::replace(&mut self.at, At::End(VecDeque::new(), None)) {
             At::Middle(entries, dir) if entries.is_empty() => Rest::InFlightCalls(dir),
@@ -101,7 +102,7 @@ impl Listing {
     }
 }
 
-/// What is to be read of a folder.
+/// The part of a folder that was not read yet.
 enum Rest {
     All(Arc<File>),
     InFlightCalls(Box<Dir>),
@@ -131,7 +132,7 @@ fn read(rest: Rest) -> At {
         let kind = match entry.file_type() {
             FileType::Unknown => match dir.fd().and_then(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                // It is gone by now.
+                // The entry no longer exists.
                 Err(rustix::io::Errno::NOENT) => continue,
                 Err(error) => return At::End(entries, Some(Fault::Io(error.into()))),
             },
@@ -145,7 +146,7 @@ fn read(rest: Rest) -> At {
     At::Middle(entries, dir)
 }
 
-/// A stream of WASI 0.2. Charged with the handles of its store ([`LISTING_BYTES`]).
+/// A stream of WASI 0.2. Charged with the handles of its wasmtime store ([`LISTING_BYTES`]).
 pub(crate) struct Listing2(Listing);
 
 impl Listing2 {
@@ -205,7 +206,7 @@ enum State3 {
 }
 
 impl Listing3 {
-    /// `memory` is its charge ([`LISTING_BYTES`]).
+    /// `memory` is the charge of the stream ([`LISTING_BYTES`]).
     pub(crate) fn new(
         account: Arc<Account>,
         folder: Arc<File>,
@@ -270,7 +271,7 @@ impl<D> StreamProducer<D> for Listing3 {
                         }));
                     }
                 },
-                // A batch that comes too late for this read is there for the next one.
+                // A batch that is too late for this read is kept for the next one.
                 State3::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     polled => me.state = State3::Has(ready!(polled)),

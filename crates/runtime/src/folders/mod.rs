@@ -1,26 +1,29 @@
-//! Granted folders: a tenant's storage is asked before each write, folders lie only so deep, and what the host does and holds for guests
-//! that use files is bounded and paid for.
+//! Granted folders: the tenant's storage is checked before each write, the depth of folders is limited, and what the
+//! host does and holds for guests that use files is limited and charged.
 //!
-//! wasmtime's implementation of `wasi:filesystem` knows permissions and paths. It knows no quota, does its work on the threads for
-//! blocking work of whichever executor is current, and keeps what it reads or is to write on the host without a bound. So its functions
-//! are defined anew here, for both versions of the interface:
+//! wasmtime's implementation of `wasi:filesystem` handles permissions and paths. It has no quota, does its work on the
+//! threads for blocking work of the executor that is current, and keeps what it reads or has to write on the host
+//! without a limit. So its functions are defined again (in `wasi/filesystem*.rs`), for both versions of the interface,
+//! with these parts:
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `threads` | the threads that do the work, and whose turn it is |
+//! | `storage` | the space that a write may fill, reserved before it begins |
+//! | `open_files` | how many files guests may have open |
+//! | `threads`, `fair_queue` | the threads that do the work, and the order of their jobs |
 //! | `granted` | the folders that a manifest grants, open once for all instances of a group |
-//! | `apart` | what a call may hold and take, and wasmtime's functions, called by those threads |
-//! | `calls2`, `calls3` | functions that wasmtime goes on to implement, after a claim where they take space |
-//! | `chunk` | pieces of files that are read or written, on the way |
-//! | `streams2`, `streams3` | streams of bytes, ours altogether |
-//! | `listing` | what is in a folder, ours altogether |
+//! | `calls` | what a call may hold and take, and wasmtime's functions, called by those threads |
+//! | `chunk` | chunks of files in transit |
+//! | `streams_p2`, `streams_p3` | streams of bytes, without wasmtime's implementation |
+//! | `listing` | listings of folders, without wasmtime's implementation |
 //!
-//! A write asks for its *cost*: the blocks that it may fill. What it asked for is a [`SpaceReservation`] on the storage until it is over and the folders
-//! have been counted again. Setting a file's length costs nothing, as it fills no block.
+//! A write has a *cost*: the blocks that it may fill. It reserves as much of the storage ([`SpaceReservation`]) until
+//! it is over and the folders have been counted again. Setting a file's length costs nothing, as it fills no block.
 //!
-//! A folder that is made deeper than [`DEPTH_MAX`] is removed again, and the guest is told that the name is too long. (Counting the parts of
-//! paths was rejected: a symbolic link makes a deep path short.) A folder that is moved may take others below that depth; then the folders
-//! cannot be counted, and what cannot be counted counts as full.
+//! A folder that is created deeper than [`DEPTH_MAX`](isomer_disk::tree::DEPTH_MAX) is removed again, and the guest
+//! gets the error that the name is too long. (Counting the parts of paths was rejected: a symbolic link makes a deep
+//! path short.) A folder that is moved may take others below that depth; then the folders cannot be counted, and what
+//! cannot be counted counts as full.
 
 pub(crate) mod calls;
 pub(crate) mod chunk;

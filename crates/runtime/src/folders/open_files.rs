@@ -1,13 +1,15 @@
-//! How many files and folders guests may have open at once. Each is a descriptor of the process, which needs them for connections and
-//! stores, too: a guest that opens files without end must not keep the node from accepting its neighbours' clients.
+//! How many files and folders guests may have open at once. Each is a descriptor of the process, which needs them for
+//! connections and stores, too: a guest that opens files without end must not keep the node from accepting the clients
+//! of neighbour tenants.
 //!
-//! All guests together have a part of what the process may have. An account may have some of them in any case; of the rest it may take more
-//! as long as that leaves at least as many free as it then has. So one account has at most half, two have a third each, and a newcomer
-//! always finds some. Accounts without limits share the process with nobody else, and are not counted.
+//! All guests together have a part of what the process may have. An account may have some of them in any case; of the
+//! rest it may take more as long as that leaves at least as many free as it then has. So one account has at most half,
+//! two have a third each, and a new account always finds some. Accounts without limits share the process with no other
+//! tenant, and are not counted.
 //!
-//! An [`OpenFile`] stands for one descriptor, and lies with it wherever that is: in the job of a call that opens a file, then beside the
-//! handle until that is dropped; in a stream; in a granted folder, which all instances of a group share (`folders/granted.rs`). So calls on
-//! their way count, and nothing is ever counted again.
+//! An [`OpenFile`] counts one descriptor, and is kept with it: in the job of a call that opens a file, then next to the
+//! handle until that is dropped; in a stream; in a granted folder, which all instances of a group share
+//! (`folders/granted.rs`). So calls in flight count, and nothing is ever counted again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -16,16 +18,16 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::pool::Account;
 
-/// Guests have one of so many descriptors that the process may have.
+/// The part of the process's descriptors that guests may have: one in so many.
 const PART: usize = 4;
 
-/// What an account may have whatever the others have.
+/// The number of descriptors that an account may have whatever the others have.
 const ACCOUNT_MIN: usize = 16;
 
-/// What guests have at least, where the process may have few.
+/// The fewest descriptors that guests may have, if the process has few.
 const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
 
-/// What guests have at most: more than any number of them needs.
+/// The most descriptors that guests may have: more than any number of them needs.
 const GUESTS_MAX: usize = 1 << 20;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -35,22 +37,22 @@ static OPEN_MAX: LazyLock<usize> = LazyLock::new(|| {
     usize::try_from(most).unwrap_or(usize::MAX).saturating_div(PART).clamp(GUESTS_MIN, GUESTS_MAX)
 });
 
-/// A file or a folder that a guest has open, until this is dropped.
+/// The count of a file or a folder that a guest has open, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    /// `None`: it is not counted.
+    /// `None` if it is not counted.
     account: Option<Arc<Account>>,
 }
 
 impl OpenFile {
-    /// One more for `account`; `None` where it has as many as it may.
+    /// Counts one more for `account`; `None` if it has as many as it may.
     pub(crate) fn new(account: &Arc<Account>) -> Option<Self> {
         if account.has_all_memory() {
             return Some(Self { account: None });
         }
         let (held, open) = (account.open_files(), &OPEN);
         let may = |all: usize, own: usize| own <= ACCOUNT_MIN || own <= OPEN_MAX.saturating_sub(all);
-        // Counted first: of two that want the last one, not both may get it.
+        // Counted first: of two threads that want the last one, both must not get it.
         let own = held.fetch_add(1, Ordering::AcqRel) + 1;
         let all = open.fetch_add(1, Ordering::AcqRel) + 1;
         let file = Self { account: Some(account.clone()) };
@@ -67,7 +69,7 @@ impl Drop for OpenFile {
     }
 }
 
-/// Held by tests that take many of the process's.
+/// Locked by tests that open many files.
 #[cfg(test)]
 pub(crate) static MANY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -88,7 +90,7 @@ mod tests {
         let (greedy, second, third) = (account(), account(), account());
         let all = |account: &Arc<Account>| std::iter::from_fn(|| OpenFile::new(account)).collect::<Vec<_>>();
         let first = all(&greedy);
-        // Other tests have some open meanwhile.
+        // Other tests have some files open meanwhile.
         assert!((*OPEN_MAX / 2 - 16..=*OPEN_MAX / 2).contains(&first.len()), "{}", first.len());
         let more = all(&second);
         assert!(more.len() >= *OPEN_MAX / 4 - 16, "{}", more.len());

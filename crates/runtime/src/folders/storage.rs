@@ -7,38 +7,39 @@ use isomer_disk::tree::{self, DEPTH_MAX};
 
 /// The storage of a tenant, as far as its guests write to granted folders.
 pub trait FolderStorage: Send + Sync + 'static {
-    /// Guests use the folders: has them counted anew, in the background, where that is due.
+    /// Notes that guests use the folders, which are counted again in the background if that is due.
     fn touched(&self);
 
-    /// Bytes that are left.
+    /// Returns the bytes that are left.
     fn room(&self) -> u64;
 
-    /// Claims `bytes` for a write. Whether they were left.
+    /// Reserves `bytes` for a write. Returns whether they were left.
     fn claim(&self, bytes: u64) -> bool;
 
-    /// A write that claimed `bytes` is over. They stay claimed until a count of the folders that began after this has ended.
+    /// Notes that a write which reserved `bytes` is over. They stay reserved until a count of the folders that began
+    /// after this has ended.
     fn written(&self, bytes: u64);
 
-    /// A write was refused, although the folders were counted just before.
+    /// Notes that a write was refused, although the folders were counted just before.
     fn refused(&self);
 
-    /// Resolves when the folders have been counted anew, which may take some seconds where there is much to count.
+    /// Resolves when the folders have been counted again, which may take some seconds if there is much to count.
     fn count(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Space that a write has claimed. Dropped when the write is over, however it ended.
+/// Space that a write has reserved. Dropped when the write is over, however it ended.
 pub(crate) struct SpaceReservation {
     storage: Arc<dyn FolderStorage>,
     bytes: u64,
 }
 
 impl SpaceReservation {
-    /// A claim of `bytes`, where they are left by what is known now.
+    /// Reserves `bytes` if they are left as far as is known now.
     pub(crate) fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
 
-    /// A claim of `bytes`; if they are not left, the folders are counted first.
+    /// Reserves `bytes`; if they are not left, the folders are counted first.
     pub(crate) async fn wait(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         if let Some(claim) = Self::now(storage, bytes) {
             return Some(claim);
@@ -58,13 +59,14 @@ impl Drop for SpaceReservation {
     }
 }
 
-/// Unit in which space is claimed: that of common file systems.
+/// The unit in which space is reserved: that of common file systems.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 
-/// What a new file, folder or link costs: its name and its inode.
+/// The cost of a new file, folder or link: its name and its inode.
 pub(crate) const ENTRY_BYTES: u64 = BLOCK_BYTES;
 
-/// What a write of so many bytes at `offset` may fill; without an offset, at the end of the file, wherever that is.
+/// Returns the bytes that a write of so many bytes at `offset` may fill; without an offset, at the end of the file,
+/// wherever that is.
 pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
     if bytes == 0 {
         return 0;
@@ -74,8 +76,9 @@ pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
     (before + bytes as u64).div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
 }
 
-/// The most bytes at `offset` that cost no more than `room`. None where that is not known and the room is not enough for a block wherever it
-/// begins: byte by byte, the rest of a block would be claimed thousands of times.
+/// Returns the most bytes at `offset` that cost no more than `room`. Returns none if the offset is not known and the
+/// room is not enough for a block wherever it begins: byte by byte, the rest of a block would be reserved thousands of
+/// times.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);
@@ -85,18 +88,18 @@ pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The error that guests get when the storage is full.
+/// Returns the error that guests get when the storage is full.
 pub(super) fn full() -> std::io::Error {
-    // wasmtime knows the system's numbers.
+    // wasmtime maps the system's error numbers.
     rustix::io::Errno::NOSPC.into()
 }
 
-/// The error that guests get when their account cannot pay for what the host would hold.
+/// Returns the error that guests get when their account cannot pay for what the host would hold.
 pub(super) fn no_memory() -> std::io::Error {
     rustix::io::Errno::NOMEM.into()
 }
 
-/// Is the folder deeper than folders may be? A folder about which that cannot be found out is.
+/// Returns whether the folder is deeper than allowed. A folder whose depth cannot be determined is.
 pub(crate) fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
     let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
     !matches!(tree::depth_below(folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)

@@ -1,4 +1,4 @@
-//! Streams of WASI 0.2 into and out of files. A stream holds one chunk at most, and asks the storage for what is written before it is.
+//! Streams of WASI 0.2 into and out of files. A stream holds one chunk at most, and reserves space before it writes.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use super::open_files::OpenFile;
 use super::storage::{BLOCK_BYTES, FolderStorage, SpaceReservation, affordable, cost, full};
 use crate::pool::Account;
 
-/// Bytes that are read ahead of a request: a guest waits until there are some.
+/// The bytes that are read ahead of a request: a guest waits until there are some.
 const READ_AHEAD_BYTES: usize = 4096;
 
 fn failed(error: io::Error) -> StreamError {
@@ -57,7 +57,7 @@ impl Input {
         };
     }
 
-    /// Waits for a read that was begun.
+    /// Waits for a read that has begun.
     async fn wait(&mut self) {
         if let Reading::Reads(read) = &mut self.state {
             let read = read.await;
@@ -103,7 +103,7 @@ impl InputStream for Input {
     }
 
     async fn cancel(&mut self) {
-        // What is read goes nowhere; the thread that reads it holds what it needs.
+        // The result of the read is dropped; the thread that reads holds what it needs.
         self.state = Reading::Closed;
     }
 }
@@ -122,14 +122,14 @@ impl Pollable for Input {
 pub(crate) struct Output {
     account: Arc<Account>,
     file: Arc<File>,
-    /// `None`: at the end.
+    /// `None` means the end of the file.
     offset: Option<u64>,
-    /// Where the file ended when this stream last wrote at its end.
+    /// The end of the file after this stream last wrote there.
     end: Option<u64>,
-    /// `None`: without a limit.
+    /// `None` if there is no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: Writing,
-    /// The folders were counted, as nothing was left: if nothing is left now, nothing is.
+    /// Whether the folders were counted because nothing was left: if nothing is left after that, the storage is full.
     has_counted: bool,
     _open: OpenFile,
 }
@@ -154,7 +154,7 @@ impl Output {
         Self { account, file, offset, end: None, storage, state: Writing::Idle, has_counted: false, _open: open }
     }
 
-    /// Where it writes, as far as that is known.
+    /// Returns the offset of the next write, as far as that is known.
     fn place(&self) -> Option<u64> {
         self.offset.or(self.end)
     }
@@ -170,7 +170,7 @@ impl Output {
         };
     }
 
-    /// The error of what was done before, if there is one.
+    /// Returns the error of an earlier write, if there is one.
     fn check(&mut self) -> StreamResult<()> {
         match std::mem::replace(&mut self.state, Writing::Closed) {
             Writing::Failed(error) => Err(failed(error)),
@@ -182,7 +182,7 @@ impl Output {
         }
     }
 
-    /// Returns the write of `bytes`, for which there is room, or ends the stream where they cannot be charged.
+    /// Returns the write of `bytes`, for which there is room, or ends the stream if they cannot be charged.
     fn begin(
         &mut self,
         bytes: Bytes,
@@ -192,7 +192,7 @@ impl Output {
         Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
     }
 
-    /// Ends the stream with an error that is the answer to what was asked for just now.
+    /// Ends the stream with an error that the current call returns.
     fn refuse(&mut self, error: io::Error) -> StreamError {
         self.state = Writing::Closed;
         failed(error)
@@ -223,7 +223,7 @@ impl OutputStream for Output {
         if !matches!(self.state, Writing::Idle) || bytes.len() > CHUNK_BYTES {
             return Err(StreamError::trap("more is written than `check-write` permitted"));
         }
-        // Another stream may have claimed what `check_write` saw.
+        // Another stream may have reserved what `check_write` saw.
         let claim = match &self.storage {
             Some(storage) => match SpaceReservation::now(storage, cost(self.place(), bytes.len())) {
                 Some(claim) => Some(claim),
@@ -260,7 +260,7 @@ impl OutputStream for Output {
     }
 
     /// Used by `blocking-flush`, which writes nothing more, and by `blocking-splice`, which writes what is permitted by
-    /// [`Self::blocking_write_and_flush`]. So that nothing is left is no error here: what is written next finds out.
+    /// [`Self::blocking_write_and_flush`]. So it is no error here if nothing is left: the next write finds out.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;
         self.check()?;
@@ -286,7 +286,7 @@ impl OutputStream for Output {
         self.check()
     }
 
-    /// Waits for what is being written: the guest was told that it is taken.
+    /// Waits for a running write: the guest was told that its bytes are accepted.
     async fn cancel(&mut self) {
         if matches!(self.state, Writing::Writes(_)) {
             self.ready().await;
@@ -308,7 +308,7 @@ mod tests {
         Output::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
     }
 
-    /// What a guest is permitted that polls the stream until it is permitted something.
+    /// Returns what a guest is permitted that polls the stream until it is permitted something.
     async fn permitted(stream: &mut Output) -> StreamResult<usize> {
         loop {
             stream.ready().await;
@@ -325,12 +325,12 @@ mod tests {
         let mut stream = output(&storage, &file);
         assert_eq!(permitted(&mut stream).await.unwrap(), CHUNK_BYTES);
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
-        // As `blocking-flush` does.
+        // `blocking-flush` does this.
         stream.flush().unwrap();
         stream.write_ready().await.unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
         assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (0, 0));
-        // As `blocking-splice` does.
+        // `blocking-splice` does this.
         assert_eq!(stream.write_ready().await.unwrap(), BLOCK_BYTES as usize);
         let refused = stream.blocking_write_and_flush(Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap_err();
         let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };
@@ -381,7 +381,7 @@ mod tests {
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
         assert_eq!(storage.account.used().host_bytes, CHUNK_BYTES as u64, "charged while it waits");
         assert!(matches!(stream.write(Bytes::from_static(b"x")), Err(StreamError::Trap(_))), "one at a time");
-        // The guest drops the stream: what was taken is written.
+        // The guest drops the stream: accepted bytes are written.
         stream.cancel().await;
         assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
     }

@@ -1,5 +1,5 @@
-//! Streams of WASI 0.3 into and out of files. A stream holds one chunk at most. What is written is claimed first, then copied: a guest
-//! whose storage or memory is used up costs the host nothing.
+//! Streams of WASI 0.3 into and out of files. A stream holds one chunk at most. Space is reserved first, then bytes are
+//! copied: a guest whose storage or memory is used up costs the host nothing.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use super::open_files::OpenFile;
 use super::storage::{FolderStorage, SpaceReservation, cost};
 use crate::pool::Account;
 
-/// Where the outcome of a stream goes. Dropping it says that all went well, or as far as the guest wanted.
+/// Sends the outcome of a stream. Dropping it reports success: all went well, or as far as the guest wanted.
 struct Done(Option<oneshot::Sender<Result<(), ErrorCode>>>);
 
 impl Done {
@@ -89,7 +89,7 @@ impl<D> StreamProducer<D> for Read {
                     let read = chunk::read(me.account.clone(), me.file.clone(), me.offset, wanted);
                     me.state = Reading::Reads(Box::pin(read));
                 }
-                // What comes too late for this read is there for the next one.
+                // Bytes that are too late for this read are kept for the next one.
                 Reading::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     polled => match ready!(polled) {
@@ -127,9 +127,9 @@ impl<D> StreamProducer<D> for Read {
 pub(crate) struct Write {
     account: Arc<Account>,
     file: Arc<File>,
-    /// `None`: at the end.
+    /// `None` means the end of the file.
     offset: Option<u64>,
-    /// `None`: without a limit.
+    /// `None` if there is no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: Writing,
     done: Done,
@@ -140,7 +140,7 @@ enum Writing {
     Idle,
     /// Waits for space for so many bytes.
     Claims(BoxFuture<'static, Option<SpaceReservation>>, usize),
-    /// Has space for so many bytes.
+    /// Has reserved space for so many bytes.
     May(Option<SpaceReservation>, usize),
     Writes(BoxFuture<'static, io::Result<Written>>),
     Over,
@@ -163,7 +163,7 @@ impl Write {
         self.done.say(Err(error));
     }
 
-    /// What is to be done first for a write of `length` bytes.
+    /// Returns the first step of a write of `length` bytes.
     fn claim(&self, length: usize) -> Writing {
         let Some(storage) = &self.storage else { return Writing::May(None, length) };
         let bytes = cost(self.offset, length);
@@ -225,7 +225,7 @@ impl<D> StreamConsumer<D> for Write {
                         Err(error) => me.fail(error.into()),
                     }
                 }
-                // It cannot be taken back, so it is waited for even when the guest no longer wants it.
+                // A write cannot be undone, so it is waited for even if the guest no longer wants it.
                 Writing::Writes(mut write) => match write.as_mut().poll(cx) {
                     Poll::Ready(Ok(written)) => {
                         source.mark_read(written.bytes);
@@ -258,7 +258,7 @@ mod tests {
 
     const LENGTH: usize = 3 * CHUNK_BYTES + 100;
 
-    /// What becomes of a stream of [`LENGTH`] bytes into a file, and what is in the file then.
+    /// Writes a stream of [`LENGTH`] bytes into a file. Returns the outcome, and the length of the file.
     async fn write(storage: &Arc<Fake>) -> (Result<(), ErrorCode>, usize) {
         let mut config = Config::new();
         config.wasm_component_model_async(true).concurrency_support(true);

@@ -1,16 +1,19 @@
-//! The threads that do guests' file work, and whose turn it is.
+//! The threads that do the file work of guests.
 //!
-//! On Linux a thread begins with the priority of the one that starts it, and an executor starts a thread for blocking work wherever it
-//! is asked for some: where that is a thread of the slow lane, the new one has a low priority for good, and serves everyone afterwards. So
-//! file work has threads of its own, each of which is started by a task of the executor, whose threads have the priority of the process.
-//! They are started when there is work for them, and end when there has been none for a while.
+//! On Linux a thread begins with the priority of the one that starts it, and an executor starts a thread for blocking
+//! work on the thread that requests it: if that belongs to the slow lane, the new thread has a low priority for good,
+//! and serves all tenants afterwards. So file work has its own threads, each of which is started by a task of the
+//! executor, whose threads have the priority of the process. They are started when there is work for them, and end when
+//! there has been none for a while.
 //!
-//! Work is a whole job: what a guest asked for is done by a thread from its beginning to its end, whether the guest is polled meanwhile or
-//! computes for ever, so no guest can keep a thread without work. Accounts take queue (`queue`), and are charged the processor time that
-//! their work takes. A job that waits when its caller is dropped is taken out of the queue at once, with all that it holds.
+//! A job is a whole call of a guest: a thread does it from its beginning to its end, whether the guest is polled
+//! meanwhile or computes for ever, so no guest can hold a thread without work. Accounts share the threads fairly
+//! (`fair_queue`), and are charged the processor time that their work takes. A waiting job whose caller is dropped is
+//! removed from the queue at once, with all that it holds.
 //!
-//! Rejected: having wasmtime's implementation ask a second executor for threads (a guest that is given one and not polled keeps it from
-//! all others); blocking the thread that polls the guest (one slow disk would hold up all requests).
+//! Rejected: having wasmtime's implementation request threads from a second executor (a guest that gets one and is not
+//! polled keeps it from all others); blocking the thread that polls the guest (one slow disk would hold up all
+//! requests).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +32,8 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);
 
-/// Runs `job` on one of the threads, for `account`. Where this is dropped before the job has begun, the job is dropped at once.
+/// Runs `job` on one of the threads, for `account`. If this is dropped before the job has begun, the job is dropped at
+/// once.
 ///
 /// # Errors
 /// When there is no thread, or the job panicked.
@@ -40,7 +44,7 @@ pub(super) async fn run<T: Send + 'static>(
     let (reply, result) = oneshot::channel();
     let job = move || {
         if !reply.is_closed() {
-            // A caller that leaves from here on doesn't want to know.
+            // The caller may have been dropped since the job began.
             let _ = reply.send(job());
         }
     };
@@ -51,7 +55,7 @@ pub(super) async fn run<T: Send + 'static>(
     result.map_err(|_| io::Error::other("work on a file was abandoned"))
 }
 
-/// A job that is waited for. Dropping this takes it out of the queue, if it is there.
+/// A job whose result is awaited. Dropping this removes it from the queue if it has not begun.
 struct QueuedJob {
     account: u64,
     number: u64,
@@ -62,13 +66,13 @@ impl Drop for QueuedJob {
     fn drop(&mut self) {
         if !self.is_over {
             let job = FILES.state().queue.remove(self.account, self.number);
-            // Nothing is locked: what a job holds may come back here.
+            // Dropped without the lock: a drop in the job may take it.
             drop(job);
         }
     }
 }
 
-/// What is to be done, and for whom.
+/// A unit of work, and the account that it is charged to.
 struct FileJob {
     account: Arc<Account>,
     work: Box<dyn FnOnce() + Send>,
@@ -84,11 +88,11 @@ struct FileThreads {
 #[derive(Default)]
 struct ThreadsState {
     queue: FairJobQueue<FileJob>,
-    /// Those that run, wait, or are being started.
+    /// The number of threads that run, wait, or are being started.
     threads: usize,
-    /// Those that are being started, and have taken no job yet.
+    /// The number of threads that are being started and have taken no job yet.
     starting: usize,
-    /// A thread counts as idle until it has woken up, so several jobs may be meant for one.
+    /// The number of idle threads. A thread counts as idle until it has woken up, so several jobs may be meant for one.
     idle: usize,
 }
 
@@ -97,7 +101,7 @@ impl FileThreads {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the number of the job in its account's line.
+    /// Adds a job to the queue, and starts a thread if one is needed. Returns the number of the job.
     fn push(&'static self, job: FileJob) -> u64 {
         let (number, must_start) = {
             let mut state = self.state();
@@ -119,7 +123,7 @@ impl FileThreads {
         number
     }
 
-    /// The life of one thread.
+    /// Runs one thread until it has been idle for long.
     fn work(&self) {
         self.state().starting -= 1;
         while let Some((account, FileJob { account: payer, work })) = self.next() {
@@ -132,7 +136,7 @@ impl FileThreads {
         }
     }
 
-    /// Waits for a job; `None` when there has been none for long.
+    /// Waits for a job; `None` if there has been none for long.
     fn next(&self) -> Option<(u64, FileJob)> {
         let mut state = self.state();
         loop {
@@ -143,7 +147,7 @@ impl FileThreads {
             let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            // What waits for the turn of an account that has its part is done by the threads that it has.
+            // Jobs of an account that has all threads it may have are done by those threads.
             if waited.timed_out() && !state.queue.has_next() {
                 state.threads -= 1;
                 return None;
@@ -152,7 +156,7 @@ impl FileThreads {
     }
 }
 
-/// A thread that was counted and is to be started. The executor may end before it comes to that.
+/// A thread that was counted and has to be started. The executor may end before that happens.
 struct ThreadStart {
     files: &'static FileThreads,
 }
@@ -174,15 +178,15 @@ impl Drop for ThreadStart {
             let mut state = self.files.state();
             state.threads -= 1;
             state.starting -= 1;
-            // Those that run do what waits.
+            // Running threads do the waiting jobs.
             if state.threads == 0 { state.queue.abandon() } else { Vec::new() }
         };
-        // Nothing is locked: what a job holds may come back here.
+        // Dropped without the lock: a drop in a job may take it.
         drop(abandoned);
     }
 }
 
-/// Has all threads that `account` may have wait until what is returned is dropped.
+/// Blocks all threads that `account` may have until the returned value is dropped.
 #[cfg(test)]
 pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;
@@ -199,7 +203,7 @@ pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     while FILES.state().queue.running(account.id()) < super::fair_queue::ACCOUNT_THREADS_MAX {
         tokio::task::yield_now().await;
     }
-    // Dropped first, so that they end.
+    // The gate is dropped first, so that the jobs end.
     (open, held)
 }
 
@@ -214,7 +218,7 @@ mod tests {
     use super::super::fair_queue::ACCOUNT_THREADS_MAX;
     use super::*;
 
-    /// The nice value of the calling thread: see getpriority(2) on threads.
+    /// Returns the nice value of the calling thread: see getpriority(2) on threads.
     fn nice() -> i32 {
         rustix::process::getpriority_process(None).unwrap()
     }
@@ -224,7 +228,7 @@ mod tests {
         let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let usual = nice();
         let handle = executor.handle().clone();
-        // As a thread of the slow lane does.
+        // Like a thread of the slow lane.
         let slow = std::thread::spawn(move || {
             rustix::process::setpriority_process(None, usual + 10).unwrap();
             assert_eq!(nice(), (usual + 10).min(19));
@@ -246,7 +250,7 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // It is charged after the answer.
+        // The job is charged after its result was sent.
         let waited = Instant::now();
         while account.used().cpu < Duration::from_millis(5) {
             assert!(waited.elapsed() < Duration::from_secs(60), "{:?}", account.used());

@@ -1,16 +1,16 @@
 //! Measures the processor time of guests.
 //!
-//! A guest runs only while its future is polled, so the thread's processor time over all polls is its own. Two things make it cheap
-//! enough for every poll of every request:
+//! A guest runs only while its future is polled, so the thread's processor time over all polls is its own. Two things
+//! make it cheap enough for every poll of every request:
 //!
 //! - The thread's processor clock is a system call (about half a microsecond), the monotonic clock is not (25 ns). A poll that
 //!   is over in less than [`SHORT`] was hardly interrupted, so the time that it took is its processor time. Only a longer one, in which
 //!   the thread may have waited for a processor, is measured by the thread's own clock.
-//! - For those the clock need not be read at their beginning: it was read not long ago ([`SHORT`] at most, or now). What polls have been
+//! - A long poll does not need the clock at its beginning: it was read not long ago ([`SHORT`] at most, or now). What polls have been
 //!   charged since then is not charged again.
 //!
-//! A guest that calls another one on its own thread polls it within its own poll. Both are of one account (no call leaves its app), so the
-//! outer poll is charged for both, and the inner one is not measured.
+//! A guest that calls another one on its own thread polls it within its own poll. Both belong to one account (no call
+//! leaves its app), so the outer poll is charged for both, and the inner one is not measured.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
@@ -20,24 +20,24 @@ use super::watch::PollSlot;
 use crate::clock::processor_time;
 use crate::pool::Account;
 
-/// Polls that take no longer are measured by the monotonic clock, and the thread's clock is read no more often than this: at half a
-/// microsecond, that is half a per cent of the time.
+/// Polls up to this length are measured by the monotonic clock, and the thread's clock is read no more often than this:
+/// at half a microsecond, that is half a per cent of the time.
 const SHORT: Duration = Duration::from_micros(100);
 
 thread_local! {
     static THREAD: Cell<ThreadClock> = const {
         Cell::new(ThreadClock { read: None, charged: Duration::ZERO, polling: None })
     };
-    /// What the engine's clock sees of this thread.
+    /// The slot in which the engine's clock sees the polls of this thread.
     static SLOT: OnceCell<Arc<PollSlot>> = const { OnceCell::new() };
 }
 
-/// What a thread knows of its time.
+/// What a thread knows of its processor time.
 #[derive(Clone, Copy)]
 struct ThreadClock {
-    /// Its processor clock, and when that was read.
+    /// The last reading of its processor clock, and when that was.
     read: Option<(Instant, Duration)>,
-    /// What has been charged since.
+    /// The time that was charged since then.
     charged: Duration,
     /// The poll that is being measured.
     polling: Option<Poll>,
@@ -49,14 +49,14 @@ struct Poll {
     slice: Duration,
 }
 
-/// A poll that is being measured. Charged when it is dropped: a panic costs time, too.
+/// The measurement of a poll. Charges the account when it is dropped: a panic costs time, too.
 pub(crate) struct PollMeasurement<'a> {
     account: &'a Account,
     began: Instant,
 }
 
 impl<'a> PollMeasurement<'a> {
-    /// Starts to measure a poll after which the guest yields once `slice` is over, or `None` within another poll.
+    /// Begins to measure a poll, after which the guest yields once `slice` is over. Returns `None` within another poll.
     pub(crate) fn begin(account: &'a Account, slice: Duration) -> Option<Self> {
         let mut thread = THREAD.get();
         if thread.polling.is_some() {
@@ -108,7 +108,7 @@ impl Drop for PollMeasurement<'_> {
     }
 }
 
-/// Returns whether the guest that runs on this thread has used up its time slice. True where no poll is being measured.
+/// Returns whether the guest that runs on this thread has used up its time slice. True if no poll is being measured.
 pub(crate) fn slice_is_over() -> bool {
     THREAD.get().polling.is_none_or(|poll| poll.began.elapsed() >= poll.slice)
 }

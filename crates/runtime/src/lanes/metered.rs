@@ -1,4 +1,4 @@
-//! A guest's future: measured, charged to its account, and polled in the lane where it belongs.
+//! The future of a guest: measured, charged to its account, and polled in the lane where it belongs.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,35 +15,36 @@ use super::meter::PollMeasurement;
 use super::slow;
 use crate::pool::Account;
 
-/// How long a guest may run at once in the fast lane before it yields. One that has used up a whole slice moves to the slow lane: it computes,
-/// and a request that comes meanwhile waits for it.
+/// How long a guest may run at once in the fast lane before it yields. A guest that has used up a whole slice moves to
+/// the slow lane: it computes, and a request that arrives meanwhile waits for it.
 const FAST_SLICE: Duration = Duration::from_micros(500);
 
-/// Processor time of a guest in the fast lane, in polls that are shorter than [`FAST_SLICE`], before it moves to the slow one: within
-/// [`FAST_WINDOW`].
+/// The processor time that a guest may use in the fast lane within [`FAST_WINDOW`], in polls shorter than
+/// [`FAST_SLICE`], before it moves to the slow lane.
 const FAST_TOTAL: Duration = Duration::from_millis(2);
 
-/// A guest that serves many short requests, one after another or at once, computes a little all the time: what it used longer ago than this
-/// does not count.
+/// The time over which polls in the fast lane are added up. A guest that serves many short requests, one after another
+/// or at once, computes a little all the time.
 const FAST_WINDOW: Duration = Duration::from_millis(20);
 
-/// How long a guest may run at once in the slow lane, and in the fast one if it has that for itself.
+/// How long a guest may run at once in the slow lane, and in the fast one if its account has no limits.
 pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
 
-/// A guest is calm when it has used less than [`CALM_USE`] of processor time in this time, in short polls only. Then it moves back to the
-/// fast lane, where it may use as much.
+/// A guest is calm if it has used less than [`CALM_USE`] of processor time in this time, in short polls only. Then it
+/// moves back to the fast lane, where it may use as much.
 const CALM_TIME: Duration = Duration::from_millis(50);
 
 /// See [`CALM_TIME`].
 const CALM_USE: Duration = Duration::from_millis(4);
 
-/// A guest's future: measured, charged to its account, and polled in the lane where it belongs. Dropping it drops the guest.
+/// The future of a guest: measured, charged to its account, and polled in the lane where it belongs. Dropping it drops
+/// the guest.
 pub(crate) struct MeteredFuture<T> {
     account: Arc<Account>,
     state: LaneState<T>,
 }
 
-/// Where a guest's future is.
+/// The lane that a guest's future is in.
 enum LaneState<T> {
     /// It has not been polled yet.
     New(BoxFuture<'static, T>),
@@ -56,10 +57,10 @@ enum LaneState<T> {
 /// What a guest has used of the fast lane.
 #[derive(Debug, Clone, Copy, Default)]
 struct FastUse {
-    /// Since `window`.
+    /// The processor time since `window`.
     used: Duration,
     window: Option<Instant>,
-    /// A whole slice was used up.
+    /// Whether a whole slice was used up.
     is_slice_used: bool,
 }
 
@@ -78,7 +79,7 @@ impl FastUse {
     }
 }
 
-/// What a stay in the slow lane ends with.
+/// The end of a stay in the slow lane.
 enum SlowLaneEnd<T> {
     Ended(PanicSafeDrop<T>),
     /// The guest has become calm.
@@ -151,7 +152,7 @@ impl<T: Send + 'static> Future for MeteredFuture<T> {
 }
 
 fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'static, T>) -> LaneState<T> {
-    // Outside of an executor there is no lane to give way to.
+    // Without an executor, no other lane has work that the guest could delay.
     let Ok(executor) = Handle::try_current() else { return LaneState::Fast(future, FastUse::default()) };
     let id = account.id();
     let schedule = move |runnable| slow::push(id, runnable, executor.clone());
@@ -162,7 +163,7 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
     LaneState::Slow(task)
 }
 
-/// Runs a guest in the slow lane, until it ends or has become calm.
+/// Runs a guest in the slow lane until it ends or has become calm.
 async fn run_in_slow_lane<T: Send + 'static>(
     account: Arc<Account>,
     mut guest: PanicSafeDrop<BoxFuture<'static, T>>,
@@ -191,8 +192,8 @@ async fn run_in_slow_lane<T: Send + 'static>(
     }
 }
 
-/// What does not panic when it is dropped: `async_task`, which drops a guest's future or what came of it when its task is dropped, ends the
-/// process if that panics.
+/// A value whose drop does not panic. `async_task` drops a guest's future, or its output, when the task is dropped, and
+/// aborts the process if that panics.
 struct PanicSafeDrop<V>(Option<V>);
 
 impl<V> PanicSafeDrop<V> {
@@ -230,16 +231,16 @@ mod tests {
     use crate::clock::processor_time;
     use crate::pool::AccountLimits;
 
-    /// What a guest is told to do: to compute for so long.
+    /// Tells a guest to compute for so long.
     type Orders = mpsc::UnboundedSender<Duration>;
-    /// The threads that it did it on.
+    /// The threads that the guest did it on.
     type Threads = mpsc::UnboundedReceiver<ThreadId>;
 
     fn limited() -> Arc<Account> {
         Account::new("t".into(), AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_secs(100) })
     }
 
-    /// A guest that computes as it is told, and ends when nobody can tell it any more.
+    /// Returns a guest that computes as it is told, and ends when the sender of its orders is dropped.
     fn guest(account: &Arc<Account>) -> (MeteredFuture<&'static str>, Orders, Threads) {
         let (orders, mut told) = mpsc::unbounded_channel::<Duration>();
         let (done, threads) = mpsc::unbounded_channel();
@@ -270,7 +271,7 @@ mod tests {
         assert_eq!(computes(&orders, &mut threads, SHORT).await, executor);
         assert_eq!(computes(&orders, &mut threads, LONG).await, executor, "it is known afterwards");
         assert_ne!(computes(&orders, &mut threads, SHORT).await, executor);
-        // Some windows of time later.
+        // Several windows of time pass.
         let waited = Instant::now();
         while computes(&orders, &mut threads, SHORT).await != executor {
             assert!(waited.elapsed() < Duration::from_secs(60), "it has not come back");
@@ -361,7 +362,8 @@ mod tests {
         }
     }
 
-    /// A stay of `guest` in the slow lane, whose task is dropped in its last poll: when it has become calm, or has ended.
+    /// Runs `guest` in the slow lane, in a task that is dropped in its last poll: when the guest has become calm, or
+    /// has ended.
     fn dropped_in_its_last_poll<T: Send + 'static>(guest: impl FnOnce() -> Poll<T> + Send + 'static) {
         let task = Arc::new(std::sync::Mutex::new(None::<Task<SlowLaneEnd<T>>>));
         let (dropping, mut guest, panics) = (task.clone(), Some(guest), Panics);
@@ -373,7 +375,7 @@ mod tests {
         let stay = run_in_slow_lane(limited(), PanicSafeDrop::new(Box::pin(future) as BoxFuture<'static, T>));
         let (runnable, spawned) = async_task::spawn(stay, |_| ());
         *task.lock().unwrap() = Some(spawned);
-        // The window in which it has been calm begins with its first poll.
+        // The window in which the guest is calm begins with its first poll.
         runnable.run();
     }
 

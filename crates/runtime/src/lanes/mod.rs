@@ -1,20 +1,22 @@
 //! Two lanes for guests, so that a request which is over quickly never waits for one that computes for long.
 //!
-//! | lane | threads | who |
+//! | lane | threads | guests |
 //! | --- | --- | --- |
-//! | fast | the executor's, which also do all input and output | every guest at first, for one `FAST_SLICE`, or `FAST_TOTAL` in short polls |
+//! | fast | those of the executor, which also do all input and output | every guest at first, for one `FAST_SLICE`, or `FAST_TOTAL` in short polls |
 //! | slow | as many as processors, at a lower priority | guests that have computed for longer |
 //!
-//! A [`MeteredFuture`] future is polled in the fast lane, within the task that owns the connection: no wake-up of another thread. When it has used
-//! that up, the guest's future moves to the slow lane, and the task waits for it. When it has become calm (a stream that
-//! waits most of the time), it moves back. An account whose guests often turn out to compute for long begins in the slow lane from
-//! the outset (see [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
+//! A [`MeteredFuture`] is polled in the fast lane, within the task that owns the connection, so no other thread is
+//! woken. When it has used up its time there, the guest's future moves to the slow lane, and the task waits for it.
+//! When it has become calm (a stream that waits most of the time), it moves back. An account whose guests often turn
+//! out to compute for long begins in the slow lane (see
+//! [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
 //!
-//! Guests of an account without limits share the process with nobody else, so they stay in the fast lane.
+//! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.
 //!
-//! Rejected: turns of 5 ms on the executor's own threads (a neighbour's p99 was 2.7 to 28 times what it is without hostile
-//! tenants: a request waits for whole turns); a thread of its own for every guest (a wake-up for every request, a quarter fewer requests a
-//! second); `SCHED_IDLE` (a thread that holds a lock may not run for seconds on a busy machine).
+//! Rejected: slices of 5 ms on the executor's own threads (the p99 of a neighbour tenant was 2.7 to 28 times what it is
+//! without hostile tenants: a request waits for whole slices); a thread for every guest (a wake-up for every request, a
+//! quarter fewer requests a second); `SCHED_IDLE` (a thread that holds a lock may not run for seconds on a busy
+//! machine).
 
 mod meter;
 mod metered;

@@ -1,28 +1,29 @@
-//! What the kernel's scheduler is told of the threads of both lanes.
+//! The scheduling parameters of the threads of both lanes.
 //!
-//! The nice value alone decides how much of a busy processor a thread has, not how soon it gets one: a thread that runs is protected from one that
-//! wakes up until its slice (some milliseconds) is over. Linux 6.12 and later take a slice for each thread (`sched_runtime` of an ordinary
-//! thread, sched_setattr(2)) and let a thread with a shorter slice take the processor from one with a longer one. Older kernels ignore it.
+//! The nice value alone decides how much of a busy processor a thread gets, not how soon it gets one: a running thread
+//! is protected from one that wakes up until its slice (some milliseconds) is over. Linux 6.12 and later accept a slice
+//! for each thread (`sched_runtime` of an ordinary thread, sched_setattr(2)) and let a thread with a shorter slice take
+//! the processor from one with a longer one. Older kernels ignore it.
 
 use std::io;
 use std::time::Duration;
 
-/// The lowest priority that there is.
+/// The lowest priority.
 const NICE_MAX: i32 = 19;
 
-/// How much lower the priority of the slow lane's threads is, as a nice value. Low enough that a thread of the fast lane which wakes up goes
-/// first, and not so low (as `SCHED_IDLE` would be) that other programs can keep a thread from the processor for
-/// seconds: it may hold a lock that the fast lane needs.
+/// How much lower the priority of the slow lane's threads is, as a nice value. Low enough that a thread of the fast
+/// lane which wakes up runs first, and not so low (as `SCHED_IDLE` would be) that other programs can keep a thread from
+/// the processor for seconds: it may hold a lock that the fast lane needs.
 const SLOW_NICE: i32 = 10;
 
-/// Longer than that of all ordinary threads (a few milliseconds).
+/// The slice of the slow lane: longer than that of all ordinary threads (a few milliseconds).
 const KERNEL_SLICE_SLOW: Duration = Duration::from_millis(20);
 
-/// Shorter than that of all ordinary threads.
+/// The slice of the fast lane: shorter than that of all ordinary threads.
 const KERNEL_SLICE_FAST: Duration = Duration::from_micros(300);
 
-/// Gives the calling thread the priority of the slow lane: others that wake up go first, and it wakes up behind them (`SCHED_BATCH`). It is
-/// the same whichever thread has started this one.
+/// Gives the calling thread the priority of the slow lane: other threads that wake up run first, and it wakes up behind
+/// them (`SCHED_BATCH`). The result is the same whichever thread has started this one.
 ///
 /// # Errors
 /// When the system refuses, as a sandbox may. Then the thread only keeps others from the processor for longer.
@@ -30,7 +31,8 @@ pub(super) fn lower() -> io::Result<()> {
     set(libc::SCHED_BATCH, (nice_of_process()? + SLOW_NICE).min(NICE_MAX), KERNEL_SLICE_SLOW)
 }
 
-/// Makes the calling thread one of an executor, which runs for a short time whenever it wakes up and should not have to wait for that.
+/// Gives the calling thread the scheduling parameters of an executor's thread, which runs for a short time whenever it
+/// wakes up and should not have to wait.
 ///
 /// # Errors
 /// When the system refuses, as a sandbox may. Then the thread may have to wait for longer.
@@ -38,14 +40,14 @@ pub fn prefer_latency() -> io::Result<()> {
     set(libc::SCHED_OTHER, nice()?, KERNEL_SLICE_FAST)
 }
 
-/// The nice value of the process's first thread, which is no thread of a lane: a thread inherits the value of the one that started it, which
-/// may be one of the slow lane.
+/// Returns the nice value of the process's first thread, which belongs to no lane. A thread inherits the value of the
+/// one that started it, which may belong to the slow lane.
 fn nice_of_process() -> io::Result<i32> {
     Ok(rustix::process::getpriority_process(Some(rustix::process::getpid()))?)
 }
 
-/// The calling thread's own nice value, as Linux has it (setpriority(2), "C library/kernel differences"): that of the process, unless it was
-/// changed.
+/// Returns the calling thread's own nice value, as Linux has it (setpriority(2), "C library/kernel differences"): that
+/// of the process, unless it was changed.
 fn nice() -> io::Result<i32> {
     Ok(rustix::process::getpriority_process(None)?)
 }
@@ -77,7 +79,8 @@ mod tests {
         text.rsplit_once(") ").expect("a name").1.split(' ').map(str::to_owned).collect()
     }
 
-    /// Nice value and policy of the calling thread: fields 19 and 41 of proc_pid_stat(5), of which the first two are cut off.
+    /// Returns the nice value and policy of the calling thread: fields 19 and 41 of proc_pid_stat(5), of which the
+    /// first two are cut off.
     fn scheduled() -> (i32, i32) {
         let fields = statistics();
         let number = |field: usize| fields[field - 3].parse().expect("a number");

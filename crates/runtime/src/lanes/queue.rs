@@ -1,8 +1,8 @@
 //! A queue that is fair between accounts: the next job is that of the account which has used the least. Pure.
 //!
-//! Each account has a virtual time, which grows by what its jobs used. An account that has had no job for a while does not save up time:
-//! it resumes at the virtual time of those that were served since. When no job waits or runs, all are even again. This is start-time
-//! fair queueing (Goyal, Vin and Cheng, 1996) with equal weights.
+//! Each account has a virtual time, which grows by what its jobs used. An account that has had no job for a while does
+//! not save up time: it resumes at the virtual time of those that were served since. When no job waits or runs, all
+//! accounts are even again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996) with equal weights.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -13,17 +13,17 @@ pub(crate) type AccountId = u64;
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     accounts: HashMap<AccountId, Entry<T>>,
-    /// Accounts that have jobs, by virtual time.
+    /// The accounts that have jobs, by virtual time.
     order: BTreeSet<(u64, AccountId)>,
     /// The virtual time of the account that was served last.
     virtual_ns: u64,
     /// The largest virtual time of an account so far.
     virtual_ns_max: u64,
-    /// Jobs that wait.
+    /// The number of jobs that wait.
     waiting: usize,
-    /// Jobs that run.
+    /// The number of jobs that run.
     running: usize,
-    /// Entries that were left when those without jobs were last removed.
+    /// The number of entries that were left when those without jobs were last removed.
     cleaned: usize,
 }
 
@@ -107,7 +107,7 @@ impl<T> FairQueue<T> {
         self.waiting
     }
 
-    /// Removes entries that say nothing: without a job, and not ahead of the others.
+    /// Removes entries without a job that are not ahead of the others.
     fn clean_up(&mut self) {
         if self.accounts.len() < 2 * self.cleaned + 16 {
             return;
@@ -165,7 +165,7 @@ mod tests {
         queue.push(1, 'a');
         run(&mut queue, 1_000);
         run(&mut queue, 1_000);
-        // A new account begins where the queue is, which is where the job began that was taken last.
+        // A new account begins at the queue's virtual time, which is that of the job taken last.
         queue.push(2, 'b');
         queue.push(2, 'b');
         let order: String = (0..3).map(|_| run(&mut queue, 600)).collect();

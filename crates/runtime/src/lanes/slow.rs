@@ -1,10 +1,11 @@
 //! The threads of the slow lane.
 //!
-//! They run at a lower priority than the executor's threads, so the kernel takes the processor from them within microseconds when the
-//! fast lane has work, in the middle of a guest's loop or of a host function. There are as many as processors: what the fast lane leaves is
-//! theirs. Between accounts they are fair by processor time (see [`super::queue`]).
+//! They run at a lower priority than the executor's threads, so the kernel takes the processor from them within
+//! microseconds when the fast lane has work, in the middle of a guest's loop or of a host function. There are as many
+//! as processors: they use what the fast lane leaves. Between accounts they are fair by processor time (see
+//! [`super::queue`]).
 //!
-//! A thread is started when there is work for it and ends when there has been none for a while. Where none can be started,
+//! A thread is started when there is work for it and ends when there has been none for a while. If none can be started,
 //! the executor's own threads do the work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -14,7 +14,7 @@ const ACTIVE: Duration = Duration::from_millis(100);
 
 static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());
 
-/// One thread that polls guests.
+/// The polls of one thread, as the clock sees them.
 #[derive(Debug, Default)]
 pub(crate) struct PollSlot {
     /// When the last poll began, in nanoseconds as of [`now`].
@@ -26,11 +26,11 @@ pub(crate) struct PollSlot {
 /// What the threads are doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Activity {
-    /// A guest has used up its time slice.
+    /// Whether a guest has used up its time slice.
     pub(crate) slice_is_over: bool,
-    /// A guest was polled not long ago.
+    /// Whether a guest was polled not long ago.
     pub(crate) is_active: bool,
-    /// When the first of the guests that run now, and have not used up their time slices, will have: so long from now.
+    /// The time until the first running guest will have used up its time slice, of those that have not yet.
     pub(crate) next: Option<Duration>,
 }
 
@@ -47,7 +47,7 @@ impl Activity {
 }
 
 impl PollSlot {
-    /// Adds a slot for the calling thread. It is forgotten when the thread has dropped it.
+    /// Adds a slot for the calling thread. It is removed some time after the thread has dropped it.
     pub(crate) fn register() -> Arc<Self> {
         let slot = Arc::new(Self::default());
         let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ impl PollSlot {
         slot
     }
 
-    // The clock may see a poll's beginning with the slice of the one before. What it does then is interrupt for nothing, or a
+    // The clock may see the beginning of a poll with the slice of the one before. Then it interrupts for nothing, or a
     // millisecond later.
     pub(crate) fn begin(&self, began: Instant, slice: Duration) {
         self.began_ns.store(nanoseconds_at(began), Ordering::Relaxed);

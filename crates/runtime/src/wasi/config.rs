@@ -1,23 +1,23 @@
 //! `wasi:config`: values by name, in the versions that guests are built for.
 //!
-//! All of them have the same two functions and the same error. The first draft called the interface `runtime`; `0.2.0-draft-2024-09-27` is
-//! the draft of Spin. Whose values an import sees is decided by who defines it.
+//! All versions have the same two functions and the same error. The first draft called the interface `runtime`;
+//! `0.2.0-draft-2024-09-27` is the draft of Spin. The code that defines an import decides which values it returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower};
 
-/// Names of the interface.
+/// The names of the interface.
 const INTERFACES: [&str; 2] = ["wasi:config/store", "wasi:config/runtime"];
 
-/// Its versions.
+/// The versions of the interface.
 const VERSIONS: [&str; 3] = ["0.2.0-rc.1", "0.2.0-draft", "0.2.0-draft-2024-09-27"];
 
 /// Values by name.
 pub type Values = Arc<BTreeMap<String, String>>;
 
-/// `wasi:config/store.error`. Values are there or not, so none is ever made.
+/// `wasi:config/store.error`. Looking up a value cannot fail, so no error is ever made.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {
@@ -27,7 +27,7 @@ enum Error {
     Io(String),
 }
 
-/// Is `interface` (full id, with version) one that [`define`] implements?
+/// Returns whether [`define`] implements `interface` (full id, with version).
 #[must_use]
 pub fn implements(interface: &str) -> bool {
     interface.split_once('@').is_some_and(|(path, version)| INTERFACES.contains(&path) && VERSIONS.contains(&version))

@@ -1,18 +1,19 @@
-//! The clock and randomness as a test gives them: by request and component.
+//! The deterministic clock and randomness of tests: they depend on request and component only.
 //!
-//! CallResults of an app in different shapes can only be compared if all that changes from run to run is the shape. So here the time of
-//! day and random bytes depend on nothing but the trace that the request belongs to, which its calls take along across every seam, the
-//! component that asks, and how often it has asked within this trace.
+//! Responses of an app in different shapes can be compared only if nothing but the shape changes from run to run. So
+//! the time of day and random bytes depend on nothing but the trace that the request belongs to (which its calls take
+//! along across every seam), the calling component, and how many such calls it has made within this trace.
 //!
-//! The time starts at a fixed instant and goes on by a second for each number of a trace, which `isomer test` gives its cases in turn: it never
-//! goes back, and what expires expires in the same case of each run. Within one request a component always sees the same instant; monotonic
-//! clocks go on measuring, so that waiting takes time.
+//! The time starts at a fixed instant and advances by a second for each number of a trace. `isomer test` numbers its
+//! cases in order, so the time never goes back, and what expires expires in the same case of each run. Within one
+//! request a component always sees the same instant; monotonic clocks still measure, so that waiting takes time.
 //!
-//! Random bytes differ from call to call. Calls are counted by the component, not by its instances, which a shape may have more of
-//! than another. The seed of hash tables (`insecure-seed`) is the same for the whole request, as it is asked for once by each instance; so is
-//! what an instance gets before its first request and without a trace, whose count would depend on how many there are.
+//! Random bytes differ from call to call. Calls are counted by component, not by instance, because one shape may have
+//! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the whole request, as each
+//! instance asks for it once; so is what an instance gets before its first request and without a trace, where the count
+//! would depend on the number of instances.
 //!
-//! For tests only: what is random here can be predicted.
+//! For tests only: the random numbers here can be predicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,32 +25,33 @@ use wasmtime::component::{ComponentType, LinkerInstance, Lower};
 use super::provider::{InterfaceOwner, Provider};
 use crate::guest::Guest;
 
-/// 2026-01-01T00:00:00Z, in seconds since 1970. Given instants lie within [`SPAN_SECONDS`] from here.
+/// 2026-01-01T00:00:00Z, in seconds since 1970. All instants lie within [`SPAN_SECONDS`] from here.
 const BEGIN_SECONDS: u64 = 1_767_225_600;
-/// A day: more cases than a script has. Traces that a script makes up itself have any number.
+/// A day: more seconds than a script has cases. Traces that a script chooses itself can have any number.
 const SPAN_SECONDS: u64 = 24 * 60 * 60;
-/// Traces whose calls are counted; the oldest is forgotten then. A script has one request at a time.
+/// The number of traces whose calls are counted. The oldest is forgotten to make room. A script has one request at a
+/// time.
 const TRACES_MAX: usize = 1024;
-/// The most bytes that one call gives; a longer list of random bytes ends here.
+/// The most random bytes of one call; a longer list ends here.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Gives the clock and randomness. It comes before what else implements these interfaces.
+/// Provides the clock and randomness. It must come before other providers of these interfaces.
 #[derive(Debug, Clone, Default)]
 pub struct DeterministicClockAndRandom {
     calls: Arc<Mutex<Calls>>,
 }
 
-/// How often components have asked for random bytes.
+/// The number of calls for random bytes.
 #[derive(Debug, Default)]
 struct Calls {
-    /// By trace, then by component.
+    /// Counts by trace, then by component.
     counts: HashMap<String, HashMap<String, u64>>,
-    /// In the order in which they came.
+    /// The traces, oldest first.
     traces: VecDeque<String>,
 }
 
 impl Calls {
-    /// The number of this call; from 0.
+    /// Returns the number of this call, from 0.
     fn next(&mut self, trace: &str, component: &str) -> u64 {
         if trace.is_empty() {
             return 0;
@@ -96,7 +98,7 @@ impl Provider for DeterministicClockAndRandom {
         interface: &str,
         owner: &InterfaceOwner,
     ) -> wasmtime::Result<()> {
-        // What is shared has only types: each component has an import of its own.
+        // A shared import has only types: each component has an import of its own for the functions.
         let InterfaceOwner::Component(component) = owner else { return Ok(()) };
         let bytes = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
             let (component, calls) = (component.clone(), self.calls.clone());
@@ -139,7 +141,7 @@ impl Provider for DeterministicClockAndRandom {
                 bytes("get-insecure-random-bytes", instance)?;
                 number("get-insecure-random-u64", instance)
             }
-            // WASI 0.2 calls it by the interface's name, 0.3 says `get`.
+            // WASI 0.2 names the function like the interface, 0.3 calls it `get-…`.
             _ => ["insecure-seed", "get-insecure-seed"].into_iter().try_for_each(|name| {
                 let component = component.clone();
                 instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {
@@ -153,7 +155,8 @@ impl Provider for DeterministicClockAndRandom {
 /// The number of the calls for a seed, which no other call has.
 const SEED: u64 = u64::MAX;
 
-/// The trace that a request belongs to, of `00-TRACE-PARENT-FLAGS`: parents differ from hop to hop.
+/// Returns the trace of the guest's request, the second part of `00-TRACE-PARENT-FLAGS`. The parent differs from hop to
+/// hop.
 fn trace(guest: &Guest) -> &str {
     guest.traceparent().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
 }
@@ -162,13 +165,14 @@ fn called(calls: &Mutex<Calls>, trace: &str, component: &str) -> u64 {
     calls.lock().unwrap_or_else(PoisonError::into_inner).next(trace, component)
 }
 
-/// Seconds since 1970, and nanoseconds: the trace's instant, the same for all components. The second half of a trace is its number.
+/// Returns the trace's instant in seconds since 1970 and nanoseconds, the same for all components. The second half of a
+/// trace is its number.
 fn now(trace: &str) -> (u64, u32) {
     let number = trace.get(16..).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0);
     (BEGIN_SECONDS + number % SPAN_SECONDS, 0)
 }
 
-/// What is random for a call of a component.
+/// Returns the random bytes of one call.
 fn random(trace: &str, component: &str, call: u64, length: u64) -> Vec<u8> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes: Vec<u8> = (0..).flat_map(|number| block(trace, component, call, number)).take(length).collect();
@@ -182,7 +186,7 @@ fn numbers(trace: &str, component: &str, call: u64) -> (u64, u64) {
     (number(&block[..8]), number(&block[8..16]))
 }
 
-/// 32 bytes.
+/// Returns 32 bytes.
 fn block(trace: &str, component: &str, call: u64, number: u64) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for text in [trace, component] {
@@ -220,7 +224,7 @@ mod tests {
                 let call = called(&calls, trace, component);
                 (random(trace, component, call, 40), numbers(trace, component, call).0)
             };
-            // Two components take turns as a shape has it; the order between them does not count.
+            // Two components alternate in the way that a shape has it; the order between them does not count.
             vec![draw(&of_case(1), "a"), draw(&of_case(1), "b"), draw(&of_case(1), "a"), draw(&of_case(2), "a")]
         };
         let (first, second) = (run(), run());

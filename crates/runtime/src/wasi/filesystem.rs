@@ -1,4 +1,5 @@
-//! `wasi:filesystem/types`, in the versions 0.2 and 0.3: the functions that replace wasmtime's, as [`folders`](crate::folders) says.
+//! `wasi:filesystem/types` in the versions 0.2 and 0.3: the functions that replace wasmtime's.
+//! [`folders`](crate::folders) describes why.
 
 use wasmtime::component::{Linker, ResourceType};
 use wasmtime_wasi::filesystem::Descriptor;
@@ -6,14 +7,14 @@ use wasmtime_wasi::filesystem::Descriptor;
 use super::{filesystem_p2, filesystem_p3};
 use crate::guest::Guest;
 
-/// The names under which wasmtime's implementation has the interface.
+/// The names of the interface in wasmtime's implementation.
 const TYPES_P2: &str = "wasi:filesystem/types@0.2.12";
 const TYPES_P3: &str = "wasi:filesystem/types@0.3.0";
 
-/// Puts the functions of this module in the place of wasmtime's, which must be defined.
+/// Replaces wasmtime's functions, which must be defined, by those of this module.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     for types in [TYPES_P2, TYPES_P3] {
-        // A handle that is dropped gives back its part of the open files.
+        // Dropping a handle releases its part of the open files.
         linker.instance(types)?.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, rep| {
             store.data_mut().drop_file(rep)
         })?;

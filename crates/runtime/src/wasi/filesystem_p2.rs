@@ -1,4 +1,4 @@
-//! The functions of WASI 0.2 on files and folders. Paths and permissions are wasmtime's.
+//! The functions of WASI 0.2 on files and folders. wasmtime implements paths and permissions.
 
 use std::sync::Arc;
 
@@ -35,12 +35,12 @@ fn account(store: &Store<'_>) -> Arc<Account> {
     store.data().account().clone()
 }
 
-/// The storage of the one who writes; `None`: without a limit.
+/// Returns the storage that writes take from; `None` if there is no limit.
 fn storage(store: &Store<'_>) -> Option<Arc<dyn FolderStorage>> {
     store.data().folder_storage()
 }
 
-/// The file behind a handle, for a stream or a write.
+/// Returns the file behind a handle, for a stream or a write.
 fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     Ok(match store.data_mut().table().get(handle)? {
         Descriptor::File(file) => Ok(file.clone()),
@@ -48,7 +48,7 @@ fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File,
     })
 }
 
-/// The same, if it may be written.
+/// Returns the file behind a handle if it may be written.
 fn writable(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     let file = file(store, handle)?;
     Ok(file.and_then(|file| if file.perms.write_not_permitted() { Err(ErrorCode::NotPermitted) } else { Ok(file) }))
@@ -58,7 +58,7 @@ impl FileArgument for Advice {}
 impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
-/// Has a call done by the threads for file work, once it is admitted.
+/// Runs a call on the threads for file work, once it is admitted.
 async fn run<T: Send + 'static>(
     store: &mut Store<'_>,
     call: FileCall,
@@ -73,7 +73,7 @@ async fn run<T: Send + 'static>(
     answer(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions of a handle, with what each may fill.
+/// Defines functions of a handle, with the space that each may fill.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |mut store: Store<'_>, (handle, $($argument,)*): (Handle, $($kind,)*)| {
@@ -89,7 +89,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Puts functions that are here in the place of wasmtime's.
+/// Replaces functions of wasmtime by those defined here.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |store: Store<'_>, ($($argument,)*): ($($kind,)*)| {
@@ -145,7 +145,7 @@ async fn open_at(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> wasmtime::Result<Answer<Handle>> {
-    // Before the file is there: it goes with the job, and comes back with the file.
+    // Taken before the file is open: it moves into the job, and is returned with the file.
     let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
     let cost = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
     let call = FileCall::of(folder, cost, &[&path]);
@@ -189,7 +189,7 @@ async fn link_at(
     .await
 }
 
-/// The interface has no error for it: what cannot be done is a trap.
+/// The interface has no error for this function: what cannot be done is a trap.
 async fn is_same_object(mut store: Store<'_>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
     let call = FileCall::of(file, 0, &[]).and(other);
     let account = account(&store);
@@ -238,7 +238,7 @@ async fn write(
         Err(code) => return Ok((Err(code),)),
     };
     let account = account(&store);
-    // As much as the system may write at once. What the guest handed over is dropped before anything is waited for.
+    // As many bytes as the system may write at once. What the guest passed is dropped before anything is waited for.
     let taken = bytes.as_ref();
     let chunk = match Chunk::copy(&account, &taken[..taken.len().min(CHUNK_BYTES)]) {
         Ok(chunk) => chunk,
@@ -345,7 +345,7 @@ mod tests {
     use super::*;
     use crate::folders::fake::Fake;
 
-    /// Bytes of which it can be seen whether they are dropped.
+    /// Bytes that show whether they were dropped.
     struct Handed(Arc<Vec<u8>>);
 
     impl AsRef<[u8]> for Handed {

@@ -1,4 +1,4 @@
-//! The functions of WASI 0.3 on files and folders. Paths and permissions are wasmtime's.
+//! The functions of WASI 0.3 on files and folders. wasmtime implements paths and permissions.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl FileArgument for Advice {}
 impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
-/// Who pays for a call, and what it takes its space of.
+/// Returns the account that a call is charged to, and the storage that it takes space from.
 fn payers(accessor: &Accessor<Guest>) -> (Arc<Account>, Option<Arc<dyn FolderStorage>>) {
     accessor.with(|mut store| {
         let guest = store.data_mut();
@@ -45,7 +45,7 @@ fn files(accessor: &Accessor<Guest>, call: &FileCall) -> wasmtime::Result<(Descr
     accessor.with(|mut store| call.files(store.data_mut().table()))
 }
 
-/// Has a call done by the threads for file work, once it is admitted.
+/// Runs a call on the threads for file work, once it is admitted.
 async fn run<T: Send + 'static>(
     accessor: &Accessor<Guest>,
     call: FileCall,
@@ -60,7 +60,7 @@ async fn run<T: Send + 'static>(
     answer(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions of a handle, with what each may fill.
+/// Defines functions of a handle, with the space that each may fill.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(
@@ -78,7 +78,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Puts functions that are here in the place of wasmtime's.
+/// Replaces functions of wasmtime by those defined here.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(
@@ -135,7 +135,8 @@ async fn open_at(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> wasmtime::Result<(Result3<Handle>,)> {
-    // Before the file is there, as many such calls may be on their way: it goes with the job, and comes back with the file.
+    // Taken before the file is open, because many such calls may be in flight: it moves into the job, and is returned
+    // with the file.
     let open = match accessor.with(|mut store| open(store.data_mut().account())) {
         Ok(open) => open,
         Err(code) => return Ok((Err(code),)),
@@ -182,7 +183,7 @@ async fn link_at(
     .await
 }
 
-/// The interface has no error for it: what cannot be done is a trap.
+/// The interface has no error for this function: what cannot be done is a trap.
 async fn is_same_object(accessor: &Accessor<Guest>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
     let call = FileCall::of(file, 0, &[]).and(other);
     let account = payers(accessor).0;
@@ -244,12 +245,12 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     })
 }
 
-/// Another open file, for a call or a stream.
+/// Counts another open file, for a call or a stream.
 fn open(account: &Arc<Account>) -> Result3<OpenFile> {
     OpenFile::new(account).ok_or(ErrorCode::Quota)
 }
 
-/// An outcome that is known already.
+/// Returns a future of a result that is known already.
 fn known(store: &mut StoreContextMut<'_, Guest>, result: Result3<()>) -> wasmtime::Result<FutureReader<Result3<()>>> {
     FutureReader::new(store, async move { Ok::<_, wasmtime::Error>(result) })
 }
@@ -276,7 +277,7 @@ fn read(
     Ok((StreamReader::new(&mut store, producer)?, FutureReader::new(&mut store, result)?))
 }
 
-/// Writes at `offset`, or at the end.
+/// Writes at `offset`, or at the end of the file.
 fn write(
     mut store: StoreContextMut<'_, Guest>,
     file: &Handle,
@@ -350,7 +351,8 @@ mod tests {
                 let (how, flags) = (OpenFlags::empty(), DescriptorFlags::READ);
                 Box::pin(open_at(accessor, again(&folder), PathFlags::empty(), "f".to_owned(), how, flags))
             };
-            // Each runs as far as it does in the poll in which the guest makes all of them. Threads that are quick may have done some.
+            // Each call runs as far as it does in the poll in which a guest makes all of them. Quick threads may have
+            // finished some.
             let (mut opened, mut calls) = (Vec::new(), Vec::new());
             for mut call in (0..FILES).map(|_| call()) {
                 match call.as_mut().now_or_never() {
@@ -369,7 +371,7 @@ mod tests {
             }
         });
         run.await.unwrap();
-        // A job that ran when its caller gave up ends by itself.
+        // A job that was running when its caller was dropped still ends.
         until(|| open() == 0).await;
     }
 
@@ -390,7 +392,7 @@ mod tests {
                 link_at(accessor, again(&folder), PathFlags::empty(), "a".into(), again(&folder), "n".repeat(5000));
             assert!(matches!(link.now_or_never().expect("at once").unwrap().0, Err(ErrorCode::NameTooLong)));
             assert_eq!(charged(), 0);
-            // There is no space, and it is never known that there is none.
+            // There is no space, and the count that would say so never ends.
             let mut waiting: Vec<_> = (0..20).map(|_| make("d".repeat(4000))).collect();
             assert!(waiting.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
             assert!((20 * 4000..100_000).contains(&charged()), "{}", charged());

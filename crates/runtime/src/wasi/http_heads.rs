@@ -1,10 +1,11 @@
-//! What a guest may put into the head of a request or a response that it makes: bounded, as the host keeps it outside of the
-//! guest's memory for as long as the guest keeps the handle; and charged to its account before it is kept.
+//! What a guest may put into the head of a request or a response that it creates: limited, as the host keeps it outside
+//! of the guest's memory for as long as the guest keeps the handle; and charged to its account before it is kept.
 //!
-//! wasmtime's implementation bounds fields and schemes, and in 0.3 statuses. The method, the path and the authority it takes as long as a call's arguments
-//! may be; so the functions that set them are defined anew here, for both versions of the interface, and look at the length first.
-//! What is too long is refused as what is not valid. Functions that make fields or put something into them are defined anew too, and
-//! charge it first. A guest whose account cannot pay traps, as it does at the limit of its handles: the interface has no error for it.
+//! wasmtime's implementation limits fields and schemes, and in 0.3 statuses. It accepts a method, a path and an
+//! authority of the length of a call's arguments; so the functions that set them are defined again here, for both
+//! versions of the interface, and check the length first. What is too long is refused in the way that invalid values
+//! are. Functions that create fields or add to them are defined again, too, and charge them first. A guest whose
+//! account cannot pay traps, as it does at the limit of its handles: the interface has no error for it.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
@@ -13,19 +14,19 @@ use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView, p2, p3};
 
 use crate::guest::{FIELD_BYTES, FIELDS_BYTES_MAX, Guest, HANDLE_BYTES, fields_bytes};
 
-/// The most that fields can take of the host: of empty ones with names of a byte there are a thousand.
+/// The most host memory that fields can take, in bytes: a thousand empty fields with names of one byte.
 const FIELDS_CHARGE_MAX: usize = FIELDS_BYTES_MAX + (FIELDS_BYTES_MAX / 64) * FIELD_BYTES;
 
-/// Bytes of a path with its query.
+/// The maximum length of a path with its query.
 const PATH_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of a method. The longest that is registered has 17.
+/// The maximum length of a method. The longest registered one has 17 bytes.
 const METHOD_BYTES_MAX: usize = 64;
 
-/// Bytes of an authority: a host name has at most 253.
+/// The maximum length of an authority. A host name has at most 253 bytes.
 const AUTHORITY_BYTES_MAX: usize = 1 << 10;
 
-/// The names under which wasmtime's implementation has the interface.
+/// The names of the interface in wasmtime's implementation.
 const TYPES_P2: &str = "wasi:http/types@0.2.12";
 const TYPES_P3: &str = "wasi:http/types@0.3.0";
 
@@ -36,7 +37,7 @@ fn is_long(text: &Text, bytes_max: usize) -> bool {
     text.as_ref().is_some_and(|text| text.len() > bytes_max)
 }
 
-/// Puts the bounded functions in the place of the unbounded ones, which must be defined.
+/// Replaces the unlimited functions, which must be defined, by limited ones.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bound_p2(linker)?;
     bound_p3(linker)?;
@@ -44,8 +45,8 @@ pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     charge_p3(linker.instance(TYPES_P3)?)
 }
 
-/// Defines the functions that make fields or put something into them, of one version of the interface. `told` is what a guest is told of
-/// an error, or the trap.
+/// Defines the functions that create fields or add to them, for one version of the interface. `told` turns an error
+/// into the value that the guest gets, or into the trap.
 macro_rules! charged_fields {
     ($name:ident, $($types:ident)::+, $told:path) => {
         fn $name<T: HandleCharges + 'static>(mut types: LinkerInstance<'_, T>) -> wasmtime::Result<()> {
@@ -58,7 +59,7 @@ macro_rules! charged_fields {
                 "[static]fields.from-list",
                 |mut store: StoreContextMut<'_, T>, (entries,): (Vec<(String, Vec<u8>)>,)| {
                     let bytes: usize = entries.iter().map(|(name, value)| FIELD_BYTES + name.len() + value.len()).sum();
-                    // What is more than fields may have is refused as such.
+                    // Fields that are larger than allowed are refused for that reason.
                     let bytes = bytes.min(FIELDS_CHARGE_MAX);
                     store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                     Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
@@ -90,7 +91,7 @@ macro_rules! charged_fields {
                 },
             )?;
             types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, T>, (fields,): (Resource<FieldMap>,)| {
-                // The clone shares what is in it until one of the two is changed; the charge is for then.
+                // The clone shares its content until one of the two is changed; the charge is for that time.
                 let bytes = fields_bytes(store.data_mut().http().table.get(&fields)?);
                 store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                 Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
@@ -102,8 +103,8 @@ macro_rules! charged_fields {
 charged_fields!(charge_p2, p2::bindings::http::types, told_p2);
 charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
 
-/// WASI 0.2 has no error of its own for too many or too large fields, for which 0.3 has `size-exceeded`: they are forbidden, which is the
-/// error for what the host does not take although it is well formed.
+/// Turns the traps for too many or too large fields into errors of WASI 0.2. It has no error for them, for which 0.3
+/// has `size-exceeded`; `forbidden` is the error for what the host refuses although it is well formed.
 fn told_p2(told: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
     told.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
         Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => Ok(HeaderErrorP2::Forbidden),
@@ -111,12 +112,12 @@ fn told_p2(told: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErro
     })
 }
 
-/// Has a command of WASI 0.2 told, too, what its fields have too much of.
+/// Has commands of WASI 0.2 get an error, too, if their fields are too many or too large.
 pub(crate) fn tell_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     charge_p2(linker.instance(TYPES_P2)?)
 }
 
-/// The data of a store that is charged for what the host keeps for its guest.
+/// The data of a wasmtime store that is charged for what the host keeps for its guest.
 pub(crate) trait HandleCharges: WasiHttpView {
     /// Charges `bytes` that the table of handles is about to hold in addition.
     fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()>;

@@ -1,9 +1,9 @@
-//! WASI's own interfaces, 0.2 and 0.3.
+//! WASI's interfaces, 0.2 and 0.3.
 //!
-//! Interfaces that carry no authority (streams, clocks, random, types of handles) are linked once and act for nobody. Interfaces
-//! that do (environment, stdio, preopened directories, outgoing HTTP) are linked per owner: each function first *enters* its owner,
-//! then calls wasmtime's implementation, which sees that owner's context. Entering and the call that reads the context are never
-//! separated by an await, so calls in flight for several owners do not mix.
+//! Interfaces that carry no authority (streams, clocks, random, types of handles) are linked once and act for no owner.
+//! Interfaces that do (environment, stdio, preopened directories, outgoing HTTP) are linked per owner: each function
+//! first *enters* its owner, then calls wasmtime's implementation, which sees that owner's context. Entering and the
+//! call that reads the context are never separated by an await, so calls in flight for several owners do not mix.
 
 use std::sync::OnceLock;
 
@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _};
 use super::{filesystem, http_heads};
 use crate::guest::{Guest, owner_context};
 
-/// Interfaces that carry authority, without their version.
+/// The interfaces that carry authority, without their version.
 const OWNED: [&str; 12] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -34,18 +34,18 @@ const OWNED: [&str; 12] = [
     "wasi:http/handler",
 ];
 
-/// Packages whose other interfaces carry none: a handle is the only way to reach anything through them.
+/// The packages whose other interfaces carry no authority: a handle is the only way to reach anything through them.
 /// `wasi:sockets` is among them because every address is refused.
 const SHARED_PACKAGES: [&str; 7] =
     ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:http/", "wasi:sockets/"];
 
-/// Is the interface linked for one owner?
+/// Returns whether the interface is linked per owner.
 pub(crate) fn is_owned(interface: &str) -> bool {
     let (path, _) = split(interface);
     OWNED.contains(&path)
 }
 
-/// Is the interface one of those that [`link_shared`] defines?
+/// Returns whether [`link_shared`] defines the interface.
 pub(crate) fn is_shared(interface: &str) -> bool {
     SHARED_PACKAGES.iter().any(|package| interface.starts_with(package)) && !is_owned(interface)
 }
@@ -70,7 +70,7 @@ impl BaseLinker {
     }
 }
 
-/// All of WASI under its own names, acting for nobody.
+/// Links all of WASI under its own names, acting for no owner.
 pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p2::add_to_linker_async(linker)?;
     p3::add_to_linker(linker)?;
@@ -80,7 +80,7 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     filesystem::bound(linker)
 }
 
-/// One interface that carries authority, acting for `owner`.
+/// Links one interface that carries authority, acting for `owner`.
 pub(crate) fn link_owned(
     instance: &mut LinkerInstance<'_, Guest>,
     interface: &str,
@@ -123,7 +123,7 @@ pub(crate) fn link_owned(
     }
 }
 
-/// `wasi:cli/environment@0.2.6` → (`wasi:cli/environment`, `0.2.6`).
+/// Splits `wasi:cli/environment@0.2.6` into `wasi:cli/environment` and `0.2.6`.
 fn split(interface: &str) -> (&str, &str) {
     interface.split_once('@').unwrap_or((interface, ""))
 }
@@ -133,7 +133,8 @@ fn cli<'a>(store: &'a mut StoreContextMut<'_, Guest>, owner: usize) -> WasiCliCt
     owner_cli(store.data_mut())
 }
 
-/// The `wasi:cli` view of the owner entered last, as a plain function: wasmtime keeps it for later.
+/// Returns the `wasi:cli` view of the owner that was entered last. A plain function, because wasmtime keeps it for
+/// later.
 fn owner_cli(guest: &mut Guest) -> WasiCliCtxView<'_> {
     let view = owner_context(guest);
     WasiCliCtxView { ctx: view.ctx.cli(), table: view.table }
@@ -202,7 +203,7 @@ fn client3(instance: &mut LinkerInstance<'_, Guest>, name: &str, owner: usize) -
     use http3::bindings::http::types::ErrorCode;
     instance.func_wrap_concurrent(name, move |accessor: &Accessor<Guest>, (request,): (Resource<http3::Request>,)| {
         Box::pin(async move {
-            // `send` asks the hooks for the way out when it is polled first: in the same poll as this.
+            // The first poll of `send` calls the hooks for outgoing requests, in the same poll as this.
             accessor.with(|mut store| store.data_mut().enter(owner));
             let http = accessor.with_getter::<WasiHttp>(Guest::http);
             match WasiHttp::send(&http, request).await {

@@ -1,11 +1,12 @@
-//! The interfaces that the runtime itself gives to guests: WASI 0.2 and 0.3, with bounds and charges where wasmtime's implementation has none.
+//! The interfaces that the runtime itself provides to guests: WASI 0.2 and 0.3, with limits and charges where
+//! wasmtime's implementation has none.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `provider` | the imports of a group, and the trait of what implements them |
 //! | `linking` | WASI's interfaces, linked for all or for one owner |
 //! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
-//! | `http_heads` | the heads of requests and responses that a guest makes |
+//! | `http_heads` | the heads of requests and responses that a guest creates |
 //! | [`config`] | `wasi:config` |
 //! | `deterministic` | the clock and randomness of tests |
 

@@ -1,4 +1,4 @@
-//! Imports of a group, and what implements them for its components.
+//! The imports of a group, and the trait of the capabilities that implement them.
 
 use std::sync::Arc;
 
@@ -6,23 +6,24 @@ use wasmtime::component::LinkerInstance;
 
 use crate::guest::Guest;
 
-/// For whom an import was made.
+/// The components that an import belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InterfaceOwner {
-    /// One component: the import is labelled, or it is alone in its group.
+    /// One component: the import is labelled, or the component is the only one of its group.
     Component(Arc<str>),
-    /// Several, all with the same effective grants for this interface; or it carries no authority.
+    /// Several components, all with the same effective grants for this interface; or the interface carries no
+    /// authority.
     Shared(Vec<Arc<str>>),
 }
 
-/// One imported interface of a group's (composed) component.
+/// An imported interface of a group's (composed) component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Its name in the composition: a label or the interface's own id.
+    /// The name of the import in the composition: a label or the interface's own id.
     pub name: String,
-    /// The interface's id, such as `wasi:cli/environment@0.2.6`.
+    /// The id of the interface, such as `wasi:cli/environment@0.2.6`.
     pub interface: String,
-    /// Who imports it.
+    /// The components that import it.
     pub owner: InterfaceOwner,
 }
 
@@ -31,10 +32,11 @@ pub struct Import {
 /// Functions are defined in the given [`LinkerInstance`] by hand, since the composition may import the interface under a label.
 /// They must not block the executor.
 pub trait Provider: Send + Sync + 'static {
-    /// Does it implement this interface (full id, with version)?
+    /// Returns whether it implements this interface (full id, with version).
     fn provides(&self, interface: &str) -> bool;
 
-    /// Defines the interface's functions and resources for `owner`. A component that was granted nothing gets an empty provider.
+    /// Defines the interface's functions and resources for `owner`. A component without grants gets functions that give
+    /// access to nothing.
     ///
     /// # Errors
     /// Those of the linker.
