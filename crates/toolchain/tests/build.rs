@@ -96,7 +96,7 @@ fn package(name: &str, rest: &str) -> String {
 }
 
 #[test]
-fn a_workspace_is_built_once_and_again_only_where_it_changed() {
+fn a_workspace_is_built_once_and_again_only_after_changes() {
     let dependency = "[dependencies]\nfixture-shared = { path = \"../shared\" }\n";
     let app = Fixture::new(&[
         ("isomer.toml", MANIFEST),
@@ -137,7 +137,7 @@ fn a_workspace_is_built_once_and_again_only_where_it_changed() {
 /// Which features a dependency is built with depends on all packages that are built with it: a change of one component must
 /// not build the others' dependencies anew, nor another component.
 #[test]
-fn a_change_of_one_component_leaves_the_features_of_dependencies_alone() {
+fn a_change_of_one_component_does_not_change_features_of_dependencies() {
     let main = "fn main() { println!(\"{}\", fixture_shared::text()); }\n";
     let plain = "[dependencies]\nfixture-shared = { path = \"../shared\" }\n";
     let with_feature = "[dependencies]\nfixture-shared = { path = \"../shared\", features = [\"loud\"] }\n";
@@ -204,7 +204,7 @@ fn a_folder_without_a_package_is_named() {
 }
 
 #[test]
-fn a_built_file_is_taken_as_it_is() {
+fn a_file_is_used_as_it_is() {
     let app = Fixture::new(&[(
         "isomer.toml",
         "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.given]\nwasm = \"given.wasm\"\n",
@@ -221,7 +221,7 @@ fn a_built_file_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_command_runs_again_only_when_its_folder_changed() {
+fn a_command_runs_again_only_after_a_change_in_its_folder() {
     let app = Fixture::new(&[
         (
             "isomer.toml",
@@ -250,7 +250,7 @@ fn a_command_runs_again_only_when_its_folder_changed() {
 }
 
 #[test]
-fn a_file_whose_name_is_no_text_is_no_input() {
+fn a_file_whose_name_is_not_utf_8_is_not_an_input() {
     use std::os::unix::ffi::OsStrExt as _;
     let app = Fixture::new(&[
         (
@@ -267,7 +267,7 @@ fn a_file_whose_name_is_no_text_is_no_input() {
 }
 
 #[test]
-fn a_failing_command_says_what_it_printed() {
+fn the_error_of_a_command_has_its_output() {
     let app = Fixture::new(&[(
         "isomer.toml",
         "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.made]\n\
@@ -281,7 +281,7 @@ fn a_failing_command_says_what_it_printed() {
 }
 
 #[test]
-fn what_a_failing_command_writes_does_not_call_for_another_run() {
+fn files_that_a_failing_command_writes_do_not_cause_another_run() {
     let app = Fixture::new(&[
         (
             "isomer.toml",
@@ -330,7 +330,7 @@ const TWO_COMMANDS: &str = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
     wasm = \"out/second.wasm\"\n";
 
 #[test]
-fn two_commands_do_not_rebuild_each_other_with_what_they_make_besides() {
+fn two_commands_do_not_rebuild_each_other_through_their_products() {
     let app = Fixture::new(&[("isomer.toml", TWO_COMMANDS), ("one", "1"), ("two", "2")]);
     assert_eq!(app.changed().1, 2);
     assert_eq!(app.changed(), (vec![], 0), "the second one's products are nothing new to the first one");
@@ -346,7 +346,7 @@ fn two_commands_do_not_rebuild_each_other_with_what_they_make_besides() {
 }
 
 #[test]
-fn products_that_were_there_before_the_first_build_settle() {
+fn products_from_before_the_first_build_settle() {
     let app = Fixture::new(&[
         ("isomer.toml", TWO_COMMANDS),
         ("one", "1"),
@@ -359,7 +359,7 @@ fn products_that_were_there_before_the_first_build_settle() {
 }
 
 #[test]
-fn files_that_have_other_names_in_each_run_settle() {
+fn files_with_new_names_in_each_run_settle() {
     let app = Fixture::new(&[
         (
             "isomer.toml",
@@ -373,7 +373,7 @@ fn files_that_have_other_names_in_each_run_settle() {
 }
 
 #[test]
-fn a_command_whose_inputs_are_named_runs_for_nothing_else() {
+fn a_command_with_named_inputs_runs_only_for_them() {
     let manifest = TWO_COMMANDS
         .replace("wasm = \"out/first.wasm\"", "wasm = \"out/first.wasm\"\ninputs = [\"one\", \"lib\", \"*.cfg\"]");
     let app = Fixture::new(&[("isomer.toml", manifest.as_str()), ("one", "1"), ("two", "2"), ("lib/deep/x", "")]);
@@ -394,7 +394,7 @@ fn a_command_whose_inputs_are_named_runs_for_nothing_else() {
 }
 
 #[test]
-fn what_is_built_to_be_developed_is_never_what_is_shipped() {
+fn components_built_for_development_are_never_shipped() {
     let app = Fixture::new(&[
         ("isomer.toml", "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n[components.one]\ncargo = \".\"\n"),
         ("Cargo.toml", &package("fixture-one", "[workspace]\n[profile.release]\npanic = \"abort\"\n")),
@@ -434,7 +434,7 @@ fn what_is_built_to_be_developed_is_never_what_is_shipped() {
 }
 
 #[test]
-fn what_was_built_for_components_that_are_gone_is_removed() {
+fn files_of_removed_components_are_removed() {
     let two = "[app]\nname = \"fixture\"\nversion = \"0.1.0\"\n\
                [components.kept]\nwasm = \"a.wasm\"\n[components.gone]\nwasm = \"b.wasm\"\n";
     let app = Fixture::new(&[("isomer.toml", two), ("a.wasm", "a"), ("b.wasm", "b")]);
@@ -461,7 +461,7 @@ fn what_was_built_for_components_that_are_gone_is_removed() {
 }
 
 #[test]
-fn an_error_names_the_one_package_that_did_not_build() {
+fn an_error_names_the_package_that_did_not_build() {
     let dependency = "[dependencies]\nfixture-shared = { path = \"../shared\" }\n";
     let app = Fixture::new(&[
         ("isomer.toml", MANIFEST),

@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         client.apps(arguments.tenant.as_ref()).await.map_err(client_error(console))
     })?;
     if arguments.node.json {
-        let value = serde_json::to_value(&apps).expect("an answer is plain data");
+        let value = serde_json::to_value(&apps).expect("a response is plain data");
         return print(&format!("{value:#}\n"));
     }
     if apps.is_empty() {

@@ -103,7 +103,7 @@ pub(crate) fn report_deployed(
         console.message(&warning.lines().map(|line| escaped(line) + "\n").collect::<String>());
     }
     if json {
-        let mut value = serde_json::to_value(deployed).expect("an answer is plain data");
+        let mut value = serde_json::to_value(deployed).expect("a response is plain data");
         value["tenant"] = tenant.as_str().into();
         value["app"] = name.as_str().into();
         return print(&format!("{value:#}\n"));

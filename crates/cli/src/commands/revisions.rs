@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let revisions =
         node.with_client(console, async |client| client.revisions(tenant, app).await.map_err(client_error(console)))?;
     if node.json {
-        let value = serde_json::to_value(&revisions).expect("an answer is plain data");
+        let value = serde_json::to_value(&revisions).expect("a response is plain data");
         return print(&format!("{value:#}\n"));
     }
     let row = |info: &RevisionInfo| {

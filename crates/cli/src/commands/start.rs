@@ -15,7 +15,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let info =
         node.with_client(console, async |client| client.start(tenant, app).await.map_err(client_error(console)))?;
     if node.json {
-        let value = serde_json::to_value(&info).expect("an answer is plain data");
+        let value = serde_json::to_value(&info).expect("a response is plain data");
         return print(&format!("{value:#}\n"));
     }
     console.message(&format!("started {app} of {tenant}"));

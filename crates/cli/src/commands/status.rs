@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         Ok((client.node().to_string(), client.status().await.map_err(client_error(console))?))
     })?;
     if arguments.node.json {
-        let value = serde_json::to_value(&status).expect("an answer is plain data");
+        let value = serde_json::to_value(&status).expect("a response is plain data");
         return print(&format!("{value:#}\n"));
     }
     let NodeStatus { version, pid, listen, uptime_s, tenants, apps, apps_loaded, apps_loaded_max, .. } = &status;

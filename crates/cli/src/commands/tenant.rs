@@ -156,7 +156,7 @@ fn replacement_list(given: &[String]) -> Option<Vec<String>> {
 
 fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
     if json {
-        let value = serde_json::to_value(tenant).expect("an answer is plain data");
+        let value = serde_json::to_value(tenant).expect("a response is plain data");
         return print(&format!("{value:#}\n"));
     }
     let TenantInfo { name, quotas, usage, apps, hosts, secrets } = tenant;

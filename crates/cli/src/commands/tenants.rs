@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let tenants =
         arguments.node.with_client(console, async |client| client.tenants().await.map_err(client_error(console)))?;
     if arguments.node.json {
-        let value = serde_json::to_value(&tenants).expect("an answer is plain data");
+        let value = serde_json::to_value(&tenants).expect("a response is plain data");
         return print(&format!("{value:#}\n"));
     }
     if tenants.is_empty() {

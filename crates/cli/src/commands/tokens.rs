@@ -128,12 +128,12 @@ fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
     let made = node
         .with_client(console, async |client| client.create_token(tenant, &new).await.map_err(client_error(console)))?;
     let until = made.info.expires_at.map_or_else(String::new, |at| format!(" until {} UTC", minute(at)));
-    let said = format!("created token {name} of {tenant} with the role {role}{until}");
+    let printed = format!("created token {name} of {tenant} with the role {role}{until}");
     let Some(path) = to_file else {
         if node.json {
             return print(&format!("{:#}\n", json!(made)));
         }
-        console.message(&format!("{said}; it is shown only once"));
+        console.message(&format!("{printed}; it is shown only once"));
         return print(&format!("{}\n", made.token));
     };
     let token = Token::parse(&made.token).context("the node's response is not a token")?;
@@ -144,6 +144,6 @@ fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
     if node.json {
         return print(&format!("{:#}\n", json!(made.info)));
     }
-    console.message(&format!("{said}; it is in {}", path.display()));
+    console.message(&format!("{printed}; it is in {}", path.display()));
     Ok(())
 }

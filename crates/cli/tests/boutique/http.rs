@@ -1,14 +1,14 @@
-//! A client as simple as can be: one connection a request, cookies kept.
+//! A minimal HTTP client: a connection for each request, cookies kept.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A bound that tells a hang from an answer.
+/// The limit of every wait. Reaching it means that the test hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// What one person sends and gets.
+/// The requests and cookies of one visitor.
 pub(crate) struct Session {
     address: SocketAddr,
     cookies: BTreeMap<String, String>,
@@ -32,7 +32,7 @@ impl Session {
         Self { address, cookies: BTreeMap::new() }
     }
 
-    /// The same person, at a shop that moved.
+    /// Continues as the same visitor at another address of the shop.
     pub(crate) fn connect_to(&mut self, address: SocketAddr) {
         self.address = address;
     }
@@ -56,7 +56,7 @@ impl Session {
             cookies.join("; "),
             form.len()
         );
-        // A server may answer and close before it has read a body that it does not want.
+        // A server may respond and close before it has read a body that it does not want.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(form.as_bytes()));
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes);

@@ -35,7 +35,7 @@ fn a_person_buys_the_same_from_a_process_for_each_component() {
 }
 
 #[test]
-fn a_group_that_is_killed_comes_back_with_its_stores() {
+fn a_killed_group_restarts_with_its_stores() {
     let data = tempfile::tempdir().unwrap();
     let shop = Shop::start_in("split", data.path());
     let mut session = Session::new(shop.address());
@@ -46,7 +46,7 @@ fn a_group_that_is_killed_comes_back_with_its_stores() {
         let cart = session.get("/cart");
         match cart.status {
             200 => break cart,
-            // The shop's own page for a part that does not answer, or the platform's.
+            // The shop's own page for a failed part, or the platform's.
             status => assert!(status >= 500, "{status}"),
         }
         assert!(std::time::Instant::now() < deadline, "it does not come back");
@@ -95,12 +95,12 @@ fn buy_and_restart(shape: &'static str, processes: usize) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9() {
+fn acknowledged_writes_survive_kill_9() {
     buy_and_kill("monolith", 3);
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9_of_the_supervisor() {
+fn acknowledged_writes_survive_kill_9_of_the_supervisor() {
     buy_and_kill("split", 2);
 }
 
@@ -121,7 +121,7 @@ fn buy_and_kill(shape: &'static str, rounds: usize) {
 }
 
 #[test]
-fn wrong_input_is_told_and_changes_nothing() {
+fn invalid_input_is_reported_and_changes_nothing() {
     let data = tempfile::tempdir().unwrap();
     let shop = Shop::start(data.path());
     let mut session = Session::new(shop.address());
@@ -148,7 +148,7 @@ fn wrong_input_is_told_and_changes_nothing() {
 }
 
 #[test]
-fn two_hundred_requests_at_once_are_all_answered() {
+fn two_hundred_concurrent_requests_all_succeed() {
     let data = tempfile::tempdir().unwrap();
     let shop = Shop::start(data.path());
     let address = shop.address();
@@ -167,9 +167,9 @@ fn two_hundred_requests_at_once_are_all_answered() {
     assert!(statuses.iter().all(|&status| status == 200), "{statuses:?}");
 }
 
-/// The gate that every author of an app has, here for the shop.
+/// What every author of an app can run, here for the shop.
 #[test]
-fn its_own_script_is_answered_alike_in_every_shape() {
+fn the_shops_script_passes_in_every_shape() {
     let app = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_isomer")).arg("test").arg(app).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

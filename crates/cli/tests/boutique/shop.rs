@@ -23,17 +23,17 @@ pub(crate) struct Shop {
     address: SocketAddr,
     data: PathBuf,
     shape: &'static str,
-    /// The groups' processes, in shapes of several.
+    /// The groups' members, in shapes of several processes.
     members: Vec<(String, u64)>,
 }
 
 impl Shop {
-    /// Builds what is not built and waits until the shop answers.
+    /// Builds the components if necessary and waits until the shop is ready.
     pub(crate) fn start(data: &Path) -> Self {
         Self::start_in("monolith", data)
     }
 
-    /// In another shape.
+    /// Starts the shop in another shape.
     pub(crate) fn start_in(shape: &'static str, data: &Path) -> Self {
         let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");
         let mut process = Command::new(env!("CARGO_BIN_EXE_isomer"))
@@ -58,13 +58,13 @@ impl Shop {
         Self { process, address, data: data.to_owned(), shape, members }
     }
 
-    /// SIGKILL to one group's process.
+    /// Sends SIGKILL to the member of a group.
     pub(crate) fn kill_group(&self, group: &str) {
         let (_, pid) = self.members.iter().find(|(name, _)| name == group).expect("there is such a group");
         assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
     }
 
-    /// How many processes serve it, beside the one that was started.
+    /// Returns the number of members.
     pub(crate) fn members(&self) -> usize {
         self.members.len()
     }
@@ -73,21 +73,21 @@ impl Shop {
         self.address
     }
 
-    /// Asks it to stop, as a service manager would, and starts it again on the same data.
+    /// Stops the shop as a service manager would, and starts it again with the same data.
     pub(crate) fn restart(self) -> Self {
         let (shape, data) = (self.shape, self.data.clone());
         assert!(self.stop().success());
         Self::start_in(shape, &data)
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM; returns the exit code.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.process.wait().unwrap()
     }
 
-    /// SIGKILL: no chance to write anything.
+    /// Kills the shop with SIGKILL, so that it cannot write anything, and starts it again.
     pub(crate) fn kill_and_start(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -102,7 +102,7 @@ impl Drop for Shop {
     }
 }
 
-/// The number of the order that a page confirms: in the link to the order's own page.
+/// Returns the number of the order that a page confirms, from the link to the order's page.
 pub(crate) fn order_id(page: &str) -> String {
     let (_, after) = page.split_once("/orders/").expect("the page links to the order");
     after.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '-').collect()

@@ -5,12 +5,12 @@ use crate::support::{Workspace, assert_run};
 const APART: &str = "\n[shapes.split.groups]\nback = [\"pong\"]\n";
 
 #[test]
-fn build_says_what_has_changed() {
+fn build_lists_what_has_changed() {
     let workspace = Workspace::ping_pong("");
-    // The sizes are the compiler's business.
+    // The sizes depend on the compiler.
     workspace.write("ping.wasm", [isomer_test_guests::bytes("ping"), vec![]].concat());
-    let sizes = |said: String| {
-        let lines = said.lines().map(|line| match line.split_once("KiB") {
+    let sizes = |printed: String| {
+        let lines = printed.lines().map(|line| match line.split_once("KiB") {
             Some((name, rest)) => format!("{} [SIZE] KiB{rest}", name.split_whitespace().next().unwrap_or_default()),
             None => line.to_owned(),
         });
@@ -99,7 +99,7 @@ fn wit_writes_the_platforms_packages_once() {
 }
 
 #[test]
-fn clean_removes_what_can_be_made_again_and_data_only_where_that_is_said() {
+fn clean_removes_build_results_and_data_only_with_a_flag() {
     let workspace = Workspace::ping_pong("");
     workspace.run(&["build"]);
     for folder in ["cache", "sql", "kv", "drafts"] {
@@ -119,7 +119,7 @@ fn clean_removes_what_can_be_made_again_and_data_only_where_that_is_said() {
 }
 
 #[test]
-fn a_component_is_an_app_for_every_command_that_takes_one() {
+fn every_command_for_apps_accepts_a_component() {
     let workspace = Workspace::new();
     workspace.guest("http-hello", "Hello_World.wasm");
     let plan = workspace.run(&["plan", "Hello_World.wasm"]);

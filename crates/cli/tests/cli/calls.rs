@@ -1,4 +1,4 @@
-//! Calls of every kind across the same seam in each shape: the answers are right, one after another and many in flight.
+//! Calls of every kind across the same seam in each shape return the right results, sequentially and concurrently.
 
 use isomer_bench_workload::{Mode, What, Work, expected};
 
@@ -39,16 +39,16 @@ fn answers_are_right_in(shape: &str) {
 }
 
 #[test]
-fn fused_calls_are_answered_right() {
+fn fused_calls_return_the_right_results() {
     answers_are_right_in("monolith");
 }
 
 #[test]
-fn isolated_calls_are_answered_right() {
+fn isolated_calls_return_the_right_results() {
     answers_are_right_in("isolated");
 }
 
 #[test]
-fn remote_calls_are_answered_right() {
+fn remote_calls_return_the_right_results() {
     answers_are_right_in("split");
 }

@@ -1,4 +1,4 @@
-//! `isomer dev`: changes take over, mistakes do not, and no request is refused meanwhile.
+//! `isomer dev`: changes take over, errors do not, and no request is refused meanwhile.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -39,13 +39,13 @@ fn a_change_takes_over_and_no_request_is_dropped() {
     assert_eq!(server.get("/").1, "hello from WASI 0.2\n");
     stop.store(true, Ordering::Relaxed);
     let seen = visitor.join().unwrap();
-    // The old one until the new one, and never back.
+    // First the old revision, then the new one, and never the old one again.
     assert!(seen.len() <= 2 && seen.iter().all(|body| body.starts_with("hello from WASI 0.")), "{seen:?}");
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
-fn a_mistake_is_shown_and_the_last_revision_goes_on() {
+fn an_error_is_shown_and_the_previous_revision_keeps_serving() {
     let workspace = workspace();
     let mut server = workspace.serve(&["dev"]);
     workspace.write("hello.wasm", "not a component");
@@ -65,7 +65,7 @@ fn a_mistake_is_shown_and_the_last_revision_goes_on() {
 }
 
 #[test]
-fn stores_go_on_from_revision_to_revision() {
+fn stores_are_kept_across_revisions() {
     let manifest = format!("{MANIFEST}grants = {{ kv = [\"things\"], config = {{ ROUND = \"1\" }} }}\n");
     let workspace = Workspace::with_manifest(&manifest);
     workspace.guest("kv-probe", "hello.wasm");
@@ -78,7 +78,7 @@ fn stores_go_on_from_revision_to_revision() {
 }
 
 #[test]
-fn a_folder_that_is_removed_and_made_anew_is_noticed_each_time() {
+fn removing_and_recreating_a_folder_is_noticed_each_time() {
     let workspace = Workspace::with_manifest(&MANIFEST.replace("hello.wasm", "dist/deep/hello.wasm"));
     workspace.guest("http-hello", "dist/deep/hello.wasm");
     let mut server = workspace.serve(&["dev"]);
@@ -88,7 +88,7 @@ fn a_folder_that_is_removed_and_made_anew_is_noticed_each_time() {
         workspace.guest(guest, "dist/deep/hello.wasm");
         assert_eq!(server.event()["event"], "replaced", "{guest}");
     }
-    // At one go, and by a folder that takes the place of another.
+    // In one step, by replacing the folder with another one.
     workspace.guest("http-hello", "other/deep/hello.wasm");
     std::fs::rename(workspace.path("dist"), workspace.path("before")).unwrap();
     std::fs::rename(workspace.path("other"), workspace.path("dist")).unwrap();
@@ -97,7 +97,7 @@ fn a_folder_that_is_removed_and_made_anew_is_noticed_each_time() {
 }
 
 #[test]
-fn what_a_link_leads_to_is_watched() {
+fn the_target_of_a_link_is_watched() {
     use std::os::unix::fs::symlink;
     let workspace = Workspace::with_manifest(MANIFEST);
     for (build, guest) in [("1", "http-hello"), ("2", "http-hello-p2")] {
@@ -111,7 +111,7 @@ fn what_a_link_leads_to_is_watched() {
     assert_eq!(server.event()["event"], "replaced");
     workspace.guest("http-hello", "built/1/hello.wasm");
     assert_eq!(server.event()["event"], "replaced");
-    // A link on the way to it.
+    // A link in the path to the file.
     symlink("2", workspace.path("built/next")).unwrap();
     std::fs::rename(workspace.path("built/next"), workspace.path("built/current")).unwrap();
     assert_eq!(server.event()["event"], "replaced");
@@ -119,7 +119,7 @@ fn what_a_link_leads_to_is_watched() {
 }
 
 #[test]
-fn a_missing_variable_says_how_to_start_again_and_may_come_from_the_file_of_variables() {
+fn a_missing_variable_has_a_hint_and_can_be_added_to_the_env_file() {
     let manifest =
         format!("{MANIFEST}grants.secrets = [\"token\"]\n\n[secrets]\ntoken = {{ env = \"ISOMER_TEST_TOKEN\" }}\n");
     let workspace = Workspace::with_manifest(&manifest);
@@ -128,8 +128,11 @@ fn a_missing_variable_says_how_to_start_again_and_may_come_from_the_file_of_vari
     let mut server = workspace.serve(&["dev"]);
     assert_eq!(server.get("/?name=token"), (200, "first".to_owned()));
     std::fs::remove_file(workspace.path(".env")).unwrap();
-    let said = server.wait_for_log("the previous revision still serves");
-    assert!(said.contains("start again with ISOMER_TEST_TOKEN=…") && !said.contains("waiting for a change"), "{said}");
+    let printed = server.wait_for_log("the previous revision still serves");
+    assert!(
+        printed.contains("start again with ISOMER_TEST_TOKEN=…") && !printed.contains("waiting for a change"),
+        "{printed}"
+    );
     workspace.write(".env", "ISOMER_TEST_TOKEN='second'\n");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get("/?name=token"), (200, "second".to_owned()));
@@ -153,7 +156,7 @@ const COUNT: &str = "/query?store=notes&sql=SELECT%20count(*)%20AS%20n%20FROM%20
 const STARS: &str = "/query?store=notes&sql=SELECT%20stars%20FROM%20note";
 
 #[test]
-fn a_draft_of_a_migration_may_be_edited_and_the_store_begins_again_before_it() {
+fn editing_a_draft_migration_recreates_the_store_from_before_it() {
     let (workspace, _) = with_store();
     let mut server = workspace.serve(&["dev", "--recreate-stores"]);
     assert_eq!(server.get(INSERT).0, 200);
@@ -169,11 +172,11 @@ fn a_draft_of_a_migration_may_be_edited_and_the_store_begins_again_before_it() {
         (200, "stars\ni:5\n".to_owned()),
         "the row of before the draft, and not the later one"
     );
-    // The edit is taken back: so is what it cost.
+    // The edit is reverted, and the store is restored.
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(STARS), (200, "stars\ni:1\ni:1\n".to_owned()));
-    // Even the first one; there is no copy of before it.
+    // The first migration can be edited, too; there is no copy from before it.
     std::fs::remove_file(workspace.path("migrations/2.sql")).unwrap();
     workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT, other TEXT);\n");
     server.wait_for_log("the SQL store notes have changed: it was recreated empty");
@@ -182,11 +185,11 @@ fn a_draft_of_a_migration_may_be_edited_and_the_store_begins_again_before_it() {
 }
 
 #[test]
-fn the_copy_of_before_a_draft_outlives_many_edits() {
+fn the_copy_from_before_a_draft_survives_many_edits() {
     let (workspace, _) = with_store();
     let mut server = workspace.serve(&["dev", "--recreate-stores"]);
     assert_eq!(server.get(INSERT).0, 200);
-    // More often than copies of stores are kept.
+    // More edits than copies are kept.
     for stars in 1..=12 {
         workspace.write("migrations/2.sql", format!("ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT {stars};\n"));
         assert_eq!(server.event()["event"], "replaced");
@@ -195,7 +198,7 @@ fn the_copy_of_before_a_draft_outlives_many_edits() {
 }
 
 #[test]
-fn an_edited_migration_keeps_no_code_from_taking_over() {
+fn an_edited_migration_does_not_block_a_take_over() {
     let (workspace, manifest) = with_store();
     let mut server = workspace.serve(&["dev"]);
     assert_eq!(server.get(INSERT).0, 200);
@@ -206,7 +209,7 @@ fn an_edited_migration_keeps_no_code_from_taking_over() {
     workspace.write("isomer.toml", manifest.replace("\"1\"", "\"2\""));
     assert_eq!(server.event()["event"], "replaced", "code goes on");
     assert_eq!(server.get(COUNT), (200, "n\ni:1\n".to_owned()), "and the store is as it was");
-    // A new one that is wrong is none of code's business either.
+    // An invalid new migration does not block the code either.
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");
@@ -217,14 +220,14 @@ fn an_edited_migration_keeps_no_code_from_taking_over() {
     assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()));
 }
 
-/// A component whose build waits until the file `wait` is gone. The command ends with the folder, too.
+/// A component whose build waits until the file `wait` is removed. The command ends with the folder, too.
 fn slow_to_build() -> (Workspace, Server, String) {
     let command = "while [ -e wait ]; do sleep 0.02; done; cp built.wasm hello.wasm";
     let source = format!("command = \"{command}\"\nwasm = \"hello.wasm\"\ninputs = [\"built.wasm\"]");
     let workspace = Workspace::with_manifest(&MANIFEST.replace("wasm = \"hello.wasm\"", &source));
     workspace.guest("http-hello", "built.wasm");
     workspace.write("wait", "");
-    // It says its address when it answers only.
+    // The server reports its address only when it is ready.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let server = workspace.spawned(workspace.command(&["dev", "--listen", &address, "--json"]));
     let deadline = Instant::now() + TIMEOUT;
@@ -236,7 +239,7 @@ fn slow_to_build() -> (Workspace, Server, String) {
 }
 
 #[test]
-fn before_the_first_build_is_done_the_answer_says_so() {
+fn requests_get_503_during_the_first_build() {
     let (workspace, mut server, address) = slow_to_build();
     let (status, body) = get(&address, "/");
     assert!(status == 503 && body.contains("still being built"), "{status} {body}");
@@ -246,16 +249,16 @@ fn before_the_first_build_is_done_the_answer_says_so() {
 }
 
 #[test]
-fn the_first_build_does_not_keep_it_from_stopping() {
+fn a_signal_stops_it_during_the_first_build() {
     let (workspace, server, address) = slow_to_build();
-    // The signal is taken from when it answers.
+    // Signals are handled once the server responds.
     assert_eq!(get(&address, "/").0, 503);
     assert_eq!(server.stop(), Some(0));
     std::fs::remove_file(workspace.path("wait")).unwrap();
 }
 
 #[test]
-fn an_edit_before_the_first_success_ends_nothing() {
+fn an_invalid_edit_before_the_first_success_does_not_end_it() {
     let workspace = Workspace::with_manifest(MANIFEST);
     let mut server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
     server.wait_for_log("waiting for a change");
@@ -269,7 +272,7 @@ fn an_edit_before_the_first_success_ends_nothing() {
 }
 
 #[test]
-fn a_granted_folder_and_a_secret_that_appear_are_noticed() {
+fn a_new_granted_folder_and_a_new_secret_are_noticed() {
     let grants = "grants = { dirs = [{ host = \"data/deep\", guest = \"/data\" }], secrets = [\"key\"] }\n\n\
         [secrets]\nkey = { file = \"key.txt\" }\n";
     let workspace = Workspace::with_manifest(&format!("{MANIFEST}{grants}"));
@@ -277,10 +280,10 @@ fn a_granted_folder_and_a_secret_that_appear_are_noticed() {
     let mut server = workspace.spawned(workspace.command(&["dev", "--listen", "127.0.0.1:0", "--json"]));
     server.wait_for_log("comes from the file");
     workspace.write("key.txt", "first");
-    server.wait_for_log("which is not there");
+    server.wait_for_log("which does not exist");
     std::fs::create_dir_all(workspace.path("data/deep")).unwrap();
     server.wait_until_ready();
-    // Another secret is another revision.
+    // A changed secret makes a new revision.
     workspace.write("key.txt", "the second one");
     assert_eq!(server.event()["event"], "replaced");
 }

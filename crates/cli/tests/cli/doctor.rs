@@ -30,8 +30,8 @@ fn every_check_is_reported() {
 #[test]
 fn an_unusable_data_directory_fails() {
     let workspace = Workspace::new();
-    let said = workspace.run(&["doctor", "--data", "/proc/nowhere"]);
-    assert!(said.starts_with("exit code: 1\n"), "{said}");
-    assert!(said.contains("fail  data        `/proc/nowhere` cannot be made"), "{said}");
-    assert!(said.contains("hint: name another folder: --data DIR"), "{said}");
+    let printed = workspace.run(&["doctor", "--data", "/proc/nowhere"]);
+    assert!(printed.starts_with("exit code: 1\n"), "{printed}");
+    assert!(printed.contains("fail  data        `/proc/nowhere` cannot be created"), "{printed}");
+    assert!(printed.contains("hint: name another folder: --data DIR"), "{printed}");
 }

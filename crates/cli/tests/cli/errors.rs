@@ -1,4 +1,4 @@
-//! Every kind of error that a person meets, with its exit code and its way out.
+//! Errors that users meet, with their exit codes and hints.
 
 use std::net::TcpListener;
 
@@ -38,7 +38,7 @@ fn no_address_to_listen_on() {
 }
 
 #[test]
-fn what_says_no_level_of_the_log() {
+fn an_invalid_log_level() {
     let workspace = Workspace::new();
     let output = workspace.command(&["build"]).env("ISOMER_LOG", "loud").output().unwrap();
     let of_environment = String::from_utf8(output.stderr).unwrap();
@@ -103,7 +103,7 @@ fn port_in_use() {
 }
 
 #[test]
-fn data_directory_that_cannot_be_made() {
+fn data_directory_that_cannot_be_created() {
     let workspace = Workspace::ping_pong("");
     assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0", "--data", "/proc/nowhere"]));
 }
@@ -116,13 +116,13 @@ fn data_directory_in_use() {
 }
 
 #[test]
-fn source_folder_that_is_not_there() {
+fn missing_source_folder() {
     let workspace = Workspace::with_manifest(&manifest("cargo = \"hello\""));
     assert_run!(workspace, workspace.run(&["build"]));
 }
 
 #[test]
-fn source_file_that_is_not_there() {
+fn missing_source_file() {
     let workspace = Workspace::with_manifest(&manifest("wasm = \"hello.wasm\""));
     assert_run!(workspace, workspace.run(&["build"]));
 }
@@ -134,13 +134,16 @@ fn source_command_that_fails() {
 }
 
 #[test]
-fn sources_are_all_looked_at_before_a_command_runs() {
+fn all_sources_are_checked_before_a_command_runs() {
     let more = "\n[components.other]\ncargo = \"udir\"\n\n[components.third]\ncargo = \"vdir\"";
     let workspace =
         Workspace::with_manifest(&manifest(&format!("command = \"touch ran; false\"\nwasm = \"hello.wasm\"\n{more}")));
-    let said = workspace.run(&["build"]);
-    assert!(said.starts_with("exit code: 2\n") && said.contains("udir`") && said.contains("vdir`"), "{said}");
-    assert!(said.contains("isomer.toml:11:9") && !workspace.path("ran").exists(), "{said}");
+    let printed = workspace.run(&["build"]);
+    assert!(
+        printed.starts_with("exit code: 1\n") && printed.contains("udir`") && printed.contains("vdir`"),
+        "{printed}"
+    );
+    assert!(printed.contains("isomer.toml:11:9") && !workspace.path("ran").exists(), "{printed}");
 }
 
 #[test]
@@ -150,34 +153,37 @@ fn source_that_a_command_of_another_component_makes() {
          [components.other]\nwasm = \"other.wasm\"",
     ));
     workspace.guest("http-hello", "given.wasm");
-    let said = workspace.run(&["build"]);
-    assert!(said.starts_with("exit code: 0\n"), "{said}");
+    let printed = workspace.run(&["build"]);
+    assert!(printed.starts_with("exit code: 0\n"), "{printed}");
 }
 
 #[test]
-fn migrations_that_are_not_there() {
+fn missing_migrations_folder() {
     let workspace = Workspace::with_manifest(&manifest(
         "wasm = \"hello.wasm\"\ngrants = { sql = [\"s\"] }\n\n[sql.s]\nmigrations = \"nodir\"",
     ));
     workspace.guest("http-hello", "hello.wasm");
     let plan = workspace.run(&["plan"]);
     for arguments in [&["run", "--listen", "127.0.0.1:0"][..], &["deploy"]] {
-        let said = workspace.run(arguments);
-        assert!(said.starts_with("exit code: 2\n") && said.contains("isomer.toml:11:14"), "{arguments:?}: {said}");
+        let printed = workspace.run(arguments);
+        assert!(
+            printed.starts_with("exit code: 1\n") && printed.contains("isomer.toml:11:14"),
+            "{arguments:?}: {printed}"
+        );
     }
     assert_run!(workspace, plan);
 }
 
 #[test]
 fn source_command_that_is_killed() {
-    // As the system does it where memory runs out: the command itself, or the last one of the shell's.
+    // Killed as by the system when memory runs out: the command itself, or the last program of the shell.
     for (command, ended) in [
         ("kill -KILL $$", "was killed by SIGKILL (possibly out of memory)"),
         ("sh -c 'kill -KILL $$'; exit $?", "ended with exit code 137: killed by SIGKILL (possibly out of memory)"),
     ] {
         let workspace = Workspace::with_manifest(&manifest(&format!("command = \"{command}\"\nwasm = \"hello.wasm\"")));
-        let said = workspace.run(&["build"]);
-        assert!(said.starts_with("exit code: 1\n") && said.contains(ended), "{said}");
+        let printed = workspace.run(&["build"]);
+        assert!(printed.starts_with("exit code: 1\n") && printed.contains(ended), "{printed}");
     }
 }
 
@@ -188,45 +194,45 @@ fn source_command_that_makes_nothing() {
 }
 
 #[test]
-fn granted_directory_that_is_not_there() {
+fn missing_granted_directory() {
     let workspace = Workspace::with_manifest(&manifest(
         "wasm = \"hello.wasm\"\ngrants = { dirs = [{ host = \"nowhere\", guest = \"/data\" }] }",
     ));
     workspace.guest("dirs-probe", "hello.wasm");
     let deploy = workspace.run(&["deploy"]);
-    assert!(deploy.starts_with("exit code: 2\n") && deploy.contains("isomer.toml:8:20"), "{deploy}");
+    assert!(deploy.starts_with("exit code: 1\n") && deploy.contains("isomer.toml:8:20"), "{deploy}");
     assert_run!(workspace, workspace.run(&["run", "--listen", "127.0.0.1:0"]));
 }
 
-/// Files that are no component, as `run`, as `exec`, and as a component of an app.
+/// Runs files that are not components with `run`, with `exec`, and as a component of an app.
 fn not_a_component(bytes: &[u8]) -> (Workspace, String) {
     let workspace = Workspace::with_manifest(&manifest("wasm = \"hello.wasm\""));
     workspace.write("hello.wasm", bytes);
     let runs = [&["run", "hello.wasm"][..], &["exec", "hello.wasm"], &["plan"]];
-    let said = runs.map(|arguments| format!("$ isomer {}\n{}", arguments.join(" "), workspace.run(arguments)));
-    (workspace, said.join("\n"))
+    let printed = runs.map(|arguments| format!("$ isomer {}\n{}", arguments.join(" "), workspace.run(arguments)));
+    (workspace, printed.join("\n"))
 }
 
 #[test]
 fn core_module() {
-    let (workspace, said) = not_a_component(b"\0asm\x01\0\0\0");
-    assert_run!(workspace, said);
+    let (workspace, printed) = not_a_component(b"\0asm\x01\0\0\0");
+    assert_run!(workspace, printed);
 }
 
 #[test]
 fn wrong_version() {
-    let (workspace, said) = not_a_component(b"\0asm\x0c\0\x01\0");
-    assert_run!(workspace, said);
+    let (workspace, printed) = not_a_component(b"\0asm\x0c\0\x01\0");
+    assert_run!(workspace, printed);
 }
 
 #[test]
-fn no_wasm() {
-    let (workspace, said) = not_a_component(b"hello, world\n");
-    assert_run!(workspace, said);
+fn a_file_that_is_not_wasm() {
+    let (workspace, printed) = not_a_component(b"hello, world\n");
+    assert_run!(workspace, printed);
 }
 
 #[test]
-fn file_that_is_not_there() {
+fn missing_file() {
     let workspace = Workspace::new();
     assert_run!(workspace, workspace.run(&["run", "hello.wasm"]));
 }
@@ -281,7 +287,7 @@ fn new_with_a_bad_name() {
 }
 
 #[test]
-fn new_where_something_is() {
+fn new_in_an_existing_folder() {
     let workspace = Workspace::new();
     workspace.write("shop/precious.txt", "mine");
     workspace.write("file", "mine, too");

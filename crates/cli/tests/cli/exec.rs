@@ -1,4 +1,4 @@
-//! Commands of both generations: arguments, streams, exit codes, grants, traps.
+//! Commands of both WASI versions: arguments, streams, exit codes, grants, traps.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -30,8 +30,8 @@ fn failure_without_a_code() {
 fn input_reaches_the_command() {
     let workspace = workspace();
     for file in ["tool.wasm", "tool3.wasm"] {
-        let said = workspace.run_with_input(&["exec", file, "--", "--stdin"], "line 1\nline 2\n");
-        assert!(said.starts_with("exit code: 0\n") && said.contains("line 1\nline 2\n"), "{said}");
+        let printed = workspace.run_with_input(&["exec", file, "--", "--stdin"], "line 1\nline 2\n");
+        assert!(printed.starts_with("exit code: 0\n") && printed.contains("line 1\nline 2\n"), "{printed}");
     }
 }
 
@@ -42,13 +42,14 @@ fn trap() {
 }
 
 #[test]
-fn environment_is_what_was_granted() {
+fn the_environment_is_what_was_granted() {
     let workspace = workspace();
-    let said = workspace.run(&["exec", "--env", "A=1=2", "tool.wasm", "--", "--env", "A", "--env", "PATH"]);
-    assert!(said.contains("A=1=2\nPATH=nothing\n"), "{said}");
-    // In the order of the flags; the last one of a name counts.
-    let said = workspace.run(&["exec", "--env", "Z=1", "--env", "A=2", "--env", "Z=3", "tool.wasm", "--", "--all-env"]);
-    assert!(said.contains("all Z=3\nall A=2\n"), "{said}");
+    let printed = workspace.run(&["exec", "--env", "A=1=2", "tool.wasm", "--", "--env", "A", "--env", "PATH"]);
+    assert!(printed.contains("A=1=2\nPATH=nothing\n"), "{printed}");
+    // In the order of the flags; of a repeated name the last value is used.
+    let printed =
+        workspace.run(&["exec", "--env", "Z=1", "--env", "A=2", "--env", "Z=3", "tool.wasm", "--", "--all-env"]);
+    assert!(printed.contains("all Z=3\nall A=2\n"), "{printed}");
 }
 
 /// A command that succeeds if `interface` of `wasi:config` has a value for `COLOUR`.
@@ -83,26 +84,26 @@ fn asks_for_a_colour(interface: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_in_the_environment_is_in_wasi_config_of_every_version() {
+fn wasi_config_of_every_version_has_the_environment() {
     let workspace = Workspace::new();
     for interface in
         ["wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-draft", "wasi:config/runtime@0.2.0-draft"]
     {
         workspace.write("tool.wasm", asks_for_a_colour(interface));
         for (flags, code) in [(&["--env", "COLOUR=red"][..], 0), (&["--env", "SIZE=large"], 1), (&[], 1)] {
-            let said = workspace.run(&[&["exec"], flags, &["tool.wasm"]].concat());
-            assert!(said.starts_with(&format!("exit code: {code}\n")), "{interface} {flags:?}: {said}");
+            let printed = workspace.run(&[&["exec"], flags, &["tool.wasm"]].concat());
+            assert!(printed.starts_with(&format!("exit code: {code}\n")), "{interface} {flags:?}: {printed}");
         }
     }
 }
 
 #[test]
-fn the_commands_own_name_is_that_of_its_file() {
+fn the_commands_name_is_the_name_of_its_file() {
     let workspace = Workspace::new();
     workspace.guest("command-hello", "bin/tool.wasm");
     for path in ["bin/tool.wasm", "./bin/tool.wasm"] {
-        let said = workspace.run(&["exec", path, "--", "--name"]);
-        assert!(said.contains("\nname tool.wasm\n"), "{said}");
+        let printed = workspace.run(&["exec", path, "--", "--name"]);
+        assert!(printed.contains("\nname tool.wasm\n"), "{printed}");
     }
 }
 
@@ -111,19 +112,19 @@ fn directories_are_what_was_granted() {
     let workspace = workspace();
     workspace.write("data/note.txt", "a note\n");
     let read = ["--", "--file", "/notes/note.txt"];
-    let said = workspace.run(&[&["exec", "tool3.wasm"][..], &read].concat());
-    assert!(said.contains("file: ") && !said.contains("a note"), "{said}");
-    let said = workspace.run(&[&["exec", "--dir", "data::/notes:ro", "tool3.wasm"][..], &read].concat());
-    assert!(said.contains("a note\n"), "{said}");
+    let printed = workspace.run(&[&["exec", "tool3.wasm"][..], &read].concat());
+    assert!(printed.contains("file: ") && !printed.contains("a note"), "{printed}");
+    let printed = workspace.run(&[&["exec", "--dir", "data::/notes:ro", "tool3.wasm"][..], &read].concat());
+    assert!(printed.contains("a note\n"), "{printed}");
     let write = ["--", "--write", "/notes/new.txt"];
-    let said = workspace.run(&[&["exec", "--dir", "data::/notes:ro", "tool3.wasm"][..], &write].concat());
-    assert!(said.contains("write: ") && !workspace.path("data/new.txt").exists(), "{said}");
-    let said = workspace.run(&[&["exec", "--dir", "data::/notes", "tool3.wasm"][..], &write].concat());
-    assert!(said.starts_with("exit code: 0\n") && workspace.path("data/new.txt").exists(), "{said}");
+    let printed = workspace.run(&[&["exec", "--dir", "data::/notes:ro", "tool3.wasm"][..], &write].concat());
+    assert!(printed.contains("write: ") && !workspace.path("data/new.txt").exists(), "{printed}");
+    let printed = workspace.run(&[&["exec", "--dir", "data::/notes", "tool3.wasm"][..], &write].concat());
+    assert!(printed.starts_with("exit code: 0\n") && workspace.path("data/new.txt").exists(), "{printed}");
 }
 
 #[test]
-fn a_directory_that_is_not_there() {
+fn a_missing_directory() {
     let workspace = workspace();
     assert_run!(workspace, workspace.run(&["exec", "--dir", "nowhere::/data", "tool.wasm"]));
 }
@@ -134,20 +135,20 @@ fn sockets_are_what_was_granted() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let peer = std::thread::spawn(move || {
-        // Only the connections that are granted arrive.
+        // Only granted connections arrive.
         for _ in 0..2 {
             listener.accept().unwrap().0.write_all(b"hello from a socket\n").unwrap();
         }
     });
     let connect = ["tool.wasm", "--", "--connect", &address];
     for grants in [&[][..], &["--allow", "127.0.0.1:1"], &["--allow", "example.com"], &["--allow", "localhost:1"]] {
-        let said = workspace.run(&[&["exec"][..], grants, &connect].concat());
-        assert!(said.contains("connect: ") && !said.contains("hello from a socket"), "{grants:?} {said}");
-        assert!(said.contains(&format!("--allow {address}")), "{grants:?} {said}");
+        let printed = workspace.run(&[&["exec"][..], grants, &connect].concat());
+        assert!(printed.contains("connect: ") && !printed.contains("hello from a socket"), "{grants:?} {printed}");
+        assert!(printed.contains(&format!("--allow {address}")), "{grants:?} {printed}");
     }
     for grant in ["127.0.0.1", "*"] {
-        let said = workspace.run(&[&["exec", "--allow", grant][..], &connect].concat());
-        assert!(said.contains("hello from a socket\n"), "{grant} {said}");
+        let printed = workspace.run(&[&["exec", "--allow", grant][..], &connect].concat());
+        assert!(printed.contains("hello from a socket\n"), "{grant} {printed}");
     }
     peer.join().unwrap();
 }
@@ -157,7 +158,7 @@ fn ctrl_c_stops_a_command_that_waits() {
     let workspace = workspace();
     let mut command = workspace.command(&["exec", "tool.wasm", "--", "--stdin"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Waiting for a child closes its input, which would end this one.
+    // Waiting for a child closes its input, which would end this command.
     let _input = child.stdin.take();
     let mut first = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();

@@ -1,4 +1,4 @@
-//! What the program says about itself.
+//! The help texts.
 
 use crate::support::{Workspace, assert_run};
 
@@ -72,14 +72,14 @@ fn help_of_completions() {
 fn completions_are_printed() {
     let workspace = Workspace::new();
     for (shell, part) in [("bash", "complete -F"), ("zsh", "#compdef isomer"), ("fish", "complete -c isomer")] {
-        let said = workspace.run(&["completions", shell]);
-        assert!(said.starts_with("exit code: 0\n") && said.contains(part), "{said}");
+        let printed = workspace.run(&["completions", shell]);
+        assert!(printed.starts_with("exit code: 0\n") && printed.contains(part), "{printed}");
     }
 }
 
 #[test]
-fn nothing_asked() {
+fn no_arguments() {
     let workspace = Workspace::new();
-    let said = workspace.run(&[]);
-    assert!(said.starts_with("exit code: 2\n") && said.contains("Usage: isomer <COMMAND>"), "{said}");
+    let printed = workspace.run(&[]);
+    assert!(printed.starts_with("exit code: 2\n") && printed.contains("Usage: isomer <COMMAND>"), "{printed}");
 }

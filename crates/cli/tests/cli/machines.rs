@@ -1,4 +1,4 @@
-//! Groups by themselves, each with a node file, as they would be on machines of their own.
+//! Groups that run separately, each with a node file, as on different machines.
 
 use std::time::Instant;
 
@@ -13,14 +13,14 @@ fn ping_pong() -> Workspace {
     Workspace::ping_pong(SHAPES)
 }
 
-/// Runs `group` with the node file `NAME.toml`, and data of its own.
+/// Runs `group` with the node file `NAME.toml`, and a separate data directory.
 fn group(workspace: &Workspace, group: &str, name: &str, config: &str) -> Server {
     let file = format!("{name}.toml");
     workspace.write(&file, config);
     workspace.serve(&["run", "--shape", "split", "--group", group, "--config", &file, "--data", name])
 }
 
-/// Asks until the link is made.
+/// Sends requests until the link is established.
 fn get_linked(server: &Server, path: &str) -> (u16, String) {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -32,7 +32,7 @@ fn get_linked(server: &Server, path: &str) -> (u16, String) {
 }
 
 #[test]
-fn groups_by_themselves_are_linked_over_tcp() {
+fn separate_groups_are_linked_over_tcp() {
     let workspace = ping_pong();
     let back = group(&workspace, "back", "back", "[link]\nlisten = \"127.0.0.1:0\"\n");
     let front = group(&workspace, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
@@ -49,7 +49,7 @@ fn groups_by_themselves_are_linked_over_tcp() {
 #[test]
 fn a_group_may_run_several_times() {
     let workspace = ping_pong();
-    // Whoever reaches a socket may call, so nobody else may enter its folder.
+    // A process that can reach a socket can call the group, so only this user may enter the folder.
     workspace.private("run");
     let backs = ["one", "two"].map(|name| {
         group(
@@ -90,7 +90,7 @@ fn tls(name: &str, authority: &str) -> String {
 }
 
 #[test]
-fn certificates_of_one_authority_let_groups_meet_and_no_others() {
+fn only_certificates_of_the_same_authority_can_link_groups() {
     let workspace = ping_pong();
     let ours = authority(&workspace, "ours");
     let theirs = authority(&workspace, "theirs");
@@ -110,12 +110,12 @@ fn certificates_of_one_authority_let_groups_meet_and_no_others() {
 }
 
 #[test]
-fn another_revision_is_refused_and_the_log_says_so() {
+fn another_revision_is_refused_and_logged() {
     let workspace = ping_pong();
     let back = group(&workspace, "back", "back", "[link]\nlisten = \"127.0.0.1:0\"\n");
     let changed = Workspace::ping_pong(&SHAPES.replace("WHO", "WHOM"));
     let front = group(&changed, "front", "front", &format!("[peers]\nback = \"{}\"\n", back.link()));
-    // Not yet linked is told in the same way; the log knows better.
+    // The response is the same as for a link that is not established yet; the log distinguishes the two.
     let deadline = Instant::now() + TIMEOUT;
     loop {
         assert_eq!(front.get("/greet?name=ann").0, 502);
@@ -127,7 +127,7 @@ fn another_revision_is_refused_and_the_log_says_so() {
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_said_with_its_place() {
+fn mistakes_in_node_files_are_reported_with_their_places() {
     let workspace = ping_pong();
     let run = |group: &str, config: &str| {
         workspace.write("node.toml", config);

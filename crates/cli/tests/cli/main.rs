@@ -1,8 +1,10 @@
-//! The real program: exit code, standard output and standard error, and what it serves.
+//! The real program: exit code, standard output and standard error, and the responses that it serves.
 //!
-//! Snapshots have placeholders for what differs from run to run: folders, ports, times. `INSTA_UPDATE=always` writes them anew.
+//! Snapshots have placeholders for what differs from run to run: folders, ports, times. `INSTA_UPDATE=always` writes
+//! them again.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod app_test;
 mod apps;
 mod calls;
 mod dev;
@@ -16,7 +18,6 @@ mod help;
 mod machines;
 mod node;
 mod processes;
-mod rehearsal;
 mod remote;
 mod serve;
 mod support;

@@ -1,4 +1,4 @@
-//! A node that runs, told what to do by the commands for nodes.
+//! A running node, controlled by the commands for nodes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -23,20 +23,20 @@ fn get(node: &Server, host: &str, path: &str) -> (u16, String) {
     read_response(stream)
 }
 
-/// Asks the node, in the folder `dir`.
+/// Runs a command for the node in the folder `dir`.
 fn ask(workspace: &Workspace, dir: &Path, target: &Path, arguments: &[&str]) -> Value {
     let data = workspace.path("data");
     let arguments = [arguments, &["--json", "--node", data.to_str().unwrap()]].concat();
     let mut command = workspace.command(&arguments);
     let output = command.current_dir(dir).env("CARGO_TARGET_DIR", target).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {printed}");
     serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
 #[test]
-fn an_app_goes_from_new_to_removed() {
-    let _alone = lock_templates();
+fn the_life_of_an_app_from_new_to_remove() {
+    let _lock = lock_templates();
     let workspace = Workspace::new();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
     let (app, target) = (home.join("shop"), home.join("target"));
@@ -59,7 +59,7 @@ fn an_app_goes_from_new_to_removed() {
     assert_eq!(get(&running, "SHOP.example:80", "/ann").0, 200, "a name is one in every way of writing it");
     assert_ne!(get(&running, "other.example", "/ann").0, 200);
 
-    // Another greeter, into the app that serves.
+    // Another greeter for the serving app.
     let source = app.join("greeter/src/lib.rs");
     let changed = std::fs::read_to_string(&source).unwrap().replace("{greeting}, {name}!", "{greeting} again, {name}!");
     std::fs::write(&source, changed).unwrap();
@@ -86,7 +86,7 @@ fn an_app_goes_from_new_to_removed() {
     isomer(&["start", "shop"]);
     assert_eq!(answer(&running).0, 200);
 
-    // All of it is there after a restart, and nothing is compiled for that.
+    // Everything is there after a restart, without compiling.
     assert_eq!(running.stop(), Some(0));
     let running = node(&workspace);
     assert_eq!(answer(&running), (200, "Hello again, ann!\n".to_owned()));
@@ -106,14 +106,14 @@ fn an_app_goes_from_new_to_removed() {
 }
 
 #[test]
-fn a_node_is_asked_over_a_socket() {
+fn commands_reach_a_node_over_a_socket() {
     let workspace = Workspace::new();
     let socket = format!("unix:{}", workspace.path("admin.sock").display());
     let running = workspace.serve(&["node", "--data", "data", "--admin", &socket]);
-    let said = workspace.run(&["status", "--node", "data", "--json"]);
-    assert!(said.starts_with("exit code: 0"), "{said}");
-    let said = workspace.run(&["status", "--node", &socket, "--token-file", "data/admin.token"]);
-    assert!(said.starts_with("exit code: 0") && said.contains("admin.sock"), "{said}");
+    let printed = workspace.run(&["status", "--node", "data", "--json"]);
+    assert!(printed.starts_with("exit code: 0"), "{printed}");
+    let printed = workspace.run(&["status", "--node", &socket, "--token-file", "data/admin.token"]);
+    assert!(printed.starts_with("exit code: 0") && printed.contains("admin.sock"), "{printed}");
     assert_eq!(running.stop(), Some(0));
     assert!(!workspace.path("admin.sock").exists());
 }
@@ -129,20 +129,20 @@ fn a_data_directory_has_one_node() {
 }
 
 #[test]
-fn ports_in_use_are_told() {
+fn ports_in_use_are_reported() {
     let workspace = Workspace::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let said: Vec<String> =
+    let printed: Vec<String> =
         [["--listen", &address, "--admin", "127.0.0.1:0"], ["--listen", "127.0.0.1:0", "--admin", &address]]
             .iter()
             .map(|flags| workspace.run(&[&["node", "--data", "data"], flags.as_slice()].concat()))
             .collect();
-    assert_run!(workspace, said.join(""));
+    assert_run!(workspace, printed.join(""));
 }
 
 #[test]
-fn an_admin_api_for_everybody_has_to_be_wanted() {
+fn a_public_admin_api_requires_a_setting() {
     let workspace = Workspace::new();
     assert_run!(
         workspace,
@@ -150,7 +150,7 @@ fn an_admin_api_for_everybody_has_to_be_wanted() {
     );
 }
 
-/// One request over a connection of its own, or several until the server says that the connection ends; how many were answered.
+/// Sends one request, or several until the server closes the connection. Returns how many had a response.
 fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
     let mut stream = TcpStream::connect(address).expect("the port is always open");
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -178,7 +178,7 @@ fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
 #[test]
 fn a_restart_on_the_service_managers_socket_loses_nothing() {
     let workspace = Workspace::new();
-    // A client that a busy machine keeps from sending is not closed for it.
+    // Long enough that a client which a busy machine delays is not disconnected.
     workspace.write("node.toml", "[limits]\nidle_grace = \"100s\"\n");
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -195,7 +195,7 @@ fn a_restart_on_the_service_managers_socket_loses_nothing() {
         }
     };
     std::thread::scope(|scope| {
-        // Connections come before the first process, and between the first and the second.
+        // Connections are made before the first process starts, and between the first and the second.
         let clients: Vec<_> = (0..4)
             .map(|number| {
                 let (over, answered) = (&over, &answered);
@@ -223,12 +223,12 @@ fn a_restart_on_the_service_managers_socket_loses_nothing() {
 }
 
 #[test]
-fn a_socket_for_nothing_is_told() {
+fn an_unknown_inherited_socket_is_reported() {
     let workspace = Workspace::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let said = workspace.run_on(&socket, "isomer.socket", &["node", "--data", "data"]);
-    assert!(said.contains("`isomer.socket` has a name that a node does not know"), "{said}");
-    assert!(said.contains("FileDescriptorName=http, https or admin"), "{said}");
+    let printed = workspace.run_on(&socket, "isomer.socket", &["node", "--data", "data"]);
+    assert!(printed.contains("`isomer.socket` has a name that a node does not know"), "{printed}");
+    assert!(printed.contains("FileDescriptorName=http, https or admin"), "{printed}");
 }
 
 #[test]
@@ -242,9 +242,12 @@ fn a_bad_node_file() {
 fn an_authority_that_cannot_be_read_is_shown_with_its_place() {
     let workspace = Workspace::new();
     workspace.write("node.toml", "[outbound]\nauthority = \"missing.pem\"\n");
-    let said = workspace.run(&["node", "--config", "node.toml", "--data", "data"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("--> node.toml:2:"), "{said}");
-    assert!(said.contains("missing.pem") && said.contains("the path starts at the node file's folder"), "{said}");
+    let printed = workspace.run(&["node", "--config", "node.toml", "--data", "data"]);
+    assert!(printed.starts_with("exit code: 1") && printed.contains("--> node.toml:2:"), "{printed}");
+    assert!(
+        printed.contains("missing.pem") && printed.contains("the path starts at the node file's folder"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -254,22 +257,24 @@ fn a_token_that_others_can_read() {
     assert_eq!(node(&workspace).stop(), Some(0));
     let token = workspace.path("data/admin.token");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let said = workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let printed = workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     assert!(
-        said.starts_with("exit code: 1") && said.contains("others than its owner can read") && said.contains("hint:"),
-        "{said}"
+        printed.starts_with("exit code: 1")
+            && printed.contains("others than its owner can read")
+            && printed.contains("hint:"),
+        "{printed}"
     );
 }
 
 #[test]
-fn a_hangup_begins_a_new_audit_log() {
+fn a_hangup_starts_a_new_audit_log() {
     let workspace = Workspace::new();
     let running = node(&workspace);
     let audit = workspace.path("data/audit.log");
     workspace.run(&["tenant", "set", "one", "--node", "data"]);
     std::fs::rename(&audit, workspace.path("audit.old")).unwrap();
     crate::support::signal("HUP", running.pid());
-    running.wait_for_log("read again");
+    running.wait_for_log("reopened the audit log");
     workspace.run(&["tenant", "set", "two", "--node", "data"]);
     let mut text = String::new();
     std::fs::File::open(&audit).unwrap().read_to_string(&mut text).unwrap();
@@ -277,15 +282,15 @@ fn a_hangup_begins_a_new_audit_log() {
     assert_eq!(running.stop(), Some(0));
 }
 
-/// From the node's admin, who makes a tenant and a token, to the tenant, who deploys with nothing but that token.
+/// The node's admin creates a tenant and a token; the tenant deploys with nothing but that token.
 #[test]
 fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     let workspace = Workspace::ping_pong("");
     let running = workspace.serve(&["node", "--data", "data", "--admin", "127.0.0.1:0", "--access-log"]);
     let admin = |arguments: &[&str]| {
-        let said = workspace.run(&[arguments, &["--node", "data"]].concat());
-        assert!(said.starts_with("exit code: 0"), "{arguments:?}: {said}");
-        said
+        let printed = workspace.run(&[arguments, &["--node", "data"]].concat());
+        assert!(printed.starts_with("exit code: 0"), "{arguments:?}: {printed}");
+        printed
     };
     admin(&["tenant", "set", "acme", "--host", "*.acme.example"]);
     admin(&["tokens", "create", "ci", "--role", "deploy", "--tenant", "acme", "--to-file", "ci.token"]);
@@ -295,15 +300,15 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
         let arguments = [arguments, &["--tenant", "acme", "--node", "data", "--token-file", "ci.token"]].concat();
         workspace.run(&arguments)
     };
-    let said = with(&["deploy", "--host", "bank.example"]);
-    assert!(said.starts_with("exit code: 1") && said.contains("`bank.example` is none"), "{said}");
-    let said = with(&["deploy", "--host", "shop.acme.example", "-m", "The first one"]);
-    assert!(said.starts_with("exit code: 0"), "{said}");
+    let printed = with(&["deploy", "--host", "bank.example"]);
+    assert!(printed.starts_with("exit code: 1") && printed.contains("`bank.example` is none"), "{printed}");
+    let printed = with(&["deploy", "--host", "shop.acme.example", "-m", "The first one"]);
+    assert!(printed.starts_with("exit code: 0"), "{printed}");
     assert_eq!(get(&running, "shop.acme.example", "/seen?by=me").0, 200);
     let revisions = with(&["revisions", "table-tennis"]);
     assert!(revisions.contains("deploy by ci") && revisions.contains("The first one"), "{revisions}");
     let until = Instant::now() + TIMEOUT;
-    // A request is logged when its answer has been sent.
+    // A request is logged when its response has been sent.
     while !with(&["logs", "table-tennis", "--access"]).contains("200 GET /seen?by=me") {
         assert!(Instant::now() < until, "the request is not in the access log");
     }
@@ -312,8 +317,8 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
     let own = with(&["apps"]);
     assert!(own.contains("table-tennis"), "{own}");
     admin(&["tokens", "revoke", "ci", "--tenant", "acme"]);
-    let said = with(&["apps"]);
-    assert!(said.starts_with("exit code: 1") && said.contains("no such token"), "{said}");
+    let printed = with(&["apps"]);
+    assert!(printed.starts_with("exit code: 1") && printed.contains("no such token"), "{printed}");
     assert_eq!(running.stop(), Some(0));
     let mut folders = vec![workspace.path("data")];
     while let Some(folder) = folders.pop() {

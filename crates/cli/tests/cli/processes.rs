@@ -1,4 +1,4 @@
-//! A shape of several processes on one machine: answers, logs, deaths, ends.
+//! A shape of several processes on one machine: responses, logs, restarts, shutdown.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -17,7 +17,7 @@ fn split(workspace: &Workspace) -> Server {
     workspace.serve(&["run", "--shape", "split"])
 }
 
-/// A handler that waits, and a component beside it that nobody calls.
+/// A handler that waits, and another component that is never called.
 fn sleeper() -> Workspace {
     let workspace = Workspace::with_manifest(
         "[app]\nname = \"bed\"\nversion = \"0.1.0\"\n\n\
@@ -30,7 +30,7 @@ fn sleeper() -> Workspace {
     workspace
 }
 
-/// Asks until the answer is 200; what came before must be what a lost call is told.
+/// Sends requests until the response is 200. Earlier responses must be those of a lost call.
 fn get_again(server: &Server, path: &str) -> String {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -43,7 +43,7 @@ fn get_again(server: &Server, path: &str) -> String {
 }
 
 #[test]
-fn answers_are_the_same_in_every_shape() {
+fn responses_are_the_same_in_every_shape() {
     let workspace = ping_pong();
     let answers = ["monolith", "apart", "split"].map(|shape| {
         let server = workspace.serve(&["run", "--shape", shape]);
@@ -61,7 +61,7 @@ fn answers_are_the_same_in_every_shape() {
 }
 
 #[test]
-fn a_trap_behind_a_seam_is_the_callers_and_is_logged_where_it_was() {
+fn a_trap_behind_a_seam_traps_the_caller_and_is_logged_by_the_callee() {
     let workspace = ping_pong();
     let server = split(&workspace);
     assert_eq!(server.get("/trap").0, 500);
@@ -71,7 +71,7 @@ fn a_trap_behind_a_seam_is_the_callers_and_is_logged_where_it_was() {
 }
 
 #[test]
-fn a_process_that_is_killed_is_started_again() {
+fn a_killed_member_is_restarted() {
     let workspace = ping_pong();
     let server = split(&workspace);
     assert_eq!(server.get("/greet?name=ann").0, 200);
@@ -85,20 +85,20 @@ fn a_process_that_is_killed_is_started_again() {
 }
 
 #[test]
-fn the_front_door_keeps_its_port_and_who_comes_meanwhile_waits() {
+fn the_front_door_keeps_its_port_and_new_connections_wait() {
     let workspace = ping_pong();
     let server = split(&workspace);
     let killed = server.process_of("front");
     signal("KILL", killed);
     wait_for_end_of(killed);
-    // Connections wait in the kernel's queue: nobody is turned away.
+    // Connections wait in the kernel's queue: none is refused.
     assert_eq!(server.get("/"), (200, "ping\n".to_owned()));
     assert_eq!(get_again(&server, "/greet?name=ann"), "pong to ann (count 1)\n");
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
-fn no_process_outlives_its_supervisor() {
+fn no_member_outlives_its_supervisor() {
     let workspace = ping_pong();
     let server = split(&workspace);
     let processes = server.processes();
@@ -112,11 +112,11 @@ fn no_process_outlives_its_supervisor() {
         assert!(Instant::now() < deadline, "`{home}` is left");
         std::thread::yield_now();
     }
-    // The data directory is free at once.
+    // The data directory is free immediately.
     assert_eq!(split(&workspace).stop(), Some(0));
 }
 
-/// The folder of the sockets that a process has open.
+/// Returns the folder of the sockets that a process has open.
 fn home_of(pid: u32) -> String {
     let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap();
     let mine: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
@@ -134,7 +134,7 @@ fn home_of(pid: u32) -> String {
 }
 
 #[test]
-fn ctrl_c_ends_all_and_what_runs_is_finished() {
+fn ctrl_c_stops_all_members_after_running_requests() {
     let workspace = Workspace::with_manifest(
         "[app]\nname = \"tap\"\nversion = \"0.1.0\"\n\n\
          [components.stream]\nwasm = \"stream.wasm\"\nroutes = [\"/...\"]\n\n\
@@ -146,10 +146,10 @@ fn ctrl_c_ends_all_and_what_runs_is_finished() {
     let server = split(&workspace);
     let processes = server.processes();
     let request = begin(server.address(), "/drip?chunks=3&ms=250&bytes=4");
-    // The head of its answer says that the request runs; most of the body is still to come.
+    // The head of the response shows that the request runs; most of the body follows.
     request.peek(&mut [0]).unwrap();
     signal("INT", server.pid());
-    // Members do what their supervisor says, not what a service manager says to all.
+    // Members obey their supervisor, not a service manager's signal to all processes.
     processes.iter().for_each(|pid| signal("TERM", *pid));
     assert_eq!(read_response(request), (200, "aaaabbbbcccc".to_owned()));
     assert_eq!(server.ended(), Some(0));
@@ -157,7 +157,7 @@ fn ctrl_c_ends_all_and_what_runs_is_finished() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait() {
+fn a_second_signal_kills_all_members() {
     let workspace = sleeper();
     for shape in ["monolith", "split"] {
         let server = workspace.serve(&["run", "--shape", shape, "--grace", "3600"]);
@@ -165,7 +165,7 @@ fn a_second_signal_does_not_wait() {
         let request = begin(&address, "/?ms=20000");
         assert_eq!(server.get("/?ms=1").0, 200);
         signal("TERM", server.pid());
-        // The port is closed when the first signal has been taken in.
+        // The port is closed when the first signal has been handled.
         let deadline = Instant::now() + TIMEOUT;
         while std::net::TcpStream::connect(&address).is_ok() {
             assert!(Instant::now() < deadline, "it goes on listening");
@@ -177,7 +177,7 @@ fn a_second_signal_does_not_wait() {
 }
 
 #[test]
-fn who_dies_again_and_again_ends_all() {
+fn a_member_that_ends_too_often_stops_all() {
     let workspace = ping_pong();
     let server = split(&workspace);
     let mut process = server.process_of("back");
@@ -188,13 +188,16 @@ fn who_dies_again_and_again_ends_all() {
         process = number.split(')').next().unwrap().parse().unwrap();
     }
     signal("KILL", process);
-    let said = server.wait_for_log("ended 9 times within 60 s");
-    assert!(said.contains("group `back`") && said.contains("the last time it was killed by SIGKILL"), "{said}");
+    let printed = server.wait_for_log("ended 9 times within 60 s");
+    assert!(
+        printed.contains("group `back`") && printed.contains("the last time it was killed by SIGKILL"),
+        "{printed}"
+    );
     assert_eq!(server.ended(), Some(1));
 }
 
 #[test]
-fn the_log_is_one_stream_with_names() {
+fn members_log_to_one_stream_with_their_names() {
     let workspace = ping_pong();
     let mut command = workspace.command(&["run", "--shape", "split", "--listen", "127.0.0.1:0", "--access-log"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -202,7 +205,7 @@ fn the_log_is_one_stream_with_names() {
     let ready = log.find(|line| line.contains("serves at")).unwrap();
     let address = ready.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(crate::support::get(&address, "/env?name=WHO").0, 200);
-    // Three lines, in any order but for those of one process.
+    // Three lines, in any order except for those of the same process.
     let mut lines: Vec<String> = log.by_ref().take(3).collect();
     signal("INT", child.id());
     lines.extend(log);
@@ -211,16 +214,16 @@ fn the_log_is_one_stream_with_names() {
         let hex = |word: &&str| !(word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit()));
         line.split(' ').skip(1).filter(hex).collect::<Vec<_>>().join(" ")
     };
-    let mut said: Vec<String> = lines.iter().map(without_ids).collect();
-    said.sort();
-    assert!(said[0].starts_with("back  pong") && said[0].ends_with("| pong sees WHO=pong"), "{lines:?}");
-    assert!(said[1].starts_with("front 200 GET /env?name=WHO"), "{lines:?}");
-    assert!(said[2].starts_with("front ping") && said[2].ends_with("| ping sees WHO=nothing"), "{lines:?}");
+    let mut printed: Vec<String> = lines.iter().map(without_ids).collect();
+    printed.sort();
+    assert!(printed[0].starts_with("back  pong") && printed[0].ends_with("| pong sees WHO=pong"), "{lines:?}");
+    assert!(printed[1].starts_with("front 200 GET /env?name=WHO"), "{lines:?}");
+    assert!(printed[2].starts_with("front ping") && printed[2].ends_with("| ping sees WHO=nothing"), "{lines:?}");
     assert!(ready.contains("in 2 processes: back (process "), "{ready}");
 }
 
 #[test]
-fn a_group_that_does_not_start_says_why_and_ends_all() {
+fn a_group_that_does_not_start_reports_why_and_stops_all() {
     let workspace = Workspace::with_manifest(
         "[app]\nname = \"files\"\nversion = \"0.1.0\"\n\n\
          [components.hello]\nwasm = \"hello.wasm\"\nroutes = [\"/...\"]\n\n\
@@ -229,7 +232,7 @@ fn a_group_that_does_not_start_says_why_and_ends_all() {
          [shapes.split.groups]\nfront = [\"hello\"]\nback = [\"files\"]\n",
     );
     workspace.guest("http-hello", "hello.wasm");
-    // It opens files, so its imports say so whatever compiled it.
+    // It opens files, so its imports are the same with every compiler.
     workspace.guest("dirs-probe", "files.wasm");
     assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
 }
@@ -247,7 +250,7 @@ fn two_groups_with_routes_cannot_share_an_address() {
 }
 
 #[test]
-fn dev_is_for_one_process() {
+fn dev_refuses_several_processes() {
     let workspace = ping_pong();
     assert_run!(workspace, workspace.run(&["dev", "--shape", "split", "--listen", "127.0.0.1:0"]));
     let server = workspace.serve(&["dev", "--shape", "apart"]);

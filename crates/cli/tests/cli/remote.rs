@@ -1,4 +1,4 @@
-//! The commands for nodes, asked of a node that only remembers what it was asked.
+//! The commands for nodes, against a fake node that records requests.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 use crate::fake::{Fake, line};
 use crate::support::{Workspace, assert_run};
 
-/// A workspace whose folder `node` is the data directory of such a node.
+/// A workspace whose folder `node` is the data directory of the fake node.
 struct Remote {
     workspace: Workspace,
     fake: Arc<Fake>,
@@ -46,7 +46,7 @@ impl Remote {
         self.workspace.run_with_input(&[arguments, &["--node", "node"]].concat(), input)
     }
 
-    /// What was asked since the last time.
+    /// Returns the requests since the last call.
     fn asked(&self) -> Vec<String> {
         self.fake.take_asked()
     }
@@ -62,7 +62,7 @@ fn apps() {
 }
 
 #[test]
-fn apps_for_programs() {
+fn apps_as_json() {
     let remote = Remote::new();
     assert_run!(remote.workspace, remote.run(&["apps", "--json"]));
 }
@@ -80,7 +80,7 @@ fn tenant_shown() {
 }
 
 #[test]
-fn a_tenant_is_set_by_what_is_named() {
+fn only_named_quotas_of_a_tenant_are_changed() {
     let remote = Remote::new();
     remote.run(&["tenant", "set", "acme"]);
     assert_eq!(remote.asked(), ["set-tenant acme {\"quotas\":{}}"]);
@@ -103,7 +103,7 @@ fn a_tenant_is_set_by_what_is_named() {
 }
 
 #[test]
-fn a_quota_that_is_none() {
+fn an_invalid_quota() {
     let remote = Remote::new();
     assert_run!(remote.workspace, remote.run(&["tenant", "set", "acme", "--memory", "512"]));
     assert_eq!(remote.asked(), Vec::<String>::new());
@@ -117,14 +117,14 @@ fn a_tenant_is_removed() {
 }
 
 #[test]
-fn data_is_removed_by_nobody_who_was_not_asked() {
+fn removing_data_requires_confirmation() {
     let remote = Remote::new();
     for (arguments, command) in [
         (&["remove", "shop", "--data", "--tenant", "acme"][..], "isomer remove shop --tenant acme --data --yes"),
         (&["tenant", "remove", "acme"], "isomer tenant remove acme --yes"),
     ] {
-        let said = remote.run(arguments);
-        assert!(said.starts_with("exit code: 2") && said.contains(command), "{said}");
+        let printed = remote.run(arguments);
+        assert!(printed.starts_with("exit code: 2") && printed.contains(command), "{printed}");
     }
     assert_eq!(remote.asked(), Vec::<String>::new());
 }
@@ -132,8 +132,8 @@ fn data_is_removed_by_nobody_who_was_not_asked() {
 #[test]
 fn a_secret_comes_from_standard_input_or_a_file() {
     let remote = Remote::new();
-    let said = remote.run_with_input(&["secrets", "set", "payment-key", "--tenant", "acme"], "hush\n");
-    assert!(said.starts_with("exit code: 0") && !said.contains("hush"), "{said}");
+    let printed = remote.run_with_input(&["secrets", "set", "payment-key", "--tenant", "acme"], "hush\n");
+    assert!(printed.starts_with("exit code: 0") && !printed.contains("hush"), "{printed}");
     remote.workspace.write("key", "two\nlines\r\n");
     remote.run(&["secrets", "set", "payment-key", "--from-file", "key"]);
     remote.run(&["secrets", "remove", "payment-key"]);
@@ -151,12 +151,12 @@ fn a_secret_comes_from_standard_input_or_a_file() {
 }
 
 #[test]
-fn a_secret_is_not_taken_from_the_command_line() {
+fn a_secret_is_not_accepted_on_the_command_line() {
     let remote = Remote::new();
-    let said = remote.run(&["secrets", "set", "payment-key", "hush"]);
-    assert!(said.starts_with("exit code: 2"), "{said}");
-    let said = remote.run(&["secrets", "set", "payment-key"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("the value is empty"), "{said}");
+    let printed = remote.run(&["secrets", "set", "payment-key", "hush"]);
+    assert!(printed.starts_with("exit code: 2"), "{printed}");
+    let printed = remote.run(&["secrets", "set", "payment-key"]);
+    assert!(printed.starts_with("exit code: 2") && printed.contains("the value is empty"), "{printed}");
     assert_eq!(remote.asked(), Vec::<String>::new());
 }
 
@@ -173,36 +173,36 @@ fn rollback() {
     assert_eq!(remote.asked(), ["rollback acme shop -"]);
     remote.run(&["rollback", "shop", "010101"]);
     assert_eq!(remote.asked(), ["revisions default shop", "rollback default shop 010101010101"]);
-    let said = remote.run(&["rollback", "shop", "77"]);
-    assert!(said.contains("`77` is too short: at least 4 digits"), "{said}");
-    let said = remote.run(&["rollback", "shop", "7777"]);
+    let printed = remote.run(&["rollback", "shop", "77"]);
+    assert!(printed.contains("`77` is too short: at least 4 digits"), "{printed}");
+    let printed = remote.run(&["rollback", "shop", "7777"]);
     assert!(
-        said.contains("no revision of `shop` begins with `7777`") && said.contains("isomer revisions shop"),
-        "{said}"
+        printed.contains("no revision of `shop` begins with `7777`") && printed.contains("isomer revisions shop"),
+        "{printed}"
     );
 }
 
 #[test]
-fn rollback_to_a_snapshot_says_what_it_loses() {
+fn rollback_to_a_snapshot_names_what_is_lost() {
     let remote = Remote::new();
     let arguments = ["rollback", "shop", "--tenant", "acme", "--to-snapshot"];
     assert_run!(remote.workspace, remote.run(&arguments));
     assert_eq!(remote.asked(), ["revisions acme shop"]);
     remote.run(&[&arguments[..], &["--yes"]].concat());
     assert_eq!(remote.asked(), ["revisions acme shop", "rollback acme shop 020202020202 with its stores"]);
-    let said = remote.run(&["rollback", "shop", "0101", "--to-snapshot", "--yes"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("there is no snapshot"), "{said}");
+    let printed = remote.run(&["rollback", "shop", "0101", "--to-snapshot", "--yes"]);
+    assert!(printed.starts_with("exit code: 1") && printed.contains("there is no snapshot"), "{printed}");
 }
 
 #[test]
 fn stop_start_and_remove() {
     let remote = Remote::new();
-    let said: Vec<String> =
+    let printed: Vec<String> =
         [&["stop", "shop"][..], &["start", "shop"], &["remove", "shop"], &["remove", "shop", "--data", "--yes"]]
             .iter()
             .map(|arguments| remote.run(arguments))
             .collect();
-    assert_run!(remote.workspace, said.join(""));
+    assert_run!(remote.workspace, printed.join(""));
     assert_eq!(
         remote.asked(),
         ["stop default shop", "start default shop", "remove default shop false", "remove default shop true"]
@@ -216,7 +216,7 @@ fn status() {
 }
 
 #[test]
-fn logs_do_not_reach_the_terminal_as_they_are() {
+fn control_characters_in_logs_are_escaped() {
     let remote = Remote::new();
     assert_run!(remote.workspace, remote.run(&["logs", "shop", "-n", "3"]));
 }
@@ -254,7 +254,7 @@ fn deploy() {
     assert_run!(remote.workspace, remote.run(&arguments));
     let asked = remote.asked();
     let uploads = asked.iter().filter(|asked| asked.starts_with("put-blob")).count();
-    // Two components; the two files are the same bytes.
+    // Two components and one part for the two files, which have the same bytes.
     assert_eq!(uploads, 3, "{asked:?}");
     assert_eq!(asked[0], "tenant acme");
     assert_eq!(asked.last().unwrap(), "deploy acme shop monolith");
@@ -267,105 +267,105 @@ fn deploy() {
 }
 
 #[test]
-fn a_message_goes_with_a_deployment() {
+fn a_deployment_carries_its_message() {
     let remote = Remote::of(Workspace::ping_pong(""));
     remote.run(&["deploy", "--as", "shop", "-m", "Show the sum\n\nIt was asked for."]);
     assert_eq!(remote.asked().last().unwrap(), "deploy default shop monolith: Show the sum\n\nIt was asked for.");
-    let said = remote.run(&["deploy", "--as", "shop", "-m", ""]);
-    assert!(said.starts_with("exit code: 2") && said.contains("a message has 1 to 1000 bytes"), "{said}");
+    let printed = remote.run(&["deploy", "--as", "shop", "-m", ""]);
+    assert!(printed.starts_with("exit code: 2") && printed.contains("a message has 1 to 1000 bytes"), "{printed}");
     assert_eq!(remote.asked(), Vec::<String>::new());
 }
 
 #[test]
-fn tokens_are_made_listed_and_revoked() {
+fn tokens_are_created_listed_and_revoked() {
     let remote = Remote::new();
-    let said = remote.run(&["tokens", "create", "ci", "--role", "deploy", "--tenant", "acme"]);
-    let token = said.lines().nth(2).unwrap();
-    assert!(token.starts_with("isomer_") && said.matches(&token[24..]).count() == 1, "{said}");
-    assert!(said.contains("shown only this once"), "{said}");
+    let printed = remote.run(&["tokens", "create", "ci", "--role", "deploy", "--tenant", "acme"]);
+    let token = printed.lines().nth(2).unwrap();
+    assert!(token.starts_with("isomer_") && printed.matches(&token[24..]).count() == 1, "{printed}");
+    assert!(printed.contains("shown only once"), "{printed}");
     remote.run(&["tokens", "create", "desk", "--role", "read", "--tenant", "acme", "--to-file", "desk.token"]);
     let listed = remote.run(&["tokens", "list", "--tenant", "acme"]);
     assert!(listed.contains("ci     deploy") && listed.contains("desk   read"), "{listed}");
     assert!(!listed.contains(&token[24..]), "{listed}");
-    let said = remote.run(&["tokens", "create", "other", "--role", "read", "--to-file", "desk.token"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("is there already"), "{said}");
+    let printed = remote.run(&["tokens", "create", "other", "--role", "read", "--to-file", "desk.token"]);
+    assert!(printed.starts_with("exit code: 2") && printed.contains("exists already"), "{printed}");
     remote.run(&["tokens", "revoke", "ci", "--tenant", "acme"]);
     assert_eq!(
         remote.asked(),
         ["add-token acme ci deploy", "add-token acme desk read", "tokens acme", "revoke-token acme ci",]
     );
-    let said = remote.run(&["tokens", "create", "short", "--role", "read", "--tenant", "acme", "--expires", "30d"]);
+    let printed = remote.run(&["tokens", "create", "short", "--role", "read", "--tenant", "acme", "--expires", "30d"]);
     let listed = remote.run(&["tokens", "list", "--tenant", "acme"]);
     let expires = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().ends_with("never");
-    assert!(said.contains(" until 2") && expires("desk") && !expires("short"), "{said}{listed}");
+    assert!(printed.contains(" until 2") && expires("desk") && !expires("short"), "{printed}{listed}");
     for wrong in ["soon", "0s", "d", "30"] {
-        let said = remote.run(&["tokens", "create", "x", "--role", "read", "--expires", wrong]);
-        assert!(said.starts_with("exit code: 2"), "{said}");
+        let printed = remote.run(&["tokens", "create", "x", "--role", "read", "--expires", wrong]);
+        assert!(printed.starts_with("exit code: 2"), "{printed}");
     }
-    let said = remote.run(&["tokens", "create", "x", "--role", "root"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("`read`, `deploy` or `admin`"), "{said}");
+    let printed = remote.run(&["tokens", "create", "x", "--role", "root"]);
+    assert!(printed.starts_with("exit code: 2") && printed.contains("`read`, `deploy` or `admin`"), "{printed}");
 }
 
 #[test]
-fn a_tenants_token_opens_what_is_its_own() {
+fn a_tenants_token_is_limited_to_the_tenant() {
     let remote = Remote::new();
     remote.run(&["tokens", "create", "desk", "--role", "read", "--tenant", "acme", "--to-file", "desk.token"]);
     remote.asked();
     let with = |arguments: &[&str]| remote.run(&[arguments, &["--token-file", "desk.token"]].concat());
     assert!(with(&["apps"]).starts_with("exit code: 0"));
     assert_eq!(remote.asked(), ["apps acme"]);
-    let said = ["status", "stop shop --tenant acme", "logs shop", "tokens list --tenant rival"];
-    let said = said.map(|arguments| with(&arguments.split(' ').collect::<Vec<_>>()));
-    assert_run!(remote.workspace, said.join(""));
+    let printed = ["status", "stop shop --tenant acme", "logs shop", "tokens list --tenant rival"];
+    let printed = printed.map(|arguments| with(&arguments.split(' ').collect::<Vec<_>>()));
+    assert_run!(remote.workspace, printed.join(""));
     assert_eq!(remote.asked(), Vec::<String>::new());
     let token = std::fs::read_to_string(remote.workspace.path("desk.token")).unwrap();
-    let said = remote.run_with_input(&["apps", "--token-file", "-"], &token);
-    assert!(said.starts_with("exit code: 0"), "{said}");
+    let printed = remote.run_with_input(&["apps", "--token-file", "-"], &token);
+    assert!(printed.starts_with("exit code: 0"), "{printed}");
     remote.run(&["tokens", "revoke", "desk", "--tenant", "acme"]);
-    let said = with(&["apps"]);
-    assert!(said.starts_with("exit code: 1") && said.contains("this node has no such token"), "{said}");
+    let printed = with(&["apps"]);
+    assert!(printed.starts_with("exit code: 1") && printed.contains("this node has no such token"), "{printed}");
 }
 
 #[test]
-fn suggested_commands_are_about_the_tenant() {
+fn suggested_commands_name_the_tenant() {
     let remote = Remote::new();
-    let said = remote.run(&["stop", "shop", "--tenant", "acme"]);
-    assert!(said.contains("isomer start shop --tenant acme serves it again"), "{said}");
-    let said = remote.run(&["secrets", "set", "key", "--tenant", "acme"]);
-    assert!(said.contains("isomer secrets set key --tenant acme --from-file FILE"), "{said}");
-    let said = remote.run(&["rollback", "shop", "7777", "--tenant", "acme"]);
-    assert!(said.contains("isomer revisions shop --tenant acme"), "{said}");
-    let said = remote.run(&["tokens", "list", "--tenant", "acme"]);
-    assert!(said.contains("isomer tokens create NAME --role ROLE --tenant acme"), "{said}");
+    let printed = remote.run(&["stop", "shop", "--tenant", "acme"]);
+    assert!(printed.contains("to serve it again: isomer start shop --tenant acme"), "{printed}");
+    let printed = remote.run(&["secrets", "set", "key", "--tenant", "acme"]);
+    assert!(printed.contains("isomer secrets set key --tenant acme --from-file FILE"), "{printed}");
+    let printed = remote.run(&["rollback", "shop", "7777", "--tenant", "acme"]);
+    assert!(printed.contains("isomer revisions shop --tenant acme"), "{printed}");
+    let printed = remote.run(&["tokens", "list", "--tenant", "acme"]);
+    assert!(printed.contains("isomer tokens create NAME --role ROLE --tenant acme"), "{printed}");
 }
 
 #[test]
-fn the_access_log_is_asked_for() {
+fn the_access_log_is_requested() {
     let remote = Remote::new();
     remote.run(&["logs", "shop", "--access", "-n", "0"]);
     assert_eq!(remote.asked(), ["logs default shop false access"]);
 }
 
 #[test]
-fn tenants_deploy_one_manifest_with_values_of_their_own() {
+fn tenants_deploy_one_manifest_with_different_values() {
     let remote = Remote::of(Workspace::ping_pong("grants.config = { GREETING = \"hi\", COLOUR = \"red\" }\n"));
     remote.workspace.write(".env", "GREETING=from the file\nOTHER=nobody asks\n");
     for (tenant, greeting) in [("acme", "hey"), ("default", "hello")] {
-        let said = remote.run(&["deploy", "--tenant", tenant, "--config", &format!("GREETING={greeting}")]);
+        let printed = remote.run(&["deploy", "--tenant", tenant, "--config", &format!("GREETING={greeting}")]);
         let manifest = remote.fake.release().unwrap().manifest;
         let source = isomer_diagnostics::SourceFile::new("isomer.toml", manifest.as_str());
         let app = isomer_manifest::parse(&source).unwrap_or_else(|_| panic!("{manifest}")).app;
         let config = &app.components["pong"].grants.config;
-        assert_eq!((config["GREETING"].as_str(), config["COLOUR"].as_str()), (greeting, "red"), "{said}");
+        assert_eq!((config["GREETING"].as_str(), config["COLOUR"].as_str()), (greeting, "red"), "{printed}");
         assert!(!manifest.contains("OTHER"), "{manifest}");
     }
-    let said = remote.run(&["deploy"]);
-    assert!(said.contains("config pong.GREETING has the value of .env"), "{said}");
+    let printed = remote.run(&["deploy"]);
+    assert!(printed.contains("config value pong.GREETING comes from .env"), "{printed}");
     assert!(remote.fake.release().unwrap().manifest.contains("from the file"));
 }
 
 #[test]
-fn deploy_for_a_tenant_that_is_not_there() {
+fn deploy_for_a_missing_tenant() {
     let remote = Remote::of(Workspace::ping_pong(""));
     assert_run!(remote.workspace, remote.run(&["deploy", "--tenant", "nobody"]));
     assert_eq!(remote.asked(), ["tenant nobody"]);
@@ -378,14 +378,14 @@ fn deploy_that_the_node_refuses() {
 }
 
 #[test]
-fn deploy_of_a_folder_elsewhere() {
+fn deploy_of_a_folder_outside_of_the_app() {
     let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \"../secrets\", guest = \"/s\" }]\n"));
     assert_run!(remote.workspace, remote.run(&["deploy"]));
     assert_eq!(remote.asked(), Vec::<String>::new());
 }
 
 #[test]
-fn deploy_of_the_whole_folder_leaves_out_what_is_of_this_machine() {
+fn deploy_of_the_whole_folder_leaves_out_local_files() {
     let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \".\", guest = \"/app\" }]\n"));
     let (left_out, sent) = (
         [".env", ".env.local", ".git/config", "target/debug/x", "deep/.env", "deep/.env.local", "node/admin.token"],
@@ -394,8 +394,8 @@ fn deploy_of_the_whole_folder_leaves_out_what_is_of_this_machine() {
     for path in left_out.iter().chain(&sent).filter(|path| !remote.workspace.path(path).exists()) {
         remote.workspace.write(path, "A=1");
     }
-    let said = remote.run(&["deploy"]);
-    let release = remote.fake.release().unwrap_or_else(|| panic!("{said}"));
+    let printed = remote.run(&["deploy"]);
+    let release = remote.fake.release().unwrap_or_else(|| panic!("{printed}"));
     let is_sent = |path: &&str| release.files.keys().any(|sent| sent.as_str() == *path);
     assert!(sent.iter().all(is_sent) && !left_out.iter().any(is_sent), "{:?}", release.files.keys());
 }
@@ -405,10 +405,10 @@ fn deploy_does_not_follow_links_out_of_the_folder() {
     let remote = Remote::of(Workspace::ping_pong("grants.dirs = [{ host = \"static\", guest = \"/s\" }]\n"));
     remote.workspace.write("static/a.txt", "a");
     std::os::unix::fs::symlink("/etc/passwd", remote.workspace.path("static/b.txt")).unwrap();
-    let said = remote.run(&["deploy"]);
+    let printed = remote.run(&["deploy"]);
     assert!(
-        said.starts_with("exit code: 2") && said.contains("`static/b.txt` is no file of the app's folder"),
-        "{said}"
+        printed.starts_with("exit code: 1") && printed.contains("`static/b.txt` is not a file in the app's folder"),
+        "{printed}"
     );
     assert_eq!(remote.asked(), Vec::<String>::new());
 }
@@ -420,15 +420,15 @@ fn swap() {
     assert_run!(remote.workspace, remote.run(&["swap", "shop", "pong=pong.wasm"]));
     let asked = remote.asked();
     assert_eq!((asked.len(), asked[0].as_str(), asked[2].as_str()), (3, "missing", "swap default shop pong"));
-    let said = remote.run(&["swap", "shop", "pong"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("its file"), "{said}");
+    let printed = remote.run(&["swap", "shop", "pong"]);
+    assert!(printed.starts_with("exit code: 2") && printed.contains("write `COMPONENT=FILE.wasm`"), "{printed}");
 }
 
 #[test]
 fn no_node() {
     let workspace = Workspace::new();
     workspace.write("token", "0".repeat(64));
-    // Nobody can listen on port 0.
+    // Port 0 cannot be listened on.
     assert_run!(workspace, workspace.run(&["status", "--node", "http://127.0.0.1:0", "--token-file", "token"]));
 }
 
@@ -461,15 +461,15 @@ fn no_admin_api() {
     answering.join().unwrap();
 }
 
-/// A token that was found, not named, goes to this machine only.
+/// A token that was found, not named, is sent to this machine only.
 #[test]
-fn a_found_token_stays_on_this_machine() {
+fn a_default_token_is_not_sent_to_other_machines() {
     let workspace = Workspace::new();
     let data = workspace.path(".data/isomer/node");
     std::fs::create_dir_all(&data).unwrap();
     Token::of_node(&data).unwrap();
-    let said = workspace.run(&["status", "--node", "http://node.invalid:7171"]);
-    assert!(said.starts_with("exit code: 2") && said.contains("there is no token for the node"), "{said}");
+    let printed = workspace.run(&["status", "--node", "http://node.invalid:7171"]);
+    assert!(printed.starts_with("exit code: 2") && printed.contains("there is no token for the node"), "{printed}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use crate::support::{TIMEOUT, Workspace, signal};
 
 #[test]
-fn an_app_answers_and_stops() {
+fn an_app_responds_and_stops() {
     let workspace = Workspace::ping_pong("grants = { config = { WHO = \"pong\" } }\n");
     let server = workspace.serve(&["run"]);
     assert_eq!(server.get("/greet?name=ann"), (200, "pong to ann (count 1)\n".to_owned()));
@@ -18,7 +18,7 @@ fn an_app_answers_and_stops() {
 }
 
 #[test]
-fn a_service_manager_is_told() {
+fn a_service_manager_is_notified() {
     let workspace = Workspace::new();
     workspace.guest("http-hello", "hello.wasm");
     let path = workspace.path("notify");
@@ -41,7 +41,7 @@ fn a_service_manager_is_told() {
 }
 
 #[test]
-fn single_components_of_both_generations_answer() {
+fn single_components_of_both_wasi_versions_respond() {
     let workspace = Workspace::new();
     for (guest, hello) in [("http-hello", "hello from WASI 0.3\n"), ("http-hello-p2", "hello from WASI 0.2\n")] {
         workspace.guest(guest, "hello.wasm");
@@ -62,7 +62,7 @@ fn a_single_component_has_the_grants_of_its_flags() {
 }
 
 #[test]
-fn an_authority_of_the_environment_is_trusted() {
+fn a_certificate_authority_of_the_environment_is_trusted() {
     let workspace = Workspace::new();
     workspace.guest("fetch-probe", "fetch.wasm");
     let authority = rcgen::KeyPair::generate().unwrap();
@@ -91,13 +91,13 @@ fn an_authority_of_the_environment_is_trusted() {
     assert!(status == 502 && body.contains("TlsCertificateError"), "{status} {body}");
     let (status, body) = ask(&[("SSL_CERT_FILE", company.to_str().unwrap())]);
     assert_eq!(status, 404, "the node has no app there: {body}");
-    // What cannot be read does not keep an app from running that needs no other authorities.
+    // An unreadable file does not keep an app from running that needs no other authorities.
     let server = workspace.serve_with(&["run", "fetch.wasm"], &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
     server.wait_for_log("`/nowhere/ca.pem` cannot be read");
 }
 
 #[test]
-fn local_time_is_that_of_no_place() {
+fn local_time_is_utc() {
     let workspace = Workspace::with_manifest(
         "[app]\nname = \"clock\"\nversion = \"1.0.0\"\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\ngrants.sql = [\"default\"]\n",
     );
@@ -124,14 +124,14 @@ fn a_single_component_reaches_the_hosts_of_its_flags() {
     let path = format!("/?url=http://{address}/");
     let denied = workspace.serve(&["run", "fetch.wasm"]);
     assert!(!denied.get(&path).1.contains("upstream"), "{:?}", denied.get(&path));
-    // There is no manifest that could grant it.
+    // The hint names a flag, as there is no manifest that could grant it.
     denied.wait_for_log(&format!("was denied; to grant it, start it with `--allow {address}`"));
     let allowed = workspace.serve(&["run", "fetch.wasm", "--allow", &address.to_string()]);
     assert!(allowed.get(&path).1.contains("upstream"), "{:?}", allowed.get(&path));
 }
 
 #[test]
-fn an_app_is_named_by_its_manifest_too_and_listens_where_it_is_told() {
+fn an_app_can_be_named_by_its_manifest_and_listens_as_flagged() {
     let workspace = Workspace::ping_pong("");
     let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
     for (address, host) in [("localhost:0", "127.0.0.1"), (":0", "127.0.0.1"), ("0", "127.0.0.1"), ("[::1]:0", "[::1]")]
@@ -147,13 +147,13 @@ fn an_app_is_named_by_its_manifest_too_and_listens_where_it_is_told() {
 }
 
 #[test]
-fn a_store_that_no_flag_can_grant_is_denied_with_the_way_to_a_manifest() {
+fn a_store_without_a_manifest_is_denied_with_a_hint() {
     let workspace = Workspace::new();
     workspace.guest("kv-probe", "kv.wasm");
     let server = workspace.serve(&["run", "kv.wasm"]);
     server.get("/get?store=scores&key=a");
-    let said = server.wait_for_log("was denied");
-    assert!(said.contains("`isomer new`"), "{said}");
+    let printed = server.wait_for_log("was denied");
+    assert!(printed.contains("`isomer new`"), "{printed}");
 }
 
 const LOG_APP: &str = "[app]\nname = \"log\"\nversion = \"1.0.0\"\n\n\
@@ -161,7 +161,7 @@ const LOG_APP: &str = "[app]\nname = \"log\"\nversion = \"1.0.0\"\n\n\
     grants = { secrets = [\"key\"], config = { WORD = \"config-value\" } }\n\n[secrets]\nkey = { env = \"KEY\" }\n";
 
 #[test]
-fn the_platform_says_as_much_as_it_is_asked_for_and_never_a_secret() {
+fn log_levels_are_respected_and_secrets_are_never_logged() {
     let workspace = Workspace::with_manifest(LOG_APP);
     workspace.guest("secret-probe", "it.wasm");
     let talk = |flags: &[&str], variables: &[(&str, &str)]| {
@@ -174,7 +174,7 @@ fn the_platform_says_as_much_as_it_is_asked_for_and_never_a_secret() {
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        // It ends before its first request: said at the level of debugging.
+        // The connection ends before its first request, which is logged at level debug.
         let mut broken = std::net::TcpStream::connect(server.address()).unwrap();
         broken.set_read_timeout(Some(TIMEOUT)).unwrap();
         broken.write_all(b"no HTTP\r\n\r\n").unwrap();
@@ -190,7 +190,7 @@ fn the_platform_says_as_much_as_it_is_asked_for_and_never_a_secret() {
             assert!(!loud.iter().any(|line| line.contains(told)), "{told}: {loud:?}");
         }
     }
-    // The flag comes first.
+    // The flag takes precedence.
     let flag = talk(&["--log", "info"], &[("ISOMER_LOG", "trace")]);
     assert!(!flag.iter().any(|line| line.contains("\"event\":\"debug\"")), "{flag:?}");
 }

@@ -1,11 +1,11 @@
-//! What `isomer new` makes is built from published crates alone, and runs.
+//! The templates of `isomer new` build with published crates only, and run.
 
 use std::path::Path;
 
 use crate::support::{Workspace, assert_run, lock_templates};
 
 #[test]
-fn new_says_what_comes_next() {
+fn new_prints_the_next_steps() {
     let workspace = Workspace::new();
     std::fs::create_dir(workspace.path("shop")).unwrap();
     assert_run!(workspace, workspace.run(&["new", "shop"]));
@@ -17,7 +17,7 @@ fn new_says_what_comes_next() {
     assert_eq!(left, ["shop"]);
 }
 
-/// Does what the template's README says about interfaces of the platform.
+/// Follows the template's README on interfaces of the platform.
 fn use_a_store(app: &Path, template: &str) {
     let edit = |file: &str, from: &str, to: &str| {
         let text = std::fs::read_to_string(app.join(file)).unwrap();
@@ -49,10 +49,10 @@ fn use_a_store(app: &Path, template: &str) {
     edit("isomer.toml", "cargo = \"hello\"\n", "cargo = \"hello\"\ngrants = { kv = [\"notes\"] }\n");
 }
 
-/// One test, and one place for all apps, so that Cargo shares what it has compiled, also from run to run.
+/// One test and one folder for all templates, so that Cargo shares compiled crates, also between runs.
 #[test]
-fn every_template_is_built_and_answers() {
-    let _alone = lock_templates();
+fn every_template_builds_and_responds() {
+    let _lock = lock_templates();
     let workspace = Workspace::new();
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates");
     let app = home.join("app");
@@ -68,8 +68,8 @@ fn every_template_is_built_and_answers() {
         assert!(built.status.success(), "{template}: {}", String::from_utf8_lossy(&built.stderr));
         let mut test = workspace.command(&["test"]);
         let tested = test.current_dir(&app).env("CARGO_TARGET_DIR", home.join("target")).output().unwrap();
-        let said = String::from_utf8_lossy(&tested.stdout);
-        assert!(tested.status.success(), "{template}: {said}{}", String::from_utf8_lossy(&tested.stderr));
+        let printed = String::from_utf8_lossy(&tested.stdout);
+        assert!(tested.status.success(), "{template}: {printed}{}", String::from_utf8_lossy(&tested.stderr));
         let server = workspace.serve(&["run", app.to_str().unwrap()]);
         assert_eq!(server.get("/ann"), (200, answer.to_owned()), "{template}");
         drop(server);

@@ -1,4 +1,4 @@
-//! Values of config and secrets from outside of the manifest: which counts, for which command.
+//! Values of config and secrets from outside of the manifest: their precedence, for each command.
 
 use crate::support::{Server, Workspace};
 
@@ -21,7 +21,7 @@ fn level(server: &Server) -> String {
 }
 
 #[test]
-fn the_nearest_source_counts() {
+fn the_source_with_the_highest_precedence_is_used() {
     let workspace = workspace("env-print");
     workspace.write("more.env", "export LEVEL=\"env file\"\nISOMER_TEST_TOKEN=file\n");
     workspace.write("values.toml", "LEVEL = \"config file\"\n");
@@ -40,7 +40,7 @@ fn the_nearest_source_counts() {
 }
 
 #[test]
-fn secrets_come_from_the_environment_before_the_file_of_variables() {
+fn the_environment_takes_precedence_over_the_env_file_for_secrets() {
     let workspace = workspace("secret-probe");
     assert_eq!(workspace.serve(&["run"]).get("/?name=token").1, "dotenv");
     let variables = [("ISOMER_TEST_TOKEN", "environment")];
@@ -51,7 +51,7 @@ fn secrets_come_from_the_environment_before_the_file_of_variables() {
 }
 
 #[test]
-fn processes_of_a_shape_have_them_too() {
+fn processes_of_a_shape_have_the_values() {
     let workspace = workspace("secret-probe");
     let shape = "\n[components.other]\nwasm = \"other.wasm\"\n[shapes.split]\ngroups = \"each\"\n";
     workspace.write("isomer.toml", format!("{MANIFEST}{shape}"));
@@ -61,7 +61,7 @@ fn processes_of_a_shape_have_them_too() {
 }
 
 #[test]
-fn a_development_server_takes_over_what_changes_in_the_file_of_variables() {
+fn dev_applies_changes_of_the_env_file() {
     let workspace = workspace("env-print");
     let mut server = workspace.serve(&["dev"]);
     assert_eq!(level(&server), "some=dotenv");
@@ -71,7 +71,7 @@ fn a_development_server_takes_over_what_changes_in_the_file_of_variables() {
 }
 
 #[test]
-fn tests_are_played_with_them() {
+fn tests_use_the_values() {
     let workspace = workspace("env-print");
     workspace
         .write("tests/all.toml", "[[case]]\nrequest = \"GET /config?key=LEVEL\"\nexpect.contains = \"some=flag\"\n");
@@ -82,31 +82,37 @@ fn tests_are_played_with_them() {
 }
 
 #[test]
-fn a_component_without_a_manifest_gets_all_that_is_named() {
+fn a_component_without_a_manifest_gets_all_values() {
     let workspace = workspace("env-print");
     workspace.write("more.env", "A=1\nB=2\n");
     let server = workspace.serve(&["run", "env.wasm", "--env-file", "more.env", "--config", "B=3", "--env", "C=4"]);
-    let said = server.get("/").1;
-    assert!(["env=A=1", "env=B=3", "env=C=4"].iter().all(|line| said.contains(line)), "{said}");
-    assert!(!said.contains("LEVEL"), "`.env` is an app's: {said}");
+    let printed = server.get("/").1;
+    assert!(["env=A=1", "env=B=3", "env=C=4"].iter().all(|line| printed.contains(line)), "{printed}");
+    assert!(!printed.contains("LEVEL"), "`.env` is an app's: {printed}");
     assert_eq!(server.stop(), Some(0));
-    let said = workspace.serve(&["dev", "env.wasm", "--env-file", "more.env", "--config", "B=3"]).get("/").1;
-    assert!(["env=A=1", "env=B=3"].iter().all(|line| said.contains(line)) && !said.contains("LEVEL"), "{said}");
+    let printed = workspace.serve(&["dev", "env.wasm", "--env-file", "more.env", "--config", "B=3"]).get("/").1;
+    assert!(
+        ["env=A=1", "env=B=3"].iter().all(|line| printed.contains(line)) && !printed.contains("LEVEL"),
+        "{printed}"
+    );
 }
 
 #[test]
-fn mistakes_are_told_before_anything_runs() {
+fn invalid_values_are_reported_before_anything_runs() {
     let workspace = workspace("env-print");
     workspace.write("bad.env", "A=1\nnonsense\n");
-    for (flags, problem) in [
-        (["--config", "LEVEL"], "gives no value"),
-        (["--config", "nobody.LEVEL=1"], "names a component that the app does not have"),
-        (["--config-file", "missing.toml"], "missing.toml"),
-        (["--env-file", "bad.env"], "bad.env`, line 2"),
+    for (flags, problem, code) in [
+        (["--config", "LEVEL"], "`--config LEVEL` has no value", 2),
+        (["--config", "nobody.LEVEL=1"], "names a component that the app does not have", 2),
+        (["--config-file", "missing.toml"], "missing.toml", 2),
+        (["--env-file", "bad.env"], "bad.env`, line 2", 1),
     ] {
         for command in ["run", "dev", "test", "deploy"] {
-            let said = workspace.run(&[&[command][..], &flags].concat());
-            assert!(said.starts_with("exit code: 2") && said.contains(problem), "{command}: {said}");
+            let printed = workspace.run(&[&[command][..], &flags].concat());
+            assert!(
+                printed.starts_with(&format!("exit code: {code}\n")) && printed.contains(problem),
+                "{command}: {printed}"
+            );
         }
     }
 }

@@ -1,10 +1,10 @@
-//! `isomer test`: an app's own requests, in every shape.
+//! `isomer test`: an app's own scripts, in every shape.
 
 use crate::support::{Workspace, assert_run};
 
 const SHAPES: &str = "\n[shapes.apart]\nisolate = \"all\"\n\n[shapes.split]\ngroups = \"each\"\n";
 
-/// Pings and pongs in three shapes, with a file of cases.
+/// The app `ping_pong` in three shapes, with a file of cases.
 fn workspace(cases: &str) -> Workspace {
     let workspace = Workspace::ping_pong(SHAPES);
     workspace.write("tests/games.toml", cases);
@@ -12,7 +12,7 @@ fn workspace(cases: &str) -> Workspace {
 }
 
 #[test]
-fn all_is_well_in_every_shape() {
+fn cases_pass_in_every_shape() {
     let workspace = workspace(
         r#"
         same_answers = true
@@ -101,17 +101,17 @@ const WRONG: &str = r#"
 "#;
 
 #[test]
-fn what_is_wrong_is_shown_where_it_was_expected() {
+fn mismatches_are_shown_with_their_cases() {
     let workspace = workspace(WRONG);
-    let said = workspace.run(&["test", "--shape", "monolith", "--shape", "split"]);
-    // What the app says of the trap is told elsewhere.
-    let (report, log) = said.split_once("\nlog of").unwrap();
+    let printed = workspace.run(&["test", "--shape", "monolith", "--shape", "split"]);
+    // Other tests check the app's own messages about the trap.
+    let (report, log) = printed.split_once("\nlog of").unwrap();
     assert!(log.contains("pong::Guest") || log.contains("trap"), "{log}");
     assert_run!(workspace, report);
 }
 
 #[test]
-fn programs_get_the_same() {
+fn the_report_as_json() {
     let workspace = workspace(WRONG);
     let output = workspace.command(&["test", "--shape", "apart", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -128,7 +128,7 @@ fn programs_get_the_same() {
 }
 
 #[test]
-fn mistakes_are_told_before_anything_runs() {
+fn mistakes_in_scripts_are_reported_before_anything_runs() {
     let workspace = workspace(
         "[[case]]\nrequest = \"/greet\"\n\n[[case]]\nrequest = \"GET /${name}\"\n\n[[case]]\nrequest = \"GET /\"\nexpect.matches = \"(\"\n",
     );
@@ -136,13 +136,13 @@ fn mistakes_are_told_before_anything_runs() {
 }
 
 #[test]
-fn an_app_without_scripts_is_told_how_to_write_one() {
+fn an_app_without_scripts_gets_an_example() {
     let workspace = Workspace::ping_pong("");
     assert_run!(workspace, workspace.run(&["test"]));
 }
 
 #[test]
-fn an_app_that_does_not_start_says_why() {
+fn an_app_that_does_not_start_reports_why() {
     let secret = "grants = { secrets = [\"key\"] }\n\n[secrets]\nkey = { env = \"ISOMER_TEST_NO_SUCH_VARIABLE\" }\n";
     let workspace = Workspace::ping_pong(secret);
     workspace.write("tests/any.toml", "[[case]]\nrequest = \"GET /\"\n");
@@ -155,7 +155,7 @@ const PROBES: &str = "[app]\nname = \"probes\"\nversion = \"1.0.0\"\n\n\
     [secrets]\nkey = { env = \"ISOMER_TEST_NO_SUCH_VARIABLE\" }\nsalt = { file = \"salt.txt\" }\n\n\
     [shapes.split]\ngroups = { one = [\"fetch\", \"secret\"] }\n";
 
-/// An app that asks others and has secrets, with a file of cases.
+/// An app that sends requests and has secrets, with a file of cases.
 fn probes(cases: &str) -> Workspace {
     let workspace = Workspace::with_manifest(PROBES);
     workspace.guest("fetch-probe", "fetch.wasm");
@@ -166,7 +166,7 @@ fn probes(cases: &str) -> Workspace {
 }
 
 #[test]
-fn a_script_has_secrets_and_answers_of_hosts_outside() {
+fn a_script_has_secrets_and_stubs() {
     let workspace = probes(
         r#"
         secrets.key = "of the script"
@@ -212,7 +212,7 @@ fn a_script_has_secrets_and_answers_of_hosts_outside() {
 }
 
 #[test]
-fn what_no_stub_answers_and_whole_bodies_are_shown() {
+fn requests_without_a_stub_and_whole_bodies_are_shown() {
     let long: String = (0..60).map(|number| format!("line {number}\n")).collect();
     let workspace = probes(&format!(
         "secrets = {{ key = \"k\" }}\n[[stub]]\nhost = \"api.example\"\nrequest = \"GET /long\"\nbody = {long:?}\n\
@@ -221,7 +221,7 @@ fn what_no_stub_answers_and_whole_bodies_are_shown() {
     ));
     let ran = workspace.run(&["test", "--shape", "monolith"]);
     assert!(
-        ran.starts_with("exit code: 1\n") && ran.contains("no stub answers\n  GET /other of api.example\n"),
+        ran.starts_with("exit code: 1\n") && ran.contains("requests without a stub\n  GET /other of api.example\n"),
         "{ran}"
     );
     assert!(ran.contains("+ line 0\n") && !ran.contains("line 59") && !ran.contains("received"), "{ran}");
@@ -232,7 +232,7 @@ fn what_no_stub_answers_and_whole_bodies_are_shown() {
 }
 
 #[test]
-fn the_clock_of_a_script_moves_from_case_to_case_and_chance_within_one() {
+fn the_deterministic_clock_differs_between_cases_and_randomness_within_one() {
     let workspace = workspace(
         r#"
         same_answers = true
