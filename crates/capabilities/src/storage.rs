@@ -1,16 +1,17 @@
-//! What a tenant's stores take on disk, and how much they may.
+//! A tenant's account of storage: how much its data occupies on disk, and how much it may.
 //!
-//! The account knows each file that it has seen and what it took then, so the sum is known without opening a store: once from a
-//! scan of the tenant's folders, then from each store after each of its writes. Counted is what a file takes on disk (its blocks), not its
-//! length: key-value stores make their files long ahead of time without filling them.
+//! The account knows each file and its last size, so the sum is known without opening a store: initially from a scan of
+//! the tenant's folders, then from each store after each of its writes. A file counts with its blocks on disk, not with
+//! its length: key-value stores extend their files far in advance without filling them.
 //!
-//! What the node itself keeps for the tenant ([`StorageAccount::charge`]) is one number, too.
+//! What the node itself keeps for the tenant ([`StorageAccount::charge`]) is one more number.
 //!
-//! Granted folders, which guests write past every engine of ours, are one number each: what was found in them last. What guests have claimed
-//! since then ([`StorageAccount::claim`]) counts as used until the next look. A folder that cannot be counted, for whatever reason, counts as
-//! all there is: else whoever makes one has no limit.
+//! Granted folders, to which guests write without an engine of this crate, are one number each: the size at the last
+//! scan. What guests have claimed since then ([`StorageAccount::claim`]) counts as used until the next scan. A folder
+//! that cannot be counted, for whatever reason, counts as the whole limit: otherwise creating one would bypass the
+//! limit.
 //!
-//! long because a third of it are tests, and what counts as used is one sum, whoever changes a part of it.
+//! long because a third of it are tests, and the use is one sum, whichever part of it changes.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,38 +24,39 @@ use isomer_disk::{Reserve, tree};
 use crate::path_map::PathMap;
 use crate::pool::locked;
 
-/// One tenant's account of storage. Also what fairness goes by: all apps with the same account have one share of the threads.
+/// One tenant's account of storage. It also determines fairness: all apps with the same account have one share of the
+/// threads.
 #[derive(Debug)]
 pub struct StorageAccount {
     number: u64,
     limit: AtomicU64,
-    /// See [`StorageAccount::lend`].
+    /// Bytes by which the limit is raised: see [`StorageAccount::lend`].
     lent: AtomicU64,
     used: AtomicU64,
     /// The part of [`Self::used`] that the node itself keeps for the tenant.
     charged: Mutex<u64>,
     refused: AtomicU64,
     files: Mutex<PathMap<u64>>,
-    /// Folders all of whose files are known.
+    /// Folders of which all files are known.
     scanned: Mutex<PathMap<()>>,
-    /// Folders that could not be counted when they were looked at last.
+    /// Folders that could not be counted at their last scan.
     uncounted: Mutex<PathMap<()>>,
-    /// Bytes that guests have claimed for writes into folders that were not counted since.
+    /// Bytes that guests have claimed for writes to folders since these were last counted.
     claimed: AtomicU64,
     /// Bytes of the tenant's key-value writes that wait for a thread.
     waiting: AtomicUsize,
     /// Bytes of the tenant's SQL statements and parameters that wait or run.
     pub(crate) statements: WaitingBytes,
-    /// What must stay free on the disk; there is none where it was not set.
+    /// The space that must stay free on the disk, if it was set.
     reserve: OnceLock<Arc<Reserve>>,
 }
 
-/// Bytes of calls that wait, bounded.
+/// A bounded number of bytes of waiting calls.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingBytes(AtomicUsize);
 
 impl WaitingBytes {
-    /// Takes note of `bytes` more, unless that would be more than `bytes_max`; a single call may have more.
+    /// Adds `bytes` and returns `true`, unless that would exceed `bytes_max`; a single call may exceed it.
     pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
         let add = |waiting: usize| {
             let sum = waiting.saturating_add(bytes);
@@ -63,14 +65,14 @@ impl WaitingBytes {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// They no longer wait.
+    /// Subtracts the bytes of a call that no longer waits.
     pub(crate) fn end(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl StorageAccount {
-    /// An account of `limit` bytes of which nothing is used.
+    /// Creates an empty account with a limit in bytes.
     #[must_use]
     pub fn new(limit: u64) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -91,62 +93,64 @@ impl StorageAccount {
         }
     }
 
-    /// An account without a limit.
+    /// Creates an account without a limit.
     #[must_use]
     pub fn unlimited() -> Self {
         Self::new(u64::MAX)
     }
 
-    /// Bytes that may be used.
+    /// The limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Set the limit, from the next write on. What is there stays, also if it is more.
+    /// Sets the limit for later writes. Existing data stays, even if it exceeds the limit.
     pub fn set_limit(&self, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Lets `bytes` more than the limit be used until the loan is dropped: for copies that last no longer than that, where something else
-    /// of the tenant's can be removed if they become permanent. The reserve of the disk is not lent.
+    /// Raises the limit by `bytes` until the loan is dropped. Used for copies that last no longer, or for which other
+    /// data of the tenant can be removed if they become permanent. The reserve of the disk is not lent.
     #[must_use]
     pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
-        // Never above what an integer holds: a limit that is none stays none.
+        // Bounded, so that the sum does not overflow: no limit stays no limit.
         let bytes = bytes.min(LOAN_BYTES_MAX);
         self.lent.fetch_add(bytes, Ordering::Relaxed);
         StorageLoan { account: self.clone(), bytes }
     }
 
-    /// Whether more is used than may be.
+    /// Returns whether the limit is exceeded.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.used() > self.bound()
     }
 
-    /// Bytes that the files below `dir` take, as far as is known.
+    /// Returns the known size of the files below `dir`.
     #[must_use]
     pub fn used_in(&self, dir: &Path) -> u64 {
         locked(&self.files).below(dir).map(|(_, bytes)| bytes).sum()
     }
 
-    /// What may be used now.
+    /// The current limit, including loans.
     fn bound(&self) -> u64 {
         self.limit().saturating_add(self.lent.load(Ordering::Relaxed))
     }
 
-    /// From now on, writes are refused that would leave less than the reserve on the disk. The first reserve counts.
+    /// Refuses writes from now on that would leave less than the reserve on the disk. Only the first reserve has an
+    /// effect.
     pub fn set_reserve(&self, reserve: Arc<Reserve>) {
         let _ = self.reserve.set(reserve);
     }
 
-    /// Bytes that are used, as far as is known: see [`StorageAccount::scan`]. At least the limit, where something cannot be counted.
+    /// Returns the used bytes, as far as they are known: see [`StorageAccount::scan`]. At least the limit, if something
+    /// cannot be counted.
     pub fn used(&self) -> u64 {
         let used = self.used.load(Ordering::Relaxed);
         if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.bound()) } else { used }
     }
 
-    /// Sets the bytes that the node itself keeps for the tenant, beside the tenant's own files. `bytes` is called while no other call of this is
-    /// under way, so that the last one counts what there is last.
+    /// Sets the bytes that the node itself keeps for the tenant, in addition to the tenant's own files. Calls are
+    /// serialized, including the call of `bytes`, so that the last one sets the final number.
     pub fn charge(&self, bytes: impl FnOnce() -> u64) {
         let mut charged = locked(&self.charged);
         let before = std::mem::replace(&mut *charged, bytes());
@@ -158,21 +162,21 @@ impl StorageAccount {
         }
     }
 
-    /// The most that could be charged now: what is, and what is left.
+    /// Returns the maximum that could be charged now: what is charged, and what is available.
     pub fn charges_max(&self) -> u64 {
         let charged = *locked(&self.charged);
         charged.saturating_add(self.room())
     }
 
-    /// How many writes were refused for the limit.
+    /// The number of writes that were refused because of the limit.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Count all files below `dir` anew; a folder that isn't there has none. Blocking.
+    /// Scans all files below `dir` again; a missing folder has none. Blocks.
     ///
     /// # Errors
-    /// When a folder can't be read. Then it counts as all that the tenant may use, until it can be.
+    /// When a folder cannot be read. It then counts as the whole limit, until it can be read.
     pub fn scan(&self, dir: &Path) -> io::Result<()> {
         let mut found = HashMap::new();
         let counted = tree::walk(dir, |path, it| {
@@ -181,7 +185,7 @@ impl StorageAccount {
         self.found(dir, found, counted)
     }
 
-    /// As [`StorageAccount::scan`], for a folder whose files are no stores: what is in it is one number.
+    /// Scans a folder whose files are not stores: its content is one number.
     ///
     /// # Errors
     /// As [`StorageAccount::scan`].
@@ -191,10 +195,10 @@ impl StorageAccount {
         self.found(dir, HashMap::from([(dir.to_owned(), bytes.saturating_add(ENTRY_BYTES))]), counted)
     }
 
-    /// [`StorageAccount::scan_folder`] of all folders in `dir`, unless that was done before.
+    /// Scans all folders in `dir` by [`StorageAccount::scan_folder`], unless that was done before.
     ///
     /// # Errors
-    /// The last error; all that can be counted are.
+    /// The last error. All folders that can be counted are counted.
     pub fn scan_folders_once(&self, dir: &Path) -> io::Result<()> {
         if locked(&self.scanned).covers(dir) {
             return Ok(());
@@ -224,7 +228,7 @@ impl StorageAccount {
             }
         }
         let mut files = locked(&self.files);
-        // The folder itself was found by a look at the one around it, if at all.
+        // The entry of the folder itself, which a scan of the folder above may have found.
         let itself = files.get(dir).copied().filter(|_| is_there).map(|bytes| (dir.to_owned(), bytes));
         let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
         let mut added = 0;
@@ -236,7 +240,7 @@ impl StorageAccount {
         self.used.fetch_add(added, Ordering::Relaxed);
         self.used.fetch_sub(removed, Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
-        // What could not be counted is looked through again when it is opened next.
+        // A folder that could not be counted is scanned again when it is opened next.
         if counted.is_ok() && !scanned.covers(dir) {
             scanned.remove_below(dir);
             scanned.insert(dir.to_owned(), ());
@@ -244,10 +248,10 @@ impl StorageAccount {
         counted
     }
 
-    /// As [`StorageAccount::scan`], unless the folder, or one around it, was scanned before: then what is there is known.
+    /// Scans the folder, unless it or a folder above it was scanned before.
     ///
     /// # Errors
-    /// When a folder can't be read.
+    /// When a folder cannot be read.
     pub fn scan_once(&self, dir: &Path) -> io::Result<()> {
         if locked(&self.scanned).covers(dir) {
             return Ok(());
@@ -255,27 +259,27 @@ impl StorageAccount {
         self.scan(dir)
     }
 
-    /// Forget the files below `dir`: they were removed.
+    /// Forgets the files below `dir`, which were removed.
     pub fn forget(&self, dir: &Path) {
         locked(&self.uncounted).remove_below(dir);
         let mut files = locked(&self.files);
         let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
         self.used.fetch_sub(removed, Ordering::Relaxed);
-        // One that is made again is looked through again.
+        // A folder that is created again is scanned again.
         locked(&self.scanned).remove_below(dir);
     }
 
-    /// Which account of the process.
+    /// The number of the account, unique in the process.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Is there a limit, of the tenant or of the disk?
+    /// Returns whether there is a limit, of the tenant or of the disk.
     pub(crate) fn is_limited(&self) -> bool {
         self.limit() != u64::MAX || self.reserve.get().is_some()
     }
 
-    /// Bytes that are left.
+    /// Returns the available bytes.
     pub fn room(&self) -> u64 {
         let own = self.bound().saturating_sub(self.used()).saturating_sub(self.claimed.load(Ordering::Relaxed));
         match self.reserve.get() {
@@ -284,15 +288,16 @@ impl StorageAccount {
         }
     }
 
-    /// The error of a write that finds no room: what is in its way is the tenant's limit, or the disk before that.
+    /// Returns the error of a write that does not fit: `limit` if the tenant's limit is exceeded, `disk` if the disk is
+    /// full before that.
     pub(crate) fn full<E>(&self, disk: E, limit: impl FnOnce(u64) -> E) -> E {
         let own = self.bound().saturating_sub(self.used());
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
     }
 
-    /// Claims `bytes` for a write into a folder, until [`StorageAccount::settle`]. Whether they were left.
+    /// Claims `bytes` for a write to a folder, until [`StorageAccount::settle`]. Returns whether they were available.
     pub(crate) fn claim(&self, bytes: u64) -> bool {
-        // Claimed first: two who claim the rest at the same time must not both have it.
+        // Claimed first, so that two concurrent claims cannot both get the rest.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
         let fits = taken <= self.bound() && self.leaves_reserve(bytes);
@@ -302,23 +307,24 @@ impl StorageAccount {
         fits
     }
 
-    /// Whether the disk keeps its reserve when `bytes` more are written now. To be asked again before each step of what takes long.
+    /// Returns whether the disk keeps its reserve if `bytes` more are written now. Must be called again before each
+    /// step of a long operation.
     pub(crate) fn leaves_reserve(&self, bytes: u64) -> bool {
         self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
-    /// What was claimed has been counted, or was not used.
+    /// Ends a claim: the bytes have been counted, or were not used.
     pub(crate) fn settle(&self, bytes: u64) {
         self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a write that was refused.
+    /// Counts a refused write.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What `file` takes now: it is measured and remembered. One that cannot be measured takes what it took before, and counts as all that
-    /// the tenant may use until it can be.
+    /// Measures `file`, records its size and returns it. A file that cannot be measured keeps its previous size, and
+    /// counts as the whole limit until it can be measured.
     pub(crate) fn measure(&self, file: &Path) -> u64 {
         let (bytes, is_counted) = match std::fs::symlink_metadata(file) {
             Ok(metadata) => (Some(bytes_on_disk(&metadata)), true),
@@ -351,7 +357,8 @@ impl StorageAccount {
         bytes
     }
 
-    /// Takes note of `bytes` that wait to be written, unless more than `bytes_max` would; a single write may be more.
+    /// Adds `bytes` that wait to be written and returns `true`, unless that would exceed `bytes_max`; a single write
+    /// may exceed it.
     pub(crate) fn begin_waiting(&self, bytes: usize, bytes_max: usize) -> bool {
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= bytes_max;
@@ -361,16 +368,16 @@ impl StorageAccount {
         fits
     }
 
-    /// The bytes no longer wait.
+    /// Subtracts bytes that no longer wait.
     pub(crate) fn end_waiting(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// More is never lent at once.
+/// The maximum of one loan.
 const LOAN_BYTES_MAX: u64 = 1 << 60;
 
-/// What was lent to an account, until this is dropped.
+/// A raised limit of an account, until this is dropped.
 #[derive(Debug)]
 pub struct StorageLoan {
     account: Arc<StorageAccount>,
@@ -383,19 +390,19 @@ impl Drop for StorageLoan {
     }
 }
 
-/// Bytes that are claimed for something that is about to be written, until this is dropped.
+/// Bytes that are claimed for a write, until this is dropped.
 pub(crate) struct Claim<'a> {
     account: &'a StorageAccount,
     bytes: u64,
 }
 
 impl<'a> Claim<'a> {
-    /// Claims `bytes`; `None` where they are not left.
+    /// Claims `bytes`; returns `None` if they are not available.
     pub(crate) fn new(account: &'a StorageAccount, bytes: u64) -> Option<Self> {
         account.claim(bytes).then(|| Self { account, bytes })
     }
 
-    /// Claims `bytes` more. Whether they were left.
+    /// Claims `bytes` more. Returns whether they were available.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let fits = self.account.claim(bytes);
         self.bytes += if fits { bytes } else { 0 };
@@ -409,18 +416,18 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// What a file or folder counts at least, empty or not: its name and its inode are something that a disk runs out of, too.
+/// The minimum size of a file or folder, empty or not: a disk can run out of names and inodes, too.
 const ENTRY_BYTES: u64 = 4096;
 
-/// Unit of a file's count of blocks, whatever the file system's own blocks are (`stat(2)`).
+/// The unit in which the number of blocks of a file is given, independent of the file system's block size (`stat(2)`).
 const BLOCK_BYTES: u64 = 512;
 
-/// What a file takes on disk.
+/// Returns the bytes that a file occupies on disk.
 pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES
 }
 
-/// Bytes that this thread has written to files since it was started; 0 where the system doesn't say.
+/// Returns the bytes that this thread has written to files since it was started; 0 if the system does not tell.
 pub(crate) fn written_by_thread() -> u64 {
     // See proc_pid_io(5).
     let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
@@ -454,7 +461,7 @@ mod tests {
         std::fs::remove_file(first.join("x")).unwrap();
         assert_eq!(account.measure(&first.join("x")), 0);
         assert_eq!(account.used(), both - file);
-        // What is known is not looked for again; what is new is.
+        // Known folders are not scanned again; new ones are.
         std::fs::write(second.join("y"), vec![1; 10_000]).unwrap();
         account.scan_once(&second).unwrap();
         assert_eq!(account.used(), both - file);
@@ -513,7 +520,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::write(&file, vec![1; 10_000]).unwrap();
         let bytes = account.measure(&file);
-        // A file where its folder was: `ENOTDIR`, whoever asks.
+        // A file instead of its folder: `ENOTDIR`, for every user.
         std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
         std::fs::write(dir.path().join("a"), "").unwrap();
         assert_eq!((account.measure(&file), account.used(), account.room()), (bytes, 1 << 30, 0));

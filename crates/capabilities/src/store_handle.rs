@@ -1,22 +1,22 @@
-//! A store as a revision has it: the store itself; or, for a candidate revision, the store to read from and a copy to write to.
+//! A handle of a store: the store itself; or, for a candidate revision, the store to read from and a copy to write to.
 //!
-//! Before it takes over, nothing that a candidate revision writes may be in the store. So what it reads comes from the store until it
-//! writes first; then a copy is made, and all goes there from then on.
+//! The writes of a candidate revision must not reach the app's store before it takes over. So it reads from the store
+//! until its first write; then a copy is made, and everything uses the copy from then on.
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-/// Makes the copy that a candidate of a store `T` writes to.
+/// Makes the copy of a store `T` that a candidate writes to.
 pub(crate) trait StoreCopier<T>: Send + Sync {
-    /// Why there is none.
+    /// Why it cannot be copied.
     type Error;
 
     /// Copies `store`, and opens the copy.
     fn copy(&self, store: &Arc<T>) -> impl Future<Output = Result<Arc<T>, Self::Error>> + Send;
 }
 
-/// A handle of a store. Clones are handles of the same one, and of the same copy.
+/// A handle of a store. Clones share the store, and the copy.
 pub(crate) struct StoreHandle<T, C> {
     store: Arc<T>,
     candidate: Option<Arc<CandidateCopy<T, C>>>,
@@ -28,30 +28,30 @@ struct CandidateCopy<T, C> {
 }
 
 impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
-    /// For a revision that serves.
+    /// Creates the handle of a revision that serves.
     pub(crate) fn serving(store: Arc<T>) -> Self {
         Self { store, candidate: None }
     }
 
-    /// For a candidate revision.
+    /// Creates the handle of a candidate revision.
     pub(crate) fn candidate(store: Arc<T>, copier: C) -> Self {
         Self { store, candidate: Some(Arc::new(CandidateCopy { copier, copy: OnceCell::new() })) }
     }
 
-    /// The store itself.
+    /// The app's store.
     pub(crate) fn store(&self) -> &Arc<T> {
         &self.store
     }
 
-    /// What is read.
+    /// Returns the store to read from.
     pub(crate) fn reading(&self) -> Arc<T> {
         self.candidate.as_ref().and_then(|candidate| candidate.copy.get()).unwrap_or(&self.store).clone()
     }
 
-    /// What is written.
+    /// Returns the store to write to. Makes the copy if necessary.
     ///
     /// # Errors
-    /// When there is no copy yet and none can be made.
+    /// When the copy cannot be made.
     pub(crate) async fn writing(&self) -> Result<Arc<T>, C::Error> {
         match &self.candidate {
             None => Ok(self.store.clone()),

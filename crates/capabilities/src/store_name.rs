@@ -1,23 +1,24 @@
-//! Names of stores, as they become names of files.
+//! Names of stores, which become names of files.
 //!
-//! A name comes from a manifest, but the check is made here again, right before a path is built: no name may leave its
-//! directory, hide a file or differ from another only by case.
+//! A name comes from a manifest, but it is checked again here, right before a path is built: no name may lead out of
+//! its folder, hide a file or differ from another only by case.
 
-/// Longest name of a store, in bytes.
+/// The maximum length of a store's name in bytes.
 const STORE_NAME_BYTES_MAX: usize = 64;
 
-/// The name can't be the name of a store.
+/// The text is not a valid name of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{name}` can't be the name of a store: use 1 to {STORE_NAME_BYTES_MAX} of `a`–`z`, `0`–`9`, `-` and `_`, and begin with a \
      letter or digit"
 )]
 pub struct InvalidStoreName {
-    /// The name as it was given.
+    /// The text.
     pub name: String,
 }
 
-/// Check that `name` is the name of a store: 1 to 64 of `a`–`z`, `0`–`9`, `-`, `_`, beginning with a letter or digit.
+/// Checks that `name` is a valid name of a store: 1 to 64 of `a`–`z`, `0`–`9`, `-`, `_`, starting with a letter or
+/// digit.
 pub fn check_store_name(name: &str) -> Result<(), InvalidStoreName> {
     let first_fits = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let rest_fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');

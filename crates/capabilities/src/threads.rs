@@ -1,4 +1,4 @@
-//! How a pool gets its threads: from the system, or, in tests, from a source that fails when it is told to.
+//! The source of a pool's threads: the system, or, in tests, a source that fails on demand.
 
 use std::io;
 use std::sync::mpsc::{Sender, channel};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 /// Starts threads.
 pub(crate) trait ThreadSource: Send + Sync + 'static {
-    /// Runs `work` on a new thread called `name`. Where this fails, `work` is dropped and has not run.
+    /// Runs `work` on a new thread called `name`. If this fails, `work` is dropped without having run.
     ///
     /// # Errors
     /// When the system starts no more threads.
@@ -15,19 +15,19 @@ pub(crate) trait ThreadSource: Send + Sync + 'static {
 
 /// The threads of the operating system.
 ///
-/// On Linux a thread begins with the priority of the one that starts it, and a guest that computes for long runs on a thread of low
-/// priority (see `lanes` in the runtime). The threads of a pool serve all tenants, so they are started by a thread of their own, which
-/// has the priority of the process.
+/// On Linux a thread inherits the priority of the thread that starts it, and guests that compute for long run on
+/// threads of low priority (see `lanes` in the runtime). The threads of a pool serve all tenants, so they are started
+/// by a dedicated thread, which has the priority of the process.
 pub(crate) struct SystemThreads;
 
-/// A thread to start, and where to say how that went.
+/// A thread to start, and the channel for the result.
 type Start = (String, Box<dyn FnOnce() + Send>, Sender<io::Result<()>>);
 
-/// The thread that starts the others. None where it could not be started itself.
+/// The channel to the thread that starts the others; `None` if it could not be started itself.
 static STARTER: OnceLock<Option<Sender<Start>>> = OnceLock::new();
 
 impl SystemThreads {
-    /// Called when a pool is made, which no guest does.
+    /// Called when a pool is created, which no guest does.
     pub(crate) fn shared() -> Arc<dyn ThreadSource> {
         Self::starter();
         Arc::new(Self)
@@ -62,7 +62,7 @@ impl ThreadSource for SystemThreads {
     }
 }
 
-/// Threads of the system, unless the test has taken them away.
+/// Threads of the system, unless the test has disabled them.
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct FailingThreads {
@@ -71,7 +71,7 @@ pub(crate) struct FailingThreads {
 
 #[cfg(test)]
 impl FailingThreads {
-    /// From now on no thread can be started, or each can be again.
+    /// Sets whether threads can be started from now on.
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, std::sync::atomic::Ordering::SeqCst);
     }

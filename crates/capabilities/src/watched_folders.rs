@@ -1,20 +1,23 @@
-//! Folders that components may write, as far as their tenant's quota of storage concerns them.
+//! The use of a tenant's quota of storage by folders that components may write to.
 //!
-//! Guests write files through `wasi:filesystem`, past every engine of ours. Each write claims what it may fill
-//! ([`FolderStorage::claim`]), so a request that runs goes over the quota by no more than what is written while the folders are counted. The
-//! count tells what is really there: a file that is written over takes no more than before, and one that was removed takes nothing. What
-//! writes have claimed is settled by the first count that began after they were over; one that is not over may fill it yet.
+//! Guests write files through `wasi:filesystem`, without an engine of this crate. Each write claims what it may fill
+//! ([`FolderStorage::claim`]), so a running request exceeds the quota by no more than what is written while the folders
+//! are counted. A count determines the actual size: a file that is overwritten occupies no more than before, and a
+//! removed one nothing. The claims of writes are settled by the first count that began after the writes had ended; an
+//! unfinished write may still fill its claim.
 //!
-//! Folders are counted in the background: once in a while as long as they are used, when claims have taken half of what was left, and
-//! when their app is unloaded. So many small writes, of which each claims whole blocks, do not use up the quota on paper, and nothing that was written
-//! stays uncounted. A write that finds nothing left waits for a count.
+//! Folders are counted in the background: at intervals while they are used, when claims have taken half of what was
+//! available, and when their app is unloaded. So many small writes, of which each claims whole blocks, do not use up
+//! the quota on paper, and everything that was written is counted eventually. A write that finds nothing available
+//! waits for a count.
 //!
-//! When nothing is left, whatever takes space is refused, and all else is done: files can be read, made shorter and removed.
+//! When nothing is available, operations that need space are refused and all others are allowed: files can be read,
+//! truncated and removed.
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | project quotas of the file system (ext4, xfs) | exact, and without any of this, but they need root, a mount option and a file system that has them, and a node must hold tenants to their quotas without. An administrator who sets them on `tenants/NAME` has both: the guest is told the same |
-//! | a file system of its own for each tenant (a loop device) | needs root, and its space is taken whether it is used or not |
+//! | project quotas of the file system (ext4, xfs) | exact, and without any of this, but they need root, a mount option and a file system that has them, and a node must enforce its quotas without. An administrator who sets them on `tenants/NAME` has both: the guest gets the same error |
+//! | a separate file system for each tenant (a loop device) | it needs root, and its space is occupied whether it is used or not |
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,16 +31,17 @@ use tokio::sync::watch;
 use crate::StorageAccount;
 use crate::pool::{Lane, locked};
 
-/// Least time between two counts that nobody waits for.
+/// The minimum time between two counts that no write waits for.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// Between two counts is a pause of this many times what a count takes: while the storage is nearly full, every write asks for one.
+/// The pause between two counts, as a multiple of the time that a count takes: while the storage is nearly full, every
+/// write requests one.
 const PAUSE_PART: u32 = 8;
 
-/// The least pause.
+/// The minimum pause.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The longest pause that a write waits for.
+/// The maximum pause that a write waits for.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
@@ -50,18 +54,18 @@ struct FolderCounts {
     account: Arc<StorageAccount>,
     last: Mutex<Option<LastCount>>,
     counting: Mutex<CountState>,
-    /// The number of the count that ended last.
+    /// The number of the last finished count.
     counted: watch::Sender<u64>,
-    /// What was claimed for writes that are over, and not counted yet.
+    /// Claims of writes that have ended and are not counted yet.
     written: AtomicU64,
 }
 
 #[derive(Default)]
 struct CountState {
-    /// The number of the count that began last.
+    /// The number of the last started count.
     begun: u64,
     is_running: bool,
-    /// When it has ended, another one is to begin.
+    /// Whether another count must start when it has ended.
     again: bool,
 }
 
@@ -70,7 +74,7 @@ struct LastCount {
     took: Duration,
 }
 
-/// A count that was asked for. However it ends, it is over.
+/// A requested count. It is over however it ends.
 struct RequestedCount {
     shared: Arc<FolderCounts>,
     is_over: bool,
@@ -89,7 +93,7 @@ impl WatchedFolders {
         Self { shared: Arc::new(shared), lane }
     }
 
-    /// Has the folders counted in the background where that is due, or where claims take much of what is left.
+    /// Counts the folders in the background if that is due, or if claims take much of what is available.
     fn keep_counted(&self) {
         if !self.shared.account.is_limited() {
             return;
@@ -127,7 +131,7 @@ impl FolderStorage for WatchedFolders {
 
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, lane) = (self.shared.clone(), self.lane.clone());
-        // Another's count will do, if it begins from here on.
+        // Another caller's count suffices if it starts from here on.
         let number = locked(&shared.counting).begun + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
@@ -135,13 +139,13 @@ impl FolderStorage for WatchedFolders {
                 tokio::time::sleep(pause).await;
             }
             shared.start_count(&lane, number);
-            // The sender is there as long as `shared`.
+            // The sender exists as long as `shared`.
             let _ = counted.wait_for(|ended| *ended >= number).await;
         })
     }
 }
 
-/// The app is unloaded: what it wrote last is counted.
+/// The app is unloaded: its last writes are counted.
 impl Drop for WatchedFolders {
     fn drop(&mut self) {
         if self.shared.written.load(Ordering::Acquire) > 0 {
@@ -152,7 +156,7 @@ impl Drop for WatchedFolders {
 }
 
 impl FolderCounts {
-    /// Has the folders counted in the background, unless they are being counted.
+    /// Counts the folders in the background, unless a count is running.
     fn start_any_count(self: &Arc<Self>, lane: &Lane) {
         let counting = locked(&self.counting);
         if !counting.is_running {
@@ -160,8 +164,8 @@ impl FolderCounts {
         }
     }
 
-    /// Has the folders counted in the background by the count with this `number` or a later one. Where an earlier one is running, another one
-    /// follows it.
+    /// Counts the folders in the background by the count with this `number` or a later one. If an earlier one is
+    /// running, another one follows it.
     fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
         let mut counting = locked(&self.counting);
         if counting.is_running {
@@ -178,13 +182,13 @@ impl FolderCounts {
         lane.spawn(move || count.run());
     }
 
-    /// Was the last count so long ago that the next may begin by itself?
+    /// Returns whether the last count is long enough ago that the next may start by itself.
     fn is_due(&self) -> bool {
         let last = locked(&self.last);
         last.as_ref().is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(COUNT_EVERY))
     }
 
-    /// How long to wait before the next count.
+    /// Returns the time until the next count may start.
     fn pause_left(&self) -> Option<Duration> {
         let last = locked(&self.last);
         let last = last.as_ref()?;
@@ -193,7 +197,7 @@ impl FolderCounts {
 
     fn count(&self) {
         let begun = Instant::now();
-        // What is written from here on may be written after it was looked at.
+        // Data that is written from here on may be missed by the scan.
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
@@ -214,7 +218,7 @@ impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
-            // Under the lock: who asks from here on starts the next one.
+            // Under the lock: requests from here on start the next count.
             let mut counting = locked(&self.shared.counting);
             self.shared.counted.send_replace(counting.begun);
             self.is_over = !std::mem::take(&mut counting.again);
@@ -229,11 +233,11 @@ impl RequestedCount {
 
 impl Drop for RequestedCount {
     fn drop(&mut self) {
-        // It was not run, or ended by a panic.
+        // It did not run, or panicked.
         if !self.is_over {
             let mut counting = locked(&self.shared.counting);
             (counting.is_running, counting.again) = (false, false);
-            // A count that was to follow is not waited for any longer.
+            // A count that was to follow is no longer waited for.
             counting.begun += 1;
             self.shared.counted.send_replace(counting.begun);
         }
@@ -242,7 +246,7 @@ impl Drop for RequestedCount {
 
 impl Drop for FolderCounts {
     fn drop(&mut self) {
-        // Nothing, unless no thread could be had for the last count.
+        // Nothing, unless no thread could be started for the last count.
         self.settle(self.written.load(Ordering::Acquire));
     }
 }
@@ -292,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_they_use_up_the_quota_on_paper() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // Not for its age.
+        // Not because of its age.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);
@@ -316,7 +320,7 @@ mod tests {
         std::fs::write(dir.path().join("f"), vec![1; 500_000]).unwrap();
         folders.written(500_000);
         drop(folders);
-        // Ends when all is done that was asked for.
+        // Waits until all requested counts have ended.
         drop(pool);
         assert!(account.used() >= 500_000, "{account:?}");
         assert_eq!(account.room(), LIMIT - account.used(), "and it is claimed no longer");

@@ -1,4 +1,5 @@
-//! A key-value store whose storage fails at each operation in turn: what was acknowledged stays, and the store works again when its storage does.
+//! A key-value store whose storage fails at each operation in turn: acknowledged writes are kept, and the store works
+//! again when its storage does.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use isomer_capabilities::kv::{Kv, KvError, KvLimits, KvStore};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 
-/// Only tells a hang from an answer.
+/// A bound that only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn eventually<T>(at: &str, mut attempt: impl AsyncFnMut() -> Result<T, KvError>) -> T {

@@ -1,7 +1,7 @@
 //! `kill -9`, fifty times: what a process acknowledged before it was killed is there for the next one.
 //!
-//! The test runs itself as a child process that writes to both kinds of store and prints what was acknowledged. The parent kills
-//! it after a random number of lines, then opens the stores itself.
+//! The test runs itself as a child process that writes to both kinds of store and prints what was acknowledged. The
+//! parent kills it after a random number of lines, then opens the stores itself.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -17,7 +17,7 @@ const SEED: u64 = 0x6b11_6b11;
 const DIR_VARIABLE: &str = "ISOMER_TEST_KILL_DIR";
 const FIRST_VARIABLE: &str = "ISOMER_TEST_KILL_FIRST";
 
-/// The child's part. Run as an ordinary test, without the variable, it has nothing to do.
+/// The child process. Run as an ordinary test, without the variable, it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
@@ -64,7 +64,7 @@ async fn what_was_acknowledged_survives_kill() {
             .spawn()
             .unwrap();
         let mut said = 0;
-        // Reads on after the kill: what is in the pipe was acknowledged.
+        // Continues to read after the kill: everything in the pipe was acknowledged.
         for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             let (kind, n) = line.split_once(' ').unwrap_or_default();
             match (kind, n.parse::<u64>()) {

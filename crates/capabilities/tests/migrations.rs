@@ -1,4 +1,4 @@
-//! Migrations: once each, in order, whole or not at all, and never changed afterwards.
+//! Migrations: once each, in order, completely or not at all, and never changed afterwards.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
@@ -243,7 +243,7 @@ async fn a_revision_starts_on_a_schema_that_later_ones_have_changed() {
     app.open().await.unwrap();
     fs::remove_file(app.file("003_more.sql")).unwrap();
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 2, "it starts on the newer schema");
-    // Another way forward from here.
+    // Another forward migration from here.
     app.write("004_other.sql", "INSERT INTO t (name) VALUES ('c');");
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 3);
     app.write(FILL.0, "DELETE FROM t;");

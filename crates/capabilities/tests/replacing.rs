@@ -1,4 +1,4 @@
-//! Stores whose replacement was recorded, and broken off anywhere: the next start finishes it, on every file system.
+//! Stores whose replacement was recorded and interrupted anywhere: the next start finishes it, on every file system.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use isomer_capabilities::sql::{roll_forward, snapshot_name};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// From here on this thread is on a file system without hard links.
+/// Makes hard links fail on this thread, as on a file system without them.
 fn without_links() {
     let calls = [
         Some(libc::SYS_linkat),
@@ -24,7 +24,7 @@ fn without_links() {
     seccompiler::apply_filter(&program).unwrap();
 }
 
-/// A folder with those of the store's file, the new one and the snapshot that there are.
+/// Creates a folder with those of the store's file, the new one and the snapshot that are given.
 struct Broken {
     dir: tempfile::TempDir,
 }
@@ -76,7 +76,7 @@ fn a_replacement_is_finished_wherever_it_was_broken_off_and_without_hard_links()
                 assert_eq!(broken.found(), done());
             }
         }
-        // A store that was not there before.
+        // A store that did not exist before.
         let made = Broken::off(None, Some("new"), None);
         made.roll_forward().unwrap();
         assert_eq!(made.found(), (Some("new".to_owned()), None, None));
@@ -86,7 +86,7 @@ fn a_replacement_is_finished_wherever_it_was_broken_off_and_without_hard_links()
 
 #[test]
 fn as_an_earlier_version_broke_it_off() {
-    // It made a hard link for the snapshot first.
+    // A hard link for the snapshot was made first.
     let broken = Broken::off(Some("old"), Some("new"), None);
     let dir = broken.dir.path();
     fs::hard_link(dir.join("sql/s.sqlite"), dir.join("snapshots/s.sqlite")).unwrap();

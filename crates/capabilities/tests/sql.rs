@@ -1,4 +1,4 @@
-//! SQL stores through their public interface: statements, transactions, limits, and what the authorizer refuses.
+//! SQL stores through their public interface: statements, transactions, limits, and the authorizer.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;
@@ -126,7 +126,7 @@ async fn what_would_leave_the_store_or_change_the_connection_is_refused() {
         "INSERT INTO sqlite_master VALUES (1, 2, 3, 4, 5)",
         "UPDATE sqlite_master SET sql = ''",
     ] {
-        // Twice: what was prepared and kept must not be let through the second time.
+        // Twice: a statement that was kept prepared must not be allowed the second time.
         for _ in 0..2 {
             let by_query = query(&store, statement).await;
             assert!(matches!(by_query, Err(SqlError::Statement(_))), "{statement}: {by_query:?}");
@@ -243,7 +243,7 @@ async fn an_open_transaction_ends_at_its_time() {
     let (_dir, _sql, store) = with_table(limits).await;
     let transaction = store.begin().await.unwrap();
     transaction.execute("INSERT INTO t (name) VALUES ('a')".to_owned(), vec![]).await.unwrap();
-    // Waits for its turn, which comes when the other's time is up.
+    // Waits until the time of the other transaction is up.
     execute(&store, "INSERT INTO t (name) VALUES ('b')").await.unwrap();
     assert_eq!(
         transaction.execute("INSERT INTO t (name) VALUES ('c')".to_owned(), vec![]).await,
@@ -296,7 +296,7 @@ async fn a_cancelled_caller_leaves_no_transaction_behind() {
     let (_dir, _sql, store) = with_table(SqlLimits::default()).await;
     let transaction = store.begin().await.unwrap();
     let mut step = Box::pin(transaction.execute("INSERT INTO t (name) VALUES ('a')".to_owned(), vec![]));
-    // Polled once, so that the statement is on its way, then dropped with its transaction.
+    // Polled once, so that the statement is running, then dropped with its transaction.
     std::future::poll_fn(|cx| {
         let _ = step.as_mut().poll(cx);
         std::task::Poll::Ready(())

@@ -1,16 +1,18 @@
-//! Replacing the file of a store as a whole: by one with a later schema, or by one of an earlier time.
+//! Replaces the file of a store as a whole: by one with a later schema, or by an earlier one.
 //!
-//! The new file is made beside the store, whose own file is only read; so until the switch nothing of the store has changed, not a byte.
-//! For that the store is *paused*: open transactions and statements have ended, its connections are closed and its log is folded into its
-//! file, and its requests wait. The switch is two renames: the store's old file gets another name and is the snapshot from
-//! then on, then the new file gets the store's. In between there is no store, so that nobody can write to the wrong file. (A hard link for
-//! the snapshot would close that gap, but not every file system has links, and it is too late to refuse: the switch is recorded already.
-//! Migrating the store in place and restoring a snapshot if that was for nothing was rejected: a process that is killed in
-//! between leaves a store that must be repaired before anybody reads it, and what was restored is not the same file.)
+//! The new file is made next to the store, whose own file is only read; so the store does not change in any byte until
+//! the switch. To make that possible the store is *paused*: open transactions and statements have ended, its
+//! connections are closed, its log is folded into its file, and its requests wait. The switch is two renames: the
+//! store's old file gets another name and becomes the snapshot, then the new file gets the store's name. Between the
+//! two there is no store, so that nothing can be written to the wrong file. (A hard link for the snapshot would close
+//! that gap, but not every file system has links, and it is too late to refuse: the switch is already recorded.
+//! Rejected: migrating the store in place and restoring a snapshot if the take-over fails. A process that is killed in
+//! between would leave a store that must be repaired before it is read, and the restored file is not the original one.)
 //!
-//! Which of the two files is the store, is for the caller to record between [`Sql::replace`] and [`Replacing::switch`]; after a crash
-//! it says by [`roll_forward`] or by removing the folder what it had recorded. A switch that failed is tried again whenever the store is
-//! opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it is done, the store cannot be used.
+//! The caller records which of the two files is the store between [`Sql::replace`] and [`Replacing::switch`]. After a
+//! crash it applies its record by [`roll_forward`] or by removing the folder. A switch that failed is repeated whenever
+//! the store is opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it
+//! succeeds, the store cannot be used.
 
 use std::fs::{self, File};
 use std::io;
@@ -33,49 +35,49 @@ use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::storage::bytes_on_disk;
 use crate::{StorageAccount, check_store_name};
 
-/// How long finishing an earlier replacement waits for stores that are being opened or closed.
+/// The maximum time that finishing an earlier replacement waits for stores that are being opened or closed.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How the names of new files end in a folder of replacements; the old ones have the store's.
+/// The extension of new files in a folder of replacements. Old files have the store's.
 const NEXT: &str = ".next";
 
-/// What a store's file is replaced by.
+/// The origin of a store's new file.
 #[derive(Debug, Clone)]
 pub enum Replacement {
-    /// Itself, brought up to date by the migrations of this folder.
+    /// The store itself, after the migrations of this folder.
     Migrated(PathBuf),
-    /// A file of an earlier time, brought up to date by the migrations of a folder, if there is one.
+    /// An earlier file, after the migrations of a folder, if there is one.
     Restored(PathBuf, Option<PathBuf>),
 }
 
-/// A store that is paused, and the file that is to replace its own.
+/// A paused store, and the file that will replace its own.
 pub struct Replacing {
     paused: Paused,
     path: PathBuf,
     folder: PathBuf,
     account: Arc<StorageAccount>,
-    /// How the schema of what the new file was made from related to its migrations.
+    /// The schema that the new file was made from, compared with its migrations.
     pub schema: Schema,
-    /// What the store's file takes; 0 where there is none.
+    /// The size of the store's file; 0 if it does not exist.
     pub bytes: u64,
 }
 
-/// A store whose connections are closed, until this is dropped.
+/// A store whose connections are closed until this is dropped.
 struct Paused {
     store: Option<Arc<OpenStore>>,
     permits: Vec<OwnedSemaphorePermit>,
-    /// Nobody opens it meanwhile, if it was not open. There until this is dropped.
+    /// Prevents the store from being opened, if it was not open. Present until this is dropped.
     held: Option<FileHold<OpenStore>>,
-    /// What has to be done before the store may be used, where the switch failed.
+    /// The work that must be done before the store may be used, if the switch failed.
     unfinished: Option<Unfinished>,
 }
 
 impl Sql {
-    /// Pauses the store `name` and makes the file that is to replace its own, in `folder`. It is there, synced, on return.
+    /// Pauses the store `name` and makes the file that will replace its own, in `folder`. The file is synced on return.
     ///
     /// # Errors
-    /// When statements do not end, there is no room or no time for a copy, or a migration fails. The store goes on as it was, and what
-    /// lies in `folder` is for the caller to remove.
+    /// When statements do not end, there is no space or no time for a copy, or a migration fails. The store then
+    /// continues unchanged, and the caller removes what lies in `folder`.
     pub(crate) async fn replace(
         &self,
         name: &str,
@@ -126,7 +128,7 @@ impl Sql {
         let permits = vec![slot.expect(closed), reading.expect(closed)];
         let paused = Paused { store: Some(store.clone()), permits, held: Some(held), unfinished: None };
         let job = move || {
-            // The reading ones first: the last to be closed folds the log into the file.
+            // The readers first: closing the last connection folds the log into the file.
             locked(&store.open().readers).clear();
             drop(locked(&store.writer().session).take());
         };
@@ -134,11 +136,11 @@ impl Sql {
         Ok(paused)
     }
 
-    /// Finishes the replacements that lie in `folder`, of stores that are not open. Not on the tenant's threads, which its statements may keep
-    /// for as long as they like.
+    /// Finishes the replacements in `folder`, of stores that are not open. Does not use the tenant's threads, which its
+    /// statements may occupy for as long as they like.
     ///
     /// # Errors
-    /// When the disk fails, or a store is open, or being opened for longer than [`FINISH_WAIT_MAX`].
+    /// When the disk fails, or a store is open, or is being opened for longer than [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
         let deadline = Instant::now() + FINISH_WAIT_MAX;
         let lies_in = folder.to_owned();
@@ -166,8 +168,8 @@ impl Sql {
 }
 
 impl Drop for Paused {
-    /// The store goes on, with whatever its file is now. If the switch failed, its handles are of no use any more: whoever opens it again
-    /// tries the switch once more.
+    /// Resumes the store with whatever its file is now. If the switch failed, its handles can no longer be used;
+    /// opening the store again repeats the switch.
     fn drop(&mut self) {
         let (held, permits) = (self.held.take(), std::mem::take(&mut self.permits));
         let store = self.store.take();
@@ -181,7 +183,7 @@ impl Drop for Paused {
         let Some(store) = store else { return };
         let lane = store.lane.clone();
         lane.spawn(move || {
-            // Else the next that writes tries again.
+            // Otherwise the next write tries again.
             if let Err(error) = store.open_writer().map(|session| *locked(&store.writer().session) = Some(session)) {
                 tracing::error!(store = store.name, %error, "a store could not be opened again");
             }
@@ -197,11 +199,11 @@ impl Replacing {
         self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// Puts the new file in place of the store's own, which gets its name in the folder. Blocks.
+    /// Switches the new file and the store's own, which is kept in the folder. Blocks.
     ///
     /// # Errors
-    /// When the disk fails. Then nobody gets at the store before it is done: it is tried again when the store is opened, and by
-    /// [`roll_forward`] at the next start.
+    /// When the disk fails. The store then cannot be used until the switch is done: it is repeated when the store is
+    /// opened, and by [`roll_forward`] at the next start.
     pub fn switch(&mut self) -> io::Result<()> {
         let name = self.name().to_owned();
         let (path, folder, account) = (self.path.clone(), self.folder.clone(), self.account.clone());
@@ -212,7 +214,7 @@ impl Replacing {
     }
 }
 
-/// Finishes the replacements that lie in `folder`, of stores in the folder `sql` that nobody has open. Blocks.
+/// Finishes the replacements in `folder` of stores in the folder `sql`, none of which is open. Blocks.
 ///
 /// # Errors
 /// When the disk fails.
@@ -223,16 +225,16 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finishes the replacements that lie in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that no process has open: those of a process
-/// that was killed meanwhile. Nothing is recorded of them, so a store that has its file was not replaced, and what was to replace it is
-/// removed; one that has none was between the two renames. Blocks.
+/// Finishes the replacements in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that no process has
+/// open: those of a process that was killed meanwhile. They are not recorded anywhere, so a store that has its file was
+/// not replaced, and its new file is removed; a store without a file was between the two renames. Blocks.
 ///
 /// # Errors
 /// When the disk fails.
 pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
     for store in entries(drafts)? {
         let mut numbers: Vec<u64> = entries(&store)?.iter().filter_map(|path| number(path)).collect();
-        // Earlier ones may have left something, too; the last one was broken off.
+        // Earlier ones may have left files, too; the last one was interrupted.
         numbers.sort_unstable_by(|one, other| other.cmp(one));
         for folder in numbers.iter().map(|number| store.join(number.to_string())) {
             for name in replacements(&folder)? {
@@ -248,7 +250,7 @@ pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The folders in `folder`, which need not be there.
+/// Returns the folders in `folder`, which need not exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let found = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -262,7 +264,7 @@ fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// The stores whose replacements lie in `folder`.
+/// Returns the stores with replacements in `folder`.
 fn replacements(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -272,7 +274,7 @@ fn replacements(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The file of a store's snapshot in its folder.
+/// Returns the name of a store's snapshot in its folder.
 #[must_use]
 pub fn snapshot_name(store: &str) -> String {
     format!("{store}.sqlite")
@@ -286,18 +288,18 @@ fn switch_and_measure(path: &Path, folder: &Path, name: &str, account: &StorageA
     switched
 }
 
-/// Can be done again wherever it was broken off.
+/// Can be repeated wherever it was interrupted.
 fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
     let sql = path.parent().unwrap_or(Path::new("."));
     make_private_dir(sql)?;
     if next.try_exists()? {
-        // A log belongs to its file. There is none unless another process opened the store after it was closed here.
+        // A log belongs to its file. One exists only if another process opened the store after it was closed here.
         unless_missing(fs::remove_file(beside(path, "-shm")))?;
         unless_missing(fs::rename(beside(path, "-wal"), beside(&snapshot, "-wal")))?;
         if !snapshot.try_exists()? {
             unless_missing(fs::rename(path, &snapshot))?;
-            // It must not be that the new file has the store's name and the old one has none.
+            // The new file must not get the store's name while the old one has none.
             sync_dir(folder)?;
             sync_dir(sql)?;
         }
@@ -316,12 +318,12 @@ fn unless_missing(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Making the file that is to be the store's.
+/// Makes the new file of a store.
 struct Staging {
     name: String,
     next: PathBuf,
     folder: PathBuf,
-    /// Of the store itself.
+    /// The current file of the store.
     opening: Opening,
     by: Replacement,
     deadline: Instant,
@@ -335,7 +337,7 @@ impl Staging {
         if is_there {
             self.fold()?;
         }
-        // The log is gone, and what was in it is in the file.
+        // The log was folded into the file.
         self.opening.measure();
         let bytes = fs::metadata(path).map_or(0, |metadata| bytes_on_disk(&metadata));
         let (from, migrations) = match &self.by {
@@ -357,7 +359,7 @@ impl Staging {
         Ok((schema, bytes))
     }
 
-    /// Sees to it that the store is one file: the log of a process that was killed is folded into it.
+    /// Makes the store a single file: folds in the log of a process that was killed.
     fn fold(&self) -> Result<(), SqlOpenError> {
         let path = &self.opening.path;
         if beside(path, "-wal").exists() {

@@ -1,12 +1,12 @@
-//! Migrations that have both directions in one file. Comments mark which statements lead forward and which ones back.
+//! Migrations with both directions in one file, where comments mark the statements of each direction.
 //!
-//! Only the former are applied. Applying all of them, in the order of the file, would undo each migration at once and say nothing. (Refusing such
-//! files was rejected: several programs write no others, and what is meant is plain.)
+//! Only the forward direction is applied. Applying all statements in the order of the file would silently undo each
+//! migration at once. (Rejected: refusing such files. Several programs write no others, and the meaning is clear.)
 
 use std::borrow::Cow;
 
-/// Comments that begin the part that leads forward, and the one that leads back, in lower case. In this order: goose, dbmate, sql-migrate,
-/// node-pg-migrate, Rambler.
+/// Comments that begin the forward part, and the backward part, in lower case. In this order: goose, dbmate,
+/// sql-migrate, node-pg-migrate, Rambler.
 const MARKS: [(&str, &str); 5] = [
     ("+goose up", "+goose down"),
     ("migrate:up", "migrate:down"),
@@ -15,8 +15,9 @@ const MARKS: [(&str, &str); 5] = [
     ("rambler up", "rambler down"),
 ];
 
-/// The statements that lead forward. The lines of the others are empty, so that lines keep their numbers. A mark of the way back counts only in
-/// a file that has the mark of the way forward, too: else it is a comment like others.
+/// Returns the statements of the forward direction. The lines of the others are empty, so that lines keep their
+/// numbers. A mark of the backward direction counts only in a file that also has one of the forward direction;
+/// otherwise it is an ordinary comment.
 pub(super) fn forward(text: &str) -> Cow<'_, str> {
     let mut marks = text.lines().filter_map(|line| MARKS.into_iter().find(|(up, _)| is_mark(line, up)));
     let Some((up, down)) = marks.next() else { return text.into() };
@@ -32,7 +33,7 @@ pub(super) fn forward(text: &str) -> Cow<'_, str> {
     kept.into()
 }
 
-/// Is the line the comment `mark`, with or without options behind it?
+/// Returns whether the line is the comment `mark`, with or without options after it.
 fn is_mark(line: &str, mark: &str) -> bool {
     let Some(comment) = line.trim().strip_prefix("--") else { return false };
     let comment = comment.trim().to_ascii_lowercase();

@@ -1,9 +1,9 @@
 //! One SQLite connection with its guards: authorizer, time limit, sizes.
 //!
-//! Blocking; it belongs to a thread of the store. Every statement of a guest comes through [`Session::execute`] and
-//! [`Session::query`], which leave the connection as they found it, whatever happens.
+//! Blocking; it belongs to a thread of the store. Every statement of a guest goes through [`Session::execute`] and
+//! [`Session::query`], which leave the connection in its original state, whatever happens.
 //!
-//! long because what is set before a statement and what is taken back after it must be read together.
+//! long because what is set before a statement and what is reset after it must be read together.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -27,52 +27,52 @@ use crate::StorageAccount;
 use crate::pool::{self, Interruption, locked};
 use crate::storage::written_by_thread;
 
-/// Instructions of SQLite's machine between two looks at the clock.
+/// The number of SQLite's instructions between two checks of the time limit.
 const INSTRUCTIONS_PER_CHECK: i32 = 1000;
-/// How long SQLite waits for a lock that another connection of this process holds for a moment.
+/// The maximum time that SQLite waits for a lock that another connection of this process holds briefly.
 const BUSY_TIME: Duration = Duration::from_secs(5);
-/// Time between two looks at the processor time of a statement, which is charged then.
+/// The interval at which the processor time of a statement is charged.
 const CPU_LOOK: Duration = Duration::from_millis(1);
-/// The longest that a migration pauses at a time when its tenant has no processor time left.
+/// The maximum pause of a migration whose tenant has no processor time left.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// Bytes of a result that are charged at a time.
+/// The bytes of a result that are charged at a time.
 const RESULT_STEP_BYTES: usize = 64 << 10;
-/// Time between two looks at what a statement has written.
+/// The interval at which the bytes that a statement has written are checked.
 const WRITES_LOOK: Duration = Duration::from_millis(20);
-/// Bytes of a pattern of LIKE and GLOB: matching is one instruction, which no clock interrupts.
+/// Maximum bytes of a pattern of LIKE and GLOB: matching is one instruction, which the time limit does not interrupt.
 const LIKE_PATTERN_BYTES_MAX: i32 = 256;
-/// Arguments of a function: some put them all together before they look at the size.
+/// Maximum number of arguments of a function: some concatenate all arguments before they check the size.
 const FUNCTION_ARGUMENTS_MAX: i32 = 100;
-/// Instructions that a statement may be compiled to: they lie in memory.
+/// Maximum number of instructions of a compiled statement, which are kept in memory.
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
-/// How deep triggers may call triggers.
+/// Maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// A store that has fewer unused pages keeps them.
+/// A store with fewer unused pages keeps them.
 const GIVE_BACK_PAGES_MIN: u64 = 64;
-/// SQLite's own bound of pages.
+/// SQLite's own maximum number of pages.
 const PAGES_MAX: u64 = 0xffff_fffe;
 
-/// What a connection may do.
+/// The access of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Write,
     Read,
 }
 
-/// How connections of a store are opened.
+/// The settings with which connections of a store are opened.
 #[derive(Clone)]
 pub(super) struct Opening {
     pub(super) path: PathBuf,
     pub(super) limits: Arc<SqlLimits>,
     pub(super) statement_time: Duration,
     pub(super) account: Arc<StorageAccount>,
-    /// Is charged for results, and for what SQLite allocates.
+    /// The account that results and SQLite's memory are charged to.
     pub(super) payer: Arc<Account>,
     pub(super) heap: Arc<Heap>,
 }
 
 impl Opening {
-    /// Takes note of what the store's files take now.
+    /// Records the current size of the store's files.
     pub(super) fn measure(&self) {
         self.account.measure(&self.path);
         for suffix in ["-wal", "-shm"] {
@@ -82,8 +82,8 @@ impl Opening {
         }
     }
 
-    /// A connection that the store's pages are copied through, into `path`, which is of no use after a crash. No statement of a guest
-    /// gets there. What it allocates is the store's, while that is entered.
+    /// Opens a connection through which the store's pages are copied into `path`. The file is useless after a crash. No
+    /// statement of a guest runs on it. Its memory belongs to the store's heap while that is entered.
     pub(super) fn connect_to_copy(&self, path: &Path) -> Result<Connection, rusqlite::Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -93,7 +93,7 @@ impl Opening {
     }
 }
 
-/// Sets what bounds every connection, whatever it is for.
+/// Sets the bounds of every connection, whatever its purpose.
 fn bound(connection: &Connection, limits: &SqlLimits) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_TIME)?;
     let kibibytes = i64::try_from(limits.cache_bytes / 1024).unwrap_or(i64::MAX);
@@ -122,25 +122,25 @@ pub(super) struct Session {
     connection: Connection,
     guard: Arc<Mutex<Guard>>,
     opening: Opening,
-    /// The bound of pages that SQLite was told.
+    /// The maximum number of pages that was set in SQLite.
     pages_max: Cell<u64>,
 }
 
-/// What the callbacks of SQLite look at.
+/// The state that SQLite's callbacks use.
 struct Guard {
     mode: Mode,
     deadline: Option<Instant>,
     denied: Option<String>,
     writes: Option<Writes>,
     cpu_look_at: Instant,
-    /// Why the statement was told to end, where its time was not up.
+    /// Why the statement was interrupted before its time was up.
     interruption: Option<Interruption>,
     payer: Arc<Account>,
 }
 
-/// What a statement may write: to the log, and to temporary files, which no setting of SQLite bounds.
+/// The bytes that a statement may write: to the log, and to temporary files, which no setting of SQLite bounds.
 struct Writes {
-    /// What the thread had written at the first look: most statements are done before it.
+    /// The bytes that the thread had written at the first check: most statements end before it.
     begun_at: Option<u64>,
     bytes_max: u64,
     look_at: Instant,
@@ -154,14 +154,14 @@ impl Guard {
         Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), interruption, payer }
     }
 
-    /// From now on, callbacks are for a statement of this kind.
+    /// Prepares the callbacks for a statement of this kind.
     fn begin(&mut self, mode: Mode, deadline: Option<Instant>, writes: Option<Writes>) {
         (self.mode, self.deadline, self.writes) = (mode, deadline, writes);
         (self.denied, self.interruption) = (None, None);
         self.cpu_look_at = Instant::now() + CPU_LOOK;
     }
 
-    /// Must the statement end now?
+    /// Returns whether the statement must end now.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| now >= deadline) {
@@ -171,7 +171,7 @@ impl Guard {
             self.cpu_look_at = now + CPU_LOOK;
             pool::charge();
             if self.mode != Mode::Internal {
-                // Here nothing is locked: an idle instance can be dropped.
+                // No lock is held here: an idle instance can be evicted.
                 self.payer.make_room(memory::ROOM_BYTES);
             }
             match self.mode {
@@ -192,7 +192,8 @@ impl Guard {
         writes.reached
     }
 
-    /// Lets a migration wait where a statement would be ended: until its tenant has processor time again, or its time is up.
+    /// Makes a migration wait where a statement would be interrupted: until its tenant has processor time again, or its
+    /// time is up.
     fn pause(&mut self) {
         while let Some(wait) = pool::cpu_retry_after() {
             let now = Instant::now();
@@ -205,7 +206,7 @@ impl Guard {
     }
 }
 
-/// A query on a connection that only reads.
+/// The result of a query on a connection that only reads.
 pub(super) enum ReadOutcome {
     Rows(Result<Rows, SqlError>),
     /// The statement changes something.
@@ -226,14 +227,14 @@ impl Session {
         Self::guard(connection, access, opening)
     }
 
-    /// Put the guards on a fresh connection.
+    /// Sets the guards of a new connection.
     fn guard(mut connection: Connection, access: Access, opening: &Opening) -> Result<Self, rusqlite::Error> {
         let limits = &opening.limits;
         bound(&connection, limits)?;
         if access == Access::Write {
             let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             if pages == 0 {
-                // Pages that a store no longer uses can then be given back. Must be said before there is one.
+                // Lets unused pages be released later. Must be set before the first page is written.
                 connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
             }
             let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -241,7 +242,7 @@ impl Session {
                 return Err(rusqlite::Error::InvalidParameterName(format!("journal mode is `{mode}`, not `wal`")));
             }
             connection.pragma_update(None, "wal_autocheckpoint", limits.log_pages_max)?;
-            // What a large transaction made of the log is given back.
+            // Lets the space of a log that a large transaction has extended be released.
             connection.pragma_update(None, "journal_size_limit", i64::from(limits.log_pages_max) * 4096)?;
         }
         // FULL: each commit syncs the log before it returns.
@@ -266,18 +267,18 @@ impl Session {
         Ok(Self { connection, guard, opening: opening.clone(), pages_max: Cell::new(PAGES_MAX) })
     }
 
-    /// Begin a transaction, in which the store may grow as far as the tenant's storage allows now.
+    /// Begins a transaction, in which the store may grow as far as the tenant's storage currently allows.
     pub(super) fn begin(&self) -> Result<(), SqlError> {
         self.bound_growth()?;
         self.internal("BEGIN IMMEDIATE")
     }
 
-    /// While this is there, what SQLite allocates on this thread is the store's.
+    /// Makes SQLite's allocations on this thread belong to the store while the guard exists.
     pub(super) fn enter(&self) -> HeapGuard {
         self.opening.heap.enter(None)
     }
 
-    /// Takes note of what the store's files take now, and gives back what a store no longer uses if that is much.
+    /// Records the current size of the store's files, and releases unused pages if there are many.
     pub(super) fn wrote(&self) {
         let _entered = self.enter();
         if self.opening.account.is_limited()
@@ -297,7 +298,7 @@ impl Session {
             self.opening.measure();
             let number = |pragma| self.number(pragma).map_err(|error| self.error(&error));
             let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
-            // SQLite takes no bound below what is there.
+            // SQLite accepts no bound below the current size.
             (pages + account.room() / page_bytes).clamp(1, PAGES_MAX)
         } else {
             PAGES_MAX
@@ -315,7 +316,7 @@ impl Session {
         if free < GIVE_BACK_PAGES_MIN || free < self.number("page_count")? / 4 {
             return Ok(());
         }
-        // The pragma gives a row for each page: it is stepped until all are done.
+        // The pragma returns a row for each page: it is stepped until all are done.
         let mut statement = self.connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
@@ -328,7 +329,7 @@ impl Session {
         statement.query_row([], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
-    /// Run one statement that gives no rows; the rows that it changed.
+    /// Runs one statement that returns no rows. Returns the number of rows that it changed.
     pub(super) fn execute(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<u64, SqlError> {
         let alone = !self.in_transaction();
         if alone {
@@ -342,7 +343,7 @@ impl Session {
             bind(&mut prepared, parameters)?;
             let before = self.connection.total_changes();
             prepared.raw_execute().map_err(|error| self.error(&error))?;
-            // SQLite keeps the last count where a statement (CREATE TABLE, say) changes no rows.
+            // SQLite keeps the previous count if a statement (such as CREATE TABLE) changes no rows.
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
         });
@@ -352,7 +353,7 @@ impl Session {
         result
     }
 
-    /// Run one statement on a connection that only reads, if it only reads.
+    /// Runs one statement on a connection that only reads, if the statement only reads.
     pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
         let rows = self.guarded(Mode::Guest, self.statement_deadline(None), || {
             let mut prepared = self.prepare(statement)?;
@@ -368,8 +369,8 @@ impl Session {
         }
     }
 
-    /// Run one statement and collect its rows. If it changes something and fails, also by a result that is too large, nothing
-    /// has been changed.
+    /// Runs one statement and collects its rows. If it changes something and fails, even by a result that is too large,
+    /// nothing has been changed.
     pub(super) fn query(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<Rows, SqlError> {
         let deadline = self.statement_deadline(by);
         let changes = self.guarded(Mode::Guest, deadline, || Ok(!self.prepare(statement)?.readonly()))?;
@@ -397,21 +398,22 @@ impl Session {
         result
     }
 
-    /// Run statements of this crate.
+    /// Runs statements of this crate.
     pub(super) fn internal(&self, statements: &str) -> Result<(), SqlError> {
         self.guarded(Mode::Internal, None, || {
             self.connection.execute_batch(statements).map_err(|error| self.error(&error))
         })
     }
 
-    /// Run the statements of a migration.
+    /// Runs the statements of a migration.
     pub(super) fn migrate(&self, statements: &str, deadline: Instant) -> Result<(), SqlError> {
         self.guarded(Mode::Migration, Some(deadline), || {
             self.connection.execute_batch(statements).map_err(|error| self.error(&error))
         })
     }
 
-    /// Run `work`, statements of this crate over what a guest has stored, with the bounds of time and memory of a guest's statement.
+    /// Runs `work`, statements of this crate on a guest's data, with the bounds of time and memory of a guest's
+    /// statement.
     pub(super) fn bounded<T>(
         &self,
         deadline: Instant,
@@ -425,12 +427,12 @@ impl Session {
         &self.connection
     }
 
-    /// Is a transaction open?
+    /// Returns whether a transaction is open.
     pub(super) fn in_transaction(&self) -> bool {
         !self.connection.is_autocommit()
     }
 
-    /// Make sure that no transaction is open.
+    /// Rolls back an open transaction, if there is one.
     pub(super) fn roll_back(&self) {
         if self.in_transaction()
             && let Err(error) = self.internal("ROLLBACK")
@@ -444,7 +446,7 @@ impl Session {
         Some(by.map_or(own, |by| by.min(own)))
     }
 
-    /// Run `work` for `mode` until `deadline`; afterwards the connection is this crate's again.
+    /// Runs `work` for `mode` until `deadline`; afterwards the connection is in this crate's mode again.
     fn guarded<T>(
         &self,
         mode: Mode,
@@ -558,7 +560,7 @@ fn bind(prepared: &mut CachedStatement<'_>, parameters: &[Value]) -> Result<(), 
     Ok(())
 }
 
-/// Charges a result that has grown, some bytes ahead.
+/// Charges a result that has grown, some bytes in advance.
 fn grow_to(charge: &mut HostMemory, bytes: usize) -> Result<(), SqlError> {
     let charged = usize::try_from(charge.bytes()).unwrap_or(usize::MAX);
     if bytes > charged {

@@ -1,4 +1,4 @@
-//! One SQL store: the operations that the host bindings call.
+//! One SQL store: the operations that the host functions call.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::transaction::{self, Transaction};
 use super::{Rows, SqlError, SqlOpenError, Value};
 use crate::store_handle::StoreHandle;
 
-/// A store. Clones are handles of the same one; the last to be dropped has it closed, on a thread of the pool.
+/// A store. Clones are handles of the same store. Dropping the last one closes the store on a thread of the pool.
 #[derive(Clone)]
 pub struct SqlStore(StoreHandle<OpenStore, CandidateStores>);
 
@@ -21,7 +21,7 @@ impl SqlStore {
         Self(StoreHandle::serving(inner))
     }
 
-    /// As a candidate revision has it.
+    /// Returns the store for a candidate revision.
     pub(super) fn for_candidate(self, candidate: CandidateStores) -> Self {
         Self(StoreHandle::candidate(self.inner().clone(), candidate))
     }
@@ -35,10 +35,10 @@ impl SqlStore {
         &self.inner().name
     }
 
-    /// Apply the migrations of `folder` that are new, in turn with other writes.
+    /// Applies the new migrations of `folder`, queued with other writes.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
         let Some(first) = self.schema(folder.clone()).await?.pending.into_iter().next() else { return Ok(()) };
-        // All are applied in one transaction: where it cannot even begin, the first is the one that fails.
+        // All are applied in one transaction: if it cannot begin, the failure is attributed to the first.
         let (store, path) = (self.inner().name.clone(), folder.join(first));
         let (name, time) = (store.clone(), self.inner().limits.migration_time);
         let work = move |session: &Session| {
@@ -49,7 +49,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// How the store's schema relates to the migrations of `folder`. Changes nothing, and waits for no writer.
+    /// Compares the store's schema with the migrations of `folder`. Changes nothing, and waits for no writer.
     pub(super) async fn schema(&self, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         let (inner, path) = (self.inner().clone(), folder.clone());
         let store = inner.name.clone();
@@ -64,14 +64,15 @@ impl SqlStore {
         read.map_err(failed)?
     }
 
-    /// Run one statement that gives no rows; the number of rows that it changed. The change has been synced on return.
+    /// Runs one statement that returns no rows. Returns the number of rows that it changed. The change is synced on
+    /// return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let asked = self.inner().ask(statement, parameters)?;
         let run = move |session: &Session| session.execute(&asked.statement, &asked.parameters, None);
         transaction::run(&self.0.writing().await?, run).await
     }
 
-    /// Run one statement and collect its rows. A statement that only reads waits for no writer.
+    /// Runs one statement and collects its rows. A statement that only reads waits for no writer.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let asked = Arc::new(self.inner().ask(statement, parameters)?);
         let inner = self.0.reading();
@@ -81,7 +82,7 @@ impl SqlStore {
         };
         let (store, read) = (inner.clone(), asked.clone());
         let job = move || {
-            // Held until the job has ended, also where nobody waits for it any more.
+            // Held until the job has ended, even if the caller no longer waits.
             let _reader = reader;
             store.read(&read.statement, &read.parameters)
         };
@@ -94,7 +95,7 @@ impl SqlStore {
         }
     }
 
-    /// Begin a transaction: it waits for those before it, up to [`SqlLimits::wait_time`].
+    /// Begins a transaction, which waits for earlier ones, up to [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
         transaction::begin(&self.0.writing().await?).await
     }

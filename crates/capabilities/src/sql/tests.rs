@@ -1,5 +1,5 @@
-//! What happens to a store when something fails that no caller of this crate can bring about: threads that do not start, a file that is half
-//! replaced. And what bounds the connections that no statement reaches.
+//! Failures that no caller of this crate can cause: threads that do not start, a file that is half replaced. And bounds
+//! of connections that no statement reaches.
 
 use std::fs;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::threads::FailingThreads;
 
-/// Only tells a hang from an answer.
+/// A bound that only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stores {
@@ -51,7 +51,7 @@ impl Stores {
         self.threads.fail(true);
     }
 
-    /// What replaces the store has one column more.
+    /// The replacement of the store has one more column.
     async fn replacing(&self) -> Replacing {
         let migrations = self.dir.path().join("migrations");
         fs::create_dir_all(&migrations).unwrap();
@@ -103,7 +103,7 @@ async fn statements_without_a_thread_fail_and_those_after_them_run() {
         insert(&store, round).await.unwrap();
         assert_eq!(query(&store, "n").await.unwrap(), numbers(&(0..=round).collect::<Vec<_>>()));
     }
-    // The last handle is dropped while there is no thread: the file is closed all the same.
+    // The last handle is dropped while no thread can be started; the file is closed nevertheless.
     stores.without_threads();
     drop(store);
     stores.threads.fail(false);
@@ -173,7 +173,7 @@ async fn a_switch_that_failed_can_be_finished_without_opening_the_store() {
     let new = stores.open().await.unwrap();
     insert(&new, 2).await.unwrap();
     assert_eq!(query(&new, "m").await.unwrap(), numbers(&[7]));
-    // One that is open is in nobody's way, but is not replaced.
+    // An open store does not matter, but is not replaced.
     fs::write(folder.join("s.next"), "").unwrap();
     let refused = stores.sql().finish_replacements(&folder).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ResourceBusy);
@@ -190,7 +190,7 @@ async fn a_switch_that_failed_is_finished_while_the_tenant_keeps_all_threads() {
     replacing.switch().unwrap_err();
     drop(replacing);
     fs::rename(&away, &folder).unwrap();
-    // More than there are threads: the others wait before what comes later.
+    // More than there are threads: the others wait before later jobs.
     let gate = Arc::new(std::sync::Barrier::new(1 + 2));
     for _ in 0..2 {
         let gate = gate.clone();

@@ -1,8 +1,9 @@
-//! Whose turn it is to write to a store, and the transactions that keep their turn.
+//! Access to the writing connection of a store, and the transactions that keep it.
 //!
-//! A slot (a fair semaphore of one) says whose turn it is. Who has it holds the writing connection as a [`WriterLease`], which travels into the job on the
-//! pool and comes back when the job has done with it, so a caller that goes away in the middle frees nothing too early. A
-//! transaction keeps its lease, but no thread, until it ends: by `commit` or `rollback`, by the drop of its handle, or by its deadline.
+//! A semaphore with one permit, which is fair, queues the writers. The holder of the permit has the writing connection
+//! as a [`WriterLease`], which moves into the job on the pool and is returned when the job is done with it, so a caller
+//! that leaves halfway releases nothing too early. A transaction keeps its lease, but no thread, until it ends: by
+//! `commit` or `rollback`, by dropping its handle, or by its deadline.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -16,17 +17,17 @@ use super::session::Session;
 use super::{Rows, SqlError, Value};
 use crate::pool::locked;
 
-/// The writing connection of a store, in somebody's hands.
+/// The writing connection of a store while it is in use.
 struct WriterLease {
-    /// There until this is dropped, unless it has to be opened first.
+    /// Present until this is dropped, unless it has to be opened first.
     session: Option<Session>,
-    // Its drop may close the store, so it comes before the slot is free: then there is nobody to take it.
+    // Dropping it may close the store, so it comes before the permit is released: then no other caller is left.
     store: Arc<OpenStore>,
     slot: Option<OwnedSemaphorePermit>,
     rolled_back: bool,
 }
 
-/// An open transaction. Dropping it rolls it back. Clones are handles of the same one.
+/// An open transaction. Dropping it rolls it back. Clones are handles of the same transaction.
 #[derive(Clone)]
 pub struct Transaction {
     open: Arc<OpenTransaction>,
@@ -35,7 +36,7 @@ pub struct Transaction {
 struct OpenTransaction {
     /// `None` once it has ended.
     lease: Mutex<Option<WriterLease>>,
-    /// Held by the step that runs: steps run in the order in which they came.
+    /// Held by the running step: steps run in the order in which they came.
     step: Arc<Semaphore>,
     expired: AtomicBool,
     deadline: Instant,
@@ -43,7 +44,7 @@ struct OpenTransaction {
     expiry: OnceLock<AbortHandle>,
 }
 
-/// Run `work` on the writing connection, outside of any transaction.
+/// Runs `work` on the writing connection, outside of any transaction.
 pub(super) async fn run<T: Send + 'static>(
     store: &Arc<OpenStore>,
     work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
@@ -74,13 +75,13 @@ pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlErro
     Ok(Transaction { open })
 }
 
-/// Ends the transaction at its deadline, if it is open by then.
+/// Ends the transaction at its deadline, if it is still open.
 async fn expire(open: Weak<OpenTransaction>, deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
     let Some(open) = open.upgrade() else { return };
-    // What runs ends at the same deadline.
+    // A running step ends at the same deadline.
     let Ok(_step) = open.step.clone().acquire_owned().await else { return };
-    // A statement of its own: the lock is free before the lease is dropped.
+    // A separate statement, so that the lock is released before the lease is dropped.
     let lease = locked(&open.lease).take();
     if let Some(lease) = lease {
         open.expired.store(true, Ordering::Release);
@@ -102,7 +103,7 @@ async fn lease(store: &Arc<OpenStore>) -> Result<WriterLease, SqlError> {
 }
 
 impl WriterLease {
-    /// The connection. Blocks: one that is not open is opened.
+    /// Returns the connection, which is opened if necessary. Blocks.
     fn connected(&mut self) -> Result<&Session, SqlError> {
         let session = match self.session.take() {
             Some(session) => session,
@@ -111,14 +112,15 @@ impl WriterLease {
         Ok(self.session.insert(session))
     }
 
-    /// The connection of a transaction that was begun.
+    /// Returns the connection of a transaction.
     fn session(&self) -> &Session {
         self.session.as_ref().expect("a transaction was begun on it, and it is there until the lease is dropped")
     }
 }
 
 impl Drop for WriterLease {
-    /// Gives the connection back as it was: what is open is rolled back, on a thread of the pool, or here if that had none.
+    /// Returns the connection in its original state: an open transaction is rolled back, on a thread of the pool, or
+    /// here if no thread can be started.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         if session.in_transaction() && !self.rolled_back {
@@ -133,24 +135,24 @@ impl Drop for WriterLease {
 }
 
 impl Transaction {
-    /// Run one statement that gives no rows; the number of rows that it changed.
+    /// Runs one statement that returns no rows. Returns the number of rows that it changed.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let asked = self.open.store.ask(statement, parameters)?;
         self.step(move |session, deadline| session.execute(&asked.statement, &asked.parameters, Some(deadline))).await
     }
 
-    /// Run one statement and collect its rows.
+    /// Runs one statement and collects its rows.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let asked = self.open.store.ask(statement, parameters)?;
         self.step(move |session, deadline| session.query(&asked.statement, &asked.parameters, Some(deadline))).await
     }
 
-    /// Make the changes durable. They have been synced on return.
+    /// Makes the changes durable. They are synced on return.
     pub async fn commit(self) -> Result<(), SqlError> {
         self.end(true).await
     }
 
-    /// Undo the changes.
+    /// Undoes the changes.
     pub async fn rollback(self) -> Result<(), SqlError> {
         self.end(false).await
     }
@@ -162,7 +164,7 @@ impl Transaction {
         let step = self.open.step.clone().acquire_owned().await.map_err(|_| ended())?;
         let open = self.open.clone();
         let job = move || {
-            // Held until the job has ended, also where nobody waits for it any more.
+            // Held until the job has ended, even if the caller no longer waits.
             let _step = step;
             let lease = locked(&open.lease);
             let Some(lease) = lease.as_ref() else { return Err(open.gone()) };
@@ -189,7 +191,7 @@ impl Transaction {
 }
 
 impl OpenTransaction {
-    /// Why nobody takes this transaction's steps any more.
+    /// Returns why the transaction accepts no more steps.
     fn gone(&self) -> SqlError {
         if self.expired.load(Ordering::Acquire) { SqlError::Timeout } else { ended() }
     }

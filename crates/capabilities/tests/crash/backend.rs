@@ -1,4 +1,4 @@
-//! A redb file in memory that records what is done to it.
+//! A redb file in memory that records its operations.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use redb::StorageBackend;
 
 use crate::disk::{Event, Recorder};
 
-/// Where such a file is opened from.
+/// Creates storage that records, for opening it as a store.
 pub(crate) struct Memory {
     recorder: Arc<Recorder>,
     content: Vec<u8>,

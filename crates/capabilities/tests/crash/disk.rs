@@ -1,9 +1,9 @@
-//! A record of what was done to files, and what a disk may hold when the machine stops in the middle of it.
+//! A record of operations on files, and what a disk may contain if the machine stops in the middle of it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// Bytes that a disk writes whole or not at all.
+/// Bytes that a disk writes completely or not at all.
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Debug, Clone)]
@@ -17,14 +17,14 @@ pub(crate) enum Event {
         file: String,
         bytes: usize,
     },
-    /// All that was done to the file before is on the disk from here on.
+    /// Everything that was done to the file before is on the disk from here on.
     Sync {
         file: String,
     },
     Delete {
         file: String,
     },
-    /// An operation of the workload was begun.
+    /// An operation of the workload was started.
     Begun(usize),
     /// An operation of the workload was acknowledged.
     Acknowledged(usize),
@@ -46,8 +46,8 @@ impl Recorder {
     }
 }
 
-/// The files after a crash at the end of `events`: with all that was synced and, where `random` is given, a random part of
-/// what wasn't, some of it torn.
+/// Returns the files after a crash at the end of `events`: with everything that was synced and, with `random`, a random
+/// part of the rest, some of it torn.
 pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTreeMap<String, Vec<u8>> {
     let mut synced: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut pending: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
@@ -84,7 +84,7 @@ pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTre
     synced
 }
 
-/// Apply an event, of a write only the first bytes.
+/// Applies an event; of a write only the first bytes.
 fn apply(content: &mut Vec<u8>, event: &Event, first_bytes: usize) {
     match event {
         Event::Write { offset, data, .. } => {
@@ -99,7 +99,7 @@ fn apply(content: &mut Vec<u8>, event: &Event, first_bytes: usize) {
     }
 }
 
-/// A small generator of random numbers (SplitMix64), the same for the same seed everywhere.
+/// A small random number generator (SplitMix64), with the same sequence for the same seed everywhere.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -107,7 +107,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A number from 0 to `bound` - 1.
+    /// Returns a number from 0 to `bound` - 1.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

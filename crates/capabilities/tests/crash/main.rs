@@ -1,9 +1,10 @@
-//! What is acknowledged survives a crash: checked at every step of what a store did to its files.
+//! Acknowledged operations survive a crash: checked at every step of what a store did to its files.
 //!
-//! A workload runs over a storage layer that records each write, resize, sync and delete, and when each operation was begun
-//! and acknowledged. Then, for every place in that record, the machine is taken to have stopped there: the files are made as
-//! a disk may have them (once with nothing that was not synced, once with a random part of it, torn at sectors) and opened
-//! again. Every operation acknowledged by then must be there, none that wasn't begun, and no part of one without the rest.
+//! A workload runs over a storage layer that records each write, resize, sync and delete, and when each operation was
+//! started and acknowledged. Then, for every position in that record, the machine is assumed to have stopped there: the
+//! files are created as a disk may contain them (once without anything that was not synced, once with a random part of
+//! it, torn at sectors) and opened again. Every operation that was acknowledged by then must be there, none that was
+//! not started, and no part of one without the rest.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod backend;
@@ -20,11 +21,11 @@ use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
 const SEED: u64 = 0x15_0e_4a_11;
 const ROUNDS: usize = 12;
 
-/// What operations did to keys, in the order in which they were begun: key, value after it.
+/// The effects of operations on keys, in the order in which they were started: key, value after it.
 struct Effects(Vec<Vec<(String, Option<String>)>>);
 
 impl Effects {
-    /// The values that each key may have when the record ends where `events` do.
+    /// Returns the values that each key may have when the record ends where `events` do.
     fn possible(&self, events: &[Event]) -> BTreeMap<&str, BTreeSet<Option<&str>>> {
         let mut possible: BTreeMap<&str, BTreeSet<Option<&str>>> = BTreeMap::new();
         for (key, _) in self.0.iter().flatten() {
@@ -48,7 +49,7 @@ impl Effects {
     }
 }
 
-/// Compare what was found with what may be there, and the two halves of the pair.
+/// Compares what was found with what is allowed, and the two halves of the pair.
 fn check(at: &str, events: &[Event], effects: &Effects, found: &BTreeMap<String, String>) {
     for (key, possible) in effects.possible(events) {
         let value = found.get(key).map(String::as_str);
@@ -79,7 +80,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
         let first = effects.0.len();
         effects.0.extend(operations);
         let text = value.as_bytes().to_vec();
-        // Together, so that they share commits.
+        // In parallel, so that they share commits.
         tokio::join!(
             recorded(&recorder, first, store.set(single, text.clone())),
             recorded(
@@ -99,7 +100,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
     drop((store, kv));
     let (mut steps, checker) = (0, Kv::new(dir.path(), KvLimits::default()));
     for end in opened..=events.len() {
-        // Nothing changes on disk between a mark and what comes before it.
+        // Nothing changes on disk between a mark and the event before it.
         if end < events.len() && matches!(events[end], Event::Begun(_)) {
             continue;
         }
@@ -143,7 +144,7 @@ async fn sql_stores_keep_what_they_acknowledged() {
             transaction.commit().await
         })
         .await;
-        // Rolled back: its values may never be seen, so it has no effects.
+        // Rolled back: its values must never appear, so it has no effects.
         let transaction = store.begin().await.unwrap();
         transaction.execute(PUT.to_owned(), vec![text("left"), text("never")]).await.unwrap();
         drop(transaction);
@@ -177,7 +178,7 @@ async fn put(store: &SqlStore, key: &str, value: &str) -> Result<(), isomer_capa
     store.execute(PUT.to_owned(), vec![text(key), text(value)]).await.map(|_| ())
 }
 
-/// Run an operation and record when it was begun and acknowledged.
+/// Runs an operation and records when it was started and acknowledged.
 async fn recorded<E: std::fmt::Debug>(recorder: &Recorder, operation: usize, run: impl Future<Output = Result<(), E>>) {
     recorder.push(Event::Begun(operation));
     run.await.unwrap();

@@ -1,7 +1,9 @@
-//! A file system layer of SQLite that passes everything on to the real one and records what is done to databases and logs.
+//! A file system layer of SQLite that passes everything on to the real one and records operations on databases and
+//! logs.
 //!
-//! Deletes count as durable at once: the store syncs its directory after it has switched a new file to WAL mode, and deletes
-//! nothing while it runs. The shared memory of WAL mode (`-shm`) is not recorded: a crash loses it, SQLite makes it anew.
+//! Deletes count as durable immediately: the store syncs its directory after it has switched a new file to WAL mode,
+//! and deletes nothing while it runs. The shared memory of WAL mode (`-shm`) is not recorded: a crash loses it, and
+//! SQLite creates it again.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -25,11 +27,11 @@ unsafe impl Send for Installed {}
 // SAFETY: as above.
 unsafe impl Sync for Installed {}
 
-/// What SQLite allocates for an open file: this, and behind it the real layer's.
+/// What SQLite allocates for an open file: this, followed by the real layer's file.
 #[repr(C)]
 struct File {
     base: sqlite3_file,
-    /// The name to record it by; null where it isn't recorded.
+    /// The name that it is recorded by; null if it is not recorded.
     name: *mut String,
 }
 
@@ -55,7 +57,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Make this layer the default of the process; everything is recorded from here on.
+/// Makes this layer the default of the process; everything is recorded from here on.
 pub(crate) fn install() -> Arc<Recorder> {
     let installed = INSTALLED.get_or_init(|| {
         // SAFETY: SQLite is initialized first; the found layer lives as long as the process, and so does the leaked copy of
@@ -78,7 +80,7 @@ pub(crate) fn install() -> Arc<Recorder> {
     installed.recorder.clone()
 }
 
-/// What a store made of `files` has, opened by SQLite's own layer in `dir`.
+/// Returns the content of a store made of `files`, opened by SQLite's own layer in `dir`.
 pub(crate) fn contents(dir: &Path, files: &BTreeMap<String, Vec<u8>>) -> rusqlite::Result<BTreeMap<String, String>> {
     for entry in std::fs::read_dir(dir).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
@@ -100,7 +102,7 @@ fn installed() -> &'static Installed {
     INSTALLED.get().expect("SQLite calls this layer only after it was installed")
 }
 
-/// The last part of a path, if it is a database, its log or its journal.
+/// Returns the last part of a path if it is a database, its log or its journal.
 ///
 /// # Safety
 /// `path` is null or a C string.
@@ -114,7 +116,7 @@ unsafe fn recorded_name(path: *const c_char) -> Option<String> {
     [".sqlite", ".sqlite-wal", ".sqlite-journal"].iter().any(|end| name.ends_with(end)).then(|| name.to_owned())
 }
 
-/// The real layer's file behind ours.
+/// Returns the real layer's file, which follows ours.
 ///
 /// # Safety
 /// `file` was allocated by SQLite with the `szOsFile` of this layer.

@@ -1,6 +1,6 @@
-//! What stores use is charged to their tenant: processor time, memory, threads. Neighbours don't notice.
+//! The use of stores is charged to their tenant: processor time, memory, threads. Other tenants are not affected.
 //!
-//! Times in here tell a hang from an answer, and nothing else.
+//! Times in these tests only detect a hang.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// Statements that end only if somebody ends them.
+/// Statements that end only when they are interrupted.
 fn endless_time() -> CapabilityLimits {
     let mut limits = CapabilityLimits::default();
     limits.sql.statement_time = Duration::from_secs(3600);
@@ -117,9 +117,10 @@ async fn tenants_that_hold_all_threads_leave_one_to_each_that_comes() {
     let mut greedy = Vec::new();
     for name in ["a", "b", "c"] {
         let tenant = node.tenant(name, 1 << 30);
-        // Both are open before a statement runs: opening a store is a job of its tenant's, and waits like any other while the tenant's two
-        // threads are in statements (so said a debugger: both in `sqlite3_step`, and the test in `open` of `a`'s second store). Other
-        // tenants do not wait, which is what this test is about, and statements of a guest end with their request.
+        // Both stores are opened before a statement runs: opening a store is a job of its tenant, and waits like any
+        // other while the tenant's two threads run statements (as a debugger showed: both in `sqlite3_step`, and the
+        // test in `open` of `a`'s second store). Other tenants do not wait, which is what this test is about, and
+        // statements of a guest end with their request.
         for store in [open(&node, &tenant, "one").await, open(&node, &tenant, "two").await] {
             for _ in 0..10 {
                 let store = store.clone();
@@ -207,7 +208,7 @@ async fn memory_bombs_of_a_tenant_leave_its_neighbours_statements_alone() {
     store.execute("CREATE TABLE t (v)".to_owned(), vec![]).await.unwrap();
     let mut answered = 0;
     while answered < 20 || bombs.iter().any(|bomb| !bomb.is_finished()) {
-        // It needs much itself, though less than it may have.
+        // It needs much memory itself, though less than its bound.
         let rows = store.query(memory_bomb(1), vec![]).await.unwrap().rows;
         assert!(matches!(&rows[0][0], Value::Text(text) if text.len() == 8_000_000));
         store.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();

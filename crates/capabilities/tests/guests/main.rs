@@ -39,7 +39,7 @@ fn grants(manifest: &str) -> AppGrants {
     (&isomer_manifest::parse(&SourceFile::new("isomer.toml", text)).unwrap().app).into()
 }
 
-/// Each guest is compiled once.
+/// Returns the compiled guest. Each guest is compiled once.
 fn compiled(guest: &str) -> (Engine, Component) {
     static COMPILED: Mutex<Option<(Engine, HashMap<String, Component>)>> = Mutex::new(None);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,7 @@ impl Probe {
         Self { _home: Some((data, dir)), ..probe }
     }
 
-    /// The guest as an app at `resources`.
+    /// Starts the guest as an app with these resources.
     async fn at(
         guest: &str,
         grants: &str,
@@ -121,7 +121,7 @@ impl Probe {
         self.try_ask(path, body).await.unwrap_or_else(|failure| panic!("{path}: {failure}"))
     }
 
-    /// As [`Probe::ask`], of a guest that may fail.
+    /// Sends a request like [`Probe::ask`], to a guest that may fail.
     async fn try_ask(&self, path: &str, body: &str) -> Result<(u16, String), String> {
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
         let allowed = Duration::from_secs(30);
@@ -262,7 +262,7 @@ async fn outbound_requests_reach_what_was_granted() {
     }
 }
 
-/// Providers of the same app give each owner its own.
+/// Providers of the same app give each owner its own grants.
 #[tokio::test]
 async fn owners_are_told_apart_and_unequal_ones_never_share() {
     let dir = tempfile::tempdir().unwrap();

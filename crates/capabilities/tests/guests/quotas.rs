@@ -1,4 +1,4 @@
-//! The quota of storage: what reaching it is, that others don't notice, and that deleting makes room again.
+//! The quota of storage: reaching it, its effect on others, and freeing space by deleting.
 
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,11 @@ async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting()
     assert!(refused.to_string().contains("quota `storage`"), "{refused}");
     assert!(keys.len() >= 8, "{} values", keys.len());
     assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 12 * MIB, "{:?}", tenant.storage);
-    // All that doesn't add is done.
+    // Everything that adds nothing succeeds.
     assert_eq!(store.get(keys[0].clone()).await.unwrap().unwrap().len(), 256 << 10);
     let cas = store.compare("absent".to_owned()).await.unwrap();
     assert_eq!(store.swap(cas, vec![1; 256 << 10]).await, Err(KvError::Quota { limit: 8 * MIB }));
-    // Another store of the tenant has no room either, another tenant's has.
+    // Another store of the tenant has no space either; another tenant's has.
     let second = kv.store("two").await.unwrap();
     assert!(matches!(second.set("k".to_owned(), vec![1; 1 << 20]).await, Err(KvError::Quota { .. })));
     let others = node.engines.kv(&other.resources()).store("one").await.unwrap();
@@ -47,7 +47,7 @@ async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting()
     store.delete_many(keys.clone()).await.unwrap();
     let (again, _) = fill(&store).await;
     assert!(again.len() * 3 >= keys.len(), "{} after {}", again.len(), keys.len());
-    // A higher quota counts at once, and so does a lower one.
+    // A changed quota applies immediately, higher or lower.
     tenant.storage.set_limit(64 * MIB);
     store.set("more".to_owned(), vec![1; 1 << 20]).await.unwrap();
     tenant.storage.set_limit(MIB);
@@ -151,13 +151,13 @@ async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
     for number in 0..3 {
         files.expect(&format!("/write?path=/data/{number}"), &value, 200, "done\n").await;
     }
-    // What doesn't fit is refused while it is written, and what is left is still to be had.
+    // A write that does not fit is refused while it is written, and the rest of the quota is still available.
     for number in 3..6 {
         files.ask(&format!("/write?path=/data/{number}"), &value).await;
     }
     while files.ask("/append?path=/data/rest", &"x".repeat(20_000)).await.0 == 200 {}
     let deadline = Instant::now() + Duration::from_secs(60);
-    // An instance that begins when nothing at all is left may not write.
+    // An instance that starts when nothing is available must not write.
     let limit = tenant.storage.limit();
     tenant.storage.set_limit(MIB);
     loop {
@@ -175,7 +175,7 @@ async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
     let probe = node.start("sql-probe", sql, &tenant).await;
     let (status, text) = probe.ask("/execute", "CREATE TABLE t AS SELECT zeroblob(1000000)").await;
     assert!(status == 500 && text.contains("quota `storage`"), "{status} {text}");
-    // The host may take the files away.
+    // The host may remove the files.
     for entry in std::fs::read_dir(tenant.dir.join("apps/a/dirs/data")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
@@ -184,12 +184,13 @@ async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
     node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/x", "x", 200, "done\n").await;
 }
 
-/// Was a write refused because nothing is left? An instance that began then has its folders read-only.
+/// Returns whether a write was refused because nothing is available. An instance that started then has its folders
+/// read-only.
 fn is_full((status, text): (u16, String)) -> bool {
     status == 403 || (status == 500 && text.starts_with("StorageFull"))
 }
 
-/// Bytes that may be written over the quota: what is claimed and counted at the same time.
+/// Bytes that may be written over the quota: those that are claimed and counted at the same time.
 const OVERSHOOT_MAX: u64 = MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +208,7 @@ async fn one_request_cannot_write_more_than_the_quota_whichever_wasi_it_speaks()
         fresh.scan(&tenant.dir.join("apps")).unwrap();
         assert!(fresh.used() <= 8 * MIB + OVERSHOOT_MAX, "{} bytes on disk", fresh.used());
         assert!(tenant.storage.refused() >= 1, "{:?}", tenant.storage);
-        // A file that is written over again and again takes no more than once.
+        // A file that is overwritten repeatedly is counted once.
         probe.expect("/remove?path=/data/f", "", 200, "done\n").await;
         for round in 0..10 {
             let (status, text) = probe.ask(&format!("{target}{}", 2 * MIB), "").await;
@@ -227,7 +228,7 @@ async fn what_is_left_can_be_written_to_the_last_block() {
     assert_eq!(status, 200, "{text}");
     let fresh = StorageAccount::new(u64::MAX);
     fresh.scan(&tenant.dir.join("apps")).unwrap();
-    // A piece of a thousand bytes may touch two blocks.
+    // A write of a thousand bytes may touch two blocks.
     assert!(fresh.used() + 4 * 4096 >= MIB, "{text}: {} of {MIB} bytes on disk", fresh.used());
     assert!(fresh.used() <= MIB + OVERSHOOT_MAX, "{} bytes on disk", fresh.used());
 }
@@ -264,7 +265,7 @@ async fn listings_that_nobody_reads_to_their_end_hold_no_threads() {
     for number in 0..40 {
         probe.expect(&format!("/write?path=/data/{number}"), "", 200, "done\n").await;
     }
-    // More than an executor has threads for blocking work. Where the process may have few descriptors, it gets fewer.
+    // More than an executor has threads for blocking work. If the process may have only few descriptors, fewer.
     let (status, text) = probe.ask("/hold-dirs?path=/data&count=700", "").await;
     let held: u64 = text.parse().unwrap();
     assert!(status == 200 && (16..=700).contains(&held), "{status} {text}");
@@ -283,7 +284,7 @@ async fn folders_lie_only_so_deep_and_what_cannot_be_counted_counts_as_full() {
         assert_eq!(status, 200, "{text}");
         let (made, error) = text.split_once(' ').unwrap_or_default();
         assert_eq!(made, DEPTH_MAX.to_string(), "{text}");
-        // What the standard library calls it is not the same everywhere.
+        // The standard library's name for it differs between targets.
         assert!(!error.is_empty(), "{text}");
         probe.expect("/write?path=/data/f", "text", 200, "done\n").await;
         // A folder of folders is moved below others.
@@ -300,7 +301,7 @@ async fn folders_lie_only_so_deep_and_what_cannot_be_counted_counts_as_full() {
         let answer = fresh.ask("/write?path=/data/f", "more").await;
         assert!(is_full(answer), "it can be written");
         assert!(tenant.storage.used() >= 64 * MIB);
-        // The administrator, or whoever may, puts it in order.
+        // An administrator repairs it.
         std::fs::rename(folder.join("e/e/e/d"), folder.join("d")).unwrap();
         tenant.storage.scan_folder(&folder).unwrap();
         node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/f", "more", 200, "done\n").await;

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use super::Probe;
 
-/// What must never be seen by another tenant.
+/// A text that another tenant must never see.
 pub(crate) const CANARY: &str = "canary-of-the-other-tenant";
 
-/// Tenants of one node: its engines, and a folder with theirs.
+/// The engines of a node, and a folder for its tenants.
 pub(crate) struct Node {
     pub(crate) engines: Engines,
     pub(crate) dir: TempDir,
@@ -58,7 +58,7 @@ impl Tenant {
     }
 }
 
-/// All files and folders below `dir`, with what they hold.
+/// Returns all files and folders below `dir`, with their content.
 pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
@@ -157,7 +157,7 @@ async fn stores_of_the_same_name_are_apart_and_no_name_leads_to_anothers() {
             assert!(status == 400 && !text.contains(CANARY), "{statement}: {status} {text}");
         }
     }
-    // The index of the log appears with the first that reads.
+    // The index of the log is created by the first reader.
     let after: Vec<_> = tree(&b.dir).into_keys().collect();
     assert_eq!(before, after, "something was left behind");
     attacker.expect("/query", "SELECT count(*) AS n FROM sqlite_schema", 200, "n\ni:0\n").await;
@@ -209,14 +209,14 @@ async fn paths_and_links_stay_in_the_tenants_folders() {
     victim.expect("/read?path=/data/secret", "", 200, CANARY).await;
     let outside = tree(&a.dir);
     assert!(outside.values().all(|content| content != b"overwritten"), "{outside:?}");
-    // A folder that lies inside of another in the manifest doesn't lie inside of it on disk.
+    // A folder that lies inside another in the manifest does not lie inside it on disk.
     attacker.ask("/link?path=/data/inner&to=../../../../a", "").await;
     drop(attacker);
     let attacker = node.start("dirs-probe", grants, &b).await;
     attacker.expect("/list?path=/inner", "", 200, "").await;
 }
 
-/// One request swaps a folder and a link for one another while others read and write through it.
+/// One request swaps a folder and a link while others read and write through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapping_links_while_reading_leads_nowhere() {
     let node = Node::new(CapabilityLimits::default());
@@ -281,7 +281,7 @@ async fn no_manifest_opens_the_nodes_own_network() {
             assert!(by_manifest || tenant.hosts.refused() == before + 1, "{host} is counted");
         }
     }
-    // Whoever runs the node may list the address; then the manifest's grant counts.
+    // The node's operator may list the address; then the manifest's grant applies.
     tenant.hosts.set(Some(&[format!("127.0.0.1:{port}")])).unwrap();
     let ungranted = node.start("fetch-probe", "grants.http = [\"a.example\"]", &tenant).await;
     let (status, text) = ungranted.ask(&format!("/?url=http://127.0.0.1:{port}/"), "").await;

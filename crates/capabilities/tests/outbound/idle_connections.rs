@@ -1,4 +1,4 @@
-//! Connections that are used for more than one request: by whom, and what happens when the server has closed one.
+//! Connections that are used for more than one request: their owners, and what happens when the server has closed one.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ fn post(uri: &str) -> http::Request<wasmtime_wasi_http::WasiBody> {
     request
 }
 
-/// Without what depends on how much time goes by between two requests.
+/// Limits that do not depend on the time between two requests.
 fn patient() -> OutboundLimits {
     let long = std::time::Duration::from_secs(600);
     OutboundLimits { idle_time: long, idle_time_unrepeatable: long, ..OutboundLimits::default() }
 }
 
-/// What was told until now.
+/// Returns the requests until now.
 fn told(lines: &mut UnboundedReceiver<String>) -> Vec<String> {
     std::iter::from_fn(|| lines.try_recv().ok()).collect()
 }
@@ -47,7 +47,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
     assert_eq!(ask(get(&format!("http://other.localhost:{port}/"))).await, "2.1", "another host of the same server");
     let another = self::client(&names, rules, patient());
     assert_eq!(text(another.send(get(&uri), None).await.unwrap()).await.1, "3.1", "another component");
-    // One in use belongs to its current request only.
+    // A connection in use belongs to its current request only.
     let first = client.send(get(&uri), None).await.unwrap();
     let second = client.send(get(&uri), None).await.unwrap();
     let answers = [text(first).await.1, text(second).await.1];
@@ -80,14 +80,15 @@ async fn a_request_is_sent_again_if_that_cannot_do_anything_twice() {
     let (port, mut lines) = server::counting().await;
     let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
-    // The server closes when it has answered: whether that is seen before the next request or after it, it is answered.
+    // The server closes the connection after its response: whether that is noticed before the next request or after it,
+    // the request succeeds.
     for number in 1..20 {
         let answer = text(client.send(get(&format!("{uri}close")), None).await.unwrap()).await;
         assert_eq!(answer, (200, format!("{number}.1")));
     }
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "20.1");
     told(&mut lines);
-    // The server has read it, and closes instead of answering.
+    // The server has read the request, and closes the connection instead of responding.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "21.1");
     assert_eq!(told(&mut lines), ["20 GET /never", "21 GET /never"]);
     let failed = client.send(post(&format!("{uri}never")), None).await;
@@ -110,7 +111,7 @@ async fn a_request_that_makes_its_server_close_is_not_sent_over_each_connection(
         text(answer).await;
     }
     told(&mut lines);
-    // Three wait; the one that was used last is tried, and then a new one.
+    // Three are idle; the one that was used last is tried, and then a new one.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "4.1");
     assert_eq!(told(&mut lines), ["3 GET /never", "4 GET /never"]);
 }

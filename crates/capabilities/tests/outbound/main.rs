@@ -1,4 +1,4 @@
-//! Outbound HTTP against real sockets on loopback, with a resolver of the tests' own.
+//! Outbound HTTP with real sockets on loopback, and a resolver of the tests.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod idle_connections;
@@ -19,7 +19,7 @@ use isomer_capabilities::outbound::{
 use rustls::RootCertStore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-/// Names to lists of answers: each look-up takes the next, the last stays.
+/// Lists of addresses by name: each look-up takes the next list, and the last one stays.
 #[derive(Default)]
 struct Names {
     answers: Mutex<HashMap<String, VecDeque<Vec<IpAddr>>>>,
@@ -75,7 +75,7 @@ fn request(uri: &str, body: WasiBody) -> http::Request<WasiBody> {
     http::Request::builder().uri(uri).body(body).unwrap()
 }
 
-/// Read a response to its end while its connection is driven.
+/// Reads a response to its end while its connection is driven.
 async fn text((response, io): Outgoing) -> (u16, String) {
     let status = response.status().as_u16();
     let (body, _) = tokio::join!(response.into_body().collect(), io);
@@ -187,7 +187,7 @@ async fn bodies_are_streamed_both_ways() {
     let (response, _io) = client.send(request, None).await.unwrap();
     let mut body = response.into_body();
     for piece in ["one", "two", "three"] {
-        // Each comes back before the next is sent.
+        // Each response arrives before the next request is sent.
         sender.send(Bytes::from_static(piece.as_bytes())).await.unwrap();
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), piece);
@@ -228,7 +228,7 @@ async fn connections_are_bounded_until_their_responses_are_dropped() {
     let first = client.send(get(&uri), None).await.unwrap();
     assert_eq!(error(client.send(get(&uri), None).await), "ConnectionLimitReached");
     drop(first);
-    // The connection's task ends a moment after its response was dropped.
+    // The connection's task ends shortly after its response was dropped.
     let again = async {
         loop {
             match client.send(get(&uri), None).await {
@@ -313,7 +313,7 @@ async fn a_request_without_a_body_says_that_it_has_none() {
     let mut head = async |method: &str, pieces: Option<&'static [&'static str]>, length: Option<&str>| {
         let body = match pieces {
             None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-            // As a guest's: nothing is known of it before it comes, and that is a little later.
+            // Like a guest's body: nothing is known of it before it comes, and it comes a little later.
             Some(pieces) => {
                 let pieces = futures::stream::unfold(pieces.iter(), async |mut pieces| {
                     tokio::task::yield_now().await;
@@ -349,13 +349,13 @@ async fn a_request_without_a_body_says_that_it_has_none() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         assert_eq!(head(method, Some(&["some", "", "thing"]), None).await, "content-length: 9", "{method}");
     }
-    // These have none, whatever a guest gives them without saying how long it is.
+    // These methods have no body, whatever a guest supplies without stating a length.
     for method in ["GET", "HEAD"] {
         assert_eq!(head(method, Some(&["some", "thing"]), None).await, "", "{method}");
     }
 }
 
-/// A body of which nothing is known before it comes.
+/// A body of unknown length.
 fn pieces(pieces: Vec<Result<http_body::Frame<Bytes>, Error>>) -> WasiBody {
     let pieces = futures::stream::unfold(pieces.into_iter(), async |mut pieces| {
         tokio::task::yield_now().await;
@@ -401,7 +401,7 @@ async fn a_body_that_fails_is_not_taken_for_one_that_has_ended() {
 
 #[tokio::test]
 async fn an_address_that_does_not_answer_does_not_hold_up_the_next_one() {
-    // No connection is accepted here, and the queue is full: what comes is dropped, as by a firewall.
+    // No connection is accepted here, and the queue is full: packets are dropped, as by a firewall.
     let port = server::echo().await;
     let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -420,7 +420,7 @@ async fn an_address_that_does_not_answer_does_not_hold_up_the_next_one() {
     let sent = client.send(get(&format!("http://app.localhost:{port}/")), None);
     let answer = tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the second address answers");
     assert_eq!(text(answer.unwrap()).await.0, 200);
-    // An attempt beside another one is a connection, too.
+    // A parallel attempt is a connection, too.
     for (connections_max, expected) in [(1, Err("ConnectionTimeout".to_owned())), (2, Ok(200))] {
         let connect_timeout = Duration::from_secs(if connections_max == 1 { 1 } else { 60 });
         let limits = OutboundLimits { connections_max, connect_timeout, ..OutboundLimits::default() };
@@ -444,7 +444,7 @@ async fn failures_of_the_network_have_their_own_errors() {
     let names = Names::with(&[("app.localhost", &["127.0.0.1"]), ("empty.localhost", &[])]);
     let client = client(&names, vec![rule("*", true)], OutboundLimits::default());
     let port = {
-        // Bound and let go: nobody listens there now.
+        // Bound and released: nothing listens there now.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };

@@ -1,4 +1,4 @@
-//! Small servers for the tests, on ports of their own.
+//! Small servers for the tests, each on its own port.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The certificate of [`authority`], as a file has it.
+/// The certificate of [`authority`] as a file.
 pub(crate) const AUTHORITY: &[u8] = include_bytes!("tls/ca.pem");
 
 /// The authority that signed the server's certificate.
@@ -23,7 +23,7 @@ pub(crate) fn authority() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(AUTHORITY).unwrap()
 }
 
-/// Answers 200 to each connection's one request, when it has read it to its end, and tells its head.
+/// Responds with 200 to the single request of each connection after reading it completely, and reports its head.
 pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
     let (heads, told) = unbounded_channel();
@@ -37,9 +37,10 @@ pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     (port, told)
 }
 
-/// Answers each request with the number of its connection and how many requests it has had, and keeps the connection. After `/close` it closes
-/// it though it did not say so, `/never` it reads and closes without an answer if it is not the connection's first, `/slow` gets an answer without end.
-/// What is told is each request's line, with the number of the connection in front.
+/// Responds to each request with the number of its connection and of its earlier requests, and keeps the connection.
+/// After `/close` it closes the connection without announcing that; `/never` it reads and closes without a response if
+/// it is not the connection's first; `/slow` gets an endless response. Reports each request's line after the number of
+/// the connection.
 pub(crate) async fn counting() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
     let (lines, told) = unbounded_channel();
@@ -69,7 +70,7 @@ async fn count(mut stream: tokio::net::TcpStream, connection: u32, lines: Unboun
     }
 }
 
-/// Reads a request to its end; its head. `None` where there is none any more.
+/// Reads a request to its end and returns its head; `None` at the end of the connection.
 async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let end = loop {
@@ -100,7 +101,7 @@ async fn read_more(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> O
     }
 }
 
-/// Answers with what it was asked; `/mirror` with the body alone, piece by piece.
+/// Responds with the request; `/mirror` with its body alone, frame by frame.
 pub(crate) async fn echo() -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
@@ -111,7 +112,7 @@ pub(crate) async fn echo() -> u16 {
     port
 }
 
-/// As [`echo`], over TLS and with this protocol.
+/// Runs [`echo`] over TLS with this protocol.
 pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
     let (listener, port) = listen().await;
     let chain = vec![CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap()];
@@ -129,7 +130,7 @@ pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that doesn't trust the certificate hangs up here.
+                // A client that does not trust the certificate disconnects here.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 if alpn == "h2" {
                     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -144,7 +145,7 @@ pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
     port
 }
 
-/// Reads something from each connection, answers with these bytes, and then says nothing more but keeps it open.
+/// Reads something from each connection, responds with these bytes, and then sends nothing more but keeps it open.
 pub(crate) async fn raw(answers: &'static [&'static str]) -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
