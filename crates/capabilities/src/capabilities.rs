@@ -143,7 +143,7 @@ async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), C
     let counted = lane.run(move || {
         stores.iter().try_for_each(|folder| account.scan_once(folder))?;
         if let Err(error) = account.scan_folders_once(&writable) {
-            tracing::warn!(folder = %writable.display(), %error, "folders can't be counted: the quota of storage is used up");
+            tracing::warn!(folder = %writable.display(), %error, "folders cannot be counted, so the quota of storage counts as used up");
         }
         Ok(())
     });

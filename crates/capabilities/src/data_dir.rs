@@ -35,7 +35,7 @@ pub struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// Another process has it open.
-    #[error("the data directory `{}` is in use by process {pid}: stop that process, or give this one another with `--data DIR`", path.display())]
+    #[error("the data directory `{}` is in use by process {pid}: stop that process, or use another directory with `--data DIR`", path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -43,13 +43,13 @@ pub enum DataDirError {
         pid: String,
     },
     /// It belongs to an app, but a node's was expected.
-    #[error("`{}` is the data directory of an app: give the node one of its own", path.display())]
+    #[error("`{}` is the data directory of an app: use another directory for the node", path.display())]
     OfApp {
         /// The directory.
         path: PathBuf,
     },
     /// It cannot be created or written.
-    #[error("the data directory `{}` can't be used: {action}", path.display())]
+    #[error("the data directory `{}` cannot be used: {action}", path.display())]
     Io {
         /// The directory or file.
         path: PathBuf,
@@ -72,7 +72,7 @@ impl DataDir {
         sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
         let dir = Self { path, _lock: lock };
         let drafts = dir.drafts();
-        let broken_off = "finishing the replacement of a SQL store failed, which an earlier process has left half done";
+        let broken_off = "finishing the replacement of a SQL store that an earlier process started failed";
         finish_drafts(&dir.sql(), &drafts).map_err(failed(&drafts, broken_off))?;
         Ok(dir)
     }

@@ -12,7 +12,7 @@ use crate::sql::SqlOpenError;
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
     /// A key-value store cannot be opened.
-    #[error("the key-value store `{store}` can't be opened: {source}")]
+    #[error("the key-value store `{store}` cannot be opened: {source}")]
     Kv {
         /// The store.
         store: StoreName,
@@ -29,16 +29,16 @@ pub enum CapabilityError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     /// The file of certificate authorities for a granted host is not one of the app's own.
-    #[error("the certificate authorities for a granted host can't be read")]
+    #[error("the certificate authorities for a granted host cannot be read")]
     AuthorityOutside {
         /// The path.
         source: OutsideError,
     },
     /// The app's folders cannot be counted.
-    #[error("the app's folders can't be read")]
+    #[error("the app's folders cannot be read")]
     Count(#[source] std::io::Error),
     /// The folder of migrations of a SQL store is not one of the app's own.
-    #[error("the migrations of the SQL store `{store}` can't be read")]
+    #[error("the migrations of the SQL store `{store}` cannot be read")]
     Migrations {
         /// The store.
         store: StoreName,

@@ -18,13 +18,13 @@ use crate::storage::Claim;
 #[derive(Debug, thiserror::Error)]
 pub enum FileCopyError {
     /// There is not enough space.
-    #[error("a copy of {} is more than is left", size(*bytes))]
+    #[error("a copy needs {}, more than is available", size(*bytes))]
     NoRoom {
         /// The size of the file.
         bytes: u64,
     },
     /// The caller stopped the copy.
-    #[error("the copy was given up")]
+    #[error("the copy was stopped")]
     GivenUp,
     /// The disk failed.
     #[error(transparent)]

@@ -45,7 +45,7 @@ pub struct Secrets {
 pub enum SecretError {
     /// The variable is not set.
     #[error(
-        "the secret `{secret}` comes from the environment variable `{variable}`, which isn't set: set it, or name another source in `[secrets]`"
+        "the secret `{secret}` comes from the environment variable `{variable}`, which is not set: set it, or use another source in `[secrets]`"
     )]
     Unset {
         /// The secret's name.
@@ -54,7 +54,7 @@ pub enum SecretError {
         variable: String,
     },
     /// The file cannot be read.
-    #[error("the secret `{secret}` comes from the file `{}`, which can't be read", path.display())]
+    #[error("the secret `{secret}` comes from the file `{}`, which cannot be read", path.display())]
     Unreadable {
         /// The secret's name.
         secret: String,
@@ -64,19 +64,19 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// The value is not UTF-8.
-    #[error("the secret `{secret}` isn't UTF-8 text")]
+    #[error("the secret `{secret}` is not UTF-8 text")]
     NotText {
         /// The secret's name.
         secret: String,
     },
     /// The tenant has no such secret.
-    #[error("the secret `{secret}` isn't there: set it for the tenant")]
+    #[error("the tenant has no secret `{secret}`: set it")]
     NotGiven {
         /// The secret's name.
         secret: String,
     },
     /// The file is not one of the app's own.
-    #[error("the secret `{secret}` comes from the file `{}`, which isn't one of the app's own", path.display())]
+    #[error("the secret `{secret}` comes from the file `{}`, which is not one of the app's own", path.display())]
     Outside {
         /// The secret's name.
         secret: String,

@@ -330,7 +330,7 @@ impl StorageAccount {
             Ok(metadata) => (Some(bytes_on_disk(&metadata)), true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(0), true),
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "a store's file can't be measured: the quota of storage is used up");
+                tracing::warn!(file = %file.display(), %error, "a store's file cannot be measured, so the quota of storage counts as used up");
                 (None, false)
             }
         };

@@ -9,7 +9,7 @@ const STORE_NAME_BYTES_MAX: usize = 64;
 /// The text is not a valid name of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{name}` can't be the name of a store: use 1 to {STORE_NAME_BYTES_MAX} of `a`–`z`, `0`–`9`, `-` and `_`, and begin with a \
+    "`{name}` is not a valid name of a store: use 1 to {STORE_NAME_BYTES_MAX} of `a`–`z`, `0`–`9`, `-` and `_`, and start with a \
      letter or digit"
 )]
 pub struct InvalidStoreName {

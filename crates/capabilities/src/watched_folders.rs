@@ -201,7 +201,7 @@ impl FolderCounts {
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
-                tracing::warn!(folder = %folder.display(), %error, "a folder can't be counted: the quota of storage is used up");
+                tracing::warn!(folder = %folder.display(), %error, "a folder cannot be counted, so the quota of storage counts as used up");
             }
         }
         self.settle(written);

@@ -85,7 +85,7 @@ fn copy_entries<'a>(
                 return Err(KvError::Quota { limit: account.limit() });
             }
             if Instant::now() >= deadline {
-                return Err(KvError::storage("copying it for a candidate revision takes too long"));
+                return Err(KvError::storage("copying the store for a candidate revision takes too long"));
             }
             entries.insert(key.value(), stored.value()).map_err(KvError::storage)?;
         }

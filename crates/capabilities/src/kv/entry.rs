@@ -80,7 +80,7 @@ pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
         Some(FORMAT) => transaction.abort().map_err(KvError::storage)?,
         None => transaction.commit().map_err(KvError::storage)?,
         Some(other) => {
-            return Err(KvError::storage(format!("its format is {other}, and this version of Isomer reads {FORMAT}")));
+            return Err(KvError::storage(format!("its format is {other}; this version of Isomer reads {FORMAT}")));
         }
     }
     Ok(())

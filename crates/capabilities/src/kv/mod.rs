@@ -101,7 +101,7 @@ pub enum KvError {
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
     /// The key is too long.
-    #[error("a key of {} is longer than the {} that a key may have", size(.bytes), size(.bytes_max))]
+    #[error("the key has {}, more than the maximum of {}", size(.bytes), size(.bytes_max))]
     KeyTooLong {
         /// Its length.
         bytes: usize,
@@ -109,7 +109,7 @@ pub enum KvError {
         bytes_max: usize,
     },
     /// The value is too long.
-    #[error("the value of `{key}` has {}, more than the {} that a value may have", size(.bytes), size(.bytes_max))]
+    #[error("the value of `{key}` has {}, more than the maximum of {}", size(.bytes), size(.bytes_max))]
     ValueTooLong {
         /// The key of the value.
         key: String,
@@ -119,7 +119,7 @@ pub enum KvError {
         bytes_max: usize,
     },
     /// A batch has too many keys.
-    #[error("a batch of {keys} keys is larger than the {keys_max} that it may have: split it")]
+    #[error("the batch has {keys} keys, more than the maximum of {keys_max}: split it")]
     BatchTooLong {
         /// The number of its keys.
         keys: usize,
@@ -127,13 +127,13 @@ pub enum KvError {
         keys_max: usize,
     },
     /// A batch has too many bytes.
-    #[error("the values of the batch are larger than the {} that they may have together: split it", size(.bytes_max))]
+    #[error("the values of the batch exceed the maximum of {}: split it", size(.bytes_max))]
     BatchTooLarge {
         /// [`KvLimits::batch_bytes_max`].
         bytes_max: usize,
     },
     /// The value to increment is not a decimal number.
-    #[error("the value of `{key}` isn't a decimal number, so it can't be incremented")]
+    #[error("the value of `{key}` is not a decimal number, so it cannot be incremented")]
     NotANumber {
         /// The key.
         key: String,
@@ -154,19 +154,19 @@ pub enum KvError {
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
     /// The tenant's quota of storage is used up. Nothing was written; deleting entries frees space.
-    #[error("the quota `storage` of {} is used up: delete something, or have it raised", size(.limit))]
+    #[error("the quota `storage` of {} is used up: delete data, or ask for a higher quota", size(.limit))]
     Quota {
         /// [`StorageAccount::limit`].
         limit: u64,
     },
     /// The tenant's memory is used up by its guests and by values that the node holds for them.
-    #[error("the quota `memory` of {} is used up: ask for less at once, or have it raised", size(.limit))]
+    #[error("the quota `memory` of {} is used up: request less at once, or ask for a higher quota", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,
     },
     /// The disk has no space left that tenants may use. Nothing was written.
-    #[error("the disk has no room left: try again later, or tell the administrator")]
+    #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
     /// The engine failed. A write that was not acknowledged may have been stored or not.
     #[error("the store failed: {message}")]

@@ -138,7 +138,7 @@ impl KvStore {
         self.check_key(&key)?;
         match writer::write(&self.0.writing().await?, Write::Increment { key, delta }).await? {
             WriteOutcome::Number(sum) => Ok(sum),
-            WriteOutcome::Done | WriteOutcome::Changed(_) => Err(KvError::storage("an increment gave no number")),
+            WriteOutcome::Done | WriteOutcome::Changed(_) => Err(KvError::storage("an increment returned no number")),
         }
     }
 

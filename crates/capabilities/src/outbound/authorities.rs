@@ -60,7 +60,7 @@ pub enum AuthorityError {
         path: PathBuf,
     },
     /// The app's grants name too many files.
-    #[error("`{}` is one file of certificate authorities too many: an app may have {APP_FILES_MAX}; put several into one", path.display())]
+    #[error("`{}` exceeds the maximum of {APP_FILES_MAX} files of certificate authorities of an app: combine some of them", path.display())]
     TooMany {
         /// The first file that is too many.
         path: PathBuf,

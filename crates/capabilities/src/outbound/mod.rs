@@ -335,8 +335,8 @@ impl OutboundClient {
         let found = match host {
             Host::Address(address) => vec![*address],
             Host::Name(name) => self.resolve(name).await.map_err(|error| {
-                tracing::debug!(%host, %error, "a name could not be looked up");
-                Error::DnsError { rcode: Some("the name could not be looked up".to_owned()), info_code: None }
+                tracing::debug!(%host, %error, "a host name could not be looked up");
+                Error::DnsError { rcode: Some("the host name could not be looked up".to_owned()), info_code: None }
             })?,
         };
         if found.is_empty() {

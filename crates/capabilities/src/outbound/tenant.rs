@@ -30,7 +30,7 @@ const LOOKUPS_MAX: usize = 16;
 /// A text is not a host rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a host that requests may go to: write `api.example`, `*.example`, `*` or an address, with `:PORT` if only one is meant"
+    "`{text}` is not a valid host: use `api.example`, `*.example`, `*` or an address, with `:PORT` for a single port"
 )]
 pub struct InvalidHostRule {
     /// The text.

@@ -210,13 +210,13 @@ impl PoolShared {
             let mut state = locked(&self.state);
             state.starting -= 1;
             if state.threads.len() + state.starting > 0 {
-                tracing::warn!(%error, "one more thread for storage can't be started: those that run do its work");
+                tracing::warn!(%error, "no further thread can be started for storage; the running threads do the work");
                 return Ok(());
             }
             self.ended.notify_all();
             state.lanes.abandon()
         };
-        tracing::error!(%error, "a thread for storage can't be started");
+        tracing::error!(%error, "no thread can be started for storage");
         drop(abandoned);
         Err(PoolError::Abandoned)
     }

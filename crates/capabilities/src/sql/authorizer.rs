@@ -112,7 +112,7 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
             _ => denied("ATTACH, DETACH and VACUUM are not allowed: a store is one file"),
         },
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => {
-            denied("transactions are begun with `begin` and ended with `commit` or `rollback`, not by statements")
+            denied("use `begin`, `commit` and `rollback` of the interface for transactions, not statements")
         }
         AuthAction::Pragma { pragma_name, pragma_value } => check_pragma(mode, pragma_name, pragma_value),
         AuthAction::Function { function_name } => {

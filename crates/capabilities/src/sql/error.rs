@@ -15,7 +15,7 @@ use crate::pool::PoolError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
     /// It cannot be prepared, or is not allowed.
-    #[error("the statement can't be run: {0}")]
+    #[error("the statement cannot be run: {0}")]
     Statement(String),
     /// The parameters do not match the placeholders.
     #[error("{0}")]
@@ -24,7 +24,7 @@ pub enum SqlError {
     #[error("a constraint refused the change: {0}")]
     Constraint(String),
     /// It exceeded its time limit.
-    #[error("the statement or transaction took longer than it may")]
+    #[error("the statement or transaction exceeded its time limit")]
     Timeout,
     /// A statement, parameter or result exceeds its limit.
     #[error("{0}")]
@@ -33,17 +33,17 @@ pub enum SqlError {
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
     /// The tenant's quota of storage is used up. Nothing was changed; deleting rows frees space.
-    #[error("the quota `storage` of {} is used up: delete something, or have it raised", size(.limit))]
+    #[error("the quota `storage` of {} is used up: delete data, or ask for a higher quota", size(.limit))]
     Quota {
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
     },
     /// The disk has no space left that tenants may use. Nothing was changed.
-    #[error("the disk has no room left: try again later, or tell the administrator")]
+    #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
     /// The tenant's memory is used up by its guests and by what the node holds for them, such as queued statements and
     /// results.
-    #[error("the quota `memory` of {} is used up: ask for less at once, or have it raised", size(.limit))]
+    #[error("the quota `memory` of {} is used up: request less at once, or ask for a higher quota", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,
@@ -69,7 +69,7 @@ pub enum SqlOpenError {
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
     /// SQLite cannot open it.
-    #[error("the SQL store `{}` can't be opened", path.display())]
+    #[error("the SQL store `{}` cannot be opened", path.display())]
     Open {
         /// Its file.
         path: PathBuf,
@@ -77,7 +77,7 @@ pub enum SqlOpenError {
         source: rusqlite::Error,
     },
     /// A thread or directory for it failed.
-    #[error("the SQL store `{}` can't be opened", path.display())]
+    #[error("the SQL store `{}` cannot be opened", path.display())]
     Io {
         /// Its file.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub enum SqlOpenError {
         source: std::io::Error,
     },
     /// A file of migrations, or their folder, cannot be read.
-    #[error("the migrations `{}` can't be read", path.display())]
+    #[error("the migrations `{}` cannot be read", path.display())]
     MigrationUnreadable {
         /// The file or folder.
         path: PathBuf,
@@ -104,8 +104,8 @@ pub enum SqlOpenError {
     },
     /// An applied migration was changed.
     #[error(
-        "the migration `{}` was changed after it had been applied to the SQL store `{store}`: put it back as it was, and make \
-         the change in a new file",
+        "the migration `{}` was changed after it had been applied to the SQL store `{store}`: restore it, and make the \
+         change in a new file",
         path.display()
     )]
     MigrationChanged {
@@ -115,7 +115,7 @@ pub enum SqlOpenError {
         path: PathBuf,
     },
     /// An applied migration is missing.
-    #[error("the migration `{}` is missing, but was applied to the SQL store `{store}`: put the file back", path.display())]
+    #[error("the migration `{}` is missing, but was applied to the SQL store `{store}`: restore the file", path.display())]
     MigrationMissing {
         /// The store.
         store: String,
@@ -138,8 +138,8 @@ pub enum SqlOpenError {
     },
     /// The tenant's storage has not enough space for a copy.
     #[error(
-        "a copy of the SQL store `{store}` has {}, for which the quota `storage` of {} has no room: have it raised, or delete \
-         something",
+        "a copy of the SQL store `{store}` has {}, more than the quota `storage` of {} has left: ask for a higher \
+         quota, or delete data",
         size(.bytes),
         size(.limit)
     )]
@@ -169,7 +169,7 @@ pub enum SqlOpenError {
     },
     /// Its file was being replaced when the disk failed.
     #[error(
-        "the SQL store `{store}` is half replaced, and the disk does not let it be finished: it is tried again when the store is opened next"
+        "the SQL store `{store}` is half replaced, as the disk failed: finishing it is tried again when the store is next opened"
     )]
     Unfinished {
         /// The store.
@@ -240,12 +240,12 @@ impl SqlError {
             ErrorCode::ConstraintViolation => Self::Constraint(message),
             ErrorCode::OperationInterrupted => Self::Timeout,
             ErrorCode::TooBig => Self::TooLarge(message),
-            ErrorCode::OutOfMemory => Self::TooLarge("the statement needs more memory than there is for it".to_owned()),
+            ErrorCode::OutOfMemory => Self::TooLarge("the statement needs more memory than is available".to_owned()),
             // SQLite's message for an empty statement.
             ErrorCode::ApiMisuse => Self::Statement("it is empty".to_owned()),
             ErrorCode::AuthorizationForStatementDenied => Self::Statement(denied.unwrap_or(message)),
             // The message contains the file's path.
-            ErrorCode::CannotOpen => Self::Store("its file can't be opened".to_owned()),
+            ErrorCode::CannotOpen => Self::Store("its file cannot be opened".to_owned()),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Overloaded,
             ErrorCode::Unknown
             | ErrorCode::TypeMismatch

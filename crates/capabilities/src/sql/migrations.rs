@@ -227,7 +227,7 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
             continue;
         }
         let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name isn't UTF-8");
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is not UTF-8");
             return Err(SqlOpenError::MigrationUnreadable { path, source });
         };
         let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
@@ -239,7 +239,7 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
         && let Some(inner) = folder_of_migrations(folder)
     {
         let source = std::io::Error::other(format!(
-            "it has no `.sql` file itself, but its folder `{inner}` has: put the files into one folder"
+            "it contains no `.sql` file, but its folder `{inner}` does: use one folder for all files"
         ));
         return Err(SqlOpenError::MigrationUnreadable { path: folder.to_owned(), source });
     }

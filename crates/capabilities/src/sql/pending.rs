@@ -59,7 +59,7 @@ impl PendingStatement {
 fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Result<(), SqlError> {
     if statement.len() > limits.statement_bytes_max {
         return Err(SqlError::TooLarge(format!(
-            "the statement has {}, more than the {} that it may have",
+            "the statement has {}, more than the maximum of {}",
             size(statement.len()),
             size(limits.statement_bytes_max)
         )));
@@ -69,7 +69,7 @@ fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Res
     }
     if parameters.len() > limits.parameters_max {
         return Err(SqlError::TooLarge(format!(
-            "the statement has {} parameters, more than the {} that it may have",
+            "the statement has {} parameters, more than the maximum of {}",
             parameters.len(),
             limits.parameters_max
         )));
@@ -82,7 +82,7 @@ fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Res
         };
         if bytes > limits.value_bytes_max {
             return Err(SqlError::TooLarge(format!(
-                "parameter {} has {}, more than the {} that a value may have",
+                "parameter {} has {}, more than the maximum of {}",
                 index + 1,
                 size(bytes),
                 size(limits.value_bytes_max)

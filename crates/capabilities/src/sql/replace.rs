@@ -305,7 +305,7 @@ fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
         }
         fs::rename(&next, path)?;
     } else if !path.try_exists()? {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "there is neither a store nor what is to replace it"));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "neither the store nor its replacement exists"));
     }
     sync_dir(sql)?;
     sync_dir(folder)

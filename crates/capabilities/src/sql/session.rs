@@ -285,7 +285,7 @@ impl Session {
             && !self.in_transaction()
             && let Err(error) = self.give_back()
         {
-            tracing::debug!(%error, "pages could not be given back");
+            tracing::debug!(%error, "unused pages could not be released");
         }
         self.opening.measure();
     }
@@ -338,7 +338,7 @@ impl Session {
         let result = self.guarded(Mode::Guest, self.statement_deadline(by), || {
             let mut prepared = self.prepare(statement)?;
             if prepared.column_count() > 0 {
-                return Err(SqlError::Statement("it gives rows: run it with `query`".to_owned()));
+                return Err(SqlError::Statement("it returns rows: run it with `query`".to_owned()));
             }
             bind(&mut prepared, parameters)?;
             let before = self.connection.total_changes();
@@ -437,7 +437,7 @@ impl Session {
         if self.in_transaction()
             && let Err(error) = self.internal("ROLLBACK")
         {
-            tracing::error!(%error, "a transaction couldn't be rolled back");
+            tracing::error!(%error, "a transaction could not be rolled back");
         }
     }
 
@@ -486,7 +486,7 @@ impl Session {
                 SqlError::Memory { limit: self.opening.payer.memory_bytes_max() }
             }
             Some(ErrorCode::OutOfMemory) => SqlError::TooLarge(format!(
-                "the statement needs more than {} of memory, or more than there is",
+                "the statement needs more than {} of memory, or more than is available",
                 size(self.opening.limits.statement_memory_max)
             )),
             Some(ErrorCode::OperationInterrupted) if interruption == Some(Interruption::OutOfCpu) => SqlError::Cpu,
@@ -526,7 +526,7 @@ impl Session {
                 bytes += VALUE_OVERHEAD_BYTES + value_bytes(value);
                 if bytes > self.opening.limits.result_bytes_max {
                     return Err(SqlError::TooLarge(format!(
-                        "the result has more than {}: use LIMIT, or ask for fewer columns",
+                        "the result has more than {}: use LIMIT, or select fewer columns",
                         size(self.opening.limits.result_bytes_max)
                     )));
                 }
@@ -583,7 +583,7 @@ fn own(value: ValueRef<'_>, column: &str) -> Result<Value, SqlError> {
         ValueRef::Real(real) => Value::Real(real),
         ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
         ValueRef::Text(bytes) => Value::Text(String::from_utf8(bytes.to_vec()).map_err(|_| {
-            SqlError::Statement(format!("the column `{column}` has a text that isn't UTF-8: CAST it to BLOB"))
+            SqlError::Statement(format!("the column `{column}` contains text that is not UTF-8: CAST it to BLOB"))
         })?),
     })
 }

@@ -169,7 +169,7 @@ async fn key_value_of_the_second_draft() {
     probe.expect("/delete-many?keys=b,c", "", 200, "deleted\n").await;
     probe.expect("/list-all", "", 200, "a\nn\n").await;
     let (status, text) = probe.ask(&format!("/get?key={}", "k".repeat(2000)), "").await;
-    assert!(status == 500 && text.contains("longer than the 1 KiB"), "{status} {text}");
+    assert!(status == 500 && text.contains("more than the maximum of 1 KiB"), "{status} {text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
