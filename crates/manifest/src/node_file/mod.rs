@@ -6,6 +6,7 @@
 //! meaning. What needs the plan, such as whether a group that is called has an address, is checked by the caller.
 
 mod address_range;
+mod limits;
 mod raw;
 mod settings;
 
@@ -18,7 +19,8 @@ use serde_json::Value;
 use toml::de::DeTable;
 
 pub use address_range::AddressRange;
-pub use settings::{FrontTls, NodeLimits, NodeSettings};
+pub use limits::NodeLimits;
+pub use settings::{FrontTls, NodeSettings};
 
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use isomer_ids::InvalidText;

@@ -13,7 +13,7 @@ use crate::raw::{DurationText, HostText, NameText, PathText, SizeText, text_type
 use crate::spanned::Spanned;
 use crate::units::show_duration;
 
-use super::NodeLimits;
+use super::limits::NodeLimits;
 
 /// The settings of a node, or of a process that runs a group of an app.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
