@@ -1,4 +1,4 @@
-//! A call on its way to the connection that takes it: its head is written for each attempt, its image is shared by all.
+//! A call as it is sent: its head is encoded for each attempt, its image is shared by all attempts.
 
 use std::time::Instant as StdInstant;
 
@@ -17,10 +17,10 @@ pub(crate) struct CallFrame {
 }
 
 impl CallFrame {
-    /// The bytes to send now: the other side is told of the time that is left now.
+    /// Returns the bytes to send now. The head has the time that is left now.
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());
-        // Less than it was when it was checked.
+        // The time that is left has become shorter since the check.
         let request = CallHead { remaining: remaining.min(self.request.remaining), ..self.request.clone() };
         Payload::new(request.head_bytes(), self.image.clone(), |frame| {
             request.encode(frame).expect("the call was checked, and only its time became shorter");

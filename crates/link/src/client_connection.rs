@@ -24,35 +24,35 @@ use crate::tls;
 /// An open connection.
 pub(crate) struct ClientConnection {
     sender: Mutex<SendRequest<Payload>>,
-    /// Calls in flight that the server takes.
+    /// The number of calls in flight that the server accepts.
     pub(crate) calls_max: usize,
-    /// Room for the answers' images that are being read. Shared with the peer's other connections.
+    /// Bytes of results that are being read. Shared with the peer's other connections.
     answers: Limiter,
-    /// Told by the first call that finds the connection over. Each connection has its own, so that what is told late is not heard
-    /// by its successor.
+    /// Notified by the first call that finds the connection ended. Each connection has its own, so that a late
+    /// notification does not reach its successor.
     pub(crate) ended: Notify,
 }
 
 /// A request that was given to the connection.
 struct SentRequest {
     response: ResponseFuture,
-    /// Whether its body was taken to its end.
+    /// Whether the connection took the whole body.
     is_whole: bool,
 }
 
-/// Why a call has no answer.
+/// Why an attempt at a call has no result.
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
     pub(crate) error: CallError,
     pub(crate) reason: String,
     pub(crate) not_run: bool,
-    /// The connection takes no more calls.
+    /// Whether the connection accepts no further calls.
     pub(crate) is_connection_ended: bool,
 }
 
 impl ClientConnection {
-    /// Speaks HTTP/2 over `stream`, by a task in `tasks`. Returns when the other side has answered, so its limits are known; the
-    /// receiver resolves when the connection ends, with the reason.
+    /// Starts HTTP/2 over `stream`, with a task in `tasks`. Returns when the other side has responded, so its limits
+    /// are known. The receiver resolves when the connection ends, with the reason.
     pub(crate) async fn open(
         stream: LinkStream,
         limits: &PeerLimits,
@@ -68,7 +68,7 @@ impl ClientConnection {
             .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
             .max_frame_size(http2::FRAME_BYTES_MAX)
             .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
-            // Answers to calls that were cancelled are on their way still.
+            // Responses to calls that were cancelled still arrive.
             .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
             .initial_max_send_streams(http2::STREAMS_MAX as usize);
         let (sender, mut connection) = builder.handshake(corked).await.map_err(|error| error.to_string())?;
@@ -77,7 +77,7 @@ impl ClientConnection {
         let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout).asking(first);
         let (end, ended) = oneshot::channel();
         tasks.spawn(async move {
-            // Whoever waited may have gone.
+            // Fails if the receiver was dropped.
             let _ = end.send(run(connection, handle, keep_alive).await);
         });
         if answered.await.is_err() {
@@ -93,13 +93,13 @@ impl ClientConnection {
         Ok((Self { sender: Mutex::new(sender), calls_max, answers, ended: Notify::new() }, ended))
     }
 
-    /// Sends a frame and waits for the answer's, with an image of at most `image_bytes_max`. Dropping the future cancels the
-    /// call on the other side too.
+    /// Sends a frame and waits for the frame of the reply, with an image of at most `image_bytes_max`. Dropping the
+    /// future cancels the call on the other side, too.
     pub(crate) async fn call(&self, frame: &CallFrame, image_bytes_max: usize) -> Result<CallResult, FailedAttempt> {
         let SentRequest { response, is_whole } = self.send(Method::POST, Some(frame))?;
         let response = response.await.map_err(|error| {
             let failed = after_sending(&error);
-            // Without the end of its body no call is run.
+            // A call whose body did not end is never run.
             FailedAttempt { not_run: failed.not_run || !is_whole, ..failed }
         })?;
         if response.status() != StatusCode::OK {
@@ -113,7 +113,7 @@ impl ClientConnection {
             reader.push(&piece).map_err(|error| rejected(format!("malformed reply frame: {error}")))?;
             if let (None, Some(head)) = (&permit, reader.head()) {
                 let taken = self.answers.try_acquire_many(head.body_bytes()).ok_or_else(|| {
-                    let reason = "too many bytes of answers are being read".to_owned();
+                    let reason = "too many bytes of results are being read".to_owned();
                     FailedAttempt { error: CallError::Overloaded, reason, not_run: false, is_connection_ended: false }
                 })?;
                 permit = Some(taken);
@@ -123,7 +123,7 @@ impl ClientConnection {
         answer.map_err(|error| rejected(format!("malformed reply frame: {error}")))
     }
 
-    /// Asks whether the server serves, which needs no callee.
+    /// Checks whether the server serves, without calling the callee.
     pub(crate) async fn check_health(&self) -> Result<(), FailedAttempt> {
         let response = self.send(Method::GET, None)?.response.await.map_err(|error| after_sending(&error))?;
         match response.status() {
@@ -147,14 +147,16 @@ impl ClientConnection {
                 });
             }
         }
-        // Neither scheme nor host: h2 puts `http` for the first and leaves the second away, so the head is three static indices.
+        // Neither scheme nor host: h2 adds `http` for the first and omits the second, so the head is three static
+        // indices.
         let mut request = Request::new(());
         *request.method_mut() = method;
         let (response, mut body) =
             sender.send_request(request, frame.is_none()).map_err(|error| before_sending(&error))?;
         drop(sender);
-        // Fails where the stream ended meanwhile. The server may have answered the head alone, as when it is overloaded, and reset the
-        // stream since: that says nothing of the connection, and the response has the answer or the reason.
+        // Fails if the stream has ended meanwhile. The server may have sent its response before the whole call arrived,
+        // as when it is overloaded, and have reset the stream since. The connection is still usable then, and the
+        // response has the reply or the reason.
         let is_whole = frame.is_none_or(|frame| body.send_data(frame.payload(), true).is_ok());
         Ok(SentRequest { response, is_whole })
     }
@@ -164,20 +166,21 @@ impl ClientConnection {
     }
 }
 
-/// The next piece of a body. Its bytes are taken off the window at once: they are bounded by the frame's head.
+/// Returns the next piece of a body. Its bytes are released from the window at once: they are bounded by the frame's
+/// head.
 pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h2::Error>> {
     if body.is_end_stream() {
         return None;
     }
     let piece = poll_fn(|cx| body.poll_data(cx)).await;
     if let Some(Ok(piece)) = &piece {
-        // Fails only when the stream is over already.
+        // Fails only if the stream has ended.
         let _ = body.flow_control().release_capacity(piece.len());
     }
     piece
 }
 
-/// Runs the connection until it ends, and says why.
+/// Runs the connection until it ends, and returns why it ended.
 async fn run(
     mut connection: Connection<Cork<LinkStream>, Payload>,
     handle: CorkHandle<LinkStream>,
@@ -185,7 +188,7 @@ async fn run(
 ) -> String {
     poll_fn(|cx| {
         if keep_alive.poll_dead(cx).is_ready() {
-            return Poll::Ready("it does not answer any more".to_owned());
+            return Poll::Ready("it does not respond any more".to_owned());
         }
         if let Poll::Ready(ended) = std::pin::Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(match (handle.tls_error(), ended) {
@@ -202,13 +205,14 @@ async fn run(
     .await
 }
 
-/// A failure before the connection took the request's head.
+/// Returns the failure of a call whose head was not sent.
 fn before_sending(error: &h2::Error) -> FailedAttempt {
     let reason = format!("the connection is ending: {error}");
     FailedAttempt { error: CallError::Unreachable, reason, not_run: true, is_connection_ended: true }
 }
 
-/// A failure after that. The server says of streams that it refused, or that came after its last one, that it did nothing.
+/// Returns the failure of a call whose head was sent. For streams that the server refused, or that follow its last one,
+/// the server tells that it did nothing.
 fn after_sending(error: &h2::Error) -> FailedAttempt {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let not_run = error.is_remote() && (error.is_go_away() || is_refused);

@@ -1,12 +1,12 @@
-//! Holds back what a connection writes until its turn is over.
+//! Gathers what a connection writes, and writes it at the end of each poll of the connection's task.
 //!
-//! h2 flushes behind every piece of a body, which is a system call for each call and answer. A connection's task takes many in one
-//! turn when there is much to do, so what it writes is gathered here, and [`CorkHandle::poll_drain`] at the end of the turn hands it to the
-//! system at once. Large pieces go through at once, behind what was gathered, without being copied; what waits is bounded by
-//! [`GATHERED_BYTES_MAX`].
+//! h2 flushes after every piece of a body, which is a system call for each call and each reply. A busy connection's
+//! task handles many of them in one poll, so what it writes is gathered here, and [`CorkHandle::poll_drain`] writes it
+//! with one system call at the end of the poll. Large pieces are written at once, after what was gathered, without
+//! being copied; what is gathered is bounded by [`GATHERED_BYTES_MAX`].
 //!
-//! What is read in one turn is bounded too: h2 reads as long as there is something, and a peer that sends many large images would have
-//! megabytes lie about, cold, before the first of them is looked at.
+//! What is read in one poll is bounded, too: h2 reads as long as there are bytes, and for a peer that sends many large
+//! images megabytes would be buffered, and leave the processor's cache, before the first image is looked at.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is gathered at most. Beyond it a connection writes at once, and waits if the peer does not read.
+/// Bytes that are gathered. Beyond, a connection writes at once, and waits if the peer does not read.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
-/// What is read in one turn at most. The next turn comes when all others who are ready had theirs.
+/// Bytes that are read in one poll. The next poll comes after all other tasks that are ready.
 const READ_BYTES_MAX: usize = 256 << 10;
 
 /// Slices of one write.
 const SLICES_MAX: usize = 16;
 
-/// The stream as h2 has it.
+/// The stream as h2 uses it.
 pub(crate) struct Cork<T>(Arc<Mutex<CorkedStream<T>>>);
 
 /// The same stream, for the task that runs the connection.
@@ -34,15 +34,15 @@ pub(crate) struct CorkHandle<T>(Arc<Mutex<CorkedStream<T>>>);
 struct CorkedStream<T> {
     stream: T,
     gathered: BytesMut,
-    /// What may still be read in this turn.
+    /// Bytes that may still be read in this poll.
     readable_bytes: usize,
-    /// Was something written that the stream may still hold?
+    /// Whether the stream may hold bytes that are not flushed.
     is_dirty: bool,
-    /// Why TLS ended, which h2 would forget.
+    /// Why TLS ended. h2 does not keep this error.
     tls_error: Option<rustls::Error>,
 }
 
-/// A stream that gathers, and the handle that lets go.
+/// Returns a stream that gathers writes, and the handle that writes them.
 pub(crate) fn cork<T>(stream: T) -> (Cork<T>, CorkHandle<T>) {
     let held = CorkedStream {
         stream,
@@ -60,7 +60,7 @@ fn lock<T>(held: &Mutex<CorkedStream<T>>) -> MutexGuard<'_, CorkedStream<T>> {
 }
 
 impl<T: AsyncWrite + Unpin> CorkHandle<T> {
-    /// Writes what was gathered, and ends the turn.
+    /// Writes what was gathered. Called at the end of each poll.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut held = lock(&self.0);
         if held.readable_bytes == 0 {
@@ -70,7 +70,7 @@ impl<T: AsyncWrite + Unpin> CorkHandle<T> {
         held.poll_drain(cx)
     }
 
-    /// Why TLS ended, if it did by itself.
+    /// Returns why TLS ended, if an error of TLS ended the connection.
     pub(crate) fn tls_error(&self) -> Option<rustls::Error> {
         lock(&self.0).tls_error.clone()
     }
@@ -121,7 +121,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut held = lock(&self.0);
         if held.readable_bytes == 0 {
-            // The end of the turn wakes.
+            // `poll_drain` wakes the task.
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -152,7 +152,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
         true
     }
 
-    /// Does nothing: [`CorkHandle::poll_drain`] does.
+    /// Does nothing: [`CorkHandle::poll_drain`] flushes.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

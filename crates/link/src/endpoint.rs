@@ -1,16 +1,16 @@
 //! One address of a group, and the task that keeps a connection to it.
 //!
 //! ```text
-//!              ┌────────────── lost, or going away ──────────────┐
+//!              ┌──────────── lost, or shutting down ─────────────┐
 //!              ▼                                                 │
 //!   Connecting ── connected ─────────────────────────────────► Ready
 //!        │                                                       ▲
 //!        └── failed ──► Down ── pause, attempt, pause, attempt … ┘
 //! ```
 //!
-//! Calls wait while it is `Connecting`, and fail at once while it is `Down`: somebody has tried, and in vain. A connection that is
-//! lost is made anew without a pause, unless the last one did not live long. A connection that is going away takes no
-//! new calls and ends with its last one, beside its successor.
+//! Calls wait while it is `Connecting`, and fail at once while it is `Down`, since the last attempt has failed. A
+//! connection that is lost is replaced without a pause, unless it lived only for a short time. A connection that shuts
+//! down accepts no new calls and ends with its last one, while its successor is in use.
 
 use std::sync::Arc;
 
@@ -27,24 +27,24 @@ use crate::connect::connect;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
-/// How an address is doing.
+/// The state of an address.
 #[derive(Clone)]
 pub(crate) enum EndpointState {
-    /// An attempt runs, and none has failed since the last connection.
+    /// An attempt is running, and none has failed since the last connection.
     Connecting,
-    /// Calls go over this.
+    /// Calls use this connection.
     Ready(Arc<ClientConnection>),
-    /// The last attempt failed.
+    /// The last attempt failed, for this reason.
     Down(Arc<str>),
 }
 
 /// One address of a group.
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
-    /// Room for answers, shared by all addresses of the group.
+    /// Bytes of results that are being read, shared by all addresses of the group.
     answers: Limiter,
     state: watch::Sender<EndpointState>,
-    /// Calls in flight.
+    /// The calls in flight.
     calls: Limiter,
 }
 
@@ -69,16 +69,17 @@ impl Endpoint {
     /// Resolves when there is a connection.
     pub(crate) async fn ready(&self) {
         let mut state = self.state.subscribe();
-        // Fails only without the sender, which is ours.
+        // Fails only if the sender is dropped, which this holds.
         let _ = state.wait_for(|state| matches!(state, EndpointState::Ready(_))).await;
     }
 
-    /// Calls in flight.
+    /// Returns the number of calls in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.calls.in_use()
     }
 
-    /// Makes one attempt at a call: waits for a connection that is being made, and not for one that cannot be.
+    /// Makes one attempt at a call. Waits for a connection while an attempt to connect is running, but not while the
+    /// address is down.
     pub(crate) async fn call(&self, frame: &CallFrame, limits: &PeerLimits) -> Result<CallResult, FailedAttempt> {
         let connection = match self.state() {
             EndpointState::Ready(connection) => connection,
@@ -89,7 +90,7 @@ impl Endpoint {
                 match settled.map(|state| state.clone()) {
                     Ok(EndpointState::Ready(connection)) => connection,
                     Ok(EndpointState::Down(reason)) => return Err(down(&reason)),
-                    Ok(EndpointState::Connecting) | Err(_) => return Err(down("nobody connects")),
+                    Ok(EndpointState::Connecting) | Err(_) => return Err(down("no connection is attempted")),
                 }
             }
         };
@@ -106,7 +107,7 @@ impl Endpoint {
         answered
     }
 
-    /// No more calls over `connection`: the next ones wait for its successor.
+    /// Makes further calls wait for the successor of `connection`.
     fn replace(&self, connection: &Arc<ClientConnection>) {
         let is_replaced = self.state.send_if_modified(|state| match state {
             EndpointState::Ready(current) if Arc::ptr_eq(current, connection) => {
@@ -120,7 +121,7 @@ impl Endpoint {
         }
     }
 
-    /// Keeps a connection for ever.
+    /// Keeps a connection until the task is aborted.
     pub(crate) async fn run(self: Arc<Self>, tls: Option<Tls>, limits: PeerLimits, jitter: Arc<Jitter>) {
         let backoff = Backoff { first: limits.backoff_min, max: limits.backoff_max };
         let mut connections = JoinSet::new();
@@ -132,7 +133,7 @@ impl Endpoint {
                 ClientConnection::open(stream, &limits, self.answers.clone(), &mut connections).await
             };
             let attempted = timeout(limits.connect_timeout, attempt).await;
-            let reason = match attempted.unwrap_or_else(|_| Err("it does not answer".to_owned())) {
+            let reason = match attempted.unwrap_or_else(|_| Err("it does not respond".to_owned())) {
                 Ok((connection, ended)) => {
                     let since = Instant::now();
                     let connection = Arc::new(connection);

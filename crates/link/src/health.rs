@@ -1,4 +1,4 @@
-//! Asking once whether somebody serves at an address: for whoever started the process there.
+//! A health check of an address, for the supervisor of a process.
 
 use std::time::Instant;
 
@@ -11,12 +11,12 @@ use crate::connect::connect;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
-/// Connects to `address` and asks whether it serves, by `GET /`. One attempt, which ends by `deadline`.
+/// Connects to `address` and checks by `GET /` whether it serves. Makes one attempt, which ends by `deadline`.
 ///
 /// # Errors
-/// When it does not, with the reason.
+/// When it does not serve, with the reason.
 pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> Result<(), String> {
-    // The connection's task ends with this.
+    // The connection's task ends when this is dropped.
     let mut tasks = JoinSet::new();
     let asked = async {
         let stream = connect(address, tls).await?;
@@ -26,5 +26,5 @@ pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> 
         connection.check_health().await.map_err(|failed| failed.reason)
     };
     let asked = tokio::time::timeout_at(deadline.into(), asked).await;
-    asked.unwrap_or_else(|_| Err("it does not answer".to_owned())).map_err(|reason| format!("`{address}`: {reason}"))
+    asked.unwrap_or_else(|_| Err("it does not respond".to_owned())).map_err(|reason| format!("`{address}`: {reason}"))
 }

@@ -1,4 +1,4 @@
-//! Asks the other side of a connection whether it lives: a half-open connection looks like a quiet one.
+//! Checks whether the other side of a connection is alive: a half-open connection looks like an idle one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ pub(crate) struct KeepAlive {
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
     is_asked: bool,
-    /// Told of the first answer: the other side speaks HTTP/2, and its settings are known.
+    /// Notified of the first response: the other side uses HTTP/2, and its settings are known.
     first: Option<oneshot::Sender<()>>,
 }
 
@@ -30,15 +30,15 @@ impl KeepAlive {
         }
     }
 
-    /// Asks at once, and tells `first` of the answer.
+    /// Sends the first ping at once, and notifies `first` of the response.
     pub(crate) fn asking(mut self, first: oneshot::Sender<()>) -> Self {
         self.first = Some(first);
         self.timer.as_mut().reset(Instant::now());
         self
     }
 
-    /// Ready when the other side is to be given up. To be polled by the connection's task, before the connection
-    /// (which sends what is asked here) is polled for the last time in its turn.
+    /// Resolves when the other side has not responded in time. The connection's task polls this before it polls the
+    /// connection for the last time, since the connection sends the pings.
     pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.is_asked {
@@ -47,11 +47,11 @@ impl KeepAlive {
                         self.is_asked = false;
                         self.timer.as_mut().reset(Instant::now() + self.interval);
                         if let Some(first) = self.first.take() {
-                            // Whoever waited may have gone.
+                            // Fails if the receiver was dropped.
                             let _ = first.send(());
                         }
                     }
-                    // The connection is ending, and says so itself.
+                    // The connection is ending, and returns the reason itself.
                     Poll::Ready(Err(_)) => return Poll::Pending,
                     Poll::Pending => {
                         return self.timer.as_mut().poll(cx);

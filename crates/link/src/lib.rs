@@ -2,28 +2,36 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`address`] | where a group is reached, as people write it |
-//! | [`tls`] | who may speak with whom: certificates, key, authority |
-//! | [`limits`] | every bound of both sides, with its name |
-//! | [`peer`] | the client: a group behind one address or several, as a [`Callee`](isomer_wire::Callee) |
-//! | [`server`] | the server: an `Arc<dyn Callee>` for others |
-//! | [`health`] | one question: does somebody serve there? |
-//! | [`error`] | why a side cannot be set up, with the way out |
+//! | [`address`] | the addresses of groups |
+//! | [`tls`] | mutual TLS: certificates, key, authority |
+//! | [`limits`] | every limit of both sides, with its name |
+//! | [`peer`] | the client: a group at one address or several, as a [`Callee`](isomer_wire::Callee) |
+//! | `endpoint`, `client_connection` | one address of a group; one connection to it |
+//! | [`server`] | the server, which exports an `Arc<dyn Callee>` |
+//! | `server_connection`, `server_call` | one connection of the server; one call |
+//! | `response_write`, `response_progress` | writing a response, and what it holds until it is written |
+//! | `cork` | gathering writes |
+//! | [`mod@health`] | a health check |
+//! | [`error`] | why a side cannot be set up, with hints |
 //!
-//! A call is one HTTP/2 stream: `POST /`, its body a frame of `isomer_wire` ([`isomer_wire::CallHead`] and the image), answered by
-//! `200` and a frame ([`isomer_wire::ReplyHead`] and the image). What goes with a call stands in the body's binary head and not in
-//! HTTP's: keys of 16 bytes that change with each call gain nothing by HPACK, and so a call's HTTP head is three bytes, all of
-//! them indices of the static table. `GET /` asks whether the server serves.
+//! A call is one HTTP/2 stream: `POST /`, whose body is a frame of `isomer_wire` ([`isomer_wire::CallHead`] and the
+//! image). The response is `200` with a frame ([`isomer_wire::ReplyHead`] and the image). What belongs to a call is in
+//! the binary head of the body and not in HTTP's head: values that change with each call gain nothing from HPACK, and
+//! so a call's HTTP head is three bytes, all of them indices of the static table. `GET /` is the health check.
 //!
-//! The engine is h2, the one inside hyper, used by itself: hyper's client and server put two tasks, two channels and a
-//! body's machinery around each call, which cost more than the call. What comes with h2 alone: an answer that needs no waiting is
-//! written by the task that read the call, everything written in one turn leaves by one system call (`cork.rs`),
-//! and why a stream ended is known exactly, which is what decides whether a call may have run.
+//! The engine is h2, the one inside hyper, used directly: hyper's client and server put two tasks, two channels and the
+//! machinery of a body around each call, which cost more than the call. Without them, a reply that needs no waiting is
+//! written by the task that read the call, everything that is written in one poll needs one system call (`cork.rs`),
+//! and it is known exactly why a stream ended, which decides whether a call may have run.
 //!
-//! **At most once.** A failure says whether the callee certainly did not run (`not_run`). Only such calls are tried again, and those
-//! with an idempotency key, within bounds and the deadline. This holds for each attempt, not for bytes: somebody in
-//! between who repeats a whole connection repeats its calls. Between machines TLS excludes that; in the clear, links are taken only
-//! inside one machine.
+//! Frames are not read by a codec of `tokio-util`: a stream of HTTP/2 has one frame and ends with it, so there is
+//! nothing to delimit, and the reader copies each piece once, into a buffer of the announced size, where a codec would
+//! collect the pieces in a growing buffer first.
+//!
+//! **At most once.** A failure tells whether the callee certainly did not run (`not_run`). Only such calls are tried
+//! again, and calls that are idempotent, within limits and the deadline. This holds for each attempt, not for bytes: an
+//! attacker who repeats a whole connection repeats its calls. Between machines TLS prevents that; without TLS, links
+//! are accepted only inside one machine.
 #![forbid(unsafe_code)]
 
 pub mod address;

@@ -1,22 +1,22 @@
-//! Every bound of both sides. Reaching one is a failure of its own, or waiting that ends by another one.
+//! The limits of both sides. Reaching one is a failure with its own reason, or a wait that another limit ends.
 
 use std::time::Duration;
 
 use isomer_wire::image::IMAGE_BYTES_MAX;
 
-/// What a client's streams and connections have by HTTP/2. Together they say that nothing which one call does or leaves
-/// undone takes the window of another: a connection's window is that of all its streams.
+/// The settings of HTTP/2. Together they guarantee that no call takes the window of another one, whatever it does: a
+/// connection's window is the sum of the windows of its streams.
 pub(crate) mod http2 {
     /// Calls in flight of one connection.
     pub(crate) const STREAMS_MAX: u32 = 1024;
-    /// Bytes of one stream that may be on their way unread. Every call in flight can have so many of them held, whatever else is
-    /// bounded: its reader takes them off at once, unless the caller computes meanwhile.
+    /// Bytes of one stream that may be in flight unread. Every call in flight can make the other side hold so many
+    /// bytes, whatever else is bounded: its reader releases them at once, unless the caller computes meanwhile.
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-    /// Bytes of one connection that may be on their way unread.
+    /// Bytes of one connection that may be in flight unread.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
-    /// Bytes of one piece of a body. A small call waits at most for one of each other call.
+    /// Bytes of one piece of a body. A small call waits at most for one piece of each other call.
     pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
-    /// Bytes of a stream's HTTP head. Ours has three.
+    /// Bytes of a stream's HTTP head. That of a call has three.
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;
 }
 
@@ -30,20 +30,21 @@ pub struct PeerLimits {
     pub calls_max: usize,
     /// Bytes of one result's image.
     pub image_bytes_max: usize,
-    /// Bytes of all results' images that are being read, over all connections of a peer. A call whose answer finds no room is
-    /// overloaded; it has run.
+    /// Bytes of all results' images that are being read, over all connections of a peer. A call whose result exceeds
+    /// them fails as overloaded; it has run.
     pub answers_bytes_max: usize,
-    /// For name, connection, TLS and HTTP/2 together; and no longer than the deadline of whoever waits.
+    /// For resolving the host name, connecting, TLS and HTTP/2 together. A call that waits for it waits no longer than
+    /// to its deadline.
     pub connect_timeout: Duration,
     /// The first pause after a failed attempt to connect. Each further one is twice as long.
     pub backoff_min: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
-    /// How often a connection is asked whether it lives.
+    /// The pause between two checks whether a connection is alive.
     pub keep_alive_interval: Duration,
-    /// How long it may take to say so. Then it is made anew.
+    /// How long a check may take. Then the connection is replaced.
     pub keep_alive_timeout: Duration,
-    /// Attempts at one call, the first one included.
+    /// Attempts at one call, including the first one.
     pub attempts_max: u32,
     /// The first pause before an idempotent call is tried again. Each further one is twice as long.
     pub retry_pause: Duration,
@@ -71,24 +72,24 @@ impl Default for PeerLimits {
 pub struct ServerLimits {
     /// Open connections. Further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// Calls that are being read, run or answered, over all connections. Further ones are answered as overloaded, unread.
+    /// Calls that are being read, run or responded to, over all connections. Further ones fail as overloaded, unread.
     pub calls_max: usize,
     /// Bytes of one call's image.
     pub image_bytes_max: usize,
-    /// Bytes of the images of all calls that are being read or run. Calls beyond are answered as overloaded. As many again
-    /// are for answers that are being written; one beyond is replaced by such a failure.
+    /// Bytes of the images of all calls that are being read or run. Further calls fail as overloaded. The same limit
+    /// applies to the images of replies that are being written; a reply beyond is replaced by such a failure.
     pub images_bytes_max: usize,
-    /// From a connection's beginning until TLS and HTTP/2 are agreed.
+    /// From the start of a connection until TLS and HTTP/2 are negotiated.
     pub handshake_timeout: Duration,
     /// Between two pieces of a call's body.
     pub body_timeout: Duration,
-    /// From a call's beginning to its last byte; and no longer than its deadline.
+    /// From the start of a call to its last byte, and no longer than its deadline.
     pub reading_timeout: Duration,
-    /// Between two pieces of an answer that its reader takes, and after the call's deadline. Then its stream is reset.
+    /// Between two pieces of a reply that the caller reads, and after the call's deadline. Then its stream is reset.
     pub answer_timeout: Duration,
-    /// How often a connection is asked whether it lives.
+    /// The pause between two checks whether a connection is alive.
     pub keep_alive_interval: Duration,
-    /// How long it may take to say so. Then it is closed.
+    /// How long a check may take. Then the connection is closed.
     pub keep_alive_timeout: Duration,
 }
 

@@ -1,11 +1,13 @@
-//! The client: a group behind one address or several, as a [`Callee`].
+//! The client: a group at one address or several, as a [`Callee`].
 //!
-//! **Choice.** Of two addresses with a connection, taken at random, the one with fewer calls in flight; one that is connecting is waited
-//! for only if none is connected, and one that is down is not tried. If all are down the call fails at once.
+//! **Choice.** Of two random addresses with a connection, the one with fewer calls in flight is used. An address that
+//! is connecting is waited for only if none is connected, and one that is down is not tried. If all are down, the call
+//! fails at once.
 //!
-//! **Again.** A call that certainly did not run goes to another address that has not failed it, or to the same one over its next
-//! connection; as often as [`PeerLimits::attempts_max`] says, without a pause. A call that is idempotent is tried
-//! again, after a pause, also if it may have run. All other failures are the caller's to know: it may have run, and is not run twice.
+//! **Retries.** A call that certainly did not run goes to another address that has not failed it, or to the same one
+//! over its next connection, up to [`PeerLimits::attempts_max`] times, without a pause. A call that is idempotent is
+//! tried again, after a pause, also if it may have run. All other failures are returned to the caller: the call may
+//! have run, and is not run twice.
 //!
 //! **Deadline.** A timer of this process ends every call at its deadline, whatever the network does.
 
@@ -29,13 +31,13 @@ use crate::error::LinkError;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
-/// The most addresses of one group.
+/// Addresses of one group.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// A group behind one address or several. Its connections live as long as it does.
+/// A group at one address or several. Its connections live as long as this.
 pub struct Peer {
     group: Arc<Group>,
-    /// Aborted when dropped.
+    /// The tasks of the connections, which are aborted when this is dropped.
     _connections: JoinSet<()>,
 }
 
@@ -47,11 +49,11 @@ struct Group {
 }
 
 impl Peer {
-    /// The group `name` (for messages) behind `addresses`, any of which can answer any call. Begins to connect, so it is
-    /// called inside of a tokio runtime with timers and I/O.
+    /// Makes a client of the group `name` (for messages) at `addresses`, each of which can serve each call. Starts to
+    /// connect, so it is called within a tokio runtime with timers and I/O.
     ///
     /// # Errors
-    /// When there is no address, too many, or one that leaves this machine without TLS.
+    /// When there is no address, there are too many, or one is on another machine and there is no TLS.
     pub fn new(name: &str, addresses: Vec<Address>, tls: Option<Tls>, limits: PeerLimits) -> Result<Self, LinkError> {
         if addresses.is_empty() {
             return Err(LinkError::NoAddress { group: name.to_owned() });
@@ -75,7 +77,7 @@ impl Peer {
         Ok(Self { group: Arc::new(group), _connections: connections })
     }
 
-    /// How many of the addresses are connected.
+    /// Returns the number of addresses that are connected.
     pub fn healthy(&self) -> usize {
         self.group.endpoints.iter().filter(|endpoint| endpoint.is_ready()).count()
     }
@@ -83,7 +85,7 @@ impl Peer {
     /// Waits until an address is connected.
     ///
     /// # Errors
-    /// When none is by `deadline`: unreachable, with the last reason.
+    /// When none is connected by `deadline`: unreachable, with the last reason.
     pub async fn wait_ready(&self, deadline: std::time::Instant) -> Result<(), CallFailure> {
         let endpoints = &self.group.endpoints;
         let mut ready: FuturesUnordered<_> = endpoints.iter().map(|endpoint| endpoint.ready()).collect();
@@ -91,7 +93,7 @@ impl Peer {
             Ok(_) => Ok(()),
             Err(_) => {
                 let (endpoint, reason) = self.group.reason();
-                Err(CallFailure::unreachable(self.group.words(endpoint, CallError::Unreachable, &reason), true))
+                Err(CallFailure::unreachable(self.group.describe(endpoint, CallError::Unreachable, &reason), true))
             }
         }
     }
@@ -143,7 +145,7 @@ impl Group {
             };
             let Some(pause) = again else {
                 let FailedAttempt { error, reason, not_run, .. } = failed;
-                return Err(CallFailure::Lost { error, reason: self.words(endpoint, error, &reason), not_run });
+                return Err(CallFailure::Lost { error, reason: self.describe(endpoint, error, &reason), not_run });
             };
             if !pause.is_zero() {
                 sleep(pause).await;
@@ -152,7 +154,7 @@ impl Group {
         }
     }
 
-    /// The call's frame.
+    /// Returns the frame of a call.
     fn frame(&self, call: Call) -> Result<CallFrame, CallFailure> {
         let now = Instant::now().into_std();
         let deadline = call.context.deadline;
@@ -165,7 +167,7 @@ impl Group {
         Ok(CallFrame { request, deadline, image: call.image.into() })
     }
 
-    /// The address for the next attempt: not one of `tried` if there is another that is not down.
+    /// Returns the address for the next attempt: not one of `tried` if there is another that is not down.
     fn choose(&self, tried: u64) -> usize {
         if self.endpoints.len() == 1 { 0 } else { self.choose_of_many(tried) }
     }
@@ -175,14 +177,14 @@ impl Group {
         let all = || 0..self.endpoints.len();
         let ready = |index: &usize| self.endpoints[*index].is_ready();
         let alive = |index: &usize| !self.endpoints[*index].is_down();
-        // Each pass is over at most 64 addresses and takes nothing from the heap.
+        // Each pass is over at most 64 addresses and allocates nothing.
         self.less_loaded(all().filter(is_new).filter(ready))
             .or_else(|| self.less_loaded(all().filter(is_new).filter(alive)))
             .or_else(|| self.less_loaded(all().filter(alive)))
             .unwrap_or_else(|| self.jitter.below(self.endpoints.len()))
     }
 
-    /// Of two at random, the one with fewer calls in flight.
+    /// Returns the one with fewer calls in flight, of two random ones.
     fn less_loaded(&self, among: impl Iterator<Item = usize> + Clone) -> Option<usize> {
         let count = among.clone().count();
         if count == 0 {
@@ -200,7 +202,7 @@ impl Group {
         Some(chosen)
     }
 
-    /// Is the call tried again, and after which pause?
+    /// Returns the pause after which a call is tried again; `None` if it is not tried again.
     fn pause_before_next(
         &self,
         failed: &FailedAttempt,
@@ -221,16 +223,16 @@ impl Group {
         is_idempotent.then(|| self.jitter.spread(backoff.pause(attempt)))
     }
 
-    /// An address that is not connected, and why.
+    /// Returns an address that is not connected, and why.
     fn reason(&self) -> (&Endpoint, String) {
         let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
             EndpointState::Down(reason) => Some((&**endpoint, reason.to_string())),
             _ => None,
         });
-        down.unwrap_or_else(|| (&*self.endpoints[0], "it does not answer".to_owned()))
+        down.unwrap_or_else(|| (&*self.endpoints[0], "it does not respond".to_owned()))
     }
 
-    fn words(&self, endpoint: &Endpoint, error: CallError, reason: &str) -> String {
+    fn describe(&self, endpoint: &Endpoint, error: CallError, reason: &str) -> String {
         let is = match error {
             CallError::Unreachable => "is unreachable",
             CallError::Deadline => "missed the deadline",
@@ -241,7 +243,7 @@ impl Group {
     }
 }
 
-/// Failures that the server answered with are as good as our own: some of them are worth another attempt.
+/// Treats failures that the server reported as those of this side: some of them are worth another attempt.
 fn as_failed_attempt(answer: CallResult) -> Result<CallResult, FailedAttempt> {
     match answer {
         Err(CallFailure::Lost { error, reason, not_run }) => {

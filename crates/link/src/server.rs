@@ -1,4 +1,4 @@
-//! The server: listening, connections and their bound, and stopping without hurting anyone.
+//! The server: listening, connections and their limit, and draining.
 
 use std::future::Future;
 use std::io;
@@ -22,7 +22,7 @@ use crate::server_connection;
 use crate::stream::LinkStream;
 use crate::tls::{self, Tls};
 
-/// Answers others' calls at one address.
+/// Serves calls at one address.
 pub struct Server {
     listener: Listener,
     address: Address,
@@ -39,11 +39,11 @@ enum Listener {
 }
 
 impl Server {
-    /// Starts listening: with mutual TLS if there is `tls`, unless on a Unix socket, to which the system lets in only this
-    /// process's user. Connections are taken when [`Server::serve`] runs; until then they wait in the kernel's queue.
+    /// Starts listening: with mutual TLS if there is `tls`, unless on a Unix socket, which only processes of this user
+    /// can open. Connections are accepted when [`Server::serve`] runs; until then they wait in the kernel's queue.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or leaves this machine without TLS.
+    /// When it cannot listen on the address, or the address is on another machine and there is no TLS.
     pub async fn listen(
         address: &Address,
         tls: Option<&Tls>,
@@ -70,13 +70,13 @@ impl Server {
         Ok(Self { listener, address, server: Arc::new(CallServer::new(callee, limits)) })
     }
 
-    /// Where it listens: with the port that the system chose if 0 was asked for.
+    /// Returns the address, with the port that the system chose for port 0.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Serves until `stop` resolves, then takes no more connections and calls, and lets those that run finish for up to
-    /// `grace`. Returns how many connections were cut off at its end; the calls that ran for them are cancelled.
+    /// Serves until `stop` resolves, then accepts no further connections and calls, and lets running calls finish for
+    /// up to `grace`. Returns how many connections were cut off at its end; their calls are cancelled.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
         let permits = Arc::new(Semaphore::new(self.server.limits.connections_max));
         let (stopping, stopped) = watch::channel(false);
@@ -89,8 +89,8 @@ impl Server {
                 let handshake = tokio::time::timeout(server.limits.handshake_timeout, incoming.secure());
                 match handshake.await {
                     Ok(Ok(stream)) => server_connection::serve(stream, server, stopped).await,
-                    Ok(Err(reason)) => isomer_telemetry::debug!(reason, "a peer was not let in"),
-                    Err(_) => isomer_telemetry::debug!("a peer did not begin"),
+                    Ok(Err(reason)) => isomer_telemetry::debug!(reason, "the TLS handshake with a peer failed"),
+                    Err(_) => isomer_telemetry::debug!("a peer did not complete the TLS handshake in time"),
                 }
                 drop(permit);
             });
@@ -123,7 +123,7 @@ async fn listen_tcp(address: &Address, host: &str, port: u16, is_clear: bool) ->
     })
 }
 
-/// A connection that was taken, before TLS.
+/// An accepted connection, before TLS.
 enum Incoming {
     Clear(LinkStream),
     Tls(tokio::net::TcpStream, TlsAcceptor),
@@ -158,7 +158,7 @@ impl Acceptor for LinkAcceptor {
         let incoming = match &self.listener {
             Listener::Tcp(listener, acceptor) => {
                 let (stream, _) = listener.accept().await?;
-                // Nagle's algorithm would hold an answer back until the last one is acknowledged.
+                // Nagle's algorithm would delay a reply until the last one is acknowledged.
                 let _ = stream.set_nodelay(true);
                 match acceptor {
                     Some(acceptor) => Incoming::Tls(stream, acceptor.clone()),

@@ -1,10 +1,11 @@
-//! The server's side of one connection: a task that reads calls, begins them, and writes what is answered.
+//! The server's side of one connection: a task that reads calls, starts them, and writes replies.
 //!
-//! Calls are read here: their pieces come by this task anyway. When one is complete it is polled once. If it is answered by then, which calls
-//! of a few microseconds are, the answer leaves with all others of this turn, and no other task or thread was woken. If not, it goes on as
-//! a task of its own. Calls
-//! that take long without ever waiting would hold up the connection's others by that, so what the first polls take is measured: after
-//! one beyond [`FIRST_POLL_MAX`] the next [`SPAWNED_CALLS`] are begun by tasks of their own, then one is tried again.
+//! Calls are read by this task, since it receives their pieces anyway. A complete call is polled once. If its result is
+//! there by then, as for calls of a few microseconds, the reply is written together with all others of this poll, and
+//! no other task or thread was woken. If not, the call continues as a task of its own. Calls that compute for long
+//! without waiting would delay the connection's other calls by that, so the first polls are measured: after one that
+//! takes longer than [`FIRST_POLL_MAX`], the next [`SPAWNED_CALLS`] are started as tasks of their own, then one is
+//! polled here again.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -26,10 +27,10 @@ use crate::response_write::ResponseWrite;
 use crate::server_call::{CallServer, ReadyCall, read_stream, run};
 use crate::stream::LinkStream;
 
-/// How long a call may take of the connection's own time.
+/// How long the first poll of a call may take on the connection's task.
 const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
 
-/// After one that took longer, so many calls are not polled by the connection.
+/// After a longer poll, so many calls are started as tasks of their own.
 const SPAWNED_CALLS: u32 = 64;
 
 /// Serves a connection until it ends, or until its last call when `stop` becomes true.
@@ -44,12 +45,12 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
         .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
         .max_concurrent_streams(http2::STREAMS_MAX)
         .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
-        // A caller that goes away takes all its calls back at once, which is no attack.
+        // A client that disconnects cancels all its calls at once, which is not an attack.
         .max_pending_accept_reset_streams(http2::STREAMS_MAX as usize);
     let mut handshake = std::pin::pin!(builder.handshake(corked));
     let handshake = poll_fn(|cx| {
         let begun = handshake.as_mut().poll(cx);
-        // Our settings are not kept from a peer that waits for them.
+        // A peer may wait for our settings.
         if begun.is_pending() && matches!(handle.poll_drain(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(None);
         }
@@ -57,8 +58,8 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
     });
     let mut connection = match timeout(limits.handshake_timeout, handshake).await {
         Ok(Some(Ok(connection))) => connection,
-        Ok(Some(Err(error))) => return isomer_telemetry::debug!(%error, "a peer does not speak HTTP/2"),
-        Ok(None) | Err(_) => return isomer_telemetry::debug!("a peer did not begin"),
+        Ok(Some(Err(error))) => return isomer_telemetry::debug!(%error, "a peer does not use HTTP/2"),
+        Ok(None) | Err(_) => return isomer_telemetry::debug!("a peer did not start HTTP/2 in time"),
     };
     let ping_pong = connection.ping_pong().expect("it is taken once");
     let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
@@ -73,24 +74,24 @@ struct ServerConnection {
     handle: CorkHandle<LinkStream>,
     keep_alive: KeepAlive,
     server: Arc<CallServer>,
-    /// Calls of which pieces are missing; at most as many as there are streams.
+    /// Calls that have not arrived completely; at most as many as there are streams.
     reading: FuturesUnordered<BoxFuture<'static, Option<ReadyCall>>>,
-    /// Answers of this turn.
+    /// Replies of this poll.
     writing: Vec<ResponseWrite>,
-    /// How many calls are still to be begun by tasks of their own.
+    /// The number of further calls that are started as tasks of their own.
     spawned_calls: u32,
 }
 
 impl ServerConnection {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut stop = std::pin::pin!(async move {
-            // Without the sender the server is gone, which is a stop too.
+            // A dropped sender means that the server has ended, which is a stop, too.
             let _ = stop.wait_for(|stop| *stop).await;
         });
         let mut is_stopping = false;
         poll_fn(move |cx| {
             if self.keep_alive.poll_dead(cx).is_ready() {
-                isomer_telemetry::debug!("a peer does not answer any more");
+                isomer_telemetry::debug!("a peer does not respond any more");
                 return Poll::Ready(());
             }
             if !is_stopping && stop.as_mut().poll(cx).is_ready() {
@@ -115,7 +116,7 @@ impl ServerConnection {
                 Poll::Pending => break,
             }
         }
-        // Most were written in this turn. Whoever does not read the others is waited for elsewhere.
+        // Most replies were written in this poll. A task of its own waits for each of the others.
         for writing in self.writing.drain(..).filter(|writing| !writing.is_finished()) {
             tokio::spawn(writing.finish());
         }
@@ -142,7 +143,7 @@ impl ServerConnection {
         }
     }
 
-    /// Goes on reading. Was something read to its end, so that there may be more to write?
+    /// Reads further pieces. Returns whether a call is complete, so that there may be more to write.
     fn poll_reading(&mut self, cx: &mut Context<'_>) -> bool {
         match self.reading.poll_next_unpin(cx) {
             Poll::Ready(Some(Some(ready))) => self.begin_call(ready, cx),
@@ -172,7 +173,7 @@ impl ServerConnection {
     }
 }
 
-/// Runs a call until its answer is written.
+/// Runs a call until its reply is written.
 async fn finish(call: impl Future<Output = Option<ResponseWrite>>) {
     if let Some(writing) = call.await {
         writing.finish().await;

@@ -1,4 +1,4 @@
-//! A connection's bytes, whatever carries them: one type, so that HTTP/2 is compiled once.
+//! The stream of a connection over TCP, Unix sockets or TLS: one type, so that HTTP/2 is compiled once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-/// What carries a connection.
+/// The stream of a connection.
 pub(crate) enum LinkStream {
     Tcp(TcpStream),
     Unix(UnixStream),

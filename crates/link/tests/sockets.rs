@@ -131,5 +131,5 @@ async fn where_nobody_is_a_call_fails_at_once_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let nobody = peer(&[&Address::Unix(path(&folder))]);
     let (_, reason, not_run) = lost(nobody.call(call_in(Duration::from_secs(20), b"echo".to_vec())).await);
-    assert!(not_run && reason.ends_with("its socket is not there"), "{reason}");
+    assert!(not_run && reason.ends_with("its socket does not exist"), "{reason}");
 }

@@ -129,7 +129,7 @@ async fn health_is_a_question_and_other_pages_are_none() {
     assert_eq!(server.script.begun(), 0);
     let address = server.kill().await;
     let error = health(&address, None, Instant::now() + LONG).await.unwrap_err();
-    assert_eq!(error, format!("`{address}`: nobody listens there"));
+    assert_eq!(error, format!("`{address}`: no process listens there"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,7 +95,7 @@ async fn whoever_is_not_one_is_refused_in_words() {
     let reason = refused(&good, Some(authority.tls("localhost", 3000, &other.path("authority.pem")))).await;
     assert!(reason.contains("its certificate is not signed by the configured authority"), "{reason}");
     let reason = refused(&good, Some(authority.tls("localhost", 2021, &ours))).await;
-    assert!(reason.contains("it says that our certificate has expired"), "{reason}");
+    assert!(reason.contains("it reports that our certificate has expired"), "{reason}");
     let reason = refused(&good, None).await;
     assert!(reason.contains("does it want TLS?"), "{reason}");
     let expired = server(Some(&authority.tls("localhost", 2021, &ours))).await;
@@ -104,7 +104,7 @@ async fn whoever_is_not_one_is_refused_in_words() {
     let clear = server(None).await;
     let reason = refused(&clear, Some(authority.good())).await;
     // Whether its answer or the end of its connection is seen first is the system's choice.
-    let is_said = reason.contains("it does not speak TLS") || reason.contains("does it speak TLS?");
+    let is_said = reason.contains("it does not speak TLS") || reason.contains("does it use TLS?");
     assert!(is_said, "{reason}");
 }
 
@@ -159,7 +159,7 @@ async fn a_server_that_says_nothing_is_given_up() {
     let begun = std::time::Instant::now();
     let (error, reason, not_run) = lost(peer.call(call_in(Duration::from_secs(30), b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Unreachable, true), "{reason}");
-    assert!(reason.contains("does not answer") && begun.elapsed() < LONG, "{reason}");
+    assert!(reason.contains("does not respond") && begun.elapsed() < LONG, "{reason}");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn files_that_are_not_usable_are_named_and_never_shown() {
         (&empty, &key, &trusted, "certificate", "there is no certificate in it"),
         (&certificate, &empty, &trusted, "key", "there is no private key in it"),
         (&certificate, &key, &empty, "authority", "there is no certificate in it"),
-        (&certificate, &other_key, &trusted, "key", "it is not the certificate's"),
+        (&certificate, &other_key, &trusted, "key", "it is not the key of the certificate"),
         (&certificate, &certificate, &trusted, "key", "there is no private key in it"),
     ] {
         let error = Tls::load(certificate, key, trusted).unwrap_err();
