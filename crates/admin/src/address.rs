@@ -1,26 +1,26 @@
-//! Where the admin API is reached: a TCP address or a Unix socket.
+//! The address of the admin API: a TCP address or a Unix socket.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a node's admin API listens unless it is told otherwise.
+/// The default address of a node's admin API.
 pub const DEFAULT: &str = "127.0.0.1:7171";
 
-/// What an address of a Unix socket begins with.
+/// The prefix of an address that is a Unix socket.
 const UNIX: &str = "unix:";
 
-/// Where the admin API of a node listens.
+/// An address on which the admin API of a node listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAddress {
-    /// Over TCP; port 0 lets the system choose.
+    /// A TCP address; port 0 lets the system choose.
     Tcp(SocketAddr),
     /// A Unix socket, which only its owner can open.
     Unix(PathBuf),
 }
 
-/// Why a text is no address of an admin API.
+/// A text that is not an address of an admin API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no address for the admin API: write `127.0.0.1:7171` or `unix:/path/of/a.sock`")]
 pub struct InvalidAddress {
@@ -28,7 +28,7 @@ pub struct InvalidAddress {
 }
 
 impl AdminAddress {
-    /// Can only processes of this machine reach it?
+    /// Returns whether only processes of this machine can reach it.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -37,7 +37,7 @@ impl AdminAddress {
         }
     }
 
-    /// As a client is told it: `http://127.0.0.1:7171` or `unix:/path/of/a.sock`.
+    /// Returns the address as a client writes it: `http://127.0.0.1:7171` or `unix:/path/of/a.sock`.
     #[must_use]
     pub fn url(&self) -> String {
         match self {

@@ -1,4 +1,5 @@
-//! What a request gives an operation: names out of its path, its query, its body. Everything is checked here, before a node sees it.
+//! The arguments of an operation: names from the request's path, its query, its body. All are checked here, before the
+//! node sees them.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +9,13 @@ use isomer_ids::{AppName, Digest, InvalidText, SecretName, TenantName, TokenName
 use serde::de::value::{Error as ValueError, MapDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
-use crate::admin::Body;
+use crate::admin::UploadBody;
 use crate::caller::Caller;
-use crate::operations::no_body;
 
-/// The names out of a path, if it is one of this route. `None` inside: one of them is no text.
-pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<Named>> {
+/// Returns the names in a path, if the path matches the route. The inner `None` means that one of them is not UTF-8.
+pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<PathNames>> {
     let (route, path) = (route.split('/'), path.split('/'));
-    let (count, mut named) = (route.clone().count(), Some(Named::default()));
+    let (count, mut named) = (route.clone().count(), Some(PathNames::default()));
     if path.clone().count() != count {
         return None;
     }
@@ -35,16 +35,16 @@ pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<Named>> {
     Some(named)
 }
 
-/// The names out of a path, and who asks.
+/// The names in a path, and the caller.
 #[derive(Debug, Default)]
-pub(crate) struct Named {
+pub(crate) struct PathNames {
     pub(crate) names: Vec<(String, String)>,
-    /// Who asks; absent until it is known.
+    /// The caller, once it is authenticated.
     pub(crate) caller: Option<Caller>,
 }
 
-impl Named {
-    /// The text of a name. One that is not in the path is empty, which is no name of anything.
+impl PathNames {
+    /// Returns a name as it was sent. A name that is not in the path is empty, which no check accepts.
     fn get(&self, name: &str) -> &str {
         self.found(name).unwrap_or_default()
     }
@@ -82,20 +82,21 @@ fn invalid(error: InvalidText) -> ApiProblem {
     ApiProblem::new(ProblemKind::BadRequest, error.to_string())
 }
 
-/// A request's query and body.
-pub(crate) struct Given {
+/// The query and the body of a request.
+pub(crate) struct Arguments {
     pub(crate) uri: Uri,
-    pub(crate) body: GivenBody,
+    pub(crate) body: ArgumentBody,
 }
 
-pub(crate) enum GivenBody {
+pub(crate) enum ArgumentBody {
     Nothing,
     Whole(Vec<u8>),
-    Stream(Body),
+    Stream(UploadBody),
 }
 
-impl Given {
-    /// The query. What a parameter's text means says the type that it is read as: a tenant may be called `true`.
+impl Arguments {
+    /// Returns the query. The type that a parameter is read as decides what its text means: a tenant may be called
+    /// `true`.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
         let refused = |why: String| {
             ApiProblem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(why)
@@ -110,13 +111,13 @@ impl Given {
     }
 
     pub(crate) fn json<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
-        let GivenBody::Whole(bytes) = &self.body else {
+        let ArgumentBody::Whole(bytes) = &self.body else {
             return Err(ApiProblem::new(ProblemKind::BadRequest, "the request has no body"));
         };
         let refused = |why: String| {
             ApiProblem::new(ProblemKind::BadRequest, "the body is not what this operation takes").detail(why)
         };
-        // Serde takes a list for an object's fields in their order, which nobody should come to rely on.
+        // Serde accepts a list for the fields of an object in their order, which clients should not come to rely on.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             return Err(refused("it has to be a JSON object".to_owned()));
         }
@@ -125,20 +126,20 @@ impl Given {
 
     pub(crate) fn bytes(self) -> Vec<u8> {
         match self.body {
-            GivenBody::Whole(bytes) => bytes,
-            GivenBody::Nothing | GivenBody::Stream(_) => Vec::new(),
+            ArgumentBody::Whole(bytes) => bytes,
+            ArgumentBody::Nothing | ArgumentBody::Stream(_) => Vec::new(),
         }
     }
 
-    pub(crate) fn stream(self) -> Body {
+    pub(crate) fn stream(self) -> UploadBody {
         match self.body {
-            GivenBody::Stream(body) => body,
-            GivenBody::Nothing | GivenBody::Whole(_) => no_body(),
+            ArgumentBody::Stream(body) => body,
+            ArgumentBody::Nothing | ArgumentBody::Whole(_) => Box::pin(futures::stream::empty()),
         }
     }
 }
 
-/// The text of a parameter, which is read as what it is to be.
+/// The text of a parameter, which is parsed as the type that is expected.
 struct Text(String);
 
 impl IntoDeserializer<'_, ValueError> for Text {
@@ -188,7 +189,7 @@ impl<'de> Deserializer<'de> for Text {
     }
 }
 
-/// Refuses a body that is said to be of another type than JSON: a form of a browser can be nothing else.
+/// Refuses a body whose content type is not JSON: the form of a browser cannot have that type.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiProblem> {
     let said = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
@@ -202,15 +203,15 @@ pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiProblem> {
 mod tests {
     use super::*;
 
-    fn given(query: &str) -> Given {
-        Given { uri: format!("/x?{query}").parse().unwrap(), body: GivenBody::Nothing }
+    fn given(query: &str) -> Arguments {
+        Arguments { uri: format!("/x?{query}").parse().unwrap(), body: ArgumentBody::Nothing }
     }
 
     #[test]
     fn a_query_is_read_whole() {
         let query = given("lines=7&follow=true").query::<isomer_api::LogQuery>().unwrap();
         assert_eq!((query.lines, query.follow), (Some(7), true));
-        // Names that look like something else.
+        // Names that look like other types.
         for name in ["true", "false"] {
             let query = given(&format!("tenant={name}")).query::<crate::operations::AppsQuery>().unwrap();
             assert_eq!(query.tenant.unwrap().as_str(), name);
@@ -239,7 +240,8 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        let named = |name: &str, value: &str| Named { names: vec![(name.to_owned(), value.to_owned())], caller: None };
+        let named =
+            |name: &str, value: &str| PathNames { names: vec![(name.to_owned(), value.to_owned())], caller: None };
         let secret = |name: &str| named("secret", name).secret();
         assert!(["a", "payment-key", "A.b_c-9"].into_iter().all(|name| secret(name).is_ok()));
         let long = "a".repeat(65);

@@ -1,10 +1,11 @@
-//! The audit log: what admins did, in a file that is only added to.
+//! The audit log: what administrators did, in a file that is only appended to.
 //!
-//! An action that changes something has two lines: one before it begins, and one with its result. So nothing has changed that the log does not
-//! tell of, even if the node was killed in between; and an action whose first line cannot be written is not begun. An action that was refused
-//! (no token, a wrong one, a browser, a name that is none) has one line. Lines are JSON; values of secrets and tokens are in none of them.
+//! An action that changes something has two lines: one before it begins, and one with its result. So every change has a
+//! line, even if the node was killed in between, and an action whose first line cannot be written does not begin. A
+//! refused action (no token, a wrong token, a browser, an invalid name) has one line. Lines are JSON; they never
+//! contain secrets or tokens.
 //!
-//! A thread of its own writes: it puts all lines that wait into the file at once and syncs once for all of them.
+//! One thread writes: it writes all waiting lines at once, and syncs once for all of them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -21,106 +22,106 @@ use tokio::sync::oneshot;
 /// The name of the file in a node's data directory.
 pub const AUDIT_FILE: &str = "audit.log";
 
-/// The most lines that are written and synced together.
+/// Lines that are written and synced together, at most.
 const BATCH_MAX: usize = 256;
 
-/// A line of the log.
+/// A line of the audit log.
 #[derive(Debug, Clone, Serialize)]
-pub struct Entry {
-    /// When: milliseconds since 1970, UTC.
+pub struct AuditEntry {
+    /// The time in milliseconds since 1970, UTC.
     pub at_ms: u64,
-    /// The number of the action since the node started: its two lines have the same.
+    /// The number of the action since the node started. Both lines of an action have the same.
     pub action_id: u64,
-    /// What the line tells.
+    /// The phase of the action.
     pub phase: Phase,
-    /// Who asked.
+    /// The sender of the request.
     #[serde(flatten)]
-    pub who: Who,
-    /// What was asked for: the operation's name in the API's document.
+    pub who: Requester,
+    /// The operation's name in the API's document.
     pub action: &'static str,
-    /// Whose things it is about.
+    /// The tenant that the action is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantName>,
-    /// Which app it is about.
+    /// The app that the action is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// Which secret, which bytes or which token it is about.
+    /// The name of the secret, the digest of the bytes or the name of the token that the action is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// What else was asked for.
+    /// Further arguments of the operation.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub details: serde_json::Value,
-    /// The status of the answer.
+    /// The status of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Why it was refused or failed.
+    /// Why the action was refused or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// The revision that serves now.
+    /// The revision that serves after the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
-    /// So many other requests were refused since the last line, too many to be told of one by one.
+    /// The number of other refused requests since the last line, which were too many to get a line each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }
 
-/// What a line tells of an action.
+/// The phase of an action that a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// It begins.
+    /// The action begins.
     Begin,
-    /// It has ended: well, or not.
+    /// The action has ended, with or without success.
     End,
-    /// It was not begun.
+    /// The action was refused and did not begin.
     Refused,
 }
 
-/// Who asked.
+/// The sender of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Who {
-    /// The address it came from, over TCP.
+pub struct Requester {
+    /// The address of the client, over TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<std::net::SocketAddr>,
-    /// The user whose process asked, over a Unix socket.
+    /// The user of the client's process, over a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// That process.
+    /// The client's process, over a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
-    /// What it had to show.
+    /// The kind of token in the request.
     pub token: Credential,
-    /// The tenant's token that it had.
+    /// The tenant's token in the request, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant_token: Option<TokenInfo>,
 }
 
-/// What a request had to show.
+/// The kind of token in a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Credential {
     /// No token.
     #[default]
     Missing,
-    /// One that is none of this node.
+    /// A token that this node does not know.
     Wrong,
-    /// The node's.
+    /// The node's token.
     Valid,
-    /// A tenant's.
+    /// A tenant's token.
     Tenant,
 }
 
-/// Why something is not in the audit log.
+/// The audit log could not be opened or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the audit log `{}`", path.display())]
 pub struct AuditError {
     /// The file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
-/// The audit log of a node.
+/// The audit log of a node. Clones write to the same file.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     orders: Sender<Order>,
@@ -134,7 +135,7 @@ enum Order {
 }
 
 impl AuditLog {
-    /// Opens the log of the node with this data directory, and makes it if there is none.
+    /// Opens the log of the node with this data directory, and creates it if it is missing.
     ///
     /// # Errors
     /// When the file cannot be opened for writing.
@@ -149,20 +150,20 @@ impl AuditLog {
         Ok(Self { orders, path })
     }
 
-    /// Adds a line; it is on disk when this returns.
+    /// Appends a line. It is on disk when this returns.
     ///
     /// # Errors
-    /// When it could not be written or synced.
-    pub async fn write(&self, entry: &Entry) -> Result<(), AuditError> {
+    /// When the line could not be written or synced.
+    pub async fn write(&self, entry: &AuditEntry) -> Result<(), AuditError> {
         let mut line = serde_json::to_vec(entry).expect("an entry is plain data");
         line.push(b'\n');
         self.order(|done| Order::Write(line, done)).await
     }
 
-    /// Opens the file again under its name: after it was moved away, a new one is begun.
+    /// Opens the file again by its name: after it was moved away, a new file is created.
     ///
     /// # Errors
-    /// When it cannot be opened; then the log goes on in the old one.
+    /// When the file cannot be opened; then the log continues in the old one.
     pub async fn reopen(&self) -> Result<(), AuditError> {
         self.order(Order::Reopen).await
     }
@@ -179,7 +180,7 @@ impl AuditLog {
     }
 }
 
-/// Now, as entries have it.
+/// Returns the current time as entries contain it.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -189,7 +190,7 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut file =
         options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
-    // A line that a power cut left unfinished must not swallow the next one.
+    // A line that a power cut left unfinished must not run into the next one.
     if file.metadata()?.len() > 0 {
         let mut last = [0];
         file.seek(io::SeekFrom::End(-1))?;
@@ -207,12 +208,12 @@ fn open(path: &Path) -> io::Result<File> {
 struct Writer {
     file: File,
     path: PathBuf,
-    /// Did the last write end anywhere, as on a full disk?
+    /// Whether the last write may have ended in the middle of a line, as on a full disk.
     torn: bool,
 }
 
 impl Writer {
-    /// Until nobody has anything to write any more.
+    /// Runs until the last handle of the log is dropped.
     fn run(mut self, orders: &Receiver<Order>) {
         while let Ok(first) = orders.recv() {
             let mut next = Some(first);
@@ -248,7 +249,7 @@ impl Writer {
         self.torn = written.is_err();
         lines.clear();
         for done in waiting.drain(..) {
-            // Who does not wait any more does not need to know.
+            // Fails if the caller no longer waits.
             let _ =
                 done.send(written.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string())));
         }
@@ -261,12 +262,12 @@ mod tests {
 
     use super::*;
 
-    fn entry(action_id: u64) -> Entry {
-        Entry {
+    fn entry(action_id: u64) -> AuditEntry {
+        AuditEntry {
             at_ms: now_ms(),
             action_id,
             phase: Phase::Begin,
-            who: Who { uid: Some(7), token: Credential::Valid, ..Who::default() },
+            who: Requester { uid: Some(7), token: Credential::Valid, ..Requester::default() },
             action: "deploy",
             tenant: Some("acme".parse().unwrap()),
             app: None,
@@ -288,7 +289,7 @@ mod tests {
     async fn lines_are_added_and_none_is_lost() {
         let data = tempfile::tempdir().unwrap();
         let log = AuditLog::open(data.path()).unwrap();
-        let entries: Vec<Entry> = (0..1000).map(entry).collect();
+        let entries: Vec<AuditEntry> = (0..1000).map(entry).collect();
         let written = futures::future::join_all(entries.iter().map(|entry| log.write(entry))).await;
         assert!(written.iter().all(Result::is_ok));
         let ids = |lines: Vec<String>| -> Vec<u64> {

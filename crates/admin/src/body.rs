@@ -1,4 +1,4 @@
-//! Reading a request's body within bounds of size and pace.
+//! Reading the body of a request within bounds of size and pace.
 
 use std::io;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use http_body_util::{BodyDataStream, BodyExt as _};
 use hyper::body::Incoming;
 use isomer_api::{ApiProblem, ProblemKind};
 
-use crate::admin::Body;
+use crate::admin::UploadBody;
 
-/// Why the body of an upload was cut off, if it was: whoever reads it only sees an error.
+/// Why the body of an upload was cut off, if it was. The reader of the body only sees an error.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overflow(Arc<AtomicU8>);
 
@@ -22,7 +22,7 @@ const TOO_LARGE: u8 = 1;
 const TOO_SLOW: u8 = 2;
 
 impl Overflow {
-    /// What the client is told of it.
+    /// Returns the problem that the client gets.
     pub(crate) fn problem(&self) -> Option<ApiProblem> {
         match self.0.load(Ordering::Acquire) {
             TOO_LARGE => Some(too_large()),
@@ -40,10 +40,10 @@ fn too_slow() -> ApiProblem {
     ApiProblem::new(ProblemKind::BadRequest, "the body did not come in time")
 }
 
-/// The whole body.
+/// Reads the whole body.
 ///
 /// # Errors
-/// When it has more bytes than `bytes_max`, does not come within `pace` altogether, or breaks off.
+/// When it has more than `bytes_max` bytes, does not arrive within `pace` as a whole, or breaks off.
 pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let reading = async {
@@ -61,23 +61,30 @@ pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Resu
     tokio::time::timeout(pace, reading).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-/// An upload that goes on has to be no slower than this, but for its first moments: it holds one of few places.
+/// The lowest rate of an upload after its first moments, in bytes per second: an upload holds one of few permits.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
-/// How long to wait for the next bytes of an upload of which `bytes` have come, and were `waited` for altogether: `pace` at most, and no longer than
-/// the slowest upload takes for as many, and `pace` more. `None` when that time is over.
+/// Returns how long to wait for the next bytes of an upload of which `bytes` have arrived, after `waited` in total:
+/// `pace` at most, and no longer than the slowest upload takes for as many bytes, plus `pace`. `None` when that time is
+/// over.
 fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
     let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
     let left = pace.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
     Some(left.min(pace))
 }
 
-/// The body as it comes. It ends with an error after `bytes_max` bytes, when there is none for as long as `pace`, or when they come slower than
-/// [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until the node asks for the next bytes does not count.
+/// Returns the body as a stream. It ends with an error after `bytes_max` bytes, when nothing arrives for `pace`, or
+/// when bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until the node polls for the next bytes
+/// does not count.
 ///
 /// # Errors
-/// When it is said to have more bytes.
-pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: Overflow) -> Result<Body, ApiProblem> {
+/// When the body is announced as larger than `bytes_max`.
+pub(crate) fn stream(
+    body: Incoming,
+    bytes_max: u64,
+    pace: Duration,
+    overflow: Overflow,
+) -> Result<UploadBody, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let state = Some((body.into_data_stream(), bytes_max, Duration::ZERO));
     let next = move |state: Option<(BodyDataStream<Incoming>, u64, Duration)>| {
@@ -106,7 +113,7 @@ pub(crate) fn stream(body: Incoming, bytes_max: u64, pace: Duration, overflow: O
     Ok(Box::pin(stream::unfold(state, next)) as std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>)
 }
 
-/// Refuses at once what is said to be too large.
+/// Refuses a body that is announced as too large.
 fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), ApiProblem> {
     if body.size_hint().lower() > bytes_max { Err(too_large()) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
-//! Asking a node: one function for each thing that its API offers.
+//! A client of the admin API, with one function for each operation.
 //!
-//! Every question has a connection of its own, which is closed after it: an admin asks rarely, and there is nothing to keep alive.
+//! Each request has a connection of its own, which is closed after it: requests are rare, so there is no connection to
+//! keep alive.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,87 +21,87 @@ use isomer_ids::{AppName, Digest, TenantName, TokenName};
 use crate::node_address::NodeAddress;
 use crate::token::Token;
 
-/// The bytes of one piece of an upload.
+/// Bytes of one piece of an upload.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Asks a node. Each question fails with why there was no answer, or none that helps.
+/// A client of a node's admin API.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) node: NodeAddress,
     pub(crate) token: Token,
 }
 
-/// Why there is no answer, or none that helps.
+/// Why a request has no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The node said no.
+    /// The node refused the request, or failed.
     #[error(transparent)]
     Problem(ApiProblem),
-    /// There is nobody.
+    /// No process listens at the node's address.
     #[error("cannot reach the node at `{node}`")]
     Unreachable {
-        /// Where it should be.
+        /// The node's address.
         node: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The connection broke, or the answer did not come in time.
+    /// The connection broke, or the response did not arrive in time.
     #[error("the node at `{node}` did not answer")]
     Broken {
-        /// Where it is.
+        /// The node's address.
         node: String,
-        /// What happened.
+        /// The error of the connection.
         source: io::Error,
     },
-    /// Whoever answered is no admin API, or one of another version.
+    /// The server is not an admin API, or has another version.
     #[error("what answers at `{node}` is not the admin API of a node (status {status})")]
     NotANode {
-        /// Where it is.
+        /// The node's address.
         node: String,
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
     },
 }
 
-/// Lines of a log, as they come.
+/// Lines of a log, as they arrive.
 pub type ClientLines = Pin<Box<dyn Stream<Item = Result<LogLine, ClientError>> + Send>>;
 
 pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
 impl Client {
-    /// A client of this node.
+    /// Makes a client of this node.
     #[must_use]
     pub fn new(node: NodeAddress, token: Token) -> Self {
         Self { node, token }
     }
 
-    /// Whom it asks.
+    /// Returns the node's address.
     #[must_use]
     pub fn node(&self) -> &NodeAddress {
         &self.node
     }
 
-    /// The node as a whole.
+    /// Returns the status of the node.
     pub async fn status(&self) -> Result<NodeStatus, ClientError> {
         self.get(routes::STATUS.to_owned()).await
     }
 
-    /// The API's document.
+    /// Returns the API's document.
     pub async fn openapi(&self) -> Result<serde_json::Value, ClientError> {
         self.get(routes::OPENAPI.to_owned()).await
     }
 
-    /// All tenants, by name.
+    /// Returns all tenants, sorted by name.
     pub async fn tenants(&self) -> Result<Vec<TenantInfo>, ClientError> {
         self.get(routes::TENANTS.to_owned()).await
     }
 
-    /// One tenant.
+    /// Returns one tenant.
     pub async fn tenant(&self, tenant: &TenantName) -> Result<TenantInfo, ClientError> {
         self.get(of_tenant(routes::TENANT, tenant)).await
     }
 
-    /// Makes a tenant, or changes it.
+    /// Creates a tenant, or changes it.
     pub async fn set_tenant(&self, tenant: &TenantName, change: &TenantChange) -> Result<TenantInfo, ClientError> {
         self.json(Method::PUT, of_tenant(routes::TENANT, tenant), change).await
     }
@@ -116,34 +117,34 @@ impl Client {
         self.nothing(Method::PUT, of_secret(tenant, name), body).await
     }
 
-    /// Removes a secret; one that is in use only with `force`.
+    /// Removes a secret. One that is in use is removed only with `force`.
     pub async fn remove_secret(&self, tenant: &TenantName, name: &str, force: bool) -> Result<(), ClientError> {
         let query = if force { "?force=true" } else { "" };
         self.nothing(Method::DELETE, of_secret(tenant, name) + query, empty()).await
     }
 
-    /// All apps, or those of one tenant.
+    /// Returns all apps, or those of one tenant.
     pub async fn apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, ClientError> {
         let query = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
         self.get(format!("{}{query}", routes::APPS)).await
     }
 
-    /// One app.
+    /// Returns one app.
     pub async fn app(&self, tenant: &TenantName, app: &AppName) -> Result<AppInfo, ClientError> {
         self.get(of_app(routes::APP, tenant, app)).await
     }
 
-    /// An app's revisions, the newest first.
+    /// Returns the revisions of an app, the newest first.
     pub async fn revisions(&self, tenant: &TenantName, app: &AppName) -> Result<Vec<RevisionInfo>, ClientError> {
         self.get(of_app(routes::REVISIONS, tenant, app)).await
     }
 
-    /// The tokens of a tenant, by name.
+    /// Returns the tokens of a tenant, sorted by name.
     pub async fn tokens(&self, tenant: &TenantName) -> Result<Vec<TokenInfo>, ClientError> {
         self.get(of_tenant(routes::TOKENS, tenant)).await
     }
 
-    /// Makes a token of a tenant. It is not told again.
+    /// Creates a token of a tenant. It cannot be read again later.
     pub async fn create_token(&self, tenant: &TenantName, new: &TokenRequest) -> Result<CreatedToken, ClientError> {
         self.json(Method::POST, of_tenant(routes::TOKENS, tenant), new).await
     }
@@ -154,12 +155,12 @@ impl Client {
         self.nothing(Method::DELETE, path, empty()).await
     }
 
-    /// Which parts of a release are to be sent.
+    /// Returns which parts of a release have to be uploaded.
     pub async fn missing(&self, release: &Release) -> Result<MissingParts, ClientError> {
         self.json(Method::POST, routes::MISSING.to_owned(), release).await
     }
 
-    /// Uploads a part; `told` is told how many bytes have gone, again and again.
+    /// Uploads a part. `told` is called with the number of bytes sent so far.
     pub async fn put_blob(
         &self,
         digest: &Digest,
@@ -186,7 +187,7 @@ impl Client {
         self.json(Method::POST, of_app(routes::DEPLOY, tenant, app), release).await
     }
 
-    /// Goes back to an earlier revision.
+    /// Rolls back to an earlier revision.
     pub async fn rollback(
         &self,
         tenant: &TenantName,
@@ -222,7 +223,7 @@ impl Client {
         self.nothing(Method::DELETE, format!("{}{query}", of_app(routes::APP, tenant, app)), empty()).await
     }
 
-    /// Lines of an app's log.
+    /// Returns lines of an app's log.
     pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
         let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
         let access = if query.access { "&access=true" } else { "" };
@@ -247,7 +248,7 @@ fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
     of_tenant(route, tenant).replace("{app}", app.as_str())
 }
 
-/// What is no secret's name is sent so that the node can say so.
+/// An invalid name is sent, too, so that the node responds with the problem.
 fn of_secret(tenant: &TenantName, name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {

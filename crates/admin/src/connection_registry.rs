@@ -1,10 +1,11 @@
-//! The connections of the admin API: how many there may be, and which one is closed for another.
+//! The open connections of the admin API: how many there may be, and which one is closed for a new one.
 //!
-//! Anybody who reaches the listener can open connections, also without a token. A connection is a stranger's until a request on it was accepted, which
-//! takes a token that opens what is asked for. Strangers have places of their own: when these are taken, one of the address that has the most of them
-//! is closed for the next, the oldest first. So the one that sends its request at once gets its answer, however many others wait there. Connections
-//! with an accepted request have the other places: when these are taken, the one that has waited longest for its next request is closed, and where all
-//! have a request in progress, the next one waits.
+//! Every client that reaches the listener can open connections, also without a token. A connection is unauthenticated
+//! until a request on it is accepted, which takes a token that may call the operation. Unauthenticated connections have
+//! a maximum of their own: beyond it, the oldest connection of the client that has the most of them is closed for the
+//! next one. So a client that sends its request at once gets its response, however many others wait. Connections with
+//! an accepted request have another maximum: beyond it, the connection that has been idle for the longest time is
+//! closed, and if all have a request in progress, the next request waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::{Pin, pin};
@@ -18,19 +19,19 @@ use isomer_api::{ApiProblem, ProblemKind};
 use isomer_transport::ClientNetwork;
 use tokio::sync::Notify;
 
-use crate::audit::Who;
+use crate::audit::Requester;
 
-/// Who is counted together.
+/// What connections are counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Source {
-    /// An address, or a network of IPv6 in which one host may have all addresses.
+pub(crate) enum ClientSource {
+    /// A client network.
     Network(ClientNetwork),
-    /// A user of this machine.
+    /// A user of this machine, over the Unix socket.
     User(u32),
 }
 
-impl Source {
-    pub(crate) fn of(who: &Who) -> Self {
+impl ClientSource {
+    pub(crate) fn of(who: &Requester) -> Self {
         match who.peer {
             Some(peer) => Self::Network(ClientNetwork::of(peer.ip())),
             None => Self::User(who.uid.unwrap_or_default()),
@@ -38,82 +39,83 @@ impl Source {
     }
 }
 
-/// All connections that are open.
+/// The open connections.
 #[derive(Debug)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionRegistry {
     accepted_max: usize,
-    strangers_max: usize,
-    /// How long an accepted request waits for a place.
+    unauthenticated_max: usize,
+    /// How long an accepted request waits while there are too many connections.
     wait_max: Duration,
-    registry: Mutex<Registry>,
-    /// A place may have become free.
+    registry: Mutex<OpenConnections>,
+    /// Notified when a connection or a request ends.
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Registry {
-    /// Counts up with all that happens, so that what happened first has the lowest number.
+struct OpenConnections {
+    /// A counter of events: earlier events have lower numbers.
     clock: u64,
-    /// By when they were opened.
-    open: BTreeMap<u64, Open>,
+    /// The connections, by the event of their opening.
+    open: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Open {
-    source: Source,
-    /// Whether a request on it was accepted.
+struct OpenConnection {
+    source: ClientSource,
+    /// Whether a request on the connection was accepted.
     is_accepted: bool,
-    /// Accepted requests in progress, one that waits for a place included.
+    /// The accepted requests in progress, including one that waits.
     requests: u32,
-    /// Since when there is none.
+    /// The event since which there is no request.
     since: u64,
     evicted: Arc<Notify>,
 }
 
-/// One connection. Its place is free again when this is dropped.
+/// The right to keep a connection open, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    all: Arc<Connections>,
+pub(crate) struct ConnectionPermit {
+    all: Arc<ConnectionRegistry>,
     id: u64,
     evicted: Arc<Notify>,
     was_accepted: AtomicBool,
 }
 
-/// An accepted request in progress: its connection is not closed for another until this is dropped.
+/// An accepted request in progress, until this is dropped. Its connection is not closed for another one.
 #[derive(Debug)]
-pub(crate) struct InProgress(Arc<Connection>);
+pub(crate) struct ActiveRequest(Arc<ConnectionPermit>);
 
-/// The body of an answer to a request that is in progress until the body has been read.
-pub(crate) struct Held<B> {
+/// The body of a response. The request is in progress until this is dropped.
+pub(crate) struct ActiveBody<B> {
     pub(crate) body: B,
-    pub(crate) _request: Option<InProgress>,
+    pub(crate) _request: Option<ActiveRequest>,
 }
 
-impl Connections {
-    pub(crate) fn new(accepted_max: usize, strangers_max: usize, wait_max: Duration) -> Arc<Self> {
-        Arc::new(Self { accepted_max, strangers_max, wait_max, registry: Mutex::default(), freed: Notify::new() })
+impl ConnectionRegistry {
+    pub(crate) fn new(accepted_max: usize, unauthenticated_max: usize, wait_max: Duration) -> Arc<Self> {
+        Arc::new(Self { accepted_max, unauthenticated_max, wait_max, registry: Mutex::default(), freed: Notify::new() })
     }
 
-    /// A stranger's place for a new connection, if need be that of another. `None` where requests of node admins wait on all of them.
-    pub(crate) fn enter(self: &Arc<Self>, source: Source) -> Option<Arc<Connection>> {
+    /// Registers a new connection, and closes another unauthenticated one for it if there are too many. `None` if
+    /// accepted requests wait on all of them.
+    pub(crate) fn enter(self: &Arc<Self>, source: ClientSource) -> Option<Arc<ConnectionPermit>> {
         let mut registry = self.lock();
-        if registry.open.values().filter(|open| !open.is_accepted).count() >= self.strangers_max {
-            let evicted = registry.stranger_to_evict()?;
+        if registry.open.values().filter(|open| !open.is_accepted).count() >= self.unauthenticated_max {
+            let evicted = registry.unauthenticated_to_evict()?;
             registry.evict(evicted);
         }
         let (id, evicted) = (registry.tick(), Arc::new(Notify::new()));
-        let open = Open { source, is_accepted: false, requests: 0, since: id, evicted: evicted.clone() };
+        let open = OpenConnection { source, is_accepted: false, requests: 0, since: id, evicted: evicted.clone() };
         registry.open.insert(id, open);
-        Some(Arc::new(Connection { all: self.clone(), id, evicted, was_accepted: AtomicBool::new(false) }))
+        Some(Arc::new(ConnectionPermit { all: self.clone(), id, evicted, was_accepted: AtomicBool::new(false) }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        // Nothing in here panics half-way.
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
+        // No change of the connections panics half-way.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Registry {
+impl OpenConnections {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -125,49 +127,50 @@ impl Registry {
         }
     }
 
-    /// The oldest of the source that has the most of them.
-    fn stranger_to_evict(&self) -> Option<u64> {
+    /// Returns the oldest unauthenticated connection of the client that has the most of them.
+    fn unauthenticated_to_evict(&self) -> Option<u64> {
         let strangers = || self.open.iter().filter(|(_, open)| !open.is_accepted && open.requests == 0);
-        let mut of_sources: HashMap<Source, usize> = HashMap::new();
+        let mut of_sources: HashMap<ClientSource, usize> = HashMap::new();
         strangers().for_each(|(_, open)| *of_sources.entry(open.source).or_default() += 1);
         let most = of_sources.values().max()?;
         strangers().find(|(_, open)| of_sources.get(&open.source) == Some(most)).map(|(id, _)| *id)
     }
 
-    /// Gives a connection a place among those with an accepted request, if there is one or one waits for its next request.
-    fn accept(&mut self, id: u64, max: usize) -> Accepted {
+    /// Counts a connection among those with an accepted request, if there are not too many or an idle one can be
+    /// closed.
+    fn accept(&mut self, id: u64, max: usize) -> Acceptance {
         match self.open.get(&id) {
-            None => return Accepted::Evicted,
-            Some(open) if open.is_accepted => return Accepted::Yes,
+            None => return Acceptance::Evicted,
+            Some(open) if open.is_accepted => return Acceptance::Yes,
             Some(_) => {}
         }
         let accepted = || self.open.iter().filter(|(_, open)| open.is_accepted);
         if accepted().count() >= max {
             let waiting = accepted().filter(|(_, open)| open.requests == 0);
-            let Some((waits, _)) = waiting.min_by_key(|(_, open)| open.since) else { return Accepted::NotYet };
+            let Some((waits, _)) = waiting.min_by_key(|(_, open)| open.since) else { return Acceptance::NotYet };
             let waits = *waits;
             self.evict(waits);
         }
         if let Some(open) = self.open.get_mut(&id) {
             open.is_accepted = true;
         }
-        Accepted::Yes
+        Acceptance::Yes
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Accepted {
+enum Acceptance {
     Yes,
     NotYet,
     Evicted,
 }
 
-impl Connection {
-    /// Takes note of a request that is accepted, and waits until the connection has a place among those that have one.
+impl ConnectionPermit {
+    /// Notes an accepted request, and waits while there are too many connections with accepted requests.
     ///
     /// # Errors
-    /// When there is none in time, or the connection was just closed for another.
-    pub(crate) async fn accept(self: &Arc<Self>) -> Result<InProgress, ApiProblem> {
+    /// When that takes too long, or the connection was just closed for another one.
+    pub(crate) async fn accept(self: &Arc<Self>) -> Result<ActiveRequest, ApiProblem> {
         let full = || {
             let title = format!("all {} connections of the admin API have requests in progress", self.all.accepted_max);
             ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of them is over")
@@ -176,17 +179,17 @@ impl Connection {
             let mut registry = self.all.lock();
             registry.open.get_mut(&self.id).ok_or_else(full)?.requests += 1;
         }
-        let request = InProgress(self.clone());
+        let request = ActiveRequest(self.clone());
         let placed = async {
             loop {
                 let mut freed = pin!(self.all.freed.notified());
-                // From now on: one that is freed before it is looked is not missed.
+                // From here on: a connection that ends before the look is not missed.
                 freed.as_mut().enable();
                 let accepted = self.all.lock().accept(self.id, self.all.accepted_max);
                 match accepted {
-                    Accepted::Yes => return true,
-                    Accepted::Evicted => return false,
-                    Accepted::NotYet => freed.await,
+                    Acceptance::Yes => return true,
+                    Acceptance::Evicted => return false,
+                    Acceptance::NotYet => freed.await,
                 }
             }
         };
@@ -199,28 +202,29 @@ impl Connection {
         }
     }
 
-    /// Resolves when it is to be closed for another: with whether no request on it was ever accepted.
+    /// Resolves when the connection has to be closed for another one. Returns whether no request on it was ever
+    /// accepted.
     pub(crate) async fn evicted(&self) -> bool {
         self.evicted.notified().await;
         !self.was_accepted.load(Ordering::Relaxed)
     }
 
-    /// Whether no request on it was accepted yet, nor is being.
-    pub(crate) fn is_strangers(&self) -> bool {
+    /// Returns whether no request on the connection was accepted, or is being accepted.
+    pub(crate) fn is_unauthenticated(&self) -> bool {
         self.all.lock().open.get(&self.id).is_some_and(|open| !open.is_accepted && open.requests == 0)
     }
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.all.lock().open.remove(&self.id);
         self.all.freed.notify_waiters();
     }
 }
 
-impl Drop for InProgress {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let Connection { all, id, .. } = &*self.0;
+        let ConnectionPermit { all, id, .. } = &*self.0;
         {
             let mut registry = all.lock();
             let now = registry.tick();
@@ -233,7 +237,7 @@ impl Drop for InProgress {
     }
 }
 
-impl<B: Body + Unpin> Body for Held<B> {
+impl<B: Body + Unpin> Body for ActiveBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -256,25 +260,26 @@ mod tests {
 
     use super::*;
 
-    fn address(last: u8) -> Source {
-        Source::Network(ClientNetwork::of([192, 0, 2, last].into()))
+    fn address(last: u8) -> ClientSource {
+        ClientSource::Network(ClientNetwork::of([192, 0, 2, last].into()))
     }
 
-    fn is_evicted(connection: &Connection) -> bool {
+    fn is_evicted(connection: &ConnectionPermit) -> bool {
         !connection.all.lock().open.contains_key(&connection.id)
     }
 
-    fn connections(accepted_max: usize, strangers_max: usize) -> Arc<Connections> {
-        Connections::new(accepted_max, strangers_max, Duration::from_secs(60))
+    fn connections(accepted_max: usize, unauthenticated_max: usize) -> Arc<ConnectionRegistry> {
+        ConnectionRegistry::new(accepted_max, unauthenticated_max, Duration::from_secs(60))
     }
 
     #[test]
     fn a_network_is_one_source() {
-        let source = |peer: &str| Source::of(&Who { peer: Some(peer.parse().unwrap()), ..Who::default() });
+        let source =
+            |peer: &str| ClientSource::of(&Requester { peer: Some(peer.parse().unwrap()), ..Requester::default() });
         assert_eq!(source("[2001:db8::1]:1"), source("[2001:db8::ffff:2]:2"));
         assert_ne!(source("[2001:db8::1]:1"), source("[2001:db8:0:1::1]:1"));
         assert_eq!(source("[::ffff:192.0.2.1]:1"), address(1));
-        assert_eq!(Source::of(&Who { uid: Some(7), ..Who::default() }), Source::User(7));
+        assert_eq!(ClientSource::of(&Requester { uid: Some(7), ..Requester::default() }), ClientSource::User(7));
     }
 
     #[test]
@@ -287,7 +292,7 @@ mod tests {
         assert!(![&modest, &greedy[1], &greedy[2], &next].into_iter().any(|open| is_evicted(open)));
         let _more: Vec<_> = (0..20).map(|_| all.enter(address(2)).unwrap()).collect();
         assert!(!is_evicted(&modest) && !is_evicted(&next), "it closes its own");
-        assert!(modest.is_strangers() && !greedy[0].is_strangers());
+        assert!(modest.is_unauthenticated() && !greedy[0].is_unauthenticated());
     }
 
     #[tokio::test]
@@ -298,9 +303,9 @@ mod tests {
         for _ in 0..5 {
             all.enter(address(1)).unwrap();
         }
-        assert!(!is_evicted(&known) && !known.is_strangers());
+        assert!(!is_evicted(&known) && !known.is_unauthenticated());
         drop(known.accept().await.unwrap());
-        // Nor one whose request waits for a place.
+        // Nor one whose request waits.
         let busy = all.enter(address(1)).unwrap();
         let requests = [known.accept().await.unwrap(), busy.accept().await.unwrap()];
         let waits = all.enter(address(1)).unwrap();

@@ -1,4 +1,4 @@
-//! One question to a node and its answer, over a connection of its own.
+//! One request to a node and its response, over a connection of its own.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,16 +19,16 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::{Client, ClientBody, ClientError, ClientLines, empty};
 use crate::node_address::NodeAddress;
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take. A deployment compiles.
+/// How long a response may take. A deployment compiles.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The most bytes of an answer.
+/// Bytes of a response.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// The most bytes of a line of a log.
+/// Bytes of a line of a log.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 impl Client {
@@ -138,7 +138,7 @@ impl Client {
         let broken = |error: hyper::Error| self.broken(io::Error::other(error));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // It ends with the answer's body.
+        // The connection ends with the response's body.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a node ended");

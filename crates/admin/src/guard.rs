@@ -1,8 +1,9 @@
 //! Authentication: a request needs the node's token or a tenant's, and must not come from a browser.
 //!
-//! A browser can be made to send requests to loopback addresses by any page that it shows (forms, scripts without reading the answer),
-//! and to read the answers, if a name of the page's owner suddenly means a loopback address (DNS rebinding). The token stops both; these checks
-//! stop them before a token could matter. A browser says `Origin` or `Sec-Fetch-Site`, and a rebound name is in `Host`.
+//! Any page that a browser shows can make it send requests to loopback addresses (forms, scripts that cannot read the
+//! response), and can read the responses if a host name of the page's owner is changed to a loopback address (DNS
+//! rebinding). The token prevents both; these checks refuse such requests before a token could matter. A browser sends
+//! `Origin` or `Sec-Fetch-Site`, and a rebound name is in `Host`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -15,11 +16,11 @@ use crate::audit::Credential;
 use crate::caller::Caller;
 use crate::token::{self, Token};
 
-/// What is checked of every request.
+/// The checks of every request.
 #[derive(Debug)]
 pub(crate) struct Guard {
     token: Token,
-    /// Names under which the API may be asked, beside addresses and `localhost`.
+    /// Host names of the API, in addition to addresses and `localhost`.
     hosts: Vec<String>,
 }
 
@@ -28,7 +29,8 @@ impl Guard {
         Self { token, hosts }
     }
 
-    /// What the request has to show, and who asks, or why it is refused. `kept` finds what is kept of a tenant's token.
+    /// Returns the kind of token in the request, and the caller or why the request is refused. `kept` looks up a
+    /// tenant's token.
     pub(crate) fn check(
         &self,
         uri: &Uri,
@@ -89,7 +91,7 @@ impl Guard {
         Ok(())
     }
 
-    /// An address cannot be rebound, unlike a name.
+    /// Returns whether `authority` names this API. An address cannot be rebound, unlike a name.
     fn is_own(&self, authority: &str) -> bool {
         let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, rest)) => {
@@ -111,7 +113,7 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// What a request showed opens nothing, or nothing any more.
+/// The problem of a request whose token is not known, or was revoked.
 pub(crate) fn unknown_token() -> ApiProblem {
     unauthorized("this node has no such token, or it has expired")
 }
@@ -131,7 +133,7 @@ mod tests {
         Guard::new(Token::parse(&"ab".repeat(32)).unwrap(), vec!["node.internal".to_owned()])
     }
 
-    /// What the node keeps of the token `isomer_1111111111111111_cd…`.
+    /// Returns the stored form of the token `isomer_1111111111111111_cd…`.
     fn kept(id: &TokenId) -> Option<StoredToken> {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();

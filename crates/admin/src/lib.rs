@@ -1,48 +1,51 @@
-//! The admin API: who may ask, what is asked, over HTTP on a listener of its own.
+//! The admin API of a node: its operations over HTTP on a listener of its own, and a client.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`admin`] | what a node must be able to do for its admins |
-//! | [`address`] | where the API is reached |
-//! | `operations` | what it offers: the table that everything else is made of |
+//! | [`admin`] | what a node implements for the API |
+//! | [`address`] | the addresses that the API listens on |
+//! | `operation`, `operations` | an operation; the table of all operations, from which everything else is made |
 //! | [`openapi`] | that table as a document |
-//! | [`server`], `listener` | connections and their limits |
-//! | `service`, `given`, `body` | answering a request |
-//! | `guard`, [`token`] | who asks |
-//! | [`caller`] | what each may ask |
-//! | `allowance` | how much of the API tenants' tokens may take |
-//! | [`audit`], `refusals` | what was done |
-//! | [`client`], `exchange`, [`node_address`] | asking it |
+//! | [`server`], `listener`, `connection_registry` | connections and their limits |
+//! | `service`, `arguments`, `body` | responding to a request |
+//! | `guard`, [`token`] | authentication |
+//! | [`caller`], `access_rule` | the authenticated caller; which operations it may call |
+//! | `tenant_limits` | how much of the API the holders of tenants' tokens may use |
+//! | [`audit`], `refusals` | the audit log |
+//! | [`client`], `exchange`, [`node_address`] | the client |
 //!
 //! This crate does not know how an app is deployed or run: a node implements [`Admin`].
 //!
-//! Invariants: without a token, a client learns no more than that there is an admin API, and the holder of a tenant's nothing of
-//! other tenants; tokens and values of secrets are in no log; nothing changes that the audit log does not tell of.
+//! Invariants: without a token, a client learns only that there is an admin API; the holder of a tenant's token learns
+//! nothing about other tenants; tokens and values of secrets are in no log; every change has its lines in the audit
+//! log.
 
 #![forbid(unsafe_code)]
 
+mod access_rule;
 pub mod address;
 pub mod admin;
-mod allowance;
+mod arguments;
 pub mod audit;
 mod body;
 pub mod caller;
 pub mod client;
-mod connections;
+mod connection_registry;
 mod exchange;
-mod given;
 mod guard;
 mod listener;
 pub mod node_address;
 pub mod openapi;
+mod operation;
 mod operations;
 mod refusals;
 pub mod server;
 mod service;
+mod tenant_limits;
 pub mod token;
 
 pub use address::{AdminAddress, InvalidAddress};
-pub use admin::{Admin, Body, LogLines, Reply};
+pub use admin::{Admin, AdminReply, LogLines, UploadBody};
 pub use audit::{AUDIT_FILE, AuditError, AuditLog};
 pub use caller::Caller;
 pub use client::{Client, ClientError};

@@ -1,4 +1,4 @@
-//! Where the admin API listens, and who connects.
+//! The listener of the admin API, and the identity of the clients that connect.
 
 use std::io;
 use std::path::Path;
@@ -10,55 +10,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::address::AdminAddress;
-use crate::audit::Who;
+use crate::audit::Requester;
 
 /// Why the admin API cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Anybody who reaches this machine could try tokens, and read what is said.
+    /// Other machines could reach the API, try tokens and read the traffic.
     #[error("the admin API would listen on `{address}`, which others can reach, and it speaks without encryption")]
     Remote {
-        /// Where it was to listen.
+        /// The address.
         address: AdminAddress,
     },
-    /// Someone else listens there.
+    /// Another process listens there.
     #[error("the admin API cannot listen on `{address}`: another process does")]
     InUse {
-        /// Where it was to listen.
+        /// The address.
         address: AdminAddress,
     },
-    /// There is something else at the socket's path.
+    /// There is a file that is not a socket.
     #[error("the admin API cannot listen on `{address}`: there is a file, and it is no socket")]
     NoSocket {
-        /// Where it was to listen.
+        /// The address.
         address: AdminAddress,
     },
-    /// Anything else.
+    /// The operating system refuses it for another reason.
     #[error("the admin API cannot listen on `{address}`")]
     Io {
-        /// Where it was to listen.
+        /// The address.
         address: AdminAddress,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A socket that listens.
+/// A listening socket.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The file is removed with it.
+    /// The file is removed with the listener.
     Unix {
         listener: UnixListener,
         _file: Option<SocketFile>,
     },
 }
 
-/// A socket that listens already: a service manager's, which goes on listening after this process.
+/// A listening socket of a service manager, which listens on after this process.
 #[derive(Debug)]
 pub enum AdminSocket {
-    /// Of TCP.
+    /// A TCP socket.
     Tcp(std::net::TcpListener),
-    /// A Unix socket. Its file is the service manager's.
+    /// A Unix socket. Its file belongs to the service manager.
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -69,10 +69,10 @@ pub(crate) enum Stream {
 }
 
 impl Listener {
-    /// Listens; also on an address that others reach if `remote`.
+    /// Listens on `address`. An address that other machines reach is used only if `remote`.
     ///
     /// # Errors
-    /// When it cannot, or must not.
+    /// When it cannot listen there, or must not.
     pub(crate) async fn open(address: &AdminAddress, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
         if !address.is_local() && !remote {
             return Err(ListenError::Remote { address: address.clone() });
@@ -100,10 +100,10 @@ impl Listener {
         }
     }
 
-    /// Listens on a service manager's socket; also where others reach it if `remote`.
+    /// Uses a service manager's socket. One that other machines reach is used only if `remote`.
     ///
     /// # Errors
-    /// When it must not, or it is no socket that listens.
+    /// When the socket does not listen, or must not be used.
     pub(crate) fn inherited(socket: AdminSocket, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
         let failed = |source| ListenError::Io { address: AdminAddress::default(), source };
         match socket {
@@ -126,15 +126,15 @@ impl Listener {
 }
 
 impl Acceptor for Listener {
-    type Connection = (Stream, Who);
+    type Connection = (Stream, Requester);
 
-    /// Returns the next connection, and who is at its other end.
-    async fn accept(&mut self) -> io::Result<(Stream, Who)> {
+    /// Returns the next connection, and the identity of its client.
+    async fn accept(&mut self) -> io::Result<(Stream, Requester)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Who { peer: Some(peer), ..Who::default() }))
+                Ok((Stream::Tcp(stream), Requester { peer: Some(peer), ..Requester::default() }))
             }
             Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
@@ -143,7 +143,7 @@ impl Acceptor for Listener {
                     let user = peer.uid();
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("user {user} may not ask")));
                 }
-                Ok((Stream::Unix(stream), Who { uid: Some(peer.uid()), pid: peer.pid(), ..Who::default() }))
+                Ok((Stream::Unix(stream), Requester { uid: Some(peer.uid()), pid: peer.pid(), ..Requester::default() }))
             }
         }
     }

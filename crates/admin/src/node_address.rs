@@ -1,4 +1,4 @@
-//! A node's address as those write it who ask it.
+//! The address of a node as clients write it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use http::Uri;
 
 use crate::address::AdminAddress;
 
-/// A node's address as an admin writes it: also a name, for who reaches it through a tunnel or a proxy.
+/// The address of a node as a client writes it. It may have a host name, for a node behind a tunnel or a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeAddress {
     /// `http://HOST:PORT`: the part after the scheme.
@@ -17,7 +17,7 @@ pub enum NodeAddress {
 }
 
 impl NodeAddress {
-    /// `http://HOST:PORT` or `unix:PATH`; `None` for anything else.
+    /// Parses `http://HOST:PORT` or `unix:PATH`; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -31,7 +31,7 @@ impl NodeAddress {
         (is_whole && !host.contains('@')).then(|| Self::Tcp(format!("{}:{port}", authority.host())))
     }
 
-    /// Is it on this machine, so that nobody else reads what is said?
+    /// Returns whether the node is on this machine, so that no other machine can read the traffic.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! The API as an OpenAPI 3.1 document, made out of the table of operations and the types that they take and give.
+//! The API as an OpenAPI 3.1 document, made from the table of operations and their types.
 
 use isomer_display::size;
 use isomer_ids::SECRET_NAME_PATTERN;
@@ -6,14 +6,15 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::operations::{self, Input, Operation, Output, names_in};
+use crate::operation::{Input, Operation, Output, names_in};
+use crate::operations;
 
 const ABOUT: &str = "What a node is told by those who run it. It listens on a Unix socket or on a TCP address of its own, loopback unless it \
 is told otherwise. Every request carries a token, `Authorization: Bearer TOKEN`: the node's own, out of `admin.token` in the node's data \
 directory, or a tenant's (`create-token`), for those operations that say so. Requests of browsers (with an `Origin`) and for other hosts are refused.\n\nA deployment asks first which parts of a release the \
 node lacks (`missing`), uploads those (`put-blob`), then deploys the same release (`deploy`).";
 
-/// The document.
+/// Returns the document.
 ///
 /// # Panics
 /// Never: schemas are plain data.
@@ -56,7 +57,7 @@ pub fn document() -> Value {
     })
 }
 
-/// What all operations of a path have in common.
+/// Returns the parameters that all operations of a path have in common.
 fn parameters_of(path: &str, generator: &mut SchemaGenerator) -> Value {
     let parameters: Vec<Value> = names_in(path).map(|name| path_parameter(name, generator)).collect();
     if parameters.is_empty() { json!({}) } else { json!({ "parameters": parameters }) }
@@ -115,7 +116,8 @@ fn content(description: &str, media_type: &str, schema: Value) -> Value {
     json!({ "description": description, "content": { media_type: { "schema": schema } } })
 }
 
-/// Each field of the type is a parameter of the query. The type itself is not kept: nothing else refers to it.
+/// Returns the parameters of a query: one for each field of the type. The type itself is removed, since nothing refers
+/// to it.
 fn query_parameters(schema: fn(&mut SchemaGenerator) -> schemars::Schema, generator: &mut SchemaGenerator) -> Value {
     let reference = schema(generator).to_value();
     let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();

@@ -1,15 +1,16 @@
-//! How many requests without the node's token the audit log tells of. Anybody who reaches the listener can send them, so
-//! telling of each would let a stranger fill the disk; the rest is counted, and the count told.
+//! How many refused requests get a line in the audit log. Every client that reaches the listener can send requests
+//! without the node's token, so a line for each would let it fill the disk. The others are counted, and the next line
+//! has the count.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many are told of in [`PERIOD`].
+/// The number of requests that get a line in [`PERIOD`].
 pub(crate) const TOLD_MAX: u32 = 30;
 
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Counts requests that were refused.
+/// Counts refused requests.
 #[derive(Debug)]
 pub(crate) struct Refusals(Mutex<Counts>);
 
@@ -25,7 +26,8 @@ impl Refusals {
         Self(Mutex::new(Counts { since: Instant::now(), told: 0, untold: 0 }))
     }
 
-    /// Is this one told of? Then also, how many were not since the last one that was.
+    /// Counts a request. Returns `Some` if it gets a line, with the number of requests without a line since the last
+    /// one.
     pub(crate) fn tell(&self) -> Option<u64> {
         self.tell_at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! The server: connections and their limits, and stopping without hurting an action.
+//! The server of the admin API: its connections and their limits, and shutting down without cutting off an action.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -15,27 +15,27 @@ use tokio::time::Instant;
 
 use crate::address::AdminAddress;
 use crate::admin::Admin;
-use crate::allowance::{Allowances, REQUESTS_OF_TENANTS_MAX};
-use crate::audit::{AuditLog, Who};
-use crate::connections::{Connections, Source};
+use crate::audit::{AuditLog, Requester};
+use crate::connection_registry::{ClientSource, ConnectionRegistry};
 use crate::guard::Guard;
 use crate::listener::{AdminSocket, ListenError, Listener, Stream};
 use crate::operations;
 use crate::refusals::Refusals;
-use crate::service::{ACTIONS_MAX, Peer, Service};
+use crate::service::{ACTIONS_MAX, ConnectionPeer, Service};
+use crate::tenant_limits::{REQUESTS_OF_TENANTS_MAX, TenantLimits};
 use crate::token::Token;
 
-/// What the admin API takes on.
+/// The limits of an admin API.
 #[derive(Debug, Clone)]
 pub struct AdminLimits {
-    /// Open connections on which a request was accepted. Where all have one in progress, a further one waits.
+    /// Open connections on which a request was accepted. If all have one in progress, a request on a further one waits.
     pub connections_max: usize,
-    /// How long a request waits for a place then.
-    pub place_timeout: Duration,
-    /// Open connections on which no request was accepted yet: for a further one, another of these is closed.
-    pub strangers_max: usize,
+    /// How long such a request waits.
+    pub permit_timeout: Duration,
+    /// Open connections on which no request was accepted: for a further one, another of these is closed.
+    pub unauthenticated_max: usize,
     /// How long such a connection may be open.
-    pub stranger_timeout: Duration,
+    pub unauthenticated_timeout: Duration,
     /// Header fields of a request.
     pub headers_max: usize,
     /// Bytes of a request's head.
@@ -44,19 +44,19 @@ pub struct AdminLimits {
     pub head_timeout: Duration,
     /// Between two pieces of an upload; for the whole of any other body.
     pub body_timeout: Duration,
-    /// How long a client may not read while there is something to write.
+    /// How long a client may read nothing while there is something to write.
     pub write_timeout: Duration,
-    /// How long actions may go on after the signal to stop.
+    /// How long running actions may take to finish when the server shuts down.
     pub grace: Duration,
 }
 
-/// Open connections of an admin API, unless it is told otherwise.
+/// The default of [`AdminLimits::connections_max`].
 const CONNECTIONS_MAX: usize = 128;
 
-/// Open connections on which no request was accepted yet.
-const STRANGERS_MAX: usize = 64;
+/// The default of [`AdminLimits::unauthenticated_max`].
+const UNAUTHENTICATED_MAX: usize = 64;
 
-/// How long a connection that is closed for another may take to write what is left of an answer.
+/// How long a connection that is closed for another one may take to write the rest of a response.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
 const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "the node's admins have connections left");
@@ -65,9 +65,9 @@ impl Default for AdminLimits {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
-            place_timeout: Duration::from_secs(30),
-            strangers_max: STRANGERS_MAX,
-            stranger_timeout: Duration::from_secs(5),
+            permit_timeout: Duration::from_secs(30),
+            unauthenticated_max: UNAUTHENTICATED_MAX,
+            unauthenticated_timeout: Duration::from_secs(5),
             headers_max: 64,
             head_bytes_max: 32 << 10,
             head_timeout: Duration::from_secs(15),
@@ -78,7 +78,7 @@ impl Default for AdminLimits {
     }
 }
 
-/// An admin API that listens. Connections wait until it serves.
+/// An admin API that listens. Connections wait in the kernel's queue until it serves.
 pub struct AdminServer {
     listener: Listener,
     address: AdminAddress,
@@ -88,18 +88,18 @@ pub struct AdminServer {
 pub struct AdminService {
     /// The node.
     pub admin: Arc<dyn Admin>,
-    /// Its token.
+    /// The node's token.
     pub token: Token,
-    /// Its audit log.
+    /// The audit log.
     pub audit: AuditLog,
-    /// Names under which the API may be asked, beside addresses and `localhost`.
+    /// Host names of the API, in addition to addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// Its limits.
+    /// The limits.
     pub limits: AdminLimits,
 }
 
 impl AdminServer {
-    /// Listens on `address`. One that others can reach is refused unless `remote`.
+    /// Listens on `address`. An address that other machines reach is refused unless `remote`.
     ///
     /// # Errors
     /// When it cannot listen there.
@@ -108,7 +108,8 @@ impl AdminServer {
         Ok(Self { listener, address })
     }
 
-    /// Listens on a socket that a service manager holds, too. One that others can reach is refused unless `remote`. Needs tokio's runtime.
+    /// Uses a socket that a service manager holds, too. One that other machines reach is refused unless `remote`. Needs
+    /// tokio's runtime.
     ///
     /// # Errors
     /// When it cannot listen there.
@@ -117,13 +118,14 @@ impl AdminServer {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens: with the port that the system chose if 0 was asked for.
+    /// Returns the address, with the port that the system chose for port 0.
     #[must_use]
     pub fn address(&self) -> &AdminAddress {
         &self.address
     }
 
-    /// Serves until `stop` resolves, then takes no more requests and lets actions that have begun finish for a while.
+    /// Serves until `stop` resolves, then accepts no further request and lets running actions finish within
+    /// [`AdminLimits::grace`].
     pub async fn serve(self, service: AdminService, stop: impl Future<Output = ()>) {
         let AdminService { admin, token, audit, hosts, limits } = service;
         let (running, watched) = watch::channel(());
@@ -134,10 +136,10 @@ impl AdminServer {
             guard: Guard::new(token, hosts),
             audit,
             refusals: Refusals::new(),
-            allowances: Allowances::default(),
+            tenant_limits: TenantLimits::default(),
             actions: AtomicU64::new(1),
             body_pace: limits.body_timeout,
-            places: actions.clone(),
+            action_permits: actions.clone(),
             running: watched,
         });
         let mut protocol = http1::Builder::new();
@@ -146,19 +148,20 @@ impl AdminServer {
             .header_read_timeout(limits.head_timeout)
             .max_headers(limits.headers_max)
             .max_buf_size(limits.head_bytes_max);
-        let connections = Connections::new(limits.connections_max, limits.strangers_max, limits.place_timeout);
-        // Its senders are gone when no connection is open.
+        let connections =
+            ConnectionRegistry::new(limits.connections_max, limits.unauthenticated_max, limits.permit_timeout);
+        // Each connection has a sender, so the channel closes with the last connection.
         let (open, mut none_open) = mpsc::channel::<Infallible>(1);
         let (stopping, stopping_seen) = watch::channel(());
         let (cut_off, cut_off_seen) = watch::channel(());
         let mut listener = self.listener;
-        let serve = |(stream, who): (Stream, Who)| {
-            let Some(place) = connections.enter(Source::of(&who)) else { return };
+        let serve = |(stream, who): (Stream, Requester)| {
+            let Some(place) = connections.enter(ClientSource::of(&who)) else { return };
             let service = service.clone();
             let on = place.clone();
             let answer = service_fn(move |mut request| {
                 let service = service.clone();
-                request.extensions_mut().insert(Peer(who.clone()));
+                request.extensions_mut().insert(ConnectionPeer(who.clone()));
                 request.extensions_mut().insert(on.clone());
                 async move { Ok::<_, Infallible>(service.call(request).await) }
             });
@@ -168,7 +171,7 @@ impl AdminServer {
             tokio::spawn(async move {
                 let _open = open;
                 let mut connection = pin!(connection);
-                let mut late = pin!(tokio::time::sleep(limits.stranger_timeout));
+                let mut late = pin!(tokio::time::sleep(limits.unauthenticated_timeout));
                 let (mut is_known, mut is_evicted, mut is_stopping) = (false, false, false);
                 loop {
                     tokio::select! {
@@ -183,8 +186,8 @@ impl AdminServer {
                             is_stopping = true;
                             connection.as_mut().graceful_shutdown();
                         }
-                        was_strangers = place.evicted(), if !is_evicted => {
-                            if was_strangers {
+                        was_unauthenticated = place.evicted(), if !is_evicted => {
+                            if was_unauthenticated {
                                 break;
                             }
                             is_evicted = true;
@@ -192,7 +195,7 @@ impl AdminServer {
                             late.as_mut().reset(Instant::now() + EVICTED_MAX);
                         }
                         () = &mut late, if is_evicted || !is_known => {
-                            if is_evicted || place.is_strangers() {
+                            if is_evicted || place.is_unauthenticated() {
                                 break;
                             }
                             is_known = true;
@@ -204,10 +207,10 @@ impl AdminServer {
         accept_until(&mut listener, stop, &mut ResourceShortage::waiting(), serve).await;
         drop(open);
         drop(listener);
-        // Ends the logs that are followed.
+        // Ends responses that follow a log.
         drop(running);
         let finished = async {
-            // All places are free when no action goes on.
+            // All permits are free when no action is running.
             let _ = actions.acquire_many(ACTIONS_MAX as u32).await;
             drop(stopping);
             let _ = none_open.recv().await;

@@ -1,4 +1,4 @@
-//! Answering a request: may it, what does it ask, do it, tell the audit log.
+//! Responding to a request: authentication, arguments, the operation, the audit log.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -21,62 +21,65 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use crate::admin::Admin;
-use crate::allowance::{ACTIONS_OF_TENANTS_AT_ONCE_MAX, Allowances, Asks, RequestPlace, Turn};
-use crate::audit::{AuditLog, Credential, Entry, Phase, Who, now_ms};
+use crate::arguments::{ArgumentBody, Arguments, PathNames, check_json, names_of};
+use crate::audit::{AuditEntry, AuditLog, Credential, Phase, Requester, now_ms};
 use crate::body;
 use crate::caller::Caller;
-use crate::connections::{Connection, Held};
-use crate::given::{Given, GivenBody, Named, check_json, names_of};
+use crate::connection_registry::{ActiveBody, ConnectionPermit};
 use crate::guard::{self, Guard};
-use crate::operations::{Answer, Input, Operation, QUESTION_BYTES_MAX, Work};
+use crate::openapi;
+use crate::operation::{Input, JSON_BYTES_MAX, Operation, OperationResult, PreparedOperation};
 use crate::refusals::Refusals;
+use crate::tenant_limits::{
+    ACTIONS_OF_TENANTS_AT_ONCE_MAX, ExclusivePermits, RequestKind, RequestPermit, TenantLimits,
+};
 
-/// The most bytes that the audit log tells of what was asked for.
+/// Bytes of an operation's arguments that the audit log shows.
 const DETAILS_BYTES_MAX: usize = 4 << 10;
 
-/// The most characters that it tells of a problem.
+/// Characters of a problem that the audit log shows.
 const PROBLEM_CHARS_MAX: usize = 500;
 
-/// A request as it comes.
+/// A request as it arrives.
 pub(crate) type Request = http::Request<Incoming>;
 
-/// An answer.
+/// A response.
 pub(crate) type Response = http::Response<HttpBody>;
 
 type HttpBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Answers requests.
+/// Responds to requests.
 pub(crate) struct Service {
     pub(crate) operations: Vec<Operation>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) guard: Guard,
     pub(crate) audit: AuditLog,
     pub(crate) refusals: Refusals,
-    /// What tenants' tokens take.
-    pub(crate) allowances: Allowances,
+    /// The use of the API by tenants' tokens.
+    pub(crate) tenant_limits: TenantLimits,
     pub(crate) actions: AtomicU64,
     pub(crate) body_pace: Duration,
-    /// A permit for each action that goes on.
-    pub(crate) places: Arc<Semaphore>,
-    /// Its sender is gone when the server stops: logs that are followed end then.
+    /// A permit for each running action.
+    pub(crate) action_permits: Arc<Semaphore>,
+    /// Closed when the server shuts down: responses that follow a log end then.
     pub(crate) running: watch::Receiver<()>,
 }
 
-/// The most actions that go on at once. Further ones wait.
+/// Actions that run at the same time. Further ones wait.
 pub(crate) const ACTIONS_MAX: usize = 64;
 
 const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "the node's admins have places of their own");
 
-/// How often it is looked whether the token with which a log is followed was revoked or has expired: else a log without lines would be
-/// followed with it for ever, and count as a request of its tenant.
+/// How often it is checked whether the token with which a log is followed was revoked or has expired. Without this
+/// check, a log without new lines would be followed for ever with that token, and count as a request of its tenant.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Peer(pub(crate) Who);
+pub(crate) struct ConnectionPeer(pub(crate) Requester);
 
 impl Service {
-    /// Answers a request.
+    /// Responds to a request.
     pub(crate) async fn call(self: Arc<Self>, request: Request) -> Response {
         let path = request.uri().path();
         let mut others = false;
@@ -98,25 +101,31 @@ impl Service {
         refuse(&checked.err().unwrap_or(problem))
     }
 
-    /// Whether the caller may ask for this now; with its place among its tenant's requests, if it is a tenant's.
-    fn admit(&self, operation: &Operation, named: &Named, caller: &Caller) -> Result<Option<RequestPlace>, ApiProblem> {
+    /// Checks whether the caller may call the operation now. Returns the permit of a tenant's request.
+    fn admit(
+        &self,
+        operation: &Operation,
+        named: &PathNames,
+        caller: &Caller,
+    ) -> Result<Option<RequestPermit>, ApiProblem> {
         operation.rule.check(caller, named)?;
         match caller {
             Caller::Node => Ok(None),
             Caller::Tenant(token) => {
                 let asks = match (operation.changes, &operation.input) {
-                    (false, _) => Asks::Question,
-                    (true, Input::Stream { .. }) => Asks::Upload,
-                    (true, _) => Asks::Change,
+                    (false, _) => RequestKind::Read,
+                    (true, Input::Stream { .. }) => RequestKind::Upload,
+                    (true, _) => RequestKind::Change,
                 };
-                self.allowances.enter(token, asks).map(Some)
+                self.tenant_limits.enter(token, asks).map(Some)
             }
         }
     }
 
-    async fn answer(self: Arc<Self>, index: usize, named: Option<Named>, request: Request) -> Response {
+    async fn answer(self: Arc<Self>, index: usize, named: Option<PathNames>, request: Request) -> Response {
         let operation = &self.operations[index];
-        let Peer(mut who) = request.extensions().get::<Peer>().cloned().unwrap_or(Peer(Who::default()));
+        let ConnectionPeer(mut who) =
+            request.extensions().get::<ConnectionPeer>().cloned().unwrap_or(ConnectionPeer(Requester::default()));
         let (credential, checked) = self.guard.check(request.uri(), request.headers(), |id| kept(&*self.admin, id));
         who.token = credential;
         if let Ok(Caller::Tenant(token)) = &checked {
@@ -126,13 +135,13 @@ impl Service {
         let no_text = || ApiProblem::new(ProblemKind::BadRequest, "a name in the path is no text");
         let checked = checked.and_then(|caller| if named.is_some() { Ok(caller) } else { Err(no_text()) });
         let mut named = named.unwrap_or_default();
-        let record = Record::new(&self, operation, &named, who);
+        let record = AuditedRequest::new(&self, operation, &named, who);
         let checked = checked.and_then(|caller| {
             let place = self.admit(operation, &named, &caller)?;
             named.caller = Some(caller);
             Ok(place)
         });
-        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        let connection = request.extensions().get::<Arc<ConnectionPermit>>().cloned();
         let (checked, in_progress) = match (checked, connection) {
             (Ok(place), Some(connection)) => match connection.accept().await {
                 Ok(in_progress) => (Ok(place), Some(in_progress)),
@@ -140,13 +149,13 @@ impl Service {
             },
             (checked, _) => (checked, None),
         };
-        // Until its answer is out, its connection is not closed for another.
-        let held = |answer: Response| answer.map(|body| Held { body, _request: in_progress }.boxed_unsync());
+        // The connection is not closed for another one until the response has been sent.
+        let held = |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
             Ok(place) => match self.given_in_turn(operation, request, place.as_ref()).await {
                 Err(problem) => Err(problem),
-                // It may have been revoked or have expired while the body came.
+                // The token may have been revoked or have expired while the body arrived.
                 Ok(_) if !is_open(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
                 Ok((given, overflow, turn)) => {
                     let work = (operation.run)(self.admin.clone(), &named, given);
@@ -157,7 +166,7 @@ impl Service {
         let (work, overflow, place) = match work {
             Ok(work) => work,
             Err(problem) => {
-                // Who looks for what is not theirs is told of, too.
+                // A tenant's attempt to read what belongs to others is audited, too.
                 if operation.changes
                     || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
                 {
@@ -172,15 +181,15 @@ impl Service {
                 Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             });
         }
-        // In a task of its own: a client that goes away does not cut off what was begun, nor what is told of it.
-        let (places, admin, asker) = (self.places.clone(), self.admin.clone(), caller.clone());
+        // In a task of its own: a client that disconnects does not cut off an action, nor its lines in the audit log.
+        let (action_permits, admin, requester) = (self.action_permits.clone(), self.admin.clone(), caller.clone());
         let done = tokio::spawn(async move {
             let of_tenants = match &place {
                 Some((place, _)) => Some(place.action().await),
                 None => None,
             };
-            let action = places.acquire_owned().await.map_err(|_| stopping())?;
-            if !is_open(&*admin, asker.as_ref()) {
+            let action = action_permits.acquire_owned().await.map_err(|_| stopping())?;
+            if !is_open(&*admin, requester.as_ref()) {
                 let problem = guard::unknown_token();
                 record.refused(&problem).await;
                 return Err(problem);
@@ -196,63 +205,69 @@ impl Service {
         })
     }
 
-    /// The query and the body. One about a release, of a tenant, waits for its turn, and has it until that is dropped.
+    /// Reads the query and the body. A tenant's request about a release waits for the tenant's exclusive permit, and
+    /// holds it.
     async fn given_in_turn(
         &self,
         operation: &Operation,
         request: Request,
-        place: Option<&RequestPlace>,
-    ) -> Result<(Given, body::Overflow, Turn), ApiProblem> {
+        place: Option<&RequestPermit>,
+    ) -> Result<(Arguments, body::Overflow, ExclusivePermits), ApiProblem> {
         let turn = match (place, &operation.input) {
-            (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > QUESTION_BYTES_MAX => {
-                let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > QUESTION_BYTES_MAX);
+            (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > JSON_BYTES_MAX => {
+                let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > JSON_BYTES_MAX);
                 place.turn(is_large, !operation.changes).await
             }
-            _ => Turn::default(),
+            _ => ExclusivePermits::default(),
         };
         let (given, overflow) = self.given(operation, request).await?;
         Ok((given, overflow, turn))
     }
 
-    /// The query and the body, within their bounds.
-    async fn given(&self, operation: &Operation, request: Request) -> Result<(Given, body::Overflow), ApiProblem> {
+    /// Reads the query and the body within their bounds.
+    async fn given(&self, operation: &Operation, request: Request) -> Result<(Arguments, body::Overflow), ApiProblem> {
         let (parts, body) = request.into_parts();
         let overflow = body::Overflow::default();
         let body = match operation.input {
-            Input::Nothing | Input::Query(_) => GivenBody::Nothing,
+            Input::Nothing | Input::Query(_) => ArgumentBody::Nothing,
             Input::Json { bytes_max, .. } => {
                 check_json(&parts.headers)?;
-                GivenBody::Whole(body::read(body, bytes_max, self.body_pace).await?)
+                ArgumentBody::Whole(body::read(body, bytes_max, self.body_pace).await?)
             }
-            Input::Bytes { bytes_max, .. } => GivenBody::Whole(body::read(body, bytes_max, self.body_pace).await?),
+            Input::Bytes { bytes_max, .. } => ArgumentBody::Whole(body::read(body, bytes_max, self.body_pace).await?),
             Input::Stream { bytes_max, .. } => {
-                GivenBody::Stream(body::stream(body, bytes_max, self.body_pace, overflow.clone())?)
+                ArgumentBody::Stream(body::stream(body, bytes_max, self.body_pace, overflow.clone())?)
             }
         };
-        Ok((Given { uri: parts.uri, body }, overflow))
+        Ok((Arguments { uri: parts.uri, body }, overflow))
     }
 
-    /// `place` is held for as long as there are lines to come, which end when the caller's token opens nothing any more.
-    fn respond(&self, answer: Answer, caller: Option<Caller>, place: Option<RequestPlace>) -> Response {
+    /// Returns the response. `place` is held while lines of a log follow, which end when the caller's token is not
+    /// valid any more.
+    fn respond(&self, answer: OperationResult, caller: Option<Caller>, place: Option<RequestPermit>) -> Response {
         match answer {
-            Answer::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
-            Answer::Json(value) => {
+            OperationResult::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
+            OperationResult::Document => {
+                let text = openapi::document().to_string();
+                response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
+            }
+            OperationResult::Json(value) => {
                 let text = value.to_string();
                 response(StatusCode::OK, Some("application/json"), Full::new(text.into()).boxed_unsync())
             }
-            Answer::Lines(lines) => {
+            OperationResult::Lines(lines) => {
                 let mut running = self.running.clone();
                 let (admin, asker) = (self.admin.clone(), caller.clone());
                 let ended = async move {
                     let closed = closed(admin, asker);
                     tokio::select! {
-                        // Nothing is ever sent: it ends when its sender is dropped.
+                        // Nothing is ever sent: the channel closes when its sender is dropped.
                         _ = running.changed() => {}
                         () = closed => {}
                     }
                 };
                 let admin = self.admin.clone();
-                // A line that comes before that is noticed is not for this caller any more, either.
+                // A line that arrives before the check is not for this caller any more, either.
                 let lines = lines.take_while(move |_| std::future::ready(is_open(&*admin, caller.as_ref())));
                 let lines = lines.take_until(Box::pin(ended)).map(move |line| {
                     let _held = &place;
@@ -266,20 +281,20 @@ impl Service {
     }
 }
 
-/// What is told of one request.
-struct Record {
+/// The lines of one request in the audit log.
+struct AuditedRequest {
     service: Arc<Service>,
-    entry: Entry,
+    entry: AuditEntry,
 }
 
-impl Record {
-    fn new(service: &Arc<Service>, operation: &Operation, named: &Named, who: Who) -> Self {
+impl AuditedRequest {
+    fn new(service: &Arc<Service>, operation: &Operation, named: &PathNames, who: Requester) -> Self {
         let get = |name: &str| named.found(name);
-        // Names that are none are not told of: they may be anything.
+        // Invalid names are left out: they may contain anything.
         let object = get("digest").filter(|_| named.digest().is_ok());
         let object = object.or(get("secret").filter(|_| named.secret().is_ok()));
         let object = object.or(get("token").filter(|_| named.token().is_ok()));
-        let entry = Entry {
+        let entry = AuditEntry {
             at_ms: now_ms(),
             action_id: if operation.changes { service.actions.fetch_add(1, Ordering::Relaxed) } else { 0 },
             phase: Phase::Begin,
@@ -297,12 +312,12 @@ impl Record {
         Self { service: service.clone(), entry }
     }
 
-    /// It is not begun.
+    /// Audits an action that was refused and does not begin.
     async fn refused(mut self, problem: &ApiProblem) {
         if self.entry.who.token != Credential::Valid {
-            // Anybody can send these, or any tenant: they must not fill the disk.
+            // Every client can send these, or every tenant: they must not fill the disk.
             let told = match &self.entry.who.tenant_token {
-                Some(token) => self.service.allowances.tell(&token.tenant),
+                Some(token) => self.service.tenant_limits.tell(&token.tenant),
                 None => self.service.refusals.tell(),
             };
             let Some(untold) = told else { return };
@@ -313,8 +328,8 @@ impl Record {
         self.write().await;
     }
 
-    /// Does it, and tells of its begin and its end.
-    async fn tell(mut self, work: Work, overflow: body::Overflow) -> Result<Answer, ApiProblem> {
+    /// Runs the action, and audits its beginning and its end.
+    async fn tell(mut self, work: PreparedOperation, overflow: body::Overflow) -> Result<OperationResult, ApiProblem> {
         if work.details.to_string().len() <= DETAILS_BYTES_MAX {
             self.entry.details = work.details;
         }
@@ -329,7 +344,7 @@ impl Record {
         self.entry.at_ms = now_ms();
         self.entry.details = Value::Null;
         match &done {
-            Ok(Answer::Json(value)) => {
+            Ok(OperationResult::Json(value)) => {
                 self.entry.status = Some(200);
                 self.entry.revision = value["revision"].as_str().and_then(|text| text.parse::<ReleaseDigest>().ok());
             }
@@ -352,17 +367,20 @@ impl Record {
     }
 }
 
-/// What was answered. A panic of the node is its failure, not the end of what is told of it.
-async fn finished(answer: BoxFuture<'static, Result<Answer, ApiProblem>>) -> Result<Answer, ApiProblem> {
+/// Returns the result of an operation. A panic is a failure of the node, and does not prevent the line about the end of
+/// the action.
+async fn finished(
+    answer: BoxFuture<'static, Result<OperationResult, ApiProblem>>,
+) -> Result<OperationResult, ApiProblem> {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
 }
 
-/// What is kept of a tenant's token, unless it has expired.
+/// Returns the stored form of a tenant's token, unless it has expired.
 fn kept(admin: &dyn Admin, id: &TokenId) -> Option<StoredToken> {
     admin.kept_token(id).filter(|kept| !kept.info.is_expired_at(now_ms() / 1000))
 }
 
-/// Returns whether what the caller showed still opens something: a tenant's token may have been revoked or have expired since.
+/// Returns whether the caller's token is still valid: a tenant's token may have been revoked or have expired since.
 fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
     match caller {
         Some(Caller::Node) => true,
@@ -371,7 +389,7 @@ fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
     }
 }
 
-/// Resolves when what the caller showed opens nothing any more.
+/// Resolves when the caller's token is not valid any more.
 async fn closed(admin: Arc<dyn Admin>, caller: Option<Caller>) {
     if matches!(caller, Some(Caller::Node)) {
         return std::future::pending().await;
@@ -389,7 +407,7 @@ fn failed() -> ApiProblem {
     ApiProblem::new(ProblemKind::Failed, "the node failed while it did this").hint("its log says more")
 }
 
-/// Refuses in words for this caller.
+/// Responds with a problem as this caller sees it.
 fn refuse_to(caller: Option<&Caller>, problem: ApiProblem) -> Response {
     match caller {
         Some(caller) => refuse(&caller.told(problem)),

@@ -1,5 +1,6 @@
-//! How much of the API the holders of tenants' tokens may take, so that one tenant leaves the others their part, all tenants leave the node's own
-//! admins theirs, and a stolen token leaves its tenant a way to revoke it: of connections, of actions, and of lines of the audit log.
+//! How much of the API the holders of tenants' tokens may use: connections, actions and lines of the audit log. The
+//! limits leave each tenant its share, leave the node's administrators theirs, and leave a tenant whose token was
+//! stolen a way to revoke it.
 //!
 //! The holder of the node's token is not bounded here.
 
@@ -14,49 +15,50 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusals::Refusals;
 
-/// Requests of one tenant at once, logs that are followed included.
+/// Requests of one tenant at the same time, including those that follow a log.
 pub(crate) const REQUESTS_OF_TENANT_MAX: usize = 16;
 
-/// Requests with one token at once. What is left of the tenant's can be used with another token, to revoke this one.
+/// Requests with one token at the same time. The tenant's other requests can use another token, to revoke this one.
 pub(crate) const REQUESTS_OF_TOKEN_MAX: usize = 12;
 
-/// Requests of all tenants at once. What is left of the connections is for the node's own admins. A tenant has no more of them than [`is_fair`] lets
-/// it have.
+/// Requests of all tenants at the same time. The other connections are for the node's administrators. A tenant has no
+/// more of them than [`is_fair`] allows.
 pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 
-/// Actions of all tenants that go on at once; further ones wait, and those of a tenant that has more than its share ([`is_fair`]). What is left of the
-/// places for actions is for the node's own admins.
+/// Actions of all tenants at the same time. Further ones wait, and so do those of a tenant that has its share
+/// ([`is_fair`]). The other permits for actions are for the node's administrators.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
-/// Parts that a tenant uploads in [`PERIOD`]: two short lines of the audit log each. A release may have half as many.
+/// Parts that a tenant uploads in [`PERIOD`], with two short lines of the audit log each. A release may have half as
+/// many.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 
-/// Other actions of a tenant in [`PERIOD`]: two lines of the audit log each, with what was asked for and why it failed.
+/// Other actions of a tenant in [`PERIOD`], with two lines of the audit log each, which contain arguments and problems.
 pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
-/// What actions are counted over.
+/// The period in which actions are counted.
 const PERIOD: Duration = Duration::from_secs(3600);
 
-/// What a request is for.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asks {
+pub(crate) enum RequestKind {
     /// It changes nothing.
-    Question,
-    /// It is an action: a part of a release comes.
+    Read,
+    /// It uploads a part of a release.
     Upload,
-    /// Another action.
+    /// It is another action.
     Change,
 }
 
-/// What tenants take of the API now.
+/// The use of the API by all tenants.
 #[derive(Debug)]
-pub(crate) struct Allowances {
+pub(crate) struct TenantLimits {
     all: Arc<Mutex<All>>,
-    /// Actions that are running.
+    /// The running actions.
     actions: FairLimiter<TenantName>,
 }
 
-impl Default for Allowances {
+impl Default for TenantLimits {
     fn default() -> Self {
         Self { all: Arc::default(), actions: FairLimiter::new(ACTIONS_OF_TENANTS_AT_ONCE_MAX, is_fair) }
     }
@@ -65,61 +67,63 @@ impl Default for Allowances {
 #[derive(Debug, Default)]
 struct All {
     requests: usize,
-    of_tenants: HashMap<TenantName, Taken>,
+    of_tenants: HashMap<TenantName, TenantUse>,
 }
 
-/// What one tenant takes.
+/// The use of the API by one tenant.
 #[derive(Debug)]
-struct Taken {
-    /// Requests with each of its tokens.
+struct TenantUse {
+    /// Requests with each of the tenant's tokens.
     requests: HashMap<TokenId, usize>,
     since: Instant,
     uploads: u32,
     changes: u32,
     refusals: Refusals,
-    turns: Turns,
+    turns: ExclusiveSemaphores,
 }
 
-/// One permit of each.
+/// Semaphores of a tenant with one permit each.
 #[derive(Debug, Clone)]
-struct Turns {
-    /// For the largest bodies: a tenant has one in memory at a time, from its first byte until what is asked for is done.
+struct ExclusiveSemaphores {
+    /// For the largest bodies: a tenant has one in memory at a time, from its first byte to the end of the operation.
     largest: Arc<Semaphore>,
-    /// For questions about a release: all revisions of the tenant are looked through for an answer.
+    /// For reads about a release, which search all revisions of the tenant.
     questions: Arc<Semaphore>,
 }
 
-/// The right to have one of the largest bodies, and to ask about a release, until this is dropped.
+/// The right to have one of the largest bodies, and to read about a release, until this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct ExclusivePermits {
     _largest: Option<OwnedSemaphorePermit>,
     _question: Option<OwnedSemaphorePermit>,
 }
 
-/// One of a tenant's requests. Over when dropped.
+/// One of a tenant's requests, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct RequestPlace {
+pub(crate) struct RequestPermit {
     all: Arc<Mutex<All>>,
     actions: FairLimiter<TenantName>,
     tenant: TenantName,
     token: TokenId,
-    turns: Turns,
+    turns: ExclusiveSemaphores,
 }
 
-/// Whether a tenant that has `own` of some places may have one more while `free` of them are left: always a first one, and no more than half of what is
-/// left then. So there is something left for the next tenant, whatever those before it have taken.
+/// Returns whether a tenant that has `own` permits may have one more while `free` are left: always a first one, and
+/// further ones up to half of what is left then. So there is a permit for the next tenant, whatever the tenants before
+/// it have taken.
 fn is_fair(own: usize, free: usize) -> bool {
     free > 0 && (own == 0 || own.saturating_mul(2) < free)
 }
 
-impl RequestPlace {
-    /// Waits until the tenant has no other of the largest bodies, if this one is large, and asks no other question about a release, if this is one.
-    pub(crate) async fn turn(&self, is_large: bool, is_question: bool) -> Turn {
-        let Turns { largest, questions } = self.turns.clone();
-        // They are never closed.
+impl RequestPermit {
+    /// Waits until the tenant has no other large body, if this one is large, and no other read about a release, if this
+    /// is one.
+    pub(crate) async fn turn(&self, is_large: bool, is_question: bool) -> ExclusivePermits {
+        let ExclusiveSemaphores { largest, questions } = self.turns.clone();
+        // The semaphores are never closed.
         let question = if is_question { questions.acquire_owned().await.ok() } else { None };
         let largest = if is_large { largest.acquire_owned().await.ok() } else { None };
-        Turn { _largest: largest, _question: question }
+        ExclusivePermits { _largest: largest, _question: question }
     }
 
     /// Waits until the tenant may run one more action. It runs until the permit is dropped.
@@ -128,16 +132,16 @@ impl RequestPlace {
     }
 }
 
-impl Allowances {
+impl TenantLimits {
     /// Counts a request with a tenant's token.
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn enter(&self, token: &TokenInfo, asks: Asks) -> Result<RequestPlace, ApiProblem> {
+    pub(crate) fn enter(&self, token: &TokenInfo, asks: RequestKind) -> Result<RequestPermit, ApiProblem> {
         self.enter_at(token, asks, Instant::now())
     }
 
-    fn enter_at(&self, token: &TokenInfo, asks: Asks, now: Instant) -> Result<RequestPlace, ApiProblem> {
+    fn enter_at(&self, token: &TokenInfo, asks: RequestKind, now: Instant) -> Result<RequestPermit, ApiProblem> {
         let TokenInfo { tenant, name, id, .. } = token;
         let too_many = |of: String, max: usize| {
             let title = format!("{of} {max} requests at the node's admin API already");
@@ -165,9 +169,9 @@ impl Allowances {
             (taken.since, taken.uploads, taken.changes) = (now, 0, 0);
         }
         let (counted, max, what) = match asks {
-            Asks::Question => (None, 0, ""),
-            Asks::Upload => (Some(&mut taken.uploads), UPLOADS_OF_TENANT_MAX, "uploaded"),
-            Asks::Change => (Some(&mut taken.changes), CHANGES_OF_TENANT_MAX, "changed"),
+            RequestKind::Read => (None, 0, ""),
+            RequestKind::Upload => (Some(&mut taken.uploads), UPLOADS_OF_TENANT_MAX, "uploaded"),
+            RequestKind::Change => (Some(&mut taken.changes), CHANGES_OF_TENANT_MAX, "changed"),
         };
         if let Some(counted) = counted {
             if *counted >= max {
@@ -180,40 +184,42 @@ impl Allowances {
         let turns = taken.turns.clone();
         all.requests += 1;
         let (tenant, token) = (tenant.clone(), id.clone());
-        Ok(RequestPlace { all: self.all.clone(), actions: self.actions.clone(), tenant, token, turns })
+        Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, turns })
     }
 
-    /// Says whether the audit log tells of a request of the tenant that was refused, and how many it did not tell of since the last one.
+    /// Counts a refused request of the tenant. Returns `Some` if it gets a line in the audit log, with the number of
+    /// requests without a line since the last one.
     pub(crate) fn tell(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).of(tenant, Instant::now()).refusals.tell()
     }
 }
 
 impl All {
-    fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut Taken {
+    fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut TenantUse {
         if !self.of_tenants.contains_key(tenant) {
-            // Those of tenants that asked for nothing in the last hour say nothing any more.
-            let is_of_use = |taken: &Taken| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
+            // Counts of tenants without a request in the last hour are of no use any more.
+            let is_of_use =
+                |taken: &TenantUse| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
             self.of_tenants.retain(|_, taken| is_of_use(taken));
         }
-        self.of_tenants.entry(tenant.clone()).or_insert_with(|| Taken {
+        self.of_tenants.entry(tenant.clone()).or_insert_with(|| TenantUse {
             requests: HashMap::new(),
             since: now,
             uploads: 0,
             changes: 0,
             refusals: Refusals::new(),
-            turns: Turns { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
+            turns: ExclusiveSemaphores { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
         })
     }
 }
 
-impl Taken {
+impl TenantUse {
     fn requests(&self) -> usize {
         self.requests.values().sum()
     }
 }
 
-impl Drop for RequestPlace {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut all = lock(&self.all);
         all.requests = all.requests.saturating_sub(1);
@@ -250,35 +256,35 @@ mod tests {
         }
     }
 
-    fn is_refused(entered: Result<RequestPlace, ApiProblem>, who: &str) -> bool {
+    fn is_refused(entered: Result<RequestPermit, ApiProblem>, who: &str) -> bool {
         entered.is_err_and(|problem| problem.kind == ProblemKind::Quota && problem.title.contains(who))
     }
 
     #[test]
     fn a_tenant_has_so_many_requests_at_once_and_each_of_its_tokens_fewer() {
-        let all = Allowances::default();
+        let all = TenantLimits::default();
         let (acme, other_token, rival) = (token("acme", 1), token("acme", 2), token("rival", 3));
         let mut places: Vec<_> =
-            (0..REQUESTS_OF_TOKEN_MAX).map(|_| all.enter(&acme, Asks::Question).unwrap()).collect();
-        assert!(is_refused(all.enter(&acme, Asks::Change), "token `ci`"));
+            (0..REQUESTS_OF_TOKEN_MAX).map(|_| all.enter(&acme, RequestKind::Read).unwrap()).collect();
+        assert!(is_refused(all.enter(&acme, RequestKind::Change), "token `ci`"));
         let left = REQUESTS_OF_TENANT_MAX - REQUESTS_OF_TOKEN_MAX;
-        let others: Vec<_> = (0..left).map(|_| all.enter(&other_token, Asks::Change).unwrap()).collect();
-        assert!(is_refused(all.enter(&other_token, Asks::Change), "tenant `acme`"));
-        all.enter(&rival, Asks::Change).unwrap();
+        let others: Vec<_> = (0..left).map(|_| all.enter(&other_token, RequestKind::Change).unwrap()).collect();
+        assert!(is_refused(all.enter(&other_token, RequestKind::Change), "tenant `acme`"));
+        all.enter(&rival, RequestKind::Change).unwrap();
         drop(others);
-        all.enter(&other_token, Asks::Change).unwrap();
+        all.enter(&other_token, RequestKind::Change).unwrap();
         places.pop();
-        all.enter(&acme, Asks::Question).unwrap();
+        all.enter(&acme, RequestKind::Read).unwrap();
     }
 
     #[test]
     fn all_tenants_leave_the_nodes_admins_their_part() {
-        let all = Allowances::default();
+        let all = TenantLimits::default();
         let names = (0..REQUESTS_OF_TENANTS_MAX).map(|number| format!("t{number}"));
-        let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), Asks::Question).unwrap()).collect();
-        assert!(is_refused(all.enter(&token("late", 1), Asks::Question), "all tenants"));
+        let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), RequestKind::Read).unwrap()).collect();
+        assert!(is_refused(all.enter(&token("late", 1), RequestKind::Read), "all tenants"));
         places.pop();
-        all.enter(&token("late", 1), Asks::Question).unwrap();
+        all.enter(&token("late", 1), RequestKind::Read).unwrap();
     }
 
     #[test]
@@ -287,7 +293,7 @@ mod tests {
             is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
         );
         assert!(!is_fair(usize::MAX, usize::MAX));
-        // Tenants that take all they may, one after the other.
+        // Tenants that take as much as they may, one after the other.
         let mut free = 96;
         let takes = |free: &mut usize| {
             let mut own = 0;
@@ -303,26 +309,27 @@ mod tests {
 
     #[test]
     fn greedy_tenants_leave_the_next_one_something() {
-        let all = Allowances::default();
+        let all = TenantLimits::default();
         let mut places = Vec::new();
         for number in 0..10 {
             let tokens = [token(&format!("t{number}"), 1), token(&format!("t{number}"), 2)];
             for token in &tokens {
-                while let Ok(place) = all.enter(token, Asks::Question) {
+                while let Ok(place) = all.enter(token, RequestKind::Read) {
                     places.push(place);
                 }
             }
         }
-        assert!(is_refused(all.enter(&token("t9", 1), Asks::Question), "its share"));
-        all.enter(&token("late", 1), Asks::Question).unwrap();
+        assert!(is_refused(all.enter(&token("t9", 1), RequestKind::Read), "its share"));
+        all.enter(&token("late", 1), RequestKind::Read).unwrap();
         drop(places);
     }
 
     #[tokio::test]
     async fn an_action_of_a_tenant_waits_while_it_has_its_share() {
-        let all = Allowances::default();
-        let tenant = |name: &str| all.enter(&token(name, 1), Asks::Change).unwrap();
-        let takes = |place: &RequestPlace| -> Vec<_> { std::iter::from_fn(|| place.action().now_or_never()).collect() };
+        let all = TenantLimits::default();
+        let tenant = |name: &str| all.enter(&token(name, 1), RequestKind::Change).unwrap();
+        let takes =
+            |place: &RequestPermit| -> Vec<_> { std::iter::from_fn(|| place.action().now_or_never()).collect() };
         let (acme, rival, third, late) = (tenant("acme"), tenant("rival"), tenant("third"), tenant("late"));
         let mut of_acme = takes(&acme);
         assert_eq!(of_acme.len(), 16);
@@ -331,7 +338,7 @@ mod tests {
         assert!(!of_late.is_empty(), "three others leave it some");
         let mut waiting = pin!(acme.action());
         assert!((&mut waiting).now_or_never().is_none());
-        // One that is over is not enough: it would have more than half of what is left.
+        // One that ends is not enough: the tenant would have more than half of what is left.
         of_acme.pop();
         assert!((&mut waiting).now_or_never().is_none());
         of_acme.clear();
@@ -342,8 +349,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_has_one_large_body_and_asks_one_question_at_a_time() {
-        let all = Allowances::default();
-        let [deploys, asks] = [Asks::Change, Asks::Question].map(|asks| all.enter(&token("acme", 1), asks).unwrap());
+        let all = TenantLimits::default();
+        let [deploys, asks] =
+            [RequestKind::Change, RequestKind::Read].map(|asks| all.enter(&token("acme", 1), asks).unwrap());
         let large = deploys.turn(true, false).await;
         assert!(deploys.turn(false, false).now_or_never().is_some(), "a small one does not wait");
         assert!(deploys.turn(true, false).now_or_never().is_none());
@@ -353,33 +361,34 @@ mod tests {
         assert!(asks.turn(true, true).now_or_never().is_none());
         drop(large);
         let _both = asks.turn(true, true).await;
-        let rival = all.enter(&token("rival", 2), Asks::Question).unwrap();
+        let rival = all.enter(&token("rival", 2), RequestKind::Read).unwrap();
         assert!(rival.turn(true, true).now_or_never().is_some());
     }
 
     #[test]
     fn a_tenant_has_so_many_actions_in_an_hour() {
-        let (all, acme, now) = (Allowances::default(), token("acme", 1), Instant::now());
-        for (asks, max) in [(Asks::Change, CHANGES_OF_TENANT_MAX), (Asks::Upload, UPLOADS_OF_TENANT_MAX)] {
+        let (all, acme, now) = (TenantLimits::default(), token("acme", 1), Instant::now());
+        for (asks, max) in [(RequestKind::Change, CHANGES_OF_TENANT_MAX), (RequestKind::Upload, UPLOADS_OF_TENANT_MAX)]
+        {
             for _ in 0..max {
                 drop(all.enter_at(&acme, asks, now).unwrap());
             }
             assert!(is_refused(all.enter_at(&acme, asks, now), &max.to_string()));
         }
-        all.enter_at(&acme, Asks::Question, now).unwrap();
-        for asks in [Asks::Change, Asks::Upload] {
+        all.enter_at(&acme, RequestKind::Read, now).unwrap();
+        for asks in [RequestKind::Change, RequestKind::Upload] {
             all.enter_at(&acme, asks, now + PERIOD).unwrap();
         }
     }
 
     #[test]
     fn what_no_tenant_takes_is_forgotten() {
-        let (all, now) = (Allowances::default(), Instant::now());
+        let (all, now) = (TenantLimits::default(), Instant::now());
         for number in 0..100 {
-            drop(all.enter_at(&token(&format!("t{number}"), 1), Asks::Change, now).unwrap());
+            drop(all.enter_at(&token(&format!("t{number}"), 1), RequestKind::Change, now).unwrap());
         }
-        let held = all.enter_at(&token("held", 1), Asks::Change, now).unwrap();
-        drop(all.enter_at(&token("new", 1), Asks::Change, now + PERIOD).unwrap());
+        let held = all.enter_at(&token("held", 1), RequestKind::Change, now).unwrap();
+        drop(all.enter_at(&token("new", 1), RequestKind::Change, now + PERIOD).unwrap());
         assert_eq!(lock(&all.all).of_tenants.len(), 2);
         drop(held);
         assert_eq!(lock(&all.all).requests, 0);

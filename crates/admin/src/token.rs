@@ -1,9 +1,9 @@
-//! Tokens: the node's own, whose holder may do everything, and those of tenants.
+//! Tokens: the node's own, whose holder may call every operation, and those of tenants.
 //!
-//! The node's is made when a node starts for the first time: 256 bits of the system's randomness, in a file that only its owner can read. A
-//! tenant's has as many, told once when it is made, behind a public id by which the node finds what it keeps of it: a digest
-//! ([`StoredToken`]). A token travels in the header `Authorization: Bearer …` and nowhere else, and no value of these types shows it when it is
-//! printed.
+//! The node's token is created when a node starts for the first time: 256 bits of the system's randomness, in a file
+//! that only its owner can read. A tenant's token has as many bits, is returned once when it is created, and has a
+//! public id by which the node finds its stored form: a digest ([`StoredToken`]). A token is sent in the header
+//! `Authorization: Bearer …` and nowhere else, and no type of this module prints it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -25,7 +25,7 @@ const RANDOM_BYTES: usize = 32;
 /// Characters of a token: two hexadecimal digits a byte.
 const CHARS: usize = 2 * RANDOM_BYTES;
 
-/// What a tenant's token begins with, so that people and scanners for secrets know it: `isomer_ID_SECRET`.
+/// The prefix of a tenant's token, by which users and scanners for secrets recognize it: `isomer_ID_SECRET`.
 const TENANT_PREFIX: &str = "isomer_";
 
 /// Characters of the id in a tenant's token.
@@ -34,12 +34,12 @@ const ID_CHARS: usize = 16;
 /// Characters of a tenant's token.
 const TENANT_CHARS: usize = TENANT_PREFIX.len() + ID_CHARS + 1 + CHARS;
 
-/// A token: 64 hexadecimal digits, behind `isomer_ID_` if it is a tenant's.
+/// A token: 64 hexadecimal digits, after `isomer_ID_` if it is a tenant's.
 #[derive(Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Token(String);
 
-/// Why there is no token.
+/// Why a token cannot be read or created.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file could not be read or written.
@@ -47,38 +47,38 @@ pub enum TokenError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Somebody else could have read it.
+    /// Other users can read the file.
     #[error("others than its owner can read the token's file `{}` (mode {mode:o})", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
+        /// The permissions of the file.
         mode: u32,
     },
-    /// It belongs to somebody else.
+    /// The file belongs to another user.
     #[error("the token's file `{}` belongs to user {owner}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner of the file.
         owner: u32,
     },
-    /// It holds something else.
+    /// The file does not contain a token.
     #[error("`{}` holds no token", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
     },
-    /// The system has no randomness to give.
+    /// The system has no random bytes.
     #[error("cannot make a token: the system gives no random bytes")]
     Random,
 }
 
 impl TokenError {
-    /// The way out.
+    /// Returns what to do about the error, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -96,7 +96,7 @@ impl TokenError {
 }
 
 impl Token {
-    /// The token in this text, a node's or a tenant's: white space around it means nothing.
+    /// Parses a token, the node's or a tenant's. White space around it is ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -104,15 +104,15 @@ impl Token {
         is_token.then(|| Self(text.to_owned()))
     }
 
-    /// As [`Token::parse`], but a node's only.
+    /// Parses the node's token only.
     fn parse_of_node(text: &str) -> Option<Self> {
         Self::parse(text).filter(|token| is_secret(&token.0))
     }
 
-    /// Makes a token for a tenant.
+    /// Creates a token of a tenant.
     ///
     /// # Errors
-    /// When the system gives no random bytes.
+    /// When the system has no random bytes.
     pub(crate) fn of_tenant() -> Result<(Self, TokenId), TokenError> {
         let mut id = [0; ID_CHARS / 2];
         getrandom::fill(&mut id).map_err(|_| TokenError::Random)?;
@@ -121,20 +121,20 @@ impl Token {
         Ok((Self(format!("{TENANT_PREFIX}{id}_{secret}")), id))
     }
 
-    /// What a node keeps of a tenant's token.
+    /// Returns the digest that a node stores of a tenant's token.
     pub(crate) fn digest(&self) -> Digest {
         digest_of(self.0.as_bytes())
     }
 
-    /// The token itself, for the one answer that tells it.
+    /// Returns the token itself, for the one response that contains it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The token of the node with this data directory; makes it if there is none.
+    /// Returns the token of the node with this data directory, and creates it if it is missing.
     ///
     /// # Errors
-    /// When the file cannot be used, or somebody else could have read it.
+    /// When the file cannot be used, or another user could have read it.
     pub fn of_node(data: &Path) -> Result<Self, TokenError> {
         let path = data.join(TOKEN_FILE);
         match Self::read_own(&path) {
@@ -143,20 +143,21 @@ impl Token {
         }
         let token = Self::random()?;
         match token.write(data, &path) {
-            // Somebody else made one at the same time.
+            // Another process created one at the same time.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read_own(&path),
             Err(source) => Err(TokenError::Io { path, source }),
             Ok(()) => Ok(token),
         }
     }
 
-    /// Reads a token out of a file of this user that nobody else can read.
+    /// Reads a token from a file of this user that no other user can read.
     ///
     /// # Errors
-    /// When it cannot be read, belongs to somebody else, or others can read it too.
+    /// When it cannot be read, belongs to another user, or other users can read it.
     pub fn read_own(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
-        // Not through a link: what is checked is what is read, whoever may write in the folder.
+        // Not through a link: the file that is checked is the file that is read, whichever users may write to the
+        // folder.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
@@ -169,19 +170,19 @@ impl Token {
         Self::from_file(&file, path, Self::parse_of_node)
     }
 
-    /// Reads a token out of a file that an admin named: a node's or a tenant's.
+    /// Reads a token, the node's or a tenant's, from a file that a user named.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else.
+    /// When it cannot be read, or does not contain a token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let file = File::open(path).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
         Self::from_file(&file, path, Self::parse)
     }
 
-    /// Reads a token that is all of what comes from standard input.
+    /// Reads a token from standard input, which contains nothing else.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else.
+    /// When it cannot be read, or does not contain a token.
     pub fn read_from(source: impl io::Read) -> Result<Self, TokenError> {
         Self::from_file(source, Path::new("-"), Self::parse)
     }
@@ -209,9 +210,9 @@ impl Token {
         Ok(Self(text))
     }
 
-    /// Puts it into the file, whole or not at all, and only if there is none.
+    /// Writes the token to the file, whole or not at all, and only if there is no such file.
     fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
-        // Of an attempt that was cut short.
+        // Left by an attempt that was interrupted.
         let new = data.join(format!("{TOKEN_FILE}.new"));
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -227,29 +228,29 @@ impl Token {
         File::open(data)?.sync_all()
     }
 
-    /// Is this the token? Takes the same time wherever they differ.
+    /// Returns whether this is the token. Takes the same time wherever they differ.
     #[must_use]
     pub fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
 
-    /// Puts it into a file that is made for it and that only its owner can read.
+    /// Writes the token to a new file that only its owner can read.
     ///
     /// # Errors
-    /// When there is such a file, or it cannot be written.
+    /// When the file exists, or cannot be written.
     pub fn write_new(&self, path: &Path) -> Result<(), TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let written = writeln!(file, "{}", self.0).and_then(|()| file.sync_all());
-        // A part of it would be in the way of the next one.
+        // A part of the token would prevent the next attempt.
         written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
     }
 
-    /// The value of the header that it travels in.
+    /// Returns the value of the header that the token is sent in.
     ///
     /// # Panics
-    /// Never: its digits are fit for a header.
+    /// Never: hexadecimal digits are valid in a header.
     #[must_use]
     pub fn header(&self) -> http::HeaderValue {
         let mut value = http::HeaderValue::try_from(format!("Bearer {}", self.0)).expect("digits are fit for a header");
@@ -258,14 +259,14 @@ impl Token {
     }
 }
 
-/// The id in what is given as a tenant's token; `None` if it does not look like one.
+/// Returns the id in a text that may be a tenant's token; `None` if it does not look like one.
 pub(crate) fn id_of(given: &[u8]) -> Option<TokenId> {
     let rest = std::str::from_utf8(given).ok()?.strip_prefix(TENANT_PREFIX)?;
     let (id, secret) = rest.split_once('_')?;
     is_secret(secret).then(|| id.parse().ok())?
 }
 
-/// Returns whether `given` is the token that is kept. Takes the same time wherever they differ.
+/// Returns whether `given` is the token that is stored. Takes the same time wherever they differ.
 pub(crate) fn is_kept(kept: &StoredToken, given: &[u8]) -> bool {
     digest_of(given).as_str().as_bytes().ct_eq(kept.digest.as_str().as_bytes()).into()
 }
@@ -278,7 +279,7 @@ fn is_secret(text: &str) -> bool {
     text.len() == CHARS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// Without the token.
+/// Prints nothing of the token.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")

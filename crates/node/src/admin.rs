@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use isomer_admin::{Admin, Body, Caller, LogLines, Reply};
+use isomer_admin::{Admin, AdminReply, Caller, LogLines, UploadBody};
 use isomer_api::{
     ApiProblem, AppInfo, DeployReport, LogQuery, MissingParts, NodeStatus, ProblemKind, Release, RevisionInfo,
     RollbackRequest, StoredToken, SwapRequest, TenantChange, TenantInfo, TokenInfo,
@@ -18,7 +18,9 @@ use crate::tenants::SecretChange;
 
 /// Runs an operation in a task. The task starts with the first poll and not before: until then the audit log may still
 /// refuse the operation.
-fn spawn_operation<T: Send + 'static>(work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static) -> Reply<T> {
+fn spawn_operation<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static,
+) -> AdminReply<T> {
     async move {
         tokio::spawn(work)
             .await
@@ -28,7 +30,7 @@ fn spawn_operation<T: Send + 'static>(work: impl Future<Output = Result<T, ApiPr
 }
 
 /// Runs an operation that reads and syncs files.
-fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> Reply<T> {
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
     spawn_operation(async move {
         let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
@@ -36,31 +38,31 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Se
 }
 
 impl Admin for Node {
-    fn status(self: Arc<Self>) -> Reply<NodeStatus> {
+    fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         spawn_operation(async move { Ok(self.node_status()) })
     }
 
-    fn tenants(self: Arc<Self>) -> Reply<Vec<TenantInfo>> {
+    fn tenants(self: Arc<Self>) -> AdminReply<Vec<TenantInfo>> {
         blocking(move || Ok(self.all_tenants()))
     }
 
-    fn tenant(self: Arc<Self>, tenant: TenantName) -> Reply<TenantInfo> {
+    fn tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<TenantInfo> {
         blocking(move || self.one_tenant(&tenant))
     }
 
-    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo> {
+    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> AdminReply<TenantInfo> {
         spawn_operation(async move { self.change_tenant(tenant, change).await })
     }
 
-    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()> {
+    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<()> {
         spawn_operation(async move { self.delete_tenant(&tenant).await })
     }
 
-    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> Reply<()> {
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> AdminReply<()> {
         spawn_operation(async move { self.change_secret(&tenant, name, SecretChange::Set(value)).await })
     }
 
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> Reply<()> {
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> AdminReply<()> {
         spawn_operation(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
     }
 
@@ -68,35 +70,35 @@ impl Admin for Node {
         self.state.token(id)
     }
 
-    fn tokens(self: Arc<Self>, tenant: TenantName) -> Reply<Vec<TokenInfo>> {
+    fn tokens(self: Arc<Self>, tenant: TenantName) -> AdminReply<Vec<TokenInfo>> {
         blocking(move || self.tokens_of(&tenant))
     }
 
-    fn add_token(self: Arc<Self>, token: StoredToken) -> Reply<TokenInfo> {
+    fn add_token(self: Arc<Self>, token: StoredToken) -> AdminReply<TokenInfo> {
         spawn_operation(async move { self.record_token(token).await })
     }
 
-    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()> {
+    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> AdminReply<()> {
         spawn_operation(async move { self.delete_token(tenant, name).await })
     }
 
-    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
         blocking(move || self.all_apps(tenant.as_ref()))
     }
 
-    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
         blocking(move || self.one_app(&tenant, &app))
     }
 
-    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>> {
+    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>> {
         blocking(move || self.revisions_of(&tenant, &app))
     }
 
-    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> Reply<MissingParts> {
+    fn missing(self: Arc<Self>, caller: Caller, release: Release) -> AdminReply<MissingParts> {
         blocking(move || self.missing_of(&caller, &release))
     }
 
-    fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: Body) -> Reply<()> {
+    fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: UploadBody) -> AdminReply<()> {
         spawn_operation(async move { self.store_blob(caller, digest, body).await })
     }
 
@@ -106,7 +108,7 @@ impl Admin for Node {
         tenant: TenantName,
         app: AppName,
         release: Release,
-    ) -> Reply<DeployReport> {
+    ) -> AdminReply<DeployReport> {
         spawn_operation(async move { self.deploy_release(caller, tenant, app, release).await })
     }
 
@@ -116,7 +118,7 @@ impl Admin for Node {
         tenant: TenantName,
         app: AppName,
         rollback: RollbackRequest,
-    ) -> Reply<DeployReport> {
+    ) -> AdminReply<DeployReport> {
         spawn_operation(async move { self.roll_back(caller, tenant, app, rollback).await })
     }
 
@@ -126,23 +128,23 @@ impl Admin for Node {
         tenant: TenantName,
         app: AppName,
         swap: SwapRequest,
-    ) -> Reply<DeployReport> {
+    ) -> AdminReply<DeployReport> {
         spawn_operation(async move { self.swap_components(caller, tenant, app, swap).await })
     }
 
-    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
         spawn_operation(async move { self.set_stopped(tenant, app, true).await })
     }
 
-    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
         spawn_operation(async move { self.set_stopped(tenant, app, false).await })
     }
 
-    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()> {
+    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()> {
         spawn_operation(async move { self.remove_app(tenant, app, data).await })
     }
 
-    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines> {
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
         spawn_operation(async move { self.log_lines(tenant, app, query).await })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
-use isomer_admin::{Body, Caller, LogLines};
+use isomer_admin::{Caller, LogLines, UploadBody};
 use isomer_api::{ApiProblem, AppInfo, AppState, LogQuery, ProblemKind, RevisionInfo};
 use isomer_ids::{AppName, Digest, ReleaseDigest, TenantName};
 use isomer_observe::AppLogError;
@@ -59,7 +59,7 @@ impl Node {
         self: &Arc<Self>,
         caller: Caller,
         digest: Digest,
-        mut body: Body,
+        mut body: UploadBody,
     ) -> Result<(), ApiProblem> {
         let mut pending = caller.tenant().map(|tenant| self.uploads.begin(tenant)).transpose()?;
         let (blobs, wanted) = (self.blobs.clone(), digest.clone());

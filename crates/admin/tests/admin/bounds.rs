@@ -120,6 +120,19 @@ async fn after(served: &Served, token: &str, method_and_path: &str) -> TcpStream
     stream
 }
 
+/// The request of a log that is followed.
+const FOLLOW: &str = "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true";
+
+/// Asserts that a connection on which a log is followed still gets its lines.
+async fn assert_still_followed(served: &Served, mut followed: TcpStream) {
+    served.fake.lines.send(line("still here")).unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("still here") {
+        let read = tokio::time::timeout(PATIENCE, followed.read_buf(&mut seen)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "it was closed");
+    }
+}
+
 async fn read_to_its_end(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     // It may be reset.
@@ -130,8 +143,8 @@ async fn read_to_its_end(mut stream: TcpStream) -> Vec<u8> {
 #[tokio::test]
 async fn a_request_waits_while_all_connections_have_one() {
     let served = Served::with_limits(AdminLimits { connections_max: 2, ..AdminLimits::default() }).await;
-    let (token, follow) = (served.token_text(), "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true");
-    let kept = [after(&served, &token, follow).await, after(&served, &token, follow).await];
+    let token = served.token_text();
+    let kept = [after(&served, &token, FOLLOW).await, after(&served, &token, FOLLOW).await];
     served.fake.take_asked();
     let mut waits = served.connect().await;
     let request = format!(
@@ -150,16 +163,15 @@ async fn a_request_waits_while_all_connections_have_one() {
 async fn connections_without_a_request_keep_nobody_out() {
     let limits = AdminLimits {
         connections_max: 2,
-        strangers_max: 4,
+        unauthenticated_max: 4,
         // None of them ends for another reason.
-        stranger_timeout: PATIENCE * 10,
+        unauthenticated_timeout: PATIENCE * 10,
         head_timeout: PATIENCE * 10,
         ..AdminLimits::default()
     };
     let served = Served::with_limits(limits).await;
     let token = served.token_text();
-    let follow = "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true";
-    let mut followed = after(&served, &token, follow).await;
+    let followed = after(&served, &token, FOLLOW).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
         // Nothing; half a head; a token that is none.
@@ -179,32 +191,21 @@ async fn connections_without_a_request_keep_nobody_out() {
     let had_one = read_to_its_end(idle.pop().unwrap()).await;
     assert!(!had_one.is_empty(), "its answer was written first");
     // One with a request in progress is none of these.
-    served.fake.lines.send(line("still here")).unwrap();
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("still here") {
-        let read = tokio::time::timeout(PATIENCE, followed.read_buf(&mut seen)).await.unwrap().unwrap();
-        assert_ne!(read, 0, "it was closed");
-    }
+    assert_still_followed(&served, followed).await;
 }
 
 #[tokio::test]
 async fn a_connection_without_an_accepted_request_ends_soon() {
     let limits = AdminLimits {
-        stranger_timeout: Duration::from_millis(100),
+        unauthenticated_timeout: Duration::from_millis(100),
         head_timeout: PATIENCE * 10,
         ..AdminLimits::default()
     };
     let served = Served::with_limits(limits).await;
-    let follow = "GET /v1/tenants/acme/apps/shop/logs?lines=0&follow=true";
-    let mut followed = after(&served, &served.token_text(), follow).await;
+    let followed = after(&served, &served.token_text(), FOLLOW).await;
     read_to_its_end(served.connect().await).await;
     read_to_its_end(after(&served, "none", "GET /v1/status").await).await;
-    served.fake.lines.send(line("still here")).unwrap();
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("still here") {
-        let read = tokio::time::timeout(PATIENCE, followed.read_buf(&mut seen)).await.unwrap().unwrap();
-        assert_ne!(read, 0, "it was closed");
-    }
+    assert_still_followed(&served, followed).await;
 }
 
 #[tokio::test]

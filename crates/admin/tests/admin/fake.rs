@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use isomer_admin::{Admin, Body, Caller, LogLines, Reply};
+use isomer_admin::{Admin, AdminReply, Caller, LogLines, UploadBody};
 use isomer_api::{
     Actor, ApiProblem, AppInfo, AppState, DeployReport, LogLine, LogQuery, MissingParts, NodeStatus, ProblemKind,
     Quotas, Release, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin, RollbackRequest, SnapshotInfo,
@@ -65,7 +65,7 @@ impl Fake {
     }
 
     /// As a node does, it begins nothing before it is polled.
-    fn answer<T: Send + 'static>(self: Arc<Self>, asked: impl Into<String>, answer: T) -> Reply<T> {
+    fn answer<T: Send + 'static>(self: Arc<Self>, asked: impl Into<String>, answer: T) -> AdminReply<T> {
         let asked = asked.into();
         async move {
             self.note(asked);
@@ -141,7 +141,7 @@ fn deployed(digit: u8) -> DeployReport {
 }
 
 impl Admin for Fake {
-    fn status(self: Arc<Self>) -> Reply<NodeStatus> {
+    fn status(self: Arc<Self>) -> AdminReply<NodeStatus> {
         let status = NodeStatus {
             version: "0.0.0".to_owned(),
             pid: 1,
@@ -163,11 +163,11 @@ impl Admin for Fake {
         self.answer("status", status)
     }
 
-    fn tenants(self: Arc<Self>) -> Reply<Vec<TenantInfo>> {
+    fn tenants(self: Arc<Self>) -> AdminReply<Vec<TenantInfo>> {
         self.answer("tenants", vec![tenant_info("acme".parse().unwrap())])
     }
 
-    fn tenant(self: Arc<Self>, tenant: TenantName) -> Reply<TenantInfo> {
+    fn tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<TenantInfo> {
         async move {
             self.note(format!("tenant {tenant}"));
             match tenant.as_str() {
@@ -178,20 +178,20 @@ impl Admin for Fake {
         .boxed()
     }
 
-    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> Reply<TenantInfo> {
+    fn set_tenant(self: Arc<Self>, tenant: TenantName, change: TenantChange) -> AdminReply<TenantInfo> {
         let asked = format!("set-tenant {tenant} {}", serde_json::to_string(&change).unwrap());
         self.answer(asked, tenant_info(tenant))
     }
 
-    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> Reply<()> {
+    fn remove_tenant(self: Arc<Self>, tenant: TenantName) -> AdminReply<()> {
         self.answer(format!("remove-tenant {tenant}"), ())
     }
 
-    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> Reply<()> {
+    fn set_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, value: Vec<u8>) -> AdminReply<()> {
         self.answer(format!("set-secret {tenant} {name} {}", String::from_utf8_lossy(&value)), ())
     }
 
-    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> Reply<()> {
+    fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> AdminReply<()> {
         let force = if force { " by force" } else { "" };
         self.answer(format!("remove-secret {tenant} {name}{force}"), ())
     }
@@ -200,13 +200,13 @@ impl Admin for Fake {
         self.tokens.lock().unwrap().iter().find(|token| token.info.id == *id).cloned()
     }
 
-    fn tokens(self: Arc<Self>, tenant: TenantName) -> Reply<Vec<TokenInfo>> {
+    fn tokens(self: Arc<Self>, tenant: TenantName) -> AdminReply<Vec<TokenInfo>> {
         let tokens = self.kept_tokens().into_iter().map(|token| token.info).filter(|info| info.tenant == tenant);
         let tokens = tokens.collect();
         self.answer(format!("tokens {tenant}"), tokens)
     }
 
-    fn add_token(self: Arc<Self>, token: StoredToken) -> Reply<TokenInfo> {
+    fn add_token(self: Arc<Self>, token: StoredToken) -> AdminReply<TokenInfo> {
         async move {
             let info = token.info.clone();
             self.note(format!("add-token {} {} {}", info.tenant, info.name, info.role));
@@ -216,7 +216,7 @@ impl Admin for Fake {
         .boxed()
     }
 
-    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> Reply<()> {
+    fn revoke_token(self: Arc<Self>, tenant: TenantName, name: TokenName) -> AdminReply<()> {
         async move {
             self.note(format!("revoke-token {tenant} {name}"));
             self.tokens.lock().unwrap().retain(|token| token.info.tenant != tenant || token.info.name != name);
@@ -225,17 +225,17 @@ impl Admin for Fake {
         .boxed()
     }
 
-    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> Reply<Vec<AppInfo>> {
+    fn apps(self: Arc<Self>, tenant: Option<TenantName>) -> AdminReply<Vec<AppInfo>> {
         let info = |name: &str, state| app_info("acme".parse().unwrap(), name.parse().unwrap(), state);
         let apps = vec![info("shop", AppState::Loaded), info("stock", AppState::Failed)];
         self.answer(format!("apps {}", tenant.map_or("-".to_owned(), String::from)), apps)
     }
 
-    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+    fn app(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
         self.answer(format!("app {tenant} {app}"), app_info(tenant, app, AppState::Idle))
     }
 
-    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<Vec<RevisionInfo>> {
+    fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>> {
         let info = |digit, current, snapshot| RevisionInfo {
             revision: revision(digit),
             version: "1.2.3".to_owned(),
@@ -249,13 +249,13 @@ impl Admin for Fake {
         self.answer(format!("revisions {tenant} {app}"), vec![info(1, true, None), earlier, info(3, false, None)])
     }
 
-    fn missing(self: Arc<Self>, _: Caller, release: Release) -> Reply<MissingParts> {
+    fn missing(self: Arc<Self>, _: Caller, release: Release) -> AdminReply<MissingParts> {
         let parts = release.components.into_values().chain(release.files.into_values());
         let digests = parts.map(|part| part.digest).collect::<BTreeSet<_>>().into_iter().collect();
         self.answer("missing", MissingParts { digests })
     }
 
-    fn put_blob(self: Arc<Self>, _: Caller, digest: Digest, mut body: Body) -> Reply<()> {
+    fn put_blob(self: Arc<Self>, _: Caller, digest: Digest, mut body: UploadBody) -> AdminReply<()> {
         async move {
             let mut bytes = 0;
             while let Some(piece) = body.next().await {
@@ -279,7 +279,7 @@ impl Admin for Fake {
         tenant: TenantName,
         app: AppName,
         release: Release,
-    ) -> Reply<DeployReport> {
+    ) -> AdminReply<DeployReport> {
         async move {
             let message = release.message.as_ref().map(|message| format!(": {}", message.as_str()));
             let by = match caller.actor() {
@@ -310,30 +310,36 @@ impl Admin for Fake {
         tenant: TenantName,
         app: AppName,
         rollback: RollbackRequest,
-    ) -> Reply<DeployReport> {
+    ) -> AdminReply<DeployReport> {
         let to = rollback.revision.map_or("-".to_owned(), |revision| revision.short().to_owned());
         let stores = if rollback.to_snapshot { " with its stores" } else { "" };
         self.answer(format!("rollback {tenant} {app} {to}{stores}"), deployed(1))
     }
 
-    fn swap(self: Arc<Self>, _: Caller, tenant: TenantName, app: AppName, swap: SwapRequest) -> Reply<DeployReport> {
+    fn swap(
+        self: Arc<Self>,
+        _: Caller,
+        tenant: TenantName,
+        app: AppName,
+        swap: SwapRequest,
+    ) -> AdminReply<DeployReport> {
         let names = swap.components.into_keys().collect::<Vec<_>>().join(",");
         self.answer(format!("swap {tenant} {app} {names}"), deployed(3))
     }
 
-    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+    fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
         self.answer(format!("stop {tenant} {app}"), app_info(tenant, app, AppState::Stopped))
     }
 
-    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> Reply<AppInfo> {
+    fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo> {
         self.answer(format!("start {tenant} {app}"), app_info(tenant, app, AppState::Idle))
     }
 
-    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> Reply<()> {
+    fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()> {
         self.answer(format!("remove {tenant} {app} {data}"), ())
     }
 
-    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> Reply<LogLines> {
+    fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines> {
         let there =
             futures::stream::iter((0..query.lines.unwrap_or(100)).map(|number| line(&format!("line {number}"))));
         let to_come = futures::stream::unfold(self.lines.subscribe(), |mut lines| async move {

@@ -1,4 +1,4 @@
-//! Clients that know exactly what they have sent and what has come back.
+//! Clients that know exactly what they have sent and received.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -16,42 +16,42 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// A connection of TCP, or of TLS over it.
+/// A connection over TCP, or over TLS.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// One that sends nothing by itself.
+/// Opens a connection that sends nothing by itself.
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// The same, from another address of this machine: `127.0.0.LAST`.
+/// Opens a connection from another address of this machine: `127.0.0.LAST`.
 pub(crate) async fn connect_from(last: u8, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((IpAddr::from(Ipv4Addr::new(127, 0, 0, last)), 0).into())?;
     socket.connect(address).await
 }
 
-/// Shakes hands.
+/// Performs the TLS handshake.
 pub(crate) async fn secure(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<Box<dyn Stream>> {
     let name = ServerName::try_from("shop.example").unwrap();
     Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
 }
 
-/// A connection of HTTP/1.1.
+/// An HTTP/1.1 connection.
 pub(crate) struct Http1<S> {
     pub(crate) stream: S,
     read: Vec<u8>,
 }
 
-/// An answer that is complete.
+/// A complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Does it say that the connection ends behind it?
+    /// Whether the response announces the end of the connection.
     pub(crate) is_last: bool,
 }
 
@@ -60,13 +60,13 @@ impl<S: Stream> Http1<S> {
         Self { stream, read: Vec::new() }
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref()).await?;
         self.stream.flush().await
     }
 
-    /// Reads an answer whose length is told.
+    /// Reads a response with a `content-length`.
     pub(crate) async fn answer(&mut self) -> io::Result<Answer> {
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let end = loop {
@@ -91,13 +91,13 @@ impl<S: Stream> Http1<S> {
         Ok(Answer { status, is_last: field("connection") == Some("close") })
     }
 
-    /// A request without a body, and its answer.
+    /// Sends a request without a body, and returns the response.
     pub(crate) async fn get(&mut self, host: &str) -> io::Result<Answer> {
         self.send(head(host)).await?;
         self.answer().await
     }
 
-    /// Waits until the server closes its side: whether it did so in order.
+    /// Waits until the server closes its side. Fails if it does not do so regularly.
     pub(crate) async fn closed(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.read).await? {
             0 => Ok(()),
@@ -113,12 +113,12 @@ impl<S: Stream> Http1<S> {
     }
 }
 
-/// The head of a request.
+/// Returns the head of a request.
 pub(crate) fn head(host: &str) -> String {
     format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")
 }
 
-/// A connection of HTTP/2.
+/// An HTTP/2 connection.
 pub(crate) struct Http2 {
     sender: SendRequest<Empty<Bytes>>,
 }
@@ -130,7 +130,8 @@ impl Http2 {
         Ok(Self { sender })
     }
 
-    /// A request and its whole answer; `None` if it was not sent, or not processed, since the server had said that the connection ends.
+    /// Sends a request and returns the status of the whole response; `None` if the request was not sent or not
+    /// processed, since the server had announced the end of the connection.
     pub(crate) async fn get(&mut self, host: &str) -> hyper::Result<Option<u16>> {
         if self.sender.ready().await.is_err() {
             return Ok(None);
@@ -151,7 +152,7 @@ impl Http2 {
     }
 }
 
-/// Did the server say that it has not processed the request and will take no more (RFC 9113, section 6.8)?
+/// Returns whether the server announced that it has not processed the request (RFC 9113, section 6.8).
 fn was_told(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|it| it.is_go_away() && it.is_remote() && it.reason() == Some(h2::Reason::NO_ERROR))

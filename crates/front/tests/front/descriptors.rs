@@ -1,6 +1,6 @@
 //! A process that has no descriptor for a connection that the kernel has made.
 //!
-//! The limit is the process's, so each of these is a process of its own: this test program again.
+//! The limit applies to a process, so each of these tests runs this test program again as a child.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -13,13 +13,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::client::{Http1, connect, head};
 use crate::world::{Setup, socket, within};
 
-/// Says that this process is the one whose descriptors run out.
+/// Marks the child whose descriptors run out.
 const INSIDE: &str = "ISOMER_TEST_FEW_DESCRIPTORS";
 
-/// Connections that the process has descriptors for, at the same time.
+/// Connections that the child has descriptors for, at the same time.
 const FREE: usize = 6;
 
-/// Connections that wait.
+/// Connections that wait for a descriptor.
 const WAITING: usize = 40;
 
 #[test]
@@ -38,7 +38,7 @@ fn connections_that_wait_for_a_descriptor_are_answered_while_the_front_door_drai
 async fn drain_with_few_descriptors() {
     let listener = socket();
     let address = listener.local_addr().unwrap();
-    // They come first, say nothing, and have all descriptors until their grace is over.
+    // These arrive first, send nothing, and use all descriptors until their grace is over.
     let mut silent = Vec::new();
     for _ in 0..FREE {
         silent.push(Http1::new(connect(address).await.unwrap()));
@@ -55,7 +55,7 @@ async fn drain_with_few_descriptors() {
     for connection in &mut silent {
         within("the end", connection.closed()).await.unwrap();
     }
-    // With their clients' ends go the server's.
+    // The server's ends are closed when the clients' ends are.
     drop(silent);
     for mut connection in waiting {
         let answer = within("an answer", connection.answer()).await.unwrap();
@@ -64,10 +64,10 @@ async fn drain_with_few_descriptors() {
     assert_eq!(within("the end", serving).await.unwrap(), 0);
 }
 
-/// Has the process open no more than `free` descriptors from now on.
+/// Limits the process to `free` further descriptors.
 fn leave_free(free: usize) {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
-    // Among them the folder's own, which is closed by now.
+    // Among them is the descriptor of the folder, which is closed by now.
     let open: Vec<u64> = open.map(|number| number.parse().unwrap()).collect();
     let is_free =
         |number: &u64| !open.contains(number) || !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists();

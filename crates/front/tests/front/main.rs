@@ -1,10 +1,10 @@
-//! The front door's connections, from outside: where they come from, how many there may be, and how they end.
+//! The connections of a front door, seen from outside: their clients, how many there may be, and how they end.
 //!
-//! No guest is behind these doors: what they answer themselves is an answer, too.
+//! There is no guest: a response of the front door itself is a response, too.
 
 mod client;
+mod connection_limits;
 mod descriptors;
-mod places;
+mod draining;
 mod proxies;
-mod stopping;
 mod world;

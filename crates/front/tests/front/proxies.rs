@@ -1,4 +1,4 @@
-//! The PROXY protocol: believed from proxies that are trusted, and from nobody else.
+//! The PROXY protocol is believed from trusted proxies only.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -30,14 +30,14 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
     let front = behind_a_proxy(true, None);
     let through = async |header: Vec<u8>, host: &str| {
         let mut connection = Http1::new(connect_from(2, front.address).await.unwrap());
-        // In one write with the request: what comes behind the header is not lost.
+        // In one write with the request: bytes after the header are not lost.
         connection.send([header, head(host).into_bytes()].concat()).await.unwrap();
         connection
     };
     let mut one = through(v1("198.51.100.1"), WAITS).await;
     let mut two = through(v2([198, 51, 100, 2]), WAITS).await;
     front.held.arrived(2).await;
-    // Each of these clients has its one connection, and a request on it.
+    // Each of these clients has one connection, with a request in progress.
     for header in [v1("198.51.100.1"), v2([198, 51, 100, 2])] {
         assert!(within("the end", through(header, "shop.example").await.answer()).await.is_err());
     }
@@ -63,13 +63,14 @@ async fn a_full_front_door_closes_the_connections_of_the_proxys_greedy_client_an
         connection
     };
     let mut modest = Vec::new();
-    // It does not know whose they are. Together they are more than the greedy client ever has.
+    // The proxy does not know their clients. Together they are more than the greedy client ever has.
     for _ in 0..5 {
         let mut connection = connect(b"PROXY UNKNOWN\r\n".to_vec()).await;
         assert_eq!(within("an answer", connection.get("shop.example")).await.unwrap().status, 404);
         modest.push(connection);
     }
-    // It comes again and again, and begins a second request on each connection. The first answer shows that it is known whose it is.
+    // The greedy client connects again and again, and begins a second request on each connection. The first response
+    // shows that its address is known.
     let mut greedy = Vec::new();
     for _ in 0..30 {
         let mut connection = connect(v1("203.0.113.9")).await;
@@ -103,9 +104,9 @@ async fn the_header_comes_before_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_trusted_proxy_is_believed_and_it_has_to_say_it() {
+async fn only_a_trusted_proxy_is_believed_and_it_has_to_send_the_header() {
     let front = behind_a_proxy(true, None);
-    // From elsewhere it is no HTTP, without it is no connection of the proxy's.
+    // From another address the header is not HTTP; from the proxy, a connection without it is refused.
     let mut other = Http1::new(connect_from(3, front.address).await.unwrap());
     other.send(v1("198.51.100.1")).await.unwrap();
     assert_eq!(within("an answer", other.answer()).await.unwrap().status, 400);

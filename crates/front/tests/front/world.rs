@@ -243,7 +243,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        // No connection is closed because a busy machine keeps its client from sending.
+        // No connection is closed because a busy machine delays its client.
         let limits = Limits { idle_grace: PATIENCE, ..Limits::default() };
         Self { limits, proxies: Proxies::default(), tls: None, shared: false, grace: PATIENCE }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use isomer_admin::AUDIT_FILE;
-use isomer_admin::audit::{AuditLog, Credential, Entry, Phase, Who};
+use isomer_admin::audit::{AuditEntry, AuditLog, Credential, Phase, Requester};
 use isomer_api::TenantChange;
 use isomer_capabilities::kv::{Kv, KvLimits, KvStore};
 use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
@@ -173,12 +173,12 @@ impl NodeData {
     }
 }
 
-fn entry(number: u64, bytes: usize) -> Entry {
-    Entry {
+fn entry(number: u64, bytes: usize) -> AuditEntry {
+    AuditEntry {
         at_ms: 0,
         action_id: number,
         phase: Phase::Begin,
-        who: Who { token: Credential::Valid, ..Who::default() },
+        who: Requester { token: Credential::Valid, ..Requester::default() },
         action: "test",
         tenant: None,
         app: None,

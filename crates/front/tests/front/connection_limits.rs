@@ -1,4 +1,4 @@
-//! How many connections there may be, and who has to give way.
+//! How many connections there may be, and which ones are closed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -7,22 +7,22 @@ use isomer_front::Limits;
 use crate::client::{Http1, connect_from, head};
 use crate::world::{PATIENCE, Setup, Tls, WAITS, until, within};
 
-/// What a client may send that never makes a request: nothing, parts of heads, of the preface of HTTP/2.
+/// What a client may send without ever making a request: nothing, parts of heads, a part of the preface of HTTP/2.
 const HALVES: &[&str] = &["", "G", "GET / HTTP/1.1\r\nhost: sh", "PRI * HTTP/2.0\r\n"];
 
 /// The same over TLS: nothing, the beginning of a handshake.
 const HALF_HANDSHAKES: &[&str] = &["", "\u{16}\u{3}\u{1}"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_cannot_keep_others_out_with_half_open_requests() {
+async fn half_open_requests_of_one_address_do_not_keep_others_out() {
     let tls = Tls::new();
-    // Fewer for each address than all, and as many: then the largest address gives way.
+    // Fewer for each address than in total, and as many: then a connection of the largest client is closed.
     for (max, per_source_max) in [(64, 16), (64, 64)] {
         for secured in [false, true] {
             let limits = Limits {
                 connections_max: max,
                 connections_per_source_max: per_source_max,
-                // Time does not help.
+                // No timeout ends a connection.
                 head_timeout: PATIENCE * 10,
                 handshake_timeout: PATIENCE * 10,
                 ..Limits::default()
@@ -32,7 +32,7 @@ async fn one_address_cannot_keep_others_out_with_half_open_requests() {
             let mut held = Vec::new();
             for number in 0..max * 2 {
                 let mut half = Http1::new(connect_from(1, front.address).await.unwrap());
-                // It may be closed already.
+                // The connection may be closed already.
                 let _ = half.send(halves[number % halves.len()]).await;
                 held.push(half);
             }
@@ -56,7 +56,7 @@ async fn one_address_cannot_keep_others_out_with_half_open_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_with_a_request_keeps_its_place() {
+async fn a_connection_with_a_request_is_never_closed_for_another() {
     let limits = Limits { connections_max: 3, connections_per_source_max: 2, ..Limits::default() };
     let front = Setup { limits, ..Setup::default() }.start();
     let mut running = Vec::new();
@@ -66,7 +66,7 @@ async fn a_connection_with_a_request_keeps_its_place() {
         running.push(connection);
         front.held.arrived(running.len()).await;
     }
-    // One too many of an address, and one too many at all: each is closed at once.
+    // One too many of an address, and one too many in total: each is closed at once.
     for last in [1, 3] {
         let mut refused = Http1::new(connect_from(last, front.address).await.unwrap());
         assert!(within("the end", refused.get("shop.example")).await.is_err());
@@ -77,7 +77,7 @@ async fn a_connection_with_a_request_keeps_its_place() {
     for connection in &mut running {
         assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 500);
     }
-    // Now they are idle, and make room.
+    // Now they are idle and can be closed for others.
     until("a place", || {
         drop(std::net::TcpStream::connect(front.address));
         front.connections.counts().evicted > 0

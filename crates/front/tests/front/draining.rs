@@ -1,7 +1,9 @@
-//! A front door that stops loses no request: whatever connection the kernel has made is served, and none ends without a word.
+//! A front door that drains loses no request: every connection that the kernel has made is served, and each ends
+//! regularly.
 //!
-//! The clients are an open loop: connections come at their own pace, whatever becomes of those before them, from the start of the
-//! front door until the port is closed. What they do with them is drawn from a seed, which a failure prints.
+//! The clients are an open loop: connections are opened at a fixed pace, whatever becomes of earlier ones, from the
+//! start of the front door until the port is closed. What clients do with them is drawn from a seed, which a failure
+//! prints.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -23,10 +25,10 @@ use crate::world::{Setup, Tls, WAITS, socket, until, within};
 /// How often each front door is stopped.
 const STOPS: u64 = 20;
 
-/// Between two new connections.
+/// The time between two new connections.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Connections that are open all the while, each with request after request.
+/// Connections that stay open, each with request after request.
 const STEADY: usize = 6;
 
 #[derive(Clone)]
@@ -37,11 +39,11 @@ struct Clients {
     answers: Arc<AtomicU64>,
 }
 
-/// What became of a client whose connection was made.
+/// The outcome of a client whose connection was made.
 type Outcome = Result<(), String>;
 
 impl Clients {
-    /// One connection; `None` if it was refused.
+    /// Opens a connection; `None` if it is refused.
     async fn connect(&self) -> Option<Result<Box<dyn Stream>, String>> {
         let stream = match within("connect", connect(self.address)).await {
             Ok(stream) => stream,
@@ -61,7 +63,7 @@ impl Clients {
         if status == 404 { Ok(()) } else { Err(format!("status {status}")) }
     }
 
-    /// What a client does with its connection: `requests` of them, or until it is told that there will be no more.
+    /// Sends `requests` requests over a connection, or until the server announces its end.
     async fn use_it(&self, stream: Box<dyn Stream>, requests: u64, mut random: Random) -> Outcome {
         if self.http2 {
             let mut connection = within("an opened connection", Http2::new(stream)).await.map_err(told)?;
@@ -100,7 +102,7 @@ fn told(error: hyper::Error) -> String {
     format!("{error:?}")
 }
 
-/// Connections that are open all the while.
+/// Opens the connections that stay open.
 async fn steady(clients: &Clients, seed: u64) -> JoinSet<Option<Outcome>> {
     let mut running = JoinSet::new();
     for number in 0..STEADY {
@@ -111,10 +113,11 @@ async fn steady(clients: &Clients, seed: u64) -> JoinSet<Option<Outcome>> {
     running
 }
 
-/// Connections at their own pace until one is refused, beside those that are `running`; what became of each.
+/// Opens connections at a fixed pace until one is refused, in addition to those that are `running`. Returns the outcome
+/// of each.
 async fn load(clients: Clients, mut running: JoinSet<Option<Outcome>>, seed: u64) -> Vec<Outcome> {
     let mut pace = tokio::time::interval(PACE);
-    // A machine that is busy elsewhere must not make thousands of connections at once: descriptors are few.
+    // A busy machine must not open thousands of connections at once: descriptors are few.
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut outcomes = Vec::new();
     let mut number = STEADY as u64;
@@ -151,7 +154,7 @@ async fn stop_again_and_again(tls: bool, http2: bool) {
         let answers = Arc::new(AtomicU64::new(0));
         let config = tls.as_ref().map(|tls| tls.client(if http2 { "h2" } else { "http/1.1" }));
         let clients = Clients { address: front.address, tls: config, http2, answers: answers.clone() };
-        // All of them are there before it can be told to stop.
+        // All of them are connected before the front door can be stopped.
         let running = steady(&clients, seed).await;
         let loaded = tokio::spawn(load(clients, running, seed));
         let asked = front.resolved.clone();
@@ -162,7 +165,7 @@ async fn stop_again_and_again(tls: bool, http2: bool) {
         let lost: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
         assert!(lost.is_empty(), "seed {seed}: {} of {} clients: {lost:?}", lost.len(), outcomes.len());
         assert_eq!(cut_off, 0, "seed {seed}");
-        // Nothing was done without an answer either: what HTTP/2 clients were told was not processed was not.
+        // No request was processed without a response either: what the server announced as not processed was not.
         let (asked, answers) = (asked.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
         assert_eq!(asked, answers, "seed {seed}: requests and answers");
     }
@@ -189,7 +192,7 @@ async fn no_request_of_http2_over_tls_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_somebody_else_holds_goes_on_to_the_next_front_door() {
+async fn a_shared_socket_passes_to_the_next_front_door() {
     let listener = socket();
     let setup = || Setup { shared: true, ..Setup::default() };
     let mut front = setup().start_on(listener.try_clone().unwrap());
@@ -200,13 +203,13 @@ async fn a_socket_that_somebody_else_holds_goes_on_to_the_next_front_door() {
     for _ in 0..STOPS {
         let before = answers.load(Ordering::Relaxed);
         until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
-        // The next one begins when this one has ended: what comes between the two waits.
+        // The next front door starts when this one has ended: connections in between wait.
         assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
         front = setup().start_on(listener.try_clone().unwrap());
     }
-    // No connection was ever refused.
+    // No connection was refused.
     assert!(!loaded.is_finished());
-    // The last one has the socket for itself.
+    // The last front door is the only holder of the socket.
     assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
     let last = Setup::default().start_on(listener);
     assert_eq!(within("the end", last.stop()).await.unwrap(), 0);
@@ -216,8 +219,8 @@ async fn a_socket_that_somebody_else_holds_goes_on_to_the_next_front_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_in_the_kernels_queue_is_answered() {
-    // Nobody takes the connections before the front door is told to stop.
+async fn connections_in_the_kernels_queue_are_served() {
+    // No process accepts the connections before the front door is stopped.
     let listener = socket();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
@@ -235,13 +238,13 @@ async fn what_waits_in_the_kernels_queue_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_from_before_the_stop_is_followed_by_one_that_is_the_last() {
+async fn a_connection_gets_a_last_response_after_the_stop() {
     let front = Setup::default().start();
     let mut connection = Http1::new(connect(front.address).await.unwrap());
     let answer = within("an answer", connection.get("shop.example")).await.unwrap();
     assert!(answer.status == 404 && !answer.is_last, "{answer:?}");
     let serving = front.stop();
-    // Its client cannot know: what it sends now is answered, whenever the front door sees that it is to stop.
+    // The client cannot know that the front door drains: its requests get a response until one is the last.
     let mut answers = 0;
     while !within("an answer", connection.get("shop.example")).await.unwrap().is_last {
         answers += 1;
@@ -252,7 +255,7 @@ async fn an_answer_from_before_the_stop_is_followed_by_one_that_is_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_runs_and_one_that_comes_then_are_answered() {
+async fn running_requests_and_those_that_arrive_while_draining_are_served() {
     let front = Setup::default().start();
     let address = front.address;
     let mut running = Http1::new(connect(address).await.unwrap());
@@ -283,7 +286,7 @@ async fn a_request_that_runs_and_one_that_comes_then_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_client_is_closed_in_order_when_its_grace_is_over() {
+async fn a_silent_connection_is_closed_regularly_after_its_grace() {
     let tls = Tls::new();
     for secured in [None, Some("http/1.1"), Some("h2")] {
         let limits = Limits { idle_grace: Duration::from_millis(20), ..Limits::default() };
@@ -296,7 +299,7 @@ async fn a_silent_client_is_closed_in_order_when_its_grace_is_over() {
         };
         until("the connection to be taken", || front.connections.counts().open == 1).await;
         let serving = front.stop();
-        // TLS would say so if the end came without its own.
+        // TLS reports an error if the connection ends without `close_notify`.
         let mut rest = Vec::new();
         within("the end", stream.read_to_end(&mut rest)).await.unwrap();
         assert!(rest.is_empty());
@@ -306,7 +309,7 @@ async fn a_silent_client_is_closed_in_order_when_its_grace_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_end_in_time_is_cut_off() {
+async fn connections_that_do_not_end_in_time_are_cut_off() {
     let front = Setup { grace: Duration::from_millis(50), ..Setup::default() }.start();
     let mut running = Http1::new(connect(front.address).await.unwrap());
     running.send(head(WAITS)).await.unwrap();
@@ -319,7 +322,7 @@ async fn what_does_not_end_in_time_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_not_lost_to_a_body_that_nobody_reads() {
+async fn a_response_is_not_lost_while_the_request_body_is_unread() {
     const BODY_BYTES: usize = 2 << 20;
     let front = Setup::default().start();
     let mut connection = Http1::new(connect(front.address).await.unwrap());
@@ -346,7 +349,7 @@ impl Random {
         self.0 % below
     }
 
-    /// Lets others go first, for some turns.
+    /// Yields to other tasks some times.
     async fn pause(&mut self) {
         for _ in 0..self.below(8) {
             tokio::task::yield_now().await;

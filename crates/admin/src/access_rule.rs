@@ -1,0 +1,101 @@
+//! Who may call an operation. An operation without another rule takes the node's token only.
+
+use isomer_api::{ApiProblem, ProblemKind, TokenInfo, TokenRole};
+
+use crate::arguments::PathNames;
+use crate::caller::Caller;
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessRule {
+    /// The holder of the node's token.
+    Node,
+    /// Also holders of a token of the tenant in the path, with at least this role.
+    Tenant(TokenRole),
+    /// Also holders of any tenant's token, with at least this role. The operation returns only what belongs to their
+    /// tenant.
+    Own(TokenRole),
+}
+
+impl AccessRule {
+    /// Checks that `caller` may call an operation with these names in its path. The refusal is the same whether or not
+    /// the object exists.
+    pub(crate) fn check(self, caller: &Caller, named: &PathNames) -> Result<(), ApiProblem> {
+        let Caller::Tenant(TokenInfo { tenant, name, role, .. }) = caller else { return Ok(()) };
+        let refused = |why: String| ApiProblem::new(ProblemKind::Forbidden, why);
+        match self {
+            Self::Node => Err(refused("this takes the node's own token".to_owned())),
+            Self::Tenant(_) if !named.tenant().is_ok_and(|named| named == *tenant) => {
+                let why = format!("token `{name}` is tenant `{tenant}`'s, and opens nothing of others");
+                Err(refused(why).hint(format!("--tenant {tenant}")))
+            }
+            Self::Tenant(needed) | Self::Own(needed) if *role < needed => Err(refused(format!(
+                "token `{name}` of tenant `{tenant}` has the role `{role}`, and this takes `{needed}`"
+            ))),
+            Self::Tenant(_) | Self::Own(_) => Ok(()),
+        }
+    }
+
+    /// Describes the rule, for the API's document.
+    pub(crate) fn about(self) -> String {
+        match self {
+            Self::Node => "Takes the node's token.".to_owned(),
+            Self::Tenant(role) => {
+                format!("Takes the node's token, or one of the tenant with the role `{role}`{}.", above(role))
+            }
+            Self::Own(role) => format!(
+                "Takes the node's token, or any tenant's with the role `{role}`{}, which gets what is its tenant's.",
+                above(role)
+            ),
+        }
+    }
+}
+
+fn above(role: TokenRole) -> &'static str {
+    if role == TokenRole::Admin { "" } else { " or above" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(role: TokenRole) -> Caller {
+        Caller::Tenant(TokenInfo {
+            name: "ci".parse().unwrap(),
+            id: [1; 8].into(),
+            tenant: "acme".parse().unwrap(),
+            role,
+            created_at: 1,
+            expires_at: None,
+        })
+    }
+
+    fn of(tenant: &str) -> PathNames {
+        PathNames { names: vec![("tenant".to_owned(), tenant.to_owned())], ..PathNames::default() }
+    }
+
+    #[test]
+    fn a_tenants_token_opens_what_its_role_and_tenant_allow() {
+        for role in TokenRole::ALL {
+            for needed in TokenRole::ALL {
+                let (own, other) = (AccessRule::Tenant(needed), of("other"));
+                assert_eq!(own.check(&caller(role), &of("acme")).is_ok(), role >= needed, "{role} {needed}");
+                assert_eq!(
+                    AccessRule::Own(needed).check(&caller(role), &other).is_ok(),
+                    role >= needed,
+                    "{role} {needed}"
+                );
+                for foreign in ["other", "ACME", "acme/", "", "../acme"] {
+                    assert!(own.check(&caller(role), &of(foreign)).is_err(), "{role} {needed} {foreign}");
+                }
+                assert!(own.check(&Caller::Node, &other).is_ok());
+            }
+            assert!(AccessRule::Node.check(&caller(role), &of("acme")).is_err());
+        }
+        assert!(
+            AccessRule::Tenant(TokenRole::Read).check(&caller(TokenRole::Admin), &PathNames::default()).is_err(),
+            "no tenant in the path"
+        );
+        assert!(AccessRule::Node.check(&Caller::Node, &of("acme")).is_ok());
+    }
+}

@@ -1,0 +1,288 @@
+//! An operation of the API: its input and output, who may call it, and what it does.
+//!
+//! An operation is made with the types of its input and output, so the API's document cannot differ from what is
+//! served.
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use http::Method;
+use isomer_api::{ApiProblem, LogQuery};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::access_rule::AccessRule;
+use crate::admin::{Admin, AdminReply, LogLines};
+use crate::arguments::{Arguments, PathNames};
+
+/// Bytes of a JSON body, unless the operation allows more.
+pub(crate) const JSON_BYTES_MAX: u64 = 256 << 10;
+
+/// Makes the schema of a type.
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// An operation of the API.
+pub(crate) struct Operation {
+    /// The operation's name in the document and in the audit log.
+    pub(crate) id: &'static str,
+    pub(crate) method: Method,
+    /// The path: one of [`isomer_api::routes`].
+    pub(crate) path: &'static str,
+    /// What the operation does, in one sentence without a full stop.
+    pub(crate) about: &'static str,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    /// Whether the operation changes something, so that the audit log has lines about it.
+    pub(crate) changes: bool,
+    /// Who may call the operation: the holder of the node's token only, unless [`Operation::open_to`] sets another
+    /// rule.
+    pub(crate) rule: AccessRule,
+    pub(crate) run: Run,
+}
+
+/// Prepares the operation with its arguments.
+type Run = Box<dyn Fn(Arc<dyn Admin>, &PathNames, Arguments) -> Result<PreparedOperation, ApiProblem> + Send + Sync>;
+
+/// An operation without arguments but the names in its path.
+type PlainFn<A> = fn(Arc<dyn Admin>, &PathNames) -> Result<AdminReply<A>, ApiProblem>;
+/// An operation that returns nothing.
+type EmptyFn = fn(Arc<dyn Admin>, &PathNames, Arguments) -> Result<AdminReply<()>, ApiProblem>;
+/// An operation with a query.
+type QueryFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<AdminReply<A>, ApiProblem>;
+/// An operation with a query or body, and details for the audit log.
+type AuditedFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<(AdminReply<A>, Value), ApiProblem>;
+
+/// An operation whose arguments were checked, and which has not begun.
+pub(crate) struct PreparedOperation {
+    /// The arguments that the audit log shows.
+    pub(crate) details: Value,
+    pub(crate) answer: BoxFuture<'static, Result<OperationResult, ApiProblem>>,
+}
+
+/// The input of an operation in addition to the names in its path.
+pub(crate) enum Input {
+    Nothing,
+    /// Parameters in the query.
+    Query(SchemaOf),
+    /// A JSON body.
+    Json {
+        schema: SchemaOf,
+        bytes_max: u64,
+    },
+    /// A body of bytes, as a whole.
+    Bytes {
+        about: &'static str,
+        bytes_max: u64,
+    },
+    /// A body of bytes, as it arrives.
+    Stream {
+        about: &'static str,
+        bytes_max: u64,
+    },
+}
+
+/// The kind of output of an operation.
+pub(crate) enum Output {
+    Nothing,
+    Json(SchemaOf),
+    /// One JSON object per line.
+    Lines(SchemaOf),
+    /// This API's own document.
+    Document,
+}
+
+/// The output of an operation.
+pub(crate) enum OperationResult {
+    Nothing,
+    Json(Value),
+    Lines(LogLines),
+    /// This API's own document.
+    Document,
+}
+
+impl Operation {
+    pub(crate) fn changes(mut self) -> Self {
+        self.changes = true;
+        self
+    }
+
+    pub(crate) fn open_to(mut self, rule: AccessRule) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    pub(crate) fn takes(mut self, taken: Input) -> Self {
+        self.input = taken;
+        self
+    }
+
+    pub(crate) fn at_most(mut self, most: u64) -> Self {
+        if let Input::Json { bytes_max, .. } = &mut self.input {
+            *bytes_max = most;
+        }
+        self
+    }
+}
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// Makes an operation without arguments but the names in its path.
+pub(crate) fn plain<A: JsonSchema + Serialize + 'static>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: PlainFn<A>,
+) -> Operation {
+    let run: Run = Box::new(move |admin, named, _| Ok(work(run(admin, named)?, Value::Null)));
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input: Input::Nothing,
+        output: Output::Json(schema_of::<A>),
+        changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
+}
+
+/// Makes an operation that returns nothing.
+pub(crate) fn empty(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: EmptyFn,
+) -> Operation {
+    let run: Run = Box::new(move |admin, named, given| Ok(nothing(run(admin, named, given)?, Value::Null)));
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input: Input::Nothing,
+        output: Output::Nothing,
+        changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
+}
+
+/// Makes an operation with a JSON body. `run` returns the details for the audit log, too.
+pub(crate) fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize + 'static>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: AuditedFn<Q, A>,
+) -> Operation {
+    let run: Run = Box::new(move |admin, named, given| {
+        let (reply, details) = run(admin, named, given.json()?)?;
+        Ok(work(reply, details))
+    });
+    let input = Input::Json { schema: schema_of::<Q>, bytes_max: JSON_BYTES_MAX };
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input,
+        output: Output::Json(schema_of::<A>),
+        changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
+}
+
+/// Makes an operation with a query.
+pub(crate) fn query<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize + 'static>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: QueryFn<Q, A>,
+) -> Operation {
+    let run: Run = Box::new(move |admin, named, given| Ok(work(run(admin, named, given.query()?)?, Value::Null)));
+    let (input, output) = (Input::Query(schema_of::<Q>), Output::Json(schema_of::<A>));
+    Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
+}
+
+/// Makes an operation with a query that returns nothing.
+pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    about: &'static str,
+    run: AuditedFn<Q, ()>,
+) -> Operation {
+    let run: Run = Box::new(move |admin, named, given| {
+        let (reply, details) = run(admin, named, given.query()?)?;
+        Ok(nothing(reply, details))
+    });
+    Operation {
+        id,
+        method,
+        path,
+        about,
+        input: Input::Query(schema_of::<Q>),
+        output: Output::Nothing,
+        changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
+}
+
+/// Makes the operation that returns lines of a log.
+pub(crate) fn lines(id: &'static str, method: Method, path: &'static str, about: &'static str) -> Operation {
+    let run: Run = Box::new(|admin, named, given| {
+        let reply = admin.logs(named.tenant()?, named.app()?, given.query()?);
+        Ok(PreparedOperation {
+            details: Value::Null,
+            answer: reply.map(|lines| lines.map(OperationResult::Lines)).boxed(),
+        })
+    });
+    let (input, output) = (Input::Query(schema_of::<LogQuery>), Output::Lines(schema_of::<isomer_api::LogLine>));
+    Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
+}
+
+/// Makes the operation that returns the API's document, for which the node is not called.
+pub(crate) fn document(id: &'static str, path: &'static str, about: &'static str) -> Operation {
+    let run: Run = Box::new(|_, _, _| {
+        let answer = async { Ok(OperationResult::Document) }.boxed();
+        Ok(PreparedOperation { details: Value::Null, answer })
+    });
+    Operation {
+        id,
+        method: Method::GET,
+        path,
+        about,
+        input: Input::Nothing,
+        output: Output::Document,
+        changes: false,
+        rule: AccessRule::Node,
+        run,
+    }
+}
+
+fn work<A: Serialize + 'static>(reply: AdminReply<A>, details: Value) -> PreparedOperation {
+    let answer = reply.map(|given| {
+        let value = serde_json::to_value(given?).expect("what a node answers is plain data");
+        Ok(OperationResult::Json(value))
+    });
+    PreparedOperation { details, answer: answer.boxed() }
+}
+
+fn nothing(reply: AdminReply<()>, details: Value) -> PreparedOperation {
+    PreparedOperation { details, answer: reply.map(|done| done.map(|()| OperationResult::Nothing)).boxed() }
+}
+
+/// Returns the names in braces of a path.
+pub(crate) fn names_in(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
