@@ -63,6 +63,14 @@ impl Project {
         command
     }
 
+    /// Reads a file, named by its path in the repository.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, path: &str) -> Result<String> {
+        std::fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read `{path}`"))
+    }
+
     /// Returns the folder of the example app.
     pub fn boutique(&self) -> PathBuf {
         self.root.join("examples/boutique")

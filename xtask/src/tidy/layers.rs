@@ -5,11 +5,14 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
 use serde_json::Value;
+
+use crate::project::Project;
 
 /// The edges, `crate -> crate`, one a line. A third-party crate that is on the right of one may be named by no crate without a
 /// line.
-const EDGES: &str = include_str!("../../layers.txt");
+const EDGES: &str = "xtask/layers.txt";
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock and no file that was not passed in.
 const PURE: &[&str] = &[
@@ -30,10 +33,12 @@ const IMPURE: &[&str] = &["cap-std", "libc", "tempfile", "tokio", "tracing", "wa
 /// A dependency of the first crate on the second.
 type Edge<'a> = (&'a str, &'a str);
 
-/// Compares the workspace's packages, as `cargo metadata --no-deps` describes them, with the list.
-pub(super) fn check(packages: &[Value]) -> Vec<String> {
-    check_edges(packages, EDGES)
+/// Compares the workspace's packages with the list.
+pub(super) fn check(project: &Project) -> Result<Vec<String>> {
+    Ok(check_edges(project.packages(), &project.read(EDGES)?))
 }
+
+/// `packages` are those of `cargo metadata --no-deps`.
 
 fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
     let mut problems = Vec::new();
@@ -41,8 +46,8 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match line.split_once(" -> ") {
             Some(edge) if listed.insert(edge) => {}
-            Some(_) => problems.push(format!("xtask/layers.txt: `{line}` is there twice")),
-            None => problems.push(format!("xtask/layers.txt: `{line}` is not `CRATE -> CRATE`")),
+            Some(_) => problems.push(format!("{EDGES}: `{line}` is there twice")),
+            None => problems.push(format!("{EDGES}: `{line}` is not `CRATE -> CRATE`")),
         }
     }
     let names: BTreeSet<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
@@ -54,9 +59,8 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
             let edge = (name, dependency);
             let is_checked = names.contains(dependency) || restricted.contains(dependency);
             if is_checked && found.insert(edge) && !listed.contains(&edge) {
-                problems.push(format!(
-                    "crate `{name}` must not depend on `{dependency}`: xtask/layers.txt does not list the edge"
-                ));
+                problems
+                    .push(format!("crate `{name}` must not depend on `{dependency}`: {EDGES} does not list the edge"));
             }
             if PURE.contains(&name) && IMPURE.contains(&dependency) {
                 problems.push(format!("crate `{name}` is pure and must not depend on `{dependency}`"));
@@ -67,8 +71,7 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
     problems
         .extend(reaching.map(|name| format!("crate `{name}` must not depend on `{ENGINE}`, not even through others")));
     for (from, to) in listed.difference(&found) {
-        problems
-            .push(format!("xtask/layers.txt lists `{from} -> {to}`, and there is no such dependency: remove the line"));
+        problems.push(format!("{EDGES} lists `{from} -> {to}`, and there is no such dependency: remove the line"));
     }
     problems.extend(
         PURE.iter()

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use crate::project::Project;
 
 pub(crate) fn run(project: &Project) -> Result<()> {
-    let mut problems = layers::check(project.packages());
+    let mut problems = layers::check(project)?;
     problems.extend(manifests::check(project)?);
     problems.extend(cycles::check(project)?);
     problems.extend(files::check(project)?);
