@@ -4,7 +4,7 @@
 //! `Cargo.toml`), and the shop's components are built at the same time, with the processor time that the engine's build
 //! leaves over.
 
-use std::process::{Child, Command};
+use std::process::Child;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use isomer_diagnostics::SourceFile;
@@ -22,7 +22,7 @@ const NICENESS: &str = "10";
 
 pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {
     setup::run_for(project, Purpose::Demo)?;
-    let components = start_components()?;
+    let components = start_components(project)?;
     let engine = project::run(&mut project.cargo(&["build", "--profile", "demo", "--locked", "--package", "isomer"]));
     let components = wait(components);
     engine.and(components)?;
@@ -33,15 +33,15 @@ pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {
 }
 
 /// Starts this program again with [`COMPONENTS_TASK`].
-fn start_components() -> Result<Child> {
+fn start_components(project: &Project) -> Result<Child> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let mut command = match find_program("nice") {
         Some(nice) => {
-            let mut command = Command::new(nice);
+            let mut command = project.command(nice);
             command.args(["-n", NICENESS]).arg(this);
             command
         }
-        None => Command::new(this),
+        None => project.command(this),
     };
     command.arg(COMPONENTS_TASK).spawn().with_context(|| format!("cannot run `{}`", show(&command)))
 }
