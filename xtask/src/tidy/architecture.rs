@@ -10,10 +10,10 @@ use crate::project::Project;
 const PAGE: &str = "ARCHITECTURE.md";
 const HEADING: &str = "## Entry points";
 
-/// How many entry points a row names.
+/// The number of entry points in a row.
 const PER_ROW: usize = 3;
 
-/// What a Rust item with a name starts with.
+/// The keywords before the name of a Rust item.
 const ITEMS: [&str; 6] = ["fn", "struct", "enum", "trait", "type", "mod"];
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
@@ -24,7 +24,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// The folder of every crate, from the root of the repository.
+/// Returns the folder of every crate, from the root of the repository.
 fn folders(project: &Project) -> Vec<String> {
     let manifests = project.packages().iter().filter_map(|package| package["manifest_path"].as_str());
     let folders = manifests.filter_map(|manifest| Path::new(manifest).parent()?.strip_prefix(&project.root).ok());
@@ -75,7 +75,7 @@ fn problems_of_entry_points(page: &str, read: &dyn Fn(&str) -> Option<String>) -
     problems
 }
 
-/// Whether a Rust source defines an item of this name.
+/// Does a Rust source define an item of this name?
 fn defines(source: &str, name: &str) -> bool {
     ITEMS.iter().any(|item| {
         let definition = format!("{item} {name}");

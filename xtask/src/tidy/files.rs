@@ -1,4 +1,4 @@
-//! Rules of single files: a header, a length, no words of unfinished work.
+//! Rules of single files: a header, a maximum length, no marks of unfinished work.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,24 +7,24 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::project::Project;
 
-/// A file over this says in its header why it is long, after [`LONG_BECAUSE`].
+/// The number of lines above which a header must give the reason for the length, after [`LONG_BECAUSE`].
 const LINES_EXPLAINED: usize = 500;
-/// No file is longer.
+/// The maximum number of lines of a file.
 const LINES_MAX: usize = 800;
 const LONG_BECAUSE: &str = "long because";
 
-/// ARCHITECTURE.md is read whole, so it stays short.
+/// The maximum number of lines of ARCHITECTURE.md, which is meant to be read completely.
 const ARCHITECTURE_LINES_MAX: usize = 500;
 
-/// Words of work that is not done. Parted, so that this file does not find itself.
+/// Marks of unfinished work. Split, so that this file does not contain them.
 const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("for", " now,")];
 
-/// Text that is not ours to change.
+/// Third-party texts.
 const NOT_OURS: &[&str] = &["crates/wit/wit/wasi-", "LICENSE"];
 
 const TEXT: &[&str] = &["rs", "md", "toml", "wit", "cjs", "sh", "yml"];
 
-/// The paths of all files that are committed or would be, from the root of the repository.
+/// Returns the paths of all files that are committed or would be, from the root of the repository.
 pub(super) fn listed(project: &Project) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -69,7 +69,7 @@ fn problems_of(path: &str, extension: &str, text: &str) -> Vec<String> {
     }
     for (number, line) in (1..).zip(text.lines()) {
         if let Some(word) = UNFINISHED.iter().find(|word| line.contains(**word)) {
-            problems.push(format!("line {number} has the words of unfinished work `{word}`"));
+            problems.push(format!("line {number} has the mark of unfinished work `{word}`"));
         }
     }
     problems

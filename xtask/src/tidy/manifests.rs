@@ -1,4 +1,4 @@
-//! Rules of the crates' `Cargo.toml`: lints and versions are the workspace's, nothing is published by mistake.
+//! Rules of the crates' `Cargo.toml`: lints and versions come from the workspace, and nothing is published by mistake.
 
 use anyhow::{Context as _, Result};
 

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: rules of the tree that no compiler checks. The same runs as an ordinary test.
+//! `cargo xtask tidy`: rules that no compiler checks. They are also checked by an ordinary test.
 
 mod architecture;
 mod cycles;

@@ -13,7 +13,7 @@ use crate::project::Project;
 const BOOK: &str = "docs/";
 const SUMMARY: &str = "docs/SUMMARY.md";
 
-/// The text of every page by its path from the root of the repository.
+/// Returns the text of every page by its path from the root of the repository.
 type Pages = BTreeMap<String, String>;
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
@@ -67,7 +67,7 @@ fn problems_of_summary(summary: &str, pages: &Pages) -> Vec<String> {
     problems
 }
 
-/// The path of a link's file from the root of the repository; `None` if the link leads out of it.
+/// Returns the path of a link's file from the root of the repository, or `None` if the link leads out of it.
 fn resolve(page: &str, file: &str) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for component in Path::new(page).parent()?.join(file).components() {
@@ -81,7 +81,7 @@ fn resolve(page: &str, file: &str) -> Option<String> {
     Some(names.join("/"))
 }
 
-/// The targets of a page's links, except for addresses on the web.
+/// Returns the targets of a page's links, except for addresses on the web.
 fn links(text: &str) -> Vec<String> {
     let text: String = lines_outside_of_code(text).map(|line| format!("{line}\n")).collect();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
@@ -94,7 +94,7 @@ fn links(text: &str) -> Vec<String> {
     targets.filter(is_local).filter(|target| !target.contains(' ')).map(str::to_owned).collect()
 }
 
-/// The anchors of a page's headings, formed as mdBook and Git hosts form them.
+/// Returns the anchors of a page's headings, formed as mdBook and Git hosts form them.
 fn headings(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in lines_outside_of_code(text) {
@@ -134,7 +134,7 @@ fn lines_outside_of_code(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    /// The problems of a book with the page `docs/guides/a.md`, next to `docs/b.md` and `README.md`.
+    /// Returns the problems of a book with the page `docs/guides/a.md`, next to `docs/b.md` and `README.md`.
     fn found(text: &str) -> String {
         let summary = "- [A](guides/a.md)\n- [B](b.md)\n";
         let other = "# B\n\n## Two words\n\n## Two words\n\n```sh\n# code\n```\n";

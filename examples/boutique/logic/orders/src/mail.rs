@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn no_line_can_be_smuggled_in() {
         let mut order = order();
-        order.address.street = "1 Road\r\nBcc: everybody@example.com".into();
+        order.address.street = "1 Road\r\nBcc: all@example.com".into();
         let mail = confirmation(&order).expect("the address is one");
-        assert!(mail.body.contains("1 RoadBcc: everybody"), "{}", mail.body);
+        assert!(mail.body.contains("1 RoadBcc: all"), "{}", mail.body);
     }
 
     #[test]

@@ -245,7 +245,7 @@ mod tests {
     fn each_wrong_field_is_named() {
         for (field, value) in [
             ("email", ""),
-            ("email", "nobody"),
+            ("email", "no-at-sign"),
             ("email", "a@b"),
             ("email", "a@b..c"),
             ("email", "a@b@c.d"),
