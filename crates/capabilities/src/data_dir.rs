@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_opener_is_told_the_process_and_the_path() {
+    fn a_second_opener_gets_the_process_and_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/data");
         let first = DataDir::open(&path).unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_being_replaced_has_its_file_when_the_directory_is_open() {
+    fn an_interrupted_replacement_is_finished_when_the_directory_is_opened() {
         let dir = tempfile::tempdir().unwrap();
         drop(DataDir::open(dir.path()).unwrap());
         let (store, drafts) = (dir.path().join("sql/s.sqlite"), dir.path().join("drafts/s"));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn members_share_it_and_the_next_opener_waits_for_the_last() {
+    fn members_share_the_directory_and_the_next_opener_waits_for_the_last() {
         let dir = tempfile::tempdir().unwrap();
         let holder = DataDir::open(dir.path()).unwrap();
         let members = [0, 1].map(|_| DataDir::open_as_member(holder.path()).unwrap());
@@ -240,7 +240,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_it_makes_is_private() {
+    fn all_files_are_private() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reserve_is_asked_before_each_step() {
+    fn the_reserve_is_checked_before_each_step() {
         let dir = tempfile::tempdir().unwrap();
         // The free space of the disk when the second step begins: others have written meanwhile.
         let disk = dir.path().join("disk");

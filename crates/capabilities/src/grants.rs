@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_are_only_read_and_outbound_hosts_are_nothing_to_write_to() {
+    fn read_only_grants_cannot_write() {
         let dir = |write| DirGrant { host: "notes".into(), guest: "/notes".to_owned(), write };
         let store = StoreName::new("carts").unwrap();
         assert!(!with(ComponentGrants::default()).can_write());

@@ -110,7 +110,7 @@ mod tests {
     use crate::DataDir;
 
     #[test]
-    fn one_process_has_it_and_it_is_no_apps() {
+    fn one_process_has_the_directory_open_and_it_is_not_an_apps() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/node");
         let node = NodeDir::open(&path).unwrap();

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_failed_is_done_before_the_file_is_opened_and_nobody_waits_for_it() {
+    async fn unfinished_work_is_done_before_the_file_is_opened() {
         let (files, path) = (OpenFiles::<u32>::default(), Path::new("a"));
         let open = async |_: OpenPermit, unfinished: Option<Unfinished>| match unfinished.map(|job| job.carry_out()) {
             None | Some(Ok(())) => Ok(Arc::new(1)),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_failed_is_forgotten_with_the_file() {
+    async fn unfinished_work_is_forgotten_with_the_file() {
         let files = OpenFiles::<u32>::default();
         let open = async |_: OpenPermit, unfinished: Option<Unfinished>| match unfinished {
             Some(_) => Err(()),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_is_not_given_to_anyone_after_its_file_has_failed() {
+    async fn a_store_is_not_given_out_after_its_file_failed() {
         let (files, path) = (OpenFiles::<u32>::default(), Path::new("a"));
         let (old, _) = files.get(path, async |_, _| Ok::<_, Infallible>(Arc::new(1))).await.unwrap();
         files.hold(path).await.fail(Unfinished::new(|| Ok(())));

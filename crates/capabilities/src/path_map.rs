@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_below_a_folder_is_what_starts_with_it() {
+    fn paths_below_a_folder_are_found() {
         let paths = ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/b.c/d", "/a/bc", "/ab", "/a-b/c", "/b", "/"];
         for dir in paths.iter().chain(&["/a/b/", "/c", "/a/a"]).map(Path::new) {
             let mut map = PathMap::default();
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_covered_by_the_folders_around_it() {
+    fn a_path_is_covered_by_the_folders_above_it() {
         let mut map = PathMap::default();
         map.insert(PathBuf::from("/a/b"), ());
         assert!(map.covers(Path::new("/a/b")) && map.covers(Path::new("/a/b/c/d")));

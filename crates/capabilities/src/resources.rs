@@ -32,7 +32,7 @@ pub struct AppResources {
     pub account: Arc<Account>,
     /// The maximum time of a SQL statement, whatever the manifest sets.
     pub statement_time_max: Duration,
-    /// The tenant's allowed hosts; `None` if the manifest alone decides where requests go.
+    /// The tenant's allowed hosts; `None` if the manifest decides where requests go.
     pub outbound: Option<Arc<TenantHosts>>,
     /// The source of its secrets.
     pub secrets: SecretValues,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_reads_the_apps_folders_or_writes_copies_and_makes_what_is_not_there_elsewhere() {
+    fn a_candidate_reads_the_apps_folders_or_writes_to_copies() {
         let dir = tempfile::tempdir().unwrap();
         let (data, candidate) = (dir.path().join("data"), dir.path().join("candidate"));
         let hosts = Arc::new(TenantHosts::new(None).unwrap());
@@ -230,8 +230,8 @@ mod tests {
         // Space that guests of the serving app have claimed is not available for a copy.
         let left = storage.room();
         assert!(storage.claim(left));
-        let beside = resources.for_candidate(&dir.path().join("beside"), CandidateFolders::Copied);
-        assert!(beside.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());
+        let second = resources.for_candidate(&dir.path().join("second"), CandidateFolders::Copied);
+        assert!(second.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());
         storage.settle(left);
         storage.set_limit(0);
         let refused = resources.for_candidate(&dir.path().join("other"), CandidateFolders::Copied);

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_come_from_files_and_the_environment_and_are_never_shown() {
+    fn secrets_come_from_files_and_the_environment_and_are_never_shown() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), "from a file\r\n").unwrap();
         let origins = [
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_unfit_one_is_named() {
+    fn a_missing_or_invalid_secret_is_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("large"), vec![b'x'; SECRET_BYTES_MAX as usize + 1]).unwrap();
         std::fs::write(dir.path().join("binary"), [0xff, 0xfe]).unwrap();

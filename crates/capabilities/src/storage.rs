@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_counted_counts_as_full_until_it_can_be() {
+    fn an_uncountable_folder_counts_as_full_until_it_can_be_counted() {
         let dir = tempfile::tempdir().unwrap();
         let mut deep = dir.path().join("data");
         let top = deep.clone();
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_measured_while_something_cannot_be_counted_adds_no_more_than_it_takes() {
+    fn a_file_adds_only_its_size_while_something_cannot_be_counted() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("data");
         let mut deep = top.clone();
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_count_until_they_are_settled_and_the_reserve_is_left() {
+    fn claims_count_until_they_are_settled_and_leave_the_reserve() {
         let dir = tempfile::tempdir().unwrap();
         let account = StorageAccount::new(1000);
         assert!(account.claim(600) && !account.claim(401) && account.claim(400));
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_node_keeps_counts_until_it_is_given_back() {
+    fn charges_of_the_node_count_until_they_are_released() {
         let account = StorageAccount::new(1000);
         account.charge(|| 600);
         assert_eq!((account.used(), account.room(), account.charges_max()), (600, 400, 1000));
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_but_for_a_single_write() {
+    fn waiting_bytes_are_bounded_except_for_a_single_write() {
         let account = StorageAccount::unlimited();
         assert!(account.begin_waiting(1000, 100));
         assert!(!account.begin_waiting(1, 100));

@@ -44,7 +44,7 @@ impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
     }
 
     /// Returns the store to read from.
-    pub(crate) fn reading(&self) -> Arc<T> {
+    pub(crate) fn for_reading(&self) -> Arc<T> {
         self.candidate.as_ref().and_then(|candidate| candidate.copy.get()).unwrap_or(&self.store).clone()
     }
 
@@ -52,7 +52,7 @@ impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
     ///
     /// # Errors
     /// When the copy cannot be made.
-    pub(crate) async fn writing(&self) -> Result<Arc<T>, C::Error> {
+    pub(crate) async fn for_writing(&self) -> Result<Arc<T>, C::Error> {
         match &self.candidate {
             None => Ok(self.store.clone()),
             Some(candidate) => Ok(candidate.copy.get_or_try_init(|| candidate.copier.copy(&self.store)).await?.clone()),

@@ -63,7 +63,7 @@ struct FolderCounts {
 #[derive(Default)]
 struct CountState {
     /// The number of the last started count.
-    begun: u64,
+    started: u64,
     is_running: bool,
     /// Whether another count must start when it has ended.
     again: bool,
@@ -132,7 +132,7 @@ impl FolderStorage for WatchedFolders {
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, lane) = (self.shared.clone(), self.lane.clone());
         // Another caller's count suffices if it starts from here on.
-        let number = locked(&shared.counting).begun + 1;
+        let number = locked(&shared.counting).started + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
             if let Some(pause) = shared.pause_left() {
@@ -149,7 +149,7 @@ impl FolderStorage for WatchedFolders {
 impl Drop for WatchedFolders {
     fn drop(&mut self) {
         if self.shared.written.load(Ordering::Acquire) > 0 {
-            let next = locked(&self.shared.counting).begun + 1;
+            let next = locked(&self.shared.counting).started + 1;
             self.shared.start_count(&self.lane, next);
         }
     }
@@ -169,14 +169,14 @@ impl FolderCounts {
     fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
         let mut counting = locked(&self.counting);
         if counting.is_running {
-            counting.again |= counting.begun < number;
-        } else if counting.begun < number {
+            counting.again |= counting.started < number;
+        } else if counting.started < number {
             self.begin(counting, lane);
         }
     }
 
     fn begin(self: &Arc<Self>, mut counting: MutexGuard<'_, CountState>, lane: &Lane) {
-        (counting.is_running, counting.begun) = (true, counting.begun + 1);
+        (counting.is_running, counting.started) = (true, counting.started + 1);
         drop(counting);
         let count = RequestedCount { shared: self.clone(), is_over: false };
         lane.spawn(move || count.run());
@@ -196,7 +196,7 @@ impl FolderCounts {
     }
 
     fn count(&self) {
-        let begun = Instant::now();
+        let start = Instant::now();
         // Data that is written from here on may be missed by the scan.
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
@@ -205,7 +205,7 @@ impl FolderCounts {
             }
         }
         self.settle(written);
-        *locked(&self.last) = Some(LastCount { at: Instant::now(), took: begun.elapsed() });
+        *locked(&self.last) = Some(LastCount { at: Instant::now(), took: start.elapsed() });
     }
 
     fn settle(&self, bytes: u64) {
@@ -220,12 +220,12 @@ impl RequestedCount {
             self.shared.count();
             // Under the lock: requests from here on start the next count.
             let mut counting = locked(&self.shared.counting);
-            self.shared.counted.send_replace(counting.begun);
+            self.shared.counted.send_replace(counting.started);
             self.is_over = !std::mem::take(&mut counting.again);
             if self.is_over {
                 counting.is_running = false;
             } else {
-                counting.begun += 1;
+                counting.started += 1;
             }
         }
     }
@@ -238,8 +238,8 @@ impl Drop for RequestedCount {
             let mut counting = locked(&self.shared.counting);
             (counting.is_running, counting.again) = (false, false);
             // A count that was to follow is no longer waited for.
-            counting.begun += 1;
-            self.shared.counted.send_replace(counting.begun);
+            counting.started += 1;
+            self.shared.counted.send_replace(counting.started);
         }
     }
 }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_is_settled_by_a_count_that_began_after_its_write_was_over() {
+    async fn a_claim_is_settled_by_a_count_that_started_after_its_write() {
         let Bench { dir: _dir, account, folders, .. } = bench();
         let left = account.room();
         assert!(folders.claim(100_000) && folders.claim(200_000));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_small_writes_are_counted_before_they_use_up_the_quota_on_paper() {
+    async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
         // Not because of its age.
         folders.count().await;
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_last_is_counted_when_the_app_is_unloaded() {
+    async fn the_last_writes_are_counted_when_the_app_is_unloaded() {
         let Bench { dir, account, folders, pool } = bench();
         folders.count().await;
         assert!(folders.claim(500_000));

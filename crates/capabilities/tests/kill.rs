@@ -49,7 +49,7 @@ async fn child() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_kill() {
+async fn acknowledged_writes_survive_kill() {
     let dir = tempfile::tempdir().unwrap();
     let (mut acknowledged_kv, mut acknowledged_sql) = (Vec::new(), Vec::new());
     let mut random = SEED;

@@ -18,7 +18,7 @@ fn s(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_set_is_read_and_survives_reopening() {
+async fn values_are_read_and_survive_reopening() {
     let (dir, kv, store) = store(KvLimits::default()).await;
     assert_eq!(store.get(s("a")).await.unwrap(), None);
     store.set(s("a"), b"1".to_vec()).await.unwrap();
@@ -35,7 +35,7 @@ async fn what_is_set_is_read_and_survives_reopening() {
 }
 
 #[tokio::test]
-async fn stores_are_apart_and_names_stay_in_the_directory() {
+async fn stores_are_separate_and_names_stay_in_the_directory() {
     let (_dir, kv, store) = store(KvLimits::default()).await;
     store.set(s("a"), b"1".to_vec()).await.unwrap();
     let other = kv.store("other").await.unwrap();
@@ -46,7 +46,7 @@ async fn stores_are_apart_and_names_stay_in_the_directory() {
 }
 
 #[tokio::test]
-async fn one_file_is_opened_once_however_many_ask() {
+async fn a_file_is_opened_once_for_all_callers() {
     let dir = tempfile::tempdir().unwrap();
     let kv = Arc::new(Kv::new(dir.path(), KvLimits::default()));
     let tasks: Vec<_> = (0..8)

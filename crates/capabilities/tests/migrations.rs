@@ -49,7 +49,7 @@ const CREATE: (&str, &str) = ("001_create.sql", "CREATE TABLE t (id INTEGER PRIM
 const FILL: (&str, &str) = ("002_fill.sql", "INSERT INTO t (name) VALUES ('a');\nINSERT INTO t (name) VALUES ('b');");
 
 #[tokio::test]
-async fn each_is_applied_once_in_the_order_of_names() {
+async fn each_migration_is_applied_once_in_the_order_of_names() {
     let app = App::new(&[FILL, CREATE, ("notes.txt", "not SQL")]);
     for _ in 0..3 {
         assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
@@ -59,7 +59,7 @@ async fn each_is_applied_once_in_the_order_of_names() {
 }
 
 #[tokio::test]
-async fn a_failed_one_is_named_and_leaves_nothing() {
+async fn a_failed_migration_is_named_and_leaves_nothing() {
     let app =
         App::new(&[CREATE, ("002_bad.sql", "INSERT INTO t (name) VALUES ('a'); INSERT INTO nowhere VALUES (1);")]);
     let refused = app.refused().await;
@@ -69,7 +69,7 @@ async fn a_failed_one_is_named_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_changed_missing_or_late_one_is_refused_by_name() {
+async fn a_changed_missing_or_late_migration_is_refused_by_name() {
     let app = App::new(&[CREATE, FILL]);
     app.open().await.unwrap();
     app.write(CREATE.0, "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, more TEXT);");
@@ -87,7 +87,7 @@ async fn a_changed_missing_or_late_one_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn one_cannot_end_its_own_transaction_or_leave_the_store() {
+async fn a_migration_cannot_end_its_transaction_or_leave_the_store() {
     for (statements, why) in [
         ("CREATE TABLE x (a); ROLLBACK;", "leave ROLLBACK out"),
         ("SAVEPOINT a; CREATE TABLE x (a); ROLLBACK TO a;", "leave ROLLBACK out"),
@@ -107,7 +107,7 @@ async fn one_cannot_end_its_own_transaction_or_leave_the_store() {
 }
 
 #[tokio::test]
-async fn what_programs_put_around_a_migration_does_nothing() {
+async fn statements_that_programs_put_around_a_migration_do_nothing() {
     // As `sqlite3 .dump`, Prisma, drizzle-kit and sqlx write them.
     let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\n\
                 INSERT INTO t VALUES(1,'a');\nCOMMIT;\n";
@@ -133,13 +133,13 @@ async fn what_programs_put_around_a_migration_does_nothing() {
 }
 
 #[tokio::test]
-async fn files_are_migrations_however_their_ending_is_written() {
+async fn extensions_are_matched_in_any_case() {
     let app = App::new(&[("1.SQL", CREATE.1), ("2.Sql", FILL.1), ("3.sql~", "no SQL"), ("4.sql.txt", "no SQL")]);
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 2);
 }
 
 #[tokio::test]
-async fn ways_back_are_not_taken() {
+async fn backward_migrations_are_not_applied() {
     let back = "DROP TABLE t;";
     let app = App::new(&[
         ("1_t.down.sql", back),
@@ -159,7 +159,7 @@ async fn ways_back_are_not_taken() {
 }
 
 #[tokio::test]
-async fn a_folder_of_folders_is_not_taken_for_one_without_migrations() {
+async fn a_folder_of_folders_with_migrations_is_refused() {
     let app = App::new(&[]);
     app.open().await.unwrap();
     fs::create_dir(app.file("20240101_init")).unwrap();
@@ -188,7 +188,7 @@ async fn a_table_that_others_refer_to_can_be_rebuilt_but_not_orphan_them() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_open_takes_new_migrations_and_outlives_bad_ones() {
+async fn an_open_store_accepts_new_migrations_and_survives_bad_ones() {
     let app = App::new(&[CREATE, FILL]);
     let sql = Sql::new(app.data.path(), SqlLimits::default());
     let settings = SqlSettings { migrations: Some(app.migrations.path().to_owned()), statement_time: None };
@@ -206,7 +206,7 @@ async fn a_store_that_is_open_takes_new_migrations_and_outlives_bad_ones() {
 }
 
 #[tokio::test]
-async fn line_ends_do_not_make_another_migration() {
+async fn line_endings_do_not_change_a_migration() {
     let crlf = |text: &str| text.replace('\n', "\r\n");
     let text = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO t (name) VALUES ('two\nlines');\n";
     let app = App::new(&[("001.sql", &crlf(text))]);
@@ -237,7 +237,7 @@ async fn line_ends_do_not_make_another_migration() {
 }
 
 #[tokio::test]
-async fn a_revision_starts_on_a_schema_that_later_ones_have_changed() {
+async fn a_revision_starts_on_a_newer_schema() {
     let app = App::new(&[CREATE, FILL]);
     app.write("003_more.sql", "ALTER TABLE t ADD COLUMN more TEXT;");
     app.open().await.unwrap();
@@ -253,7 +253,7 @@ async fn a_revision_starts_on_a_schema_that_later_ones_have_changed() {
 }
 
 #[tokio::test]
-async fn all_that_are_pending_are_applied_or_none() {
+async fn all_pending_migrations_are_applied_or_none() {
     let app = App::new(&[CREATE]);
     drop(app.open().await.unwrap());
     let file = app.data.path().join("test.sqlite");

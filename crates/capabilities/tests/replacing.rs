@@ -58,7 +58,7 @@ impl Broken {
 }
 
 #[test]
-fn a_replacement_is_finished_wherever_it_was_broken_off_and_without_hard_links() {
+fn an_interrupted_replacement_is_finished_even_without_hard_links() {
     let work = || {
         without_links();
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -85,7 +85,7 @@ fn a_replacement_is_finished_wherever_it_was_broken_off_and_without_hard_links()
 }
 
 #[test]
-fn as_an_earlier_version_broke_it_off() {
+fn a_replacement_that_an_earlier_version_interrupted_is_finished() {
     // A hard link for the snapshot was made first.
     let broken = Broken::off(Some("old"), Some("new"), None);
     let dir = broken.dir.path();
@@ -95,7 +95,7 @@ fn as_an_earlier_version_broke_it_off() {
 }
 
 #[test]
-fn a_log_that_is_left_stays_with_its_file() {
+fn a_left_over_log_stays_with_its_file() {
     let broken = Broken::off(Some("old"), Some("new"), None);
     for suffix in ["-wal", "-shm"] {
         fs::write(broken.dir.path().join(format!("sql/s.sqlite{suffix}")), "of old").unwrap();

@@ -39,7 +39,7 @@ fn text(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_kind_of_value_comes_back_as_it_went() {
+async fn every_kind_of_value_is_read_as_it_was_written() {
     let (dir, sql, store) = store(SqlLimits::default()).await;
     assert_eq!(execute(&store, "CREATE TABLE v (a, b, c, d, e)").await, Ok(0));
     let row =
@@ -67,7 +67,7 @@ async fn counts_are_of_the_statement_itself() {
 }
 
 #[tokio::test]
-async fn errors_are_told_apart() {
+async fn errors_have_distinct_kinds() {
     let (_dir, _sql, store) = with_table(SqlLimits::default()).await;
     execute(&store, "INSERT INTO t (name) VALUES ('a')").await.unwrap();
     execute(&store, "CREATE TABLE child (t INTEGER REFERENCES t (id))").await.unwrap();
@@ -96,7 +96,7 @@ async fn errors_are_told_apart() {
 }
 
 #[tokio::test]
-async fn what_would_leave_the_store_or_change_the_connection_is_refused() {
+async fn statements_that_leave_the_store_or_change_the_connection_are_refused() {
     let (dir, _sql, store) = with_table(SqlLimits::default()).await;
     let outside = dir.path().join("outside");
     for statement in [
@@ -152,7 +152,7 @@ async fn what_would_leave_the_store_or_change_the_connection_is_refused() {
 }
 
 #[tokio::test]
-async fn a_statement_ends_at_its_time_and_leaves_the_store_usable() {
+async fn a_statement_ends_at_its_time_limit_and_leaves_the_store_usable() {
     let limits = SqlLimits { statement_time: Duration::from_millis(50), ..SqlLimits::default() };
     let (_dir, _sql, store) = with_table(limits).await;
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
@@ -238,7 +238,7 @@ async fn a_commit_that_a_constraint_refuses_leaves_nothing_open() {
 }
 
 #[tokio::test]
-async fn an_open_transaction_ends_at_its_time() {
+async fn an_open_transaction_ends_at_its_deadline() {
     let limits = SqlLimits { transaction_time: Duration::from_millis(50), ..SqlLimits::default() };
     let (_dir, _sql, store) = with_table(limits).await;
     let transaction = store.begin().await.unwrap();

@@ -39,12 +39,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The storage of a database.
 pub trait Storage: Send + Sync + 'static {
-    /// Opens the storage, creating it if it does not exist. `anew` means that it was open before and an operation
+    /// Opens the storage, creating it if it does not exist. `is_reopened` means that it was open before and an operation
     /// failed.
     ///
     /// # Errors
     /// When it cannot be opened.
-    fn open(&self, anew: bool) -> Result<Box<dyn StorageBackend>, redb::Error>;
+    fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error>;
 }
 
 /// Storage in a file.
@@ -168,15 +168,15 @@ impl Database {
         if handle.works() {
             return Ok(());
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        if next.is_some_and(|next| begun < next) {
+        if next.is_some_and(|next| start < next) {
             return Err(not_yet());
         }
         // Closed before it is opened, as the old handle holds the file's lock.
         drop(handle.database.take());
         let opened = Handle::open(&*self.storage, self.cache_bytes, handle.generation + 1);
-        let pause = (begun.elapsed() * PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX);
+        let pause = (start.elapsed() * PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX);
         *next = Some(Instant::now() + pause);
         match opened {
             Ok(opened) => {
@@ -233,9 +233,9 @@ impl FileStorage {
 }
 
 impl Storage for FileStorage {
-    fn open(&self, anew: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
+    fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
-        if anew {
+        if is_reopened {
             forget_pages(&file);
         }
         Ok(Box::new(FileBackend::new(file)?))

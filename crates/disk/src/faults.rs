@@ -127,9 +127,9 @@ impl FaultyStorage {
 }
 
 impl Storage for FaultyStorage {
-    fn open(&self, anew: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
+    fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error> {
         self.faults.check(Call::Open)?;
-        let storage = FileStorage::new(&self.path).open(anew)?;
+        let storage = FileStorage::new(&self.path).open(is_reopened)?;
         Ok(Box::new(Layer::new(storage, self.faults.clone())))
     }
 }

@@ -380,7 +380,7 @@ fn a_closed_log_writes_nothing_and_ends_all_followers() {
     it.log.close();
     assert!(!it.path().exists());
     // An app of the same name starts with an empty log.
-    let anew = it.logs.open(it.path(), &LogQuota::new(u64::MAX));
-    log_line(&anew, "new");
-    assert_eq!(texts(&last(&anew, 10)), ["new"]);
+    let new_log = it.logs.open(it.path(), &LogQuota::new(u64::MAX));
+    log_line(&new_log, "new");
+    assert_eq!(texts(&last(&new_log, 10)), ["new"]);
 }

@@ -142,8 +142,8 @@ mod tests {
             assert!(!free(&hosts, below, "b/shop"), "{below}");
         }
         assert!(free(&hosts, "x.shop.example", "a/other"), "the same tenant's more specific name");
-        for beside in ["shop.example", "example", "workshop.example", "*"] {
-            assert!(free(&hosts, beside, "b/shop"), "{beside}");
+        for other in ["shop.example", "example", "workshop.example", "*"] {
+            assert!(free(&hosts, other, "b/shop"), "{other}");
         }
         assert!(!free(&hosts, "*.example", "b/shop"), "it would be above what another tenant has");
         assert!(free(&hosts, "*.example", "a/other"));

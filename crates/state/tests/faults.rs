@@ -64,7 +64,7 @@ fn a_change_is_made_exactly_if_it_is_not_reported_as_failed() {
         for operation in 0..OPERATIONS {
             let faults = Faults::default();
             let state = NodeState::open_over(&path, FaultyStorage::new(path.clone(), faults.clone())).unwrap();
-            let at = format!("{fault:?} of operation {operation} alone");
+            let at = format!("{fault:?} of only operation {operation}");
             let tenant: TenantName = format!("t{operation}").parse().unwrap();
             faults.begin_for(fault, operation, 1);
             let change = state.set_tenant(&tenant, TenantChange::default());

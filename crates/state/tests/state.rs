@@ -100,7 +100,7 @@ fn a_refused_change_changes_nothing() {
     let before = (state.tenants(), state.apps());
     let refused = state.take_over(taking("evil", "shop", 2, Some(&["free.example", "shop.example"]))).unwrap_err();
     assert!(refused.to_string().contains("`shop.example` is taken: app `shop` of tenant `acme`"), "{refused}");
-    assert!(state.take_over(taking("nobody", "shop", 2, None)).is_err());
+    assert!(state.take_over(taking("unknown", "shop", 2, None)).is_err());
     assert!(matches!(state.remove_tenant(&tenant("acme")), Err(StateError::HasApps { .. })));
     assert!(matches!(state.remove_app(&tenant("evil"), &app("shop")), Err(StateError::NoApp { .. })));
     assert!(matches!(state.remove_secret(&tenant("acme"), "key", || Ok(())), Err(StateError::NoSecret { .. })));
@@ -185,7 +185,7 @@ fn debug_output_contains_no_secret() {
 fn a_file_of_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
-    fs::write(&path, "a letter to somebody else, longer than the head of a database ".repeat(100)).unwrap();
+    fs::write(&path, "some other text, longer than the head of a database ".repeat(100)).unwrap();
     let error = NodeState::open(&path).unwrap_err();
     assert!(matches!(error, StateError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("state.redb"), "{error}");
@@ -256,8 +256,8 @@ fn tokens_are_kept_until_they_are_revoked_or_their_tenant_is_removed() {
     let taken = |error| matches!(error, StateError::TokenTaken { .. });
     assert!(taken(state.add_token(&token("acme", "ci", 4)).unwrap_err()), "its name");
     assert!(taken(state.add_token(&token("other", "new", 1)).unwrap_err()), "its id");
-    assert!(matches!(state.add_token(&token("nobody", "ci", 5)), Err(StateError::NoTenant(_))));
-    assert!(matches!(state.tokens_of(&tenant("nobody")), Err(StateError::NoTenant(_))));
+    assert!(matches!(state.add_token(&token("unknown", "ci", 5)), Err(StateError::NoTenant(_))));
+    assert!(matches!(state.tokens_of(&tenant("unknown")), Err(StateError::NoTenant(_))));
     drop(state);
     let state = NodeState::open(&path).unwrap();
     let names = |of: &str| -> Vec<String> {
@@ -293,14 +293,14 @@ fn parts_of_a_tenant_are_those_of_its_own_releases() {
     let left = |of: &str, wanted: &[u8]| state.parts_not_of(&tenant(of), &digests(wanted)).unwrap();
     assert_eq!(left("acme", &[0, 1, 2, 3, 4]), digests(&[3, 4]));
     assert_eq!(left("other", &[0, 1, 2, 3, 4]), digests(&[1, 2, 4]));
-    assert_eq!(left("nobody", &[0, 1]), digests(&[0, 1]));
+    assert_eq!(left("unknown", &[0, 1]), digests(&[0, 1]));
     assert_eq!(left("acme", &[]), digests(&[]));
     let of = |of: &str, without: Option<u8>, most: usize| {
         state.parts_of(&tenant(of), without.map(revision).as_ref(), most).unwrap()
     };
     assert_eq!(of("acme", None, 10), digests(&[0, 1, 2]));
     assert_eq!((of("acme", Some(1), 10), of("acme", Some(2), 10)), (digests(&[0, 2]), digests(&[0, 1])));
-    assert_eq!((of("acme", None, 0).len(), of("nobody", None, 10)), (2, digests(&[])), "one revision is enough");
+    assert_eq!((of("acme", None, 0).len(), of("unknown", None, 10)), (2, digests(&[])), "one revision is enough");
 }
 
 #[test]

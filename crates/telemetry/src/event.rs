@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// Whether the head of the response was already sent, so that the client sees a response that is cut off.
         response_cut_off: bool,
     },
-    /// A call across a seam failed in the component that was called. The caller is told less, and reports its own failure.
+    /// A call across a seam failed in the component that was called. The caller gets less detail, and reports its own failure.
     CallFailed {
         /// The component that was called.
         component: &'a str,

@@ -123,20 +123,20 @@ impl KvStore {
         if entries.len() > 1 && bytes > limits.batch_bytes_max {
             return Err(KvError::BatchTooLarge { bytes_max: limits.batch_bytes_max });
         }
-        writer::write(&self.0.writing().await?, Write::Set(entries)).await.map(|_| ())
+        writer::write(&self.0.for_writing().await?, Write::Set(entries)).await.map(|_| ())
     }
 
     /// Removes all of `keys`, or none.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
-        writer::write(&self.0.writing().await?, Write::Delete(keys)).await.map(|_| ())
+        writer::write(&self.0.for_writing().await?, Write::Delete(keys)).await.map(|_| ())
     }
 
     /// Adds to the decimal number in `key` (0 if it does not exist) and returns the sum. Atomic and synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
-        match writer::write(&self.0.writing().await?, Write::Increment { key, delta }).await? {
+        match writer::write(&self.0.for_writing().await?, Write::Increment { key, delta }).await? {
             WriteOutcome::Number(sum) => Ok(sum),
             WriteOutcome::Done | WriteOutcome::Changed(_) => Err(KvError::storage("an increment returned no number")),
         }
@@ -163,7 +163,7 @@ impl KvStore {
         let Cas { key, version } = cas;
         self.check_value(&key, &value)?;
         let swap = Write::Swap { key: key.clone(), expected: version, value };
-        match writer::write(&self.0.writing().await?, swap).await? {
+        match writer::write(&self.0.for_writing().await?, swap).await? {
             WriteOutcome::Changed(version) => Ok(Swap::Changed(Cas { key, version })),
             WriteOutcome::Done | WriteOutcome::Number(_) => Ok(Swap::Swapped),
         }
@@ -181,7 +181,7 @@ impl KvStore {
         read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,
         bytes: impl FnOnce(&T) -> usize + Send + 'static,
     ) -> Result<T, KvError> {
-        let store = self.0.reading();
+        let store = self.0.for_reading();
         let job = move || {
             let found = read(&store)?;
             let charge = store.lane.account().charge_host_memory(bytes(&found))?;

@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn writes_without_a_thread_fail_and_those_after_them_are_written() {
+    async fn writes_without_a_thread_fail_and_later_ones_succeed() {
         let (dir, threads) = (tempfile::tempdir().unwrap(), Arc::new(FailingThreads::default()));
         let size = PoolSize { threads_max: 2, reserve_max: 0 };
         let pool = Pool::with_threads("test", size, threads.clone(), Duration::ZERO);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_be_added_to_a_store_is_claimed_of_the_room_for_all() {
+    async fn room_of_a_store_is_claimed_from_its_tenant() {
         let dir = tempfile::tempdir().unwrap();
         let account = Arc::new(crate::StorageAccount::new(64 << 20));
         let stores = KvEngine::new(KvLimits::default()).stores(dir.path(), account.clone(), &Account::unlimited());

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_of_certificates_is_refused_and_says_why() {
+    fn files_without_certificates_are_refused_with_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let authority = include_str!("../../tests/outbound/tls/ca.pem");

@@ -63,11 +63,11 @@ pub(super) async fn tcp(
     let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        let beside =
+        let further_permit =
             if attempts.is_empty() { Some(None) } else { connections.clone().try_acquire_owned().ok().map(Some) };
-        if let Some(beside) = beside {
+        if let Some(further_permit) = further_permit {
             attempts.extend(waiting.next().map(|address| async move {
-                let _beside = beside;
+                let _further_permit = further_permit;
                 TcpStream::connect(SocketAddr::new(address, port)).await.map(|stream| (stream, address))
             }));
         }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_are_tried_in_turn_and_none_is_left_out() {
+    fn address_families_alternate() {
         let ordered = |text: &str| {
             let addresses: Vec<IpAddr> = text.split_whitespace().map(|address| address.parse().unwrap()).collect();
             in_turn(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")

@@ -43,7 +43,7 @@ pub(super) enum Failed {
 pub(super) struct Exchange {
     pub(super) to: Destination,
     pub(super) timeouts: Timeouts,
-    pub(super) kept: Arc<IdleConnections>,
+    pub(super) idle: Arc<IdleConnections>,
 }
 
 impl Exchange {
@@ -51,13 +51,13 @@ impl Exchange {
     /// used before.
     pub(super) async fn run(
         &self,
-        mut line: HttpConnection,
+        mut connection: HttpConnection,
         request: OutboundRequest,
         again: bool,
     ) -> Result<Outgoing, Failed> {
         let uri = request.uri().clone();
         let over = request.body().over();
-        let request = line.addressed(request).map_err(Failed::Finally)?;
+        let request = connection.addressed(request).map_err(Failed::Finally)?;
         let repeated = (again && sending::is_repeatable(&request)).then(|| {
             let (mut parts, ()) = http::Request::new(()).into_parts();
             parts.method = request.method().clone();
@@ -65,8 +65,8 @@ impl Exchange {
             parts.headers = request.headers().clone();
             parts
         });
-        let closing = Closing { task: line.task.clone(), kept: Arc::default() };
-        let sent = line.send(request);
+        let closing = Closing { task: connection.task.clone(), is_kept: Arc::default() };
+        let sent = connection.send(request);
         let response = match tokio::time::timeout(self.timeouts.first_byte, sent).await {
             Err(_) => return Err(Failed::Finally(Error::ConnectionReadTimeout)),
             Ok(Ok(response)) => response,
@@ -82,13 +82,13 @@ impl Exchange {
             }
         };
         let (done, is_done) = oneshot::channel();
-        let (ended, failure) = (line.ended.clone(), line.failure.clone());
+        let (ended, failure) = (connection.ended.clone(), connection.failure.clone());
         let end = End {
-            kept: closing.kept.clone(),
-            keep: self.kept.clone(),
+            is_kept: closing.is_kept.clone(),
+            keep: self.idle.clone(),
             to: self.to.clone(),
             runtime: tokio::runtime::Handle::current(),
-            line,
+            connection,
             over,
             done,
         };
@@ -115,12 +115,12 @@ fn is_gone(error: &hyper::Error) -> bool {
 /// Closes the connection of an exchange that was dropped, unless the connection was kept.
 struct Closing {
     task: AbortHandle,
-    kept: Arc<AtomicBool>,
+    is_kept: Arc<AtomicBool>,
 }
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        if !self.kept.load(Ordering::Acquire) {
+        if !self.is_kept.load(Ordering::Acquire) {
             self.task.abort();
         }
     }
@@ -128,12 +128,12 @@ impl Drop for Closing {
 
 /// The end of an exchange, when the response has been read completely.
 struct End {
-    line: HttpConnection,
+    connection: HttpConnection,
     to: Destination,
     /// The request's body.
     over: BodyEnd,
     keep: Arc<IdleConnections>,
-    kept: Arc<AtomicBool>,
+    is_kept: Arc<AtomicBool>,
     done: oneshot::Sender<()>,
     runtime: tokio::runtime::Handle,
 }
@@ -141,10 +141,10 @@ struct End {
 impl End {
     /// Keeps the connection if the request was sent completely, too, and the exchange was polled until now.
     fn reached(self) {
-        if self.over.is_reached() && !self.done.is_closed() && !self.line.is_closed() {
-            self.kept.store(true, Ordering::Release);
-            self.line.rest();
-            self.keep.put(&self.runtime, self.to, self.line);
+        if self.over.is_reached() && !self.done.is_closed() && !self.connection.is_closed() {
+            self.is_kept.store(true, Ordering::Release);
+            self.connection.rest();
+            self.keep.put(&self.runtime, self.to, self.connection);
             let _ = self.done.send(());
         }
     }

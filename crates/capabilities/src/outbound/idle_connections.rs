@@ -22,7 +22,7 @@ const IDLE_BYTES: usize = 128 << 10;
 
 /// The idle connections of a component.
 pub(super) struct IdleConnections {
-    idle: Mutex<IdleLines>,
+    idle: Mutex<IdleList>,
     component_max: usize,
     time: Duration,
     tenant: Arc<Semaphore>,
@@ -30,9 +30,9 @@ pub(super) struct IdleConnections {
 }
 
 #[derive(Default)]
-struct IdleLines {
+struct IdleList {
     /// In the order of their last use.
-    lines: Vec<IdleConnection>,
+    connections: Vec<IdleConnection>,
     /// Whether a task closes expired connections.
     watched: bool,
 }
@@ -41,7 +41,7 @@ struct IdleConnection {
     to: Destination,
     line: HttpConnection,
     since: Instant,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _memory: Option<HostMemory>,
 }
 
@@ -69,8 +69,8 @@ impl IdleConnections {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
         let fits = |it: &IdleConnection| it.to == *to && it.since.elapsed() < time && allowed(it.line.address());
-        let at = idle.lines.iter().rposition(fits)?;
-        Some(idle.lines.remove(at).line)
+        let at = idle.connections.iter().rposition(fits)?;
+        Some(idle.connections.remove(at).line)
     }
 
     /// Keeps a connection if there is room for it; otherwise closes it.
@@ -80,10 +80,10 @@ impl IdleConnections {
         if self.component_max == 0 {
             return;
         }
-        if idle.lines.len() >= self.component_max {
-            drop(idle.lines.remove(0));
+        if idle.connections.len() >= self.component_max {
+            drop(idle.connections.remove(0));
         }
-        let Ok(place) = self.tenant.clone().try_acquire_owned() else { return };
+        let Ok(permit) = self.tenant.clone().try_acquire_owned() else { return };
         let memory = match self.account.get() {
             Some(account) => match charge(account) {
                 Some(memory) => Some(memory),
@@ -91,28 +91,28 @@ impl IdleConnections {
             },
             None => None,
         };
-        idle.lines.push(IdleConnection { to, line, since: Instant::now(), _place: place, _memory: memory });
+        idle.connections.push(IdleConnection { to, line, since: Instant::now(), _permit: permit, _memory: memory });
         if !std::mem::replace(&mut idle.watched, true) {
-            let (kept, mut until) = (Arc::downgrade(self), Instant::now() + self.time);
+            let (set, mut until) = (Arc::downgrade(self), Instant::now() + self.time);
             runtime.spawn(async move {
                 loop {
                     tokio::time::sleep_until(until).await;
-                    let Some(kept) = kept.upgrade() else { return };
-                    let mut idle = locked(&kept.idle);
-                    kept.close_old(&mut idle);
+                    let Some(set) = set.upgrade() else { return };
+                    let mut idle = locked(&set.idle);
+                    set.close_old(&mut idle);
                     // The first is the one that was used least recently.
-                    let Some(oldest) = idle.lines.first() else {
+                    let Some(oldest) = idle.connections.first() else {
                         idle.watched = false;
                         return;
                     };
-                    until = oldest.since + kept.time;
+                    until = oldest.since + set.time;
                 }
             });
         }
     }
 
-    fn close_old(&self, idle: &mut IdleLines) {
-        idle.lines.retain(|it| !it.line.is_closed() && it.since.elapsed() < self.time);
+    fn close_old(&self, idle: &mut IdleList) {
+        idle.connections.retain(|it| !it.line.is_closed() && it.since.elapsed() < self.time);
     }
 }
 

@@ -165,7 +165,7 @@ pub struct OutboundClient {
     policy: Arc<OutboundPolicy>,
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
-    kept: Arc<IdleConnections>,
+    idle: Arc<IdleConnections>,
     /// Further trusted authorities for some hosts.
     trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
@@ -201,8 +201,8 @@ impl OutboundClient {
         connections: Arc<Semaphore>,
         idle: Arc<Semaphore>,
     ) -> Self {
-        let kept = IdleConnections::new(network.limits.idle_max, network.limits.idle_time, idle);
-        Self { network, policy: Arc::new(policy), tenant, connections, kept, trusted: Arc::new([]), denials: None }
+        let idle = IdleConnections::new(network.limits.idle_max, network.limits.idle_time, idle);
+        Self { network, policy: Arc::new(policy), tenant, connections, idle, trusted: Arc::new([]), denials: None }
     }
 
     /// Returns the same client with further trusted certificate authorities for the hosts of these rules.
@@ -215,7 +215,7 @@ impl OutboundClient {
     /// caller.
     #[must_use]
     pub fn charging(self, account: Arc<Account>) -> Self {
-        self.kept.charge_to(account);
+        self.idle.charge_to(account);
         self
     }
 
@@ -251,17 +251,17 @@ impl OutboundClient {
         self.check_host(&to)?;
         let limits = &self.network.limits;
         let options = options.unwrap_or_default();
-        let time = |asked: Option<Duration>, default| asked.unwrap_or(default).min(limits.timeout_max);
+        let time = |requested: Option<Duration>, default| requested.unwrap_or(default).min(limits.timeout_max);
         let permit = self.connections.clone().try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
         let permit = Arc::new(permit);
         let timeouts = exchange::Timeouts {
             first_byte: time(options.first_byte_timeout, limits.first_byte_timeout),
             between_bytes: time(options.between_bytes_timeout, limits.between_bytes_timeout),
         };
-        let exchange = Exchange { to, timeouts, kept: self.kept.clone() };
+        let exchange = Exchange { to, timeouts, idle: self.idle.clone() };
         let mut request = sending::prepare(request).await;
         let idle_time = if sending::is_repeatable(&request) { limits.idle_time } else { limits.idle_time_unrepeatable };
-        while let Some(line) = self.kept.take(&exchange.to, idle_time, |address| self.may_reach(&exchange.to, address))
+        while let Some(line) = self.idle.take(&exchange.to, idle_time, |address| self.may_reach(&exchange.to, address))
         {
             let Some(line) = line.wake(&permit).await else { continue };
             match exchange.run(line, request, true).await {

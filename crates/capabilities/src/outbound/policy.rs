@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_matches_what_it_says_and_nothing_beside_it() {
+    fn a_pattern_matches_nothing_else() {
         for (granted, host, port) in [
             ("example.com", "example.com", 443),
             ("example.com", "EXAMPLE.com.", 1),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_behind_a_name_needs_a_grant_that_says_so() {
+    fn a_private_address_behind_a_name_needs_a_private_grant() {
         let allows = |granted: &str, host: &str, address: &str| {
             let policy = OutboundPolicy::new("c", vec![rule(granted)]);
             policy.allows(&Host::parse(host).unwrap(), 80, address.parse().unwrap())

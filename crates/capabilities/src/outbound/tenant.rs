@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_reached_by_those_who_list_the_address() {
+    fn private_addresses_must_be_listed() {
         let everything = TenantHosts::new(None).unwrap();
         assert!(reaches(&everything, "a.example", 80, "1.1.1.1") && reaches(&everything, "1.1.1.1", 80, "1.1.1.1"));
         let named = hosts(&["*", "evil.example", "*.evil.example"]);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_can_be_changed_and_only_hosts_are_taken() {
+    fn hosts_can_be_changed_and_are_validated() {
         let tenant = hosts(&["a.example"]);
         assert!(reaches(&tenant, "a.example", 1, "1.1.1.1") && !reaches(&tenant, "b.example", 1, "1.1.1.1"));
         tenant.set(Some(&["B.example:2".to_owned()])).unwrap();

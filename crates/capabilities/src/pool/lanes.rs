@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_comes_late_gets_a_thread_at_once() {
+    fn a_late_lane_gets_a_thread_immediately() {
         let mut lanes = lanes(8, 2);
         push(&mut lanes, 1, 10);
         push(&mut lanes, 2, 10);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_or_abandoned_leaves_nothing_behind() {
+    fn removed_jobs_leave_nothing_behind() {
         let mut lanes = lanes(1, 0);
         let jobs = push(&mut lanes, 1, 3);
         assert!(lanes.remove(1, jobs[1]).is_some() && lanes.remove(1, jobs[1]).is_none());

@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lane_takes_its_share_and_the_others_take_turns() {
+    async fn lanes_have_equal_shares() {
         let pool = Pool::new("test", size(2));
         let greedy = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 100 });
         let (starts, release) = gated(&greedy);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_thread_goes_round_the_lanes() {
+    async fn one_thread_serves_the_lanes_round_robin() {
         let pool = Pool::new("test", size(1));
         let bounds = LaneBounds { running_max: 1, waiting_max: 100 };
         let (first, second) = (lane(&pool, 1, bounds), lane(&pool, 2, bounds));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_abandoned_where_no_thread_starts_and_the_next_job_tries_again() {
+    async fn waiting_jobs_are_abandoned_if_no_thread_starts_and_the_next_job_tries_again() {
         let threads = Arc::new(FailingThreads::default());
         let pool = Pool::with_threads("test", size(2), threads.clone(), IDLE_TIME_MAX);
         let lane = lane(&pool, 1, LaneBounds { running_max: 2, waiting_max: 9 });
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_job_uses_is_charged_to_its_lane() {
+    async fn processor_time_is_charged_to_the_lane() {
         let pool = Pool::new("test", size(1));
         let accounts = [Account::unlimited(), Account::unlimited()];
         let lanes = [0, 1].map(|number| pool.lane(number, accounts[usize::from(number == 1)].clone(), BOUNDS));
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_that_leaves_frees_what_its_job_holds_and_ends_what_runs() {
+    async fn a_caller_that_leaves_drops_or_interrupts_its_job() {
         let pool = Pool::new("test", size(1));
         let lane = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 2 });
         let (started, starts) = mpsc::channel();
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_job_drops_finds_the_runtime_of_its_caller() {
+    async fn a_job_is_dropped_in_the_runtime_of_its_caller() {
         struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
         impl Drop for Instance {
             fn drop(&mut self) {
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn greedy_lanes_that_hold_all_threads_leave_one_to_each_that_comes() {
+    async fn each_new_lane_gets_a_thread_although_others_occupy_all() {
         let pool = Pool::new("test", PoolSize { threads_max: 4, reserve_max: 2 });
         let bounds = LaneBounds { running_max: 4, waiting_max: 100 };
         let gates: Vec<_> = [1, 2, 1, 2].map(|number| gated(&lane(&pool, number, bounds))).into();

@@ -133,8 +133,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
 }
 
 /// Returns the path of a file that SQLite keeps next to a store's own.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(suffix);
-    beside.into()
+pub(super) fn companion_file(path: &Path, suffix: &str) -> PathBuf {
+    let mut file = path.as_os_str().to_owned();
+    file.push(suffix);
+    file.into()
 }

@@ -167,7 +167,7 @@ mod tests {
 
     /// Every result equals SQLite's own.
     #[test]
-    fn they_answer_as_sqlite_does() {
+    fn results_equal_those_of_sqlite() {
         isomer_sqlite_heap::install().unwrap();
         let (own, theirs) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
         define(&own, 1 << 20).unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_hours_or_gigabytes_takes_a_moment_or_is_refused() {
+    fn expensive_calls_are_fast_or_refused() {
         isomer_sqlite_heap::install().unwrap();
         let connection = Connection::open_in_memory().unwrap();
         define(&connection, 8 << 20).unwrap();

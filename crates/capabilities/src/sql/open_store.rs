@@ -78,7 +78,7 @@ impl OpenStore {
     }
 
     /// Checks a statement and charges it to the tenant.
-    pub(super) fn ask(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
+    pub(super) fn admit(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
         PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
     }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::candidate::beside;
+use super::candidate::companion_file;
 use super::memory;
 use super::migrations::{Migrations, Schema};
 use super::open_store::OpenStore;
@@ -295,8 +295,8 @@ fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     make_private_dir(sql)?;
     if next.try_exists()? {
         // A log belongs to its file. One exists only if another process opened the store after it was closed here.
-        unless_missing(fs::remove_file(beside(path, "-shm")))?;
-        unless_missing(fs::rename(beside(path, "-wal"), beside(&snapshot, "-wal")))?;
+        unless_missing(fs::remove_file(companion_file(path, "-shm")))?;
+        unless_missing(fs::rename(companion_file(path, "-wal"), companion_file(&snapshot, "-wal")))?;
         if !snapshot.try_exists()? {
             unless_missing(fs::rename(path, &snapshot))?;
             // The new file must not get the store's name while the old one has none.
@@ -362,11 +362,11 @@ impl Staging {
     /// Makes the store a single file: folds in the log of a process that was killed.
     fn fold(&self) -> Result<(), SqlOpenError> {
         let path = &self.opening.path;
-        if beside(path, "-wal").exists() {
+        if companion_file(path, "-wal").exists() {
             let open = |source| SqlOpenError::Open { path: path.clone(), source };
             drop(Session::open(&self.opening, Access::Write).map_err(open)?);
         }
-        if beside(path, "-wal").exists() {
+        if companion_file(path, "-wal").exists() {
             return Err(SqlOpenError::Busy { store: self.name.clone() });
         }
         Ok(())
@@ -393,7 +393,7 @@ impl Staging {
         self.check_time()?;
         let schema = schema?;
         drop(session);
-        if beside(&self.next, "-wal").exists() {
+        if companion_file(&self.next, "-wal").exists() {
             return Err(SqlOpenError::Busy { store: self.name.clone() });
         }
         Ok(schema)

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_way_forward_is_left() {
+    fn only_forward_statements_are_kept() {
         for (text, forward_only) in [
             ("-- +goose Up\nA;\n-- +goose Down\nB;\n", "-- +goose Up\nA;\n\n\n"),
             ("-- migrate:up transaction:false\nA;\n\n-- migrate:down\nB;", "-- migrate:up transaction:false\nA;\n\n\n"),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_both_marks_is_as_it_is_written() {
+    fn a_file_without_both_marks_is_unchanged() {
         for text in [
             "A;\n-- down migration is done by hand\nB;\n",
             "-- +goose Up\nA;\n",

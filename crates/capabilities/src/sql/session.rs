@@ -76,9 +76,9 @@ impl Opening {
     pub(super) fn measure(&self) {
         self.account.measure(&self.path);
         for suffix in ["-wal", "-shm"] {
-            let mut beside = self.path.clone().into_os_string();
-            beside.push(suffix);
-            self.account.measure(beside.as_ref());
+            let mut file = self.path.clone().into_os_string();
+            file.push(suffix);
+            self.account.measure(file.as_ref());
         }
     }
 
@@ -252,9 +252,9 @@ impl Session {
         let guard = Arc::new(Mutex::new(Guard::new(&opening.payer)));
         let watched = guard.clone();
         connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || locked(&watched).is_over()))?;
-        let asked = guard.clone();
+        let shared_guard = guard.clone();
         connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
-            let mut guard = locked(&asked);
+            let mut guard = locked(&shared_guard);
             match authorizer::judge(guard.mode, &context) {
                 Verdict::Allowed => Authorization::Allow,
                 Verdict::Skipped => Authorization::Ignore,
@@ -331,8 +331,8 @@ impl Session {
 
     /// Runs one statement that returns no rows. Returns the number of rows that it changed.
     pub(super) fn execute(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<u64, SqlError> {
-        let alone = !self.in_transaction();
-        if alone {
+        let is_own_transaction = !self.in_transaction();
+        if is_own_transaction {
             self.bound_growth()?;
         }
         let result = self.guarded(Mode::Guest, self.statement_deadline(by), || {
@@ -347,7 +347,7 @@ impl Session {
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
         });
-        if alone {
+        if is_own_transaction {
             self.wrote();
         }
         result
@@ -378,11 +378,11 @@ impl Session {
         if !changes {
             return run();
         }
-        let alone = !self.in_transaction();
-        if alone {
+        let is_own_transaction = !self.in_transaction();
+        if is_own_transaction {
             self.bound_growth()?;
         }
-        let (begin, commit, undo) = if alone {
+        let (begin, commit, undo) = if is_own_transaction {
             ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
         } else {
             ("SAVEPOINT isomer_query", "RELEASE isomer_query", "ROLLBACK TO isomer_query; RELEASE isomer_query")
@@ -392,7 +392,7 @@ impl Session {
         if result.is_err() && !self.connection.is_autocommit() {
             self.internal(undo)?;
         }
-        if alone {
+        if is_own_transaction {
             self.wrote();
         }
         result

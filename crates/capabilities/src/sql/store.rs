@@ -67,20 +67,20 @@ impl SqlStore {
     /// Runs one statement that returns no rows. Returns the number of rows that it changed. The change is synced on
     /// return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
-        let asked = self.inner().ask(statement, parameters)?;
-        let run = move |session: &Session| session.execute(&asked.statement, &asked.parameters, None);
-        transaction::run(&self.0.writing().await?, run).await
+        let pending = self.inner().admit(statement, parameters)?;
+        let run = move |session: &Session| session.execute(&pending.statement, &pending.parameters, None);
+        transaction::run(&self.0.for_writing().await?, run).await
     }
 
     /// Runs one statement and collects its rows. A statement that only reads waits for no writer.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-        let asked = Arc::new(self.inner().ask(statement, parameters)?);
-        let inner = self.0.reading();
+        let pending = Arc::new(self.inner().admit(statement, parameters)?);
+        let inner = self.0.for_reading();
         let reader = {
             let _waiting = WaitingCount::begin(&inner.waiting, inner.limits.waiting_reads_max)?;
             inner.reading.clone().acquire_owned().await
         };
-        let (store, read) = (inner.clone(), asked.clone());
+        let (store, read) = (inner.clone(), pending.clone());
         let job = move || {
             // Held until the job has ended, even if the caller no longer waits.
             let _reader = reader;
@@ -89,14 +89,14 @@ impl SqlStore {
         match inner.lane.run(job).await? {
             ReadOutcome::Rows(rows) => rows,
             ReadOutcome::NeedsWriter => {
-                let query = move |session: &Session| session.query(&asked.statement, &asked.parameters, None);
-                transaction::run(&self.0.writing().await?, query).await
+                let query = move |session: &Session| session.query(&pending.statement, &pending.parameters, None);
+                transaction::run(&self.0.for_writing().await?, query).await
             }
         }
     }
 
     /// Begins a transaction, which waits for earlier ones, up to [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
-        transaction::begin(&self.0.writing().await?).await
+        transaction::begin(&self.0.for_writing().await?).await
     }
 }

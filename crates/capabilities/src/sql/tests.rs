@@ -42,7 +42,7 @@ impl Stores {
     async fn open(&self) -> Result<SqlStore, SqlOpenError> {
         let opened = self.sql();
         let opened = tokio::time::timeout(PATIENCE, opened.open("s", SqlSettings::default())).await;
-        opened.expect("nobody waits for ever")
+        opened.expect("it does not hang")
     }
 
     /// From now on no thread can be started, and there is none.
@@ -71,12 +71,12 @@ async fn create(store: &SqlStore) {
 
 async fn insert(store: &SqlStore, n: i64) -> Result<u64, SqlError> {
     let inserted = store.execute("INSERT INTO t (n) VALUES (?)".to_owned(), vec![Value::Integer(n)]);
-    tokio::time::timeout(PATIENCE, inserted).await.expect("nobody waits for ever")
+    tokio::time::timeout(PATIENCE, inserted).await.expect("it does not hang")
 }
 
 async fn query(store: &SqlStore, what: &str) -> Result<Vec<Vec<Value>>, SqlError> {
     let rows = store.query(format!("SELECT {what} FROM t ORDER BY n"), vec![]);
-    Ok(tokio::time::timeout(PATIENCE, rows).await.expect("nobody waits for ever")?.rows)
+    Ok(tokio::time::timeout(PATIENCE, rows).await.expect("it does not hang")?.rows)
 }
 
 fn numbers(numbers: &[i64]) -> Vec<Vec<Value>> {
@@ -84,16 +84,16 @@ fn numbers(numbers: &[i64]) -> Vec<Vec<Value>> {
 }
 
 #[tokio::test]
-async fn statements_without_a_thread_fail_and_those_after_them_run() {
+async fn statements_without_a_thread_fail_and_later_ones_run() {
     let stores = Stores::new();
     let store = stores.open().await.unwrap();
     create(&store).await;
     for round in 0..3 {
-        let begun = store.begin().await.unwrap();
-        begun.execute("INSERT INTO t VALUES (-1)".to_owned(), vec![]).await.unwrap();
+        let transaction = store.begin().await.unwrap();
+        transaction.execute("INSERT INTO t VALUES (-1)".to_owned(), vec![]).await.unwrap();
         stores.without_threads();
-        assert!(begun.execute("INSERT INTO t VALUES (-2)".to_owned(), vec![]).await.is_err());
-        let refused = begun.commit().await;
+        assert!(transaction.execute("INSERT INTO t VALUES (-2)".to_owned(), vec![]).await.is_err());
+        let refused = transaction.commit().await;
         assert!(matches!(refused, Err(SqlError::Store(_))), "{refused:?}");
         let refused = insert(&store, -3).await;
         assert!(matches!(refused, Err(SqlError::Store(_))), "{refused:?}");
@@ -111,7 +111,7 @@ async fn statements_without_a_thread_fail_and_those_after_them_run() {
 }
 
 #[tokio::test]
-async fn a_store_that_was_paused_is_opened_again_by_the_next_statement_if_it_could_not_be_before() {
+async fn a_paused_store_is_reopened_by_the_next_statement() {
     for reads_first in [true, false] {
         let stores = Stores::new();
         let store = stores.open().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_store_that_was_paused_is_opened_again_by_the_next_statement_if_it_cou
 }
 
 #[tokio::test]
-async fn a_switch_that_failed_is_done_when_the_store_is_opened_next() {
+async fn a_failed_switch_is_repeated_when_the_store_is_opened() {
     let stores = Stores::new();
     let old = stores.open().await.unwrap();
     create(&old).await;
@@ -156,7 +156,7 @@ async fn a_switch_that_failed_is_done_when_the_store_is_opened_next() {
 }
 
 #[tokio::test]
-async fn a_switch_that_failed_can_be_finished_without_opening_the_store() {
+async fn a_failed_switch_can_be_finished_without_opening_the_store() {
     let stores = Stores::new();
     let old = stores.open().await.unwrap();
     create(&old).await;
@@ -181,7 +181,7 @@ async fn a_switch_that_failed_can_be_finished_without_opening_the_store() {
 }
 
 #[tokio::test]
-async fn a_switch_that_failed_is_finished_while_the_tenant_keeps_all_threads() {
+async fn a_failed_switch_is_finished_while_the_tenant_occupies_all_threads() {
     let stores = Stores::new();
     create(&stores.open().await.unwrap()).await;
     let mut replacing = stores.replacing().await;
@@ -201,12 +201,12 @@ async fn a_switch_that_failed_is_finished_while_the_tenant_keeps_all_threads() {
     let sql = stores.sql();
     let finished = tokio::time::timeout(PATIENCE, sql.finish_replacements(&folder)).await;
     gate.wait();
-    finished.expect("nobody waits for the tenant's threads").unwrap();
+    finished.expect("it does not wait for the tenant's threads").unwrap();
     assert!(folder.join(snapshot_name("s")).exists() && !folder.join("s.next").exists());
 }
 
 #[tokio::test]
-async fn a_connection_that_copies_has_the_bounds_of_the_others() {
+async fn a_copying_connection_has_the_bounds_of_all_others() {
     let stores = Stores::new();
     let store = stores.open().await.unwrap();
     let opening = &store.inner().opening;

@@ -60,10 +60,10 @@ pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlErro
         lease.connected()?.begin()?;
         Ok::<_, SqlError>(lease)
     };
-    let begun = store.lane.run(begin).await??;
+    let lease = store.lane.run(begin).await??;
     let deadline = Instant::now() + store.limits.transaction_time;
     let open = Arc::new(OpenTransaction {
-        lease: Mutex::new(Some(begun)),
+        lease: Mutex::new(Some(lease)),
         step: Arc::new(Semaphore::new(1)),
         expired: AtomicBool::new(false),
         deadline,
@@ -114,7 +114,7 @@ impl WriterLease {
 
     /// Returns the connection of a transaction.
     fn session(&self) -> &Session {
-        self.session.as_ref().expect("a transaction was begun on it, and it is there until the lease is dropped")
+        self.session.as_ref().expect("a transaction holds its connection until the lease is dropped")
     }
 }
 
@@ -137,14 +137,15 @@ impl Drop for WriterLease {
 impl Transaction {
     /// Runs one statement that returns no rows. Returns the number of rows that it changed.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
-        let asked = self.open.store.ask(statement, parameters)?;
-        self.step(move |session, deadline| session.execute(&asked.statement, &asked.parameters, Some(deadline))).await
+        let pending = self.open.store.admit(statement, parameters)?;
+        self.step(move |session, deadline| session.execute(&pending.statement, &pending.parameters, Some(deadline)))
+            .await
     }
 
     /// Runs one statement and collects its rows.
     pub async fn query(&self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-        let asked = self.open.store.ask(statement, parameters)?;
-        self.step(move |session, deadline| session.query(&asked.statement, &asked.parameters, Some(deadline))).await
+        let pending = self.open.store.admit(statement, parameters)?;
+        self.step(move |session, deadline| session.query(&pending.statement, &pending.parameters, Some(deadline))).await
     }
 
     /// Makes the changes durable. They are synced on return.

@@ -167,7 +167,7 @@ unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, path: *const c_char, sync_di
 }
 
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: the file is open; the name was made by `open` and nobody uses it after this.
+    // SAFETY: the file is open; the name was made by `open` and it is not used after this.
     unsafe {
         let name = std::mem::replace(&mut (*file.cast::<File>()).name, std::ptr::null_mut());
         if !name.is_null() {

@@ -50,7 +50,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_endless_statement_is_ended_when_its_tenant_owes_too_much_processor_time() {
+async fn an_endless_statement_is_interrupted_when_its_tenant_exceeds_its_processor_time() {
     let node = Node::new(endless_time());
     let limits = AccountLimits { memory_bytes: u64::MAX, cpu_per_second: Duration::from_millis(50) };
     let (tenant, other) = (charged(&node, "a", limits), node.tenant("b", 1 << 30));
@@ -79,7 +79,7 @@ async fn key_value_work_is_charged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_statement_ends_with_its_caller_and_so_does_what_waits_behind_it() {
+async fn statements_end_with_their_callers_even_while_they_wait() {
     let node = Node::new(endless_time());
     let tenant = node.tenant("a", 1 << 30);
     let store = open(&node, &tenant, "one").await;
@@ -110,7 +110,7 @@ async fn a_statement_ends_with_its_caller_and_so_does_what_waits_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tenants_that_hold_all_threads_leave_one_to_each_that_comes() {
+async fn each_new_tenant_gets_a_thread_although_others_occupy_all() {
     let mut limits = endless_time();
     (limits.sql.threads_max, limits.sql.tenant_threads_max, limits.sql.reserve_threads_max) = (4, 2, 2);
     let node = Node::new(limits);
@@ -139,7 +139,7 @@ async fn tenants_that_hold_all_threads_leave_one_to_each_that_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_that_wait_are_charged_with_their_parameters_and_bounded_in_bytes() {
+async fn waiting_statements_are_charged_with_their_parameters_and_bounded() {
     const MIB: usize = 1 << 20;
     let mut limits = endless_time();
     limits.sql.tenant_waiting_bytes_max = 8 * MIB;
@@ -173,7 +173,7 @@ async fn statements_that_wait_are_charged_with_their_parameters_and_bounded_in_b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_that_wait_to_be_written_are_charged() {
+async fn waiting_values_are_charged() {
     let node = Node::new(CapabilityLimits::default());
     let limits = AccountLimits { memory_bytes: 4 << 20, cpu_per_second: Duration::MAX };
     let tenant = charged(&node, "a", limits);
@@ -191,7 +191,7 @@ fn memory_bomb(columns: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_bombs_of_a_tenant_leave_its_neighbours_statements_alone() {
+async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     let node = Node::new(endless_time());
     let limits = AccountLimits { memory_bytes: 96 << 20, cpu_per_second: Duration::MAX };
     let (bomber, other) = (charged(&node, "a", limits), charged(&node, "b", limits));

@@ -25,7 +25,7 @@ fn narrow() -> CapabilityLimits {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_without_end_leave_threads_to_others() {
+async fn endless_statements_leave_threads_to_others() {
     let node = Node::new(narrow());
     let (greedy, modest) = (node.tenant("a", 1 << 30), node.tenant("b", 1 << 30));
     let mut floods = Vec::new();
@@ -57,7 +57,7 @@ async fn statements_without_end_leave_threads_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_writes_is_bounded_and_others_are_answered() {
+async fn a_flood_of_writes_is_bounded_and_others_get_results() {
     let mut limits = narrow();
     limits.kv.waiting_writes_max = 64;
     limits.kv.waiting_bytes_max = 4 << 20;
@@ -85,7 +85,7 @@ async fn a_flood_of_writes_is_bounded_and_others_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bombs_are_errors_of_their_own_and_leave_nothing() {
+async fn bombs_have_their_own_errors_and_leave_nothing() {
     let mut limits = narrow();
     limits.sql.statement_time = Duration::from_secs(1);
     limits.sql.transaction_time = Duration::from_secs(1);
@@ -150,7 +150,7 @@ async fn bombs_are_errors_of_their_own_and_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn key_value_bombs_are_errors_of_their_own() {
+async fn key_value_bombs_have_their_own_errors() {
     let node = Node::new(narrow());
     let tenant = node.tenant("a", 64 << 20);
     let probe = node.start("kv-probe", "grants.kv = [\"default\"]", &tenant).await;
@@ -183,7 +183,7 @@ fn descriptors(dir: &Path) -> usize {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_costs_what_it_uses_and_can_be_opened_again_at_once() {
+async fn an_app_costs_what_it_uses_and_can_be_reopened_immediately() {
     let node = Node::new(CapabilityLimits::default());
     let tenant = node.tenant("a", 1 << 30);
     let (dir, data) = (node.dir.path(), tenant.dir.join("apps"));

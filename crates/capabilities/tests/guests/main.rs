@@ -231,7 +231,7 @@ async fn sql_with_rows_errors_and_transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_is_given_to_whom_it_was_granted() {
+async fn a_secret_is_readable_only_with_a_grant() {
     let settings = "grants.secrets = [\"key\"]\n[secrets]\nkey = { file = \"secret.txt\" }\nother = { env = \"ISOMER_TEST_UNSET\" }";
     let probe = Probe::new("secret-probe", settings).await;
     probe.expect("/?name=key", "", 200, "from a file").await;
@@ -239,7 +239,7 @@ async fn a_secret_is_given_to_whom_it_was_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outbound_requests_reach_what_was_granted() {
+async fn outbound_requests_reach_granted_hosts() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -264,7 +264,7 @@ async fn outbound_requests_reach_what_was_granted() {
 
 /// Providers of the same app give each owner its own grants.
 #[tokio::test]
-async fn owners_are_told_apart_and_unequal_ones_never_share() {
+async fn owners_have_their_own_grants_and_unequal_ones_never_share() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = "[components.a]\nwasm = \"a.wasm\"\ngrants.kv = [\"one\"]\n[components.b]\nwasm = \"b.wasm\"\n";
     let data = DataDir::open(Path::new(&dir.path().join("data"))).unwrap();

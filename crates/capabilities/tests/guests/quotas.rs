@@ -24,7 +24,7 @@ async fn fill(store: &isomer_capabilities::kv::KvStore) -> (Vec<String>, KvError
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting() {
+async fn a_full_key_value_store_refuses_with_its_quota_and_accepts_again_after_deleting() {
     let node = Node::new(CapabilityLimits::default());
     let (tenant, other) = (node.tenant("a", 8 * MIB), node.tenant("b", 8 * MIB));
     let kv = node.engines.kv(&tenant.resources());
@@ -55,7 +55,7 @@ async fn a_full_key_value_store_refuses_by_name_and_takes_again_after_deleting()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_used_is_known_without_opening_and_shrinks_when_a_store_is_closed() {
+async fn use_is_known_without_opening_and_shrinks_when_a_store_is_closed() {
     let node = Node::new(CapabilityLimits::default());
     let tenant = node.tenant("a", 32 * MIB);
     let (resources, dir) = (tenant.resources(), tenant.dir.join("apps"));
@@ -77,7 +77,7 @@ async fn execute(store: &SqlStore, statement: &str) -> Result<u64, SqlError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_sql_store_refuses_by_name_and_takes_again_after_deleting() {
+async fn a_full_sql_store_refuses_with_its_quota_and_accepts_again_after_deleting() {
     let node = Node::new(CapabilityLimits::default());
     let tenant = node.tenant("a", 12 * MIB);
     let store = node.engines.sql(&tenant.resources()).open("one", SqlSettings::default()).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_statement_may_not_fill_the_disk_with_temporary_files() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guests_are_told_the_quota_and_full_folders_are_only_read() {
+async fn guests_see_the_quota_and_full_folders_are_read_only() {
     let node = Node::new(CapabilityLimits::default());
     let tenant = node.tenant("a", 2 * MIB);
     let (kv, sql) = ("grants.kv = [\"default\"]", "grants.sql = [\"default\"]");
@@ -194,7 +194,7 @@ fn is_full((status, text): (u16, String)) -> bool {
 const OVERSHOOT_MAX: u64 = MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_request_cannot_write_more_than_the_quota_whichever_wasi_it_speaks() {
+async fn one_request_cannot_write_more_than_the_quota_with_any_version_of_wasi() {
     let node = Node::new(CapabilityLimits::default());
     let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
     for (name, target) in [("two", "/fill?path=/data/f&bytes="), ("three", "/fill-3?path=/data/f&bytes=")] {
@@ -219,7 +219,7 @@ async fn one_request_cannot_write_more_than_the_quota_whichever_wasi_it_speaks()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_left_can_be_written_to_the_last_block() {
+async fn the_rest_of_the_quota_can_be_written_to_the_last_block() {
     let node = Node::new(CapabilityLimits::default());
     let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
     let tenant = node.tenant("a", MIB);
@@ -234,7 +234,7 @@ async fn what_is_left_can_be_written_to_the_last_block() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_and_folders_are_read_whole_whichever_wasi_a_guest_speaks() {
+async fn files_and_folders_are_read_completely_with_any_version_of_wasi() {
     let node = Node::new(CapabilityLimits::default());
     let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
     let tenant = node.tenant("a", 64 * MIB);
@@ -257,7 +257,7 @@ async fn files_and_folders_are_read_whole_whichever_wasi_a_guest_speaks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn listings_that_nobody_reads_to_their_end_hold_no_threads() {
+async fn unfinished_listings_occupy_no_threads() {
     let node = Node::new(CapabilityLimits::default());
     let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
     let (greedy, other) = (node.tenant("a", 64 * MIB), node.tenant("b", 64 * MIB));
@@ -274,7 +274,7 @@ async fn listings_that_nobody_reads_to_their_end_hold_no_threads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn folders_lie_only_so_deep_and_what_cannot_be_counted_counts_as_full() {
+async fn depth_of_folders_is_bounded_and_uncountable_ones_count_as_full() {
     let node = Node::new(CapabilityLimits::default());
     let dirs = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
     for (name, target) in [("two", "/nest?path=/data&levels=2600"), ("three", "/nest-3?path=/data&levels=2600")] {

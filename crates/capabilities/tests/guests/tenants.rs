@@ -77,7 +77,7 @@ pub(crate) fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stores_of_the_same_name_are_apart_and_no_name_leads_to_anothers() {
+async fn stores_of_the_same_name_are_separate() {
     let node = Node::new(CapabilityLimits::default());
     let (a, b) = (node.tenant("a", 1 << 30), node.tenant("b", 1 << 30));
     let grants = "grants.kv = [\"default\"]";
@@ -218,7 +218,7 @@ async fn paths_and_links_stay_in_the_tenants_folders() {
 
 /// One request swaps a folder and a link while others read and write through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn swapping_links_while_reading_leads_nowhere() {
+async fn swapping_links_while_reading_reaches_no_other_folder() {
     let node = Node::new(CapabilityLimits::default());
     let (a, b) = (node.tenant("a", 1 << 30), node.tenant("b", 1 << 30));
     let grants = "grants.dirs = [{ host = \"data\", guest = \"/data\", write = true }]";
@@ -251,7 +251,7 @@ async fn swapping_links_while_reading_leads_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_manifest_opens_the_nodes_own_network() {
+async fn a_manifest_cannot_open_the_nodes_network() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let served = tokio::spawn(async move {

@@ -67,7 +67,7 @@ async fn a_connection_of_http2_is_used_again_too() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_not_read_leaves_no_connection() {
+async fn an_unread_response_leaves_no_connection() {
     let (port, _) = server::counting().await;
     let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
@@ -76,7 +76,7 @@ async fn an_answer_that_was_not_read_leaves_no_connection() {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_again_if_that_cannot_do_anything_twice() {
+async fn an_idempotent_request_is_sent_again() {
     let (port, mut lines) = server::counting().await;
     let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
@@ -99,7 +99,7 @@ async fn a_request_is_sent_again_if_that_cannot_do_anything_twice() {
 }
 
 #[tokio::test]
-async fn a_request_that_makes_its_server_close_is_not_sent_over_each_connection() {
+async fn a_request_that_makes_its_server_close_is_repeated_once() {
     let (port, mut lines) = server::counting().await;
     let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
@@ -117,7 +117,7 @@ async fn a_request_that_makes_its_server_close_is_not_sent_over_each_connection(
 }
 
 #[tokio::test]
-async fn what_must_not_be_sent_twice_takes_no_connection_that_has_waited() {
+async fn other_requests_use_no_old_idle_connection() {
     let (port, _) = server::counting().await;
     let limits = OutboundLimits { idle_time_unrepeatable: std::time::Duration::ZERO, ..patient() };
     let client = client(&names(), vec![rule("app.localhost", false)], limits);
@@ -129,7 +129,7 @@ async fn what_must_not_be_sent_twice_takes_no_connection_that_has_waited() {
 }
 
 #[tokio::test]
-async fn what_was_denied_meanwhile_is_not_reached_over_an_old_connection() {
+async fn a_host_that_was_denied_meanwhile_is_not_reached_over_an_old_connection() {
     let (port, _) = server::counting().await;
     let tenant = Arc::new(TenantHosts::new(Some(&["*.localhost".to_owned()])).unwrap());
     let network = OutboundNetwork::with(patient(), names(), rustls::RootCertStore::empty());
@@ -145,7 +145,7 @@ async fn what_was_denied_meanwhile_is_not_reached_over_an_old_connection() {
 }
 
 #[tokio::test]
-async fn those_that_wait_are_bounded_and_charged() {
+async fn idle_connections_are_bounded_and_charged() {
     let (port, _) = server::counting().await;
     let limits = OutboundLimits { idle_max: 2, ..patient() };
     let account = Account::new("t".into(), AccountLimits { memory_bytes: 300 << 10, ..AccountLimits::UNLIMITED });

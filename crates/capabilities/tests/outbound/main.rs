@@ -98,7 +98,7 @@ async fn a_granted_host_is_reached_with_its_own_host_header() {
 }
 
 #[tokio::test]
-async fn what_was_not_granted_is_denied_before_anything_is_looked_up() {
+async fn hosts_without_a_grant_are_denied_before_the_look_up() {
     let names = Names::with(&[("other.test", &["127.0.0.1"])]);
     for rules in [vec![], vec![rule("app.localhost", true)], vec![rule("*.other.test", true)]] {
         let client = client(&names, rules, OutboundLimits::default());
@@ -161,7 +161,7 @@ async fn a_name_that_changes_its_address_is_checked_for_every_request_and_looked
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer() {
+async fn a_redirect_is_returned() {
     let port = server::raw(&["HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"]).await;
     let names = Names::with(&[("app.localhost", &["127.0.0.1"])]);
     let client = client(&names, vec![rule("app.localhost", false)], OutboundLimits::default());
@@ -365,7 +365,7 @@ fn pieces(pieces: Vec<Result<http_body::Frame<Bytes>, Error>>) -> WasiBody {
 }
 
 #[tokio::test]
-async fn what_is_more_than_a_small_body_is_sent_in_chunks_and_nothing_is_lost() {
+async fn a_large_body_is_sent_completely_in_chunks() {
     let names = Names::with(&[("app.localhost", &["127.0.0.1"])]);
     let client = client(&names, vec![rule("app.localhost", false)], OutboundLimits::default());
     let (recording, mut heads) = server::recording().await;
@@ -389,7 +389,7 @@ async fn what_is_more_than_a_small_body_is_sent_in_chunks_and_nothing_is_lost() 
 }
 
 #[tokio::test]
-async fn a_body_that_fails_is_not_taken_for_one_that_has_ended() {
+async fn a_failed_body_does_not_look_complete() {
     let names = Names::with(&[("app.localhost", &["127.0.0.1"])]);
     let client = client(&names, vec![rule("app.localhost", false)], OutboundLimits::default());
     let (port, _heads) = server::recording().await;
@@ -400,7 +400,7 @@ async fn a_body_that_fails_is_not_taken_for_one_that_has_ended() {
 }
 
 #[tokio::test]
-async fn an_address_that_does_not_answer_does_not_hold_up_the_next_one() {
+async fn a_silent_address_does_not_delay_the_next_one() {
     // No connection is accepted here, and the queue is full: packets are dropped, as by a firewall.
     let port = server::echo().await;
     let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));

@@ -101,7 +101,7 @@ async fn read_more(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> O
     }
 }
 
-/// Responds with the request; `/mirror` with its body alone, frame by frame.
+/// Responds with the request; `/mirror` with only its body, frame by frame.
 pub(crate) async fn echo() -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
