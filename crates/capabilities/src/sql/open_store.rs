@@ -52,9 +52,10 @@ impl OpenStore {
         let open = |source| SqlOpenError::Open { path: path.to_owned(), source };
         let io = |source| SqlOpenError::Io { path: path.to_owned(), source };
         let statement_time = settings.statement_time.unwrap_or(limits.statement_time);
-        let payer = lane.account().clone();
-        let heap = memory::heap(&payer);
-        let opening = Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account, payer, heap };
+        let tenant_account = lane.account().clone();
+        let heap = memory::heap(&tenant_account);
+        let opening =
+            Opening { path: path.to_owned(), limits: limits.clone(), statement_time, account, tenant_account, heap };
         let dir = path.parent().unwrap_or(Path::new("."));
         make_private_dir(dir).map_err(io)?;
         let session = Session::open(&opening, Access::Write).map_err(open)?;

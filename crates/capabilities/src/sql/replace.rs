@@ -97,7 +97,7 @@ impl Sql {
                 limits: self.engine.limits.clone(),
                 statement_time: self.engine.limits.statement_time,
                 account: self.account.clone(),
-                payer: self.lane.account().clone(),
+                tenant_account: self.lane.account().clone(),
                 heap: memory::heap(self.lane.account()),
             },
             by,

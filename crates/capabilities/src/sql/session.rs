@@ -67,7 +67,7 @@ pub(super) struct Opening {
     pub(super) statement_time: Duration,
     pub(super) account: Arc<StorageAccount>,
     /// The account that results and SQLite's memory are charged to.
-    pub(super) payer: Arc<Account>,
+    pub(super) tenant_account: Arc<Account>,
     pub(super) heap: Arc<Heap>,
 }
 
@@ -135,7 +135,7 @@ struct Guard {
     cpu_look_at: Instant,
     /// Why the statement was interrupted before its time was up.
     interruption: Option<Interruption>,
-    payer: Arc<Account>,
+    tenant_account: Arc<Account>,
 }
 
 /// The bytes that a statement may write: to the log, and to temporary files, which no setting of SQLite bounds.
@@ -148,10 +148,10 @@ struct Writes {
 }
 
 impl Guard {
-    fn new(payer: &Arc<Account>) -> Self {
-        let (mode, payer) = (Mode::Internal, payer.clone());
+    fn new(tenant_account: &Arc<Account>) -> Self {
+        let (mode, tenant_account) = (Mode::Internal, tenant_account.clone());
         let (deadline, denied, writes, interruption) = (None, None, None, None);
-        Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), interruption, payer }
+        Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), interruption, tenant_account }
     }
 
     /// Prepares the callbacks for a statement of this kind.
@@ -172,7 +172,7 @@ impl Guard {
             pool::charge();
             if self.mode != Mode::Internal {
                 // No lock is held here: an idle instance can be evicted.
-                self.payer.make_room(memory::ROOM_BYTES);
+                self.tenant_account.make_room(memory::ROOM_BYTES);
             }
             match self.mode {
                 Mode::Guest => self.interruption = pool::interruption(),
@@ -249,7 +249,7 @@ impl Session {
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         functions::define(&connection, limits.value_bytes_max)?;
         connection.set_prepared_statement_cache_capacity(limits.prepared_statements_max);
-        let guard = Arc::new(Mutex::new(Guard::new(&opening.payer)));
+        let guard = Arc::new(Mutex::new(Guard::new(&opening.tenant_account)));
         let watched = guard.clone();
         connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || locked(&watched).is_over()))?;
         let shared_guard = guard.clone();
@@ -467,7 +467,7 @@ impl Session {
         locked(&self.guard).begin(mode, deadline, writes);
         let bytes_max = (mode != Mode::Internal).then_some(self.opening.limits.statement_memory_max);
         if bytes_max.is_some() {
-            self.opening.payer.make_room(memory::ROOM_BYTES);
+            self.opening.tenant_account.make_room(memory::ROOM_BYTES);
         }
         let entered = self.opening.heap.enter(bytes_max);
         let result = work();
@@ -483,7 +483,7 @@ impl Session {
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::OutOfMemory) if isomer_sqlite_heap::refusal() == Some(Refusal::Account) => {
-                SqlError::Memory { limit: self.opening.payer.memory_bytes_max() }
+                SqlError::Memory { limit: self.opening.tenant_account.memory_bytes_max() }
             }
             Some(ErrorCode::OutOfMemory) => SqlError::TooLarge(format!(
                 "the statement needs more than {} of memory, or more than is available",
@@ -511,7 +511,7 @@ impl Session {
         let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut collected = Vec::new();
         let mut bytes = columns.iter().map(String::len).sum::<usize>();
-        let mut charge = self.opening.payer.charge_host_memory(bytes)?;
+        let mut charge = self.opening.tenant_account.charge_host_memory(bytes)?;
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next().map_err(|error| self.error(&error))? {
             if collected.len() >= self.opening.limits.result_rows_max {
