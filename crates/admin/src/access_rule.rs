@@ -26,7 +26,7 @@ impl AccessRule {
         match self {
             Self::Node => Err(refused("this takes the node's own token".to_owned())),
             Self::Tenant(_) if !named.tenant().is_ok_and(|named| named == *tenant) => {
-                let why = format!("token `{name}` is tenant `{tenant}`'s, and opens nothing of others");
+                let why = format!("token `{name}` is of tenant `{tenant}`, and gives no access to other tenants");
                 Err(refused(why).hint(format!("--tenant {tenant}")))
             }
             Self::Tenant(needed) | Self::Own(needed) if *role < needed => Err(refused(format!(
@@ -44,7 +44,7 @@ impl AccessRule {
                 format!("Takes the node's token, or one of the tenant with the role `{role}`{}.", above(role))
             }
             Self::Own(role) => format!(
-                "Takes the node's token, or any tenant's with the role `{role}`{}, which gets what is its tenant's.",
+                "Takes the node's token, or any tenant's with the role `{role}`{}, which gets what belongs to its tenant.",
                 above(role)
             ),
         }

@@ -22,7 +22,7 @@ pub enum AdminAddress {
 
 /// A text that is not an address of an admin API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no address for the admin API: write `127.0.0.1:7171` or `unix:/path/of/a.sock`")]
+#[error("`{text}` is not an address for the admin API: write `127.0.0.1:7171` or `unix:/path/of/a.sock`")]
 pub struct InvalidAddress {
     text: String,
 }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn local_is_what_nobody_else_reaches() {
+    fn an_address_is_local_if_other_machines_cannot_reach_it() {
         let is_local = |text: &str| text.parse::<AdminAddress>().unwrap().is_local();
         assert!(["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "unix:a"].into_iter().all(is_local));
         assert!(!["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "[::ffff:10.0.0.1]:1"].into_iter().any(is_local));

@@ -54,7 +54,7 @@ impl PathNames {
     }
 
     pub(crate) fn caller(&self) -> Result<Caller, ApiProblem> {
-        self.caller.clone().ok_or_else(|| ApiProblem::new(ProblemKind::Unauthorized, "it is not known who asks"))
+        self.caller.clone().ok_or_else(|| ApiProblem::new(ProblemKind::Unauthorized, "the caller is not authenticated"))
     }
 
     pub(crate) fn token(&self) -> Result<TokenName, ApiProblem> {
@@ -99,7 +99,7 @@ impl Arguments {
     /// `true`.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
         let refused = |why: String| {
-            ApiProblem::new(ProblemKind::BadRequest, "the query is not one of this operation").detail(why)
+            ApiProblem::new(ProblemKind::BadRequest, "the query is not valid for this operation").detail(why)
         };
         let mut fields = BTreeMap::new();
         for (name, text) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
@@ -115,7 +115,7 @@ impl Arguments {
             return Err(ApiProblem::new(ProblemKind::BadRequest, "the request has no body"));
         };
         let refused = |why: String| {
-            ApiProblem::new(ProblemKind::BadRequest, "the body is not what this operation takes").detail(why)
+            ApiProblem::new(ProblemKind::BadRequest, "the body is not valid for this operation").detail(why)
         };
         // Serde accepts a list for the fields of an object in their order, which clients should not come to rely on.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {

@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_written_is_told() {
+    async fn a_failed_write_is_reported() {
         let data = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/dev/full", data.path().join(AUDIT_FILE)).unwrap();
         assert!(AuditLog::open(data.path()).is_err(), "a link is not followed");

@@ -33,11 +33,11 @@ impl Overflow {
 }
 
 fn too_large() -> ApiProblem {
-    ApiProblem::new(ProblemKind::TooLarge, "the body is larger than this operation takes")
+    ApiProblem::new(ProblemKind::TooLarge, "the body is larger than this operation accepts")
 }
 
 fn too_slow() -> ApiProblem {
-    ApiProblem::new(ProblemKind::BadRequest, "the body did not come in time")
+    ApiProblem::new(ProblemKind::BadRequest, "the body did not arrive in time")
 }
 
 /// Reads the whole body.
@@ -96,11 +96,11 @@ pub(crate) fn stream(
                 Some((Err(io::Error::other(text)), None))
             };
             let Some(patience) = patience(pace, bytes_max - left, waited) else {
-                return cut_off(TOO_SLOW, "it does not come fast enough");
+                return cut_off(TOO_SLOW, "it arrives too slowly");
             };
             let since = Instant::now();
             match tokio::time::timeout(patience, data.next()).await {
-                Err(_) => cut_off(TOO_SLOW, "it did not come in time"),
+                Err(_) => cut_off(TOO_SLOW, "it did not arrive in time"),
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
                 Ok(Some(Ok(piece))) => match left.checked_sub(piece.len() as u64) {

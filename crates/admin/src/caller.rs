@@ -33,12 +33,11 @@ impl Caller {
 
     /// Returns a problem as this caller sees it. A failure of the node itself contains files and addresses of the node,
     /// which tenants must not see.
-    pub(crate) fn told(&self, problem: ApiProblem) -> ApiProblem {
+    pub(crate) fn redacted(&self, problem: ApiProblem) -> ApiProblem {
         match self {
-            Self::Tenant(_) if problem.kind == ProblemKind::Failed => ApiProblem::new(
-                ProblemKind::Failed,
-                "the node failed at this; those who run it find the reason in its log",
-            ),
+            Self::Tenant(_) if problem.kind == ProblemKind::Failed => {
+                ApiProblem::new(ProblemKind::Failed, "the node failed; its operators find the reason in its log")
+            }
             _ => problem,
         }
     }
@@ -62,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_not_told_where_the_node_keeps_things() {
+    fn failures_of_the_node_are_redacted_for_tenants() {
         let problem =
             ApiProblem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`").detail("errno 5");
-        let told = caller(TokenRole::Admin).told(problem.clone());
-        assert!(!format!("{told:?}").contains("/var") && told.detail.is_none());
-        assert_eq!(Caller::Node.told(problem.clone()), problem);
+        let redacted = caller(TokenRole::Admin).redacted(problem.clone());
+        assert!(!format!("{redacted:?}").contains("/var") && redacted.detail.is_none());
+        assert_eq!(Caller::Node.redacted(problem.clone()), problem);
         let refused = ApiProblem::new(ProblemKind::Refused, "no").hint("mend it");
-        assert_eq!(caller(TokenRole::Admin).told(refused.clone()), refused);
+        assert_eq!(caller(TokenRole::Admin).redacted(refused.clone()), refused);
     }
 }

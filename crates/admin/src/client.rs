@@ -54,7 +54,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The server is not an admin API, or has another version.
-    #[error("what answers at `{node}` is not the admin API of a node (status {status})")]
+    #[error("the server at `{node}` is not the admin API of a node (status {status})")]
     NotANode {
         /// The node's address.
         node: String,

@@ -173,7 +173,7 @@ impl ConnectionPermit {
     pub(crate) async fn accept(self: &Arc<Self>) -> Result<ActiveRequest, ApiProblem> {
         let full = || {
             let title = format!("all {} connections of the admin API have requests in progress", self.all.accepted_max);
-            ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of them is over")
+            ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of them has ended")
         };
         {
             let mut registry = self.all.lock();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_closed_for_the_next_and_first_of_whoever_has_the_most() {
+    fn an_unauthenticated_connection_of_the_largest_client_is_closed_for_the_next() {
         let all = connections(2, 4);
         let modest = all.enter(address(1)).unwrap();
         let greedy: Vec<_> = (0..3).map(|_| all.enter(address(2)).unwrap()).collect();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_do_not_close_a_connection_with_an_accepted_request() {
+    async fn unauthenticated_connections_do_not_close_one_with_an_accepted_request() {
         let all = connections(2, 1);
         let known = all.enter(address(1)).unwrap();
         drop(known.accept().await.unwrap());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_connection_that_waits_longest_is_closed_for_one_with_a_request() {
+    async fn the_connection_that_is_idle_longest_is_closed_for_one_with_a_request() {
         let all = connections(2, 2);
         let open = [all.enter(address(1)).unwrap(), all.enter(address(1)).unwrap()];
         let first = open[0].accept().await.unwrap();
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_what_is_closed() {
+    async fn closed_connections_are_removed() {
         let all = connections(1, 2);
         let connection = all.enter(address(1)).unwrap();
         let request = connection.accept().await.unwrap();

@@ -120,7 +120,7 @@ pub(crate) fn unknown_token() -> ApiProblem {
 
 fn unauthorized(title: &str) -> ApiProblem {
     ApiProblem::new(ProblemKind::Unauthorized, title)
-        .hint("name the file of a tenant's token, or `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
+        .hint("give the file of a tenant's token, or `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_somebody_else_is_refused() {
+    fn foreign_host_names_are_refused() {
         let own =
             ["127.0.0.1:7171", "127.0.0.1", "[::1]:7171", "localhost", "LocalHost:1", "node.internal:80", "10.0.0.7"];
         for own in own {

@@ -16,7 +16,7 @@ use crate::audit::Requester;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Other machines could reach the API, try tokens and read the traffic.
-    #[error("the admin API would listen on `{address}`, which others can reach, and it speaks without encryption")]
+    #[error("the admin API would listen on `{address}`, which other machines can reach, and it is not encrypted")]
     Remote {
         /// The address.
         address: AdminAddress,
@@ -28,7 +28,7 @@ pub enum ListenError {
         address: AdminAddress,
     },
     /// There is a file that is not a socket.
-    #[error("the admin API cannot listen on `{address}`: there is a file, and it is no socket")]
+    #[error("the admin API cannot listen on `{address}`: there is a file that is not a socket")]
     NoSocket {
         /// The address.
         address: AdminAddress,
@@ -141,7 +141,10 @@ impl Acceptor for Listener {
                 let peer = stream.peer_cred()?;
                 if !socket_file::is_trusted_user(peer.uid()) {
                     let user = peer.uid();
-                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("user {user} may not ask")));
+                    return Err(io::Error::new(
+                        io::ErrorKind::PermissionDenied,
+                        format!("user {user} is not permitted"),
+                    ));
                 }
                 Ok((Stream::Unix(stream), Requester { uid: Some(peer.uid()), pid: peer.pid(), ..Requester::default() }))
             }
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_reach_it_only_if_that_is_wanted() {
+    async fn a_remote_address_needs_the_setting() {
         for text in ["0.0.0.0:0", "[::]:0"] {
             let address: AdminAddress = text.parse().unwrap();
             assert!(matches!(refused(&address).await, ListenError::Remote { .. }), "{text}");
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_in_use_is_told() {
+    async fn an_address_in_use_is_reported() {
         let (_kept, bound) = Listener::open(&"127.0.0.1:0".parse().unwrap(), false).await.unwrap();
         assert!(matches!(refused(&bound).await, ListenError::InUse { .. }));
     }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn local_is_what_nobody_else_reads() {
+    fn an_address_is_local_if_other_machines_cannot_read_the_traffic() {
         let is_local = |text: &str| NodeAddress::parse(text).unwrap().is_local();
         assert!(["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "unix:a"].into_iter().all(is_local));
         assert!(!["http://10.0.0.1:1", "http://localhost.evil:1", "http://node:1"].into_iter().any(is_local));

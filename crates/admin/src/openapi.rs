@@ -9,10 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::operation::{Input, Operation, Output, names_in};
 use crate::operations;
 
-const ABOUT: &str = "What a node is told by those who run it. It listens on a Unix socket or on a TCP address of its own, loopback unless it \
-is told otherwise. Every request carries a token, `Authorization: Bearer TOKEN`: the node's own, out of `admin.token` in the node's data \
-directory, or a tenant's (`create-token`), for those operations that say so. Requests of browsers (with an `Origin`) and for other hosts are refused.\n\nA deployment asks first which parts of a release the \
-node lacks (`missing`), uploads those (`put-blob`), then deploys the same release (`deploy`).";
+const ABOUT: &str = "The admin API of a node, for its operators and its tenants. It listens on a Unix socket or on a TCP address of its own, by default a loopback address. \
+Every request carries a token, `Authorization: Bearer TOKEN`: the node's, from `admin.token` in the node's data directory, \
+or a tenant's (`create-token`), for operations that accept it. \
+Requests of browsers (with an `Origin`) and for other hosts are refused.\n\n\
+To deploy, a client requests which parts of a release the node lacks (`missing`), \
+uploads those (`put-blob`), then deploys the same release (`deploy`).";
 
 /// Returns the document.
 ///
@@ -46,7 +48,7 @@ pub fn document() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
-        "servers": [{ "url": "http://127.0.0.1:7171", "description": "where a node listens unless it is told otherwise" }],
+        "servers": [{ "url": "http://127.0.0.1:7171", "description": "the default address of a node" }],
         "security": [{ "token": [] }],
         "paths": paths,
         "components": {
@@ -87,7 +89,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     };
     if operation.changes {
         let described = answer["description"].as_str().unwrap_or_default();
-        answer["description"] = format!("{described} The audit log tells of it.").into();
+        answer["description"] = format!("{described} It is recorded in the audit log.").into();
     }
     let mut described = json!({
         "operationId": operation.id,

@@ -32,7 +32,7 @@ const RELEASE_BYTES_MAX: u64 = 2 * MANIFEST_BYTES_MAX as u64 + 1280 * PARTS_MAX 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AppsQuery {
-    /// Those of this tenant; all where absent.
+    /// Only the apps of this tenant; all apps by default.
     pub(crate) tenant: Option<TenantName>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct AppsQuery {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RemoveQuery {
-    /// Its data too. Else the next deployment under this name finds it.
+    /// Removes the data, too. Otherwise the next deployment under this name uses it.
     data: bool,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct RemoveQuery {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RemoveSecretQuery {
-    /// Also if apps use it, which then do not start any more.
+    /// Removes the secret also if apps use it, which then do not start any more.
     force: bool,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "set-tenant",
             put.clone(),
             routes::TENANT,
-            "Make a tenant, or change it: what is absent stays as it is",
+            "Create a tenant, or change it: absent fields stay as they are",
             |admin, named, change| {
                 let details = serde_json::to_value(&change).expect("a change is plain data");
                 Ok((admin.set_tenant(named.tenant()?, change), details))
@@ -99,7 +99,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "set-secret",
             put.clone(),
             routes::SECRET,
-            "Set a secret: apps see it from their next request on, and it is never told again",
+            "Set a secret: apps see it from their next request on, and it can never be read back",
             |admin, named, given| Ok(admin.set_secret(named.tenant()?, named.secret()?, given.bytes())),
         )
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
@@ -109,7 +109,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "remove-secret",
             delete.clone(),
             routes::SECRET,
-            "Remove a secret; one that an app's revision in service uses only by force",
+            "Remove a secret; one that the revision of an app uses is removed only with `force`",
             |admin, named, query| {
                 let details = json!({ "force": query.force });
                 Ok((admin.remove_secret(named.tenant()?, named.secret()?, query.force), details))
@@ -129,7 +129,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "create-token",
             post.clone(),
             routes::TOKENS,
-            "Make a token of a tenant: this answer alone tells it, the node keeps its digest",
+            "Create a token of a tenant: only this response contains it, the node stores its digest",
             create_token,
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
@@ -138,7 +138,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "revoke-token",
             delete.clone(),
             routes::TOKEN,
-            "Revoke a token of a tenant: it opens nothing from now on",
+            "Revoke a token of a tenant: it is refused from now on",
             |admin, named, _| Ok(admin.revoke_token(named.tenant()?, named.token()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
@@ -152,7 +152,7 @@ pub(crate) fn all() -> Vec<Operation> {
                 let caller = named.caller()?;
                 match (caller.tenant().cloned(), query.tenant) {
                     (Some(own), Some(asked)) if own != asked => {
-                        let why = format!("the token is tenant `{own}`'s, and opens nothing of others");
+                        let why = format!("the token is of tenant `{own}`, and gives no access to other tenants");
                         Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("--tenant {own}")))
                     }
                     (own, asked) => Ok(admin.apps(own.or(asked))),
@@ -182,7 +182,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "missing",
             post.clone(),
             routes::MISSING,
-            "Which parts of a release are to be sent: those that the node lacks, and for a tenant's token those that the tenant has not sent itself",
+            "Which parts of a release have to be uploaded: those that the node lacks, and for a tenant's token those that the tenant has not uploaded itself",
             |admin, named, release| Ok((admin.missing(named.caller()?, release), Value::Null)),
         )
         .open_to(AccessRule::Own(TokenRole::Deploy))
@@ -201,7 +201,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "deploy",
             post.clone(),
             routes::DEPLOY,
-            "Check, compile, start and take into service; or change nothing",
+            "Check, compile and start a release, and let it take over; or change nothing",
             |admin, named, release| {
                 let details = json!({ "hosts": release.hosts, "shape": release.shape });
                 Ok((admin.deploy(named.caller()?, named.tenant()?, named.app()?, release), details))
@@ -214,7 +214,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "rollback",
             post.clone(),
             routes::ROLLBACK,
-            "Go back to an earlier revision, with its stores if these are wanted too",
+            "Roll back to an earlier revision, with its stores if requested",
             |admin, named, rollback| {
                 let details = json!({ "to": rollback.revision, "to_snapshot": rollback.to_snapshot });
                 Ok((admin.rollback(named.caller()?, named.tenant()?, named.app()?, rollback), details))
@@ -248,7 +248,7 @@ pub(crate) fn all() -> Vec<Operation> {
         })
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        lines("logs", get, routes::LOGS, "Lines of an app's log: those that there are, then those that come")
+        lines("logs", get, routes::LOGS, "Lines of an app's log: the existing ones, then new ones if it is followed")
             .open_to(AccessRule::Tenant(TokenRole::Read)),
     ]
 }

@@ -68,7 +68,7 @@ pub(crate) struct Service {
 /// Actions that run at the same time. Further ones wait.
 pub(crate) const ACTIONS_MAX: usize = 64;
 
-const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "the node's admins have places of their own");
+const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "permits are left for the node's administrators");
 
 /// How often it is checked whether the token with which a log is followed was revoked or has expired. Without this
 /// check, a log without new lines would be followed for ever with that token, and count as a request of its tenant.
@@ -93,7 +93,7 @@ impl Service {
         let shown: String = path.chars().take(200).collect();
         let problem = match others {
             true => {
-                ApiProblem::new(ProblemKind::BadRequest, format!("`{}` cannot be done to `{shown}`", request.method()))
+                ApiProblem::new(ProblemKind::BadRequest, format!("`{shown}` does not support `{}`", request.method()))
             }
             false => ApiProblem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
         };
@@ -132,7 +132,7 @@ impl Service {
             who.tenant_token = Some(token.clone());
         }
         let caller = checked.as_ref().ok().cloned();
-        let no_text = || ApiProblem::new(ProblemKind::BadRequest, "a name in the path is no text");
+        let no_text = || ApiProblem::new(ProblemKind::BadRequest, "a name in the path is not UTF-8");
         let checked = checked.and_then(|caller| if named.is_some() { Ok(caller) } else { Err(no_text()) });
         let mut named = named.unwrap_or_default();
         let record = AuditedRequest::new(&self, operation, &named, who);
@@ -153,13 +153,13 @@ impl Service {
         let held = |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
-            Ok(place) => match self.given_in_turn(operation, request, place.as_ref()).await {
+            Ok(place) => match self.read_arguments_exclusively(operation, request, place.as_ref()).await {
                 Err(problem) => Err(problem),
                 // The token may have been revoked or have expired while the body arrived.
                 Ok(_) if !is_open(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
-                Ok((given, overflow, turn)) => {
-                    let work = (operation.run)(self.admin.clone(), &named, given);
-                    work.map(|work| (work, overflow, place.map(|place| (place, turn))))
+                Ok((arguments, overflow, exclusive)) => {
+                    let work = (operation.run)(self.admin.clone(), &named, arguments);
+                    work.map(|work| (work, overflow, place.map(|place| (place, exclusive))))
                 }
             },
         };
@@ -194,7 +194,7 @@ impl Service {
                 record.refused(&problem).await;
                 return Err(problem);
             }
-            let done = record.tell(work, overflow).await;
+            let done = record.run(work, overflow).await;
             drop((action, of_tenants, place));
             done
         });
@@ -207,25 +207,29 @@ impl Service {
 
     /// Reads the query and the body. A tenant's request about a release waits for the tenant's exclusive permit, and
     /// holds it.
-    async fn given_in_turn(
+    async fn read_arguments_exclusively(
         &self,
         operation: &Operation,
         request: Request,
         place: Option<&RequestPermit>,
     ) -> Result<(Arguments, body::Overflow, ExclusivePermits), ApiProblem> {
-        let turn = match (place, &operation.input) {
+        let exclusive = match (place, &operation.input) {
             (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > JSON_BYTES_MAX => {
                 let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > JSON_BYTES_MAX);
-                place.turn(is_large, !operation.changes).await
+                place.acquire_exclusive(is_large, !operation.changes).await
             }
             _ => ExclusivePermits::default(),
         };
-        let (given, overflow) = self.given(operation, request).await?;
-        Ok((given, overflow, turn))
+        let (arguments, overflow) = self.read_arguments(operation, request).await?;
+        Ok((arguments, overflow, exclusive))
     }
 
     /// Reads the query and the body within their bounds.
-    async fn given(&self, operation: &Operation, request: Request) -> Result<(Arguments, body::Overflow), ApiProblem> {
+    async fn read_arguments(
+        &self,
+        operation: &Operation,
+        request: Request,
+    ) -> Result<(Arguments, body::Overflow), ApiProblem> {
         let (parts, body) = request.into_parts();
         let overflow = body::Overflow::default();
         let body = match operation.input {
@@ -257,9 +261,9 @@ impl Service {
             }
             OperationResult::Lines(lines) => {
                 let mut running = self.running.clone();
-                let (admin, asker) = (self.admin.clone(), caller.clone());
+                let (admin, requester) = (self.admin.clone(), caller.clone());
                 let ended = async move {
-                    let closed = closed(admin, asker);
+                    let closed = closed(admin, requester);
                     tokio::select! {
                         // Nothing is ever sent: the channel closes when its sender is dropped.
                         _ = running.changed() => {}
@@ -316,11 +320,11 @@ impl AuditedRequest {
     async fn refused(mut self, problem: &ApiProblem) {
         if self.entry.who.token != Credential::Valid {
             // Every client can send these, or every tenant: they must not fill the disk.
-            let told = match &self.entry.who.tenant_token {
-                Some(token) => self.service.tenant_limits.tell(&token.tenant),
-                None => self.service.refusals.tell(),
+            let counted = match &self.entry.who.tenant_token {
+                Some(token) => self.service.tenant_limits.count_refusal(&token.tenant),
+                None => self.service.refusals.count(),
             };
-            let Some(untold) = told else { return };
+            let Some(untold) = counted else { return };
             self.entry.untold = Some(untold).filter(|untold| *untold > 0);
         }
         self.entry.phase = Phase::Refused;
@@ -329,12 +333,12 @@ impl AuditedRequest {
     }
 
     /// Runs the action, and audits its beginning and its end.
-    async fn tell(mut self, work: PreparedOperation, overflow: body::Overflow) -> Result<OperationResult, ApiProblem> {
+    async fn run(mut self, work: PreparedOperation, overflow: body::Overflow) -> Result<OperationResult, ApiProblem> {
         if work.details.to_string().len() <= DETAILS_BYTES_MAX {
             self.entry.details = work.details;
         }
         if let Err(error) = self.service.audit.write(&self.entry).await {
-            tracing::error!(%error, cause = %error.source, "an admin's action is not begun");
+            tracing::error!(%error, cause = %error.source, "an action is refused: the audit log cannot be written");
             let problem = ApiProblem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
             return Err(problem.detail(format!("{error}: {}", error.source)));
         }
@@ -362,7 +366,7 @@ impl AuditedRequest {
 
     async fn write(&self) {
         if let Err(error) = self.service.audit.write(&self.entry).await {
-            tracing::error!(%error, cause = %error.source, action = self.entry.action, "the audit log misses a line");
+            tracing::error!(%error, cause = %error.source, action = self.entry.action, "a line of the audit log is missing");
         }
     }
 }
@@ -400,17 +404,17 @@ async fn closed(admin: Arc<dyn Admin>, caller: Option<Caller>) {
 }
 
 fn stopping() -> ApiProblem {
-    ApiProblem::new(ProblemKind::Unavailable, "the node stops")
+    ApiProblem::new(ProblemKind::Unavailable, "the node is shutting down")
 }
 
 fn failed() -> ApiProblem {
-    ApiProblem::new(ProblemKind::Failed, "the node failed while it did this").hint("its log says more")
+    ApiProblem::new(ProblemKind::Failed, "the node failed during this operation").hint("see the node's log")
 }
 
 /// Responds with a problem as this caller sees it.
 fn refuse_to(caller: Option<&Caller>, problem: ApiProblem) -> Response {
     match caller {
-        Some(caller) => refuse(&caller.told(problem)),
+        Some(caller) => refuse(&caller.redacted(problem)),
         None => refuse(&problem),
     }
 }

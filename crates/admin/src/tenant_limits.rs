@@ -79,7 +79,7 @@ struct TenantUse {
     uploads: u32,
     changes: u32,
     refusals: Refusals,
-    turns: ExclusiveSemaphores,
+    exclusive: ExclusiveSemaphores,
 }
 
 /// Semaphores of a tenant with one permit each.
@@ -88,14 +88,14 @@ struct ExclusiveSemaphores {
     /// For the largest bodies: a tenant has one in memory at a time, from its first byte to the end of the operation.
     largest: Arc<Semaphore>,
     /// For reads about a release, which search all revisions of the tenant.
-    questions: Arc<Semaphore>,
+    release_reads: Arc<Semaphore>,
 }
 
 /// The right to have one of the largest bodies, and to read about a release, until this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct ExclusivePermits {
     _largest: Option<OwnedSemaphorePermit>,
-    _question: Option<OwnedSemaphorePermit>,
+    _release_read: Option<OwnedSemaphorePermit>,
 }
 
 /// One of a tenant's requests, until this is dropped.
@@ -105,7 +105,7 @@ pub(crate) struct RequestPermit {
     actions: FairLimiter<TenantName>,
     tenant: TenantName,
     token: TokenId,
-    turns: ExclusiveSemaphores,
+    exclusive: ExclusiveSemaphores,
 }
 
 /// Returns whether a tenant that has `own` permits may have one more while `free` are left: always a first one, and
@@ -118,12 +118,12 @@ fn is_fair(own: usize, free: usize) -> bool {
 impl RequestPermit {
     /// Waits until the tenant has no other large body, if this one is large, and no other read about a release, if this
     /// is one.
-    pub(crate) async fn turn(&self, is_large: bool, is_question: bool) -> ExclusivePermits {
-        let ExclusiveSemaphores { largest, questions } = self.turns.clone();
+    pub(crate) async fn acquire_exclusive(&self, is_large: bool, is_release_read: bool) -> ExclusivePermits {
+        let ExclusiveSemaphores { largest, release_reads } = self.exclusive.clone();
         // The semaphores are never closed.
-        let question = if is_question { questions.acquire_owned().await.ok() } else { None };
+        let release_read = if is_release_read { release_reads.acquire_owned().await.ok() } else { None };
         let largest = if is_large { largest.acquire_owned().await.ok() } else { None };
-        ExclusivePermits { _largest: largest, _question: question }
+        ExclusivePermits { _largest: largest, _release_read: release_read }
     }
 
     /// Waits until the tenant may run one more action. It runs until the permit is dropped.
@@ -137,15 +137,15 @@ impl TenantLimits {
     ///
     /// # Errors
     /// When there are too many.
-    pub(crate) fn enter(&self, token: &TokenInfo, asks: RequestKind) -> Result<RequestPermit, ApiProblem> {
-        self.enter_at(token, asks, Instant::now())
+    pub(crate) fn enter(&self, token: &TokenInfo, kind: RequestKind) -> Result<RequestPermit, ApiProblem> {
+        self.enter_at(token, kind, Instant::now())
     }
 
-    fn enter_at(&self, token: &TokenInfo, asks: RequestKind, now: Instant) -> Result<RequestPermit, ApiProblem> {
+    fn enter_at(&self, token: &TokenInfo, kind: RequestKind, now: Instant) -> Result<RequestPermit, ApiProblem> {
         let TokenInfo { tenant, name, id, .. } = token;
         let too_many = |of: String, max: usize| {
             let title = format!("{of} {max} requests at the node's admin API already");
-            Err(ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of them is over"))
+            Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of them has ended"))
         };
         let mut all = lock(&self.all);
         let free = REQUESTS_OF_TENANTS_MAX.saturating_sub(all.requests);
@@ -163,12 +163,12 @@ impl TenantLimits {
             let title = format!(
                 "tenant `{tenant}` has its share of the requests at the node's admin API: others need the rest"
             );
-            return Err(ApiProblem::new(ProblemKind::Quota, title).hint("ask again when one of its requests is over"));
+            return Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of its requests has ended"));
         }
         if now.saturating_duration_since(taken.since) >= PERIOD {
             (taken.since, taken.uploads, taken.changes) = (now, 0, 0);
         }
-        let (counted, max, what) = match asks {
+        let (counted, max, what) = match kind {
             RequestKind::Read => (None, 0, ""),
             RequestKind::Upload => (Some(&mut taken.uploads), UPLOADS_OF_TENANT_MAX, "uploaded"),
             RequestKind::Change => (Some(&mut taken.changes), CHANGES_OF_TENANT_MAX, "changed"),
@@ -176,21 +176,21 @@ impl TenantLimits {
         if let Some(counted) = counted {
             if *counted >= max {
                 let title = format!("tenant `{tenant}` has {what} {max} things in this hour");
-                return Err(ApiProblem::new(ProblemKind::Quota, title).hint("ask again in an hour"));
+                return Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry in an hour"));
             }
             *counted += 1;
         }
         *taken.requests.entry(id.clone()).or_default() += 1;
-        let turns = taken.turns.clone();
+        let exclusive = taken.exclusive.clone();
         all.requests += 1;
         let (tenant, token) = (tenant.clone(), id.clone());
-        Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, turns })
+        Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, exclusive })
     }
 
     /// Counts a refused request of the tenant. Returns `Some` if it gets a line in the audit log, with the number of
     /// requests without a line since the last one.
-    pub(crate) fn tell(&self, tenant: &TenantName) -> Option<u64> {
-        lock(&self.all).of(tenant, Instant::now()).refusals.tell()
+    pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
+        lock(&self.all).of(tenant, Instant::now()).refusals.count()
     }
 }
 
@@ -198,9 +198,9 @@ impl All {
     fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut TenantUse {
         if !self.of_tenants.contains_key(tenant) {
             // Counts of tenants without a request in the last hour are of no use any more.
-            let is_of_use =
+            let is_in_use =
                 |taken: &TenantUse| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
-            self.of_tenants.retain(|_, taken| is_of_use(taken));
+            self.of_tenants.retain(|_, taken| is_in_use(taken));
         }
         self.of_tenants.entry(tenant.clone()).or_insert_with(|| TenantUse {
             requests: HashMap::new(),
@@ -208,7 +208,10 @@ impl All {
             uploads: 0,
             changes: 0,
             refusals: Refusals::new(),
-            turns: ExclusiveSemaphores { largest: Arc::new(Semaphore::new(1)), questions: Arc::new(Semaphore::new(1)) },
+            exclusive: ExclusiveSemaphores {
+                largest: Arc::new(Semaphore::new(1)),
+                release_reads: Arc::new(Semaphore::new(1)),
+            },
         })
     }
 }
@@ -261,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_has_so_many_requests_at_once_and_each_of_its_tokens_fewer() {
+    fn requests_of_a_tenant_and_of_a_token_are_bounded() {
         let all = TenantLimits::default();
         let (acme, other_token, rival) = (token("acme", 1), token("acme", 2), token("rival", 3));
-        let mut places: Vec<_> =
+        let mut permits: Vec<_> =
             (0..REQUESTS_OF_TOKEN_MAX).map(|_| all.enter(&acme, RequestKind::Read).unwrap()).collect();
         assert!(is_refused(all.enter(&acme, RequestKind::Change), "token `ci`"));
         let left = REQUESTS_OF_TENANT_MAX - REQUESTS_OF_TOKEN_MAX;
@@ -273,17 +276,17 @@ mod tests {
         all.enter(&rival, RequestKind::Change).unwrap();
         drop(others);
         all.enter(&other_token, RequestKind::Change).unwrap();
-        places.pop();
+        permits.pop();
         all.enter(&acme, RequestKind::Read).unwrap();
     }
 
     #[test]
-    fn all_tenants_leave_the_nodes_admins_their_part() {
+    fn requests_of_all_tenants_are_bounded() {
         let all = TenantLimits::default();
         let names = (0..REQUESTS_OF_TENANTS_MAX).map(|number| format!("t{number}"));
-        let mut places: Vec<_> = names.map(|name| all.enter(&token(&name, 1), RequestKind::Read).unwrap()).collect();
+        let mut permits: Vec<_> = names.map(|name| all.enter(&token(&name, 1), RequestKind::Read).unwrap()).collect();
         assert!(is_refused(all.enter(&token("late", 1), RequestKind::Read), "all tenants"));
-        places.pop();
+        permits.pop();
         all.enter(&token("late", 1), RequestKind::Read).unwrap();
     }
 
@@ -308,20 +311,20 @@ mod tests {
     }
 
     #[test]
-    fn greedy_tenants_leave_the_next_one_something() {
+    fn greedy_tenants_leave_a_permit_to_the_next_one() {
         let all = TenantLimits::default();
-        let mut places = Vec::new();
+        let mut permits = Vec::new();
         for number in 0..10 {
             let tokens = [token(&format!("t{number}"), 1), token(&format!("t{number}"), 2)];
             for token in &tokens {
-                while let Ok(place) = all.enter(token, RequestKind::Read) {
-                    places.push(place);
+                while let Ok(permit) = all.enter(token, RequestKind::Read) {
+                    permits.push(permit);
                 }
             }
         }
         assert!(is_refused(all.enter(&token("t9", 1), RequestKind::Read), "its share"));
         all.enter(&token("late", 1), RequestKind::Read).unwrap();
-        drop(places);
+        drop(permits);
     }
 
     #[tokio::test]
@@ -348,25 +351,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_has_one_large_body_and_asks_one_question_at_a_time() {
+    async fn a_tenant_has_one_large_body_and_one_release_read_at_a_time() {
         let all = TenantLimits::default();
         let [deploys, asks] =
             [RequestKind::Change, RequestKind::Read].map(|asks| all.enter(&token("acme", 1), asks).unwrap());
-        let large = deploys.turn(true, false).await;
-        assert!(deploys.turn(false, false).now_or_never().is_some(), "a small one does not wait");
-        assert!(deploys.turn(true, false).now_or_never().is_none());
-        let small = asks.turn(false, true).await;
-        assert!(asks.turn(false, true).now_or_never().is_none());
+        let large = deploys.acquire_exclusive(true, false).await;
+        assert!(deploys.acquire_exclusive(false, false).now_or_never().is_some(), "a small one does not wait");
+        assert!(deploys.acquire_exclusive(true, false).now_or_never().is_none());
+        let small = asks.acquire_exclusive(false, true).await;
+        assert!(asks.acquire_exclusive(false, true).now_or_never().is_none());
         drop(small);
-        assert!(asks.turn(true, true).now_or_never().is_none());
+        assert!(asks.acquire_exclusive(true, true).now_or_never().is_none());
         drop(large);
-        let _both = asks.turn(true, true).await;
+        let _both = asks.acquire_exclusive(true, true).await;
         let rival = all.enter(&token("rival", 2), RequestKind::Read).unwrap();
-        assert!(rival.turn(true, true).now_or_never().is_some());
+        assert!(rival.acquire_exclusive(true, true).now_or_never().is_some());
     }
 
     #[test]
-    fn a_tenant_has_so_many_actions_in_an_hour() {
+    fn actions_of_a_tenant_in_an_hour_are_bounded() {
         let (all, acme, now) = (TenantLimits::default(), token("acme", 1), Instant::now());
         for (asks, max) in [(RequestKind::Change, CHANGES_OF_TENANT_MAX), (RequestKind::Upload, UPLOADS_OF_TENANT_MAX)]
         {
@@ -382,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_tenant_takes_is_forgotten() {
+    fn counts_of_inactive_tenants_are_removed() {
         let (all, now) = (TenantLimits::default(), Instant::now());
         for number in 0..100 {
             drop(all.enter_at(&token(&format!("t{number}"), 1), RequestKind::Change, now).unwrap());

@@ -43,7 +43,7 @@ pub struct Token(String);
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file could not be read or written.
-    #[error("cannot use the token's file `{}`", path.display())]
+    #[error("cannot use the token file `{}`", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum TokenError {
         source: io::Error,
     },
     /// Other users can read the file.
-    #[error("others than its owner can read the token's file `{}` (mode {mode:o})", path.display())]
+    #[error("other users can read the token file `{}` (mode {mode:o})", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum TokenError {
         mode: u32,
     },
     /// The file belongs to another user.
-    #[error("the token's file `{}` belongs to user {owner}", path.display())]
+    #[error("the token file `{}` belongs to user {owner}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -67,13 +67,13 @@ pub enum TokenError {
         owner: u32,
     },
     /// The file does not contain a token.
-    #[error("`{}` holds no token", path.display())]
+    #[error("`{}` does not contain a token", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
     },
     /// The system has no random bytes.
-    #[error("cannot make a token: the system gives no random bytes")]
+    #[error("cannot create a token: the system has no random bytes")]
     Random,
 }
 
@@ -84,12 +84,12 @@ impl TokenError {
         match self {
             Self::Io { .. } | Self::Random => None,
             Self::Open { path, .. } => Some(format!(
-                "somebody may have it: remove the file, and the node makes a new one; or, if nobody has: chmod 600 {}",
+                "another user may have read it: remove the file, and the node creates a new one; or, if that is not possible: chmod 600 {}",
                 path.display()
             )),
             Self::Foreign { .. } => Some("run the node as the user to whom its data directory belongs".to_owned()),
             Self::Malformed { path } => {
-                Some(format!("remove the file, and the node makes a new one: rm {}", path.display()))
+                Some(format!("remove the file, and the node creates a new one: rm {}", path.display()))
             }
         }
     }
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_was_cut_short_hurts_nobody() {
+    fn an_interrupted_attempt_does_no_harm() {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join("admin.token.new"), "half of a tok").unwrap();
         Token::of_node(data.path()).unwrap();
@@ -361,7 +361,7 @@ mod tests {
         };
         let kept = StoredToken { info, digest: token.digest() };
         assert!(is_kept(&kept, &given));
-        assert!(!serde_json::to_string(&kept).unwrap().contains(&token.reveal()[24..]), "its digest alone is kept");
+        assert!(!serde_json::to_string(&kept).unwrap().contains(&token.reveal()[24..]), "only its digest is stored");
         let (other, _) = Token::of_tenant().unwrap();
         let swapped = [&given[..24], &other.reveal().as_bytes()[24..]].concat();
         for other in [&b""[..], &given[..87], &given[24..], other.reveal().as_bytes(), &swapped] {

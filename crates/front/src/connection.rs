@@ -1,7 +1,7 @@
 //! One connection: its client, its TLS handshake, its version of HTTP, its requests, its end.
 //!
 //! A front door that drains closes no connection on which its client may be sending a request. Over HTTP/1.1 the next response has
-//! `connection: close`, and the connection ends after it; a silent client gets [`Limits::idle_grace`]. Over HTTP/2 the peer is told
+//! `connection: close`, and the connection ends after it; a silent client gets [`Limits::idle_grace`]. Over HTTP/2 the peer is notified
 //! (GOAWAY), requests that it sent before are served, then the connection ends. Handshakes that have begun are finished. Hyper's own
 //! graceful shutdown is not enough for HTTP/1.1: it closes idle connections, and those without a byte so far, at once, so a request that
 //! is on its way would be lost.
@@ -170,7 +170,7 @@ impl<H: Handler> ConnectionServer<H> {
             biased;
             version = stream.version() => version,
             () = self.wait_unused(activity) => {
-                // The peer is told (by TLS, too), and the socket is closed when it has closed its side.
+                // The peer is notified (by TLS, too), and the socket is closed when it has closed its side.
                 let _ = tokio::time::timeout(END_MAX, stream.shutdown()).await;
                 return;
             }

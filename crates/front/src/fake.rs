@@ -1,4 +1,4 @@
-//! A handler for unit tests: it responds as the test says, and counts what is charged.
+//! A handler for unit tests: it responds as the test sets, and counts what is charged.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ pub(crate) enum FakeResponse {
     Never,
 }
 
-/// A handler that responds as it is told. Clones are the same handler.
+/// A handler with a fixed response. Clones are the same handler.
 #[derive(Debug, Clone)]
 pub(crate) struct FakeHandler {
     response: FakeResponse,

@@ -1,7 +1,7 @@
 //! The interface between the front door and what runs the requests of an app.
 //!
-//! The node implements [`Handler`] for its engine, tests for a fake. The front door is generic over it, so a request costs no dynamic
-//! dispatch and no allocation for the sake of this interface.
+//! The node implements [`Handler`] for its engine, tests for a fake. The front door is generic over it, so this interface costs no dynamic
+//! dispatch and no allocation per request.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -80,14 +80,14 @@ pub struct BodyFailure {
 
 /// Why a handler has no response. Its `Display` is for logs.
 pub trait HandlerFailure: Error + Send + Sync + 'static {
-    /// Returns what the client is told.
+    /// Returns the kind of failure, from which the front door chooses the response.
     fn kind(&self) -> FailureKind;
 
     /// Returns the guest's call stack, the innermost frame first; empty if there is none.
     fn backtrace(&self) -> &[String];
 }
 
-/// What a client is told of a failure. The front door chooses the status.
+/// The kinds of failures that clients can tell apart. The front door chooses the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// The request is not one that a handler can take.

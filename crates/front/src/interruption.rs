@@ -18,7 +18,7 @@ pub(crate) enum Interruption {
         reason: String,
     },
     /// A stream of events reached one of its limits.
-    #[error("the stream of events was ended: {reason}")]
+    #[error("the event stream was ended: {reason}")]
     EventStream {
         /// Which limit.
         reason: String,

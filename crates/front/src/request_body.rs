@@ -26,7 +26,7 @@ const TOO_SLOW: u8 = 3;
 const BROKEN_OFF: u8 = 4;
 
 impl BodyOutcome {
-    /// Returns what the client is told of its body, if the body failed.
+    /// Returns the problem of the client's body, if the body failed.
     pub(crate) fn problem(&self) -> Option<Problem> {
         match self.0.load(Ordering::Acquire) {
             TOO_LARGE => Some(BODY_TOO_LARGE),

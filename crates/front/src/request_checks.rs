@@ -83,7 +83,7 @@ pub(crate) fn check<B>(request: &Request<B>, path: &str) -> Result<RequestedHost
     }
 }
 
-/// Returns the scheme that a guest is told: the connection's, or the one that a trusted proxy names. A request for an `https` URI has to
+/// Returns the scheme that the guest sees: the connection's, or the one that a trusted proxy names. A request for an `https` URI has to
 /// arrive over a connection that is secured, here or at that proxy (RFC 9110, section 7.4).
 pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) -> Result<Scheme, Problem> {
     let requested = uri.scheme();

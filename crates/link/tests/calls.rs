@@ -1,4 +1,4 @@
-//! Calls between two sides that are well: what goes in comes out, over each transport, many at once.
+//! Calls between two healthy sides: results arrive unchanged, over each transport, many at the same time.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -11,7 +11,7 @@ use isomer_link::{Address, PeerLimits, ServerLimits};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallFailure, Callee as _};
 use support::proxy::{Deed, Proxy, Way};
-use support::server::Running;
+use support::server::TestServer;
 use support::{LONG, call, call_in, in_time, lost, peer_with, quick, ready, unknown, until};
 
 fn socket(folder: &tempfile::TempDir) -> Address {
@@ -22,7 +22,7 @@ fn socket(folder: &tempfile::TempDir) -> Address {
 async fn a_call_arrives_whole_and_its_answer_too() {
     let folder = tempfile::tempdir().unwrap();
     for address in [socket(&folder), "127.0.0.1:0".parse().unwrap()] {
-        let server = Running::at(&address).await;
+        let server = TestServer::at(&address).await;
         let peer = ready(&[&server.address]).await;
         for size in [0, 1, 4095, 4096, 4097, 70_000, 1 << 20, IMAGE_BYTES_MAX as usize] {
             let image: Vec<u8> = (0..size).map(|index| (index * 31 % 251) as u8).collect();
@@ -37,7 +37,7 @@ async fn a_call_arrives_whole_and_its_answer_too() {
         assert_eq!(got.context.request, sent.context.request);
         assert_eq!(got.context.traceparent, sent.context.traceparent);
         assert_eq!(got.context.plan, sent.context.plan);
-        // What is left shrinks on the way, and what the way takes is the callee's loss.
+        // The time that is left shrinks in transit, and the callee has that much less.
         let later = got.context.deadline.saturating_duration_since(sent.context.deadline);
         assert!(later < LONG / 2, "the deadline moved by {later:?}");
     }
@@ -45,7 +45,7 @@ async fn a_call_arrives_whole_and_its_answer_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_arrive_as_they_are() {
-    let server = Running::tcp().await;
+    let server = TestServer::tcp().await;
     let peer = ready(&[&server.address]).await;
     assert_eq!(peer.call(call(b"trap".to_vec())).await, Err(CallFailure::trap("unreachable")));
     let (error, reason, not_run) = lost(peer.call(unknown(b"echo".to_vec())).await);
@@ -62,13 +62,13 @@ async fn failures_arrive_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_call_holds_up_no_other() {
-    let server = Running::tcp().await;
+async fn a_slow_call_delays_no_other() {
+    let server = TestServer::tcp().await;
     let peer = Arc::new(ready(&[&server.address]).await);
     let slow = tokio::spawn(peer.call(call(b"wait:gate".to_vec())));
-    // Calls that are being sent, and answers that nobody reads, hold up nobody either.
+    // Large calls in transit and unread replies delay no other call either.
     let large: Vec<_> = (0..8).map(|_| peer.call(call(vec![1; 4 << 20]))).collect();
-    until("the slow call began", || server.script.begun() > 0).await;
+    until("the slow call began", || server.script.started() > 0).await;
     let many: Vec<_> = (0..500_u32).map(|number| tokio::spawn(peer.call(call(number.to_le_bytes())))).collect();
     for (number, answer) in many.into_iter().enumerate() {
         assert_eq!(answer.await.unwrap().unwrap(), (number as u32).to_le_bytes());
@@ -80,42 +80,42 @@ async fn a_slow_call_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_goes_away_takes_the_call_along() {
-    let server = Running::tcp().await;
+async fn a_disconnected_caller_cancels_its_calls() {
+    let server = TestServer::tcp().await;
     let peer = ready(&[&server.address]).await;
     let calls: Vec<_> = (0..200).map(|_| tokio::spawn(peer.call(call(b"hang".to_vec())))).collect();
-    until("the calls began", || server.script.begun() == 200).await;
+    until("the calls began", || server.script.started() == 200).await;
     calls.iter().for_each(|call| call.abort());
     until("the callee's futures are dropped", || server.script.dropped() == 200).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
-    assert_eq!((server.script.begun(), server.script.ended()), (201, 1));
+    assert_eq!((server.script.started(), server.script.ended()), (201, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_deadline_holds_on_both_sides() {
-    let server = Running::tcp().await;
+async fn deadlines_hold_on_both_sides() {
+    let server = TestServer::tcp().await;
     let peer = ready(&[&server.address]).await;
     let timeout = Duration::from_millis(100);
-    let begun = Instant::now();
+    let start = Instant::now();
     let (error, reason, not_run) = lost(in_time(&peer, call_in(timeout, b"hang".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Deadline, false), "{reason}");
-    assert!(begun.elapsed() >= timeout);
+    assert!(start.elapsed() >= timeout);
     until("the callee's future is dropped", || server.script.dropped() == 1).await;
     let (error, _, not_run) = lost(in_time(&peer, call_in(Duration::ZERO, b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Deadline, true));
-    assert_eq!(server.script.begun(), 1);
+    assert_eq!(server.script.started(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_full_says_so_at_once() {
+async fn an_overloaded_server_fails_calls_at_once() {
     let limits = ServerLimits { calls_max: 2, images_bytes_max: 1 << 20, ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
     let peer = ready(&[&server.address]).await;
-    // Too large for what is left of the images' room, and yet no larger than an image may be: not even read.
+    // Larger than the rest of the limit for all images, but not than an image may be: the call is not even read.
     let (error, _, not_run) = lost(peer.call(call(vec![0; 2 << 20])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, true));
     let held: Vec<_> = (0..2).map(|_| tokio::spawn(peer.call(call(b"wait:gate".to_vec())))).collect();
-    until("the calls began", || server.script.begun() == 2).await;
+    until("the calls began", || server.script.started() == 2).await;
     for size in [4, 1 << 20] {
         let (error, reason, not_run) = lost(peer.call(call(vec![0; size])).await);
         assert_eq!((error, not_run), (CallError::Overloaded, true), "{reason}");
@@ -126,24 +126,24 @@ async fn who_is_full_says_so_at_once() {
     }
     until("there is room", || server.script.ended() == 2).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
-    // The client's own bound.
+    // The client's own limit.
     let small = peer_with(&[&server.address], PeerLimits { calls_max: 1, ..quick() });
     small.wait_ready(Instant::now() + LONG).await.unwrap();
     let held = tokio::spawn(small.call(call(b"wait:other".to_vec())));
-    until("the call began", || server.script.begun() == 4).await;
+    until("the call began", || server.script.started() == 4).await;
     assert_eq!(lost(small.call(call(b"echo".to_vec())).await).0, CallError::Overloaded);
     server.script.open("other");
     held.await.unwrap().unwrap();
 }
 
-/// A server that is full answers the head of a call and resets its stream, perhaps before the body is sent.
+/// An overloaded server responds to the head of a call and resets its stream, perhaps before the body is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn early_refusals_leave_the_connection_and_its_calls_alone() {
     let limits = ServerLimits { calls_max: 1, ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
     let peer = Arc::new(ready(&[&server.address]).await);
     let held = tokio::spawn(peer.call(call(b"wait:gate".to_vec())));
-    until("the call began", || server.script.begun() == 1).await;
+    until("the call began", || server.script.started() == 1).await;
     let callers = (0..8).map(|_| {
         let peer = peer.clone();
         tokio::spawn(async move {
@@ -163,7 +163,7 @@ async fn early_refusals_leave_the_connection_and_its_calls_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_have_a_limit_on_each_way() {
     let limits = ServerLimits { image_bytes_max: 1000, ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
     let peer = ready(&[&server.address]).await;
     assert_eq!(peer.call(call(vec![b'e'; 1000])).await.unwrap().len(), 1000);
     let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; 1001])).await);
@@ -175,33 +175,33 @@ async fn images_have_a_limit_on_each_way() {
     let (error, reason, not_run) = lost(small.call(call(vec![b'e'; 11])).await);
     assert_eq!((error, not_run), (CallError::Refused, false));
     assert!(reason.contains("`image` has 11 bytes, at most 10"), "{reason}");
-    // Other calls of the same connection are not hurt.
+    // Other calls of the same connection are not affected.
     assert_eq!(small.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_being_read_have_a_limit_together() {
-    let server = Running::tcp().await;
+    let server = TestServer::tcp().await;
     let small = peer_with(&[&server.address], PeerLimits { answers_bytes_max: 10, ..quick() });
     small.wait_ready(Instant::now() + LONG).await.unwrap();
     let (error, reason, not_run) = lost(small.call(call(vec![b'e'; 11])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
-    // What was taken has been given back, also by the one that found no room.
+    // All permits have been returned, also by the call that failed.
     for _ in 0..3 {
         assert_eq!(small.call(call(b"echo-of-10".to_vec())).await.unwrap(), b"echo-of-10");
     }
 }
 
-/// However many connections they come over.
+/// However many connections they use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_of_several_addresses_share_one_limit() {
     const ANSWER_BYTES: usize = 1 << 20;
-    let servers = [Running::tcp().await, Running::tcp().await];
+    let servers = [TestServer::tcp().await, TestServer::tcp().await];
     let proxies = [Proxy::new(&servers[0].address).await, Proxy::new(&servers[1].address).await];
     let limits = PeerLimits { answers_bytes_max: ANSWER_BYTES * 3 / 2, ..quick() };
     let peer = Arc::new(peer_with(&[&proxies[0].address, &proxies[1].address], limits));
     until("both are connected", || peer.healthy() == 2).await;
-    // Of each answer the beginning comes, which says how long it is, and nothing more.
+    // Only the head of each reply arrives, which has its length.
     for proxy in &proxies {
         let mut come = 0;
         proxy.rule(move |way, bytes| {
@@ -214,8 +214,8 @@ async fn answers_of_several_addresses_share_one_limit() {
         tokio::spawn(async move { peer.call(call(vec![b'e'; ANSWER_BYTES])).await })
     };
     let first = ask();
-    until("it began", || servers.iter().any(|server| server.script.begun() == 1)).await;
-    // Goes to the other address, which has fewer calls.
+    until("it began", || servers.iter().any(|server| server.script.started() == 1)).await;
+    // Uses the other address, which has fewer calls.
     let second = ask();
     until("both have run", || servers.iter().all(|server| server.script.ended() == 1)).await;
     let (refused, _, others) = futures::future::select_all([first, second]).await;
@@ -227,10 +227,10 @@ async fn answers_of_several_addresses_share_one_limit() {
     }
 }
 
-/// The connection's own task begins calls as long as they are quick; callees that hog it lose that.
+/// The connection's own task polls calls as long as they are quick; those of slow callees get tasks of their own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callees_that_never_wait_are_answered_too() {
-    let server = Running::tcp().await;
+async fn callees_that_never_wait_are_served_too() {
+    let server = TestServer::tcp().await;
     let peer = ready(&[&server.address]).await;
     let calls: Vec<_> = (0..20).map(|_| tokio::spawn(peer.call(call(b"spin:2".to_vec())))).collect();
     for call in calls {

@@ -1,4 +1,4 @@
-//! Where a server listens: sockets' files and their modes, ports, and what is said when it cannot.
+//! Listening: socket files and their permissions, ports, and the errors.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use isomer_link::{Address, LinkError, Peer, PeerLimits, Server, ServerLimits};
 use isomer_wire::Callee as _;
 use support::callee::Scripted;
-use support::server::Running;
+use support::server::TestServer;
 use support::{call, call_in, lost, peer, ready};
 
 fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -31,7 +31,7 @@ async fn fails(address: &Address) -> LinkError {
 async fn a_socket_is_private_and_goes_with_its_server() {
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);
-    let server = Running::at(&Address::Unix(path.clone())).await;
+    let server = TestServer::at(&Address::Unix(path.clone())).await;
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
@@ -44,18 +44,18 @@ async fn a_dead_ones_socket_is_replaced_and_a_living_ones_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);
     let address = Address::Unix(path.clone());
-    let server = Running::at(&address).await;
+    let server = TestServer::at(&address).await;
     let error = fails(&address).await;
     assert!(matches!(error, LinkError::InUse { .. }), "{error}");
     assert!(error.hint().unwrap().contains("stop the process"));
     let peer = ready(&[&address]).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     drop(server.kill().await);
-    // What a process leaves behind that had no time to tidy up.
+    // Left behind by a process that was killed.
     let stale = std::os::unix::net::UnixListener::bind(&path).unwrap();
     drop(stale);
     assert!(path.exists());
-    let _server = Running::at(&address).await;
+    let _server = TestServer::at(&address).await;
     let peer = ready(&[&address]).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
@@ -87,7 +87,7 @@ async fn a_folder_that_others_may_enter_is_none_for_a_socket() {
 async fn another_users_folder_is_none_for_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
-    // Root gives one away; everybody else finds the system's, which is another's.
+    // Root changes the owner of a folder; other users take a folder of the system.
     let foreign = match chown(folder.path(), Some(65534), None) {
         Ok(()) => folder.path(),
         Err(_) => std::path::Path::new("/usr"),
@@ -107,7 +107,7 @@ async fn a_path_that_is_no_files_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_is_taken_is_said_to_be() {
-    let server = Running::tcp().await;
+    let server = TestServer::tcp().await;
     let error = fails(&server.address).await;
     assert!(matches!(error, LinkError::InUse { .. }), "{error}");
     assert!(error.hint().unwrap().contains("another port"));
@@ -127,9 +127,9 @@ async fn nothing_leaves_the_machine_in_the_clear() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nobody_is_a_call_fails_at_once_with_the_reason() {
+async fn a_call_to_a_missing_socket_fails_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let nobody = peer(&[&Address::Unix(path(&folder))]);
-    let (_, reason, not_run) = lost(nobody.call(call_in(Duration::from_secs(20), b"echo".to_vec())).await);
+    let absent = peer(&[&Address::Unix(path(&folder))]);
+    let (_, reason, not_run) = lost(absent.call(call_in(Duration::from_secs(20), b"echo".to_vec())).await);
     assert!(not_run && reason.ends_with("its socket does not exist"), "{reason}");
 }

@@ -1,4 +1,4 @@
-//! Mutual TLS: who is let in, who is not, and what is said about it.
+//! Mutual TLS: which peers are accepted, which are refused, and the reasons.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -12,11 +12,11 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, Callee as _};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::ServerName;
-use support::server::Running;
+use support::server::TestServer;
 use support::{LONG, call, call_in, lost, quick};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// An authority, and the folder where what it signs lies.
+/// An authority, and the folder of the certificates that it signs.
 struct Authority {
     folder: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -36,7 +36,7 @@ impl Authority {
         self.folder.path().join(file)
     }
 
-    /// Signs a certificate for `host`, and writes it and its key.
+    /// Signs a certificate for `host`, and writes it and its key to files.
     fn sign(&self, name: &str, host: &str, until_year: i32) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until_year, 1, 1));
@@ -48,7 +48,7 @@ impl Authority {
         (certificate_path, key_path)
     }
 
-    /// A certificate of this authority, for somebody who trusts `trusted`.
+    /// Returns settings with a certificate of this authority that trust `trusted`.
     fn tls(&self, host: &str, until_year: i32, trusted: &Path) -> Tls {
         let (certificate, key) = self.sign("own", host, until_year);
         Tls::load(&certificate, &key, trusted).unwrap()
@@ -59,16 +59,16 @@ impl Authority {
     }
 }
 
-async fn server(tls: Option<&Tls>) -> Running {
-    Running::with(&"localhost:0".parse().unwrap(), tls, ServerLimits::default(), Arc::default()).await
+async fn server(tls: Option<&Tls>) -> TestServer {
+    TestServer::with(&"localhost:0".parse().unwrap(), tls, ServerLimits::default(), Arc::default()).await
 }
 
-/// What a peer with `tls` is told when it calls a server that must not answer it.
-async fn refused(server: &Running, tls: Option<Tls>) -> String {
+/// Returns the reason that a peer with `tls` gets when it calls a server that must refuse it.
+async fn refused(server: &TestServer, tls: Option<Tls>) -> String {
     let peer = Peer::new("cart", vec![server.address.clone()], tls, quick()).unwrap();
     let (error, reason, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Unreachable, true), "{reason}");
-    assert_eq!(server.script.begun(), 0);
+    assert_eq!(server.script.started(), 0);
     reason
 }
 
@@ -86,7 +86,7 @@ async fn peers_of_one_authority_speak() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_is_not_one_is_refused_in_words() {
+async fn untrusted_peers_are_refused_with_the_reason() {
     let (authority, other) = (Authority::new(), Authority::new());
     let ours = authority.path("authority.pem");
     let good = server(Some(&authority.good())).await;
@@ -103,7 +103,7 @@ async fn whoever_is_not_one_is_refused_in_words() {
     assert!(reason.contains("its certificate has expired"), "{reason}");
     let clear = server(None).await;
     let reason = refused(&clear, Some(authority.good())).await;
-    // Whether its answer or the end of its connection is seen first is the system's choice.
+    // Either the response or the end of the connection is seen first.
     let is_said = reason.contains("it does not speak TLS") || reason.contains("does it use TLS?");
     assert!(is_said, "{reason}");
 }
@@ -121,9 +121,9 @@ async fn a_certificate_is_for_a_name() {
     assert!(authority.good().naming_peers("no name").is_err());
 }
 
-/// Not with our client, which always has a certificate.
+/// Not with the client of this crate, which always has a certificate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_certificate_nobody_is_let_in() {
+async fn clients_without_a_certificate_are_refused() {
     let authority = Authority::new();
     let server = server(Some(&authority.good())).await;
     let mut roots = rustls::RootCertStore::empty();
@@ -139,7 +139,7 @@ async fn without_a_certificate_nobody_is_let_in() {
     let stream = tokio::net::TcpStream::connect(("localhost", *port)).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let error = match connector.connect(ServerName::try_from("localhost").unwrap(), stream).await {
-        // In TLS 1.3 the client believes that it is in until it reads.
+        // In TLS 1.3 the client learns of the refusal with its first read.
         Ok(mut stream) => {
             let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
             stream.read_to_end(&mut Vec::new()).await.unwrap_err()
@@ -147,7 +147,7 @@ async fn without_a_certificate_nobody_is_let_in() {
         Err(error) => error,
     };
     assert!(error.to_string().contains("CertificateRequired"), "{error}");
-    assert_eq!(server.script.begun(), 0);
+    assert_eq!(server.script.started(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,10 +156,10 @@ async fn a_server_that_says_nothing_is_given_up() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Address::Tcp { host: "localhost".into(), port: silent.local_addr().unwrap().port() };
     let peer = Peer::new("cart", vec![address], Some(authority.good()), quick()).unwrap();
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     let (error, reason, not_run) = lost(peer.call(call_in(Duration::from_secs(30), b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Unreachable, true), "{reason}");
-    assert!(reason.contains("does not respond") && begun.elapsed() < LONG, "{reason}");
+    assert!(reason.contains("does not respond") && start.elapsed() < LONG, "{reason}");
 }
 
 #[test]

@@ -113,18 +113,6 @@ pub enum Failure {
         /// The guest's call stack.
         backtrace: Vec<String>,
     },
-    /// The body of the response is not as long as announced, or was not finished.
-    #[error("the response is incomplete: {reason}")]
-    Incomplete {
-        /// The reason.
-        reason: String,
-    },
-    /// A response that is an event stream reached one of its limits and was ended.
-    #[error("the event stream was ended: {reason}")]
-    StreamEnded {
-        /// The limit.
-        reason: String,
-    },
     /// The request cannot be passed to a guest.
     #[error("the request cannot be passed to a handler: {reason}")]
     BadRequest {

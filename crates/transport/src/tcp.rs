@@ -139,7 +139,7 @@ impl<T: Clone> Listener<T> {
         serve: &mut impl FnMut(AcceptedTcp<T>),
     ) {
         let Self { socket, settings, .. } = self;
-        // The kernel itself is asked: tokio only knows what its last look at all sockets has found.
+        // The kernel itself is polled: tokio only knows what its last look at all sockets has found.
         let Ok(socket) = socket.into_std() else { return };
         // The look comes first: without a free descriptor `accept` fails even if nothing waits.
         while is_readable(&socket) {

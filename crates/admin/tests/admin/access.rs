@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Authentication.
 
 use isomer_admin::{Client, ClientError, NodeAddress, Token};
 use isomer_api::ProblemKind;
@@ -7,7 +7,7 @@ use crate::document::operations;
 use crate::served::Served;
 
 #[tokio::test]
-async fn nothing_is_answered_without_the_token() {
+async fn requests_without_the_token_are_refused() {
     let served = Served::tcp().await;
     let stranger = "0".repeat(64);
     for (method, path) in operations() {
@@ -23,9 +23,9 @@ async fn nothing_is_answered_without_the_token() {
     assert_eq!(served.fake.asked(), Vec::<String>::new());
 }
 
-/// Nor does a stranger learn which paths there are.
+/// A client without a token does not learn which paths exist, either.
 #[tokio::test]
-async fn a_stranger_does_not_learn_what_there_is() {
+async fn a_client_without_a_token_does_not_learn_what_exists() {
     let served = Served::tcp().await;
     for (method, path) in [("GET", "/"), ("GET", "/v1/nothing"), ("PATCH", "/v1/status"), ("GET", "/v1/tenants/%ff")] {
         let answered = served.send(method, path, "host: localhost\r\n", "").await;
@@ -64,7 +64,7 @@ async fn browsers_and_rebound_names_are_refused_even_with_the_token() {
     assert_eq!(served.fake.asked().len(), 2);
 }
 
-/// What a page can send without asking first: a form, with the token guessed right for the sake of the argument.
+/// A page can send a form without a preflight request. The test assumes that it has guessed the token.
 #[tokio::test]
 async fn a_form_does_nothing() {
     let served = Served::tcp().await;

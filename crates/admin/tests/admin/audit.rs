@@ -1,11 +1,11 @@
-//! What the audit log tells.
+//! The lines of the audit log.
 
 use std::process::Command;
 
 use isomer_admin::{AUDIT_FILE, ClientError};
 use serde_json::json;
 
-use crate::questions::release;
+use crate::operations::release;
 use crate::served::Served;
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn an_action_has_a_line_before_and_one_after() {
 }
 
 #[tokio::test]
-async fn failures_and_refusals_are_told_of() {
+async fn failures_and_refusals_are_recorded() {
     let served = Served::tcp().await;
     let client = served.client();
     let (acme, bad, panics) = ("acme".parse().unwrap(), "bad".parse().unwrap(), "panics".parse().unwrap());
@@ -71,9 +71,9 @@ async fn failures_and_refusals_are_told_of() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_told_of_is_not_begun() {
+async fn an_action_that_cannot_be_recorded_does_not_start() {
     let data = tempfile::tempdir().unwrap();
-    // A pipe opens like a file, but cannot be synced.
+    // A pipe is opened like a file, but cannot be synced.
     assert!(Command::new("mkfifo").arg(data.path().join(AUDIT_FILE)).status().unwrap().success());
     let served = Served::over(data).await;
     for (method, path, body) in [
@@ -90,7 +90,7 @@ async fn what_cannot_be_told_of_is_not_begun() {
     assert!(matches!(deployed, Err(ClientError::Problem(_))), "{deployed:?}");
     assert_eq!(served.fake.asked(), Vec::<String>::new());
     served.client().status().await.unwrap();
-    assert_eq!(served.fake.asked(), ["status"], "questions need no line");
+    assert_eq!(served.fake.asked(), ["status"], "reads need no line");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn no_secret_and_no_token_is_in_it() {
 }
 
 #[tokio::test]
-async fn questions_are_not_told_of() {
+async fn reads_are_not_recorded() {
     let served = Served::tcp().await;
     served.client().status().await.unwrap();
     served.client().missing(&release()).await.unwrap();
@@ -116,7 +116,7 @@ async fn questions_are_not_told_of() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_fill_the_disk() {
+async fn clients_without_a_token_cannot_fill_the_disk() {
     let served = Served::tcp().await;
     for _ in 0..50 {
         served.send("DELETE", "/v1/tenants/acme", "host: localhost\r\n", "").await;

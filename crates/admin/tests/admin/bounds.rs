@@ -1,4 +1,4 @@
-//! What is too large, too slow or too many.
+//! Requests that are too large, too slow or too many.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn bodies_that_are_too_large_are_refused() {
     let served = Served::tcp().await;
     let token = served.token_text();
     let head = format!("host: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n");
-    // What is said to be too large is not read; one byte of each is enough to see that.
+    // A body that is announced as too large is not read.
     let cases = [
         ("PUT", "/v1/tenants/acme".to_owned(), 256 << 10),
         ("POST", "/v1/missing".to_owned(), 16 << 20),
@@ -32,7 +32,7 @@ async fn bodies_that_are_too_large_are_refused() {
         let answered = served.send(method, path, &headers, "").await;
         assert_eq!((answered.status, answered.json()["type"].clone()), (413, "too-large".into()), "{path}");
     }
-    // What does not say how much it is.
+    // A body without an announced length.
     let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", (64 << 10) + 1, "x".repeat((64 << 10) + 1));
     let headers = format!("{head}transfer-encoding: chunked\r\n");
     let answered = served.send("PUT", "/v1/tenants/acme/secrets/key", &headers, &chunk).await;
@@ -53,11 +53,11 @@ async fn heads_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
-async fn a_slow_client_loses_its_place() {
+async fn a_slow_client_is_disconnected() {
     let limits = AdminLimits { connections_max: 1, ..quick() };
     let served = Served::with_limits(limits).await;
     let token = served.token_text();
-    // Nothing; a head that does not end; a body that does not come; an upload that stops.
+    // Nothing; a head that does not end; a body that does not arrive; an upload that stops.
     let upload = format!("PUT /v1/blobs/{} HTTP/1.1\r\n", "0".repeat(64));
     let starts = [
         String::new(),
@@ -70,13 +70,13 @@ async fn a_slow_client_loses_its_place() {
     for start in starts {
         let mut slow = served.connect().await;
         slow.write_all(start.as_bytes()).await.unwrap();
-        // The only place is the slow one's until it is taken away.
+        // The slow client has the only connection until it is closed.
         assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200, "{start}");
         let mut said = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut said)).await.unwrap();
         let said = String::from_utf8(said).unwrap();
         if start.contains("10\r\n") {
-            assert!(said.starts_with("HTTP/1.1 400") && said.contains("did not come in time"), "{start}: {said}");
+            assert!(said.starts_with("HTTP/1.1 400") && said.contains("did not arrive in time"), "{start}: {said}");
         }
     }
 }
@@ -98,19 +98,19 @@ async fn a_client_that_does_not_read_is_cut_off() {
         let fake = served.fake.clone();
         async move {
             let text = "x".repeat(100_000);
-            // Until nobody follows any more.
+            // Until the log is not followed any more.
             while fake.lines.send(line(&text)).is_ok() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     });
-    // The only place is free again.
+    // The only connection is free again.
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
     tokio::time::timeout(PATIENCE, flood).await.unwrap().unwrap();
     drop(deaf);
 }
 
-/// A connection on which this has been sent, and the answer has begun to come.
+/// Sends a request over a new connection, and returns it when the response begins.
 async fn after(served: &Served, token: &str, method_and_path: &str) -> TcpStream {
     let mut stream = served.connect().await;
     let request = format!("{method_and_path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
@@ -135,7 +135,7 @@ async fn assert_still_followed(served: &Served, mut followed: TcpStream) {
 
 async fn read_to_its_end(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // It may be reset.
+    // The connection may be reset.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is closed");
     bytes
 }
@@ -151,7 +151,7 @@ async fn a_request_waits_while_all_connections_have_one() {
         "GET /v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
     );
     waits.write_all(request.as_bytes()).await.unwrap();
-    // Both places are taken, so this can only be answered after one of them was given back.
+    // Both connections are in use, so the request can only be served after one of them has ended.
     let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(100), waits.peek(&mut byte)).await;
     assert!(early.is_err() && served.fake.asked().is_empty());
@@ -160,11 +160,11 @@ async fn a_request_waits_while_all_connections_have_one() {
 }
 
 #[tokio::test]
-async fn connections_without_a_request_keep_nobody_out() {
+async fn connections_without_a_request_keep_no_client_out() {
     let limits = AdminLimits {
         connections_max: 2,
         unauthenticated_max: 4,
-        // None of them ends for another reason.
+        // No timeout ends a connection.
         unauthenticated_timeout: PATIENCE * 10,
         head_timeout: PATIENCE * 10,
         ..AdminLimits::default()
@@ -174,7 +174,7 @@ async fn connections_without_a_request_keep_nobody_out() {
     let followed = after(&served, &token, FOLLOW).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
-        // Nothing; half a head; a token that is none.
+        // Nothing; half a head; an invalid token.
         idle.push(served.connect().await);
         let mut half = served.connect().await;
         half.write_all(b"GET /v1/status HTTP/1.1\r\n").await.unwrap();
@@ -182,7 +182,7 @@ async fn connections_without_a_request_keep_nobody_out() {
         idle.push(after(&served, "none", "GET /v1/status").await);
     }
     assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
-    // So it is with those that had a request, and wait for the next.
+    // The same holds for connections that had a request and are idle.
     for _ in 0..5 {
         idle.push(after(&served, &token, "GET /v1/status").await);
         assert_eq!(served.ask("GET", "/v1/status", "").await.status, 200);
@@ -190,7 +190,7 @@ async fn connections_without_a_request_keep_nobody_out() {
     read_to_its_end(idle.swap_remove(0)).await;
     let had_one = read_to_its_end(idle.pop().unwrap()).await;
     assert!(!had_one.is_empty(), "its answer was written first");
-    // One with a request in progress is none of these.
+    // A connection with a request in progress is not closed.
     assert_still_followed(&served, followed).await;
 }
 
@@ -209,7 +209,7 @@ async fn a_connection_without_an_accepted_request_ends_soon() {
 }
 
 #[tokio::test]
-async fn an_upload_that_only_drips_is_ended() {
+async fn an_upload_that_is_too_slow_is_ended() {
     let served = Served::with_limits(AdminLimits { body_timeout: Duration::from_millis(500), ..quick() }).await;
     let mut slow = served.connect().await;
     let head = format!(
@@ -219,7 +219,7 @@ async fn an_upload_that_only_drips_is_ended() {
     );
     slow.write_all(head.as_bytes()).await.unwrap();
     let (mut reads, mut writes) = slow.into_split();
-    // Each byte comes long before the next has to.
+    // Each byte arrives long before its timeout.
     let dripping = tokio::spawn(async move {
         while writes.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -233,7 +233,7 @@ async fn an_upload_that_only_drips_is_ended() {
 }
 
 #[tokio::test]
-async fn tenants_that_follow_all_they_may_leave_the_next_one_something() {
+async fn tenants_that_follow_many_logs_leave_requests_to_the_next_one() {
     let served = Served::tcp().await;
     let mut followed = Vec::new();
     for tenant in 0..10 {

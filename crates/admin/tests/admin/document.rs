@@ -1,4 +1,4 @@
-//! The document says what is served, and is served; and all of it is in `isomer_api::routes`.
+//! The document describes what is served, and is served; and all of its paths are in `isomer_api::routes`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use crate::served::Served;
 
 const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
 
-/// All methods and paths of the document.
+/// Returns all methods and paths of the document.
 pub(crate) fn operations() -> Vec<(String, String)> {
     with_ids().into_iter().map(|(_, method, path)| (method, path)).collect()
 }
 
-/// The names, methods and paths of all operations.
+/// Returns the names, methods and paths of all operations.
 pub(crate) fn with_ids() -> Vec<(String, String, String)> {
     let document = isomer_admin::openapi::document();
     let mut operations = Vec::new();
@@ -43,7 +43,7 @@ fn the_generated_pages_are_up_to_date() {
     }
 }
 
-/// The table of all operations, as a page of the documentation.
+/// Returns the table of all operations, as a page of the documentation.
 fn operations_page() -> String {
     let document = isomer_admin::openapi::document();
     let mut page = "# Admin API operations\n\nGenerated from the [OpenAPI document](admin-api.openapi.json), which has all parameters \
@@ -59,7 +59,7 @@ fn operations_page() -> String {
     page
 }
 
-/// The routes as the clients' crate has them in its source: path, and the methods that its words name.
+/// Returns the routes from the source of `isomer_api::routes`: path, and the methods in its comment.
 fn routes() -> Vec<(String, BTreeSet<String>)> {
     let source = include_str!("../../../api/src/routes.rs");
     let mut routes = Vec::new();
@@ -93,17 +93,17 @@ fn the_document_has_every_route_and_no_other() {
     assert_eq!(operations().into_iter().collect::<BTreeSet<_>>(), agreed);
 }
 
-/// Every documented operation is one that is served: it is not answered as one that does not exist.
+/// Every documented operation is served: the response is not that of a path or method that does not exist.
 #[tokio::test]
 async fn every_documented_operation_is_served() {
     let served = Served::tcp().await;
     for (method, path) in operations() {
-        // A name that is none: the operation itself says so.
+        // An invalid name, which the operation itself refuses.
         let asked = path.replace("{digest}", "x").replace(['{', '}'], "%20");
         let answered = served.ask(&method, &asked, "").await;
         let title = answered.body;
         assert!(
-            !title.contains("there is nothing at") && !title.contains("cannot be done to"),
+            !title.contains("there is nothing at") && !title.contains("does not support"),
             "{method} {path}: {title}"
         );
     }
@@ -112,7 +112,7 @@ async fn every_documented_operation_is_served() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_is_defined() {
     fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! A node that remembers what it was asked, and answers something. The tests of the command line use it too.
+//! A fake node that records its calls and returns fixed results. The tests of the command line use it, too.
 #![allow(dead_code, reason = "either of the two does not need all of it")]
 
 use std::collections::BTreeSet;
@@ -16,18 +16,18 @@ use isomer_ids::{AppName, Digest, ReleaseDigest, SecretName, TenantName, TokenId
 use tokio::sync::{Notify, broadcast};
 
 pub(crate) struct Fake {
-    /// What it was asked, as text.
+    /// The calls, as text.
     asked: Mutex<Vec<String>>,
-    /// The last release that was to be deployed.
+    /// The last release that was deployed.
     release: Mutex<Option<Release>>,
-    /// The tokens of tenants that it keeps.
+    /// The stored tokens of tenants.
     tokens: Mutex<Vec<StoredToken>>,
-    /// Lines that come while a log is followed.
+    /// Lines for clients that follow a log.
     pub(crate) lines: broadcast::Sender<LogLine>,
-    /// Lets deployments of `slow` go on.
+    /// Releases deployments of `slow`.
     pub(crate) go_on: Notify,
-    /// A deployment of `slow` has begun.
-    pub(crate) begun: Notify,
+    /// Notified when a deployment of `slow` starts.
+    pub(crate) started: Notify,
 }
 
 impl Fake {
@@ -38,7 +38,7 @@ impl Fake {
             tokens: Mutex::default(),
             lines: broadcast::channel(1024).0,
             go_on: Notify::new(),
-            begun: Notify::new(),
+            started: Notify::new(),
         })
     }
 
@@ -46,7 +46,7 @@ impl Fake {
         self.asked.lock().unwrap().clone()
     }
 
-    /// What it was asked since the last time.
+    /// Returns the calls since the last time.
     pub(crate) fn take_asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
@@ -55,7 +55,7 @@ impl Fake {
         self.release.lock().unwrap().clone()
     }
 
-    /// What it keeps of the tokens of tenants.
+    /// Returns the stored tokens of tenants.
     pub(crate) fn kept_tokens(&self) -> Vec<StoredToken> {
         self.tokens.lock().unwrap().clone()
     }
@@ -64,7 +64,7 @@ impl Fake {
         self.asked.lock().unwrap().push(asked.into());
     }
 
-    /// As a node does, it begins nothing before it is polled.
+    /// Like a node, it starts nothing before the first poll.
     fn answer<T: Send + 'static>(self: Arc<Self>, asked: impl Into<String>, answer: T) -> AdminReply<T> {
         let asked = asked.into();
         async move {
@@ -115,7 +115,7 @@ fn app_info(tenant: TenantName, name: AppName, state: AppState) -> AppInfo {
     }
 }
 
-/// What a revision says of itself that was swapped, one that was deployed, and one of an earlier version.
+/// Returns the origin of a revision that was swapped, of one that was deployed, and of one of an earlier version.
 fn origin(digit: u8) -> Option<RevisionOrigin> {
     let by = Actor::Tenant { name: "ci".parse().unwrap(), id: [7; 8].into() };
     let first = RevisionOrigin { how: RevisionOperation::Deploy, by: Actor::Node, message: None, changes: None };
@@ -290,7 +290,7 @@ impl Admin for Fake {
             *self.release.lock().unwrap() = Some(release);
             match app.as_str() {
                 "slow" => {
-                    self.begun.notify_one();
+                    self.started.notify_one();
                     self.go_on.notified().await;
                     self.note("deployed slow");
                     Ok(deployed(2))

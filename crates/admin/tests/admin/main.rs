@@ -1,4 +1,4 @@
-//! The admin API as it is served and asked: over real sockets, with a node that only remembers what it was asked.
+//! The admin API over real sockets, with a fake node.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;
@@ -6,6 +6,6 @@ mod audit;
 mod bounds;
 mod document;
 mod fake;
-mod questions;
+mod operations;
 mod roles;
 mod served;

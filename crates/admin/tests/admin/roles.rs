@@ -1,4 +1,5 @@
-//! Tokens of tenants: which operation each role may ask for, of which tenant; tried with each kind of token on each operation of the API.
+//! Tokens of tenants: which operations each role may call, of which tenant. Each kind of token is tried with each
+//! operation of the API.
 
 use futures::stream::StreamExt as _;
 use isomer_api::{LogQuery, TokenRole};
@@ -6,21 +7,21 @@ use serde_json::json;
 
 use crate::document::with_ids;
 use crate::fake::line;
-use crate::questions::release;
+use crate::operations::release;
 use crate::served::{Served, answer_of};
 
-/// Who may ask, besides the holder of the node's token.
+/// Who may call an operation, in addition to the holder of the node's token.
 #[derive(Clone, Copy)]
 enum Who {
-    /// No tenant's token.
+    /// No holder of a tenant's token.
     NoTenant,
-    /// The tenant in the path, from this role on.
+    /// The tenant in the path, with at least this role.
     Tenant(TokenRole),
-    /// Any tenant, from this role on, about its own things.
+    /// Any tenant, with at least this role, about its own objects.
     Any(TokenRole),
 }
 
-/// Written down once more, by hand: an operation that is not here fails the test, whatever its rule.
+/// Listed a second time by hand: an operation that is missing here fails the test, whatever its rule.
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
@@ -35,7 +36,7 @@ fn rule_of(operation: &str) -> Who {
     }
 }
 
-/// A body that the operation understands.
+/// Returns a valid body for the operation.
 fn body_of(operation: &str) -> String {
     match operation {
         "missing" | "deploy" => serde_json::to_string(&release()).unwrap(),
@@ -47,7 +48,7 @@ fn body_of(operation: &str) -> String {
     }
 }
 
-/// The path for things of `acme`. The token that is revoked is none of those that the test uses.
+/// Returns the path for objects of `acme`. The token that is revoked is not one that the test uses.
 fn path_of(path: &str) -> String {
     let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
     path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other")
@@ -102,7 +103,7 @@ async fn each_operation_takes_the_tokens_that_its_rule_says_and_no_other() {
 }
 
 #[tokio::test]
-async fn lists_show_a_tenant_its_own() {
+async fn lists_show_a_tenant_only_its_own_objects() {
     let served = Served::tcp().await;
     let token = served.tenant_token("acme", "desk", TokenRole::Read).await;
     served.fake.take_asked();
@@ -115,7 +116,7 @@ async fn lists_show_a_tenant_its_own() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_opens_nothing_and_ends_what_it_follows() {
+async fn a_revoked_token_is_refused_and_ends_its_followed_logs() {
     let served = Served::tcp().await;
     let token = served.tenant_token("acme", "desk", TokenRole::Admin).await;
     let client = served.client_with(&token);
@@ -125,11 +126,11 @@ async fn a_revoked_token_opens_nothing_and_ends_what_it_follows() {
     served.fake.lines.send(line("before")).unwrap();
     assert_eq!(lines.next().await.unwrap().unwrap().text, "before");
     let mut silent = client.logs(&acme, &"silent".parse().unwrap(), &query).await.unwrap();
-    // Its own holder may revoke it.
+    // Its holder may revoke it.
     client.revoke_token(&acme, &"desk".parse().unwrap()).await.unwrap();
     served.fake.lines.send(line("after")).unwrap();
     assert!(lines.next().await.is_none());
-    // Also where no line comes: else it would be a request of the tenant for ever.
+    // Also if no line is written: otherwise it would count as a request of the tenant for ever.
     assert!(silent.next().await.is_none());
     for path in ["/v1/apps", "/v1/tenants/acme", "/v1/openapi.json"] {
         assert_eq!(served.ask_with(&token, "GET", path, "").await.status, 401, "{path}");
@@ -137,7 +138,7 @@ async fn a_revoked_token_opens_nothing_and_ends_what_it_follows() {
 }
 
 #[tokio::test]
-async fn a_token_that_has_expired_opens_nothing_and_makes_no_successor() {
+async fn an_expired_token_is_refused_and_creates_no_successor() {
     let served = Served::tcp().await;
     let make = async |with: Option<&str>, name: &str, expires_in_s: Option<u64>| {
         let body = json!({ "name": name, "role": "admin", "expires_in_s": expires_in_s }).to_string();
@@ -166,9 +167,9 @@ async fn a_token_that_has_expired_opens_nothing_and_makes_no_successor() {
     assert_eq!(kept.as_array().unwrap().len(), 7, "it is listed until it is revoked");
 }
 
-/// One that is revoked while its request is on the way does nothing, however long that takes.
+/// A token that is revoked while its request arrives does nothing, however long that takes.
 #[tokio::test]
-async fn a_token_that_is_revoked_before_the_body_has_come_does_nothing() {
+async fn a_token_that_is_revoked_before_the_body_has_arrived_does_nothing() {
     use tokio::io::AsyncWriteExt as _;
     let served = Served::tcp().await;
     let token = served.tenant_token("acme", "desk", TokenRole::Admin).await;
@@ -178,7 +179,7 @@ async fn a_token_that_is_revoked_before_the_body_has_come_does_nothing() {
         expect: 100-continue\r\ncontent-length: 4\r\n\r\n"
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    // It was let in: the body is asked for.
+    // The request was accepted: the server requests the body.
     let mut asked = [0; 25];
     tokio::io::AsyncReadExt::read_exact(&mut slow, &mut asked).await.unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -191,7 +192,7 @@ async fn a_token_that_is_revoked_before_the_body_has_come_does_nothing() {
 }
 
 #[tokio::test]
-async fn the_node_keeps_a_digest_and_nothing_tells_the_token_again() {
+async fn only_the_digest_of_a_token_is_stored() {
     let served = Served::tcp().await;
     let token = served.tenant_token("acme", "ci", TokenRole::Deploy).await;
     let secret = &token[24..];
@@ -216,7 +217,7 @@ async fn the_audit_log_names_the_token() {
     let shop = "/v1/tenants/acme/apps/shop";
     assert_eq!(served.ask_with(&token, "POST", &format!("{shop}/stop"), "").await.status, 200);
     assert_eq!(served.ask_with(&token, "DELETE", shop, "").await.status, 403);
-    // What is only looked at is told of where it is another's.
+    // A read of another tenant's object is audited.
     assert_eq!(served.ask_with(&token, "GET", shop, "").await.status, 200);
     assert_eq!(served.ask_with(&token, "GET", "/v1/tenants/rival/apps/shop/logs", "").await.status, 403);
     let lines = served.audit();
@@ -257,7 +258,7 @@ async fn a_tenant_cannot_fill_the_audit_log_with_refusals_nor_keep_others_out_of
 }
 
 #[tokio::test]
-async fn a_tenant_leaves_others_their_part_of_the_api() {
+async fn a_tenant_leaves_others_their_share_of_the_api() {
     let served = Served::tcp().await;
     let acme = served.client_with(&served.tenant_token("acme", "ci", TokenRole::Read).await);
     let rival = served.tenant_token("rival", "ci", TokenRole::Read).await;
@@ -269,7 +270,7 @@ async fn a_tenant_leaves_others_their_part_of_the_api() {
     }
     let refused = acme.tenant(&tenant).await.unwrap_err();
     assert!(refused.to_string().contains("token `ci` of tenant `acme` has 12 requests"), "{refused}");
-    // With another token, what holds them can be revoked.
+    // With another token, the token that holds them can be revoked.
     let desk = served.client_with(&served.tenant_token("acme", "desk", TokenRole::Admin).await);
     for _ in 0..4 {
         followed.push(desk.logs(&tenant, &shop, &query).await.unwrap());
@@ -279,7 +280,7 @@ async fn a_tenant_leaves_others_their_part_of_the_api() {
     drop(followed.pop());
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while let Err(refused) = desk.revoke_token(&tenant, &"ci".parse().unwrap()).await {
-        // That it ended is noticed a moment later.
+        // The end of the request is noticed a moment later.
         assert!(std::time::Instant::now() < until, "{refused}");
         tokio::task::yield_now().await;
     }
@@ -292,7 +293,7 @@ async fn a_tenant_leaves_others_their_part_of_the_api() {
 }
 
 #[tokio::test]
-async fn a_tenant_is_not_told_of_the_nodes_files() {
+async fn a_tenant_does_not_see_files_of_the_node() {
     let served = Served::tcp().await;
     let token = served.tenant_token("acme", "ci", TokenRole::Deploy).await;
     let body = body_of("deploy");

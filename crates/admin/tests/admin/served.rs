@@ -1,4 +1,4 @@
-//! An admin API that serves, and requests to it as bytes.
+//! A running admin API, and requests to it as bytes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::fake::Fake;
 
-/// How long anything may take. Reaching it is a failure, not a measurement.
+/// The longest wait of a test. Reaching it is a failure, not a measurement.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Served {
@@ -27,7 +27,7 @@ pub(crate) struct Served {
     serving: Option<JoinHandle<()>>,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -46,7 +46,7 @@ impl Served {
         Self::with_limits(AdminLimits::default()).await
     }
 
-    /// With this as the node's data directory.
+    /// Starts with this data directory.
     pub(crate) async fn over(data: TempDir) -> Self {
         Self::open(&"127.0.0.1:0".parse().unwrap(), data, AdminLimits::default()).await
     }
@@ -86,12 +86,12 @@ impl Served {
         Client::new(NodeAddress::from(&self.address), Token::of_node(self.data.path()).unwrap())
     }
 
-    /// A client with another token.
+    /// Returns a client with another token.
     pub(crate) fn client_with(&self, token: &str) -> Client {
         Client::new(NodeAddress::from(&self.address), Token::parse(token).unwrap())
     }
 
-    /// Makes a token of a tenant, with the node's own.
+    /// Creates a token of a tenant, using the node's token.
     pub(crate) async fn tenant_token(&self, tenant: &str, name: &str, role: TokenRole) -> String {
         let new = TokenRequest { name: name.parse().unwrap(), role, expires_in_s: None };
         self.client().create_token(&tenant.parse().unwrap(), &new).await.unwrap().token
@@ -101,7 +101,7 @@ impl Served {
         self.data.path().join("admin.sock")
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Stops the server, and waits for its end.
     pub(crate) async fn stop(&mut self) {
         self.tell_to_stop();
         tokio::time::timeout(PATIENCE, self.serving.take().unwrap()).await.unwrap().unwrap();
@@ -116,12 +116,12 @@ impl Served {
         TcpStream::connect(address).await.unwrap()
     }
 
-    /// Sends a request with the token and what it needs else.
+    /// Sends a request with the node's token.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answered {
         self.ask_with(&self.token_text(), method, path, body).await
     }
 
-    /// The same with another token.
+    /// Sends a request with another token.
     pub(crate) async fn ask_with(&self, token: &str, method: &str, path: &str, body: &str) -> Answered {
         let more = format!(
             "host: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
@@ -130,7 +130,7 @@ impl Served {
         self.send(method, path, &more, body).await
     }
 
-    /// Sends these bytes; the connection ends with the answer.
+    /// Sends these bytes. The connection ends with the response.
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answered {
         let mut stream = self.connect().await;
         let request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n{body}");
@@ -138,14 +138,14 @@ impl Served {
         answer_of(stream).await
     }
 
-    /// The lines of the audit log.
+    /// Returns the lines of the audit log.
     pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(self.data.path().join("audit.log")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// What comes until the connection is closed.
+/// Returns all bytes until the connection is closed.
 pub(crate) async fn answer_of(mut stream: TcpStream) -> Answered {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.unwrap();

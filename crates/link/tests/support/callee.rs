@@ -12,10 +12,10 @@ use tokio::sync::Semaphore;
 
 pub const FUNCTION: FunctionKey = FunctionKey([1; 16]);
 
-/// Counts what was begun, ended and dropped before its end.
+/// Counts the calls that were started, ended, and dropped before their end.
 #[derive(Default)]
 pub struct Script {
-    pub begun: AtomicUsize,
+    pub started: AtomicUsize,
     pub ended: AtomicUsize,
     pub dropped: AtomicUsize,
     pub last: Mutex<Option<Call>>,
@@ -23,8 +23,8 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn begun(&self) -> usize {
-        self.begun.load(Ordering::SeqCst)
+    pub fn started(&self) -> usize {
+        self.started.load(Ordering::SeqCst)
     }
 
     pub fn ended(&self) -> usize {
@@ -39,7 +39,7 @@ impl Script {
         self.last.lock().unwrap().clone().expect("there was a call")
     }
 
-    /// Lets all who wait for `name`, now or later, go on.
+    /// Releases all calls that wait for `name`, now or later.
     pub fn open(&self, name: &str) {
         self.gate(name).add_permits(Semaphore::MAX_PERMITS / 2);
     }
@@ -52,12 +52,12 @@ impl Script {
 /// The callee of a script.
 pub struct Scripted(pub Arc<Script>);
 
-struct Running {
+struct RunningCall {
     script: Arc<Script>,
     is_ended: bool,
 }
 
-impl Drop for Running {
+impl Drop for RunningCall {
     fn drop(&mut self) {
         let counter = if self.is_ended { &self.script.ended } else { &self.script.dropped };
         counter.fetch_add(1, Ordering::SeqCst);
@@ -74,10 +74,10 @@ impl Callee for Scripted {
             if call.context.plan != super::PLAN {
                 return Err(CallFailure::refused("another plan"));
             }
-            script.begun.fetch_add(1, Ordering::SeqCst);
+            script.started.fetch_add(1, Ordering::SeqCst);
             let image = call.image.clone();
             *script.last.lock().unwrap() = Some(call);
-            let mut running = Running { script: script.clone(), is_ended: false };
+            let mut running = RunningCall { script: script.clone(), is_ended: false };
             let head = String::from_utf8_lossy(&image[..image.len().min(32)]).into_owned();
             let answer = match head.split_once(':') {
                 Some(("wait", name)) => {

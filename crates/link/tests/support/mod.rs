@@ -1,4 +1,4 @@
-//! What the tests of links share: a callee that does what its image says and counts, a server to start and stop, and calls.
+//! Helpers of the tests: a callee that does what its image says, a server to start and stop, and calls.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "helpers of tests, each of which uses some")]
 
 pub mod callee;
@@ -11,10 +11,10 @@ use isomer_ids::PlanDigest;
 use isomer_link::{Address, Peer, PeerLimits};
 use isomer_wire::{Call, CallContext, CallError, CallFailure, CallResult, Callee as _, FunctionKey};
 
-/// Longer than anything here takes, and short enough to fail.
+/// Longer than any step of a test takes.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// What a machine that is busy may add to a deadline before a test says that it was missed.
+/// The delay of a busy machine after a deadline that a test tolerates.
 pub const SLACK: Duration = Duration::from_secs(5);
 
 pub const PLAN: PlanDigest = PlanDigest([7; 16]);
@@ -44,7 +44,7 @@ pub fn unknown(image: impl Into<Vec<u8>>) -> Call {
     Call { function: FunctionKey([0; 16]), ..call(image) }
 }
 
-/// Limits that notice and come back fast.
+/// Limits that detect failures and reconnect fast.
 pub fn quick() -> PeerLimits {
     PeerLimits {
         connect_timeout: Duration::from_millis(500),
@@ -61,7 +61,7 @@ pub fn peer_with(addresses: &[&Address], limits: PeerLimits) -> Peer {
     Peer::new("cart", addresses.iter().map(|address| (*address).clone()).collect(), None, limits).unwrap()
 }
 
-/// A connected peer.
+/// Returns a peer that is connected.
 pub async fn ready(addresses: &[&Address]) -> Peer {
     let peer = peer(addresses);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
@@ -77,7 +77,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The failure of a call that was lost.
+/// Returns the failure of a call that was lost.
 #[track_caller]
 pub fn lost(answer: CallResult) -> (CallError, String, bool) {
     match answer {

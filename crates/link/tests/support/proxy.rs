@@ -1,4 +1,4 @@
-//! A network that fails when it is told to: a proxy between a peer and a server that delays, stalls, cuts, and changes bytes.
+//! A network that fails on request: a proxy between a peer and a server that delays, stalls, cuts, and changes bytes.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,22 +12,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// From the peer to the server.
     There,
-    /// Back.
+    /// From the server to the peer.
     Back,
 }
 
-/// What happens to some bytes.
+/// What the proxy does with some bytes.
 pub enum Deed {
-    /// They go on, as they are or others.
+    /// Forwards these bytes, unchanged or not.
     Send(Vec<u8>),
-    /// They go on after a while, as do all behind them.
+    /// Forwards the bytes after a pause, and later ones after them.
     Delay(Duration),
-    /// They go on, and then the connection is cut on both sides.
+    /// Forwards these bytes, then cuts the connection on both sides.
     SendAndCut(Vec<u8>),
 }
 
@@ -42,7 +42,7 @@ struct Control {
     recorded: Mutex<Vec<u8>>,
 }
 
-/// A proxy. It ends when dropped.
+/// A proxy. It ends when it is dropped.
 pub struct Proxy {
     pub address: Address,
     control: Arc<Control>,
@@ -50,7 +50,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy in front of `server`, which may come and go.
+    /// Starts a proxy in front of `server`, which may be restarted.
     pub async fn new(server: &Address) -> Self {
         let Address::Tcp { port, .. } = server else { panic!("the proxy is for TCP") };
         let target = SocketAddr::from(([127, 0, 0, 1], *port));
@@ -68,7 +68,7 @@ impl Proxy {
         Self { address: Address::Tcp { host: "127.0.0.1".into(), port }, control, _tasks: tasks }
     }
 
-    /// From now on `rule` says what happens to bytes.
+    /// Sets the rule that decides what is done with bytes.
     pub fn rule(&self, rule: impl FnMut(Way, &[u8]) -> Deed + Send + 'static) {
         *self.control.rule.lock().unwrap() = Some(Box::new(rule));
     }
@@ -78,25 +78,25 @@ impl Proxy {
         self.control.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Cuts all connections, and those to come.
+    /// Cuts all connections, and refuses further ones.
     pub fn close(&self) {
         self.control.is_closed.store(true, Ordering::SeqCst);
         self.cut();
     }
 
-    /// No byte goes on, and nobody is told: what a half-open connection looks like.
+    /// Forwards no byte any more, and closes nothing: as a half-open connection looks like.
     pub fn stall(&self) {
         self.control.is_stalled.send_replace(true);
     }
 
-    /// All is well again.
+    /// Forwards all bytes again.
     pub fn heal(&self) {
         *self.control.rule.lock().unwrap() = None;
         self.control.is_closed.store(false, Ordering::SeqCst);
         self.control.is_stalled.send_replace(false);
     }
 
-    /// All bytes that went to the server.
+    /// Returns all bytes that were sent to the server.
     pub fn recorded(&self) -> Vec<u8> {
         self.control.recorded.lock().unwrap().clone()
     }
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, control: Arc<Control>
         let mut cuts = control.cuts.subscribe();
         let control = control.clone();
         pairs.spawn(async move {
-            // Without a server the client's connection is closed, as is each of a server that is gone.
+            // Without a server the client's connection is closed.
             let Ok(server) = TcpStream::connect(target).await else { return };
             let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
             tokio::select! {
@@ -124,7 +124,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, control: Arc<Control>
     }
 }
 
-/// Moves bytes one way, until there are no more.
+/// Forwards bytes in one direction until the end.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, control: &Control) {
     let mut buffer = vec![0; 64 << 10];
     let mut stalled = control.is_stalled.subscribe();

@@ -9,15 +9,15 @@ use tokio::task::JoinHandle;
 
 use super::callee::{Script, Scripted};
 
-/// A running server. Dropped, it is killed.
-pub struct Running {
+/// A running server. It is killed when this is dropped.
+pub struct TestServer {
     pub address: Address,
     pub script: Arc<Script>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<usize>,
 }
 
-impl Running {
+impl TestServer {
     pub async fn at(address: &Address) -> Self {
         Self::with(address, None, ServerLimits::default(), Arc::default()).await
     }
@@ -34,31 +34,31 @@ impl Running {
         Self { address, script, stop: Some(stop), task }
     }
 
-    /// On a port of loopback.
+    /// Starts a server on a loopback port.
     pub async fn tcp() -> Self {
         Self::at(&"127.0.0.1:0".parse().unwrap()).await
     }
 
-    /// Ends without a word: what a killed process leaves behind is closed connections.
+    /// Ends at once, as a killed process does: its connections are closed.
     pub async fn kill(mut self) -> Address {
         self.task.abort();
         let _ = (&mut self.task).await;
         self.address.clone()
     }
 
-    /// Begins to stop.
+    /// Stops the server.
     pub fn stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// How many connections were cut off when it had stopped.
+    /// Stops the server, and returns how many connections were cut off.
     pub async fn stopped(mut self) -> usize {
         self.stop();
         (&mut self.task).await.unwrap()
     }
 }
 
-impl Drop for Running {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.task.abort();
     }

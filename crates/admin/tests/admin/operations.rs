@@ -1,4 +1,4 @@
-//! Every question of the API, asked by the client; and questions that are none.
+//! Every operation of the API, called by the client; and invalid requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub(crate) fn release() -> Release {
 }
 
 #[tokio::test]
-async fn every_question_reaches_the_node_and_its_answer_comes_back() {
+async fn every_operation_reaches_the_node_and_returns_its_result() {
     let served = Served::tcp().await;
     let client = served.client();
     let (acme, shop): (TenantName, AppName) = ("acme".parse().unwrap(), "shop".parse().unwrap());
@@ -121,7 +121,7 @@ async fn every_question_reaches_the_node_and_its_answer_comes_back() {
 }
 
 #[tokio::test]
-async fn a_problem_of_the_node_comes_back_whole() {
+async fn a_problem_of_the_node_is_returned_unchanged() {
     let served = Served::tcp().await;
     let problem = |error| match error {
         ClientError::Problem(problem) => problem,
@@ -153,7 +153,7 @@ async fn a_log_is_followed_until_the_server_stops() {
 }
 
 #[tokio::test]
-async fn what_is_no_question_is_refused_with_a_reason() {
+async fn invalid_requests_are_refused_with_a_reason() {
     let served = Served::tcp().await;
     let deploy = serde_json::to_string(&release()).unwrap();
     let unknown_field = deploy.replacen('{', "{\"compiled\":\"0061736d\",", 1);
@@ -205,14 +205,14 @@ async fn what_is_no_question_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn an_action_goes_on_when_its_client_goes_away() {
+async fn an_action_continues_when_its_client_disconnects() {
     let served = Served::tcp().await;
     let client = served.client();
     let asking =
         tokio::spawn(
             async move { client.deploy(&"acme".parse().unwrap(), &"slow".parse().unwrap(), &release()).await },
         );
-    served.fake.begun.notified().await;
+    served.fake.started.notified().await;
     asking.abort();
     assert!(asking.await.unwrap_err().is_cancelled());
     served.fake.go_on.notify_one();
@@ -226,14 +226,14 @@ async fn an_action_goes_on_when_its_client_goes_away() {
 }
 
 #[tokio::test]
-async fn stopping_waits_for_what_was_begun() {
+async fn shutting_down_waits_for_running_actions() {
     let mut served = Served::tcp().await;
     let client = served.client();
     let asking =
         tokio::spawn(
             async move { client.deploy(&"acme".parse().unwrap(), &"slow".parse().unwrap(), &release()).await },
         );
-    served.fake.begun.notified().await;
+    served.fake.started.notified().await;
     served.tell_to_stop();
     served.fake.go_on.notify_one();
     assert_eq!(asking.await.unwrap().unwrap().revision, revision(2));

@@ -1,5 +1,5 @@
-//! Whoever speaks to a server without being a peer of ours: bytes that are no HTTP/2, HTTP/2 that is no call, calls that are no frames. They
-//! are refused or let go, and hurt nobody.
+//! Malformed input to a server: bytes that are not HTTP/2, HTTP/2 that is not a call, calls that are not frames. All
+//! are refused or closed, and do no harm.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -11,7 +11,7 @@ use http::{Method, Request as HttpRequest, StatusCode};
 use isomer_link::{Address, ServerLimits, health};
 use isomer_wire::image::IMAGE_BYTES_MAX;
 use isomer_wire::{CallError, CallHead, CallResult, Callee as _, FrameReader, ReplyHead};
-use support::server::Running;
+use support::server::TestServer;
 use support::{LONG, call, call_in, lost, peer, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ async fn dial(address: &Address) -> TcpStream {
     TcpStream::connect(("127.0.0.1", *port)).await.unwrap()
 }
 
-/// A client of HTTP/2 that knows nothing of calls.
+/// An HTTP/2 client that does not know calls.
 struct Client(h2::client::SendRequest<Bytes>);
 
 impl Client {
@@ -31,14 +31,14 @@ impl Client {
         Self(sender)
     }
 
-    /// The status and body of the answer.
+    /// Returns the status and the body of the response.
     async fn ask(&mut self, method: Method, path: &str, body: &[&[u8]]) -> Result<(StatusCode, Vec<u8>), h2::Error> {
         let mut request = HttpRequest::new(());
         (*request.method_mut(), *request.uri_mut()) = (method, path.parse().unwrap());
         futures::future::poll_fn(|cx| self.0.poll_ready(cx)).await?;
         let (response, mut stream) = self.0.send_request(request, body.is_empty())?;
         for (index, piece) in body.iter().enumerate() {
-            // Whoever is answered early may be told to stop.
+            // Fails if the server has responded early and reset the stream.
             let _ = stream.send_data(Bytes::copy_from_slice(piece), index + 1 == body.len());
         }
         let response = response.await?;
@@ -68,8 +68,8 @@ fn frame() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_are_no_frames_are_refused_by_name_and_not_run() {
-    let server = Running::tcp().await;
+async fn malformed_frames_are_refused_and_not_run() {
+    let server = TestServer::tcp().await;
     let mut client = Client::new(&server.address).await;
     let good = frame();
     assert_eq!(client.call(&[&good]).await.unwrap(), b"echo:stranger");
@@ -95,18 +95,18 @@ async fn calls_that_are_no_frames_are_refused_by_name_and_not_run() {
         assert_eq!((error, not_run), (CallError::Refused, true));
         assert!(reason.contains(words), "{reason}");
     }
-    // Announced too large and sent all the same: nobody reads it to its end.
+    // Announced as too large and sent nevertheless: it is not read to its end.
     let huge = vec![0; 4 << 20];
     let (error, ..) = lost(client.call(&[&with(4, &[0xff; 4]), &huge, &huge]).await);
     assert_eq!(error, CallError::Refused);
     assert_eq!(client.call(&[&good]).await.unwrap(), b"echo:stranger");
-    assert_eq!(server.script.begun(), 3);
+    assert_eq!(server.script.started(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_does_not_come_is_not_waited_for() {
+async fn a_call_that_does_not_arrive_is_not_waited_for() {
     let limits = ServerLimits { body_timeout: Duration::from_millis(50), ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
     let mut client = Client::new(&server.address).await;
     let mut request = HttpRequest::new(());
     *request.method_mut() = Method::POST;
@@ -115,27 +115,27 @@ async fn a_call_that_does_not_come_is_not_waited_for() {
     let mut answer = response.await.unwrap().into_body();
     let bytes = answer.data().await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not come"));
-    assert_eq!(server.script.begun(), 0);
+    assert_eq!(server.script.started(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health_is_a_question_and_other_pages_are_none() {
-    let server = Running::tcp().await;
+async fn only_the_health_check_and_calls_are_served() {
+    let server = TestServer::tcp().await;
     let mut client = Client::new(&server.address).await;
     assert_eq!(client.ask(Method::GET, "/", &[]).await.unwrap(), (StatusCode::OK, Vec::new()));
     assert_eq!(client.ask(Method::GET, "/other", &[]).await.unwrap().0, StatusCode::NOT_FOUND);
     assert_eq!(client.ask(Method::PUT, "/", &[b"x"]).await.unwrap().0, StatusCode::METHOD_NOT_ALLOWED);
     health(&server.address, None, Instant::now() + LONG).await.unwrap();
-    assert_eq!(server.script.begun(), 0);
+    assert_eq!(server.script.started(), 0);
     let address = server.kill().await;
     let error = health(&address, None, Instant::now() + LONG).await.unwrap_err();
     assert_eq!(error, format!("`{address}`: no process listens there"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn random_bytes_hurt_nobody() {
+async fn random_bytes_do_no_harm() {
     let limits = ServerLimits { handshake_timeout: Duration::from_millis(200), ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
     let peer = peer(&[&server.address]);
     let rounds = if std::env::var_os("ISOMER_LONG").is_some() { 5000 } else { 60 };
     for seed in 1..=rounds {
@@ -149,40 +149,40 @@ async fn random_bytes_hurt_nobody() {
         let noise: Vec<u8> = (0..random() % 2000).map(|_| random() as u8).collect();
         let mut stream = dial(&server.address).await;
         if seed % 2 == 0 {
-            // The beginning of HTTP/2, so that the noise is read as frames of it: some with a size that is small enough.
+            // The preface of HTTP/2, so that the noise is read as frames: some with a valid size.
             let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
             let head = [0, 0, (random() % 100) as u8, (random() % 10) as u8, random() as u8, 0, 0, 0, 1];
             let _ = stream.write_all(&head).await;
         }
         let _ = stream.write_all(&noise).await;
         let _ = stream.shutdown().await;
-        // It ends, by itself.
+        // The connection ends by itself.
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(LONG, stream.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "seed {seed}: the connection stays open");
     }
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
-    assert_eq!(server.script.begun(), 1);
+    assert_eq!(server.script.started(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_says_nothing_gives_its_place_to_others() {
+async fn silent_connections_are_closed_for_others() {
     let limits =
         ServerLimits { handshake_timeout: Duration::from_millis(100), connections_max: 2, ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
     let _silent = [dial(&server.address).await, dial(&server.address).await];
     let peer = peer(&[&server.address]);
     until("the peer is let in", || peer.healthy() == 1).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
-/// A client whose window stays closed: answers cannot leave, and are not gathered without a bound or for ever.
+/// A client whose window stays closed: replies cannot be sent, and are buffered neither without a limit nor for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_no_answers_is_bounded_and_cut_off() {
+async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
     let (bytes, timeout) = (400 << 10, Duration::from_secs(2));
     let limits =
         ServerLimits { images_bytes_max: 1 << 20, calls_max: 4, answer_timeout: timeout, ..ServerLimits::default() };
-    let server = Running::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
+    let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
     let peer = peer(&[&server.address]);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
     let mut builder = h2::client::Builder::new();
@@ -204,12 +204,12 @@ async fn who_reads_no_answers_is_bounded_and_cut_off() {
         body.send_data(call_of(bytes), true).unwrap();
         unread.push(response.await.unwrap().into_body());
     }
-    // Others are answered, as far as there is room.
+    // Others get replies within the limit.
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; bytes])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
     for mut body in unread {
-        // Long before the calls' deadline.
+        // Long before the deadline of the calls.
         let ended = tokio::time::timeout(LONG / 2, body.data()).await.expect("it is waited for without an end");
         let error = ended.unwrap().unwrap_err();
         assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
@@ -217,14 +217,14 @@ async fn who_reads_no_answers_is_bounded_and_cut_off() {
     assert_eq!(peer.call(call(vec![b'e'; bytes])).await.unwrap().len(), bytes);
 }
 
-/// Each byte comes in time, and all of them do not.
+/// Each byte arrives in time, but not all of them do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_that_comes_byte_by_byte_ends_in_time() {
+async fn a_call_that_arrives_byte_by_byte_ends_in_time() {
     let short = Duration::from_millis(200);
     let limits = ServerLimits { reading_timeout: short, ..ServerLimits::default() };
     let address = "127.0.0.1:0".parse().unwrap();
-    let hasty = Running::with(&address, None, limits, Default::default()).await;
-    let patient = Running::tcp().await;
+    let hasty = TestServer::with(&address, None, limits, Default::default()).await;
+    let patient = TestServer::tcp().await;
     for (server, timeout) in [(&hasty, LONG), (&patient, short)] {
         let mut client = Client::new(&server.address).await;
         let call = call_in(timeout, vec![b'e'; 64 << 10]);
@@ -242,7 +242,7 @@ async fn a_call_that_comes_byte_by_byte_ends_in_time() {
         let answered = tokio::time::timeout(LONG / 2, response).await.expect("it is read for ever");
         let bytes = answered.unwrap().into_body().data().await.unwrap().unwrap();
         assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not come"));
-        assert_eq!(server.script.begun(), 0);
+        assert_eq!(server.script.started(), 0);
         drip.abort();
     }
 }
