@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use guest_support::{Answer, path, query_number, respond};
+use guest_support::{HandlerResult, path, query_number, respond};
 use wasip3::http::types::Request;
 
 wasip3::http::service::export!(DeepRecursion);
@@ -13,7 +13,7 @@ wasip3::http::service::export!(DeepRecursion);
 struct DeepRecursion;
 
 impl wasip3::exports::http::handler::Guest for DeepRecursion {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let depth = match path(&request).as_str() {
             "/endless" => u64::MAX,
             _ => query_number(&request, "n", 10),

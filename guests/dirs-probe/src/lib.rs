@@ -14,7 +14,7 @@
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 
-use guest_support::{Answer, body_bytes, path, query, query_number, respond};
+use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip3::http::types::Request;
 
@@ -23,7 +23,7 @@ wasip3::http::service::export!(DirsProbe);
 struct DirsProbe;
 
 impl wasip3::exports::http::handler::Guest for DirsProbe {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match probe(request).await {
             Ok(bytes) => respond(200, bytes),
             Err(error) => {

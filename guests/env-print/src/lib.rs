@@ -2,7 +2,7 @@
 //! lines are printed to stdout, and `stderr of env-print` to stderr. `/config?key=K` requests one configuration value:
 //! `some=V`, `none` or `error=…`.
 
-use guest_support::{Answer, path, query, respond};
+use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({
@@ -19,7 +19,7 @@ wasip3::http::service::export!(EnvPrint);
 struct EnvPrint;
 
 impl wasip3::exports::http::handler::Guest for EnvPrint {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         if path(&request) == "/config" {
             let key = query(&request, "key").unwrap_or_default();
             return respond(

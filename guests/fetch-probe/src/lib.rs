@@ -3,7 +3,7 @@
 //! `/?url=U&method=M` (method: GET by default; the request's body is sent if the method is POST or PUT) responds with
 //! the status and the streamed body of U. An error of the client: 502 and the error code's `Debug` text.
 
-use guest_support::{Answer, body, query, respond, respond_stream};
+use guest_support::{HandlerResult, body, query, respond, respond_stream};
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
 use wasip3::wit_future;
@@ -13,7 +13,7 @@ wasip3::http::service::export!(FetchProbe);
 struct FetchProbe;
 
 impl wasip3::exports::http::handler::Guest for FetchProbe {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match fetch(request).await {
             Ok(answer) => {
                 let status = answer.get_status_code();
@@ -27,7 +27,7 @@ impl wasip3::exports::http::handler::Guest for FetchProbe {
     }
 }
 
-async fn fetch(request: Request) -> Answer {
+async fn fetch(request: Request) -> HandlerResult {
     let url = query(&request, "url").ok_or(ErrorCode::HttpRequestUriInvalid)?;
     let (scheme, rest) = url.split_once("://").ok_or(ErrorCode::HttpRequestUriInvalid)?;
     let (authority, target) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));

@@ -3,7 +3,7 @@
 use core::arch::wasm32::{memory_grow, memory_size};
 use std::hint::black_box;
 
-use guest_support::{Answer, respond};
+use guest_support::{HandlerResult, respond};
 
 const PAGE_BYTES: usize = 64 * 1024;
 
@@ -40,7 +40,7 @@ fn stain_stack(depth: u32, pattern: [u8; 16]) {
 
 /// Reads all memory and `bytes` more: `found=N` words with the pattern, and `dirty=N` words of the grown memory that
 /// are not zero.
-pub fn look(bytes: usize) -> Answer {
+pub fn look(bytes: usize) -> HandlerResult {
     let before = memory_size::<0>() * PAGE_BYTES;
     // The whole memory, if that is less.
     let mut pages = bytes / PAGE_BYTES;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::mem::forget;
 
-use guest_support::{Answer, body, body_bytes, respond, respond_stream};
+use guest_support::{HandlerResult, body, body_bytes, respond, respond_stream};
 use wasip2::filesystem::preopens::get_directories;
 use wasip2::filesystem::types as files;
 use wasip3::clocks::monotonic_clock::wait_for;
@@ -17,7 +17,7 @@ use crate::isomer::sql::store as sql;
 use crate::wasi::keyvalue::store as kv;
 
 /// Prints lines without end.
-pub fn output() -> Answer {
+pub fn output() -> HandlerResult {
     let (mut stdout, mut stderr) = (std::io::stdout().lock(), std::io::stderr().lock());
     let line = mark() + "\n";
     loop {
@@ -27,14 +27,14 @@ pub fn output() -> Answer {
 }
 
 /// Prints one line with a single call of the host.
-pub fn large_output(bytes: usize) -> Answer {
+pub fn large_output(bytes: usize) -> HandlerResult {
     let stdout = wasip2::cli::stdout::get_stdout();
     let written = stdout.write(&vec![b'x'; bytes]);
     respond(200, format!("{written:?}\n"))
 }
 
 /// Prints lines that imitate the host's own, or contain terminal control sequences.
-pub fn forged_lines() -> Answer {
+pub fn forged_lines() -> HandlerResult {
     let forged = [
         "{\"event\":\"failed\",\"component\":\"neighbour\",\"reason\":\"forged\",\"request\":\"0000000000000001\"}",
         "x\",\"event\":\"failed\",\"component\":\"neighbour\",\"y\":\"",
@@ -51,7 +51,7 @@ pub fn forged_lines() -> Answer {
 }
 
 /// Responds with as many header fields as possible.
-pub fn headers(count: u64) -> Answer {
+pub fn headers(count: u64) -> HandlerResult {
     let fields = Fields::new();
     let mut taken = 0;
     while taken < count && fields.append(&format!("x-{taken}"), b"flood").is_ok() {
@@ -62,7 +62,7 @@ pub fn headers(count: u64) -> Answer {
 }
 
 /// Responds with one large header field.
-pub fn large_header(bytes: usize) -> Answer {
+pub fn large_header(bytes: usize) -> HandlerResult {
     let fields = Fields::new();
     match fields.append("x-large", &vec![b'a'; bytes]) {
         Ok(()) => answer_with(fields),
@@ -70,7 +70,7 @@ pub fn large_header(bytes: usize) -> Answer {
     }
 }
 
-fn answer_with(fields: Fields) -> Answer {
+fn answer_with(fields: Fields) -> HandlerResult {
     let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
     drop(trailers);
     let (response, _sent) = Response::new(fields, None, trailers_reader);
@@ -78,7 +78,7 @@ fn answer_with(fields: Fields) -> Answer {
 }
 
 /// Responds with an endless body.
-pub fn endless_body() -> Answer {
+pub fn endless_body() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
         let piece = mark().into_bytes().repeat(2048);
@@ -88,7 +88,7 @@ pub fn endless_body() -> Answer {
 }
 
 /// Responds with one byte of a body, and never sends the rest.
-pub fn stuck_body() -> Answer {
+pub fn stuck_body() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
         let _unread = writer.write_all(b"1".to_vec()).await;
@@ -98,7 +98,7 @@ pub fn stuck_body() -> Answer {
 }
 
 /// Never reads the request body.
-pub async fn unread_body(request: Request) -> Answer {
+pub async fn unread_body(request: Request) -> HandlerResult {
     let stream = body(request);
     wait_for(u64::MAX).await;
     forget(stream);
@@ -106,7 +106,7 @@ pub async fn unread_body(request: Request) -> Answer {
 }
 
 /// Reads the request body one byte at a time, with pauses.
-pub async fn slow_reader(request: Request) -> Answer {
+pub async fn slow_reader(request: Request) -> HandlerResult {
     let mut stream = body(request);
     let mut read = 0;
     while stream.next().await.is_some() {
@@ -117,7 +117,7 @@ pub async fn slow_reader(request: Request) -> Answer {
 }
 
 /// Stores keys without end, each with a large value. Responds with the error that stopped it.
-pub fn keys(bytes: usize) -> Answer {
+pub fn keys(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
         Err(error) => return respond(200, format!("{error:?}\n")),
@@ -132,7 +132,7 @@ pub fn keys(bytes: usize) -> Answer {
 }
 
 /// Opens stores without a grant, by names as long as a call can pass.
-pub fn long_names(bytes: usize) -> Answer {
+pub fn long_names(bytes: usize) -> HandlerResult {
     let name = "n".repeat(bytes);
     loop {
         let _ = kv::open(&name);
@@ -140,7 +140,7 @@ pub fn long_names(bytes: usize) -> Answer {
 }
 
 /// Stores one value with a single call of the host.
-pub fn large_value(bytes: usize) -> Answer {
+pub fn large_value(bytes: usize) -> HandlerResult {
     match kv::open("default").and_then(|bucket| bucket.set("large", &vec![b'x'; bytes])) {
         Ok(()) => respond(200, "set\n"),
         Err(error) => respond(200, format!("{error:?}\n")),
@@ -148,7 +148,7 @@ pub fn large_value(bytes: usize) -> Answer {
 }
 
 /// Inserts rows without end. The body is the statement. Responds with the error that stopped it.
-pub async fn rows(request: Request) -> Answer {
+pub async fn rows(request: Request) -> HandlerResult {
     let statement = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     let connection = match sql::open("default".to_owned()).await {
         Ok(connection) => connection,
@@ -163,7 +163,7 @@ pub async fn rows(request: Request) -> Answer {
 }
 
 /// Creates nested folders, each from its parent, so that no path is long. Responds with the error that stopped it.
-pub fn deep_folders(levels: u64) -> Answer {
+pub fn deep_folders(levels: u64) -> HandlerResult {
     let Some((mut folder, _)) = get_directories().into_iter().find(|(_, name)| name == "/data") else {
         return respond(200, "there is no folder\n");
     };
@@ -185,7 +185,7 @@ pub fn deep_folders(levels: u64) -> Answer {
 
 /// Creates many folders in one folder, which are expensive to count, and then a file that grows to `bytes`. Responds
 /// with the error that stopped it.
-pub fn fill_disk(folders: u64, bytes: u64) -> Answer {
+pub fn fill_disk(folders: u64, bytes: u64) -> HandlerResult {
     let mut lines = String::new();
     for number in 0..folders {
         match fs::create_dir(format!("/data/{}-{number}", mark())) {

@@ -4,7 +4,7 @@ use core::arch::wasm32::memory_grow;
 use std::hint::black_box;
 use std::mem::forget;
 
-use guest_support::{Answer, respond};
+use guest_support::{HandlerResult, respond};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::{ErrorCode, Fields, Method, Request};
 use wasip3::wit_bindgen::spawn_local;
@@ -15,14 +15,14 @@ use crate::wasi::keyvalue::atomics::Cas;
 use crate::wasi::keyvalue::store as kv;
 
 /// Grows memory until that is refused, then allocates more.
-pub fn memory() -> Answer {
+pub fn memory() -> HandlerResult {
     while memory_grow::<0>(16) != usize::MAX {}
     canary::stain(1 << 30);
     respond(200, "a gigabyte\n")
 }
 
 /// Allocates `bytes` and writes to all of them.
-pub fn touch(bytes: usize) -> Answer {
+pub fn touch(bytes: usize) -> HandlerResult {
     canary::stain(bytes);
     respond(200, format!("touched={bytes}\n"))
 }
@@ -35,21 +35,21 @@ pub fn recursion(depth: u64) -> u64 {
 }
 
 /// Creates resources of the host and never drops them.
-pub fn handles() -> Answer {
+pub fn handles() -> HandlerResult {
     loop {
         forget(Fields::new());
     }
 }
 
 /// Creates pollables of WASI 0.2 and never drops them.
-pub fn pollables() -> Answer {
+pub fn pollables() -> HandlerResult {
     loop {
         forget(wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX));
     }
 }
 
 /// Creates both ends of streams and futures.
-pub fn streams() -> Answer {
+pub fn streams() -> HandlerResult {
     loop {
         forget(wit_stream::new::<u8>());
         forget(wit_future::new::<Result<(), ErrorCode>>(|| Ok(())));
@@ -57,7 +57,7 @@ pub fn streams() -> Answer {
 }
 
 /// Starts calls and does not wait for them.
-pub async fn subtasks() -> Answer {
+pub async fn subtasks() -> HandlerResult {
     loop {
         spawn_local(wait_for(u64::MAX));
         wasip3::wit_bindgen::yield_async().await;
@@ -65,7 +65,7 @@ pub async fn subtasks() -> Answer {
 }
 
 /// Creates few handles, each with a text of `bytes` that the host keeps.
-pub fn heavy_methods(bytes: usize) -> Answer {
+pub fn heavy_methods(bytes: usize) -> HandlerResult {
     let method = Method::Other("M".repeat(bytes));
     let mut kept = 0;
     loop {
@@ -82,7 +82,7 @@ pub fn heavy_methods(bytes: usize) -> Answer {
 }
 
 /// Creates header fields of the maximum size.
-pub fn heavy_fields() -> Answer {
+pub fn heavy_fields() -> HandlerResult {
     let value = vec![b'a'; 4096];
     loop {
         let fields = Fields::new();
@@ -92,7 +92,7 @@ pub fn heavy_fields() -> Answer {
 }
 
 /// Creates large sets of header fields and keeps them until the deadline.
-pub async fn kept_fields(handles: u64) -> Answer {
+pub async fn kept_fields(handles: u64) -> HandlerResult {
     let value = vec![b'a'; 4096];
     for _ in 0..handles {
         let fields = Fields::new();
@@ -104,7 +104,7 @@ pub async fn kept_fields(handles: u64) -> Answer {
 }
 
 /// Stores one large value, opens many handles that see it, and keeps them until the deadline.
-pub async fn kept_values(bytes: usize) -> Answer {
+pub async fn kept_values(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
         Err(error) => return respond(200, format!("{error:?}\n")),
@@ -123,13 +123,13 @@ pub async fn kept_values(bytes: usize) -> Answer {
 }
 
 /// Requests more random bytes than fit into memory.
-pub fn random_bytes(bytes: u64) -> Answer {
+pub fn random_bytes(bytes: u64) -> HandlerResult {
     let random = wasip3::random::random::get_random_bytes(bytes);
     respond(200, format!("random={}\n", random.len()))
 }
 
 /// Polls very many pollables with one call.
-pub fn many_polls(count: usize) -> Answer {
+pub fn many_polls(count: usize) -> HandlerResult {
     let pollable = wasip2::clocks::monotonic_clock::subscribe_duration(0);
     let ready = wasip2::io::poll::poll(&vec![&pollable; count]);
     respond(200, format!("ready={}\n", ready.len()))

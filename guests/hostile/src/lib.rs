@@ -17,7 +17,7 @@ mod hoards;
 mod loops;
 mod reaches;
 
-use guest_support::{Answer, path, query_number, respond};
+use guest_support::{HandlerResult, path, query_number, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({
@@ -40,7 +40,7 @@ wasip3::http::service::export!(Hostile);
 struct Hostile;
 
 impl wasip3::exports::http::handler::Guest for Hostile {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let path = path(&request);
         let attack = path.rsplit('/').next().unwrap_or_default();
         match attack {

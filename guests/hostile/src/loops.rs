@@ -3,12 +3,12 @@
 use std::future::pending;
 use std::hint::black_box;
 
-use guest_support::{Answer, respond, respond_stream};
+use guest_support::{HandlerResult, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::{now, wait_for};
 use wasip3::wit_bindgen::{spawn_local, yield_async};
 use wasip3::wit_stream;
 
-pub fn plain() -> Answer {
+pub fn plain() -> HandlerResult {
     spin()
 }
 
@@ -21,7 +21,7 @@ fn spin() -> ! {
 
 /// Loops at the end of many nested calls.
 #[inline(never)]
-pub fn nested(depth: u32) -> Answer {
+pub fn nested(depth: u32) -> HandlerResult {
     if depth == 0 {
         spin();
     }
@@ -31,13 +31,13 @@ pub fn nested(depth: u32) -> Answer {
 }
 
 /// Loops after a wait: in the callback of the task, not in its start.
-pub async fn later() -> Answer {
+pub async fn later() -> HandlerResult {
     wait_for(1_000_000).await;
     spin()
 }
 
 /// Loops in a second task while the handler waits.
-pub fn in_task() -> Answer {
+pub fn in_task() -> HandlerResult {
     spawn_local(async {
         wait_for(1_000_000).await;
         spin()
@@ -49,7 +49,7 @@ pub fn in_task() -> Answer {
 }
 
 /// Loops after the response was sent and read to its end.
-pub async fn after_answer() -> Answer {
+pub async fn after_answer() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
         let _unread = writer.write_all(b"answered\n".to_vec()).await;
@@ -61,7 +61,7 @@ pub async fn after_answer() -> Answer {
 }
 
 /// Makes calls that return immediately.
-pub fn host_calls() -> Answer {
+pub fn host_calls() -> HandlerResult {
     loop {
         black_box(now());
         black_box(wasip3::random::random::get_random_u64());
@@ -69,21 +69,21 @@ pub fn host_calls() -> Answer {
 }
 
 /// Waits for calls that end immediately.
-pub async fn waiting_calls() -> Answer {
+pub async fn waiting_calls() -> HandlerResult {
     loop {
         wait_for(0).await;
     }
 }
 
 /// Yields for ever.
-pub async fn yields() -> Answer {
+pub async fn yields() -> HandlerResult {
     loop {
         yield_async().await;
     }
 }
 
 /// Starts tasks that start tasks.
-pub async fn tasks() -> Answer {
+pub async fn tasks() -> HandlerResult {
     fn breed() {
         spawn_local(async {
             yield_async().await;
@@ -96,7 +96,7 @@ pub async fn tasks() -> Answer {
 }
 
 /// Waits for an event that never happens.
-pub async fn wait() -> Answer {
+pub async fn wait() -> HandlerResult {
     let (writer, reader) = wit_stream::new::<u8>();
     let read = reader.collect().await;
     drop(writer);
@@ -104,7 +104,7 @@ pub async fn wait() -> Answer {
 }
 
 /// Sleeps until the end of time.
-pub async fn sleep() -> Answer {
+pub async fn sleep() -> HandlerResult {
     wait_for(u64::MAX).await;
     respond(200, "it has come\n")
 }

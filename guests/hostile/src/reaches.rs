@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::{env, fs};
 
 use futures::future::join;
-use guest_support::{Answer, body_bytes, query, query_number, respond};
+use guest_support::{HandlerResult, body_bytes, query, query_number, respond};
 use wasip2::sockets::instance_network::instance_network;
 use wasip2::sockets::ip_name_lookup::resolve_addresses;
 use wasip2::sockets::network::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
@@ -34,7 +34,7 @@ async fn attempts(request: Request) -> Vec<String> {
 }
 
 /// Requests the URL, which leads back to this app, twice at the same time, and responds with both outcomes.
-pub async fn itself(request: Request) -> Answer {
+pub async fn itself(request: Request) -> HandlerResult {
     let url = query(&request, "url").unwrap_or_default();
     let target = request.get_path_with_query().unwrap_or_default();
     let (first, second) = join(get(&url, &target), get(&url, &target)).await;
@@ -43,7 +43,7 @@ pub async fn itself(request: Request) -> Answer {
 }
 
 /// Sends requests to the URLs of the body's lines.
-pub async fn fetch(request: Request) -> Answer {
+pub async fn fetch(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for url in attempts(request).await {
         let answer = get(&url, "/").await;
@@ -64,7 +64,7 @@ async fn get(authority: &str, target: &str) -> Result<Response, ErrorCode> {
 }
 
 /// Reads, lists and writes the paths of the body's lines.
-pub async fn files(request: Request) -> Answer {
+pub async fn files(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for path in attempts(request).await {
         lines += &line(&format!("read {path}"), fs::read(&path));
@@ -78,7 +78,7 @@ pub async fn files(request: Request) -> Answer {
 
 /// Opens sockets of every kind, and resolves names. Through the functions of WASI 0.2: not every C library for guests
 /// has sockets.
-pub fn sockets() -> Answer {
+pub fn sockets() -> HandlerResult {
     let network = instance_network();
     let mut lines = String::new();
     for (address, port) in [((127, 0, 0, 1), 80), ((169, 254, 169, 254), 80), ((1, 1, 1, 1), 53), ((0, 0, 0, 0), 0)] {
@@ -115,7 +115,7 @@ pub fn sockets() -> Answer {
 }
 
 /// Opens stores and reads secrets by the names of the body's lines.
-pub async fn stores(request: Request) -> Answer {
+pub async fn stores(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for name in attempts(request).await {
         let keys = kv::open(&name).and_then(|bucket| bucket.list_keys(None)).map(|page| page.keys);
@@ -128,7 +128,7 @@ pub async fn stores(request: Request) -> Answer {
 
 /// Runs each line of the body as a statement. `?at-once=N`: runs the first line N times at the same time.
 /// `?parameter-bytes=N`: each with a parameter of that size.
-pub async fn sql(request: Request) -> Answer {
+pub async fn sql(request: Request) -> HandlerResult {
     let at_once = query_number(&request, "at-once", 0);
     let parameter_bytes = query_number(&request, "parameter-bytes", 0) as usize;
     let statements = attempts(request).await;
@@ -156,7 +156,7 @@ pub async fn sql(request: Request) -> Answer {
 }
 
 /// Reports what the host shows of itself.
-pub fn environment() -> Answer {
+pub fn environment() -> HandlerResult {
     let mut lines = String::new();
     for (key, value) in env::vars() {
         lines += &format!("got variable {key}={value}\n");

@@ -6,7 +6,7 @@
 //! - `chunks=N&ms=M`: the body N times, with a pause before each but the first;
 //! - `trailers=error`: an error instead of trailers.
 
-use guest_support::{Answer, path, query, query_number};
+use guest_support::{HandlerResult, path, query, query_number};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::spawn_local;
@@ -17,7 +17,7 @@ wasip3::http::service::export!(Answers);
 struct Answers;
 
 impl wasip3::exports::http::handler::Guest for Answers {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let failed = |what: &str| ErrorCode::InternalError(Some(format!("{what} is refused")));
         let status = query_number(&request, "status", 200) as u16;
         let fields = query(&request, "fields").unwrap_or_default();

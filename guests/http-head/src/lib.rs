@@ -1,6 +1,6 @@
 //! A WASI 0.3 HTTP handler that reports the request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
 
-use guest_support::{Answer, respond};
+use guest_support::{HandlerResult, respond};
 use wasip3::http::types::{Request, Scheme};
 
 wasip3::http::service::export!(Head);
@@ -8,7 +8,7 @@ wasip3::http::service::export!(Head);
 struct Head;
 
 impl wasip3::exports::http::handler::Guest for Head {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let scheme = match request.get_scheme() {
             Some(Scheme::Http) => "http",
             Some(Scheme::Https) => "https",

@@ -8,7 +8,7 @@
 
 use std::hint::black_box;
 
-use guest_support::{Answer, path, respond, respond_stream};
+use guest_support::{HandlerResult, path, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::Request;
 use wasip3::wit_bindgen::spawn_local;
@@ -19,7 +19,7 @@ wasip3::http::service::export!(Loop);
 struct Loop;
 
 impl wasip3::exports::http::handler::Guest for Loop {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match path(&request).as_str() {
             "/loop" => spin(),
             "/nested" => nested(64),
@@ -41,7 +41,7 @@ fn spin() -> ! {
 }
 
 #[inline(never)]
-fn nested(depth: u32) -> Answer {
+fn nested(depth: u32) -> HandlerResult {
     if depth == 0 {
         loop {
             black_box(leaf(black_box(7)));
@@ -57,7 +57,7 @@ fn leaf(number: u64) -> u64 {
     number.rotate_left(3)
 }
 
-fn late() -> Answer {
+fn late() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
         let _unread = writer.write_all(b"first bytes\n".to_vec()).await;

@@ -4,7 +4,7 @@
 //! - `/sum`: reads the whole body without keeping it, responds `bytes=N sum=S` (S: the bytes' wrapping sum);
 //! - `/drip?chunks=5&ms=10&bytes=5`: that many chunks of that many bytes, with a pause before each but the first.
 
-use guest_support::{Answer, body, path, query_number, respond, respond_stream};
+use guest_support::{HandlerResult, body, path, query_number, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::Request;
 use wasip3::wit_bindgen::{StreamResult, spawn_local};
@@ -17,7 +17,7 @@ struct Stream;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 impl wasip3::exports::http::handler::Guest for Stream {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match path(&request).as_str() {
             "/sum" => sum(request).await,
             "/drip" => drip(&request),
@@ -26,7 +26,7 @@ impl wasip3::exports::http::handler::Guest for Stream {
     }
 }
 
-async fn sum(request: Request) -> Answer {
+async fn sum(request: Request) -> HandlerResult {
     let mut stream = body(request);
     let (mut count, mut sum) = (0_u64, 0_u64);
     let mut buffer = Vec::with_capacity(CHUNK_BYTES);
@@ -42,7 +42,7 @@ async fn sum(request: Request) -> Answer {
     }
 }
 
-fn drip(request: &Request) -> Answer {
+fn drip(request: &Request) -> HandlerResult {
     let chunks = query_number(request, "chunks", 5);
     let pause_ms = query_number(request, "ms", 10);
     let bytes = query_number(request, "bytes", 5) as usize;

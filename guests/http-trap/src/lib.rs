@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use guest_support::{Answer, path, query_number, respond, respond_stream};
+use guest_support::{HandlerResult, path, query_number, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::{ErrorCode, Fields, Request};
 use wasip3::wit_bindgen::spawn_local;
@@ -23,7 +23,7 @@ wasip3::http::service::export!(Trap);
 struct Trap;
 
 impl wasip3::exports::http::handler::Guest for Trap {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match path(&request).as_str() {
             "/trap" => outer_function(),
             "/panic" => panic!("the guest panics on purpose"),
@@ -43,7 +43,7 @@ impl wasip3::exports::http::handler::Guest for Trap {
 }
 
 #[inline(never)]
-fn outer_function() -> Answer {
+fn outer_function() -> HandlerResult {
     middle_function();
     respond(200, "not reached\n")
 }
@@ -60,7 +60,7 @@ fn inner_function() {
     core::arch::wasm32::unreachable()
 }
 
-fn leak(fields: u64, streams: u64) -> Answer {
+fn leak(fields: u64, streams: u64) -> HandlerResult {
     static SERVED: AtomicU64 = AtomicU64::new(0);
     for _ in 0..fields {
         std::mem::forget(Fields::new());
@@ -71,7 +71,7 @@ fn leak(fields: u64, streams: u64) -> Answer {
     respond(200, format!("{}\n", SERVED.fetch_add(1, Ordering::Relaxed) + 1))
 }
 
-fn late() -> Answer {
+fn late() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
         let _unread = writer.write_all(b"first bytes\n".to_vec()).await;

@@ -6,7 +6,7 @@
 //! `/get-many?keys=a,b` → `key=value` or `key` a line. An error of the store: 403 `access-denied`, 404 `no-such-store`,
 //! 500 `other: …`.
 
-use guest_support::{Answer, body_bytes, path, query, query_number, respond};
+use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({
@@ -26,7 +26,7 @@ wasip3::http::service::export!(KvProbe);
 struct KvProbe;
 
 impl wasip3::exports::http::handler::Guest for KvProbe {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let (status, text) = probe(request).await.unwrap_or_else(|error| match error {
             Error::AccessDenied => (403, b"access-denied\n".to_vec()),
             Error::NoSuchStore => (404, b"no-such-store\n".to_vec()),

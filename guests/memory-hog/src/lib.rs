@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use core::arch::wasm32::{memory_grow, memory_size};
-use guest_support::{Answer, path, query_number, respond};
+use guest_support::{HandlerResult, path, query_number, respond};
 use wasip3::http::types::Request;
 
 wasip3::http::service::export!(MemoryHog);
@@ -18,7 +18,7 @@ struct MemoryHog;
 const PAGE_BYTES: u64 = 64 * 1024;
 
 impl wasip3::exports::http::handler::Guest for MemoryHog {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match path(&request).as_str() {
             "/grow" => {
                 let wanted = query_number(&request, "bytes", u64::MAX);

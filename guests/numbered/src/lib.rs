@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use guest_support::{Answer, query, respond_stream};
+use guest_support::{HandlerResult, query, respond_stream};
 use wasip3::http::types::Request;
 use wasip3::wit_bindgen::spawn_local;
 use wasip3::wit_stream;
@@ -22,7 +22,7 @@ const IN_CODE: u32 = 0x5a00_0000 | 12_648_430;
 static IN_DATA: &[u8; 24] = b"isomer-numbered-12648430";
 
 impl wasip3::exports::http::handler::Guest for Numbered {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let nonce = query(&request, "nonce").map(|nonce| format!(" nonce={nonce}")).unwrap_or_default();
         let text = format!("code={} data={}{nonce}\n", in_code(), in_data());
         let (mut writer, reader) = wit_stream::new();

@@ -1,7 +1,7 @@
 //! Writes a lot: `/stdout?bytes=N&line=M` and `/stderr?…` write N bytes of `x` with a newline after every M (0: no
 //! newline at all), then the response is `wrote=N`. `/text?line=T` writes the line T to stdout and to stderr.
 
-use guest_support::{Answer, path, query, query_number, respond};
+use guest_support::{HandlerResult, path, query, query_number, respond};
 use wasip3::http::types::Request;
 
 wasip3::http::service::export!(OutputFlood);
@@ -11,7 +11,7 @@ struct OutputFlood;
 const CHUNK_BYTES: usize = 16 * 1024;
 
 impl wasip3::exports::http::handler::Guest for OutputFlood {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let bytes = query_number(&request, "bytes", 1024) as usize;
         let line = query_number(&request, "line", 0) as usize;
         let result = match path(&request).as_str() {

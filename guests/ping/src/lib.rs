@@ -8,7 +8,7 @@
 //! - `/time-and-chance`: the time of day and random numbers that ping gets, then those of pong, a line each;
 //! - anything else: 200 without a call.
 
-use guest_support::{Answer, body_bytes, path, query, query_number, respond};
+use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({ path: ["../pong/wit"], world: "guest:pong/pinger", generate_all });
@@ -20,7 +20,7 @@ wasip3::http::service::export!(Ping);
 struct Ping;
 
 impl wasip3::exports::http::handler::Guest for Ping {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let name = query(&request, "name").unwrap_or_default();
         match path(&request).as_str() {
             "/greet" => show(pong::greet(&name)),
@@ -50,7 +50,7 @@ impl wasip3::exports::http::handler::Guest for Ping {
     }
 }
 
-fn show(result: Result<Reply, Refusal>) -> Answer {
+fn show(result: Result<Reply, Refusal>) -> HandlerResult {
     match result {
         Ok(reply) => respond(200, format!("{} (count {})\n", reply.text, reply.count)),
         Err(Refusal::EmptyName) => respond(422, "empty name\n"),

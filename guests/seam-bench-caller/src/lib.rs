@@ -5,7 +5,7 @@
 //! in flight. `isomer-bench-workload` defines the query.
 
 use futures::future::join_all;
-use guest_support::{Answer, path, respond};
+use guest_support::{HandlerResult, path, respond};
 use isomer_bench_workload::{Callee, Digest, Mode, Outcome, Work, worker};
 use wasip3::clocks::monotonic_clock::now;
 use wasip3::http::types::Request;
@@ -20,7 +20,7 @@ export!(Caller);
 struct Caller;
 
 impl wasip3::exports::http::handler::Guest for Caller {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         if path(&request) != "/run" {
             return respond(404, "there is /run only\n");
         }

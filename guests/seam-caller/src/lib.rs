@@ -10,7 +10,7 @@
 //! - `/memory` → bytes of its own memory;
 //! - anything else: 200 without a call.
 
-use guest_support::{Answer, body_bytes, path, query, query_number, respond};
+use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({ path: ["../../crates/wit/wit/isomer-link", "../seam-callee/wit"], world: "guest:seam/caller", generate_all });
@@ -23,7 +23,7 @@ wasip3::http::service::export!(Caller);
 struct Caller;
 
 impl wasip3::exports::http::handler::Guest for Caller {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let number = |key| query_number(&request, key, 0) as u32;
         let what = query(&request, "what").unwrap_or_default();
         match path(&request).as_str() {
@@ -72,7 +72,7 @@ fn show(item: &Item) -> String {
     format!("{} {} {} {:?}\n", item.name, item.count, item.tags.join("|"), item.price)
 }
 
-fn told(result: Result<String, Failure>) -> Answer {
+fn told(result: Result<String, Failure>) -> HandlerResult {
     match result {
         Ok(text) => respond(200, format!("{text}\n")),
         Err(Failure::Unknown(what)) => respond(422, format!("unknown: {what}\n")),

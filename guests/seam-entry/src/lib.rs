@@ -1,6 +1,6 @@
 //! The beginning of a chain: `/pass?what=W` and `/pass-later?what=W` → the result of its end.
 
-use guest_support::{Answer, path, query, respond};
+use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({ path: ["../../crates/wit/wit/isomer-link", "../seam-callee/wit"], world: "guest:seam/entry", generate_all });
@@ -12,7 +12,7 @@ wasip3::http::service::export!(Entry);
 struct Entry;
 
 impl wasip3::exports::http::handler::Guest for Entry {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let what = query(&request, "what").unwrap_or_default();
         match path(&request).as_str() {
             "/pass" => respond(200, format!("{}\n", relay::pass(&what))),

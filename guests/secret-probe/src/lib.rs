@@ -1,7 +1,7 @@
 //! `/?name=N`: the secret N; 403 `access-denied: …` without a grant, 503 `unavailable: …` if its source cannot be read.
 //! `/print?name=N` also prints it to stdout.
 
-use guest_support::{Answer, path, query, respond};
+use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({
@@ -17,7 +17,7 @@ wasip3::http::service::export!(SecretProbe);
 struct SecretProbe;
 
 impl wasip3::exports::http::handler::Guest for SecretProbe {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let name = query(&request, "name").unwrap_or_default();
         match store::get(&name) {
             Ok(value) => {

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use guest_support::{Answer, path, query_number, respond};
+use guest_support::{HandlerResult, path, query_number, respond};
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::Request;
 
@@ -16,7 +16,7 @@ struct Sleeper;
 static INSIDE: AtomicU64 = AtomicU64::new(0);
 
 impl wasip3::exports::http::handler::Guest for Sleeper {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         let ms = query_number(&request, "ms", 10);
         let before = INSIDE.fetch_add(1, Ordering::Relaxed) + 1;
         if path(&request) == "/block" {

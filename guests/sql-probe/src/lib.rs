@@ -12,7 +12,7 @@
 //! An error: 403 for `access-denied`, 409 `constraint`, 503 `overloaded`, 504 `timeout`, 413 `too-large`, else 400; the
 //! body is the case's name and text.
 
-use guest_support::{Answer, body_bytes, path, query, respond};
+use guest_support::{HandlerResult, body_bytes, path, query, respond};
 use wasip3::http::types::Request;
 
 wit_bindgen::generate!({
@@ -31,7 +31,7 @@ wasip3::http::service::export!(SqlProbe);
 struct SqlProbe;
 
 impl wasip3::exports::http::handler::Guest for SqlProbe {
-    async fn handle(request: Request) -> Answer {
+    async fn handle(request: Request) -> HandlerResult {
         match probe(request).await {
             Ok(text) => respond(200, text),
             Err(error) => {

@@ -7,10 +7,10 @@ use wasip3::wit_bindgen::{StreamReader, spawn_local};
 use wasip3::{wit_future, wit_stream};
 
 /// The result of a handler.
-pub type Answer = Result<Response, ErrorCode>;
+pub type HandlerResult = Result<Response, ErrorCode>;
 
 /// Returns a response with a complete body.
-pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> Answer {
+pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> HandlerResult {
     let body = body.into();
     let (mut writer, reader) = wit_stream::new();
     let response = respond_stream(status, reader);
@@ -22,7 +22,7 @@ pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> Answer {
 }
 
 /// Returns a response whose body is read from `body`, without trailers.
-pub fn respond_stream(status: u16, body: StreamReader<u8>) -> Answer {
+pub fn respond_stream(status: u16, body: StreamReader<u8>) -> HandlerResult {
     let headers = Fields::from_list(&[("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())])
         .map_err(|error| ErrorCode::InternalError(Some(format!("{error:?}"))))?;
     let (trailers, trailers_reader) = wit_future::new(|| Ok(None));

@@ -18,7 +18,7 @@ const FILE_NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLIC
 
 /// A crate and the texts of its licences.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Licensed {
+struct LicensedCrate {
     name: String,
     version: String,
     /// The SPDX expression.
@@ -69,7 +69,7 @@ fn dependencies<'a>(metadata: &'a Value, root: &str) -> Result<Vec<&'a Value>> {
     Ok(found.iter().filter_map(|id| packages.get(id).copied()).filter(is_of_others).collect())
 }
 
-fn read(package: &Value) -> Result<Licensed> {
+fn read(package: &Value) -> Result<LicensedCrate> {
     let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
     let manifest = text("manifest_path");
     let dir = Path::new(&manifest).parent().unwrap_or(Path::new("/"));
@@ -82,18 +82,18 @@ fn read(package: &Value) -> Result<Licensed> {
             texts.insert(String::from_utf8_lossy(&bytes).replace('\r', "").trim_matches('\n').to_owned());
         }
     }
-    Ok(Licensed { name: text("name"), version: text("version"), expression: text("license"), texts })
+    Ok(LicensedCrate { name: text("name"), version: text("version"), expression: text("license"), texts })
 }
 
 /// Gives each crate without a licence file the text of another crate with the same licence. Crates of a repository with
 /// several crates are often published without the file of its root folder.
-fn share_texts(licensed: &mut [Licensed]) -> Result<()> {
+fn share_texts(licensed: &mut [LicensedCrate]) -> Result<()> {
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for crate_ in licensed.iter().filter(|crate_| !crate_.texts.is_empty()) {
         known.entry(crate_.expression.clone()).or_insert_with(|| crate_.texts.clone());
     }
     for crate_ in licensed.iter_mut().filter(|crate_| crate_.texts.is_empty()) {
-        let Licensed { name, version, expression, .. } = &crate_;
+        let LicensedCrate { name, version, expression, .. } = &crate_;
         let texts = known.get(expression);
         crate_.texts =
             texts.cloned().with_context(|| format!("no text of the licence of {name} {version}: `{expression}`"))?;
@@ -102,9 +102,9 @@ fn share_texts(licensed: &mut [Licensed]) -> Result<()> {
 }
 
 /// Renders the list of crates, and after it each text once, with the crates that it belongs to.
-fn render(licensed: &[Licensed]) -> String {
-    let mut by_text: BTreeMap<&str, Vec<&Licensed>> = BTreeMap::new();
-    let mut sorted: Vec<&Licensed> = licensed.iter().collect();
+fn render(licensed: &[LicensedCrate]) -> String {
+    let mut by_text: BTreeMap<&str, Vec<&LicensedCrate>> = BTreeMap::new();
+    let mut sorted: Vec<&LicensedCrate> = licensed.iter().collect();
     sorted.sort();
     let mut out = String::from("Isomer contains these crates, under their licences:\n\n");
     for crate_ in &sorted {
@@ -114,7 +114,7 @@ fn render(licensed: &[Licensed]) -> String {
         }
     }
     // Ordered by the first crate of each text.
-    let mut texts: Vec<(&str, Vec<&Licensed>)> = by_text.into_iter().collect();
+    let mut texts: Vec<(&str, Vec<&LicensedCrate>)> = by_text.into_iter().collect();
     texts.sort_by_key(|(text, crates)| (crates.first().copied(), *text));
     for (text, crates) in texts {
         let names: Vec<String> = crates.iter().map(|crate_| format!("{} {}", crate_.name, crate_.version)).collect();
@@ -129,9 +129,9 @@ mod tests {
 
     use super::*;
 
-    fn licensed(name: &str, expression: &str, texts: &[&str]) -> Licensed {
+    fn licensed(name: &str, expression: &str, texts: &[&str]) -> LicensedCrate {
         let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-        Licensed { name: name.to_owned(), version: "1.0.0".to_owned(), expression: expression.to_owned(), texts }
+        LicensedCrate { name: name.to_owned(), version: "1.0.0".to_owned(), expression: expression.to_owned(), texts }
     }
 
     #[test]

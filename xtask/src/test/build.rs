@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::project::{self, Project, find_program};
 
 /// The result of the build.
-pub(crate) struct Built {
+pub(crate) struct BuildResult {
     /// The warnings of clippy and the compiler about the workspace's crates, rendered as text, without duplicates.
     pub lints: Vec<String>,
     /// All test programs.
@@ -61,7 +61,7 @@ impl TestProgram {
 }
 
 /// Builds all test programs.
-pub(crate) fn run(project: &Project) -> Result<Built> {
+pub(crate) fn run(project: &Project) -> Result<BuildResult> {
     let is_terminal = std::io::stderr().is_terminal();
     let format = if is_terminal { "json-diagnostic-rendered-ansi" } else { "json" };
     let mut command = cargo_test(project);
@@ -77,7 +77,7 @@ pub(crate) fn run(project: &Project) -> Result<Built> {
     let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
     ensure!(status.success(), "`{line}` failed ({status})");
     let isomer = messages.isomer.context("the build did not produce `isomer`")?;
-    Ok(Built { lints: messages.lints, tests: messages.tests, isomer })
+    Ok(BuildResult { lints: messages.lints, tests: messages.tests, isomer })
 }
 
 /// Returns a `cargo test` command with the compiler that [`run`] uses. The caller adds the selection of tests.

@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use isomer_toolchain::{GuestToolchain, Origin, SystemPackages, ToolchainError};
 
-use super::build::{Built, TestProgram};
+use super::build::{BuildResult, TestProgram};
 use super::programs::{self, Settings};
 use crate::project::Project;
 use crate::setup;
@@ -32,7 +32,7 @@ const SIGNS: [&str; 3] = ["isomer_test_guests::", "examples/boutique", "build_ap
 const ANY_GUEST: &str = concat!("any guest ", "toolchain will do");
 
 /// Repeats the tests with each toolchain that [`GuestToolchain::find`] does not choose.
-pub(crate) fn run(project: &Project, steps: &mut Steps, built: &Built, settings: &Settings) {
+pub(crate) fn run(project: &Project, steps: &mut Steps, built: &BuildResult, settings: &Settings) {
     // An error has already failed the tests.
     let (Ok(None), Ok(first)) = (Origin::chosen(), GuestToolchain::find()) else { return };
     for origin in Origin::ALL.into_iter().filter(|origin| *origin != first.origin()) {

@@ -34,7 +34,7 @@ pub(crate) struct Settings {
 }
 
 /// The result of one program.
-struct Finished<'a> {
+struct ProgramResult<'a> {
     program: &'a TestProgram,
     log: PathBuf,
     time: Duration,
@@ -78,11 +78,11 @@ pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Setti
     Ok(())
 }
 
-fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> Finished<'a> {
+fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> ProgramResult<'a> {
     let log = logs.join(format!("{}.log", program.id().replace('/', "-")));
     let begin = Instant::now();
     let failure = run_to_end(program, &log, settings).unwrap_or_else(|error| Some(format!("{error:#}")));
-    Finished { program, log, time: begin.elapsed(), failure }
+    ProgramResult { program, log, time: begin.elapsed(), failure }
 }
 
 /// Returns why the program failed, or `None`.
@@ -113,7 +113,7 @@ fn kill(child: &mut Child) {
     let _waited = child.wait();
 }
 
-impl Finished<'_> {
+impl ProgramResult<'_> {
     fn print(&self) {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -152,7 +152,7 @@ fn read_durations(path: &Path) -> Durations {
     entries.filter_map(|(name, seconds)| Some((name.clone(), seconds.as_f64()?))).collect()
 }
 
-fn write_durations(path: &Path, finished: &[Finished<'_>]) -> Result<()> {
+fn write_durations(path: &Path, finished: &[ProgramResult<'_>]) -> Result<()> {
     let durations: Durations = finished.iter().map(|done| (done.program.id(), done.time.as_secs_f64())).collect();
     let text = serde_json::to_string_pretty(&durations)?;
     std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))

@@ -10,7 +10,7 @@ use isomer_api::{DeployReport, RollbackRequest};
 use tokio::time::{Instant, sleep};
 
 use super::generous;
-use super::good::{APP, Good, Numbers};
+use super::good::{APP, GoodTenants, Numbers};
 use super::tally::Tally;
 use crate::admin::Admin;
 use crate::bundle::Bundle;
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE_MS: usize = 250;
 
 /// Makes changes until the soak ends. A change that fails is a fault.
-pub async fn run(admin: Admin, front: SocketAddr, good: Good, template: Template, seed: u64, tally: Arc<Tally>) {
+pub async fn run(admin: Admin, front: SocketAddr, good: GoodTenants, template: Template, seed: u64, tally: Arc<Tally>) {
     let mut chance = Chance::for_actor(seed, ACTOR);
     let mut bag: Vec<usize> = Vec::new();
     let mut passed = 0;

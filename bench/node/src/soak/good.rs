@@ -38,7 +38,7 @@ const ACTORS: u64 = 100;
 
 /// The deployed good tenants.
 #[derive(Clone)]
-pub struct Good {
+pub struct GoodTenants {
     /// The apps whose revision is changed.
     pub numbers: Arc<[Numbers]>,
     shared_sum: Arc<AtomicU64>,
@@ -125,7 +125,7 @@ impl Numbers {
 ///
 /// # Errors
 /// When the node refuses.
-pub async fn deploy(admin: &Admin, template: &Template, seed: u64) -> Result<Good> {
+pub async fn deploy(admin: &Admin, template: &Template, seed: u64) -> Result<GoodTenants> {
     let mut numbers = Vec::new();
     for place in 0..NUMBERS {
         let app = Numbers {
@@ -156,10 +156,10 @@ pub async fn deploy(admin: &Admin, template: &Template, seed: u64) -> Result<Goo
         let components = ["ping", "pong"].map(|name| (name, isomer_test_guests::bytes(name)));
         admin.deploy("pair", app, &Bundle::new(&manifest, &components, &[(*host).to_owned()])?).await?;
     }
-    Ok(Good { numbers: numbers.into(), shared_sum: Arc::default() })
+    Ok(GoodTenants { numbers: numbers.into(), shared_sum: Arc::default() })
 }
 
-impl Good {
+impl GoodTenants {
     /// Returns the number of tenants.
     #[must_use]
     pub fn tenants(&self) -> usize {
