@@ -66,11 +66,11 @@ async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart()
                 tokio::time::sleep(node_data::POLL_INTERVAL).await;
             }
         }
-        let said = format!("said in round {round}");
-        let (stream, line) = (StandardStream::Stdout, said.as_bytes());
+        let text = format!("written in round {round}");
+        let (stream, line) = (StandardStream::Stdout, text.as_bytes());
         data.log.emit(Event::OutputLine { component: "c", stream, request: None, line });
         let last = data.log.last(3).unwrap();
-        assert!(last.iter().any(|line| line.text == said), "{at}: {last:?}");
+        assert!(last.iter().any(|line| line.text == text), "{at}: {last:?}");
         data.check(&at, dir.path(), &acknowledged).await;
     }
     for what in ["state", "audit", "kv", "sql"] {

@@ -216,10 +216,10 @@ fn a_compiling_child_ends_with_its_node() {
     let mut line = format!("{{\"compile\":{{\"group\":\"g\",\"bytes\":{}}}}}\n", bomb.len()).into_bytes();
     line.extend(bomb);
     std::io::Write::write_all(&mut &ours, &line).unwrap();
-    let mut said = String::new();
+    let mut lines_read = String::new();
     let mut lines = std::io::BufReader::new(&ours);
-    while !said.contains("compiling") {
-        assert_ne!(std::io::BufRead::read_line(&mut lines, &mut said).unwrap(), 0, "{said}");
+    while !lines_read.contains("compiling") {
+        assert_ne!(std::io::BufRead::read_line(&mut lines, &mut lines_read).unwrap(), 0, "{lines_read}");
     }
     drop(ours);
     assert_eq!(child.wait().unwrap().code(), Some(1));

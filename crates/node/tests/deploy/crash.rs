@@ -14,7 +14,7 @@ use isomer_admin::{Admin as _, Caller};
 use isomer_api::{QuotaChange, RollbackRequest, SwapRequest, TenantChange};
 use isomer_node::ChangeStep;
 
-use crate::migration::Migrating;
+use crate::migration::MigratingChange;
 use crate::node::{TestNode, Watch, custom, keep, release, shop, tenant};
 
 const VARIABLE: &str = "ISOMER_TEST_CRASH";
@@ -22,7 +22,7 @@ const SIGKILL: i32 = 9;
 
 /// A change of an app that serves `two` and served `one` before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CompilePhase {
+enum AppChange {
     Deploy,
     DeployElsewhere,
     Rollback,
@@ -33,17 +33,17 @@ enum CompilePhase {
     Remove,
 }
 
-const ALL: [CompilePhase; 7] = [
-    CompilePhase::Deploy,
-    CompilePhase::DeployElsewhere,
-    CompilePhase::Rollback,
-    CompilePhase::Swap,
-    CompilePhase::Stop,
-    CompilePhase::Start,
-    CompilePhase::Remove,
+const ALL: [AppChange; 7] = [
+    AppChange::Deploy,
+    AppChange::DeployElsewhere,
+    AppChange::Rollback,
+    AppChange::Swap,
+    AppChange::Stop,
+    AppChange::Start,
+    AppChange::Remove,
 ];
 
-impl CompilePhase {
+impl AppChange {
     async fn run(self, node: &TestNode) {
         let (tenant, app) = shop();
         let api = node.node.clone();
@@ -95,11 +95,12 @@ impl CompilePhase {
 /// The child's part. Without the variable, as when the harness runs it, it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_child() {
-    let Ok(told) = std::env::var(VARIABLE) else { return };
-    let (dir, told) = told.rsplit_once('\n').unwrap();
-    let (doing, step) = told.split_once(' ').unwrap();
-    let migrating = doing.strip_prefix("Migrating");
-    let migrating = migrating.map(|name| Migrating::ALL.into_iter().find(|one| format!("{one:?}") == name).unwrap());
+    let Ok(child_task) = std::env::var(VARIABLE) else { return };
+    let (dir, child_task) = child_task.rsplit_once('\n').unwrap();
+    let (change, step) = child_task.split_once(' ').unwrap();
+    let migrating = change.strip_prefix("Migrating");
+    let migrating =
+        migrating.map(|name| MigratingChange::ALL.into_iter().find(|one| format!("{one:?}") == name).unwrap());
     let last = ChangeStep::ALL.into_iter().find(|one| format!("{one:?}") == step).unwrap();
     let watch: Watch = Arc::new(move |step| {
         if step == last {
@@ -109,10 +110,10 @@ async fn crash_child() {
     let node = TestNode::watched(Path::new(dir), Some(watch)).await;
     match migrating {
         Some(migrating) => migrating.run(&node).await,
-        None if StateChange::ALL.iter().any(|one| format!("{one:?}") == doing) => {
-            StateChange::ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await;
+        None if StateChange::ALL.iter().any(|one| format!("{one:?}") == change) => {
+            StateChange::ALL.into_iter().find(|one| format!("{one:?}") == change).unwrap().run(&node).await;
         }
-        None => ALL.into_iter().find(|one| format!("{one:?}") == doing).unwrap().run(&node).await,
+        None => ALL.into_iter().find(|one| format!("{one:?}") == change).unwrap().run(&node).await,
     }
     panic!("it never came to {last:?}");
 }
@@ -165,28 +166,28 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     let node = TestNode::open(&stopped).await;
     node.node.clone().stop(shop().0, shop().1).await.unwrap();
     node.stop().await;
-    for doing in ALL {
-        let base = if doing == CompilePhase::Start { stopped.clone() } else { base.clone() };
-        let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
-        assert!(steps.len() >= 2, "{doing:?}: {steps:?}");
+    for change in ALL {
+        let base = if change == AppChange::Start { stopped.clone() } else { base.clone() };
+        let steps = steps_of(change, &base, &folder.path().join(format!("{change:?}"))).await;
+        assert!(steps.len() >= 2, "{change:?}: {steps:?}");
         // The change is recorded at this step; a kill before it leaves the old revision.
-        let counts = if doing == CompilePhase::Remove { ChangeStep::Forgotten } else { ChangeStep::Recorded };
+        let counts = if change == AppChange::Remove { ChangeStep::Forgotten } else { ChangeStep::Recorded };
         let counts = steps.iter().position(|step| *step == counts).unwrap();
         for (index, step) in steps.iter().enumerate() {
-            let at = format!("{doing:?} killed at {step:?}");
-            let dir = folder.path().join(format!("{doing:?}-{step:?}"));
+            let at = format!("{change:?} killed at {step:?}");
+            let dir = folder.path().join(format!("{change:?}-{step:?}"));
             copy(&base, &dir);
-            kill_at(&format!("{doing:?}"), *step, &dir);
+            kill_at(&format!("{change:?}"), *step, &dir);
             let node = TestNode::open(&dir).await;
             let is_new = index >= counts;
-            answers(&node, if is_new { doing.answer() } else { doing.answer_before() }, &at).await;
+            answers(&node, if is_new { change.answer() } else { change.answer_before() }, &at).await;
             assert_eq!(node.node.compilers_started(), 0, "{at}: a restart compiles nothing");
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
-            assert_eq!(kept, !(is_new && doing == CompilePhase::Remove), "{at}: data");
+            assert_eq!(kept, !(is_new && change == AppChange::Remove), "{at}: data");
             if !is_new {
                 // The change can be made again.
-                doing.run(&node).await;
-                answers(&node, doing.answer(), &at).await;
+                change.run(&node).await;
+                answers(&node, change.answer(), &at).await;
             }
             node.stop().await;
             fs::remove_dir_all(&dir).unwrap();
@@ -246,8 +247,8 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
     node.node.clone().set_secret(guest(), "key".parse().unwrap(), b"value".to_vec()).await.unwrap();
     fs::create_dir_all(base.join("tenants/guest/apps/old/kv")).unwrap();
     node.stop().await;
-    for told in StateChange::ALL {
-        let dir = folder.path().join(format!("{told:?}"));
+    for change in StateChange::ALL {
+        let dir = folder.path().join(format!("{change:?}"));
         copy(&base, &dir);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let watch: Watch = {
@@ -255,25 +256,25 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
             Arc::new(move |step| seen.lock().unwrap().push(step))
         };
         let node = TestNode::watched(&dir, Some(watch)).await;
-        assert!(!told.is_done(&node).await);
-        told.run(&node).await;
-        assert!(told.is_done(&node).await);
+        assert!(!change.is_done(&node).await);
+        change.run(&node).await;
+        assert!(change.is_done(&node).await);
         node.stop().await;
         let steps = std::mem::take(&mut *seen.lock().unwrap());
         let counts =
             steps.iter().position(|step| matches!(step, ChangeStep::Recorded | ChangeStep::Forgotten)).unwrap();
         for (index, step) in steps.iter().enumerate() {
-            let at = format!("{told:?} killed at {step:?}");
-            let dir = folder.path().join(format!("{told:?}-{step:?}"));
+            let at = format!("{change:?} killed at {step:?}");
+            let dir = folder.path().join(format!("{change:?}-{step:?}"));
             copy(&base, &dir);
-            kill_at(&format!("{told:?}"), *step, &dir);
+            kill_at(&format!("{change:?}"), *step, &dir);
             let node = TestNode::open(&dir).await;
-            assert_eq!(told.is_done(&node).await, index >= counts, "{at}");
-            let is_gone = index >= counts && told == StateChange::RemoveTenant;
+            assert_eq!(change.is_done(&node).await, index >= counts, "{at}");
+            let is_gone = index >= counts && change == StateChange::RemoveTenant;
             assert_eq!(dir.join("tenants/guest").exists(), !is_gone, "{at}: data");
             if index < counts {
-                told.run(&node).await;
-                assert!(told.is_done(&node).await, "{at}: nothing is in the way of doing it again");
+                change.run(&node).await;
+                assert!(change.is_done(&node).await, "{at}: the change can be made again");
             }
             node.stop().await;
         }
@@ -281,7 +282,7 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
 }
 
 /// The steps of the change, in order.
-async fn steps_of(doing: CompilePhase, base: &Path, dir: &Path) -> Vec<ChangeStep> {
+async fn steps_of(change: AppChange, base: &Path, dir: &Path) -> Vec<ChangeStep> {
     copy(base, dir);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watch: Watch = {
@@ -289,19 +290,19 @@ async fn steps_of(doing: CompilePhase, base: &Path, dir: &Path) -> Vec<ChangeSte
         Arc::new(move |step| seen.lock().unwrap().push(step))
     };
     let node = TestNode::watched(dir, Some(watch)).await;
-    doing.run(&node).await;
-    answers(&node, doing.answer(), "done").await;
+    change.run(&node).await;
+    answers(&node, change.answer(), "done").await;
     node.stop().await;
     std::mem::take(&mut *seen.lock().unwrap())
 }
 
-pub(crate) fn kill_at(doing: &str, step: ChangeStep, dir: &Path) {
+pub(crate) fn kill_at(change: &str, step: ChangeStep, dir: &Path) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::crash_child", "--nocapture", "--test-threads=1"])
-        .env(VARIABLE, format!("{}\n{doing} {step:?}", dir.display()))
+        .env(VARIABLE, format!("{}\n{change} {step:?}", dir.display()))
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), Some(SIGKILL), "{doing} at {step:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{change} at {step:?}: {stderr}");
 }

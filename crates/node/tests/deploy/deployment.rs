@@ -88,9 +88,13 @@ async fn deploying_the_same_release_changes_host_names_only() {
     for host in ["new.example", "a.b.shops.example"] {
         assert_eq!(revision_in(&client.get(host, "/").await.1), "one", "{host}");
     }
-    let mut unsaid = release("two");
-    unsaid.release.hosts = None;
-    assert_eq!(node.deploy(&unsaid).await.unwrap().hosts, moved.hosts, "absent leaves them as they are");
+    let mut without_hosts = release("two");
+    without_hosts.release.hosts = None;
+    assert_eq!(
+        node.deploy(&without_hosts).await.unwrap().hosts,
+        moved.hosts,
+        "without hosts in the release, they stay the same"
+    );
     assert_eq!(node.node.compilers_started(), started + 1);
 }
 

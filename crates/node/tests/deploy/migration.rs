@@ -342,10 +342,10 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
     let (tenant, _) = shop();
     let api: Weak<Node> = Arc::downgrade(&node.node);
     let changing = Arc::new(Mutex::new(None::<(ChangeStep, &'static str)>));
-    let (told, key) = (changing.clone(), tenant.clone());
+    let (awaited, key) = (changing.clone(), tenant.clone());
     let change = move |step| {
         // Not held below: setting a secret has steps, too.
-        let taken = told.lock().unwrap().take_if(|(at, _)| *at == step);
+        let taken = awaited.lock().unwrap().take_if(|(at, _)| *at == step);
         let Some((_, value)) = taken else { return };
         let (api, tenant) = (api.upgrade().unwrap(), key.clone());
         tokio::task::block_in_place(|| {
@@ -377,12 +377,12 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
 
 /// The change that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Migrating {
+pub(crate) enum MigratingChange {
     Deploy,
     RollbackToSnapshot,
 }
 
-impl Migrating {
+impl MigratingChange {
     pub(crate) const ALL: [Self; 2] = [Self::Deploy, Self::RollbackToSnapshot];
 
     pub(crate) async fn run(self, node: &TestNode) {
@@ -425,8 +425,8 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_store() {
     keep(&base);
     node.stop().await;
     let before = data(&base);
-    for doing in Migrating::ALL {
-        let steps = steps_of(doing, &base, &folder.path().join(format!("{doing:?}"))).await;
+    for change in MigratingChange::ALL {
+        let steps = steps_of(change, &base, &folder.path().join(format!("{change:?}"))).await;
         for step in [
             ChangeStep::Held,
             ChangeStep::Noted,
@@ -435,17 +435,17 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_store() {
             ChangeStep::Switched,
             ChangeStep::TookOver,
         ] {
-            assert!(steps.contains(&step), "{doing:?}: {steps:?}");
+            assert!(steps.contains(&step), "{change:?}: {steps:?}");
         }
         let counts = steps.iter().position(|step| *step == ChangeStep::Recorded).unwrap();
         for (index, step) in steps.iter().enumerate() {
-            let at = format!("{doing:?} killed at {step:?}");
-            let dir = folder.path().join(format!("{doing:?}-{step:?}"));
+            let at = format!("{change:?} killed at {step:?}");
+            let dir = folder.path().join(format!("{change:?}-{step:?}"));
             copy(&base, &dir);
-            kill_at(&format!("Migrating{doing:?}"), *step, &dir);
+            kill_at(&format!("Migrating{change:?}"), *step, &dir);
             let node = TestNode::open(&dir).await;
             let is_new = index >= counts;
-            let expected = if is_new { doing.outcome() } else { (3, 2) };
+            let expected = if is_new { change.outcome() } else { (3, 2) };
             if !is_new {
                 same(&before, &data(&dir), &at);
             }
@@ -455,8 +455,8 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_store() {
             let node = TestNode::open(&dir).await;
             assert_eq!(notes(&node).await.len(), expected.0 + 1, "{at}, after another start");
             if !is_new {
-                doing.run(&node).await;
-                assert_eq!(columns(&node).await, doing.outcome().1, "{at}: nothing is in the way of doing it again");
+                change.run(&node).await;
+                assert_eq!(columns(&node).await, change.outcome().1, "{at}: the change can be made again");
             }
             node.stop().await;
             fs::remove_dir_all(&dir).unwrap();
@@ -464,7 +464,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_store() {
     }
 }
 
-async fn steps_of(doing: Migrating, base: &Path, dir: &Path) -> Vec<ChangeStep> {
+async fn steps_of(change: MigratingChange, base: &Path, dir: &Path) -> Vec<ChangeStep> {
     copy(base, dir);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let watch: Watch = {
@@ -472,8 +472,8 @@ async fn steps_of(doing: Migrating, base: &Path, dir: &Path) -> Vec<ChangeStep> 
         Arc::new(move |step| seen.lock().unwrap().push(step))
     };
     let node = TestNode::watched(dir, Some(watch)).await;
-    doing.run(&node).await;
-    assert_eq!((notes(&node).await.len(), columns(&node).await), doing.outcome());
+    change.run(&node).await;
+    assert_eq!((notes(&node).await.len(), columns(&node).await), change.outcome());
     node.stop().await;
     std::mem::take(&mut *seen.lock().unwrap())
 }

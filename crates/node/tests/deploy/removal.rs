@@ -143,8 +143,8 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     let half_deployed = async |migrations: usize| {
         is_failing.store(true, Ordering::SeqCst);
         let deployed = node.deploy(&with_migrations(migrations)).await.unwrap();
-        let is_told = deployed.warnings.iter().any(|warning| warning.contains("could not be replaced yet"));
-        assert!(is_told && folder.path().join(NOTE).exists(), "{:?}", deployed.warnings);
+        let is_reported = deployed.warnings.iter().any(|warning| warning.contains("could not be replaced yet"));
+        assert!(is_reported && folder.path().join(NOTE).exists(), "{:?}", deployed.warnings);
         assert_ne!(node.get("/query?sql=SELECT%201").await.0, 200);
     };
     half_deployed(2).await;

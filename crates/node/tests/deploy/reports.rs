@@ -30,12 +30,12 @@ async fn revisions_list_changes_operation_actor_and_message() {
     api().swap(caller, tenant.clone(), app.clone(), swap).await.unwrap();
     let back = RollbackRequest { revision: Some(first.revision), ..RollbackRequest::default() };
     api().rollback(Caller::Node, tenant.clone(), app.clone(), back).await.unwrap();
-    let told = async |node: &TestNode| {
+    let origins_of = async |node: &TestNode| {
         let revisions = node.node.clone().revisions(tenant.clone(), app.clone()).await.unwrap();
         let origins = revisions.into_iter().map(|info| info.origin.unwrap());
         origins.collect::<Vec<_>>()
     };
-    let origins = told(&node).await;
+    let origins = origins_of(&node).await;
     let hows: Vec<RevisionOperation> = origins.iter().map(|origin| origin.how).collect();
     assert_eq!(
         hows,
@@ -57,7 +57,7 @@ async fn revisions_list_changes_operation_actor_and_message() {
     assert_eq!((all.changed.len(), all.manifest, all.files), (1, true, 1), "from what served before it");
     keep(folder.path());
     node.stop().await;
-    assert_eq!(told(&TestNode::open(folder.path()).await).await, origins, "after a restart, too");
+    assert_eq!(origins_of(&TestNode::open(folder.path()).await).await, origins, "after a restart, too");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

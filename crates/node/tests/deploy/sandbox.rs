@@ -39,8 +39,8 @@ fn probe(dir: &Path, port: u16, layers: &[Layer]) -> Report {
     command.args(["-c", script, "sh"]).arg(dir.join("admin.token")).arg(PROGRAM).arg("probe");
     command.arg(serde_json::to_string(layers).unwrap()).arg(dir).arg(port.to_string());
     let output = command.arg(std::process::id().to_string()).env_clear().stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{layers:?}: {} {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{layers:?}: {} {stderr}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
