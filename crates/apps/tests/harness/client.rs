@@ -85,7 +85,7 @@ impl Connection {
 
     /// Sends `request`; the body of the response is still to be read.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
-        within("an answer", self.try_send(request)).await.expect("an answer")
+        within("a response", self.try_send(request)).await.expect("a response")
     }
 
     /// Sends `request`, which may fail.
@@ -103,9 +103,9 @@ impl Connection {
     }
 
     /// Sends `request` and reads the complete response.
-    pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Answer {
+    pub(crate) async fn exchange(&mut self, request: Request<Body>) -> TestResponse {
         let response = self.send(request).await;
-        Answer::read(response).await.expect("the whole body")
+        TestResponse::read(response).await.expect("the whole body")
     }
 
     /// Waits until the server closes the connection.
@@ -114,18 +114,18 @@ impl Connection {
     }
 
     /// A request without a body.
-    pub(crate) async fn ask(&mut self, method: Method, target: &str) -> Answer {
+    pub(crate) async fn ask(&mut self, method: Method, target: &str) -> TestResponse {
         let request = self.request(method, target).body(whole("")).expect("a valid request");
         self.exchange(request).await
     }
 
     /// GET.
-    pub(crate) async fn get(&mut self, target: &str) -> Answer {
+    pub(crate) async fn get(&mut self, target: &str) -> TestResponse {
         self.ask(Method::GET, target).await
     }
 
     /// POST.
-    pub(crate) async fn post(&mut self, target: &str, contents: &str) -> Answer {
+    pub(crate) async fn post(&mut self, target: &str, contents: &str) -> TestResponse {
         let body = whole(contents.to_owned());
         let request = self.request(Method::POST, target).body(body).expect("a valid request");
         self.exchange(request).await
@@ -140,7 +140,7 @@ async fn tcp(address: SocketAddr) -> TcpStream {
 
 /// A complete response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     /// Its status.
     pub(crate) status: StatusCode,
     /// Its headers.
@@ -149,7 +149,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     /// Reads `response` to its end.
     pub(crate) async fn read(response: Response<Incoming>) -> hyper::Result<Self> {
         let (head, body) = response.into_parts();

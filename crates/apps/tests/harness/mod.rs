@@ -33,7 +33,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use client::{Answer, Connection};
+use client::{Connection, TestResponse};
 use log::MemoryLog;
 
 /// The longest time that a test waits for anything: long, because the machine may be busy. A test that passes never
@@ -287,12 +287,12 @@ impl TestNode {
     }
 
     /// Sends a GET over a new connection.
-    pub(crate) async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> TestResponse {
         self.connect().await.get(target).await
     }
 
     /// Sends a POST over a new connection.
-    pub(crate) async fn post(&self, target: &str, contents: &str) -> Answer {
+    pub(crate) async fn post(&self, target: &str, contents: &str) -> TestResponse {
         self.connect().await.post(target, contents).await
     }
 

@@ -38,7 +38,7 @@ impl RawConnection {
             if let Some(at) = find(&self.read, end.as_bytes()) {
                 let rest = self.read.split_off(at + end.len());
                 let text = std::mem::replace(&mut self.read, rest);
-                return String::from_utf8(text).expect("the answer is text");
+                return String::from_utf8(text).expect("the response is text");
             }
             let come = within("more bytes", self.stream.read_buf(&mut self.read)).await.expect("the node sends");
             assert!(come > 0, "closed before {end:?} came: {:?}", String::from_utf8_lossy(&self.read));
@@ -47,7 +47,7 @@ impl RawConnection {
 
     /// Reads until the node closes the connection. Returns everything that was received, as text.
     pub(crate) async fn read_all(&mut self) -> String {
-        String::from_utf8(self.read_bytes().await).expect("the answer is text")
+        String::from_utf8(self.read_bytes().await).expect("the response is text")
     }
 
     /// Reads until the node closes the connection. Returns everything that was received.

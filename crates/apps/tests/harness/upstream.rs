@@ -42,8 +42,8 @@ impl Upstream {
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let saw = saw.clone();
-                let answer = service_fn(move |request| answer(request, saw.clone()));
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+                let service = service_fn(move |request| respond(request, saw.clone()));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
         Self { address, seen, listening }
@@ -60,7 +60,7 @@ impl Upstream {
     }
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     saw: mpsc::UnboundedSender<RequestHead>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -69,5 +69,5 @@ async fn answer(
     let status = if head.method == http::Method::POST { 201 } else { 200 };
     let _ = saw.send(head);
     let text = if body.is_empty() { Bytes::from_static(b"upstream\n") } else { body };
-    Ok(Response::builder().status(status).body(Full::new(text)).expect("a valid answer"))
+    Ok(Response::builder().status(status).body(Full::new(text)).expect("a valid response"))
 }

@@ -55,10 +55,10 @@ async fn files_are_limited_by_the_storage_quota() {
     world.deploy("neighbour", "main", &["neighbour.test"], &neighbour).await;
     for (number, attack) in ON_DISK.iter().enumerate() {
         let AttackRequest::Get(target) = attack.ask else { unreachable!("all of them are") };
-        let answer = world.get("attacker.test", &format!("/{target}")).await;
+        let response = world.get("attacker.test", &format!("/{target}")).await;
         let name = attack.name;
-        assert_eq!(answer.status, 200, "{name}: {answer:?}; {:?}", world.usage("attacker"));
-        let told = answer.ok();
+        assert_eq!(response.status, 200, "{name}: {response:?}; {:?}", world.usage("attacker"));
+        let told = response.ok();
         assert!(told.contains(attack.says) && !told.contains("got "), "{name}: {told}");
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
@@ -70,8 +70,8 @@ async fn files_are_limited_by_the_storage_quota() {
             (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())
         })
         .await;
-        let answer = world.get("neighbour.test", "/increment?key=n&delta=1").await;
-        assert_eq!(answer.ok(), format!("{}\n", number + 1), "{name}");
+        let response = world.get("neighbour.test", "/increment?key=n&delta=1").await;
+        assert_eq!(response.ok(), format!("{}\n", number + 1), "{name}");
     }
     assert!(world.usage("neighbour").refused.is_empty());
 }

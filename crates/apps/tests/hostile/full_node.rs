@@ -147,7 +147,7 @@ impl Greedy {
         let request = connection.request(method, target).body(whole(Bytes::from(body))).expect("a valid request");
         let refused = self.refused.clone();
         self.running.push(tokio::spawn(async move {
-            let answered = connection.try_send(request).await.expect("an answer");
+            let answered = connection.try_send(request).await.expect("a response");
             assert_eq!(answered.status(), 503, "nothing else ends it");
             refused.fetch_add(1, Ordering::Relaxed);
             // Its connection stays open, too.
@@ -194,6 +194,6 @@ async fn ask(
     let request = connection.request(method, target).body(whole(Bytes::from(body))).expect("a valid request");
     let response = connection.send(request).await;
     let status = response.status().as_u16();
-    let body = within("the whole answer", response.into_body().collect()).await.expect("the whole answer");
+    let body = within("the whole response", response.into_body().collect()).await.expect("the whole response");
     (status, String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }

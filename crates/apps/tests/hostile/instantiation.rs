@@ -230,10 +230,10 @@ async fn harmful_start_functions_fail_only_their_own_request() {
         let name = start.name;
         let node = node(wat_components::handler(start.fields, start.body), DEADLINE_MS, &engine).await;
         for _ in 0..2 {
-            let answer = node.get("/hostile/").await;
-            assert_eq!(answer.status, start.status, "{name}: {}", answer.text());
+            let response = node.get("/hostile/").await;
+            assert_eq!(response.status, start.status, "{name}: {}", response.text());
             if start.status != 200 {
-                let id = answer.problem(start.status);
+                let id = response.problem(start.status);
                 let event = node.failed(&id).await;
                 let told = event["reason"].as_str().is_some_and(|reason| reason.contains(start.log));
                 assert!(told, "{name}: the log does not say `{}`: {event}", start.log);
@@ -314,9 +314,14 @@ async fn a_reused_slot_is_empty() {
             // The neighbour gets no request: the attacker has the whole pool.
             let node = node(component, 10_000, &engine).await;
             until("room in the pool", async || {
-                let answer = node.get("/hostile/").await;
-                let busy = answer.status == 503;
-                assert!(busy || answer.status == 200, "{what}, round {round}: {} {}", answer.status, answer.text());
+                let response = node.get("/hostile/").await;
+                let busy = response.status == 503;
+                assert!(
+                    busy || response.status == 200,
+                    "{what}, round {round}: {} {}",
+                    response.status,
+                    response.text()
+                );
                 (!busy).then_some(())
             })
             .await;

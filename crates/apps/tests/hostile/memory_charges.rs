@@ -285,7 +285,7 @@ async fn bear(world: &Arc<TestTenancy>, attack: &ConcurrentAttack, host: &str, b
         }
     }
     let figures = format!(
-        "{name}: grown {} MiB, charged {} MiB, excess {} MiB, neighbour served {served} times, answers {statuses:?}",
+        "{name}: grown {} MiB, charged {} MiB, excess {} MiB, neighbour served {served} times, responses {statuses:?}",
         grown >> 20,
         charged >> 20,
         excess >> 20

@@ -15,7 +15,7 @@ use isomer_seam::Components;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::client::{Answer, Connection};
+use crate::harness::client::{Connection, TestResponse};
 use crate::harness::front::TestFront;
 use crate::harness::log::MemoryLog;
 use crate::harness::{Counted, code_folder, parse, until, within};
@@ -80,7 +80,7 @@ impl SmallNode {
     }
 
     /// Sends a GET over a new connection.
-    pub(crate) async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> TestResponse {
         within("connect", Connection::http1(self.front.address)).await.get(target).await
     }
 

@@ -8,7 +8,7 @@ use isomer_api::{Quota, Quotas};
 use isomer_apps::TenancyOptions;
 use isomer_seam::Components;
 
-use crate::harness::client::Answer;
+use crate::harness::client::TestResponse;
 use crate::harness::{one, until};
 use crate::world::TestTenancy;
 use crate::{attacked_node, instantiation};
@@ -37,11 +37,11 @@ const REACHES: &[Reach] = &[
 
 /// Returns whether the response reports that `quota` was reached. A guest whose store is full gets an error, and
 /// reports it in turn.
-fn names(answer: &Answer, quota: Quota) -> bool {
-    match answer.status.as_u16() {
-        200 => answer.text().contains(&format!("the quota `{}`", quota.name())),
+fn names(response: &TestResponse, quota: Quota) -> bool {
+    match response.status.as_u16() {
+        200 => response.text().contains(&format!("the quota `{}`", quota.name())),
         429 => {
-            let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+            let problem: serde_json::Value = serde_json::from_slice(&response.body).expect("a problem is JSON");
             problem["quota"] == quota.name()
         }
         _ => false,
@@ -64,8 +64,8 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
         let over = AtomicBool::new(false);
         let attacking = async {
             until(&format!("the quota {quota:?}"), async || {
-                let answers = join_all((0..*at_once).map(|_| world.get("attacker.test", target))).await;
-                answers.iter().any(|answer| names(answer, *quota)).then_some(())
+                let responses = join_all((0..*at_once).map(|_| world.get("attacker.test", target))).await;
+                responses.iter().any(|response| names(response, *quota)).then_some(())
             })
             .await;
             over.store(true, Ordering::Relaxed);
@@ -73,8 +73,8 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
         let working = async {
             loop {
                 counted += 1;
-                let answer = world.get("neighbour.test", "/increment?key=n&delta=1").await;
-                assert_eq!(answer.ok(), format!("{counted}\n"), "next to {quota:?}");
+                let response = world.get("neighbour.test", "/increment?key=n&delta=1").await;
+                assert_eq!(response.ok(), format!("{counted}\n"), "next to {quota:?}");
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
@@ -112,9 +112,14 @@ async fn a_reused_slot_has_nothing_of_another_tenant() {
     for round in 0..3 {
         for tenant in ["one", "other"] {
             until("room in the pool", async || {
-                let answer = world.get(&format!("{tenant}.test"), "/").await;
-                let busy = answer.status == 503;
-                assert!(busy || answer.status == 200, "{tenant}, round {round}: {} {}", answer.status, answer.text());
+                let response = world.get(&format!("{tenant}.test"), "/").await;
+                let busy = response.status == 503;
+                assert!(
+                    busy || response.status == 200,
+                    "{tenant}, round {round}: {} {}",
+                    response.status,
+                    response.text()
+                );
                 (!busy).then_some(())
             })
             .await;

@@ -32,8 +32,8 @@ async fn a_large_body_does_not_grow_memory() {
             let before = (round > 0).then(reset_peak);
             let body = repeated(piece.clone(), bytes / PIECE_BYTES);
             let request = connection.request(Method::POST, "/sum").body(body).expect("a valid request");
-            let answer = connection.exchange(request).await;
-            assert_eq!(answer.ok(), format!("bytes={bytes} sum={bytes}\n"));
+            let response = connection.exchange(request).await;
+            assert_eq!(response.ok(), format!("bytes={bytes} sum={bytes}\n"));
             check_growth(before, "upload");
 
             let before = (round > 0).then(reset_peak);

@@ -17,7 +17,7 @@ async fn a_key_value_store_outlives_instances_and_revisions() {
         assert_eq!(node.get("/get?key=a").await.ok(), "one");
         assert_eq!(node.get("/get?key=a&store=other").await.status, 404);
         let increments = (0..12).map(|_| node.get("/increment?key=n&delta=1"));
-        futures::future::join_all(increments).await.iter().for_each(|answer| assert_ne!(answer.ok(), "3\n"));
+        futures::future::join_all(increments).await.iter().for_each(|response| assert_ne!(response.ok(), "3\n"));
         assert_eq!(node.get("/increment?key=n&delta=0").await.ok(), "15\n");
         assert_eq!(node.get("/list-all").await.ok(), "a\nn\n");
         assert_eq!(node.get("/get?key=a&store=third").await.status, 403);
@@ -39,8 +39,8 @@ async fn a_sql_store_is_migrated_and_persists() {
     assert_eq!(node.post("/execute?p=t:lamp", "INSERT INTO goods (name) VALUES (?)").await.ok(), "changed=1\n");
     let count = "SELECT count(*) AS n FROM goods";
     for (end, status, rows) in [("rollback", 200, 1), ("drop", 200, 1), ("trap", 500, 1), ("commit", 200, 2)] {
-        let answer = node.post(&format!("/transaction?end={end}"), "INSERT INTO goods (name) VALUES ('chair')").await;
-        assert_eq!(answer.status, status, "{end}: {}", answer.text());
+        let response = node.post(&format!("/transaction?end={end}"), "INSERT INTO goods (name) VALUES ('chair')").await;
+        assert_eq!(response.status, status, "{end}: {}", response.text());
         assert_eq!(node.post("/query", count).await.ok(), format!("n\ni:{rows}\n"), "{end}");
     }
     fs::write(migrations.join("002-price.sql"), "ALTER TABLE goods ADD COLUMN price INTEGER DEFAULT 5;")
@@ -90,8 +90,8 @@ async fn outbound_requests_reach_granted_hosts_only() {
         assert_eq!((seen.method.as_str(), seen.uri.to_string().as_str()), ("GET", "/a?b"));
         assert_eq!(seen.headers["host"], address.to_string());
         if guest == "fetch-probe" {
-            let answer = granted.post(&format!("/?url=http://{address}/&method=POST"), "contents").await;
-            assert_eq!((answer.status.as_u16(), answer.text()), (201, "contents"));
+            let response = granted.post(&format!("/?url=http://{address}/&method=POST"), "contents").await;
+            assert_eq!((response.status.as_u16(), response.text()), (201, "contents"));
             upstream.seen().await;
         }
         let denied = [
@@ -106,10 +106,10 @@ async fn outbound_requests_reach_granted_hosts_only() {
             ("grants.http = [\"*\"]", format!("http://2130706433:{port}/"), "HttpRequestUriInvalid"),
         ];
         for (grants, url, error) in denied {
-            let answer = start(&one(guest, grants)).await.get(&format!("/?url={url}")).await;
-            assert_eq!(answer.status, 502, "{grants} {url}");
+            let response = start(&one(guest, grants)).await.get(&format!("/?url={url}")).await;
+            assert_eq!(response.status, 502, "{grants} {url}");
             // The versions of the interface have different texts for an address of a private network.
-            assert!(answer.text().contains(error), "{grants} {url}: {}", answer.text());
+            assert!(response.text().contains(error), "{grants} {url}: {}", response.text());
         }
         assert!(upstream.is_unseen(), "a request came through");
     }
@@ -154,12 +154,12 @@ async fn a_directory_is_read_only_unless_granted_otherwise() {
         "/rename?path=/data/file.txt&to=/data/new.txt",
         "/link?path=/data/new&to=file.txt",
     ] {
-        let answer = node.post(target, "changed").await;
-        assert!(answer.status == 403 || answer.status == 500, "{target}: {} {}", answer.status, answer.text());
+        let response = node.post(target, "changed").await;
+        assert!(response.status == 403 || response.status == 500, "{target}: {} {}", response.status, response.text());
         assert!(
-            answer.status == 403 || answer.text().contains("ermi") || answer.text().contains("ReadOnly"),
+            response.status == 403 || response.text().contains("ermi") || response.text().contains("ReadOnly"),
             "{target}: {}",
-            answer.text()
+            response.text()
         );
     }
     let shared = node.folder().join("shared");
@@ -207,9 +207,9 @@ async fn guests_cannot_leave_a_directory() {
         ] {
             for target in [format!("/read?path={path}"), format!("/write?path={path}"), format!("/remove?path={path}/")]
             {
-                let answer = node.post(&target, "changed").await;
-                assert_ne!(answer.status, 200, "{target}");
-                assert!(!answer.text().contains("outside"), "{target}: {}", answer.text());
+                let response = node.post(&target, "changed").await;
+                assert_ne!(response.status, 200, "{target}");
+                assert!(!response.text().contains("outside"), "{target}: {}", response.text());
             }
         }
         for target in [

@@ -31,8 +31,8 @@ async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
 async fn told(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
     let traceparent = format!("00-{trace:032x}-{parent:016x}-01");
     let request = Request::get("/time-and-chance").header("host", "test").header("traceparent", traceparent);
-    let answer = node.connect().await.exchange(request.body(whole("")).expect("a valid request")).await;
-    let lines: Vec<_> = answer.ok().lines().map(str::to_owned).collect();
+    let response = node.connect().await.exchange(request.body(whole("")).expect("a valid request")).await;
+    let lines: Vec<_> = response.ok().lines().map(str::to_owned).collect();
     lines.try_into().expect("two lines")
 }
 
@@ -60,7 +60,7 @@ async fn clock_and_randomness_depend_on_request_and_component_only() {
     let mut seen = BTreeSet::from([ping, pong]);
     for trace in 2..10 {
         for line in told(&node, trace, 1).await {
-            assert!(seen.insert(line), "another trace has another answer");
+            assert!(seen.insert(line), "another trace has another response");
         }
     }
 }

@@ -27,9 +27,9 @@ fn assert_frames(event: &Value, names: &[&str]) {
 async fn a_trap_is_logged_with_request_id_and_call_stack() {
     let node = start(&one("http-trap", "")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
-        let answer = connection.get("/trap").await;
-        let id = answer.problem(500);
-        assert!(!answer.text().contains("unreachable"), "the inside is not told: {}", answer.text());
+        let response = connection.get("/trap").await;
+        let id = response.problem(500);
+        assert!(!response.text().contains("unreachable"), "the inside is not told: {}", response.text());
         let event = failed(&node, &id).await;
         assert_eq!(event["component"], "http-trap");
         assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("unreachable")), "{event}");
@@ -87,7 +87,7 @@ async fn assert_broken_off(node: &TestNode, target: &str) {
     for http2 in [false, true] {
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
         let request = connection.request(Method::GET, target).body(whole("")).expect("a valid request");
-        let response = match within("an answer", connection.try_send(request)).await {
+        let response = match within("a response", connection.try_send(request)).await {
             Ok(response) => response,
             // A stream of HTTP/2 that is reset loses what has not been sent, including its head.
             Err(_) if http2 => continue,
@@ -137,8 +137,8 @@ async fn a_request_ends_at_its_deadline() {
     for lines in ["", "concurrency = 4"] {
         let node = start(&one("http-loop", &format!("limits.request_deadline = \"300ms\"\n{lines}"))).await;
         for target in ["/loop", "/nested", "/sleep"] {
-            let answer = node.get(target).await;
-            let id = answer.problem(504);
+            let response = node.get(target).await;
+            let id = response.problem(504);
             let event = failed(&node, &id).await;
             assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("deadline of 300 ms")), "{event}");
             // A shared instance is stopped between two of its polls.
@@ -162,13 +162,13 @@ async fn memory_has_an_exact_limit() {
     let node = setup.options(|options| options.requests_per_instance_max = Some(1)).start().await;
     let before = number(node.get("/").await.ok(), "size=");
     for bytes in [0, PAGE, 10 * PAGE] {
-        let answer = node.get(&format!("/grow?bytes={bytes}")).await;
-        assert_eq!(number(answer.ok(), "grown="), bytes);
-        assert_eq!(number(answer.ok(), "size="), before + bytes);
+        let response = node.get(&format!("/grow?bytes={bytes}")).await;
+        assert_eq!(number(response.ok(), "grown="), bytes);
+        assert_eq!(number(response.ok(), "size="), before + bytes);
     }
-    let answer = node.get("/grow").await;
-    assert_eq!(number(answer.ok(), "size="), 4 << 20);
-    assert_eq!(number(answer.ok(), "grown="), (4 << 20) - before);
+    let response = node.get("/grow").await;
+    assert_eq!(number(response.ok(), "size="), 4 << 20);
+    assert_eq!(number(response.ok(), "grown="), (4 << 20) - before);
     // A new instance has all of it again.
     assert_eq!(number(node.get("/").await.ok(), "size="), before);
     node.get("/allocate?bytes=1000000").await.ok();

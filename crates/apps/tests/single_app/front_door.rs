@@ -81,9 +81,9 @@ async fn before(hosts: impl IntoIterator<Item = (&'static str, HostResult)>) -> 
 async fn status(front: &TestFront, request: &str) -> u16 {
     let mut raw = front.connect_raw().await;
     raw.write(request).await;
-    let answer = raw.read_all().await;
-    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
-    status.and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{request:?}: {answer:?}"))
+    let response = raw.read_all().await;
+    let status = response.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    status.and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{request:?}: {response:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,8 +147,8 @@ async fn host_and_authority_must_agree_over_http2() {
         if let Some(header) = header {
             request = request.header("host", header);
         }
-        let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-        answer.problem(if asked.is_some() { 404 } else { 400 });
+        let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+        response.problem(if asked.is_some() { 404 } else { 400 });
         assert_eq!(names.asked(), asked.into_iter().collect::<Vec<_>>(), "{authority} {header:?}");
     }
 }
@@ -178,11 +178,11 @@ async fn each_refusal_has_its_own_problem() {
     ] {
         let mut connection = front.connect_http2().await;
         let request = ::http::Request::builder().uri(format!("http://{host}/"));
-        let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-        answer.problem(status);
-        let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+        response.problem(status);
+        let problem: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
         assert_eq!(problem["quota"].as_str(), quota, "{host}");
-        assert_eq!(answer.header("retry-after"), retry_after, "{host}");
+        assert_eq!(response.header("retry-after"), retry_after, "{host}");
     }
 }
 
@@ -233,8 +233,8 @@ async fn a_request_waits_while_its_app_is_loaded() {
     let failing = tokio::spawn(async move { second.exchange(ask("broken.example")).await });
     until("both to wait", async || (names.asked.lock().unwrap().len() == 2).then_some(())).await;
     assert!(loaded.send(Ok(hello)).is_ok() && broken.send(Err(Refusal::Broken)).is_ok());
-    assert_eq!(waiting.await.expect("an answer").ok(), "hello from WASI 0.3\n");
-    failing.await.expect("an answer").problem(500);
+    assert_eq!(waiting.await.expect("a response").ok(), "hello from WASI 0.3\n");
+    failing.await.expect("a response").problem(500);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,9 +244,9 @@ async fn waiting_for_a_load_is_limited() {
     let names = Arc::new(TestResolver { hosts, ..TestResolver::default() });
     let front = front(names, |limits| limits.load_timeout = Duration::from_millis(20)).await;
     let request = ::http::Request::builder().uri("http://cold.example/").body(whole("")).expect("a valid request");
-    let answer = front.connect_http2().await.exchange(request).await;
-    answer.problem(503);
-    assert_eq!(answer.header("retry-after"), "1");
+    let response = front.connect_http2().await.exchange(request).await;
+    response.problem(503);
+    assert_eq!(response.header("retry-after"), "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

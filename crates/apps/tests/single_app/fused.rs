@@ -40,8 +40,8 @@ async fn async_calls_of_many_requests_run_concurrently() {
     let requests = (0..12).map(|number| {
         let node = &node;
         async move {
-            let answer = node.get(&format!("/later?name=n{number}&ms=50")).await;
-            assert!(answer.ok().starts_with(&format!("pong to n{number} ")), "{}", answer.text());
+            let response = node.get(&format!("/later?name=n{number}&ms=50")).await;
+            assert!(response.ok().starts_with(&format!("pong to n{number} ")), "{}", response.text());
         }
     });
     futures::future::join_all(requests).await;
@@ -92,8 +92,8 @@ async fn a_middleware_calls_its_handler_without_a_link() {
         let manifest = format!("[components.front]\nwasm = \"middleware\"\nroutes = [\"/...\"]\n{behind}");
         let node = Setup::new(&manifest).component("middleware", middleware).start().await;
         for _ in 0..3 {
-            let answer = node.get("/").await;
-            assert!(answer.ok().starts_with("hello"), "{guest}: {}", answer.text());
+            let response = node.get("/").await;
+            assert!(response.ok().starts_with("hello"), "{guest}: {}", response.text());
         }
     }
 }

@@ -35,8 +35,8 @@ async fn an_informational_status_as_final_response_is_a_handler_error() {
         written.get("/").await.ok();
     }
     for status in [200, 404, 599] {
-        let answer = node.get(&format!("/status?n={status}")).await;
-        assert_eq!((answer.status.as_u16(), answer.text()), (status, "said\n"));
+        let response = node.get(&format!("/status?n={status}")).await;
+        assert_eq!((response.status.as_u16(), response.text()), (status, "said\n"));
     }
 }
 
@@ -54,8 +54,8 @@ async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
     let memory = "(memory (export \"memory\") 4) (data (i32.const 0) \"x\")
         (func $filled (memory.fill (i32.const 16) (i32.const 0x61) (i32.const 200000))) (start $filled)";
     for (bytes, status) in [(60_000, 200), (70_000, 202), (200_000, 202)] {
-        let answer = handler("", memory, &appends(bytes)).await.get("/").await;
-        assert_eq!(answer.status.as_u16(), status, "{bytes} bytes: {}", answer.text());
+        let response = handler("", memory, &appends(bytes)).await.get("/").await;
+        assert_eq!(response.status.as_u16(), status, "{bytes} bytes: {}", response.text());
     }
     // A thousand small ones, the last of which do not fit.
     let many = "(local.set $made (call $fields))

@@ -3,16 +3,16 @@
 use ::http::Method;
 
 use crate::harness::body::whole;
-use crate::harness::client::Answer;
+use crate::harness::client::TestResponse;
 use crate::harness::{Setup, TestNode, one, start};
 
 /// The problem of a CONNECT, a TRACE and `OPTIONS *`.
 const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The headers of a response that the guest chose, as lines.
-fn own_headers(answer: &Answer) -> Vec<String> {
+fn own_headers(response: &TestResponse) -> Vec<String> {
     let transport = ["date", "content-length", "transfer-encoding"];
-    let own = answer.headers.iter().filter(|(name, _)| !transport.contains(&name.as_str()));
+    let own = response.headers.iter().filter(|(name, _)| !transport.contains(&name.as_str()));
     let mut lines: Vec<_> = own.map(|(name, value)| format!("{name}: {value:?}")).collect();
     lines.sort();
     lines
@@ -24,9 +24,9 @@ async fn both_wasi_versions_serve_both_http_versions() {
         let node = start(&one(guest, "")).await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
             for _ in 0..3 {
-                let answer = connection.get("/").await;
-                assert_eq!(answer.ok(), text);
-                assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+                let response = connection.get("/").await;
+                assert_eq!(response.ok(), text);
+                assert_eq!(response.header("content-type"), "text/plain; charset=utf-8");
             }
         }
         assert_eq!(node.stop().await, 0);
@@ -77,9 +77,9 @@ async fn options_of_a_path_reaches_the_guest_and_options_star_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unsupported_methods_are_refused() {
     let node = start(&one("http-hello", "")).await;
-    let answer = node.connect().await.ask(Method::TRACE, "/").await;
-    answer.problem(405);
-    assert_eq!(answer.header("allow"), ALLOW);
+    let response = node.connect().await.ask(Method::TRACE, "/").await;
+    response.problem(405);
+    assert_eq!(response.header("allow"), ALLOW);
     let mut raw = node.connect_raw().await;
     raw.write("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n").await;
     let head = raw.read_to("\r\n\r\n").await;
@@ -104,10 +104,10 @@ async fn a_request_needs_exactly_one_host_field() {
     ] {
         let mut raw = node.connect_raw().await;
         raw.write(format!("{lines}Connection: close\r\n\r\n")).await;
-        let answer = raw.read_all().await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{lines:?}: {answer}");
+        let response = raw.read_all().await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{lines:?}: {response}");
         if status == 400 {
-            assert!(answer.contains("content-type: application/problem+json\r\n"), "{lines:?}: {answer}");
+            assert!(response.contains("content-type: application/problem+json\r\n"), "{lines:?}: {response}");
         }
     }
 }
@@ -118,16 +118,16 @@ async fn bytes_that_are_not_http_are_refused() {
     for bytes in ["hello\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
         let mut raw = node.connect_raw().await;
         raw.write(bytes).await;
-        let answer = raw.read_all().await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{bytes:?}: {answer}");
+        let response = raw.read_all().await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 400 "), "{bytes:?}: {response}");
     }
     for line in
         ["Content-Length: 5\r\nContent-Length: 6\r\n", "Content-Length: -1\r\n", "Transfer-Encoding: nonsense\r\n"]
     {
         let mut raw = node.connect_raw().await;
         raw.write(format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\nhello")).await;
-        let answer = raw.read_all().await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{line:?}: {answer}");
+        let response = raw.read_all().await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{line:?}: {response}");
     }
     assert_eq!(node.get("/").await.ok(), "hello from WASI 0.3\n");
 }
@@ -157,8 +157,8 @@ async fn the_longest_route_wins_and_missing_routes_are_problems() {
         ("/shop/cart/a/b", "instance="),
         ("/shop/exact", "instance="),
     ] {
-        let answer = connection.get(target).await;
-        assert!(answer.ok().starts_with(guest), "{target}: {}", answer.text());
+        let response = connection.get(target).await;
+        assert!(response.ok().starts_with(guest), "{target}: {}", response.text());
     }
     for target in ["/", "/hello/", "/hello/more", "/shops", "/Hello"] {
         let id = connection.get(target).await.problem(404);
@@ -170,8 +170,8 @@ async fn the_longest_route_wins_and_missing_routes_are_problems() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_path_belongs_to_the_platform() {
     let node = start(&one("http-trap", "")).await;
-    let answer = node.get("/.isomer/health").await;
-    assert_eq!(answer.ok(), "ok\n");
+    let response = node.get("/.isomer/health").await;
+    assert_eq!(response.ok(), "ok\n");
     assert_eq!(node.connect().await.ask(Method::HEAD, "/.isomer/health").await.ok(), "");
 }
 
@@ -182,8 +182,8 @@ async fn traced(node: &TestNode, upstream: &mut crate::harness::upstream::Upstre
     if let Some(sent) = sent {
         request = request.header("traceparent", sent);
     }
-    let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-    assert_eq!(answer.ok(), "upstream\n");
+    let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+    assert_eq!(response.ok(), "upstream\n");
     let head = upstream.seen().await;
     head.headers["traceparent"].to_str().expect("a trace is text").to_owned()
 }
@@ -227,8 +227,8 @@ async fn http_1_0_responses_end_with_the_connection() {
     let node = start(&one("http-hello", "")).await;
     let mut raw = node.connect_raw().await;
     raw.write("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
-    let answer = raw.read_all().await;
-    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("\r\n\r\nhello from WASI 0.3\n"), "{answer}");
+    let response = raw.read_all().await;
+    assert!(response.starts_with("HTTP/1.0 200 ") && response.ends_with("\r\n\r\nhello from WASI 0.3\n"), "{response}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

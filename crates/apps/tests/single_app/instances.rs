@@ -23,8 +23,8 @@ async fn counts(node: &TestNode, requests: usize) -> Vec<(String, u64)> {
     let mut connection = node.connect().await;
     let mut counts = Vec::new();
     for _ in 0..requests {
-        let answer = connection.get("/").await;
-        let (instance, count) = answer.ok().trim_end().split_once(" count=").expect("what the counter says");
+        let response = connection.get("/").await;
+        let (instance, count) = response.ok().trim_end().split_once(" count=").expect("what the counter says");
         counts.push((instance.to_owned(), count.parse().expect("a number")));
     }
     counts
@@ -141,12 +141,12 @@ async fn an_instance_serves_one_request_at_a_time_by_default() {
         let node = node(&one("sleeper", lines), AT_ONCE as u32, None).await;
         // How many overlap depends on timing; that they overlap at all, and never more than allowed, does not.
         until("as many at once as are allowed", async || {
-            let answers = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
-            let together = answers.iter().map(|answer| {
-                let (_, together) = answer.ok().trim_end().split_once("together=").expect("what the sleeper says");
+            let responses = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
+            let together = responses.iter().map(|response| {
+                let (_, together) = response.ok().trim_end().split_once("together=").expect("what the sleeper says");
                 together.parse::<usize>().expect("a number")
             });
-            let most = together.max().expect("some answers");
+            let most = together.max().expect("some responses");
             assert!(most <= allowed, "{most} at once, not {allowed}");
             (most == allowed).then_some(())
         })
@@ -167,16 +167,16 @@ async fn a_trap_fails_only_requests_of_the_same_instance() {
         let request = node.get("/sleep?ms=3600000");
         let mut request = Box::pin(request);
         tokio::select! {
-            answer = &mut request => panic!("{answer:?}"),
+            response = &mut request => panic!("{response:?}"),
             () = asleep(number) => {}
         }
         lost.push(request);
     }
     let id = node.get("/trap").await.problem(500);
     node.event("failed", |event| event["request"] == id.as_str()).await;
-    for answer in join_all(lost).await {
-        assert!(answer.status == 500 || answer.status == 503, "{answer:?}");
-        answer.problem(answer.status.as_u16());
+    for response in join_all(lost).await {
+        assert!(response.status == 500 || response.status == 503, "{response:?}");
+        response.problem(response.status.as_u16());
     }
     assert_eq!(node.get("/").await.ok(), "ok\n");
 }

@@ -73,8 +73,12 @@ async fn requests_never_fail_while_revisions_change() {
     let asked = async {
         let mut connection = node.connect().await;
         while changing.load(Ordering::Relaxed) {
-            for answer in [node.get("/").await, connection.get("/").await] {
-                assert!(answer.ok().starts_with("hello") || answer.ok().starts_with("instance="), "{}", answer.text());
+            for response in [node.get("/").await, connection.get("/").await] {
+                assert!(
+                    response.ok().starts_with("hello") || response.ok().starts_with("instance="),
+                    "{}",
+                    response.text()
+                );
             }
         }
     };
@@ -91,7 +95,7 @@ async fn requests_never_fail_while_revisions_change() {
 /// The results of clients: the number of responses, and the errors.
 #[derive(Default)]
 struct Clients {
-    answers: AtomicU64,
+    responses: AtomicU64,
     lost: Mutex<Vec<String>>,
 }
 
@@ -108,11 +112,11 @@ impl Clients {
         let mut connection = Connection::over(stream, http2, "shop.example").await;
         for _ in 0..requests {
             let request = connection.request(Method::GET, "/").body(whole("")).expect("a valid request");
-            match within("an answer", connection.try_send(request)).await {
+            match within("a response", connection.try_send(request)).await {
                 Ok(response) => {
                     let is_last = response.headers().get("connection").is_some_and(|value| value == "close");
                     match within("the body", response.into_body().collect()).await {
-                        Ok(_) => self.answers.fetch_add(1, Ordering::Relaxed),
+                        Ok(_) => self.responses.fetch_add(1, Ordering::Relaxed),
                         Err(error) => return self.lose(&error),
                     };
                     if is_last {
@@ -171,8 +175,8 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
         })
     };
     let more = async || {
-        let before = clients.answers.load(Ordering::Relaxed);
-        until("answers", async || (clients.answers.load(Ordering::Relaxed) > before + 20).then_some(())).await;
+        let before = clients.responses.load(Ordering::Relaxed);
+        until("responses", async || (clients.responses.load(Ordering::Relaxed) > before + 20).then_some(())).await;
     };
     more().await;
     for guest in ["http-hello-p2", "http-hello", "http-hello-p2"] {
@@ -183,7 +187,7 @@ async fn no_request_is_lost_while_revisions_change_and_the_node_stops() {
     within("the clients' end", arriving).await.expect("no client panics");
     assert_eq!(node.stop().await, 0);
     let lost = clients.lost.lock().expect("no thread panics with it");
-    assert!(lost.is_empty(), "{} lost in addition to {:?} responses: {lost:?}", lost.len(), clients.answers);
+    assert!(lost.is_empty(), "{} lost in addition to {:?} responses: {lost:?}", lost.len(), clients.responses);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +207,7 @@ async fn a_stopping_node_finishes_requests_and_accepts_no_new_ones() {
         _ => None,
     })
     .await;
-    assert_eq!(held.end().await.expect("the whole answer"), " ended");
+    assert_eq!(held.end().await.expect("the whole response"), " ended");
     assert_eq!(node.stop().await, 0);
 }
 
@@ -215,6 +219,6 @@ async fn requests_beyond_the_grace_period_are_cut_off_and_counted() {
     assert_eq!(node.stop().await, held.len());
     for one in held {
         let rest = within("the end", one.response.into_body().collect()).await;
-        assert!(rest.is_err(), "the answer looks whole: {rest:?}");
+        assert!(rest.is_err(), "the response looks whole: {rest:?}");
     }
 }

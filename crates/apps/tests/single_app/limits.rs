@@ -42,14 +42,14 @@ async fn a_connection_without_a_complete_head_is_closed() {
     for sent in ["", "P", "PRI * HTTP/2.0\r\n", "G", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow:"] {
         let mut raw = node.connect_raw().await;
         raw.write(sent).await;
-        let answer = raw.read_all().await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{sent:?}: {answer}");
+        let response = raw.read_all().await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{sent:?}: {response}");
     }
     // A connection that waits for its next request is idle.
     let mut raw = node.connect_raw().await;
     raw.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let answer = raw.read_all().await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let response = raw.read_all().await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     // A connection of HTTP/2 is idle too, although its peer responds to pings.
     let mut connection = node.connect_http2().await;
     connection.get("/").await.ok();
@@ -101,7 +101,7 @@ async fn a_started_response_is_aborted_if_the_body_is_too_large() {
     raw.read_to(&"a".repeat(600)).await;
     raw.write(&chunk).await;
     let rest = raw.read_all().await;
-    assert!(!rest.ends_with("0\r\n\r\n"), "the answer looks whole: {rest:?}");
+    assert!(!rest.ends_with("0\r\n\r\n"), "the response looks whole: {rest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,8 +170,8 @@ async fn requests_beyond_the_limit_are_refused_at_once() {
     drop(held.pop());
     let mut connection = node.connect().await;
     let answered = until("room for one more", async || {
-        let answer = connection.get("/drip?chunks=1").await;
-        (answer.status == 200).then_some(answer)
+        let response = connection.get("/drip?chunks=1").await;
+        (response.status == 200).then_some(response)
     });
     assert_eq!(answered.await.ok(), "aaaaa");
 }

@@ -28,7 +28,7 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
 }
 
 /// The complete response to these bytes, which request the end of the connection.
-async fn answer(mut raw: RawConnection, request: &str) -> String {
+async fn response(mut raw: RawConnection, request: &str) -> String {
     raw.write(request).await;
     raw.read_all().await
 }
@@ -45,8 +45,8 @@ async fn a_target_without_a_path_means_the_root() {
             ("/?q=1", "/?q=1"),
         ] {
             let request = format!("GET {target} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
-            let answer = answer(node.connect_raw().await, &request).await;
-            assert!(answer.contains(&format!(" {seen} host=")), "{guest} {target}: {answer}");
+            let response = response(node.connect_raw().await, &request).await;
+            assert!(response.contains(&format!(" {seen} host=")), "{guest} {target}: {response}");
         }
         node.event("access", |event| event["target"] == "/?a=/b?c").await;
     }
@@ -63,18 +63,18 @@ async fn https_needs_a_secure_connection() {
         ("http://shop.example/", 200),
         ("HTTP://shop.example/", 200),
     ] {
-        let answer = answer(front.connect_raw().await, &ask(target)).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
+        let response = response(front.connect_raw().await, &ask(target)).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {response}");
     }
     let https = || ::http::Request::builder().uri("https://shop.example/").body(whole("")).expect("a valid request");
     front.connect_http2().await.exchange(https()).await.problem(421);
     // A trusted proxy reports that the connection was secured.
     let (_kept, front) = behind("http-head", &["127.0.0.1"]).await;
-    let told = answer(front.connect_raw().await, &ask("https://shop.example/")).await;
+    let told = response(front.connect_raw().await, &ask("https://shop.example/")).await;
     assert!(told.contains("\r\nhttps shop.example / host="), "{told}");
     assert!(front.connect_http2().await.exchange(https()).await.ok().starts_with("https "));
     let proto = "GET / HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
-    let told = answer(front.connect_raw().await, proto).await;
+    let told = response(front.connect_raw().await, proto).await;
     assert!(told.contains("\r\nhttps shop.example / host="), "{told}");
 }
 
@@ -83,15 +83,15 @@ async fn http_1_0_needs_no_host() {
     for guest in ["http-answer-p2", "http-head"] {
         let node = start(&one(guest, "")).await;
         for request in ["GET /authority HTTP/1.0\r\n\r\n", "HEAD /authority HTTP/1.0\r\n\r\n"] {
-            let answer = answer(node.connect_raw().await, request).await;
-            assert!(answer.starts_with("HTTP/1.0 200 "), "{guest} {request:?}: {answer}");
+            let response = response(node.connect_raw().await, request).await;
+            assert!(response.starts_with("HTTP/1.0 200 "), "{guest} {request:?}: {response}");
             // It is for the address that it was sent to.
             let is_head = request.starts_with("HEAD");
-            assert!(is_head || answer.contains(&node.address.to_string()), "{guest}: {answer}");
+            assert!(is_head || response.contains(&node.address.to_string()), "{guest}: {response}");
         }
         for request in ["GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.0\r\nHost: a b\r\n\r\n"] {
-            let answer = answer(node.connect_raw().await, request).await;
-            assert!(answer.starts_with("HTTP/1.0 400 "), "{request:?}: {answer}");
+            let response = response(node.connect_raw().await, request).await;
+            assert!(response.starts_with("HTTP/1.0 400 "), "{request:?}: {response}");
         }
     }
 }
@@ -102,9 +102,9 @@ async fn equivalent_paths_have_the_same_route() {
     let node = start(lines).await;
     let mut connection = node.connect().await;
     for target in ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%C3%a9?q=%7e", "/%7euser/x", "/~user", "/~%75ser/%2e", "/a%2fb"] {
-        let answer = connection.get(target).await;
+        let response = connection.get(target).await;
         // The guest gets what was sent.
-        assert!(answer.ok().contains(&format!(" {target} host=")), "{target}: {}", answer.text());
+        assert!(response.ok().contains(&format!(" {target} host=")), "{target}: {}", response.text());
     }
     for target in ["/cafe", "/a/b", "/%2Fuser", "/caf%25C3%25A9", "/CAF%C3%A9"] {
         connection.get(target).await.problem(404);
@@ -118,10 +118,10 @@ async fn an_unread_body_closes_the_connection() {
     let waits = |target: &str| {
         format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n")
     };
-    let told = answer(node.connect_raw().await, &waits("/")).await;
+    let told = response(node.connect_raw().await, &waits("/")).await;
     assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("connection: close\r\n"), "{told}");
     let none = start("[components.http-hello]\nwasm = \"http-hello\"\nroutes = [\"/hello\"]\n").await;
-    let told = answer(none.connect_raw().await, &waits("/")).await;
+    let told = response(none.connect_raw().await, &waits("/")).await;
     assert!(told.starts_with("HTTP/1.1 404 ") && told.contains("connection: close\r\n"), "{told}");
     // A guest that requests it gets it, and the connection continues.
     let node = start(&one("http-stream", "")).await;
@@ -148,7 +148,7 @@ async fn unsupported_transfer_codings_are_refused() {
     ] {
         let request =
             format!("POST /echo HTTP/1.1\r\nHost: a\r\n{lines}\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-        let told = answer(node.connect_raw().await, &request).await;
+        let told = response(node.connect_raw().await, &request).await;
         assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{lines}: {told}");
         assert!(status == 200 || told.contains("connection: close\r\n"), "{lines}: {told}");
     }
@@ -161,9 +161,9 @@ async fn seen(front: &TestFront, fields: &[(&str, &str)], http2: bool) -> Vec<St
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+    let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
     let is_about = |line: &&str| line.starts_with("forwarded") || line.starts_with("x-");
-    let mut lines: Vec<_> = answer.ok().lines().filter(is_about).map(str::to_owned).collect();
+    let mut lines: Vec<_> = response.ok().lines().filter(is_about).map(str::to_owned).collect();
     lines.sort();
     lines
 }

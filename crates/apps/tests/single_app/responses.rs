@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::harness::body::whole;
-use crate::harness::client::{Answer, Connection};
+use crate::harness::client::{Connection, TestResponse};
 use crate::harness::{TestNode, one, start, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,11 +28,11 @@ async fn responses_without_content_have_no_body() {
             for (status, target) in targets {
                 for method in [Method::GET, Method::HEAD] {
                     // On the same connection: nothing of one response is read as the next.
-                    let answer = connection.ask(method, target).await;
-                    assert_eq!((answer.status.as_u16(), answer.text()), (*status, ""), "{target}");
+                    let response = connection.ask(method, target).await;
+                    assert_eq!((response.status.as_u16(), response.text()), (*status, ""), "{target}");
                     let length = if *status == 205 { "0" } else { "" };
-                    assert_eq!(answer.header("content-length"), length, "{target}");
-                    assert_eq!(answer.header("transfer-encoding"), "", "{target}");
+                    assert_eq!(response.header("content-length"), length, "{target}");
+                    assert_eq!(response.header("transfer-encoding"), "", "{target}");
                 }
             }
         }
@@ -43,7 +43,7 @@ async fn responses_without_content_have_no_body() {
 async fn assert_broken_off(mut connection: Connection, target: &str) {
     let request = connection.request(Method::GET, target).header("accept-encoding", "gzip");
     let request = request.body(whole("")).expect("a valid request");
-    let Ok(response) = within("an answer", connection.try_send(request)).await else { return };
+    let Ok(response) = within("a response", connection.try_send(request)).await else { return };
     assert_eq!(response.status(), 200, "{target}");
     let rest = within("the end", response.into_body().collect()).await;
     assert!(rest.is_err(), "{target} looks whole");
@@ -123,9 +123,9 @@ async fn an_event_stream_outlives_the_request_deadline() {
         let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
         for mut connection in [node.connect().await, node.connect_http2().await] {
             let request = connection.request(Method::GET, &events(30, 50)).header("accept-encoding", "gzip");
-            let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-            assert_eq!(answer.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
-            assert_eq!(answer.header("content-encoding"), "", "an event is not held back by a compressor");
+            let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+            assert_eq!(response.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
+            assert_eq!(response.header("content-encoding"), "", "an event is not held back by a compressor");
         }
         // A response that is not a stream of events is cut off there.
         let other = events(1_000, 50).replace("event-stream", "plain").replace("/events", "/");
@@ -140,8 +140,8 @@ async fn head_requests_do_not_hold_event_streams() {
         let node = start(&one(guest, &format!("limits.request_deadline = \"1s\"\n{lines}"))).await;
         for (version, mut connection) in [node.connect().await, node.connect_http2().await].into_iter().enumerate() {
             let target = format!("{}&v={version}", events(1_000_000, 20));
-            let answer = connection.ask(Method::HEAD, &target).await;
-            assert_eq!((answer.status.as_u16(), answer.text()), (200, ""), "{guest} {lines}");
+            let response = connection.ask(Method::HEAD, &target).await;
+            assert_eq!((response.status.as_u16(), response.text()), (200, ""), "{guest} {lines}");
             let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
             // A guest that shares its instance learns that its response is no longer read; any other one writes until
             // its request's deadline.
@@ -162,8 +162,8 @@ async fn an_event_stream_ends_at_its_own_limits() {
         ] {
             let node = start(&one(guest, &format!("limits.stream = {limit}\n{lines}"))).await;
             for mut connection in [node.connect().await, node.connect_http2().await] {
-                let answer = connection.get(&target).await;
-                assert!(answer.ok().starts_with("data: x\n\n"), "{guest} {lines}: {}", answer.text());
+                let response = connection.get(&target).await;
+                assert!(response.ok().starts_with("data: x\n\n"), "{guest} {lines}: {}", response.text());
             }
             assert_told(&node, &target, why).await;
         }
@@ -171,12 +171,12 @@ async fn an_event_stream_ends_at_its_own_limits() {
 }
 
 /// Decodes `text` from the coding in its head.
-fn decoded(answer: &Answer) -> String {
-    let (mut text, bytes) = (String::new(), &answer.body[..]);
-    match answer.header("content-encoding") {
+fn decoded(response: &TestResponse) -> String {
+    let (mut text, bytes) = (String::new(), &response.body[..]);
+    match response.header("content-encoding") {
         "gzip" => flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).expect("gzip"),
         "zstd" => zstd::stream::read::Decoder::new(bytes).expect("zstd").read_to_string(&mut text).expect("zstd"),
-        "" => return answer.text().to_owned(),
+        "" => return response.text().to_owned(),
         other => panic!("{other}"),
     };
     text
@@ -197,16 +197,17 @@ async fn responses_are_compressed_if_manifest_and_client_allow_it() {
         for (accepts, coding) in
             [("gzip, deflate, br, zstd", "zstd"), ("gzip", "gzip"), ("br", ""), ("zstd;q=0.1, gzip", "gzip")]
         {
-            let answer = Answer::read(ask(&mut connection, Method::GET, target, accepts).await).await.expect("a body");
-            assert_eq!(answer.header("content-encoding"), coding, "{accepts}");
-            assert!(decoded(&answer) == text, "{accepts}");
-            assert_eq!(answer.header("vary"), "accept-encoding");
-            assert_eq!(answer.header("etag"), if coding.is_empty() { "\"v1\"" } else { "W/\"v1\"" });
-            assert!(coding.is_empty() || answer.body.len() * 10 < text.len(), "{} bytes", answer.body.len());
+            let response =
+                TestResponse::read(ask(&mut connection, Method::GET, target, accepts).await).await.expect("a body");
+            assert_eq!(response.header("content-encoding"), coding, "{accepts}");
+            assert!(decoded(&response) == text, "{accepts}");
+            assert_eq!(response.header("vary"), "accept-encoding");
+            assert_eq!(response.header("etag"), if coding.is_empty() { "\"v1\"" } else { "W/\"v1\"" });
+            assert!(coding.is_empty() || response.body.len() * 10 < text.len(), "{} bytes", response.body.len());
             // The response to HEAD has the fields of that to GET.
             let head = ask(&mut connection, Method::HEAD, target, accepts).await;
             for field in ["content-encoding", "vary", "etag"] {
-                assert_eq!(head.headers().get(field), answer.headers.get(field), "{accepts} {field}");
+                assert_eq!(head.headers().get(field), response.headers.get(field), "{accepts} {field}");
             }
             assert!(coding.is_empty() || head.headers().get("content-length").is_none());
         }
@@ -217,13 +218,14 @@ async fn responses_are_compressed_if_manifest_and_client_allow_it() {
             "content-type:text/html|content-length:15",
         ] {
             let target = format!("/?fields={fields}&body=the+same+text+");
-            let answer = Answer::read(ask(&mut connection, Method::GET, &target, "gzip").await).await.expect("a body");
-            assert_eq!(answer.ok(), "the same text ", "{fields}");
+            let response =
+                TestResponse::read(ask(&mut connection, Method::GET, &target, "gzip").await).await.expect("a body");
+            assert_eq!(response.ok(), "the same text ", "{fields}");
         }
     }
     let plain = start(&one("http-answer", "")).await;
-    let answer = ask(&mut plain.connect().await, Method::GET, target, "gzip").await;
-    assert!(answer.headers().get("content-encoding").is_none() && answer.headers().get("vary").is_none());
+    let response = ask(&mut plain.connect().await, Method::GET, target, "gzip").await;
+    assert!(response.headers().get("content-encoding").is_none() && response.headers().get("vary").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

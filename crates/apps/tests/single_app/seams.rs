@@ -84,9 +84,9 @@ async fn a_caller_that_joins_calls_waits_for_the_slowest_of_them() {
 async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
     let node = start(&isolated("")).await;
     for path in ["/act", "/act-later", "/act-carefully", "/act-later-carefully"] {
-        let answer = node.get(&format!("{path}?what=trap")).await;
-        let id = answer.problem(500);
-        assert!(!answer.text().contains("unreachable"), "the inside is not told: {}", answer.text());
+        let response = node.get(&format!("{path}?what=trap")).await;
+        let id = response.problem(500);
+        assert!(!response.text().contains("unreachable"), "the inside is not told: {}", response.text());
         let caller = told(&node, "failed", &id).await;
         assert_eq!(caller["component"], "seam-caller");
         let function = path.trim_start_matches('/');
@@ -180,11 +180,11 @@ async fn a_callee_without_memory_fails_at_once() {
     let node = Setup::new(&pair(caller, "isolate = true")).options(|it| it.instances_max = Some(1)).start().await;
     // One call runs and one waits; a third is refused.
     let calls = (0..3).map(|_| node.get("/wait?ms=3000"));
-    let answers = within("all answers", futures::future::join_all(calls)).await;
-    let mut statuses = answers.iter().map(|answer| answer.status.as_u16()).collect::<Vec<_>>();
+    let responses = within("all responses", futures::future::join_all(calls)).await;
+    let mut statuses = responses.iter().map(|response| response.status.as_u16()).collect::<Vec<_>>();
     statuses.sort_unstable();
     assert_eq!(statuses.last(), Some(&503), "{statuses:?}");
-    let lost = answers.iter().find(|answer| answer.status.as_u16() == 503).expect("one has no room");
+    let lost = responses.iter().find(|response| response.status.as_u16() == 503).expect("one has no room");
     assert_reason_contains(
         &told(&node, "failed", &lost.problem(503)).await,
         &["seam-caller → seam-callee", "instances are busy"],
@@ -198,13 +198,13 @@ async fn many_concurrent_requests_cross_the_seam() {
     let requests = (0..REQUESTS).map(|number| {
         let node = &node;
         async move {
-            let answer = node.get(&format!("/change?name=n{number}&count={number}")).await;
-            assert_eq!(answer.ok(), format!("N{number} {} first||ünïcode Some(0.1)\n", number + 1));
-            let answer = node.get(&format!("/join?ms=5,{number}")).await;
-            assert_eq!(answer.ok(), format!("5 {number}\n"));
+            let response = node.get(&format!("/change?name=n{number}&count={number}")).await;
+            assert_eq!(response.ok(), format!("N{number} {} first||ünïcode Some(0.1)\n", number + 1));
+            let response = node.get(&format!("/join?ms=5,{number}")).await;
+            assert_eq!(response.ok(), format!("5 {number}\n"));
         }
     });
-    within("all answers", futures::future::join_all(requests)).await;
+    within("all responses", futures::future::join_all(requests)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,8 +220,8 @@ async fn new_and_reused_instances_return_the_same() {
             assert_eq!(kept, expected);
         }
         for number in 0..20 {
-            let answer = connection.get(&format!("/change?name=n{number}&count={number}")).await;
-            assert_eq!(answer.ok(), format!("N{number} {} first||ünïcode Some(0.1)\n", number + 1));
+            let response = connection.get(&format!("/change?name=n{number}&count={number}")).await;
+            assert_eq!(response.ok(), format!("N{number} {} first||ünïcode Some(0.1)\n", number + 1));
             let contents = "x".repeat(number * 1000);
             assert_eq!(connection.post("/echo", &contents).await.ok(), contents);
             assert_eq!(connection.get("/join?ms=2,1").await.ok(), "2 1\n");

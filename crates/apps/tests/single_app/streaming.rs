@@ -49,8 +49,8 @@ async fn a_guest_reads_a_whole_body() {
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let contents = "isomer".repeat(200_000);
         let sum = contents.bytes().map(u64::from).sum::<u64>();
-        let answer = connection.post("/sum", &contents).await;
-        assert_eq!(answer.ok(), format!("bytes={} sum={sum}\n", contents.len()));
+        let response = connection.post("/sum", &contents).await;
+        assert_eq!(response.ok(), format!("bytes={} sum={sum}\n", contents.len()));
     }
 }
 
@@ -63,8 +63,8 @@ async fn each_chunk_arrives_when_it_is_sent() {
         let mut response = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(piece(&mut response).await.as_deref(), Some(&b"aaa"[..]));
     }
-    let answer = node.get("/drip?chunks=4&ms=1&bytes=3").await;
-    assert_eq!(answer.ok(), "aaabbbcccddd");
+    let response = node.get("/drip?chunks=4&ms=1&bytes=3").await;
+    assert_eq!(response.ok(), "aaabbbcccddd");
 }
 
 /// A node with a single instance: it responds only when no other request has the instance.
@@ -110,8 +110,8 @@ async fn a_client_that_does_not_read_cannot_extend_the_deadline() {
         let unread = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(unread.status(), 200);
         let free = until("the only instance is free", async || {
-            let answer = node.post("/echo", "free").await;
-            (answer.status == 200).then_some(answer)
+            let response = node.post("/echo", "free").await;
+            (response.status == 200).then_some(response)
         });
         assert_eq!(free.await.ok(), "free");
         let rest = within("the end", unread.into_body().collect()).await;

@@ -166,9 +166,9 @@ async fn guests_see_the_scheme_of_each_listener() {
         // An absolute URI takes precedence over the Host header; but its scheme has to be the connection's.
         for (uri, status) in [("http://shop.example/a?b", 200), ("https://shop.example/a?b", 421)] {
             let request = Request::get(uri).header("host", "other.example");
-            let answer = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-            assert_eq!(answer.status, status, "{uri}");
-            assert!(status != 200 || answer.text() == "http shop.example /a?b host=\n", "{}", answer.text());
+            let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
+            assert_eq!(response.status, status, "{uri}");
+            assert!(status != 200 || response.text() == "http shop.example /a?b host=\n", "{}", response.text());
         }
     }
 }
@@ -202,14 +202,14 @@ async fn a_connection_serves_the_hosts_of_its_certificate_only() {
             ("shop.example", "127.0.0.1", 421),
         ] {
             let mut connection = client.connect(front.address, named).await.expect("a connection");
-            let answer = connection.exchange(get(&connection, host)).await;
-            assert_eq!(answer.status, status, "{named} {host}: {}", answer.text());
+            let response = connection.exchange(get(&connection, host)).await;
+            assert_eq!(response.status, status, "{named} {host}: {}", response.text());
             if status == 421 {
-                answer.problem(421);
+                response.problem(421);
             }
             // A refused host does not affect requests for the others.
-            let answer = connection.exchange(get(&connection, named)).await;
-            assert_eq!(answer.ok(), "hello from WASI 0.3\n");
+            let response = connection.exchange(get(&connection, named)).await;
+            assert_eq!(response.ok(), "hello from WASI 0.3\n");
         }
     }
 }
@@ -224,8 +224,8 @@ async fn clients_without_server_name_may_request_an_address() {
     let client = Client::trusting(&rustls::version::TLS13, BOTH);
     for (host, status) in [("127.0.0.1", 200), ("[::1]:443", 200), ("shop.example", 200), ("other.example", 421)] {
         let mut connection = client.connect(front.address, "127.0.0.1").await.expect("a connection");
-        let answer = connection.exchange(get(&connection, host)).await;
-        assert_eq!(answer.status, status, "{host}");
+        let response = connection.exchange(get(&connection, host)).await;
+        assert_eq!(response.status, status, "{host}");
     }
 }
 
@@ -371,8 +371,8 @@ async fn a_client_without_a_handshake_is_disconnected() {
         let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
         let request = get(&connection, "shop.example");
         connection.exchange(request).await.problem(404);
-        let answer = raw.read_bytes().await;
-        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+        let response = raw.read_bytes().await;
+        assert!(!response.starts_with(b"HTTP"), "{response:?}");
     }
 }
 

@@ -23,9 +23,9 @@ async fn each_host_name_has_its_app() {
         assert_eq!(name_in(&world.get(host, "/").await), name, "{host}");
     }
     for host in ["example", "bshop.example", "c.example", "127.0.0.1"] {
-        let answer = world.get(host, "/").await;
-        assert_eq!(answer.status, 404, "{host}: {}", answer.text());
-        assert_eq!(answer.header("content-type"), "application/problem+json");
+        let response = world.get(host, "/").await;
+        assert_eq!(response.status, 404, "{host}: {}", response.text());
+        assert_eq!(response.header("content-type"), "application/problem+json");
     }
     world.deploy("b", "rest", &["*"], &named("b's rest")).await;
     assert_eq!(name_in(&world.get("127.0.0.1", "/").await), "b's rest");
@@ -70,9 +70,9 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
     let (tenant, one) = ("a".parse().unwrap(), "one".parse().unwrap());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Loaded));
     let retired = world.tenancy.stop(&tenant, &one).unwrap().expect("it served");
-    let answer = world.get("one.example", "/").await;
-    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (503, "application/problem+json"));
-    assert!(answer.text().contains("stopped"), "{}", answer.text());
+    let response = world.get("one.example", "/").await;
+    assert_eq!((response.status.as_u16(), response.header("content-type")), (503, "application/problem+json"));
+    assert!(response.text().contains("stopped"), "{}", response.text());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
     crate::harness::until("it leaves memory", async || retired.is_drained().then_some(())).await;
     // A revision that is deployed in the meantime is stopped, too.

@@ -69,8 +69,8 @@ async fn concurrent_requests_load_an_app_once() {
         until("all wait for the same load", all).await;
         world.repository.open();
     };
-    let (answers, ()) = futures::join!(asked, opened);
-    answers.iter().for_each(|answer| assert_eq!(name_in(answer), "one"));
+    let (responses, ()) = futures::join!(asked, opened);
+    responses.iter().for_each(|response| assert_eq!(name_in(response), "one"));
     assert_eq!((world.repository.fetches(), world.tenancy.counts().loads), (1, 1));
     assert_eq!(world.usage("a").requests_now, 0);
 }
@@ -82,9 +82,9 @@ async fn a_failed_load_is_logged_once_and_backs_off() {
     world.put("a", "two", &["two.example"], &named("two"));
     world.repository.lose("a", "one");
     for _ in 0..20 {
-        let answer = world.get("one.example", "/").await;
-        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (500, "application/problem+json"));
-        assert!(!answer.text().contains("repository"), "the reason is not for clients: {}", answer.text());
+        let response = world.get("one.example", "/").await;
+        assert_eq!((response.status.as_u16(), response.header("content-type")), (500, "application/problem+json"));
+        assert!(!response.text().contains("repository"), "the reason is not for clients: {}", response.text());
     }
     // At least a second is between two attempts.
     assert!(world.repository.fetches() < 10, "{} tries", world.repository.fetches());
@@ -106,8 +106,8 @@ async fn an_overloaded_repository_is_not_a_broken_app() {
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.be_busy(3);
     for _ in 0..3 {
-        let answer = world.get("one.example", "/").await;
-        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"), "{}", answer.text());
+        let response = world.get("one.example", "/").await;
+        assert_eq!((response.status.as_u16(), response.header("retry-after")), (503, "1"), "{}", response.text());
     }
     // The next request tries again at once, and no failure of the app is reported.
     assert_eq!(name_in(&world.get("one.example", "/").await), "one");
@@ -131,7 +131,7 @@ async fn a_busy_app_is_not_evicted() {
     assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().evictions), (1, 0));
     sender.send(Ok(Bytes::from_static(b" ended"))).await.expect("the body is wanted");
     drop(sender);
-    let rest = within("the rest", response.into_body().collect()).await.expect("the whole answer");
+    let rest = within("the rest", response.into_body().collect()).await.expect("the whole response");
     assert_eq!(rest.to_bytes(), " ended");
     until("there is room", async || (world.get("next.example", "/").await.status == 200).then_some(())).await;
     assert_eq!((world.tenancy.counts().loaded, world.tenancy.counts().evictions), (1, 1));
@@ -163,8 +163,8 @@ async fn a_superseded_load_does_not_serve() {
         world.tenancy.stop(&tenant, &app).unwrap();
         world.repository.open();
     };
-    let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
-    assert_eq!(answer.status, 503, "{}", answer.text());
+    let (response, ()) = within("the response", async { futures::join!(asked, overtaken) }).await;
+    assert_eq!(response.status, 503, "{}", response.text());
     until("what was loaded is gone", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
     assert_eq!(world.tenancy.counts().loads, 0);
 }
@@ -180,8 +180,8 @@ async fn requests_of_a_superseded_load_wait_for_the_next() {
         world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
         world.repository.open();
     };
-    let (answer, ()) = within("the answer", async { futures::join!(asked, overtaken) }).await;
-    assert_eq!(name_in(&answer), "old");
+    let (response, ()) = within("the response", async { futures::join!(asked, overtaken) }).await;
+    assert_eq!(name_in(&response), "old");
     assert_eq!((world.repository.fetches(), world.tenancy.counts().loads), (2, 1));
 }
 
@@ -208,6 +208,6 @@ async fn slow_loads_do_not_delay_other_tenants() {
         assert_eq!(name_in(&world.get("own.example", "/").await), "own");
         world.repository.open();
     };
-    let (stuck, ()) = within("all answers", async { futures::join!(stuck, served) }).await;
-    assert!(stuck.iter().all(|answer| answer.status == 200));
+    let (stuck, ()) = within("all responses", async { futures::join!(stuck, served) }).await;
+    assert!(stuck.iter().all(|response| response.status == 200));
 }

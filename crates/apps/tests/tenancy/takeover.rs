@@ -21,8 +21,8 @@ async fn no_request_fails_during_take_overs() {
         let mut connection = world.connect("one.example").await;
         let mut last = 0;
         while changing.load(Ordering::Relaxed) {
-            for answer in [connection.get("/").await, world.get("one.example", "/").await] {
-                let revision: usize = name_in(&answer).parse().expect("a number");
+            for response in [connection.get("/").await, world.get("one.example", "/").await] {
+                let revision: usize = name_in(&response).parse().expect("a number");
                 assert!(revision >= last, "{revision} after {last}");
                 last = revision;
                 asked.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +91,7 @@ async fn a_hold_waits_for_requests_of_all_earlier_revisions() {
     let held = world.tenancy.hold(&tenant, &app).expect("the app is there");
     assert!(!held.drained(Duration::ZERO).await, "one is in flight on the revision before the last");
     drop(sender);
-    within("the rest", response.into_body().collect()).await.expect("the whole answer");
+    within("the rest", response.into_body().collect()).await.expect("the whole response");
     assert!(held.drained(Duration::from_secs(60)).await);
     drop(held);
     assert_eq!(world.post("one.example", "/echo", "later").await.ok(), "later");

@@ -27,7 +27,7 @@ use isomer_seam::Components;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::harness::client::{Answer, Connection};
+use crate::harness::client::{Connection, TestResponse};
 use crate::harness::front::{TestFront, front};
 use crate::harness::log::MemoryLog;
 use crate::harness::{Counted, code_folder, components, one, parse, within};
@@ -268,12 +268,12 @@ impl TestTenancy {
     }
 
     /// Sends a GET for `host` over a new connection.
-    pub(crate) async fn get(&self, host: &str, target: &str) -> Answer {
+    pub(crate) async fn get(&self, host: &str, target: &str) -> TestResponse {
         self.connect(host).await.get(target).await
     }
 
     /// Sends a POST for `host` over a new connection.
-    pub(crate) async fn post(&self, host: &str, target: &str, contents: &str) -> Answer {
+    pub(crate) async fn post(&self, host: &str, target: &str, contents: &str) -> TestResponse {
         self.connect(host).await.post(target, contents).await
     }
 
@@ -304,9 +304,9 @@ pub(crate) fn named(name: &str) -> String {
 
 /// The response of an app of [`named`].
 #[track_caller]
-pub(crate) fn name_in(answer: &Answer) -> String {
-    let line = answer.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));
-    line.unwrap_or_else(|| panic!("no name: {}", answer.text())).to_owned()
+pub(crate) fn name_in(response: &TestResponse) -> String {
+    let line = response.ok().lines().find_map(|line| line.strip_prefix("env=NAME="));
+    line.unwrap_or_else(|| panic!("no name: {}", response.text())).to_owned()
 }
 
 pub(crate) fn patterns(hosts: &[&str]) -> Vec<HostPattern> {

@@ -75,12 +75,12 @@ impl AppChange {
     }
 
     /// What the app responds before the change.
-    fn answer_before(self) -> (u16, &'static str) {
+    fn response_before(self) -> (u16, &'static str) {
         if self == Self::Start { (503, "") } else { (200, "env=REVISION=two") }
     }
 
     /// What the app responds after the change.
-    fn answer(self) -> (u16, &'static str) {
+    fn response(self) -> (u16, &'static str) {
         match self {
             Self::Deploy => (200, "env=REVISION=three"),
             Self::DeployElsewhere | Self::Start => (200, "env=REVISION=two"),
@@ -132,7 +132,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn answers(node: &TestNode, expected: (u16, &str), at: &str) {
+async fn check_response(node: &TestNode, expected: (u16, &str), at: &str) {
     let (status, body) = node.get("/").await;
     let is_it = status == expected.0 && (status != 200 || body.lines().any(|line| line == expected.1));
     assert!(is_it, "{at}: {status} {body:?} and not {expected:?}");
@@ -180,14 +180,14 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
             kill_at(&format!("{change:?}"), *step, &dir);
             let node = TestNode::open(&dir).await;
             let is_new = index >= counts;
-            answers(&node, if is_new { change.answer() } else { change.answer_before() }, &at).await;
+            check_response(&node, if is_new { change.response() } else { change.response_before() }, &at).await;
             assert_eq!(node.node.compilers_started(), 0, "{at}: a restart compiles nothing");
             let kept = dir.join("tenants/default/apps/shop/kv/cart").exists();
             assert_eq!(kept, !(is_new && change == AppChange::Remove), "{at}: data");
             if !is_new {
                 // The change can be made again.
                 change.run(&node).await;
-                answers(&node, change.answer(), &at).await;
+                check_response(&node, change.response(), &at).await;
             }
             node.stop().await;
             fs::remove_dir_all(&dir).unwrap();
@@ -291,7 +291,7 @@ async fn steps_of(change: AppChange, base: &Path, dir: &Path) -> Vec<ChangeStep>
     };
     let node = TestNode::watched(dir, Some(watch)).await;
     change.run(&node).await;
-    answers(&node, change.answer(), "done").await;
+    check_response(&node, change.response(), "done").await;
     node.stop().await;
     std::mem::take(&mut *seen.lock().unwrap())
 }

@@ -87,7 +87,7 @@ impl Faults {
         let (listener, listens) = channel();
         let answering = (plan.clone(), root.canonicalize().unwrap());
         // Started before the filter is installed, so it has none.
-        std::thread::spawn(move || answer(&listens, &answering.0, &answering.1));
+        std::thread::spawn(move || respond(&listens, &answering.0, &answering.1));
         listener.send(install_filter().unwrap()).unwrap();
         Self(plan)
     }
@@ -164,7 +164,7 @@ fn install_filter() -> io::Result<OwnedFd> {
 }
 
 /// The main function of the thread that responds.
-fn answer(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
+fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
     let Ok(listener) = listens.recv() else { return };
     loop {
         // SAFETY: the kernel wants it zeroed, and zeros are a valid value of it.
@@ -177,13 +177,13 @@ fn answer(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
                 _ => return,
             }
         }
-        let mut answer = seccomp_notif_resp { id: asked.id, val: 0, error: 0, flags: 0 };
+        let mut response = seccomp_notif_resp { id: asked.id, val: 0, error: 0, flags: 0 };
         match fails(&asked, plan, root) {
-            None => answer.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap(),
-            Some(error) => answer.error = -error,
+            None => response.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap(),
+            Some(error) => response.error = -error,
         }
         // SAFETY: the argument is what this request takes. The calling thread may have ended.
-        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+        unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut response) };
     }
 }
 

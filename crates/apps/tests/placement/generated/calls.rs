@@ -87,15 +87,15 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     }
     let mut first: Option<Vec<Vec<u8>>> = None;
     for mode in &MODES {
-        let answers = answers(&subject, mode, &trials, &package.name, replay).await;
+        let results = results(&subject, mode, &trials, &package.name, replay).await;
         // Equal values could still have different layouts: not here, since every mode follows the same rules.
-        let first = first.get_or_insert_with(|| answers.clone());
-        for ((trial, answer), first) in trials.iter().zip(&answers).zip(first) {
-            let same = answer == first;
+        let first = first.get_or_insert_with(|| results.clone());
+        for ((trial, result), first) in trials.iter().zip(&results).zip(first) {
+            let same = result == first;
             assert!(
                 same,
                 "{}",
-                told(&package.name, trial, mode, replay, "the answer's image is another than the first mode's")
+                told(&package.name, trial, mode, replay, "the result's image is another than the first mode's")
             );
         }
     }
@@ -103,7 +103,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
 }
 
 /// The images of all results in one mode, each checked.
-async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
+async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
     let Mode { shape, transport, entered, .. } = *mode;
     let running = Running { shape, transport, fresh: false, without: &["outside"] };
     let fleet = Fleet::start(subject, running).await;
@@ -120,15 +120,15 @@ async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
                 call(callee, key, plan_digest, image::arguments(&trial.function.parameters, &trial.arguments)).await
             }
         });
-    let answers: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
+    let results: Vec<_> = stream::iter(calls).buffered(AT_ONCE).collect().await;
     let mut images = vec![];
-    for (trial, answer) in trials.iter().zip(answers) {
+    for (trial, result) in trials.iter().zip(results) {
         let wrong = |what: &str| -> ! {
             let log = fleet.troubles().join("\n");
             panic!("{}\n{log}", told(package, trial, mode, replay, what))
         };
-        let image = answer.unwrap_or_else(|failure| wrong(&format!("the call fails: {failure}")));
-        match (trial.function.result(), trial.function.answer(&trial.arguments)) {
+        let image = result.unwrap_or_else(|failure| wrong(&format!("the call fails: {failure}")));
+        match (trial.function.result(), trial.function.result(&trial.arguments)) {
             (Some(ty), Some(expected)) => match image::read(&ty, &image) {
                 Ok(value) if value == expected => {
                     let sent = image::arguments(&trial.function.parameters, &trial.arguments);
@@ -136,11 +136,11 @@ async fn answers(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
                         wrong(&format!("the image holds the right value, and {what}"));
                     }
                 }
-                Ok(value) => wrong(&format!("the answer is {value:?}\ninstead of {expected:?}")),
-                Err(reason) => wrong(&format!("the answer is no image: {reason}")),
+                Ok(value) => wrong(&format!("the result is {value:?}\ninstead of {expected:?}")),
+                Err(reason) => wrong(&format!("the result is no image: {reason}")),
             },
             _ if image.is_empty() => {}
-            _ => wrong(&format!("a function without a result answers with {} bytes", image.len())),
+            _ => wrong(&format!("a function without a result results with {} bytes", image.len())),
         }
         images.push(image);
     }

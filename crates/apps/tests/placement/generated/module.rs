@@ -40,7 +40,7 @@ pub(crate) fn relay(package: &Package) -> String {
         (import "$root" "[waitable-join]" (func $join (param i32 i32)))
         (import "$root" "[subtask-drop]" (func $subtask-drop (param i32)))
         (global $set (mut i32) (i32.const 0))
-        (global $answer (mut i32) (i32.const 0))
+        (global $result (mut i32) (i32.const 0))
         "#,
     );
     allocator(&mut text, CONSTANTS);
@@ -241,8 +241,8 @@ fn pass_on_as_task(text: &mut String, front: &str, function: &Function) {
         passed = "(local.get $to)".to_owned();
     }
     if let Some(ty) = function.result() {
-        let _ = writeln!(text, "(global.set $answer {})", allocate(&ty));
-        passed.push_str("(global.get $answer)");
+        let _ = writeln!(text, "(global.set $result {})", allocate(&ty));
+        passed.push_str("(global.get $result)");
     }
     let _ = writeln!(
         text,
@@ -264,7 +264,7 @@ fn pass_on_as_task(text: &mut String, front: &str, function: &Function) {
         (func $finish-{name} (local $to i32)"#
     );
     if let Some(ty) = function.result() {
-        let _ = writeln!(text, "(local.set $to (global.get $answer))");
+        let _ = writeln!(text, "(local.set $to (global.get $result))");
         answer_from_memory(text, &ty);
     }
     let _ = writeln!(text, "(call $return-{name}) (call $over))");

@@ -61,7 +61,7 @@ async fn every_shape_responds_like_the_monolith() {
             if let Some(difference) = difference(&steps, &monolith, &told) {
                 let instances = if fresh { "fresh" } else { "reused" };
                 panic!(
-                    "shape `{shape}` with {instances} instances answers otherwise than the monolith:\n{difference}{}",
+                    "shape `{shape}` with {instances} instances responses otherwise than the monolith:\n{difference}{}",
                     seed::again(seed)
                 );
             }

@@ -10,7 +10,7 @@ use isomer_manifest::{App, ComponentSource};
 use super::script::PlannedRequest;
 use crate::fleet::{Fleet, Running};
 use crate::harness::body::whole;
-use crate::harness::client::{Answer, Connection};
+use crate::harness::client::{Connection, TestResponse};
 use crate::random::Random;
 
 /// The part of a response that must be the same everywhere.
@@ -30,8 +30,8 @@ struct Browser {
 }
 
 impl Browser {
-    fn take_cookies(&mut self, answer: &Answer) {
-        for cookie in answer.headers.get_all("set-cookie") {
+    fn take_cookies(&mut self, response: &TestResponse) {
+        for cookie in response.headers.get_all("set-cookie") {
             let cookie = cookie.to_str().expect("cookies are text");
             let (pair, attributes) = cookie.split_once(';').expect("cookies have attributes");
             let (name, value) = pair.split_once('=').expect("cookies have a value");
@@ -82,18 +82,18 @@ pub(crate) async fn play(
             request = request.header(*name, value);
         }
         let request = request.body(whole(Bytes::from(step.body.clone()))).expect("the script's requests are requests");
-        let answer = connection.exchange(request).await;
+        let response = connection.exchange(request).await;
         let place = || format!("request {number} ({} {target}) in shape `{}`, seed {seed}", step.method, running.shape);
-        if answer.status.as_u16() != step.status {
-            let body = String::from_utf8_lossy(&answer.body);
+        if response.status.as_u16() != step.status {
+            let body = String::from_utf8_lossy(&response.body);
             let log = fleet.troubles().join("\n");
-            panic!("{}: status {} instead of {}\n{body}\n{log}", place(), answer.status, step.status);
+            panic!("{}: status {} instead of {}\n{body}\n{log}", place(), response.status, step.status);
         }
-        browser.take_cookies(&answer);
+        browser.take_cookies(&response);
         if step.places_order {
-            browser.order = Some(order_number(answer.text()).unwrap_or_else(|| panic!("{}: no order", place())));
+            browser.order = Some(order_number(response.text()).unwrap_or_else(|| panic!("{}: no order", place())));
         }
-        told.push(tell(answer));
+        told.push(tell(response));
     }
     fleet.stop().await;
     told
@@ -106,18 +106,18 @@ pub(crate) fn order_number(page: &str) -> Option<String> {
     (!number.is_empty()).then_some(number)
 }
 
-fn tell(answer: Answer) -> ComparedResponse {
-    let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+fn tell(response: TestResponse) -> ComparedResponse {
+    let headers = response.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
-    let mut body = answer.body.to_vec();
-    if answer.header("content-type") == "application/problem+json" {
+    let mut body = response.body.to_vec();
+    if response.header("content-type") == "application/problem+json" {
         // The front door's own responses contain the request's number, which differs for each request.
         let mut problem: serde_json::Value = serde_json::from_slice(&body).expect("a problem is JSON");
         problem["id"] = "".into();
         problem["instance"] = "".into();
         body = problem.to_string().into_bytes();
     }
-    ComparedResponse { status: answer.status.as_u16(), headers, body }
+    ComparedResponse { status: response.status.as_u16(), headers, body }
 }
 
 /// The first difference of two sets of responses, as text; none if they are equal.
