@@ -62,7 +62,7 @@ pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(),
     let peer_groups = peer_groups(plan, group);
     let mut found = file.unread_by_group();
     found.extend(unknown_peers(plan, file));
-    found.extend(homes_apart(app, plan, file));
+    found.extend(stores_in_several_places(app, plan, file));
     for (peer, (importer, exporter)) in &peer_groups.calls {
         if !file.peers.keys().any(|named| named.value == *peer) {
             found.push(
@@ -109,7 +109,11 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
 
 /// Groups with stores that would run more than once: each process would have stores of its own, and calls would reach
 /// any of them.
-fn homes_apart<'a>(app: &'a App, plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item = Diagnostic> + 'a {
+fn stores_in_several_places<'a>(
+    app: &'a App,
+    plan: &'a Plan,
+    file: &'a NodeFile,
+) -> impl Iterator<Item = Diagnostic> + 'a {
     file.peers.iter().filter(|(_, addresses)| addresses.value.len() > 1).filter_map(move |(name, addresses)| {
         let members = app
             .components
@@ -156,7 +160,7 @@ fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
 /// Returns the app with the components of one group only, so that no store of another group is opened and none of its
 /// secrets is read.
 #[must_use]
-pub fn own_part(app: &App, plan: &Plan, group: &str) -> App {
+pub fn member_part(app: &App, plan: &Plan, group: &str) -> App {
     let mut part = app.clone();
     part.components.retain(|name, _| plan.group_of(name).is_some_and(|it| it.process() == group));
     part

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn requests_before_the_first_revision_are_told_that_it_is_being_built() {
+    async fn requests_before_the_first_revision_are_refused_as_not_built() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let cache = CodeCache::open(&dir.path().join("cache")).expect("a cache");
         let log = Log::start(std::io::sink(), Format::Json, false).expect("a log");

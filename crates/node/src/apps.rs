@@ -125,13 +125,13 @@ impl Node {
             takeover::finish_pending(self, &tenant, &name).await?;
         }
         let (node, of) = (self.clone(), subject.clone());
-        let noted = self.blocking(move || {
-            let notes = removals::notes(&node.dir);
+        let pending = self.blocking(move || {
+            let intents = removals::intents(&node.dir);
             // An intent of an earlier attempt with an unknown outcome is obsolete.
-            let noted = if data { notes.write(&of, "") } else { notes.forget(&of) };
-            noted.map_err(|error| problems::failed(&error))
+            let pending = if data { intents.write(&of, "") } else { intents.forget(&of) };
+            pending.map_err(|error| problems::failed(&error))
         });
-        noted.await?;
+        pending.await?;
         if data {
             self.step(ChangeStep::RemovalNoted);
         }
@@ -141,7 +141,7 @@ impl Node {
                 // The app and its data stay, even if the app is later removed without its data. If the outcome is
                 // unknown, the intent is still needed.
                 if data && !matches!(error, StateError::Unsettled { .. }) {
-                    let _ = removals::notes(&node.dir).forget(&of);
+                    let _ = removals::intents(&node.dir).forget(&of);
                 }
             })
         };

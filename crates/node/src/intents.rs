@@ -159,42 +159,42 @@ mod tests {
     #[test]
     fn intents_are_found_by_their_target() {
         let folder = tempfile::tempdir().unwrap();
-        let notes = IntentLog::new(folder.path().join("kind"));
+        let intents = IntentLog::new(folder.path().join("kind"));
         let tenant: TenantName = "acme".parse().unwrap();
         let subjects = [ChangeTarget::tenant(&tenant), ChangeTarget::app(&tenant, &"new".parse().unwrap())];
-        assert_eq!(notes.all().unwrap(), []);
+        assert_eq!(intents.all().unwrap(), []);
         for subject in &subjects {
-            notes.forget(subject).unwrap();
-            assert!(!notes.has(subject).unwrap() && notes.read(subject).unwrap().is_none());
-            notes.write(subject, "first").unwrap();
-            notes.write(subject, &subject.to_string()).unwrap();
+            intents.forget(subject).unwrap();
+            assert!(!intents.has(subject).unwrap() && intents.read(subject).unwrap().is_none());
+            intents.write(subject, "first").unwrap();
+            intents.write(subject, &subject.to_string()).unwrap();
         }
-        assert_eq!(notes.all().unwrap(), subjects);
+        assert_eq!(intents.all().unwrap(), subjects);
         for subject in &subjects {
-            assert_eq!(notes.read(subject).unwrap().unwrap(), subject.to_string());
-            notes.forget(subject).unwrap();
-            assert!(!notes.has(subject).unwrap());
+            assert_eq!(intents.read(subject).unwrap().unwrap(), subject.to_string());
+            intents.forget(subject).unwrap();
+            assert!(!intents.has(subject).unwrap());
         }
     }
 
     #[test]
     fn an_incomplete_intent_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
-        let notes = IntentLog::new(folder.path().join("kind"));
+        let intents = IntentLog::new(folder.path().join("kind"));
         let subject = ChangeTarget::tenant(&"acme".parse().unwrap());
         // As a killed process leaves it.
-        fs::create_dir(&notes.folder).unwrap();
-        fs::write(notes.folder.join(".acme"), "12").unwrap();
-        fs::write(notes.folder.join(".acme.shop"), "12").unwrap();
-        assert_eq!(notes.all().unwrap(), []);
-        assert!(!notes.has(&subject).unwrap());
-        notes.write(&subject, "123").unwrap();
-        assert_eq!(notes.all().unwrap(), std::slice::from_ref(&subject));
+        fs::create_dir(&intents.folder).unwrap();
+        fs::write(intents.folder.join(".acme"), "12").unwrap();
+        fs::write(intents.folder.join(".acme.shop"), "12").unwrap();
+        assert_eq!(intents.all().unwrap(), []);
+        assert!(!intents.has(&subject).unwrap());
+        intents.write(&subject, "123").unwrap();
+        assert_eq!(intents.all().unwrap(), std::slice::from_ref(&subject));
         // A failing disk leaves no intent: here the file's name is taken by a folder.
-        notes.forget(&subject).unwrap();
-        fs::create_dir(notes.path(&subject)).unwrap();
-        fs::write(notes.path(&subject).join("in the way"), "").unwrap();
-        notes.write(&subject, "123").unwrap_err();
-        assert!(!notes.folder.join(".acme").exists());
+        intents.forget(&subject).unwrap();
+        fs::create_dir(intents.path(&subject)).unwrap();
+        fs::write(intents.path(&subject).join("in the way"), "").unwrap();
+        intents.write(&subject, "123").unwrap_err();
+        assert!(!intents.folder.join(".acme").exists());
     }
 }

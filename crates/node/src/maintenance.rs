@@ -34,9 +34,9 @@ pub(crate) fn begin(node: &Arc<Node>) {
 impl Node {
     /// Tries again to finish pending removals of data and take-overs that have left stores half replaced; apps that
     /// were suspended for that then serve. Runs every minute by itself. What cannot be finished is logged.
-    pub async fn finish_noted(self: &Arc<Self>) {
+    pub async fn finish_intents(self: &Arc<Self>) {
         let node = self.clone();
-        let noted = self.blocking(move || {
+        let pending = self.blocking(move || {
             let mut taken_over = node.suspended.all();
             match replacements::unfinished(&node.dir) {
                 Ok(unfinished) => taken_over.extend(unfinished),
@@ -44,9 +44,9 @@ impl Node {
                     tracing::error!(%error, "pending replacements of stores cannot be read; this is tried again later")
                 }
             }
-            Ok((removals::noted(&node.dir), taken_over))
+            Ok((removals::pending(&node.dir), taken_over))
         });
-        let (removed, taken_over) = noted.await.unwrap_or_default();
+        let (removed, taken_over) = pending.await.unwrap_or_default();
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {
             // A change of a locked app finishes it.
@@ -118,7 +118,7 @@ async fn finish_often(node: Weak<Node>) {
         tick.tick().await;
         let Some(node) = node.upgrade() else { return };
         if round > 0 {
-            node.finish_noted().await;
+            node.finish_intents().await;
         }
         if !is_clean {
             let dir = node.dir.clone();

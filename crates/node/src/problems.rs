@@ -91,7 +91,7 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
 }
 
 /// The problem for a revision that cannot be made or started.
-pub(crate) fn refused_by(error: &RevisionError) -> ApiProblem {
+pub(crate) fn refusal(error: &RevisionError) -> ApiProblem {
     let render = Renderer::plain();
     let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
     match error {
@@ -106,7 +106,7 @@ pub(crate) fn refused_by(error: &RevisionError) -> ApiProblem {
 /// The problem for a revision that does not start.
 pub(crate) fn not_started(error: &TenancyError) -> ApiProblem {
     match error {
-        TenancyError::Revision(error) => refused_by(error),
+        TenancyError::Revision(error) => refusal(error),
         TenancyError::Repository(problem) => problem.clone(),
         TenancyError::Capabilities(AppCapabilityError::Capability(
             error @ CapabilityError::Sql(SqlOpenError::NoRoom { .. }),

@@ -38,13 +38,13 @@ impl Node {
     pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         let (node, of) = (self.clone(), subject.clone());
         let is_gone = self.blocking(move || {
-            let (notes, failed) = (notes(&node.dir), |error: io::Error| problems::failed(&error));
-            if !notes.has(&of).map_err(failed)? {
+            let (intents, failed) = (intents(&node.dir), |error: io::Error| problems::failed(&error));
+            if !intents.has(&of).map_err(failed)? {
                 return Ok(false);
             }
             let is_gone = !is_recorded(&node.state, &of);
             if !is_gone {
-                notes.forget(&of).map_err(failed)?;
+                intents.forget(&of).map_err(failed)?;
             }
             Ok(is_gone)
         });
@@ -116,13 +116,13 @@ impl Node {
 }
 
 /// The intents to remove data.
-pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
+pub(crate) fn intents(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.path().join("removals"))
 }
 
 /// Returns the targets of all pending removals; none if they cannot be read, which is logged. Blocks.
-pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
-    notes(dir).all().unwrap_or_else(|error| {
+pub(super) fn pending(dir: &NodeDir) -> Vec<ChangeTarget> {
+    intents(dir).all().unwrap_or_else(|error| {
         tracing::error!(%error, "pending removals cannot be read; this is tried again later");
         Vec::new()
     })
@@ -131,9 +131,9 @@ pub(super) fn noted(dir: &NodeDir) -> Vec<ChangeTarget> {
 /// Moves the data of pending removals of an earlier process to the trash. Nothing of it is open. Failures are logged
 /// and tried again later. Blocks.
 pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
-    for subject in noted(dir) {
+    for subject in pending(dir) {
         let done = match is_recorded(state, &subject) {
-            true => notes(dir).forget(&subject),
+            true => intents(dir).forget(&subject),
             false => set_aside(dir, &subject).map(drop),
         };
         if let Err(error) = done {
@@ -152,7 +152,7 @@ fn set_aside(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<Option<PathBuf
     if let Some(above) = data.parent().filter(|above| above.is_dir()) {
         File::open(above)?.sync_all()?;
     }
-    notes(dir).forget(subject)?;
+    intents(dir).forget(subject)?;
     Ok(moved)
 }
 
@@ -187,13 +187,13 @@ mod tests {
             fs::create_dir_all(dir.app(tenant.as_str(), "other").join("kv")).unwrap();
         }
         for subject in [ChangeTarget::tenant(&here), ChangeTarget::app(&here, &app), ChangeTarget::tenant(&removed)] {
-            notes(&dir).write(&subject, "").unwrap();
+            intents(&dir).write(&subject, "").unwrap();
         }
         recover(&dir, &state);
         assert!(dir.app("here", "other").is_dir(), "the tenant is there");
         assert!(!dir.app("here", "shop").exists(), "the app is not");
         assert!(!dir.tenant("removed").exists());
-        assert_eq!(noted(&dir), []);
+        assert_eq!(pending(&dir), []);
         assert_eq!(fs::read_dir(dir.trash()).unwrap().count(), 2);
         assert!(!clean(&dir));
         assert_eq!(fs::read_dir(dir.trash()).unwrap().count(), 0);
@@ -207,13 +207,13 @@ mod tests {
         let subjects = ["first", "second"].map(|name| ChangeTarget::tenant(&name.parse().unwrap()));
         for subject in &subjects {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
-            notes(&dir).write(subject, "").unwrap();
+            intents(&dir).write(subject, "").unwrap();
         }
         // Nothing can be moved into a trash that is a file.
         fs::remove_dir(dir.trash()).unwrap();
         fs::write(dir.trash(), "").unwrap();
         recover(&dir, &state);
-        assert_eq!(noted(&dir), subjects);
+        assert_eq!(pending(&dir), subjects);
         assert!(clean(&dir), "something is left");
         assert!(dir.tenant("first").exists() && dir.tenant("second").exists());
         fs::remove_file(dir.trash()).unwrap();
@@ -223,6 +223,6 @@ mod tests {
         recover(&dir, &state);
         assert!(!dir.tenant("second").exists());
         assert!(!clean(&dir));
-        assert_eq!(noted(&dir), []);
+        assert_eq!(pending(&dir), []);
     }
 }

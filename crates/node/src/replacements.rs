@@ -22,15 +22,15 @@ pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, 
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "the files of earlier candidates cannot be removed");
     }
-    let noted = match unfinished(dir) {
-        Ok(noted) => noted,
+    let pending = match unfinished(dir) {
+        Ok(pending) => pending,
         Err(error) => {
             tracing::error!(%error, "pending replacements of stores cannot be read: no app is served until they can");
             return state.apps().into_iter().map(|(tenant, app, _)| (tenant, app)).collect();
         }
     };
     let mut failed = HashSet::new();
-    for (tenant, app) in noted {
+    for (tenant, app) in pending {
         if let Err(error) = recover_one(dir, state, &tenant, &app) {
             tracing::error!(%error, %tenant, %app, "the app's stores are half replaced: it is not served until the replacement is finished");
             failed.insert((tenant, app));
@@ -40,7 +40,7 @@ pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, 
 }
 
 /// The intents to replace stores: the text of each is the name of a replacement.
-pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
+pub(crate) fn intents(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.takeovers())
 }
 
@@ -49,40 +49,41 @@ pub(crate) fn notes(dir: &NodeDir) -> IntentLog {
 /// # Errors
 /// When the intents cannot be read.
 pub(crate) fn unfinished(dir: &NodeDir) -> io::Result<Vec<(TenantName, AppName)>> {
-    Ok(notes(dir).all()?.into_iter().filter_map(|ChangeTarget { tenant, app }| Some((tenant, app?))).collect())
+    Ok(intents(dir).all()?.into_iter().filter_map(|ChangeTarget { tenant, app }| Some((tenant, app?))).collect())
 }
 
 /// Removes the intents of an app, or of all apps of a tenant, whose data was removed. Blocks.
 pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()> {
-    let notes = notes(dir);
-    let is_of =
-        |noted: &ChangeTarget| noted.tenant == subject.tenant && (subject.app.is_none() || noted.app == subject.app);
-    notes.all()?.iter().filter(|noted| is_of(noted)).try_for_each(|noted| notes.forget(noted))
+    let intents = intents(dir);
+    let is_of = |pending: &ChangeTarget| {
+        pending.tenant == subject.tenant && (subject.app.is_none() || pending.app == subject.app)
+    };
+    intents.all()?.iter().filter(|pending| is_of(pending)).try_for_each(|pending| intents.forget(pending))
 }
 
 /// Returns whether stores of the app may be half replaced: then it must not serve. Blocks.
 pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> bool {
-    let noted = noted(dir, state, &ChangeTarget::app(tenant, app));
-    matches!(noted, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
+    let pending = pending(dir, state, &ChangeTarget::app(tenant, app));
+    matches!(pending, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
 
 /// Syncs `folder` and all folders from the node's directory to it, so that their entries survive a power failure.
-pub(crate) fn sync_up(folder: &Path, top: &Path) -> io::Result<()> {
+pub(crate) fn sync_up_to(folder: &Path, top: &Path) -> io::Result<()> {
     let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
     above.try_for_each(|above| File::open(above)?.sync_all())
 }
 
 fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> io::Result<()> {
     let subject = ChangeTarget::app(tenant, app);
-    match noted(dir, state, &subject)? {
+    match pending(dir, state, &subject)? {
         Some(PendingReplacement::Recorded { sql, folder }) => {
             roll_forward(&sql, &folder)?;
-            sync_up(&sql, dir.path())?;
+            sync_up_to(&sql, dir.path())?;
         }
         Some(PendingReplacement::ForNothing { folder }) => snapshots::remove(&folder, &StorageAccount::unlimited())?,
         Some(PendingReplacement::Done) | None => {}
     }
-    notes(dir).forget(&subject)
+    intents(dir).forget(&subject)
 }
 
 /// What an intent means, given what was recorded.
@@ -96,12 +97,12 @@ pub(crate) enum PendingReplacement {
 }
 
 /// Returns what the intent for an app means, if there is one.
-pub(crate) fn noted(
+pub(crate) fn pending(
     dir: &NodeDir,
     state: &NodeState,
     subject: &ChangeTarget,
 ) -> io::Result<Option<PendingReplacement>> {
-    let Some(id) = notes(dir).read(subject)? else { return Ok(None) };
+    let Some(id) = intents(dir).read(subject)? else { return Ok(None) };
     // An earlier version did not write it completely: nothing was made.
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Some(PendingReplacement::Done));
@@ -119,13 +120,13 @@ pub(crate) fn noted(
             }
         }
         // The store itself may be in the folder, under its snapshot's name.
-        None if is_begun(&folder)? => PendingReplacement::Recorded { sql: data.join("sql"), folder },
+        None if is_started(&folder)? => PendingReplacement::Recorded { sql: data.join("sql"), folder },
         _ => PendingReplacement::ForNothing { folder },
     }))
 }
 
 /// Returns whether the old files of stores are in a folder of replacements, which they are after the switch.
-fn is_begun(folder: &Path) -> io::Result<bool> {
+fn is_started(folder: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -141,13 +142,13 @@ fn is_begun(folder: &Path) -> io::Result<bool> {
 }
 
 /// Writes the intent. Fails if an earlier one is left: that has to be finished first.
-pub(crate) fn note(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
-    let notes = notes(dir);
-    if notes.has(subject)? {
+pub(crate) fn write_intent(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
+    let intents = intents(dir);
+    if intents.has(subject)? {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "an earlier replacement of the app's stores is not finished",
         ));
     }
-    notes.write(subject, id)
+    intents.write(subject, id)
 }

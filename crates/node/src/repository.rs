@@ -116,7 +116,7 @@ impl DiskRepository {
     }
 
     /// Returns the package, if this program can start it and its code is in the cache. Blocks.
-    pub(crate) fn usable(&self, bytes: &[u8]) -> Result<Option<Package>, ApiProblem> {
+    pub(crate) fn usable_package(&self, bytes: &[u8]) -> Result<Option<Package>, ApiProblem> {
         let kept = RevisionRecord::read(bytes)?;
         if kept.maker != self.maker.as_str().as_bytes() {
             return Ok(None);
@@ -167,7 +167,7 @@ impl DiskRepository {
             cache: self.cache.clone(),
             maker: self.maker.clone(),
         };
-        let made = self.compilers.make_on(permit, &order).await.map_err(ApiProblem::from)?;
+        let made = self.compilers.make_with_cache(permit, &order).await.map_err(ApiProblem::from)?;
         let CompileOutput { package, code, compiled, warnings } = made;
         let contents = record::contents(&self.maker, release, &package.to_bytes(), code);
         Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, warnings }))
@@ -192,7 +192,7 @@ impl AppRepository for DiskRepository {
         revision: ReleaseDigest,
     ) -> BoxFuture<'static, Result<LaunchSpec, RepositoryError>> {
         Box::pin(async move {
-            self.fetched(tenant, app, revision).await.map_err(|problem| match problem.kind {
+            self.fetch_package(tenant, app, revision).await.map_err(|problem| match problem.kind {
                 ProblemKind::Unavailable => RepositoryError::Busy(problem.into()),
                 _ => RepositoryError::Failed(whole(&problem).into()),
             })
@@ -217,7 +217,7 @@ fn whole(problem: &ApiProblem) -> String {
 }
 
 impl DiskRepository {
-    async fn fetched(
+    async fn fetch_package(
         self: Arc<Self>,
         tenant: TenantName,
         app: AppName,
@@ -227,7 +227,7 @@ impl DiskRepository {
         let found = self.blocking(move |repository| {
             let bytes = repository.state.package(&wanted).map_err(problems::of_state)?;
             let bytes = bytes.ok_or_else(|| ApiProblem::not_found("revision", &wanted))?;
-            match repository.usable(&bytes)? {
+            match repository.usable_package(&bytes)? {
                 Some(package) => Ok(StoredRevision::Package(Arc::new(package))),
                 None => Ok(StoredRevision::Release(Box::new(RevisionRecord::read(&bytes)?.release()?))),
             }

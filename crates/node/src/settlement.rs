@@ -63,7 +63,7 @@ impl Node {
         let recorded = self.try_record(change).await;
         self.charge(&subject.tenant);
         recorded.map_err(|unrecorded| match unrecorded {
-            RecordError::Refused(error) => self.refused_by_state(error),
+            RecordError::Refused(error) => self.state_refusal(error),
             RecordError::Unknown(problem) => {
                 self.settle_later(subject.clone(), right.clone(), |_| ());
                 problem

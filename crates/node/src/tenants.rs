@@ -93,7 +93,7 @@ impl Node {
         let subject = ChangeTarget::tenant(name);
         self.state.tenant(name).map_err(problems::of_state)?;
         let (node, of) = (self.clone(), subject.clone());
-        self.blocking(move || removals::notes(&node.dir).write(&of, "").map_err(|error| problems::failed(&error)))
+        self.blocking(move || removals::intents(&node.dir).write(&of, "").map_err(|error| problems::failed(&error)))
             .await?;
         self.step(ChangeStep::RemovalNoted);
         let of = subject.clone();
@@ -102,7 +102,7 @@ impl Node {
                 // The tenant and its data stay. With the intent still there, the next start would remove them. If the
                 // outcome is unknown, the intent is needed.
                 if !matches!(error, StateError::Unsettled { .. }) {
-                    let _ = removals::notes(&node.dir).forget(&of);
+                    let _ = removals::intents(&node.dir).forget(&of);
                 }
             })
         };

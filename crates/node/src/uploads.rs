@@ -71,7 +71,7 @@ impl Uploads {
         all.forget_old(now);
         let sent = all.tenants.entry(tenant.clone()).or_default();
         if sent.parts.len() + sent.pending >= SENT_PARTS_MAX {
-            return Err(too_much(format!("{SENT_PARTS_MAX} parts")));
+            return Err(limit_problem(format!("{SENT_PARTS_MAX} parts")));
         }
         sent.pending += 1;
         Ok(PendingUpload { all: self.0.clone(), tenant: tenant.clone(), bytes: 0 })
@@ -139,7 +139,7 @@ impl PendingUpload {
         let mut all = lock(&self.all);
         let sent = all.tenants.entry(self.tenant.clone()).or_default();
         if sent.bytes.saturating_add(sent.pending_bytes).saturating_add(bytes) > SENT_BYTES_MAX {
-            return Err(too_much(format!("{} MiB", SENT_BYTES_MAX >> 20)));
+            return Err(limit_problem(format!("{} MiB", SENT_BYTES_MAX >> 20)));
         }
         sent.pending_bytes += bytes;
         self.bytes += bytes;
@@ -163,7 +163,7 @@ impl Drop for PendingUpload {
     }
 }
 
-fn too_much(most: String) -> ApiProblem {
+fn limit_problem(most: String) -> ApiProblem {
     ApiProblem::new(
         ProblemKind::Quota,
         format!("the tenant has uploaded {most} that no revision of it uses, and may not upload more"),

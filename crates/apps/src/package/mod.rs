@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use self::group::{PackedFunction, PackedGroup, PackedStub};
 use crate::composition::{self, CompiledGroup, GroupMetadata};
 use crate::error::RevisionError;
-use crate::membership::own_part;
+use crate::membership::member_part;
 use crate::progress::Progress;
 use app::PackedApp;
 use isomer_seam::Components;
@@ -171,7 +171,7 @@ impl Package {
             let (key, note) = compose(planned, &digests)?;
             groups.push(PackedGroup::new(app, &plan, planned, key, note, options));
         }
-        let own = options.process.as_ref().map(|process| own_part(app, &plan, process));
+        let own = options.process.as_ref().map(|process| member_part(app, &plan, process));
         let package = Self {
             format: FORMAT,
             plan_digest: plan_digest::plan_digest(app, &plan, &digests),

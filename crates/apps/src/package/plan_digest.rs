@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_does_not_change_the_digest() {
+    fn texts_for_readers_do_not_change_the_digest() {
         let before = digest_after(|_, _| {});
         let reworded = digest_after(|_, plan| {
             plan.seams[0].reason = "both are in one group".to_owned();

@@ -173,7 +173,7 @@ impl Compilers {
     /// When the release is invalid, or the child exceeds a limit.
     pub async fn make(&self, order: &CompileRequest) -> Result<CompileOutput, CompileError> {
         let permit = self.request_permit(&order.tenant)?.granted().await;
-        self.make_on(permit, order).await
+        self.make_with_cache(permit, order).await
     }
 
     /// Requests a permit for a tenant's release.
@@ -182,7 +182,7 @@ impl Compilers {
     }
 
     /// Like [`Compilers::make`], with a permit that was granted. The permit is released when this ends.
-    pub(crate) async fn make_on(
+    pub(crate) async fn make_with_cache(
         &self,
         _place: FairPermit,
         order: &CompileRequest,

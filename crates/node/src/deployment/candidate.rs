@@ -69,11 +69,11 @@ impl Candidate<'_> {
     /// Starts the candidate and checks its health. Returns it if it can serve as it is.
     pub(super) async fn run(self, node: &Arc<Node>) -> Result<Option<StandbyRevision>, ApiProblem> {
         if !self.package.grants().can_write() {
-            return Ok(Some(self.tried(node, self.spec).await?.with_inputs(self.inputs)));
+            return Ok(Some(self.start_and_check(node, self.spec).await?.with_inputs(self.inputs)));
         }
         let (data, account) = (node.dir.app(self.tenant.as_str(), self.app.as_str()), self.spec.place.storage.clone());
         let kept = self.snapshot.map(|snapshot| snapshot.folder.clone());
-        let _loan = node.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await?;
+        let _loan = node.blocking(move || Ok(snapshots::lend_storage(&data, &account, kept.as_deref()))).await?;
         let reading = match self.attempt(node, CandidateFolders::ReadOnly).await {
             Ok(()) => return Ok(None),
             Err(CandidateError::Preparation(problem)) => return Err(problem),
@@ -115,7 +115,7 @@ impl Candidate<'_> {
         let LaunchSpec { package, place, log, access } = self.spec;
         let place = place.for_candidate(folder, folders);
         let spec = LaunchSpec { package: package.clone(), place, log: log.clone(), access: access.clone() };
-        self.bring_snapshot(node, folder).await.map_err(CandidateError::Preparation)?;
+        self.copy_snapshot(node, folder).await.map_err(CandidateError::Preparation)?;
         if folders == CandidateFolders::Copied {
             let (place, package) = (spec.place.clone(), package.clone());
             let copied = node.blocking(move || {
@@ -124,7 +124,7 @@ impl Candidate<'_> {
             });
             copied.await.map_err(CandidateError::Preparation)?;
         }
-        let started = self.tried(node, &spec).await.map_err(CandidateError::Revision)?;
+        let started = self.start_and_check(node, &spec).await.map_err(CandidateError::Revision)?;
         // Shutting it down takes a while.
         let ended = node.blocking(move || {
             drop(started);
@@ -134,7 +134,7 @@ impl Candidate<'_> {
     }
 
     /// Copies the stores of a snapshot to where the candidate looks for its own first.
-    async fn bring_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), ApiProblem> {
+    async fn copy_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), ApiProblem> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
         let (stores, account) = (snapshot.about.stores.clone(), self.spec.place.storage.clone());
@@ -156,7 +156,7 @@ impl Candidate<'_> {
         .await
     }
 
-    async fn tried(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<StandbyRevision, ApiProblem> {
+    async fn start_and_check(&self, node: &Arc<Node>, spec: &LaunchSpec) -> Result<StandbyRevision, ApiProblem> {
         let Self { tenant, app, revision, package, hosts, .. } = self;
         let started = node.tenancy.start(tenant, app, revision, spec, &|_| {}).await;
         let started = started.map_err(|error| not_started(&error))?;

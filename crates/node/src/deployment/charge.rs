@@ -62,7 +62,7 @@ impl Node {
         let charged = self.state.charged_with(tenant, app, revision, charge.bytes);
         if charged > charge.all_max && charged > self.state.charged(tenant) {
             let error = StateError::NoRoom { tenant: tenant.clone(), charge: charged, max: charge.all_max };
-            return Err(self.refused_by_state(error));
+            return Err(self.state_refusal(error));
         }
         Ok(charge)
     }

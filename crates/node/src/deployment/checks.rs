@@ -131,7 +131,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
     let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
     let named = release.folders.iter().map(PartPath::as_str).chain(granted);
     let mut folders = HashSet::new();
-    for path in named.map(Some).chain(files.iter().map(|file| above(file))) {
+    for path in named.map(Some).chain(files.iter().map(|file| parent(file))) {
         let mut next = path;
         // The parents of a known folder are known.
         while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
@@ -139,7 +139,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
                 let title = format!("a release may have {FOLDERS_MAX} folders at most, including those of its files");
                 return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
-            next = above(folder);
+            next = parent(folder);
         }
     }
     match files.iter().find(|file| folders.contains(*file)) {
@@ -150,7 +150,7 @@ pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Resu
     }
 }
 
-fn above(path: &str) -> Option<&str> {
+fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(above, _)| above)
 }
 

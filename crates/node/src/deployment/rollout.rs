@@ -79,7 +79,7 @@ impl Node {
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
         let (how, message) = (RevisionOperation::Deploy, release.message.take());
-        self.bring(Rollout {
+        self.attempt_rollout(Rollout {
             caller,
             how,
             message,
@@ -125,7 +125,7 @@ impl Node {
         let release = self.release_of(&revision).await?;
         let origin = before.history.iter().find(|one| one.revision == revision).and_then(|one| one.origin.as_ref());
         let message = rollback.message.or_else(|| origin?.message.clone());
-        self.bring(Rollout {
+        self.attempt_rollout(Rollout {
             caller,
             how: RevisionOperation::Rollback,
             message,
@@ -162,7 +162,7 @@ impl Node {
         }
         check_size(&release)?;
         let revision = release::revision_of(&release);
-        self.bring(Rollout {
+        self.attempt_rollout(Rollout {
             caller,
             how: RevisionOperation::Swap,
             message: swap.message,
@@ -179,7 +179,7 @@ impl Node {
     }
 
     /// Takes all steps, and removes the revision's files if one of them refuses it.
-    async fn bring(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
+    async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         self.attempt(rollout.revision.clone(), self.run_rollout(rollout)).await
     }
 
@@ -196,7 +196,7 @@ impl Node {
         if let Some(deployed) = self.nothing_to_do(&rollout).await? {
             return Ok(deployed);
         }
-        let (package, contents, compiled, compiler_warnings) = self.packed(&rollout).await?;
+        let (package, contents, compiled, compiler_warnings) = self.prepare_package(&rollout).await?;
         // The warnings of a child include those of the manifest.
         let mut warnings = compiler_warnings.unwrap_or(warnings);
         warnings.extend(cut);
@@ -360,7 +360,7 @@ impl Node {
     }
 
     /// Returns the problem for an error of the state, and counts a refusal because of a quota.
-    pub(crate) fn refused_by_state(&self, error: StateError) -> ApiProblem {
+    pub(crate) fn state_refusal(&self, error: StateError) -> ApiProblem {
         match &error {
             StateError::TooManyApps { tenant, .. } => self.tenancy.count_refused_app(tenant),
             StateError::NoRoom { tenant, .. } => self.refuse_storage(tenant),
@@ -377,7 +377,7 @@ impl Node {
         // Before other tenants' host names are compared, which not every tenant may learn about.
         check_hosts(caller, release.hosts.as_deref().unwrap_or_default(), &own.hosts, served)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
-        allowed.map_err(|error| self.refused_by_state(error))?;
+        allowed.map_err(|error| self.state_refusal(error))?;
         let missing = self.missing_of(caller, release)?.digests;
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -425,7 +425,7 @@ impl Node {
     }
 
     /// Returns the package: the recorded one if its code is in the cache, otherwise a new one.
-    async fn packed(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
+    async fn prepare_package(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;
         if let Some((package, contents)) = known {
@@ -440,7 +440,7 @@ impl Node {
     /// Returns the package and record of a revision that some app has, if it can be started as it is. Blocks.
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
-        let Some(package) = self.repository.usable(&bytes)? else { return Ok(None) };
+        let Some(package) = self.repository.usable_package(&bytes)? else { return Ok(None) };
         let code = package.code().map(|key| key.as_str().to_owned()).collect();
         let blobs = parts(release).map(|part| part.digest.clone()).collect();
         Ok(Some((package, Contents { package: bytes, blobs, code })))

@@ -39,7 +39,7 @@ use crate::intents::{ChangeTarget, IntentLog};
 use crate::locks::AppLock;
 use crate::node::Node;
 use crate::problems;
-use crate::replacements::{PendingReplacement, note, noted, notes, sync_up};
+use crate::replacements::{PendingReplacement, intents, pending, sync_up_to, write_intent};
 use crate::revisions::snapshots::{self, SNAPSHOT_AGE_MAX, Snapshot, SnapshotDescription};
 use crate::settlement::RecordError;
 use crate::steps::ChangeStep;
@@ -82,7 +82,7 @@ pub(super) struct TakeoverOutcome {
 struct StagedStores {
     /// The node's directory.
     top: PathBuf,
-    notes: IntentLog,
+    intents: IntentLog,
     subject: ChangeTarget,
     /// The app's data.
     data: PathBuf,
@@ -111,7 +111,7 @@ impl Takeover<'_> {
             Ok(recorded) => recorded,
             Err(RecordError::Refused(error)) => {
                 cleared(node, staged).await;
-                return Err(node.refused_by_state(error));
+                return Err(node.state_refusal(error));
             }
             Err(RecordError::Unknown(problem)) => {
                 self.settle_later(id, staged, (held, loan));
@@ -142,11 +142,11 @@ impl Takeover<'_> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
         let (reading, of, text) = (Arc::clone(node), subject.clone(), id.to_owned());
-        node.blocking(move || note(&reading.dir, &of, &text).map_err(|error| problems::failed(&error))).await?;
+        node.blocking(move || write_intent(&reading.dir, &of, &text).map_err(|error| problems::failed(&error))).await?;
         node.step(ChangeStep::Noted);
         let mut staged = StagedStores {
             top: node.dir.path().to_owned(),
-            notes: notes(&node.dir),
+            intents: intents(&node.dir),
             subject,
             folder: snapshots::folder(&data).join(id),
             data,
@@ -155,7 +155,7 @@ impl Takeover<'_> {
         };
         let kept = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let (data, account) = (staged.data.clone(), staged.account.clone());
-        let lent = node.blocking(move || Ok(snapshots::lend(&data, &account, kept.as_deref()))).await;
+        let lent = node.blocking(move || Ok(snapshots::lend_storage(&data, &account, kept.as_deref()))).await;
         let done = match lent {
             Ok(loan) => self.stage(&mut staged).await.map(|()| loan),
             Err(problem) => Err(problem),
@@ -226,8 +226,8 @@ impl Takeover<'_> {
         let (folder, top) = (staged.folder.clone(), staged.top.clone());
         node.blocking(move || {
             fs::create_dir_all(&folder)
-                .and_then(|()| snapshots::describe(&folder, &about))
-                .and_then(|()| sync_up(&folder, &top))
+                .and_then(|()| snapshots::write_description(&folder, &about))
+                .and_then(|()| sync_up_to(&folder, &top))
                 .map_err(|error| problems::failed(&error))
         })
         .await
@@ -237,16 +237,16 @@ impl Takeover<'_> {
     /// the admin.
     async fn sweep(&self, data: PathBuf, folder: PathBuf, account: Arc<StorageAccount>) -> Vec<String> {
         let now = std::time::SystemTime::now();
-        let (notes, subject) = (notes(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
+        let (intents, subject) = (intents(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.node.blocking(move || {
             // Stores that did not exist before have no snapshot.
-            if !snapshots::is_of_something(&folder) && notes.has(&subject).is_ok_and(|is_pending| !is_pending) {
+            if !snapshots::has_description(&folder) && intents.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }
             let swept = snapshots::sweep(&data, &account, now, SNAPSHOT_AGE_MAX).and_then(|_| {
                 let kept: Vec<_> = std::iter::once(folder.as_path()).chain(from.as_deref()).collect();
-                snapshots::give_up(&data, &account, &kept)
+                snapshots::remove_for_space(&data, &account, &kept)
             });
             swept.map_err(|error| problems::failed(&error))
         });
@@ -270,13 +270,13 @@ impl StagedStores {
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
         let switched: io::Result<()> = switched.into_iter().collect();
-        switched.and_then(|()| sync_up(&self.data, &self.top)).and_then(|()| self.notes.forget(&self.subject))
+        switched.and_then(|()| sync_up_to(&self.data, &self.top)).and_then(|()| self.intents.forget(&self.subject))
     }
 
     /// Removes the new files. The stores stay as they were. Blocks.
     fn clear(self) -> io::Result<()> {
         drop(self.replacing);
-        snapshots::remove(&self.folder, &self.account).and_then(|()| self.notes.forget(&self.subject))
+        snapshots::remove(&self.folder, &self.account).and_then(|()| self.intents.forget(&self.subject))
     }
 }
 
@@ -308,8 +308,8 @@ pub(super) fn snapshot_of(
 pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
     finish(node, tenant, app).await;
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
-    let is_noted = node.blocking(move || Ok(notes(&reading.dir).has(&subject).unwrap_or(true)));
-    if !is_noted.await? {
+    let has_intent = node.blocking(move || Ok(intents(&reading.dir).has(&subject).unwrap_or(true)));
+    if !has_intent.await? {
         return Ok(());
     }
     let title = format!("an earlier replacement of the stores of `{app}` is not finished");
@@ -321,13 +321,13 @@ pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &
 pub(crate) async fn finish(node: &Arc<Node>, tenant: &TenantName, app: &AppName) {
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
     let of = subject.clone();
-    let found = node.blocking(move || Ok(noted(&reading.dir, &reading.state, &of))).await;
+    let found = node.blocking(move || Ok(pending(&reading.dir, &reading.state, &of))).await;
     let finished = match found {
         Ok(Ok(None)) => {
             node.resume_suspended(tenant, app);
             return;
         }
-        Ok(Ok(Some(found))) => finish_noted(node, found, subject).await,
+        Ok(Ok(Some(found))) => finish_pending_replacement(node, found, subject).await,
         Ok(Err(error)) => Err(error),
         Err(problem) => Err(io::Error::other(problem.to_string())),
     };
@@ -342,7 +342,11 @@ pub(crate) async fn finish(node: &Arc<Node>, tenant: &TenantName, app: &AppName)
     }
 }
 
-async fn finish_noted(node: &Arc<Node>, found: PendingReplacement, subject: ChangeTarget) -> io::Result<()> {
+async fn finish_pending_replacement(
+    node: &Arc<Node>,
+    found: PendingReplacement,
+    subject: ChangeTarget,
+) -> io::Result<()> {
     let storage = node.storage(&subject.tenant).unwrap_or_else(|| Arc::new(StorageAccount::unlimited()));
     if let PendingReplacement::Recorded { sql, folder } = &found {
         node.tenancy.stores().finish_replacements(sql, &storage, folder).await?;
@@ -350,11 +354,11 @@ async fn finish_noted(node: &Arc<Node>, found: PendingReplacement, subject: Chan
     let dir = node.dir.clone();
     let rest = node.blocking(move || {
         Ok(match &found {
-            PendingReplacement::Recorded { sql, .. } => sync_up(sql, dir.path()),
+            PendingReplacement::Recorded { sql, .. } => sync_up_to(sql, dir.path()),
             PendingReplacement::ForNothing { folder } => snapshots::remove(folder, &storage),
             PendingReplacement::Done => Ok(()),
         }
-        .and_then(|()| notes(&dir).forget(&subject)))
+        .and_then(|()| intents(&dir).forget(&subject)))
     });
     rest.await.map_err(|problem| io::Error::other(problem.to_string()))?
 }

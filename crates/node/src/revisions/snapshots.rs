@@ -67,7 +67,7 @@ pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
 }
 
 /// Writes the description of the snapshot in `folder`. It is synced on return.
-pub(crate) fn describe(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
+pub(crate) fn write_description(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
     let path = folder.join(ABOUT);
     fs::write(&path, serde_json::to_vec(about).expect("it is plain data"))?;
     File::open(&path)?.sync_all()?;
@@ -80,7 +80,7 @@ pub(crate) fn all(data: &Path) -> Vec<Snapshot> {
 }
 
 /// Returns whether there is a snapshot in this folder.
-pub(crate) fn is_of_something(folder: &Path) -> bool {
+pub(crate) fn has_description(folder: &Path) -> bool {
     read(folder).is_some()
 }
 
@@ -110,14 +110,14 @@ pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_
 
 /// Lets the tenant use as much more as its app's snapshots take, except `kept`, until the returned loan is dropped.
 /// Blocks.
-pub(crate) fn lend(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> StorageLoan {
+pub(crate) fn lend_storage(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> StorageLoan {
     let folders = ids(data).into_iter().map(|id| folder(data).join(id)).filter(|folder| Some(folder.as_path()) != kept);
     account.lend(folders.map(|folder| account.used_in(&folder)).sum())
 }
 
 /// Removes the oldest snapshots, except `kept`, for as long as the tenant exceeds its quota. Returns when the removed
 /// ones were taken.
-pub(crate) fn give_up(data: &Path, account: &StorageAccount, kept: &[&Path]) -> io::Result<Vec<u64>> {
+pub(crate) fn remove_for_space(data: &Path, account: &StorageAccount, kept: &[&Path]) -> io::Result<Vec<u64>> {
     let mut given_up = Vec::new();
     for folder in ids(data).into_iter().rev().map(|id| folder(data).join(id)) {
         if !account.is_over() {
@@ -163,7 +163,8 @@ mod tests {
             let folder = folder(data).join(&id);
             fs::create_dir_all(&folder).unwrap();
             let stores = vec![StoreSnapshot { store: "main".to_owned(), bytes: number.into() }];
-            describe(&folder, &SnapshotDescription { taken_at: 7, before: Some(revision(number)), stores }).unwrap();
+            write_description(&folder, &SnapshotDescription { taken_at: 7, before: Some(revision(number)), stores })
+                .unwrap();
             made.push(folder);
         }
         assert_eq!(of(data, &revision(1)).unwrap().folder, made[2]);
@@ -175,15 +176,15 @@ mod tests {
         );
         account.scan(data).unwrap();
         {
-            let _loan = lend(data, &account, Some(&made[2]));
+            let _loan = lend_storage(data, &account, Some(&made[2]));
             assert_eq!(
                 account.room(),
                 (1 << 20) - account.used_in(data) + account.used_in(&made[3]) + account.used_in(&made[4])
             );
         }
-        assert!(give_up(data, &account, &[]).unwrap().is_empty(), "there is room");
+        assert!(remove_for_space(data, &account, &[]).unwrap().is_empty(), "there is room");
         account.set_limit(account.used() - 1);
-        assert_eq!(give_up(data, &account, &[&made[2]]).unwrap(), [7]);
+        assert_eq!(remove_for_space(data, &account, &[&made[2]]).unwrap(), [7]);
         assert_eq!(
             (all(data).len(), made[2].exists(), made[3].exists()),
             (2, true, false),
@@ -191,7 +192,7 @@ mod tests {
         );
         assert_eq!(sweep(data, &account, SystemTime::now(), Duration::ZERO).unwrap(), 2);
         account.set_limit(0);
-        assert!(give_up(data, &account, &[]).unwrap().is_empty());
+        assert!(remove_for_space(data, &account, &[]).unwrap().is_empty());
         assert_eq!(new_id(data, Some("9999999999999")), "10000000000000", "an earlier name is not used again");
     }
 }

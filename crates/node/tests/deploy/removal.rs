@@ -56,7 +56,7 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
     obstacle.remove();
     remove().await.unwrap();
     assert!(dir.join(APP).join("sql/default.sqlite").exists() && !dir.join(NOTE).exists());
-    node.node.finish_noted().await;
+    node.node.finish_intents().await;
     node.deploy(&with_migrations(3)).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
@@ -72,11 +72,11 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let node = TestNode::open(&dir).await;
     let asked = async || node.get("/query?sql=SELECT%201").await.0;
     assert_eq!(asked().await, 503);
-    node.node.finish_noted().await;
+    node.node.finish_intents().await;
     assert_eq!(asked().await, 503, "it cannot be read yet");
     assert!(!dir.join(APP).join("sql/default.sqlite").exists());
     obstacle.remove();
-    node.node.finish_noted().await;
+    node.node.finish_intents().await;
     assert_eq!(asked().await, 200);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
@@ -86,7 +86,7 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let (tenant, app) = shop();
     node.node.clone().stop(tenant, app).await.unwrap();
     obstacle.remove();
-    node.node.finish_noted().await;
+    node.node.finish_intents().await;
     assert_eq!(node.get("/").await.0, 503);
     node.stop().await;
 }
@@ -110,7 +110,7 @@ async fn started_replacements_of_a_removed_app_are_finished() {
             node.stop().await;
             node = TestNode::open(&dir).await;
         } else {
-            node.node.finish_noted().await;
+            node.node.finish_intents().await;
         }
         assert!(dir.join(APP).join("sql/default.sqlite").exists() && !dir.join(NOTE).exists(), "{by_start}");
         node.deploy(&with_migrations(3)).await.unwrap();
@@ -148,10 +148,10 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
         assert_ne!(node.get("/query?sql=SELECT%201").await.0, 200);
     };
     half_deployed(2).await;
-    api().finish_noted().await;
+    api().finish_intents().await;
     assert!(folder.path().join(NOTE).exists(), "the disk fails");
     obstacle.lock().unwrap().take().unwrap().remove();
-    api().finish_noted().await;
+    api().finish_intents().await;
     assert!(!folder.path().join(NOTE).exists());
     // It could not be loaded, and would be retried after a moment.
     api().stop(tenant.clone(), app.clone()).await.unwrap();
@@ -178,14 +178,14 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
         let obstacle = InTheWay::of(&folder.path().join("trash"));
         refused(api().remove(default.clone(), app.clone(), true), ProblemKind::Failed).await;
         refused(node.deploy(&with_migrations(1)), ProblemKind::Conflict).await;
-        api().finish_noted().await;
+        api().finish_intents().await;
         assert!(folder.path().join(APP).exists() && used().await > 0, "it cannot be moved yet");
         obstacle.remove();
         if by_deployment {
             node.deploy(&with_migrations(2)).await.unwrap();
             assert_eq!((notes(&node).await.len(), columns(&node).await), (1, 2));
         } else {
-            api().finish_noted().await;
+            api().finish_intents().await;
             assert!(!folder.path().join(APP).exists());
             assert_eq!(used().await, 0);
         }
@@ -199,7 +199,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     refused(api().remove_tenant(tenant("guest")), ProblemKind::Failed).await;
     refused(api().set_tenant(tenant("guest"), TenantChange::default()), ProblemKind::Conflict).await;
     obstacle.remove();
-    api().finish_noted().await;
+    api().finish_intents().await;
     assert!(!data.exists() && fs::read_dir(folder.path().join("removals")).unwrap().next().is_none());
     node.stop().await;
 }
@@ -226,7 +226,7 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     write(&node, "to be kept").await;
     node.node.clone().remove(tenant, app, false).await.unwrap();
     for _ in 0..2 {
-        node.node.finish_noted().await;
+        node.node.finish_intents().await;
         assert!(base.join(APP).join("sql/default.sqlite").exists());
     }
     node.deploy(&with_migrations(1)).await.unwrap();
