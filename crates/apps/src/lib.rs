@@ -1,9 +1,10 @@
-//! Serving apps: from an app's components to a revision that answers requests, and from many tenants' apps to the few that are in memory.
+//! Serving apps: from an app's components to a revision that answers requests, and from many tenants' apps to the few
+//! that are in memory.
 //!
-//! A [`Package`] is what lies on disk of an app's revision: making one plans, composes and compiles. Starting it gives a
-//! [`Revision`]: mapped code, linked groups, routes. A [`Tenancy`] knows tenants and their apps, keeps in memory what is used, and
-//! lets one revision take over from another. A [`SingleApp`] is a tenancy with one app, and a [`member::Member`] is one group of a shape
-//! in a process of its own.
+//! A [`Package`] is what lies on disk of an app's revision: making one plans, composes and compiles. Starting it gives
+//! a [`Revision`]: mapped code, linked groups, routes. A [`Tenancy`] knows tenants and their apps, keeps in memory what
+//! is used, and lets one revision take over from another. A [`SingleApp`] is a tenancy with one app, and a
+//! [`member::Member`] is one group of a shape in a process of its own.
 //!
 //! | file | what it owns |
 //! | --- | --- |

@@ -142,8 +142,8 @@ impl Revision {
         &self.local_callee.graph
     }
 
-    /// Returns whether requests or calls are in flight. A request is counted from when its site was found, and until its response was sent
-    /// and its guest has ended.
+    /// Returns whether requests or calls are in flight. A request is counted from when its site was found, and until
+    /// its response was sent and its guest has ended.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }

@@ -43,7 +43,8 @@ impl Graph {
         self.plan
     }
 
-    /// Returns the count of the requests and calls that run in the groups. Requests that have yet to reach a group may be counted with them.
+    /// Returns the count of the requests and calls that run in the groups. Requests that have yet to reach a group may
+    /// be counted with them.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }

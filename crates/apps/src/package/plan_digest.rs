@@ -1,8 +1,9 @@
 //! The digest of a plan: which processes may call each other as parts of one app.
 //!
-//! A call carries the digest that its caller was started with, and a callee with another digest refuses it. So two processes agree on the
-//! components, on where each of them runs and how calls cross every seam, and on what each may reach. Everything that counts is listed
-//! here by hand: a message, a hint or the name of a field may change without making two builds of the platform strangers to each other.
+//! A call carries the digest that its caller was started with, and a callee with another digest refuses it. So two
+//! processes agree on the components, on where each of them runs and how calls cross every seam, and on what each may
+//! reach. Everything that counts is listed here by hand: a message, a hint or the name of a field may change without
+//! making two builds of the platform strangers to each other.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Holding an app's requests while its revision is replaced together with its data.
 //!
-//! The revision in service and earlier ones finish the requests that they have and get no more. New requests wait, each until its own deadline at
-//! most. When the hold ends they go to the revision that took over, or to the one that served before if none did.
+//! The revision in service and earlier ones finish the requests that they have and get no more. New requests wait, each
+//! until its own deadline at most. When the hold ends they go to the revision that took over, or to the one that served
+//! before if none did.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -56,9 +57,10 @@ impl RequestHold {
     }
 }
 
-/// Returns whether a revision that is out of service is still in use: whether requests are counted, or found the revision while it was in service
-/// and have yet to be counted. Such a request has a reference to the revision until it is counted. So the references are checked first: in the other
-/// order, a request could be missed between the two checks.
+/// Returns whether a revision that is out of service is still in use: whether requests are counted, or found the
+/// revision while it was in service and have yet to be counted. Such a request has a reference to the revision until it
+/// is counted. So the references are checked first: in the other order, a request could be missed between the two
+/// checks.
 pub(super) fn is_in_use<T>(before: &Arc<T>, is_busy: impl FnOnce() -> bool) -> bool {
     if Arc::strong_count(before) > 1 {
         return true;

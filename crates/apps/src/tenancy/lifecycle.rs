@@ -1,9 +1,9 @@
-//! What one app serves, as a pure state machine: which revision it is to serve, which one is in memory, and whether it is being loaded, held or
-//! stopped. No lock, no clock, no task.
+//! What one app serves, as a pure state machine: which revision it is to serve, which one is in memory, and whether it
+//! is being loaded, held or stopped. No lock, no clock, no task.
 //!
-//! Events (a request, a finished load, a take-over, a stop) change the state, and the result says what the caller has to do. A query without an
-//! event in between gives the same result again: [`Lifecycle::enter`] asks for a load until [`Lifecycle::load_started`] records one.
-//! [`super::shared_lifecycle`] puts a lock around it.
+//! Events (a request, a finished load, a take-over, a stop) change the state, and the result says what the caller has
+//! to do. A query without an event in between gives the same result again: [`Lifecycle::enter`] asks for a load until
+//! [`Lifecycle::load_started`] records one. [`super::shared_lifecycle`] puts a lock around it.
 //!
 //! | state | what a request gets |
 //! | --- | --- |
@@ -14,13 +14,15 @@
 //! | backing off after failed loads | a refusal until it is time to try again |
 //! | none of these | a new load |
 //!
-//! **Generations.** A number counts up whenever the app is to serve something else. A load carries the number from when it was decided on, and its
-//! result counts only if the number is still the same; otherwise the result is dropped, and the revision that is wanted by then is loaded.
+//! **Generations.** A number counts up whenever the app is to serve something else. A load carries the number from when
+//! it was decided on, and its result counts only if the number is still the same; otherwise the result is dropped, and
+//! the revision that is wanted by then is loaded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an app that could not be loaded is not loaded again: after the first failure. The pause doubles with each further failure.
+/// How long an app that could not be loaded is not loaded again: after the first failure. The pause doubles with each
+/// further failure.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// The longest pause between two loads of an app that cannot be loaded.
@@ -117,7 +119,8 @@ pub(super) enum LoadEnd<T: Types> {
     Serves(Arc<T::Loaded>),
     /// Another revision came into service while this one was loaded.
     Superseded(Arc<T::Loaded>),
-    /// Another revision is to be served, and is not in memory: the caller loads it next, or calls [`Lifecycle::load_cancelled`].
+    /// Another revision is to be served, and is not in memory: the caller loads it next, or calls
+    /// [`Lifecycle::load_cancelled`].
     Reload(LoadTicket<T>),
     /// The app was stopped.
     Stopped,
@@ -204,7 +207,8 @@ impl<T: Types> Lifecycle<T> {
         self.load = LoadState::Running(load);
     }
 
-    /// Applies the result of a load that ended at `now`. The second value is a loaded revision that does not come into service.
+    /// Applies the result of a load that ended at `now`. The second value is a loaded revision that does not come into
+    /// service.
     pub(super) fn load_finished(
         &mut self,
         ticket: &LoadTicket<T>,
@@ -264,7 +268,8 @@ impl<T: Types> Lifecycle<T> {
         evicted
     }
 
-    /// Has the app serve `revision` from its next request on, and stops or resumes it. Returns the revision that leaves service.
+    /// Has the app serve `revision` from its next request on, and stops or resumes it. Returns the revision that leaves
+    /// service.
     pub(super) fn put(&mut self, revision: &T::Revision, is_stopped: bool) -> Option<Arc<T::Loaded>> {
         self.is_stopped = is_stopped;
         if self.revision == *revision && !is_stopped {
@@ -274,7 +279,8 @@ impl<T: Types> Lifecycle<T> {
         self.serve(None)
     }
 
-    /// Puts `loaded` into service, unless the app is stopped or what it was started with is not current: then the next request loads `revision`.
+    /// Puts `loaded` into service, unless the app is stopped or what it was started with is not current: then the next
+    /// request loads `revision`.
     pub(super) fn take_over(&mut self, revision: T::Revision, loaded: Arc<T::Loaded>, is_current: bool) -> TakeOver<T> {
         self.revision = revision;
         if is_current && !self.is_stopped {
@@ -295,7 +301,8 @@ impl<T: Types> Lifecycle<T> {
         self.is_stopped = false;
     }
 
-    /// Has the next request load the revision again, because what it is started with has changed. Returns the revision that leaves service.
+    /// Has the next request load the revision again, because what it is started with has changed. Returns the revision
+    /// that leaves service.
     pub(super) fn unload(&mut self) -> Option<Arc<T::Loaded>> {
         self.serve(None)
     }
@@ -319,7 +326,8 @@ impl<T: Types> Lifecycle<T> {
         Release::Restored
     }
 
-    /// Returns whether no revision that left service has requests any more. The revision in service does not count, nor does one that a hold keeps.
+    /// Returns whether no revision that left service has requests any more. The revision in service does not count, nor
+    /// does one that a hold keeps.
     pub(super) fn is_drained(&mut self) -> bool {
         self.retired.retain(|retired| !T::is_drained(retired));
         self.retired.is_empty()
@@ -603,7 +611,8 @@ mod tests {
     }
 
     proptest! {
-        /// After any sequence of events, an app that is neither held nor stopped serves the revision that was asked for last.
+        /// After any sequence of events, an app that is neither held nor stopped serves the revision that was asked for
+        /// last.
         #[test]
         fn the_revision_that_was_asked_for_last_is_served_in_the_end(events in prop::collection::vec(event(), 0..60)) {
             let mut world = World::new();

@@ -1,12 +1,12 @@
 //! The apps in memory, and which of them are evicted when there is no room for more.
 //!
-//! Each app in memory has a permit, and the number of permits is limited. When none is left, the least recently used app that is idle is evicted:
-//! an app that serves requests is never evicted in favour of another. When the system is short of memory, idle apps are evicted even though
-//! permits are left.
+//! Each app in memory has a permit, and the number of permits is limited. When none is left, the least recently used
+//! app that is idle is evicted: an app that serves requests is never evicted in favour of another. When the system is
+//! short of memory, idle apps are evicted even though permits are left.
 //!
-//! Requests only store their time; they move nothing. The order is found when it is needed: apps are in a heap by the time that they had when they
-//! were added. An app that comes out first and was used since goes back with its new time; the first that was not is the least recently used, as
-//! times only grow.
+//! Requests only store their time; they move nothing. The order is found when it is needed: apps are in a heap by the
+//! time that they had when they were added. An app that comes out first and was used since goes back with its new time;
+//! the first that was not is the least recently used, as times only grow.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,8 +21,8 @@ use super::memory::MemoryBounds;
 /// The interval between two checks of the system's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The first pause of a load that waits for a permit. Each pause is twice as long as the one before, because each attempt may look at all
-/// apps in memory.
+/// The first pause of a load that waits for a permit. Each pause is twice as long as the one before, because each
+/// attempt may look at all apps in memory.
 const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// The last of these pauses. All pauses together take a little more than half a second.
@@ -69,8 +69,8 @@ impl Ord for ListedApp {
 }
 
 impl LoadedApps {
-    /// An empty set of at most `max` apps. Must be called in a tokio runtime. With `memory`, a task watches the system's memory until the set is
-    /// dropped.
+    /// An empty set of at most `max` apps. Must be called in a tokio runtime. With `memory`, a task watches the
+    /// system's memory until the set is dropped.
     pub(super) fn new(max: usize, memory: Option<MemoryBounds>) -> Arc<Self> {
         let apps = Arc::new(Self {
             max: max.max(1),
@@ -125,8 +125,8 @@ impl LoadedApps {
         }
     }
 
-    /// Takes a permit, waiting for a short time until an app in memory is idle: a guest may still be at work for a moment after its response was
-    /// read.
+    /// Takes a permit, waiting for a short time until an app in memory is idle: a guest may still be at work for a
+    /// moment after its response was read.
     pub(super) async fn acquire(&self) -> Option<ResidencyPermit> {
         let mut pause = PERMIT_PAUSE_MIN;
         loop {
@@ -201,9 +201,11 @@ impl LoadedApps {
         is_evicted
     }
 
-    /// Drops a revision that left service. Its permit is free at once; the rest is dropped on another thread, as it takes a while.
+    /// Drops a revision that left service. Its permit is free at once; the rest is dropped on another thread, as it
+    /// takes a while.
     ///
-    /// A task spawns that thread: a thread that the calling thread spawns would inherit its priority, which may be that of the slow lane.
+    /// A task spawns that thread: a thread that the calling thread spawns would inherit its priority, which may be that
+    /// of the slow lane.
     pub(super) fn unload(&self, loaded: Arc<LoadedRevision>) {
         loaded.permit.release();
         self.runtime.spawn(async { drop(tokio::task::spawn_blocking(move || drop(loaded))) });

@@ -1,13 +1,15 @@
 //! Loading apps into memory on their first request.
 //!
-//! All requests for an app that is being loaded wait for the same outcome. Each load is a task of its own, so an app is loaded even if the client
-//! that requested it disconnects. The number of loads at once is limited and shared fairly among the tenants ([`FairSemaphore`]); more loads wait,
-//! and further ones are refused. A slow load (one that waits for a compiler, or for migrations) gives up its permit, so that a few tenants with slow
-//! loads do not keep the apps of others out.
+//! All requests for an app that is being loaded wait for the same outcome. Each load is a task of its own, so an app is
+//! loaded even if the client that requested it disconnects. The number of loads at once is limited and shared fairly
+//! among the tenants ([`FairSemaphore`]); more loads wait, and further ones are refused. A slow load (one that waits
+//! for a compiler, or for migrations) gives up its permit, so that a few tenants with slow loads do not keep the apps
+//! of others out.
 //!
-//! What happens to an app's requests is decided by [`super::lifecycle`]. A load that fails is logged, and the app is not loaded again for a while,
-//! which grows with each failure. A revision that is unavailable, because compilers are overloaded or its code is still being compiled, is loaded
-//! again by the next request. Requests that wait for a load that was superseded, for example by a new value of a secret, wait for the next load.
+//! What happens to an app's requests is decided by [`super::lifecycle`]. A load that fails is logged, and the app is
+//! not loaded again for a while, which grows with each failure. A revision that is unavailable, because compilers are
+//! overloaded or its code is still being compiled, is loaded again by the next request. Requests that wait for a load
+//! that was superseded, for example by a new value of a secret, wait for the next load.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -265,8 +267,8 @@ impl Loader {
         permit.run(tokio::time::sleep(SLOW_AFTER), load).await
     }
 
-    /// Puts a loaded revision into service if it is still wanted. If another one is wanted that is not in memory, and `may_reload`, returns the
-    /// next load: the requests that wait did not ask for a certain revision.
+    /// Puts a loaded revision into service if it is still wanted. If another one is wanted that is not in memory, and
+    /// `may_reload`, returns the next load: the requests that wait did not ask for a certain revision.
     fn finish(
         &self,
         app: &Arc<App>,

@@ -1,8 +1,8 @@
 //! The tenants of a process, their apps, and which of these are in memory.
 //!
-//! An app is known by its tenant and its name. It serves one revision under its host names. Of thousands of apps most are idle: each of these is a
-//! name in memory and a package on disk. The first request for an idle app loads it. When there is no room for more apps in memory, the least
-//! recently used idle ones are evicted.
+//! An app is known by its tenant and its name. It serves one revision under its host names. Of thousands of apps most
+//! are idle: each of these is a name in memory and a package on disk. The first request for an idle app loads it. When
+//! there is no room for more apps in memory, the least recently used idle ones are evicted.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -20,10 +20,12 @@
 //! | [`options`], [`time_limits`] | how many apps are in memory, and how they run |
 //! | [`memory`] | the memory of the process and the system |
 //!
-//! Nothing here is kept over a restart: the caller (a command that serves one app, or a node with a state on disk) adds tenants and apps.
+//! Nothing here is kept over a restart: the caller (a command that serves one app, or a node with a state on disk) adds
+//! tenants and apps.
 //!
-//! Invariants: a request is served by one revision from beginning to end, whichever revision takes over, is stopped or evicted meanwhile. No request
-//! waits for a lock that is held during anything slow. What a tenant's requests and guests use is charged to that tenant before it is used.
+//! Invariants: a request is served by one revision from beginning to end, whichever revision takes over, is stopped or
+//! evicted meanwhile. No request waits for a lock that is held during anything slow. What a tenant's requests and
+//! guests use is charged to that tenant before it is used.
 
 mod admission;
 mod app;
@@ -141,8 +143,8 @@ pub struct StandbyRevision {
 }
 
 impl StandbyRevision {
-    /// Sets the [`Tenancy::inputs`] that the revision was started with. If they have changed when it takes over, the next request loads the
-    /// revision again.
+    /// Sets the [`Tenancy::inputs`] that the revision was started with. If they have changed when it takes over, the
+    /// next request loads the revision again.
     #[must_use]
     pub fn with_inputs(self, inputs: u64) -> Self {
         Self { inputs: Some(inputs), ..self }
@@ -214,7 +216,8 @@ impl Tenancy {
         &self.0.loader.stores
     }
 
-    /// Adds the tenant of a process that serves a single app: it has no limits, and only its manifests decide which hosts it may reach.
+    /// Adds the tenant of a process that serves a single app: it has no limits, and only its manifests decide which
+    /// hosts it may reach.
     pub fn set_own_tenant(&self, name: &TenantName) {
         self.registry().set_own_tenant(name);
     }
@@ -346,21 +349,23 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Returns a number that counts changes of what a tenant's apps are started with in addition to their revisions, such as secrets.
+    /// Returns a number that counts changes of what a tenant's apps are started with in addition to their revisions,
+    /// such as secrets.
     #[must_use]
     pub fn inputs(&self, tenant: &TenantName) -> u64 {
         self.registry().tenant(tenant).map_or(0, |tenant| tenant.inputs.load(Ordering::SeqCst))
     }
 
-    /// Counts a change of [`Tenancy::inputs`]. To be called after the change, and before [`Tenancy::unload`] of each app.
+    /// Counts a change of [`Tenancy::inputs`]. To be called after the change, and before [`Tenancy::unload`] of each
+    /// app.
     pub fn inputs_changed(&self, tenant: &TenantName) {
         if let Some(tenant) = self.registry().tenant(tenant) {
             tenant.inputs.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Puts `standby` into service under the host names `hosts` only, and returns the revision that leaves service. Requests in flight finish with
-    /// the revision that they began with. A stopped app stays stopped.
+    /// Puts `standby` into service under the host names `hosts` only, and returns the revision that leaves service.
+    /// Requests in flight finish with the revision that they began with. A stopped app stays stopped.
     ///
     /// # Errors
     /// When the tenant was removed meanwhile.
@@ -400,7 +405,8 @@ impl Tenancy {
         Ok(())
     }
 
-    /// Answers requests for the app with 503 from now on. The app leaves memory when the requests in flight have finished.
+    /// Answers requests for the app with 503 from now on. The app leaves memory when the requests in flight have
+    /// finished.
     ///
     /// # Errors
     /// When there is no such app.
@@ -457,13 +463,15 @@ impl Tenancy {
         })
     }
 
-    /// Returns why the last load of an app failed, as its tenant may see it. `None` if it succeeded, or if another revision is to be served since.
+    /// Returns why the last load of an app failed, as its tenant may see it. `None` if it succeeded, or if another
+    /// revision is to be served since.
     #[must_use]
     pub fn failure(&self, tenant: &TenantName, app: &AppName) -> Option<Arc<str>> {
         self.registry().app(tenant, app).ok()?.failure()
     }
 
-    /// Returns whether an app in memory serves requests, or a guest of it is still at work after its response was read: then it is not evicted.
+    /// Returns whether an app in memory serves requests, or a guest of it is still at work after its response was read:
+    /// then it is not evicted.
     #[must_use]
     pub fn is_busy(&self, tenant: &TenantName, app: &AppName) -> bool {
         let app = self.registry().app(tenant, app).ok();

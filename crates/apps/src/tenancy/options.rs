@@ -30,20 +30,24 @@ pub struct TenancyOptions {
     pub instances_max: Option<u32>,
     /// The number of requests that one instance serves before it is replaced; 1 gives each request a new instance.
     pub requests_per_instance_max: Option<u32>,
-    /// Bytes of the data directory's file system that tenants' writes leave free for the node's own state, audit log and code.
+    /// Bytes of the data directory's file system that tenants' writes leave free for the node's own state, audit log
+    /// and code.
     pub disk_reserve_bytes: u64,
     /// The longest times of requests and statements, whatever manifests say.
     pub time_limits: TimeLimits,
     /// The network that outgoing requests use.
     pub network: OutboundNetwork,
-    /// Whether there is a single app, which serves every host name. While no revision of it is in service, it is still being built.
+    /// Whether there is a single app, which serves every host name. While no revision of it is in service, it is still
+    /// being built.
     pub is_of_one_app: bool,
-    /// Whether call stacks name the source lines that components were built with. For development: code takes more room on disk and in memory.
+    /// Whether call stacks name the source lines that components were built with. For development: code takes more room
+    /// on disk and in memory.
     pub source_lines: bool,
 }
 
 impl Default for TenancyOptions {
-    /// The options of a node for many apps that has the machine to itself: it keeps as many apps in memory as `isomer doctor` reports room for.
+    /// The options of a node for many apps that has the machine to itself: it keeps as many apps in memory as `isomer
+    /// doctor` reports room for.
     fn default() -> Self {
         let room = Machine::read().capacity(&PoolSizes::of_a_node());
         Self {

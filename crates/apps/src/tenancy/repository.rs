@@ -36,8 +36,8 @@ pub enum RepositoryError {
 
 /// The source of apps that are not in memory.
 pub trait AppRepository: Send + Sync + 'static {
-    /// Fetches what `revision` of the app is started from. Must not block, and may be cancelled: work that it waits for goes on then, and the next
-    /// call uses the result.
+    /// Fetches what `revision` of the app is started from. Must not block, and may be cancelled: work that it waits for
+    /// goes on then, and the next call uses the result.
     ///
     /// # Errors
     /// When the revision does not exist or cannot be made.

@@ -1,4 +1,5 @@
-//! How a request enters a tenancy: the app that it is for, the limits of its tenant, and the app's load if it is not in memory.
+//! How a request enters a tenancy: the app that it is for, the limits of its tenant, and the app's load if it is not in
+//! memory.
 
 use std::sync::Arc;
 use std::time::Instant;

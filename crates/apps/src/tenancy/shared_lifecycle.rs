@@ -1,8 +1,9 @@
-//! An app's [`Lifecycle`] as requests and administration share it: every decision is made under one lock, and the revision in service is read
-//! without it.
+//! An app's [`Lifecycle`] as requests and administration share it: every decision is made under one lock, and the
+//! revision in service is read without it.
 //!
-//! `model` compiles this very file a second time over primitives that try out schedules, and drives it with racing requests, loads, deployments,
-//! secrets, stops and evictions. So this file uses no synchronisation but that of `super::sync`, and no other type of the tenancy.
+//! `model` compiles this very file a second time over primitives that try out schedules, and drives it with racing
+//! requests, loads, deployments, secrets, stops and evictions. So this file uses no synchronisation but that of
+//! `super::sync`, and no other type of the tenancy.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,8 +74,8 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         self.lock().state.lifecycle.held().cloned()
     }
 
-    /// Returns what a request finds. If the app has to be loaded, `start` starts that, and all requests that come wait for what it returns. It is
-    /// called under the lock, and must not use the app.
+    /// Returns what a request finds. If the app has to be loaded, `start` starts that, and all requests that come wait
+    /// for what it returns. It is called under the lock, and must not use the app.
     ///
     /// # Errors
     /// With that of `start`: no load was started.
@@ -135,8 +136,8 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock: a change of what revisions are started with unloads the app
-    /// afterwards, under the same lock.
+    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock: a change of what revisions are started with
+    /// unloads the app afterwards, under the same lock.
     pub(super) fn take_over(
         &mut self,
         revision: T::Revision,

@@ -61,7 +61,8 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     .await
 }
 
-/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
+/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it
+/// was.
 #[allow(dead_code, reason = "not every test brings its own engine")]
 pub(crate) struct Counted(pub(crate) Engine);
 

@@ -1,4 +1,4 @@
-//! Two tenants of one node: one attacks within its quotas, and the other must not be affected. Each quota is reached in
+//! Two tenants of one node: one attacks within its quotas, and the other must not be affected. Each quota is reached,
 //! turn, has its own error, and is counted for the tenant that reached it.
 
 use std::sync::atomic::{AtomicBool, Ordering};

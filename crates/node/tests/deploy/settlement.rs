@@ -1,4 +1,5 @@
-//! Changes of tenants and secrets that fail while they are recorded: once the state can be read again, what is enforced and served is what is recorded.
+//! Changes of tenants and secrets that fail while they are recorded: once the state can be read again, what is enforced
+//! and served is what is recorded.
 
 use std::collections::BTreeSet;
 use std::fs;

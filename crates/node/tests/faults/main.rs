@@ -1,5 +1,6 @@
-//! All data of a node, while the system fails at each call, one by one: what was acknowledged is kept, and everything works
-//! again as soon as the system does, without a restart and after one. The same if the process is killed at each call.
+//! All data of a node, while the system fails at each call, one by one: what was acknowledged is kept, and everything
+//! works again as soon as the system does, without a restart and after one. The same if the process is killed at each
+//! call.
 //!
 //! A few calls are tested of each kind of fault and data, from `ISOMER_SEED` on; `ISOMER_LONG=1` tests all of them.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -42,8 +43,8 @@ const TESTS: [(&str, Test); 2] = [
     ("a_killed_process_leaves_what_it_has_acknowledged", a_killed_process_leaves_what_it_has_acknowledged),
 ];
 
-/// Runs the tests, or one of the children that they start. A child must not share its process with other tests, and the test harness would list it as a
-/// test.
+/// Runs the tests, or one of the children that they start. A child must not share its process with other tests, and the
+/// test harness would list it as a test.
 #[allow(clippy::print_stdout, reason = "reports in the format of the test harness")]
 fn main() {
     let variable = |name| std::env::var_os(name);

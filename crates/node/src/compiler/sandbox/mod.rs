@@ -1,8 +1,8 @@
 //! The sandbox of a compiling child: it may compute, and use the descriptors that it has.
 //!
 //! A child reads what strangers uploaded, so it counts as hostile. Before it reads the first byte, and while it has one
-//! thread, it gives up everything else, in layers that do not rely on each other: each layer on its own keeps it from the
-//! node's files and from the network.
+//! thread, it gives up everything else, in layers that do not rely on each other: each layer on its own keeps it from
+//! the node's files and from the network.
 //!
 //! | layer | what it does | where it is missing |
 //! | --- | --- | --- |

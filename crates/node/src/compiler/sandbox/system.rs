@@ -28,8 +28,8 @@ pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
 
 /// Leaves the namespaces in `flags` for new ones.
 pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
-    // SAFETY: nothing is passed by reference. `CLONE_FILES` and `CLONE_FS`, which would change what threads share, are not among the flags
-    // of any caller, and the process has one thread.
+    // SAFETY: nothing is passed by reference. `CLONE_FILES` and `CLONE_FS`, which would change what threads share, are
+    // not among the flags of any caller, and the process has one thread.
     check(unsafe { libc::unshare(flags) })
 }
 
