@@ -1,5 +1,5 @@
-//! Two tenants of one node: one attacks within its quotas, and the other must not be affected. Each quota is reached,
-//! turn, has its own error, and is counted for the tenant that reached it.
+//! Two tenants of one node: one attacks within its quotas, and the other must not be affected. Each quota is reached
+//! once, has its own error, and is counted for the tenant that reached it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,7 +36,7 @@ const REACHES: &[Reach] = &[
 ];
 
 /// Returns whether the response reports that `quota` was reached. A guest whose store is full gets an error, and
-/// reports it in turn.
+/// reports it.
 fn names(response: &TestResponse, quota: Quota) -> bool {
     match response.status.as_u16() {
         200 => response.text().contains(&format!("the quota `{}`", quota.name())),
