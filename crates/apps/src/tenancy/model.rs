@@ -69,7 +69,7 @@ const RELOADS_MAX: u32 = 3;
 
 /// The number of schedules per scenario.
 fn schedules() -> usize {
-    if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 1_000 }
+    if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 10_000 }
 }
 
 /// A revision in memory. Requests find it and continue with its site.

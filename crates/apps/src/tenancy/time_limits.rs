@@ -75,9 +75,9 @@ mod tests {
         let app = isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)).expect("it is right").app;
         let warnings = TimeLimits::of(&NodeLimits::default()).warnings(&app);
         let starts = [
-            "warning: `request_deadline` of component `c` is 1h, more than this node allows: 10m holds\nhint: write 10m",
-            "warning: `stream` of component `c` is 48h, more than this node allows: 24h holds\nhint: write 24h",
-            "warning: `statement_timeout` of the SQL store `s` is 1h, more than this node allows: 1m holds\nhint: write 1m",
+            "warning: `request_deadline` of component `c` is 1h, more than this node allows: 10m applies\nhint: write 10m",
+            "warning: `stream` of component `c` is 48h, more than this node allows: 24h applies\nhint: write 24h",
+            "warning: `statement_timeout` of the SQL store `s` is 1h, more than this node allows: 1m applies\nhint: write 1m",
         ];
         assert_eq!(warnings.len(), starts.len(), "{warnings:?}");
         for (warning, start) in warnings.iter().zip(starts) {

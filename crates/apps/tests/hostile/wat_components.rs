@@ -27,7 +27,7 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
             (import "wasi:http/types@0.2.12" "[method]outgoing-response.set-status-code"
                 (func $set-status (param i32 i32) (result i32)))
             (import "wasi:http/types@0.2.12" "[static]response-outparam.set"
-                (func $response (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+                (func $respond (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
             {memory}
             {fields}
             (func (export "wasi:http/incoming-handler@0.2.12#handle") (param $request i32) (param $out i32)
@@ -36,7 +36,7 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
                 {body}
                 (local.set $made (call $response (call $fields)))
                 (drop (call $set-status (local.get $made) (local.get $status)))
-                (call $response (local.get $out) (i32.const 0) (local.get $made)
+                (call $respond (local.get $out) (i32.const 0) (local.get $made)
                     (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))"#
     );

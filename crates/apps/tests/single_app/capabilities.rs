@@ -144,7 +144,7 @@ async fn a_directory_is_read_only_unless_granted_otherwise() {
     let node = with_directory(false).await;
     assert_eq!(node.get("/read?path=/data/file.txt").await.ok(), "inside");
     assert_eq!(node.get("/read?path=/data/link").await.ok(), "inside");
-    assert_eq!(node.get("/list?path=/data").await.ok(), "away\nbeside\nfile.txt\nparent\nup\n");
+    assert_eq!(node.get("/list?path=/data").await.ok(), "away\nfile.txt\nlink\nparent\nup\n");
     for target in [
         "/write?path=/data/file.txt",
         "/write?path=/data/new.txt",

@@ -15,7 +15,7 @@ async fn is_refused(node: &TestNode, target: &str, status: u16) {
         let id = connection.get(target).await.problem(500);
         let event = node.event("failed", |event| event["request"] == id.as_str()).await;
         let reason = event["reason"].as_str().unwrap_or_default();
-        assert!(reason.contains(&format!("answered with status {status}")), "{event}");
+        assert!(reason.contains(&format!("responded with status {status}")), "{event}");
         // The connection is still usable, too.
         connection.get(target).await.problem(500);
     }

@@ -189,9 +189,9 @@ async fn ask(connection: &mut Connection, method: Method, target: &str, accepts:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_are_compressed_if_manifest_and_client_allow_it() {
-    let body = "the+same+text+".repeat(100);
+    let body = "the+same+lines+".repeat(100);
     let target = format!("/?fields=content-type:text/html|etag:%22v1%22&body={body}&chunks=50");
-    let (target, text) = (target.as_str(), "the same text ".repeat(100 * 50));
+    let (target, text) = (target.as_str(), "the same lines ".repeat(100 * 50));
     let node = start(&one("http-answer", "compress = true")).await;
     for mut connection in [node.connect().await, node.connect_http2().await] {
         for (accepts, coding) in
@@ -217,10 +217,10 @@ async fn responses_are_compressed_if_manifest_and_client_allow_it() {
             "content-type:text/html|content-encoding:br",
             "content-type:text/html|content-length:15",
         ] {
-            let target = format!("/?fields={fields}&body=the+same+text+");
+            let target = format!("/?fields={fields}&body=the+same+lines+");
             let response =
                 TestResponse::read(ask(&mut connection, Method::GET, &target, "gzip").await).await.expect("a body");
-            assert_eq!(response.ok(), "the same text ", "{fields}");
+            assert_eq!(response.ok(), "the same lines ", "{fields}");
         }
     }
     let plain = start(&one("http-answer", "")).await;

@@ -92,7 +92,7 @@ async fn the_server_name_selects_the_certificate() {
     let front = serve_nothing(&shop.load(), |_| {});
     let settings = TlsSettings { files: vec![default.files.clone()], ..shop.settings() };
     let with_default = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
-    let settings = TlsSettings { default: Some("A.CertificateFolder.Example".to_owned()), ..shop.settings() };
+    let settings = TlsSettings { default: Some("A.Shop.Example".to_owned()), ..shop.settings() };
     let with_named = serve_nothing(&Certificates::load(settings).expect("right").0, |_| {});
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let client = Client::trusting(version, BOTH);
@@ -156,8 +156,8 @@ async fn guests_see_the_scheme_of_each_listener() {
             let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");
             assert_eq!(connection.is_http2(), alpn == BOTH, "{alpn:?}");
             for _ in 0..2 {
-                let request = get(&connection, "CertificateFolder.example");
-                assert_eq!(connection.exchange(request).await.ok(), "https CertificateFolder.example / host=\n");
+                let request = get(&connection, "Shop.example");
+                assert_eq!(connection.exchange(request).await.ok(), "https Shop.example / host=\n");
             }
         }
         let mut connection = within("connect", Connection::http1(plain)).await;
