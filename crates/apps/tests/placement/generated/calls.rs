@@ -128,7 +128,7 @@ async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
             panic!("{}\n{log}", told(package, trial, mode, replay, what))
         };
         let image = result.unwrap_or_else(|failure| wrong(&format!("the call fails: {failure}")));
-        match (trial.function.result(), trial.function.result(&trial.arguments)) {
+        match (trial.function.result(), trial.function.expected_result(&trial.arguments)) {
             (Some(ty), Some(expected)) => match image::read(&ty, &image) {
                 Ok(value) if value == expected => {
                     let sent = image::arguments(&trial.function.parameters, &trial.arguments);
@@ -140,7 +140,7 @@ async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
                 Err(reason) => wrong(&format!("the result is no image: {reason}")),
             },
             _ if image.is_empty() => {}
-            _ => wrong(&format!("a function without a result results with {} bytes", image.len())),
+            _ => wrong(&format!("a function without a result returns {} bytes", image.len())),
         }
         images.push(image);
     }

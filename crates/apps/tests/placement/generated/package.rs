@@ -64,7 +64,7 @@ impl Function {
     }
 
     /// Its result.
-    pub(crate) fn result(&self, arguments: &[Value]) -> Option<Value> {
+    pub(crate) fn expected_result(&self, arguments: &[Value]) -> Option<Value> {
         match &self.gives {
             Gives::Nothing => None,
             Gives::Only => Some(arguments[0].clone()),
