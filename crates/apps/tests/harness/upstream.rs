@@ -38,11 +38,11 @@ impl Upstream {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port 0 is always free");
         let address = listener.local_addr().expect("a bound socket has its address");
-        let (saw, seen) = mpsc::unbounded_channel();
+        let (sender, seen) = mpsc::unbounded_channel();
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let saw = saw.clone();
-                let service = service_fn(move |request| respond(request, saw.clone()));
+                let sender = sender.clone();
+                let service = service_fn(move |request| respond(request, sender.clone()));
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -62,12 +62,12 @@ impl Upstream {
 
 async fn respond(
     request: Request<Incoming>,
-    saw: mpsc::UnboundedSender<RequestHead>,
+    sender: mpsc::UnboundedSender<RequestHead>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let status = if head.method == http::Method::POST { 201 } else { 200 };
-    let _ = saw.send(head);
+    let _ = sender.send(head);
     let text = if body.is_empty() { Bytes::from_static(b"upstream\n") } else { body };
     Ok(Response::builder().status(status).body(Full::new(text)).expect("a valid response"))
 }

@@ -226,11 +226,11 @@ impl AttackedNode {
         // A problem of the platform is always complete.
         let broken = must.broken && outcome.id.is_none();
         check(broken == outcome.broken, format!("broken off is not {broken}"));
-        for says in must.says {
-            check(outcome.text.contains(says), format!("does not say `{says}`"));
+        for part in must.contains {
+            check(outcome.text.contains(part), format!("does not contain `{part}`"));
         }
         for never in must.never {
-            check(!outcome.text.contains(never), format!("says `{never}`"));
+            check(!outcome.text.contains(never), format!("contains `{never}`"));
         }
         if must.log.is_empty() || outcome.status == 503 {
             return complaints;
@@ -246,8 +246,8 @@ impl AttackedNode {
             events.into_iter().find(|event| event["event"] == "failed" && is_it(event))
         });
         let event = event.await;
-        let told = event["reason"].as_str().is_some_and(|reason| reason.contains(must.log));
-        check(told && event["component"] == "hostile", format!("the log does not say `{}`: {event}", must.log));
+        let reported = event["reason"].as_str().is_some_and(|reason| reason.contains(must.log));
+        check(reported && event["component"] == "hostile", format!("the log does not contain `{}`: {event}", must.log));
         complaints
     }
 

@@ -39,12 +39,12 @@ pub(crate) struct Must {
     /// A part of the log's entry; empty if it is not a failure.
     pub(crate) log: &'static str,
     /// A part of the response.
-    pub(crate) says: &'static [&'static str],
+    pub(crate) contains: &'static [&'static str],
     /// What the response must not contain.
     pub(crate) never: &'static [&'static str],
 }
 
-const NOTHING: Must = Must { status: &[200], broken: false, log: "", says: &[], never: &[] };
+const NOTHING: Must = Must { status: &[200], broken: false, log: "", contains: &[], never: &[] };
 
 /// The request's deadline ends it.
 const DEADLINE: Must = Must { status: &[504], log: "no response within the deadline of 400 ms", ..NOTHING };
@@ -59,8 +59,8 @@ const fn trap(log: &'static str) -> Must {
 }
 
 /// It is refused.
-const fn refused(says: &'static [&'static str]) -> Must {
-    Must { says, never: &["got "], ..NOTHING }
+const fn refused(contains: &'static [&'static str]) -> Must {
+    Must { contains, never: &["got "], ..NOTHING }
 }
 
 const fn attack(kind: &'static str, name: &'static str, ask: AttackRequest, must: Must) -> Attack {

@@ -20,18 +20,18 @@ pub(crate) struct OnDisk {
     /// Its name, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
     pub(crate) ask: AttackRequest,
-    says: &'static str,
+    contains: &'static str,
     /// The minimum that is on the disk then.
     bytes_min: u64,
 }
 
 /// All of them.
 pub(crate) const ON_DISK: &[OnDisk] = &[
-    OnDisk { name: "deep folders", ask: AttackRequest::Get("deep-folders"), says: "name-too-long", bytes_min: 0 },
+    OnDisk { name: "deep folders", ask: AttackRequest::Get("deep-folders"), contains: "name-too-long", bytes_min: 0 },
     OnDisk {
         name: "filling the disk",
         ask: AttackRequest::Get("fill-disk?folders=500"),
-        says: "refused after",
+        contains: "refused after",
         bytes_min: STORAGE_BYTES / 2,
     },
 ];
@@ -58,8 +58,8 @@ async fn files_are_limited_by_the_storage_quota() {
         let response = world.get("attacker.test", &format!("/{target}")).await;
         let name = attack.name;
         assert_eq!(response.status, 200, "{name}: {response:?}; {:?}", world.usage("attacker"));
-        let told = response.ok();
-        assert!(told.contains(attack.says) && !told.contains("got "), "{name}: {told}");
+        let reported = response.ok();
+        assert!(reported.contains(attack.contains) && !reported.contains("got "), "{name}: {reported}");
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");

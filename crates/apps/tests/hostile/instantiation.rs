@@ -85,7 +85,7 @@ pub(crate) const STARTS: &[Start] = &[
 struct RefusedComponent {
     name: &'static str,
     component: fn() -> Vec<u8>,
-    says: &'static str,
+    contains: &'static str,
 }
 
 /// All of them; the names are also in `docs/reference/attacks.md`.
@@ -93,34 +93,34 @@ const REFUSED: &[RefusedComponent] = &[
     RefusedComponent {
         name: "table bomb at the start",
         component: || wat_components::handler("(table 9000000 funcref)", ""),
-        says: "it begins with a table of 9000000 elements; at most 100000 are allowed",
+        contains: "it begins with a table of 9000000 elements; at most 100000 are allowed",
     },
     RefusedComponent {
         name: "many memories",
         component: || wat_components::with(&wat_components::handler("", ""), &many_memories()),
-        says: "memories",
+        contains: "memories",
     },
     RefusedComponent {
         name: "instances of an imported module",
         component: || wat_components::with(&wat_components::handler("", ""), &handed_in()),
-        says: "memories",
+        contains: "memories",
     },
     RefusedComponent {
         name: "instance bomb",
         component: || wat_components::with(&wat_components::handler("", ""), &instance_bomb(20)),
-        says: "stacks for 2097155 components",
+        contains: "stacks for 2097155 components",
     },
     RefusedComponent {
         name: "import of a function that connects components",
         component: || wat_components::text(r#"(component (import "isomer:link/wire@1.0.0" (instance)))"#),
-        says: "isomer:link/wire",
+        contains: "isomer:link/wire",
     },
     RefusedComponent {
         name: "export of a function that connects components",
         component: || {
             wat_components::text(r#"(component (instance $it) (export "isomer:link/dispatch@1.0.0" (instance $it)))"#)
         },
-        says: "isomer:link/dispatch",
+        contains: "isomer:link/dispatch",
     },
     RefusedComponent {
         name: "import of an unavailable function",
@@ -129,22 +129,22 @@ const REFUSED: &[RefusedComponent] = &[
                 r#"(component (import "evil:host/memory@1.0.0" (instance (export "read" (func (param "at" u32) (result u32))))))"#,
             )
         },
-        says: "evil:host/memory",
+        contains: "evil:host/memory",
     },
     RefusedComponent {
         name: "import of a core module",
         component: || wat_components::text(r#"(component (import "foreign-parts" (core module)))"#),
-        says: "foreign-parts",
+        contains: "foreign-parts",
     },
     RefusedComponent {
         name: "core module in place of a component",
         component: || wat_components::text("(module)"),
-        says: "component",
+        contains: "component",
     },
     RefusedComponent {
         name: "compiled code in place of a component",
         component: || b"\x7fELF\x02\x01\x01\0".to_vec(),
-        says: "component",
+        contains: "component",
     },
 ];
 
@@ -193,12 +193,12 @@ async fn components_that_need_too_much_are_refused_before_compiling() {
     for refused in REFUSED {
         let name = refused.name;
         let manifest = "[components.hostile]\nwasm = \"hostile.wasm\"\nroutes = [\"/...\"]\n";
-        let told = match small_engine::package(manifest, &[("hostile", (refused.component)())], &engine) {
+        let reported = match small_engine::package(manifest, &[("hostile", (refused.component)())], &engine) {
             Ok(_) => panic!("{name}: it was taken"),
             Err(RevisionError::Plan(findings)) => format!("{findings:?}"),
             Err(error) => chain(&error),
         };
-        assert!(told.contains(refused.says), "{name}: no `{}` in {told}", refused.says);
+        assert!(reported.contains(refused.contains), "{name}: no `{}` in {reported}", refused.contains);
     }
 }
 
@@ -235,8 +235,8 @@ async fn harmful_start_functions_fail_only_their_own_request() {
             if start.status != 200 {
                 let id = response.problem(start.status);
                 let event = node.failed(&id).await;
-                let told = event["reason"].as_str().is_some_and(|reason| reason.contains(start.log));
-                assert!(told, "{name}: the log does not say `{}`: {event}", start.log);
+                let reported = event["reason"].as_str().is_some_and(|reason| reason.contains(start.log));
+                assert!(reported, "{name}: the log does not contain `{}`: {event}", start.log);
             }
             assert_eq!(node.get("/neighbour/").await.ok(), "hello from WASI 0.3\n", "{name}");
         }

@@ -163,8 +163,8 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
         for _ in 0..PROCESSES {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(said) = run(name, half) {
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+                    if let Err(output) = run(name, half) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(output);
                     }
                 }
             });
@@ -199,9 +199,9 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
         .env(GROUP, group)
         .output();
     let made = made.expect("this program starts");
-    let said = [made.stdout, made.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    println!("{group} ({:.1} s):\n{said}", started_at.elapsed().as_secs_f32());
-    if made.status.success() { Ok(()) } else { Err(format!("{group}: {}\n{said}", made.status)) }
+    let output = [made.stdout, made.stderr].map(|output| String::from_utf8_lossy(&output).into_owned()).concat();
+    println!("{group} ({:.1} s):\n{output}", started_at.elapsed().as_secs_f32());
+    if made.status.success() { Ok(()) } else { Err(format!("{group}: {}\n{output}", made.status)) }
 }
 
 async fn attack(attacks: &[ConcurrentAttack]) {
@@ -281,7 +281,7 @@ async fn bear(world: &Arc<TestTenancy>, attack: &ConcurrentAttack, host: &str, b
     for Outcome { status, text } in &outcomes {
         *statuses.entry(*status).or_default() += 1;
         for never in attack.never {
-            assert!(!text.contains(never), "{name}: says `{never}`: {text}");
+            assert!(!text.contains(never), "{name}: contains `{never}`: {text}");
         }
     }
     let figures = format!(
@@ -371,9 +371,9 @@ struct Watch {
 impl Watch {
     fn start(world: &Arc<TestTenancy>, attack: &'static str, baseline: u64) -> Self {
         let (seen, over) = (Arc::new(Mutex::new(MemoryPeaks::default())), Arc::new(AtomicBool::new(false)));
-        let (world, noted, told) = (world.clone(), seen.clone(), over.clone());
+        let (world, noted, is_over) = (world.clone(), seen.clone(), over.clone());
         let thread = std::thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
+            while !is_over.load(Ordering::Relaxed) {
                 let charged: u64 = ["attacker", "neighbour"].map(|it| world.usage(it).memory_bytes).iter().sum();
                 let grown = resident_bytes().saturating_sub(baseline);
                 let mut seen = noted.lock().expect("no thread panics with it");

@@ -71,6 +71,6 @@ pub(crate) fn resident_bytes() -> u64 {
 /// A line of `/proc/self/status` that is in kB.
 fn status_bytes(key: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("this process's own file");
-    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel lists it");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }

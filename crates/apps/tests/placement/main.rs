@@ -7,7 +7,7 @@
 //! | `fleet` | an app in one of its shapes: a member for each group, linked as in the product |
 //! | `seed`, `random` | the seed of random numbers, and how to repeat a run |
 
-#![allow(clippy::print_stdout, reason = "a test that is run for its seeds and times tells them")]
+#![allow(clippy::print_stdout, reason = "the seeds and times of a test are printed")]
 
 #[allow(dead_code, reason = "shared with the other tests of this crate, which use the rest")]
 #[path = "../harness/mod.rs"]

@@ -55,8 +55,8 @@ async fn a_sql_store_is_migrated_and_persists() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guests_see_the_manifests_configuration_only() {
     let node = start(&one("env-print", "grants.config = { COLOUR = \"red\", SIZE = \"9\" }")).await;
-    let told = "env=COLOUR=red\nenv=SIZE=9\nconfig=COLOUR=red\nconfig=SIZE=9\n";
-    assert_eq!(node.get("/").await.ok(), told);
+    let expected = "env=COLOUR=red\nenv=SIZE=9\nconfig=COLOUR=red\nconfig=SIZE=9\n";
+    assert_eq!(node.get("/").await.ok(), expected);
     assert_eq!(node.get("/config?key=SIZE").await.ok(), "some=9\n");
     assert_eq!(node.get("/config?key=PATH").await.ok(), "none\n");
     node.event("output", |event| event["line"] == "config=SIZE=9" && event["stream"] == "stdout").await;

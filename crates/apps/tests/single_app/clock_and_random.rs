@@ -28,7 +28,7 @@ async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
 }
 
 /// What ping and pong read while they serve a request of this trace.
-async fn told(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
+async fn lines_of(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
     let traceparent = format!("00-{trace:032x}-{parent:016x}-01");
     let request = Request::get("/time-and-chance").header("host", "test").header("traceparent", traceparent);
     let response = node.connect().await.exchange(request.body(whole("")).expect("a valid request")).await;
@@ -39,9 +39,9 @@ async fn told(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn clock_and_randomness_depend_on_request_and_component_only() {
     let node = node("monolith", None).await;
-    let [ping, pong] = told(&node, 1, 1).await;
+    let [ping, pong] = lines_of(&node, 1, 1).await;
     for line in [&ping, &pong] {
-        let (first, again) = line.split_once(" then ").expect("asked twice");
+        let (first, again) = line.split_once(" then ").expect("called twice");
         let parts = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let (first, again) = (parts(first), parts(again));
         assert_eq!(first[..2], again[..2], "one request, one instant");
@@ -53,13 +53,13 @@ async fn clock_and_randomness_depend_on_request_and_component_only() {
     assert_eq!(clocks(&ping), clocks(&pong), "one request, one instant");
     assert_ne!(ping, pong, "components differ in what is random");
     let other = self::node("monolith", None).await;
-    assert_eq!(told(&other, 1, 7).await, [ping.clone(), pong.clone()], "the parent is no part of a trace");
+    assert_eq!(lines_of(&other, 1, 7).await, [ping.clone(), pong.clone()], "the parent is no part of a trace");
     let seconds = |line: &str| line.split('.').next().and_then(|text| text.parse::<u64>().ok()).expect("a time");
-    let next = seconds(&told(&other, 2, 7).await[0]);
+    let next = seconds(&lines_of(&other, 2, 7).await[0]);
     assert_eq!((seconds(&ping), next), (1_767_225_601, 1_767_225_602), "time starts at an instant and goes on");
     let mut seen = BTreeSet::from([ping, pong]);
     for trace in 2..10 {
-        for line in told(&node, trace, 1).await {
+        for line in lines_of(&node, trace, 1).await {
             assert!(seen.insert(line), "another trace has another response");
         }
     }
@@ -68,12 +68,12 @@ async fn clock_and_randomness_depend_on_request_and_component_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn placement_and_reuse_do_not_change_clock_and_randomness() {
     let reused = node("monolith", None).await;
-    let expected = [told(&reused, 1, 1).await, told(&reused, 2, 1).await];
+    let expected = [lines_of(&reused, 1, 1).await, lines_of(&reused, 2, 1).await];
     for shape in ["monolith", "apart", "processes"] {
         for requests_per_instance_max in [None, Some(1)] {
             let node = node(shape, requests_per_instance_max).await;
-            let told = [told(&node, 1, 1).await, told(&node, 2, 1).await];
-            assert_eq!(told, expected, "{shape}, {requests_per_instance_max:?} requests an instance");
+            let lines = [lines_of(&node, 1, 1).await, lines_of(&node, 2, 1).await];
+            assert_eq!(lines, expected, "{shape}, {requests_per_instance_max:?} requests an instance");
         }
     }
 }
@@ -81,8 +81,8 @@ async fn placement_and_reuse_do_not_change_clock_and_randomness() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_test_mode_clock_and_randomness_are_real() {
     let node = start(PAIR).await;
-    let [first, second] = [told(&node, 1, 1).await, told(&node, 1, 1).await];
+    let [first, second] = [lines_of(&node, 1, 1).await, lines_of(&node, 1, 1).await];
     assert_ne!(first, second);
-    let (once, again) = first[0].split_once(" then ").expect("asked twice");
+    let (once, again) = first[0].split_once(" then ").expect("called twice");
     assert_ne!(once, again);
 }

@@ -29,7 +29,7 @@ async fn a_trap_is_logged_with_request_id_and_call_stack() {
     for mut connection in [node.connect().await, node.connect_http2().await] {
         let response = connection.get("/trap").await;
         let id = response.problem(500);
-        assert!(!response.text().contains("unreachable"), "the inside is not told: {}", response.text());
+        assert!(!response.text().contains("unreachable"), "internals are not shown: {}", response.text());
         let event = failed(&node, &id).await;
         assert_eq!(event["component"], "http-trap");
         assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("unreachable")), "{event}");
@@ -56,21 +56,22 @@ async fn a_trap_fails_only_its_own_request() {
     });
     let ids: BTreeSet<_> = futures::future::join_all(requests).await.into_iter().flatten().collect();
     assert_eq!(ids.len(), EACH);
-    let told = until("all failures in the log", async || {
+    let failed = until("all failures in the log", async || {
         let events = node.events();
-        let told = events.iter().filter(|event| event["event"] == "failed");
-        let told: BTreeSet<_> = told.map(|event| event["request"].as_str().expect("an id").to_owned()).collect();
-        (told.len() >= EACH).then_some(told)
+        let failed = events.iter().filter(|event| event["event"] == "failed");
+        let failed: BTreeSet<_> = failed.map(|event| event["request"].as_str().expect("an id").to_owned()).collect();
+        (failed.len() >= EACH).then_some(failed)
     });
-    assert_eq!(told.await, ids);
+    assert_eq!(failed.await, ids);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_failures_are_distinguished_in_the_log() {
     let node = start(&one("http-trap", "")).await;
     let id = node.get("/panic").await.problem(500);
-    let told = |event: &Value| event["line"].as_str().is_some_and(|line| line.contains("the guest panics on purpose"));
-    let line = node.event("output", |event| event["stream"] == "stderr" && told(event)).await;
+    let has_message =
+        |event: &Value| event["line"].as_str().is_some_and(|line| line.contains("the guest panics on purpose"));
+    let line = node.event("output", |event| event["stream"] == "stderr" && has_message(event)).await;
     assert_eq!(line["request"], id.as_str());
     assert!(!node.output("http-trap", "stderr").iter().any(|line| line.contains('\n')));
     failed(&node, &id).await;

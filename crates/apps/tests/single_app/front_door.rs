@@ -35,18 +35,18 @@ struct TestResolver {
     hosts: HashMap<&'static str, HostResult>,
     /// For every other one.
     any: Option<Arc<AppSite>>,
-    asked: Mutex<Vec<String>>,
+    resolved: Mutex<Vec<String>>,
 }
 
 impl TestResolver {
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+    fn take_resolved(&self) -> Vec<String> {
+        std::mem::take(&mut self.resolved.lock().unwrap())
     }
 }
 
 impl SiteResolver<GroupHandler> for TestResolver {
     fn resolve(&self, host: &str) -> Result<ResolvedSite<GroupHandler>, Refusal> {
-        self.asked.lock().unwrap().push(host.to_owned());
+        self.resolved.lock().unwrap().push(host.to_owned());
         let (place, site) = match self.hosts.get(host) {
             Some(HostResult::Site(site)) => (None, SiteLookup::Ready(site.begin_request())),
             Some(HostResult::Counted(limiter, site)) => {
@@ -90,7 +90,7 @@ async fn status(front: &TestFront, request: &str) -> u16 {
 async fn host_names_are_normalised_once() {
     let (front, names) = before([]).await;
     let long = format!("{}.example", "a".repeat(300));
-    for (target, header, asked) in [
+    for (target, header, resolved) in [
         ("/", "Host: shop.example", Some("shop.example")),
         ("/", "Host: SHOP.example:8080", Some("shop.example")),
         ("/", "hOST:  shop.example.  ", Some("shop.example")),
@@ -123,8 +123,8 @@ async fn host_names_are_normalised_once() {
         ("/", &format!("Host: {long}"), None),
     ] {
         let status = status(&front, &format!("GET {target} HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n")).await;
-        assert_eq!(status, if asked.is_some() { 404 } else { 400 }, "{target} {header:?}");
-        assert_eq!(names.asked(), asked.into_iter().collect::<Vec<_>>(), "{target} {header:?}");
+        assert_eq!(status, if resolved.is_some() { 404 } else { 400 }, "{target} {header:?}");
+        assert_eq!(names.take_resolved(), resolved.into_iter().collect::<Vec<_>>(), "{target} {header:?}");
     }
     // Folded lines are no longer part of HTTP (RFC 9112, section 5.2).
     assert_eq!(status(&front, "GET / HTTP/1.1\r\nHost: a\r\n b\r\nConnection: close\r\n\r\n").await, 400);
@@ -133,7 +133,7 @@ async fn host_names_are_normalised_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn host_and_authority_must_agree_over_http2() {
     let (front, names) = before([]).await;
-    for (authority, header, asked) in [
+    for (authority, header, resolved) in [
         ("Shop.Example:443", None, Some("shop.example")),
         ("shop.example", Some("SHOP.example."), Some("shop.example")),
         ("shop.example:80", Some("shop.example:80"), Some("shop.example")),
@@ -148,8 +148,8 @@ async fn host_and_authority_must_agree_over_http2() {
             request = request.header("host", header);
         }
         let response = connection.exchange(request.body(whole("")).expect("a valid request")).await;
-        response.problem(if asked.is_some() { 404 } else { 400 });
-        assert_eq!(names.asked(), asked.into_iter().collect::<Vec<_>>(), "{authority} {header:?}");
+        response.problem(if resolved.is_some() { 404 } else { 400 });
+        assert_eq!(names.take_resolved(), resolved.into_iter().collect::<Vec<_>>(), "{authority} {header:?}");
     }
 }
 
@@ -231,7 +231,7 @@ async fn a_request_waits_while_its_app_is_loaded() {
     let (mut first, mut second) = (front.connect_http2().await, front.connect_http2().await);
     let waiting = tokio::spawn(async move { first.exchange(ask("cold.example")).await });
     let failing = tokio::spawn(async move { second.exchange(ask("broken.example")).await });
-    until("both to wait", async || (names.asked.lock().unwrap().len() == 2).then_some(())).await;
+    until("both to wait", async || (names.resolved.lock().unwrap().len() == 2).then_some(())).await;
     assert!(loaded.send(Ok(hello)).is_ok() && broken.send(Err(Refusal::Broken)).is_ok());
     assert_eq!(waiting.await.expect("a response").ok(), "hello from WASI 0.3\n");
     failing.await.expect("a response").problem(500);
@@ -256,5 +256,5 @@ async fn the_health_path_answers_under_every_host_name() {
         let request = format!("GET /.isomer/health HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n");
         assert_eq!(status(&front, &request).await, 200, "{host}");
     }
-    assert!(names.asked().is_empty());
+    assert!(names.take_resolved().is_empty());
 }

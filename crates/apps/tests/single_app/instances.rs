@@ -24,7 +24,7 @@ async fn counts(node: &TestNode, requests: usize) -> Vec<(String, u64)> {
     let mut counts = Vec::new();
     for _ in 0..requests {
         let response = connection.get("/").await;
-        let (instance, count) = response.ok().trim_end().split_once(" count=").expect("what the counter says");
+        let (instance, count) = response.ok().trim_end().split_once(" count=").expect("the response of the counter");
         counts.push((instance.to_owned(), count.parse().expect("a number")));
     }
     counts
@@ -143,7 +143,8 @@ async fn an_instance_serves_one_request_at_a_time_by_default() {
         until("as many at once as are allowed", async || {
             let responses = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
             let together = responses.iter().map(|response| {
-                let (_, together) = response.ok().trim_end().split_once("together=").expect("what the sleeper says");
+                let (_, together) =
+                    response.ok().trim_end().split_once("together=").expect("the response of the sleeper");
                 together.parse::<usize>().expect("a number")
             });
             let most = together.max().expect("some responses");

@@ -70,7 +70,7 @@ async fn running_requests_finish_with_the_old_revision() {
 async fn requests_never_fail_while_revisions_change() {
     let node = start(&one("http-hello", "")).await;
     let changing = AtomicBool::new(true);
-    let asked = async {
+    let requests = async {
         let mut connection = node.connect().await;
         while changing.load(Ordering::Relaxed) {
             for response in [node.get("/").await, connection.get("/").await] {
@@ -88,7 +88,7 @@ async fn requests_never_fail_while_revisions_change() {
         }
         changing.store(false, Ordering::Relaxed);
     };
-    futures::join!(asked, changed);
+    futures::join!(requests, changed);
     assert!(node.get("/").await.ok().starts_with("instance="));
 }
 

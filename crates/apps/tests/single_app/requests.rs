@@ -70,12 +70,12 @@ async fn https_needs_a_secure_connection() {
     front.connect_http2().await.exchange(https()).await.problem(421);
     // A trusted proxy reports that the connection was secured.
     let (_kept, front) = behind("http-head", &["127.0.0.1"]).await;
-    let told = response(front.connect_raw().await, &ask("https://shop.example/")).await;
-    assert!(told.contains("\r\nhttps shop.example / host="), "{told}");
+    let received = response(front.connect_raw().await, &ask("https://shop.example/")).await;
+    assert!(received.contains("\r\nhttps shop.example / host="), "{received}");
     assert!(front.connect_http2().await.exchange(https()).await.ok().starts_with("https "));
     let proto = "GET / HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
-    let told = response(front.connect_raw().await, proto).await;
-    assert!(told.contains("\r\nhttps shop.example / host="), "{told}");
+    let received = response(front.connect_raw().await, proto).await;
+    assert!(received.contains("\r\nhttps shop.example / host="), "{received}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +118,11 @@ async fn an_unread_body_closes_the_connection() {
     let waits = |target: &str| {
         format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n")
     };
-    let told = response(node.connect_raw().await, &waits("/")).await;
-    assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("connection: close\r\n"), "{told}");
+    let received = response(node.connect_raw().await, &waits("/")).await;
+    assert!(received.starts_with("HTTP/1.1 200 OK\r\n") && received.contains("connection: close\r\n"), "{received}");
     let none = start("[components.http-hello]\nwasm = \"http-hello\"\nroutes = [\"/hello\"]\n").await;
-    let told = response(none.connect_raw().await, &waits("/")).await;
-    assert!(told.starts_with("HTTP/1.1 404 ") && told.contains("connection: close\r\n"), "{told}");
+    let received = response(none.connect_raw().await, &waits("/")).await;
+    assert!(received.starts_with("HTTP/1.1 404 ") && received.contains("connection: close\r\n"), "{received}");
     // A guest that requests it gets it, and the connection continues.
     let node = start(&one("http-stream", "")).await;
     let mut raw = node.connect_raw().await;
@@ -148,9 +148,9 @@ async fn unsupported_transfer_codings_are_refused() {
     ] {
         let request =
             format!("POST /echo HTTP/1.1\r\nHost: a\r\n{lines}\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-        let told = response(node.connect_raw().await, &request).await;
-        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{lines}: {told}");
-        assert!(status == 200 || told.contains("connection: close\r\n"), "{lines}: {told}");
+        let received = response(node.connect_raw().await, &request).await;
+        assert!(received.starts_with(&format!("HTTP/1.1 {status} ")), "{lines}: {received}");
+        assert!(status == 200 || received.contains("connection: close\r\n"), "{lines}: {received}");
     }
 }
 

@@ -52,8 +52,8 @@ async fn assert_broken_off(mut connection: Connection, target: &str) {
 /// Checks that both logs have that the response to `target` was cut off, and why.
 async fn assert_told(node: &TestNode, target: &str, why: &str) {
     let access = node.event("access", |event| event["target"] == target).await;
-    let said = access["cut_off"].as_str().unwrap_or_else(|| panic!("{access}"));
-    assert!(said.contains(why), "{target}: {access}");
+    let reason = access["cut_off"].as_str().unwrap_or_else(|| panic!("{access}"));
+    assert!(reason.contains(why), "{target}: {access}");
     let id = access["request"].clone();
     let failed = node.event("failed", |event| event["request"] == id).await;
     assert_eq!(failed["response_cut_off"], true, "{failed}");

@@ -26,7 +26,7 @@ fn isolated(callee: &str) -> String {
 }
 
 /// The log's entry for the request `id`, of the kind `failed` or `call-failed`.
-async fn told(node: &TestNode, kind: &str, id: &str) -> Value {
+async fn event_of(node: &TestNode, kind: &str, id: &str) -> Value {
     node.event(kind, |event| event["request"] == id).await
 }
 
@@ -86,13 +86,13 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
     for path in ["/act", "/act-later", "/act-carefully", "/act-later-carefully"] {
         let response = node.get(&format!("{path}?what=trap")).await;
         let id = response.problem(500);
-        assert!(!response.text().contains("unreachable"), "the inside is not told: {}", response.text());
-        let caller = told(&node, "failed", &id).await;
+        assert!(!response.text().contains("unreachable"), "internals are not shown: {}", response.text());
+        let caller = event_of(&node, "failed", &id).await;
         assert_eq!(caller["component"], "seam-caller");
         let function = path.trim_start_matches('/');
         let seam = format!("seam-caller → seam-callee, guest:seam/work.{function}");
         assert_reason_contains(&caller, &[&seam, "the callee trapped", "`unreachable`"]);
-        let callee = told(&node, "call-failed", &id).await;
+        let callee = event_of(&node, "call-failed", &id).await;
         assert_eq!(callee["component"], "seam-callee");
         assert_reason_contains(&callee, &["`unreachable`"]);
         let frames = callee["backtrace"].to_string();
@@ -112,7 +112,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
         let node = start(&manifest).await;
         for target in ["/act?what=loop", "/act-later?what=loop", "/wait?ms=60000", "/act?what=wait%2060000"] {
             let id = node.get(target).await.problem(504);
-            assert_reason_contains(&told(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
+            assert_reason_contains(&event_of(&node, "failed", &id).await, &["seam-caller → seam-callee", "300 ms"]);
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
     }
@@ -130,9 +130,9 @@ async fn memory_is_charged_to_the_component_that_uses_it() {
     let mut connection = node.connect().await;
     let before = connection.get("/memory").await.ok().to_owned();
     let id = connection.get("/act?what=hog").await.problem(500);
-    let callee = told(&node, "call-failed", &id).await;
+    let callee = event_of(&node, "call-failed", &id).await;
     assert_reason_contains(&callee, &["ran out of memory", "4 MiB"]);
-    assert_reason_contains(&told(&node, "failed", &id).await, &["4 MiB"]);
+    assert_reason_contains(&event_of(&node, "failed", &id).await, &["4 MiB"]);
     assert_eq!(connection.get("/memory").await.ok(), before);
     assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
 }
@@ -146,9 +146,9 @@ async fn an_oversized_image_is_reported() {
     assert_eq!(connection.get(&format!("/make?bytes={most}")).await.ok(), format!("{most}\n"));
     let too_many = (16 << 20) + 1024;
     let id = connection.get(&format!("/send?bytes={too_many}")).await.problem(500);
-    assert_reason_contains(&told(&node, "failed", &id).await, &["take more than 16 MiB"]);
+    assert_reason_contains(&event_of(&node, "failed", &id).await, &["take more than 16 MiB"]);
     let id = connection.get(&format!("/make?bytes={too_many}")).await.problem(500);
-    assert_reason_contains(&told(&node, "call-failed", &id).await, &["take more than 16 MiB"]);
+    assert_reason_contains(&event_of(&node, "call-failed", &id).await, &["take more than 16 MiB"]);
     assert_eq!(connection.get("/add?a=1&b=2").await.ok(), "3\n");
 }
 
@@ -186,7 +186,7 @@ async fn a_callee_without_memory_fails_at_once() {
     assert_eq!(statuses.last(), Some(&503), "{statuses:?}");
     let lost = responses.iter().find(|response| response.status.as_u16() == 503).expect("one has no room");
     assert_reason_contains(
-        &told(&node, "failed", &lost.problem(503)).await,
+        &event_of(&node, "failed", &lost.problem(503)).await,
         &["seam-caller → seam-callee", "instances are busy"],
     );
 }
@@ -278,7 +278,7 @@ async fn results_traps_and_request_ids_cross_a_chain() {
     for path in ["/pass", "/pass-later"] {
         assert_eq!(node.get(&format!("{path}?what=env%20NONE")).await.ok(), "nothing\n");
         let id = node.get(&format!("{path}?what=trap")).await.problem(500);
-        let entry = told(&node, "failed", &id).await;
+        let entry = event_of(&node, "failed", &id).await;
         assert_reason_contains(&entry, &["seam-entry → seam-relay", "seam-relay → seam-callee", "`unreachable`"]);
         let failures = async || {
             let events = node.events();
@@ -300,7 +300,7 @@ async fn the_deadline_shrinks_along_the_chain() {
         let node = start(&chain(&deadline(entry), &deadline(relay), &deadline(callee))).await;
         for target in ["/pass?what=loop", "/pass?what=wait%2050000", "/pass-later?what=loop"] {
             let id = node.get(target).await.problem(504);
-            assert_reason_contains(&told(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
+            assert_reason_contains(&event_of(&node, "failed", &id).await, &["seam-entry → seam-relay", "300 ms"]);
         }
     }
 }

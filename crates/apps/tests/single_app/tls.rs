@@ -238,10 +238,10 @@ async fn certificates_are_reloaded_without_a_failed_request() {
     let address = front.address;
     let client = shop.authority.client(BOTH);
     let mut old = client.connect(address, "shop.example").await.expect("a connection");
-    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (over, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let askers: Vec<_> = (0..3)
         .map(|number| {
-            let (over, asked) = (over.clone(), asked.clone());
+            let (over, requests) = (over.clone(), requests.clone());
             let client = shop.authority.client(if number == 0 { HTTP1 } else { BOTH });
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
@@ -249,7 +249,7 @@ async fn certificates_are_reloaded_without_a_failed_request() {
                     for _ in 0..3 {
                         let request = get(&connection, "shop.example");
                         assert_eq!(connection.exchange(request).await.ok(), "hello from WASI 0.3\n");
-                        asked.fetch_add(1, Ordering::Relaxed);
+                        requests.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             })
@@ -261,8 +261,8 @@ async fn certificates_are_reloaded_without_a_failed_request() {
         let loaded = certificates.reload().expect("the certificates are right");
         assert!(loaded.problems.is_empty(), "{loaded:?}");
         assert_eq!(client.shown(address, "shop.example").await.expect("a connection"), last.der);
-        let before = asked.load(Ordering::Relaxed);
-        until("more requests", async || (asked.load(Ordering::Relaxed) > before + 3).then_some(())).await;
+        let before = requests.load(Ordering::Relaxed);
+        until("more requests", async || (requests.load(Ordering::Relaxed) > before + 3).then_some(())).await;
     }
     over.store(true, Ordering::Relaxed);
     for asker in askers {
@@ -348,9 +348,12 @@ fn unusable_certificates_have_distinct_errors() {
     let second = shop.sign("b", &["a.example"]);
     let (_, loaded) = Certificates::load(shop.settings()).expect("there are right ones");
     assert_eq!(loaded.names, ["a.example"]);
-    let told = loaded.warnings.join("\n");
-    assert!(told.contains("there is no `shop.crt` next to it"), "{told}");
-    assert!(told.contains(&format!("`{}` both cover `a.example`", second.files.certificate.display())), "{told}");
+    let warnings = loaded.warnings.join("\n");
+    assert!(warnings.contains("there is no `shop.crt` next to it"), "{warnings}");
+    assert!(
+        warnings.contains(&format!("`{}` both cover `a.example`", second.files.certificate.display())),
+        "{warnings}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,13 +63,13 @@ async fn concurrent_requests_load_an_app_once() {
     let world = TestTenancy::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.close();
-    let asked = join_all((0..CLIENTS).map(|_| world.get("one.example", "/")));
+    let request = join_all((0..CLIENTS).map(|_| world.get("one.example", "/")));
     let opened = async {
         let all = async || (world.usage("a").requests_now == CLIENTS).then_some(());
         until("all wait for the same load", all).await;
         world.repository.open();
     };
-    let (responses, ()) = futures::join!(asked, opened);
+    let (responses, ()) = futures::join!(request, opened);
     responses.iter().for_each(|response| assert_eq!(name_in(response), "one"));
     assert_eq!((world.repository.fetches(), world.tenancy.counts().loads), (1, 1));
     assert_eq!(world.usage("a").requests_now, 0);
@@ -156,14 +156,14 @@ async fn a_superseded_load_does_not_serve() {
     let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("old"));
     world.repository.close();
-    let asked = world.get("one.example", "/");
+    let request = world.get("one.example", "/");
     let overtaken = async {
         until("the load has started", async || (world.repository.fetches() == 1).then_some(())).await;
         let (tenant, app) = ("a".parse().unwrap(), "one".parse().unwrap());
         world.tenancy.stop(&tenant, &app).unwrap();
         world.repository.open();
     };
-    let (response, ()) = within("the response", async { futures::join!(asked, overtaken) }).await;
+    let (response, ()) = within("the response", async { futures::join!(request, overtaken) }).await;
     assert_eq!(response.status, 503, "{}", response.text());
     until("what was loaded is gone", async || (world.tenancy.counts().loaded == 0).then_some(())).await;
     assert_eq!(world.tenancy.counts().loads, 0);
@@ -174,13 +174,13 @@ async fn requests_of_a_superseded_load_wait_for_the_next() {
     let world = TestTenancy::of(&["a"], |_| {}).await;
     world.put("a", "one", &["one.example"], &named("old"));
     world.repository.close();
-    let asked = world.get("one.example", "/");
+    let request = world.get("one.example", "/");
     let overtaken = async {
         until("the load has started", async || (world.repository.fetches() == 1).then_some(())).await;
         world.tenancy.unload(&"a".parse().unwrap(), &"one".parse().unwrap()).unwrap();
         world.repository.open();
     };
-    let (response, ()) = within("the response", async { futures::join!(asked, overtaken) }).await;
+    let (response, ()) = within("the response", async { futures::join!(request, overtaken) }).await;
     assert_eq!(name_in(&response), "old");
     assert_eq!((world.repository.fetches(), world.tenancy.counts().loads), (2, 1));
 }

@@ -16,7 +16,7 @@ async fn no_request_fails_during_take_overs() {
     const REVISIONS: usize = 6;
     let world = TestTenancy::of(&["a"], |_| {}).await;
     world.deploy("a", "one", &["one.example"], &named("0")).await;
-    let (changing, asked) = (AtomicBool::new(true), AtomicUsize::new(0));
+    let (changing, request_count) = (AtomicBool::new(true), AtomicUsize::new(0));
     let client = async || {
         let mut connection = world.connect("one.example").await;
         let mut last = 0;
@@ -25,25 +25,25 @@ async fn no_request_fails_during_take_overs() {
                 let revision: usize = name_in(&response).parse().expect("a number");
                 assert!(revision >= last, "{revision} after {last}");
                 last = revision;
-                asked.fetch_add(1, Ordering::Relaxed);
+                request_count.fetch_add(1, Ordering::Relaxed);
             }
         }
         last
     };
     let changes = async {
         for revision in 1..=REVISIONS {
-            let enough = asked.load(Ordering::Relaxed) + 20;
+            let enough = request_count.load(Ordering::Relaxed) + 20;
             let retired = world.deploy("a", "one", &["one.example"], &named(&revision.to_string())).await;
             let retired = retired.expect("something served before");
             until("the old one is drained", async || retired.is_drained().then_some(())).await;
-            until("requests", async || (asked.load(Ordering::Relaxed) > enough).then_some(())).await;
+            until("requests", async || (request_count.load(Ordering::Relaxed) > enough).then_some(())).await;
         }
         changing.store(false, Ordering::Relaxed);
     };
     let (a, b, c, ()) = within("all changes", async { futures::join!(client(), client(), client(), changes) }).await;
     assert_eq!([a, b, c], [REVISIONS; 3]);
-    let asked = asked.load(Ordering::Relaxed);
-    assert!(asked > 20 * REVISIONS, "{asked} requests");
+    let request_count = request_count.load(Ordering::Relaxed);
+    assert!(request_count > 20 * REVISIONS, "{request_count} requests");
     assert_eq!(name_in(&world.get("one.example", "/").await), REVISIONS.to_string());
     assert_eq!(world.tenancy.counts().loaded, 1);
 }

@@ -219,14 +219,14 @@ async fn no_request_fails_during_deployments() {
         let (done, address) = (done.clone(), node.address);
         tokio::spawn(async move {
             let mut client = Client::connect(address).await;
-            let mut asked = 0;
-            while !done.load(Ordering::Relaxed) || asked < 100 {
+            let mut requests = 0;
+            while !done.load(Ordering::Relaxed) || requests < 100 {
                 let (status, body) = client.get("shop.example", "/").await;
-                assert_eq!(status, 200, "request {asked}: {body}");
+                assert_eq!(status, 200, "request {requests}: {body}");
                 revision_in(&body);
-                asked += 1;
+                requests += 1;
             }
-            asked
+            requests
         })
     });
     let clients = clients.collect::<Vec<_>>();

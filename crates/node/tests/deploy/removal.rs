@@ -70,14 +70,14 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     half_switched(&dir);
     let obstacle = InTheWay::of(&dir.join("takeovers"));
     let node = TestNode::open(&dir).await;
-    let asked = async || node.get("/query?sql=SELECT%201").await.0;
-    assert_eq!(asked().await, 503);
+    let query = async || node.get("/query?sql=SELECT%201").await.0;
+    assert_eq!(query().await, 503);
     node.node.finish_intents().await;
-    assert_eq!(asked().await, 503, "it cannot be read yet");
+    assert_eq!(query().await, 503, "it cannot be read yet");
     assert!(!dir.join(APP).join("sql/default.sqlite").exists());
     obstacle.remove();
     node.node.finish_intents().await;
-    assert_eq!(asked().await, 200);
+    assert_eq!(query().await, 200);
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 3));
     node.stop().await;
     // An app that an admin has stopped stays stopped.

@@ -75,7 +75,7 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
     let node = TestNode::open(folder.path()).await;
     let api = || node.node.clone();
     let info = async || api().app(tenant.clone(), app.clone()).await.unwrap();
-    assert_eq!((info().await.state, info().await.failure), (AppState::Idle, None), "nothing has asked for it");
+    assert_eq!((info().await.state, info().await.failure), (AppState::Idle, None), "there was no request for it");
     assert_eq!(node.get("/read?path=/static/a").await.0, 500);
     let failed = info().await;
     let failure = failed.failure.unwrap();
@@ -120,8 +120,8 @@ async fn without_an_access_log_it_cannot_be_read() {
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&release("one")).await.unwrap();
     let query = LogQuery { access: true, ..LogQuery::default() };
-    let asked = node.node.clone().logs(tenant("default"), app("shop"), query);
-    let Err(problem) = asked.await else { panic!("it is shown") };
+    let logs = node.node.clone().logs(tenant("default"), app("shop"), query);
+    let Err(problem) = logs.await else { panic!("it is shown") };
     assert_eq!(problem.kind, ProblemKind::NotFound);
     assert!(
         problem.hints[0].contains("--access-log") && !folder.path().join("tenants/default/apps/shop/access").exists()

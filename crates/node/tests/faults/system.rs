@@ -168,17 +168,17 @@ fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
     let Ok(listener) = listens.recv() else { return };
     loop {
         // SAFETY: the kernel wants it zeroed, and zeros are a valid value of it.
-        let mut asked: seccomp_notif = unsafe { std::mem::zeroed() };
+        let mut notification: seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the argument is what this request takes.
-        if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut asked) } != 0 {
+        if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification) } != 0 {
             // The calling thread has ended, or all have.
             match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR | libc::ENOENT) => continue,
                 _ => return,
             }
         }
-        let mut response = seccomp_notif_resp { id: asked.id, val: 0, error: 0, flags: 0 };
-        match fails(&asked, plan, root) {
+        let mut response = seccomp_notif_resp { id: notification.id, val: 0, error: 0, flags: 0 };
+        match fails(&notification, plan, root) {
             None => response.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap(),
             Some(error) => response.error = -error,
         }
@@ -188,10 +188,10 @@ fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
 }
 
 /// The error of a call that fails.
-fn fails(asked: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> {
+fn fails(notification: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> {
     let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
     let fault = plan.fault?;
-    let (call, path) = read(asked)?;
+    let (call, path) = read(notification)?;
     if !fault.concerns(call) || !path.starts_with(root) {
         return None;
     }
@@ -200,7 +200,7 @@ fn fails(asked: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> 
         return None;
     }
     if call == Call::Write && fault != Fault::NoDescriptors {
-        write_half(asked);
+        write_half(notification);
     }
     if fault == Fault::Killed {
         // SAFETY: a plain system call, which does not return.
@@ -210,8 +210,8 @@ fn fails(asked: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> 
 }
 
 /// What a call does, and to which file. `None` if it is not for a file.
-fn read(asked: &seccomp_notif) -> Option<(Call, PathBuf)> {
-    let data = &asked.data;
+fn read(notification: &seccomp_notif) -> Option<(Call, PathBuf)> {
+    let data = &notification.data;
     let [first, second, third, ..] = data.args;
     let of_descriptor = |call, descriptor: u64| Some((call, std::fs::read_link(descriptor_path(descriptor)).ok()?));
     let opens = |flags: u64| Call::Open { makes: flags & u64::try_from(libc::O_CREAT).unwrap_or(0) != 0 };
@@ -255,8 +255,8 @@ fn path(at: u64) -> Option<PathBuf> {
 }
 
 /// Writes the first half of a write.
-fn write_half(asked: &seccomp_notif) {
-    let [descriptor, from, bytes, offset, ..] = asked.data.args;
+fn write_half(notification: &seccomp_notif) {
+    let [descriptor, from, bytes, offset, ..] = notification.data.args;
     let (Ok(descriptor), Ok(from), Ok(bytes)) =
         (i32::try_from(descriptor), usize::try_from(from), usize::try_from(bytes))
     else {
@@ -265,7 +265,7 @@ fn write_half(asked: &seccomp_notif) {
     let from = from as *const c_void;
     // SAFETY: a thread of this process waits in a call that writes these bytes to this descriptor.
     unsafe {
-        match libc::c_long::from(asked.data.nr) {
+        match libc::c_long::from(notification.data.nr) {
             libc::SYS_write => libc::write(descriptor, from, bytes / 2),
             libc::SYS_pwrite64 => libc::pwrite(descriptor, from, bytes / 2, offset.cast_signed()),
             _ => 0,

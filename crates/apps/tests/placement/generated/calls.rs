@@ -95,7 +95,13 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
             assert!(
                 same,
                 "{}",
-                told(&package.name, trial, mode, replay, "the result's image is another than the first mode's")
+                failure_message(
+                    &package.name,
+                    trial,
+                    mode,
+                    replay,
+                    "the result's image is another than the first mode's"
+                )
             );
         }
     }
@@ -125,7 +131,7 @@ async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: 
     for (trial, result) in trials.iter().zip(results) {
         let wrong = |what: &str| -> ! {
             let log = fleet.troubles().join("\n");
-            panic!("{}\n{log}", told(package, trial, mode, replay, what))
+            panic!("{}\n{log}", failure_message(package, trial, mode, replay, what))
         };
         let image = result.unwrap_or_else(|failure| wrong(&format!("the call fails: {failure}")));
         match (trial.function.result(), trial.function.expected_result(&trial.arguments)) {
@@ -172,7 +178,7 @@ fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
 }
 
 /// The function, the mode, and the way to repeat the call.
-fn told(package: &str, trial: &Trial<'_>, mode: &Mode, replay: &str, what: &str) -> String {
+fn failure_message(package: &str, trial: &Trial<'_>, mode: &Mode, replay: &str, what: &str) -> String {
     let mut arguments = format!("{:?}", trial.arguments);
     if let Some((cut, _)) = arguments.char_indices().nth(2_000) {
         arguments.truncate(cut);

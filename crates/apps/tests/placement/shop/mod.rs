@@ -56,9 +56,9 @@ async fn every_shape_responds_like_the_monolith() {
                 continue;
             }
             let began = Instant::now();
-            let told = play(&subject, running(shape, fresh), &steps, seed).await;
+            let responses = play(&subject, running(shape, fresh), &steps, seed).await;
             println!("{} requests in shape `{shape}`, fresh: {fresh}, {} ms", steps.len(), began.elapsed().as_millis());
-            if let Some(difference) = difference(&steps, &monolith, &told) {
+            if let Some(difference) = difference(&steps, &monolith, &responses) {
                 let instances = if fresh { "fresh" } else { "reused" };
                 panic!(
                     "shape `{shape}` with {instances} instances responses otherwise than the monolith:\n{difference}{}",
@@ -70,24 +70,26 @@ async fn every_shape_responds_like_the_monolith() {
 }
 
 /// Checks what holds for the shop whatever its pages look like.
-fn check_facts(steps: &[PlannedRequest], told: &[ComparedResponse]) {
-    assert_eq!(steps.len(), told.len());
+fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
+    assert_eq!(steps.len(), responses.len());
     assert!(steps.len() >= 450, "only {} requests", steps.len());
     let mut statuses = BTreeMap::<u16, usize>::new();
-    told.iter().for_each(|told| *statuses.entry(told.status).or_default() += 1);
+    responses.iter().for_each(|response| *statuses.entry(response.status).or_default() += 1);
     for (status, least) in [(200, 200), (204, 3), (302, 150), (404, 20), (405, 9), (413, 4), (415, 3), (422, 40)] {
         let seen = statuses.get(&status).copied().unwrap_or(0);
         assert!(seen >= least, "status {status} was answered {seen} times, not {least}: {statuses:?}");
     }
-    let pages = steps.iter().zip(told);
-    let placed = pages.filter(|(step, _)| step.places_order).map(|(_, told)| String::from_utf8_lossy(&told.body));
+    let pages = steps.iter().zip(responses);
+    let placed =
+        pages.filter(|(step, _)| step.places_order).map(|(_, response)| String::from_utf8_lossy(&response.body));
     let placed: Vec<_> = placed.map(|page| order_number(&page).expect("a page confirms the order")).collect();
     assert!(placed.len() >= 12, "only {} orders", placed.len());
     let different: BTreeSet<_> = placed.iter().collect();
     assert_eq!(different.len(), placed.len(), "two orders have one number: {placed:?}");
     for (status, least) in [(200, 1_000), (404, 300), (405, 300), (422, 300)] {
-        let pages = steps.iter().zip(told).filter(|(step, told)| told.status == status && step.method != "HEAD");
-        let bytes: usize = pages.clone().map(|(_, told)| told.body.len()).sum();
+        let pages =
+            steps.iter().zip(responses).filter(|(step, response)| response.status == status && step.method != "HEAD");
+        let bytes: usize = pages.clone().map(|(_, response)| response.body.len()).sum();
         assert!(bytes >= least * pages.count() / 2, "the pages of status {status} are almost empty");
     }
 }
@@ -96,14 +98,19 @@ fn check_facts(steps: &[PlannedRequest], told: &[ComparedResponse]) {
 #[test]
 fn a_differing_response_is_found() {
     let steps = &script::steps(1)[..2];
-    let told = |status, header: &str, body: &str| ComparedResponse {
+    let response = |status, header: &str, body: &str| ComparedResponse {
         status,
         headers: vec![("set-cookie".to_owned(), header.as_bytes().to_vec())],
         body: body.as_bytes().to_vec(),
     };
-    let measure = [told(200, "a", "page"), told(200, "a", "page")];
+    let measure = [response(200, "a", "page"), response(200, "a", "page")];
     assert_eq!(difference(steps, &measure, &measure), None);
-    for other in [told(200, "a", "pagE"), told(200, "a", "page "), told(200, "b", "page"), told(500, "a", "page")] {
+    for other in [
+        response(200, "a", "pagE"),
+        response(200, "a", "page "),
+        response(200, "b", "page"),
+        response(500, "a", "page"),
+    ] {
         let found = difference(steps, &measure, &[measure[0].clone(), other]).expect("they differ");
         assert!(found.starts_with("request 1:"), "{found}");
     }

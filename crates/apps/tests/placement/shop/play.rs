@@ -63,7 +63,7 @@ pub(crate) async fn play(
     let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
     // Each request determines its clock and its randomness: they follow from the number of its trace.
     let mut traces = Random::new(seed, 0x7ace);
-    let mut told = Vec::with_capacity(steps.len());
+    let mut responses = Vec::with_capacity(steps.len());
     for (number, step) in steps.iter().enumerate() {
         let stranger = browsers.iter().enumerate().filter(|(index, _)| *index != step.visitor);
         let stranger = stranger.filter_map(|(_, browser)| browser.order.clone()).next().unwrap_or_default();
@@ -93,10 +93,10 @@ pub(crate) async fn play(
         if step.places_order {
             browser.order = Some(order_number(response.text()).unwrap_or_else(|| panic!("{}: no order", place())));
         }
-        told.push(tell(response));
+        responses.push(compared(response));
     }
     fleet.stop().await;
-    told
+    responses
 }
 
 /// The number of the order that a page confirms: in the link to the order's page.
@@ -106,7 +106,7 @@ pub(crate) fn order_number(page: &str) -> Option<String> {
     (!number.is_empty()).then_some(number)
 }
 
-fn tell(response: TestResponse) -> ComparedResponse {
+fn compared(response: TestResponse) -> ComparedResponse {
     let headers = response.headers.iter().filter(|(name, _)| *name != "date");
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
     let mut body = response.body.to_vec();
@@ -133,8 +133,9 @@ pub(crate) fn difference(
         let _ = writeln!(text, "status {} became {}", expected.status, found.status);
     }
     if expected.headers != found.headers {
-        let shown = |told: &ComparedResponse| {
-            let lines = told.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
+        let shown = |response: &ComparedResponse| {
+            let lines =
+                response.headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value)));
             lines.collect::<Vec<_>>().join("\n  ")
         };
         let _ = writeln!(text, "headers\n  {}\nbecame\n  {}", shown(expected), shown(found));
