@@ -25,7 +25,7 @@ use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
 use super::protocol::{ChildLimits, ChildMessage, ChildTask, CompilePhase, PackageDraft};
 use super::sandbox::{self, Layer};
-use crate::problems::refused_by;
+use crate::problems::refusal;
 use crate::revisions::release::read_manifest;
 
 /// The largest number of bytes of a task's first line.
@@ -157,7 +157,7 @@ impl From<ApiProblem> for ChildError {
 
 impl From<RevisionError> for ChildError {
     fn from(error: RevisionError) -> Self {
-        Self::Refused(refused_by(&error))
+        Self::Refused(refusal(&error))
     }
 }
 
