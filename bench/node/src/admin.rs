@@ -151,7 +151,7 @@ impl Admin {
     }
 
     async fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let path = routes::BLOB.replace("{digest}", &digest.to_string());
+        let path = routes::BLOB.replace("{digest}", digest.as_str());
         self.call("PUT", &path, &[("content-type", "application/octet-stream")], bytes).await.map(drop)
     }
 
