@@ -19,16 +19,16 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::secrets;
 use crate::stubs::StubServer;
 
-/// How long a start may take. Compiling a large app takes minutes.
+/// The longest that a start may take. Compiling a large app takes minutes.
 const START_MAX: Duration = Duration::from_secs(600);
 
-/// How long running requests may take when the process is stopped, in seconds.
+/// The time that running requests have when the process is stopped, in seconds.
 const GRACE_S: &str = "5";
 
-/// How long the process may take to stop before it is killed.
+/// The time after which a process that does not stop is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// How long the log of a process that has ended is still read: a process that it has started may hold it open.
+/// The longest that the log of an ended process is read: a process that it has started may hold it open.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The number of lines that are kept of each end of the log.
@@ -40,7 +40,7 @@ const DATA: &str = "data";
 /// The folder of secrets, in the same folder.
 const SECRETS: &str = "secrets";
 
-/// What to run.
+/// Options for starting an app's process.
 pub struct AppProcessSetup<'a> {
     /// The app's folder, or its component's file.
     pub app_dir: &'a Path,

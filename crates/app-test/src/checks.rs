@@ -17,7 +17,7 @@ const STATUS: u16 = 200;
 pub(crate) struct Mismatch {
     /// The difference in one line.
     pub(crate) what: String,
-    /// What was found, or the lines that differ.
+    /// The lines that were found, or that differ.
     pub(crate) lines: Vec<String>,
 }
 

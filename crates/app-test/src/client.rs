@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a read or a write may take.
+/// The longest that a read or a write may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest response that is read; the rest of a larger one is ignored.

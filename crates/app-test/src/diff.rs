@@ -11,7 +11,7 @@ const CONTEXT: usize = 2;
 /// Longer lines are cut.
 const LINE_CHARS_MAX: usize = 160;
 
-/// How much of requests, responses and differences is shown.
+/// The amount that is shown of requests, responses and differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// The first lines, and the beginning of long lines.

@@ -18,7 +18,7 @@ pub struct ScriptRun<'a> {
     pub script: &'a Script,
     /// The shape.
     pub shape: &'a str,
-    /// What came of it.
+    /// The result.
     pub result: ScriptResult,
     /// The app's log.
     pub log: Vec<String>,

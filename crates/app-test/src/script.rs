@@ -58,7 +58,7 @@ pub(crate) enum Body {
     Json(Value),
 }
 
-/// What is expected of a response.
+/// The expectations of a response.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Expect {
@@ -98,7 +98,7 @@ impl OneOrMore {
     }
 }
 
-/// What is captured from a response.
+/// A value that is captured from a response.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Capture {

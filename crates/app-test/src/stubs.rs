@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a read or a write may take.
+/// The longest that a read or a write may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest request; there is no response to a larger one.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
 
-/// How many requests without a stub are remembered.
+/// The number of requests without a stub that are remembered.
 const UNKNOWN_MAX: usize = 20;
 
 /// The response to some requests.

@@ -19,14 +19,14 @@ pub const INTERRUPTED: u8 = 130;
 /// The exit code of a wrong command line. clap uses the same.
 const USAGE: u8 = 2;
 
-/// Why a command failed.
+/// The reason why a command failed.
 pub enum CommandError {
     /// A chain of causes, with hints in it.
     Failed(anyhow::Error),
     /// The command line is wrong.
     Usage(anyhow::Error),
     /// The command line is wrong: an argument names something that does not exist.
-    UsageFinding(Diagnostic),
+    UsageFinding(Box<Diagnostic>),
     /// Findings about the manifest, the plan, or another file, each with its place.
     Findings(Vec<Diagnostic>),
     /// The error of another process of this program.

@@ -10,7 +10,7 @@ use isomer_diagnostics::Renderer;
 
 use crate::command_error::{CommandError, FAILED};
 
-/// How often a spinner moves.
+/// The interval at which a spinner moves.
 const SPIN_EVERY: Duration = Duration::from_millis(80);
 
 /// Standard error, where messages for people go.

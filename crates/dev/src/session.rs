@@ -26,14 +26,14 @@ const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The number of questions that may be open at once. Further stores are asked about after the next change.
 const QUESTIONS_MAX: usize = 1;
 
-/// How an app is developed.
+/// Settings of a development session.
 #[derive(Debug, Clone)]
 pub struct DevSettings {
     /// The app's shape, which must have one process.
     pub shape: String,
     /// Values from outside of the manifest.
     pub values: ValueSources,
-    /// How Cargo packages are built.
+    /// The profile with which Cargo packages are built.
     pub profile: Profile,
     /// Whether stores whose applied migrations were edited are recreated without a question.
     pub recreate_stores: bool,
@@ -46,7 +46,7 @@ pub struct DevSession {
     settings: DevSettings,
     console: Console,
     revisions: RevisionStarter,
-    /// What the serving revision was made from.
+    /// The sources of the serving revision.
     served: Option<SourceSnapshot>,
     /// Whether no round has run yet, so that an error can be a mistake on the command line.
     is_first: bool,

@@ -144,7 +144,7 @@ impl AppDir {
     pub fn plan(&self, components: &Components, shape: &str) -> Result<Plan, CommandError> {
         isomer_seam::plan(&self.app, components, shape).map_err(|error| match error {
             PlanError::Refused(mut findings) if !self.app.shapes.contains_key(shape) && findings.len() == 1 => {
-                CommandError::UsageFinding(findings.remove(0))
+                CommandError::UsageFinding(Box::new(findings.remove(0)))
             }
             PlanError::Refused(findings) => CommandError::findings(findings, &self.source),
             PlanError::Component { ref source, .. } => {
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_component_gets_a_manifest_that_means_it() {
+    fn a_component_gets_a_generated_manifest() {
         for (file, name) in [("hello.wasm", "hello"), ("My \"odd\" file.wasm", "my-odd-file"), ("1.wasm", "app")] {
             let source = SourceFile::new("x", manifest_of(Path::new(file)));
             let app = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{file}: {found:?}")).app;
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_is_its_folder_or_its_manifest() {
+    fn an_app_is_found_by_its_folder_or_its_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let (app, inner) = (dir.path().join("app"), dir.path().join("app/src/inner"));
         std::fs::create_dir_all(&inner).unwrap();

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{network, service_manager};
 
-/// How an app is served.
+/// Options for serving an app.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// The app's shape.
@@ -35,13 +35,13 @@ pub struct ServeOptions {
     pub access_log: bool,
     /// The levels of the platform's own log.
     pub log_levels: Levels,
-    /// How long running requests may take after the signal to stop.
+    /// The time that running requests have after the signal to stop.
     pub grace: Duration,
     /// Set if the process serves a test.
     pub test_mode: Option<TestMode>,
 }
 
-/// How an app is served for `isomer test`.
+/// Options for serving an app in `isomer test`.
 #[derive(Debug, Clone, Default)]
 pub struct TestMode {
     /// The folder of compiled code.
@@ -61,17 +61,17 @@ impl ServeOptions {
     }
 }
 
-/// What a process that serves has: its options, its log, the console, the network.
+/// The state of a process that serves: its options, its log, the console, the network.
 pub struct ServeContext {
     /// Standard error.
     pub console: Console,
     /// The log of the process and of the app.
     pub log: Log,
-    /// How long running requests may take after the signal to stop.
+    /// The time that running requests have after the signal to stop.
     pub grace: Duration,
     /// Set if the process serves a test.
     pub test_mode: Option<TestMode>,
-    /// What outgoing requests are sent through.
+    /// The network for outgoing requests.
     pub network: OutboundNetwork,
     /// Whether call stacks name lines of sources.
     pub source_lines: bool,

@@ -33,7 +33,7 @@ pub(crate) struct MemberOrder {
     pub(crate) log: String,
     /// Whether every request is logged.
     pub(crate) access_log: bool,
-    /// How long running requests may take after the message to stop, in seconds.
+    /// The time that running requests have after the message to stop, in seconds.
     pub(crate) grace_s: u64,
     /// Whether messages for people may have colours.
     pub(crate) colour: bool,

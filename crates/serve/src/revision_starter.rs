@@ -20,7 +20,7 @@ use crate::resources::ServeResources;
 use crate::start_error::{StartAttempt, missing_variable, revision_error};
 use crate::stop_signals::StopSignals;
 
-/// What a revision is made from: an app with its components' bytes.
+/// The source of a revision: an app with its components' bytes.
 pub struct RevisionSource {
     /// The app.
     pub app: App,
@@ -153,7 +153,7 @@ impl RevisionStarter {
         self.sole.stores()
     }
 
-    /// Where the files and stores of an app in `dir` lie.
+    /// The locations of the files and stores of an app in `dir`.
     pub fn place(&self, dir: &Path) -> AppResources {
         self.sole.place(dir, &self.data)
     }

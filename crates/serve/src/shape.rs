@@ -19,7 +19,7 @@ use crate::member_order::MemberOrder;
 use crate::resources::ServeResources;
 use crate::stop_signals::StopSignals;
 
-/// What a member may take to stop in addition to the time that its requests have.
+/// The time that a member may take to stop in addition to the time that its requests have.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// An app whose shape has several processes.

@@ -17,7 +17,7 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The part of a socket's path below the folder that [`socket_folders`] returns: `/isomer-XXXXXX/NNNN.sock`.
 const TAIL_BYTES: usize = "/isomer-XXXXXX/0000.sock".len();
 
-/// Why there is no private folder.
+/// The error of a private folder.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
     /// No folder for temporary files has a path short enough.
@@ -34,7 +34,7 @@ pub enum PrivateDirError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system reports.
+        /// The system's error.
         source: io::Error,
     },
 }

@@ -27,16 +27,16 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Lines of standard error that are kept, to be shown if the member ends too often.
 const LAST_LINES_MAX: usize = 20;
 
-/// How long the pipes of a member that has ended are still read: a process that it has started may hold them open.
+/// The longest that the pipes of an ended member are read: a process that it has started may hold them open.
 const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What happened to a member.
+/// An event of a member.
 pub(crate) enum MemberEvent {
     Ready,
     Ended(ProcessEnd),
 }
 
-/// How a member's process ended.
+/// The end of a member's process.
 #[derive(Debug)]
 pub struct ProcessEnd {
     /// The process's exit status, or why it is unknown.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::restarts::Restarts;
 
-/// What all members together should do.
+/// The goal for all members together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
     Serve,
@@ -25,20 +25,20 @@ pub(crate) enum Goal {
     Kill,
 }
 
-/// What is known about a member.
+/// The known state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberState {
-    /// Does not run, and is started at `due`.
+    /// The member does not run, and is started at `due`.
     Down { due: Instant },
-    /// Its process runs and has not reported that it is ready.
+    /// Its process runs, but has not reported that it is ready.
     Starting,
-    /// It serves.
+    /// The member serves.
     Ready,
-    /// Does not run and is not started again.
+    /// The member does not run and is not started again.
     Ended,
 }
 
-/// What to do about one member, by its number, or about all.
+/// An action for one member, by its number, or for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Start(usize),
@@ -49,7 +49,7 @@ pub(crate) enum Action {
     Announce,
 }
 
-/// What follows from the end of a member.
+/// The consequence of a member's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndOutcome {
     /// The member was asked to end.
@@ -73,13 +73,13 @@ struct Member {
     killed: bool,
 }
 
-/// What is known about all members, and what is wanted of them.
+/// The known state of all members, and the goal.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     members: Vec<Member>,
     goal: Goal,
     announced: bool,
-    /// How long a member may take to stop.
+    /// The longest that a member may take to stop.
     stop_timeout: Duration,
 }
 

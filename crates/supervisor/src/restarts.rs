@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 /// The number of unexpected ends within [`WINDOW`] that lead to a restart. One more, and the supervisor gives up.
 pub(crate) const RESTARTS_MAX: usize = 8;
 
-/// How far back unexpected ends count.
+/// The time for which an unexpected end counts.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
-/// How long the first restart waits. Each further one within the window waits twice as long.
+/// The pause before the first restart. Each further pause within the window is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 
-/// The longest that a restart waits.
+/// The longest pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The recent unexpected ends of one member.

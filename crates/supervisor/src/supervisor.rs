@@ -22,7 +22,7 @@ pub struct MemberSpec {
     pub order: Vec<u8>,
     /// Whether it gets the front door's listening socket, stops first, and is given time to finish requests.
     pub has_front_door: bool,
-    /// Where its output goes.
+    /// The log for its output.
     pub log: MemberLog,
 }
 
@@ -35,9 +35,9 @@ pub struct ReadyMember<'a> {
     pub pid: Option<u32>,
 }
 
-/// Receives what people should be told while members run.
+/// Reports the state of the members to people.
 pub trait Reporter {
-    /// What ends the supervisor if a report fails.
+    /// The error of a failed report, which ends the supervisor.
     type Error;
 
     /// Reports that all members are ready. Called once.
@@ -47,7 +47,7 @@ pub trait Reporter {
     fn member_failed(&mut self, text: &str);
 }
 
-/// How the supervisor's work ended.
+/// The way in which the supervisor's work ended.
 #[derive(Debug)]
 pub enum Outcome {
     /// All members were stopped in order, after a signal.
@@ -65,25 +65,25 @@ pub enum MemberFailure {
     NotStarted {
         /// The member's name.
         member: String,
-        /// What the system reports.
+        /// The system's error.
         source: io::Error,
     },
     /// It ended before all members were ready.
     NeverReady {
         /// The member's name.
         member: String,
-        /// How it ended.
+        /// The end of its process.
         end: ProcessEnd,
     },
     /// It ended too often.
     TooOften {
         /// The member's name.
         member: String,
-        /// How often it ended within `window`.
+        /// The number of ends within `window`.
         times: usize,
-        /// The time within which that counts.
+        /// The time within which ends count.
         window: Duration,
-        /// How it ended the last time.
+        /// The last end of its process.
         end: ProcessEnd,
     },
 }

@@ -63,7 +63,7 @@ pub(crate) struct BuildContext<'a> {
     pub(crate) build_dir: &'a Path,
 }
 
-/// What is known of a build, for its record.
+/// The facts about a build for its record.
 #[derive(Default)]
 pub(crate) struct BuildFacts {
     pub(crate) toolchain: Option<Origin>,

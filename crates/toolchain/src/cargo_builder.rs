@@ -23,7 +23,7 @@ use crate::watch::WatchSet;
 /// Builds components with Cargo: `cargo = "DIR"`. Packages of one workspace are built by one run of Cargo.
 pub(crate) struct CargoBuilder {
     profile: Profile,
-    /// What the environment chooses of the code that Cargo makes.
+    /// The settings of the environment that affect the code.
     settings: String,
 }
 

@@ -42,19 +42,19 @@ pub enum ToolchainError {
     /// Neither rustup nor Debian's packages could install a toolchain.
     #[error("no Rust toolchain for `{TARGET}` could be installed: {rustup}; {debian}")]
     CannotInstall {
-        /// Why not with rustup.
+        /// The error of rustup.
         rustup: String,
-        /// Why not from Debian's packages.
+        /// The error of Debian's packages.
         debian: String,
-        /// What to do by hand.
+        /// The commands to run by hand.
         hints: Vec<String>,
     },
     /// A package is missing or too old.
     #[error("apt {problem}")]
     Apt {
-        /// What is wrong, beginning with the verb.
+        /// The problem, beginning with the verb.
         problem: String,
-        /// What to do by hand.
+        /// The commands to run by hand.
         hint: String,
     },
     /// A file that the packages or the default toolchain should contain is missing.
@@ -62,7 +62,7 @@ pub enum ToolchainError {
     Missing {
         /// The file.
         path: PathBuf,
-        /// Where it should have come from.
+        /// The place that should contain it.
         of: &'static str,
     },
     /// A program could not be started.
@@ -70,7 +70,7 @@ pub enum ToolchainError {
     CannotRun {
         /// The whole command.
         command: String,
-        /// Why not: the system's error.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A program failed.
@@ -78,7 +78,7 @@ pub enum ToolchainError {
     CommandFailed {
         /// The whole command.
         command: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
         /// The last lines of its output; they were reported when they were printed.
         output: String,
@@ -174,7 +174,7 @@ pub enum BuildError {
         component: ComponentName,
         /// The Cargo package.
         package: String,
-        /// What it makes instead, beginning with the verb.
+        /// The problem, beginning with the verb.
         problem: String,
     },
     /// `command = "…"` failed.
@@ -184,7 +184,7 @@ pub enum BuildError {
         component: ComponentName,
         /// The command.
         command: String,
-        /// How it ended, beginning with the verb.
+        /// Its end, beginning with the verb.
         status: String,
         /// The last lines of its output; they were reported when they were printed.
         output: String,

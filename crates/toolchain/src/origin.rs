@@ -9,7 +9,7 @@ pub const TARGET: &str = "wasm32-wasip2";
 /// is used.
 pub(crate) const ORIGIN_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
-/// Where a guest toolchain comes from.
+/// The origin of a guest toolchain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {

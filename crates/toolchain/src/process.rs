@@ -22,13 +22,13 @@ pub type Reporter<'a> = &'a mut dyn FnMut(Progress<'_>);
 /// The number of lines of a program's output that its error keeps. The last lines contain the cause.
 const OUTPUT_LINES_MAX: usize = 400;
 
-/// How often a program that prints nothing is checked for its end. Usually the end of its output shows it.
+/// The interval at which a program that prints nothing is checked for its end. Usually the end of its output shows it.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// How long to wait for a line of a program that has ended, if a process that it has started keeps its output open.
+/// The longest wait for a line of a program that has ended, if a process that it has started keeps its output open.
 const LAST_LINE_MAX: Duration = Duration::from_millis(200);
 
-/// How long the output of a program that has ended is read.
+/// The longest that the output of a program that has ended is read.
 const LAST_LINES_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a program to its end and reports stdout and stderr line by line.

@@ -17,16 +17,16 @@ use sha2::{Digest as _, Sha256};
 /// Variables by name, each with the digest of its value, or `None` if it is not set.
 pub(crate) type Variables = BTreeMap<String, Option<String>>;
 
-/// Files of a target folder that are read; variables that only others name are not known.
+/// The number of files in a target folder that are read. Variables that only further files name are not noticed.
 const FILES_MAX: usize = 10_000;
 
 /// The largest of these files that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// How lines of dep-info files begin that name a variable.
+/// Prefixes of lines in dep-info files that name a variable.
 const OF_SOURCES: [&str; 1] = ["# env-dep:"];
 
-/// How lines of build scripts begin that name one.
+/// Prefixes of lines in the output of build scripts that name a variable.
 const OF_BUILD_SCRIPTS: [&str; 2] = ["cargo:rerun-if-env-changed=", "cargo::rerun-if-env-changed="];
 
 /// Returns the variables that the artifacts in `folder` depend on (a profile's, in Cargo's target folder), with their values of now.
@@ -50,7 +50,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).take(FILES_MAX)
 }
 
-/// The text of a file, or none where it is not there or is no text.
+/// Returns the text of a file; empty if it cannot be read or is not UTF-8.
 fn read(path: &Path) -> String {
     let is_small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
     if is_small { fs::read_to_string(path).unwrap_or_default() } else { String::new() }
@@ -62,7 +62,7 @@ fn named_in(text: &str, signs: &[&str]) -> Vec<String> {
     names.filter(|name| !name.is_empty() && !is_cargos(name)).map(str::to_owned).collect()
 }
 
-/// Does Cargo set it for compilers and build scripts, whatever this process has?
+/// Returns whether Cargo itself sets the variable for compilers and build scripts.
 fn is_cargos(name: &str) -> bool {
     name.starts_with("CARGO") || name == "OUT_DIR"
 }

@@ -68,12 +68,12 @@ impl Fixture {
         (result, steps)
     }
 
-    /// Where a development server looks.
+    /// The folders that a development server watches.
     fn watched(&self) -> WatchFolders {
         watch_paths(&self.app(), &self.path(), Profile::Release).folders()
     }
 
-    /// How often a command of these has run that writes a line for each run.
+    /// The number of runs of a command that writes a line for each run.
     fn runs(&self, journal: &str) -> usize {
         fs::read_to_string(self.path().join(journal)).expect("it ran").lines().count()
     }
@@ -135,7 +135,7 @@ fn a_workspace_is_built_once_and_again_only_after_changes() {
 }
 
 /// Which features a dependency is built with depends on all packages that are built with it: a change of one component must
-/// not build the others' dependencies anew, nor another component.
+/// not build the others' dependencies again, nor another component.
 #[test]
 fn a_change_of_one_component_does_not_change_features_of_dependencies() {
     let main = "fn main() { println!(\"{}\", fixture_shared::text()); }\n";
@@ -314,7 +314,7 @@ fn a_file_that_changes_while_a_command_runs_is_in_doubt_once() {
              command = \"date +%N >> journal; cat source > made.wasm\"\nwasm = \"made.wasm\"\n",
         ),
         ("source", "text"),
-        ("journal", "begun before the first build\n"),
+        ("journal", "started before the first build\n"),
     ]);
     assert_eq!(app.changed(), (vec!["made".to_owned()], 1));
     assert_eq!(app.changed(), (vec![], 1), "the journal may have been edited meanwhile: once more");

@@ -171,7 +171,7 @@ impl Admin for Fake {
         async move {
             self.note(format!("tenant {tenant}"));
             match tenant.as_str() {
-                "nobody" => Err(ApiProblem::not_found("tenant", tenant)),
+                "missing" => Err(ApiProblem::not_found("tenant", tenant)),
                 _ => Ok(tenant_info(tenant)),
             }
         }

@@ -127,8 +127,8 @@ async fn a_problem_of_the_node_is_returned_unchanged() {
         ClientError::Problem(problem) => problem,
         other => panic!("{other}"),
     };
-    let nobody = problem(served.client().tenant(&"nobody".parse().unwrap()).await.unwrap_err());
-    assert_eq!((nobody.kind, nobody.title.as_str()), (ProblemKind::NotFound, "there is no tenant `nobody`"));
+    let missing = problem(served.client().tenant(&"missing".parse().unwrap()).await.unwrap_err());
+    assert_eq!((missing.kind, missing.title.as_str()), (ProblemKind::NotFound, "there is no tenant `missing`"));
     let (acme, bad) = ("acme".parse().unwrap(), "bad".parse().unwrap());
     let refused = problem(served.client().deploy(&acme, &bad, &release()).await.unwrap_err());
     assert_eq!((refused.kind, refused.hints), (ProblemKind::Refused, vec!["mend it".to_owned()]));

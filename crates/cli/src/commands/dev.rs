@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         .build()
         .context("cannot start the executor")?;
     let done = runtime.block_on(develop(arguments, *console));
-    // Does not wait for a compiler that is still running.
+    // A compiler that is still running is not waited for.
     runtime.shutdown_background();
     done
 }

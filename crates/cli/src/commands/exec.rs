@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Command
             _ = interrupt.recv() => None,
         })
     })?;
-    // Does not wait for a thread that is still reading standard input.
+    // A thread that is still reading standard input is not waited for.
     runtime.shutdown_background();
     match outcome {
         None => Err(CommandError::ExitCode(INTERRUPTED)),

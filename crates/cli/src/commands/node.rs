@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         .build()
         .context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, inherited, *console, Instant::now()));
-    // Does not wait for blocking tasks: after a second signal, the process must end at once.
+    // Blocking tasks are not waited for: after a second signal, the process must end at once.
     runtime.shutdown_background();
     done
 }

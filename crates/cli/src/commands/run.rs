@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
     let done = runtime.block_on(serve(arguments, *console, Instant::now()));
-    // Does not wait for a compiler that is still running.
+    // A compiler that is still running is not waited for.
     runtime.shutdown_background();
     done
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::Signal;
 
 use crate::hosting::settings::Config;
 
-/// What a SIGHUP reloads.
+/// The state that a SIGHUP reloads.
 pub(crate) struct HangupHandler {
     pub(crate) certificates: Option<Arc<Certificates>>,
     pub(crate) audit: AuditLog,

@@ -90,7 +90,7 @@ fn buy_and_restart(shape: &'static str, processes: usize) {
     assert!(found.body.contains(SUNGLASSES));
     assert!(session.get("/cart").body.contains("66VCHSJNUP"), "the cart is still there");
     let stranger = Session::new(shop.address()).get(&format!("/orders/{order}"));
-    assert_eq!(stranger.status, 404, "an order is shown to nobody else");
+    assert_eq!(stranger.status, 404, "an order is not shown to others");
     assert!(shop.stop().success());
 }
 

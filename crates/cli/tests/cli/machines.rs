@@ -122,7 +122,7 @@ fn another_revision_is_refused_and_logged() {
         if front.wait_for_log("ping → pong").contains("another revision of the app runs here") {
             break;
         }
-        assert!(Instant::now() < deadline, "nobody speaks of the revision");
+        assert!(Instant::now() < deadline, "the revision is not logged");
     }
 }
 

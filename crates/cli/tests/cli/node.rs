@@ -190,7 +190,7 @@ fn a_restart_on_the_service_managers_socket_loses_nothing() {
     let more = || {
         let (before, deadline) = (answered.load(Ordering::Relaxed), Instant::now() + TIMEOUT);
         while answered.load(Ordering::Relaxed) < before + 100 {
-            assert!(Instant::now() < deadline, "nobody answers");
+            assert!(Instant::now() < deadline, "there is no response");
             std::thread::yield_now();
         }
     };

@@ -168,7 +168,7 @@ fn a_second_signal_kills_all_members() {
         // The port is closed when the first signal has been handled.
         let deadline = Instant::now() + TIMEOUT;
         while std::net::TcpStream::connect(&address).is_ok() {
-            assert!(Instant::now() < deadline, "it goes on listening");
+            assert!(Instant::now() < deadline, "it still listens");
         }
         signal("TERM", server.pid());
         assert_eq!(server.ended(), Some(130), "{shape}");

@@ -349,7 +349,7 @@ fn the_access_log_is_requested() {
 #[test]
 fn tenants_deploy_one_manifest_with_different_values() {
     let remote = Remote::of(Workspace::ping_pong("grants.config = { GREETING = \"hi\", COLOUR = \"red\" }\n"));
-    remote.workspace.write(".env", "GREETING=from the file\nOTHER=nobody asks\n");
+    remote.workspace.write(".env", "GREETING=from the file\nOTHER=unused\n");
     for (tenant, greeting) in [("acme", "hey"), ("default", "hello")] {
         let printed = remote.run(&["deploy", "--tenant", tenant, "--config", &format!("GREETING={greeting}")]);
         let manifest = remote.fake.release().unwrap().manifest;
@@ -367,8 +367,8 @@ fn tenants_deploy_one_manifest_with_different_values() {
 #[test]
 fn deploy_for_a_missing_tenant() {
     let remote = Remote::of(Workspace::ping_pong(""));
-    assert_run!(remote.workspace, remote.run(&["deploy", "--tenant", "nobody"]));
-    assert_eq!(remote.asked(), ["tenant nobody"]);
+    assert_run!(remote.workspace, remote.run(&["deploy", "--tenant", "missing"]));
+    assert_eq!(remote.asked(), ["tenant missing"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn single_components_of_both_wasi_versions_respond() {
         assert_eq!(server.get("/any/path"), (200, hello.to_owned()));
         assert_eq!(server.stop(), Some(0));
     }
-    assert!(!workspace.path(".isomer").exists(), "nothing is left beside the file");
+    assert!(!workspace.path(".isomer").exists(), "nothing is left next to the file");
 }
 
 #[test]

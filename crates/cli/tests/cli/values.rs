@@ -103,7 +103,7 @@ fn invalid_values_are_reported_before_anything_runs() {
     workspace.write("bad.env", "A=1\nnonsense\n");
     for (flags, problem, code) in [
         (["--config", "LEVEL"], "`--config LEVEL` has no value", 2),
-        (["--config", "nobody.LEVEL=1"], "names a component that the app does not have", 2),
+        (["--config", "missing.LEVEL=1"], "names a component that the app does not have", 2),
         (["--config-file", "missing.toml"], "missing.toml", 2),
         (["--env-file", "bad.env"], "bad.env`, line 2", 1),
     ] {

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_config_takes_a_value() {
+    fn every_form_of_config_can_be_overridden() {
         let rest = "[app]\nname = \"a\"\nversion = \"1.0.0\"\nhealth = \"/up\"\n\
             [shapes.apart]\nisolate = \"all\"\n[secrets]\nt = { env = \"T\" }\n[components.other]\nwasm = \"o.wasm\"\nroutes = [\"/...\"]\n";
         for component in [

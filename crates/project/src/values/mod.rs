@@ -29,7 +29,7 @@ pub const ENV_FILE: &str = ".env";
 /// The largest file of values that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Where values come from besides the manifest, as flags name them.
+/// Sources of values besides the manifest, as flags name them.
 #[derive(Debug, Clone, Default)]
 pub struct ValueSources {
     /// `KEY=VALUE` or `COMPONENT.KEY=VALUE`, each from a `--config`. A later one replaces an earlier one.
@@ -380,21 +380,21 @@ mod tests {
         }
 
         fn environment(&self) -> BTreeMap<String, String> {
-            self.values().unwrap_or_else(|fail| panic!("{}", said(&fail))).1.environment
+            self.values().unwrap_or_else(|error| panic!("{}", message(&error))).1.environment
         }
 
         fn of(&self, component: &str, key: &str) -> String {
-            let (app, _) = self.values().unwrap_or_else(|fail| panic!("{}", said(&fail)));
+            let (app, _) = self.values().unwrap_or_else(|error| panic!("{}", message(&error)));
             app.components[component].grants.config.get(key).cloned().unwrap_or_default()
         }
     }
 
-    fn said(fail: &CommandError) -> String {
-        fail.render(&isomer_diagnostics::Renderer::plain()).0
+    fn message(error: &CommandError) -> String {
+        error.render(&isomer_diagnostics::Renderer::plain()).0
     }
 
     #[test]
-    fn each_source_counts_before_those_below_it() {
+    fn sources_have_their_precedence() {
         let mut case = Case::new();
         assert_eq!(case.of("one", "LEVEL"), "manifest");
         case.file(".env", "LEVEL=dotenv\nTOKEN=t\nUNKNOWN=x\n");
@@ -415,53 +415,53 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_said_to_come_from_the_file_that_it_comes_from() {
+    fn the_file_of_each_value_is_known() {
         let mut case = Case::new();
         case.flags.env_files = vec![case.file("first.env", "LEVEL=1\nOWN=2\n"), case.file("second.env", "LEVEL=2\n")];
         case.flags.config = vec!["two.LEVEL=flag".to_owned()];
-        let values = case.values().unwrap_or_else(|fail| panic!("{}", said(&fail))).1;
+        let values = case.values().unwrap_or_else(|error| panic!("{}", message(&error))).1;
         let of = |file: usize| case.flags.env_files[file].clone();
         assert_eq!(values.from_variables, [("one.LEVEL".to_owned(), of(1)), ("one.OWN".to_owned(), of(0))]);
     }
 
     #[test]
-    fn a_component_without_a_manifest_has_all_that_is_named() {
+    fn a_component_without_a_manifest_gets_all_values() {
         let mut case = Case::new();
         let app = App::single(Path::new("hello.wasm"), isomer_manifest::Grants::default());
         case.flags.env_files = vec![case.file("own.env", "A=1\nB=2\n")];
         case.flags.config_files = vec![case.file("values.toml", "B = 3\nDAY = 2026-01-01\n")];
-        let values = case.flags.read_for_component(&app).unwrap_or_else(|fail| panic!("{}", said(&fail)));
+        let values = case.flags.read_for_component(&app).unwrap_or_else(|error| panic!("{}", message(&error)));
         let config: Vec<_> = values.config.iter().map(|((_, key), value)| format!("{key}={value}")).collect();
         assert_eq!(config, ["A=1", "B=3", "DAY=2026-01-01"]);
         assert_eq!(values.files.len(), 2);
     }
 
     #[test]
-    fn what_is_meant_for_nobody_is_refused() {
+    fn a_key_that_no_component_has_is_refused() {
         for (flag, problem) in [
             ("TYPO=1", "no component has `TYPO`"),
             ("three.LEVEL=1", "`three.LEVEL` names a component"),
-            ("LEVEL", "gives no value"),
-            ("A-B=1", "is no config key"),
+            ("LEVEL", "`--config LEVEL` has no value"),
+            ("A-B=1", "is not a config key"),
         ] {
             let mut case = Case::new();
             case.flags.config = vec![flag.to_owned()];
-            let said = said(&case.values().err().unwrap_or(CommandError::ExitCode(0)));
-            assert!(said.contains(problem), "{flag}: {said}");
+            let message = message(&case.values().err().unwrap_or(CommandError::ExitCode(0)));
+            assert!(message.contains(problem), "{flag}: {message}");
         }
         let mut case = Case::new();
         case.file(".env", "A=1\nnonsense\n");
-        assert!(said(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("line 2"));
+        assert!(message(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("line 2"));
         case.flags.env_files = vec![case.dir.path().join("missing.env")];
-        assert!(said(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("missing.env"));
+        assert!(message(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("missing.env"));
         case.flags.env_files = Vec::new();
         case.flags.config_files = vec![case.file("list.toml", "LEVEL = [1]\n")];
         std::fs::remove_file(case.dir.path().join(".env")).expect("removed");
-        assert!(said(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("`LEVEL` is no text"));
+        assert!(message(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("`LEVEL` is not a text"));
     }
 
     #[test]
-    fn a_node_file_is_told_from_a_value() {
+    fn a_node_file_is_distinguished_from_a_value() {
         let mut flags =
             ValueSources { config: vec!["A=1".to_owned(), "node.toml".to_owned()], ..ValueSources::default() };
         assert_eq!(flags.take_node_file(), Some("node.toml".into()));
