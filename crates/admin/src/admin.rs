@@ -43,7 +43,7 @@ pub trait Admin: Send + Sync + 'static {
     fn remove_secret(self: Arc<Self>, tenant: TenantName, name: SecretName, force: bool) -> AdminReply<()>;
 
     /// Returns the stored form of a tenant's token. Called for each request with such a token, so it must not block.
-    fn kept_token(&self, id: &TokenId) -> Option<StoredToken>;
+    fn stored_token(&self, id: &TokenId) -> Option<StoredToken>;
     /// Returns the tokens of a tenant, sorted by name.
     fn tokens(self: Arc<Self>, tenant: TenantName) -> AdminReply<Vec<TokenInfo>>;
     /// Stores a token of a tenant.

@@ -311,7 +311,7 @@ mod tests {
         let waits = all.enter(address(1)).unwrap();
         let mut waiting = pin!(waits.accept());
         assert!((&mut waiting).now_or_never().is_none());
-        assert!(all.enter(address(2)).is_none(), "the only place of strangers waits");
+        assert!(all.enter(address(2)).is_none(), "the only unauthenticated connection waits");
         drop(requests);
         drop(waiting.await.unwrap());
         assert!(is_evicted(&known) && !is_evicted(&busy), "the one that waited longest for its next request");

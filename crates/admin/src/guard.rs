@@ -29,15 +29,15 @@ impl Guard {
         Self { token, hosts }
     }
 
-    /// Returns the kind of token in the request, and the caller or why the request is refused. `kept` looks up a
+    /// Returns the kind of token in the request, and the caller or why the request is refused. `find_token` looks up a
     /// tenant's token.
     pub(crate) fn check(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
-        kept: impl FnOnce(&TokenId) -> Option<StoredToken>,
+        find_token: impl FnOnce(&TokenId) -> Option<StoredToken>,
     ) -> (Credential, Result<Caller, ApiProblem>) {
-        let (credential, caller) = self.credential(headers, kept);
+        let (credential, caller) = self.credential(headers, find_token);
         let checked = self.check_host(uri, headers).and(match credential {
             Credential::Missing => Err(unauthorized("the request has no token")),
             Credential::Valid | Credential::Tenant | Credential::Wrong => caller.ok_or_else(unknown_token),
@@ -48,7 +48,7 @@ impl Guard {
     fn credential(
         &self,
         headers: &HeaderMap,
-        kept: impl FnOnce(&TokenId) -> Option<StoredToken>,
+        find_token: impl FnOnce(&TokenId) -> Option<StoredToken>,
     ) -> (Credential, Option<Caller>) {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -64,9 +64,9 @@ impl Guard {
         if self.token.is(given) {
             return (Credential::Valid, Some(Caller::Node));
         }
-        let found = token::id_of(given).and_then(|id| kept(&id));
-        match found.filter(|kept| token::is_kept(kept, given)) {
-            Some(kept) => (Credential::Tenant, Some(Caller::Tenant(kept.info))),
+        let found = token::id_of(given).and_then(|id| find_token(&id));
+        match found.filter(|stored| token::matches_stored(stored, given)) {
+            Some(stored) => (Credential::Tenant, Some(Caller::Tenant(stored.info))),
             None => (Credential::Wrong, None),
         }
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     /// Returns the stored form of the token `isomer_1111111111111111_cd…`.
-    fn kept(id: &TokenId) -> Option<StoredToken> {
+    fn stored_token(id: &TokenId) -> Option<StoredToken> {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();
         let own: TokenId = "1111111111111111".parse().unwrap();
@@ -158,7 +158,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        guard().check(&Uri::from_static("/v1/status"), &map, kept).1.map(drop).map_err(|problem| problem.kind)
+        guard().check(&Uri::from_static("/v1/status"), &map, stored_token).1.map(drop).map_err(|problem| problem.kind)
     }
 
     fn with_token(more: &[(&'static str, &str)]) -> Result<(), ProblemKind> {
@@ -196,7 +196,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("host", HeaderValue::from_static("localhost"));
             headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
-            guard().check(&Uri::from_static("/v1/status"), &headers, kept)
+            guard().check(&Uri::from_static("/v1/status"), &headers, stored_token)
         };
         let token = tenants_token();
         let (credential, caller) = checked(&token);
@@ -258,6 +258,6 @@ mod tests {
         headers.insert("host", HeaderValue::from_static("localhost"));
         headers.insert("authorization", guard().token.header());
         let uri = Uri::from_static("http://evil.example/v1/status");
-        assert_eq!(guard().check(&uri, &headers, kept).1.unwrap_err().kind, ProblemKind::Forbidden);
+        assert_eq!(guard().check(&uri, &headers, stored_token).1.unwrap_err().kind, ProblemKind::Forbidden);
     }
 }

@@ -156,13 +156,13 @@ impl AdminServer {
         let (cut_off, cut_off_seen) = watch::channel(());
         let mut listener = self.listener;
         let serve = |(stream, who): (Stream, Requester)| {
-            let Some(place) = connections.enter(ClientSource::of(&who)) else { return };
+            let Some(permit) = connections.enter(ClientSource::of(&who)) else { return };
             let service = service.clone();
-            let on = place.clone();
+            let connection_permit = permit.clone();
             let answer = service_fn(move |mut request| {
                 let service = service.clone();
                 request.extensions_mut().insert(ConnectionPeer(who.clone()));
-                request.extensions_mut().insert(on.clone());
+                request.extensions_mut().insert(connection_permit.clone());
                 async move { Ok::<_, Infallible>(service.call(request).await) }
             });
             let socket = TokioIo::new(WriteTimeout::new(stream, limits.write_timeout));
@@ -186,7 +186,7 @@ impl AdminServer {
                             is_stopping = true;
                             connection.as_mut().graceful_shutdown();
                         }
-                        was_unauthenticated = place.evicted(), if !is_evicted => {
+                        was_unauthenticated = permit.evicted(), if !is_evicted => {
                             if was_unauthenticated {
                                 break;
                             }
@@ -195,7 +195,7 @@ impl AdminServer {
                             late.as_mut().reset(Instant::now() + EVICTED_MAX);
                         }
                         () = &mut late, if is_evicted || !is_known => {
-                            if is_evicted || place.is_unauthenticated() {
+                            if is_evicted || permit.is_unauthenticated() {
                                 break;
                             }
                             is_known = true;

@@ -97,7 +97,7 @@ impl Service {
             }
             false => ApiProblem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
         };
-        let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| kept(&*self.admin, id));
+        let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id));
         refuse(&checked.err().unwrap_or(problem))
     }
 
@@ -112,39 +112,41 @@ impl Service {
         match caller {
             Caller::Node => Ok(None),
             Caller::Tenant(token) => {
-                let asks = match (operation.changes, &operation.input) {
+                let kind = match (operation.changes, &operation.input) {
                     (false, _) => RequestKind::Read,
                     (true, Input::Stream { .. }) => RequestKind::Upload,
                     (true, _) => RequestKind::Change,
                 };
-                self.tenant_limits.enter(token, asks).map(Some)
+                self.tenant_limits.enter(token, kind).map(Some)
             }
         }
     }
 
+    /// Authenticates and checks the request for an operation, and runs the operation.
     async fn answer(self: Arc<Self>, index: usize, named: Option<PathNames>, request: Request) -> Response {
         let operation = &self.operations[index];
         let ConnectionPeer(mut who) =
             request.extensions().get::<ConnectionPeer>().cloned().unwrap_or(ConnectionPeer(Requester::default()));
-        let (credential, checked) = self.guard.check(request.uri(), request.headers(), |id| kept(&*self.admin, id));
+        let (credential, checked) =
+            self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id));
         who.token = credential;
         if let Ok(Caller::Tenant(token)) = &checked {
             who.tenant_token = Some(token.clone());
         }
         let caller = checked.as_ref().ok().cloned();
-        let no_text = || ApiProblem::new(ProblemKind::BadRequest, "a name in the path is not UTF-8");
-        let checked = checked.and_then(|caller| if named.is_some() { Ok(caller) } else { Err(no_text()) });
+        let not_utf8 = || ApiProblem::new(ProblemKind::BadRequest, "a name in the path is not UTF-8");
+        let checked = checked.and_then(|caller| if named.is_some() { Ok(caller) } else { Err(not_utf8()) });
         let mut named = named.unwrap_or_default();
         let record = AuditedRequest::new(&self, operation, &named, who);
         let checked = checked.and_then(|caller| {
-            let place = self.admit(operation, &named, &caller)?;
+            let permit = self.admit(operation, &named, &caller)?;
             named.caller = Some(caller);
-            Ok(place)
+            Ok(permit)
         });
         let connection = request.extensions().get::<Arc<ConnectionPermit>>().cloned();
         let (checked, in_progress) = match (checked, connection) {
-            (Ok(place), Some(connection)) => match connection.accept().await {
-                Ok(in_progress) => (Ok(place), Some(in_progress)),
+            (Ok(permit), Some(connection)) => match connection.accept().await {
+                Ok(in_progress) => (Ok(permit), Some(in_progress)),
                 Err(problem) => (Err(problem), None),
             },
             (checked, _) => (checked, None),
@@ -153,17 +155,17 @@ impl Service {
         let held = |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
-            Ok(place) => match self.read_arguments_exclusively(operation, request, place.as_ref()).await {
+            Ok(permit) => match self.read_arguments_exclusively(operation, request, permit.as_ref()).await {
                 Err(problem) => Err(problem),
                 // The token may have been revoked or have expired while the body arrived.
                 Ok(_) if !is_open(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
                 Ok((arguments, overflow, exclusive)) => {
                     let work = (operation.run)(self.admin.clone(), &named, arguments);
-                    work.map(|work| (work, overflow, place.map(|place| (place, exclusive))))
+                    work.map(|work| (work, overflow, permit.map(|permit| (permit, exclusive))))
                 }
             },
         };
-        let (work, overflow, place) = match work {
+        let (work, overflow, permits) = match work {
             Ok(work) => work,
             Err(problem) => {
                 // A tenant's attempt to read what belongs to others is audited, too.
@@ -175,34 +177,45 @@ impl Service {
                 return held(refuse_to(caller.as_ref(), problem));
             }
         };
-        if !operation.changes {
-            return held(match finished(work.answer).await {
-                Ok(answer) => self.respond(answer, caller, place.map(|(place, _)| place)),
+        held(match operation.changes {
+            true => self.run_action(record, work, overflow, permits, caller).await,
+            false => match finished(work.answer).await {
+                Ok(answer) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
                 Err(problem) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
-            });
-        }
-        // In a task of its own: a client that disconnects does not cut off an action, nor its lines in the audit log.
+            },
+        })
+    }
+
+    /// Runs an action, in a task of its own: a client that disconnects does not cut off an action, nor its lines in the audit log.
+    async fn run_action(
+        &self,
+        record: AuditedRequest,
+        work: PreparedOperation,
+        overflow: body::Overflow,
+        permits: Option<(RequestPermit, ExclusivePermits)>,
+        caller: Option<Caller>,
+    ) -> Response {
         let (action_permits, admin, requester) = (self.action_permits.clone(), self.admin.clone(), caller.clone());
-        let done = tokio::spawn(async move {
-            let of_tenants = match &place {
-                Some((place, _)) => Some(place.action().await),
+        let result = tokio::spawn(async move {
+            let tenant_permit = match &permits {
+                Some((permit, _)) => Some(permit.action().await),
                 None => None,
             };
-            let action = action_permits.acquire_owned().await.map_err(|_| stopping())?;
+            let action_permit = action_permits.acquire_owned().await.map_err(|_| stopping())?;
             if !is_open(&*admin, requester.as_ref()) {
                 let problem = guard::unknown_token();
                 record.refused(&problem).await;
                 return Err(problem);
             }
-            let done = record.run(work, overflow).await;
-            drop((action, of_tenants, place));
-            done
+            let result = record.run(work, overflow).await;
+            drop((action_permit, tenant_permit, permits));
+            result
         });
-        held(match done.await {
+        match result.await {
             Ok(Ok(answer)) => self.respond(answer, caller, None),
             Ok(Err(problem)) => refuse_to(caller.as_ref(), self.admin.shown(problem)),
             Err(_) => refuse(&failed()),
-        })
+        }
     }
 
     /// Reads the query and the body. A tenant's request about a release waits for the tenant's exclusive permit, and
@@ -211,12 +224,12 @@ impl Service {
         &self,
         operation: &Operation,
         request: Request,
-        place: Option<&RequestPermit>,
+        permit: Option<&RequestPermit>,
     ) -> Result<(Arguments, body::Overflow, ExclusivePermits), ApiProblem> {
-        let exclusive = match (place, &operation.input) {
-            (Some(place), Input::Json { bytes_max, .. }) if *bytes_max > JSON_BYTES_MAX => {
+        let exclusive = match (permit, &operation.input) {
+            (Some(permit), Input::Json { bytes_max, .. }) if *bytes_max > JSON_BYTES_MAX => {
                 let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > JSON_BYTES_MAX);
-                place.acquire_exclusive(is_large, !operation.changes).await
+                permit.acquire_exclusive(is_large, !operation.changes).await
             }
             _ => ExclusivePermits::default(),
         };
@@ -246,9 +259,9 @@ impl Service {
         Ok((Arguments { uri: parts.uri, body }, overflow))
     }
 
-    /// Returns the response. `place` is held while lines of a log follow, which end when the caller's token is not
+    /// Returns the response. `permit` is held while lines of a log follow, which end when the caller's token is not
     /// valid any more.
-    fn respond(&self, answer: OperationResult, caller: Option<Caller>, place: Option<RequestPermit>) -> Response {
+    fn respond(&self, answer: OperationResult, caller: Option<Caller>, permit: Option<RequestPermit>) -> Response {
         match answer {
             OperationResult::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
             OperationResult::Document => {
@@ -274,7 +287,7 @@ impl Service {
                 // A line that arrives before the check is not for this caller any more, either.
                 let lines = lines.take_while(move |_| std::future::ready(is_open(&*admin, caller.as_ref())));
                 let lines = lines.take_until(Box::pin(ended)).map(move |line| {
-                    let _held = &place;
+                    let _held = &permit;
                     let mut text = serde_json::to_vec(&line).expect("a line is plain data");
                     text.push(b'\n');
                     Ok(Frame::data(Bytes::from(text)))
@@ -380,15 +393,15 @@ async fn finished(
 }
 
 /// Returns the stored form of a tenant's token, unless it has expired.
-fn kept(admin: &dyn Admin, id: &TokenId) -> Option<StoredToken> {
-    admin.kept_token(id).filter(|kept| !kept.info.is_expired_at(now_ms() / 1000))
+fn stored_token(admin: &dyn Admin, id: &TokenId) -> Option<StoredToken> {
+    admin.stored_token(id).filter(|stored| !stored.info.is_expired_at(now_ms() / 1000))
 }
 
 /// Returns whether the caller's token is still valid: a tenant's token may have been revoked or have expired since.
 fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
     match caller {
         Some(Caller::Node) => true,
-        Some(Caller::Tenant(token)) => kept(admin, &token.id).is_some(),
+        Some(Caller::Tenant(token)) => stored_token(admin, &token.id).is_some(),
         None => false,
     }
 }

@@ -332,7 +332,7 @@ mod tests {
         let all = TenantLimits::default();
         let tenant = |name: &str| all.enter(&token(name, 1), RequestKind::Change).unwrap();
         let takes =
-            |place: &RequestPermit| -> Vec<_> { std::iter::from_fn(|| place.action().now_or_never()).collect() };
+            |permit: &RequestPermit| -> Vec<_> { std::iter::from_fn(|| permit.action().now_or_never()).collect() };
         let (acme, rival, third, late) = (tenant("acme"), tenant("rival"), tenant("third"), tenant("late"));
         let mut of_acme = takes(&acme);
         assert_eq!(of_acme.len(), 16);

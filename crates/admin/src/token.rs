@@ -267,8 +267,8 @@ pub(crate) fn id_of(given: &[u8]) -> Option<TokenId> {
 }
 
 /// Returns whether `given` is the token that is stored. Takes the same time wherever they differ.
-pub(crate) fn is_kept(kept: &StoredToken, given: &[u8]) -> bool {
-    digest_of(given).as_str().as_bytes().ct_eq(kept.digest.as_str().as_bytes()).into()
+pub(crate) fn matches_stored(stored: &StoredToken, given: &[u8]) -> bool {
+    digest_of(given).as_str().as_bytes().ct_eq(stored.digest.as_str().as_bytes()).into()
 }
 
 fn digest_of(token: &[u8]) -> Digest {
@@ -360,12 +360,12 @@ mod tests {
             expires_at: None,
         };
         let kept = StoredToken { info, digest: token.digest() };
-        assert!(is_kept(&kept, &given));
+        assert!(matches_stored(&kept, &given));
         assert!(!serde_json::to_string(&kept).unwrap().contains(&token.reveal()[24..]), "only its digest is stored");
         let (other, _) = Token::of_tenant().unwrap();
         let swapped = [&given[..24], &other.reveal().as_bytes()[24..]].concat();
         for other in [&b""[..], &given[..87], &given[24..], other.reveal().as_bytes(), &swapped] {
-            assert!(!is_kept(&kept, other));
+            assert!(!matches_stored(&kept, other));
         }
         for text in ["", "isomer_", "isomer_0123456789abcdef", "isomer_0123456789abcde_", &"a".repeat(64)] {
             assert_eq!(id_of(text.as_bytes()), None, "{text}");

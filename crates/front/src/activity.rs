@@ -111,6 +111,10 @@ impl Drop for ActiveRequest {
 
 /// Returns the milliseconds since some moment before the first connection.
 pub(crate) fn now_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(now_ms) = test_clock::now_ms() {
+        return now_ms;
+    }
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -140,5 +144,25 @@ pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
         }
         seen = now;
         tokio::time::sleep(silence_min).await;
+    }
+}
+
+/// A clock that tests advance by hand, of the thread that sets it.
+#[cfg(test)]
+pub(crate) mod test_clock {
+    use std::cell::Cell;
+
+    thread_local! {
+        static NOW_MS: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Returns the time, if this thread has set one.
+    pub(super) fn now_ms() -> Option<u64> {
+        NOW_MS.get()
+    }
+
+    /// Advances the clock of this thread.
+    pub(crate) fn advance(ms: u64) {
+        NOW_MS.set(Some(NOW_MS.get().unwrap_or(0) + ms));
     }
 }

@@ -11,7 +11,8 @@ use http::{HeaderMap, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 
-use crate::handler::{BodyFailure, FailureKind, Handler, HandlerBody, HandlerFailure, HandlerRequest};
+use crate::failure_kind::FailureKind;
+use crate::handler::{BodyFailure, Handler, HandlerBody, HandlerFailure, HandlerRequest};
 use crate::site::{RouteTarget, StreamLimits};
 
 /// What the handler responds with.

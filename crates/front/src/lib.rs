@@ -22,11 +22,11 @@
 //! | `request_checks` | limits, and responses of the front door itself |
 //! | `host`, `path` | the normal forms of host names and paths |
 //! | `forwarded` | the client of a request, and the fields that tell a guest about it |
-//! | `admission`, [`resolver`] | the app of a host name, and whether it admits the request |
+//! | `admission`, [`resolver`], `refusal` | the app of a host name, and whether it admits the request |
 //! | `routing`, [`site`] | the component of a path, and its limits |
-//! | [`handler`] | the interface to what runs the request |
+//! | [`handler`], `failure_kind` | the interface to what runs the request |
 //! | `request_body` | the request's body: its size and its pace |
-//! | `response_head`, `response_body`, `response_error` | the response, and what happens when it ends |
+//! | `response_head`, `response_body`, `response_error`, `response_semantics` | the response, and what happens when it ends |
 //! | `event_stream`, `interruption` | how long a stream of server-sent events may take; why a response is cut off |
 //! | `negotiation`, `compressor` | whether a response is compressed; compressing it |
 //! | `access_log` | the line of a request in the access log |
@@ -44,6 +44,7 @@ mod admission;
 mod compressor;
 mod connection;
 mod event_stream;
+mod failure_kind;
 #[cfg(test)]
 mod fake;
 mod forwarded;
@@ -58,6 +59,7 @@ pub mod probe;
 mod problem;
 pub mod proxies;
 mod proxy_protocol;
+mod refusal;
 pub mod registry;
 mod request_body;
 mod request_checks;
@@ -66,6 +68,7 @@ mod response_body;
 mod response_deadline;
 mod response_error;
 mod response_head;
+mod response_semantics;
 mod routing;
 pub mod server;
 pub mod site;
@@ -73,14 +76,16 @@ mod socket;
 pub mod tls;
 mod trace;
 
-pub use handler::{BodyFailure, FailureKind, Handler, HandlerBody, HandlerFailure, HandlerRequest};
+pub use failure_kind::FailureKind;
+pub use handler::{BodyFailure, Handler, HandlerBody, HandlerFailure, HandlerRequest};
 pub use isomer_transport::IpNetwork;
 pub use limits::Limits;
 pub use probe::{ProbeError, probe};
 pub use proxies::Proxies;
+pub use refusal::Refusal;
 pub use registry::{ConnectionCounts, Connections};
 pub use request_body::{RequestBody, RequestBodyError};
-pub use resolver::{Refusal, ResolvedSite, SiteLoad, SiteLookup, SiteResolver};
+pub use resolver::{ResolvedSite, SiteLoad, SiteLookup, SiteResolver};
 pub use server::{Front, FrontError, bind};
 pub use site::{RouteTarget, Site, SiteInUse, SiteOwner, StreamLimits};
 pub use tls::{CertificateFiles, Certificates, LoadedCertificates, TlsError, TlsSettings};

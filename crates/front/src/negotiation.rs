@@ -11,7 +11,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::response_head::has_no_content;
+use crate::response_semantics::has_no_content;
 
 /// A response that announces fewer bytes is not compressed: it would save less than it costs.
 const LENGTH_MIN: u64 = 1 << 10;

@@ -39,7 +39,8 @@ use crate::request_body::{BodyOutcome, BodySource, RequestBody};
 use crate::request_checks::{self, DirectResponse, RequestLimits};
 use crate::resolver::SiteResolver;
 use crate::response_body::{BodyCoding, CutOffReporter, RequestPermits, ResponseBody};
-use crate::response_head::{ResponseHead, has_no_content, is_event_stream};
+use crate::response_head::ResponseHead;
+use crate::response_semantics::{has_no_content, is_event_stream};
 use crate::site::{RouteTarget, Site, SiteInUse};
 use crate::{path, routing};
 

@@ -9,8 +9,8 @@ use isomer_api::Quota;
 use isomer_telemetry::RequestId;
 use serde_json::json;
 
-use crate::handler::FailureKind;
-use crate::resolver::Refusal;
+use crate::failure_kind::FailureKind;
+use crate::refusal::Refusal;
 
 /// The request has more header fields than `limits.headers` allows. Over HTTP/1.1 hyper responds so itself.
 pub(crate) const FIELDS: Problem =

@@ -340,6 +340,7 @@ impl Drop for ConnectionPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activity::test_clock;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -347,15 +348,13 @@ mod tests {
 
     fn registry(max: usize, per_source_max: usize) -> Arc<ConnectionRegistry> {
         let proxy = IpNetwork { address: ip("10.0.0.9"), prefix: 32 };
+        later();
         ConnectionRegistry::new(max, per_source_max, vec![proxy])
     }
 
-    /// Waits until the clock of the registry has advanced.
+    /// Advances the clock of the registry.
     fn later() {
-        let before = now_ms();
-        while now_ms() == before {
-            std::thread::yield_now();
-        }
+        test_clock::advance(1);
     }
 
     /// Returns whether the connection has been closed for another one.

@@ -1,13 +1,14 @@
 //! The last layer: the head of a response, as far as HTTP decides about it and not what made the response.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use crate::handler::Handler;
 use crate::request_body::{BodyOutcome, BodySource};
 use crate::request_checks::has_other_coding;
 use crate::response_body::ResponseBody;
+use crate::response_semantics::has_no_content;
 
 /// What the head of a response depends on in its request.
 pub(crate) struct ResponseHead {
@@ -50,19 +51,6 @@ impl ResponseHead {
     }
 }
 
-/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest sends.
-pub(crate) fn has_no_content(status: StatusCode) -> bool {
-    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
-    status.is_informational() || without.contains(&status)
-}
-
-/// Returns whether a response with these fields is a stream of server-sent events.
-pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-}
-
 /// Returns whether the client waits for `100 (Continue)` before it sends its body (RFC 9110, section 10.1.1). Hyper sends it on the first
 /// read.
 fn waits_to_send(request: &Request<BodySource>) -> bool {
@@ -89,23 +77,4 @@ fn without_content<H: Handler>(mut response: Response<ResponseBody<H>>) -> Respo
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     response.map(ResponseBody::unsent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_stream_of_events_is_one() {
-        for (value, expected) in [
-            ("text/event-stream", true),
-            ("Text/Event-Stream; charset=utf-8", true),
-            ("text/event-streams", false),
-            ("text/html", false),
-        ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-            assert_eq!(is_event_stream(&headers), expected, "{value}");
-        }
-        assert!(!is_event_stream(&HeaderMap::new()));
-    }
 }

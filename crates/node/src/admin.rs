@@ -66,7 +66,7 @@ impl Admin for Node {
         spawn_operation(async move { self.change_secret(&tenant, name, SecretChange::Remove { force }).await })
     }
 
-    fn kept_token(&self, id: &TokenId) -> Option<StoredToken> {
+    fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {
         self.state.token(id)
     }
 

@@ -196,7 +196,7 @@ impl Admin for Fake {
         self.answer(format!("remove-secret {tenant} {name}{force}"), ())
     }
 
-    fn kept_token(&self, id: &TokenId) -> Option<StoredToken> {
+    fn stored_token(&self, id: &TokenId) -> Option<StoredToken> {
         self.tokens.lock().unwrap().iter().find(|token| token.info.id == *id).cloned()
     }
 

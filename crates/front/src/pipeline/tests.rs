@@ -12,10 +12,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::activity::Activity;
+use crate::failure_kind::FailureKind;
 use crate::fake::{FakeHandler, FakeResponse, target, target_with};
 use crate::forwarded::Endpoints;
-use crate::handler::FailureKind;
-use crate::resolver::{Refusal, ResolvedSite, SiteLookup};
+use crate::refusal::Refusal;
+use crate::resolver::{ResolvedSite, SiteLookup};
 
 /// The host of all requests, unless they name another one.
 const HOST: &str = "shop.example";

@@ -169,12 +169,12 @@ async fn tokens_survive_a_restart_and_end_with_their_tenant() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     let api = || node.node.clone();
-    assert_eq!(api().kept_token(&[1; 8].into()), Some(kept("ci", 1)));
+    assert_eq!(api().stored_token(&[1; 8].into()), Some(kept("ci", 1)));
     api().revoke_token(acme.clone(), "ci".parse().unwrap()).await.unwrap();
     refused(api().revoke_token(acme.clone(), "ci".parse().unwrap()), ProblemKind::NotFound).await;
-    assert_eq!(api().kept_token(&[1; 8].into()), None);
+    assert_eq!(api().stored_token(&[1; 8].into()), None);
     assert_eq!(api().tokens(acme.clone()).await.unwrap(), [info(&acme, "desk", 2)]);
     api().remove_tenant(acme.clone()).await.unwrap();
     make(&node, "acme").await;
-    assert_eq!((api().kept_token(&[2; 8].into()), api().tokens(acme.clone()).await.unwrap()), (None, vec![]));
+    assert_eq!((api().stored_token(&[2; 8].into()), api().tokens(acme.clone()).await.unwrap()), (None, vec![]));
 }
