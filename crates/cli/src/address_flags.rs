@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admin_listens_where_others_do_or_on_a_socket() {
+    fn the_admin_address_is_an_address_or_a_socket() {
         for (text, address) in [
             ("localhost:7171", "127.0.0.1:7171"),
             (":0", "127.0.0.1:0"),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sockets_reach_what_is_named_and_nothing_beside_it() {
+    async fn sockets_reach_only_named_peers() {
         for (host, address) in [
             ("127.0.0.1", "127.0.0.1:80"),
             ("127.0.0.1:81", "127.0.0.1:81"),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_everything_lets_a_guest_serve() {
+    async fn only_a_grant_of_everything_allows_listening() {
         let address = "127.0.0.1:80".parse().unwrap();
         assert!(sockets(&["*"]).allows(address, SocketUse::Serve).await);
         assert!(sockets(&["*"]).allows(address, SocketUse::Bind).await);

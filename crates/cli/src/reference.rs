@@ -132,7 +132,7 @@ fn the_reference_is_up_to_date() {
 const WITHOUT_JSON: [&str; 2] = ["isomer completions", "isomer exec"];
 
 #[test]
-fn commands_are_alike() {
+fn commands_are_consistent() {
     fn check(command: &Command, path: &str, problems: &mut Vec<String>) {
         if command.get_about().is_none() {
             problems.push(format!("`{path}` does not say what it does"));

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_that_are_not_looked_at_are_not_passed_over() {
+    fn too_many_files_are_detected() {
         let dir = tempfile::tempdir().expect("a folder");
         let scope =
             |inputs| CommandScope { app_dir: dir.path(), wasm: Path::new("a.wasm"), inputs, foreign: BTreeSet::new() };

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_killed_may_have_run_out_of_memory() {
+    fn a_killed_program_may_have_run_out_of_memory() {
         let error = run(&mut shell("kill -KILL $$"), &mut |_| {}).expect_err("it is killed");
         assert_eq!(error.to_string(), "`sh -c 'kill -KILL $$'` was killed by SIGKILL (possibly out of memory)");
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_leaves_in_the_background_is_not_waited_for() {
+    fn a_process_in_the_background_is_not_waited_for() {
         let dir = tempfile::tempdir().expect("a folder");
         let lives = dir.path().join("lives");
         std::fs::write(&lives, "").expect("written");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn a_missing_program_is_named() {
         let error = run(&mut Command::new("no-such-program-here"), &mut |_| {}).expect_err("there is none");
         assert_eq!(error.to_string(), "`no-such-program-here` cannot be run");
     }

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_changes_the_code_changes_the_text() {
+    fn settings_that_affect_the_code_change_the_text() {
         let plain = of(Profile::Release, &[]);
         assert_ne!(plain, of(Profile::Dev, &[]));
         for (name, value) in [

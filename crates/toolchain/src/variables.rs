@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_named_by_compilers_and_build_scripts() {
+    fn variables_of_compilers_and_build_scripts_are_found() {
         let dir = tempfile::tempdir().expect("a folder");
         for (path, text) in [
             (

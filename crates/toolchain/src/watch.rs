@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_waited_for_where_it_would_appear() {
+    fn a_missing_path_is_watched_where_it_would_appear() {
         let (_kept, dir) = folder();
         let wanted = dir.join("dist/deep/k.wasm");
         let folders = watching(&wanted);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_watched_where_it_lies_and_where_it_leads() {
+    fn a_link_and_its_target_are_watched() {
         let (_kept, dir) = folder();
         for made in ["app", "built/1", "built/2"] {
             fs::create_dir_all(dir.join(made)).expect("made");
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_has_the_files_that_its_links_lead_to_but_no_tools() {
+    fn a_tree_includes_targets_of_links_and_excludes_folders_of_tools() {
         let (_kept, dir) = folder();
         for made in ["app/src/deep", "app/target/x", "app/.git", "else"] {
             fs::create_dir_all(dir.join(made)).expect("made");

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shell_is_offered_what_is_for_people_and_nothing_else() {
+    fn scripts_of_every_shell_leave_out_hidden_commands() {
         let command = crate::Arguments::command();
         for shell in Shell::value_variants() {
             let script = script(*shell, &command);

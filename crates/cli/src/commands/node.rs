@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::address_flags;
 use crate::hosting::hangups::{HangupHandler, log_certificates};
 use crate::hosting::inherited::Inherited;
-use crate::hosting::settings::{Config, Settings};
+use crate::hosting::settings::{Config, NodeProcessSettings, SettingFlags};
 use crate::log_flag::LogFlag;
 use crate::remote::node::URL_FILE;
 
@@ -32,28 +32,28 @@ use crate::remote::node::URL_FILE;
 pub(crate) struct Arguments {
     /// The data directory [default: `isomer/node` in `$XDG_DATA_HOME`, which is `~/.local/share`].
     #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
+    data: Option<PathBuf>,
     /// Where apps are served: `0.0.0.0:80` for all networks, `[::1]:80`, `localhost:80`, or a port alone (on 127.0.0.1); may be
     /// repeated. Port 0 lets the system choose [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::listen)]
-    pub(crate) listen: Vec<SocketAddr>,
+    listen: Vec<SocketAddr>,
     /// Where the admin API listens: a loopback address or a port alone, or `unix:PATH` [default: 127.0.0.1:7171].
     #[arg(long, value_name = "ADDR", value_parser = address_flags::admin)]
-    pub(crate) admin: Option<AdminAddress>,
+    admin: Option<AdminAddress>,
     /// The node file: certificates, limits, and values for absent flags.
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// Print one line of JSON on standard output when the node is ready, and log in JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    json: bool,
     /// Log every request, and keep an access log for each app (`isomer logs APP --access`).
     #[arg(long)]
-    pub(crate) access_log: bool,
+    access_log: bool,
     #[command(flatten)]
-    pub(crate) log: LogFlag,
+    log: LogFlag,
     /// How long running requests and deployments may take after the signal to stop, in seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
-    pub(crate) grace: Option<u64>,
+    grace: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
@@ -90,7 +90,14 @@ async fn serve(
     began: Instant,
 ) -> Result<(), CommandError> {
     let config = Config::read(arguments.config.as_deref())?;
-    let Settings { data, mut listening, admin, grace, tenancy } = Settings::new(arguments, &config, &console)?;
+    let flags = SettingFlags {
+        data: arguments.data.as_deref(),
+        listen: &arguments.listen,
+        admin: arguments.admin.as_ref(),
+        grace: arguments.grace.map(Duration::from_secs),
+    };
+    let settings = NodeProcessSettings::new(flags, &config, &console)?;
+    let NodeProcessSettings { data, mut listening, admin, grace, tenancy } = settings;
     listening.inherit(inherited.front);
     let format = if arguments.json { Format::Json } else { Format::Text { colour: console.colour() } };
     let log = Log::start(std::io::stderr(), format, arguments.access_log).context("cannot start the log")?;

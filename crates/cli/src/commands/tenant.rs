@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotas_are_read_as_people_write_them() {
+    fn quotas_are_parsed() {
         assert_eq!(size_or_unlimited("512MiB"), Ok(512 << 20));
         assert_eq!(size_or_unlimited("unlimited"), Ok(u64::MAX));
         assert!(size_or_unlimited("512").unwrap_err().contains("unit"));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_an_empty_list_and_nothing_is_no_change() {
+    fn none_is_an_empty_list_and_no_flag_is_no_change() {
         assert_eq!(replacement_list(&[]), None);
         assert_eq!(replacement_list(&["none".to_owned()]), Some(vec![]));
         assert_eq!(replacement_list(&["*".to_owned()]), Some(vec!["*".to_owned()]));

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_socket_is_for_what_its_name_says() {
+    fn the_name_of_a_socket_decides_its_use() {
         let dir = tempfile::tempdir().unwrap();
         let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let unix = || OwnedFd::from(UnixListener::bind(dir.path().join("admin.sock")).unwrap());

@@ -1,5 +1,6 @@
 //! The settings of a node, from flags and from its node file. Flags take precedence.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use isomer_node::listeners::ListenerOptions;
 use isomer_project::shown;
 use isomer_serve::network;
 
-use crate::commands::node::Arguments;
 use crate::user_dirs;
 
 /// The default address of the front door.
@@ -52,8 +52,16 @@ impl Config {
     }
 }
 
+/// The settings that flags give, which take precedence.
+pub(crate) struct SettingFlags<'a> {
+    pub(crate) data: Option<&'a Path>,
+    pub(crate) listen: &'a [SocketAddr],
+    pub(crate) admin: Option<&'a AdminAddress>,
+    pub(crate) grace: Option<Duration>,
+}
+
 /// The settings of a node, from flags and from its node file.
-pub(crate) struct Settings {
+pub(crate) struct NodeProcessSettings {
     pub(crate) data: PathBuf,
     pub(crate) listening: ListenerOptions,
     pub(crate) admin: AdminAddress,
@@ -61,23 +69,23 @@ pub(crate) struct Settings {
     pub(crate) tenancy: TenancyOptions,
 }
 
-impl Settings {
-    pub(crate) fn new(arguments: &Arguments, config: &Config, console: &Console) -> Result<Self, CommandError> {
+impl NodeProcessSettings {
+    pub(crate) fn new(flags: SettingFlags<'_>, config: &Config, console: &Console) -> Result<Self, CommandError> {
         let Config { file, folder, .. } = config;
         let written = file.data.as_ref().map(|path| folder.join(&path.value));
-        let data = arguments
+        let data = flags
             .data
-            .clone()
+            .map(Path::to_owned)
             .or(written)
             .or_else(user_dirs::node_data)
             .ok_or_else(|| CommandError::usage("there is no folder for the node's data", "name one: --data DIR"))?;
         let mut listening = ListenerOptions::of(file, folder);
-        if !arguments.listen.is_empty() {
-            listening.plain.clone_from(&arguments.listen);
+        if !flags.listen.is_empty() {
+            listening.plain = flags.listen.to_vec();
         } else if listening.plain.is_empty() && listening.secured.is_empty() {
             listening.plain = vec![LISTEN.parse().expect("the default is an address")];
         }
-        let admin = match (&arguments.admin, &file.admin_listen) {
+        let admin = match (flags.admin, &file.admin_listen) {
             (Some(address), _) => address.clone(),
             (None, Some(written)) => admin_address(&written.value, folder)?,
             (None, None) => AdminAddress::default(),
@@ -91,7 +99,7 @@ impl Settings {
         }
         tenancy.time_limits = TimeLimits::of(&file.limits);
         tenancy.network = network(config, console)?;
-        let grace = arguments.grace.map(Duration::from_secs).or(file.grace).unwrap_or(GRACE);
+        let grace = flags.grace.or(file.grace).unwrap_or(GRACE);
         Ok(Self { data, listening, admin, grace, tenancy })
     }
 }

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_named_without_its_scheme() {
+    fn an_address_may_lack_its_scheme() {
         let named = |text: &str| without_scheme(text).map(|node| node.to_string());
         for (text, url) in [
             ("localhost:7171", "http://localhost:7171"),

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_follow_the_calendar() {
         let dates = [
             (0, "1970-01-01 00:00"),
             (951_782_399, "2000-02-28 23:59"),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_and_quotas_are_short() {
+    fn times_and_quotas_are_short() {
         assert_eq!([0, 59, 61, 7_200, 90_000].map(time_span), ["0 s", "59 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
         assert_eq!([1536, u64::MAX].map(size_quota), ["1.5 KiB", "unlimited"].map(ToOwned::to_owned));
         assert_eq!([cores(500), cores(2000), cores(u32::MAX)], ["0.5", "2", "unlimited"]);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_is_written() {
+    fn values_are_parsed() {
         for (text, value) in [
             ("A=1", "1"),
             ("A = spaced out  ", "spaced out"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn errors_name_their_line() {
         for (text, line, problem) in [
             ("A=1\nnonsense\n", 2, "`nonsense` has no value"),
             ("\n\n1A=1", 3, "is not the name of a variable"),
