@@ -44,10 +44,13 @@ pub(crate) struct TestProgram {
 }
 
 impl TestProgram {
-    /// Returns a unique name: `isomer-node/deploy`, or `isomer-node/lib` for the unit tests of a library.
+    /// Returns a unique name: `isomer-node/deploy`, `isomer-node/lib` for the unit tests of a library, `isomer/bin-isomer` for those of a program.
     pub(crate) fn id(&self) -> String {
-        let target = if self.kind == "test" { &self.target } else { &self.kind };
-        format!("{}/{target}", self.package)
+        match self.kind.as_str() {
+            "lib" => format!("{}/lib", self.package),
+            "test" => format!("{}/{}", self.package, self.target),
+            kind => format!("{}/{kind}-{}", self.package, self.target),
+        }
     }
 
     /// Returns the command that runs only this program.

@@ -38,6 +38,8 @@ struct ProgramResult<'a> {
     program: &'a TestProgram,
     log: PathBuf,
     time: Duration,
+    /// The processor time of the program and of its children that have ended, as far as the system shows it.
+    cpu_seconds: f64,
     /// Why it failed.
     failure: Option<String>,
 }
@@ -81,12 +83,14 @@ pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Setti
 fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> ProgramResult<'a> {
     let log = logs.join(format!("{}.log", program.id().replace('/', "-")));
     let begin = Instant::now();
-    let failure = run_to_end(program, &log, settings).unwrap_or_else(|error| Some(format!("{error:#}")));
-    ProgramResult { program, log, time: begin.elapsed(), failure }
+    let mut cpu_seconds = 0.0;
+    let failure = run_to_end(program, &log, settings, &mut cpu_seconds);
+    let failure = failure.unwrap_or_else(|error| Some(format!("{error:#}")));
+    ProgramResult { program, log, time: begin.elapsed(), cpu_seconds, failure }
 }
 
 /// Returns why the program failed, or `None`.
-fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings) -> Result<Option<String>> {
+fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings, cpu_seconds: &mut f64) -> Result<Option<String>> {
     let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let mut command = Command::new(&program.executable);
     // As cargo runs it: in the folder of its package.
@@ -95,7 +99,11 @@ fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings) -> Result<
     command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
     let mut child = command.spawn().with_context(|| format!("cannot run `{}`", program.executable.display()))?;
     let begin = Instant::now();
+    let stat = format!("/proc/{}/stat", child.id());
     loop {
+        if let Some(seconds) = std::fs::read_to_string(&stat).ok().and_then(|stat| parse_cpu(&stat)) {
+            *cpu_seconds = seconds;
+        }
         if let Some(status) = child.try_wait()? {
             return Ok((!status.success()).then(|| status.to_string()));
         }
@@ -119,7 +127,8 @@ impl ProgramResult<'_> {
         let text = String::from_utf8_lossy(&text);
         let result = if self.failure.is_some() { "FAILED" } else { "ok" };
         let count = passed(&text).map(|count| format!("  {count} tests")).unwrap_or_default();
-        println!("{result:<8}{:>7.1} s  {}{count}", self.time.as_secs_f64(), self.program.id());
+        let (time, cpu) = (self.time.as_secs_f64(), self.cpu_seconds);
+        println!("{result:<8}{time:>7.1} s  cpu {cpu:>6.1} s  {}{count}", self.program.id());
         if let Some(failure) = &self.failure {
             println!("{text}\n── end of the output of {} ({failure})", self.program.id());
         }
@@ -131,6 +140,15 @@ fn passed(output: &str) -> Option<u32> {
     let line = output.lines().rev().find(|line| line.starts_with("test result: "))?;
     let before = line.split_once(" passed")?.0;
     before.rsplit(' ').next()?.parse().ok()
+}
+
+/// The sum of `utime`, `stime`, `cutime` and `cstime` (fields 14 to 17) of `/proc/PID/stat`, in seconds. They are counted from the end of the
+/// program's name, which may contain spaces and brackets.
+fn parse_cpu(stat: &str) -> Option<f64> {
+    let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
+    let sum: u64 = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
+    // Linux's interface to programs has 100 ticks per second.
+    Some(sum as f64 / 100.0)
 }
 
 /// Seconds that each program took, by [`TestProgram::id`].
@@ -179,6 +197,12 @@ mod tests {
         let order: Vec<String> =
             in_order(&[&short, &long, &new], &durations).iter().map(|program| program.target.clone()).collect();
         assert_eq!(order, ["new", "long", "short"]);
+    }
+
+    #[test]
+    fn processor_time_includes_children() {
+        assert_eq!(parse_cpu("7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 40 2 50 8 20 0 1 0 5 6 7"), Some(1.0));
+        assert_eq!(parse_cpu("7"), None);
     }
 
     #[test]

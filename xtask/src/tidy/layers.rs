@@ -38,8 +38,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     Ok(check_edges(project.packages(), &project.read(EDGES)?))
 }
 
-/// `packages` are those of `cargo metadata --no-deps`.
-
+/// As [`check`], with the packages of `cargo metadata --no-deps` and the text of the list.
 fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let mut listed: BTreeSet<Edge<'_>> = BTreeSet::new();

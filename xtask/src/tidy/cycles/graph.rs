@@ -60,7 +60,7 @@ impl Graph {
                 let found = candidates.into_iter().find_map(|file| read(&file).map(|text| (file, text)));
                 let (file, text) =
                     found.with_context(|| format!("`{}`: module `{child}` has no file", file.display()))?;
-                open.push(([path.as_slice(), &[child.clone()]].concat(), file, folder.join(child), text));
+                open.push(([path.as_slice(), std::slice::from_ref(child)].concat(), file, folder.join(child), text));
             }
             modules.insert(path, Module { file, source });
         }
@@ -104,7 +104,7 @@ impl Graph {
             let target = self.resolve(from, &glob.path, 0).and_then(|path| self.modules.get(&path));
             for (name, _) in target.iter().flat_map(|target| &target.source.imports) {
                 if module.source.idents.contains(name) {
-                    let path = [glob.path.as_slice(), &[name.clone()]].concat();
+                    let path = [glob.path.as_slice(), std::slice::from_ref(name)].concat();
                     mentions.push(Mention { path, line: glob.line });
                 }
             }
