@@ -83,7 +83,7 @@ impl Renderer {
     pub fn error(&self, error: &(dyn Error + 'static)) -> String {
         let mut out = String::new();
         let mut hints: Vec<String> = vec![];
-        let mut said: Option<String> = None;
+        let mut previous: Option<String> = None;
         let mut next = Some(error);
         while let Some(current) = next {
             if let Some(hinted) = current.downcast_ref::<Hinted>() {
@@ -97,19 +97,19 @@ impl Renderer {
                 current.downcast_ref::<Hinted>().and_then(|hinted| hinted.inner().downcast_ref::<Diagnostics>())
             });
             if let Some(Diagnostics(diagnostics)) = diagnostics {
-                if said.is_some() {
+                if previous.is_some() {
                     out.push('\n');
                 }
                 out.push_str(&self.diagnostics(diagnostics));
                 break;
             }
             let message = current.to_string();
-            match &said {
+            match &previous {
                 None => self.headline(&mut out, "error", AnsiColor::Red.on_default().bold(), &message),
                 Some(above) if *above == message => {}
                 Some(_) => self.remark(&mut out, "  caused by", AnsiColor::Red.on_default().bold(), &message),
             }
-            said = Some(message);
+            previous = Some(message);
             next = current.source();
         }
         self.hints(&mut out, &hints);
@@ -154,20 +154,20 @@ impl Renderer {
         let after = source.floor((last + SHOWN_BESIDE_BYTES).min(line.end));
         let cut = |is_cut: bool| if is_cut { "…" } else { "" };
         let before = format!("{}{}", cut(first > line.start), shown(source, first..start, label.hidden));
-        let meant = format!("{}{}", shown(source, start..last, label.hidden), cut(last < end));
+        let marked = format!("{}{}", shown(source, start..last, label.hidden), cut(last < end));
         let after = match last < end {
             true => String::new(),
             false => format!("{}{}", shown(source, last..after, label.hidden), cut(after < line.end)),
         };
-        let underline = mark.to_string().repeat(meant.width().max(1));
+        let underline = mark.to_string().repeat(marked.width().max(1));
         let text = clean(&label.text);
 
         let number = self.paint(self.gutter_style(), &format!("{:>gutter$}", place.line));
         let _ = writeln!(out, "{blank}{arrow} {}:{}:{}", clean(source.name()), place.line, place.column);
         let _ = writeln!(out, "{blank} {bar}");
-        let _ = writeln!(out, "{}", format!("{number} {bar} {before}{meant}{after}").trim_end());
-        let said = if text.is_empty() { underline } else { format!("{underline} {text}") };
-        let _ = writeln!(out, "{blank} {bar} {}{}", " ".repeat(before.width()), self.paint(style, &said));
+        let _ = writeln!(out, "{}", format!("{number} {bar} {before}{marked}{after}").trim_end());
+        let marking = if text.is_empty() { underline } else { format!("{underline} {text}") };
+        let _ = writeln!(out, "{blank} {bar} {}{}", " ".repeat(before.width()), self.paint(style, &marking));
     }
 
     fn gutter_style(&self) -> Style {

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_exit_of_a_process_is_a_sentence() {
-        for (raw, said) in [
+        for (raw, text) in [
             (0x0300, "ended with exit code 3"),
             (9, "was killed by SIGKILL (possibly out of memory)"),
             (11, "was killed by SIGSEGV"),
@@ -130,7 +130,7 @@ mod tests {
             (24, "was killed by SIGXCPU (more processor time than its limit)"),
             (40, "was killed by signal 40"),
         ] {
-            assert_eq!(ProcessExit::from(ExitStatus::from_raw(raw)).to_string(), said);
+            assert_eq!(ProcessExit::from(ExitStatus::from_raw(raw)).to_string(), text);
         }
     }
 

@@ -47,9 +47,9 @@ impl FromStr for LinkAddress {
             };
         }
         if let Some((_, rest)) = text.split_once("://") {
-            let meant = rest.trim_end_matches('/');
-            let meant = Some(meant).filter(|meant| meant.parse::<Self>().is_ok());
-            return Err(invalid("it is a URL; write only its host and port").suggest(meant));
+            let suggestion = rest.trim_end_matches('/');
+            let suggestion = Some(suggestion).filter(|suggestion| suggestion.parse::<Self>().is_ok());
+            return Err(invalid("it is a URL; write only its host and port").suggest(suggestion));
         }
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
             Some((host, port)) => {

@@ -67,7 +67,7 @@ impl Count {
 /// The problems that were found, up to [`FINDINGS_MAX`]; further ones are only counted.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    kept: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
     left_out: usize,
     is_error_left_out: bool,
 }
@@ -78,22 +78,22 @@ impl Findings {
             self.left_out += 1;
             self.is_error_left_out |= diagnostic.is_error();
         } else {
-            self.kept.push(diagnostic);
+            self.diagnostics.push(diagnostic);
         }
     }
 
     /// Returns whether further problems are only counted, so that no hint has to be computed for them.
     pub(crate) fn is_full(&self) -> bool {
-        self.kept.len() >= FINDINGS_MAX
+        self.diagnostics.len() >= FINDINGS_MAX
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.kept.iter()
+        self.diagnostics.iter()
     }
 
     /// Adds the problems of a later check.
     pub(crate) fn append(&mut self, later: Self) {
-        later.kept.into_iter().for_each(|diagnostic| self.push(diagnostic));
+        later.diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
         self.left_out += later.left_out;
         self.is_error_left_out |= later.is_error_left_out;
     }
@@ -101,7 +101,7 @@ impl Findings {
     /// Returns all problems in the order of `source`, followed by one that gives the number of problems that are left
     /// out.
     pub(crate) fn finish(self, source: &SourceFile) -> Vec<Diagnostic> {
-        let mut all = self.kept.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect::<Vec<_>>();
+        let mut all = self.diagnostics.into_iter().map(|diagnostic| diagnostic.in_source(source)).collect::<Vec<_>>();
         all.sort_by_key(|diagnostic| diagnostic.label.as_ref().map(|label| label.span));
         if self.left_out > 0 {
             let title = format!("{} more problems are not shown", self.left_out);

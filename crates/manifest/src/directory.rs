@@ -30,9 +30,9 @@ fn guest_path(guest: &str) -> Result<String, InvalidText> {
         return Ok(guest.to_owned());
     }
     let Some(parts) = trimmed.strip_prefix('/') else {
-        let meant = format!("/{}", trimmed.trim_start_matches("./"));
-        let meant = Some(meant).filter(|meant| meant.len() > 1 && guest_path(meant).is_ok());
-        return Err(invalid("it must be absolute").suggest(meant));
+        let suggestion = format!("/{}", trimmed.trim_start_matches("./"));
+        let suggestion = Some(suggestion).filter(|suggestion| suggestion.len() > 1 && guest_path(suggestion).is_ok());
+        return Err(invalid("it must be absolute").suggest(suggestion));
     };
     if parts.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(invalid("no segment may be empty, `.` or `..`"));

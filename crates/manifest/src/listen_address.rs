@@ -28,8 +28,9 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
     let invalid = |problem: &str| InvalidText::new(KIND, EXAMPLE, text, problem);
     let no_address = || {
         // Users write `*` for all addresses.
-        let meant = text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
-        invalid("the host must be `localhost` or an IP address").suggest(meant)
+        let suggestion =
+            text.strip_prefix("*:").and_then(|port| Some(format!("0.0.0.0:{}", port.parse::<u16>().ok()?)));
+        invalid("the host must be `localhost` or an IP address").suggest(suggestion)
     };
     if text.starts_with('*') {
         return Err(no_address());
@@ -46,9 +47,9 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, InvalidText> {
         Err(error) => {
             // The suggestion for a URL is kept. The suggestion for a missing port is replaced, since it has the port of
             // links.
-            let meant = if text.contains(':') { error.suggestion } else { Some(format!("{text}:{PORT}")) };
-            let meant = meant.filter(|meant| parse_listen(meant).is_ok() && !text.is_empty());
-            Err(invalid(&error.problem).suggest(meant))
+            let suggestion = if text.contains(':') { error.suggestion } else { Some(format!("{text}:{PORT}")) };
+            let suggestion = suggestion.filter(|suggestion| parse_listen(suggestion).is_ok() && !text.is_empty());
+            Err(invalid(&error.problem).suggest(suggestion))
         }
     }
 }
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn invalid_addresses_are_refused_with_a_reason_and_a_suggestion() {
-        for (text, why, meant) in [
+        for (text, why, suggestion) in [
             ("", "the port is missing", None),
             (":", "the host", None),
             ("127.0.0.1", "the port is missing", Some("127.0.0.1:8080")),
@@ -102,7 +103,7 @@ mod tests {
         ] {
             let error = parse_listen(text).expect_err(text);
             assert!(error.problem.contains(why), "{error}");
-            assert_eq!((error.suggestion.as_deref(), error.text.as_str()), (meant, text));
+            assert_eq!((error.suggestion.as_deref(), error.text.as_str()), (suggestion, text));
         }
     }
 }

@@ -17,12 +17,12 @@ impl FromStr for OutboundHost {
         let lower = text.to_ascii_lowercase();
         if let Some((_, rest)) = lower.split_once("://") {
             let host = rest.split(['/', '?', '#']).next().and_then(|host| host.rsplit('@').next());
-            let meant = host.filter(|host| host.parse::<Self>().is_ok());
-            return Err(invalid("a grant names a host, not a URL").suggest(meant));
+            let suggestion = host.filter(|host| host.parse::<Self>().is_ok());
+            return Err(invalid("a grant names a host, not a URL").suggest(suggestion));
         }
         if let Some((host, _)) = lower.split_once('/') {
-            let meant = Some(host).filter(|host| host.parse::<Self>().is_ok());
-            return Err(invalid("a grant names a host, without a path").suggest(meant));
+            let suggestion = Some(host).filter(|host| host.parse::<Self>().is_ok());
+            return Err(invalid("a grant names a host, without a path").suggest(suggestion));
         }
         if let Ok(address) = lower.parse::<Ipv6Addr>() {
             return Ok(Self { host: address.to_string(), port: None, private: false, authority: None });

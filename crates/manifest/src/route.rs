@@ -34,10 +34,10 @@ impl FromStr for Route {
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         let invalid = |problem: &str| InvalidText::new("a route", "/cart/...", text, problem);
         let Some(path) = text.strip_prefix('/') else {
-            let meant = text.find("://").map_or(text, |scheme| &text[scheme + 3..]);
-            let meant = if meant.len() == text.len() { Some(format!("/{text}")) } else { None };
-            let meant = meant.filter(|meant| meant.parse::<Self>().is_ok());
-            return Err(invalid("it must begin with `/`").suggest(meant));
+            let suggestion = text.find("://").map_or(text, |scheme| &text[scheme + 3..]);
+            let suggestion = if suggestion.len() == text.len() { Some(format!("/{text}")) } else { None };
+            let suggestion = suggestion.filter(|suggestion| suggestion.parse::<Self>().is_ok());
+            return Err(invalid("it must begin with `/`").suggest(suggestion));
         };
         let (path, prefix) = match path.strip_suffix("...") {
             Some("") => (None, true),
@@ -64,14 +64,14 @@ impl FromStr for Route {
                     .suggest(Some(format!("{before}/..."))));
             }
             if let Some(wrong) = wrong_character(segment) {
-                let (rule, meant) = match wrong {
+                let (rule, suggestion) = match wrong {
                     '?' | '#' => {
                         ("a route is a path without query and fragment", text.split(wrong).next().map(str::to_owned))
                     }
                     '%' => ("`%` must be followed by two hexadecimal digits", None),
                     _ => ("it contains a character that is not allowed in the path of a URL", Some(encoded(text))),
                 };
-                return Err(invalid(rule).suggest(meant.filter(|meant| meant.parse::<Self>().is_ok())));
+                return Err(invalid(rule).suggest(suggestion.filter(|suggestion| suggestion.parse::<Self>().is_ok())));
             }
         }
         let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();

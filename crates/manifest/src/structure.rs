@@ -29,7 +29,7 @@ struct Check<'a> {
 impl Check<'_> {
     /// Checks a table. `at` is the table's key.
     fn table(&mut self, table: &mut DeTable<'_>, schema: &Value, at: Span) {
-        let mut meant: Vec<String> = vec![];
+        let mut meant_keys: Vec<String> = vec![];
         if table.is_empty() && schema.get("minProperties").is_some() {
             self.empty(schema, at);
         }
@@ -44,12 +44,12 @@ impl Check<'_> {
                     }
                     self.path.pop();
                 }
-                None => meant.extend(self.unknown(&name, key_span, &value, schema)),
+                None => meant_keys.extend(self.unknown(&name, key_span, &value, schema)),
             }
         }
         for key in required(schema) {
             let there = table.contains_key(key);
-            if !there && !meant.iter().any(|meant| meant == key) && !self.reported_below(key) {
+            if !there && !meant_keys.iter().any(|meant| meant == key) && !self.reported_below(key) {
                 self.missing(key, schema, at);
             }
         }
@@ -80,17 +80,17 @@ impl Check<'_> {
 
     fn array(&mut self, array: &mut DeArray<'_>, schema: &Value) {
         let items = schema.get("items").unwrap_or(&Value::Null);
-        let mut kept = DeArray::new();
+        let mut checked = DeArray::new();
         for (index, mut item) in std::mem::replace(array, DeArray::new()).into_iter().enumerate() {
             let span = Span::from(item.span());
             let last = self.path.last().cloned().unwrap_or_default();
             self.path.push(format!("{last}[{index}]"));
             if self.value(&mut item, items, span) {
-                kept.push(item);
+                checked.push(item);
             }
             self.path.pop();
         }
-        *array = kept;
+        *array = checked;
     }
 
     /// Reports an unknown key and returns the key that was probably meant.
@@ -154,10 +154,10 @@ impl Check<'_> {
         let takes_integers = choices(schema).into_iter().any(|choice| text(choice, "type") == Some("integer"));
         let out_of_bounds = matches!(value, DeValue::Integer(_)) && takes_integers;
         let written = self.source.get(span.start..span.end).unwrap_or_default();
-        let said = if out_of_bounds { format!("`{written}` is out of bounds") } else { format!("this is {found}") };
+        let label = if out_of_bounds { format!("`{written}` is out of bounds") } else { format!("this is {found}") };
         let mut diagnostic = Diagnostic::error(format!("`{path}` must be {}", a_type_name(schema)))
             .code(if out_of_bounds { "out-of-bounds" } else { "wrong-type" })
-            .at(span, said);
+            .at(span, label);
         if self.path.first().is_some_and(|first| first == "secrets") {
             let name = self.path.get(1).cloned().unwrap_or_default();
             diagnostic = diagnostic.hide(span);

@@ -70,7 +70,7 @@ fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, 
     }
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         let loose = unit.trim().to_ascii_lowercase();
-        let meant = units.iter().find(|(name, _)| name.to_ascii_lowercase() == loose).or_else(|| {
+        let suggestion = units.iter().find(|(name, _)| name.to_ascii_lowercase() == loose).or_else(|| {
             units.iter().find(|(name, _)| !loose.is_empty() && common_notation(name) == loose.trim_end_matches('s'))
         });
         let problem = if unit.is_empty() {
@@ -78,7 +78,7 @@ fn parse(kind: &'static str, example: &'static str, text: &str, units: &[(&str, 
         } else {
             format!("`{unit}` is not one of the units `{known}`")
         };
-        return Err(invalid(problem, meant.map(|(name, _)| format!("{number}{name}"))));
+        return Err(invalid(problem, suggestion.map(|(name, _)| format!("{number}{name}"))));
     };
     number
         .parse::<u64>()

@@ -24,11 +24,11 @@ pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Id
     for (name, component) in &app.components {
         let Some(ty) = types.get(name) else { continue };
         for written in &component.idempotent {
-            let meant: Vec<_> = functions(ty).filter(|(id, function)| means(&written.value, id, function)).collect();
-            if meant.is_empty() {
+            let matching: Vec<_> = functions(ty).filter(|(id, function)| means(&written.value, id, function)).collect();
+            if matching.is_empty() {
                 errors.push(unknown(name, ty, written));
             }
-            declared.extend(meant.into_iter().map(|(id, function)| (name.clone(), id.clone(), function.to_owned())));
+            declared.extend(matching.into_iter().map(|(id, function)| (name.clone(), id.clone(), function.to_owned())));
         }
     }
     Idempotent(declared)

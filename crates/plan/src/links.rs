@@ -36,10 +36,10 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
                 found.push(finder.reserved("imports", &import.id));
                 continue;
             }
-            match finder.meet(import) {
-                Ok(Met::By(exporter)) => links.push(finder.link(import, exporter)),
-                Ok(Met::ByAnyOf(exporters)) => open.push((component.routes.is_empty(), finder, import, exporters)),
-                Ok(Met::ByHost) => {}
+            match finder.resolve(import) {
+                Ok(Provider::Component(exporter)) => links.push(finder.link(import, exporter)),
+                Ok(Provider::OneOf(exporters)) => open.push((component.routes.is_empty(), finder, import, exporters)),
+                Ok(Provider::Host) => {}
                 Err(diagnostic) => found.push(*diagnostic),
             }
         }
@@ -95,18 +95,18 @@ struct Finder<'a> {
 type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 
 /// What provides an import.
-enum Met<'a> {
-    By(Exporter<'a>),
+enum Provider<'a> {
+    Component(Exporter<'a>),
     /// The one of these that does not import from the importer in turn; the host if all of them do.
-    ByAnyOf(Vec<Exporter<'a>>),
+    OneOf(Vec<Exporter<'a>>),
     /// The host; also for interfaces that contain only types and need no implementation.
-    ByHost,
+    Host,
 }
 
 impl<'a> Finder<'a> {
     /// Decides what provides an import: the component that the manifest names, else a component of the app, else the
     /// host.
-    fn meet(&self, import: &InterfaceType) -> Result<Met<'a>, Box<Diagnostic>> {
+    fn resolve(&self, import: &InterfaceType) -> Result<Provider<'a>, Box<Diagnostic>> {
         let id = &import.id;
         let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();
         let named = self.component.links.iter().find(|(key, _)| names(key, id)).map(|(_, target)| target);
@@ -114,18 +114,18 @@ impl<'a> Finder<'a> {
             let Some(exporter) = compatible.iter().find(|(name, _)| **name == target.value) else {
                 return Err(Box::new(self.wrong_target(id, target, &compatible)));
             };
-            return self.agree(import, *exporter).map(Met::By);
+            return self.agree(import, *exporter).map(Provider::Component);
         }
         if matches!(platform::verdict(id), Verdict::Implemented(_)) {
-            return Ok(if compatible.is_empty() { Met::ByHost } else { Met::ByAnyOf(compatible) });
+            return Ok(if compatible.is_empty() { Provider::Host } else { Provider::OneOf(compatible) });
         }
         // An interface of types needs no implementation, so no exporter has to be chosen.
         if import.is_types_only() {
-            return Ok(Met::ByHost);
+            return Ok(Provider::Host);
         }
         match compatible.as_slice() {
-            [one] => self.agree(import, *one).map(Met::By),
-            [] => Err(Box::new(self.unmet(id))),
+            [one] => self.agree(import, *one).map(Provider::Component),
+            [] => Err(Box::new(self.unresolved(id))),
             several => Err(Box::new(self.ambiguous(id, several))),
         }
     }
@@ -216,7 +216,7 @@ impl<'a> Finder<'a> {
         differences
     }
 
-    fn unmet(&self, id: &InterfaceId) -> Diagnostic {
+    fn unresolved(&self, id: &InterfaceId) -> Diagnostic {
         let error = Diagnostic::error(format!("component `{}` imports `{id}`, which nothing provides", self.name))
             .code("unmet-import")
             .at(self.component.at.span, format!("imports `{id}`"));

@@ -106,16 +106,17 @@ impl Lowering<'_> {
                 Err(error) => {
                     let text = &written.value.0;
                     let longer = [".0", ".0.0"].map(|end| format!("{text}{end}"));
-                    let meant = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
+                    let suggestion = longer.into_iter().find(|text| text.parse::<semver::Version>().is_ok());
                     // If only numbers are missing, the parser's message adds nothing.
-                    let problem = if meant.is_some() || text.is_empty() { String::new() } else { error.to_string() };
+                    let problem =
+                        if suggestion.is_some() || text.is_empty() { String::new() } else { error.to_string() };
                     self.report(
                         Diagnostic::error(format!(
                             "`{text}` is not a version: a version has three numbers, for example `0.1.0`"
                         ))
                         .code("bad-version")
                         .at(written.span, problem)
-                        .hint_if(meant.map(|meant| format!("write `{meant}`"))),
+                        .hint_if(suggestion.map(|suggestion| format!("write `{suggestion}`"))),
                     );
                 }
             }
@@ -132,8 +133,8 @@ impl Lowering<'_> {
         let path = match text.value.0.parse() {
             Ok(Route::Exact(path)) => Ok(path),
             Ok(Route::Prefix(path)) => {
-                let meant = if path.is_empty() { "/".to_owned() } else { path };
-                Err(InvalidText::new(HEALTH, "/health", &text.value.0, "it must be one path").suggest(Some(meant)))
+                let suggestion = if path.is_empty() { "/".to_owned() } else { path };
+                Err(InvalidText::new(HEALTH, "/health", &text.value.0, "it must be one path").suggest(Some(suggestion)))
             }
             Err(mut invalid) => {
                 (invalid.kind, invalid.example) = (HEALTH, "/health");

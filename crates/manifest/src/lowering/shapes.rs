@@ -101,7 +101,7 @@ impl Lowering<'_> {
                 );
                 continue;
             }
-            let mut kept = vec![];
+            let mut checked = vec![];
             for member in members {
                 let Some(member) = self.component_named(member, &format!("group `{group}` of shape `{shape}`")) else {
                     continue;
@@ -121,9 +121,9 @@ impl Lowering<'_> {
                     continue;
                 }
                 placed.insert(member.value.clone(), (group.clone(), member.span));
-                kept.push(member);
+                checked.push(member);
             }
-            groups.insert(group, kept);
+            groups.insert(group, checked);
         }
         groups
     }

@@ -101,7 +101,7 @@ impl<'a> Checks<'a> {
                 load_scalar_at(&mut code, *tag, offset);
                 let count = i32::try_from(cases.len()).expect("a variant has fewer cases");
                 code.local_tee(number).i32_const(count).i32_ge_u();
-                say_no_if(&mut code);
+                fail_if(&mut code);
                 for (case, id) in payloads(cases) {
                     if !self.types.layout(id).checked {
                         continue;
@@ -157,19 +157,19 @@ impl<'a> Checks<'a> {
             let bytes = body.local(ValType::I64);
             let mut code = body.code();
             code.local_get(address).local_get(mask).i32_and();
-            say_no_if(&mut code);
+            fail_if(&mut code);
             code.local_get(length).if_(BlockType::Empty);
             code.local_get(address).local_get(cursor).i32_lt_u();
-            say_no_if(&mut code);
+            fail_if(&mut code);
             code.local_get(length).i64_extend_i32_u().local_get(size).i64_extend_i32_u().i64_mul();
             code.local_get(address).i64_extend_i32_u().i64_add().local_tee(bytes);
             code.global_get(self.end).i64_extend_i32_u().i64_gt_u();
-            say_no_if(&mut code);
+            fail_if(&mut code);
             code.local_get(bytes).i32_wrap_i64().return_();
             code.end();
             code.local_get(address).global_get(self.end).i32_gt_u();
             code.local_get(address).local_get(cursor).i32_gt_u().i32_and();
-            say_no_if(&mut code);
+            fail_if(&mut code);
             code.local_get(cursor);
             module.define(index, body);
             index
@@ -189,9 +189,9 @@ impl<'a> Checks<'a> {
         let mut code = body.code();
         code.local_get(address).local_get(length).i32_const(1).i32_const(0).local_get(cursor).call(block);
         code.local_tee(cursor).i32_eqz();
-        say_no_if(&mut code);
+        fail_if(&mut code);
         code.local_get(address).local_get(address).local_get(length).i32_add().call(valid).i32_eqz();
-        say_no_if(&mut code);
+        fail_if(&mut code);
         code.local_get(cursor);
         module.define(index, body);
         self.string = Some(index);
@@ -205,16 +205,16 @@ fn write_char(body: &mut Body, offset: u32) {
     code.local_get(ADDRESS).i32_load(at(offset, 4)).i32_const(0x11_0000).i32_ge_u();
     code.local_get(ADDRESS).i32_load(at(offset, 4)).i32_const(-0x800).i32_and().i32_const(0xD800).i32_eq();
     code.i32_or();
-    say_no_if(&mut code);
+    fail_if(&mut code);
 }
 
 /// Sets the cursor to the value on the stack, or returns 0 if that is 0.
 fn set_cursor(code: &mut InstructionSink<'_>) {
     code.local_tee(CURSOR).i32_eqz();
-    say_no_if(code);
+    fail_if(code);
 }
 
 /// Returns 0 if the value on the stack is not 0.
-fn say_no_if(code: &mut InstructionSink<'_>) {
+fn fail_if(code: &mut InstructionSink<'_>) {
     code.if_(BlockType::Empty).i32_const(0).return_().end();
 }
