@@ -13,8 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::open_store::OpenStore;
 use super::session::{Access, Session};
-use super::{Sql, SqlError, SqlOpenError, SqlSettings, SqlStore};
-use crate::check_store_name;
+use super::{Sql, SqlError, SqlOpenError, SqlSettings};
 use crate::pool;
 use crate::private_files::{make_private_dir, make_private_file};
 use crate::storage::Claim;
@@ -25,51 +24,25 @@ const PAGES_PER_STEP: i32 = 1024;
 
 /// Copies into the stores of a candidate.
 pub(super) struct CandidateStores {
-    stores: Sql,
-    settings: SqlSettings,
+    pub(super) stores: Sql,
+    pub(super) settings: SqlSettings,
 }
 
 impl StoreCopier<OpenStore> for CandidateStores {
     type Error = SqlError;
 
     async fn copy(&self, store: &Arc<OpenStore>) -> Result<Arc<OpenStore>, SqlError> {
-        let made = copy_of(store, &self.stores, self.settings.clone()).await;
-        Ok(made.map_err(|error| SqlError::Store(error.to_string()))?.inner().clone())
-    }
-}
-
-impl Sql {
-    /// Opens the store `name` for a candidate revision, whose own stores are `candidate`. The app's store is not
-    /// changed, and not created if it does not exist.
-    ///
-    /// # Errors
-    /// As [`Sql::open`], and when a copy is needed for which there is no space or no time.
-    pub(crate) async fn open_candidate(
-        &self,
-        name: &str,
-        settings: SqlSettings,
-        candidate: &Self,
-    ) -> Result<SqlStore, SqlOpenError> {
-        check_store_name(name)?;
-        // If the candidate already has a store of this name, it is the copy.
-        if candidate.path_of(name).exists() || !self.is_there(name).await {
-            return candidate.open(name, settings).await;
-        }
-        let of_store = SqlSettings { migrations: None, ..settings.clone() };
-        let store = self.open(name, of_store.clone()).await?;
-        let schema = match settings.migrations.clone() {
-            Some(folder) => store.schema(folder).await?,
-            None => super::Schema::default(),
-        };
-        if !schema.pending.is_empty() {
-            return copy_of(store.inner(), candidate, settings).await;
-        }
-        Ok(store.for_candidate(CandidateStores { stores: candidate.clone(), settings: of_store }))
+        let made = copy_into(store, &self.stores, self.settings.clone()).await;
+        made.map_err(|error| SqlError::Store(error.to_string()))
     }
 }
 
 /// Copies `store` into the folder of `stores`, and opens it there.
-async fn copy_of(store: &Arc<OpenStore>, stores: &Sql, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
+pub(super) async fn copy_into(
+    store: &Arc<OpenStore>,
+    stores: &Sql,
+    settings: SqlSettings,
+) -> Result<Arc<OpenStore>, SqlOpenError> {
     let (inner, goal) = (store.clone(), stores.path_of(&store.name));
     let reader = inner.reading.clone().acquire_owned().await;
     let job = move || {
@@ -77,7 +50,7 @@ async fn copy_of(store: &Arc<OpenStore>, stores: &Sql, settings: SqlSettings) ->
         copy(&inner, &goal)
     };
     store.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)??;
-    stores.open(&store.name, settings).await
+    Ok(stores.open_file(&store.name, settings).await?.0)
 }
 
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {

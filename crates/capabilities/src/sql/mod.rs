@@ -39,6 +39,7 @@ use crate::open_files::{OpenFiles, Unfinished};
 use crate::pool::{Lane, LaneBounds, Pool, PoolSize};
 use crate::{StorageAccount, check_store_name};
 
+use candidate::CandidateStores;
 use open_store::OpenStore;
 
 pub use error::{SqlError, SqlOpenError};
@@ -257,9 +258,48 @@ impl Sql {
     /// # Errors
     /// What is wrong with its name, its file or its migrations.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
+        let migrations = settings.migrations.clone();
+        let (store, was_open) = self.open_file(name, settings).await?;
+        let store = SqlStore::new(store);
+        if was_open && let Some(folder) = migrations {
+            store.migrate(folder).await?;
+        }
+        Ok(store)
+    }
+
+    /// Opens the store `name` for a candidate revision, whose own stores are `stores`. The app's store is not
+    /// changed, and not created if it does not exist.
+    ///
+    /// # Errors
+    /// As [`Sql::open`], and when a copy is needed for which there is no space or no time.
+    pub(crate) async fn open_candidate(
+        &self,
+        name: &str,
+        settings: SqlSettings,
+        stores: &Self,
+    ) -> Result<SqlStore, SqlOpenError> {
+        check_store_name(name)?;
+        // If the candidate already has a store of this name, it is the copy.
+        if stores.path_of(name).exists() || !self.is_there(name).await {
+            return stores.open(name, settings).await;
+        }
+        let of_store = SqlSettings { migrations: None, ..settings.clone() };
+        let store = self.open(name, of_store.clone()).await?;
+        let schema = match settings.migrations.clone() {
+            Some(folder) => store.schema(folder).await?,
+            None => Schema::default(),
+        };
+        if !schema.pending.is_empty() {
+            let copy = candidate::copy_into(store.inner(), stores, settings).await?;
+            return Ok(SqlStore::new(copy));
+        }
+        Ok(store.for_candidate(CandidateStores { stores: stores.clone(), settings: of_store }))
+    }
+
+    /// Opens the file of the store `name`, and migrates it if it was not open. Returns whether it was open.
+    async fn open_file(&self, name: &str, settings: SqlSettings) -> Result<(Arc<OpenStore>, bool), SqlOpenError> {
         check_store_name(name)?;
         let path = self.path_of(name);
-        let migrations = settings.migrations.clone();
         let open = async |permit, unfinished: Option<Unfinished>| {
             let (name, path, limits) = (name.to_owned(), path.clone(), self.engine.limits.clone());
             let of_tenant = (self.lane.clone(), self.account.clone());
@@ -271,12 +311,7 @@ impl Sql {
             };
             self.lane.run(job).await.map_err(|_| SqlOpenError::Abandoned)?
         };
-        let (store, was_open) = self.engine.files.get(&path, open).await?;
-        let store = SqlStore::new(store);
-        if was_open && let Some(folder) = migrations {
-            store.migrate(folder).await?;
-        }
-        Ok(store)
+        self.engine.files.get(&path, open).await
     }
 
     /// Compares the schema of the store `name` with the migrations of `folder`. Does not create the store.
