@@ -1,4 +1,4 @@
-//! A key-value store whose storage fails at each operation in turn: acknowledged writes are kept, and the store works
+//! A key-value store whose storage fails at each operation, one after the other: acknowledged writes are kept, and the store works
 //! again when its storage does.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

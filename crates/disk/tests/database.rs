@@ -1,4 +1,4 @@
-//! A database whose storage fails at every operation in turn loses nothing acknowledged, and works again when the
+//! A database whose storage fails at every operation, one after the other, loses nothing acknowledged, and works again when the
 //! storage does.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

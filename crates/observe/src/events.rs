@@ -116,7 +116,7 @@ mod tests {
             tracing::error!(target: "isomer_front::x", code = 7, "it broke");
             tracing::warn!(target: "isomer_front::x", "it may break");
             tracing::info!(target: "isomer_node::y", "it is done");
-            tracing::debug!(target: "isomer_node::y", part = "a", "it goes on");
+            tracing::debug!(target: "isomer_node::y", part = "a", "it continues");
             tracing::trace!(target: "isomer_node::y", "a step");
             tracing::error!(target: "hyper::proto", "Authorization: Bearer 123");
         });
@@ -152,7 +152,7 @@ mod tests {
             "error it broke (code: 7)",
             "warning it may break",
             "it is done",
-            "debug isomer_node::y: it goes on (part: a)",
+            "debug isomer_node::y: it continues (part: a)",
             "trace isomer_node::y: a step",
             "a note",
             "warning a warning",
@@ -171,12 +171,12 @@ mod tests {
         let log = Log::start(memory.clone(), Format::Json, false).unwrap().with_levels("debug".parse().unwrap());
         tracing::subscriber::with_default(subscriber(log.clone()), || {
             tracing::error!(target: "isomer_front::x", "it broke");
-            tracing::debug!(target: "isomer_node::y", "it goes on");
+            tracing::debug!(target: "isomer_node::y", "it continues");
         });
         log.flush();
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let told: Vec<_> = lines.iter().map(|line| [&line["event"], &line["target"], &line["text"]]).collect();
-        assert_eq!(told, [["error", "isomer_front::x", "it broke"], ["debug", "isomer_node::y", "it goes on"]]);
+        assert_eq!(told, [["error", "isomer_front::x", "it broke"], ["debug", "isomer_node::y", "it continues"]]);
     }
 }

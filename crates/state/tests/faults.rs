@@ -1,4 +1,4 @@
-//! A state whose storage fails at each operation in turn: acknowledged changes are kept, the index matches the file,
+//! A state whose storage fails at each operation, one after the other: acknowledged changes are kept, the index matches the file,
 //! and changes succeed again when the storage works.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -43,7 +43,7 @@ pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteO
     };
     let mut waited = WaitingCaller { store, number, is_over: false };
     if is_first {
-        Turn::start(store.clone());
+        GroupWriter::start(store.clone());
     }
     let written = written.await;
     waited.is_over = true;
@@ -64,8 +64,8 @@ impl Drop for WaitingCaller<'_> {
         }
         let request = {
             let writes = &mut locked(&self.store.waiting.queue).writes;
-            let place = writes.binary_search_by_key(&self.number, |request| request.number);
-            place.ok().and_then(|place| writes.remove(place))
+            let index = writes.binary_search_by_key(&self.number, |request| request.number);
+            index.ok().and_then(|index| writes.remove(index))
         };
         if let Some(request) = request {
             self.store.account.end_waiting(request.bytes);
@@ -75,30 +75,30 @@ impl Drop for WaitingCaller<'_> {
 
 /// The right to write a group of a store. When it ends, the next group is queued behind other jobs of the lane. If it
 /// is dropped unused (no thread could be started), all waiting writes fail.
-struct Turn {
+struct GroupWriter {
     store: Arc<OpenStore>,
     used: bool,
 }
 
-impl Turn {
+impl GroupWriter {
     /// The queue's lock must not be held here: if no thread can be started, this is dropped.
     fn start(store: Arc<OpenStore>) {
         let lane = store.lane.clone();
-        let mut turn = Self { store, used: false };
+        let mut writer = Self { store, used: false };
         lane.spawn(move || {
-            turn.used = true;
-            let answers = write_group(&turn.store);
+            writer.used = true;
+            let results = write_group(&writer.store);
             // The store is released before the results are sent: a caller that then drops its handle may hold the last
             // one, and expects the file to be closed.
-            drop(turn);
-            for (reply, result) in answers {
+            drop(writer);
+            for (reply, result) in results {
                 let _ = reply.send(result);
             }
         });
     }
 }
 
-impl Drop for Turn {
+impl Drop for GroupWriter {
     fn drop(&mut self) {
         let abandoned = {
             let mut queue = locked(&self.store.waiting.queue);

@@ -7,7 +7,7 @@
 //!   than its share waits.
 //! - A lane that runs nothing gets a thread even if all of those are in use: one of [`PoolSize::reserve_max`] further ones.
 //!
-//! Invariant: `turns` contains each lane exactly once that has waiting jobs and runs fewer than it may, and no other
+//! Invariant: `ready` contains each lane exactly once that has waiting jobs and runs fewer than it may, and no other
 //! lane.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -37,7 +37,7 @@ pub(super) struct Lanes {
     size: PoolSize,
     lanes: HashMap<u64, Queue>,
     /// Lanes that wait for a thread, in round-robin order.
-    turns: VecDeque<u64>,
+    ready: VecDeque<u64>,
     running: usize,
     last_job: u64,
 }
@@ -54,7 +54,7 @@ struct Queue {
 impl Lanes {
     pub(super) fn new(size: PoolSize) -> Self {
         let size = PoolSize { threads_max: size.threads_max.max(1), ..size };
-        Self { size, lanes: HashMap::new(), turns: VecDeque::new(), running: 0, last_job: 0 }
+        Self { size, lanes: HashMap::new(), ready: VecDeque::new(), running: 0, last_job: 0 }
     }
 
     /// The maximum number of useful threads.
@@ -85,7 +85,7 @@ impl Lanes {
         if queue.jobs.is_empty() {
             if queue.has_turn {
                 queue.has_turn = false;
-                self.turns.retain(|waiting| *waiting != lane);
+                self.ready.retain(|waiting| *waiting != lane);
             }
             if queue.running == 0 {
                 self.lanes.remove(&lane);
@@ -96,7 +96,7 @@ impl Lanes {
 
     /// Returns the next job, with its lane. [`Lanes::done`] must be called when it has ended.
     pub(super) fn take(&mut self) -> Option<(u64, Job)> {
-        let lane = self.turns.remove(self.next_turn()?)?;
+        let lane = self.ready.remove(self.next_ready()?)?;
         let queue = self.lanes.get_mut(&lane)?;
         queue.has_turn = false;
         let (_, job) = queue.jobs.pop_first()?;
@@ -119,7 +119,7 @@ impl Lanes {
 
     /// Removes all waiting jobs.
     pub(super) fn abandon(&mut self) -> Vec<Job> {
-        self.turns.clear();
+        self.ready.clear();
         let mut abandoned = Vec::new();
         for queue in self.lanes.values_mut() {
             queue.has_turn = false;
@@ -137,10 +137,10 @@ impl Lanes {
     /// Returns whether jobs of more than `count` lanes could run now.
     pub(super) fn ready_more_than(&self, count: usize) -> bool {
         if self.running < self.size.threads_max {
-            return self.turns.len() > count;
+            return self.ready.len() > count;
         }
         let can_have_reserve = |lane: &&u64| self.lanes.get(lane).is_some_and(|queue| queue.running == 0);
-        self.running < self.threads_max() && self.turns.iter().filter(can_have_reserve).nth(count).is_some()
+        self.running < self.threads_max() && self.ready.iter().filter(can_have_reserve).nth(count).is_some()
     }
 
     /// Adds the lane to the round-robin order, if it has work, may run more and is not in it.
@@ -151,16 +151,16 @@ impl Lanes {
             && queue.running < queue.running_max
         {
             queue.has_turn = true;
-            self.turns.push_back(lane);
+            self.ready.push_back(lane);
         }
     }
 
-    /// Returns the index in `turns` of the next lane.
-    fn next_turn(&self) -> Option<usize> {
+    /// Returns the index in `ready` of the next lane.
+    fn next_ready(&self) -> Option<usize> {
         let share = (self.size.threads_max / self.lanes.len().max(1)).max(1);
         let shared_is_free = self.running < self.size.threads_max;
         let mut beyond_its_share = None;
-        for (place, lane) in self.turns.iter().enumerate() {
+        for (place, lane) in self.ready.iter().enumerate() {
             let running = self.lanes.get(lane).map_or(0, |queue| queue.running);
             if (shared_is_free && running < share) || (running == 0 && self.running < self.threads_max()) {
                 return Some(place);
@@ -213,7 +213,11 @@ mod tests {
         for _ in 0..3 {
             lanes.done(2);
         }
-        assert_eq!(take(&mut lanes), [3], "the reserve is given back first; of what is shared, lanes take turns");
+        assert_eq!(
+            take(&mut lanes),
+            [3],
+            "the reserve is given back first; of the shared threads, lanes are served round-robin"
+        );
     }
 
     #[test]
@@ -239,11 +243,11 @@ mod tests {
         assert!(lanes.remove(1, jobs[2]).is_some());
         push(&mut lanes, 2, 5);
         assert_eq!(lanes.abandon().len(), 5);
-        assert_eq!((lanes.lanes.len(), lanes.turns.len()), (1, 0));
+        assert_eq!((lanes.lanes.len(), lanes.ready.len()), (1, 0));
         lanes.done(1);
         assert_eq!((lanes.lanes.len(), lanes.running), (0, 0));
         let only = push(&mut lanes, 3, 1);
         assert!(lanes.remove(3, only[0]).is_some());
-        assert!(lanes.lanes.is_empty() && lanes.turns.is_empty() && lanes.take().is_none());
+        assert!(lanes.lanes.is_empty() && lanes.ready.is_empty() && lanes.take().is_none());
     }
 }

@@ -497,7 +497,7 @@ mod tests {
         }
         assert_eq!(lane.run(|| ()).await, Err(PoolError::Full));
         drop(waiting);
-        assert_eq!(Arc::strong_count(&held), 1, "what waits is dropped with its caller, before its turn comes");
+        assert_eq!(Arc::strong_count(&held), 1, "a waiting job is dropped with its caller, before it runs");
         let next = lane.run(|| 1);
         drop(running);
         assert_eq!(next.await, Ok(1), "what runs has ended");
