@@ -1,4 +1,4 @@
-//! The shop's products and the queries for them: by ID, by words, and by what they are bought with; and the shop's ads.
+//! The shop's products and the queries for them: by ID, by words, and by shared categories; and the shop's ads.
 //!
 //! All data is part of the program; nothing here does I/O.
 
