@@ -263,13 +263,13 @@ mod tests {
         let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         assert!(is_first_report(&reported, address(1)) && !is_first_report(&reported, address(1)));
         assert_eq!((2..100).filter(|port| is_first_report(&reported, address(*port))).count(), REPORTS_MAX - 1);
-        let said = |text: &str, purpose| {
+        let message = |text: &str, purpose| {
             isomer_diagnostics::Renderer::plain().diagnostic(&denied(text.parse().expect("an address"), purpose))
         };
-        assert!(said("[::ffff:10.0.0.1]:5", SocketUse::Connect).contains("--allow 10.0.0.1:5"));
-        assert!(said("[::1]:5", SocketUse::Connect).contains("--allow [::1]:5"));
+        assert!(message("[::ffff:10.0.0.1]:5", SocketUse::Connect).contains("--allow 10.0.0.1:5"));
+        assert!(message("[::1]:5", SocketUse::Connect).contains("--allow [::1]:5"));
         assert!(host("[::1]:5").is_ok());
-        assert!(said("127.0.0.1:80", SocketUse::Serve).contains("--allow '*'"));
+        assert!(message("127.0.0.1:80", SocketUse::Serve).contains("--allow '*'"));
     }
 
     #[test]

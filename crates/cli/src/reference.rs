@@ -11,7 +11,7 @@ use crate::environment::VARIABLES;
 const HEAD: &str = "\
 # The command line
 
-Generated from the program (`isomer help COMMAND` says the same). Results go to standard output, messages to standard
+Generated from the program (`isomer help COMMAND` prints the same). Results go to standard output, messages to standard
 error.
 
 ";

@@ -7,7 +7,7 @@
 //! | `revision_starter` | serving from this process: one revision after another takes over ([`AppServer`], [`RevisionStarter`]) |
 //! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
 //! | `member` | serving from several processes: one member's side ([`run_member`]) |
-//! | `member_order` | what the supervisor tells a member to run |
+//! | `member_order` | the order of a member: what it runs |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
 //! | `start_error` | why a revision was not made or an app not started, with hints |
 //! | `network` | the network that outgoing requests use |

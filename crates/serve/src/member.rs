@@ -1,6 +1,6 @@
 //! One group of a shape in a process of its own: a member that a supervisor has started.
 //!
-//! It runs what its order says, and ends when the control channel does.
+//! It runs its order, and ends when the control channel does.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::network;
 use crate::start_error::StartAttempt;
 use crate::test_secrets::apply_test_secrets;
 
-/// Runs as a member until the supervisor says stop. Errors are sent to the supervisor.
+/// Runs as a member until the supervisor stops it. Errors are sent to the supervisor.
 ///
 /// # Errors
 /// If this process was not started by a supervisor, or if the group cannot be served.

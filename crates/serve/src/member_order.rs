@@ -1,4 +1,4 @@
-//! What the supervisor tells a member to run: the first line on the control channel.
+//! The order of a member: what it runs. It is the first line on the control channel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

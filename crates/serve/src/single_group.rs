@@ -1,4 +1,4 @@
-//! One group of a shape on this machine, while the other groups run elsewhere: a node file says where.
+//! One group of a shape on this machine, while the other groups run elsewhere: a node file has their addresses.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

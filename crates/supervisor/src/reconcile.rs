@@ -84,7 +84,7 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    /// Creates the state in which all members are to be started. `fronts` says of each whether it has the front door.
+    /// Creates the state in which all members are to be started. `fronts` has one entry for each: whether it has the front door.
     pub(crate) fn new(fronts: impl IntoIterator<Item = bool>, stop_timeout: Duration, now: Instant) -> Self {
         let member = |front| Member {
             front,

@@ -245,10 +245,7 @@ mod tests {
         assert!(folders.dirs.contains(&dir.join("dist")) && folders.counts(&dir.join("dist/deep"), true));
         // Renaming or removing a folder above affects it, too.
         assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
-        assert!(
-            !folders.counts(&dir.join("dist"), false),
-            "that something in it was written is not told of the folder"
-        );
+        assert!(!folders.counts(&dir.join("dist"), false), "a write in the folder is not a change of the folder");
     }
 
     #[test]

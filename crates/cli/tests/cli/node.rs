@@ -301,7 +301,7 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
         workspace.run(&arguments)
     };
     let printed = with(&["deploy", "--host", "bank.example"]);
-    assert!(printed.starts_with("exit code: 1") && printed.contains("`bank.example` is none"), "{printed}");
+    assert!(printed.starts_with("exit code: 1") && printed.contains("`bank.example` is not one of them"), "{printed}");
     let printed = with(&["deploy", "--host", "shop.acme.example", "-m", "The first one"]);
     assert!(printed.starts_with("exit code: 0"), "{printed}");
     assert_eq!(get(&running, "shop.acme.example", "/seen?by=me").0, 200);
