@@ -95,3 +95,38 @@ impl EventSink for DiscardEvents {
 
     fn emit(&self, _: Event<'_>) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Reasons(Mutex<Vec<String>>);
+
+    impl EventSink for Reasons {
+        fn emit(&self, event: Event<'_>) {
+            if let Event::CallFailed { component, reason, .. } = event {
+                self.0.lock().unwrap().push(format!("{component}: {reason}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sink_formats_only_what_it_keeps() {
+        struct Unformattable;
+        impl Display for Unformattable {
+            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                panic!("no sink needs the reason")
+            }
+        }
+        let (request, reason, backtrace) = (None, &Unformattable, &[]);
+        assert!(!DiscardEvents.is_enabled());
+        DiscardEvents.emit(Event::CallFailed { component: "cart", request, reason, backtrace });
+        let reasons = Reasons::default();
+        assert!(reasons.is_enabled());
+        reasons.emit(Event::CallFailed { component: "cart", request, reason: &"a trap", backtrace });
+        assert_eq!(*reasons.0.lock().unwrap(), ["cart: a trap"]);
+    }
+}

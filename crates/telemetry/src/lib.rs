@@ -12,6 +12,9 @@
 //! | [`AccessRecord`] | a served request |
 //! | [`Level`], [`Levels`] | the importance of log messages, and the filter that is set by operators |
 //!
+//! Spans and metrics belong here, too: as further kinds of [`Event`], so that one sink receives everything that happens to a request,
+//! and every emitter has the same cheap check whether anything listens ([`EventSink::is_enabled`]).
+//!
 //! Log messages of the platform are `tracing` events. The macros are re-exported ([`error!`], [`warn!`], [`info!`], [`debug!`],
 //! [`trace!`](trace!)): a message that the filter excludes costs one relaxed load and a comparison.
 #![forbid(unsafe_code)]
