@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use isomer_toolchain::{GuestToolchain, Progress, SystemPackages};
+use isomer_toolchain::{BuildProgress, GuestToolchain, SystemPackages};
 
 use crate::book;
 use crate::project::{self, Project, find_program};
@@ -70,10 +70,10 @@ pub fn guest_toolchain() -> Result<()> {
 }
 
 /// Prints the steps of an installation and the output of its programs.
-pub(crate) fn show_progress(progress: Progress<'_>) {
+pub(crate) fn show_progress(progress: BuildProgress<'_>) {
     match progress {
-        Progress::Step(step) => println!("{step}"),
-        Progress::Output(line) => println!("    {line}"),
+        BuildProgress::Step(step) => println!("{step}"),
+        BuildProgress::Output(line) => println!("    {line}"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, FAILED};
+use isomer_console::{CliError, FAILED};
 use isomer_project::ValueSources;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -72,7 +72,7 @@ impl AppProcess {
     ///
     /// # Errors
     /// If it does not start: the error is what the process has printed.
-    pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CommandError> {
+    pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CliError> {
         let data =
             tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot create a folder for data")?;
         let program = std::env::current_exe().context("cannot tell the path of this program")?;
@@ -120,10 +120,10 @@ impl AppProcess {
     }
 
     /// The error of an app that has not started: what it has printed.
-    fn start_error(mut self) -> CommandError {
+    fn start_error(mut self) -> CliError {
         let code = self.end().unwrap_or(FAILED);
         let text: String = self.log_lines().into_iter().map(|line| line + "\n").collect();
-        CommandError::Rendered { text, code: if code == 0 { FAILED } else { code } }
+        CliError::Rendered { text, code: if code == 0 { FAILED } else { code } }
     }
 
     /// The log of a process that has ended.

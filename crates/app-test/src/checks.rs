@@ -5,7 +5,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use crate::client::{TestClient, TestResponse};
-use crate::diff::{self, Detail};
+use crate::diff::{self, ReportDetail};
 use crate::script::{Capture, Expect};
 use crate::variables::{self, Variables};
 
@@ -40,7 +40,7 @@ pub(crate) fn check(
     expect: &Expect,
     response: &TestResponse,
     variables: &Variables,
-    detail: Detail,
+    detail: ReportDetail,
 ) -> Result<Vec<Mismatch>, String> {
     let mut mismatches = Vec::new();
     let text = response.text();
@@ -135,7 +135,7 @@ pub(crate) fn difference(
     other: &str,
     expected: &TestResponse,
     found: &TestResponse,
-    detail: Detail,
+    detail: ReportDetail,
 ) -> Option<Mismatch> {
     let (expected, found) = (Comparable::of(expected), Comparable::of(found));
     if expected == found {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn differ(expected: &TestResponse, found: &TestResponse) -> Option<Mismatch> {
-        difference("x", expected, found, Detail::Short)
+        difference("x", expected, found, ReportDetail::Short)
     }
 
     #[test]

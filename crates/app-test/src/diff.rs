@@ -13,7 +13,7 @@ const LINE_CHARS_MAX: usize = 160;
 
 /// The amount that is shown of requests, responses and differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
+pub enum ReportDetail {
     /// The first lines, and the beginning of long lines.
     Short,
     /// Everything.
@@ -24,7 +24,7 @@ pub enum Detail {
 ///
 /// Of the beginning and the end that both have in common, only a few lines are shown. Everything between two differences is shown,
 /// too: this needs no search for the shortest edit, and the responses of two shapes mostly differ in one place.
-pub(crate) fn lines(expected: &str, found: &str, detail: Detail) -> Vec<String> {
+pub(crate) fn lines(expected: &str, found: &str, detail: ReportDetail) -> Vec<String> {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let same_begin = expected.iter().zip(&found).take_while(|(left, right)| left == right).count();
     let rest = expected.len().min(found.len()) - same_begin;
@@ -40,11 +40,11 @@ pub(crate) fn lines(expected: &str, found: &str, detail: Detail) -> Vec<String> 
 }
 
 /// Returns the first lines of a text.
-pub(crate) fn beginning(text: &str, detail: Detail) -> Vec<String> {
+pub(crate) fn beginning(text: &str, detail: ReportDetail) -> Vec<String> {
     detail.bounded(text.lines().map(|line| format!("  {}", detail.shown(line))).collect())
 }
 
-impl Detail {
+impl ReportDetail {
     fn bounded(self, mut lines: Vec<String>) -> Vec<String> {
         if self == Self::Short && lines.len() > LINES_MAX {
             let more = lines.len() - LINES_MAX;
@@ -71,20 +71,20 @@ mod tests {
     #[test]
     fn common_lines_are_left_out() {
         let text = |line: &str| format!("a\nb\nc\n{line}\nd\ne\nf\n");
-        assert_eq!(lines(&text("1"), &text("2"), Detail::Short), ["  b", "  c", "- 1", "+ 2", "  d", "  e"]);
-        assert_eq!(lines("a\nb\n", "a\n", Detail::Short), ["  a", "- b"]);
-        assert_eq!(lines("", "new", Detail::Short), ["+ new"]);
-        assert_eq!(lines("x\nx\n", "x\nx\nx\n", Detail::Short), ["  x", "  x", "+ x"]);
+        assert_eq!(lines(&text("1"), &text("2"), ReportDetail::Short), ["  b", "  c", "- 1", "+ 2", "  d", "  e"]);
+        assert_eq!(lines("a\nb\n", "a\n", ReportDetail::Short), ["  a", "- b"]);
+        assert_eq!(lines("", "new", ReportDetail::Short), ["+ new"]);
+        assert_eq!(lines("x\nx\n", "x\nx\nx\n", ReportDetail::Short), ["  x", "  x", "+ x"]);
     }
 
     #[test]
     fn long_texts_are_cut_and_control_characters_are_replaced() {
         let many: String = (0..100).map(|number| format!("{number}\n")).collect();
-        let shown = lines("", &many, Detail::Short);
+        let shown = lines("", &many, ReportDetail::Short);
         assert_eq!((shown.len(), shown[LINES_MAX].as_str()), (LINES_MAX + 1, "  … and 76 more lines"));
-        assert_eq!(lines("", &many, Detail::Whole).len(), 100);
-        assert_eq!(beginning(&"ä".repeat(200), Detail::Whole)[0].chars().count(), 2 + 200);
-        assert_eq!(beginning("\u{1b}[31mred", Detail::Short), ["  \u{fffd}[31mred"]);
-        assert_eq!(beginning(&"ä".repeat(200), Detail::Short)[0].chars().count(), 2 + LINE_CHARS_MAX + 1);
+        assert_eq!(lines("", &many, ReportDetail::Whole).len(), 100);
+        assert_eq!(beginning(&"ä".repeat(200), ReportDetail::Whole)[0].chars().count(), 2 + 200);
+        assert_eq!(beginning("\u{1b}[31mred", ReportDetail::Short), ["  \u{fffd}[31mred"]);
+        assert_eq!(beginning(&"ä".repeat(200), ReportDetail::Short)[0].chars().count(), 2 + LINE_CHARS_MAX + 1);
     }
 }

@@ -30,8 +30,8 @@ mod stubs;
 mod variables;
 
 pub use app_process::{AppProcess, AppProcessSetup};
-pub use diff::Detail;
+pub use diff::ReportDetail;
 pub use report::{ScriptRun, passed, report_json, report_text};
-pub use script::{Case, Script, read_scripts};
+pub use script::{Script, TestCase, read_scripts};
 pub use script_run::{ScriptResult, run_script};
-pub use stubs::{Stub, StubServer, parse_stub};
+pub use stubs::{HostStub, StubServer, parse_stub};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use isomer_manifest::{OutboundHost, Spanned};
 use isomer_project::{shown, toml_to_json};
@@ -12,7 +12,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::stubs::Stub;
+use crate::stubs::HostStub;
 use crate::variables;
 
 /// The folder of an app that holds its scripts.
@@ -28,14 +28,14 @@ pub struct Script {
     /// Values for the app's secrets, by name.
     pub secrets: BTreeMap<String, String>,
     /// Responses of hosts on the internet.
-    pub stubs: Vec<Stub>,
+    pub stubs: Vec<HostStub>,
     /// The cases, in their order.
-    pub cases: Vec<Case>,
+    pub cases: Vec<TestCase>,
 }
 
 /// A request and what is expected of the response.
 #[derive(Debug)]
-pub struct Case {
+pub struct TestCase {
     pub(crate) name: String,
     /// The line of its request, from 1.
     pub(crate) line: usize,
@@ -167,10 +167,10 @@ fn yes() -> bool {
 ///
 /// # Errors
 /// If there are none, or for all mistakes in them.
-pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>) -> Result<Vec<Script>, CommandError> {
+pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>) -> Result<Vec<Script>, CliError> {
     let paths = if named.is_empty() { in_folder(&app_dir.join(FOLDER))? } else { named.to_vec() };
     if paths.is_empty() {
-        return Err(CommandError::failed(
+        return Err(CliError::failed(
             format!("there are no scripts in `{}`", shown(&app_dir.join(FOLDER))),
             format!("write one, `{FOLDER}/first.toml`:\n[[case]]\nrequest = \"GET /\"\nexpect.contains = \"hello\""),
         ));
@@ -179,15 +179,15 @@ pub fn read_scripts(app_dir: &Path, named: &[PathBuf], secrets: &BTreeSet<&str>)
     let mut scripts = Vec::with_capacity(paths.len());
     for path in paths {
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()));
-        match parse(SourceFile::new(shown(&path), text.map_err(CommandError::Usage)?), secrets) {
+        match parse(SourceFile::new(shown(&path), text.map_err(CliError::Usage)?), secrets) {
             Ok(script) => scripts.push(script),
             Err(mistakes) => found.extend(mistakes),
         }
     }
-    if found.is_empty() { Ok(scripts) } else { Err(CommandError::Findings(found)) }
+    if found.is_empty() { Ok(scripts) } else { Err(CliError::Findings(found)) }
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, CommandError> {
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
     let mut paths = paths.with_context(|| format!("cannot read the folder `{}`", folder.display()))?;
@@ -254,7 +254,7 @@ fn not_a_request(request: &str) -> Box<Diagnostic> {
 }
 
 /// Checks a stub. The returned mistake has no place yet.
-fn stub(raw: RawStub) -> Result<Stub, Box<Diagnostic>> {
+fn stub(raw: RawStub) -> Result<HostStub, Box<Diagnostic>> {
     let host = match raw.host.value.parse::<OutboundHost>() {
         Ok(host) if !host.host.contains('*') => host.to_string(),
         Ok(_) => {
@@ -297,11 +297,11 @@ fn stub(raw: RawStub) -> Result<Stub, Box<Diagnostic>> {
         }
         (None, None) => Vec::new(),
     };
-    Ok(Stub { host, request, status, headers, body })
+    Ok(HostStub { host, request, status, headers, body })
 }
 
 /// Checks a case; `known` are the variables that earlier cases capture. The returned mistake has no place yet.
-fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Result<Case, Box<Diagnostic>> {
+fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Result<TestCase, Box<Diagnostic>> {
     let request = &raw.request.value;
     let (method, target) = method_and_target(request).ok_or_else(|| not_a_request(request))?;
     let body = match (raw.body, raw.form, raw.json) {
@@ -315,7 +315,7 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
             return Err(Box::new(Diagnostic::error("a request has one body").hint("keep `body`, `form` or `json`")));
         }
     };
-    let case = Case {
+    let case = TestCase {
         name: raw.name.unwrap_or_else(|| request.clone()),
         line: source.position(raw.request.span.start).line,
         method: method.to_owned(),
@@ -353,7 +353,7 @@ fn case(source: &SourceFile, raw: RawCase, known: &mut BTreeSet<String>) -> Resu
     Ok(case)
 }
 
-impl Case {
+impl TestCase {
     /// All texts that may contain variables.
     fn texts(&self) -> Vec<String> {
         let Expect { headers, body, json, contains, lacks, matches, .. } = &self.expect;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::checks::{self, Mismatch};
 use crate::client::{TestClient, TestRequest, TestResponse};
-use crate::diff::{self, Detail};
-use crate::script::{Body, Case, Script};
+use crate::diff::{self, ReportDetail};
+use crate::script::{Body, Script, TestCase};
 use crate::variables::{self, Variables};
 
 /// The result of a script in one shape.
@@ -33,7 +33,7 @@ pub fn run_script(
     script: &Script,
     address: SocketAddr,
     reference: Option<(&str, &ScriptResult)>,
-    detail: Detail,
+    detail: ReportDetail,
 ) -> ScriptResult {
     let mut client = TestClient::new(address);
     let mut variables = Variables::new();
@@ -43,7 +43,7 @@ pub fn run_script(
         let (response, mut mismatches) = match case.request(number, script, &variables) {
             Ok(request) => {
                 let response = client.send(&request);
-                if detail == Detail::Whole {
+                if detail == ReportDetail::Whole {
                     transcript = self::transcript(&request, response.as_ref().ok());
                 }
                 match response {
@@ -88,12 +88,12 @@ fn transcript(request: &TestRequest, response: Option<&TestResponse>) -> Vec<Str
     };
     add(&mut text, &request.headers, &request.body);
     let mut lines = vec!["sent".to_owned()];
-    lines.extend(diff::beginning(text.trim_end(), Detail::Whole));
+    lines.extend(diff::beginning(text.trim_end(), ReportDetail::Whole));
     if let Some(response) = response {
         let mut text = format!("{}\n", response.status);
         add(&mut text, &response.headers, &response.body);
         lines.push("received".to_owned());
-        lines.extend(diff::beginning(text.trim_end(), Detail::Whole));
+        lines.extend(diff::beginning(text.trim_end(), ReportDetail::Whole));
     }
     lines
 }
@@ -102,7 +102,7 @@ fn no_value(variable: &str) -> Mismatch {
     Mismatch::new(format!("`${{{variable}}}` has no value: the case that captures it failed"))
 }
 
-impl Case {
+impl TestCase {
     /// The request, with variables replaced by their values.
     fn request(&self, number: usize, script: &Script, variables: &Variables) -> Result<TestRequest, String> {
         let target = variables::filled(&self.target, variables, percent_encoded)?;

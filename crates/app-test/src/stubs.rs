@@ -19,7 +19,7 @@ const UNKNOWN_MAX: usize = 20;
 
 /// The response to some requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stub {
+pub struct HostStub {
     /// `HOST` or `HOST:PORT`, in lower case.
     pub(crate) host: String,
     /// Method and path, with the query if it must match; `None` for every request.
@@ -42,7 +42,7 @@ impl StubServer {
     ///
     /// # Errors
     /// If no port can be listened on.
-    pub fn start(stubs: &[Stub]) -> io::Result<Option<Self>> {
+    pub fn start(stubs: &[HostStub]) -> io::Result<Option<Self>> {
         if stubs.is_empty() {
             return Ok(None);
         }
@@ -51,7 +51,8 @@ impl StubServer {
         hosts.sort();
         hosts.dedup();
         let server = Self { address: listener.local_addr()?, hosts, stopped: Arc::default(), unknown: Arc::default() };
-        let (stopped, unknown, stubs) = (server.stopped.clone(), server.unknown.clone(), Arc::<[Stub]>::from(stubs));
+        let (stopped, unknown, stubs) =
+            (server.stopped.clone(), server.unknown.clone(), Arc::<[HostStub]>::from(stubs));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if stopped.load(Ordering::Acquire) {
@@ -93,7 +94,7 @@ pub fn parse_stub(text: &str) -> Result<(String, SocketAddr), String> {
     Ok((host.to_owned(), address.parse().map_err(|_| format!("`{address}` is not an address"))?))
 }
 
-fn serve(mut stream: TcpStream, stubs: &[Stub], unknown: &Mutex<Vec<String>>) -> io::Result<()> {
+fn serve(mut stream: TcpStream, stubs: &[HostStub], unknown: &Mutex<Vec<String>>) -> io::Result<()> {
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
     stream.set_write_timeout(Some(IO_TIMEOUT))?;
     let head = read(&mut stream)?;
@@ -190,7 +191,7 @@ fn is_whole(chunks: &[u8]) -> bool {
     }
 }
 
-impl Stub {
+impl HostStub {
     fn is_for(&self, host: &str, method: &str, target: &str) -> bool {
         let (name, has_port) = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, true),
@@ -211,10 +212,10 @@ impl Stub {
 mod tests {
     use super::*;
 
-    fn stub(host: &str, request: Option<(&str, &str)>, body: &str) -> Stub {
+    fn stub(host: &str, request: Option<(&str, &str)>, body: &str) -> HostStub {
         let request = request.map(|(method, target)| (method.to_owned(), target.to_owned()));
         let headers = vec![("x-from".to_owned(), "stub".to_owned())];
-        Stub { host: host.to_owned(), request, status: 201, headers, body: body.as_bytes().to_vec() }
+        HostStub { host: host.to_owned(), request, status: 201, headers, body: body.as_bytes().to_vec() }
     }
 
     fn send(server: &StubServer, request: &str) -> String {

@@ -1,7 +1,7 @@
 //! The levels of the platform's own log: `--log` of commands that serve, `ISOMER_LOG` for every command.
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_observe::{Format, Log};
 use isomer_telemetry::{InvalidLevels, Levels};
 
@@ -19,7 +19,7 @@ pub(crate) struct LogFlag {
 
 impl LogFlag {
     /// Returns the levels of the flag, or else of the environment.
-    pub(crate) fn levels(&self) -> Result<Levels, CommandError> {
+    pub(crate) fn levels(&self) -> Result<Levels, CliError> {
         match &self.log {
             Some(levels) => Ok(levels.clone()),
             None => Ok(levels_from_environment()?.unwrap_or_default()),
@@ -29,7 +29,7 @@ impl LogFlag {
 
 /// Starts the log of a command that does not serve, on standard error. Returns `None` unless the environment sets a
 /// level.
-pub(crate) fn start_command_log(console: &Console) -> Result<Option<Log>, CommandError> {
+pub(crate) fn start_command_log(console: &Console) -> Result<Option<Log>, CliError> {
     let Some(levels) = levels_from_environment()? else { return Ok(None) };
     let format = Format::Text { colour: console.colour() };
     let log = Log::start(std::io::stderr(), format, false).context("cannot start the log")?.with_levels(levels);
@@ -37,10 +37,10 @@ pub(crate) fn start_command_log(console: &Console) -> Result<Option<Log>, Comman
     Ok(Some(log))
 }
 
-fn levels_from_environment() -> Result<Option<Levels>, CommandError> {
+fn levels_from_environment() -> Result<Option<Levels>, CliError> {
     let Some(text) = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(None) };
     let levels = text.to_string_lossy().parse().map_err(|error: InvalidLevels| {
-        CommandError::usage(format!("{LOG_VARIABLE}: {error}"), format!("unset {LOG_VARIABLE}, or set it to `info`"))
+        CliError::usage(format!("{LOG_VARIABLE}: {error}"), format!("unset {LOG_VARIABLE}, or set it to `info`"))
     })?;
     Ok(Some(levels))
 }

@@ -1,7 +1,7 @@
 //! The `isomer` command: one file per subcommand, in `commands/`.
 //!
 //! Standard output is for results, in a form for programs if `--json` is given; messages for people go to standard
-//! error. Exit codes: 0 success, 1 failure, 2 a wrong command line; see [`isomer_console::CommandError`].
+//! error. Exit codes: 0 success, 1 failure, 2 a wrong command line; see [`isomer_console::CliError`].
 
 mod address_flags;
 mod commands;

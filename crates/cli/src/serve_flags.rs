@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isomer_app_test::parse_stub;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_manifest::MONOLITH;
 use isomer_serve::{ServeOptions, TestMode};
 
@@ -58,7 +58,7 @@ impl ServeFlags {
     }
 
     /// The options that the flags and the environment give.
-    pub(crate) fn options(&self) -> Result<ServeOptions, CommandError> {
+    pub(crate) fn options(&self) -> Result<ServeOptions, CliError> {
         let test_mode = self.test_mode.as_ref().map(|code| TestMode {
             code: code.clone(),
             deterministic: self.deterministic,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use isomer_diagnostics::Renderer;
 
-use crate::command_error::{CommandError, FAILED};
+use crate::cli_error::{CliError, FAILED};
 
 /// The interval at which a spinner moves.
 const SPIN_EVERY: Duration = Duration::from_millis(80);
@@ -52,7 +52,7 @@ impl Console {
     }
 
     /// Prints why a command failed and returns its exit code.
-    pub fn report(&self, error: &CommandError) -> ExitCode {
+    pub fn report(&self, error: &CliError) -> ExitCode {
         let (text, code) = error.render(&self.renderer());
         if !text.is_empty() {
             self.message(&text);
@@ -61,26 +61,26 @@ impl Console {
     }
 
     /// A line that shows the current step, removed when the returned value is dropped. Shows nothing without a terminal.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ProgressLine {
         if !self.terminal {
-            return Progress(None);
+            return ProgressLine(None);
         }
         let bar = ProgressBar::new_spinner();
         let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(SPIN_EVERY);
-        Progress(Some(bar))
+        ProgressLine(Some(bar))
     }
 
     /// A progress bar for an upload of `bytes`. Shows nothing without a terminal or without bytes to send.
-    pub fn upload(&self, bytes: u64) -> Upload {
+    pub fn upload(&self, bytes: u64) -> UploadBar {
         if !self.terminal || bytes == 0 {
-            return Upload(None);
+            return UploadBar(None);
         }
         let bar = ProgressBar::new(bytes);
         let style = ProgressStyle::with_template("uploading {bar:30.cyan} {binary_bytes} of {binary_total_bytes}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Upload(Some(Arc::new(Bar(bar))))
+        UploadBar(Some(Arc::new(Bar(bar))))
     }
 
     /// Returns whether there is a terminal on which a question can be answered.
@@ -105,14 +105,14 @@ impl Console {
     ///
     /// # Errors
     /// If the answer is no, or if there is no terminal to ask on.
-    pub fn confirm_removal(&self, question: &str, yes: bool, command: &str) -> Result<(), CommandError> {
+    pub fn confirm_removal(&self, question: &str, yes: bool, command: &str) -> Result<(), CliError> {
         if yes {
             return Ok(());
         }
         match self.confirm(question) {
             Some(true) => Ok(()),
-            Some(false) => Err(CommandError::ExitCode(FAILED)),
-            None => Err(CommandError::usage("removing data must be confirmed, and there is no terminal", command)),
+            Some(false) => Err(CliError::ExitCode(FAILED)),
+            None => Err(CliError::usage("removing data must be confirmed, and there is no terminal", command)),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Console {
 ///
 /// # Errors
 /// If standard output cannot be written to.
-pub fn print(text: &str) -> Result<(), CommandError> {
+pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -133,11 +133,11 @@ pub fn print(text: &str) -> Result<(), CommandError> {
 
 /// The progress bar of an upload, removed when the last clone is dropped.
 #[derive(Clone)]
-pub struct Upload(Option<Arc<Bar>>);
+pub struct UploadBar(Option<Arc<Bar>>);
 
 struct Bar(ProgressBar);
 
-impl Upload {
+impl UploadBar {
     /// Counts `bytes` more as sent.
     pub fn advance(&self, bytes: u64) {
         if let Some(bar) = &self.0 {
@@ -153,9 +153,9 @@ impl Drop for Bar {
 }
 
 /// A line that shows the current step, removed when dropped.
-pub struct Progress(Option<ProgressBar>);
+pub struct ProgressLine(Option<ProgressBar>);
 
-impl Progress {
+impl ProgressLine {
     /// Shows `text` as the current step.
     pub fn step(&self, text: impl Into<String>) {
         if let Some(bar) = &self.0 {
@@ -174,7 +174,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console, WarningPrinter};
+use isomer_console::{CliError, Console, WarningPrinter};
 use isomer_ids::StoreName;
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, ValueSources, read_components};
 use isomer_seam::Components;
 use isomer_serve::{RevisionSource, RevisionStarter};
-use isomer_toolchain::Profile;
+use isomer_toolchain::BuildProfile;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::draft_stores::{DraftStores, OutdatedStore, StoreContext};
@@ -34,7 +34,7 @@ pub struct DevSettings {
     /// Values from outside of the manifest.
     pub values: ValueSources,
     /// The profile with which Cargo packages are built.
-    pub profile: Profile,
+    pub profile: BuildProfile,
     /// Whether stores whose applied migrations were edited are recreated without a question.
     pub recreate_stores: bool,
 }
@@ -73,7 +73,7 @@ impl DevSession {
         settings: DevSettings,
         revisions: RevisionStarter,
         console: Console,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, CliError> {
         let watcher = FileWatcher::start(watch_set(app, settings.profile, false))?;
         let (answer_sender, answers) = channel(QUESTIONS_MAX);
         Ok(Self {
@@ -95,7 +95,7 @@ impl DevSession {
     }
 
     /// Builds and serves the app, again after every change. Returns only an error that no change of a file can fix.
-    pub async fn run(mut self, mut began: Instant) -> CommandError {
+    pub async fn run(mut self, mut began: Instant) -> CliError {
         loop {
             if let Err(error) = self.round(began).await {
                 return error;
@@ -132,7 +132,7 @@ impl DevSession {
     ///
     /// # Errors
     /// If the command line is wrong, or if files cannot be watched.
-    async fn round(&mut self, began: Instant) -> Result<(), CommandError> {
+    async fn round(&mut self, began: Instant) -> Result<(), CliError> {
         // Before anything is read.
         self.watcher.refresh()?;
         let is_first = std::mem::replace(&mut self.is_first, false);
@@ -145,7 +145,7 @@ impl DevSession {
                 }
             }
             // Later rounds can fail in the same way after an edit of `.env` or of the manifest, which another edit corrects.
-            Err(error @ (CommandError::Usage(_) | CommandError::UsageFinding(_))) if is_first => return Err(error),
+            Err(error @ (CliError::Usage(_) | CliError::UsageFinding(_))) if is_first => return Err(error),
             Err(error) => {
                 self.has_failed = true;
                 let serves = if self.served.is_some() { "the previous revision still serves; " } else { "" };
@@ -160,7 +160,7 @@ impl DevSession {
         Ok(())
     }
 
-    async fn try_round(&mut self, began: Instant) -> Result<(), CommandError> {
+    async fn try_round(&mut self, began: Instant) -> Result<(), CliError> {
         self.revisions.clear_missing_variable();
         self.watches_more = false;
         let app = AppDir::open_with(&self.path, &self.settings.values)?;
@@ -224,7 +224,7 @@ impl DevSession {
     }
 
     /// Refuses a shape of several processes: a take-over would have to change all of them at once.
-    fn check_one_process(&self, app: &AppDir, components: &Components) -> Result<(), CommandError> {
+    fn check_one_process(&self, app: &AppDir, components: &Components) -> Result<(), CliError> {
         let shape = &self.settings.shape;
         if shape == MONOLITH {
             return Ok(());
@@ -232,7 +232,7 @@ impl DevSession {
         let plan = app.plan(components, shape)?;
         match plan.processes().len() {
             0 | 1 => Ok(()),
-            several => Err(CommandError::usage(
+            several => Err(CliError::usage(
                 format!("`isomer dev` serves from one process, and shape `{shape}` has {several}"),
                 format!(
                     "develop in a shape of one process (without `--shape`: all components together), or run it: isomer run --shape {shape}"

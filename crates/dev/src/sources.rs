@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use isomer_manifest::{App, SecretSource};
 use isomer_project::AppDir;
 use isomer_seam::Components;
-use isomer_toolchain::{Profile, WatchSet, watch_paths};
+use isomer_toolchain::{BuildProfile, WatchSet, watch_paths};
 
 /// All that a revision is made from. Equal snapshots make equal revisions.
 #[derive(PartialEq)]
@@ -43,7 +43,7 @@ impl SourceSnapshot {
 }
 
 /// Returns the files to watch for an app. After a failure, the sources of all its packages are included.
-pub(crate) fn watch_set(app: &AppDir, profile: Profile, has_failed: bool) -> WatchSet {
+pub(crate) fn watch_set(app: &AppDir, profile: BuildProfile, has_failed: bool) -> WatchSet {
     let mut wanted = watch_paths(&app.app, &app.dir, profile);
     if has_failed {
         wanted.add_packages(&app.dir);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_toolchain::{WatchFolders, WatchSet};
 use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -35,14 +35,14 @@ struct WatchedFolders {
 
 impl FileWatcher {
     /// Starts to watch `wanted`.
-    pub(crate) fn start(wanted: WatchSet) -> Result<Self, CommandError> {
+    pub(crate) fn start(wanted: WatchSet) -> Result<Self, CliError> {
         let mut watch = Self { wanted, changed: Arc::default(), is_stale: Arc::default(), watched: None };
         watch.refresh()?;
         Ok(watch)
     }
 
     /// Watches `wanted` instead from now on. Returns whether it differs from before.
-    pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, CommandError> {
+    pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, CliError> {
         let is_other = self.wanted != wanted;
         self.wanted = wanted;
         self.refresh()?;
@@ -56,7 +56,7 @@ impl FileWatcher {
 
     /// Updates the watched folders if necessary. Must be called before files are read, so that every later change is
     /// seen.
-    pub(crate) fn refresh(&mut self) -> Result<(), CommandError> {
+    pub(crate) fn refresh(&mut self) -> Result<(), CliError> {
         for _ in 0..ATTEMPTS_MAX {
             let folders = self.wanted.folders();
             let was_stale = self.is_stale.swap(false, Ordering::SeqCst);
@@ -75,7 +75,7 @@ impl FileWatcher {
         self.changed.notified().await;
     }
 
-    fn watch(&self, folders: WatchFolders) -> Result<WatchedFolders, CommandError> {
+    fn watch(&self, folders: WatchFolders) -> Result<WatchedFolders, CliError> {
         let folders = Arc::new(folders);
         let (known, changed, is_stale) = (folders.clone(), self.changed.clone(), self.is_stale.clone());
         let on_event = move |event: notify::Result<notify::Event>| {
@@ -109,7 +109,7 @@ impl FileWatcher {
         Ok(WatchedFolders { folders, _watcher: watcher })
     }
 
-    fn handle_error(&self, error: notify::Error, dir: &Path) -> Result<(), CommandError> {
+    fn handle_error(&self, error: notify::Error, dir: &Path) -> Result<(), CliError> {
         match &error.kind {
             // The folder was removed after it was found.
             ErrorKind::PathNotFound => {}
@@ -119,7 +119,7 @@ impl FileWatcher {
             ErrorKind::MaxFilesWatch => {
                 let error = anyhow::Error::new(error).context(format!("cannot watch `{}`", dir.display()));
                 let hint = "allow more watches: sudo sysctl fs.inotify.max_user_watches=524288";
-                return Err(CommandError::Failed(
+                return Err(CliError::Failed(
                     isomer_diagnostics::Hinted::new(error.into_boxed_dyn_error(), hint).into(),
                 ));
             }

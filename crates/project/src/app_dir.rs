@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_diagnostics::{Diagnostic, SourceFile, Span};
 use isomer_ids::ComponentName;
 use isomer_manifest::{App, Grants, MANIFEST_FILE};
 use isomer_plan::Plan;
 use isomer_seam::{Components, PlanError};
-use isomer_toolchain::{BuildError, Built, Profile, Progress as BuildProgress, build_app_as, missing_sources};
+use isomer_toolchain::{BuildError, BuildProfile, BuildProgress, BuiltComponent, build_app_as, missing_sources};
 
 use crate::paths::shown;
-use crate::values::{ValueSources, Values};
+use crate::values::{AppValues, ValueSources};
 use crate::wasm_file::WasmFile;
 
 /// An app on disk.
@@ -33,7 +33,7 @@ pub struct AppDir {
     /// Warnings about the manifest.
     pub warnings: Vec<Diagnostic>,
     /// Values from outside of the manifest.
-    pub values: Values,
+    pub values: AppValues,
 }
 
 impl AppDir {
@@ -45,7 +45,7 @@ impl AppDir {
     ///
     /// # Errors
     /// As [`AppDir::open`], or if the values are wrong.
-    pub fn open_with(path: &Path, flags: &ValueSources) -> Result<Self, CommandError> {
+    pub fn open_with(path: &Path, flags: &ValueSources) -> Result<Self, CliError> {
         let mut opened = Self::open(path)?;
         opened.values = match is_component(path) {
             true => flags.read_for_component(&opened.app)?,
@@ -59,7 +59,7 @@ impl AppDir {
     ///
     /// # Errors
     /// If there is no app, or if its manifest is invalid.
-    pub fn open(path: &Path) -> Result<Self, CommandError> {
+    pub fn open(path: &Path) -> Result<Self, CliError> {
         if is_component(path) {
             return Self::of_component(path);
         }
@@ -67,19 +67,19 @@ impl AppDir {
         let path = dir.join(MANIFEST_FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
-        let parsed = isomer_manifest::parse(&source).map_err(CommandError::Findings)?;
+        let parsed = isomer_manifest::parse(&source).map_err(CliError::Findings)?;
         Ok(Self {
             path: dir.clone(),
             dir,
             source,
             app: parsed.app,
             warnings: parsed.warnings,
-            values: Values::default(),
+            values: AppValues::default(),
         })
     }
 
     /// Opens the app that consists of this component, which answers every path.
-    fn of_component(path: &Path) -> Result<Self, CommandError> {
+    fn of_component(path: &Path) -> Result<Self, CliError> {
         WasmFile::open(path)?.check_http()?;
         // Links are not followed: the files of the app are next to the path that was config_value.
         let absolute = std::path::absolute(path).map_err(|error| cannot_open(path, error))?;
@@ -87,8 +87,8 @@ impl AppDir {
         let dir = folder.canonicalize().map_err(|error| cannot_open(path, error))?;
         let path = dir.join(absolute.file_name().unwrap_or_default());
         let source = SourceFile::new(shown(&path), manifest_of(&path));
-        let parsed = isomer_manifest::parse(&source).map_err(CommandError::Findings)?;
-        Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: Values::default() })
+        let parsed = isomer_manifest::parse(&source).map_err(CliError::Findings)?;
+        Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: AppValues::default() })
     }
 
     /// Returns the manifest's text with the values from outside of it, for a node or another process.
@@ -110,8 +110,8 @@ impl AppDir {
     ///
     /// # Errors
     /// As [`AppDir::build_as`].
-    pub fn build(&self, console: &Console) -> Result<Vec<Built>, CommandError> {
-        self.build_as(Profile::Release, console)
+    pub fn build(&self, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
+        self.build_as(BuildProfile::Release, console)
     }
 
     /// Brings all components up to date.
@@ -119,11 +119,11 @@ impl AppDir {
     /// # Errors
     /// If a source is missing (then nothing is built), if a component cannot be built, or if the manifest names a
     /// folder of migrations that does not exist (checked after the build, as a command may make it).
-    pub fn build_as(&self, profile: Profile, console: &Console) -> Result<Vec<Built>, CommandError> {
+    pub fn build_as(&self, profile: BuildProfile, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
         let missing = missing_sources(&self.app, &self.dir);
         if !missing.is_empty() {
             let missing = missing.iter().filter_map(|error| self.missing_source(error)).collect();
-            return Err(CommandError::findings(missing, &self.source));
+            return Err(CliError::findings(missing, &self.source));
         }
         let progress = console.progress();
         progress.step("checking the components");
@@ -141,22 +141,22 @@ impl AppDir {
     ///
     /// # Errors
     /// If the app has no such shape, or if the plan refuses the app.
-    pub fn plan(&self, components: &Components, shape: &str) -> Result<Plan, CommandError> {
+    pub fn plan(&self, components: &Components, shape: &str) -> Result<Plan, CliError> {
         isomer_seam::plan(&self.app, components, shape).map_err(|error| match error {
             PlanError::Refused(mut findings) if !self.app.shapes.contains_key(shape) && findings.len() == 1 => {
-                CommandError::UsageFinding(Box::new(findings.remove(0)))
+                CliError::UsageFinding(Box::new(findings.remove(0)))
             }
-            PlanError::Refused(findings) => CommandError::findings(findings, &self.source),
+            PlanError::Refused(findings) => CliError::findings(findings, &self.source),
             PlanError::Component { ref source, .. } => {
                 let hint = source.hint();
-                CommandError::hinted(error, hint)
+                CliError::hinted(error, hint)
             }
         })
     }
 
     /// Checks that the folders of migrations exist. Without this check, only the start of the app would fail, without a
     /// place in the manifest.
-    fn check_migrations(&self) -> Result<(), CommandError> {
+    fn check_migrations(&self) -> Result<(), CliError> {
         let mut found = Vec::new();
         for (name, store) in &self.app.sql {
             let Some(folder) = &store.migrations else { continue };
@@ -171,14 +171,14 @@ impl AppDir {
                 );
             }
         }
-        if found.is_empty() { Ok(()) } else { Err(CommandError::findings(found, &self.source)) }
+        if found.is_empty() { Ok(()) } else { Err(CliError::findings(found, &self.source)) }
     }
 
     /// Turns an error of the build into the command's error. A missing source is a mistake in the manifest and gets its
     /// place; a command that fails gets its place, too.
-    fn build_error(&self, error: BuildError) -> CommandError {
+    fn build_error(&self, error: BuildError) -> CliError {
         if let Some(finding) = self.missing_source(&error) {
-            return CommandError::findings(vec![finding], &self.source);
+            return CliError::findings(vec![finding], &self.source);
         }
         let hints = error.hints();
         match &error {
@@ -186,9 +186,9 @@ impl AppDir {
                 let finding =
                     Diagnostic::error(error.to_string()).code("command-failed").at(self.source_at(component), "");
                 let finding = hints.into_iter().fold(finding, Diagnostic::hint);
-                CommandError::Findings(vec![finding.in_source(&self.source)])
+                CliError::Findings(vec![finding.in_source(&self.source)])
             }
-            _ => CommandError::hinted(error, hints),
+            _ => CliError::hinted(error, hints),
         }
     }
 
@@ -234,8 +234,8 @@ fn manifest_of(wasm: &Path) -> String {
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn read_components(built: &[Built]) -> Result<Components, CommandError> {
-    let read = |built: &Built| -> Result<(ComponentName, Arc<[u8]>), CommandError> {
+pub fn read_components(built: &[BuiltComponent]) -> Result<Components, CliError> {
+    let read = |built: &BuiltComponent| -> Result<(ComponentName, Arc<[u8]>), CliError> {
         let bytes = std::fs::read(&built.wasm_path).with_context(|| {
             format!("cannot read component `{}` from `{}`", built.component, built.wasm_path.display())
         })?;
@@ -249,7 +249,7 @@ pub fn read_components(built: &[Built]) -> Result<Components, CommandError> {
 ///
 /// # Errors
 /// If there is none.
-pub fn find_app_dir(start: &Path) -> Result<PathBuf, CommandError> {
+pub fn find_app_dir(start: &Path) -> Result<PathBuf, CliError> {
     // Checked before links are followed: a link called isomer.toml may lead anywhere.
     let is_manifest = start.file_name().is_some_and(|name| name == MANIFEST_FILE) && !start.is_dir();
     let start = match start.parent() {
@@ -264,22 +264,22 @@ pub fn find_app_dir(start: &Path) -> Result<PathBuf, CommandError> {
     };
     let absolute = start.canonicalize().map_err(|error| cannot_open(start, error))?;
     if absolute.is_file() {
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("`{}` is not an app: neither a folder nor an {MANIFEST_FILE}", start.display()),
             format!("name the app's folder; its manifest is called {MANIFEST_FILE}"),
         ));
     }
     let found = absolute.ancestors().find(|dir| dir.join(MANIFEST_FILE).is_file());
     found.map(Path::to_owned).ok_or_else(|| {
-        CommandError::usage(
+        CliError::usage(
             format!("there is no `{MANIFEST_FILE}` in `{}` or above it", start.display()),
             "name the app's folder, or make a new app with `isomer new NAME`",
         )
     })
 }
 
-fn cannot_open(path: &Path, error: std::io::Error) -> CommandError {
-    CommandError::Usage(anyhow::Error::new(error).context(format!("cannot open `{}`", path.display())))
+fn cannot_open(path: &Path, error: std::io::Error) -> CliError {
+    CliError::Usage(anyhow::Error::new(error).context(format!("cannot open `{}`", path.display())))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `app_dir` | finding, reading and building an app ([`AppDir`]) |
 //! | `wasm_file` | a component in a file without a manifest ([`WasmFile`]) |
-//! | `values` | config values and variables from flags, files and `.env` ([`ValueSources`], [`Values`]) |
+//! | `values` | config values and variables from flags, files and `.env` ([`ValueSources`], [`AppValues`]) |
 //! | `paths` | how paths are shown to people |
 //!
 //! The crate knows neither the engine nor the node: `isomer plan` and `isomer build` need nothing above it.
@@ -18,5 +18,5 @@ mod wasm_file;
 
 pub use app_dir::{AppDir, find_app_dir, is_component, read_components};
 pub use paths::shown;
-pub use values::{ENV_FILE, ValueSources, Values, toml_to_json};
+pub use values::{AppValues, ENV_FILE, ValueSources, toml_to_json};
 pub use wasm_file::{WasiVersion, WasmFile};

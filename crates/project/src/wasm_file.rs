@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::Hinted;
 use isomer_plan::ComponentType;
 
@@ -37,18 +37,18 @@ impl WasmFile {
     ///
     /// # Errors
     /// If it cannot be read or is not a component; the error says what it is instead.
-    pub fn open(path: &Path) -> Result<Self, CommandError> {
+    pub fn open(path: &Path) -> Result<Self, CliError> {
         let cannot_read = |source: std::io::Error| {
             let error = anyhow::Error::new(source).context(format!("cannot read `{}`", path.display()));
-            CommandError::Usage(error)
+            CliError::Usage(error)
         };
         let bytes = std::fs::read(path).map_err(cannot_read)?;
         let ty = isomer_seam::component_type(&bytes).map_err(|error| {
             let hint = error.hint();
             let named = NotAComponent { path: path.to_owned(), source: error };
             match hint {
-                Some(hint) => CommandError::Usage(Hinted::new(named, hint).into()),
-                None => CommandError::Usage(named.into()),
+                Some(hint) => CliError::Usage(Hinted::new(named, hint).into()),
+                None => CliError::Usage(named.into()),
             }
         })?;
         Ok(Self { path: path.to_owned(), bytes, kind: kind(&ty) })
@@ -58,15 +58,15 @@ impl WasmFile {
     ///
     /// # Errors
     /// If the component is not a command; the hint names what runs it.
-    pub fn command(&self) -> Result<WasiVersion, CommandError> {
+    pub fn command(&self) -> Result<WasiVersion, CliError> {
         let file = self.path.display();
         match self.kind {
             Kind::Command(generation) => Ok(generation),
-            Kind::Http => Err(CommandError::usage(
+            Kind::Http => Err(CliError::usage(
                 format!("`{file}` handles HTTP requests; it is not a command"),
                 format!("isomer run {file}"),
             )),
-            Kind::Library => Err(CommandError::usage(
+            Kind::Library => Err(CliError::usage(
                 format!("`{file}` is not a command: it does not export `wasi:cli/run`"),
                 "components that only export interfaces run as part of an app: see `isomer new`",
             )),
@@ -77,15 +77,15 @@ impl WasmFile {
     ///
     /// # Errors
     /// If it does not; the hint names what runs it.
-    pub fn check_http(&self) -> Result<(), CommandError> {
+    pub fn check_http(&self) -> Result<(), CliError> {
         let file = self.path.display();
         match self.kind {
             Kind::Http => Ok(()),
-            Kind::Command(_) => Err(CommandError::usage(
+            Kind::Command(_) => Err(CliError::usage(
                 format!("`{file}` is a command; it does not handle HTTP requests"),
                 format!("isomer exec {file}"),
             )),
-            Kind::Library => Err(CommandError::usage(
+            Kind::Library => Err(CliError::usage(
                 format!(
                     "`{file}` does not handle HTTP requests: it exports neither `wasi:http/handler` nor `wasi:http/incoming-handler`"
                 ),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use isomer_apps::Progress;
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::SourceFile;
 use isomer_display::elapsed;
 use isomer_observe::{Format, Log};
@@ -83,7 +83,7 @@ impl ServeContext {
     ///
     /// # Errors
     /// If the log cannot be started.
-    pub fn new(options: &ServeOptions, console: Console) -> Result<Self, CommandError> {
+    pub fn new(options: &ServeOptions, console: Console) -> Result<Self, CliError> {
         let format = if options.json { Format::Json } else { Format::Text { colour: console.colour() } };
         let log = Log::start(std::io::stderr(), format, options.access_log).context("cannot start the log")?;
         let log = log.with_levels(options.log_levels.clone());
@@ -117,7 +117,7 @@ impl ServeContext {
         url: &str,
         members: &[ReadyMember<'_>],
         began: Instant,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CliError> {
         let took = began.elapsed();
         notify_ready(url);
         if self.json || self.test_mode.is_some() {
@@ -145,7 +145,7 @@ impl ServeContext {
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_replaced(&self, plan: &Plan, url: &str, began: Instant) -> Result<(), CommandError> {
+    pub fn report_replaced(&self, plan: &Plan, url: &str, began: Instant) -> Result<(), CliError> {
         let took = began.elapsed();
         if self.json {
             return print(&format!("{}\n", event("replaced", plan, url, took)));
@@ -165,7 +165,7 @@ impl ServeContext {
         url: Option<&str>,
         link: Option<&str>,
         began: Instant,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CliError> {
         let took = began.elapsed();
         let Plan { app, version, shape, .. } = plan;
         notify_ready(url.or(link).unwrap_or_default());

@@ -39,5 +39,5 @@ pub use resources::{ServeResources, data_dir_error, listen_error, open_data};
 pub use revision_starter::{AppServer, RevisionSource, RevisionStarter};
 pub use shape::{ShapeApp, run_shape};
 pub use single_group::run_group;
-pub use stop_signals::{Stop, StopSignals};
+pub use stop_signals::{StopSignal, StopSignals};
 pub use test_secrets::apply_test_secrets;

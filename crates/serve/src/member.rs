@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use isomer_apps::member::{Member, MemberOptions};
 use isomer_capabilities::DataDir;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::{Renderer, SourceFile};
 use isomer_front::Limits;
 use isomer_ids::ComponentName;
@@ -30,7 +30,7 @@ use crate::test_secrets::apply_test_secrets;
 ///
 /// # Errors
 /// If this process was not started by a supervisor, or if the group cannot be served.
-pub fn run_member() -> Result<(), CommandError> {
+pub fn run_member() -> Result<(), CliError> {
     let (control, order, listener) = ControlChannel::open(|order: &MemberOrder| order.private_dir.clone())
         .context("`--member` is only for processes that `isomer run` starts itself")?;
     let renderer = Renderer::new(order.colour);
@@ -39,15 +39,11 @@ pub fn run_member() -> Result<(), CommandError> {
     runtime.block_on(serve(&control, &order, listener)).map_err(|error| {
         let (text, code) = error.render(&renderer);
         control.send(&MemberMessage::Failed { text, code });
-        CommandError::ExitCode(code)
+        CliError::ExitCode(code)
     })
 }
 
-async fn serve(
-    control: &ControlChannel,
-    order: &MemberOrder,
-    listener: Option<TcpListener>,
-) -> Result<(), CommandError> {
+async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<TcpListener>) -> Result<(), CliError> {
     // A terminal or a service manager sends these signals to all processes. Only the supervisor obeys them: here they do nothing
     // from now on.
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
@@ -57,7 +53,7 @@ async fn serve(
     let log = log.with_levels(order.log.parse().context("cannot read the supervisor's log levels")?);
     isomer_observe::listen_to_events(log.clone());
     let source = SourceFile::new(order.manifest.0.as_str(), order.manifest.1.as_str());
-    let mut app = isomer_manifest::parse(&source).map_err(CommandError::Findings)?.app;
+    let mut app = isomer_manifest::parse(&source).map_err(CliError::Findings)?.app;
     apply_test_secrets(&mut app, order.test_secrets.as_deref())?;
     let components = read_components(order)?;
     let data = DataDir::open_as_member(&order.data)?;
@@ -93,8 +89,8 @@ async fn serve(
     Ok(())
 }
 
-fn read_components(order: &MemberOrder) -> Result<Components, CommandError> {
-    let read = |(name, path): (&String, &PathBuf)| -> Result<_, CommandError> {
+fn read_components(order: &MemberOrder) -> Result<Components, CliError> {
+    let read = |(name, path): (&String, &PathBuf)| -> Result<_, CliError> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read component `{name}` from `{}`", path.display()))?;
         Ok((ComponentName::new(name)?, bytes.into()))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_manifest::NodeSettings;
 
@@ -36,14 +36,14 @@ pub fn with_authority(
     file: &NodeSettings,
     dir: &Path,
     source: &SourceFile,
-) -> Result<OutboundNetwork, CommandError> {
+) -> Result<OutboundNetwork, CliError> {
     let Some(written) = &file.outbound_authority else { return Ok(network) };
     let trusted = network.authorities().with_file(&dir.join(&written.value), &written.value);
     let trusted = trusted.map_err(|error| {
         let finding = Diagnostic::error(error.to_string()).code("unreadable-file").at(written.span, "");
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         let finding = cause.into_iter().fold(finding, Diagnostic::note);
-        CommandError::findings(vec![finding.hint("the path starts at the node file's folder")], source)
+        CliError::findings(vec![finding.hint("the path starts at the node file's folder")], source)
     })?;
     Ok(network.trusting(trusted))
 }

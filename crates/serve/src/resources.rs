@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use isomer_capabilities::{DataDir, DataDirError};
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::Hinted;
 use isomer_front::FrontError;
 
@@ -28,7 +28,7 @@ impl ServeResources {
     ///
     /// # Errors
     /// If the port or the data directory is in use or cannot be used.
-    pub async fn open(options: &ServeOptions, data: &Path) -> Result<Self, CommandError> {
+    pub async fn open(options: &ServeOptions, data: &Path) -> Result<Self, CliError> {
         let (listener, url) = listen(options.listen).await?;
         let data = open_data(data)?;
         let code = options.test_mode.as_ref().map_or_else(|| data.cache(), |test| test.code.clone());
@@ -37,14 +37,14 @@ impl ServeResources {
 }
 
 /// Starts to listen at the front door's address. Returns the socket and its URL.
-pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CommandError> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CliError> {
     let listener = isomer_front::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().context("cannot read the address of the front door's socket")?;
     Ok((listener, format!("http://{address}")))
 }
 
 /// Adds hints to the error of a front door that cannot listen.
-pub fn listen_error(error: FrontError) -> CommandError {
+pub fn listen_error(error: FrontError) -> CliError {
     match &error {
         FrontError::InUse { address } => {
             let hint = format!(
@@ -61,16 +61,14 @@ pub fn listen_error(error: FrontError) -> CommandError {
 ///
 /// # Errors
 /// If another process uses it, or if it cannot be written to.
-pub fn open_data(data: &Path) -> Result<DataDir, CommandError> {
+pub fn open_data(data: &Path) -> Result<DataDir, CliError> {
     DataDir::open(data).map_err(data_dir_error)
 }
 
 /// Adds hints to the error of a data directory that cannot be used.
-pub fn data_dir_error(error: DataDirError) -> CommandError {
+pub fn data_dir_error(error: DataDirError) -> CliError {
     match &error {
-        DataDirError::Io { .. } => {
-            CommandError::hinted(error, ["name a folder that this user can write to: --data DIR"])
-        }
+        DataDirError::Io { .. } => CliError::hinted(error, ["name a folder that this user can write to: --data DIR"]),
         _ => error.into(),
     }
 }

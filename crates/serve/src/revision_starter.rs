@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use isomer_apps::{AppFront, NewPackage, PackageOptions, Peers, Progress, SingleApp, TenancyOptions};
 use isomer_capabilities::{AppResources, DataDir, Engines, GrantedBy};
-use isomer_console::{CommandError, WarningPrinter};
+use isomer_console::{CliError, WarningPrinter};
 use isomer_diagnostics::SourceFile;
 use isomer_front::{FrontError, Limits};
 use isomer_manifest::App;
@@ -71,7 +71,7 @@ impl AppServer {
         resources: ServeResources,
         options: &ServeOptions,
         cache: Option<&Path>,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, CliError> {
         let ServeResources { listener, url, data, code } = resources;
         let cache = CodeCache::open(cache.unwrap_or(&code))?;
         let running = TenancyOptions {
@@ -95,7 +95,7 @@ impl AppServer {
     /// If signals cannot be listened for.
     pub fn split(
         self,
-    ) -> anyhow::Result<(impl Future<Output = Result<(), CommandError>> + Send + 'static, RevisionStarter)> {
+    ) -> anyhow::Result<(impl Future<Output = Result<(), CliError>> + Send + 'static, RevisionStarter)> {
         let (front, signals) = (self.front, StopSignals::listen()?);
         let (log, grace) = (self.revisions.context.log.clone(), self.revisions.context.grace);
         let serving = async move {
@@ -112,7 +112,7 @@ impl RevisionStarter {
     ///
     /// # Errors
     /// If the revision cannot be planned, made or started.
-    pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CommandError> {
+    pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CliError> {
         let options =
             PackageOptions { shape: self.shape.clone(), process: None, deterministic: self.context.is_deterministic() };
         let progress = self.context.console.progress();
@@ -167,7 +167,7 @@ impl RevisionStarter {
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_ready(&self, plan: &Plan, began: Instant) -> Result<(), CommandError> {
+    pub fn report_ready(&self, plan: &Plan, began: Instant) -> Result<(), CliError> {
         self.context.report_ready(plan, &self.url, &[], began)
     }
 
@@ -175,7 +175,7 @@ impl RevisionStarter {
     ///
     /// # Errors
     /// If standard output cannot be written to.
-    pub fn report_replaced(&self, plan: &Plan, began: Instant) -> Result<(), CommandError> {
+    pub fn report_replaced(&self, plan: &Plan, began: Instant) -> Result<(), CliError> {
         self.context.report_replaced(plan, &self.url, began)
     }
 }

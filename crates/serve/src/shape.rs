@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use isomer_console::{CommandError, Console, FAILED, INTERRUPTED};
+use isomer_console::{CliError, Console, FAILED, INTERRUPTED};
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_observe::Log;
 use isomer_plan::Plan;
 use isomer_seam::Components;
-use isomer_supervisor::{MemberFailure, MemberSpec, Outcome, PrivateDir, ProcessEnd, ReadyMember, Reporter};
+use isomer_supervisor::{
+    MemberFailure, MemberReporter, MemberSpec, PrivateDir, ProcessEnd, ReadyMember, SupervisorOutcome,
+};
 
 use crate::context::ServeContext;
 use crate::member_order::MemberOrder;
@@ -45,7 +47,7 @@ pub async fn run_shape(
     resources: ServeResources,
     app: ShapeApp<'_>,
     began: Instant,
-) -> Result<(), CommandError> {
+) -> Result<(), CliError> {
     let private_dir = PrivateDir::create()?;
     let members = members(&context, &resources, &app, &private_dir)?;
     let mut signals = StopSignals::listen()?;
@@ -56,9 +58,9 @@ pub async fn run_shape(
     context.log.flush();
     drop(private_dir);
     match outcome {
-        Outcome::Stopped => Ok(()),
-        Outcome::Killed => Err(CommandError::ExitCode(INTERRUPTED)),
-        Outcome::Failed(failure) => Err(failed(&context.console, &app.plan.shape, failure)),
+        SupervisorOutcome::Stopped => Ok(()),
+        SupervisorOutcome::Killed => Err(CliError::ExitCode(INTERRUPTED)),
+        SupervisorOutcome::Failed(failure) => Err(failed(&context.console, &app.plan.shape, failure)),
     }
 }
 
@@ -69,10 +71,10 @@ struct ShapeReporter<'a> {
     began: Instant,
 }
 
-impl Reporter for ShapeReporter<'_> {
-    type Error = CommandError;
+impl MemberReporter for ShapeReporter<'_> {
+    type Error = CliError;
 
-    fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), CommandError> {
+    fn ready(&mut self, members: &[ReadyMember<'_>]) -> Result<(), CliError> {
         self.context.report_ready(self.plan, self.url, members, self.began)
     }
 
@@ -81,14 +83,14 @@ impl Reporter for ShapeReporter<'_> {
     }
 }
 
-fn failed(console: &Console, shape: &str, failure: MemberFailure) -> CommandError {
+fn failed(console: &Console, shape: &str, failure: MemberFailure) -> CliError {
     match failure {
         MemberFailure::NotStarted { member, source } => {
             anyhow::Error::new(source).context(format!("cannot start a process for group `{member}`")).into()
         }
         MemberFailure::NeverReady { member, end: ProcessEnd { error: Some((text, code)), .. } } => {
             let text = format!("{text}note: reported by group `{member}` of shape `{shape}`\n");
-            CommandError::Rendered { text, code }
+            CliError::Rendered { text, code }
         }
         MemberFailure::NeverReady { member, end } => {
             let error = Diagnostic::error(format!("group `{member}` {} before it was ready", end.describe()));
@@ -106,8 +108,8 @@ fn failed(console: &Console, shape: &str, failure: MemberFailure) -> CommandErro
     }
 }
 
-fn rendered(console: &Console, error: Diagnostic) -> CommandError {
-    CommandError::Rendered { text: console.renderer().diagnostic(&error), code: FAILED }
+fn rendered(console: &Console, error: Diagnostic) -> CliError {
+    CliError::Rendered { text: console.renderer().diagnostic(&error), code: FAILED }
 }
 
 /// A member for each group of the plan.
@@ -116,7 +118,7 @@ fn members(
     resources: &ServeResources,
     app: &ShapeApp<'_>,
     private_dir: &PrivateDir,
-) -> Result<Vec<MemberSpec>, CommandError> {
+) -> Result<Vec<MemberSpec>, CliError> {
     let mut components = BTreeMap::new();
     for (name, bytes) in app.components {
         components.insert(name.to_string(), private_dir.write(&format!("{name}.wasm"), bytes)?);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use isomer_apps::member::{Member, MemberOptions, TlsFiles};
 use isomer_apps::membership;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_front::Limits;
 use isomer_manifest::{LinkAddress, NodeFile, Spanned, parse_node_file};
@@ -39,13 +39,13 @@ pub async fn run_group(
     options: &ServeOptions,
     console: Console,
     began: Instant,
-) -> Result<(), CommandError> {
+) -> Result<(), CliError> {
     let config = read(config)?;
     let components = read_components(&app.build(&console)?)?;
     let plan = app.plan(&components, &options.shape)?;
-    membership::check_group(&plan, group).map_err(|error| CommandError::Findings(vec![*error]))?;
+    membership::check_group(&plan, group).map_err(|error| CliError::Findings(vec![*error]))?;
     membership::check(&app.app, &plan, group, &config.file)
-        .map_err(|found| CommandError::findings(found, &config.source))?;
+        .map_err(|found| CliError::findings(found, &config.source))?;
     let tls = tls_files(&config)?;
     let context = ServeContext::new(options, console)?;
     let (front, url) = match has_routes(&plan, group) {
@@ -83,14 +83,14 @@ pub async fn run_group(
     Ok(())
 }
 
-fn read(path: &Path) -> Result<NodeConfig, CommandError> {
+fn read(path: &Path) -> Result<NodeConfig, CliError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));
-        CommandError::Usage(error)
+        CliError::Usage(error)
     })?;
     let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
     let source = SourceFile::new(shown(&path), text);
-    let file = parse_node_file(&source).map_err(CommandError::Findings)?;
+    let file = parse_node_file(&source).map_err(CliError::Findings)?;
     let dir = path.parent().map(Path::to_owned).unwrap_or_default();
     Ok(NodeConfig { source, dir, file })
 }
@@ -113,7 +113,7 @@ fn peers(config: &NodeConfig) -> BTreeMap<String, Vec<LinkAddress>> {
 }
 
 /// The files of certificates and keys, after checking that each can be read.
-fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CommandError> {
+fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CliError> {
     let Some(tls) = &config.file.tls else { return Ok(None) };
     let mut found = vec![];
     let mut checked = |what: &str, written: &Spanned<PathBuf>| {
@@ -133,5 +133,5 @@ fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CommandError> {
         key: checked("key", &tls.key),
         authority: checked("authority's certificate", &tls.authority),
     };
-    if found.is_empty() { Ok(Some(files)) } else { Err(CommandError::findings(found, &config.source)) }
+    if found.is_empty() { Ok(Some(files)) } else { Err(CliError::findings(found, &config.source)) }
 }

@@ -9,7 +9,7 @@ use isomer_apps::tenancy::TenancyError;
 use isomer_capabilities::secrets::SecretError;
 use isomer_capabilities::sql::{SqlOpenError, snapshot_name};
 use isomer_capabilities::{CapabilityError, DataDir};
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
 
@@ -18,15 +18,15 @@ const NO_MANIFEST: &str = "a component that is run from its file has no manifest
 
 /// Turns the error of making a revision into the command's error. Findings of the plan have places in the manifest `source`, if
 /// there is one.
-pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CommandError {
+pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CliError {
     match error {
         RevisionError::Plan(findings) => match source {
-            Some(source) => CommandError::findings(findings, source),
-            None => CommandError::Findings(findings.into_iter().map(|finding| finding.hint(NO_MANIFEST)).collect()),
+            Some(source) => CliError::findings(findings, source),
+            None => CliError::Findings(findings.into_iter().map(|finding| finding.hint(NO_MANIFEST)).collect()),
         },
         RevisionError::Component { source: ref reason, .. } | RevisionError::Compose { source: ref reason, .. } => {
             let hint = reason.hint();
-            CommandError::hinted(error, hint)
+            CliError::hinted(error, hint)
         }
         error => error.into(),
     }
@@ -47,7 +47,7 @@ pub(crate) struct StartAttempt<'a> {
 
 impl StartAttempt<'_> {
     /// Turns the error of a start in this process into the command's error.
-    pub(crate) fn failed(self, error: TenancyError) -> CommandError {
+    pub(crate) fn failed(self, error: TenancyError) -> CliError {
         match error {
             TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
                 self.without(error)
@@ -58,13 +58,13 @@ impl StartAttempt<'_> {
     }
 
     /// Turns the error of a member's start into the command's error.
-    pub(crate) fn member_failed(self, error: MemberError) -> CommandError {
+    pub(crate) fn member_failed(self, error: MemberError) -> CliError {
         match error {
             MemberError::Revision(error) => self.failed(TenancyError::Revision(error)),
             MemberError::Start(error) => self.failed(error),
             MemberError::Link(error) => {
                 let hint = error.hint();
-                CommandError::hinted(error, hint)
+                CliError::hinted(error, hint)
             }
             error => error.into(),
         }
@@ -72,7 +72,7 @@ impl StartAttempt<'_> {
 
     /// Adds the place or a hint to what is missing. A missing folder that is granted is a mistake in the manifest (or in a flag); a store
     /// whose migrations were changed can be recreated if its data may be lost.
-    fn without(self, error: AppCapabilityError) -> CommandError {
+    fn without(self, error: AppCapabilityError) -> CliError {
         if let Some(variable) = of_parts(&error) {
             let hint = format!(
                 "start again with {variable}=… in front of the command, or write {variable}=… into the app's .env"
@@ -94,9 +94,9 @@ impl StartAttempt<'_> {
                             "create it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
                             path.display()
                         );
-                        CommandError::findings(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
+                        CliError::findings(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
                     }
-                    None => CommandError::Findings(vec![finding.hint("name an existing folder: --dir HOST::GUEST")]),
+                    None => CliError::Findings(vec![finding.hint("name an existing folder: --dir HOST::GUEST")]),
                 }
             }
             AppCapabilityError::Capability(CapabilityError::Sql(

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, INTERRUPTED};
+use isomer_console::{CliError, INTERRUPTED};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service_manager;
@@ -39,7 +39,7 @@ impl StopSignals {
     ///
     /// # Errors
     /// [`INTERRUPTED`], at the second signal.
-    pub async fn stop<F: Future>(mut self, serve: impl FnOnce(Stop) -> F) -> Result<F::Output, CommandError> {
+    pub async fn stop<F: Future>(mut self, serve: impl FnOnce(StopSignal) -> F) -> Result<F::Output, CliError> {
         let (first, stop) = tokio::sync::oneshot::channel();
         let second = async {
             self.next().await;
@@ -48,16 +48,16 @@ impl StopSignals {
             self.next().await;
         };
         tokio::select! {
-            served = serve(Stop(stop)) => Ok(served),
-            () = second => Err(CommandError::ExitCode(INTERRUPTED)),
+            served = serve(StopSignal(stop)) => Ok(served),
+            () = second => Err(CliError::ExitCode(INTERRUPTED)),
         }
     }
 }
 
 /// Resolves at the first signal to stop.
-pub struct Stop(tokio::sync::oneshot::Receiver<()>);
+pub struct StopSignal(tokio::sync::oneshot::Receiver<()>);
 
-impl Future for Stop {
+impl Future for StopSignal {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {

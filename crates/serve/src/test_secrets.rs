@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_manifest::{App, SecretSource};
 
 /// Makes the app read its secrets from the files of `folder` that have their names. Other secrets stay as the manifest has them.
 ///
 /// # Errors
 /// If the folder cannot be read.
-pub fn apply_test_secrets(app: &mut App, folder: Option<&Path>) -> Result<(), CommandError> {
+pub fn apply_test_secrets(app: &mut App, folder: Option<&Path>) -> Result<(), CliError> {
     let Some(folder) = folder else { return Ok(()) };
     for (name, source) in &mut app.secrets {
         let file = folder.join(name);

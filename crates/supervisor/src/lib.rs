@@ -34,4 +34,4 @@ pub use control::ControlChannel;
 pub use messages::MemberMessage;
 pub use private_dir::{PrivateDir, PrivateDirError, SOCKET_PATH_BYTES_MAX, socket_folders};
 pub use process::ProcessEnd;
-pub use supervisor::{MemberFailure, MemberSpec, Outcome, ReadyMember, Reporter, run};
+pub use supervisor::{MemberFailure, MemberReporter, MemberSpec, ReadyMember, SupervisorOutcome, run};

@@ -36,7 +36,7 @@ pub struct ReadyMember<'a> {
 }
 
 /// Reports the state of the members to people.
-pub trait Reporter {
+pub trait MemberReporter {
     /// The error of a failed report, which ends the supervisor.
     type Error;
 
@@ -49,7 +49,7 @@ pub trait Reporter {
 
 /// The way in which the supervisor's work ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum SupervisorOutcome {
     /// All members were stopped in order, after a signal.
     Stopped,
     /// All members were killed, after a second signal.
@@ -93,13 +93,13 @@ pub enum MemberFailure {
 ///
 /// # Errors
 /// If a report fails. All members are killed then.
-pub async fn run<R: Reporter>(
+pub async fn run<R: MemberReporter>(
     members: Vec<MemberSpec>,
     listener: TcpListener,
     stop_timeout: Duration,
     mut next_signal: impl AsyncFnMut(),
     reporter: &mut R,
-) -> Result<Outcome, R::Error> {
+) -> Result<SupervisorOutcome, R::Error> {
     let (events, mut happened) = unbounded_channel();
     let fronts = members.iter().map(|member| member.has_front_door);
     let mut supervisor = Supervisor {
@@ -131,9 +131,9 @@ pub async fn run<R: Reporter>(
         }
     }
     Ok(match supervisor.failure {
-        Some(failure) => Outcome::Failed(failure),
-        None if supervisor.reconciler.goal() == Goal::Kill => Outcome::Killed,
-        None => Outcome::Stopped,
+        Some(failure) => SupervisorOutcome::Failed(failure),
+        None if supervisor.reconciler.goal() == Goal::Kill => SupervisorOutcome::Killed,
+        None => SupervisorOutcome::Stopped,
     })
 }
 
@@ -206,7 +206,7 @@ impl Supervisor {
         }
     }
 
-    fn learn(&mut self, (number, event): (usize, MemberEvent), reporter: &mut impl Reporter) {
+    fn learn(&mut self, (number, event): (usize, MemberEvent), reporter: &mut impl MemberReporter) {
         let member = &mut self.members[number];
         let log = &member.spec.log;
         match event {

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use isomer_manifest::{App, ComponentSource, MANIFEST_FILE};
 
-use crate::builder::{BuildContext, Builder, Built, SourceComponent};
+use crate::builder::{BuildContext, Builder, BuiltComponent, SourceComponent};
 use crate::cargo_builder::CargoBuilder;
 use crate::command_builder::CommandBuilder;
 use crate::error::{BuildError, PathError};
 use crate::file_builder::FileBuilder;
 use crate::files::{at, make_dir, remove};
-use crate::process::Reporter;
-use crate::profile::Profile;
+use crate::process::ProgressReporter;
+use crate::profile::BuildProfile;
 use crate::record::{BUILD_DIR, DEV_DIR, build_dir, remove_leftovers};
 use crate::watch::WatchSet;
 
 /// The builders, in the order in which they run: a command may make the file of another component.
-fn builders(profile: Profile) -> [Box<dyn Builder>; 3] {
+fn builders(profile: BuildProfile) -> [Box<dyn Builder>; 3] {
     [Box::new(CommandBuilder), Box::new(FileBuilder), Box::new(CargoBuilder::new(profile))]
 }
 
@@ -28,8 +28,8 @@ fn builders(profile: Profile) -> [Box<dyn Builder>; 3] {
 ///
 /// # Errors
 /// If a component cannot be built. Those before it may have been.
-pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<Built>, BuildError> {
-    build_app_as(app, app_dir, Profile::Release, report)
+pub fn build_app(app: &App, app_dir: &Path, report: ProgressReporter<'_>) -> Result<Vec<BuiltComponent>, BuildError> {
+    build_app_as(app, app_dir, BuildProfile::Release, report)
 }
 
 /// As [`build_app`], with a profile of Cargo's. A component that was built with one profile is not up to date for another one.
@@ -39,9 +39,9 @@ pub fn build_app(app: &App, app_dir: &Path, report: Reporter<'_>) -> Result<Vec<
 pub fn build_app_as(
     app: &App,
     app_dir: &Path,
-    profile: Profile,
-    report: Reporter<'_>,
-) -> Result<Vec<Built>, BuildError> {
+    profile: BuildProfile,
+    report: ProgressReporter<'_>,
+) -> Result<Vec<BuiltComponent>, BuildError> {
     let app_dir = &app_dir.canonicalize().map_err(at(app_dir, "found"))?;
     let build_dir = build_dir(app_dir)?;
     make_dir(&build_dir)?;
@@ -63,7 +63,7 @@ pub fn build_app_as(
 pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
     let build_dir = &app_dir.join(BUILD_DIR);
     let context = BuildContext { app, app_dir, build_dir };
-    let builders = builders(Profile::Release);
+    let builders = builders(BuildProfile::Release);
     let missing = components(app).flat_map(|component| {
         let builder = builders.iter().filter(move |builder| builder.builds(component.source));
         let context = &context;
@@ -74,7 +74,7 @@ pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
 
 /// The files to watch for an app: its manifest, its packages, the files outside of them that went into the last build, what a command reads (or
 /// the whole folder if that is not known), its migrations, and whether the folders that it is granted exist.
-pub fn watch_paths(app: &App, app_dir: &Path, profile: Profile) -> WatchSet {
+pub fn watch_paths(app: &App, app_dir: &Path, profile: BuildProfile) -> WatchSet {
     let mut set = WatchSet::default();
     set.add(app_dir.join(MANIFEST_FILE));
     let build_dir = &app_dir.join(BUILD_DIR);

@@ -8,15 +8,15 @@ use isomer_ids::ComponentName;
 use isomer_manifest::{App, ComponentSource};
 
 use crate::error::{BuildError, PathError};
-use crate::origin::Origin;
-use crate::process::Reporter;
+use crate::origin::ToolchainOrigin;
+use crate::process::ProgressReporter;
 use crate::record::{Inputs, Record, Stamp, digest, source_text};
 use crate::variables::Variables;
 use crate::watch::WatchSet;
 
 /// A component that is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
+pub struct BuiltComponent {
     /// The component's name.
     pub component: ComponentName,
     /// The file with its bytes. Cargo's components are copied into `.isomer/build`, where they stay whole while Cargo runs again.
@@ -47,8 +47,8 @@ pub(crate) trait Builder {
         &self,
         context: &BuildContext<'_>,
         components: &[SourceComponent<'_>],
-        report: Reporter<'_>,
-    ) -> Result<Vec<Built>, BuildError>;
+        report: ProgressReporter<'_>,
+    ) -> Result<Vec<BuiltComponent>, BuildError>;
 
     /// Adds to `set` the files whose changes make the component stale.
     fn watch(&self, context: &BuildContext<'_>, component: SourceComponent<'_>, set: &mut WatchSet);
@@ -66,7 +66,7 @@ pub(crate) struct BuildContext<'a> {
 /// The facts about a build for its record.
 #[derive(Default)]
 pub(crate) struct BuildFacts {
-    pub(crate) toolchain: Option<Origin>,
+    pub(crate) toolchain: Option<ToolchainOrigin>,
     pub(crate) settings: String,
     pub(crate) variables: Variables,
     pub(crate) inputs: Inputs,
@@ -84,8 +84,8 @@ impl BuildFacts {
 
 impl SourceComponent<'_> {
     /// The component of its last build, which is up to date.
-    pub(crate) fn up_to_date(self, record: Record) -> Built {
-        Built { component: self.name.clone(), wasm_path: record.output, changed: false, took: None }
+    pub(crate) fn up_to_date(self, record: Record) -> BuiltComponent {
+        BuiltComponent { component: self.name.clone(), wasm_path: record.output, changed: false, took: None }
     }
 
     /// Records a build in `dir` and returns its result. `last` is the record of the build before.
@@ -96,12 +96,12 @@ impl SourceComponent<'_> {
         facts: BuildFacts,
         last: Option<Record>,
         took: Option<Duration>,
-    ) -> Result<Built, PathError> {
+    ) -> Result<BuiltComponent, PathError> {
         let output_stamp = Stamp::of(&output);
         let digest = digest(&output)?;
         let changed = last.is_none_or(|last| last.digest != digest);
         facts.record(self.source, output.clone(), output_stamp, digest).store(dir, self.name)?;
-        Ok(Built { component: self.name.clone(), wasm_path: output, changed, took })
+        Ok(BuiltComponent { component: self.name.clone(), wasm_path: output, changed, took })
     }
 
     /// Records a failed build in `dir`. Such a record is never up to date.

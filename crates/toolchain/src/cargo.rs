@@ -12,8 +12,8 @@ use crate::error::{BuildError, PathError, ToolchainError};
 use crate::files::at;
 use crate::guest::GuestToolchain;
 use crate::origin::TARGET;
-use crate::process::{Captured, Progress, Reporter, capture, command_line};
-use crate::profile::Profile;
+use crate::process::{BuildProgress, Captured, ProgressReporter, capture, command_line};
+use crate::profile::BuildProfile;
 use crate::variables::{self, Variables};
 
 /// A component and the folder of its package.
@@ -66,8 +66,8 @@ struct Message {
 pub(crate) fn build(
     wanted: Vec<CargoPackage>,
     toolchain: &GuestToolchain,
-    profile: Profile,
-    report: Reporter<'_>,
+    profile: BuildProfile,
+    report: ProgressReporter<'_>,
 ) -> Result<Vec<Artifact>, BuildError> {
     let mut artifacts = Vec::new();
     let mut left = wanted;
@@ -105,7 +105,7 @@ fn metadata(wanted: &CargoPackage, toolchain: &GuestToolchain) -> Result<Metadat
     serde_json::from_str(&stdout).map_err(|error| refusal(error.to_string()))
 }
 
-fn captured(command: &mut std::process::Command, report: Reporter<'_>) -> Result<Captured, ToolchainError> {
+fn captured(command: &mut std::process::Command, report: ProgressReporter<'_>) -> Result<Captured, ToolchainError> {
     let line = command_line(command);
     capture(command, report).map_err(|source| ToolchainError::CannotRun { command: line, source })
 }
@@ -121,8 +121,8 @@ fn build_workspace(
     metadata: &Metadata,
     wanted: Vec<(CargoPackage, Package)>,
     toolchain: &GuestToolchain,
-    profile: Profile,
-    report: Reporter<'_>,
+    profile: BuildProfile,
+    report: ProgressReporter<'_>,
 ) -> Result<Vec<Artifact>, BuildError> {
     let manifest = fs::read_to_string(metadata.workspace_root.join("Cargo.toml")).unwrap_or_default();
     let mut command = toolchain.cargo_command();
@@ -137,7 +137,7 @@ fn build_workspace(
     }
     let names: Vec<&str> = packages.into_values().collect();
     let flags = profile.shown();
-    report(Progress::Step(&format!("$ cargo build {flags} --target {TARGET} -p {}", names.join(" -p "))));
+    report(BuildProgress::Step(&format!("$ cargo build {flags} --target {TARGET} -p {}", names.join(" -p "))));
     let Captured { status, stdout, stderr } = captured(&mut command, report)?;
     if !status.success() {
         return Err(not_built(wanted, stderr));

@@ -8,33 +8,33 @@ use std::time::{Duration, Instant, SystemTime};
 
 use isomer_manifest::ComponentSource;
 
-use crate::builder::{BuildContext, BuildFacts, Builder, Built, SourceComponent};
+use crate::builder::{BuildContext, BuildFacts, Builder, BuiltComponent, SourceComponent};
 use crate::cargo::{self, Artifact, CargoPackage};
 use crate::error::BuildError;
 use crate::files::{at, make_dir, replace};
 use crate::guest::GuestToolchain;
-use crate::origin::Origin;
-use crate::process::Reporter;
-use crate::profile::{Profile, settings};
+use crate::origin::ToolchainOrigin;
+use crate::process::ProgressReporter;
+use crate::profile::{BuildProfile, settings};
 use crate::record::{Record, cargo_dir, stamps};
 use crate::variables::are_unchanged;
 use crate::watch::WatchSet;
 
 /// Builds components with Cargo: `cargo = "DIR"`. Packages of one workspace are built by one run of Cargo.
 pub(crate) struct CargoBuilder {
-    profile: Profile,
+    profile: BuildProfile,
     /// The settings of the environment that affect the code.
     settings: String,
 }
 
 impl CargoBuilder {
     /// Builds with `profile`, in this process's environment.
-    pub(crate) fn new(profile: Profile) -> Self {
+    pub(crate) fn new(profile: BuildProfile) -> Self {
         Self { profile, settings: settings(profile) }
     }
 
     /// `chosen` is the toolchain that the environment chooses; without one, a component that any toolchain has built is up to date.
-    fn is_fresh(&self, record: &Record, source: &ComponentSource, chosen: Option<Origin>) -> bool {
+    fn is_fresh(&self, record: &Record, source: &ComponentSource, chosen: Option<ToolchainOrigin>) -> bool {
         record.is_fresh(source, &BTreeSet::new())
             && record.settings == self.settings
             && are_unchanged(&record.variables)
@@ -47,10 +47,10 @@ impl CargoBuilder {
         dir: &Path,
         component: SourceComponent<'_>,
         artifact: Artifact,
-        toolchain: Origin,
+        toolchain: ToolchainOrigin,
         began: SystemTime,
         took: Option<Duration>,
-    ) -> Result<Built, BuildError> {
+    ) -> Result<BuiltComponent, BuildError> {
         let last = Record::load(dir, component.name);
         let path = dir.join(format!("{}.wasm", component.name));
         let bytes = fs::read(&artifact.wasm).map_err(at(&artifact.wasm, "read"))?;
@@ -84,9 +84,9 @@ impl Builder for CargoBuilder {
         &self,
         context: &BuildContext<'_>,
         components: &[SourceComponent<'_>],
-        report: Reporter<'_>,
-    ) -> Result<Vec<Built>, BuildError> {
-        let chosen = Origin::chosen()?;
+        report: ProgressReporter<'_>,
+    ) -> Result<Vec<BuiltComponent>, BuildError> {
+        let chosen = ToolchainOrigin::chosen()?;
         let dir = &cargo_dir(context.build_dir, self.profile);
         make_dir(dir)?;
         let mut built = Vec::with_capacity(components.len());
@@ -133,8 +133,8 @@ impl Builder for CargoBuilder {
 
 /// The toolchain of this process, looked up once: looking for it starts programs, which a development server would otherwise do for every
 /// edit.
-fn find_toolchain(chosen: Option<Origin>) -> Result<GuestToolchain, BuildError> {
-    static FOUND: Mutex<Option<(Option<Origin>, GuestToolchain)>> = Mutex::new(None);
+fn find_toolchain(chosen: Option<ToolchainOrigin>) -> Result<GuestToolchain, BuildError> {
+    static FOUND: Mutex<Option<(Option<ToolchainOrigin>, GuestToolchain)>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     match &*found {
         Some((origin, toolchain)) if *origin == chosen => Ok(toolchain.clone()),

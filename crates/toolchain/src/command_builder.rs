@@ -14,10 +14,10 @@ use isomer_display::ProcessExit;
 use isomer_ids::ComponentName;
 use isomer_manifest::ComponentSource;
 
-use crate::builder::{BuildContext, BuildFacts, Builder, Built, SourceComponent};
+use crate::builder::{BuildContext, BuildFacts, Builder, BuiltComponent, SourceComponent};
 use crate::error::{BuildError, ToolchainError};
 use crate::inputs::{CommandScope, Input};
-use crate::process::{Progress, Reporter, run_quietly};
+use crate::process::{BuildProgress, ProgressReporter, run_quietly};
 use crate::record::{Inputs, Record};
 use crate::watch::{FILES_MAX, WatchSet};
 
@@ -37,8 +37,8 @@ impl Builder for CommandBuilder {
         &self,
         context: &BuildContext<'_>,
         components: &[SourceComponent<'_>],
-        report: Reporter<'_>,
-    ) -> Result<Vec<Built>, BuildError> {
+        report: ProgressReporter<'_>,
+    ) -> Result<Vec<BuiltComponent>, BuildError> {
         let dir = context.build_dir;
         let mut built = Vec::with_capacity(components.len());
         for component in components {
@@ -107,14 +107,14 @@ fn run(
     command: &str,
     scope: &CommandScope<'_>,
     last: Option<&Record>,
-    report: Reporter<'_>,
+    report: ProgressReporter<'_>,
 ) -> Result<(CommandFiles, Result<(), BuildError>), BuildError> {
     let (app_dir, wasm) = (scope.app_dir, scope.wasm);
     if scope.has_too_many() {
         return Err(BuildError::TooManyFiles { component: component.clone(), most: FILES_MAX });
     }
     let before = scope.snapshot();
-    report(Progress::Step(&format!("$ {command}")));
+    report(BuildProgress::Step(&format!("$ {command}")));
     let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
     shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(command).current_dir(app_dir);
     let failed = |status: String, output| BuildError::Command {

@@ -17,8 +17,8 @@ use crate::apt::{self, Packages};
 use crate::error::{PathError, ToolchainError};
 use crate::files::{at, make_dir, remove, rename};
 use crate::guest::{GuestToolchain, command, guest_dir, rustc_print};
-use crate::origin::{Origin, TARGET};
-use crate::process::{Progress, Reporter, run};
+use crate::origin::{TARGET, ToolchainOrigin};
+use crate::process::{BuildProgress, ProgressReporter, run};
 
 /// The name under which rustup knows the toolchain.
 const RUSTUP_NAME: &str = "isomer-guest";
@@ -33,17 +33,17 @@ pub enum SystemPackages {
 }
 
 /// Makes the toolchain in its folder, unless it is complete.
-pub(crate) fn install(system: SystemPackages, report: Reporter<'_>) -> Result<GuestToolchain, ToolchainError> {
+pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<GuestToolchain, ToolchainError> {
     if !Path::new("/etc/debian_version").exists() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(ToolchainError::NotDebian);
     }
     let dir = guest_dir().ok_or(ToolchainError::NoCacheDir)?;
     install_in(&dir, system, report)?;
-    GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: Origin::Debian })
+    GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: ToolchainOrigin::Debian })
 }
 
 /// Makes the toolchain in `dir`, unless it is complete, and links it in rustup.
-fn install_in(dir: &Path, system: SystemPackages, report: Reporter<'_>) -> Result<(), ToolchainError> {
+fn install_in(dir: &Path, system: SystemPackages, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;
     // One installation at a time; a second one finds the toolchain complete. Released when the file is closed.
@@ -75,7 +75,7 @@ fn sibling(dir: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Installs the linker and its library if they are missing and if that is allowed. Returns the packages to unpack.
-fn install_packages(system: SystemPackages, report: Reporter<'_>) -> Result<Packages, ToolchainError> {
+fn install_packages(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Packages, ToolchainError> {
     let packages = match apt::packages() {
         Ok(packages) if all_installed(&packages.install) => return Ok(packages),
         known => known,
@@ -131,12 +131,12 @@ fn root_prefix() -> Option<Vec<String>> {
 }
 
 /// Downloads and unpacks the packages, and arranges the compiler, its libraries, the linkers and the C library as a toolchain.
-fn assemble(work: &Path, packages: &Packages, report: Reporter<'_>) -> Result<PathBuf, ToolchainError> {
+fn assemble(work: &Path, packages: &Packages, report: ProgressReporter<'_>) -> Result<PathBuf, ToolchainError> {
     let downloads = work.join("packages");
     make_dir(&downloads)?;
     run(Command::new("apt-get").args(["download", "-q"]).args(&packages.unpack).current_dir(&downloads), report)?;
     let root = work.join("root");
-    report(Progress::Step("unpacking the compiler and the standard library's source"));
+    report(BuildProgress::Step("unpacking the compiler and the standard library's source"));
     for package in entries(&downloads)? {
         run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root), &mut |_| {})?;
     }
@@ -182,8 +182,8 @@ fn assemble(work: &Path, packages: &Packages, report: Reporter<'_>) -> Result<Pa
 }
 
 /// Builds the standard library and puts it into the toolchain. With bitcode, so that guests may be built with LTO.
-fn build_std(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
-    report(Progress::Step(&format!("building the standard library for {TARGET} (about two minutes)")));
+fn build_std(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
+    report(BuildProgress::Step(&format!("building the standard library for {TARGET} (about two minutes)")));
     let seed = seed(work)?;
     let mut build = cargo(work, stage, &seed);
     build.args(["--lib", "-Zbuild-std=std,panic_abort"]);
@@ -202,8 +202,8 @@ fn build_std(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), Tool
 }
 
 /// Builds a program as users will.
-fn try_out(work: &Path, stage: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
-    report(Progress::Step("trying it out"));
+fn try_out(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
+    report(BuildProgress::Step("trying it out"));
     remove(&work.join("target"))?;
     let seed = seed(work)?;
     run(cargo(work, stage, &seed).arg("--bins"), report)?;
@@ -237,7 +237,7 @@ fn cargo(work: &Path, stage: &Path, manifest: &Path) -> Command {
 }
 
 /// Makes `cargo +isomer-guest` work. Nothing here depends on it.
-fn link(dir: &Path, report: Reporter<'_>) -> Result<(), ToolchainError> {
+fn link(dir: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let linked =
         Command::new("rustup").args(["which", "rustc", "--toolchain", RUSTUP_NAME]).stderr(Stdio::null()).output();
     let linked = linked.map(|output| PathBuf::from(OsString::from(String::from_utf8_lossy(&output.stdout).trim())));

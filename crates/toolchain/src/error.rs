@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use isomer_display::ProcessExit;
 use isomer_ids::ComponentName;
 
-use crate::origin::{ORIGIN_VARIABLE, Origin, TARGET};
+use crate::origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 
 /// A failure to find or install a guest toolchain.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +20,15 @@ pub enum ToolchainError {
     NoGuestTarget,
     /// The toolchain of one origin is not installed.
     #[error("{}", match origin {
-        Origin::Rustup => format!("the default Rust toolchain has no target `{TARGET}`"),
-        Origin::Debian => "no guest toolchain assembled from Debian's packages is installed".to_owned(),
+        ToolchainOrigin::Rustup => format!("the default Rust toolchain has no target `{TARGET}`"),
+        ToolchainOrigin::Debian => "no guest toolchain assembled from Debian's packages is installed".to_owned(),
     })]
     NotInstalled {
         /// The origin.
-        origin: Origin,
+        origin: ToolchainOrigin,
     },
     /// `ISOMER_GUEST_TOOLCHAIN` names no origin.
-    #[error("{ORIGIN_VARIABLE} is `{name}`, not `{}` or `{}`", Origin::Rustup.name(), Origin::Debian.name())]
+    #[error("{ORIGIN_VARIABLE} is `{name}`, not `{}` or `{}`", ToolchainOrigin::Rustup.name(), ToolchainOrigin::Debian.name())]
     UnknownOrigin {
         /// The variable's value.
         name: String,
@@ -119,8 +119,8 @@ impl ToolchainError {
             Self::NoGuestTarget => {
                 vec![format!("rustup target add {TARGET}"), "without rustup's server: isomer doctor --fix".to_owned()]
             }
-            Self::NotInstalled { origin: Origin::Rustup } => vec![format!("rustup target add {TARGET}")],
-            Self::NotInstalled { origin: Origin::Debian } => {
+            Self::NotInstalled { origin: ToolchainOrigin::Rustup } => vec![format!("rustup target add {TARGET}")],
+            Self::NotInstalled { origin: ToolchainOrigin::Debian } => {
                 vec![format!("{ORIGIN_VARIABLE}=debian isomer doctor --fix")]
             }
             Self::UnknownOrigin { .. } => vec![format!("unset {ORIGIN_VARIABLE} to use the one that is installed")],

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use isomer_manifest::ComponentSource;
 
-use crate::builder::{BuildContext, BuildFacts, Builder, Built, SourceComponent};
+use crate::builder::{BuildContext, BuildFacts, Builder, BuiltComponent, SourceComponent};
 use crate::error::BuildError;
-use crate::process::Reporter;
+use crate::process::ProgressReporter;
 use crate::record::Record;
 use crate::watch::WatchSet;
 
@@ -34,8 +34,8 @@ impl Builder for FileBuilder {
         &self,
         context: &BuildContext<'_>,
         components: &[SourceComponent<'_>],
-        _report: Reporter<'_>,
-    ) -> Result<Vec<Built>, BuildError> {
+        _report: ProgressReporter<'_>,
+    ) -> Result<Vec<BuiltComponent>, BuildError> {
         let dir = context.build_dir;
         let mut built = Vec::with_capacity(components.len());
         for component in components {

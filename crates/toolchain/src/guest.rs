@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::ToolchainError;
-use crate::origin::{ORIGIN_VARIABLE, Origin, TARGET};
+use crate::origin::{ORIGIN_VARIABLE, TARGET, ToolchainOrigin};
 
 /// The environment variable for the folder of the toolchain that is assembled from Debian's packages.
 const DIR_VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN_DIR";
 
-impl Origin {
+impl ToolchainOrigin {
     /// Returns the origin that `ISOMER_GUEST_TOOLCHAIN` names, or `None` if it is unset or empty.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl GuestToolchain {
     /// # Errors
     /// If there is none; the error's hints say how to install one.
     pub fn find() -> Result<Self, ToolchainError> {
-        match Origin::chosen()? {
+        match ToolchainOrigin::chosen()? {
             Some(origin) => Self::find_from(origin),
             None => Self::find_any(),
         }
@@ -51,9 +51,9 @@ impl GuestToolchain {
 
     /// As [`GuestToolchain::find`], ignoring the environment.
     pub(crate) fn find_any() -> Result<Self, ToolchainError> {
-        let mut found = Self::find_from(Origin::Rustup);
+        let mut found = Self::find_from(ToolchainOrigin::Rustup);
         if matches!(found, Err(ToolchainError::NotInstalled { .. })) {
-            found = Self::find_from(Origin::Debian);
+            found = Self::find_from(ToolchainOrigin::Debian);
         }
         found.map_err(|error| match error {
             ToolchainError::NotInstalled { .. } => ToolchainError::NoGuestTarget,
@@ -65,22 +65,22 @@ impl GuestToolchain {
     ///
     /// # Errors
     /// If it is not installed.
-    pub fn find_from(origin: Origin) -> Result<Self, ToolchainError> {
+    pub fn find_from(origin: ToolchainOrigin) -> Result<Self, ToolchainError> {
         let missing = ToolchainError::NotInstalled { origin };
         match origin {
-            Origin::Rustup => {
+            ToolchainOrigin::Rustup => {
                 let version = rustc_print(None, &["--version"])?;
                 let libdir = rustc_print(None, &["--print", "target-libdir", "--target", TARGET]);
                 let is_ready = libdir.is_ok_and(|libdir| has_std(Path::new(&libdir)));
                 if is_ready { Ok(Self { dir: None, version }) } else { Err(missing) }
             }
-            Origin::Debian => guest_dir().and_then(|dir| Self::ready_in(&dir)).ok_or(missing),
+            ToolchainOrigin::Debian => guest_dir().and_then(|dir| Self::ready_in(&dir)).ok_or(missing),
         }
     }
 
     /// Returns where the toolchain comes from.
-    pub fn origin(&self) -> Origin {
-        if self.dir.is_none() { Origin::Rustup } else { Origin::Debian }
+    pub fn origin(&self) -> ToolchainOrigin {
+        if self.dir.is_none() { ToolchainOrigin::Rustup } else { ToolchainOrigin::Debian }
     }
 
     /// Returns the target folder for this toolchain's artifacts, given the `shared` one: each toolchain except the default one gets a
@@ -90,7 +90,7 @@ impl GuestToolchain {
     /// components: every switch builds them again, and simultaneous builds read the wrong ones.
     pub fn target_dir(&self, shared: &Path) -> PathBuf {
         match self.origin() {
-            Origin::Rustup => shared.to_owned(),
+            ToolchainOrigin::Rustup => shared.to_owned(),
             origin => shared.join(format!("guests-by-{}", origin.name())),
         }
     }
@@ -190,10 +190,10 @@ mod tests {
 
     #[test]
     fn origins_are_parsed_by_name() {
-        for origin in Origin::ALL {
-            assert_eq!(Origin::parse(origin.name()).expect("its own name"), origin);
+        for origin in ToolchainOrigin::ALL {
+            assert_eq!(ToolchainOrigin::parse(origin.name()).expect("its own name"), origin);
         }
-        let error = Origin::parse("nightly").expect_err("no origin");
+        let error = ToolchainOrigin::parse("nightly").expect_err("no origin");
         assert_eq!(error.to_string(), "ISOMER_GUEST_TOOLCHAIN is `nightly`, not `rustup` or `debian`");
     }
 

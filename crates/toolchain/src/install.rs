@@ -8,8 +8,8 @@ use isomer_diagnostics::chain;
 use crate::debian::{self, SystemPackages};
 use crate::error::ToolchainError;
 use crate::guest::GuestToolchain;
-use crate::origin::{Origin, TARGET};
-use crate::process::{Progress, Reporter, run_within};
+use crate::origin::{TARGET, ToolchainOrigin};
+use crate::process::{BuildProgress, ProgressReporter, run_within};
 
 /// How long `rustup` may take. Some networks without internet access never refuse a connection.
 const RUSTUP_TIME_MAX: Duration = Duration::from_secs(120);
@@ -20,8 +20,8 @@ impl GuestToolchain {
     ///
     /// # Errors
     /// If none can be installed; the error's hints say what to do by hand.
-    pub fn find_or_install(system: SystemPackages, report: Reporter<'_>) -> Result<Self, ToolchainError> {
-        match Origin::chosen()? {
+    pub fn find_or_install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
+        match ToolchainOrigin::chosen()? {
             Some(origin) => Self::find_or_install_from(origin, system, report),
             None => match Self::find_any() {
                 Err(ToolchainError::NoGuestTarget) => Self::install(system, report),
@@ -35,29 +35,29 @@ impl GuestToolchain {
     /// # Errors
     /// If it cannot be installed.
     pub fn find_or_install_from(
-        origin: Origin,
+        origin: ToolchainOrigin,
         system: SystemPackages,
-        report: Reporter<'_>,
+        report: ProgressReporter<'_>,
     ) -> Result<Self, ToolchainError> {
         match Self::find_from(origin) {
             Err(ToolchainError::NotInstalled { .. }) => {}
             found => return found,
         }
-        report(Progress::Step(&format!("installing a guest toolchain from {}", origin.name())));
+        report(BuildProgress::Step(&format!("installing a guest toolchain from {}", origin.name())));
         match origin {
-            Origin::Rustup => add_target(report).and_then(|()| Self::find_from(origin)),
-            Origin::Debian => debian::install(system, report),
+            ToolchainOrigin::Rustup => add_target(report).and_then(|()| Self::find_from(origin)),
+            ToolchainOrigin::Debian => debian::install(system, report),
         }
     }
 
     /// Installs one: `rustup target add`, else from Debian's packages. May be repeated: an interrupted installation starts again.
-    fn install(system: SystemPackages, report: Reporter<'_>) -> Result<Self, ToolchainError> {
-        report(Progress::Step(&format!("installing a Rust toolchain for {TARGET}")));
+    fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
+        report(BuildProgress::Step(&format!("installing a Rust toolchain for {TARGET}")));
         let rustup = match add_target(report) {
             Ok(()) => return Self::find_any(),
             Err(error) => error,
         };
-        report(Progress::Step(&format!("{rustup}; trying Debian's packages")));
+        report(BuildProgress::Step(&format!("{rustup}; trying Debian's packages")));
         debian::install(system, report).map_err(|debian| {
             let mut hints = vec![format!("rustup target add {TARGET}")];
             hints.extend(debian.hints());
@@ -67,7 +67,7 @@ impl GuestToolchain {
     }
 }
 
-fn add_target(report: Reporter<'_>) -> Result<(), ToolchainError> {
+fn add_target(report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let mut command = Command::new("rustup");
     // Without rustup's own backtrace, which does not help users.
     command.args(["target", "add", TARGET]).env("RUST_BACKTRACE", "0");
@@ -75,6 +75,6 @@ fn add_target(report: Reporter<'_>) -> Result<(), ToolchainError> {
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).stderr(Stdio::null()).output();
     match installed {
         Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim() == TARGET) => Ok(()),
-        _ => Err(ToolchainError::NotInstalled { origin: Origin::Rustup }),
+        _ => Err(ToolchainError::NotInstalled { origin: ToolchainOrigin::Rustup }),
     }
 }

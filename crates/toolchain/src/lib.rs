@@ -42,11 +42,11 @@ mod variables;
 mod watch;
 
 pub use build::{build_app, build_app_as, clean, missing_sources, watch_paths};
-pub use builder::Built;
+pub use builder::BuiltComponent;
 pub use debian::SystemPackages;
 pub use error::{BuildError, PathError, ToolchainError};
 pub use guest::GuestToolchain;
-pub use origin::{Origin, TARGET};
-pub use process::{Progress, Reporter, run};
-pub use profile::Profile;
+pub use origin::{TARGET, ToolchainOrigin};
+pub use process::{BuildProgress, ProgressReporter, run};
+pub use profile::BuildProfile;
 pub use watch::{WatchFolders, WatchSet};

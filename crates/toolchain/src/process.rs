@@ -9,7 +9,7 @@ use crate::error::ToolchainError;
 
 /// The progress of an installation or a build, for the caller to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum BuildProgress<'a> {
     /// A step begins: a line for people, or the command that is run.
     Step(&'a str),
     /// A line that a running program has printed.
@@ -17,7 +17,7 @@ pub enum Progress<'a> {
 }
 
 /// Receives progress.
-pub type Reporter<'a> = &'a mut dyn FnMut(Progress<'_>);
+pub type ProgressReporter<'a> = &'a mut dyn FnMut(BuildProgress<'_>);
 
 /// The number of lines of a program's output that its error keeps. The last lines contain the cause.
 const OUTPUT_LINES_MAX: usize = 400;
@@ -35,7 +35,7 @@ const LAST_LINES_MAX: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If it cannot be started, or if its exit status is not zero.
-pub fn run(command: &mut Command, report: Reporter<'_>) -> Result<(), ToolchainError> {
+pub fn run(command: &mut Command, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     run_within(command, None, report)
 }
 
@@ -43,10 +43,10 @@ pub fn run(command: &mut Command, report: Reporter<'_>) -> Result<(), ToolchainE
 pub(crate) fn run_within(
     command: &mut Command,
     time: Option<Duration>,
-    report: Reporter<'_>,
+    report: ProgressReporter<'_>,
 ) -> Result<(), ToolchainError> {
     let line = command_line(command);
-    report(Progress::Step(&format!("$ {line}")));
+    report(BuildProgress::Step(&format!("$ {line}")));
     let (status, output) = run_quietly(command, time, report)
         .map_err(|source| ToolchainError::CannotRun { command: line.clone(), source })?;
     match status {
@@ -61,7 +61,7 @@ pub(crate) fn run_within(
 pub(crate) fn run_quietly(
     command: &mut Command,
     time: Option<Duration>,
-    report: Reporter<'_>,
+    report: ProgressReporter<'_>,
 ) -> std::io::Result<(Option<ExitStatus>, String)> {
     let (reader, writer) = std::io::pipe()?;
     let mut child = spawn(command.stdout(writer.try_clone()?).stderr(writer))?;
@@ -85,7 +85,7 @@ pub(crate) struct Captured {
 }
 
 /// Runs a program, reports its stderr and returns its stdout.
-pub(crate) fn capture(command: &mut Command, report: Reporter<'_>) -> std::io::Result<Captured> {
+pub(crate) fn capture(command: &mut Command, report: ProgressReporter<'_>) -> std::io::Result<Captured> {
     let (reader, writer) = std::io::pipe()?;
     let mut child = spawn(command.stdout(Stdio::piped()).stderr(writer))?;
     let mut stdout = child.stdout.take().expect("stdout is piped");
@@ -126,7 +126,7 @@ fn collect(
     lines: &Receiver<String>,
     child: &mut Child,
     deadline: Option<Instant>,
-    report: Reporter<'_>,
+    report: ProgressReporter<'_>,
 ) -> std::io::Result<(bool, String)> {
     let mut last = std::collections::VecDeque::new();
     // When reading stops after the program has ended.
@@ -141,7 +141,7 @@ fn collect(
         };
         match lines.recv_timeout(wait) {
             Ok(line) => {
-                report(Progress::Output(&line));
+                report(BuildProgress::Output(&line));
                 if last.len() == OUTPUT_LINES_MAX {
                     last.pop_front();
                 }
@@ -196,7 +196,7 @@ mod tests {
     fn both_outputs_are_reported_in_order() {
         let mut lines = Vec::new();
         let result = run(&mut shell("echo one; echo two >&2; printf three"), &mut |progress| {
-            if let Progress::Output(line) = progress {
+            if let BuildProgress::Output(line) = progress {
                 lines.push(line.to_owned());
             }
         });
@@ -235,7 +235,7 @@ mod tests {
         let mut lines = Vec::new();
         let time = Some(Duration::from_secs(60));
         let ran = run_within(&mut shell(&script), time, &mut |progress| {
-            if let Progress::Output(line) = progress {
+            if let BuildProgress::Output(line) = progress {
                 lines.push(line.to_owned());
             }
         });

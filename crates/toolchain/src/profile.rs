@@ -9,7 +9,7 @@ use std::ffi::OsString;
 
 /// The purpose of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Profile {
+pub enum BuildProfile {
     /// Cargo's `release` profile, as the package's workspace defines it: for running, testing and deploying.
     #[default]
     Release,
@@ -18,7 +18,7 @@ pub enum Profile {
     Dev,
 }
 
-/// The name of Cargo's profile for [`Profile::Dev`], and of its folder in the target folder.
+/// The name of Cargo's profile for [`BuildProfile::Dev`], and of its folder in the target folder.
 const DEV: &str = "isomer-dev";
 
 /// The settings of that profile, as arguments of `--config`.
@@ -48,7 +48,7 @@ const PREFIXES: [&str; 4] = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_WAS
 const HARMLESS: [&str; 4] =
     ["CARGO_BUILD_BUILD_DIR", "CARGO_BUILD_JOBS", "CARGO_BUILD_TARGET", "CARGO_BUILD_TARGET_DIR"];
 
-impl Profile {
+impl BuildProfile {
     /// Returns Cargo's arguments. `manifest` is the text of the workspace's Cargo.toml, which may define the profile
     /// itself.
     pub(crate) fn arguments(self, manifest: &str) -> Vec<String> {
@@ -84,11 +84,11 @@ impl Profile {
 
 /// Returns everything except the sources that affects what Cargo makes: the profile, and the environment of this
 /// process.
-pub(crate) fn settings(profile: Profile) -> String {
+pub(crate) fn settings(profile: BuildProfile) -> String {
     settings_of(profile, std::env::vars_os())
 }
 
-fn settings_of(profile: Profile, variables: impl IntoIterator<Item = (OsString, OsString)>) -> String {
+fn settings_of(profile: BuildProfile, variables: impl IntoIterator<Item = (OsString, OsString)>) -> String {
     let mut counted: Vec<String> = variables
         .into_iter()
         .filter_map(|(name, value)| {
@@ -97,7 +97,7 @@ fn settings_of(profile: Profile, variables: impl IntoIterator<Item = (OsString, 
         })
         .collect();
     counted.sort();
-    let own = if profile == Profile::Dev { DEV_SETTINGS.join(" ") } else { String::new() };
+    let own = if profile == BuildProfile::Dev { DEV_SETTINGS.join(" ") } else { String::new() };
     std::iter::once(format!("{} {own}", profile.name()).trim_end().to_owned())
         .chain(counted)
         .collect::<Vec<_>>()
@@ -112,14 +112,14 @@ fn counts(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn of(profile: Profile, variables: &[(&str, &str)]) -> String {
+    fn of(profile: BuildProfile, variables: &[(&str, &str)]) -> String {
         settings_of(profile, variables.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     #[test]
     fn settings_that_affect_the_code_change_the_text() {
-        let plain = of(Profile::Release, &[]);
-        assert_ne!(plain, of(Profile::Dev, &[]));
+        let plain = of(BuildProfile::Release, &[]);
+        assert_ne!(plain, of(BuildProfile::Dev, &[]));
         for (name, value) in [
             ("RUSTFLAGS", "-C opt-level=0"),
             ("CARGO_ENCODED_RUSTFLAGS", "-Copt-level=0"),
@@ -128,8 +128,8 @@ mod tests {
             ("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", "-C debuginfo=2"),
             ("RUSTUP_TOOLCHAIN", "nightly"),
         ] {
-            assert_ne!(plain, of(Profile::Release, &[(name, value)]), "{name}");
-            assert_eq!(plain, of(Profile::Release, &[(name, "")]), "an empty {name} is none");
+            assert_ne!(plain, of(BuildProfile::Release, &[(name, value)]), "{name}");
+            assert_eq!(plain, of(BuildProfile::Release, &[(name, "")]), "an empty {name} is none");
         }
         for (name, value) in [
             ("CARGO_TERM_COLOR", "always"),
@@ -139,19 +139,23 @@ mod tests {
             ("CARGO_PKG_NAME", "outer"),
             ("HOME", "/root"),
         ] {
-            assert_eq!(plain, of(Profile::Release, &[(name, value)]), "{name}");
+            assert_eq!(plain, of(BuildProfile::Release, &[(name, value)]), "{name}");
         }
         let both = [("RUSTFLAGS", "a"), ("CARGO_INCREMENTAL", "0")];
         let turned = [both[1], both[0]];
-        assert_eq!(of(Profile::Dev, &both), of(Profile::Dev, &turned), "the order of the environment is none");
+        assert_eq!(
+            of(BuildProfile::Dev, &both),
+            of(BuildProfile::Dev, &turned),
+            "the order of the environment is none"
+        );
     }
 
     #[test]
     fn a_workspace_may_define_the_profile_itself() {
-        let given = Profile::Dev.arguments("[profile.isomer-dev]\ninherits = \"dev\"\n");
+        let given = BuildProfile::Dev.arguments("[profile.isomer-dev]\ninherits = \"dev\"\n");
         assert_eq!(given, ["--profile", "isomer-dev"]);
-        let own = Profile::Dev.arguments("[workspace]\n");
+        let own = BuildProfile::Dev.arguments("[workspace]\n");
         assert!(own.contains(&"profile.isomer-dev.lto=\"off\"".to_owned()), "{own:?}");
-        assert_eq!(Profile::Release.arguments(""), ["--release"]);
+        assert_eq!(BuildProfile::Release.arguments(""), ["--release"]);
     }
 }

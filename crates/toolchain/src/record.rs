@@ -15,14 +15,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::PathError;
 use crate::files::{at, make_dir, replace};
-use crate::origin::Origin;
-use crate::profile::Profile;
+use crate::origin::ToolchainOrigin;
+use crate::profile::BuildProfile;
 use crate::variables::Variables;
 
 /// The folder of an app's components and records, in the app's folder.
 pub(crate) const BUILD_DIR: &str = ".isomer/build";
 
-/// The folder in it for components that Cargo built with [`Profile::Dev`].
+/// The folder in it for components that Cargo built with [`BuildProfile::Dev`].
 pub(crate) const DEV_DIR: &str = "dev";
 
 /// The kernel's clock for files may lag behind the clock that programs read by one tick.
@@ -77,7 +77,7 @@ pub(crate) struct Record {
     pub source: String,
     /// The toolchain that Cargo used. `None` for other sources, and in records of versions that did not store it.
     #[serde(default)]
-    pub toolchain: Option<Origin>,
+    pub toolchain: Option<ToolchainOrigin>,
     /// Other settings that affect the code that Cargo makes: the profile and the environment. Empty for other sources.
     #[serde(default)]
     pub settings: String,
@@ -138,10 +138,10 @@ pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
 
 /// Returns the folder of components that Cargo built with `profile`. Each profile has its own, so that one never stands
 /// for the other.
-pub(crate) fn cargo_dir(build_dir: &Path, profile: Profile) -> PathBuf {
+pub(crate) fn cargo_dir(build_dir: &Path, profile: BuildProfile) -> PathBuf {
     match profile {
-        Profile::Release => build_dir.to_owned(),
-        Profile::Dev => build_dir.join(DEV_DIR),
+        BuildProfile::Release => build_dir.to_owned(),
+        BuildProfile::Dev => build_dir.join(DEV_DIR),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use isomer_diagnostics::SourceFile;
 use isomer_manifest::App;
 use isomer_toolchain::{
-    BuildError, Built, Profile, Progress, WatchFolders, build_app, build_app_as, clean, watch_paths,
+    BuildError, BuildProfile, BuildProgress, BuiltComponent, WatchFolders, build_app, build_app_as, clean, watch_paths,
 };
 
 /// An app in a temporary folder.
@@ -59,18 +59,18 @@ impl Fixture {
     }
 
     /// Build; the result and what was reported as steps.
-    fn build(&self) -> (Result<Vec<Built>, BuildError>, Vec<String>) {
+    fn build(&self) -> (Result<Vec<BuiltComponent>, BuildError>, Vec<String>) {
         let mut steps = Vec::new();
         let result = build_app(&self.app(), &self.path(), &mut |progress| match progress {
-            Progress::Step(step) => steps.push(step.to_owned()),
-            Progress::Output(_) => {}
+            BuildProgress::Step(step) => steps.push(step.to_owned()),
+            BuildProgress::Output(_) => {}
         });
         (result, steps)
     }
 
     /// The folders that a development server watches.
     fn watched(&self) -> WatchFolders {
-        watch_paths(&self.app(), &self.path(), Profile::Release).folders()
+        watch_paths(&self.app(), &self.path(), BuildProfile::Release).folders()
     }
 
     /// The number of runs of a command that writes a line for each run.
@@ -158,7 +158,7 @@ fn a_change_of_one_component_does_not_change_features_of_dependencies() {
     app.edit("two/src/main.rs", "fn main() { println!(\"two: {}\", fixture_shared::text()); }\n");
     let mut compiled = Vec::new();
     let built = build_app(&app.app(), &app.path(), &mut |progress| match progress {
-        Progress::Output(line) if line.contains("Compiling") => compiled.push(line.trim().to_owned()),
+        BuildProgress::Output(line) if line.contains("Compiling") => compiled.push(line.trim().to_owned()),
         _ => {}
     });
     let built = built.expect("it builds");
@@ -402,8 +402,8 @@ fn components_built_for_development_are_never_shipped() {
     ]);
     let dev = || {
         let mut steps = 0;
-        let built = build_app_as(&app.app(), &app.path(), Profile::Dev, &mut |progress| {
-            steps += usize::from(matches!(progress, Progress::Step(_)));
+        let built = build_app_as(&app.app(), &app.path(), BuildProfile::Dev, &mut |progress| {
+            steps += usize::from(matches!(progress, BuildProgress::Step(_)));
         });
         (built.expect("it builds").remove(0).wasm_path, steps)
     };
@@ -477,7 +477,7 @@ fn an_error_names_the_package_that_did_not_build() {
     assert_eq!(error.to_string(), "cargo could not build `two`");
     let shared = app.path().join("shared/src/lib.rs");
     assert!(!app.watched().counts(&shared, false), "there is no record that names it");
-    let mut wanted = watch_paths(&app.app(), &app.path(), Profile::Release);
+    let mut wanted = watch_paths(&app.app(), &app.path(), BuildProfile::Release);
     wanted.add_packages(&app.path());
     assert!(wanted.folders().counts(&shared, false) && !wanted.folders().counts(&app.path().join("README.md"), true));
     app.edit("shared/src/lib.rs", "neither is this\n");

@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use isomer_toolchain::{GuestToolchain, Origin, SystemPackages, ToolchainError};
+use isomer_toolchain::{GuestToolchain, SystemPackages, ToolchainError, ToolchainOrigin};
 
 use super::build::{BuildResult, TestProgram};
 use super::programs::{self, Settings};
@@ -34,8 +34,8 @@ const ANY_GUEST: &str = concat!("any guest ", "toolchain will do");
 /// Repeats the tests with each toolchain that [`GuestToolchain::find`] does not choose.
 pub(crate) fn run(project: &Project, steps: &mut Steps, built: &BuildResult, settings: &Settings) {
     // An error has already failed the tests.
-    let (Ok(None), Ok(first)) = (Origin::chosen(), GuestToolchain::find()) else { return };
-    for origin in Origin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
+    let (Ok(None), Ok(first)) = (ToolchainOrigin::chosen(), GuestToolchain::find()) else { return };
+    for origin in ToolchainOrigin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
         let name = format!("tests of guests by {}", origin.name());
         match find(origin, steps) {
             Ok(toolchain) => {
@@ -56,7 +56,7 @@ pub(crate) fn run(project: &Project, steps: &mut Steps, built: &BuildResult, set
 }
 
 /// Returns the toolchain, after installing it on continuous integration; otherwise the reason why it is missing.
-fn find(origin: Origin, steps: &mut Steps) -> Result<GuestToolchain, String> {
+fn find(origin: ToolchainOrigin, steps: &mut Steps) -> Result<GuestToolchain, String> {
     let name = origin.name();
     match GuestToolchain::find_from(origin) {
         Err(ToolchainError::NotInstalled { .. }) if is_ci() => {}

@@ -1,7 +1,7 @@
 //! `isomer apps`: lists the apps of a node.
 
 use isomer_api::{AppInfo, AppState};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::escaped;
 use isomer_ids::TenantName;
 
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let apps = arguments.node.with_client(console, async |client| {
         client.apps(arguments.tenant.as_ref()).await.map_err(client_error(console))
     })?;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::{elapsed, size};
 use isomer_project::{AppDir, shown};
-use isomer_toolchain::Built;
+use isomer_toolchain::BuiltComponent;
 use serde_json::{Value, json};
 
 /// Build an app's components. Only those that have changed are built again.
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let began = Instant::now();
     let app = AppDir::open(&arguments.path)?;
     app.print_warnings(console);
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     Ok(())
 }
 
-fn table(sized: &[(&Built, u64)]) -> String {
+fn table(sized: &[(&BuiltComponent, u64)]) -> String {
     let widest = sized.iter().map(|(built, _)| built.component.as_str().len()).max().unwrap_or(0);
     let paths: Vec<String> = sized.iter().map(|(built, _)| shown(&built.wasm_path)).collect();
     let longest = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use isomer_serve::open_data;
 use serde_json::json;
 
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_project::{AppDir, find_app_dir, shown};
 
 /// Remove built components and compiled code from an app's `.isomer` folder, and with `--data` its data, too.
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let app = find_app_dir(&arguments.path)?;
     let own = app.join(AppDir::OWN_DIR);
     if !own.exists() {
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 }
 
 /// Prints what was removed as JSON.
-fn print_removed(folder: &Path, removed: &[&str]) -> Result<(), CommandError> {
+fn print_removed(folder: &Path, removed: &[&str]) -> Result<(), CliError> {
     print(&format!("{:#}\n", json!({ "folder": shown(folder), "removed": removed })))
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Command;
 use clap_complete::Shell;
-use isomer_console::{CommandError, print};
+use isomer_console::{CliError, print};
 
 /// Print a script that makes a shell complete isomer's commands and flags.
 #[derive(clap::Args)]
@@ -23,7 +23,7 @@ const INSTALL: &str = "To install it for this user:
 Make the folder first if it does not exist. zsh needs `fpath+=(~/.zfunc)` before `compinit` in ~/.zshrc,
 elvish needs `use isomer` in ~/.config/elvish/rc.elv.";
 
-pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, command: &Command) -> Result<(), CliError> {
     print(&script(arguments.shell, command))
 }
 

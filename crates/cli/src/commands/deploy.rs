@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isomer_admin::{Client, ClientError};
 use isomer_api::{ApiProblem, DeployMessage, DeployReport, ProblemKind, StoreChange, TenantChange};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::{elapsed, escaped};
 use isomer_ids::{AppName, HostPattern, TenantName};
 use isomer_manifest::MONOLITH;
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let app = AppDir::open_with(&arguments.path, &arguments.values.sources())?;
     app.print_warnings(console);
     for (key, file) in &app.values.from_variables {
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     let name = match &arguments.name {
         Some(name) => name.clone(),
         None => app.app.name.parse().map_err(|error: isomer_ids::InvalidText| {
-            CommandError::usage(error.to_string(), "choose another name for the node: --as NAME")
+            CliError::usage(error.to_string(), "choose another name for the node: --as NAME")
         })?,
     };
     let components = read_components(&app.build(console)?)?;
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 }
 
 /// Creates the default tenant if it does not exist. Other tenants are created explicitly, with their quotas.
-async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CommandError> {
+async fn check_tenant(client: &Client, tenant: &TenantName, console: &Console) -> Result<(), CliError> {
     match client.tenant(tenant).await {
         Ok(_) => Ok(()),
         Err(error) if !is_missing(&error) => Err(client_error(console)(error)),
@@ -98,7 +98,7 @@ pub(crate) fn report_deployed(
     name: &AppName,
     json: bool,
     console: &Console,
-) -> Result<(), CommandError> {
+) -> Result<(), CliError> {
     for warning in &deployed.warnings {
         console.message(&warning.lines().map(|line| escaped(line) + "\n").collect::<String>());
     }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_dev::{DevSession, DevSettings};
 use isomer_project::AppDir;
 use isomer_serve::{AppServer, ServeContext, ServeResources};
-use isomer_toolchain::Profile;
+use isomer_toolchain::BuildProfile;
 
 use crate::serve_flags::ServeFlags;
 use crate::value_flags::ValueFlags;
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     values: ValueFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One thread may be busy with compiling while the others serve.
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)))
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     done
 }
 
-async fn develop(arguments: &Arguments, console: Console) -> Result<(), CommandError> {
+async fn develop(arguments: &Arguments, console: Console) -> Result<(), CliError> {
     let began = Instant::now();
     let values = arguments.values.sources();
     let app = AppDir::open_with(&arguments.path, &values)?;
@@ -60,7 +60,7 @@ async fn develop(arguments: &Arguments, console: Console) -> Result<(), CommandE
     let settings = DevSettings {
         shape: options.shape,
         values,
-        profile: if arguments.release { Profile::Release } else { Profile::Dev },
+        profile: if arguments.release { BuildProfile::Release } else { BuildProfile::Dev },
         recreate_stores: arguments.recreate_stores,
     };
     let session = DevSession::new(&app, settings, revisions, console)?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use isomer_console::{CommandError, Console, FAILED, print};
+use isomer_console::{CliError, Console, FAILED, print};
 use isomer_project::AppDir;
 use serde_json::json;
 
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     if arguments.fix {
         toolchain::install_guests(console)?;
     }
@@ -58,5 +58,5 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         let widest = findings.iter().map(|finding| finding.about.len()).max().unwrap_or(0);
         print(&findings.iter().map(|finding| finding.line(widest, console.stdout_colour())).collect::<String>())?;
     }
-    if failed { Err(CommandError::ExitCode(FAILED)) } else { Ok(()) }
+    if failed { Err(CliError::ExitCode(FAILED)) } else { Ok(()) }
 }

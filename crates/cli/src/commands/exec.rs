@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console, FAILED};
+use isomer_console::{CliError, Console, FAILED};
 use isomer_diagnostics::Diagnostic;
 use isomer_project::{WasiVersion, WasmFile};
 use isomer_runtime::code::{CodeCache, CodeError};
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     grants: GrantFlags,
 }
 
-pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), CliError> {
     let file = WasmFile::open(&arguments.file)?;
     let generation = match file.command()? {
         WasiVersion::P2 => Generation::P2,
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Command
     let outcome = runtime.block_on(async {
         // Before the command prints anything: a caller that has read its output may stop it.
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-        Ok::<_, CommandError>(tokio::select! {
+        Ok::<_, CliError>(tokio::select! {
             outcome = program.run(settings) => Some(outcome),
             _ = interrupt.recv() => None,
         })
@@ -76,15 +76,15 @@ pub(crate) fn run(arguments: Arguments, console: &Console) -> Result<(), Command
     // A thread that is still reading standard input is not waited for.
     runtime.shutdown_background();
     match outcome {
-        None => Err(CommandError::ExitCode(INTERRUPTED)),
+        None => Err(CliError::ExitCode(INTERRUPTED)),
         Some(Ok(0)) => Ok(()),
-        Some(Ok(code)) => Err(CommandError::ExitCode(code)),
+        Some(Ok(code)) => Err(CliError::ExitCode(code)),
         Some(Err(ProgramError::Trap(failure))) => {
             console.message(&console.renderer().error(&failure));
             for frame in failure.backtrace() {
                 console.message(&format!("    at {frame}"));
             }
-            Err(CommandError::ExitCode(FAILED))
+            Err(CliError::ExitCode(FAILED))
         }
         Some(Err(error)) => Err(error.into()),
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use futures::StreamExt as _;
 use isomer_api::{LogLine, LogQuery};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::{escaped, escaped_json};
 
 use crate::remote::node::{AppFlags, client_error};
@@ -33,7 +33,7 @@ const NO_LINES: &str =
 /// Printed if the access log is empty.
 const NO_REQUESTS: &str = "no requests logged yet: they are kept by a node that runs with `isomer node --access-log`";
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let query = LogQuery { lines: Some(arguments.lines), follow: arguments.follow, access: arguments.access };
     node.with_client(console, async |client| {

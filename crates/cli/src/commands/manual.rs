@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 
 /// Write the man pages of all commands.
 #[derive(clap::Args)]
@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     dir: PathBuf,
 }
 
-pub(crate) fn run(arguments: &Arguments, command: clap::Command) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, command: clap::Command) -> Result<(), CliError> {
     let dir = &arguments.dir;
     clap_mangen::generate_to(command, dir).with_context(|| format!("cannot write to `{}`", dir.display()))?;
     Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_ids::check_name;
 
 use crate::commands::wit;
@@ -63,18 +63,18 @@ impl Template {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let Arguments { name, template, json } = arguments;
     check_name("an app name", name).map_err(|invalid| {
         let hint = match &invalid.suggestion {
             Some(suggestion) => format!("isomer new {suggestion}"),
             None => invalid.hint(),
         };
-        CommandError::usage(invalid.to_string(), hint)
+        CliError::usage(invalid.to_string(), hint)
     })?;
     let folder = Path::new(name);
     if is_taken(folder)? {
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("`{name}` exists and is not an empty folder"),
             "choose another name, or empty the folder first",
         ));
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 }
 
 /// Returns whether the folder has content that would be lost or mixed with the new app.
-fn is_taken(folder: &Path) -> Result<bool, CommandError> {
+fn is_taken(folder: &Path) -> Result<bool, CliError> {
     match fs::read_dir(folder) {
         Ok(mut entries) => Ok(entries.next().is_some()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

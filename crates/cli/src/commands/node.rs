@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use isomer_admin::{AdminAddress, AdminLimits, AdminServer, AdminService, AuditLog, ListenError, Token};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::Hinted;
 use isomer_display::elapsed;
 use isomer_node::compiler::{ChildLimits, CompilerOptions};
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     grace: Option<u64>,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     // Before any other thread is started.
     let inherited = Inherited::take()?;
     // Before anything else: the number of loaded apps depends on this limit.
@@ -83,12 +83,7 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
 }
 
-async fn serve(
-    arguments: &Arguments,
-    inherited: Inherited,
-    console: Console,
-    began: Instant,
-) -> Result<(), CommandError> {
+async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, began: Instant) -> Result<(), CliError> {
     let config = Config::read(arguments.config.as_deref())?;
     let flags = SettingFlags {
         data: arguments.data.as_deref(),
@@ -119,7 +114,7 @@ async fn serve(
     let admins = admins.map_err(cannot_listen_to_admins)?;
     let token = Token::of_node(node.dir()).map_err(|error| {
         let hint = error.hint();
-        CommandError::hinted(error, hint)
+        CliError::hinted(error, hint)
     })?;
     let audit = AuditLog::open(node.dir())?;
     let speaks_tls = listening.speaks_tls();
@@ -175,7 +170,7 @@ fn report_ready(
     admin: &AdminAddress,
     data: &Path,
     began: Instant,
-) -> Result<(), CommandError> {
+) -> Result<(), CliError> {
     let took = began.elapsed();
     service_manager::keep_alive();
     let url = |(address, tls): &(SocketAddr, bool)| format!("{}://{address}", if *tls { "https" } else { "http" });
@@ -199,31 +194,31 @@ fn report_ready(
 }
 
 /// Writes the URL of the admin API to the data directory, where clients on this machine find it.
-fn write_url(data: &Path, url: &str) -> Result<(), CommandError> {
+fn write_url(data: &Path, url: &str) -> Result<(), CliError> {
     let (path, new) = (data.join(URL_FILE), data.join(format!("{URL_FILE}.new")));
     let written = std::fs::write(&new, format!("{url}\n")).and_then(|()| std::fs::rename(&new, &path));
     Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
 }
 
-fn cannot_open(error: NodeError) -> CommandError {
+fn cannot_open(error: NodeError) -> CliError {
     match error {
         NodeError::Dir(error) => data_dir_error(error),
         error => error.into(),
     }
 }
 
-fn cannot_listen_to_clients(error: ListenerError) -> CommandError {
+fn cannot_listen_to_clients(error: ListenerError) -> CliError {
     match error {
         ListenerError::Front(error) => listen_error(error),
         ListenerError::Tls(error) => {
             let hint = error.hint();
-            CommandError::hinted(error, hint)
+            CliError::hinted(error, hint)
         }
         error => error.into(),
     }
 }
 
-fn cannot_listen_to_admins(error: ListenError) -> CommandError {
+fn cannot_listen_to_admins(error: ListenError) -> CliError {
     let hint = match &error {
         ListenError::Remote { .. } => {
             "listen on a loopback address or a Unix socket and go through a tunnel (ssh -L), or set `remote = true` in [admin] of the node file"

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_diagnostics::Diagnostic;
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components};
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let app = AppDir::open(&arguments.path)?;
     app.print_warnings(console);
     let built = app.build(console)?;

@@ -2,7 +2,7 @@
 
 use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::tenant_flag;
-use isomer_console::{CommandError, Console, FAILED, print};
+use isomer_console::{CliError, Console, FAILED, print};
 
 /// Remove an app from a node. Its data is kept for the next deployment with the same name, unless `--data` is given.
 #[derive(clap::Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     yes: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     if arguments.data {
         let question = format!("remove {app} of {tenant} and all its data? It cannot be recovered.");
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         )?;
     } else if !arguments.yes && console.confirm(&format!("remove {app} of {tenant}? Its data is kept.")) == Some(false)
     {
-        return Err(CommandError::ExitCode(FAILED));
+        return Err(CliError::ExitCode(FAILED));
     }
     node.with_client(console, async |client| {
         client.remove(tenant, app, arguments.data).await.map_err(client_error(console))

@@ -1,7 +1,7 @@
 //! `isomer revisions`: lists the revisions of an app.
 
 use isomer_api::{Actor, DeployMessage, ReleaseChanges, RevisionInfo, RevisionOperation, RevisionOrigin};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::escaped;
 
 use crate::remote::node::{AppFlags, client_error};
@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     app: AppFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let revisions =
         node.with_client(console, async |client| client.revisions(tenant, app).await.map_err(client_error(console)))?;

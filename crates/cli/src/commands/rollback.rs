@@ -2,7 +2,7 @@
 
 use isomer_admin::Client;
 use isomer_api::{DeployMessage, RevisionInfo, RollbackRequest};
-use isomer_console::{CommandError, Console, FAILED};
+use isomer_console::{CliError, Console, FAILED};
 use isomer_display::escaped;
 use isomer_ids::ReleaseDigest;
 
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 /// The fewest digits that identify a revision.
 const DIGITS_MIN: usize = 4;
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let deployed = node.with_client(console, async |client| {
         let mut revision = match &arguments.revision {
@@ -58,17 +58,17 @@ async fn confirmed_snapshot(
     arguments: &Arguments,
     revision: Option<ReleaseDigest>,
     console: &Console,
-) -> Result<ReleaseDigest, CommandError> {
+) -> Result<ReleaseDigest, CliError> {
     let AppFlags { app, tenant, .. } = &arguments.app;
     let revisions = client.revisions(tenant, app).await.map_err(client_error(console))?;
     let wanted = |info: &&RevisionInfo| revision.as_ref().map_or(!info.current, |revision| info.revision == *revision);
     let hint = format!("isomer revisions {app}{}", tenant_flag(tenant));
     let Some(info) = revisions.iter().find(wanted) else {
-        return Err(CommandError::failed(format!("`{app}` has no such revision"), hint));
+        return Err(CliError::failed(format!("`{app}` has no such revision"), hint));
     };
     let Some(snapshot) = &info.snapshot else {
         let short = info.revision.short();
-        return Err(CommandError::failed(
+        return Err(CliError::failed(
             format!("there is no snapshot of the stores from the end of revision {short}"),
             hint,
         ));
@@ -79,14 +79,14 @@ async fn confirmed_snapshot(
     if !arguments.yes {
         match console.confirm(&format!("restore {lost}?")) {
             Some(true) => {}
-            Some(false) => return Err(CommandError::ExitCode(FAILED)),
+            Some(false) => return Err(CliError::ExitCode(FAILED)),
             None => {
                 let hint = format!(
                     "isomer rollback {app} {}{} --to-snapshot --yes",
                     info.revision.short(),
                     tenant_flag(tenant)
                 );
-                return Err(CommandError::usage(format!("this would restore {lost}"), hint));
+                return Err(CliError::usage(format!("this would restore {lost}"), hint));
             }
         }
     }
@@ -99,7 +99,7 @@ async fn find_revision(
     flags: &AppFlags,
     text: &str,
     console: &Console,
-) -> Result<ReleaseDigest, CommandError> {
+) -> Result<ReleaseDigest, CliError> {
     if let Ok(revision) = text.parse() {
         return Ok(revision);
     }
@@ -109,12 +109,12 @@ async fn find_revision(
     let found: Vec<&ReleaseDigest> = revisions.iter().map(|info| &info.revision).filter(begins).collect();
     let hint = format!("isomer revisions {app}{}", tenant_flag(tenant));
     match found.as_slice() {
-        [] if text.len() < DIGITS_MIN => Err(CommandError::usage(
+        [] if text.len() < DIGITS_MIN => Err(CliError::usage(
             format!("`{}` is too short: at least {DIGITS_MIN} digits of a revision", escaped(text)),
             hint,
         )),
         [revision] => Ok((*revision).clone()),
-        [] => Err(CommandError::failed(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
-        _ => Err(CommandError::failed(format!("several revisions of `{app}` begin with `{text}`"), hint)),
+        [] => Err(CliError::failed(format!("no revision of `{app}` begins with `{}`", escaped(text)), hint)),
+        _ => Err(CliError::failed(format!("several revisions of `{app}` begin with `{text}`"), hint)),
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_manifest::{App, MONOLITH};
 use isomer_project::{AppDir, ValueSources, WasmFile, is_component, read_components};
 use isomer_serve::{
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     grants: GrantFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     if arguments.member {
         return run_member();
     }
@@ -64,7 +64,7 @@ fn end_with_standard_input() {
     });
 }
 
-async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
+async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
     if is_component(&arguments.path) {
         single(arguments, console, began).await
     } else {
@@ -72,9 +72,9 @@ async fn serve(arguments: &Arguments, console: Console, began: Instant) -> Resul
     }
 }
 
-async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
+async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
     if let Some(flag) = arguments.grants.first_used() {
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("`{flag}` works only for a component that is run from its file"),
             "grants of an app are in its isomer.toml: [components.NAME.grants]",
         ));
@@ -113,9 +113,9 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
 }
 
 /// Takes the node file of a group from the values of `--config`.
-fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CommandError> {
+fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CliError> {
     values.take_node_file().ok_or_else(|| {
-        CommandError::usage(
+        CliError::usage(
             format!("group `{group}` needs a node file with the addresses of the other groups"),
             format!("isomer run --group {group} --config FILE"),
         )
@@ -123,7 +123,7 @@ fn node_file(group: &str, values: &mut ValueSources) -> Result<PathBuf, CommandE
 }
 
 /// Serves a revision of `source` from this process.
-async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Instant) -> Result<(), CommandError> {
+async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Instant) -> Result<(), CliError> {
     let plan = server.revisions.take_over(source).await?;
     let (serving, revisions) = server.split()?;
     revisions.report_ready(&plan, began)?;
@@ -134,9 +134,9 @@ async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Insta
 
 /// Runs a component without a manifest. It cannot have stores, so the data directory is a temporary one unless `--data`
 /// names one.
-async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CommandError> {
+async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
     if let Some(group) = &arguments.group {
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("`--group {group}` needs an app, and `{}` is a component", arguments.path.display()),
             "name the app's folder",
         ));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::escaped;
 use isomer_ids::{SECRET_BYTES_MAX, TenantName};
 use serde_json::json;
@@ -61,7 +61,7 @@ struct List {
     of: TenantFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     match &arguments.command {
         Command::Set(Set { name, from_file, of: TenantFlags { tenant, node } }) => {
             let value = value(name, tenant, from_file.as_ref(), console)?;
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     Ok(())
 }
 
-fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CommandError> {
+fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Console) -> Result<Vec<u8>, CliError> {
     let mut value = Vec::new();
     // Read a little more than is allowed, so that a value that is too long is detected.
     let most = SECRET_BYTES_MAX + 2;
@@ -122,11 +122,11 @@ fn value(name: &str, tenant: &TenantName, file: Option<&PathBuf>, console: &Cons
     if value.is_empty() {
         let of = tenant_flag(tenant);
         let hint = format!("pass it on standard input, or name a file: isomer secrets set {name}{of} --from-file FILE");
-        return Err(CommandError::usage("the value is empty", hint));
+        return Err(CliError::usage("the value is empty", hint));
     }
     if value.len() as u64 > SECRET_BYTES_MAX {
         let title = format!("the value is longer than {}", isomer_display::size(SECRET_BYTES_MAX));
-        return Err(CommandError::usage(title, "store a key here, and the data itself in a store"));
+        return Err(CliError::usage(title, "store a key here, and the data itself in a store"));
     }
     Ok(value)
 }

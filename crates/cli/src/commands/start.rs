@@ -1,7 +1,7 @@
 //! `isomer start`: serves a stopped app again.
 
 use crate::remote::node::{AppFlags, client_error};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 
 /// Serve a stopped app of a node again.
 #[derive(clap::Args)]
@@ -10,7 +10,7 @@ pub(crate) struct Arguments {
     app: AppFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let info =
         node.with_client(console, async |client| client.start(tenant, app).await.map_err(client_error(console)))?;

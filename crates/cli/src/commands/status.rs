@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use isomer_api::NodeStatus;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::escaped;
 
 use crate::remote::node::{NodeFlags, client_error};
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let (address, status) = arguments.node.with_client(console, async |client| {
         Ok((client.node().to_string(), client.status().await.map_err(client_error(console))?))
     })?;

@@ -2,7 +2,7 @@
 
 use crate::remote::node::{AppFlags, client_error};
 use crate::remote::show::tenant_flag;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 
 /// Stop serving an app of a node: running requests finish, new ones get 503, its data is kept.
 #[derive(clap::Args)]
@@ -11,7 +11,7 @@ pub(crate) struct Arguments {
     app: AppFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let info =
         node.with_client(console, async |client| client.stop(tenant, app).await.map_err(client_error(console)))?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use isomer_api::{DeployMessage, Release, SwapRequest};
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_project::WasmFile;
 
 use crate::commands::deploy;
@@ -25,14 +25,14 @@ pub(crate) struct Arguments {
     message: Option<DeployMessage>,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let AppFlags { app, tenant, node } = &arguments.app;
     let mut bytes = BTreeMap::new();
     let mut components = BTreeMap::new();
     for (name, path) in &arguments.components {
         let part = add_part(&mut bytes, WasmFile::open(path)?.bytes.into());
         if components.insert(name.clone(), part).is_some() {
-            return Err(CommandError::usage(format!("component `{name}` is named twice"), "name each component once"));
+            return Err(CliError::usage(format!("component `{name}` is named twice"), "name each component once"));
         }
     }
     let deployed = node.with_client(console, async |client| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use isomer_api::{QuotaChange, TenantChange, TenantInfo};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_display::elapsed;
 use isomer_ids::{HostPattern, TenantName};
 
@@ -94,7 +94,7 @@ struct Remove {
 /// The value that empties a list.
 const NONE: &str = "none";
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     match &arguments.command {
         Command::Set(set) => {
             let change = set.change()?;
@@ -126,7 +126,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 }
 
 impl Set {
-    fn change(&self) -> Result<TenantChange, CommandError> {
+    fn change(&self) -> Result<TenantChange, CliError> {
         let quotas = QuotaChange {
             memory_bytes: self.memory,
             cpu_ms_per_second: self.cpu,
@@ -138,7 +138,7 @@ impl Set {
             apps: self.apps,
             log_bytes_per_hour: self.log,
         };
-        let parse = |text: String| text.parse::<HostPattern>().map_err(|error| CommandError::Usage(error.into()));
+        let parse = |text: String| text.parse::<HostPattern>().map_err(|error| CliError::Usage(error.into()));
         let hosts =
             replacement_list(&self.hosts).map(|hosts| hosts.into_iter().map(parse).collect::<Result<Vec<_>, _>>());
         Ok(TenantChange { quotas, hosts: hosts.transpose()? })
@@ -154,7 +154,7 @@ fn replacement_list(given: &[String]) -> Option<Vec<String>> {
     }
 }
 
-fn show(tenant: &TenantInfo, json: bool) -> Result<(), CommandError> {
+fn show(tenant: &TenantInfo, json: bool) -> Result<(), CliError> {
     if json {
         let value = serde_json::to_value(tenant).expect("a response is plain data");
         return print(&format!("{value:#}\n"));

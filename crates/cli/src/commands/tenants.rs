@@ -1,7 +1,7 @@
 //! `isomer tenants`: lists the tenants of a node.
 
 use isomer_api::TenantInfo;
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 
 use crate::remote::node::{NodeFlags, client_error};
 use crate::remote::show::{list, size, size_quota, table};
@@ -13,7 +13,7 @@ pub(crate) struct Arguments {
     node: NodeFlags,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let tenants =
         arguments.node.with_client(console, async |client| client.tenants().await.map_err(client_error(console)))?;
     if arguments.node.json {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use isomer_app_test::{
-    AppProcess, AppProcessSetup, Detail, ScriptRun, StubServer, passed, read_scripts, report_json, report_text,
+    AppProcess, AppProcessSetup, ReportDetail, ScriptRun, StubServer, passed, read_scripts, report_json, report_text,
     run_script,
 };
-use isomer_console::{CommandError, Console, FAILED, print};
+use isomer_console::{CliError, Console, FAILED, print};
 use isomer_manifest::MONOLITH;
 use isomer_project::{AppDir, read_components};
 
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let values = arguments.values.sources();
     let app = AppDir::open_with(&arguments.path, &values)?;
     app.print_warnings(console);
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     for shape in &shapes {
         app.plan(&components, shape)?;
     }
-    let detail = if arguments.verbose { Detail::Whole } else { Detail::Short };
+    let detail = if arguments.verbose { ReportDetail::Whole } else { ReportDetail::Short };
     // The same folder that `isomer run` uses.
     let code = app.dir.join(".isomer/cache");
     let mut runs: Vec<ScriptRun<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
         true => format!("{:#}\n", report_json(&app.app.name, &runs)),
         false => report_text(&runs, arguments.verbose),
     })?;
-    if passed(&runs) { Ok(()) } else { Err(CommandError::ExitCode(FAILED)) }
+    if passed(&runs) { Ok(()) } else { Err(CliError::ExitCode(FAILED)) }
 }
 
 /// The shapes to run, each once. The monolith comes first: the others are compared with it.

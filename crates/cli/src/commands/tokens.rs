@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use isomer_admin::Token;
 use isomer_api::{TokenInfo, TokenRequest, TokenRole};
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_ids::TokenName;
 use isomer_manifest::parse_duration;
 use serde_json::json;
@@ -80,7 +80,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     match &arguments.command {
         Command::Create(create) => make(create, console),
         Command::List(List { of: TenantFlags { tenant, node } }) => {
@@ -115,11 +115,11 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
     }
 }
 
-fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
+fn make(create: &Create, console: &Console) -> Result<(), CliError> {
     let Create { name, role, expires, to_file, of: TenantFlags { tenant, node } } = create;
     if let Some(path) = to_file.as_ref().filter(|path| path.exists()) {
         // Checked before the token is created: a token that cannot be shown would have to be revoked.
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("`{}` exists already", path.display()),
             "name a file that does not exist yet",
         ));
@@ -139,7 +139,7 @@ fn make(create: &Create, console: &Console) -> Result<(), CommandError> {
     let token = Token::parse(&made.token).context("the node's response is not a token")?;
     token.write_new(path).map_err(|error| {
         let hint = format!("revoke it, and create another one: isomer tokens revoke {name}{}", tenant_flag(tenant));
-        CommandError::hinted(error, [hint])
+        CliError::hinted(error, [hint])
     })?;
     if node.json {
         return print(&format!("{:#}\n", json!(made.info)));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use isomer_console::{CommandError, Console, print};
+use isomer_console::{CliError, Console, print};
 use isomer_project::{find_app_dir, shown};
 use isomer_wit::{NeedError, WitPackage, needed, packages, remove_unneeded, write_deps};
 use serde_json::json;
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CommandError> {
+pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     if arguments.list && arguments.json {
         let ids: Vec<String> = packages().iter().map(|package| package.id()).collect();
         return print(&format!("{:#}\n", json!(ids)));
@@ -61,14 +61,14 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), Comman
 }
 
 /// Writes the packages that the worlds in the app's folder use.
-pub(crate) fn write(app: &Path) -> Result<(), CommandError> {
+pub(crate) fn write(app: &Path) -> Result<(), CliError> {
     let wit = app.join(WIT);
     let wanted: Vec<&WitPackage> = needed(&wit).map_err(cannot_tell)?;
     write_deps(&wit.join("deps"), wanted)?;
     Ok(())
 }
 
-fn cannot_tell(error: NeedError) -> CommandError {
+fn cannot_tell(error: NeedError) -> CliError {
     let hint = error.hint();
-    CommandError::hinted(error, hint)
+    CliError::hinted(error, hint)
 }

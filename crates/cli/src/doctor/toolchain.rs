@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use isomer_console::{CommandError, Console};
-use isomer_toolchain::{GuestToolchain, Progress, SystemPackages, TARGET, ToolchainError};
+use isomer_console::{CliError, Console};
+use isomer_toolchain::{BuildProgress, GuestToolchain, SystemPackages, TARGET, ToolchainError};
 
 use super::Finding;
 
@@ -44,16 +44,16 @@ pub(crate) fn guests() -> Finding {
 
 /// Installs a toolchain for components if there is none. Nothing runs as root: packages of the system that are missing are an error with
 /// the command that installs them.
-pub(crate) fn install_guests(console: &Console) -> Result<(), CommandError> {
-    let mut report = |progress: Progress<'_>| match progress {
-        Progress::Step(step) => console.message(step),
-        Progress::Output(line) => console.message(&format!("    {line}")),
+pub(crate) fn install_guests(console: &Console) -> Result<(), CliError> {
+    let mut report = |progress: BuildProgress<'_>| match progress {
+        BuildProgress::Step(step) => console.message(step),
+        BuildProgress::Output(line) => console.message(&format!("    {line}")),
     };
     match GuestToolchain::find_or_install(SystemPackages::Require, &mut report) {
         Ok(_) => Ok(()),
         Err(error) => {
             let hints = error.hints();
-            Err(CommandError::hinted(error, hints))
+            Err(CliError::hinted(error, hints))
         }
     }
 }

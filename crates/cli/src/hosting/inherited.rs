@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 
 use anyhow::Context as _;
 use isomer_admin::AdminSocket;
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_node::listeners::Encryption;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
@@ -35,7 +35,7 @@ impl Inherited {
     ///
     /// # Errors
     /// If a socket has an unknown name, or does not listen.
-    pub(crate) fn take() -> Result<Self, CommandError> {
+    pub(crate) fn take() -> Result<Self, CliError> {
         // SAFETY: the environment is changed, so no other thread may read it meanwhile. `isomer node` calls this first,
         // before it starts its executor, its log or anything else that has a thread.
         #[expect(unsafe_code, reason = "child processes must not inherit the variables")]
@@ -53,10 +53,9 @@ impl Inherited {
         Ok(inherited)
     }
 
-    fn add(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), CommandError> {
+    fn add(&mut self, name: &str, descriptor: OwnedFd) -> Result<(), CliError> {
         let hint = "name each socket by what it is for: FileDescriptorName=http, https or admin";
-        let refuse =
-            |problem: &str| CommandError::failed(format!("the service manager's socket `{name}` {problem}"), hint);
+        let refuse = |problem: &str| CliError::failed(format!("the service manager's socket `{name}` {problem}"), hint);
         let socket =
             listening(descriptor).with_context(|| format!("cannot use the service manager's socket `{name}`"))?;
         match (name, socket) {

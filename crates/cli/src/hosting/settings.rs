@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use isomer_admin::AdminAddress;
 use isomer_apps::tenancy::{TenancyOptions, TimeLimits};
 use isomer_capabilities::outbound::OutboundNetwork;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_diagnostics::SourceFile;
 use isomer_manifest::{LinkAddress, NodeSettings, parse_listen, parse_node_file};
 use isomer_node::listeners::ListenerOptions;
@@ -32,20 +32,20 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn read(path: Option<&Path>) -> Result<Self, CommandError> {
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, CliError> {
         let Some(path) = path else {
             return Ok(Self { file: NodeSettings::default(), folder: PathBuf::new(), source: None });
         };
         let text = std::fs::read_to_string(path).map_err(|error| {
             let error = anyhow::Error::new(error).context(format!("cannot read the node file `{}`", path.display()));
-            CommandError::Usage(error)
+            CliError::Usage(error)
         })?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve `{}`", path.display()))?;
         let source = SourceFile::new(shown(&path), text);
-        let file = parse_node_file(&source).map_err(CommandError::Findings)?;
+        let file = parse_node_file(&source).map_err(CliError::Findings)?;
         let unread = file.unread_by_node();
         if !unread.is_empty() {
-            return Err(CommandError::findings(unread, &source));
+            return Err(CliError::findings(unread, &source));
         }
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         Ok(Self { file: file.node, folder, source: Some(source) })
@@ -70,7 +70,7 @@ pub(crate) struct NodeProcessSettings {
 }
 
 impl NodeProcessSettings {
-    pub(crate) fn new(flags: SettingFlags<'_>, config: &Config, console: &Console) -> Result<Self, CommandError> {
+    pub(crate) fn new(flags: SettingFlags<'_>, config: &Config, console: &Console) -> Result<Self, CliError> {
         let Config { file, folder, .. } = config;
         let written = file.data.as_ref().map(|path| folder.join(&path.value));
         let data = flags
@@ -78,7 +78,7 @@ impl NodeProcessSettings {
             .map(Path::to_owned)
             .or(written)
             .or_else(user_dirs::node_data)
-            .ok_or_else(|| CommandError::usage("there is no folder for the node's data", "name one: --data DIR"))?;
+            .ok_or_else(|| CliError::usage("there is no folder for the node's data", "name one: --data DIR"))?;
         let mut listening = ListenerOptions::of(file, folder);
         if !flags.listen.is_empty() {
             listening.plain = flags.listen.to_vec();
@@ -106,7 +106,7 @@ impl NodeProcessSettings {
 
 /// Returns the network for apps' requests, with the certificate authorities that the environment and the node file
 /// name.
-fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, CommandError> {
+fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, CliError> {
     let network = network::from_environment(|warning| console.message(&console.renderer().diagnostic(&warning)));
     match &config.source {
         Some(source) => network::with_authority(network, &config.file, &config.folder, source),
@@ -114,12 +114,12 @@ fn network(config: &Config, console: &Console) -> Result<OutboundNetwork, Comman
     }
 }
 
-fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, CommandError> {
+fn admin_address(written: &LinkAddress, folder: &Path) -> Result<AdminAddress, CliError> {
     if let LinkAddress::Unix(path) = written {
         return Ok(AdminAddress::Unix(folder.join(path)));
     }
     parse_listen(&written.to_string()).map(AdminAddress::Tcp).map_err(|error| {
         let hint = error.hint();
-        CommandError::failed(error.to_string(), hint)
+        CliError::failed(error.to_string(), hint)
     })
 }

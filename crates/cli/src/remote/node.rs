@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use isomer_admin::{Client, ClientError, NodeAddress, TOKEN_FILE, Token, TokenError};
 use isomer_api::{ApiProblem, ProblemKind};
-use isomer_console::{CommandError, Console, FAILED};
+use isomer_console::{CliError, Console, FAILED};
 use isomer_ids::{AppName, TenantName};
 
 use crate::user_dirs;
@@ -62,17 +62,17 @@ pub(crate) struct TenantFlags {
 
 impl NodeFlags {
     /// Runs `requests` with a client of the node.
-    pub(crate) fn with_client<T, F: Future<Output = Result<T, CommandError>>>(
+    pub(crate) fn with_client<T, F: Future<Output = Result<T, CliError>>>(
         &self,
         console: &Console,
         requests: impl FnOnce(Client) -> F,
-    ) -> Result<T, CommandError> {
+    ) -> Result<T, CliError> {
         let client = self.client(console)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("cannot start the executor")?.block_on(requests(client))
     }
 
-    fn client(&self, console: &Console) -> Result<Client, CommandError> {
+    fn client(&self, console: &Console) -> Result<Client, CliError> {
         let named = self.node.clone().or_else(|| variable(NODE_VARIABLE));
         let (node, data) = match named.as_deref() {
             None => (NodeAddress::from(&isomer_admin::AdminAddress::default()), None),
@@ -90,7 +90,7 @@ impl NodeFlags {
             }
             (Some(file), _) => Token::read(file).map_err(token_error)?,
             (None, Some(text)) => Token::parse(&text).ok_or_else(|| {
-                CommandError::usage(
+                CliError::usage(
                     format!("`{TOKEN_VARIABLE}` is not a token"),
                     "tokens are in a node's `admin.token`, or printed by `isomer tokens create`",
                 )
@@ -118,10 +118,10 @@ fn without_scheme(text: &str) -> Option<NodeAddress> {
 }
 
 /// Returns the address of the node with this data directory.
-fn address_in(text: &str) -> Result<NodeAddress, CommandError> {
+fn address_in(text: &str) -> Result<NodeAddress, CliError> {
     let path = Path::new(text);
     if !path.is_dir() {
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("`{}` is neither the address of a node nor a data directory", escaped(text)),
             "write `HOST:PORT`, `unix:PATH` or the node's data directory",
         ));
@@ -130,15 +130,15 @@ fn address_in(text: &str) -> Result<NodeAddress, CommandError> {
     let url = std::fs::read_to_string(&file).map_err(|error| {
         let error = anyhow::Error::new(error).context(format!("cannot read `{}`", file.display()));
         let hint = "no node has run with this data directory yet: isomer node --data DIR";
-        CommandError::Failed(isomer_diagnostics::Hinted::new(error.into_boxed_dyn_error(), hint).into())
+        CliError::Failed(isomer_diagnostics::Hinted::new(error.into_boxed_dyn_error(), hint).into())
     })?;
     NodeAddress::parse(url.trim())
         .with_context(|| format!("`{}` contains no address", file.display()))
-        .map_err(CommandError::Failed)
+        .map_err(CliError::Failed)
 }
 
 /// Reads the token of the node with this data directory, or else of the user's own node.
-fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CommandError> {
+fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError> {
     let ways = "name its file (--token-file FILE), or set ISOMER_TOKEN; the file is `admin.token` in the node's data directory";
     if let Some(data) = data {
         return Token::read_own(&data.join(TOKEN_FILE)).map_err(token_error);
@@ -146,16 +146,16 @@ fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CommandE
     let own = user_dirs::node_data().filter(|_| node.is_local()).map(|data| data.join(TOKEN_FILE));
     match own.filter(|file| file.exists()) {
         Some(file) => Token::read_own(&file).map_err(token_error),
-        None => Err(CommandError::usage(format!("there is no token for the node at `{node}`"), ways)),
+        None => Err(CliError::usage(format!("there is no token for the node at `{node}`"), ways)),
     }
 }
 
-fn token_error(error: TokenError) -> CommandError {
+fn token_error(error: TokenError) -> CliError {
     let hint = error.hint();
     match error {
         // The other hints are for those who run the node.
-        TokenError::Open { .. } => CommandError::hinted(error, hint),
-        _ => CommandError::Failed(error.into()),
+        TokenError::Open { .. } => CliError::hinted(error, hint),
+        _ => CliError::Failed(error.into()),
     }
 }
 
@@ -164,20 +164,20 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Turns a client's error into the command's error, with hints.
-pub(crate) fn client_error(console: &Console) -> impl Fn(ClientError) -> CommandError + Copy + use<> {
+pub(crate) fn client_error(console: &Console) -> impl Fn(ClientError) -> CliError + Copy + use<> {
     let console = *console;
     move |error| match error {
         ClientError::Problem(problem) => problem_error(&console, problem),
         ClientError::Unreachable { .. } => {
-            CommandError::hinted(error, ["start a node (isomer node --data DIR), or name another one: --node NODE"])
+            CliError::hinted(error, ["start a node (isomer node --data DIR), or name another one: --node NODE"])
         }
-        ClientError::NotANode { .. } => CommandError::hinted(error, ["name the address of its admin API: --node NODE"]),
-        ClientError::Broken { .. } => CommandError::Failed(error.into()),
+        ClientError::NotANode { .. } => CliError::hinted(error, ["name the address of its admin API: --node NODE"]),
+        ClientError::Broken { .. } => CliError::Failed(error.into()),
     }
 }
 
 /// Formats a problem that a node has returned. Details of several lines come before the title.
-fn problem_error(console: &Console, problem: ApiProblem) -> CommandError {
+fn problem_error(console: &Console, problem: ApiProblem) -> CliError {
     let ApiProblem { kind, title, detail, hints, .. } = problem;
     let detail = detail.map(|detail| detail.lines().map(|line| escaped(line) + "\n").collect::<String>());
     let mut error = NodeError { title: escaped(&title), cause: None };
@@ -188,8 +188,8 @@ fn problem_error(console: &Console, problem: ApiProblem) -> CommandError {
         None => {}
     }
     let hints = hints.iter().map(|hint| escaped(hint));
-    let (message, _) = CommandError::hinted(error, hints).render(&console.renderer());
-    CommandError::Rendered { text: text + &message, code: FAILED }
+    let (message, _) = CliError::hinted(error, hints).render(&console.renderer());
+    CliError::Rendered { text: text + &message, code: FAILED }
 }
 
 #[derive(Debug, thiserror::Error)]

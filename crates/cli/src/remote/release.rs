@@ -12,7 +12,7 @@ use bytes::Bytes;
 use isomer_admin::TOKEN_FILE;
 use isomer_api::deploy::PARTS_MAX;
 use isomer_api::{PartPath, Release, ReleasePart};
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::{Digest, HostPattern};
 use isomer_project::{AppDir, ENV_FILE};
@@ -35,7 +35,7 @@ impl PackedRelease {
         components: Components,
         shape: &str,
         hosts: Option<Vec<HostPattern>>,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, CliError> {
         let mut bytes = BTreeMap::new();
         let components = components
             .into_iter()
@@ -50,7 +50,7 @@ impl PackedRelease {
             let content = std::fs::read(&whole).with_context(|| format!("cannot read `{}`", whole.display()))?;
             files.insert(name, add_part(&mut bytes, content.into()));
             if files.len() + folders.len() > PARTS_MAX {
-                return Err(CommandError::failed(
+                return Err(CliError::failed(
                     format!("the granted folders contain more than {PARTS_MAX} files and empty folders"),
                     "grant only the folders that are needed",
                 ));
@@ -78,7 +78,7 @@ struct ReleasePaths {
     empty: BTreeSet<PathBuf>,
 }
 
-fn release_paths(app: &AppDir) -> Result<ReleasePaths, CommandError> {
+fn release_paths(app: &AppDir) -> Result<ReleasePaths, CliError> {
     let granted = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let granted = granted.filter(|grant| !grant.value.write).map(|grant| &grant.value.host);
     let migrations = app.app.sql.values().filter_map(|store| store.migrations.as_ref());
@@ -105,20 +105,20 @@ fn release_paths(app: &AppDir) -> Result<ReleasePaths, CommandError> {
 }
 
 /// The error of a granted folder that does not exist. Folders of migrations were checked by the build.
-fn missing_folder(app: &AppDir, folder: &Path) -> CommandError {
+fn missing_folder(app: &AppDir, folder: &Path) -> CliError {
     let grants = app.app.components.values().flat_map(|component| &component.grants.dirs);
     let at = grants.filter(|grant| !grant.value.write && grant.value.host == folder).map(|grant| grant.span).next();
     let finding = Diagnostic::error(format!("the granted folder `{}` does not exist", folder.display()))
         .code("missing-folder")
         .at(at.unwrap_or_default(), "")
         .hint("create it, or correct `host`, which is relative to isomer.toml");
-    CommandError::findings(vec![finding], &app.source)
+    CliError::findings(vec![finding], &app.source)
 }
 
 /// Checks that a path in the manifest is inside the app's folder.
-fn in_app_dir(path: &Path) -> Result<PathBuf, CommandError> {
+fn in_app_dir(path: &Path) -> Result<PathBuf, CliError> {
     relative_inside(path).ok_or_else(|| {
-        CommandError::failed(
+        CliError::failed(
             format!("`{}` is not in the app's folder", path.display()),
             "a node has only the app's own folder: move the file there, and write a relative path",
         )
@@ -126,7 +126,7 @@ fn in_app_dir(path: &Path) -> Result<PathBuf, CommandError> {
 }
 
 /// Collects all files below a folder, and empty folders. A link is followed if it leads to a file in the app's folder.
-fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CommandError> {
+fn walk(root: &Path, folder: &Path, paths: &mut ReleasePaths) -> Result<(), CliError> {
     let whole = root.join(folder);
     let mut is_empty = true;
     let entries = std::fs::read_dir(&whole).with_context(|| format!("cannot read the folder `{}`", whole.display()))?;
@@ -167,13 +167,13 @@ fn has_values(name: &OsStr) -> bool {
     after.is_some_and(|after| after.is_empty() || after.starts_with(b"."))
 }
 
-fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CommandError> {
+fn leads_to_file(root: &Path, path: &Path) -> Result<bool, CliError> {
     let whole = root.join(path);
     let goal = whole.canonicalize().with_context(|| format!("cannot follow the link `{}`", whole.display()))?;
     if goal.starts_with(root) && goal.is_file() {
         return Ok(true);
     }
-    Err(CommandError::failed(
+    Err(CliError::failed(
         format!("`{}` is not a file in the app's folder", path.display()),
         "links may lead to files in the app's folder; sockets, devices and links to folders cannot be deployed",
     ))
@@ -192,7 +192,7 @@ fn relative_inside(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
-fn part_path(path: &Path) -> Result<PartPath, CommandError> {
+fn part_path(path: &Path) -> Result<PartPath, CliError> {
     let text = path.to_str().with_context(|| format!("the name of `{}` is not UTF-8", path.display()))?;
-    text.parse().map_err(|error: isomer_ids::InvalidText| CommandError::from(error))
+    text.parse().map_err(|error: isomer_ids::InvalidText| CliError::from(error))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use isomer_admin::{BLOB_BYTES_MAX, Client};
 use isomer_api::Release;
-use isomer_console::{CommandError, Console};
+use isomer_console::{CliError, Console};
 use isomer_ids::Digest;
 
 use crate::remote::node::client_error;
@@ -17,10 +17,10 @@ pub(crate) async fn upload(
     release: &Release,
     bytes: &BTreeMap<Digest, Bytes>,
     console: &Console,
-) -> Result<usize, CommandError> {
+) -> Result<usize, CliError> {
     let largest = bytes.values().map(Bytes::len).max().unwrap_or(0) as u64;
     if largest > BLOB_BYTES_MAX {
-        return Err(CommandError::failed(
+        return Err(CliError::failed(
             format!("a file of the app has {}, and a node accepts at most {}", size(largest), size(BLOB_BYTES_MAX)),
             "strip debug information, or serve large files from elsewhere",
         ));

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use isomer_console::CommandError;
+use isomer_console::CliError;
 use isomer_diagnostics::SourceFile;
 use isomer_ids::{ComponentName, is_environment_name};
 use isomer_manifest::App;
@@ -45,7 +45,7 @@ type FileVariables = (PathBuf, BTreeMap<String, String>);
 
 /// The values that the sources have for an app.
 #[derive(Debug, Default)]
-pub struct Values {
+pub struct AppValues {
     /// Config values that differ from the manifest's, by component and key.
     pub config: BTreeMap<(ComponentName, String), String>,
     /// Variables for secrets.
@@ -64,7 +64,7 @@ struct ConfigValue {
     value: String,
 }
 
-impl Values {
+impl AppValues {
     /// Puts the config values into the app.
     pub fn apply(&self, app: &mut App) {
         for ((component, key), value) in &self.config {
@@ -91,8 +91,8 @@ impl ValueSources {
     ///
     /// # Errors
     /// If a source cannot be read, or has a key that no component has.
-    pub fn read(&self, dir: &Path, app: &App) -> Result<Values, CommandError> {
-        let mut values = Values::default();
+    pub fn read(&self, dir: &Path, app: &App) -> Result<AppValues, CliError> {
+        let mut values = AppValues::default();
         let mut chosen = ConfigOverrides::new();
         let mut of_variables = BTreeMap::new();
         for (path, variables) in self.variables(Some(dir), &mut values.files)? {
@@ -128,18 +128,18 @@ impl ValueSources {
     ///
     /// # Errors
     /// As [`ValueSources::for_file`].
-    pub fn read_for_component(&self, app: &App) -> Result<Values, CommandError> {
+    pub fn read_for_component(&self, app: &App) -> Result<AppValues, CliError> {
         let component = app.components.keys().next().expect("it has the one component");
         let config = self.for_file()?.into_iter().map(|(key, value)| ((component.clone(), key), value)).collect();
         let files = self.env_files.iter().chain(&self.config_files).map(|path| absolute(path)).collect();
-        Ok(Values { config, files, ..Values::default() })
+        Ok(AppValues { config, files, ..AppValues::default() })
     }
 
     /// Reads the values for a component without a manifest: all keys.
     ///
     /// # Errors
     /// If a source cannot be read, or names a component.
-    pub fn for_file(&self) -> Result<BTreeMap<String, String>, CommandError> {
+    pub fn for_file(&self) -> Result<BTreeMap<String, String>, CliError> {
         let mut values = BTreeMap::new();
         for (_, variables) in self.variables(None, &mut Vec::new())? {
             values.extend(variables);
@@ -148,7 +148,7 @@ impl ValueSources {
         let of_flags = self.config.iter().map(|text| ConfigValue::parse(text)).collect::<Result<Vec<_>, _>>()?;
         for ConfigValue { component, key, value } in of_files.into_iter().flatten().chain(of_flags) {
             if let Some(component) = component {
-                return Err(CommandError::usage(
+                return Err(CliError::usage(
                     format!("`{component}.{key}` names a component, but a component without a manifest has no name"),
                     format!("write `{key}={value}`"),
                 ));
@@ -179,7 +179,7 @@ impl ValueSources {
     }
 
     /// Reads the variables of each file, in the order of increasing precedence.
-    fn variables(&self, dir: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Vec<FileVariables>, CommandError> {
+    fn variables(&self, dir: Option<&Path>, files: &mut Vec<PathBuf>) -> Result<Vec<FileVariables>, CliError> {
         if !self.env_files.is_empty() {
             files.extend(self.env_files.iter().map(|path| absolute(path)));
             return self
@@ -200,16 +200,16 @@ impl ValueSources {
 }
 
 impl ConfigValue {
-    fn parse(text: &str) -> Result<Self, CommandError> {
+    fn parse(text: &str) -> Result<Self, CliError> {
         let hint = "write `--config KEY=VALUE`, or `--config COMPONENT.KEY=VALUE` for one component; a file of values is `--config-file FILE`";
         let Some((name, value)) = text.split_once('=') else {
-            return Err(CommandError::usage(format!("`--config {text}` has no value"), hint));
+            return Err(CliError::usage(format!("`--config {text}` has no value"), hint));
         };
         let (component, key) = match name.split_once('.') {
             Some((component, key)) => (Some(component.to_owned()), key),
             None => (None, name),
         };
-        Self::checked(component, key, value.to_owned()).map_err(|problem| CommandError::usage(problem, hint))
+        Self::checked(component, key, value.to_owned()).map_err(|problem| CliError::usage(problem, hint))
     }
 
     fn checked(component: Option<String>, key: &str, value: String) -> Result<Self, String> {
@@ -224,13 +224,13 @@ impl ConfigValue {
 }
 
 /// Adds the value for each component that it is meant for.
-fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) -> Result<(), CommandError> {
+fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) -> Result<(), CliError> {
     let ConfigValue { component, key, value } = config_value;
     if let Some(component) = component {
         let known = app.components.keys().find(|name| name.as_str() == component);
         let known = known.ok_or_else(|| {
             let names: Vec<&str> = app.components.keys().map(ComponentName::as_str).collect();
-            CommandError::usage(
+            CliError::usage(
                 format!("`{component}.{key}` names a component that the app does not have"),
                 format!("its components are: {}", names.join(", ")),
             )
@@ -245,7 +245,7 @@ fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) ->
     }
     if receivers.is_empty() {
         let example = app.components.keys().next().map_or("COMPONENT", ComponentName::as_str);
-        return Err(CommandError::usage(
+        return Err(CliError::usage(
             format!("no component has `{key}` in its `config`"),
             format!(
                 "name the component: `{example}.{key}=…`, or write it into isomer.toml: grants.config.{key} = \"…\""
@@ -259,10 +259,10 @@ fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) ->
 }
 
 /// Reads a file of config values.
-fn read_config(path: &Path) -> Result<Vec<ConfigValue>, CommandError> {
+fn read_config(path: &Path) -> Result<Vec<ConfigValue>, CliError> {
     let text = read(path)?;
     let invalid = |problem: String| {
-        CommandError::failed(
+        CliError::failed(
             format!("`{}` is not a file of config values: {problem}", shown(path)),
             "write `KEY = \"VALUE\"` lines, and a table `[COMPONENT]` for the values of one component",
         )
@@ -317,24 +317,22 @@ fn config_text(key: &str, value: &serde_json::Value) -> Result<String, String> {
     }
 }
 
-fn parse_variables(path: &Path, text: &str) -> Result<BTreeMap<String, String>, CommandError> {
+fn parse_variables(path: &Path, text: &str) -> Result<BTreeMap<String, String>, CliError> {
     dotenv::parse(text).map_err(|error| {
-        CommandError::failed(
+        CliError::failed(
             format!("`{}`, {error}", shown(path)),
             "lines are `NAME=VALUE`; quote a value with blanks at its ends, `#` or several lines",
         )
     })
 }
 
-fn read(path: &Path) -> Result<String, CommandError> {
+fn read(path: &Path) -> Result<String, CliError> {
     let unreadable = |error| {
-        CommandError::Usage(
-            anyhow::Error::new(error).context(format!("cannot read the file of values `{}`", shown(path))),
-        )
+        CliError::Usage(anyhow::Error::new(error).context(format!("cannot read the file of values `{}`", shown(path))))
     };
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         let hint = "name a smaller file";
-        return Err(CommandError::failed(format!("`{}` has more than {FILE_BYTES_MAX} bytes", shown(path)), hint));
+        return Err(CliError::failed(format!("`{}` has more than {FILE_BYTES_MAX} bytes", shown(path)), hint));
     }
     std::fs::read_to_string(path).map_err(unreadable)
 }
@@ -367,7 +365,7 @@ mod tests {
             path
         }
 
-        fn values(&self) -> Result<(App, Values), CommandError> {
+        fn values(&self) -> Result<(App, AppValues), CliError> {
             let source = SourceFile::new("isomer.toml", MANIFEST);
             let app = isomer_manifest::parse(&source).unwrap_or_else(|found| panic!("{found:?}")).app;
             let values = self.flags.read(self.dir.path(), &app)?;
@@ -389,7 +387,7 @@ mod tests {
         }
     }
 
-    fn message(error: &CommandError) -> String {
+    fn message(error: &CliError) -> String {
         error.render(&isomer_diagnostics::Renderer::plain()).0
     }
 
@@ -446,18 +444,18 @@ mod tests {
         ] {
             let mut case = Case::new();
             case.flags.config = vec![flag.to_owned()];
-            let message = message(&case.values().err().unwrap_or(CommandError::ExitCode(0)));
+            let message = message(&case.values().err().unwrap_or(CliError::ExitCode(0)));
             assert!(message.contains(problem), "{flag}: {message}");
         }
         let mut case = Case::new();
         case.file(".env", "A=1\nnonsense\n");
-        assert!(message(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("line 2"));
+        assert!(message(&case.values().err().unwrap_or(CliError::ExitCode(0))).contains("line 2"));
         case.flags.env_files = vec![case.dir.path().join("missing.env")];
-        assert!(message(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("missing.env"));
+        assert!(message(&case.values().err().unwrap_or(CliError::ExitCode(0))).contains("missing.env"));
         case.flags.env_files = Vec::new();
         case.flags.config_files = vec![case.file("list.toml", "LEVEL = [1]\n")];
         std::fs::remove_file(case.dir.path().join(".env")).expect("removed");
-        assert!(message(&case.values().err().unwrap_or(CommandError::ExitCode(0))).contains("`LEVEL` is not a text"));
+        assert!(message(&case.values().err().unwrap_or(CliError::ExitCode(0))).contains("`LEVEL` is not a text"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const INTERRUPTED: u8 = 130;
 const USAGE: u8 = 2;
 
 /// The reason why a command failed.
-pub enum CommandError {
+pub enum CliError {
     /// A chain of causes, with hints in it.
     Failed(anyhow::Error),
     /// The command line is wrong.
@@ -40,7 +40,7 @@ pub enum CommandError {
     ExitCode(u8),
 }
 
-impl CommandError {
+impl CliError {
     /// Findings about the file `source`.
     pub fn findings(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
         Self::Findings(findings.into_iter().map(|finding| finding.in_source(source)).collect())
@@ -83,7 +83,7 @@ impl CommandError {
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for CommandError {
+impl<E: Into<anyhow::Error>> From<E> for CliError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
