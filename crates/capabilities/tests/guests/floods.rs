@@ -157,12 +157,12 @@ async fn key_value_bombs_have_their_own_errors() {
     let many: String = (0..2000).map(|number| format!("k{number}=v\n")).collect();
     let keys = vec!["k"; 2000].join(",");
     for (path, body, expected) in [
-        (format!("/set?key={}", "k".repeat(2000)), "x".to_owned(), "longer than"),
-        ("/set?key=k".to_owned(), "x".repeat(9 << 20), "more than"),
-        ("/set-many".to_owned(), many, "larger than"),
-        (format!("/get-many?keys={keys}"), String::new(), "larger than"),
-        (format!("/delete-many?keys={keys}"), String::new(), "larger than"),
-        (format!("/list?cursor={}", "c".repeat(2000)), String::new(), "longer than"),
+        (format!("/set?key={}", "k".repeat(2000)), "x".to_owned(), "the maximum of"),
+        ("/set?key=k".to_owned(), "x".repeat(9 << 20), "the maximum of"),
+        ("/set-many".to_owned(), many, "the maximum of"),
+        (format!("/get-many?keys={keys}"), String::new(), "the maximum of"),
+        (format!("/delete-many?keys={keys}"), String::new(), "the maximum of"),
+        (format!("/list?cursor={}", "c".repeat(2000)), String::new(), "the maximum of"),
     ] {
         let (status, text) = probe.ask(&path, &body).await;
         let start: String = path.chars().take(40).collect();
