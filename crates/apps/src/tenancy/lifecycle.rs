@@ -17,6 +17,8 @@
 //! **Generations.** A number counts up whenever the app is to serve something else. A load carries the number from when
 //! it was decided on, and its result counts only if the number is still the same; otherwise the result is dropped, and
 //! the revision that is wanted by then is loaded.
+//!
+//! The file is long because half of it is the property test of the state machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

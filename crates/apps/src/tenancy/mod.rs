@@ -26,6 +26,8 @@
 //! Invariants: a request is served by one revision from beginning to end, whichever revision takes over, is stopped or
 //! evicted meanwhile. No request waits for a lock that is held during anything slow. What a tenant's requests and
 //! guests use is charged to that tenant before it is used.
+//!
+//! The file is long because every change of a tenant or an app is a method of `Tenancy`.
 
 mod admission;
 mod app;

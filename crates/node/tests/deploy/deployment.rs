@@ -1,4 +1,6 @@
 //! What a deployment, a rollback, a swap and a removal change, and what they leave unchanged.
+//!
+//! The file is long because each kind of change has its cases here.
 
 use std::path::Path;
 use std::sync::Arc;
