@@ -113,7 +113,7 @@ impl AdminServer {
     ///
     /// # Errors
     /// When it cannot listen there.
-    pub fn on(socket: AdminSocket, remote: bool) -> Result<Self, ListenError> {
+    pub fn from_socket(socket: AdminSocket, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::inherited(socket, remote)?;
         Ok(Self { listener, address })
     }

@@ -142,7 +142,7 @@ impl Member {
         let front = match options.front {
             Some(listener) => {
                 let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-                let front = AppFront::on(listener, options.limits, single_app.resolver(), log.clone());
+                let front = AppFront::from_listener(listener, options.limits, single_app.resolver(), log.clone());
                 Some(front.map_err(|source| FrontError::Listen { address, source })?)
             }
             None => None,

@@ -72,23 +72,23 @@ impl<H: Handler> Front<H> {
         log: Log,
     ) -> Result<Self, FrontError> {
         let listener = bind(address).await?;
-        Self::on(listener, limits, resolver, log).map_err(|source| FrontError::Listen { address, source })
+        Self::from_listener(listener, limits, resolver, log).map_err(|source| FrontError::Listen { address, source })
     }
 
     /// Uses a socket that listens already, as [`bind`] returns it. Needs tokio's runtime.
     ///
     /// # Errors
     /// When `listener` does not listen.
-    pub fn on(
+    pub fn from_listener(
         listener: std::net::TcpListener,
         limits: Limits,
         resolver: Arc<dyn SiteResolver<H>>,
         log: Log,
     ) -> io::Result<Self> {
-        Self::new(limits, resolver, log).and_on(listener, None)
+        Self::new(limits, resolver, log).with_listener(listener, None)
     }
 
-    /// Makes a front door without a listener: see [`Front::and_on`].
+    /// Makes a front door without a listener: see [`Front::with_listener`].
     #[must_use]
     pub fn new(limits: Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
         let registry = ConnectionRegistry::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
@@ -103,7 +103,7 @@ impl<H: Handler> Front<H> {
 
     /// Sets the proxies that are trusted.
     #[must_use]
-    pub fn behind(mut self, proxies: Proxies) -> Self {
+    pub fn with_proxies(mut self, proxies: Proxies) -> Self {
         let (max, per_source_max) = (self.limits.connections_max, self.limits.connections_per_source_max);
         self.registry = ConnectionRegistry::new(max, per_source_max, proxies.trusted.clone());
         Self { proxies, ..self }
@@ -113,7 +113,11 @@ impl<H: Handler> Front<H> {
     ///
     /// # Errors
     /// When `listener` does not listen.
-    pub fn and_on(mut self, listener: std::net::TcpListener, tls: Option<Arc<Certificates>>) -> io::Result<Self> {
+    pub fn with_listener(
+        mut self,
+        listener: std::net::TcpListener,
+        tls: Option<Arc<Certificates>>,
+    ) -> io::Result<Self> {
         self.listeners.push(listener, tls, false)?;
         Ok(self)
     }
@@ -123,7 +127,7 @@ impl<H: Handler> Front<H> {
     ///
     /// # Errors
     /// When `listener` does not listen.
-    pub fn and_on_shared(
+    pub fn with_shared_listener(
         mut self,
         listener: std::net::TcpListener,
         tls: Option<Arc<Certificates>>,

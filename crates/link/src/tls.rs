@@ -68,7 +68,7 @@ impl Tls {
     ///
     /// # Errors
     /// When `name` is neither a DNS name nor an IP address.
-    pub fn naming_peers(mut self, name: &str) -> Result<Self, LinkError> {
+    pub fn with_peer_name(mut self, name: &str) -> Result<Self, LinkError> {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| InvalidLinkAddress {
             text: name.to_owned(),
             problem: "it is not a name that a certificate can have",

@@ -81,14 +81,14 @@ async fn malformed_frames_are_refused_and_not_run() {
         frame
     };
     for (bytes, words) in [
-        (with(0, &[3]), "`version` is 3, this side speaks 2"),
+        (with(0, &[3]), "`version` is 3, expected 2"),
         (with(1, &[128]), "`flags` is 0x80"),
         (with(4, &[0xff; 4]), "`image` has 4294967295 bytes, at most 16777216"),
         (with(8, &[0xff; 8]), "`remaining`"),
         (with(48, &[0; 8]), "`request` is 0"),
         (good[..50].to_vec(), "6 bytes before its `head`"),
         (good[..good.len() - 1].to_vec(), "1 bytes before its `image`"),
-        ([&good[..], b"more"].concat(), "4 bytes follow the frame"),
+        ([&good[..], b"more"].concat(), "4 bytes follow the end of the frame"),
         (vec![0], "`version` is 0"),
     ] {
         let (error, reason, not_run) = lost(client.call(&[&bytes]).await);

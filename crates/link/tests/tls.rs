@@ -115,10 +115,10 @@ async fn a_certificate_is_for_a_name() {
     let shop = server(Some(&authority.tls("shop.internal", 3000, &ours))).await;
     let reason = refused(&shop, Some(authority.good())).await;
     assert!(reason.contains("its certificate is for another name"), "{reason}");
-    let tls = authority.good().naming_peers("shop.internal").unwrap();
+    let tls = authority.good().with_peer_name("shop.internal").unwrap();
     let peer = Peer::new("cart", vec![shop.address.clone()], Some(tls), quick()).unwrap();
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
-    assert!(authority.good().naming_peers("no name").is_err());
+    assert!(authority.good().with_peer_name("no name").is_err());
 }
 
 /// Not with the client of this crate, which always has a certificate.

@@ -106,7 +106,7 @@ impl ListenerOptions {
         if let (Some(&address), None) = (self.secured.first(), &shown) {
             return Err(ListenerError::NoCertificates { address });
         }
-        let mut front = AppFront::new(self.limits, resolver, log).behind(self.proxies);
+        let mut front = AppFront::new(self.limits, resolver, log).with_proxies(self.proxies);
         for (listener, secured) in self.inherited {
             let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
             let tls = match (secured, &shown) {
@@ -114,13 +114,14 @@ impl ListenerOptions {
                 (Encryption::Tls, Some(shown)) => Some(shown.clone()),
                 (Encryption::Tls, None) => return Err(ListenerError::NoCertificates { address }),
             };
-            front = front.and_on_shared(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
+            front =
+                front.with_shared_listener(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
         }
         let plain = self.plain.into_iter().map(|address| (address, None));
         let secured = self.secured.into_iter().map(|address| (address, shown.clone()));
         for (address, tls) in plain.chain(secured) {
             let listener = bind(address).await?;
-            front = front.and_on(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
+            front = front.with_listener(listener, tls).map_err(|source| FrontError::Listen { address, source })?;
         }
         Ok(OpenListeners { front, certificates })
     }

@@ -81,7 +81,7 @@ impl AppServer {
         };
         let sole = SingleApp::new(cache, context.log.clone(), running);
         let sole = sole.map_err(|error| revision_error(error, None))?;
-        let front = AppFront::on(listener, Limits::default(), sole.resolver(), context.log.clone())
+        let front = AppFront::from_listener(listener, Limits::default(), sole.resolver(), context.log.clone())
             .map_err(|source| FrontError::Listen { address: options.listen, source })?;
         let shape = options.shape.clone();
         let (missing_variable, warnings) = (None, WarningPrinter::default());

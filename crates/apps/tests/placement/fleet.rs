@@ -140,7 +140,7 @@ impl Fleet {
             members.push(tokio::spawn(server.serve(told_to_stop(&stopped), PATIENCE)));
             sole.take_over(started);
             if let Some(listener) = if has_routes { listener.take() } else { None } {
-                let front = AppFront::on(listener, Limits::default(), sole.resolver(), log.clone());
+                let front = AppFront::from_listener(listener, Limits::default(), sole.resolver(), log.clone());
                 let front = front.expect("the socket listens already");
                 members.push(tokio::spawn(front.serve(told_to_stop(&stopped), PATIENCE)));
             }

@@ -23,8 +23,8 @@ async fn behind(guest: &str, trusted: &[&str]) -> (tempfile::TempDir, TestFront)
     let proxies = Proxies { trusted: trusted.iter().map(network).collect(), proxy_protocol: false };
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("port 0 is always free");
-    let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::new(site)), log).behind(proxies);
-    (kept, TestFront::serve(front.and_on(listener, None).expect("it listens")))
+    let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::new(site)), log).with_proxies(proxies);
+    (kept, TestFront::serve(front.with_listener(listener, None).expect("it listens")))
 }
 
 /// The complete response to these bytes, which request the end of the connection.

@@ -54,8 +54,8 @@ fn serve(door: Arc<AppResolver>, certificates: &Arc<Certificates>, limits: Limit
     let socket = || std::net::TcpListener::bind(("127.0.0.1", 0)).expect("port 0 is always free");
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let front = AppFront::new(limits, door, log);
-    let front = front.and_on(socket(), Some(certificates.clone())).expect("a socket that listens");
-    let front = front.and_on(socket(), None).expect("a socket that listens");
+    let front = front.with_listener(socket(), Some(certificates.clone())).expect("a socket that listens");
+    let front = front.with_listener(socket(), None).expect("a socket that listens");
     let plain = front.addresses()[1];
     (TestFront::serve(front), plain)
 }
@@ -125,8 +125,8 @@ async fn a_trusted_proxys_headers_count_over_tls() {
     let log = Log::start(MemoryLog::default(), Format::Json, true).expect("the log starts");
     let local = IpNetwork { address: [127, 0, 0, 1].into(), prefix: 32 };
     let proxies = Proxies { trusted: vec![local], proxy_protocol: false };
-    let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::from(site)), log).behind(proxies);
-    let front = TestFront::serve(front.and_on(socket, Some(shop.load())).expect("a socket that listens"));
+    let front = AppFront::new(Limits::default(), Arc::new(ArcSwap::from(site)), log).with_proxies(proxies);
+    let front = TestFront::serve(front.with_listener(socket, Some(shop.load())).expect("a socket that listens"));
     for alpn in [BOTH, HTTP1] {
         let client = shop.authority.client(alpn);
         let mut connection = client.connect(front.address, "shop.example").await.expect("a connection");

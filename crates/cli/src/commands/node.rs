@@ -108,7 +108,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     let node = tokio::task::block_in_place(|| Node::open(options)).map_err(cannot_open)?;
     let remote = config.file.admin_remote;
     let admins = match inherited.admin {
-        Some(socket) => AdminServer::on(socket, remote),
+        Some(socket) => AdminServer::from_socket(socket, remote),
         None => AdminServer::listen(&admin, remote).await,
     };
     let admins = admins.map_err(cannot_listen_to_admins)?;

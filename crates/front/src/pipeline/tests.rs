@@ -112,8 +112,9 @@ impl World {
     fn access(&self) -> Value {
         self.log.flush();
         let bytes = self.memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        lines.filter(|line| line["event"] == "access").last().expect("a line")
+        let mut lines =
+            bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        lines.rfind(|line| line["event"] == "access").expect("a line")
     }
 }
 

@@ -281,10 +281,10 @@ impl Setup {
         let resolver =
             Arc::new(RefusingResolver { resolved: resolved.clone(), waiting: waiting.clone(), go_on: may_go_on });
         let log = Log::start(Nowhere, Format::Json, false).unwrap();
-        let front = Front::new(self.limits, resolver, log).behind(self.proxies);
+        let front = Front::new(self.limits, resolver, log).with_proxies(self.proxies);
         let front = match self.shared {
-            true => front.and_on_shared(socket, self.tls),
-            false => front.and_on(socket, self.tls),
+            true => front.with_shared_listener(socket, self.tls),
+            false => front.with_listener(socket, self.tls),
         };
         (front.unwrap(), resolved, HeldRequests { waiting, go_on })
     }
