@@ -15,7 +15,7 @@ use isomer_ids::{AppName, Digest, SecretName, TenantName, TokenId, TokenName};
 use crate::caller::Caller;
 
 /// The result of an operation. Nothing happens before it is first polled, since the audit log gets its line first.
-/// Dropping it later, for example because the client disconnects, does not undo what has begun.
+/// Dropping it later, for example because the client disconnects, does not undo what has started.
 pub type AdminReply<T> = BoxFuture<'static, Result<T, ApiProblem>>;
 
 /// The bytes of an upload, as they arrive.

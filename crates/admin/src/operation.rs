@@ -54,7 +54,7 @@ type QueryFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<AdminReply<A>, 
 /// An operation with a query or body, and details for the audit log.
 type AuditedFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<(AdminReply<A>, Value), ApiProblem>;
 
-/// An operation whose arguments were checked, and which has not begun.
+/// An operation whose arguments were checked, and which has not started.
 pub(crate) struct PreparedOperation {
     /// The arguments that the audit log shows.
     pub(crate) details: Value,

@@ -1,6 +1,6 @@
 //! Compressing a response while it is sent.
 //!
-//! What a guest sends is not held back: when the guest sends nothing for now, the compressor is flushed. The memory and processor time of a
+//! What a guest sends is not held back: whenever the guest pauses, the compressor is flushed. The memory and processor time of a
 //! compressor are charged to the account of the app. When there are too many compressors, or the account has no memory left, the response
 //! is sent as it is.
 //!
@@ -27,7 +27,7 @@ use crate::response_error::ResponseError;
 /// responses are sent as they are.
 const COMPRESSORS_MAX: usize = 256;
 
-/// Bytes of compressed data that are handed on, unless the guest sends nothing for now.
+/// Bytes of compressed data that are handed on at once, unless the guest pauses.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// Bytes that are compressed in one step, in about half a millisecond. Then other tasks of the thread run.

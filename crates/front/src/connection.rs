@@ -2,7 +2,7 @@
 //!
 //! A front door that drains closes no connection on which its client may be sending a request. Over HTTP/1.1 the next response has
 //! `connection: close`, and the connection ends after it; a silent client gets [`Limits::idle_grace`]. Over HTTP/2 the peer is notified
-//! (GOAWAY), requests that it sent before are served, then the connection ends. Handshakes that have begun are finished. Hyper's own
+//! (GOAWAY), requests that it sent before are served, then the connection ends. Handshakes in progress are finished. Hyper's own
 //! graceful shutdown is not enough for HTTP/1.1: it closes idle connections, and those without a byte so far, at once, so a request that
 //! is on its way would be lost.
 

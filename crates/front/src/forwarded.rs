@@ -136,8 +136,9 @@ impl Origin {
         let is_secure = *scheme == Scheme::HTTPS;
         let fields = if ends.is_trusted {
             let fields = self.fields(is_secure, authority);
-            if let Some(real_ip) = headers.get_mut(&REAL_IP) {
-                real_ip.clone_from(&fields.client);
+            // Replaces all values of the field, of which a client may have sent some.
+            if headers.contains_key(&REAL_IP) {
+                headers.insert(REAL_IP, fields.client.clone());
             }
             fields
         } else {
@@ -374,6 +375,14 @@ mod tests {
             let fields: Vec<_> = list.iter().map(|text| ("x-forwarded-for", *text)).collect();
             assert_eq!(forwarded_fields("10.0.0.1", &fields), plain(client), "{list:?}");
         }
+    }
+
+    #[test]
+    fn all_values_of_a_proxys_real_ip_are_replaced() {
+        let fields = [("x-forwarded-for", "198.51.100.7"), ("x-real-ip", "192.0.2.66"), ("x-real-ip", "192.0.2.67")];
+        let lines = forwarded_fields("10.0.0.1", &fields);
+        let real_ips: Vec<_> = lines.iter().filter(|line| line.starts_with("x-real-ip")).collect();
+        assert_eq!(real_ips, ["x-real-ip: 198.51.100.7"]);
     }
 
     #[test]

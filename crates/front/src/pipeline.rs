@@ -13,7 +13,7 @@
 //! | the handler, and what its failure means for the client | `handler`, `problem` |
 //! | streams of events; compression | `event_stream`, `negotiation`, `compressor` |
 //!
-//! A layer that refuses a request returns a [`DirectResponse`]; there is one place that turns it into a response. The layers are functions
+//! A layer that refuses a request returns a [`DirectResponse`]; it becomes a response in one place. The layers are functions
 //! that run one after the other, and not services that wrap each other: each service would be a future that contains the next one, and
 //! the request would be copied into each of them.
 

@@ -49,12 +49,12 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
         .max_pending_accept_reset_streams(http2::STREAMS_MAX as usize);
     let mut handshake = std::pin::pin!(builder.handshake(corked));
     let handshake = poll_fn(|cx| {
-        let begun = handshake.as_mut().poll(cx);
+        let polled = handshake.as_mut().poll(cx);
         // A peer may wait for our settings.
-        if begun.is_pending() && matches!(handle.poll_drain(cx), Poll::Ready(Err(_))) {
+        if polled.is_pending() && matches!(handle.poll_drain(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(None);
         }
-        begun.map(Some)
+        polled.map(Some)
     });
     let mut connection = match timeout(limits.handshake_timeout, handshake).await {
         Ok(Some(Ok(connection))) => connection,

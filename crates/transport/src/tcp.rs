@@ -2,7 +2,7 @@
 //!
 //! A connection is the client's before it is ours: the kernel finishes its handshake and puts it into the listener's queue, and resets
 //! what is still in the queue when the listener is closed. So a listener that no other process holds is closed in three steps: the kernel
-//! begins no further handshake ([`refuse_handshakes`]), handshakes that have begun get time to finish, and the queue is emptied. A
+//! begins no further handshake ([`refuse_handshakes`]), handshakes in progress get time to finish, and the queue is emptied. A
 //! listener that another process holds too, as a service manager does, is only let go: what is in its queue waits for the next process.
 //!
 //! While the process has no descriptor for a connection, the connection stays in the queue ([`ResourceShortage`]).
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::accept::{Acceptor, ResourceShortage, is_of_connection};
 
-/// How long TCP handshakes that have begun may take to finish when draining begins: a packet to the client and back.
+/// How long TCP handshakes in progress may take to finish when draining starts: a packet to the client and back.
 const HANDSHAKES_MAX: Duration = Duration::from_millis(250);
 
 /// The same over the loopback interface, where only the kernel takes part.

@@ -135,7 +135,7 @@ async fn a_problem_of_the_node_is_returned_unchanged() {
     let panics = "panics".parse().unwrap();
     let failed = problem(served.client().deploy(&acme, &panics, &release()).await.unwrap_err());
     assert_eq!(failed.kind, ProblemKind::Failed);
-    assert!(served.client().status().await.is_ok(), "it goes on");
+    assert!(served.client().status().await.is_ok(), "the server keeps serving");
 }
 
 #[tokio::test]

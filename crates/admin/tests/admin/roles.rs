@@ -112,7 +112,7 @@ async fn lists_show_a_tenant_only_its_own_objects() {
     served.ask_with(&token, "GET", "/v1/apps", "").await;
     served.ask_with(&token, "GET", "/v1/apps?tenant=acme", "").await;
     assert_eq!(served.ask_with(&token, "GET", "/v1/apps?tenant=rival", "").await.status, 403);
-    assert_eq!(served.fake.asked(), ["tenant acme", "apps acme", "apps acme"], "the node is asked for no more");
+    assert_eq!(served.fake.asked(), ["tenant acme", "apps acme", "apps acme"], "the node gets no further call");
 }
 
 #[tokio::test]
