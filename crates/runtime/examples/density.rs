@@ -1,7 +1,8 @@
-//! Measures what loaded apps and live instances cost: memory, mappings, descriptors and time.
+//! Measures the cost of loaded apps and live instances: memory, mappings, descriptors and time.
 //!
-//! `density [APPS]` loads that many apps (1,000 where it is not said), each with code in a file of its own, asks each for its first
-//! answer, and prints what that took. It works with the guest `http-hello`: a real component of Rust, of about 100 KB.
+//! `density [APPS]` loads that many apps (1,000 by default), each with code in a file of its own, sends each its first
+//! request, and prints the cost. It works with the guest `http-hello`: a real component written in Rust, of about 100
+//! KB.
 
 #![allow(
     clippy::unwrap_used,

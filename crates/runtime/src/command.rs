@@ -143,7 +143,7 @@ impl Program {
     /// When the command cannot be started, or traps.
     pub async fn run(&self, settings: CommandSettings) -> Result<u8, CommandError> {
         let linker = linker(&self.engine, &settings.environment).map_err(cannot_start)?;
-        let mut store = Store::new(self.engine.wasmtime(), Command::new(settings)?);
+        let mut store = Store::new(self.engine.wasmtime(), CommandData::new(settings)?);
         // The epoch interrupts a guest in a loop, so that its future can be dropped.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
@@ -183,7 +183,7 @@ fn cannot_start(error: wasmtime::Error) -> CommandError {
     CommandError::Start { source: error.into() }
 }
 
-fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result<Linker<Command>> {
+fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result<Linker<CommandData>> {
     let mut linker = Linker::new(engine.wasmtime());
     linker.allow_shadowing(true);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -196,14 +196,14 @@ fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result
 }
 
 /// The data of a command's wasmtime store.
-struct Command {
+struct CommandData {
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    hooks: Hooks,
+    hooks: CommandHooks,
 }
 
-impl Command {
+impl CommandData {
     fn new(settings: CommandSettings) -> Result<Self, CommandError> {
         let mut builder = WasiCtxBuilder::new();
         builder.inherit_stdio().args(&settings.arguments).envs(&settings.environment);
@@ -226,7 +226,7 @@ impl Command {
             table: ResourceTable::new(),
             wasi: builder.build(),
             http: WasiHttpCtx::new(),
-            hooks: Hooks(settings.outbound),
+            hooks: CommandHooks(settings.outbound),
         })
     }
 }
@@ -239,19 +239,19 @@ fn purpose(used: SocketAddrUse) -> SocketUse {
     }
 }
 
-impl WasiView for Command {
+impl WasiView for CommandData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
-impl WasiHttpView for Command {
+impl WasiHttpView for CommandData {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
-impl http_heads::HandleCharges for Command {
+impl http_heads::HandleCharges for CommandData {
     /// The memory of a command has no limit.
     fn charge_handles(&mut self, _bytes: usize) -> wasmtime::Result<()> {
         Ok(())
@@ -259,11 +259,11 @@ impl http_heads::HandleCharges for Command {
 }
 
 /// Sends the outgoing requests of a command.
-struct Hooks(Option<Arc<dyn Outbound>>);
+struct CommandHooks(Option<Arc<dyn Outbound>>);
 
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
-impl WasiHttpHooks for Hooks {
+impl WasiHttpHooks for CommandHooks {
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,

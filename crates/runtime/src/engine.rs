@@ -5,6 +5,7 @@ mod epoch;
 mod settings;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, WasmBacktraceDetails};
@@ -27,6 +28,8 @@ struct EngineInner {
     engine: wasmtime::Engine,
     room: Arc<Room>,
     linker: BaseLinker,
+    /// Whether the engine has not been dropped: its clock ends when it is.
+    is_alive: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -65,11 +68,16 @@ impl Engine {
     fn start(config: &Config, sizes: PoolSizes) -> wasmtime::Result<Self> {
         let engine = wasmtime::Engine::new(config)?;
         let room = Room::new(sizes);
-        let shared = Arc::new(EngineInner { engine, room: room.clone(), linker: BaseLinker::default() });
-        let (engine, alive) = (shared.engine.weak(), Arc::downgrade(&shared));
+        let shared = Arc::new(EngineInner {
+            engine,
+            room: room.clone(),
+            linker: BaseLinker::default(),
+            is_alive: Arc::new(AtomicBool::new(true)),
+        });
+        let (engine, is_alive) = (shared.engine.weak(), shared.is_alive.clone());
         std::thread::Builder::new()
             .name("isomer-epoch".into())
-            .spawn(move || tick(&engine, || alive.strong_count() > 0))?;
+            .spawn(move || tick(&engine, || is_alive.load(Ordering::Relaxed)))?;
         // Dropping an instance may start tasks.
         let runtime = tokio::runtime::Handle::try_current().ok();
         std::thread::Builder::new().name("isomer-sweep".into()).spawn(move || {
@@ -112,6 +120,7 @@ impl Engine {
 
 impl Drop for EngineInner {
     fn drop(&mut self) {
+        self.is_alive.store(false, Ordering::Relaxed);
         self.room.end();
     }
 }

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_stack_ends_at_the_program_whatever_started_it() {
+    fn a_call_stack_leaves_out_the_frames_that_start_a_program() {
         let program = ["core::panicking::panic", "tool::work", "tool::main"];
         let by_rustup = ["std::sys::backtrace::__rust_begin_short_backtrace", "__main_void", "_start"];
         let by_debian = ["__main_void", "__original_main", "_start", "_start.command_export", "wasi:cli/run@0.2.6#run"];

@@ -176,7 +176,7 @@ impl Group {
                 denials: Denials::new(settings.sink.clone()),
                 sink: settings.sink,
                 account: account.clone(),
-                beside: settings.concurrency.saturating_sub(1) as usize,
+                concurrent_others: settings.concurrency.saturating_sub(1) as usize,
             }),
             memory_bytes: settings.memory_bytes,
             host_bytes: instance_bytes(slots, settings.state_bytes),

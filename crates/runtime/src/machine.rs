@@ -126,7 +126,7 @@ impl Machine {
 impl Bound {
     /// Returns the command or the advice that makes room for `apps` loaded apps.
     #[must_use]
-    pub fn way_out(self, apps: u64, sizes: &PoolSizes) -> String {
+    pub fn advice(self, apps: u64, sizes: &PoolSizes) -> String {
         match self {
             Self::Mappings => {
                 let instances = u64::from(sizes.instances()) * MAPPINGS_PER_INSTANCE;
@@ -188,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_least_of_is_named_with_the_way_out() {
+    fn the_scarcest_resource_is_named_with_advice() {
         let sizes = PoolSizes::of_a_node();
         let few_files = Machine { descriptors: Some(1024), ..USUAL }.capacity(&sizes);
         assert_eq!((few_files.loaded_apps, few_files.bound), (512, Bound::Descriptors));
-        assert!(few_files.bound.way_out(10_000, &sizes).contains("ulimit -n 32768"));
+        assert!(few_files.bound.advice(10_000, &sizes).contains("ulimit -n 32768"));
         let little = Machine { memory_bytes: Some(1 << 30), ..USUAL }.capacity(&sizes);
         assert_eq!((little.instances, little.bound), (512, Bound::Memory));
         let strict = Machine { commits_strictly: true, ..USUAL }.capacity(&sizes);
@@ -202,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn the_way_out_leads_out() {
+    fn the_advice_makes_enough_room() {
         let sizes = PoolSizes::of_a_node();
-        let line = Bound::Mappings.way_out(50_000, &sizes);
+        let line = Bound::Mappings.advice(50_000, &sizes);
         let count: u64 = line.rsplit('=').next().unwrap().parse().unwrap();
         assert!(Machine { mappings: Some(count), ..USUAL }.capacity(&sizes).loaded_apps >= 50_000);
     }

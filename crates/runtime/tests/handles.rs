@@ -1,5 +1,5 @@
-//! What the host holds for a guest's tasks, streams and own handles is charged, measured by what is really allocated. Alone in its
-//! binary: whatever else ran would count.
+//! Measures that the host memory of a guest's tasks, streams and own handles is charged, by what is really allocated.
+//! The only test of its program, because other tests would allocate, too.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
@@ -15,20 +15,20 @@ use support::{Bounds, LONG, account, ask, engine, group, handler};
 
 struct Counted;
 
-/// Bytes that are allocated now.
+/// The bytes that are allocated now.
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
-// SAFETY: all is passed on to the system's allocator as it came.
+// SAFETY: all calls are passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as promised to this function.
+        // SAFETY: the caller of this function guarantees what the system's allocator requires.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        // SAFETY: as promised to this function.
+        // SAFETY: the caller of this function guarantees what the system's allocator requires.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -36,14 +36,14 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// Handles that a guest makes of one kind, or pairs of them: fewer than keep its instance from being used again, as it must stay to be
-/// measured.
+/// The number of handles of one kind, or pairs of them, that a guest creates: few enough for its instance to be used
+/// again, as it must stay to be measured.
 const MADE: i32 = 2_500;
 
-/// What as many take at least.
+/// The least bytes that as many handles take.
 const HELD_MIN: i64 = 2_500 * 16;
 
-/// A component that calls `make`, which may have a parameter, again and again.
+/// Returns a component that calls `make`, which may have a parameter, again and again.
 fn component(types: &str, make: &str, result: &str, parameter: &str) -> Vec<u8> {
     let inside = format!(
         r#"{types}
@@ -63,7 +63,7 @@ fn component(types: &str, make: &str, result: &str, parameter: &str) -> Vec<u8> 
 }
 
 #[test]
-fn what_handles_take_of_the_host_is_charged() {
+fn the_host_memory_of_handles_is_charged() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let kinds = [
         ("streams", component("(type $s (stream u8))", "stream.new $s", "i64", "")),
@@ -82,7 +82,8 @@ fn what_handles_take_of_the_host_is_charged() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
-/// What an instance holds that has made its handles, and what its account is charged, beyond what others hold and are charged.
+/// Returns what an instance holds that has created its handles, and what its account is charged, beyond what others
+/// hold and are charged.
 async fn hold(component: &[u8]) -> (i64, i64) {
     let account = account(1 << 40, Duration::MAX);
     let state_bytes = Footprint::measure(component).unwrap().state_bytes;
@@ -96,7 +97,7 @@ async fn hold(component: &[u8]) -> (i64, i64) {
     (held, charged - stack_bytes())
 }
 
-/// What is charged for the guest's stack, which no allocator sees.
+/// Returns what is charged for the guest's stack, which no allocator sees.
 fn stack_bytes() -> i64 {
     576 << 10
 }

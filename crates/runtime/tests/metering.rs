@@ -1,4 +1,5 @@
-//! What accounts are charged is what the system says that the process used. Alone in its binary: whatever else ran would count.
+//! Measures that accounts are charged the processor time that the system reports for the process. The only test of its
+//! program, because other tests would use processor time, too.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -14,7 +15,7 @@ fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
 }
 
-/// Counts to `count`.
+/// Returns a handler that counts to `count`.
 fn counts_to(count: u64) -> String {
     format!(
         r#"(func (export "handle") (param i32 i32) (local $n i64)
@@ -31,7 +32,7 @@ fn accounts_are_charged_what_the_process_used() {
         let engine = engine(64);
         let accounts = [Account::unlimited(), Account::unlimited()];
         let bounds = |account: usize| Bounds { account: accounts[account].clone(), ..Bounds::default() };
-        // One tenant whose polls are long, and one with many that are short, on more threads than there may be processors.
+        // One tenant with long polls, and one with many short ones, on more threads than there may be processors.
         let long = guest(&engine, &counts_to(300_000_000), &bounds(0));
         let short = guest(&engine, &counts_to(100_000), &bounds(1));
         ask(&short, LONG).await.unwrap();

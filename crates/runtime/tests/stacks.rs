@@ -1,5 +1,5 @@
-//! Stacks of guests that recurse deeply: what they take is charged while their instances live, and given back to the system afterwards.
-//! Alone in its binary: whatever else ran would count.
+//! Stacks of guests that recurse deeply: they are charged while their instances live, and returned to the system
+//! afterwards. The only test of its program, because other tests would use memory, too.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use support::{Bounds, LONG, account, ask, engine, guest};
 
-/// Instances that are alive at the same time.
+/// The number of instances that live at the same time.
 const INSTANCES: u64 = 48;
 
-/// What the process may grow by beside what is measured.
+/// The bytes that the process may grow by in addition to what is measured.
 const SLACK_BYTES: u64 = 8 << 20;
 
-/// What the system has in memory for this process.
+/// Returns the resident memory of this process, in bytes.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// Calls itself until some 400 KiB of stack are in use: each frame keeps 32 numbers that are not known before and needed after the call.
+/// Returns a handler that calls itself until some 400 KiB of stack are in use: each frame keeps 32 numbers that are not
+/// known before and are needed after the call.
 fn recurses() -> String {
     let taken: String = (1..=32).map(|n| format!("(local.set {n} (call $next)) ")).collect();
     let used: String =
@@ -42,17 +43,17 @@ fn recurses() -> String {
 }
 
 #[test]
-fn deep_stacks_are_charged_and_given_back() {
+fn deep_stacks_are_charged_and_released() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let engine = engine(4 * u32::try_from(INSTANCES).unwrap());
         let account = account(1 << 40, Duration::MAX);
         let bounds = Bounds { account: account.clone(), ..Bounds::default() };
         let fields = recurses();
-        // What is made once is made before anything is measured.
+        // What is made only once is made before anything is measured.
         ask(&guest(&engine, &fields, &bounds), LONG).await.unwrap();
         let before = resident_bytes();
-        // A group keeps an idle instance, and that its stack.
+        // A group keeps an idle instance, and with it its stack.
         let mut groups = Vec::new();
         for _ in 0..INSTANCES {
             let group = guest(&engine, &fields, &bounds);

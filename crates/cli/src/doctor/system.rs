@@ -65,7 +65,7 @@ fn judge_node(machine: &Machine) -> Finding {
     if loaded_apps >= APPS_WANTED && instances == u64::from(sizes.instances()) {
         Finding::ok(NODE, found)
     } else {
-        Finding::warn(NODE, found, bound.way_out(APPS_WANTED, &sizes))
+        Finding::warn(NODE, found, bound.advice(APPS_WANTED, &sizes))
     }
 }
 

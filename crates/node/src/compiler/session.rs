@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
 
-use isomer_runtime::code::{CodeCache, Sealing};
+use isomer_runtime::code::{CodeCache, SealedFile};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -39,7 +39,7 @@ const INPUT_CHUNK_BYTES: usize = 256 << 10;
 pub(super) enum SessionPurpose {
     Nothing,
     Compose { cache: CodeCache, groups_max: usize },
-    Compile(Option<Sealing>),
+    Compile(Option<SealedFile>),
 }
 
 /// The output of a child.
@@ -48,7 +48,7 @@ pub(super) struct SessionOutput {
     pub(super) confinement: Option<Confinement>,
     pub(super) drafted: Option<PackageDraft>,
     pub(super) compositions: Vec<Composition>,
-    pub(super) code: Option<Sealing>,
+    pub(super) code: Option<SealedFile>,
 }
 
 /// A composed group, in a file without a name.

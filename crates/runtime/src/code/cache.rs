@@ -15,7 +15,7 @@ use wasmtime::component::Component;
 
 use super::key::Key;
 use super::loaded::{Code, LoadedCode};
-use super::seal::{SealKey, Sealing, new_file, unfinished_beside};
+use super::seal::{SealKey, SealedFile, new_file, temporary_path};
 use crate::engine::Engine;
 
 /// The most bytes that all files of a folder take together.
@@ -68,14 +68,14 @@ pub struct CodeCache {
     /// Whether deployed apps need the code. Otherwise it can be compiled again at any time.
     is_kept: bool,
     key: SealKey,
-    verified: Arc<Mutex<HashMap<Key, Stamp>>>,
+    verified: Arc<Mutex<HashMap<Key, FileStamp>>>,
     loaded: Arc<LoadedCode>,
 }
 
 /// The state of a file when it was verified. Every change of its content changes its change time, which no program can
 /// set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -203,7 +203,7 @@ impl CodeCache {
     }
 
     fn verify(&self, key: &Key, file: &File) -> io::Result<bool> {
-        let stamp = Stamp::of(file)?;
+        let stamp = FileStamp::of(file)?;
         if self.verified().get(key) == Some(&stamp) {
             return Ok(true);
         }
@@ -212,7 +212,7 @@ impl CodeCache {
         }
         // The file was touched meanwhile, such as by another process that records a use: it is valid as it was read,
         // and will be read again next time.
-        if Stamp::of(file)? != stamp {
+        if FileStamp::of(file)? != stamp {
             return Ok(true);
         }
         let mut verified = self.verified();
@@ -223,7 +223,7 @@ impl CodeCache {
         Ok(true)
     }
 
-    fn verified(&self) -> MutexGuard<'_, HashMap<Key, Stamp>> {
+    fn verified(&self) -> MutexGuard<'_, HashMap<Key, FileStamp>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -238,7 +238,7 @@ impl CodeCache {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn write_code(&self, key: &Key) -> io::Result<Sealing> {
+    pub fn write_code(&self, key: &Key) -> io::Result<SealedFile> {
         self.key.write(&self.path(key, "code"))
     }
 
@@ -246,7 +246,7 @@ impl CodeCache {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn finish(&self, code: Sealing) -> io::Result<()> {
+    pub fn finish(&self, code: SealedFile) -> io::Result<()> {
         code.finish(self.is_kept)
     }
 
@@ -255,7 +255,7 @@ impl CodeCache {
     /// # Errors
     /// When it cannot be created.
     pub fn scratch(&self) -> io::Result<File> {
-        let path = unfinished_beside(&self.folder.join("scratch"));
+        let path = temporary_path(&self.folder.join("scratch"));
         let file = new_file(&path, 0o600)?;
         fs::remove_file(&path)?;
         Ok(file)
@@ -324,7 +324,7 @@ impl CodeCache {
     }
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_used_is_removed() {
+    fn unused_code_is_removed() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("code");
         let cache = CodeCache::open(&folder).unwrap();
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_code_goes_away_only_when_nobody_needs_it() {
+    fn kept_code_is_removed_only_when_it_is_not_needed() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("code");
         let cache = CodeCache::open_kept(&folder).unwrap();

@@ -46,7 +46,8 @@ impl LoadedCode {
         self.map().get(engine, key)
     }
 
-    /// Adds `code` under `key` for as long as it is held. Returns the code that was added first, if `engine` has some under this key.
+    /// Adds `code` under `key` for as long as it is held. Returns the code that was added first, if `engine` has some
+    /// under this key.
     pub(super) fn add(&self, engine: &Engine, key: &Key, code: Code) -> Code {
         let mut map = self.map();
         if let Some(first) = map.get(engine, key) {

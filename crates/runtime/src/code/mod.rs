@@ -23,4 +23,4 @@ mod seal;
 pub use cache::{CodeCache, CodeError, precompile};
 pub use key::{InvalidKey, Key};
 pub use loaded::Code;
-pub use seal::Sealing;
+pub use seal::SealedFile;

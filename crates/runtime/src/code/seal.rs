@@ -58,7 +58,7 @@ impl SealKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let temporary = unfinished_beside(path);
+        let temporary = temporary_path(path);
         let made = make_key(&temporary).and_then(|()| match isomer_disk::rename_new(&temporary, path) {
             // Another process made one at the same time, which is used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -129,24 +129,29 @@ impl SealKey {
     ///
     /// # Errors
     /// When the temporary file next to it cannot be created.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<Sealing> {
+    pub(crate) fn write(&self, path: &Path) -> io::Result<SealedFile> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let temporary = unfinished_beside(path);
+        let temporary = temporary_path(path);
         let file = new_file(&temporary, 0o400)?;
-        Ok(Sealing { mac: self.digest(name), file, unfinished: Unfinished(Some(temporary)), path: path.to_owned() })
+        Ok(SealedFile {
+            mac: self.digest(name),
+            file,
+            unfinished: TemporaryName(Some(temporary)),
+            path: path.to_owned(),
+        })
     }
 }
 
 /// A sealed file that is being written, under a temporary name. Dropping it removes the file.
 #[derive(Debug)]
-pub struct Sealing {
+pub struct SealedFile {
     mac: Context,
     file: File,
-    unfinished: Unfinished,
+    unfinished: TemporaryName,
     path: PathBuf,
 }
 
-impl Write for Sealing {
+impl Write for SealedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.mac.update(&bytes[..written]);
@@ -158,7 +163,7 @@ impl Write for Sealing {
     }
 }
 
-impl Sealing {
+impl SealedFile {
     /// Seals the file and gives it its final name, in one step. Blocks.
     pub(crate) fn finish(mut self, is_synced: bool) -> io::Result<()> {
         self.file.write_all(self.mac.clone().sign().as_ref())?;
@@ -185,9 +190,9 @@ fn is_same(mac: Context, digest: &[u8]) -> bool {
 
 /// The temporary name of a file, until it is taken.
 #[derive(Debug)]
-struct Unfinished(Option<PathBuf>);
+struct TemporaryName(Option<PathBuf>);
 
-impl Drop for Unfinished {
+impl Drop for TemporaryName {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
             let _ = fs::remove_file(path);
@@ -202,7 +207,7 @@ pub(crate) fn new_file(path: &Path, mode: u32) -> io::Result<File> {
 
 /// Returns a temporary name that no other writer uses: two that write the same file at the same time must not write
 /// into each other's.
-pub(crate) fn unfinished_beside(path: &Path) -> PathBuf {
+pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
     path.with_file_name(format!(".{name}.{}-{number}", std::process::id()))
@@ -241,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_sealed_under_that_name_with_that_key_is_taken() {
+    fn only_files_sealed_under_their_name_with_the_key_are_accepted() {
         let folder = tempfile::tempdir().unwrap();
         let key = SealKey::open(&folder.path().join("key")).unwrap();
         let (path, other) = (folder.path().join("a.code"), folder.path().join("b.code"));

@@ -83,7 +83,7 @@ pub(crate) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, le
 }
 
 /// The result of a write.
-pub(crate) struct Written {
+pub(crate) struct WriteOutcome {
     pub(crate) bytes: usize,
     /// The new end of the file, after a write at the end.
     pub(crate) end: Option<u64>,
@@ -99,7 +99,7 @@ pub(crate) async fn write(
     offset: Option<u64>,
     mut chunk: Chunk,
     claim: Option<SpaceReservation>,
-) -> io::Result<Written> {
+) -> io::Result<WriteOutcome> {
     let write = move || {
         let _claim = claim;
         let length = chunk.bytes.len();
@@ -117,7 +117,7 @@ pub(crate) async fn write(
             }
         }
         let end = if offset.is_none() { file.metadata().ok().map(|file| file.len()) } else { None };
-        Ok(Written { bytes: length, end })
+        Ok(WriteOutcome { bytes: length, end })
     };
     threads::run(&account, write).await.flatten()
 }

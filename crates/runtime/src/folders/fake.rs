@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use super::storage::FolderStorage;
 use crate::pool::{Account, AccountLimits};
 
-pub(crate) struct Fake {
+pub(crate) struct FakeStorage {
     pub(crate) account: Arc<Account>,
     room: AtomicU64,
     pub(crate) pending: AtomicU64,
@@ -21,7 +21,7 @@ pub(crate) struct Fake {
     pub(crate) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
 
-impl Fake {
+impl FakeStorage {
     pub(crate) fn new(room: u64, memory_bytes: u64) -> Arc<Self> {
         let limits = AccountLimits { memory_bytes, cpu_per_second: Duration::MAX };
         Arc::new(Self {
@@ -41,7 +41,7 @@ impl Fake {
     }
 }
 
-impl FolderStorage for Fake {
+impl FolderStorage for FakeStorage {
     fn touched(&self) {}
 
     fn room(&self) -> u64 {
@@ -68,14 +68,5 @@ impl FolderStorage for Fake {
     fn count(&self) -> BoxFuture<'static, ()> {
         self.counts.fetch_add(1, Ordering::SeqCst);
         if self.never_counted.load(Ordering::SeqCst) { std::future::pending().boxed() } else { async {}.boxed() }
-    }
-}
-
-/// Waits for something that happens by itself.
-pub(crate) async fn until(condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it does not happen");
-        tokio::task::yield_now().await;
     }
 }

@@ -34,18 +34,18 @@ pub struct Directory {
 }
 
 /// The index of an owner of a group, and that of one of its directories.
-type Place = (usize, usize);
+type DirectoryPosition = (usize, usize);
 
 /// The directories of a group that instances have open.
 #[derive(Default)]
 pub(crate) struct GrantedFolders {
-    open: Mutex<HashMap<Place, Weak<GrantedFolder>>>,
+    open: Mutex<HashMap<DirectoryPosition, Weak<GrantedFolder>>>,
 }
 
 /// A directory that stays open until the last instance drops it.
 pub(crate) struct GrantedFolder {
     dir: Dir,
-    identity: Identity,
+    identity: FolderIdentity,
     _open: OpenFile,
 }
 
@@ -66,7 +66,7 @@ pub(crate) enum OpenDirectoryError {
 }
 
 /// Device and inode.
-type Identity = (u64, u64);
+type FolderIdentity = (u64, u64);
 
 impl GrantedFolders {
     /// Returns the directory that another instance has open, or opens it.
@@ -75,7 +75,7 @@ impl GrantedFolders {
     /// When it cannot be opened, or `account` may have no more files open.
     pub(crate) fn open(
         &self,
-        place: Place,
+        place: DirectoryPosition,
         directory: &Directory,
         account: &Arc<Account>,
     ) -> Result<Arc<GrantedFolder>, OpenDirectoryError> {
@@ -93,7 +93,7 @@ impl GrantedFolders {
         Ok(folder)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Weak<GrantedFolder>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DirectoryPosition, Weak<GrantedFolder>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,7 +118,7 @@ impl GrantedFolder {
     }
 }
 
-fn identity(metadata: &Metadata) -> Identity {
+fn identity(metadata: &Metadata) -> FolderIdentity {
     (metadata.dev(), metadata.ino())
 }
 
@@ -126,14 +126,14 @@ fn identity(metadata: &Metadata) -> Identity {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use super::super::fake::Fake;
+    use super::super::fake::FakeStorage;
     use super::super::open_files::MANY;
     use super::*;
 
     #[test]
     fn instances_share_a_directory_that_counts_once_until_it_is_replaced() {
         let _alone = MANY.blocking_lock();
-        let (storage, dir) = (Fake::new(0, 1 << 20), tempfile::tempdir().unwrap());
+        let (storage, dir) = (FakeStorage::new(0, 1 << 20), tempfile::tempdir().unwrap());
         let account = &storage.account;
         let host = dir.path().join("data");
         std::fs::create_dir(&host).unwrap();

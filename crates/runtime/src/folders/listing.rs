@@ -42,14 +42,14 @@ struct Entry {
 
 /// The reasons why a listing ends early.
 #[derive(Debug)]
-enum Fault {
+enum ListingError {
     /// Reading the folder failed.
     Io(io::Error),
     /// A name is not valid text.
     NotText,
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for ListingError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -58,29 +58,29 @@ impl From<io::Error> for Fault {
 /// A folder that is being read. It has one descriptor at any time, which `_open` counts.
 struct Listing {
     account: Arc<Account>,
-    at: At,
+    at: ListingPosition,
     _open: OpenFile,
 }
 
-enum At {
+enum ListingPosition {
     Beginning(Arc<File>),
     /// The entries that were read, and the rest of the folder.
     Middle(VecDeque<Entry>, Box<Dir>),
     /// The entries that were read, and how reading ended.
-    End(VecDeque<Entry>, Option<Fault>),
+    End(VecDeque<Entry>, Option<ListingError>),
 }
 
 impl Listing {
     fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
-        Self { account, at: At::Beginning(folder), _open: open }
+        Self { account, at: ListingPosition::Beginning(folder), _open: open }
     }
 
     /// Returns the next entry, if it was read. If this returns `None`, [`Listing::more`] must be called first.
-    fn known(&mut self) -> Option<Result<Option<Entry>, Fault>> {
+    fn known(&mut self) -> Option<Result<Option<Entry>, ListingError>> {
         match &mut self.at {
-            At::Beginning(_) => None,
-            At::Middle(entries, _) => entries.pop_front().map(|entry| Ok(Some(entry))),
-            At::End(entries, fault) => Some(match entries.pop_front() {
+            ListingPosition::Beginning(_) => None,
+            ListingPosition::Middle(entries, _) => entries.pop_front().map(|entry| Ok(Some(entry))),
+            ListingPosition::End(entries, fault) => Some(match entries.pop_front() {
                 Some(entry) => Ok(Some(entry)),
                 None => fault.take().map_or(Ok(None), Err),
             }),
@@ -89,40 +89,40 @@ impl Listing {
 
     /// Reads the next batch. If this is dropped before it ends, the listing is over.
     async fn more(&mut self) {
-        let rest = match std::mem::replace(&mut self.at, At::End(VecDeque::new(), None)) {
-            At::Middle(entries, dir) if entries.is_empty() => Rest::InFlightCalls(dir),
-            At::Beginning(folder) => Rest::All(folder),
+        let rest = match std::mem::replace(&mut self.at, ListingPosition::End(VecDeque::new(), None)) {
+            ListingPosition::Middle(entries, dir) if entries.is_empty() => UnreadPart::InFlightCalls(dir),
+            ListingPosition::Beginning(folder) => UnreadPart::All(folder),
             other => {
                 self.at = other;
                 return;
             }
         };
         let read = threads::run(&self.account, move || read(rest)).await;
-        self.at = read.unwrap_or_else(|error| At::End(VecDeque::new(), Some(Fault::Io(error))));
+        self.at = read.unwrap_or_else(|error| ListingPosition::End(VecDeque::new(), Some(ListingError::Io(error))));
     }
 }
 
 /// The part of a folder that was not read yet.
-enum Rest {
+enum UnreadPart {
     All(Arc<File>),
     InFlightCalls(Box<Dir>),
 }
 
 /// Reads a batch.
-fn read(rest: Rest) -> At {
+fn read(rest: UnreadPart) -> ListingPosition {
     let mut entries = VecDeque::new();
     let opened = match rest {
-        Rest::All(folder) => Dir::read_from(&*folder).map(Box::new),
-        Rest::InFlightCalls(dir) => Ok(dir),
+        UnreadPart::All(folder) => Dir::read_from(&*folder).map(Box::new),
+        UnreadPart::InFlightCalls(dir) => Ok(dir),
     };
     let mut dir = match opened {
         Ok(dir) => dir,
-        Err(error) => return At::End(entries, Some(Fault::Io(error.into()))),
+        Err(error) => return ListingPosition::End(entries, Some(ListingError::Io(error.into()))),
     };
     while entries.len() < BATCH {
         let entry = match dir.read() {
-            None => return At::End(entries, None),
-            Some(Err(error)) => return At::End(entries, Some(Fault::Io(error.into()))),
+            None => return ListingPosition::End(entries, None),
+            Some(Err(error)) => return ListingPosition::End(entries, Some(ListingError::Io(error.into()))),
             Some(Ok(entry)) => entry,
         };
         let name = entry.file_name();
@@ -134,22 +134,22 @@ fn read(rest: Rest) -> At {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 // The entry no longer exists.
                 Err(rustix::io::Errno::NOENT) => continue,
-                Err(error) => return At::End(entries, Some(Fault::Io(error.into()))),
+                Err(error) => return ListingPosition::End(entries, Some(ListingError::Io(error.into()))),
             },
             known => known,
         };
         match name.to_str() {
             Ok(name) => entries.push_back(Entry { name: name.to_owned(), kind }),
-            Err(_) => return At::End(entries, Some(Fault::NotText)),
+            Err(_) => return ListingPosition::End(entries, Some(ListingError::NotText)),
         }
     }
-    At::Middle(entries, dir)
+    ListingPosition::Middle(entries, dir)
 }
 
 /// A stream of WASI 0.2. Charged with the handles of its wasmtime store ([`LISTING_BYTES`]).
-pub(crate) struct Listing2(Listing);
+pub(crate) struct ListingP2(Listing);
 
-impl Listing2 {
+impl ListingP2 {
     pub(crate) fn new(account: Arc<Account>, folder: Arc<File>, open: OpenFile) -> Self {
         Self(Listing::new(account, folder, open))
     }
@@ -161,8 +161,8 @@ impl Listing2 {
                 Some(Ok(entry)) => {
                     return Ok(entry.map(|Entry { name, kind }| p2::DirectoryEntry { type_: kind2(kind), name }));
                 }
-                Some(Err(Fault::Io(error))) => return Err(error.into()),
-                Some(Err(Fault::NotText)) => return Err(p2::ErrorCode::IllegalByteSequence),
+                Some(Err(ListingError::Io(error))) => return Err(error.into()),
+                Some(Err(ListingError::NotText)) => return Err(p2::ErrorCode::IllegalByteSequence),
             }
         }
     }
@@ -193,19 +193,19 @@ fn kind3(kind: FileType) -> p3::DescriptorType {
 type Done3 = oneshot::Sender<Result<(), p3::ErrorCode>>;
 
 /// A stream of WASI 0.3.
-pub(crate) struct Listing3 {
-    state: State3,
+pub(crate) struct ListingP3 {
+    state: ListingP3State,
     done: Option<Done3>,
     _memory: HostMemory,
 }
 
-enum State3 {
+enum ListingP3State {
     Has(Box<Listing>),
     Reads(BoxFuture<'static, Box<Listing>>),
     Over,
 }
 
-impl Listing3 {
+impl ListingP3 {
     /// `memory` is the charge of the stream ([`LISTING_BYTES`]).
     pub(crate) fn new(
         account: Arc<Account>,
@@ -214,11 +214,15 @@ impl Listing3 {
         done: Done3,
         open: OpenFile,
     ) -> Self {
-        Self { state: State3::Has(Box::new(Listing::new(account, folder, open))), done: Some(done), _memory: memory }
+        Self {
+            state: ListingP3State::Has(Box::new(Listing::new(account, folder, open))),
+            done: Some(done),
+            _memory: memory,
+        }
     }
 
     fn end(&mut self, result: Result<(), p3::ErrorCode>) {
-        self.state = State3::Over;
+        self.state = ListingP3State::Over;
         if let Some(done) = self.done.take() {
             // The guest may have dropped the future.
             let _ = done.send(result);
@@ -226,13 +230,13 @@ impl Listing3 {
     }
 }
 
-impl Drop for Listing3 {
+impl Drop for ListingP3 {
     fn drop(&mut self) {
         self.end(Ok(()));
     }
 }
 
-impl<D> StreamProducer<D> for Listing3 {
+impl<D> StreamProducer<D> for ListingP3 {
     type Item = p3::DirectoryEntry;
     type Buffer = Option<p3::DirectoryEntry>;
 
@@ -249,7 +253,7 @@ impl<D> StreamProducer<D> for Listing3 {
         let me = &mut *self;
         loop {
             match &mut me.state {
-                State3::Has(listing) => match listing.known() {
+                ListingP3State::Has(listing) => match listing.known() {
                     Some(Ok(Some(Entry { name, kind }))) => {
                         destination.set_buffer(Some(p3::DirectoryEntry { type_: kind3(kind), name }));
                         return Poll::Ready(Ok(StreamResult::Completed));
@@ -257,26 +261,29 @@ impl<D> StreamProducer<D> for Listing3 {
                     Some(ended) => {
                         me.end(match ended {
                             Ok(_) => Ok(()),
-                            Err(Fault::Io(error)) => Err(error.into()),
-                            Err(Fault::NotText) => Err(p3::ErrorCode::IllegalByteSequence),
+                            Err(ListingError::Io(error)) => Err(error.into()),
+                            Err(ListingError::NotText) => Err(p3::ErrorCode::IllegalByteSequence),
                         });
                         return Poll::Ready(Ok(StreamResult::Dropped));
                     }
                     None if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     None => {
-                        let State3::Has(mut listing) = std::mem::replace(&mut me.state, State3::Over) else { continue };
-                        me.state = State3::Reads(Box::pin(async move {
+                        let ListingP3State::Has(mut listing) = std::mem::replace(&mut me.state, ListingP3State::Over)
+                        else {
+                            continue;
+                        };
+                        me.state = ListingP3State::Reads(Box::pin(async move {
                             listing.more().await;
                             listing
                         }));
                     }
                 },
                 // A batch that is too late for this read is kept for the next one.
-                State3::Reads(read) => match read.as_mut().poll(cx) {
+                ListingP3State::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-                    polled => me.state = State3::Has(ready!(polled)),
+                    polled => me.state = ListingP3State::Has(ready!(polled)),
                 },
-                State3::Over => return Poll::Ready(Ok(StreamResult::Dropped)),
+                ListingP3State::Over => return Poll::Ready(Ok(StreamResult::Dropped)),
             }
         }
     }
@@ -289,10 +296,10 @@ mod tests {
 
     use super::*;
 
-    fn list(path: &std::path::Path) -> Listing2 {
+    fn list(path: &std::path::Path) -> ListingP2 {
         let account = Account::unlimited();
         let open = OpenFile::new(&account).unwrap();
-        Listing2::new(account, Arc::new(File::open(path).unwrap()), open)
+        ListingP2::new(account, Arc::new(File::open(path).unwrap()), open)
     }
 
     #[tokio::test]
@@ -308,8 +315,8 @@ mod tests {
         let (mut files, mut others) = (BTreeSet::new(), BTreeSet::new());
         while let Some(entry) = listing.next().await.unwrap() {
             assert!(match &listing.0.at {
-                At::Middle(entries, _) | At::End(entries, _) => entries.len() < BATCH,
-                At::Beginning(_) => false,
+                ListingPosition::Middle(entries, _) | ListingPosition::End(entries, _) => entries.len() < BATCH,
+                ListingPosition::Beginning(_) => false,
             });
             match entry.type_ {
                 p2::DescriptorType::RegularFile => files.insert(entry.name),
@@ -329,13 +336,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "").unwrap();
         let (account, folder) = (Account::unlimited(), Arc::new(File::open(dir.path()).unwrap()));
-        let mut listing = Listing2::new(account.clone(), folder.clone(), OpenFile::new(&account).unwrap());
+        let mut listing = ListingP2::new(account.clone(), folder.clone(), OpenFile::new(&account).unwrap());
         listing.next().await.unwrap();
         assert_eq!(Arc::strong_count(&folder), 1, "that of the handle is not held any more");
     }
 
     #[tokio::test]
-    async fn what_cannot_be_listed_is_an_error_once() {
+    async fn a_failed_listing_returns_its_error_once() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
         let mut listing = list(dir.path());

@@ -44,8 +44,8 @@ pub(crate) use calls::{FileArgument, FileCall, FileCallState, Handle, now, now3}
 pub(crate) use chunk::{CHUNK_BYTES, Chunk};
 pub use granted::Directory;
 pub(crate) use granted::{GrantedFolder, GrantedFolders, OpenDirectoryError};
-pub(crate) use listing::{LISTING_BYTES, Listing2, Listing3};
+pub(crate) use listing::{LISTING_BYTES, ListingP2, ListingP3};
 pub use storage::FolderStorage;
 pub(crate) use storage::{ENTRY_BYTES, SpaceReservation, cost, is_too_deep};
-pub(crate) use streams_p2::{Input, Output};
-pub(crate) use streams_p3::{Read, Write};
+pub(crate) use streams_p2::{FileInput, FileOutput};
+pub(crate) use streams_p3::{FileReader, FileWriter};

@@ -1,4 +1,5 @@
-//! The storage of a tenant, as writes of its guests to granted folders see it: what a write may fill is reserved before it begins.
+//! The storage of a tenant, as writes of its guests to granted folders see it: what a write may fill is reserved before
+//! it begins.
 
 use std::sync::Arc;
 
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_costs_the_blocks_that_it_touches_and_no_more_are_offered_than_can_be_paid() {
+    fn a_write_costs_the_blocks_that_it_touches_and_no_more_than_the_room_is_offered() {
         let block = BLOCK_BYTES;
         assert_eq!(cost(Some(0), 0), 0);
         assert_eq!([cost(Some(0), 1), cost(Some(0), 4096), cost(Some(0), 4097)], [block, block, 2 * block]);

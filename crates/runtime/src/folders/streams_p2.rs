@@ -10,7 +10,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
-use super::chunk::{self, CHUNK_BYTES, Chunk, Written};
+use super::chunk::{self, CHUNK_BYTES, Chunk, WriteOutcome};
 use super::open_files::OpenFile;
 use super::storage::{BLOCK_BYTES, FolderStorage, SpaceReservation, affordable, cost, full};
 use crate::pool::Account;
@@ -23,15 +23,15 @@ fn failed(error: io::Error) -> StreamError {
 }
 
 /// Reads a file from an offset on.
-pub(crate) struct Input {
+pub(crate) struct FileInput {
     account: Arc<Account>,
     file: Arc<File>,
     offset: u64,
-    state: Reading,
+    state: ReadState,
     _open: OpenFile,
 }
 
-enum Reading {
+enum ReadState {
     Idle,
     Reads(AbortOnDropJoinHandle<io::Result<Chunk>>),
     Has(Chunk),
@@ -39,27 +39,27 @@ enum Reading {
     Closed,
 }
 
-impl Input {
+impl FileInput {
     pub(crate) fn new(account: Arc<Account>, file: Arc<File>, offset: u64, open: OpenFile) -> Self {
-        Self { account, file, offset, state: Reading::Idle, _open: open }
+        Self { account, file, offset, state: ReadState::Idle, _open: open }
     }
 
     fn start(&mut self, size: usize) {
         let read = chunk::read(self.account.clone(), self.file.clone(), self.offset, size);
-        self.state = Reading::Reads(spawn(read));
+        self.state = ReadState::Reads(spawn(read));
     }
 
     fn has_read(&mut self, read: io::Result<Chunk>) {
         self.state = match read {
-            Ok(chunk) if chunk.is_empty() => Reading::Closed,
-            Ok(chunk) => Reading::Has(chunk),
-            Err(error) => Reading::Failed(error),
+            Ok(chunk) if chunk.is_empty() => ReadState::Closed,
+            Ok(chunk) => ReadState::Has(chunk),
+            Err(error) => ReadState::Failed(error),
         };
     }
 
     /// Waits for a read that has begun.
     async fn wait(&mut self) {
-        if let Reading::Reads(read) = &mut self.state {
+        if let ReadState::Reads(read) = &mut self.state {
             let read = read.await;
             self.has_read(read);
         }
@@ -67,35 +67,35 @@ impl Input {
 }
 
 #[async_trait]
-impl InputStream for Input {
+impl InputStream for FileInput {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         match &mut self.state {
-            Reading::Idle => {
+            ReadState::Idle => {
                 if size > 0 {
                     self.start(size);
                 }
                 Ok(Bytes::new())
             }
-            Reading::Reads(_) => Ok(Bytes::new()),
-            Reading::Has(chunk) => {
+            ReadState::Reads(_) => Ok(Bytes::new()),
+            ReadState::Has(chunk) => {
                 let bytes = chunk.take(size);
                 if chunk.is_empty() {
-                    self.state = Reading::Idle;
+                    self.state = ReadState::Idle;
                 }
                 self.offset = self.offset.saturating_add(bytes.len() as u64);
                 Ok(bytes)
             }
-            Reading::Failed(_) => match std::mem::replace(&mut self.state, Reading::Closed) {
-                Reading::Failed(error) => Err(failed(error)),
+            ReadState::Failed(_) => match std::mem::replace(&mut self.state, ReadState::Closed) {
+                ReadState::Failed(error) => Err(failed(error)),
                 _ => Err(StreamError::Closed),
             },
-            Reading::Closed => Err(StreamError::Closed),
+            ReadState::Closed => Err(StreamError::Closed),
         }
     }
 
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
         self.wait().await;
-        if matches!(self.state, Reading::Idle) && size > 0 {
+        if matches!(self.state, ReadState::Idle) && size > 0 {
             let read = chunk::read(self.account.clone(), self.file.clone(), self.offset, size).await;
             self.has_read(read);
         }
@@ -104,14 +104,14 @@ impl InputStream for Input {
 
     async fn cancel(&mut self) {
         // The result of the read is dropped; the thread that reads holds what it needs.
-        self.state = Reading::Closed;
+        self.state = ReadState::Closed;
     }
 }
 
 #[async_trait]
-impl Pollable for Input {
+impl Pollable for FileInput {
     async fn ready(&mut self) {
-        if matches!(self.state, Reading::Idle) {
+        if matches!(self.state, ReadState::Idle) {
             self.start(READ_AHEAD_BYTES);
         }
         self.wait().await;
@@ -119,7 +119,7 @@ impl Pollable for Input {
 }
 
 /// Writes a file from an offset on, or at its end.
-pub(crate) struct Output {
+pub(crate) struct FileOutput {
     account: Arc<Account>,
     file: Arc<File>,
     /// `None` means the end of the file.
@@ -128,22 +128,22 @@ pub(crate) struct Output {
     end: Option<u64>,
     /// `None` if there is no limit.
     storage: Option<Arc<dyn FolderStorage>>,
-    state: Writing,
+    state: WriteState,
     /// Whether the folders were counted because nothing was left: if nothing is left after that, the storage is full.
     has_counted: bool,
     _open: OpenFile,
 }
 
-enum Writing {
+enum WriteState {
     Idle,
-    Writes(AbortOnDropJoinHandle<io::Result<Written>>),
+    Writes(AbortOnDropJoinHandle<io::Result<WriteOutcome>>),
     /// The folders are being counted.
     Counts(BoxFuture<'static, ()>),
     Failed(io::Error),
     Closed,
 }
 
-impl Output {
+impl FileOutput {
     pub(crate) fn new(
         account: Arc<Account>,
         file: Arc<File>,
@@ -151,7 +151,7 @@ impl Output {
         storage: Option<Arc<dyn FolderStorage>>,
         open: OpenFile,
     ) -> Self {
-        Self { account, file, offset, end: None, storage, state: Writing::Idle, has_counted: false, _open: open }
+        Self { account, file, offset, end: None, storage, state: WriteState::Idle, has_counted: false, _open: open }
     }
 
     /// Returns the offset of the next write, as far as that is known.
@@ -159,22 +159,22 @@ impl Output {
         self.offset.or(self.end)
     }
 
-    fn has_written(&mut self, written: io::Result<Written>) {
+    fn has_written(&mut self, written: io::Result<WriteOutcome>) {
         self.state = match written {
-            Ok(Written { bytes, end }) => {
+            Ok(WriteOutcome { bytes, end }) => {
                 self.offset = self.offset.map(|offset| offset.saturating_add(bytes as u64));
                 self.end = end;
-                Writing::Idle
+                WriteState::Idle
             }
-            Err(error) => Writing::Failed(error),
+            Err(error) => WriteState::Failed(error),
         };
     }
 
     /// Returns the error of an earlier write, if there is one.
     fn check(&mut self) -> StreamResult<()> {
-        match std::mem::replace(&mut self.state, Writing::Closed) {
-            Writing::Failed(error) => Err(failed(error)),
-            Writing::Closed => Err(StreamError::Closed),
+        match std::mem::replace(&mut self.state, WriteState::Closed) {
+            WriteState::Failed(error) => Err(failed(error)),
+            WriteState::Closed => Err(StreamError::Closed),
             other => {
                 self.state = other;
                 Ok(())
@@ -187,40 +187,40 @@ impl Output {
         &mut self,
         bytes: Bytes,
         claim: Option<SpaceReservation>,
-    ) -> StreamResult<impl Future<Output = io::Result<Written>> + Send + use<>> {
+    ) -> StreamResult<impl Future<FileOutput = io::Result<WriteOutcome>> + Send + use<>> {
         let chunk = Chunk::of(&self.account, bytes).map_err(|error| self.refuse(error))?;
         Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
     }
 
     /// Ends the stream with an error that the current call returns.
     fn refuse(&mut self, error: io::Error) -> StreamError {
-        self.state = Writing::Closed;
+        self.state = WriteState::Closed;
         failed(error)
     }
 }
 
 #[async_trait]
-impl Pollable for Output {
+impl Pollable for FileOutput {
     async fn ready(&mut self) {
         match &mut self.state {
-            Writing::Writes(write) => {
+            WriteState::Writes(write) => {
                 let written = write.await;
                 self.has_written(written);
             }
-            Writing::Counts(count) => {
+            WriteState::Counts(count) => {
                 count.await;
-                self.state = Writing::Idle;
+                self.state = WriteState::Idle;
             }
-            Writing::Idle | Writing::Failed(_) | Writing::Closed => {}
+            WriteState::Idle | WriteState::Failed(_) | WriteState::Closed => {}
         }
     }
 }
 
 #[async_trait]
-impl OutputStream for Output {
+impl OutputStream for FileOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.check()?;
-        if !matches!(self.state, Writing::Idle) || bytes.len() > CHUNK_BYTES {
+        if !matches!(self.state, WriteState::Idle) || bytes.len() > CHUNK_BYTES {
             return Err(StreamError::trap("more is written than `check-write` permitted"));
         }
         // Another stream may have reserved what `check_write` saw.
@@ -232,7 +232,7 @@ impl OutputStream for Output {
             None => None,
         };
         let write = self.begin(bytes, claim)?;
-        self.state = Writing::Writes(spawn(write));
+        self.state = WriteState::Writes(spawn(write));
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl OutputStream for Output {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         self.check()?;
-        if !matches!(self.state, Writing::Idle) {
+        if !matches!(self.state, WriteState::Idle) {
             return Ok(0);
         }
         let Some(storage) = &self.storage else { return Ok(CHUNK_BYTES) };
@@ -255,7 +255,7 @@ impl OutputStream for Output {
             storage.refused();
             return Err(self.refuse(full()));
         }
-        self.state = Writing::Counts(storage.count());
+        self.state = WriteState::Counts(storage.count());
         Ok(0)
     }
 
@@ -288,10 +288,10 @@ impl OutputStream for Output {
 
     /// Waits for a running write: the guest was told that its bytes are accepted.
     async fn cancel(&mut self) {
-        if matches!(self.state, Writing::Writes(_)) {
+        if matches!(self.state, WriteState::Writes(_)) {
             self.ready().await;
         }
-        self.state = Writing::Closed;
+        self.state = WriteState::Closed;
     }
 }
 
@@ -299,17 +299,17 @@ impl OutputStream for Output {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use super::super::fake::Fake;
+    use super::super::fake::FakeStorage;
     use super::*;
 
-    fn output(storage: &Arc<Fake>, file: &tempfile::NamedTempFile) -> Output {
+    fn output(storage: &Arc<FakeStorage>, file: &tempfile::NamedTempFile) -> FileOutput {
         let open = OpenFile::new(&storage.account).unwrap();
         let limit = storage.clone() as Arc<dyn FolderStorage>;
-        Output::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
+        FileOutput::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
     }
 
     /// Returns what a guest is permitted that polls the stream until it is permitted something.
-    async fn permitted(stream: &mut Output) -> StreamResult<usize> {
+    async fn permitted(stream: &mut FileOutput) -> StreamResult<usize> {
         loop {
             stream.ready().await;
             let permitted = stream.check_write()?;
@@ -321,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flush_is_no_error_when_what_was_written_has_used_up_the_quota() {
-        let (storage, file) = (Fake::new(CHUNK_BYTES as u64, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+        let (storage, file) = (FakeStorage::new(CHUNK_BYTES as u64, 1 << 20), tempfile::NamedTempFile::new().unwrap());
         let mut stream = output(&storage, &file);
         assert_eq!(permitted(&mut stream).await.unwrap(), CHUNK_BYTES);
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
@@ -338,8 +338,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_of_a_quota_can_be_written() {
-        let (storage, file) = (Fake::new(10 << 10, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+    async fn the_rest_of_a_quota_can_be_written() {
+        let (storage, file) = (FakeStorage::new(10 << 10, 1 << 20), tempfile::NamedTempFile::new().unwrap());
         let mut stream = output(&storage, &file);
         assert_eq!(permitted(&mut stream).await.unwrap(), 8 << 10, "two blocks");
         stream.write(Bytes::from(vec![1; 1 << 10])).unwrap();
@@ -359,8 +359,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_quota_is_met_in_few_steps_at_the_end_of_a_file() {
-        let (storage, file) = (Fake::new(100_000, 1 << 20), tempfile::NamedTempFile::new().unwrap());
+    async fn the_end_of_a_quota_is_reached_in_few_steps_at_the_end_of_a_file() {
+        let (storage, file) = (FakeStorage::new(100_000, 1 << 20), tempfile::NamedTempFile::new().unwrap());
         std::fs::write(file.path(), vec![1; 4000]).unwrap();
         let mut stream = output(&storage, &file);
         stream.offset = None;
@@ -375,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_without_a_permit_is_a_trap_and_costs_nothing() {
-        let (storage, file) = (Fake::new(1 << 30, 1 << 30), tempfile::NamedTempFile::new().unwrap());
+        let (storage, file) = (FakeStorage::new(1 << 30, 1 << 30), tempfile::NamedTempFile::new().unwrap());
         let mut stream = output(&storage, &file);
         assert!(matches!(stream.write(Bytes::from(vec![1; CHUNK_BYTES + 1])), Err(StreamError::Trap(_))));
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
@@ -387,11 +387,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_read_ahead_is_charged_until_it_is_taken() {
-        let (storage, file) = (Fake::new(0, 100_000), tempfile::NamedTempFile::new().unwrap());
+    async fn bytes_read_ahead_are_charged_until_they_are_taken() {
+        let (storage, file) = (FakeStorage::new(0, 100_000), tempfile::NamedTempFile::new().unwrap());
         std::fs::write(file.path(), vec![3; 100_000]).unwrap();
         let open = || OpenFile::new(&storage.account).unwrap();
-        let input = || Input::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), 0, open());
+        let input = || FileInput::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), 0, open());
         let mut first = input();
         assert!(first.read(usize::MAX).unwrap().is_empty());
         first.ready().await;

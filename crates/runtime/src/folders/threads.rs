@@ -126,12 +126,12 @@ impl FileThreads {
     /// Runs one thread until it has been idle for long.
     fn work(&self) {
         self.state().starting -= 1;
-        while let Some((account, FileJob { account: payer, work })) = self.next() {
-            let begun = processor_time();
+        while let Some((account, FileJob { account: charged, work })) = self.next() {
+            let began = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 isomer_telemetry::error!("work on a file panicked");
             }
-            payer.charge_cpu(processor_time().saturating_sub(begun));
+            charged.charge_cpu(processor_time().saturating_sub(began));
             self.state().queue.end(account);
         }
     }
@@ -186,22 +186,28 @@ impl Drop for ThreadStart {
     }
 }
 
-/// Blocks all threads that `account` may have until the returned value is dropped.
+/// Blocks all threads that `account` may have until the returned value is dropped. All earlier jobs of the account are over by then: none of
+/// them has a thread any more.
 #[cfg(test)]
 pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;
     let (open, closed) = std::sync::mpsc::channel::<()>();
     let closed = Arc::new(Mutex::new(closed));
+    let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
     let held = (0..super::fair_queue::ACCOUNT_THREADS_MAX).map(|_| {
-        let (account, closed) = (account.clone(), closed.clone());
-        Box::pin(async move { run(&account, move || drop(closed.lock().map(|gate| gate.recv()))).await })
+        let (account, closed, started) = (account.clone(), closed.clone(), started.clone());
+        let job = move || {
+            let _ = started.send(());
+            drop(closed.lock().map(|gate| gate.recv()));
+        };
+        Box::pin(async move { run(&account, job).await })
     });
     let mut held = held.collect::<Vec<_>>();
     for job in &mut held {
         assert!(job.as_mut().now_or_never().is_none());
     }
-    while FILES.state().queue.running(account.id()) < super::fair_queue::ACCOUNT_THREADS_MAX {
-        tokio::task::yield_now().await;
+    for _ in &held {
+        starts.recv().await;
     }
     // The gate is dropped first, so that the jobs end.
     (open, held)
@@ -211,7 +217,6 @@ pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
-    use std::time::Instant;
 
     use futures::FutureExt as _;
 
@@ -224,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_keep_their_priority_whoever_is_the_first_to_need_them() {
+    fn threads_keep_their_priority_if_the_slow_lane_starts_them() {
         let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let usual = nice();
         let handle = executor.handle().clone();
@@ -240,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_charged_and_a_panic_costs_one_caller() {
+    async fn work_is_charged_and_a_panic_fails_one_call_only() {
         let account = Account::unlimited();
         let name = || std::thread::current().name().map(str::to_owned);
         assert_eq!(run(&account, name).await.unwrap().as_deref(), Some("isomer-files"));
@@ -250,24 +255,24 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // The job is charged after its result was sent.
-        let waited = Instant::now();
-        while account.used().cpu < Duration::from_millis(5) {
-            assert!(waited.elapsed() < Duration::from_secs(60), "{:?}", account.used());
-            tokio::task::yield_now().await;
-        }
+        // The job is charged after its result was sent, and before its thread takes another one.
+        drop(hold_all(&account).await);
+        assert!(account.used().cpu >= Duration::from_millis(5), "{:?}", account.used());
     }
 
     #[tokio::test]
-    async fn an_account_that_has_much_to_do_leaves_threads_to_others_and_what_is_given_up_is_not_done() {
+    async fn an_account_with_many_jobs_leaves_threads_to_others_and_abandoned_jobs_are_not_done() {
         let (greedy, other) = (Account::unlimited(), Account::unlimited());
         let (open, closed) = mpsc::channel::<()>();
         let closed = Arc::new(Mutex::new(closed));
         let done = Arc::new(AtomicUsize::new(0));
+        let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
         // None of these is polled again before the end.
         let held = (0..2 * THREADS).map(|_| {
             let (greedy, closed, done) = (greedy.clone(), closed.clone(), done.clone());
+            let started = started.clone();
             let job = move || {
+                let _ = started.send(());
                 drop(closed.lock().map(|gate| gate.recv()));
                 done.fetch_add(1, Ordering::SeqCst);
             };
@@ -277,8 +282,8 @@ mod tests {
         for job in &mut held {
             assert!((&mut *job).now_or_never().is_none());
         }
-        while FILES.state().queue.running(greedy.id()) < ACCOUNT_THREADS_MAX {
-            tokio::task::yield_now().await;
+        for _ in 0..ACCOUNT_THREADS_MAX {
+            starts.recv().await.unwrap();
         }
         assert_eq!(run(&other, || 1).await.unwrap(), 1);
         held.truncate(THREADS);

@@ -67,7 +67,7 @@ pub enum SeamCallee {
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
-enum LostValue {
+enum CallErrorValue {
     #[component(name = "unreachable")]
     Unreachable,
     #[component(name = "deadline")]
@@ -78,7 +78,7 @@ enum LostValue {
     Refused,
 }
 
-type AnswerValue = (Result<Vec<u8>, LostValue>,);
+type ResultValue = (Result<Vec<u8>, CallErrorValue>,);
 
 /// Defines the interface for the component whose stub has the number `stub` in its group.
 pub(crate) fn link<G: CallableGroups>(
@@ -123,16 +123,16 @@ fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget
 }
 
 /// Turns the result of a call into a value of the caller, or into its trap.
-fn settle(target: &SeamTarget, answer: CallResult) -> wasmtime::Result<AnswerValue> {
+fn settle(target: &SeamTarget, answer: CallResult) -> wasmtime::Result<ResultValue> {
     match answer {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
             isomer_telemetry::debug!(seam = &*target.seam, %reason, "a failed call is passed to its caller as a value");
             Ok((Err(match error {
-                CallError::Unreachable => LostValue::Unreachable,
-                CallError::Deadline => LostValue::Deadline,
-                CallError::Overloaded => LostValue::Overloaded,
-                CallError::Refused => LostValue::Refused,
+                CallError::Unreachable => CallErrorValue::Unreachable,
+                CallError::Deadline => CallErrorValue::Deadline,
+                CallError::Overloaded => CallErrorValue::Overloaded,
+                CallError::Refused => CallErrorValue::Refused,
             }),))
         }
         Err(failure) => Err(CallTrap { seam: target.seam.clone(), failure }.into()),

@@ -41,7 +41,7 @@ const HANDLES_KEPT_PART: usize = 2;
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// The directories that are granted to an owner, and the paths at which its guest sees them.
-type Granted = Arc<[(Arc<GrantedFolder>, String)]>;
+type GrantedDirectories = Arc<[(Arc<GrantedFolder>, String)]>;
 
 /// The data of one instance's wasmtime store.
 pub struct Guest {
@@ -73,7 +73,7 @@ pub struct Guest {
     files: HashMap<u32, OpenFile>,
     /// The granted directories of the owners that have asked for theirs. They stay open and the same until the wasmtime
     /// store is dropped.
-    granted: Vec<(usize, Granted)>,
+    granted: Vec<(usize, GrantedDirectories)>,
     /// The number of host handles that it held when the last request was over.
     handles: usize,
     /// The number of tasks, streams, futures and sets when they were counted last.
@@ -162,12 +162,12 @@ impl Guest {
         Ok(handles)
     }
 
-    fn granted(&mut self, owner: usize) -> wasmtime::Result<Granted> {
+    fn granted(&mut self, owner: usize) -> wasmtime::Result<GrantedDirectories> {
         if let Some((_, granted)) = self.granted.iter().find(|(of, _)| *of == owner) {
             return Ok(granted.clone());
         }
         let template = self.template.clone();
-        let Some(settings) = template.owners.get(owner) else { return Ok(Granted::default()) };
+        let Some(settings) = template.owners.get(owner) else { return Ok(GrantedDirectories::default()) };
         let mut granted = Vec::with_capacity(settings.directories.len());
         for (index, directory) in settings.directories.iter().enumerate() {
             match template.folders.open((owner, index), directory, &template.account) {
@@ -180,7 +180,7 @@ impl Guest {
                 Err(error @ OpenDirectoryError::TooMany { .. }) => return Err(wasmtime::Error::new(error)),
             }
         }
-        let granted = Granted::from(granted);
+        let granted = GrantedDirectories::from(granted);
         self.granted.push((owner, granted.clone()));
         Ok(granted)
     }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_is_told_once_in_a_while_and_the_rest_is_counted() {
+    fn each_denial_is_reported_once_in_a_while_and_the_rest_is_counted() {
         let sink = Arc::new(Lines::default());
         let denials = Denials::new(sink.clone());
         let now = Instant::now();

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::{FieldMap, p2, p3};
 
-use crate::folders::{LISTING_BYTES, Listing2};
+use crate::folders::{LISTING_BYTES, ListingP2};
 
 /// The most bytes of the fields of one head, and of a path with its query.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
@@ -57,7 +57,7 @@ fn behind(entry: &(dyn Any + Send)) -> usize {
         fields_bytes(&response.headers)
     } else if let Some(response) = entry.downcast_ref::<p2::types::HostIncomingResponse>() {
         fields_bytes(&response.headers)
-    } else if entry.is::<Listing2>() {
+    } else if entry.is::<ListingP2>() {
         LISTING_BYTES
     } else {
         // Streams of files charge what they hold. The charge of an incoming request covers its head; bodies are charged

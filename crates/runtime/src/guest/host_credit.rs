@@ -75,7 +75,7 @@ mod tests {
     use crate::pool::{Account, AccountLimits};
 
     #[test]
-    fn what_is_held_is_charged_in_steps_and_looked_for_when_they_are_used_up() {
+    fn held_memory_is_charged_in_steps_and_counted_when_a_step_is_used_up() {
         let limits = AccountLimits { memory_bytes: 1 << 20, cpu_per_second: Duration::MAX };
         let account = Account::new("t".into(), limits);
         let mut credit = HostCredit::new(account.charge_host_memory(1000).unwrap());

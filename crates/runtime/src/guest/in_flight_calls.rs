@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_run_beside_the_run_and_end_with_it() {
+    fn calls_run_next_to_the_run_and_end_with_it() {
         let calls = Arc::new(InFlightCalls::default());
         let (answer, mut answered) = oneshot::channel();
         let (kept, dropped) = oneshot::channel::<()>();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bounded_and_given_back() {
+    fn permits_are_limited_and_released() {
         let calls = Arc::new(InFlightCalls::default());
         let (seam, account) = (Arc::<str>::from("a → b"), Account::unlimited());
         let mut places = (0..CALLS_MAX).map(|_| calls.enter(&seam, 1, &account).unwrap()).collect::<Vec<_>>();

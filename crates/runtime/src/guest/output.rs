@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_from_pieces() {
+    fn lines_are_assembled_from_pieces() {
         let (writer, sink, request) = writer();
         writer.push(b"one\r\ntw");
         request.set(RequestId::from_raw(0xab));

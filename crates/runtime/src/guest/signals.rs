@@ -116,7 +116,8 @@ pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest sends.
+/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest
+/// sends.
 #[must_use]
 pub fn has_no_content(status: StatusCode) -> bool {
     let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_stream_of_events_may_take_longer_than_its_request() {
+    fn only_an_event_stream_may_take_longer_than_its_request() {
         let signals = signals();
         let first = signals.until().deadline;
         signals.answered(&http::Response::builder().header("content-type", "text/event-streams").body(()).unwrap());

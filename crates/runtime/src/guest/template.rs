@@ -61,12 +61,12 @@ pub(crate) struct GroupTemplate {
     /// The account that instances are charged to.
     pub(crate) account: Arc<Account>,
     /// The number of requests that an instance may serve at the same time as the first.
-    pub(crate) beside: usize,
+    pub(crate) concurrent_others: usize,
 }
 
 impl GroupTemplate {
     /// Returns the number of host handles that one instance may hold.
     pub(super) fn handles_max(&self) -> usize {
-        HANDLES_MAX.saturating_add(self.beside.saturating_mul(HANDLES_PER_REQUEST))
+        HANDLES_MAX.saturating_add(self.concurrent_others.saturating_mul(HANDLES_PER_REQUEST))
     }
 }

@@ -36,8 +36,9 @@ pub(crate) enum Refusal {
     BadImage,
 }
 
-pub(crate) type Handle2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
-pub(crate) type Handle3 = TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
+pub(crate) type HandleFunctionP2 = TypedFunc<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>;
+pub(crate) type HandleFunctionP3 =
+    TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
 
 /// The index of an exported handler.
 #[derive(Debug, Clone)]
@@ -51,8 +52,8 @@ pub(crate) enum HandlerIndex {
 /// An exported handler of a live instance.
 #[derive(Clone)]
 pub(crate) enum HandlerFunction {
-    P2(Handle2),
-    P3(Handle3),
+    P2(HandleFunctionP2),
+    P3(HandleFunctionP3),
 }
 
 type Dispatch = TypedFunc<(u32, &'static [u8]), (Result<Vec<u8>, Refusal>,)>;

@@ -6,7 +6,8 @@ mod maker;
 
 pub use exports::Skeleton;
 pub(crate) use exports::{
-    DispatchExport, Handle2, Handle3, HandlerFunction, HandlerIndex, SkeletonFunction, skeleton_functions,
+    DispatchExport, HandleFunctionP2, HandleFunctionP3, HandlerFunction, HandlerIndex, SkeletonFunction,
+    skeleton_functions,
 };
 pub(crate) use live::Instance;
 pub(crate) use maker::InstanceMaker;

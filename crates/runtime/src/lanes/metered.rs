@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_while_a_guest_is_dropped_in_the_slow_lane_stays_there() {
+    async fn a_panic_while_a_guest_is_dropped_in_the_slow_lane_is_contained() {
         struct Panics(Option<Orders>);
         impl Drop for Panics {
             fn drop(&mut self) {
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_while_what_is_left_of_a_guest_is_dropped_stays_there() {
+    fn a_panic_while_the_rest_of_a_guest_is_dropped_is_contained() {
         dropped_in_its_last_poll(|| Poll::Ready(Panics));
         dropped_in_its_last_poll(|| {
             let began = Instant::now();
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_the_slow_lane_is_that_of_who_waits() {
+    async fn a_panic_in_the_slow_lane_reaches_the_task_that_waits() {
         let account = limited();
         let executor = std::thread::current().id();
         let future = Box::pin(async move {

@@ -64,8 +64,8 @@ fn set(policy: libc::c_int, nice: i32, slice: Duration) -> io::Result<()> {
         sched_deadline: 0,
         sched_period: 0,
     };
-    // SAFETY: the kernel reads `size` bytes from `attributes`, which is a structure of that size and outlives the call; it writes
-    // no memory of ours. 0 is the calling thread, and there are no flags.
+    // SAFETY: the kernel reads `size` bytes from `attributes`, which is a structure of that size and outlives the call;
+    // it writes no memory of ours. 0 is the calling thread, and there are no flags.
     let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_told_its_priority() {
+    fn the_scheduling_parameters_of_a_thread_are_set() {
         std::thread::spawn(|| {
             let (before, _) = scheduled();
             prefer_latency().expect("a shorter slice");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_one_of_the_slow_lane_starts_has_the_same_priority_in_it() {
+    fn a_thread_started_by_the_slow_lane_has_the_same_priority_in_it() {
         let lowered = || {
             lower().expect("a lower priority");
             scheduled()

@@ -12,7 +12,7 @@ pub(crate) type AccountId = u64;
 /// Jobs that wait, by account.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
-    accounts: HashMap<AccountId, Entry<T>>,
+    accounts: HashMap<AccountId, AccountEntry<T>>,
     /// The accounts that have jobs, by virtual time.
     order: BTreeSet<(u64, AccountId)>,
     /// The virtual time of the account that was served last.
@@ -28,7 +28,7 @@ pub(crate) struct FairQueue<T> {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct AccountEntry<T> {
     virtual_ns: u64,
     jobs: VecDeque<T>,
     running: usize,
@@ -53,7 +53,7 @@ impl<T> FairQueue<T> {
     pub(crate) fn push(&mut self, account: AccountId, job: T) {
         self.clean_up();
         let now = self.virtual_ns;
-        let entry = self.accounts.entry(account).or_insert_with(|| Entry {
+        let entry = self.accounts.entry(account).or_insert_with(|| AccountEntry {
             virtual_ns: now,
             jobs: VecDeque::new(),
             running: 0,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_without_jobs_are_forgotten() {
+    fn accounts_without_jobs_are_removed() {
         let mut queue = FairQueue::default();
         for account in 0..10_000 {
             queue.push(account, 'a');

@@ -37,13 +37,13 @@ struct SlowLane {
 
 #[derive(Default)]
 struct SlowLaneState {
-    queue: FairQueue<Job>,
+    queue: FairQueue<SlowJob>,
     threads: usize,
     idle: usize,
 }
 
 /// One poll of a guest, with the executor whose timers and tasks it uses.
-struct Job {
+struct SlowJob {
     runnable: Runnable,
     executor: Handle,
 }
@@ -52,7 +52,7 @@ struct Job {
 pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     let must_start = {
         let mut state = LANE.state();
-        state.queue.push(account, Job { runnable, executor });
+        state.queue.push(account, SlowJob { runnable, executor });
         // A thread counts as idle until it has woken up, so several jobs may be meant for one.
         let start = state.queue.waiting() > state.idle && state.threads < LANE.threads_max;
         state.threads += usize::from(start);
@@ -82,7 +82,7 @@ impl SlowLane {
     }
 
     /// Waits for a job; `None` when there has been none for long.
-    fn next(&self) -> Option<(AccountId, Job)> {
+    fn next(&self) -> Option<(AccountId, SlowJob)> {
         let mut state = self.state();
         loop {
             if let Some(next) = state.queue.pop() {
@@ -112,7 +112,7 @@ impl SlowLane {
                 left.push(job);
             }
         }
-        for Job { runnable, executor } in left {
+        for SlowJob { runnable, executor } in left {
             executor.spawn(async move {
                 runnable.run();
             });
@@ -120,11 +120,12 @@ impl SlowLane {
     }
 }
 
-impl Job {
+impl SlowJob {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
         let before = processor_time();
-        // A guest's panic is delivered to the task that waits for it. Any other one must not end this thread, which is counted.
+        // A guest's panic is delivered to the task that waits for it. Any other one must not end this thread, which is
+        // counted.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }

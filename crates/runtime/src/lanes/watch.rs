@@ -1,7 +1,8 @@
 //! What the engine's clock sees of threads that poll guests: since when, and after how long the guest should yield.
 //!
-//! The clock interrupts all guests of the engine at once, and each interruption costs every running guest a look at its time. So the
-//! clock looks here first, every millisecond while guests run, and interrupts only if a guest has used up its time slice.
+//! The clock interrupts all guests of the engine at once, and each interruption costs every running guest a look at its
+//! time. So the clock looks here first, every millisecond while guests run, and interrupts only if a guest has used up
+//! its time slice.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_slices_the_one_that_is_over_first_counts() {
+    fn of_several_slices_the_one_that_ends_first_counts() {
         let (first, second) = (Duration::from_micros(200), Duration::from_micros(300));
         let one = |next| Activity { next, ..Activity::NONE };
         assert_eq!(one(Some(second)).and(one(Some(first))), one(Some(first)));

@@ -1,8 +1,10 @@
-//! The account of one tenant: the memory, the processor time and the counts of its guests, and how much of each they may have.
+//! The account of one tenant: the memory, the processor time and the counts of its guests, and how much of each they
+//! may have.
 //!
-//! Memory is charged when it grows and released when its wasmtime store is dropped, so instances that wait for their next request count. When an
-//! account is full, its own idle instances are evicted before anything is refused, the least recently used first and no more than it takes: the
-//! apps of one tenant compete with each other, and with no other tenant's. None is evicted for a charge that would not fit anyway.
+//! Memory is charged when it grows and released when its wasmtime store is dropped, so instances that wait for their
+//! next request count. When an account is full, its own idle instances are evicted before anything is refused, the
+//! least recently used first and no more than it takes: the apps of one tenant compete with each other, and with no
+//! other tenant's. None is evicted for a charge that would not fit anyway.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -82,8 +84,8 @@ pub struct HostMemory {
     bytes: u64,
 }
 
-/// The memory of an instance that was evicted and has not been dropped yet. It counts as free for new charges until this is dropped, which must be
-/// after the instance.
+/// The memory of an instance that was evicted and has not been dropped yet. It counts as free for new charges until
+/// this is dropped, which must be after the instance.
 #[derive(Debug)]
 pub(crate) struct EvictedMemory {
     account: Arc<Account>,
@@ -268,13 +270,14 @@ impl Account {
         OutOfMemory { limit_bytes: self.memory_bytes_max() }
     }
 
-    /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. None is evicted if that would not be
-    /// enough.
+    /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. None is
+    /// evicted if that would not be enough.
     pub fn make_room(&self, bytes: usize) {
         self.evict_for((bytes as u64).min(self.memory.room_max()));
     }
 
-    /// Evicts idle instances that hold what is missing for `bytes` more, and no further ones. Returns whether one was evicted.
+    /// Evicts idle instances that hold what is missing for `bytes` more, and no further ones. Returns whether one was
+    /// evicted.
     fn evict_for(&self, bytes: u64) -> bool {
         let missing = self.memory.missing(bytes);
         if missing == 0 || self.idle_pools.idle_bytes() < missing {
@@ -301,7 +304,8 @@ impl Account {
         HostMemory { account: self.clone(), bytes: 0 }
     }
 
-    /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as it takes. Returns whether there was enough.
+    /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as it takes. Returns
+    /// whether there was enough.
     pub(crate) fn charge_guest_memory(&self, bytes: u64) -> bool {
         let is_charged = self.charge_memory(bytes);
         if is_charged {
@@ -316,8 +320,8 @@ impl Account {
         self.memory.release(bytes);
     }
 
-    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it belongs into
-    /// the value that owns the allocation.
+    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it
+    /// belongs into the value that owns the allocation.
     ///
     /// # Errors
     /// When the account's memory is used up and its idle instances do not hold enough. Each refusal is counted.
@@ -346,7 +350,8 @@ impl Account {
         }
     }
 
-    /// Returns how long it takes until there is processor time for something new, or `None` if there is some now. Counts no refusal.
+    /// Returns how long it takes until there is processor time for something new, or `None` if there is some now.
+    /// Counts no refusal.
     #[must_use]
     pub fn cpu_retry_after(&self) -> Option<Duration> {
         self.cpu.retry_after(now)
@@ -371,7 +376,7 @@ impl Account {
 mod tests {
     use std::sync::Weak;
 
-    use super::super::idle::{Evicted, IdlePool, IdleSince};
+    use super::super::idle::{Eviction, IdlePool, IdleSince};
     use super::*;
 
     fn account(memory_bytes: u64, cpu_ms: u64) -> Arc<Account> {
@@ -383,7 +388,7 @@ mod tests {
         account: Weak<Account>,
         idle: Mutex<Vec<u64>>,
         since: Arc<IdleSince>,
-        /// Evicted instances, if they are dropped later.
+        /// Eviction instances, if they are dropped later.
         evicted: Option<Mutex<Vec<EvictedMemory>>>,
     }
 
@@ -413,7 +418,7 @@ mod tests {
     }
 
     impl IdlePool for FakePool {
-        fn evict_oldest(&self) -> Option<Evicted> {
+        fn evict_oldest(&self) -> Option<Eviction> {
             let account = self.account.upgrade()?;
             let mut idle = self.idle.lock().unwrap();
             if idle.is_empty() {
@@ -425,7 +430,7 @@ mod tests {
                 Some(evicted) => evicted.lock().unwrap().push(account.evicted(100)),
                 None => account.memory.release(100),
             }
-            Some(Evicted { bytes: 100, is_gone: self.evicted.is_none() })
+            Some(Eviction { bytes: 100, is_gone: self.evicted.is_none() })
         }
 
         fn idle_bytes(&self) -> u64 {

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_instantiated_counts_as_often_as_it_is() {
+    fn modules_count_as_often_as_they_are_instantiated() {
         let slots = count(
             r#"
             (component
@@ -257,8 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_on_counts_where_it_is_instantiated() {
-        // A module and a component that reach their instantiation as arguments, and a module that is an export of an instance.
+    fn modules_and_components_passed_as_arguments_count_where_they_are_instantiated() {
+        // A module and a component that reach their instantiation as arguments, and a module that is an export of an
+        // instance.
         let slots = count(
             r#"
             (component
@@ -284,12 +285,13 @@ mod tests {
                 (instance (instantiate $twice (with "c" (component $one)))))
             "#,
         );
-        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n; and $uses, $provided, $twice, 2 × $one, the whole and one more stack.
+        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n; and $uses, $provided, $twice, 2 × $one, the whole and one more
+        // stack.
         assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 3, stacks: 7 });
     }
 
     #[test]
-    fn what_the_host_would_have_to_bring_is_refused() {
+    fn imported_modules_and_components_are_refused() {
         let module = count(r#"(component (import "m" (core module $m)) (core instance (instantiate $m)))"#);
         assert_eq!(
             module.expect_err("it imports a module").to_string(),
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_slot_can_hold_is_refused() {
+    fn components_that_no_slot_can_hold_are_refused() {
         let module =
             |fields: &str| count(&format!("(component (core module $m {fields}) (core instance (instantiate $m)))"));
         assert!(matches!(module("(table 100001 funcref)"), Err(SlotsError::Table { elements: 100_001 })));

@@ -15,7 +15,8 @@ pub(crate) fn oldest_kept() -> u64 {
     now().saturating_sub(u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The time since which the least recently used instance of one pool has been idle. The pool sets it; others read it without a lock.
+/// The time since which the least recently used instance of one pool has been idle. The pool sets it; others read it
+/// without a lock.
 #[derive(Debug)]
 pub(crate) struct IdleSince(AtomicU64);
 
@@ -41,7 +42,7 @@ impl Default for IdleSince {
 
 /// An idle instance that was evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Evicted {
+pub(crate) struct Eviction {
     /// The memory of its account that it held, in bytes.
     pub(crate) bytes: u64,
     /// Whether it is already dropped. Otherwise its own task drops it soon, and its memory and its room are free then.
@@ -51,7 +52,7 @@ pub(crate) struct Evicted {
 /// A pool that keeps idle instances.
 pub(crate) trait IdlePool: Send + Sync {
     /// Evicts the least recently used idle instance, if there is one.
-    fn evict_oldest(&self) -> Option<Evicted>;
+    fn evict_oldest(&self) -> Option<Eviction>;
 
     /// Returns the memory of the account that idle instances hold, in bytes.
     fn idle_bytes(&self) -> u64;
@@ -60,7 +61,8 @@ pub(crate) trait IdlePool: Send + Sync {
     fn evict_old(&self);
 }
 
-/// Registered pools, each with a tag to select it by. A pool that no longer exists is removed from the list some time later.
+/// Registered pools, each with a tag to select it by. A pool that no longer exists is removed from the list some time
+/// later.
 pub(crate) struct IdlePools<T>(Mutex<List<T>>);
 
 struct List<T> {
@@ -97,12 +99,12 @@ impl<T> IdlePools<T> {
     }
 
     /// Evicts the least recently used idle instance of all pools, if any is idle.
-    pub(crate) fn evict_oldest(&self) -> Option<Evicted> {
+    pub(crate) fn evict_oldest(&self) -> Option<Eviction> {
         self.evict_oldest_of(|_| true)
     }
 
     /// Evicts the least recently used idle instance of the pools whose tag `selects` accepts, if any is idle.
-    pub(crate) fn evict_oldest_of(&self, selects: impl Fn(&T) -> bool) -> Option<Evicted> {
+    pub(crate) fn evict_oldest_of(&self, selects: impl Fn(&T) -> bool) -> Option<Eviction> {
         // The oldest instance may have been used or evicted since it was found.
         while let Some(pool) = self.oldest(&selects) {
             let evicted = pool.evict_oldest();
@@ -170,7 +172,7 @@ mod tests {
     }
 
     impl IdlePool for FakePool {
-        fn evict_oldest(&self) -> Option<Evicted> {
+        fn evict_oldest(&self) -> Option<Eviction> {
             let mut idle = self.idle.lock().unwrap();
             if idle.is_empty() {
                 return None;
@@ -178,7 +180,7 @@ mod tests {
             idle.remove(0);
             self.since.set(idle.first().copied());
             self.evicted.lock().unwrap().push(self.name);
-            Some(Evicted { bytes: 1, is_gone: true })
+            Some(Eviction { bytes: 1, is_gone: true })
         }
 
         fn idle_bytes(&self) -> u64 {

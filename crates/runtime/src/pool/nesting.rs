@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_defined_inside_counts_as_often_as_it_is_instantiated() {
+    fn nested_components_count_as_often_as_they_are_instantiated() {
         let mut text = "(component $c0 (core module $m (memory 1)) (core instance (instantiate $m)))".to_owned();
         for depth in 1..40 {
             let inner = depth - 1;

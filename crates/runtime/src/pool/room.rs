@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::account::Account;
-use super::idle::{Evicted, IdlePools, oldest_kept};
+use super::idle::{Eviction, IdlePools, oldest_kept};
 use super::shares::{Shares, Shortage};
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
@@ -218,8 +218,8 @@ impl Room {
             // The evicted instance may have been too small, or its room may be granted to another queue.
             let pause = match evicted {
                 None => LOOK_AGAIN,
-                Some(Evicted { is_gone: true, .. }) => TAKING_DOWN,
-                Some(Evicted { is_gone: false, .. }) => TAKING_DOWN_LATER,
+                Some(Eviction { is_gone: true, .. }) => TAKING_DOWN,
+                Some(Eviction { is_gone: false, .. }) => TAKING_DOWN_LATER,
             };
             let until = last.min(Instant::now() + pause);
             if tokio::time::timeout_at(until.into(), &mut waiting.granted).await.is_ok() {
@@ -260,7 +260,7 @@ impl Room {
     }
 
     /// Evicts an idle instance whose room `account` may have, if there is one.
-    fn evict(&self, shortage: Shortage, account: &Arc<Account>) -> Option<Evicted> {
+    fn evict(&self, shortage: Shortage, account: &Arc<Account>) -> Option<Eviction> {
         let own = self.state().shares.own();
         match shortage {
             Shortage::Account(_) => account.idle_pools().evict_oldest(),
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_gets_what_is_given_back() {
+    fn a_pending_reservation_gets_released_room() {
         in_runtime(async {
             let room = Room::new(PoolSizes::new(2));
             let account = Account::unlimited();
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_goes_to_the_accounts_in_turn() {
+    fn released_room_goes_to_the_accounts_in_round_robin_order() {
         in_runtime(async {
             let room = Room::new(PoolSizes::new(4));
             let (busy, other) = (Account::unlimited(), Account::unlimited());
@@ -591,10 +591,10 @@ mod tests {
     }
 
     impl IdlePool for OneIdle {
-        fn evict_oldest(&self) -> Option<Evicted> {
+        fn evict_oldest(&self) -> Option<Eviction> {
             self.since.set(None);
             let dropped = self.claim.lock().unwrap().take();
-            dropped.map(|_| Evicted { bytes: 0, is_gone: true })
+            dropped.map(|_| Eviction { bytes: 0, is_gone: true })
         }
 
         fn idle_bytes(&self) -> u64 {
@@ -605,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accounts_own_idle_instance_makes_room_when_it_has_its_share_only() {
+    fn an_account_at_its_guaranteed_share_evicts_its_own_idle_instance() {
         in_runtime(async {
             // The others hold all of the common part, and this account has its guaranteed share.
             let room = Room::new(PoolSizes::new(16));
@@ -644,9 +644,9 @@ mod tests {
     }
 
     impl IdlePool for ManyIdle {
-        fn evict_oldest(&self) -> Option<Evicted> {
+        fn evict_oldest(&self) -> Option<Eviction> {
             let is_there = self.evicted.fetch_add(1, Ordering::Relaxed) < 100;
-            is_there.then_some(Evicted { bytes: 0, is_gone: false })
+            is_there.then_some(Eviction { bytes: 0, is_gone: false })
         }
 
         fn idle_bytes(&self) -> u64 {
@@ -657,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_whose_time_is_up_evicts_no_more() {
+    fn a_reservation_that_is_out_of_time_evicts_nothing_more() {
         in_runtime(async {
             let room = Room::new(PoolSizes::new(2));
             let account = Account::unlimited();
@@ -666,13 +666,13 @@ mod tests {
             pool.since.set(Some(now()));
             let weak: std::sync::Weak<ManyIdle> = Arc::downgrade(&pool);
             room.idlers.add(pool.since.clone(), weak, Arc::downgrade(&account));
-            assert!(matches!(room.reserve(ONE, &account, Instant::now()).await, Err(_)));
+            assert!(room.reserve(ONE, &account, Instant::now()).await.is_err());
             assert_eq!(pool.evicted.load(Ordering::Relaxed), 1);
         });
     }
 
     #[test]
-    fn who_waits_in_vain_is_told_for_what() {
+    fn a_reservation_that_times_out_names_its_limit() {
         in_runtime(async {
             let room = Room::new(PoolSizes::new(16));
             let (first, second) = (tenant(), tenant());

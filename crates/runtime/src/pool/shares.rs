@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_that_give_back_and_take_again_become_equal() {
+    fn accounts_that_release_and_take_again_become_equal() {
         let mut shares = Shares::new(PoolSizes::of_a_node());
         let mut accounts = [PoolSizes::default(); 5];
         for index in 0..5 {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn each_dimension_is_shared_by_itself() {
+    fn each_dimension_is_shared_separately() {
         // A few instances that take nearly all memories or stacks leave memories and stacks to other accounts, too.
         for (slots, dimension) in [
             (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_all_there_again() {
+    fn everything_that_is_released_is_free_again() {
         let mut shares = Shares::new(PoolSizes::new(100));
         let mut accounts = [PoolSizes::default(); 4];
         let slots = Slots { memories: 3, tables: 2, stacks: 4 };
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_always_finds_its_guaranteed_share() {
+    fn a_new_account_always_finds_its_guaranteed_share() {
         let rounds = if std::env::var_os("ISOMER_LONG").is_some() { 20_000 } else { 200 };
         for seed in 0..rounds {
             let mut random = Random(seed);

@@ -295,14 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_nobody_is_left_to_end_is_incomplete() {
+    fn a_body_whose_run_has_ended_is_incomplete() {
         let (mut body, _) = body(false, "9", RemainingWork::Over);
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());
         assert!(body.frame().now_or_never().expect("an end").expect("an error").is_err());
     }
 
     #[tokio::test]
-    async fn a_reader_in_another_task_is_woken_when_nothing_is_left_to_end_the_body() {
+    async fn a_reader_in_another_task_is_woken_when_the_handler_has_returned() {
         let (mut body, _end) = body(false, "9", RemainingWork::Elsewhere);
         assert!(body.frame().await.unwrap().is_ok());
         let signals = body.signals.clone();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_finished_while_its_end_was_looked_for_is_complete() {
+    fn a_body_that_is_finished_while_it_is_polled_is_complete() {
         let (mut body, _end) = body(true, "5", RemainingWork::Elsewhere);
         body.signals.set_returned();
         assert!(body.frame().now_or_never().unwrap().unwrap().is_ok());

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::{FieldMap, WasiBody, WasiHttpView as _, p3};
 use super::request::GuestRequest;
 use crate::failure::Failure;
 use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
-use crate::instance::{Handle2, Handle3, HandlerFunction, Instance};
+use crate::instance::{HandleFunctionP2, HandleFunctionP3, HandlerFunction, Instance};
 
 /// The ends that connect the run of a request to its response.
 pub(crate) struct Exchange {
@@ -161,7 +161,7 @@ pub(crate) async fn call(
 
 async fn call3(
     accessor: &Accessor<Guest>,
-    handle: &Handle3,
+    handle: &HandleFunctionP3,
     request: http::Request<WasiBody>,
     head: &HeadSender,
     ended: oneshot::Receiver<()>,
@@ -202,7 +202,7 @@ async fn call3(
 
 async fn call2(
     accessor: &Accessor<Guest>,
-    handle: &Handle2,
+    handle: &HandleFunctionP2,
     request: http::Request<WasiBody>,
     head: &HeadSender,
     ended: oneshot::Receiver<()>,

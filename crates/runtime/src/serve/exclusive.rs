@@ -25,7 +25,7 @@ pub(crate) struct ExclusiveInstances {
     maker: Arc<InstanceMaker>,
     /// The functions of all skeletons.
     skeleton_functions: Vec<SkeletonFunction>,
-    pool: Arc<InstancePool>,
+    pool: Arc<InstancePool<Instance>>,
 }
 
 impl ExclusiveInstances {

@@ -1,4 +1,5 @@
-//! The requests that one instance is serving at the same time: which of them are late, and what each gets when the instance's run ends.
+//! The requests that one instance is serving at the same time: which of them are late, and what each gets when the
+//! instance's run ends.
 //!
 //! A state machine without a clock, a lock or a task; see `shared_instance` for the task that drives it.
 
@@ -44,7 +45,8 @@ pub(super) enum RequestEnd {
     Deadline,
     /// The account has no processor time left.
     OutOfCpu,
-    /// The trap. The instance has one call stack for all requests, so it is not known which of them caused it: every one gets it.
+    /// The trap. The instance has one call stack for all requests, so it is not known which of them caused it: every
+    /// one gets it.
     Trap,
     /// The instance ended for a reason that is not known to be this request's.
     InstanceLost,
@@ -77,13 +79,15 @@ impl<R: InFlight> InFlightRequests<R> {
         self.0.is_empty()
     }
 
-    /// Returns whether the instance must be stopped at `now` because a request is late. A request whose client does not read its response does
-    /// not count: the sender of the response ends it, and it must not cost the other requests their instance.
+    /// Returns whether the instance must be stopped at `now` because a request is late. A request whose client does not
+    /// read its response does not count: the sender of the response ends it, and it must not cost the other requests
+    /// their instance.
     pub(super) fn must_stop(&self, now: Instant) -> bool {
         self.0.values().any(|request| request.until().deadline <= now && !request.waits_for_client())
     }
 
-    /// The run has ended at `now`. Returns all requests that are left, in the order of their ids, each with what it gets.
+    /// The run has ended at `now`. Returns all requests that are left, in the order of their ids, each with what it
+    /// gets.
     pub(super) fn end_all(self, run: RunEnd, now: Instant) -> impl Iterator<Item = (RequestId, R, RequestEnd)> {
         self.0.into_iter().map(move |(id, request)| {
             let is_late = request.until().deadline <= now;
@@ -172,7 +176,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever begins and ends, each request ends exactly once; and whatever stops the instance is blamed on a request that is late.
+        /// Whatever begins and ends, each request ends exactly once; and whatever stops the instance is blamed on a
+        /// request that is late.
         #[test]
         fn every_request_ends_exactly_once(
             steps in prop::collection::vec((any::<bool>(), 0..8_u64, 0..100_u64, any::<bool>()), 0..60),

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +16,7 @@ use super::waiting::WaitingRequest;
 use crate::clock::now;
 use crate::failure::Failure;
 use crate::instance::Instance;
-use crate::pool::idle::{Evicted, IdlePool, IdleSince, oldest_kept};
+use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
 
 /// The limits of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -33,34 +33,79 @@ pub(crate) struct PoolLimits {
     pub(crate) age_max: Duration,
 }
 
-pub(crate) struct InstancePool {
+/// What a pool needs to know about an instance.
+pub(crate) trait PooledInstance: Send {
+    /// Returns the number of requests that it has served.
+    fn served(&self) -> u32;
+
+    /// Returns the time since it was made.
+    fn age(&self) -> Duration;
+
+    /// Returns whether so many handles are left in it that another request may not find enough.
+    fn is_cluttered(&self) -> bool;
+
+    /// Returns whether a pending request would get its room if it were not kept.
+    fn is_room_wanted(&self) -> bool;
+
+    /// Returns the memory of its account that it holds, in bytes.
+    fn memory_bytes(&self) -> u64;
+}
+
+impl PooledInstance for Instance {
+    fn served(&self) -> u32 {
+        Instance::served(self)
+    }
+
+    fn age(&self) -> Duration {
+        Instance::age(self)
+    }
+
+    fn is_cluttered(&self) -> bool {
+        Instance::is_cluttered(self)
+    }
+
+    fn is_room_wanted(&self) -> bool {
+        Instance::is_room_wanted(self)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        Instance::memory_bytes(self)
+    }
+}
+
+/// A pool of instances that serve one request at a time.
+pub(crate) struct InstancePool<I> {
     limits: PoolLimits,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Idle instances, the most recently used one last.
-    idle: Mutex<VecDeque<IdleInstance>>,
+    idle: Mutex<VecDeque<IdleInstance<I>>>,
     since: Arc<IdleSince>,
 }
 
-struct IdleInstance {
-    instance: Instance,
+struct IdleInstance<I> {
+    instance: I,
     /// The time since which it has been idle, as of [`now`].
     since: u64,
 }
 
 /// The right to one live instance.
+#[derive(Debug)]
 pub(crate) struct InstancePermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl InstancePool {
+impl<I: PooledInstance> InstancePool<I> {
     pub(crate) fn new(limits: PoolLimits) -> Self {
         let permits = Arc::new(Semaphore::new(limits.instances_max));
         Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::default(), since: Arc::default() }
     }
 
     /// Takes a permit, and an idle instance if there is one. Waits until `deadline` at the latest.
-    pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<Instance>), Failure> {
+    ///
+    /// # Errors
+    /// When all instances are busy, and too many requests wait or none ended in time.
+    pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<I>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.wait(deadline).await?,
@@ -84,7 +129,7 @@ impl InstancePool {
         }
     }
 
-    fn pop_idle(&self) -> Option<Instance> {
+    fn pop_idle(&self) -> Option<I> {
         let mut idle = self.idle();
         let popped = idle.pop_back();
         if popped.is_some() && idle.is_empty() {
@@ -101,7 +146,7 @@ impl InstancePool {
 
     /// Returns an instance whose request ended cleanly. Drops it if it is worn out, if too many handles are left in it,
     /// or if a pending request can have its room.
-    pub(crate) fn give_back(&self, permit: InstancePermit, instance: Instance) {
+    pub(crate) fn give_back(&self, permit: InstancePermit, instance: I) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
         if is_fresh && !instance.is_cluttered() && !instance.is_room_wanted() {
             let since = now();
@@ -116,14 +161,10 @@ impl InstancePool {
         }
         drop(permit);
     }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<IdleInstance>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl IdlePool for InstancePool {
-    fn evict_oldest(&self) -> Option<Evicted> {
+impl<I: PooledInstance> IdlePool for InstancePool<I> {
+    fn evict_oldest(&self) -> Option<Eviction> {
         let oldest = {
             let mut idle = self.idle();
             let oldest = idle.pop_front();
@@ -131,7 +172,7 @@ impl IdlePool for InstancePool {
             oldest
         };
         // Dropped without the lock, because dropping an instance takes some time.
-        oldest.map(|idle| Evicted { bytes: idle.instance.memory_bytes(), is_gone: true })
+        oldest.map(|idle| Eviction { bytes: idle.instance.memory_bytes(), is_gone: true })
     }
 
     fn idle_bytes(&self) -> u64 {
@@ -139,7 +180,17 @@ impl IdlePool for InstancePool {
     }
 
     fn evict_old(&self) {
-        let before = oldest_kept();
+        self.evict_before(oldest_kept());
+    }
+}
+
+impl<I> InstancePool<I> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<IdleInstance<I>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Evicts the instances that have been idle since before `before`.
+    fn evict_before(&self, before: u64) {
         let old = {
             let mut idle = self.idle();
             let old = idle.partition_point(|idle| idle.since < before);
@@ -148,5 +199,125 @@ impl IdlePool for InstancePool {
             old
         };
         drop(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    struct FakeInstance {
+        name: &'static str,
+        served: u32,
+        age: Duration,
+        is_cluttered: bool,
+        is_room_wanted: bool,
+    }
+
+    impl PooledInstance for FakeInstance {
+        fn served(&self) -> u32 {
+            self.served
+        }
+
+        fn age(&self) -> Duration {
+            self.age
+        }
+
+        fn is_cluttered(&self) -> bool {
+            self.is_cluttered
+        }
+
+        fn is_room_wanted(&self) -> bool {
+            self.is_room_wanted
+        }
+
+        fn memory_bytes(&self) -> u64 {
+            100
+        }
+    }
+
+    fn named(name: &'static str) -> FakeInstance {
+        FakeInstance { name, ..FakeInstance::default() }
+    }
+
+    fn pool(instances_max: usize) -> InstancePool<FakeInstance> {
+        InstancePool::new(PoolLimits {
+            instances_max,
+            waiting_max: 1,
+            wait_max: Duration::from_secs(60),
+            requests_max: 10,
+            age_max: Duration::from_secs(60),
+        })
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    fn take(pool: &InstancePool<FakeInstance>) -> (InstancePermit, Option<FakeInstance>) {
+        pool.take(later()).now_or_never().expect("a permit is free").unwrap()
+    }
+
+    #[test]
+    fn the_most_recently_used_instance_serves_next_and_the_least_recently_used_is_evicted_first() {
+        let pool = pool(3);
+        let permits = [take(&pool).0, take(&pool).0, take(&pool).0];
+        for (permit, name) in permits.into_iter().zip(["a", "b", "c"]) {
+            pool.give_back(permit, named(name));
+        }
+        assert_eq!(pool.idle_bytes(), 300);
+        assert_eq!(take(&pool).1, Some(named("c")));
+        assert_eq!(pool.evict_oldest(), Some(Eviction { bytes: 100, is_gone: true }));
+        assert_eq!(take(&pool).1, Some(named("b")));
+        assert_eq!((pool.evict_oldest(), take(&pool).1), (None, None));
+    }
+
+    #[test]
+    fn an_instance_that_is_used_up_or_whose_room_is_wanted_is_not_kept() {
+        let pool = pool(1);
+        for instance in [
+            FakeInstance { served: 10, ..named("worn out") },
+            FakeInstance { age: Duration::from_secs(60), ..named("old") },
+            FakeInstance { is_cluttered: true, ..named("cluttered") },
+            FakeInstance { is_room_wanted: true, ..named("wanted") },
+        ] {
+            let (permit, idle) = take(&pool);
+            assert_eq!(idle, None);
+            pool.give_back(permit, instance);
+        }
+        pool.give_back(take(&pool).0, FakeInstance { served: 9, ..named("fresh") });
+        assert!(take(&pool).1.is_some());
+    }
+
+    #[test]
+    fn a_bounded_number_of_requests_waits_and_gets_what_is_returned() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let pool = pool(1);
+            let (permit, _) = take(&pool);
+            let mut waiting = Box::pin(pool.take(later()));
+            assert!(waiting.as_mut().now_or_never().is_none());
+            let refused = pool.take(later()).await.map(|_| ());
+            assert!(matches!(refused, Err(Failure::Overloaded { instances: 1, waiting: 1 })), "{refused:?}");
+            pool.give_back(permit, named("a"));
+            assert_eq!(waiting.await.unwrap().1, Some(named("a")));
+            let (_permit, _) = take(&pool);
+            let late = pool.take(Instant::now()).await.map(|_| ());
+            assert!(matches!(late, Err(Failure::Overloaded { waiting: 0, .. })), "{late:?}");
+        });
+    }
+
+    #[test]
+    fn only_instances_that_have_been_idle_for_long_are_evicted_for_their_age() {
+        let pool = pool(1);
+        pool.give_back(take(&pool).0, named("a"));
+        let since = pool.idle()[0].since;
+        pool.evict_before(since);
+        assert_eq!(pool.idle_bytes(), 100);
+        pool.evict_before(since + 1);
+        assert_eq!((pool.idle_bytes(), take(&pool).1), (0, None));
     }
 }

@@ -1,10 +1,12 @@
 //! One instance that serves several requests at once, from its first request to its end.
 //!
-//! The run of the instance calls the handler for each request that arrives. It ends when no more requests can arrive, when the guest traps, or when a
-//! request is late; then every request that is left is told what became of it ([`InFlightRequests`] decides that).
+//! The run of the instance calls the handler for each request that arrives. It ends when no more requests can arrive,
+//! when the guest traps, or when a request is late; then every request that is left is told what became of it
+//! ([`InFlightRequests`] decides that).
 //!
-//! A request is over when its response has been read. What its guest still does then goes on next to the following requests, and ends with
-//! the instance at the latest: the wasmtime store knows when it has no work left, but not whose work it is.
+//! A request is over when its response has been read. What its guest still does then goes on next to the following
+//! requests, and ends with the instance at the latest: the wasmtime store knows when it has no work left, but not whose
+//! work it is.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,11 +92,11 @@ impl<P: Send> SharedInstance<P> {
         Self { instance, inbox, requests: Requests::default(), usage }
     }
 
-    /// Serves `first` and all requests that arrive after it, until the run of the instance ends. Drops the instance and returns the closed inbox: the
-    /// requests in it did not begin.
+    /// Serves `first` and all requests that arrive after it, until the run of the instance ends. Drops the instance and
+    /// returns the closed inbox: the requests in it did not begin.
     pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
-        // It is not known for which of its requests the guest makes a call, so the call belongs to none of them, and may take as long as its
-        // callee is allowed to.
+        // It is not known for which of its requests the guest makes a call, so the call belongs to none of them, and
+        // may take as long as its callee is allowed to.
         let scope = RequestScope { groups: Some(first.groups.clone()), ..RequestScope::default() };
         let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
         self.instance.store.data_mut().begin_request(Arc::new(scope), until);
@@ -126,8 +128,8 @@ impl<P: Send> SharedInstance<P> {
     }
 }
 
-/// Calls the handler for `first` and for each request that arrives, until none can arrive any more and all have ended. An error ends the
-/// instance.
+/// Calls the handler for `first` and for each request that arrives, until none can arrive any more and all have ended.
+/// An error ends the instance.
 async fn serve_all<P: Send>(
     accessor: &Accessor<Guest>,
     first: Job<P>,
@@ -241,7 +243,8 @@ impl Requests {
         }
     }
 
-    /// Resolves when a request is so late that the instance must be stopped. No timer runs for an instance that serves nothing.
+    /// Resolves when a request is so late that the instance must be stopped. No timer runs for an instance that serves
+    /// nothing.
     async fn late(&self) {
         loop {
             if self.lock().is_empty() {

@@ -22,7 +22,7 @@ use crate::guest::{GroupsInUse, ResponseSignals};
 use crate::instance::{Instance, InstanceMaker};
 use crate::lanes::MeteredFuture;
 use crate::pool::Account;
-use crate::pool::idle::{Evicted, IdlePool, IdleSince, oldest_kept};
+use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
 
 /// The instances of one group that serve several requests at once.
 pub(crate) struct SharedInstances {
@@ -38,10 +38,11 @@ pub(crate) struct SharedInstances {
     since: Arc<IdleSince>,
 }
 
-/// The task of one instance, as the pool sees it. A worker that is removed from the pool's list gets no more requests, which ends its task.
+/// The task of one instance, as the pool sees it. A worker that is removed from the pool's list gets no more requests,
+/// which ends its task.
 struct Worker {
-    /// Has room for every request that the instance may serve at once. A request is counted in `serving` from before it is sent until it is over,
-    /// so the channel is never full.
+    /// Has room for every request that the instance may serve at once. A request is counted in `serving` from before it
+    /// is sent until it is over, so the channel is never full.
     jobs: mpsc::Sender<Job<RequestPermit>>,
     usage: Arc<InstanceUsage>,
     /// The number of requests that it serves now.
@@ -113,7 +114,8 @@ impl SharedInstances {
         Ok(ResponseBody::of(response, RemainingWork::Elsewhere, signals, ended_sender, unread))
     }
 
-    /// Sends a job to `worker`, or to another one if the task of that has just ended: a request that did not begin has lost nothing.
+    /// Sends a job to `worker`, or to another one if the task of that has just ended: a request that did not begin has
+    /// lost nothing.
     fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job<RequestPermit>) {
         while let Err(refused) = worker.jobs.try_send(job) {
             job = refused.into_inner();
@@ -137,8 +139,8 @@ impl SharedInstances {
         }
     }
 
-    /// Returns a worker with room for one more request, which it counts already. Starts one if there is none: the caller holds a permit, so there
-    /// may be one more.
+    /// Returns a worker with room for one more request, which it counts already. Starts one if there is none: the
+    /// caller holds a permit, so there may be one more.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
@@ -173,7 +175,8 @@ impl SharedInstances {
         })
     }
 
-    /// The task of one worker: serves requests with one instance until that ends, and sends those that did not begin to other workers.
+    /// The task of one worker: serves requests with one instance until that ends, and sends those that did not begin to
+    /// other workers.
     async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
         let Some(first) = inbox.recv().await else { return };
         let (_permit, instance) = match self.make(first.request.deadline).await {
@@ -233,10 +236,10 @@ impl SharedInstances {
 
 impl Worker {
     /// Notes that its instance will be dropped. The worker must have been removed from the list.
-    fn evict(&self, account: &Arc<Account>) -> Evicted {
+    fn evict(&self, account: &Arc<Account>) -> Eviction {
         let bytes = self.usage.bytes();
         self.usage.set_evicted(account.evicted(bytes));
-        Evicted { bytes, is_gone: false }
+        Eviction { bytes, is_gone: false }
     }
 
     /// Returns the time ([`now`]) since which it has served no request, or `None` while it serves one.
@@ -246,7 +249,7 @@ impl Worker {
 }
 
 impl IdlePool for SharedInstances {
-    fn evict_oldest(&self) -> Option<Evicted> {
+    fn evict_oldest(&self) -> Option<Eviction> {
         let mut workers = self.workers();
         let idle = workers.iter().enumerate().filter_map(|(index, worker)| Some((worker.idle_since()?, index)));
         let oldest = idle.min();

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_traces_are_remembered() {
+    fn the_number_of_remembered_traces_is_limited() {
         let mut calls = Calls::default();
         for number in 0..2 * TRACES_MAX as u64 {
             assert_eq!(calls.next(&of_case(number), "a"), 0);

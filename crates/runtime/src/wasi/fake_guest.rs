@@ -1,4 +1,4 @@
-//! A wasmtime store for tests, whose guest writes to a [`Fake`] storage.
+//! A wasmtime store for tests, whose guest writes to a [`FakeStorage`] storage.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
 
-use crate::folders::fake::Fake;
+use crate::folders::fake::FakeStorage;
 use crate::folders::{FolderStorage, GrantedFolders, Handle};
 use crate::guest::{Denials, GroupTemplate, Guest, OwnerSettings};
 
 /// Returns a wasmtime store whose guest writes to this storage, for its account.
-pub(super) fn store(storage: &Arc<Fake>) -> Store<Guest> {
+pub(super) fn store(storage: &Arc<FakeStorage>) -> Store<Guest> {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
     let sink = Arc::new(DiscardEvents);
@@ -24,7 +24,7 @@ pub(super) fn store(storage: &Arc<Fake>) -> Store<Guest> {
         denials: Denials::new(sink.clone()),
         sink,
         account: storage.account.clone(),
-        beside: 0,
+        concurrent_others: 0,
     };
     let guest = Guest::new(Arc::new(template), 0, storage.account.host_memory());
     Store::new(&Engine::new(&config).unwrap(), guest)

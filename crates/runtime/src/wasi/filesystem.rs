@@ -32,13 +32,13 @@ mod tests {
     use super::super::fake_guest;
     use super::*;
     use crate::folders::Handle;
-    use crate::folders::fake::Fake;
+    use crate::folders::fake::FakeStorage;
     use crate::folders::open_files::OpenFile;
 
     #[tokio::test]
     async fn a_file_counts_until_its_guest_drops_the_handle() {
         for types in [TYPES_P2, TYPES_P3] {
-            let storage = Fake::new(0, 1 << 30);
+            let storage = FakeStorage::new(0, 1 << 30);
             let mut store = fake_guest::store(&storage);
             let mut linker = Linker::new(store.engine());
             linker.allow_shadowing(true);

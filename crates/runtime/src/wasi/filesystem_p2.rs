@@ -14,17 +14,17 @@ use crate::folders::calls::{self, again};
 use crate::folders::chunk;
 use crate::folders::open_files::OpenFile;
 use crate::folders::{
-    CHUNK_BYTES, Chunk, ENTRY_BYTES, FileArgument, FileCall, FileCallState, FolderStorage, Handle, Input,
-    LISTING_BYTES, Listing2, Output, SpaceReservation, cost, is_too_deep, now,
+    CHUNK_BYTES, Chunk, ENTRY_BYTES, FileArgument, FileCall, FileCallState, FileInput, FileOutput, FolderStorage,
+    Handle, LISTING_BYTES, ListingP2, SpaceReservation, cost, is_too_deep, now,
 };
 use crate::guest::{Guest, HANDLE_BYTES};
 use crate::pool::Account;
 
 type Store<'a> = StoreContextMut<'a, Guest>;
 
-type Answer<T> = (Result<T, ErrorCode>,);
+type ResultValue<T> = (Result<T, ErrorCode>,);
 
-fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<Answer<T>> {
+fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<ResultValue<T>> {
     match result {
         Ok(value) => Ok((Ok(value),)),
         Err(error) => Ok((Err(error.downcast()?),)),
@@ -63,7 +63,7 @@ async fn run<T: Send + 'static>(
     store: &mut Store<'_>,
     call: FileCall,
     work: impl FnOnce(&mut wasmtime::Store<FileCallState>, calls::Handles) -> Result<T, FsError> + Send + 'static,
-) -> wasmtime::Result<Answer<T>> {
+) -> wasmtime::Result<ResultValue<T>> {
     let account = account(store);
     let admitted = match call.admit(&account, storage(store)).await {
         Ok(admitted) => admitted,
@@ -144,7 +144,7 @@ async fn open_at(
     path: String,
     how: OpenFlags,
     flags: DescriptorFlags,
-) -> wasmtime::Result<Answer<Handle>> {
+) -> wasmtime::Result<ResultValue<Handle>> {
     // Taken before the file is open: it moves into the job, and is returned with the file.
     let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
     let cost = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
@@ -166,7 +166,7 @@ async fn rename_at(
     path: String,
     other: Handle,
     name: String,
-) -> wasmtime::Result<Answer<()>> {
+) -> wasmtime::Result<ResultValue<()>> {
     let call = FileCall::of(folder, 0, &[&path, &name]).and(other);
     run(&mut store, call, move |store, (folder, other)| {
         now(HostDescriptor::rename_at(&mut store.data_mut().view(), folder, path, other, name))
@@ -181,7 +181,7 @@ async fn link_at(
     path: String,
     other: Handle,
     name: String,
-) -> wasmtime::Result<Answer<()>> {
+) -> wasmtime::Result<ResultValue<()>> {
     let call = FileCall::of(folder, ENTRY_BYTES, &[&path, &name]).and(other);
     run(&mut store, call, move |store, (folder, other)| {
         now(HostDescriptor::link_at(&mut store.data_mut().view(), folder, follow, path, other, name))
@@ -201,7 +201,7 @@ async fn is_same_object(mut store: Store<'_>, file: Handle, other: Handle) -> wa
     Ok((same.await?,))
 }
 
-async fn make_folder(mut store: Store<'_>, folder: Handle, path: String) -> wasmtime::Result<Answer<()>> {
+async fn make_folder(mut store: Store<'_>, folder: Handle, path: String) -> wasmtime::Result<ResultValue<()>> {
     let is_limited = storage(&store).is_some();
     let roots = store.data().writable_folders();
     let call = FileCall::of(folder, ENTRY_BYTES, &[&path]);
@@ -232,7 +232,7 @@ async fn write(
     file: Handle,
     bytes: impl AsRef<[u8]> + Send,
     offset: u64,
-) -> wasmtime::Result<Answer<u64>> {
+) -> wasmtime::Result<ResultValue<u64>> {
     let file = match writable(&mut store, &file)? {
         Ok(file) => file.file,
         Err(code) => return Ok((Err(code),)),
@@ -280,7 +280,7 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
                 Descriptor::Dir(_) => return Ok((Err(ErrorCode::IsDirectory),)),
             };
             let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
-            let stream: DynInputStream = Box::new(Input::new(account(&store), file, offset, open));
+            let stream: DynInputStream = Box::new(FileInput::new(account(&store), file, offset, open));
             store.data_mut().charge_handles(HANDLE_BYTES)?;
             Ok((Ok(store.data_mut().table().push(stream)?),))
         },
@@ -297,21 +297,21 @@ fn output(
     mut store: Store<'_>,
     handle: &Handle,
     offset: Option<u64>,
-) -> wasmtime::Result<Answer<Resource<DynOutputStream>>> {
+) -> wasmtime::Result<ResultValue<Resource<DynOutputStream>>> {
     let file = match writable(&mut store, handle)? {
         Ok(file) => file.file,
         Err(code) => return Ok((Err(code),)),
     };
     let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
-    let stream: DynOutputStream = Box::new(Output::new(account(&store), file, offset, storage(&store), open));
+    let stream: DynOutputStream = Box::new(FileOutput::new(account(&store), file, offset, storage(&store), open));
     store.data_mut().charge_handles(HANDLE_BYTES)?;
     Ok((Ok(store.data_mut().table().push(stream)?),))
 }
 
 fn listing(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
-    let listing = ResourceType::host::<Listing2>();
+    let listing = ResourceType::host::<ListingP2>();
     types.resource("directory-entry-stream", listing, |mut store, rep| {
-        store.data_mut().table().delete(Resource::<Listing2>::new_own(rep))?;
+        store.data_mut().table().delete(Resource::<ListingP2>::new_own(rep))?;
         Ok(())
     })?;
     types.func_wrap_async("[method]descriptor.read-directory", |mut store: Store<'_>, (handle,): (Handle,)| {
@@ -323,12 +323,12 @@ fn listing(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
             let account = account(&store);
             let Some(open) = OpenFile::new(&account) else { return Ok((Err(ErrorCode::Quota),)) };
             store.data_mut().charge_handles(HANDLE_BYTES + LISTING_BYTES)?;
-            Ok((Ok(store.data_mut().table().push(Listing2::new(account, folder, open))?),))
+            Ok((Ok(store.data_mut().table().push(ListingP2::new(account, folder, open))?),))
         })
     })?;
     types.func_wrap_async(
         "[method]directory-entry-stream.read-directory-entry",
-        |mut store: Store<'_>, (stream,): (Resource<Listing2>,)| {
+        |mut store: Store<'_>, (stream,): (Resource<ListingP2>,)| {
             Box::new(async move { Ok((store.data_mut().table().get_mut(&stream)?.next().await,)) })
         },
     )
@@ -343,12 +343,12 @@ mod tests {
 
     use super::super::fake_guest::store;
     use super::*;
-    use crate::folders::fake::Fake;
+    use crate::folders::fake::FakeStorage;
 
     /// Bytes that show whether they were dropped.
-    struct Handed(Arc<Vec<u8>>);
+    struct TrackedBytes(Arc<Vec<u8>>);
 
-    impl AsRef<[u8]> for Handed {
+    impl AsRef<[u8]> for TrackedBytes {
         fn as_ref(&self) -> &[u8] {
             &self.0
         }
@@ -356,14 +356,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_that_waits_for_space_holds_no_more_than_it_writes() {
-        let (fake, file) = (Fake::new(0, 1 << 20), tempfile::tempfile().unwrap());
+        let (fake, file) = (FakeStorage::new(0, 1 << 20), tempfile::tempfile().unwrap());
         fake.counts_for_ever();
         let mut store = store(&fake);
         let mode = OpenMode::READ | OpenMode::WRITE;
         let file = Descriptor::File(File::new(file, FsPerms::ReadWrite, mode, true));
         let file = store.data_mut().table().push(file).unwrap();
         let held = Arc::new(vec![7; 1 << 20]);
-        let bytes = Handed(held.clone());
+        let bytes = TrackedBytes(held.clone());
         let mut write = Box::pin(write(store.as_context_mut(), file, bytes, 0));
         assert!(write.as_mut().now_or_never().is_none());
         assert_eq!(fake.account.used().host_bytes, CHUNK_BYTES as u64);

@@ -50,7 +50,8 @@ pub(crate) fn is_shared(interface: &str) -> bool {
     SHARED_PACKAGES.iter().any(|package| interface.starts_with(package)) && !is_owned(interface)
 }
 
-/// A linker that has all of WASI under its own names, acting for no owner. Made once for an engine, since that takes longer than to link a group.
+/// A linker that has all of WASI under its own names, acting for no owner. Made once for an engine, since that takes
+/// longer than to link a group.
 #[derive(Default)]
 pub(crate) struct BaseLinker(OnceLock<Linker<Guest>>);
 

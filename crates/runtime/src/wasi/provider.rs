@@ -29,8 +29,8 @@ pub struct Import {
 
 /// A capability: implements interfaces for guests.
 ///
-/// Functions are defined in the given [`LinkerInstance`] by hand, since the composition may import the interface under a label.
-/// They must not block the executor.
+/// Functions are defined in the given [`LinkerInstance`] by hand, since the composition may import the interface under
+/// a label. They must not block the executor.
 pub trait Provider: Send + Sync + 'static {
     /// Returns whether it implements this interface (full id, with version).
     fn provides(&self, interface: &str) -> bool;

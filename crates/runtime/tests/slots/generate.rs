@@ -1,9 +1,10 @@
-//! Random components that reach the instantiation of a core module in every way that there is: modules and components are defined
-//! inside, imported, given as arguments, aliased from components around, from exports of instances, and exported again.
+//! Random components that reach the instantiation of a core module in every possible way: modules and components are
+//! defined inside, imported, passed as arguments, aliased from enclosing components, from exports of instances, and
+//! exported again.
 
 use std::fmt::Write as _;
 
-/// Modules and components that are passed on, by what they need and give.
+/// Modules and components that are passed on, by what they import and export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Type {
     /// A core module that imports nothing.
@@ -30,11 +31,11 @@ pub(crate) struct Generator {
     random: u64,
     ids: u32,
     scopes: Vec<Scope>,
-    /// Definitions that may still be written.
+    /// The number of definitions that may still be written.
     budget: u32,
 }
 
-/// Components inside one another.
+/// The maximum depth of nested components.
 const DEPTH_MAX: usize = 5;
 
 impl Generator {
@@ -76,7 +77,7 @@ impl Generator {
         Shape { imports: types(2), exports: types(2) }
     }
 
-    /// The name and the text of a component of this shape.
+    /// Returns the name and the text of a component of this shape.
     fn define_component(&mut self, shape: &Shape) -> (String, String) {
         let id = self.id("c");
         let number = self.ids;
@@ -93,7 +94,7 @@ impl Generator {
         }
         for (index, ty) in shape.exports.iter().enumerate() {
             let item = self.item(ty);
-            // Again under another name, which makes another item of the same.
+            // Exports it again under another name, which makes another item of it.
             let again = self.id("e");
             let keyword = keyword(ty);
             let scope = self.scope();
@@ -122,7 +123,7 @@ impl Generator {
         }
     }
 
-    /// Instantiates a component of this shape, which is one that there is or a new one.
+    /// Instantiates a component of this shape, which exists already or is defined now.
     fn instantiate(&mut self, shape: &Shape) -> String {
         let component = self.item(&Type::Component(Box::new(shape.clone())));
         let mut with = String::new();
@@ -137,7 +138,7 @@ impl Generator {
         instance
     }
 
-    /// An item of this type, by its name in the current component.
+    /// Returns the name in the current component of an item of this type.
     fn item(&mut self, ty: &Type) -> String {
         for _ in 0..3 {
             let found = match self.below(4) {
@@ -151,7 +152,7 @@ impl Generator {
             }
         }
         if self.budget > 0 && self.scopes.len() < DEPTH_MAX && self.below(4) == 0 {
-            // A component with an export of this type, and what its instance has.
+            // Uses a component with an export of this type, and takes the export of its instance.
             self.budget -= 1;
             let shape = Shape { imports: Vec::new(), exports: vec![ty.clone()] };
             let instance = self.instantiate(&shape);
@@ -209,7 +210,7 @@ impl Generator {
         self.budget = self.budget.saturating_sub(1);
         let (name, text) = match ty {
             Type::Module => self.define_module(),
-            // Nothing but what it must have, where there is enough already.
+            // Defines only what is required if there is enough already.
             Type::Component(shape) if self.budget == 0 || self.scopes.len() >= DEPTH_MAX => self.define_plain(shape),
             Type::Component(shape) => self.define_component(shape),
         };
@@ -226,7 +227,7 @@ impl Generator {
         (id.clone(), format!("(core module {id} {memories}{tables})"))
     }
 
-    /// A component that instantiates nothing.
+    /// Defines a component that instantiates nothing.
     fn define_plain(&mut self, shape: &Shape) -> (String, String) {
         let id = self.id("c");
         let mut text = format!("(component {id}\n");
@@ -252,7 +253,7 @@ fn keyword(ty: &Type) -> &'static str {
     }
 }
 
-/// The type of an import or export, with a name for it.
+/// Returns the type of an import or export, with a name for it.
 fn declare(ty: &Type, name: &str) -> String {
     match ty {
         Type::Module => format!("(core module {name})"),

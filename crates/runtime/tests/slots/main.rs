@@ -1,4 +1,5 @@
-//! What an instance is counted to take of the pool is what it takes: for random nested components, and for stacks at their worst.
+//! The slots counted for an instance are what it takes of the pool: for random nested components, and for stacks in the
+//! worst case.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -13,7 +14,7 @@ use wasmtime::component::{Component, Linker};
 
 use generate::Generator;
 
-/// What the pool holds now: memories, tables, core instances, instances of components.
+/// Returns what the pool holds now: memories, tables, core instances, instances of components.
 fn taken(engine: &Engine) -> (usize, usize, u64, u64) {
     let pool = engine.wasmtime().pooling_allocator_metrics().expect("the engine has a pool");
     (pool.memories(), pool.tables(), pool.core_instances(), pool.component_instances())
@@ -52,7 +53,8 @@ async fn the_count_of_a_random_component_is_what_the_pool_takes() {
     assert!(instantiated > rounds / 2 && most > 20, "{instantiated} of {rounds}, at most {most} memories");
 }
 
-/// Components in a chain, whose asynchronous functions each call the next one and keep their stack while they wait for it.
+/// Returns components in a chain, whose asynchronous functions each call the next one and keep their stack while they
+/// wait for it.
 fn chain(parts: usize) -> String {
     let part = |callee: &str| {
         format!(
@@ -113,7 +115,7 @@ async fn no_more_stacks_are_used_than_are_counted() {
     store.set_epoch_deadline(u64::MAX / 2);
     let instance = linker.instantiate_async(&mut store, &component).await.unwrap();
     let run = instance.get_typed_func::<(), ()>(&mut store, "run").unwrap();
-    // Some of these wait at the entrance, without a stack.
+    // Some of these calls wait to enter the component, without a stack.
     let calls = store.run_concurrent(async |accessor| {
         let calls = (0..10).map(|_| run.call_concurrent(accessor, ()));
         let calls = futures::future::join_all(calls);

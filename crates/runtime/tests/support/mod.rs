@@ -1,7 +1,7 @@
-//! Guests written by hand: each a component whose handler is one function of a core module.
+//! Guests written by hand: each is a component whose handler is one function of a core module.
 //!
-//! They neither read their request nor give a response, but an error for one when they return; a guest that found something wrong traps.
-//! That is enough to say what it saw.
+//! They neither read their request nor return a response, but an error; a guest that finds something wrong traps. That
+//! is enough to report what it saw.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "helpers of several test binaries")]
 
@@ -22,10 +22,19 @@ use isomer_runtime::{
 use isomer_telemetry::{DiscardEvents, RequestId};
 use wasmtime::component::Component;
 
-/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it was.
+/// An engine whose pool must never be full while the runtime counts it as not full: otherwise the test fails at its
+/// end.
 pub(crate) struct TestEngine(Engine);
 
-/// An engine with room for about `instances`.
+/// Waits until `condition` holds, and for no longer than `at_most`.
+pub(crate) async fn until(at_most: Duration, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() && began.elapsed() < at_most {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Returns an engine with room for about `instances`.
 pub(crate) fn engine(instances: u32) -> TestEngine {
     TestEngine(Engine::new(PoolSizes::new(instances)).unwrap())
 }
@@ -46,13 +55,13 @@ impl Drop for TestEngine {
     }
 }
 
-/// How a guest runs.
+/// The limits of a guest.
 pub(crate) struct Bounds {
     pub(crate) account: Arc<Account>,
     pub(crate) memory_bytes: usize,
     pub(crate) requests_per_instance_max: u32,
     pub(crate) instances_max: usize,
-    /// What the engine keeps of an instance. 0 where what is counted is the guests' own memory.
+    /// The bytes that the engine keeps for an instance. 0 if only the guests' own memory is measured.
     pub(crate) state_bytes: usize,
 }
 
@@ -72,12 +81,14 @@ pub(crate) fn account(memory_bytes: u64, cpu_per_second: Duration) -> Arc<Accoun
     Account::new("tenant".into(), AccountLimits { memory_bytes, cpu_per_second })
 }
 
-/// A component whose handler is the function `handle` (two numbers, no result) of the module with these `fields`.
+/// Returns a component whose handler is the function `handle` (two numbers, no result) of the module with these
+/// `fields`.
 pub(crate) fn component(fields: &str) -> Vec<u8> {
     handler(&format!("(core module $m {fields}) (core instance $i (instantiate $m))"))
 }
 
-/// A component whose handler is the function `handle` (two numbers, no result) of the core instance `$i`, which `inside` defines.
+/// Returns a component whose handler is the function `handle` (two numbers, no result) of the core instance `$i`, which
+/// `inside` defines.
 pub(crate) fn handler(inside: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -107,7 +118,7 @@ pub(crate) fn handler(inside: &str) -> Vec<u8> {
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// What is needed of `wasi:http/types` to give an error for an answer.
+/// The part of `wasi:http/types` that is needed to return an error.
 const TYPES: &str = r#"
     (export "incoming-request" (type (sub resource)))
     (export "outgoing-response" (type $response (sub resource)))
@@ -167,12 +178,12 @@ pub(crate) fn group(engine: &Engine, component: &[u8], bounds: &Bounds) -> Resul
     Ok(Graph::new(isomer_ids::PlanDigest::default(), vec![group]).group(0))
 }
 
-/// A group of the module with these `fields`.
+/// Returns a group of the module with these `fields`.
 pub(crate) fn guest(engine: &Engine, fields: &str, bounds: &Bounds) -> GroupHandle {
     group(engine, &component(fields), bounds).unwrap()
 }
 
-/// What becomes of a request. `Ok` where the guest came to its end.
+/// Sends a request and returns its outcome. `Ok` if the guest returned.
 pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Failure> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = GuestRequest {
@@ -192,5 +203,5 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
     }
 }
 
-/// Enough for anything that is not about time.
+/// Enough for everything that is not about time.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

@@ -1,7 +1,9 @@
-//! The processor time of an account: a bucket that fills at the account's rate, and from which the time that guests have used is paid.
+//! The processor time of an account: a bucket that fills at the account's rate, and from which the time that guests
+//! have used is paid.
 //!
-//! Nothing new begins while the bucket is empty; guests are stopped when more than a whole bucket is owed. So a short excess costs new requests
-//! and not those that are nearly done, and in the long run no account uses more than its rate.
+//! Nothing new begins while the bucket is empty; guests are stopped when more than a whole bucket is owed. So a short
+//! excess costs new requests and not those that are nearly done, and in the long run no account uses more than its
+//! rate.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -81,7 +83,8 @@ impl CpuBucket {
         }
     }
 
-    /// Returns how long it takes until something new may begin, or `None` if it may begin now. The clock is read only if there is a limit.
+    /// Returns how long it takes until something new may begin, or `None` if it may begin now. The clock is read only
+    /// if there is a limit.
     pub(super) fn retry_after(&self, now: impl FnOnce() -> u64) -> Option<Duration> {
         let rate = self.rate()?;
         let left = self.fill(rate, now());
@@ -112,10 +115,12 @@ impl CpuBucket {
     /// HandleCharges in what is due at `now` and returns what is in the bucket.
     fn fill(&self, rate: u64, now: u64) -> i64 {
         let last = self.filled_at.load(Ordering::Relaxed);
-        // Another thread may have paid in at a later time: then nothing is due. A plain subtraction would wrap to nearly all time there is.
+        // Another thread may have paid in at a later time: then nothing is due. A plain subtraction would wrap to
+        // nearly all time there is.
         let passed = u64::try_from(now.wrapping_sub(last).cast_signed()).unwrap_or(0);
         let due = i64::try_from(u128::from(passed) * u128::from(rate) / SECOND_NS).unwrap_or(i64::MAX);
-        // Of several threads, one pays in. Less than a microsecond is left for later, so that rounding loses nothing that matters.
+        // Of several threads, one pays in. Less than a microsecond is left for later, so that rounding loses nothing
+        // that matters.
         if due < 1_000 || self.filled_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }

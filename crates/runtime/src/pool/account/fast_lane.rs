@@ -74,7 +74,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn long_polls_use_it_up_and_time_gives_it_back() {
+    fn long_polls_use_up_the_credit_and_time_restores_it() {
         let credit = FastLaneCredit::new(0);
         assert!(credit.permits(|| 0));
         for _ in 0..4 {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_saved_up_than_a_burst() {
+    fn no_more_credit_is_saved_than_a_burst() {
         let credit = FastLaneCredit::new(0);
         credit.charge(Duration::from_millis(1), 0);
         assert!(credit.permits(|| 3600 * SECOND));

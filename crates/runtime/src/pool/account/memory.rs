@@ -1,12 +1,13 @@
 //! The memory of an account: how much is charged, and how much may be.
 //!
-//! Instances that serve several requests are dropped by tasks of their own some time after they were evicted. TimeLimit then, what they hold
-//! counts as free for new charges, up to a part of the limit ([`ROOM_PART`]), and still as used.
+//! Instances that serve several requests are dropped by tasks of their own some time after they were evicted. TimeLimit
+//! then, what they hold counts as free for new charges, up to a part of the limit ([`ROOM_PART`]), and still as used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An account exceeds its limit by no more than this part of it (one in so many) while evicted instances are being dropped. Callers that make
-/// room ahead of need make no more than this part, so that a small account keeps idle instances, too.
+/// An account exceeds its limit by no more than this part of it (one in so many) while evicted instances are being
+/// dropped. Callers that make room ahead of need make no more than this part, so that a small account keeps idle
+/// instances, too.
 const ROOM_PART: u64 = 8;
 
 /// What is charged to one account, in bytes.
@@ -16,7 +17,8 @@ pub(super) struct MemoryCharges {
     charged: AtomicU64,
     /// The part of `charged` that evicted instances hold until they have been dropped.
     evicted: AtomicU64,
-    /// The part of `charged` that is guests' memories and tables. This part is counted rather than the host's, which changes with each request.
+    /// The part of `charged` that is guests' memories and tables. This part is counted rather than the host's, which
+    /// changes with each request.
     guest: AtomicU64,
     /// The number of refused charges.
     refusals: AtomicU64,

@@ -1,12 +1,12 @@
-//! A slot is clean when the next guest gets it, whatever the one before left in it.
+//! A slot is clean when the next guest gets it, whatever the previous one left in it.
 
 use crate::support::{Bounds, LONG, ask, engine, guest};
 
-/// Pages that the guests grow to.
+/// The number of pages that the guests grow to.
 const PAGES: u32 = 64;
 
-/// Finds its memory, table and global as a new instance has them, then writes all over them, and leaves by `leave`. Each `number` is a
-/// module of its own, with data that starts at a page of its own.
+/// Returns a guest that checks that its memory, table and global are those of a new instance, then overwrites them, and
+/// ends with `leave`. Each `number` is a different module, with data that starts at a different page.
 fn writer(number: u32, leave: &str) -> String {
     let data = 4096 * (number + 1);
     format!(
@@ -47,7 +47,7 @@ fn writer(number: u32, leave: &str) -> String {
 
 #[tokio::test]
 async fn no_byte_of_one_guest_is_seen_by_the_next() {
-    // Room for one at a time, so they follow each other in the same slots.
+    // There is room for one instance at a time, so the guests follow each other in the same slots.
     let engine = engine(1);
     let bounds = Bounds { requests_per_instance_max: 1, instances_max: 1, ..Bounds::default() };
     let quiet: Vec<_> = (0..3).map(|number| guest(&engine, &writer(number, ""), &bounds)).collect();
@@ -57,16 +57,16 @@ async fn no_byte_of_one_guest_is_seen_by_the_next() {
             ask(one, LONG).await.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
             let failure = ask(other, LONG).await.expect_err("it traps at its end");
             let inside = failure.backtrace().len();
-            // Were it the check that trapped, its frame would lie above those of the handler.
+            // If the check had trapped, its frame would be above those of the handler.
             assert_eq!(inside, 2, "round {round}: {failure} {:?}", failure.backtrace());
         }
     }
 }
 
 #[tokio::test]
-async fn a_guest_that_finds_something_would_say_so() {
+async fn a_guest_that_finds_data_in_its_slot_traps() {
     let engine = engine(1);
-    // The same instance twice: there is something to be found.
+    // The same instance serves twice, so there is something to be found.
     let bounds = Bounds { requests_per_instance_max: 2, instances_max: 1, ..Bounds::default() };
     let group = guest(&engine, &writer(0, ""), &bounds);
     ask(&group, LONG).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a guest can do to others: nothing.
+//! What guests cannot do: exceed their limits, starve other tenants, or see their data.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
