@@ -89,7 +89,7 @@ impl Callee for LocalCallee {
             return Box::pin(std::future::ready(Err(refused)));
         }
         match self.entrances.get(&call.function) {
-            Some(entrance) => Box::pin(self.graph.answer(*entrance, call)),
+            Some(entrance) => Box::pin(self.graph.run_call(*entrance, call)),
             None => Box::pin(std::future::ready(Err(CallFailure::refused("there is no such function here")))),
         }
     }

@@ -62,18 +62,18 @@ impl Graph {
     ///
     /// # Errors
     /// Those of [`isomer_wire::Callee::call`].
-    pub fn answer(
+    pub fn run_call(
         self: &Arc<Self>,
-        entrance: GroupFunction,
+        function: GroupFunction,
         call: Call,
     ) -> impl Future<Output = Result<Vec<u8>, CallFailure>> + Send + use<> {
-        self.clone().run(GroupsInUse::new(self.clone()), entrance, call)
+        self.clone().run(GroupsInUse::new(self.clone()), function, call)
     }
 
     async fn run(
         self: Arc<Self>,
         groups: GroupsInUse,
-        entrance: GroupFunction,
+        function: GroupFunction,
         call: Call,
     ) -> Result<Vec<u8>, CallFailure> {
         let Call { context, image, .. } = call;
@@ -83,14 +83,14 @@ impl Graph {
         let deadline = context.deadline;
         let allowed = deadline.saturating_duration_since(std::time::Instant::now());
         let scope = Arc::new(RequestScope::of_call(&context, groups));
-        let Some(group) = self.groups.get(entrance.group) else { return Err(no_such_group()) };
+        let Some(group) = self.groups.get(function.group) else { return Err(no_such_group()) };
         let account = group.account().clone();
         let memory = account.charge_host_memory(image.len());
         let _memory = memory.map_err(|full| CallFailure::overloaded(full.to_string()))?;
-        let called = async move { self.call(entrance, scope, TimeLimit { deadline, allowed }, &image).await };
+        let called = async move { self.call(function, scope, TimeLimit { deadline, allowed }, &image).await };
         let called = MeteredFuture::new(&account, Box::pin(called));
         match timeout_at(deadline.into(), called).await {
-            Ok(answer) => answer,
+            Ok(result) => result,
             Err(_) => {
                 Err(CallFailure::deadline(Failure::Deadline { deadline: allowed, backtrace: vec![] }.to_string()))
             }
@@ -109,13 +109,13 @@ impl CallableGroups for Graph {
 
     async fn call(
         &self,
-        entrance: GroupFunction,
+        function: GroupFunction,
         scope: Arc<RequestScope>,
         until: TimeLimit,
         image: &[u8],
     ) -> Result<Vec<u8>, CallFailure> {
-        match self.groups.get(entrance.group) {
-            Some(group) => group.call(entrance.function, scope, until, image).await,
+        match self.groups.get(function.group) {
+            Some(group) => group.call(function.function, scope, until, image).await,
             None => Err(no_such_group()),
         }
     }

@@ -93,7 +93,7 @@ impl<T> OwnerGrants<T> {
                     format!("make an app of it (`isomer new`), whose isomer.toml has `grants.{key} = [\"{name}\"]`")
                 }
             };
-            guest.denials().tell(component, &format!("the {what} `{name}` was denied; to grant it, {way}"));
+            guest.denials().report(component, &format!("the {what} `{name}` was denied; to grant it, {way}"));
             format!("the component `{component}` has no grant for the {what} `{name}`")
         })
     }

@@ -227,7 +227,7 @@ impl OutboundClient {
 
     fn tell(&self, text: &std::fmt::Arguments<'_>) {
         if let Some(denials) = &self.denials {
-            denials.tell(self.policy.component(), &text.to_string());
+            denials.report(self.policy.component(), &text.to_string());
         }
     }
 

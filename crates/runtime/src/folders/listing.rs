@@ -76,7 +76,7 @@ impl Listing {
     }
 
     /// Returns the next entry, if it was read. If this returns `None`, [`Listing::more`] must be called first.
-    fn known(&mut self) -> Option<Result<Option<Entry>, ListingError>> {
+    fn next_read(&mut self) -> Option<Result<Option<Entry>, ListingError>> {
         match &mut self.at {
             ListingPosition::Beginning(_) => None,
             ListingPosition::Middle(entries, _) => entries.pop_front().map(|entry| Ok(Some(entry))),
@@ -90,7 +90,7 @@ impl Listing {
     /// Reads the next batch. If this is dropped before it ends, the listing is over.
     async fn more(&mut self) {
         let rest = match std::mem::replace(&mut self.at, ListingPosition::End(VecDeque::new(), None)) {
-            ListingPosition::Middle(entries, dir) if entries.is_empty() => UnreadPart::InFlightCalls(dir),
+            ListingPosition::Middle(entries, dir) if entries.is_empty() => UnreadPart::Started(dir),
             ListingPosition::Beginning(folder) => UnreadPart::All(folder),
             other => {
                 self.at = other;
@@ -105,7 +105,7 @@ impl Listing {
 /// The part of a folder that was not read yet.
 enum UnreadPart {
     All(Arc<File>),
-    InFlightCalls(Box<Dir>),
+    Started(Box<Dir>),
 }
 
 /// Reads a batch.
@@ -113,7 +113,7 @@ fn read(rest: UnreadPart) -> ListingPosition {
     let mut entries = VecDeque::new();
     let opened = match rest {
         UnreadPart::All(folder) => Dir::read_from(&*folder).map(Box::new),
-        UnreadPart::InFlightCalls(dir) => Ok(dir),
+        UnreadPart::Started(dir) => Ok(dir),
     };
     let mut dir = match opened {
         Ok(dir) => dir,
@@ -156,7 +156,7 @@ impl ListingP2 {
 
     pub(crate) async fn next(&mut self) -> Result<Option<p2::DirectoryEntry>, p2::ErrorCode> {
         loop {
-            match self.0.known() {
+            match self.0.next_read() {
                 None => self.0.more().await,
                 Some(Ok(entry)) => {
                     return Ok(entry.map(|Entry { name, kind }| p2::DirectoryEntry { type_: kind2(kind), name }));
@@ -253,7 +253,7 @@ impl<D> StreamProducer<D> for ListingP3 {
         let me = &mut *self;
         loop {
             match &mut me.state {
-                ListingP3State::Has(listing) => match listing.known() {
+                ListingP3State::Has(listing) => match listing.next_read() {
                     Some(Ok(Some(Entry { name, kind }))) => {
                         destination.set_buffer(Some(p3::DirectoryEntry { type_: kind3(kind), name }));
                         return Poll::Ready(Ok(StreamResult::Completed));

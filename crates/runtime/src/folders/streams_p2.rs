@@ -187,7 +187,7 @@ impl FileOutput {
         &mut self,
         bytes: Bytes,
         claim: Option<SpaceReservation>,
-    ) -> StreamResult<impl Future<FileOutput = io::Result<WriteOutcome>> + Send + use<>> {
+    ) -> StreamResult<impl Future<Output = io::Result<WriteOutcome>> + Send + use<>> {
         let chunk = Chunk::of(&self.account, bytes).map_err(|error| self.refuse(error))?;
         Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
     }

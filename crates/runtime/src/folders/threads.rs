@@ -186,8 +186,8 @@ impl Drop for ThreadStart {
     }
 }
 
-/// Blocks all threads that `account` may have until the returned value is dropped. All earlier jobs of the account are over by then: none of
-/// them has a thread any more.
+/// Blocks all threads that `account` may have until the returned value is dropped. All earlier jobs of the account are
+/// over by then: none of them has a thread any more.
 #[cfg(test)]
 pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;

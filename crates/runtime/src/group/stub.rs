@@ -106,7 +106,7 @@ pub(crate) fn link<G: CallableGroups>(
         let position = call_results.iter().position(|it| (it.stub, it.ticket) == (stub, ticket));
         let position = position.ok_or_else(|| wasmtime::format_err!("no result is pending under ticket {ticket}"))?;
         let taken = call_results.swap_remove(position);
-        settle(&takes[taken.function], taken.answer)
+        settle(&takes[taken.function], taken.result)
     })?;
     instance.func_wrap("refuse", move |_, (function,): (u32,)| -> wasmtime::Result<()> {
         let seam = target(&targets, function)?.seam.clone();
@@ -123,8 +123,8 @@ fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget
 }
 
 /// Turns the result of a call into a value of the caller, or into its trap.
-fn settle(target: &SeamTarget, answer: CallResult) -> wasmtime::Result<ResultValue> {
-    match answer {
+fn settle(target: &SeamTarget, result: CallResult) -> wasmtime::Result<ResultValue> {
+    match result {
         Ok(image) => Ok((Ok(image),)),
         Err(CallFailure::Lost { error, reason, .. }) if target.catches => {
             isomer_telemetry::debug!(seam = &*target.seam, %reason, "a failed call is passed to its caller as a value");
@@ -163,10 +163,10 @@ async fn call<G: CallableGroups>(
     let Some(scope) = guest.scope() else { return Err(no_request()) };
     let (until, timed) = until(guest, target);
     guest.waits_for = Some(target.seam.clone());
-    let answer = match &target.callee {
-        SeamCallee::Local(entrance) => {
+    let result = match &target.callee {
+        SeamCallee::Local(function) => {
             let image = image.as_le_slice(store.as_context());
-            let called = call_local::<G>(scope, *entrance, until, image);
+            let called = call_local::<G>(scope, *function, until, image);
             if timed { within(until, called).await } else { called.await }
         }
         SeamCallee::Remote { callee, key } => {
@@ -175,9 +175,9 @@ async fn call<G: CallableGroups>(
             match charged {
                 Ok(memory) => {
                     let image = image.as_le_slice(store.as_context()).to_vec();
-                    let answer = call_remote(&scope, &**callee, *key, until, target.idempotent, image).await;
+                    let result = call_remote(&scope, &**callee, *key, until, target.idempotent, image).await;
                     drop(memory);
-                    answer
+                    result
                 }
                 Err(failure) => Err(failure),
             }
@@ -185,10 +185,10 @@ async fn call<G: CallableGroups>(
     };
     let guest = store.data_mut();
     guest.waits_for = None;
-    let answer = answer?;
-    let memory = guest.charge_call(answer.len()).map_err(no_memory)?;
+    let result = result?;
+    let memory = guest.charge_call(result.len()).map_err(no_memory)?;
     guest.end_call(memory);
-    Ok(answer)
+    Ok(result)
 }
 
 async fn begin<G: CallableGroups>(
@@ -210,30 +210,30 @@ async fn begin<G: CallableGroups>(
         guest.in_flight_calls.push(Box::pin(async move {
             let called = async {
                 match destination {
-                    SeamCallee::Local(entrance) if timed => {
-                        within(until, call_local::<G>(scope, entrance, until, &image)).await
+                    SeamCallee::Local(function) if timed => {
+                        within(until, call_local::<G>(scope, function, until, &image)).await
                     }
-                    SeamCallee::Local(entrance) => call_local::<G>(scope, entrance, until, &image).await,
+                    SeamCallee::Local(function) => call_local::<G>(scope, function, until, &image).await,
                     SeamCallee::Remote { callee, key } => {
                         call_remote(&scope, &*callee, key, until, idempotent, image).await
                     }
                 }
             };
-            let answer = tokio::select! {
+            let result = tokio::select! {
                 biased;
-                answer = called => answer,
+                result = called => result,
                 // The caller has cancelled the call.
                 () = sender.closed() => return,
             };
-            let _ = sender.send(answer);
+            let _ = sender.send(result);
         }));
         Ok((permit, receiver))
     });
-    let (permit, answer) = match entered {
+    let (permit, result) = match entered {
         Ok((mut permit, receiver)) => {
-            let answer = receiver.await.unwrap_or_else(|_| Err(no_request()));
-            let room = permit.answered(answer.as_ref().map_or(0, Vec::len));
-            (Some(permit), room.and(answer))
+            let result = receiver.await.unwrap_or_else(|_| Err(no_request()));
+            let room = permit.set_result(result.as_ref().map_or(0, Vec::len));
+            (Some(permit), room.and(result))
         }
         Err(failure) => (None, Err(failure)),
     };
@@ -244,7 +244,7 @@ async fn begin<G: CallableGroups>(
             stub,
             ticket,
             function,
-            answer,
+            result,
             _permit: permit,
         });
     });
@@ -262,13 +262,13 @@ fn no_request() -> CallFailure {
 
 async fn call_local<G: CallableGroups>(
     scope: Arc<RequestScope>,
-    entrance: GroupFunction,
+    function: GroupFunction,
     until: TimeLimit,
     image: &[u8],
 ) -> CallResult {
     let called = scope.clone();
     let Some(groups) = called.groups::<G>() else { return Err(no_request()) };
-    groups.call(entrance, scope, until, image).await
+    groups.call(function, scope, until, image).await
 }
 
 async fn call_remote(
@@ -285,7 +285,7 @@ async fn call_remote(
 
 async fn within(until: TimeLimit, call: impl Future<Output = CallResult>) -> CallResult {
     match timeout_at(until.deadline.into(), call).await {
-        Ok(answer) => answer,
+        Ok(result) => result,
         Err(_) => Err(CallFailure::deadline(format!("no result within {} ms", until.allowed.as_millis()))),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct PendingResult {
     pub(crate) stub: usize,
     pub(crate) ticket: u32,
     pub(crate) function: usize,
-    pub(crate) answer: CallResult,
+    pub(crate) result: CallResult,
     /// `None` for a call that got no permit.
     pub(crate) _permit: Option<CallPermit>,
 }
@@ -25,7 +25,7 @@ impl CallResults {
     /// Returns the seam and the failure of a call that missed its deadline, if the guest has not taken the result yet:
     /// that call is the reason why the guest missed its own deadline.
     pub(crate) fn too_late(&self) -> Option<(Arc<str>, CallFailure)> {
-        self.0.iter().find_map(|waiting| match &waiting.answer {
+        self.0.iter().find_map(|waiting| match &waiting.result {
             Err(failure) if failure.lost() == Some(CallError::Deadline) => {
                 Some((waiting.seam.clone(), failure.clone()))
             }

@@ -175,7 +175,7 @@ impl Guest {
                 // The directory existed when the app started. The guest does not see it.
                 Err(OpenDirectoryError::Io(error)) => {
                     let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
-                    template.denials.tell(&settings.component, &text);
+                    template.denials.report(&settings.component, &text);
                 }
                 Err(error @ OpenDirectoryError::TooMany { .. }) => return Err(wasmtime::Error::new(error)),
             }

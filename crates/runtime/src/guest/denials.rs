@@ -32,7 +32,7 @@ struct ReportedLines {
     /// The hashes of the lines.
     lines: HashSet<u64>,
     /// The number of denials that were not reported.
-    untold: u64,
+    unreported: u64,
 }
 
 impl Denials {
@@ -42,26 +42,26 @@ impl Denials {
 
     /// Reports that `component` was denied something, unless that was reported a short while ago. `text` says what was
     /// denied, and how to grant it; the caller cuts names in it that the guest chose ([`excerpt::name`]).
-    pub fn tell(&self, component: &str, text: &str) {
-        self.tell_at(component, text, Instant::now());
+    pub fn report(&self, component: &str, text: &str) {
+        self.report_at(component, text, Instant::now());
     }
 
-    fn tell_at(&self, component: &str, text: &str, now: Instant) {
+    fn report_at(&self, component: &str, text: &str, now: Instant) {
         let text = excerpt::cut(text, excerpt::TEXT_BYTES_MAX);
-        let untold = {
+        let unreported = {
             let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
             if reported.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD) {
                 reported.since = Some(now);
                 reported.lines.clear();
             }
             if reported.lines.len() >= LINES_MAX || !reported.lines.insert(self.hasher.hash_one((component, &text))) {
-                reported.untold += 1;
+                reported.unreported += 1;
                 return;
             }
-            std::mem::take(&mut reported.untold)
+            std::mem::take(&mut reported.unreported)
         };
-        if untold > 0 {
-            let text = format!("{untold} more requests for what is not granted were denied");
+        if unreported > 0 {
+            let text = format!("{unreported} more requests for what is not granted were denied");
             self.sink.emit(Event::AccessDenied { component, text: &text });
         }
         self.sink.emit(Event::AccessDenied { component, text: &text });
@@ -89,18 +89,18 @@ mod tests {
         let denials = Denials::new(sink.clone());
         let now = Instant::now();
         for _ in 0..1000 {
-            denials.tell_at("cart", "no store `a`", now);
+            denials.report_at("cart", "no store `a`", now);
         }
-        denials.tell_at("pages", "no store `a`", now);
+        denials.report_at("pages", "no store `a`", now);
         let lines = std::mem::take(&mut *sink.0.lock().unwrap());
         assert_eq!(lines[0], "cart no store `a`");
         assert_eq!(lines[1], "pages 999 more requests for what is not granted were denied");
         assert_eq!(lines[2..], ["pages no store `a`"]);
         for number in 0..1000 {
-            denials.tell_at("cart", &format!("no store `{number}`"), now);
+            denials.report_at("cart", &format!("no store `{number}`"), now);
         }
         assert_eq!(std::mem::take(&mut *sink.0.lock().unwrap()).len(), LINES_MAX - 2);
-        denials.tell_at("cart", &"x".repeat(1 << 20), now + PERIOD);
+        denials.report_at("cart", &"x".repeat(1 << 20), now + PERIOD);
         let lines = sink.0.lock().unwrap();
         assert!(lines.len() == 2 && lines[1].len() < 2 * excerpt::TEXT_BYTES_MAX, "{} lines", lines.len());
     }

@@ -138,7 +138,7 @@ impl CallPermit {
     ///
     /// # Errors
     /// When there is no room for the image.
-    pub(crate) fn answered(&mut self, bytes: usize) -> Result<(), CallFailure> {
+    pub(crate) fn set_result(&mut self, bytes: usize) -> Result<(), CallFailure> {
         let mut state = self.in_flight_calls.state();
         let others = state.bytes - self.bytes;
         if others + bytes > BYTES_MAX {
@@ -205,15 +205,15 @@ mod tests {
     fn permits_are_limited_and_released() {
         let calls = Arc::new(InFlightCalls::default());
         let (seam, account) = (Arc::<str>::from("a → b"), Account::unlimited());
-        let mut places = (0..CALLS_MAX).map(|_| calls.enter(&seam, 1, &account).unwrap()).collect::<Vec<_>>();
+        let mut permits = (0..CALLS_MAX).map(|_| calls.enter(&seam, 1, &account).unwrap()).collect::<Vec<_>>();
         assert!(matches!(calls.enter(&seam, 1, &account), Err(CallFailure::Lost { not_run: true, .. })));
-        assert!(places[0].answered(BYTES_MAX).is_err());
-        assert!(places[0].answered(BYTES_MAX - CALLS_MAX + 1).is_ok());
-        places.pop();
+        assert!(permits[0].set_result(BYTES_MAX).is_err());
+        assert!(permits[0].set_result(BYTES_MAX - CALLS_MAX + 1).is_ok());
+        permits.pop();
         assert!(calls.enter(&seam, 2, &account).is_err());
         assert!(calls.enter(&seam, 1, &account).is_ok());
         assert_eq!(calls.oldest().as_deref(), Some("a → b"));
-        drop(places);
+        drop(permits);
         assert_eq!((calls.oldest(), calls.state().bytes), (None, 0));
         assert_eq!(account.used().host_bytes, 0);
     }

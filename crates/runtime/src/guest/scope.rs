@@ -37,7 +37,7 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// future at the deadline.
     fn call(
         &self,
-        entrance: GroupFunction,
+        function: GroupFunction,
         scope: Arc<RequestScope>,
         until: TimeLimit,
         image: &[u8],

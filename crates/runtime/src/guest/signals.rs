@@ -83,7 +83,7 @@ impl ResponseSignals {
     }
 
     /// Notes the head of the response, which decides how long the request may take.
-    pub(crate) fn answered<B>(&self, response: &http::Response<B>) {
+    pub(crate) fn note_head<B>(&self, response: &http::Response<B>) {
         if is_event_stream(response.headers()) && !has_no_content(response.status()) {
             self.is_stream.store(true, Ordering::Release);
         }
@@ -140,20 +140,20 @@ mod tests {
     fn only_an_event_stream_may_take_longer_than_its_request() {
         let signals = signals();
         let first = signals.until().deadline;
-        signals.answered(&http::Response::builder().header("content-type", "text/event-streams").body(()).unwrap());
+        signals.note_head(&http::Response::builder().header("content-type", "text/event-streams").body(()).unwrap());
         assert_eq!(signals.until().deadline, first);
         let events = http::Response::builder().header("content-type", "Text/Event-Stream; charset=utf-8");
         let events = events.body(()).unwrap();
-        signals.answered(&events);
+        signals.note_head(&events);
         assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
         // A client that gets no body does not wait for one, and must not keep the guest running.
         let of_head = ResponseSignals::new(TimeLimit { deadline: first, allowed: Duration::from_secs(30) }, None);
-        of_head.answered(&events);
+        of_head.note_head(&events);
         assert_eq!(of_head.until().deadline, first);
         let empty = self::signals();
         let first = empty.until().deadline;
         let nothing = http::Response::builder().status(204).header("content-type", "text/event-stream");
-        empty.answered(&nothing.body(()).unwrap());
+        empty.note_head(&nothing.body(()).unwrap());
         assert_eq!(empty.until().deadline, first);
     }
 }

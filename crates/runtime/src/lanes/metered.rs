@@ -242,10 +242,10 @@ mod tests {
 
     /// Returns a guest that computes as it is told, and ends when the sender of its orders is dropped.
     fn guest(account: &Arc<Account>) -> (MeteredFuture<&'static str>, Orders, Threads) {
-        let (orders, mut told) = mpsc::unbounded_channel::<Duration>();
+        let (orders, mut received) = mpsc::unbounded_channel::<Duration>();
         let (done, threads) = mpsc::unbounded_channel();
         let future = Box::pin(async move {
-            while let Some(time) = told.recv().await {
+            while let Some(time) = received.recv().await {
                 let until = processor_time() + time;
                 while processor_time() < until {}
                 let _ = done.send(std::thread::current().id());

@@ -45,14 +45,14 @@ impl HeadSender {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Sends `answer`. Returns it if another one was sent before, or if the receiver was dropped.
-    pub(crate) fn send(&self, answer: HeadOrFailure) -> Option<HeadOrFailure> {
-        if let Ok(response) = &answer {
-            self.signals.answered(response);
+    /// Sends `head`. Returns it if another one was sent before, or if the receiver was dropped.
+    pub(crate) fn send(&self, head: HeadOrFailure) -> Option<HeadOrFailure> {
+        if let Ok(response) = &head {
+            self.signals.note_head(response);
         }
         match self.sender.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(sender) => sender.send(answer).err(),
-            None => Some(answer),
+            Some(sender) => sender.send(head).err(),
+            None => Some(head),
         }
     }
 }

@@ -137,9 +137,9 @@ impl ExclusiveInstances {
             None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
         };
         match instance.call(function, scope, until, image).await {
-            Ok(answer) => {
+            Ok(result) => {
                 self.finish(permit, instance, function, until).await;
-                answer
+                result
             }
             Err(failure) => {
                 instance.store.data_mut().end_request();

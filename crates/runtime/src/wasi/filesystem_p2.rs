@@ -24,7 +24,7 @@ type Store<'a> = StoreContextMut<'a, Guest>;
 
 type ResultValue<T> = (Result<T, ErrorCode>,);
 
-fn answer<T>(result: Result<T, FsError>) -> wasmtime::Result<ResultValue<T>> {
+fn result_value<T>(result: Result<T, FsError>) -> wasmtime::Result<ResultValue<T>> {
     match result {
         Ok(value) => Ok((Ok(value),)),
         Err(error) => Ok((Err(error.downcast()?),)),
@@ -70,7 +70,7 @@ async fn run<T: Send + 'static>(
         Err(error) => return Ok((Err(error.into()),)),
     };
     let files = call.files(store.data_mut().table())?;
-    answer(calls::call(&account, admitted, files, work).await)
+    result_value(calls::call(&account, admitted, files, work).await)
 }
 
 /// Defines functions of a handle, with the space that each may fill.
@@ -254,7 +254,7 @@ async fn write(
         None => None,
     };
     let written = chunk::write(account, file, Some(offset), chunk, claim).await;
-    answer(written.map(|written| written.bytes as u64).map_err(FsError::from))
+    result_value(written.map(|written| written.bytes as u64).map_err(FsError::from))
 }
 
 fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
@@ -268,7 +268,7 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
                 };
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let read = chunk::read(account(&store), file, offset, length).await;
-                answer(read.map(|chunk| (chunk.bytes().to_vec(), chunk.is_empty())).map_err(FsError::from))
+                result_value(read.map(|chunk| (chunk.bytes().to_vec(), chunk.is_empty())).map_err(FsError::from))
             })
         },
     )?;

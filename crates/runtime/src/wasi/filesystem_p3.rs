@@ -22,7 +22,7 @@ use crate::pool::Account;
 
 type ResultP3<T> = Result<T, ErrorCode>;
 
-fn answer<T>(result: Result<T, FilesystemError>) -> wasmtime::Result<(ResultP3<T>,)> {
+fn result_value<T>(result: Result<T, FilesystemError>) -> wasmtime::Result<(ResultP3<T>,)> {
     match result {
         Ok(value) => Ok((Ok(value),)),
         Err(error) => Ok((Err(error.downcast()?),)),
@@ -57,7 +57,7 @@ async fn run<T: Send + 'static>(
         Err(error) => return Ok((Err(error.into()),)),
     };
     let files = files(accessor, &call)?;
-    answer(calls::call(&account, admitted, files, work).await)
+    result_value(calls::call(&account, admitted, files, work).await)
 }
 
 /// Defines functions of a handle, with the space that each may fill.

@@ -45,10 +45,10 @@ pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     charge_p3(linker.instance(TYPES_P3)?)
 }
 
-/// Defines the functions that create fields or add to them, for one version of the interface. `told` turns an error
+/// Defines the functions that create fields or add to them, for one version of the interface. `to_value` turns an error
 /// into the value that the guest gets, or into the trap.
 macro_rules! charged_fields {
-    ($name:ident, $($types:ident)::+, $told:path) => {
+    ($name:ident, $($types:ident)::+, $to_value:path) => {
         fn $name<T: HandleCharges + 'static>(mut types: LinkerInstance<'_, T>) -> wasmtime::Result<()> {
             use $($types)::+::{HeaderError, HostFields};
             types.func_wrap("[constructor]fields", |mut store: StoreContextMut<'_, T>, ()| {
@@ -64,7 +64,7 @@ macro_rules! charged_fields {
                     store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                     Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
                         Ok(fields) => Ok::<Resource<FieldMap>, HeaderError>(fields),
-                        Err(error) => Err($told(error.downcast())?),
+                        Err(error) => Err($to_value(error.downcast())?),
                     },))
                 },
             )?;
@@ -75,7 +75,7 @@ macro_rules! charged_fields {
                     store.data_mut().charge_handles((name.len() + bytes).min(FIELDS_CHARGE_MAX))?;
                     Ok((match HostFields::set(&mut store.data_mut().http(), fields, name, values) {
                         Ok(()) => Ok::<(), HeaderError>(()),
-                        Err(error) => Err($told(error.downcast())?),
+                        Err(error) => Err($to_value(error.downcast())?),
                     },))
                 },
             )?;
@@ -86,7 +86,7 @@ macro_rules! charged_fields {
                     store.data_mut().charge_handles(bytes.min(FIELDS_CHARGE_MAX))?;
                     Ok((match HostFields::append(&mut store.data_mut().http(), fields, name, value) {
                         Ok(()) => Ok::<(), HeaderError>(()),
-                        Err(error) => Err($told(error.downcast())?),
+                        Err(error) => Err($to_value(error.downcast())?),
                     },))
                 },
             )?;
@@ -100,13 +100,13 @@ macro_rules! charged_fields {
     };
 }
 
-charged_fields!(charge_p2, p2::bindings::http::types, told_p2);
+charged_fields!(charge_p2, p2::bindings::http::types, to_value_p2);
 charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
 
 /// Turns the traps for too many or too large fields into errors of WASI 0.2. It has no error for them, for which 0.3
 /// has `size-exceeded`; `forbidden` is the error for what the host refuses although it is well formed.
-fn told_p2(told: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
-    told.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
+fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
+    to_value.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
         Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => Ok(HeaderErrorP2::Forbidden),
         _ => Err(trap),
     })

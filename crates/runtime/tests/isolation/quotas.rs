@@ -84,7 +84,7 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     let began = Instant::now();
     let failure = ask(&guest(&engine, FOR_EVER, &bounds(&poor)), LONG).await;
     let Err(Failure::Quota { quota: Quota::Cpu, backtrace, .. }) = &failure else { panic!("{failure:?}") };
-    assert!(!backtrace.is_empty(), "it is said where it was");
+    assert!(!backtrace.is_empty(), "the failure has a call stack");
     assert!(began.elapsed() < LONG / 2);
     let used = poor.used();
     assert!(used.cpu >= Duration::from_millis(100), "it had its bucket, and owes another: {used:?}");
@@ -152,7 +152,7 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(refused > 0, "more was asked for than there is");
+    assert!(refused > 0, "more was requested than exists");
     assert_eq!(held(), 0);
 }
 

@@ -112,7 +112,7 @@ impl CpuBucket {
         i64::try_from(u128::from(rate) * BUCKET.as_nanos() / SECOND_NS).unwrap_or(i64::MAX)
     }
 
-    /// HandleCharges in what is due at `now` and returns what is in the bucket.
+    /// Pays in what is due at `now` and returns what is in the bucket.
     fn fill(&self, rate: u64, now: u64) -> i64 {
         let last = self.filled_at.load(Ordering::Relaxed);
         // Another thread may have paid in at a later time: then nothing is due. A plain subtraction would wrap to

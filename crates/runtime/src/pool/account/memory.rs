@@ -1,6 +1,6 @@
 //! The memory of an account: how much is charged, and how much may be.
 //!
-//! Instances that serve several requests are dropped by tasks of their own some time after they were evicted. TimeLimit
+//! Instances that serve several requests are dropped by tasks of their own some time after they were evicted. Until
 //! then, what they hold counts as free for new charges, up to a part of the limit ([`ROOM_PART`]), and still as used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
