@@ -171,7 +171,7 @@ impl SealedFile {
         if is_synced {
             self.file.sync_all()?;
         }
-        let temporary = self.unfinished.0.take().expect("it is finished once");
+        let temporary = self.unfinished.0.take().expect("a file is finished only once");
         if let Err(error) = fs::rename(&temporary, &self.path) {
             let _ = fs::remove_file(&temporary);
             return Err(error);

@@ -35,7 +35,7 @@ const CALL_BYTES: usize = 512;
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
-    Engine::new(&config).expect("these settings need nothing that a machine could lack")
+    Engine::new(&config).expect("these settings work on every machine")
 });
 
 thread_local! {

@@ -167,7 +167,7 @@ impl ThreadStart {
         let started = std::thread::Builder::new().name("isomer-files".into()).spawn(|| files.work());
         match started {
             Ok(_) => std::mem::forget(self),
-            Err(error) => isomer_telemetry::warn!(%error, "no thread can be started for files"),
+            Err(error) => isomer_telemetry::warn!(%error, "cannot start a thread for file work"),
         }
     }
 }

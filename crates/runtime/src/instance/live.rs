@@ -123,7 +123,7 @@ impl Instance {
         match outcome {
             Ok((Ok(image),)) => Ok(Ok(image)),
             Ok((Err(Refusal::BadImage),)) => {
-                Ok(Err(CallFailure::refused("the image is none of the function's arguments")))
+                Ok(Err(CallFailure::refused("the image does not match the function's parameters")))
             }
             Ok((Err(Refusal::UnknownFunction),)) => Ok(Err(CallFailure::refused("the skeleton has no such function"))),
             Err(error) => Err(self.failure(&error, until.allowed)),

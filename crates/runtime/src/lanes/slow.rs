@@ -60,7 +60,7 @@ pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     };
     LANE.ready.notify_one();
     if must_start && let Err(error) = std::thread::Builder::new().name("isomer-slow".into()).spawn(|| LANE.work()) {
-        isomer_telemetry::warn!(%error, "no thread can be started for guests that compute for long");
+        isomer_telemetry::warn!(%error, "cannot start a thread of the slow lane");
         LANE.give_up();
     }
 }
@@ -73,7 +73,7 @@ impl SlowLane {
     /// The life of one thread.
     fn work(&self) {
         if let Err(error) = priority::lower() {
-            isomer_telemetry::debug!(%error, "the priority of a thread cannot be lowered");
+            isomer_telemetry::debug!(%error, "cannot lower the priority of a thread");
         }
         while let Some((account, job)) = self.next() {
             let used = job.run();

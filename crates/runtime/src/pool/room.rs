@@ -547,7 +547,7 @@ mod tests {
             assert!(poll(one.as_mut()).is_pending());
             held.truncate(2);
             let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else { panic!("it came first") };
-            let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("it is the other account's turn") };
+            let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("the other account is next") };
             assert!(poll(many[1].as_mut()).is_pending());
             assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
             // A reservation that stops waiting takes nothing along, whether it was granted or not.
