@@ -49,12 +49,6 @@ impl<J> AccountJobs<J> {
 }
 
 impl<J> FairJobQueue<J> {
-    /// Returns the number of threads that an account has.
-    #[cfg(test)]
-    pub(super) fn running(&self, account: u64) -> usize {
-        self.accounts.get(&account).map_or(0, |jobs| jobs.running)
-    }
-
     /// Returns the number of jobs of an account that wait.
     #[cfg(test)]
     pub(super) fn waiting(&self, account: u64) -> usize {

@@ -36,7 +36,7 @@ impl FakeStorage {
     }
 
     /// Has no count end from now on.
-    pub(crate) fn counts_for_ever(&self) {
+    pub(crate) fn never_ends_counts(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }
 }

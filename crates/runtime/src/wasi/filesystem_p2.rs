@@ -357,7 +357,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_waits_for_space_holds_no_more_than_it_writes() {
         let (fake, file) = (FakeStorage::new(0, 1 << 20), tempfile::tempfile().unwrap());
-        fake.counts_for_ever();
+        fake.never_ends_counts();
         let mut store = store(&fake);
         let mode = OpenMode::READ | OpenMode::WRITE;
         let file = Descriptor::File(File::new(file, FsPerms::ReadWrite, mode, true));

@@ -379,7 +379,7 @@ mod tests {
     #[tokio::test]
     async fn texts_are_bounded_and_charged_before_anything_is_waited_for() {
         let (storage, dir) = (FakeStorage::new(0, 100_000), tempfile::tempdir().unwrap());
-        storage.counts_for_ever();
+        storage.never_ends_counts();
         let mut store = store(&storage);
         let folder = folder(&mut store, dir.path());
         let charged = || storage.account.used().host_bytes;
