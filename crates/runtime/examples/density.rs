@@ -7,7 +7,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a program for whoever measures: it prints, and fails aloud"
+    reason = "a program for measurements: it prints, and panics on errors"
 )]
 
 use std::sync::Arc;

@@ -81,7 +81,7 @@ struct FileJob {
 #[derive(Default)]
 struct FileThreads {
     state: Mutex<ThreadsState>,
-    /// A job waits.
+    /// Notified when a job waits.
     ready: Condvar,
 }
 

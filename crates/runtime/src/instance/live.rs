@@ -12,7 +12,7 @@ use crate::failure::{Failure, backtrace};
 use crate::guest::{Guest, InFlightCalls, RequestScope, TimeLimit, tasks};
 use crate::pool::RoomReservation;
 
-/// A live instance, alone in its wasmtime store.
+/// A live instance, the only one in its wasmtime store.
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,

@@ -240,7 +240,7 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_secs(100) })
     }
 
-    /// Returns a guest that computes as it is told, and ends when the sender of its orders is dropped.
+    /// Returns a guest that computes for the times that it receives, and ends when the sender of its orders is dropped.
     fn guest(account: &Arc<Account>) -> (MeteredFuture<&'static str>, Orders, Threads) {
         let (orders, mut received) = mpsc::unbounded_channel::<Duration>();
         let (done, threads) = mpsc::unbounded_channel();

@@ -31,7 +31,7 @@ static LANE: LazyLock<SlowLane> = LazyLock::new(|| SlowLane {
 struct SlowLane {
     threads_max: usize,
     state: Mutex<SlowLaneState>,
-    /// A job waits.
+    /// Notified when a job waits.
     ready: Condvar,
 }
 
@@ -70,7 +70,7 @@ impl SlowLane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The life of one thread.
+    /// Runs one thread until it has been idle for long.
     fn work(&self) {
         if let Err(error) = priority::lower() {
             isomer_telemetry::debug!(%error, "cannot lower the priority of a thread");
@@ -81,7 +81,7 @@ impl SlowLane {
         }
     }
 
-    /// Waits for a job; `None` when there has been none for long.
+    /// Waits for a job; `None` if there has been none for long.
     fn next(&self) -> Option<(AccountId, SlowJob)> {
         let mut state = self.state();
         loop {
@@ -99,7 +99,7 @@ impl SlowLane {
         }
     }
 
-    /// A thread could not be started: if there is no other, what waits is left to the executors.
+    /// Notes that a thread could not be started. If there is no other, the executors run the waiting jobs.
     fn give_up(&self) {
         let mut left = Vec::new();
         {

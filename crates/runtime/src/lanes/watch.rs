@@ -1,8 +1,9 @@
-//! What the engine's clock sees of threads that poll guests: since when, and after how long the guest should yield.
+//! What the engine's clock sees of the threads that poll guests: when a poll began, and after how long the guest should
+//! yield.
 //!
-//! The clock interrupts all guests of the engine at once, and each interruption costs every running guest a look at its
-//! time. So the clock looks here first, every millisecond while guests run, and interrupts only if a guest has used up
-//! its time slice.
+//! The clock interrupts all guests of the engine at once, and each interruption has every running guest check its time. So
+//! the clock checks here first, every millisecond while guests run, and interrupts only if a guest has used up its time
+//! slice.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds_at, now};
 
-/// How long after the last poll of any guest the clock still looks often.
+/// How long after the last poll of any guest the clock still checks often.
 const ACTIVE: Duration = Duration::from_millis(100);
 
 static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());

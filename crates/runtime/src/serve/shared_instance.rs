@@ -1,8 +1,8 @@
 //! One instance that serves several requests at once, from its first request to its end.
 //!
 //! The run of the instance calls the handler for each request that arrives. It ends when no more requests can arrive,
-//! when the guest traps, or when a request is late; then every request that is left is told what became of it
-//! ([`InFlightRequests`] decides that).
+//! when the guest traps, or when a request is late; then every request that is left gets the failure that
+//! [`InFlightRequests`] decides.
 //!
 //! A request is over when its response has been read. What its guest still does then goes on next to the following
 //! requests, and ends with the instance at the latest: the wasmtime store knows when it has no work left, but not whose

@@ -97,7 +97,7 @@ async fn no_more_stacks_are_used_than_are_counted() {
     assert_eq!(slots.stacks as usize, PARTS + 2, "one for each part, the whole and another one");
     let component = Component::from_binary(engine.wasmtime(), &bytes).unwrap();
     let mut linker = Linker::<()>::new(engine.wasmtime());
-    let (waits, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let (waits, mut waiting) = tokio::sync::mpsc::unbounded_channel();
     let over = Arc::new(Semaphore::new(0));
     let until = over.clone();
     linker
@@ -120,7 +120,7 @@ async fn no_more_stacks_are_used_than_are_counted() {
         let calls = (0..10).map(|_| run.call_concurrent(accessor, ()));
         let calls = futures::future::join_all(calls);
         let watching = async {
-            begun.recv().await.unwrap();
+            waiting.recv().await.unwrap();
             let most = stacks();
             over.close();
             most
