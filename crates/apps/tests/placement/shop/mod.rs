@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isomer_toolchain::{Progress, build_app};
+use isomer_toolchain::{BuildProgress, build_app};
 
 use crate::fleet::{Running, Subject, Transport};
 use crate::seed;
@@ -33,7 +33,7 @@ fn boutique() -> Subject {
          [shapes.test-micro.groups]\n{each}"
     );
     let app = Subject::app(&manifest);
-    let built = build_app(&app, &dir, &mut |_: Progress<'_>| {})
+    let built = build_app(&app, &dir, &mut |_: BuildProgress<'_>| {})
         .unwrap_or_else(|error| panic!("{}", isomer_diagnostics::chain(&error)));
     let components = built.into_iter().map(|built| {
         let bytes = std::fs::read(&built.wasm_path).expect("what was built is there");
