@@ -114,7 +114,7 @@ fn the_session_is_kept_and_out_of_reach_of_others() {
     let first = browser.get(&shop, "/");
     let cookie = first.header("set-cookie").expect("a session begins");
     assert!(cookie.starts_with("shop_session-id=") && cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"));
-    assert!(browser.get(&shop, "/").header("set-cookie").is_none(), "it goes on");
+    assert!(browser.get(&shop, "/").header("set-cookie").is_none(), "the session is kept");
 
     for forged in ["", "short", "../../../../../../../../../../../etc", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
         let mut browser = Browser::default();
