@@ -32,7 +32,7 @@ pub enum AppCapabilityError {
     },
 }
 
-/// The open capabilities of an app, and where its guests' output goes.
+/// The open capabilities of an app, and the sink of its guests' output.
 pub struct AppCapabilities {
     sink: Arc<dyn EventSink>,
     capabilities: Capabilities,
@@ -49,7 +49,7 @@ impl AppCapabilities {
     }
 
     /// Opens the grants of `app` in the directories of `place`, with the storage engines that all apps of the process
-    /// share. The guests' output goes to `sink`.
+    /// share. The guests' output is written to `sink`.
     ///
     /// # Errors
     /// When a store cannot be opened or migrated, or a secret cannot be read.
@@ -70,7 +70,7 @@ impl AppCapabilities {
         Ok(Self { sink: self.sink.clone(), capabilities: self.capabilities.next(app, app_dir).await? })
     }
 
-    /// Returns where guests' output goes.
+    /// Returns the sink of the guests' output.
     pub fn sink(&self) -> Arc<dyn EventSink> {
         self.sink.clone()
     }

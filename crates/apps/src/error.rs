@@ -28,7 +28,7 @@ pub enum RevisionError {
     /// The shape has no such group.
     #[error("the shape has no group `{process}`; it has {known}")]
     NoProcess {
-        /// The name that was asked for.
+        /// The name that was requested.
         process: String,
         /// The names of the shape's groups, in backticks.
         known: String,

@@ -1,14 +1,14 @@
 //! Serving apps: from an app's components to a revision that answers requests, and from many tenants' apps to the few
 //! that are in memory.
 //!
-//! A [`Package`] is what lies on disk of an app's revision: making one plans, composes and compiles. Starting it gives
-//! a [`Revision`]: mapped code, linked groups, routes. A [`Tenancy`] knows tenants and their apps, keeps in memory what
+//! A [`Package`] is the files of an app's revision: making one plans, composes and compiles. Starting it gives
+//! a [`Revision`]: mapped code, linked groups, routes. A [`Tenancy`] has tenants and their apps, keeps in memory what
 //! is used, and lets one revision take over from another. A [`SingleApp`] is a tenancy with one app, and a
 //! [`member::Member`] is one group of a shape in a process of its own.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`package`] | what lies on disk of a revision, and how it is made from an app and its components' bytes |
+//! | [`package`] | the files of a revision, and how they are made from an app and its components' bytes |
 //! | [`composition`] | a group's composition, compiled once |
 //! | [`revision`] | a started package |
 //! | [`app_capabilities`] | what the platform gives an app by its grants: stores, secrets, outbound requests |

@@ -38,9 +38,9 @@ pub struct StartOptions {
     pub requests_per_instance_max: Option<u32>,
     /// The number of instances of a group that may live at once; fewer where the engine's pool has no room for as many.
     pub instances_max: Option<u32>,
-    /// The longest time of a request, whatever the manifest says.
+    /// The longest time of a request, whatever the manifest has.
     pub deadline_max: Duration,
-    /// The longest time of a stream of server-sent events, whatever the manifest says.
+    /// The longest time of a stream of server-sent events, whatever the manifest has.
     pub stream_max: Duration,
     /// The callees of the shape's other processes. If all groups run in this process, calls need no peers, but use
     /// those that there are.

@@ -60,8 +60,8 @@ pub(crate) fn stubs(
     group.stubs.iter().map(stub).collect()
 }
 
-/// Returns where a call goes. A remote seam goes to its peer; without a peer it goes to this process if the callee is
-/// there, which is how a whole shape runs in one process.
+/// Returns the callee of a call. A remote seam leads to its peer; without a peer it goes to this process if the callee
+/// is there, which is how a whole shape runs in one process.
 fn destination(
     function: &PackedFunction,
     entrances: &HashMap<FunctionKey, GroupFunction>,

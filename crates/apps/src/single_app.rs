@@ -82,7 +82,7 @@ impl SingleApp {
         AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
     }
 
-    /// Returns what the front door asks for each request.
+    /// Returns the resolver of the front door.
     #[must_use]
     pub fn resolver(&self) -> Arc<Tenancy> {
         Arc::new(self.tenancy.clone())

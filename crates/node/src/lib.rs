@@ -11,7 +11,7 @@
 //! | `apps`, `tenants`, `tokens` | administration of these |
 //! | `deployment` | from an uploaded release to a revision in service |
 //! | [`compiler`] | child processes that compile uploaded releases |
-//! | [`revisions`] | what is on disk of revisions |
+//! | [`revisions`] | the files and records of revisions |
 //! | `repository` | where apps come from that are not in memory |
 //! | `uploads` | the parts that tenants have uploaded and not deployed yet |
 //! | `tenant_resources` | the disk space that a tenant's apps share |
@@ -20,7 +20,7 @@
 //! | `settlement` | recording changes, and changes with an unknown outcome |
 //! | `maintenance` | what the node does every minute and every hour |
 //! | `intents` | changes of data that are written down before they are made |
-//! | `locks`, `attempts` | what is being changed or deployed now |
+//! | `locks`, `attempts` | the changes and deployments in progress |
 //! | [`steps`] | the steps of every change |
 //! | `problems` | errors as the admin API reports them |
 //! | [`listeners`] | the front door's listeners, certificates and limits |

@@ -95,7 +95,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// Returns what the front door asks for each request.
+    /// Returns the resolver of the front door.
     #[must_use]
     pub fn resolver(&self) -> Arc<AppResolver> {
         Arc::new(self.tenancy.clone())

@@ -1,4 +1,4 @@
-//! A package: what is on disk of a revision, and enough to start it.
+//! A package: the files of a revision, which are enough to start it.
 //!
 //! Making a package is slow and needs the components' bytes: it plans, composes and compiles. Starting one needs
 //! neither, so an idle app is loaded on its first request in the time that it takes to read a few kilobytes and to map

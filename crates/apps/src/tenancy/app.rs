@@ -1,4 +1,4 @@
-//! An app as the tenancy knows it. While it is idle, it is a name, its host names and the name of its revision.
+//! An app of a tenancy. While it is idle, only its name, its host names and the name of its revision are in memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

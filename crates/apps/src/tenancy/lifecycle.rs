@@ -1,8 +1,8 @@
 //! What one app serves, as a pure state machine: which revision it is to serve, which one is in memory, and whether it
 //! is being loaded, held or stopped. No lock, no clock, no task.
 //!
-//! Events (a request, a finished load, a take-over, a stop) change the state, and the result says what the caller has
-//! to do. A query without an event in between gives the same result again: [`Lifecycle::enter`] asks for a load until
+//! Events (a request, a finished load, a take-over, a stop) change the state, and the result determines what the caller
+//! has to do. A query without an event in between has the same result: [`Lifecycle::enter`] requests a load until
 //! [`Lifecycle::load_started`] records one. [`super::shared_lifecycle`] puts a lock around it.
 //!
 //! | state | what a request gets |
@@ -185,7 +185,7 @@ impl<T: Types> Lifecycle<T> {
         self.hold.as_ref()
     }
 
-    /// Returns what a request that comes at `now` finds. Changes nothing.
+    /// Returns what a request at `now` finds. Changes nothing.
     pub(super) fn enter(&self, now: Instant) -> Entry<T> {
         if self.is_stopped {
             return Entry::Stopped;
@@ -461,7 +461,7 @@ mod tests {
     struct World {
         lifecycle: Lifecycle<TestTypes>,
         now: Instant,
-        /// The revision that was asked for last.
+        /// The revision that was requested last.
         wanted: u8,
         load: Option<(LoadTicket<TestTypes>, TestLoad)>,
         /// Changes since the load in progress was decided on.

@@ -5,8 +5,8 @@
 //! short of memory, idle apps are evicted even though permits are left.
 //!
 //! Requests only store their time; they move nothing. The order is found when it is needed: apps are in a heap by the
-//! time that they had when they were added. An app that comes out first and was used since goes back with its new time;
-//! the first that was not is the least recently used, as times only grow.
+//! time that they had when they were added. An app that is first and was used since is inserted again with its new
+//! time; the first that was not is the least recently used, as times only grow.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

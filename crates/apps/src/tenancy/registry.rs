@@ -1,4 +1,4 @@
-//! The tenants and apps that a tenancy knows, and the host names of the apps.
+//! The tenants and apps of a tenancy, and the host names of the apps.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

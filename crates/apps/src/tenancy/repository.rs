@@ -16,7 +16,7 @@ pub struct LaunchSpec {
     pub package: Arc<Package>,
     /// The app's directories, secrets and outbound network. Accounts in it are replaced by the tenant's own.
     pub place: AppResources,
-    /// The app's own log; without one, the guests' output goes into the process's log.
+    /// The app's own log; without one, the guests' output is written to the process's log.
     pub log: Option<AppLog>,
     /// The app's own access log, if requests are logged.
     pub access: Option<AppLog>,

@@ -98,7 +98,7 @@ impl ChildSession {
                 // Otherwise the child would wait for the rest until its time is up, holding a permit that others wait
                 // for.
                 Err(FeedError::Input(source)) => Err(disk(source).into()),
-                // If the child does not read, its next message says why.
+                // If the child does not read, its next message has the reason.
                 Ok(()) | Err(FeedError::Child) => listening.await,
             },
         }
