@@ -219,7 +219,8 @@ fn run_until_killed(dir: &Path, place: u64) {
             }
         }
         drop(data);
-        writeln!(std::io::stdout(), "\ncalls {}", faults.end()).unwrap();
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "\ncalls {}", faults.end()).unwrap();
     });
 }
 
