@@ -7,9 +7,8 @@ use isomer_front::Refusal;
 use isomer_ids::{AppName, HostPattern, ReleaseDigest};
 use tokio::sync::watch;
 
-use super::RetiredRevision;
 use super::lifecycle::{PendingLoad, Types};
-use super::loaded_revision::LoadedRevision;
+use super::loaded_revision::{LoadedRevision, RetiredRevision};
 use super::shared_lifecycle::SharedLifecycle;
 use super::tenant::Tenant;
 use crate::group_handler::AppSiteInUse;

@@ -1,7 +1,9 @@
-//! A revision in memory, and the permit that it has for that.
+//! A revision in memory, the permit that it has for that, and a revision that left service.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use isomer_runtime::Graph;
 
 use crate::revision::Revision;
 
@@ -9,6 +11,21 @@ use crate::revision::Revision;
 pub(super) struct LoadedRevision {
     pub(super) revision: Revision,
     pub(super) permit: ResidencyPermit,
+}
+
+/// A revision that gets no new requests.
+pub struct RetiredRevision(Weak<Graph>);
+
+impl RetiredRevision {
+    pub(super) fn new(loaded: &LoadedRevision) -> Self {
+        Self(Arc::downgrade(loaded.revision.graph()))
+    }
+
+    /// Returns whether all its requests have finished and it has left memory.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 /// The right of one app to be in memory, until it is released or dropped.

@@ -49,8 +49,8 @@ mod sync;
 mod tenant;
 pub mod time_limits;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use isomer_api::{ApiProblem, AppState, Quotas, TenantUsage};
@@ -58,7 +58,6 @@ use isomer_capabilities::outbound::InvalidHostRule;
 use isomer_capabilities::{Engines, StorageAccount};
 use isomer_ids::{AppName, HostPattern, ReleaseDigest, TenantName};
 use isomer_observe::{Log, LogQuota};
-use isomer_runtime::Graph;
 use isomer_runtime::code::CodeCache;
 use isomer_runtime::engine::Engine;
 use isomer_wire::Callee;
@@ -71,6 +70,7 @@ use crate::seams::Peers;
 pub use hold::RequestHold;
 use lifecycle::TakeOver;
 use loaded_revision::LoadedRevision;
+pub use loaded_revision::RetiredRevision;
 use loader::{Loader, StartRequest};
 pub use memory::MemoryBounds;
 pub use options::TenancyOptions;
@@ -162,21 +162,6 @@ impl StandbyRevision {
     #[must_use]
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.loaded.revision.callee()
-    }
-}
-
-/// A revision that gets no new requests.
-pub struct RetiredRevision(Weak<Graph>);
-
-impl RetiredRevision {
-    fn new(loaded: &LoadedRevision) -> Self {
-        Self(Arc::downgrade(loaded.revision.graph()))
-    }
-
-    /// Returns whether all its requests have finished and it has left memory.
-    #[must_use]
-    pub fn is_drained(&self) -> bool {
-        self.0.strong_count() == 0
     }
 }
 
