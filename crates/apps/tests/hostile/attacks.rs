@@ -131,7 +131,12 @@ pub(crate) const CORPUS: &[Attack] = &[
     attack("floods", "request that is read slowly", AttackRequest::Endless("slow-reader"), DEADLINE),
     attack("floods", "request that does not arrive", AttackRequest::Stalled("slow-reader"), DEADLINE),
     attack("floods", "key-value flood", AttackRequest::Get("keys?bytes=1048576"), DEADLINE),
-    attack("floods", "huge value", AttackRequest::Get("large-value?bytes=9437184"), refused(&["more than the 8 MiB"])),
+    attack(
+        "floods",
+        "huge value",
+        AttackRequest::Get("large-value?bytes=9437184"),
+        refused(&["more than the maximum of 8 MiB"]),
+    ),
     attack(
         "reaches",
         "path escapes",
