@@ -155,17 +155,6 @@ async fn a_failed_health_check_refuses_the_deployment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_is_returned_even_if_the_files_of_the_revision_stay() {
-    let folder = tempfile::tempdir().unwrap();
-    let node = TestNode::open_warm(folder.path()).await;
-    // Nothing can be moved to the trash, which is where files of a refused revision go.
-    std::fs::remove_dir(folder.path().join("trash")).unwrap();
-    std::fs::write(folder.path().join("trash"), "").unwrap();
-    let problem = refused(node.deploy(&custom("http-trap", "", "").healthy_at("/trap")), ProblemKind::Refused).await;
-    assert_eq!(problem.title, "the revision is not healthy");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_is_swapped() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;

@@ -1,4 +1,4 @@
-//! What a node reports of an app: how its revisions came into service, and why it cannot be loaded; and the empty
+//! What a node reports of an app: how its revisions came into service, why it cannot be loaded, and why it is refused; and the empty
 //! folders that it finds.
 
 use isomer_admin::{Admin as _, Caller};
@@ -148,4 +148,15 @@ async fn empty_folders_exist_on_a_node() {
     let mut outside = custom("dirs-probe", "", "");
     outside.release.manifest += "\n[components.it.grants]\ndirs = [{ host = \"../../x\", guest = \"/x\" }]\n";
     refused(node.deploy(&outside), ProblemKind::Refused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_returned_even_if_the_files_of_the_revision_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = TestNode::open_warm(folder.path()).await;
+    // Nothing can be moved to the trash, which is where files of a refused revision go.
+    std::fs::remove_dir(folder.path().join("trash")).unwrap();
+    std::fs::write(folder.path().join("trash"), "").unwrap();
+    let problem = refused(node.deploy(&custom("http-trap", "", "").healthy_at("/trap")), ProblemKind::Refused).await;
+    assert_eq!(problem.title, "the revision is not healthy");
 }
