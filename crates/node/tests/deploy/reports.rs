@@ -1,5 +1,5 @@
-//! What a node reports of an app: how its revisions came into service, why it cannot be loaded, and why it is refused; and the empty
-//! folders that it finds.
+//! What a node reports of an app: how its revisions came into service, why it cannot be loaded, and why it is refused;
+//! and the empty folders that it finds.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
