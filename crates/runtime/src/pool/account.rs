@@ -1,5 +1,4 @@
-//! The account of one tenant: the memory, the processor time and the counts of its guests, and how much of each they
-//! may have.
+//! The account of one tenant: the memory, the processor time and the counts of its guests, and their limits.
 //!
 //! Memory is charged when it grows and released when its wasmtime store is dropped, so instances that wait for their
 //! next request count. When an account is full, its own idle instances are evicted before anything is refused, the
