@@ -260,7 +260,7 @@ fn a_token_that_others_can_read() {
     let printed = workspace.run(&["node", "--data", "data", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     assert!(
         printed.starts_with("exit code: 1")
-            && printed.contains("others than its owner can read")
+            && printed.contains("other users can read the token file")
             && printed.contains("hint:"),
         "{printed}"
     );
