@@ -60,7 +60,7 @@ pub(crate) fn stubs(
     group.stubs.iter().map(stub).collect()
 }
 
-/// Returns the callee of a call. A remote seam leads to its peer; without a peer it goes to this process if the callee
+/// Returns the callee of a call. A remote seam leads to its peer; without a peer it leads to this process if the callee
 /// is there, which is how a whole shape runs in one process.
 fn destination(
     function: &PackedFunction,
