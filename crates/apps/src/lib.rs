@@ -40,7 +40,7 @@ pub mod tenancy;
 pub use app_capabilities::{AppCapabilities, AppCapabilityError};
 pub use error::RevisionError;
 pub use group_handler::{AppFront, AppResolver, AppSite, AppSiteLookup, GroupHandler};
-pub use package::{NewPackage, Package, PackageError, PackageOptions, plan};
+pub use package::{NewPackage, Package, PackageError, PackageOptions};
 pub use progress::Progress;
 pub use revision::{Revision, StartOptions};
 pub use seams::Peers;

@@ -163,7 +163,8 @@ impl Package {
     ) -> Result<(Self, Plan), E> {
         progress(Progress::Plan);
         let plan_options = PlanOptions { deterministic: options.deterministic };
-        let plan = plan_with(app, components, &options.shape, plan_options)?;
+        let plan = isomer_seam::plan_with(app, components, &options.shape, plan_options);
+        let plan = plan.map_err(RevisionError::from)?;
         let digests = components.iter().map(|(name, bytes)| (name, Sha256::digest(bytes)));
         let digests = digests.collect::<BTreeMap<_, _>>();
         let mut groups = vec![];
@@ -284,18 +285,6 @@ impl Package {
     pub fn code(&self) -> impl Iterator<Item = &Key> {
         self.groups.iter().map(|group| &group.key)
     }
-}
-
-/// Plans an app. Changes nothing.
-///
-/// # Errors
-/// When a component cannot be read, or the plan refuses the app.
-pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, RevisionError> {
-    plan_with(app, components, shape, PlanOptions::default())
-}
-
-fn plan_with(app: &App, components: &Components, shape: &str, options: PlanOptions) -> Result<Plan, RevisionError> {
-    Ok(isomer_seam::plan_with(app, components, shape, options)?)
 }
 
 /// Returns the groups that one process runs.

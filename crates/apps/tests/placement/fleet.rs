@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isomer_apps::AppFront;
-use isomer_apps::{NewPackage, Package, PackageOptions, RevisionError, SingleApp, TenancyOptions};
+use isomer_apps::{NewPackage, Package, PackageOptions, SingleApp, TenancyOptions};
 use isomer_capabilities::DataDir;
 use isomer_diagnostics::SourceFile;
 use isomer_diagnostics::chain;
@@ -19,7 +19,7 @@ use isomer_manifest::App;
 use isomer_observe::{Format, Log};
 use isomer_plan::{Plan, SeamMode};
 use isomer_runtime::code::CodeCache;
-use isomer_seam::Components;
+use isomer_seam::{Components, PlanError};
 use isomer_wire::Callee;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -57,9 +57,9 @@ impl Subject {
 
     /// The plan of one of its shapes.
     pub(crate) fn plan(&self, shape: &str) -> Plan {
-        match isomer_apps::plan(&self.app, &self.components, shape) {
+        match isomer_seam::plan(&self.app, &self.components, shape) {
             Ok(plan) => plan,
-            Err(RevisionError::Plan(findings)) => panic!("the plan refuses shape `{shape}`: {findings:#?}"),
+            Err(PlanError::Refused(findings)) => panic!("the plan refuses shape `{shape}`: {findings:#?}"),
             Err(error) => panic!("the app can be planned: {}", chain(&error)),
         }
     }

@@ -25,7 +25,7 @@ pub(crate) enum Event {
         file: String,
     },
     /// An operation of the workload was started.
-    Begun(usize),
+    Started(usize),
     /// An operation of the workload was acknowledged.
     Acknowledged(usize),
 }
@@ -66,7 +66,7 @@ pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTre
                 synced.remove(file);
                 pending.remove(file);
             }
-            Event::Begun(_) | Event::Acknowledged(_) => {}
+            Event::Started(_) | Event::Acknowledged(_) => {}
         }
     }
     if let Some(random) = random {

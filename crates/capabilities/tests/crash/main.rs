@@ -33,7 +33,7 @@ impl Effects {
         }
         for event in events {
             let (operation, done) = match event {
-                Event::Begun(operation) => (*operation, false),
+                Event::Started(operation) => (*operation, false),
                 Event::Acknowledged(operation) => (*operation, true),
                 _ => continue,
             };
@@ -101,7 +101,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
     let (mut steps, checker) = (0, Kv::new(dir.path(), KvLimits::default()));
     for end in opened..=events.len() {
         // Nothing changes on disk between a mark and the event before it.
-        if end < events.len() && matches!(events[end], Event::Begun(_)) {
+        if end < events.len() && matches!(events[end], Event::Started(_)) {
             continue;
         }
         for torn in [false, true] {
@@ -155,7 +155,7 @@ async fn sql_stores_keep_what_they_acknowledged() {
     drop((store, sql));
     let check_dir = tempfile::tempdir().unwrap();
     for end in opened..=events.len() {
-        if end < events.len() && matches!(events[end], Event::Begun(_)) {
+        if end < events.len() && matches!(events[end], Event::Started(_)) {
             continue;
         }
         for torn in [false, true] {
@@ -180,7 +180,7 @@ async fn put(store: &SqlStore, key: &str, value: &str) -> Result<(), isomer_capa
 
 /// Runs an operation and records when it was started and acknowledged.
 async fn recorded<E: std::fmt::Debug>(recorder: &Recorder, operation: usize, run: impl Future<Output = Result<(), E>>) {
-    recorder.push(Event::Begun(operation));
+    recorder.push(Event::Started(operation));
     run.await.unwrap();
     recorder.push(Event::Acknowledged(operation));
 }

@@ -57,7 +57,7 @@ impl FileInput {
         };
     }
 
-    /// Waits for a read that has begun.
+    /// Waits for a read that has started.
     async fn wait(&mut self) {
         if let ReadState::Reads(read) = &mut self.state {
             let read = read.await;

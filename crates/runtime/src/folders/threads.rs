@@ -32,7 +32,7 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);
 
-/// Runs `job` on one of the threads, for `account`. If this is dropped before the job has begun, the job is dropped at
+/// Runs `job` on one of the threads, for `account`. If this is dropped before the job has started, the job is dropped at
 /// once.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub(super) async fn run<T: Send + 'static>(
     result.map_err(|_| io::Error::other("work on a file was abandoned"))
 }
 
-/// A job whose result is awaited. Dropping this removes it from the queue if it has not begun.
+/// A job whose result is awaited. Dropping this removes it from the queue if it has not started.
 struct QueuedJob {
     account: u64,
     number: u64,

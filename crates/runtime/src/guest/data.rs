@@ -63,7 +63,7 @@ pub struct Guest {
     until: Option<TimeLimit>,
     /// The signals of the request that runs now, whose response may give it more time.
     signals: Option<Arc<ResponseSignals>>,
-    /// The asynchronous calls across seams that have begun.
+    /// The asynchronous calls across seams that have started.
     pub(crate) in_flight_calls: Arc<InFlightCalls>,
     /// The results of those calls, until they are taken.
     pub(crate) call_results: CallResults,

@@ -1,4 +1,4 @@
-//! The asynchronous calls across seams that a wasmtime store's guests have begun and whose results they have not taken
+//! The asynchronous calls across seams that a wasmtime store's guests have started and whose results they have not taken
 //! yet.
 //!
 //! Such a call runs next to its store, in the same task: the store's run and the calls that it began are polled one

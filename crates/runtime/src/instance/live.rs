@@ -17,7 +17,7 @@ pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,
     pub(crate) dispatches: Vec<DispatchFunctions>,
-    /// The asynchronous calls that it has begun; `None` if it cannot begin any.
+    /// The asynchronous calls that it has started; `None` if it cannot start any.
     pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
     served: u32,
     born: Instant,

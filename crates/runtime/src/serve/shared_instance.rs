@@ -228,7 +228,7 @@ impl InFlight for InFlightRequest {
 #[derive(Default)]
 struct Requests {
     in_flight: Mutex<InFlightRequests<InFlightRequest>>,
-    /// A first request has begun.
+    /// A first request has started.
     busy: Notify,
 }
 
