@@ -127,7 +127,7 @@ struct Guest {
 
 impl Guest {
     fn callee(&mut self) -> Result<&mut Blocking> {
-        self.callee.as_mut().context("only the caller has a callee")
+        self.callee.as_mut().context("this guest has no callee")
     }
 }
 

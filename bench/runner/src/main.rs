@@ -44,6 +44,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["bench", options @ ..] => benchmarks::run(&project, options),
         ["soak", options @ ..] => soak::run(&project, options),
         ["setup"] => needs::provide_all(&project),
-        _ => bail!("started by `cargo xtask bench`, `cargo xtask soak` and `cargo xtask setup --for bench`"),
+        _ => bail!(
+            "do not run this program directly: use `cargo xtask bench`, `cargo xtask soak` or `cargo xtask setup --for bench`"
+        ),
     }
 }

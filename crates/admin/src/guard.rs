@@ -120,7 +120,7 @@ pub(crate) fn unknown_token() -> ApiProblem {
 
 fn unauthorized(title: &str) -> ApiProblem {
     ApiProblem::new(ProblemKind::Unauthorized, title)
-        .hint("give the file of a tenant's token, or `admin.token` of the node's data directory: --token-file FILE, or ISOMER_TOKEN")
+        .hint("pass --token-file FILE (a tenant's token, or `admin.token` in the node's data directory), or set ISOMER_TOKEN to a token")
 }
 
 #[cfg(test)]

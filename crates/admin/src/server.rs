@@ -204,7 +204,7 @@ impl AdminServer {
                 }
             });
         };
-        accept_until(&mut listener, stop, &mut ResourceShortage::waiting(), serve).await;
+        accept_until(&mut listener, stop, &mut ResourceShortage::waiting("admin API"), serve).await;
         drop(open);
         drop(listener);
         // Ends responses that follow a log.

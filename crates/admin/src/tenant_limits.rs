@@ -163,7 +163,9 @@ impl TenantLimits {
             let title = format!(
                 "tenant `{tenant}` has its share of the requests at the node's admin API: others need the rest"
             );
-            return Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of its requests has ended"));
+            return Err(
+                ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of the tenant's requests has ended")
+            );
         }
         if now.saturating_duration_since(taken.since) >= PERIOD {
             (taken.since, taken.uploads, taken.changes) = (now, 0, 0);

@@ -33,7 +33,7 @@ pub struct FairSemaphoreLimits {
 
 /// Too many requests wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{waiting} wait already")]
+#[error("{waiting} requests are already waiting")]
 pub struct QueueFull {
     /// The limit that was reached.
     pub waiting: usize,

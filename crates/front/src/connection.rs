@@ -138,7 +138,7 @@ impl<H: Handler> ConnectionServer<H> {
             Ok(Ok(ProxiedClient::Address(address))) => Ok(Some(address)),
             Ok(Ok(ProxiedClient::Proxy)) => Ok(None),
             Ok(Err(error)) => {
-                tracing::warn!(%peer, %error, "a trusted proxy does not name the client of a connection");
+                tracing::warn!(%peer, %error, "a connection of a trusted proxy has no valid PROXY header");
                 Err(())
             }
             Err(_) => {

@@ -167,12 +167,19 @@ impl<H: Handler> Front<H> {
             None => tracing::debug!(peer = %accepted.peer, "a connection was refused: there are too many"),
         };
         // Connections that are accepted after the stop are told that their next response is the last one.
-        accept_until(&mut listeners, stop, &mut ResourceShortage::closing(|| registry.evict_any()), serve).await;
+        accept_until(
+            &mut listeners,
+            stop,
+            &mut ResourceShortage::closing("front door", || registry.evict_any()),
+            serve,
+        )
+        .await;
         phase.send_replace(Phase::Draining);
         let finished = async {
             // Idle connections are closed in order when their clients have been silent for `idle_grace`, which frees their descriptors.
             // Only those that do not end so are closed before their time.
-            let mut shortage = ResourceShortage::closing_after(idle_grace.saturating_mul(3), || registry.evict_any());
+            let mut shortage =
+                ResourceShortage::closing_after("front door", idle_grace.saturating_mul(3), || registry.evict_any());
             listeners.drain(&mut shortage, serve).await;
             registry.wait_empty().await;
         };

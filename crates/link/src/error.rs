@@ -66,7 +66,7 @@ pub enum LinkError {
         source: io::Error,
     },
     /// Other users can enter the socket's folder, and each process that can open the socket may call.
-    #[error("other users can enter `{folder}` (mode {mode:03o}), and each user that can open a socket may call")]
+    #[error("other users can enter `{folder}` (mode {mode:03o}), so they can call the functions of the group")]
     OpenFolder {
         /// The socket's folder.
         folder: PathBuf,

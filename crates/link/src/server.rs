@@ -95,7 +95,7 @@ impl Server {
                 drop(permit);
             });
         };
-        accept_until(&mut acceptor, stop, &mut ResourceShortage::waiting(), serve).await;
+        accept_until(&mut acceptor, stop, &mut ResourceShortage::waiting("link"), serve).await;
         drop(acceptor);
         stopping.send_replace(true);
         let _ = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;

@@ -82,14 +82,14 @@ impl Node {
                     resources.add(&name, &tenancy);
                     resources.charge(&name, &state);
                 }
-                Err(error) => tracing::error!(tenant = %name, %error, "the apps of a tenant are not served"),
+                Err(error) => tracing::error!(tenant = %name, %error, "cannot serve the apps of a tenant"),
             }
         }
         for (tenant, name, app) in state.apps() {
             let is_stopped = app.stopped || unfinished.contains(&(tenant.clone(), name.clone()));
             let put = tenancy.put(&tenant, &name, &app.current().revision, &app.hosts, is_stopped);
             if let Err(error) = put {
-                tracing::error!(%tenant, app = %name, %error, "an app is not served");
+                tracing::error!(%tenant, app = %name, %error, "cannot serve an app");
             }
         }
         let node = Arc::new(Self {

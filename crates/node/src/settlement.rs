@@ -133,7 +133,7 @@ impl Node {
         let is_stopped = recorded.stopped || is_pending;
         let put = self.tenancy.put(tenant, app, &recorded.current().revision, &recorded.hosts, is_stopped);
         if let Err(error) = put {
-            tracing::error!(%tenant, %app, %error, "an app is not served");
+            tracing::error!(%tenant, %app, %error, "cannot serve an app");
         }
     }
 

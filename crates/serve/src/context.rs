@@ -137,7 +137,7 @@ impl ServeContext {
             all => format!(", in {} processes: {}", all.len(), all.iter().map(shown).collect::<Vec<_>>().join(", ")),
         };
         let (Plan { app, version, .. }, took) = (plan, elapsed(took));
-        self.console.message(&format!("{app} {version} serves at {url}{processes}  ({took}; Ctrl-C stops it)"));
+        self.console.message(&format!("{app} {version} is listening at {url}{processes}  ({took}; Ctrl-C stops it)"));
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl ServeContext {
         if self.json {
             return print(&format!("{}\n", event("replaced", plan, url, took)));
         }
-        self.console.message(&format!("the new revision serves at {url}  ({})", elapsed(took)));
+        self.console.message(&format!("the new revision is listening at {url}  ({})", elapsed(took)));
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl ServeContext {
             return print(&format!("{line}\n"));
         }
         let addresses =
-            [url.map(|url| format!("serves at {url}")), link.map(|link| format!("accepts calls at {link}"))];
+            [url.map(|url| format!("is listening at {url}")), link.map(|link| format!("accepts calls at {link}"))];
         let took = elapsed(took);
         let addresses = addresses.into_iter().flatten().collect::<Vec<_>>().join(" and ");
         self.console.message(&format!("group {group} of {app} {version} {addresses}  ({took}; Ctrl-C stops it)"));

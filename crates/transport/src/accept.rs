@@ -51,8 +51,10 @@ pub fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-/// What a server does while the process lacks what a further connection needs.
+/// What a server does if a connection cannot be accepted, most likely because the process has no descriptor left.
 pub struct ResourceShortage<F> {
+    /// The server's name in the log.
+    server: &'static str,
     /// Closes a connection that can be spared, and returns whether there was one.
     close_one: F,
     /// When connections are closed at the earliest.
@@ -62,26 +64,26 @@ pub struct ResourceShortage<F> {
 impl ResourceShortage<fn() -> bool> {
     /// Waits until connections end by themselves.
     #[must_use]
-    pub fn waiting() -> Self {
-        Self { close_one: || false, from: Instant::now() }
+    pub fn waiting(server: &'static str) -> Self {
+        Self { server, close_one: || false, from: Instant::now() }
     }
 }
 
 impl<F: FnMut() -> bool> ResourceShortage<F> {
     /// Calls `close_one` on each shortage. It closes a connection that can be spared, and returns whether there was one.
-    pub fn closing(close_one: F) -> Self {
-        Self { close_one, from: Instant::now() }
+    pub fn closing(server: &'static str, close_one: F) -> Self {
+        Self { server, close_one, from: Instant::now() }
     }
 
     /// Does the same, but not before `delay` has passed.
-    pub fn closing_after(delay: Duration, close_one: F) -> Self {
-        Self { close_one, from: Instant::now() + delay }
+    pub fn closing_after(server: &'static str, delay: Duration, close_one: F) -> Self {
+        Self { server, close_one, from: Instant::now() + delay }
     }
 
     /// Logs `error`, closes a connection where that is possible, and waits a moment.
     pub async fn pause(&mut self, error: &io::Error) {
         let closed = Instant::now() >= self.from && (self.close_one)();
-        tracing::warn!(%error, closed, "cannot accept a connection");
+        tracing::warn!(%error, closed, server = self.server, "cannot accept a connection");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -113,7 +115,7 @@ mod tests {
         let mut script = Script([Ok(1), aborted, Ok(2), no_descriptors, Ok(3), Ok(4)].into());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (mut served, mut closed, mut stop) = (Vec::new(), 0, Some(stop));
-        let mut shortage = ResourceShortage::closing(|| {
+        let mut shortage = ResourceShortage::closing("test", || {
             closed += 1;
             true
         });
@@ -135,7 +137,7 @@ mod tests {
     async fn connections_are_spared_until_the_delay_has_passed() {
         let error = io::Error::from_raw_os_error(24);
         let mut closed = 0;
-        ResourceShortage::closing_after(Duration::from_secs(3600), || {
+        ResourceShortage::closing_after("test", Duration::from_secs(3600), || {
             closed += 1;
             true
         })

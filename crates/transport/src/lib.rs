@@ -8,7 +8,7 @@
 //! | [`write_timeout`] | streams whose peer has to keep reading |
 //! | [`limiter`] | permits: how many units of a resource are in use, and how many may be |
 //! | [`fair_limiter`] | the same, shared fairly between the tenants that use it |
-//! | [`in_flight`] | guards that count running work, and waiting until none is left |
+//! | [`in_flight`] | guards that count running work |
 //! | [`backoff`] | pauses between attempts, with jitter |
 //! | [`network`] | client networks, the unit in which connections are counted, and networks of trusted proxies |
 //!
@@ -17,7 +17,7 @@
 //! | rejected | why |
 //! | --- | --- |
 //! | `tokio-io-timeout` for [`WriteTimeout`] | its streams are not `Unpin`, which hyper and rustls need, so each connection would be boxed; and its timer is part of every connection, where ours exists only while a write waits |
-//! | `tokio_util::task::TaskTracker` for [`InFlight`] | it can be waited for only when it is closed, while an app that is held goes on afterwards; and its feature `rt` is not in the tree |
+//! | `tokio_util::task::TaskTracker` for [`InFlight`] | it keeps a queue of waiters behind a lock, which each request would take, and nothing here waits; and its feature `rt` is not in the tree |
 #![forbid(unsafe_code)]
 
 pub mod accept;

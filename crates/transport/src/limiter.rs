@@ -50,13 +50,6 @@ impl Limiter {
         Some(Permit { resource: self.0.clone(), units })
     }
 
-    /// Takes one unit, whether or not one is left.
-    #[must_use]
-    pub fn acquire_beyond(&self) -> Permit {
-        self.0.in_use.fetch_add(1, Ordering::AcqRel);
-        Permit { resource: self.0.clone(), units: 1 }
-    }
-
     /// Returns how many units are in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
@@ -93,9 +86,8 @@ mod tests {
         assert!(limiter.try_acquire_many(usize::MAX).is_none(), "the sum overflows");
         let rest = limiter.try_acquire_many(4).expect("4 are left");
         assert!(limiter.try_acquire().is_none());
-        let beyond = limiter.acquire_beyond();
-        assert_eq!(limiter.in_use(), 11);
-        drop((permit, rest, beyond));
+        assert_eq!(limiter.in_use(), 10);
+        drop((permit, rest));
         assert_eq!(limiter.in_use(), 0);
     }
 

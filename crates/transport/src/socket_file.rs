@@ -63,12 +63,12 @@ fn identity(metadata: &fs::Metadata) -> FileIdentity {
 }
 
 impl SocketFile {
-    /// Listens on the socket `path`, which is made accessible to this process's user only.
+    /// Listens on the socket `path`, which is made accessible to this process's user only. Other users can connect before that is done, so
+    /// the caller must refuse peers by their user ([`is_trusted_user`]).
     ///
     /// # Errors
     /// When another process listens there, there is a file that is no socket, or the system refuses it.
     pub async fn listen(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
-        let path = std::path::absolute(path)?;
         Self::bind(path, None).await
     }
 
@@ -78,7 +78,8 @@ impl SocketFile {
     /// # Errors
     /// As [`SocketFile::listen`], and when other users can enter the folder.
     pub async fn listen_locked(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
-        let path = std::path::absolute(path)?;
+        // The folder of a relative path without one is the working directory, not the empty path.
+        let path = &std::path::absolute(path)?;
         make_private_folder(path.parent().unwrap_or(Path::new("/")))?;
         let mut lock_path = path.as_os_str().to_owned();
         lock_path.push(".lock");
@@ -90,14 +91,17 @@ impl SocketFile {
         }
     }
 
-    async fn bind(path: PathBuf, lock: Option<File>) -> Result<(UnixListener, Self), SocketFileError> {
-        remove_stale(&path).await?;
-        let listener = UnixListener::bind(&path).map_err(|error| match error.kind() {
+    /// Binds `path` as it is given: the kernel allows 107 bytes, which an absolute path may exceed.
+    async fn bind(path: &Path, lock: Option<File>) -> Result<(UnixListener, Self), SocketFileError> {
+        remove_stale(path).await?;
+        let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => SocketFileError::InUse,
             _ => error.into(),
         })?;
-        // Users that connect before this are refused by their identity, as all others are.
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        // Until then, other users can connect to a socket in a folder that they can enter: see `listen`.
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        // Still the same file if the working directory changes.
+        let path = std::path::absolute(path)?;
         let identity = identity(&fs::symlink_metadata(&path)?);
         Ok((listener, Self { path, identity, _lock: lock }))
     }

@@ -26,11 +26,6 @@ impl<S> WriteTimeout<S> {
         Self { stream, timeout, timer: None }
     }
 
-    /// Returns the stream below. What is written to it directly is not bounded.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.timer = None;

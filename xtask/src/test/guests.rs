@@ -68,7 +68,7 @@ fn find(origin: ToolchainOrigin, steps: &mut Steps) -> Result<GuestToolchain, St
     match GuestToolchain::find_or_install_from(origin, SystemPackages::Install, &mut setup::show_progress) {
         Err(error) if error.is_unsupported_machine() => Err(format!("cannot be installed here: {error}")),
         result => steps
-            .run(&format!("guest toolchain by {name}"), || result.context("it cannot be installed"))
+            .run(&format!("guest toolchain by {name}"), || result.context("cannot install the guest toolchain"))
             .ok_or_else(|| "its installation failed".to_owned()),
     }
 }

@@ -261,7 +261,12 @@ async fn turn_around(host: &'static str, front: SocketAddr, mut chance: Chance, 
         let response = connection.send(&request("POST", "/reverse", host, &[], &body), PATIENCE).await;
         let checked = response.and_then(|response| {
             ok(&response)?;
-            ensure!(response.body == wanted, "{} bytes are not reversed: {}", body.len(), response.text());
+            ensure!(
+                response.body == wanted,
+                "the response is not the reversed request body of {} bytes: {}",
+                body.len(),
+                response.text()
+            );
             Ok(())
         });
         match checked {

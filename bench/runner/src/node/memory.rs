@@ -66,7 +66,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     for servers in processes.iter().filter(|servers| !servers.is_empty()) {
         let rows: Vec<Cost> = servers.iter().map(one_process).collect::<Result<_>>()?;
         let proportional = rows.iter().map(|row| row[1]).sum::<f64>() / rows.len() as f64;
-        let first = servers.first().context("there are some")?;
+        let first = servers.first().context("no server was started")?;
         notes.push(format!(
             "{}: {} of them measured; {MANY} would take {} GiB, if each further one takes as much (extrapolated)",
             first.name,

@@ -189,7 +189,7 @@ fn report_ready(
         return print(&format!("{line}\n"));
     }
     let (urls, admin, took) = (urls.join(" and "), admin.url(), elapsed(took));
-    console.message(&format!("the node serves at {urls}, its admin API at {admin}  ({took}; Ctrl-C stops it)"));
+    console.message(&format!("the node is listening at {urls}, its admin API at {admin}  ({took}; Ctrl-C stops it)"));
     Ok(())
 }
 

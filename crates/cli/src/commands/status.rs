@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     let NodeStatus { connections, connections_evicted: evicted, connections_refused: refused, .. } = &status;
     let lines = [
         ("node", format!("{address}, isomer {}, process {pid}", escaped(version))),
-        ("serves at", list(listen.iter().map(|address| escaped(address)))),
+        ("listens at", list(listen.iter().map(|address| escaped(address)))),
         ("runs for", time_span(*uptime_s)),
         ("tenants", tenants.to_string()),
         ("apps", format!("{apps}, {apps_loaded} loaded (at most {apps_loaded_max})")),

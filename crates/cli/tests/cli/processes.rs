@@ -202,7 +202,7 @@ fn members_log_to_one_stream_with_their_names() {
     let mut command = workspace.command(&["run", "--shape", "split", "--listen", "127.0.0.1:0", "--access-log"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap())).map(Result::unwrap);
-    let ready = log.find(|line| line.contains("serves at")).unwrap();
+    let ready = log.find(|line| line.contains("is listening at")).unwrap();
     let address = ready.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(crate::support::get(&address, "/env?name=WHO").0, 200);
     // Three lines, in any order except for those of the same process.

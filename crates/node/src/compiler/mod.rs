@@ -327,7 +327,7 @@ impl Compilers {
         self.confinement_logged.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
             Some(confinement) => {
-                tracing::warn!(%confinement, "compilers are not sufficiently confined: see docs/concepts/security.md, The compiler");
+                tracing::warn!(%confinement, "compiler processes are not fully sandboxed: see \"The compiler\" in docs/concepts/security.md");
             }
             None => tracing::warn!("a compiler did not report its confinement"),
         });
