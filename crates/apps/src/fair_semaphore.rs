@@ -87,7 +87,7 @@ impl PermitRequest {
     /// # Panics
     /// Never: a request in the queue is granted or was dropped.
     pub async fn granted(self) -> FairPermit {
-        self.0.await.expect("the permits outlive those that wait for them")
+        self.0.await.expect("the semaphore exists while a request waits")
     }
 }
 

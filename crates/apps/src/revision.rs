@@ -143,7 +143,7 @@ impl Revision {
     }
 
     /// Returns whether requests or calls are in flight. A request is counted from when its site was found, and until
-    /// its response was sent and its guest has ended.
+    /// its handler's body and its guest have ended. An idle instance that serves several requests counts as busy, too, until it is evicted.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }

@@ -1,7 +1,7 @@
 //! The interface between the front door and what runs the requests of an app.
 //!
-//! The node implements [`Handler`] for its engine, tests for a fake. The front door is generic over it, so this interface costs no dynamic
-//! dispatch and no allocation per request.
+//! The node implements [`Handler`] for its engine, tests for a fake. The front door is generic over it, so this interface adds no
+//! dynamic dispatch of its own.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -86,7 +86,7 @@ impl<H: Handler> Site<H> {
         Self { owner: Some(owner), ..self }
     }
 
-    /// Sets the count that the site's requests are counted in, from when their site was found to when their responses were sent.
+    /// Sets the count that the site's requests are counted in, from when their site was found until the handler's body has ended.
     #[must_use]
     pub fn counted_in(self, in_flight: InFlight) -> Self {
         Self { in_flight, ..self }

@@ -93,7 +93,7 @@ impl ListenerOptions {
         inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()
     }
 
-    /// Listens on all addresses or on none, with `door` behind them. Reads the certificates, which blocks.
+    /// Listens on all addresses or on none, with `resolver` behind them. Reads the certificates, which blocks.
     ///
     /// # Errors
     /// When an address cannot be listened on, or the certificates cannot be used.

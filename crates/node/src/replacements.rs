@@ -111,7 +111,7 @@ pub(crate) fn pending(
     let folder = snapshots::folder(&data).join(&id);
     let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
     Ok(Some(match recorded {
-        // Without its folder, the replacement was finished before and only the intent was left: see above.
+        // Without its folder, the replacement was finished before and only the intent was left: see the deployment's `takeover` module.
         Some(app) if app.current().replacement.as_deref() == Some(&id) => {
             if folder.try_exists()? {
                 PendingReplacement::Recorded { sql: data.join("sql"), folder }

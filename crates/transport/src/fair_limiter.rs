@@ -1,4 +1,7 @@
-//! Permits for a bounded resource that several tenants share.
+//! Permits for a bounded resource that several tenants share by a rule ([`Share`]).
+//!
+//! Waiters have no order: each returned permit wakes them all, and each tries again. `apps/src/fair_semaphore.rs` has a queue and serves tenants in
+//! round-robin order; use that where requests wait for long.
 
 use std::collections::HashMap;
 use std::hash::Hash;

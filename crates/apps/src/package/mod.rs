@@ -75,7 +75,7 @@ pub struct NewPackage {
     pub plan: Plan,
     /// Whether code was compiled, and not all of it found in the cache.
     pub compiled: bool,
-    /// The compiled code. While it is held, the engine that made it starts the package without reading the cache.
+    /// The compiled code. While it is held, the code cache that made it finds the mapped code without reading the file again.
     pub code: Vec<Code>,
 }
 

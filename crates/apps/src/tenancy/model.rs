@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    /// Models `Door::enter`, `Loader::load` and `wait_for_release`. Stores in `found_at` how often stores had been
+    /// Models `Tenancy::admit`, `Loader::load` and `wait_for_release`. Stores in `found_at` how often stores had been
     /// switched when the request found a revision.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {

@@ -7,7 +7,7 @@
 //! revision with stores or such folders is started again to serve, and what the candidate had in memory is lost; a
 //! revision without them serves as it was started.
 //!
-//! Copies may use the room of the app's older snapshots (see [`snapshots::lend`]), which stay where they are: a
+//! Copies may use the room of the app's older snapshots (see [`snapshots::lend_storage`]), which stay where they are: a
 //! candidate removes nothing.
 //!
 //! | rejected for folders | why |

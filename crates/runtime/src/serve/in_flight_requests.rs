@@ -11,7 +11,7 @@ use isomer_telemetry::RequestId;
 use crate::guest::TimeLimit;
 
 /// What the state machine needs to know about a request.
-pub(super) trait InFlight {
+pub(super) trait RequestState {
     /// Returns when the request must be over, as far as that is known by now.
     fn until(&self) -> TimeLimit;
 
@@ -62,7 +62,7 @@ impl<R> Default for InFlightRequests<R> {
     }
 }
 
-impl<R: InFlight> InFlightRequests<R> {
+impl<R: RequestState> InFlightRequests<R> {
     /// A request begins. Returns whether it is the only one.
     pub(super) fn begin(&mut self, id: RequestId, request: R) -> bool {
         self.0.insert(id, request);
@@ -119,7 +119,7 @@ mod tests {
         waits_for_client: bool,
     }
 
-    impl InFlight for FakeRequest {
+    impl RequestState for FakeRequest {
         fn until(&self) -> TimeLimit {
             TimeLimit { deadline: self.deadline, allowed: Duration::from_secs(1) }
         }

@@ -21,7 +21,7 @@ use wasmtime::Trap;
 use wasmtime::component::Accessor;
 
 use super::exchange::{HeadSender, call};
-use super::in_flight_requests::{InFlight, InFlightRequests, RequestEnd, RunEnd};
+use super::in_flight_requests::{InFlightRequests, RequestEnd, RequestState, RunEnd};
 use super::request::GuestRequest;
 use crate::failure::{Failure, backtrace};
 use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
@@ -214,7 +214,7 @@ struct InFlightRequest {
     signals: Arc<ResponseSignals>,
 }
 
-impl InFlight for InFlightRequest {
+impl RequestState for InFlightRequest {
     fn until(&self) -> TimeLimit {
         self.signals.until()
     }
