@@ -20,7 +20,7 @@ use super::limits::NodeLimits;
 #[serde(deny_unknown_fields)]
 #[schemars(title = "node file")]
 pub(crate) struct RawNodeFile {
-    /// For `isomer node`: where it keeps what is deployed to it.
+    /// For `isomer node`: where it stores its data.
     pub(crate) node: Option<Spanned<RawNode>>,
     /// For `isomer node`: where it listens for clients of the apps. Command-line flags take precedence.
     pub(crate) front: Option<Spanned<RawFront>>,
@@ -28,20 +28,22 @@ pub(crate) struct RawNodeFile {
     pub(crate) admin: Option<Spanned<RawAdmin>>,
     /// Settings of outgoing requests of apps.
     pub(crate) outbound: Option<Spanned<RawOutbound>>,
-    /// For `isomer node`: limits. What exceeds a limit is answered with an error or closed; nothing waits forever.
+    /// For `isomer node`: limits. A request that exceeds a limit is answered with an error, or its connection is
+    /// closed; nothing waits forever.
     pub(crate) limits: Option<Spanned<RawNodeLimits>>,
     /// For `isomer run --group`: the address on which the other groups reach this one.
     pub(crate) link: Option<Spanned<RawLink>>,
     /// For `isomer run --group`: the addresses of the groups that this one calls, by the group's name. A group with
-    /// several addresses runs several times, and each call goes to the less loaded of two of them.
+    /// several addresses runs several times, and each call goes to one of two addresses chosen at random: the one with
+    /// fewer calls in progress.
     #[serde(default)]
     pub(crate) peers: BTreeMap<Spanned<NameText>, Spanned<RawAddresses>>,
-    /// For `isomer run --group`: this node's certificate and the authority that it trusts. Required if an address is
-    /// not of this machine: groups on other machines are reached by mutual TLS only.
+    /// For `isomer run --group`: this node's certificate and the authority that it trusts. Required if any address is
+    /// on another machine: groups on other machines are reached by mutual TLS only.
     pub(crate) tls: Option<Spanned<RawTls>>,
 }
 
-/// Where a node keeps what is deployed to it.
+/// Where a node stores its data.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
@@ -59,19 +61,21 @@ pub(crate) struct RawNode {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawFront {
-    /// IP addresses and ports for HTTP without TLS. Only a port (`:80`) and `localhost:80` mean 127.0.0.1.
+    /// IP addresses and ports for HTTP without TLS. A bare port (`:80`) and `localhost:80` mean 127.0.0.1.
     pub(crate) listen: Option<Spanned<RawAddresses>>,
     /// IP addresses and ports for HTTP over TLS, written the same way.
     pub(crate) listen_tls: Option<Spanned<RawAddresses>>,
-    /// Certificates. The client's host name selects one. They are read again when the node receives SIGHUP.
+    /// Certificates. The host name that the client requests (SNI) selects one. They are read again when the node
+    /// receives SIGHUP.
     pub(crate) tls: Option<RawFrontTls>,
     /// Proxies in front of the node: IP addresses or ranges. Their connections carry many clients, so
     /// `connections_per_address` does not apply to them, and the client address that they send (`X-Forwarded-For`,
     /// `Forwarded`) is trusted.
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<Spanned<AddressRangeText>>,
-    /// Each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2) and counts for
-    /// the address in it. A connection without the header is closed. Other clients cannot send it.
+    /// Each connection of a trusted proxy begins with a header of the PROXY protocol (version 1 or 2) and is counted
+    /// for the client address in the header. A connection without the header is closed. Other clients cannot send the
+    /// header.
     #[serde(default)]
     pub(crate) proxy_protocol: bool,
 }
@@ -85,10 +89,10 @@ pub(crate) struct RawFrontTls {
     /// `NAME.key` with its private key. They are used for the host names in the certificates.
     #[schemars(extend("examples" = ["/etc/isomer/certificates"]))]
     pub(crate) folder: Option<Spanned<PathText>>,
-    /// The host whose certificate is used for clients that name no host, or a host without a certificate. Without it,
-    /// the first of `certificates` is used; if there are none, these clients are refused.
+    /// The host whose certificate is used for clients that request no host name, or one without a certificate. Default:
+    /// the first of `certificates`; without `certificates`, these clients are refused.
     pub(crate) default: Option<Spanned<HostText>>,
-    /// Certificates that must exist, by any name.
+    /// Certificates that must exist at the start. The names of the tables are arbitrary.
     #[serde(default)]
     pub(crate) certificates: BTreeMap<Spanned<NameText>, RawCertificate>,
 }
@@ -102,7 +106,7 @@ pub(crate) struct RawCertificate {
     #[schemars(required)]
     #[schemars(extend("examples" = ["shop.crt"]))]
     pub(crate) certificate: Option<Spanned<PathText>>,
-    /// PEM file with its private key. Other users of the machine must not be able to read it.
+    /// PEM file with the private key of the certificate. Other users of the machine must not be able to read it.
     #[schemars(required)]
     #[schemars(extend("examples" = ["shop.key"]))]
     pub(crate) key: Option<Spanned<PathText>>,
@@ -117,12 +121,12 @@ pub(crate) struct RawAdmin {
     #[schemars(required)]
     #[schemars(extend("examples" = ["127.0.0.1:7171"]))]
     pub(crate) listen: Option<Spanned<AddressText>>,
-    /// Listen on an address that other machines reach. The admin API is not encrypted: anyone who can read the
-    /// connection gets the token.
+    /// Whether `listen` may be an address that other machines can reach. The admin API is not encrypted: anyone who can
+    /// read the connection gets the token.
     #[serde(default)]
     pub(crate) remote: bool,
-    /// Host names under which the admin API accepts requests, in addition to addresses and `localhost`: those of a
-    /// proxy in front of it.
+    /// Host names under which the admin API accepts requests, in addition to addresses and `localhost`, for example the
+    /// name of a proxy in front of the node.
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
 }
@@ -143,47 +147,48 @@ pub(crate) struct RawOutbound {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "table")]
 pub(crate) struct RawNodeLimits {
-    /// Number of apps in memory. The others are loaded from disk by their next request. Default: as many as `isomer
-    /// doctor` says that the machine has room for, but at least 64 and at most 50,000.
+    /// The maximum number of apps in memory. Other apps are loaded from disk by their next request. Default: the number
+    /// that `isomer doctor` reports for this machine, but at least 64 and at most 50,000.
     pub(crate) apps_loaded: Option<Spanned<u32>>,
     /// Free space of the data directory's file system that tenants' writes must leave for the node's own state, audit
     /// log and code.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) disk_reserve: Option<Spanned<SizeText>>,
-    /// Number of open connections. If another client connects, the connection that has been idle for the longest time
-    /// is closed, of the address with the most connections. If all connections have a request in progress, the new one
-    /// is closed.
+    /// The maximum number of open connections. If another client connects, a connection of the address with the most
+    /// connections is closed: the one that has been idle for the longest time. If all connections have a request in
+    /// progress, the new connection is closed.
     #[schemars(extend("default" = 10_000))]
     pub(crate) connections: Option<Spanned<u32>>,
-    /// Number of open connections from one IPv4 address, or from one /64 of IPv6. If the address opens another one, one
-    /// of its own is closed in the same way. Default: a quarter of `connections`.
+    /// The maximum number of open connections from one IPv4 address, or from one /64 network of IPv6. If the address
+    /// opens another connection, one of its own connections is closed in the same way. Default: a quarter of
+    /// `connections`.
     pub(crate) connections_per_address: Option<Spanned<u32>>,
-    /// Number of requests that are served at once. Further ones are answered with 503.
+    /// The maximum number of requests in progress. Further requests are answered with 503.
     #[schemars(extend("default" = 4_096))]
     pub(crate) requests: Option<Spanned<u32>>,
-    /// Number of header fields of a request.
+    /// The maximum number of header fields of a request.
     #[schemars(extend("default" = 100))]
     pub(crate) headers: Option<Spanned<u32>>,
-    /// Size of a request's head.
+    /// The maximum size of a request's head.
     #[schemars(extend("default" = "64KiB"))]
     pub(crate) head: Option<Spanned<SizeText>>,
-    /// Number of streams of one HTTP/2 connection.
+    /// The maximum number of concurrent streams of one HTTP/2 connection.
     #[schemars(extend("default" = 128))]
     pub(crate) streams: Option<Spanned<u32>>,
-    /// Time for a TLS handshake.
+    /// The maximum duration of a TLS handshake.
     #[schemars(extend("default" = "10s"))]
     pub(crate) handshake_timeout: Option<Spanned<DurationText>>,
-    /// Time for a request's head to be complete, and how long a connection may be idle.
+    /// The maximum time until a request's head is complete, and the maximum time for which a connection may be idle.
     #[schemars(extend("default" = "30s"))]
     pub(crate) head_timeout: Option<Spanned<DurationText>>,
     /// How long the client of an idle connection may be silent when the node shuts down. A request that was sent before
     /// the client could know of the shutdown is answered; then the connection is closed.
     #[schemars(extend("default" = "1s"))]
     pub(crate) idle_grace: Option<Spanned<DurationText>>,
-    /// Time between two pieces of a request's body.
+    /// The maximum time between two pieces of a request's body.
     #[schemars(extend("default" = "30s"))]
     pub(crate) body_timeout: Option<Spanned<DurationText>>,
-    /// How long a client may not read while there is something to write.
+    /// How long a client may stop reading while there is something to write.
     #[schemars(extend("default" = "30s"))]
     pub(crate) write_timeout: Option<Spanned<DurationText>>,
     /// How long a request waits for an app to be loaded from disk.
