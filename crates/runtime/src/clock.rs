@@ -13,7 +13,7 @@ pub(crate) fn now() -> u64 {
     nanoseconds_at(Instant::now())
 }
 
-/// Returns what [`now`] would have returned at `instant`; 0 for an instant before its first call.
+/// Returns the value that [`now`] would have returned at `instant`; 0 for an instant before the first call of [`now`].
 pub(crate) fn nanoseconds_at(instant: Instant) -> u64 {
     u64::try_from(instant.saturating_duration_since(*START).as_nanos()).unwrap_or(u64::MAX)
 }

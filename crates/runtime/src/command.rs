@@ -36,7 +36,7 @@ pub struct CommandSettings {
     pub directories: Vec<Directory>,
     /// Sends the command's outgoing HTTP requests. `None` refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// Decides about sockets. `None` refuses every address and every look-up of a name.
+    /// Decides which sockets the command may use. `None` refuses every address and every look-up of a name.
     pub sockets: Option<Arc<dyn SocketPolicy>>,
 }
 
@@ -90,7 +90,7 @@ pub enum CommandError {
         /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The command imports an interface that commands do not get, or its start failed.
+    /// The command imports an interface that commands do not get, or its instantiation failed.
     #[error("the command cannot be started")]
     Start {
         /// The reason.
@@ -171,7 +171,7 @@ impl Program {
             Ok(Ok(())) => Ok(0),
             Ok(Err(())) => Ok(FAILED),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                // Exit codes are bytes; of a larger one, the system keeps the low byte, too.
+                // An exit code is one byte. Keeps the low byte of a larger code, as the operating system does.
                 Some(exit) => Ok(exit.0.to_le_bytes()[0]),
                 None => Err(CommandError::Trap(Failure::from_trap(&error, None))),
             },
@@ -216,7 +216,8 @@ impl CommandData {
         if let Some(policy) = settings.sockets {
             builder.allow_ip_name_lookup(policy.looks_up_names()).allow_tcp(true).allow_udp(true).socket_addr_check(
                 move |address, used| {
-                    // The future of the check must be `Sync`, which a policy's need not be; the handle of a task is.
+                    // The future of the check must be `Sync`. That of a policy need not be, but the handle of a task
+                    // always is.
                     let decided = tokio::spawn(policy.allows(address, purpose(used)));
                     Box::pin(async move { decided.await.unwrap_or(false) })
                 },

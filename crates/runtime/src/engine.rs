@@ -28,7 +28,7 @@ struct EngineInner {
     engine: wasmtime::Engine,
     room: Arc<Room>,
     linker: BaseLinker,
-    /// Whether the engine has not been dropped: its clock ends when it is.
+    /// Whether the engine still exists. The thread of the epoch clock ends when this is false.
     is_alive: Arc<AtomicBool>,
 }
 
@@ -44,11 +44,8 @@ impl Engine {
         Self::start(&config, sizes)
     }
 
-    /// Returns an engine for an app that is being developed: call stacks name source lines, if components have debug
-    /// information. Other engines cannot use its code, and it cannot use theirs.
-    ///
-    /// # Errors
-    /// Those of [`Engine::new`].
+    /// Returns an engine for an app that is being developed: call stacks name source lines if components have debug
+    /// information. Its compiled code and that of other engines are not interchangeable.
     pub fn with_source_lines(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
@@ -60,7 +57,7 @@ impl Engine {
     /// Returns an engine that allocates each instance on demand: for one-off commands, and for compiling.
     ///
     /// # Errors
-    /// When the processor lacks what the compiler needs.
+    /// When the processor lacks features that the compiler needs.
     pub fn on_demand() -> wasmtime::Result<Self> {
         Self::start(&settings(), PoolSizes::of_a_node())
     }
@@ -78,7 +75,7 @@ impl Engine {
         std::thread::Builder::new()
             .name("isomer-epoch".into())
             .spawn(move || tick(&engine, || is_alive.load(Ordering::Relaxed)))?;
-        // Dropping an instance may start tasks.
+        // Dropping an instance may spawn tasks.
         let runtime = tokio::runtime::Handle::try_current().ok();
         std::thread::Builder::new().name("isomer-sweep".into()).spawn(move || {
             let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
@@ -98,8 +95,9 @@ impl Engine {
         self.0.room.instances()
     }
 
-    /// Returns how often wasmtime's pool was full although the runtime counted room in it. Always 0, unless the runtime
-    /// has a defect: then a tenant may be refused what others take uncounted.
+    /// Returns how often wasmtime's pool was full although the runtime counted room in it. The number is always 0
+    /// unless the runtime has a defect; in that case, a tenant may be refused slots because others hold slots that were
+    /// not counted.
     #[must_use]
     pub fn pool_miscounts(&self) -> u64 {
         self.0.room.miscounts()
@@ -109,7 +107,7 @@ impl Engine {
         &self.0.room
     }
 
-    /// Returns a linker that has all of WASI under its own names, acting for no owner.
+    /// Returns a linker that defines all of WASI under its standard names, without an owner.
     ///
     /// # Errors
     /// When an interface cannot be defined.

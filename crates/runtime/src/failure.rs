@@ -44,7 +44,7 @@ pub enum Failure {
         /// The guest's call stack, if the guest was running.
         backtrace: Vec<String>,
     },
-    /// All instances are busy, and as many requests wait as may.
+    /// All instances are busy, and the queue of waiting requests is full.
     #[error("all {instances} instances are busy, and {waiting} requests are waiting")]
     Overloaded {
         /// The maximum number of instances of the group.
@@ -91,11 +91,12 @@ pub enum Failure {
     /// The handler returned without a response.
     #[error("the handler returned without a response")]
     NoResponse,
-    /// Another request of the same instance (`concurrency` over 1) trapped or missed its deadline, which ended the
+    /// Another request in the same instance (`concurrency` over 1) trapped or missed its deadline, which ended the
     /// instance.
     #[error("the instance was lost: another request trapped or missed its deadline")]
     InstanceLost,
-    /// A call across a seam failed, and the called function has no error type that could tell its caller.
+    /// A call across a seam failed, and the called function has no error type in which its caller could get the
+    /// failure.
     #[error("the call {seam} failed: {failure}")]
     Call {
         /// Caller, callee and function: `checkout → payment, boutique:shop/payment.charge`.
@@ -105,10 +106,10 @@ pub enum Failure {
         /// The caller's call stack.
         backtrace: Vec<String>,
     },
-    /// The arguments or the result of a call are larger than an image may be.
+    /// The encoded arguments or the encoded result (the image) of a call exceed the maximum length.
     #[error("the values of a call across a seam take more than {}; pass large data in pieces", size(*limit_bytes))]
     ImageTooLarge {
-        /// The maximum length of an image, in bytes.
+        /// The maximum length of an image (encoded arguments or an encoded result), in bytes.
         limit_bytes: u32,
         /// The guest's call stack.
         backtrace: Vec<String>,
@@ -129,7 +130,7 @@ pub(crate) enum RefusedBy {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// The limit of its account.
+    /// The limit of the account.
     Account {
         /// The limit, in bytes.
         limit_bytes: u64,
@@ -195,13 +196,13 @@ impl Failure {
         }
     }
 
-    /// Returns what the caller on the other side of a seam gets. Call stacks stay in the log of this side.
+    /// Returns the failure that the caller on the other side of a seam gets. Call stacks stay in the log of this side.
     pub(crate) fn to_call_failure(&self) -> CallFailure {
         match self {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
             Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
-            // The call may have run when it was stopped.
+            // The call may have begun before it was stopped.
             Self::Full { .. } | Self::Quota { .. } => {
                 CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
             }
@@ -224,7 +225,7 @@ pub(crate) struct CallTrap {
 
 /// Returns the frames of a guest's call stack by function name, innermost first, without the hash that Rust appends and
 /// without the frames that only start a program. With source lines
-/// ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), inlined functions are frames, too.
+/// ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), inlined functions also have frames.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
     let demangled = |name: &str| excerpt::cut(format_args!("{:#}", rustc_demangle::demangle(name)), FRAME_BYTES_MAX);
@@ -253,11 +254,12 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     shown.map(|(module, name, place)| excerpt::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
 }
 
-/// The maximum number of frames that are shown. Inlined functions can be many times the frames that the engine keeps.
+/// The maximum number of frames that are shown. With inlined functions, a stack can have many times as many frames as
+/// the engine records.
 const FRAMES_MAX: usize = 256;
 
 /// Functions that run before the `main` of a program: those of the C library, the Rust standard library and the linker.
-/// The toolchain decides which of them exist, and none of them tells what the program was doing.
+/// The toolchain decides which of them exist, and none of them shows what the program was doing.
 const STARTUP: [&str; 7] = [
     "_start",
     "_start.command_export",
@@ -268,8 +270,8 @@ const STARTUP: [&str; 7] = [
     "std::rt::lang_start",
 ];
 
-/// Returns the innermost frames, without the outermost ones that only start the program; all frames if there are no
-/// others.
+/// Returns the innermost frames, without the outermost ones that only start the program; all frames if every frame only
+/// starts the program.
 fn without_startup<T>(frames: &[T], name: impl Fn(&T) -> &str) -> &[T] {
     let is_startup = |name: &str| {
         let is_run = name.starts_with("wasi:cli/run@") && name.ends_with("#run");

@@ -2,7 +2,7 @@
 //!
 //! Groups may call each other in cycles, so no group owns another one: the graph owns all, and a request holds the
 //! graph while it runs. So a request stays in the revision that it began in, and the groups of a revision are dropped
-//! when its last request is over.
+//! when its last request has ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,8 +43,8 @@ impl Graph {
         self.plan
     }
 
-    /// Returns the count of the requests and calls that run in the groups. Requests that have yet to reach a group may
-    /// be counted with them.
+    /// Returns the count of the requests and calls that run in the groups. Requests that have not reached a group yet
+    /// may be included.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
@@ -52,13 +52,13 @@ impl Graph {
     /// Returns a handle of the group at `index`, to send requests to.
     ///
     /// # Panics
-    /// When there are fewer groups.
+    /// When there is no group at `index`.
     pub fn group(self: &Arc<Self>, index: usize) -> GroupHandle {
         assert!(index < self.groups.len(), "a graph of {} groups has no group {index}", self.groups.len());
         GroupHandle { graph: self.clone(), index }
     }
 
-    /// Runs a call that came from another process. It is counted from now on, and ends by its deadline.
+    /// Runs a call that came from another process. The call counts as in flight from now on, and ends by its deadline.
     ///
     /// # Errors
     /// Those of [`isomer_wire::Callee::call`].
@@ -122,7 +122,7 @@ impl CallableGroups for Graph {
 }
 
 impl Group {
-    /// Links a component and prepares its pool. Runs nothing.
+    /// Links a component and prepares its pool. Does not run any guest code.
     ///
     /// # Errors
     /// When an import is not implemented, or a handler or a skeleton is missing.
@@ -162,7 +162,7 @@ impl GroupHandle {
         self.graph.groups[self.index].account()
     }
 
-    /// Serves one request. The body of the response must be read or dropped; until then it holds its instance.
+    /// Serves one request. The body of the response must be read or dropped; until then the request holds its instance.
     ///
     /// # Errors
     /// When the guest gives no response: see [`Failure`].

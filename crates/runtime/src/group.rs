@@ -33,16 +33,16 @@ pub struct HttpHandlerExport {
     pub interface: String,
 }
 
-/// What a group is made of.
+/// The components and the settings of a group.
 pub struct GroupSettings {
     /// The group's components, in any order.
     pub owners: Vec<OwnerSettings>,
     /// Where the components' output and failures are sent.
     pub sink: Arc<dyn EventSink>,
-    /// The account that its instances are charged to.
+    /// The account that the group's instances are charged to.
     pub account: Arc<Account>,
-    /// What one instance takes of the engine's pool. Its memories and tables are replaced by the numbers of the
-    /// compiled code.
+    /// The slots that one instance takes of the engine's pool. The numbers of memories and tables are replaced by those
+    /// of the compiled code.
     pub slots: Slots,
     /// The bytes that the engine needs on the host's heap for one instance:
     /// [`Footprint::state_bytes`](crate::engine::Footprint).
@@ -67,12 +67,12 @@ pub struct GroupSettings {
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The host memory of an instance in addition to the engine's data about it: its wasmtime store, a stack of usual
-/// depth, and what stays resident of memory that was returned to the pool.
+/// depth, and the resident part of the memory that was returned to the pool.
 const INSTANCE_BYTES: usize = 64 << 10;
 
-/// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may wait deep in its
-/// code, which needs a stack of full depth; the one additional stack, on which results are lowered meanwhile, counts
-/// with its usual depth.
+/// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may be suspended deep
+/// in its code, which needs a stack of full depth. One additional stack is used to lower results in the meantime; it
+/// counts with the usual depth.
 fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
     let stacks = slots.stacks.saturating_sub(1) as usize;
     INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES
@@ -84,19 +84,19 @@ pub enum GroupError {
     /// An import is not implemented, or cannot be defined.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// One instance would take a large part of the pool, or more than all of it.
+    /// One instance would take too large a part of the pool.
     #[error(
         "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one may have",
         slots.memories, slots.tables, slots.stacks
     )]
     TooLarge {
-        /// What the instance takes.
+        /// The slots that the instance would take.
         slots: Slots,
     },
-    /// What an instance takes is only known when its imports are.
+    /// The component imports a core module. The size of an instance would only be known when the module is.
     #[error("the group's component imports a core module: build what it needs into the component")]
     ImportsModule,
-    /// The component does not match what it was linked with.
+    /// The component does not match the definitions that it was linked with.
     #[error("cannot link the group's component")]
     Prepare {
         /// The error of wasmtime.
@@ -125,15 +125,15 @@ pub struct Group {
 }
 
 enum Instances {
-    /// Each request has an instance for itself.
+    /// Each request has its own instance.
     Exclusive(Arc<ExclusiveInstances>),
     /// Several requests share an instance.
     Shared(Arc<SharedInstances>),
 }
 
 impl Group {
-    /// Links a component and prepares its pool. Runs nothing. `G` is the type of the graph that the group will be part
-    /// of.
+    /// Links a component and prepares its pool. Does not run any guest code. `G` is the type of the graph that the
+    /// group will be part of.
     ///
     /// # Errors
     /// When an import is not implemented, or a handler or a skeleton is missing.
@@ -214,10 +214,10 @@ impl Group {
         &self.account
     }
 
-    /// Makes one instance ahead of the first request and keeps it.
+    /// Creates one instance before the first request and keeps it.
     ///
     /// # Errors
-    /// When it cannot be made: then no request could be served either.
+    /// When the instance cannot be created: then the group could not serve a request either.
     pub async fn warm_up(&self, allowed: Duration) -> Result<(), Failure> {
         for instances in self.exclusive() {
             instances.warm_up(Instant::now() + allowed).await?;

@@ -8,14 +8,14 @@
 //! | layer | what it owns |
 //! | --- | --- |
 //! | [`graph`] | the groups of a process, which call one another |
-//! | [`group`] | what a group is made of; its linker; the host functions that stubs of seams call |
-//! | `serve` | requests and calls on their way into instances, and their responses on the way back |
+//! | [`group`] | the settings of a group; its linker; the host functions that stubs of seams call |
+//! | `serve` | passing requests and calls to instances, and their responses back |
 //! | `instance` | how instances are made, what they export, a live instance |
 //! | [`code`] | compiled code on disk and in memory |
 //! | [`engine`] | the wasmtime engine: its settings, its clock, its pool |
 //! | `wasi` | the interfaces that the runtime itself provides to guests |
-//! | [`guest`] | what the host knows about one instance while it runs |
-//! | [`folders`] | what guests do with files |
+//! | [`guest`] | the host's state of one running instance |
+//! | [`folders`] | file access of guests |
 //! | `lanes` | the threads that guests run on: a fast lane, and a slow one for guests that compute for long |
 //! | `failure` | why a request gets no response |
 //! | [`pool`] | the engine's pool, and how much of it each account may have: accounts, shares, idle instances |
@@ -23,10 +23,10 @@
 //! In addition to them: [`command`] (one-off commands), [`machine`] (how many apps and instances the machine has room
 //! for).
 //!
-//! This crate does not know what an app, a manifest or a route is, and contains no storage engine and no socket.
+//! This crate has no notion of an app, a manifest or a route, and contains no storage engine and no socket.
 //!
-//! Invariant: one request at a time uses a wasmtime store unless the group says otherwise, and a wasmtime store whose
-//! run did not end cleanly (trap, deadline, disconnected client) is dropped, never reused.
+//! Invariant: one request at a time uses a wasmtime store unless the group's `concurrency` is over 1, and a wasmtime
+//! store whose run did not end cleanly (trap, deadline, disconnected client) is dropped, never reused.
 
 mod clock;
 pub mod code;

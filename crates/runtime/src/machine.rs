@@ -1,5 +1,5 @@
-//! How many apps and instances the machine has room for, and what to change if that is too few. Pure, except for
-//! [`Machine::read`].
+//! How many apps and instances the machine has room for, and which setting to change if that is too few. Pure, except
+//! for [`Machine::read`].
 //!
 //! A loaded app takes mappings and a descriptor of the process (its code is mapped from a file, in parts with different
 //! access rights); an instance takes mappings for each of its memories. Linux limits both, by default to 65,530
@@ -20,12 +20,12 @@ pub const DESCRIPTORS_PER_APP: u64 = 1;
 /// The resident memory of a loaded app in bytes, measured with a component of 130 KB.
 pub const BYTES_PER_APP: u64 = 300 << 10;
 
-/// The number of mappings of a live instance with one memory: before, in and after its initial content, and the space
-/// that it can still grow into.
+/// The number of mappings of a live instance with one memory: before, in and after the memory's initial content, and
+/// the space that the memory can still grow into.
 pub const MAPPINGS_PER_INSTANCE: u64 = 4;
 
-/// The memory of a live instance in bytes, without what its guest allocates: 64 KiB of its memory that stay resident, a
-/// stack, page tables, the wasmtime store.
+/// The memory of a live instance in bytes, without what its guest allocates: the 64 KiB of its linear memory that stay
+/// resident, a stack, page tables, the wasmtime store.
 pub const BYTES_PER_INSTANCE: u64 = 1 << 20;
 
 /// The number of mappings of the process itself: libraries, threads, the heap.
@@ -34,7 +34,8 @@ const MAPPINGS_OF_PROCESS: u64 = 2_000;
 /// The number of descriptors for everything else, mainly connections of clients.
 const DESCRIPTORS_OF_PROCESS: u64 = 12_000;
 
-/// What a process may take of the machine. `None` means that there is no limit, or that it cannot be read.
+/// The resources that a process may take of the machine. `None` means that there is no limit, or that it cannot be
+/// read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Machine {
     /// `vm.max_map_count`.
@@ -43,7 +44,7 @@ pub struct Machine {
     pub descriptors: Option<u64>,
     /// The memory of the machine or of the control group, whichever is less, in bytes.
     pub memory_bytes: Option<u64>,
-    /// The address space (`ulimit -v`), in bytes.
+    /// The limit of the address space (`ulimit -v`), in bytes.
     pub address_bytes: Option<u64>,
     /// Whether the system refuses memory that it could not provide all at once (`vm.overcommit_memory=2`).
     pub commits_strictly: bool,
@@ -104,18 +105,18 @@ impl Machine {
         let mappings = self.mappings.unwrap_or(u64::MAX);
         let mappings = mappings.saturating_sub(MAPPINGS_OF_PROCESS + sizes.mappings());
         let memory = self.memory_bytes.unwrap_or(u64::MAX);
-        // Instances get half of each; what they leave is for apps.
+        // Instances get half of the mappings and half of the memory; apps get what the instances do not need.
         let room = (mappings / 2 / MAPPINGS_PER_INSTANCE).min(memory / 2 / BYTES_PER_INSTANCE);
         let instances = u64::from(sizes.instances()).min(room);
         let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
         let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
-        // If few are allowed, connections get no more than half of them.
+        // If the limit of descriptors is low, connections get no more than half of it.
         let descriptors = self.descriptors.unwrap_or(u64::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
         let bounds = [
             (mappings / MAPPINGS_PER_APP, Bound::Mappings),
             (descriptors / DESCRIPTORS_PER_APP, Bound::Descriptors),
-            // The other half is for what the guests allocate.
+            // The other half is for the memory that guests allocate.
             (memory / 2 / BYTES_PER_APP, Bound::Memory),
         ];
         let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three");
@@ -143,12 +144,12 @@ impl Bound {
     }
 }
 
-/// Returns the memory that a process may have whose `/proc/self/cgroup` contains `groups`: the least that its control
-/// group and the enclosing ones allow. `root` is where their tree is mounted.
+/// Returns the memory limit of a process whose `/proc/self/cgroup` contains `groups`: the minimum of the limits of its
+/// control group and the enclosing ones. `root` is the mount point of the tree of control groups.
 fn control_group_bytes(root: &Path, groups: &str) -> Option<u64> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let parts: Vec<_> = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
-    // In a container, the path may lead out of what is mounted; then the mounted root is the innermost group that can
+    // In a container, the path may lead out of the mounted tree; then the mounted root is the innermost group that can
     // be read.
     let is_inside = parts.iter().all(|part| matches!(part, Component::Normal(_)));
     let group =
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(bytes(of_unit), Some(2000));
         allow(unit.parent().unwrap(), "1000\n");
         assert_eq!((bytes(of_unit), bytes("0::/\n")), (Some(1000), None));
-        // The root of a container's tree has a limit, and the host's paths do not exist in it.
+        // The root of a container's tree has a limit, and the paths of the host do not exist in this tree.
         allow(root.path(), "500\n");
         for groups in ["0::/\n", "0::/../../other\n", "0::/kubepods/pod\n", "", of_unit] {
             assert_eq!(bytes(groups), Some(500), "{groups}");

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::lanes::watch;
 
-/// How often the epoch advances, and so how long a guest may run before its deadline is checked again.
+/// How often the epoch advances: a guest may run for this long before its deadline is checked again.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// How often the time slices of guests are checked while guests run.
+/// How often the time slices are checked while guests run.
 const WATCH_TICK: Duration = Duration::from_millis(1);
 
-/// The shortest time between two checks, however soon a slice is over.
+/// The minimum time between two checks, even if a time slice ends earlier.
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 
 /// Advances the epoch at every tick, and as soon as a guest has used up its time slice.

@@ -1,11 +1,12 @@
-//! Calls of wasmtime's functions on files, outside of any guest's wasmtime store: a thread for file work makes them for
-//! a copy of the guest's handles, and waits until they return.
+//! Calls of wasmtime's functions on files, outside of any guest's wasmtime store: a thread for file work makes them
+//! with a copy of the guest's handles, and waits until they return.
 //!
-//! A [`FileCall`] is [admitted](FileCall::admit) first: its texts are limited, what it holds of them is charged, and
-//! the space that it may fill is reserved. That is the only way to [`call`], so no function can leave it out.
+//! A [`FileCall`] is [admitted](FileCall::admit) first: the length of its texts is checked, the memory that it holds is
+//! charged, and the space that it may fill is reserved. [`call`] accepts only an admitted call, so no function can skip
+//! these checks.
 //!
 //! Handles of guests are created so that wasmtime does the work on the calling thread
-//! ([`WasiCtxBuilder::allow_blocking_current_thread`]), which must be one of these threads.
+//! ([`WasiCtxBuilder::allow_blocking_current_thread`]), which must be a thread for file work.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,14 +25,14 @@ use crate::pool::{Account, HostMemory};
 /// A guest's handle of a file or a folder.
 pub(crate) type Handle = Resource<Descriptor>;
 
-/// The maximum length of a path, of a name and of the target of a link: what the system accepts, which counts a zero at
-/// the end. A longer text is refused in the same way as by the system.
+/// The maximum length of a path, of a name and of the target of a link: what the system accepts, minus the zero byte at
+/// the end. A longer text is refused with the same error that the system returns.
 const TEXT_BYTES_MAX: usize = 4095;
 
-/// The host memory of a call in bytes, without its texts: its job, and its entry in the queue.
+/// The host memory of a call in bytes, without its texts: its job, and the job's entry in the queue.
 const CALL_BYTES: usize = 512;
 
-/// The engine of the stores below. Nothing is ever instantiated in it.
+/// The engine of the wasmtime stores that file calls use. No component is ever instantiated in it.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
@@ -42,7 +43,7 @@ thread_local! {
     static STORE: RefCell<Store<FileCallState>> = RefCell::new(Store::new(&ENGINE, FileCallState::new()));
 }
 
-/// The data that wasmtime's functions use in place of a guest's.
+/// The data of a wasmtime store for file calls, used by wasmtime's functions instead of a guest's data.
 pub(crate) struct FileCallState {
     ctx: WasiCtx,
     table: ResourceTable,
@@ -58,7 +59,7 @@ impl FileCallState {
         WasiFilesystemCtxView { ctx: self.ctx.filesystem(), table: &mut self.table }
     }
 
-    /// Takes the object behind a handle.
+    /// Removes the object that a handle refers to, and returns it.
     ///
     /// # Errors
     /// When the handle does not exist.
@@ -69,7 +70,7 @@ impl FileCallState {
 
 /// An argument of a function on files.
 pub(crate) trait FileArgument {
-    /// Returns the text of the argument. An argument without text takes no memory outside of the call.
+    /// Returns the text of the argument. Only an argument with text needs memory in addition to that of the call.
     fn text(&self) -> &str {
         ""
     }
@@ -87,14 +88,14 @@ impl FileArgument for u64 {}
 pub(crate) struct FileCall {
     file: Handle,
     other: Option<Handle>,
-    /// The bytes of the storage that it may fill.
+    /// The bytes of the storage that the call may fill.
     cost: u64,
-    /// The length of all its texts together.
+    /// The total length of all texts of the call.
     text_bytes: usize,
     is_too_long: bool,
 }
 
-/// The charge and the reservation of a call, until its work is done.
+/// The charge and the reservation of a call. Held until the work of the call is done.
 pub(crate) struct FileCallPermit {
     _claim: Option<SpaceReservation>,
     _memory: HostMemory,
@@ -114,7 +115,8 @@ impl FileCall {
         Self { other: Some(other), ..self }
     }
 
-    /// Charges what the call holds, and then reserves what it may fill, if the storage has a limit.
+    /// Charges the memory that the call holds, and then reserves the space that it may fill, if the storage has a
+    /// limit.
     ///
     /// # Errors
     /// When a text is too long, or memory or space is used up. Only the check of space waits.
@@ -134,7 +136,7 @@ impl FileCall {
         Ok(FileCallPermit { _claim: claim, _memory: memory })
     }
 
-    /// Returns the objects behind its handles.
+    /// Returns the objects that the handles of the call refer to.
     ///
     /// # Errors
     /// When a handle does not exist.
@@ -144,13 +146,13 @@ impl FileCall {
     }
 }
 
-/// The handles of a call: that of the function, and for some functions another one.
+/// The handles of a call: the one that the function is called on, and for some functions a second one.
 pub(crate) type Handles = (Resource<Descriptor>, Resource<Descriptor>);
 
-/// Runs `work` on one of the threads. The permit ends with it.
+/// Runs `work` on a thread for file work. The permit is dropped when the work is done.
 ///
 /// # Errors
-/// Those of `work`, and when there is no thread.
+/// Those of `work`, and when no thread is available.
 pub(crate) async fn call<T, E>(
     account: &Arc<Account>,
     admitted: FileCallPermit,
@@ -164,7 +166,7 @@ where
     let job = move || {
         let _admitted = admitted;
         STORE.with_borrow_mut(|store| {
-            // Removes what a call that panicked has left.
+            // Removes the objects that an earlier call left when it panicked.
             let table = &mut store.data_mut().table;
             *table = ResourceTable::new();
             let (file, other) = files;
@@ -174,7 +176,7 @@ where
                 None => Resource::new_borrow(file.rep()),
             };
             let result = work(store, (file, other));
-            // Closes files here, and not when the next call begins.
+            // Closes files now instead of when the next call begins.
             store.data_mut().table = ResourceTable::new();
             result
         })
@@ -187,7 +189,7 @@ pub(crate) fn again(handle: &Handle) -> Handle {
     Resource::new_borrow(handle.rep())
 }
 
-/// Returns the result of a call of WASI 0.2. It is ready at once, as the thread may block.
+/// Returns the result of a call of WASI 0.2. The result is ready at once, because the thread is allowed to block.
 pub(crate) fn now<T, E: From<io::Error>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     call.now_or_never().unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::WouldBlock).into()))
 }

@@ -1,5 +1,5 @@
-//! Chunks of files in transit between a guest and a file: at most [`CHUNK_BYTES`] each, charged to the account before
-//! they are allocated and until they are dropped, and read and written by the threads for file work.
+//! Chunks of files in transit between a guest and a file, at most [`CHUNK_BYTES`] each. A chunk is charged to the
+//! account before it is allocated and until it is dropped. The threads for file work read and write the chunks.
 
 use std::fs::File;
 use std::io;
@@ -89,7 +89,7 @@ pub(crate) struct WriteOutcome {
     pub(crate) end: Option<u64>,
 }
 
-/// Writes all of `chunk` at `offset`, or at the end. Drops the reservation when it is done.
+/// Writes all of `chunk` at `offset`, or at the end. Drops the reservation after the write.
 ///
 /// # Errors
 /// Those of the file; a part may have been written.
@@ -134,7 +134,7 @@ fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(not(target_os = "linux"))]
 use append_by_length as append;
 
-/// Not atomic if another writer uses the same file.
+/// Two writers of the same file can overwrite each other here: reading the length and writing are separate steps.
 fn append_by_length(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write_at(bytes, file.metadata()?.len())
 }

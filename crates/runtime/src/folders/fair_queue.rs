@@ -1,18 +1,18 @@
 //! A queue of jobs that is fair between accounts: the next job is that of the account that has the fewest threads, and
-//! no account has more than its part. Pure.
+//! no account has more than its share. Pure.
 //!
-//! A running job cannot be interrupted. So that accounts with slow jobs do not keep another one waiting, an account
-//! without a thread gets one even if [`THREADS`] are in use: one of [`RESERVE`] further ones.
+//! A running job cannot be interrupted. To prevent accounts with slow jobs from delaying all others, an account without
+//! a thread gets one even if [`THREADS`] are in use: one of [`RESERVE`] extra threads.
 
 use std::collections::{BTreeMap, HashMap};
 
 /// The number of threads that accounts share. More of them would not make a busy disk faster.
 pub(super) const THREADS: usize = 16;
 
-/// The number of further threads, for accounts that have none: each gets one of them.
+/// The number of extra threads for accounts that have no thread: each such account gets one of them.
 pub(super) const RESERVE: usize = 16;
 
-/// The number of threads that work for one account at once.
+/// The maximum number of threads that work for one account at once.
 pub(super) const ACCOUNT_THREADS_MAX: usize = THREADS / 2;
 
 pub(super) struct FairJobQueue<J> {
@@ -49,13 +49,13 @@ impl<J> AccountJobs<J> {
 }
 
 impl<J> FairJobQueue<J> {
-    /// Returns the number of jobs of an account that wait.
+    /// Returns the number of waiting jobs of an account.
     #[cfg(test)]
     pub(super) fn waiting(&self, account: u64) -> usize {
         self.accounts.get(&account).map_or(0, |jobs| jobs.waiting.len())
     }
 
-    /// Adds a job behind the others of its account. Returns its number.
+    /// Adds a job after the other jobs of its account. Returns the number of the job.
     pub(super) fn push(&mut self, account: u64, job: J) -> u64 {
         self.number += 1;
         self.accounts.entry(account).or_default().waiting.insert(self.number, job);
@@ -72,19 +72,19 @@ impl<J> FairJobQueue<J> {
         Some(job)
     }
 
-    /// Returns the number of threads below which an account gets another one.
+    /// Returns the current limit of threads for one account: an account with fewer threads gets another one.
     fn account_max(&self) -> usize {
         if self.running < THREADS { ACCOUNT_THREADS_MAX } else { usize::from(self.running < THREADS + RESERVE) }
     }
 
-    /// Returns how many of the waiting jobs could run now if there were threads.
+    /// Returns how many of the waiting jobs could run now if there were enough threads.
     pub(super) fn ready(&self) -> usize {
         let (mut ready, mut newcomers) = (0, 0);
         for jobs in self.accounts.values() {
             ready += jobs.waiting.len().min(ACCOUNT_THREADS_MAX.saturating_sub(jobs.running));
             newcomers += usize::from(jobs.running == 0 && !jobs.waiting.is_empty());
         }
-        // These accounts come first, so they get free threads before they take from the reserve.
+        // Accounts without a thread come first, so they use the free shared threads before those of the reserve.
         let shared = THREADS.saturating_sub(self.running);
         let reserve = (THREADS + RESERVE).saturating_sub(self.running.max(THREADS));
         ready.min(shared) + newcomers.saturating_sub(shared).min(reserve)
@@ -95,7 +95,7 @@ impl<J> FairJobQueue<J> {
         self.ready() > 0
     }
 
-    /// Removes all waiting jobs.
+    /// Removes all waiting jobs and returns them.
     pub(super) fn abandon(&mut self) -> Vec<J> {
         let waiting_jobs = self.accounts.values_mut().map(|jobs| std::mem::take(&mut jobs.waiting));
         let abandoned = waiting_jobs.flat_map(BTreeMap::into_values).collect();
@@ -103,13 +103,13 @@ impl<J> FairJobQueue<J> {
         abandoned
     }
 
-    /// Takes the next job, with its account. [`FairJobQueue::end`] must be called when it is over.
+    /// Takes the next job, with its account. [`FairJobQueue::end`] must be called when the job is done.
     pub(super) fn next(&mut self) -> Option<(u64, J)> {
         let most = self.account_max();
         let waiting_jobs = self.accounts.iter().filter(|(_, jobs)| jobs.running < most);
         let waiting_jobs =
             waiting_jobs.filter_map(|(account, jobs)| Some((jobs.running, *jobs.waiting.keys().next()?, *account)));
-        // Of accounts with equally many threads, the one that has waited longest.
+        // Among accounts with equally many threads, takes the one that has waited longest.
         let (_, _, account) = waiting_jobs.min()?;
         let jobs = self.accounts.get_mut(&account)?;
         let (_, job) = jobs.waiting.pop_first()?;
@@ -118,7 +118,7 @@ impl<J> FairJobQueue<J> {
         Some((account, job))
     }
 
-    /// Notes that a job of `account` is over.
+    /// Records that a job of `account` is done.
     pub(super) fn end(&mut self, account: u64) {
         if let Some(jobs) = self.accounts.get_mut(&account) {
             jobs.running -= 1;

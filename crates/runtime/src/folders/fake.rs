@@ -1,4 +1,4 @@
-//! A storage for tests with a fixed amount of room, which counting does not change.
+//! A storage for tests with a fixed amount of free space. Measuring the folders again does not change it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ pub(crate) struct FakeStorage {
     pub(crate) refused: AtomicUsize,
     pub(crate) counts: AtomicUsize,
     never_counted: AtomicBool,
-    /// What the account was charged whenever space was reserved, and whenever a write was over.
+    /// The memory charged to the account at each reservation of space, and at the end of each write.
     pub(crate) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
 
@@ -35,7 +35,7 @@ impl FakeStorage {
         })
     }
 
-    /// Has no count end from now on.
+    /// From now on, a measurement of the folders never ends.
     pub(crate) fn never_ends_counts(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }

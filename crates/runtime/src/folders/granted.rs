@@ -1,12 +1,12 @@
-//! The directories that a manifest grants, as the instances of a group have them open.
+//! The directories that a manifest grants, opened for the instances of a group.
 //!
-//! All instances of a group share one descriptor of each, which counts as one open file of their account. It is closed
-//! with the last instance that uses it. A directory that was replaced on the host is opened again for the instances
-//! that ask for it from then on.
+//! All instances of a group share one descriptor of each directory, which counts as one open file of their account. It
+//! is closed when the last instance that uses it is dropped. After a directory was replaced on the host, instances that
+//! are created later open the new one.
 //!
-//! Rejected: a descriptor for each instance (a manifest may grant many directories, a tenant may have hundreds of
-//! instances, and an app that grants a few would use up what its tenant may have open); keeping them open for as long
-//! as the app is loaded (thousands of idle apps would).
+//! Rejected: a descriptor for each instance (a manifest may grant many directories and a tenant may have hundreds of
+//! instances, so an app that grants a few would use up its tenant's limit of open files); keeping the directories open
+//! for as long as the app is loaded (thousands of idle apps would use descriptors).
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -29,11 +29,11 @@ pub struct Directory {
     pub host: PathBuf,
     /// The absolute path that the guest sees.
     pub guest: String,
-    /// Whether the guest may change what is in it.
+    /// Whether the guest may change the content of the directory.
     pub write: bool,
 }
 
-/// The index of an owner of a group, and that of one of its directories.
+/// The index of an owner in its group, and the index of one of the owner's directories.
 type DirectoryPosition = (usize, usize);
 
 /// The directories of a group that instances have open.
@@ -52,7 +52,7 @@ pub(crate) struct GrantedFolder {
 /// The reasons why a directory was not opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenDirectoryError {
-    /// The account may have no more files open.
+    /// The account has reached its limit of open files.
     #[error(
         "the granted directory `{guest}` cannot be opened: the tenant's guests have as many files open as they may"
     )]
@@ -60,7 +60,7 @@ pub(crate) enum OpenDirectoryError {
         /// The path that the guest sees.
         guest: String,
     },
-    /// The system refused.
+    /// The operating system cannot open the directory.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -72,7 +72,7 @@ impl GrantedFolders {
     /// Returns the directory that another instance has open, or opens it.
     ///
     /// # Errors
-    /// When it cannot be opened, or `account` may have no more files open.
+    /// When the directory cannot be opened, or `account` has reached its limit of open files.
     pub(crate) fn open(
         &self,
         place: DirectoryPosition,
@@ -88,7 +88,7 @@ impl GrantedFolders {
         let too_many = || OpenDirectoryError::TooMany { guest: directory.guest.clone() };
         let open = OpenFile::new(account).ok_or_else(too_many)?;
         let folder = Arc::new(GrantedFolder::open(&directory.host, directory.write, open)?);
-        // If two instances open it at the same time, later ones share the directory of either.
+        // If two instances open the directory at the same time, later instances share the descriptor of either.
         self.lock().insert(place, Arc::downgrade(&folder));
         Ok(folder)
     }
@@ -108,11 +108,12 @@ impl GrantedFolder {
         } else {
             (FsPerms::ReadOnly, OpenMode::READ)
         };
-        // Only threads that may block use the files.
+        // Blocking is allowed: only threads that may block use the files.
         Ok(Self { dir: Dir::new(folder, perms, mode, true), identity, _open: open })
     }
 
-    /// Returns the object behind a handle of it. The wasmtime store that has the handle keeps this, too.
+    /// Returns the object for a new handle of the directory. The wasmtime store that has the handle also keeps this
+    /// value.
     pub(crate) fn handle(&self) -> Descriptor {
         Descriptor::Dir(self.dir.clone())
     }

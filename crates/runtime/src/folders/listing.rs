@@ -1,8 +1,8 @@
 //! Listings of folders, read a batch at a time by the threads for file work.
 //!
-//! wasmtime's implementation keeps the names of a whole folder on the host for each stream of WASI 0.2, uncharged; for
-//! each of WASI 0.3, a thread that waits until the guest takes the next name. Here a stream holds one batch at most,
-//! and no thread between reads.
+//! For each stream of WASI 0.2, wasmtime's implementation keeps the names of a whole folder in the host's memory,
+//! uncharged. For each stream of WASI 0.3, it keeps a thread that waits until the guest takes the next name. Here a
+//! stream holds at most one batch, and no thread between reads.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -26,10 +26,10 @@ use crate::pool::{Account, HostMemory};
 /// The number of names that are read at once.
 const BATCH: usize = 32;
 
-/// The most host memory of a name in bytes: 255 bytes, the rest of the entry, and the overhead of the allocator.
+/// The maximum host memory of a name in bytes: 255 bytes, the rest of the entry, and the overhead of the allocator.
 const NAME_BYTES: usize = 384;
 
-/// What the system's library holds for a folder that is being read, in bytes.
+/// The memory that the C library holds for a folder that is being read, in bytes.
 const SYSTEM_BYTES: usize = 36 << 10;
 
 /// The host memory of a stream of names, in bytes.
@@ -55,7 +55,7 @@ impl From<io::Error> for ListingError {
     }
 }
 
-/// A folder that is being read. It has one descriptor at any time, which `_open` counts.
+/// A folder that is being read. It has exactly one open descriptor, which `_open` counts.
 struct Listing {
     account: Arc<Account>,
     at: ListingPosition,
@@ -66,7 +66,7 @@ enum ListingPosition {
     Beginning(Arc<File>),
     /// The entries that were read, and the rest of the folder.
     Middle(VecDeque<Entry>, Box<Dir>),
-    /// The entries that were read, and how reading ended.
+    /// The entries that were read, and the error that ended the listing, if any.
     End(VecDeque<Entry>, Option<ListingError>),
 }
 
@@ -75,7 +75,7 @@ impl Listing {
         Self { account, at: ListingPosition::Beginning(folder), _open: open }
     }
 
-    /// Returns the next entry, if it was read. If this returns `None`, [`Listing::more`] must be called first.
+    /// Returns the next entry of the current batch. If this returns `None`, [`Listing::more`] must be called first.
     fn next_read(&mut self) -> Option<Result<Option<Entry>, ListingError>> {
         match &mut self.at {
             ListingPosition::Beginning(_) => None,
@@ -87,7 +87,7 @@ impl Listing {
         }
     }
 
-    /// Reads the next batch. If this is dropped before it ends, the listing is over.
+    /// Reads the next batch. If the future is dropped before it ends, the listing ends.
     async fn more(&mut self) {
         let rest = match std::mem::replace(&mut self.at, ListingPosition::End(VecDeque::new(), None)) {
             ListingPosition::Middle(entries, dir) if entries.is_empty() => UnreadPart::Started(dir),
@@ -102,7 +102,7 @@ impl Listing {
     }
 }
 
-/// The part of a folder that was not read yet.
+/// The part of a folder that has not been read yet.
 enum UnreadPart {
     All(Arc<File>),
     Started(Box<Dir>),
@@ -278,7 +278,7 @@ impl<D> StreamProducer<D> for ListingP3 {
                         }));
                     }
                 },
-                // A batch that is too late for this read is kept for the next one.
+                // A batch that arrives too late for this read is kept for the next one.
                 ListingP3State::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     polled => me.state = ListingP3State::Has(ready!(polled)),

@@ -1,15 +1,15 @@
-//! How many files and folders guests may have open at once. Each is a descriptor of the process, which needs them for
-//! connections and stores, too: a guest that opens files without end must not keep the node from accepting the clients
-//! of neighbour tenants.
+//! How many files and folders guests may have open at once. Each uses a descriptor of the process, which also needs
+//! descriptors for connections and stores: a guest that opens files without end must not prevent the node from
+//! accepting the clients of other tenants.
 //!
-//! All guests together have a part of what the process may have. An account may have some of them in any case; of the
-//! rest it may take more as long as that leaves at least as many free as it then has. So one account has at most half,
-//! two have a third each, and a new account always finds some. Accounts without limits share the process with no other
-//! tenant, and are not counted.
+//! All guests together may use a part of the process's descriptors. Each account may have `ACCOUNT_MIN` in any case. It
+//! gets more only as long as at least as many are still free as it then has. So one account has at most half of them,
+//! two have a third each, and a new account always finds some. An account without limits shares the process with no
+//! other tenant, and its files are not counted.
 //!
-//! An [`OpenFile`] counts one descriptor, and is kept with it: in the job of a call that opens a file, then next to the
-//! handle until that is dropped; in a stream; in a granted folder, which all instances of a group share
-//! (`folders/granted.rs`). So calls in flight count, and nothing is ever counted again.
+//! An [`OpenFile`] counts one descriptor and is kept with it: in the job of a call that opens a file, then next to the
+//! handle until the handle is dropped; in a stream; in a granted folder, which all instances of a group share
+//! (`folders/granted.rs`). So calls in flight count, and the number of open files is never recomputed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -18,16 +18,16 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::pool::Account;
 
-/// The part of the process's descriptors that guests may have: one in so many.
+/// The part of the process's descriptors that guests may use: one of this many.
 const PART: usize = 4;
 
-/// The number of descriptors that an account may have whatever the others have.
+/// The number of descriptors that an account may always have, however many the other accounts have.
 const ACCOUNT_MIN: usize = 16;
 
-/// The fewest descriptors that guests may have, if the process has few.
+/// The minimum number of descriptors for guests, even if the process has few.
 const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
 
-/// The most descriptors that guests may have: more than any number of them needs.
+/// The maximum number of descriptors for guests: more than all guests together need.
 const GUESTS_MAX: usize = 1 << 20;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -37,22 +37,22 @@ static OPEN_MAX: LazyLock<usize> = LazyLock::new(|| {
     usize::try_from(most).unwrap_or(usize::MAX).saturating_div(PART).clamp(GUESTS_MIN, GUESTS_MAX)
 });
 
-/// The count of a file or a folder that a guest has open, until this is dropped.
+/// One file or folder that a guest has open, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    /// `None` if it is not counted.
+    /// `None` if the file is not counted.
     account: Option<Arc<Account>>,
 }
 
 impl OpenFile {
-    /// Counts one more for `account`; `None` if it has as many as it may.
+    /// Counts one more open file for `account`; `None` if the account has reached its limit.
     pub(crate) fn new(account: &Arc<Account>) -> Option<Self> {
         if account.has_all_memory() {
             return Some(Self { account: None });
         }
         let (held, open) = (account.open_files(), &OPEN);
         let may = |all: usize, own: usize| own <= ACCOUNT_MIN || own <= OPEN_MAX.saturating_sub(all);
-        // Counted first: of two threads that want the last one, both must not get it.
+        // Counts before it checks: two threads that want the last descriptor must not both get it.
         let own = held.fetch_add(1, Ordering::AcqRel) + 1;
         let all = open.fetch_add(1, Ordering::AcqRel) + 1;
         let file = Self { account: Some(account.clone()) };

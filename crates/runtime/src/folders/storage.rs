@@ -1,46 +1,47 @@
-//! The storage of a tenant, as writes of its guests to granted folders see it: what a write may fill is reserved before
-//! it begins.
+//! The storage of a tenant, as its guests' writes to granted folders use it: the space that a write may fill is
+//! reserved before the write begins.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use isomer_disk::tree::{self, DEPTH_MAX};
 
-/// The storage of a tenant, as far as its guests write to granted folders.
+/// The storage of a tenant, as used for writes to granted folders.
 pub trait FolderStorage: Send + Sync + 'static {
-    /// Notes that guests use the folders, which are counted again in the background if that is due.
+    /// Records that guests use the folders. If a new measurement of their size is due, it starts in the background.
     fn touched(&self);
 
-    /// Returns the bytes that are left.
+    /// Returns the bytes that are free.
     fn room(&self) -> u64;
 
-    /// Reserves `bytes` for a write. Returns whether they were left.
+    /// Reserves `bytes` for a write. Returns whether as many bytes were free.
     fn claim(&self, bytes: u64) -> bool;
 
-    /// Notes that a write which reserved `bytes` is over. They stay reserved until a count of the folders that began
-    /// after this has ended.
+    /// Records that a write which reserved `bytes` has ended. The bytes stay reserved until a measurement of the
+    /// folders that began after this call has ended.
     fn written(&self, bytes: u64);
 
-    /// Notes that a write was refused, although the folders were counted just before.
+    /// Records that a write was refused although the folders had just been measured.
     fn refused(&self);
 
-    /// Resolves when the folders have been counted again, which may take some seconds if there is much to count.
+    /// Measures the size of the folders again. Resolves at the end of the measurement, which takes seconds for large
+    /// folders.
     fn count(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Space that a write has reserved. Dropped when the write is over, however it ended.
+/// Space that a write has reserved. Dropped when the write ends, even if it failed.
 pub(crate) struct SpaceReservation {
     storage: Arc<dyn FolderStorage>,
     bytes: u64,
 }
 
 impl SpaceReservation {
-    /// Reserves `bytes` if they are left as far as is known now.
+    /// Reserves `bytes` if the last measurement of the folders leaves room for them. Never waits.
     pub(crate) fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
 
-    /// Reserves `bytes`; if they are not left, the folders are counted first.
+    /// Reserves `bytes`. If there is no room for them, measures the folders again first.
     pub(crate) async fn wait(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         if let Some(claim) = Self::now(storage, bytes) {
             return Some(claim);
@@ -60,26 +61,26 @@ impl Drop for SpaceReservation {
     }
 }
 
-/// The unit in which space is reserved: that of common file systems.
+/// The unit in which space is reserved: the block size of common file systems.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 
 /// The cost of a new file, folder or link: its name and its inode.
 pub(crate) const ENTRY_BYTES: u64 = BLOCK_BYTES;
 
-/// Returns the bytes that a write of so many bytes at `offset` may fill; without an offset, at the end of the file,
-/// wherever that is.
+/// Returns the bytes that a write of `bytes` bytes at `offset` may fill. Without an offset, the write is at the end of
+/// the file, which is not known here.
 pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
     if bytes == 0 {
         return 0;
     }
-    // In the middle of a block, the first byte may be its last one.
+    // Assumes the worst alignment if the offset is unknown: the first byte is the last one of its block.
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     (before + bytes as u64).div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
 }
 
-/// Returns the most bytes at `offset` that cost no more than `room`. Returns none if the offset is not known and the
-/// room is not enough for a block wherever it begins: byte by byte, the rest of a block would be reserved thousands of
-/// times.
+/// Returns the maximum number of bytes at `offset` whose cost is at most `room`. Returns 0 if the offset is not known
+/// and `room` is smaller than the cost of a block at any alignment. Otherwise a guest would write the rest byte by
+/// byte, and reserve the rest of a block thousands of times.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);
@@ -95,12 +96,12 @@ pub(super) fn full() -> std::io::Error {
     rustix::io::Errno::NOSPC.into()
 }
 
-/// Returns the error that guests get when their account cannot pay for what the host would hold.
+/// Returns the error that guests get when their account has no memory left for what the host would hold.
 pub(super) fn no_memory() -> std::io::Error {
     rustix::io::Errno::NOMEM.into()
 }
 
-/// Returns whether the folder is deeper than allowed. A folder whose depth cannot be determined is.
+/// Returns whether the folder is deeper than allowed. Returns true if the depth cannot be determined.
 pub(crate) fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
     let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
     !matches!(tree::depth_below(folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)

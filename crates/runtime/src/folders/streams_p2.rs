@@ -15,14 +15,14 @@ use super::open_files::OpenFile;
 use super::storage::{BLOCK_BYTES, FolderStorage, SpaceReservation, affordable, cost, full};
 use crate::pool::Account;
 
-/// The bytes that are read ahead of a request: a guest waits until there are some.
+/// The number of bytes that are read before the guest asks for any: a guest waits until some bytes are available.
 const READ_AHEAD_BYTES: usize = 4096;
 
 fn failed(error: io::Error) -> StreamError {
     StreamError::LastOperationFailed(error.into())
 }
 
-/// Reads a file from an offset on.
+/// Reads a file, beginning at an offset.
 pub(crate) struct FileInput {
     account: Arc<Account>,
     file: Arc<File>,
@@ -118,18 +118,19 @@ impl Pollable for FileInput {
     }
 }
 
-/// Writes a file from an offset on, or at its end.
+/// Writes a file, beginning at an offset or at the file's end.
 pub(crate) struct FileOutput {
     account: Arc<Account>,
     file: Arc<File>,
     /// `None` means the end of the file.
     offset: Option<u64>,
-    /// The end of the file after this stream last wrote there.
+    /// The end of the file after this stream's last write at the end.
     end: Option<u64>,
-    /// `None` if there is no limit.
+    /// `None` if the storage has no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: WriteState,
-    /// Whether the folders were counted because nothing was left: if nothing is left after that, the storage is full.
+    /// Whether the folders were measured because no space was left. If there is still none afterwards, the storage is
+    /// full.
     has_counted: bool,
     _open: OpenFile,
 }
@@ -137,7 +138,7 @@ pub(crate) struct FileOutput {
 enum WriteState {
     Idle,
     Writes(AbortOnDropJoinHandle<io::Result<WriteOutcome>>),
-    /// The folders are being counted.
+    /// The folders are being measured.
     Counts(BoxFuture<'static, ()>),
     Failed(io::Error),
     Closed,
@@ -154,7 +155,7 @@ impl FileOutput {
         Self { account, file, offset, end: None, storage, state: WriteState::Idle, has_counted: false, _open: open }
     }
 
-    /// Returns the offset of the next write, as far as that is known.
+    /// Returns the offset of the next write, if it is known.
     fn place(&self) -> Option<u64> {
         self.offset.or(self.end)
     }
@@ -182,7 +183,8 @@ impl FileOutput {
         }
     }
 
-    /// Returns the write of `bytes`, for which there is room, or ends the stream if they cannot be charged.
+    /// Returns the write of `bytes`, for which space is reserved. Ends the stream if the account cannot be charged for
+    /// them.
     fn begin(
         &mut self,
         bytes: Bytes,
@@ -223,7 +225,7 @@ impl OutputStream for FileOutput {
         if !matches!(self.state, WriteState::Idle) || bytes.len() > CHUNK_BYTES {
             return Err(StreamError::trap("more is written than `check-write` permitted"));
         }
-        // Another stream may have reserved what `check_write` saw.
+        // Another stream may since have reserved the space that `check_write` found free.
         let claim = match &self.storage {
             Some(storage) => match SpaceReservation::now(storage, cost(self.place(), bytes.len())) {
                 Some(claim) => Some(claim),
@@ -259,8 +261,9 @@ impl OutputStream for FileOutput {
         Ok(0)
     }
 
-    /// Used by `blocking-flush`, which writes nothing more, and by `blocking-splice`, which writes what is permitted by
-    /// [`Self::blocking_write_and_flush`]. So it is no error here if nothing is left: the next write finds out.
+    /// Used by `blocking-flush`, which writes nothing more, and by `blocking-splice`, which writes as much as
+    /// [`Self::blocking_write_and_flush`] permits. So a full storage is no error here: the next write returns the
+    /// error.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;
         self.check()?;
@@ -286,7 +289,7 @@ impl OutputStream for FileOutput {
         self.check()
     }
 
-    /// Waits for a running write: the guest was told that its bytes are accepted.
+    /// Waits for a running write, because the guest was told that its bytes are accepted.
     async fn cancel(&mut self) {
         if matches!(self.state, WriteState::Writes(_)) {
             self.ready().await;
@@ -308,7 +311,7 @@ mod tests {
         FileOutput::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
     }
 
-    /// Returns what a guest is permitted that polls the stream until it is permitted something.
+    /// Polls the stream as a guest does until it permits a write, and returns how many bytes it permits.
     async fn permitted(stream: &mut FileOutput) -> StreamResult<usize> {
         loop {
             stream.ready().await;

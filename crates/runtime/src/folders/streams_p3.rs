@@ -1,4 +1,4 @@
-//! Streams of WASI 0.3 into and out of files. A stream holds one chunk at most. Space is reserved first, then bytes are
+//! Streams of WASI 0.3 into and out of files. A stream holds one chunk at most. Space is reserved before bytes are
 //! copied: a guest whose storage or memory is used up costs the host nothing.
 
 use std::fs::File;
@@ -19,7 +19,7 @@ use super::open_files::OpenFile;
 use super::storage::{FolderStorage, SpaceReservation, cost};
 use crate::pool::Account;
 
-/// Sends the outcome of a stream. Dropping it reports success: all went well, or as far as the guest wanted.
+/// Sends the outcome of a stream. Dropping this reports success: the stream reached its end, or the guest dropped it.
 struct OutcomeSender(Option<oneshot::Sender<Result<(), ErrorCode>>>);
 
 impl OutcomeSender {
@@ -37,7 +37,7 @@ impl Drop for OutcomeSender {
     }
 }
 
-/// Reads a file from an offset on.
+/// Reads a file, beginning at an offset.
 pub(crate) struct FileReader {
     account: Arc<Account>,
     file: Arc<File>,
@@ -89,7 +89,7 @@ impl<D> StreamProducer<D> for FileReader {
                     let read = chunk::read(me.account.clone(), me.file.clone(), me.offset, wanted);
                     me.state = ReadState::Reads(Box::pin(read));
                 }
-                // Bytes that are too late for this read are kept for the next one.
+                // Bytes that arrive too late for this read are kept for the next one.
                 ReadState::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     polled => match ready!(polled) {
@@ -123,13 +123,13 @@ impl<D> StreamProducer<D> for FileReader {
     }
 }
 
-/// Writes a file from an offset on, or at its end.
+/// Writes a file, beginning at an offset or at the file's end.
 pub(crate) struct FileWriter {
     account: Arc<Account>,
     file: Arc<File>,
     /// `None` means the end of the file.
     offset: Option<u64>,
-    /// `None` if there is no limit.
+    /// `None` if the storage has no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: WriteState,
     done: OutcomeSender,
@@ -138,9 +138,9 @@ pub(crate) struct FileWriter {
 
 enum WriteState {
     Idle,
-    /// Waits for space for so many bytes.
+    /// Waits for space for this many bytes.
     Claims(BoxFuture<'static, Option<SpaceReservation>>, usize),
-    /// Has reserved space for so many bytes.
+    /// Has reserved space for this many bytes.
     May(Option<SpaceReservation>, usize),
     Writes(BoxFuture<'static, io::Result<WriteOutcome>>),
     Over,
@@ -225,7 +225,7 @@ impl<D> StreamConsumer<D> for FileWriter {
                         Err(error) => me.fail(error.into()),
                     }
                 }
-                // A write cannot be undone, so it is waited for even if the guest no longer wants it.
+                // A running write cannot be undone, so the stream waits for it even if the guest has cancelled.
                 WriteState::Writes(mut write) => match write.as_mut().poll(cx) {
                     Poll::Ready(Ok(written)) => {
                         source.mark_read(written.bytes);

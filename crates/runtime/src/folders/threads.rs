@@ -1,18 +1,18 @@
 //! The threads that do the file work of guests.
 //!
-//! On Linux a thread begins with the priority of the one that starts it, and an executor starts a thread for blocking
-//! work on the thread that requests it: if that belongs to the slow lane, the new thread has a low priority for good,
-//! and serves all tenants afterwards. So file work has its own threads, each of which is started by a task of the
-//! executor, whose threads have the priority of the process. They are started when there is work for them, and end when
-//! there has been none for a while.
+//! On Linux a thread inherits the priority of the thread that starts it, and an executor starts a thread for blocking
+//! work on the thread that requests it. If a thread of the slow lane requests one, the new thread keeps the low
+//! priority for ever, and serves all tenants afterwards. So file work has its own threads, each of which is started by
+//! a task of the executor, whose threads have the priority of the process. They are started when there is work for
+//! them, and end after they have been idle for a while.
 //!
-//! A job is a whole call of a guest: a thread does it from its beginning to its end, whether the guest is polled
-//! meanwhile or computes for ever, so no guest can hold a thread without work. Accounts share the threads fairly
-//! (`fair_queue`), and are charged the processor time that their work takes. A waiting job whose caller is dropped is
-//! removed from the queue at once, with all that it holds.
+//! A job is a whole call of a guest. A thread runs it from beginning to end, even if the guest is not polled in the
+//! meantime or computes for ever, so no guest can hold an idle thread. Accounts share the threads fairly
+//! (`fair_queue`), and are charged the processor time of their jobs. If the caller of a waiting job is dropped, the job
+//! and all that it holds are dropped at once.
 //!
-//! Rejected: having wasmtime's implementation request threads from a second executor (a guest that gets one and is not
-//! polled keeps it from all others); blocking the thread that polls the guest (one slow disk would hold up all
+//! Rejected: having wasmtime's implementation request threads from a second executor (a guest that gets a thread and is
+//! not polled would hold it while others wait); blocking the thread that polls the guest (one slow disk would delay all
 //! requests).
 
 use std::io;
@@ -32,11 +32,11 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);
 
-/// Runs `job` on one of the threads, for `account`. If this is dropped before the job has started, the job is dropped at
-/// once.
+/// Runs `job` on one of the threads, for `account`. If the future is dropped before the job has started, the job is
+/// dropped at once.
 ///
 /// # Errors
-/// When there is no thread, or the job panicked.
+/// When no thread is available, or the job panicked.
 pub(super) async fn run<T: Send + 'static>(
     account: &Arc<Account>,
     job: impl FnOnce() -> T + Send + 'static,
@@ -55,7 +55,7 @@ pub(super) async fn run<T: Send + 'static>(
     result.map_err(|_| io::Error::other("work on a file was abandoned"))
 }
 
-/// A job whose result is awaited. Dropping this removes it from the queue if it has not started.
+/// A job whose result is awaited. Dropping this removes the job from the queue if the job has not started.
 struct QueuedJob {
     account: u64,
     number: u64,
@@ -66,7 +66,7 @@ impl Drop for QueuedJob {
     fn drop(&mut self) {
         if !self.is_over {
             let job = FILES.state().queue.remove(self.account, self.number);
-            // Dropped without the lock: a drop in the job may take it.
+            // The job is dropped after the lock is released, because dropping it may lock the same state.
             drop(job);
         }
     }
@@ -92,7 +92,8 @@ struct ThreadsState {
     threads: usize,
     /// The number of threads that are being started and have taken no job yet.
     starting: usize,
-    /// The number of idle threads. A thread counts as idle until it has woken up, so several jobs may be meant for one.
+    /// The number of idle threads. A notified thread counts as idle until it has woken up, so several jobs may be
+    /// waiting for the same thread.
     idle: usize,
 }
 
@@ -123,7 +124,7 @@ impl FileThreads {
         number
     }
 
-    /// Runs one thread until it has been idle for long.
+    /// Runs one thread until it has been idle for [`IDLE_TIME_MAX`].
     fn work(&self) {
         self.state().starting -= 1;
         while let Some((account, FileJob { account: charged, work })) = self.next() {
@@ -136,7 +137,7 @@ impl FileThreads {
         }
     }
 
-    /// Waits for a job; `None` if there has been none for long.
+    /// Waits for a job; `None` if there was none for [`IDLE_TIME_MAX`].
     fn next(&self) -> Option<(u64, FileJob)> {
         let mut state = self.state();
         loop {
@@ -147,7 +148,7 @@ impl FileThreads {
             let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            // Jobs of an account that has all threads it may have are done by those threads.
+            // If an account already has its maximum of threads, those threads do its waiting jobs.
             if waited.timed_out() && !state.queue.has_next() {
                 state.threads -= 1;
                 return None;
@@ -156,7 +157,7 @@ impl FileThreads {
     }
 }
 
-/// A thread that was counted and has to be started. The executor may end before that happens.
+/// A thread that was counted and has yet to be started. The executor may shut down before that.
 struct ThreadStart {
     files: &'static FileThreads,
 }
@@ -181,13 +182,13 @@ impl Drop for ThreadStart {
             // Running threads do the waiting jobs.
             if state.threads == 0 { state.queue.abandon() } else { Vec::new() }
         };
-        // Dropped without the lock: a drop in a job may take it.
+        // The jobs are dropped after the lock is released, because dropping one may lock the same state.
         drop(abandoned);
     }
 }
 
-/// Blocks all threads that `account` may have until the returned value is dropped. All earlier jobs of the account are
-/// over by then: none of them has a thread any more.
+/// Blocks all threads that `account` may have until the returned value is dropped. All earlier jobs of the account have
+/// ended by then, as they no longer have a thread.
 #[cfg(test)]
 pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;
@@ -209,7 +210,7 @@ pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     for _ in &held {
         starts.recv().await;
     }
-    // The gate is dropped first, so that the jobs end.
+    // The gate must be dropped first, so that the jobs end.
     (open, held)
 }
 
@@ -255,7 +256,7 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // The job is charged after its result was sent, and before its thread takes another one.
+        // A job is charged after its result is sent, and before its thread takes another job.
         drop(hold_all(&account).await);
         assert!(account.used().cpu >= Duration::from_millis(5), "{:?}", account.used());
     }
@@ -267,7 +268,7 @@ mod tests {
         let closed = Arc::new(Mutex::new(closed));
         let done = Arc::new(AtomicUsize::new(0));
         let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
-        // None of these is polled again before the end.
+        // None of these futures is polled again before the end of the test.
         let held = (0..2 * THREADS).map(|_| {
             let (greedy, closed, done) = (greedy.clone(), closed.clone(), done.clone());
             let started = started.clone();

@@ -1,13 +1,13 @@
 //! The account of one tenant: the memory, the processor time and the counts of its guests, and their limits.
 //!
-//! Memory is charged when it grows and released when its wasmtime store is dropped, so instances that wait for their
-//! next request count. When an account is full, its own idle instances are evicted before anything is refused, the
-//! least recently used first and no more than it takes: the apps of one tenant compete with each other, and with no
-//! other tenant's. None is evicted for a charge that would not fit anyway.
+//! Memory is charged when it grows and released when its wasmtime store is dropped, so the memory of idle instances
+//! stays charged. When an account is full, its own idle instances are evicted before anything is refused: the least
+//! recently used first, and only as many as necessary. So the apps of one tenant compete with each other, but not with
+//! those of another tenant. No instance is evicted for a charge that would not fit even then.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `memory` | what is charged, and how much may be |
+//! | `memory` | how much memory is charged, and the limit |
 //! | `cpu` | the processor time of the account: a bucket that fills at its rate |
 //! | [`fast_lane`] | which lane the account's requests begin in |
 
@@ -36,7 +36,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 pub struct AccountLimits {
     /// The memory of all live instances and of what the host holds for them, in bytes.
     pub memory_bytes: u64,
-    /// The processor time for each second of the clock, in the long run. More than a second is more than one core.
+    /// The processor time for each second of the clock, as a long-run average. More than one second means more than one
+    /// core.
     pub cpu_per_second: Duration,
 }
 
@@ -45,7 +46,7 @@ impl AccountLimits {
     pub const UNLIMITED: Self = Self { memory_bytes: u64::MAX, cpu_per_second: Duration::MAX };
 }
 
-/// What the guests of one tenant are charged to. All groups of all its apps hold the same account.
+/// The account that the guests of one tenant are charged to. All groups of all the tenant's apps share it.
 #[derive(Debug)]
 pub struct Account {
     tenant: Arc<str>,
@@ -53,22 +54,22 @@ pub struct Account {
     memory: MemoryCharges,
     cpu: CpuBucket,
     fast_lane: FastLaneCredit,
-    /// What its instances hold of the engine's pool.
+    /// The slots of the engine's pool that the account's instances hold.
     held: Mutex<PoolSizes>,
-    /// The number of files and folders that its guests have open.
+    /// The number of files and folders that the account's guests have open.
     open_files: AtomicUsize,
-    /// The pools whose instances are charged to it.
+    /// The pools whose instances are charged to the account.
     idle_pools: IdlePools<()>,
 }
 
-/// What was charged to an account.
+/// The resources that were charged to an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccountUse {
-    /// Bytes of memory now: linear memories and tables, and what the host holds for the guests.
+    /// The bytes that are charged now: linear memories and tables, and the host's memory for the guests.
     pub memory_bytes: u64,
-    /// The part of `memory_bytes` that the host holds for the guests: handles, queued calls, values, bodies.
+    /// The part of `memory_bytes` that is the host's memory for the guests: handles, queued calls, values, bodies.
     pub host_bytes: u64,
-    /// The processor time of its guests so far.
+    /// The processor time of the account's guests so far.
     pub cpu: Duration,
     /// How often memory was refused.
     pub refused_memory: u64,
@@ -84,7 +85,7 @@ pub struct HostMemory {
 }
 
 /// The memory of an instance that was evicted and has not been dropped yet. It counts as free for new charges until
-/// this is dropped, which must be after the instance.
+/// this value is dropped, which must be after the instance.
 #[derive(Debug)]
 pub(crate) struct EvictedMemory {
     account: Arc<Account>,
@@ -109,7 +110,7 @@ impl HostMemory {
     /// Charges `bytes` more.
     ///
     /// # Errors
-    /// When the account's memory is used up; what was charged before stays charged.
+    /// When the account's memory is used up; earlier charges stay.
     pub fn grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         if bytes == 0 {
             return Ok(());
@@ -122,8 +123,8 @@ impl HostMemory {
         Ok(())
     }
 
-    /// Charges `bytes` more without evicting idle instances: for callers that must not do so where they are. They call
-    /// [`Account::make_room`] before.
+    /// Charges `bytes` more without evicting idle instances: for callers that cannot evict at that point. They call
+    /// [`Account::make_room`] earlier.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -136,13 +137,13 @@ impl HostMemory {
         Ok(())
     }
 
-    /// Charges `bytes` more, whatever the limit: for work that must be done, such as rolling back.
+    /// Charges `bytes` more even beyond the limit: for work that must be done, such as rolling back.
     pub fn grow_anyway(&mut self, bytes: usize) {
         self.account.memory.charge_anyway(bytes as u64);
         self.bytes += bytes as u64;
     }
 
-    /// Releases what is charged beyond `bytes`.
+    /// Releases the part of the charge that exceeds `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let released = self.bytes.saturating_sub(bytes as u64);
         self.bytes -= released;
@@ -163,7 +164,7 @@ impl Drop for HostMemory {
 }
 
 impl Account {
-    /// Returns an account of `tenant` to which nothing is charged.
+    /// Returns a new account of `tenant`, to which nothing is charged yet.
     #[must_use]
     pub fn new(tenant: Arc<str>, limits: AccountLimits) -> Arc<Self> {
         Arc::new(Self {
@@ -196,7 +197,7 @@ impl Account {
         self.cpu.set_rate(limits.cpu_per_second);
     }
 
-    /// Returns what was charged.
+    /// Returns the resources that were charged.
     #[must_use]
     pub fn used(&self) -> AccountUse {
         let memory_bytes = self.memory.charged();
@@ -209,23 +210,23 @@ impl Account {
         }
     }
 
-    /// Returns the limit of its memory, in bytes.
+    /// Returns the limit of the account's memory, in bytes.
     #[must_use]
     pub fn memory_bytes_max(&self) -> u64 {
         self.memory.limit()
     }
 
-    /// Returns whether its memory has no limit. Such an account may have all slots of the engine's pool, too.
+    /// Returns whether the account's memory has no limit. Such an account may also have all slots of the engine's pool.
     pub(crate) fn has_all_memory(&self) -> bool {
         self.memory_bytes_max() == u64::MAX
     }
 
-    /// Returns the number of files and folders that its guests have open. Only `OpenFile` changes it.
+    /// Returns the number of files and folders that the account's guests have open. Only `OpenFile` changes it.
     pub(crate) fn open_files(&self) -> &AtomicUsize {
         &self.open_files
     }
 
-    /// Returns the pools whose instances are charged to it.
+    /// Returns the pools whose instances are charged to the account.
     pub(crate) fn idle_pools(&self) -> &IdlePools<()> {
         &self.idle_pools
     }
@@ -235,26 +236,26 @@ impl Account {
         self.id
     }
 
-    /// Returns whether a request of its guests may begin in the fast lane.
+    /// Returns whether a request of the account may begin in the fast lane.
     pub(crate) fn may_begin_fast(&self) -> bool {
         !self.is_limited() || self.fast_lane.permits(now)
     }
 
-    /// Charges the time in the fast lane of a guest that turned out to compute for long.
+    /// Charges the time that a guest spent in the fast lane before it was found to compute for long.
     pub(crate) fn charge_fast_lane(&self, used: Duration) {
         self.fast_lane.charge(used, now());
     }
 
-    /// Returns whether its processor time has a limit.
+    /// Returns whether the account's processor time has a limit.
     pub(crate) fn is_limited(&self) -> bool {
         self.cpu.is_limited()
     }
 
-    /// Charges memory, after evicting as many idle instances as it takes. Returns whether there was enough.
+    /// Charges memory, after evicting as many idle instances as necessary. Returns whether there was enough.
     fn charge_memory(&self, bytes: u64) -> bool {
         while !self.memory.try_charge(bytes) {
             if !self.evict_for(bytes) {
-                // Another thread may have evicted the last of them.
+                // Tried again even if nothing was evicted here: another thread may have evicted the last idle instance.
                 let is_charged = self.memory.try_charge(bytes);
                 if !is_charged {
                     self.memory.refuse();
@@ -269,14 +270,13 @@ impl Account {
         OutOfMemory { limit_bytes: self.memory_bytes_max() }
     }
 
-    /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. None is
-    /// evicted if that would not be enough.
+    /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. Evicts
+    /// nothing if that would not be enough.
     pub fn make_room(&self, bytes: usize) {
         self.evict_for((bytes as u64).min(self.memory.room_max()));
     }
 
-    /// Evicts idle instances that hold what is missing for `bytes` more, and no further ones. Returns whether one was
-    /// evicted.
+    /// Evicts just enough idle instances to make room for `bytes` more. Returns whether an instance was evicted.
     fn evict_for(&self, bytes: u64) -> bool {
         let missing = self.memory.missing(bytes);
         if missing == 0 || self.idle_pools.idle_bytes() < missing {
@@ -291,19 +291,19 @@ impl Account {
         freed > 0
     }
 
-    /// Notes that an instance which holds `bytes` was evicted and will be dropped by its own task.
+    /// Records that an instance which holds `bytes` was evicted and will be dropped by its own task.
     pub(crate) fn evicted(self: &Arc<Self>, bytes: u64) -> EvictedMemory {
         self.memory.add_evicted(bytes);
         EvictedMemory { account: self.clone(), bytes }
     }
 
-    /// Returns a charge of nothing, to be grown.
+    /// Returns a charge of 0 bytes, which the caller grows.
     #[must_use]
     pub fn host_memory(self: &Arc<Self>) -> HostMemory {
         HostMemory { account: self.clone(), bytes: 0 }
     }
 
-    /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as it takes. Returns
+    /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as necessary. Returns
     /// whether there was enough.
     pub(crate) fn charge_guest_memory(&self, bytes: u64) -> bool {
         let is_charged = self.charge_memory(bytes);
@@ -319,26 +319,27 @@ impl Account {
         self.memory.release(bytes);
     }
 
-    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so it
-    /// belongs into the value that owns the allocation.
+    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so the
+    /// charge belongs into the value that owns the allocation.
     ///
     /// # Errors
-    /// When the account's memory is used up and its idle instances do not hold enough. Each refusal is counted.
+    /// When the account's memory is used up, even if all its idle instances were evicted. Each refusal is counted.
     pub fn charge_host_memory(self: &Arc<Self>, bytes: usize) -> Result<HostMemory, OutOfMemory> {
         let mut charge = self.host_memory();
         charge.grow(bytes)?;
         Ok(charge)
     }
 
-    /// Returns what its instances hold of the engine's pool. Only `Room` changes it, under its own lock.
+    /// Returns the slots of the engine's pool that the account's instances hold. Only `Room` changes them, under its
+    /// own lock.
     pub(super) fn held(&self) -> MutexGuard<'_, PoolSizes> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether there is processor time left for something new. Each refusal is counted.
+    /// Returns whether there is processor time left for a new request. Each refusal is counted.
     ///
     /// # Errors
-    /// How long it takes until there is.
+    /// The time until there is processor time again.
     pub fn begin(&self) -> Result<(), Duration> {
         match self.cpu_retry_after() {
             None => Ok(()),
@@ -349,14 +350,14 @@ impl Account {
         }
     }
 
-    /// Returns how long it takes until there is processor time for something new, or `None` if there is some now.
-    /// Counts no refusal.
+    /// Returns the time until there is processor time for a new request, or `None` if there is some now. Counts no
+    /// refusal.
     #[must_use]
     pub fn cpu_retry_after(&self) -> Option<Duration> {
         self.cpu.retry_after(now)
     }
 
-    /// Returns whether its guests, and what is done for them, must stop where they are. Counts a refusal if so.
+    /// Returns whether the account's guests, and the host's work for them, must stop at once. If so, counts a refusal.
     pub fn must_stop(&self) -> bool {
         let must_stop = self.cpu.is_overdrawn(now);
         if must_stop {
@@ -387,7 +388,7 @@ mod tests {
         account: Weak<Account>,
         idle: Mutex<Vec<u64>>,
         since: Arc<IdleSince>,
-        /// Eviction instances, if they are dropped later.
+        /// The memory of evicted instances, if they are dropped later.
         evicted: Option<Mutex<Vec<EvictedMemory>>>,
     }
 
@@ -463,7 +464,7 @@ mod tests {
         assert_eq!((pool.idle(), account.used().memory_bytes), (9, 1080), "one is enough, and it still exists");
         assert!(account.charge_memory(20), "its memory counts as free");
         assert_eq!(pool.idle(), 9);
-        // Beyond a part of the limit, memory must really be free.
+        // Evicted memory counts as free only up to a part of the limit. Beyond that, it must have been released.
         assert!(!account.charge_memory(100));
         assert_eq!(pool.idle(), 8);
         pool.drop_evicted();

@@ -1,5 +1,5 @@
-//! The most that one instance may take of the engine's pool. The engine is configured with these limits, and components
-//! that need more are refused.
+//! The maximum that one instance may take of the engine's pool. The engine is configured with these limits, and
+//! components that need more are refused.
 
 /// The maximum size of one memory of a guest in bytes, whatever the manifest says. Each memory is a slot of this size
 /// in the pool's address space.
@@ -11,7 +11,8 @@ pub(crate) const STACK_BYTES: u64 = 2 << 20;
 /// The bytes of stack that a guest's own code may use.
 pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
 
-/// The most host memory that a stack takes, in bytes: the guest's part, and that of the host functions which it calls.
+/// The maximum host memory that a stack takes, in bytes: the guest's part, and that of the host functions which it
+/// calls.
 pub(crate) const STACK_RESIDENT_BYTES: usize = GUEST_STACK_BYTES + (64 << 10);
 
 /// The maximum number of core modules in one instance of a component.

@@ -1,14 +1,14 @@
 //! The processor time of an account: a bucket that fills at the account's rate, and from which the time that guests
-//! have used is paid.
+//! have used is subtracted.
 //!
-//! Nothing new begins while the bucket is empty; guests are stopped when more than a whole bucket is owed. So a short
-//! excess costs new requests and not those that are nearly done, and in the long run no account uses more than its
-//! rate.
+//! No new request begins while the bucket is empty. Guests are stopped when the bucket is more than its own size below
+//! zero. So a short excess delays new requests instead of stopping those that are nearly done, and in the long run no
+//! account uses more than its rate.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The bucket holds, and an account owes, no more than what its rate pays in this time.
+/// The bucket holds, and an account owes, no more than what its rate adds in this time.
 const BUCKET: Duration = Duration::from_secs(1);
 
 /// How long a request of an account without any processor time has to wait.
@@ -19,12 +19,12 @@ const SECOND_NS: u128 = 1_000_000_000;
 /// The processor time of one account. Times are those of [`now`](crate::clock::now).
 #[derive(Debug)]
 pub(super) struct CpuBucket {
-    /// Nanoseconds for each second of the clock. [`u64::MAX`]: without a limit.
+    /// Nanoseconds for each second of the clock. [`u64::MAX`] means no limit.
     rate: AtomicU64,
     used_ns: AtomicU64,
     /// Nanoseconds that are left; negative if time is owed.
     left_ns: AtomicI64,
-    /// When the bucket was filled last.
+    /// The time of the last addition to the bucket.
     filled_at: AtomicU64,
     /// The number of requests that did not begin, and of guests that were stopped.
     refusals: AtomicU64,
@@ -45,7 +45,7 @@ impl CpuBucket {
         bucket
     }
 
-    /// Changes the rate. What was saved or owed under the old rate is limited to one bucket of the new one.
+    /// Changes the rate. The amount that was saved or owed under the old rate is limited to one bucket of the new one.
     pub(super) fn set_rate(&self, per_second: Duration) {
         self.rate.store(u64::try_from(per_second.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let most = self.capacity();
@@ -83,8 +83,8 @@ impl CpuBucket {
         }
     }
 
-    /// Returns how long it takes until something new may begin, or `None` if it may begin now. The clock is read only
-    /// if there is a limit.
+    /// Returns the time until a new request may begin, or `None` if it may begin now. The clock is read only if there
+    /// is a limit.
     pub(super) fn retry_after(&self, now: impl FnOnce() -> u64) -> Option<Duration> {
         let rate = self.rate()?;
         let left = self.fill(rate, now());
@@ -112,15 +112,15 @@ impl CpuBucket {
         i64::try_from(u128::from(rate) * BUCKET.as_nanos() / SECOND_NS).unwrap_or(i64::MAX)
     }
 
-    /// Pays in what is due at `now` and returns what is in the bucket.
+    /// Adds the processor time that is due at `now` and returns the content of the bucket.
     fn fill(&self, rate: u64, now: u64) -> i64 {
         let last = self.filled_at.load(Ordering::Relaxed);
-        // Another thread may have paid in at a later time: then nothing is due. A plain subtraction would wrap to
-        // nearly all time there is.
+        // If another thread has already added the time up to a later instant, nothing is due. Clamped to 0, because a
+        // plain subtraction would wrap to a huge value.
         let passed = u64::try_from(now.wrapping_sub(last).cast_signed()).unwrap_or(0);
         let due = i64::try_from(u128::from(passed) * u128::from(rate) / SECOND_NS).unwrap_or(i64::MAX);
-        // Of several threads, one pays in. Less than a microsecond is left for later, so that rounding loses nothing
-        // that matters.
+        // Only one of several threads adds the processor time that is due. Less than a microsecond is left for later,
+        // so that the loss through rounding is negligible.
         if due < 1_000 || self.filled_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }

@@ -1,20 +1,19 @@
 //! The lane that an account's requests begin in: a credit of time for long polls in the fast lane.
 //!
-//! Whether a request will compute for long is not known before it has done so, and finding out costs the fast lane up
-//! to a time slice. So each account has a credit for such slices, which fills slowly. While it is used up, all requests
-//! of the account begin in the slow lane, whose threads the kernel preempts for those of the fast one.
+//! Whether a request computes for long is only known after it has done so, and finding out costs the fast lane up to a
+//! time slice. So each account has a credit for such slices, which fills slowly. While the credit is used up, all
+//! requests of the account begin in the slow lane, whose threads the kernel preempts for those of the fast one.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The most credit that is saved.
+/// The maximum credit.
 const CREDIT_MAX: Duration = Duration::from_millis(4);
 
-/// The credit for each second. Twenty hostile accounts use up a twenty-fifth of one thread's time.
+/// The credit that is added each second. Twenty hostile accounts use up a twenty-fifth of one thread's time.
 const CREDIT_PER_SECOND: Duration = Duration::from_millis(2);
 
-/// The most debt that is remembered, so that an account returns to the fast lane soon after it has stopped computing
-/// for long.
+/// The maximum debt, so that an account returns to the fast lane soon after it has stopped computing for long.
 const DEBT_MAX: Duration = Duration::from_millis(4);
 
 /// The credit of one account.
@@ -39,7 +38,7 @@ impl FastLaneCredit {
         self.fill(now()) > 0
     }
 
-    /// Charges the time in the fast lane of a request that was moved to the slow lane at `now`.
+    /// Charges the time that a request spent in the fast lane before it was moved to the slow lane at `now`.
     pub(crate) fn charge(&self, used: Duration, now: u64) {
         self.fill(now);
         let used = nanoseconds(used);
@@ -47,13 +46,13 @@ impl FastLaneCredit {
         let _ = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
-    /// Pays in what is due and returns what is left.
+    /// Adds the credit that is due and returns the sum.
     fn fill(&self, now: u64) -> i64 {
         let last = self.filled_ns.load(Ordering::Relaxed);
         let passed = now.saturating_sub(last);
         let due = u128::from(passed) * CREDIT_PER_SECOND.as_nanos() / 1_000_000_000;
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        // Of several threads, one pays in, and rounding loses at most a thousandth.
+        // Only one of several threads adds the credit that is due. Rounding loses at most a thousandth.
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }

@@ -1,24 +1,24 @@
-//! The memory of an account: how much is charged, and how much may be.
+//! The memory of an account: how much is charged, and the limit.
 //!
-//! Instances that serve several requests are dropped by tasks of their own some time after they were evicted. Until
-//! then, what they hold counts as free for new charges, up to a part of the limit ([`ROOM_PART`]), and still as used.
+//! An instance that serves several requests is dropped by its own task, some time after it was evicted. Until then, its
+//! memory counts as free for new charges, up to a part of the limit ([`ROOM_PART`]), and still as used.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An account exceeds its limit by no more than this part of it (one in so many) while evicted instances are being
-/// dropped. Callers that make room ahead of need make no more than this part, so that a small account keeps idle
-/// instances, too.
+/// The part of the limit (one of this many) by which an account may exceed it while evicted instances are being
+/// dropped. Callers that make room in advance also make no more than this part, so that a small account keeps some idle
+/// instances.
 const ROOM_PART: u64 = 8;
 
-/// What is charged to one account, in bytes.
+/// The memory that is charged to one account, in bytes.
 #[derive(Debug)]
 pub(super) struct MemoryCharges {
     limit: AtomicU64,
     charged: AtomicU64,
     /// The part of `charged` that evicted instances hold until they have been dropped.
     evicted: AtomicU64,
-    /// The part of `charged` that is guests' memories and tables. This part is counted rather than the host's, which
-    /// changes with each request.
+    /// The part of `charged` that is guests' memories and tables. The host's part is computed from it instead of being
+    /// counted, because it changes with each request.
     guest: AtomicU64,
     /// The number of refused charges.
     refusals: AtomicU64,
@@ -65,7 +65,7 @@ impl MemoryCharges {
         self.charged.fetch_update(Ordering::AcqRel, Ordering::Relaxed, add).is_ok()
     }
 
-    /// Charges `bytes`, whatever the limit.
+    /// Charges `bytes` even beyond the limit.
     pub(super) fn charge_anyway(&self, bytes: u64) {
         self.charged.fetch_add(bytes, Ordering::AcqRel);
     }
@@ -75,22 +75,22 @@ impl MemoryCharges {
         self.charged.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Notes that `bytes` of what is charged are guests' memories and tables.
+    /// Records that `bytes` of the charge are guests' memories and tables.
     pub(super) fn add_guest(&self, bytes: u64) {
         self.guest.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that `bytes` are no longer guests' memories and tables.
+    /// Records that `bytes` are no longer guests' memories and tables.
     pub(super) fn remove_guest(&self, bytes: u64) {
         self.guest.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that an instance which holds `bytes` was evicted and will be dropped.
+    /// Records that an instance which holds `bytes` was evicted and will be dropped.
     pub(super) fn add_evicted(&self, bytes: u64) {
         self.evicted.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Notes that an evicted instance which held `bytes` has been dropped.
+    /// Records that an evicted instance which held `bytes` has been dropped.
     pub(super) fn remove_evicted(&self, bytes: u64) {
         self.evicted.fetch_sub(bytes, Ordering::AcqRel);
     }
@@ -100,18 +100,18 @@ impl MemoryCharges {
         self.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the bytes that are missing to charge `bytes` more once all evicted instances have been dropped.
+    /// Returns how many bytes are missing for a charge of `bytes` once all evicted instances have been dropped.
     pub(super) fn missing(&self, bytes: u64) -> u64 {
         let (charged, evicted) = (self.charged.load(Ordering::Acquire), self.evicted.load(Ordering::Acquire));
         charged.saturating_add(bytes).saturating_sub(self.limit().saturating_add(evicted))
     }
 
-    /// Returns the most bytes that may be freed ahead of need.
+    /// Returns the maximum number of bytes that may be freed in advance.
     pub(super) fn room_max(&self) -> u64 {
         self.limit() / ROOM_PART
     }
 
-    /// Returns the bytes of evicted instances that count as free although they are not yet.
+    /// Returns the bytes of evicted instances that count as free although they have not been released yet.
     fn counted_as_free(&self) -> u64 {
         self.evicted.load(Ordering::Acquire).min(self.room_max())
     }
