@@ -1,4 +1,4 @@
-//! What the paths of a manifest mean: the files and folders that an app may reach.
+//! Resolves the paths of a manifest to files and folders that the app is allowed to use.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -42,8 +42,8 @@ impl AppFiles {
         }
     }
 
-    /// Returns a path of the manifest for error messages: where it leads, for the user who runs the process; as
-    /// written, for a tenant, who must not learn about the node's folders.
+    /// Returns a path of the manifest for error messages. If the app belongs to the user who runs the process, this is
+    /// the resolved path; for a tenant, who must not learn about the node's folders, it is the path as written.
     #[must_use]
     pub fn shown(&self, path: &Path) -> PathBuf {
         match self {
@@ -52,10 +52,10 @@ impl AppFiles {
         }
     }
 
-    /// Returns the path of a file or folder of the manifest that is only read.
+    /// Returns the path of a file or folder that the app only reads.
     ///
     /// # Errors
-    /// When it is not one of the app's own.
+    /// When the path leads out of the app's own files.
     pub fn read_only(&self, path: &Path) -> Result<PathBuf, OutsideError> {
         match self {
             Self::Anywhere(base) => Ok(base.join(path)),
@@ -63,11 +63,10 @@ impl AppFiles {
         }
     }
 
-    /// Returns the folder of a grant, with all links resolved. A tenant's folder that may be written is created if it
-    /// does not exist.
+    /// Returns the folder of a grant, with all links resolved. Creates a tenant's writable folder if it does not exist.
     ///
     /// # Errors
-    /// When it does not exist, or is not one of the app's own.
+    /// When the folder does not exist, or is not one of the app's own.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<PathBuf> {
         let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
         let (path, base) = match self {
@@ -83,7 +82,7 @@ impl AppFiles {
         if let Some(base) = base
             && !real.starts_with(base.canonicalize()?)
         {
-            // A link lies where a folder should be.
+            // The path of the folder is a link.
             return Err(outside(OutsideError { path: grant.host.clone() }));
         }
         std::fs::read_dir(&real)?;
@@ -91,7 +90,7 @@ impl AppFiles {
     }
 }
 
-/// Returns `path` below `base`, unless it is absolute or goes up.
+/// Returns `path` below `base`. Refuses an absolute path and one that leads out of `base` by `..`.
 fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     let mut joined = base.to_owned();
     for part in path.components() {
@@ -105,8 +104,8 @@ fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
 }
 
 /// Returns the name of the folder for a `path` of the manifest. Folders that components may write are all at the same
-/// level, whatever their paths: if one was inside another, a component with the outer one could replace the inner one
-/// by a link.
+/// level, whatever their paths: if one of them contained another, a component with a grant for the outer folder could
+/// replace the inner folder by a link.
 fn folder_name(path: &Path) -> Result<String, OutsideError> {
     let outside = || OutsideError { path: path.to_owned() };
     let relative = below(Path::new(""), path)?;
@@ -120,7 +119,7 @@ fn folder_name(path: &Path) -> Result<String, OutsideError> {
             other => name.push(other),
         }
     }
-    // The app's folder itself.
+    // The path is the app's folder itself.
     if name.is_empty() {
         name.push('%');
     }

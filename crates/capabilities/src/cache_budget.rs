@@ -1,12 +1,13 @@
-//! The sizes of stores' page caches: the first stores of a process get large ones; thousands of stores get small ones.
+//! The sizes of stores' page caches: the first stores of a process get large caches; if there are thousands of stores,
+//! further ones get small caches.
 //!
-//! An engine's cache keeps the size that it was opened with. So each store gets a part of the unused rest of a common
-//! budget, within bounds, and gives it back when it is closed.
+//! An engine's cache keeps the size that it was opened with. So each store gets a fraction of the unused budget, within
+//! bounds, and returns it when it is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The part of the unused budget that one store gets.
+/// A store gets one `PART`th of the unused budget.
 const PART: usize = 8;
 
 pub(crate) struct CacheBudget {
@@ -16,7 +17,7 @@ pub(crate) struct CacheBudget {
     most: usize,
 }
 
-/// A store's part of the budget. Dropping it gives it back.
+/// A store's part of the budget. Dropping it returns the part to the budget.
 pub(crate) struct CacheShare {
     budget: Arc<CacheBudget>,
     bytes: usize,

@@ -1,7 +1,7 @@
 //! The capabilities of one app: its open stores, its secrets, its outbound HTTP.
 //!
-//! Everything is opened here, before the first request, so that problems (a changed migration, a missing secret, a data
-//! directory in use) are found when the app starts and not by a user.
+//! All of them are opened here, before the first request, so that problems (a changed migration, a missing secret, a
+//! data directory in use) are found when the app starts and not by a user.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
 use crate::sql::SqlSettings;
 use crate::watched_folders::WatchedFolders;
 
-/// The capabilities of an app. Dropping it, and the groups that were linked with it, closes the stores in the
-/// background. Opening one of them again waits for that.
+/// The capabilities of an app. When this and the groups that were linked with it have been dropped, the stores are
+/// closed in the background. Opening one of these stores again waits until it is closed.
 pub struct Capabilities {
     providers: Vec<Arc<dyn Provider>>,
     outbound: BTreeMap<String, Arc<dyn Outbound>>,
@@ -41,7 +41,7 @@ impl Capabilities {
     /// stores.
     ///
     /// # Errors
-    /// The first thing that cannot be opened or read.
+    /// The error of the first capability that cannot be opened or read.
     pub async fn open(app: &AppGrants, resources: &AppResources, engines: &Engines) -> Result<Self, CapabilityError> {
         let secrets = read_secrets(app, resources)?;
         let (kv, sql) = (engines.kv(resources), engines.sql(resources));
@@ -101,13 +101,14 @@ impl Capabilities {
     /// this revision, and new migrations are applied to them.
     ///
     /// # Errors
-    /// The first thing that cannot be opened or read. The capabilities of this revision are unchanged then.
+    /// The error of the first capability that cannot be opened or read. The capabilities of this revision are then
+    /// unchanged.
     pub async fn next(&self, app: &AppGrants, files: &Path) -> Result<Self, CapabilityError> {
         Self::open(app, &self.resources.with_files(files), &self.engines).await
     }
 
-    /// Returns the account of storage that guests' writes to `folders` are checked against; `None` if there is no limit
-    /// or no folder.
+    /// Returns the storage account that guests' writes to `folders` are checked against; `None` if the tenant has no
+    /// limit or `folders` is empty.
     pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn FolderStorage>> {
         if folders.is_empty() || matches!(self.resources.files, AppFiles::Anywhere(_)) {
             return None;
@@ -121,20 +122,20 @@ impl Capabilities {
         &self.resources
     }
 
-    /// The interfaces of these capabilities, for linking the app's groups.
+    /// The host interfaces of these capabilities, for linking the app's groups.
     pub fn providers(&self) -> &[Arc<dyn Provider>] {
         &self.providers
     }
 
-    /// Returns the HTTP client of `component`, with its own grants. A component without grants is denied every host,
-    /// and the log tells which.
+    /// Returns the HTTP client of `component`, with its own grants. The client of a component without grants refuses
+    /// every host, and logs the name of the refused host.
     pub fn outbound(&self, component: &str) -> Option<Arc<dyn Outbound>> {
         self.outbound.get(component).cloned()
     }
 }
 
-/// Counts what the app has on disk when it is first opened. Folders that cannot be counted count as full. The app is
-/// opened nevertheless, as it may be the one to repair them.
+/// Measures the app's data on disk when the app is first opened. If the folders cannot be measured, the storage is
+/// treated as full. The app is opened even then, as it may be able to repair the folders.
 async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), CapabilityError> {
     let AppFiles::Own { writable, .. } = &resources.files else { return Ok(()) };
     let (account, stores, writable) =
@@ -175,7 +176,8 @@ fn client(
 }
 
 fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, SecretError> {
-    // Only secrets that a component was granted: an app must not fail for one that no component uses.
+    // Only secrets that a component was granted are read: an app must not fail because of a secret that no component
+    // uses.
     let origins = app.secrets.iter().filter(|(name, _)| app.uses_secret(name));
     let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
     match (&resources.secrets, &resources.files) {

@@ -1,10 +1,10 @@
-//! The data directory: all data of an app under one path. One process at a time has it open, with the processes that it
-//! started.
+//! The data directory: all data of an app under one path. Only one process at a time has it open; the member processes
+//! that it started share it.
 //!
 //! Two locks ensure that. `LOCK` is held by the process that opened the directory. `MEMBERS` is shared by the processes
 //! that it started, so that opening the directory after a process was killed waits for the last of its members.
 //!
-//! The layout is documented in `docs/reference/data-directory.md`; this file is the only one that knows it.
+//! The layout is documented in `docs/reference/data-directory.md`; no other source file contains it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -18,10 +18,10 @@ const LOCK_FILE: &str = "LOCK";
 
 const MEMBERS_FILE: &str = "MEMBERS";
 
-/// The maximum time to wait for the members of a process that has ended: they end as soon as they notice.
+/// The maximum time to wait for the members of a process that has ended: a member ends as soon as it notices that.
 const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The interval between two checks for these members.
+/// The interval between two checks whether these members have ended.
 const MEMBERS_WAIT_STEP: Duration = Duration::from_millis(10);
 
 /// An open data directory. The lock is held until it is dropped.
@@ -34,21 +34,21 @@ pub struct DataDir {
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Another process has it open.
+    /// Another process has the directory open.
     #[error("the data directory `{}` is in use by process {pid}: stop that process, or use another directory with `--data DIR`", path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process that holds it, as written in its lock file (`?` if that cannot be read).
+        /// The process that has the directory open, as written in its lock file (`?` if that cannot be read).
         pid: String,
     },
-    /// It belongs to an app, but a node's was expected.
+    /// The directory belongs to an app, but a node's directory was expected.
     #[error("`{}` is the data directory of an app: use another directory for the node", path.display())]
     OfApp {
         /// The directory.
         path: PathBuf,
     },
-    /// It cannot be created or written.
+    /// The directory cannot be created or written.
     #[error("the data directory `{}` cannot be used: {action}", path.display())]
     Io {
         /// The directory or file.
@@ -61,8 +61,8 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens the data directory at `path`, creating it if it does not exist, and locks it for this process. If a
-    /// process was killed while it replaced a store (see [`DataDir::drafts`]), the store has its file again on return.
+    /// Opens the data directory at `path`, creating it if it does not exist, and locks it for this process. If an
+    /// earlier process was killed while it replaced a store (see [`DataDir::drafts`]), restores the store's file.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {
@@ -77,8 +77,9 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Opens the data directory as a member: a process that the holder of the directory started. `path` is the holder's
-    /// [`DataDir::path`]. The plan decides which member opens which store; no two members open the same.
+    /// Opens the data directory as a member: a process that was started by the process that opened the directory.
+    /// `path` is that process's [`DataDir::path`]. The plan decides which member opens which store; no two members open
+    /// the same store.
     pub fn open_as_member(path: &Path) -> Result<Self, DataDirError> {
         let lock_path = path.join(MEMBERS_FILE);
         let lock = open_lock(&lock_path)?;
@@ -101,18 +102,18 @@ impl DataDir {
         self.path.join("kv")
     }
 
-    /// The folder of SQL stores: `NAME.sqlite` and SQLite's further files.
+    /// The folder of SQL stores: `NAME.sqlite`, and the files that SQLite keeps next to it.
     pub fn sql(&self) -> PathBuf {
         self.path.join("sql")
     }
 
-    /// The folder of copies of SQL stores whose migrations are being written, in `STORE/NUMBER`. Replacements of stores
-    /// lie there, too, until they are switched in.
+    /// The folder of copies of SQL stores for writing new migrations, in `STORE/NUMBER`. It also contains replacements
+    /// of stores until they become the stores' files.
     pub fn drafts(&self) -> PathBuf {
         self.path.join("drafts")
     }
 
-    /// The folder of data that can be made again: compiled components.
+    /// The folder of compiled components, which can be compiled again.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
@@ -209,13 +210,13 @@ mod tests {
             fs::write(folder.join("s.next"), next).unwrap();
             snapshot.inspect(|text| fs::write(folder.join("s.sqlite"), text).unwrap());
         };
-        // Killed between the two renames. An earlier replacement left a file that was never used.
+        // The process was killed between the two renames. An earlier replacement left a file that was never used.
         leave(9, None, "older");
         leave(10, Some("before"), "new");
         drop(DataDir::open(dir.path()).unwrap());
         assert_eq!((read(&store), read(&drafts.join("10/s.sqlite"))), (Some("new".into()), Some("before".into())));
         assert!(!drafts.join("10/s.next").exists() && !drafts.join("9/s.next").exists());
-        // Killed before the first rename.
+        // The process was killed before the first rename.
         leave(11, None, "never");
         fs::write(drafts.join("note"), "no folder").unwrap();
         drop(DataDir::open(dir.path()).unwrap());

@@ -22,8 +22,8 @@ pub struct CapabilityLimits {
     pub outbound: OutboundLimits,
 }
 
-/// The engines of a process, for all its apps. Clones share them. They have no thread and no file until a store is
-/// opened. Dropping the last handle (stores have one) waits until all files are closed.
+/// The engines of a process, for all its apps. All clones use the same engines. There is no thread and no open file
+/// until a store is opened. Dropping the last handle waits until all files are closed; an open store contains a handle.
 #[derive(Clone)]
 pub struct Engines {
     pub(crate) kv: KvEngine,
@@ -57,8 +57,8 @@ impl Engines {
         self.sql.stores(&resources.sql, resources.storage.clone(), &resources.account)
     }
 
-    /// Waits until no store below `dir` is open: until they have been closed and synced. Also waits for stores that are
-    /// in use.
+    /// Waits until no store below `dir` is open, that is, until all of them have been closed and synced. Does not close
+    /// any store: waits for stores that are in use, however long they are.
     pub async fn closed(&self, dir: &Path) {
         self.kv.closed(dir).await;
         self.sql.closed(dir).await;
@@ -71,11 +71,11 @@ impl Engines {
     }
 
     /// Finishes the replacements in `folder` of SQL stores in the folder `sql`, as
-    /// [`roll_forward`](crate::sql::roll_forward) does, while other stores are in use. It does not wait long, whatever
-    /// else the tenant does.
+    /// [`roll_forward`](crate::sql::roll_forward) does, while other stores are in use. The time that this takes is
+    /// bounded, whatever else the tenant does.
     ///
     /// # Errors
-    /// When the disk fails, or one of these stores is open, or is being opened for some time.
+    /// When the disk fails, or when one of these stores is open or takes too long to open.
     pub async fn finish_replacements(
         &self,
         sql: &Path,

@@ -31,10 +31,10 @@ pub enum CapabilityError {
     /// The file of certificate authorities for a granted host is not one of the app's own.
     #[error("the certificate authorities for a granted host cannot be read")]
     AuthorityOutside {
-        /// The path.
+        /// The refused path.
         source: OutsideError,
     },
-    /// The app's folders cannot be counted.
+    /// The sizes of the app's folders cannot be measured.
     #[error("the app's folders cannot be read")]
     Count(#[source] std::io::Error),
     /// The folder of migrations of a SQL store is not one of the app's own.
@@ -42,7 +42,7 @@ pub enum CapabilityError {
     Migrations {
         /// The store.
         store: StoreName,
-        /// The path.
+        /// The refused path.
         source: OutsideError,
     },
 }

@@ -1,7 +1,8 @@
-//! Copies of single files, within a tenant's quota of storage and the free space of the disk.
+//! Copies of single files, within a tenant's storage quota and the free space of the disk.
 //!
 //! The whole file is checked against the tenant's quota before anything is copied. The reserve of the disk is checked
-//! again before each step: other tenants write to the same disk meanwhile, and how much is not known in advance.
+//! again before each step: meanwhile other tenants write to the same disk, and how much they write is not known in
+//! advance.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -32,13 +33,13 @@ pub enum FileCopyError {
 }
 
 impl StorageAccount {
-    /// Copies the file `from` to `to`, which should not exist, while `goes_on` returns `true` between two steps. Shares
-    /// the blocks of the file if the file system can do that. The copy is counted on return, as far as it was made.
-    /// Blocks.
+    /// Copies the file `from` to `to`, which should not exist. `goes_on` is called between two steps; the copy stops
+    /// when it returns `false`. Shares the blocks of the file if the file system can do that. The bytes that were
+    /// copied, even by a copy that failed, are added to the tenant's used storage. Blocks.
     ///
     /// # Errors
-    /// When there is not enough space, the copy is stopped, or the disk fails. The caller removes what was copied until
-    /// then.
+    /// When there is not enough space, the copy is stopped, or the disk fails. The caller then removes the incomplete
+    /// copy.
     pub fn copy_file(&self, from: &Path, to: &Path, goes_on: impl FnMut() -> bool) -> Result<(), FileCopyError> {
         let from = File::open(from)?;
         let bytes = from.metadata()?.len();
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn the_reserve_is_checked_before_each_step() {
         let dir = tempfile::tempdir().unwrap();
-        // The free space of the disk when the second step begins: others have written meanwhile.
+        // The free space of the disk when the second step begins: meanwhile others have written to the disk.
         let disk = dir.path().join("disk");
         std::fs::create_dir(&disk).unwrap();
         let from = dir.path().join("from");
@@ -126,7 +127,7 @@ mod tests {
         account.set_reserve(Arc::new(Reserve::new(&disk, 0)));
         let to = dir.path().join("to");
         let refused = account.copy_file(&from, &to, || {
-            // A disk that gives no result counts as full.
+            // A disk whose free space cannot be read is treated as full.
             let _ = std::fs::remove_dir(&disk);
             true
         });

@@ -1,7 +1,7 @@
-//! What the components of an app were granted: the input of all capabilities.
+//! The grants of an app's components: the input of all capabilities.
 //!
-//! Capabilities need nothing else of an app. How its components are built, linked and routed is not part of it, so it can be kept with a
-//! revision and loaded without the manifest.
+//! Capabilities need no other part of an app's manifest. The grants do not say how components are built, linked and
+//! routed, so they can be stored with a revision and loaded without the manifest.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,13 +47,13 @@ pub struct ComponentGrants {
     pub dirs: Vec<DirGrant>,
 }
 
-/// Where the grants of an app come from.
+/// The source of an app's grants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GrantedBy {
-    /// Its `isomer.toml`.
+    /// The app's `isomer.toml`.
     #[default]
     Manifest,
-    /// Flags of the command line. A component that is run from its file has no manifest.
+    /// Flags of the command line: a component that is run from its file has no manifest.
     Flags,
 }
 
@@ -73,7 +73,7 @@ impl AppGrants {
         self.components.values().any(can_write)
     }
 
-    /// Returns all folders that were granted. A folder that several components were granted is listed several times.
+    /// Returns all granted folders. A folder that was granted to several components is listed several times.
     pub fn dirs(&self) -> impl Iterator<Item = &DirGrant> {
         self.components.values().flat_map(|grants| &grants.dirs)
     }
@@ -83,7 +83,7 @@ impl AppGrants {
         self.sql.get(store)?.migrations.as_ref()
     }
 
-    /// Returns the time limit of a SQL store's statements, of at most `max`; `None` for the platform's default.
+    /// Returns the time limit of a SQL store's statements, of at most `max`; `None` if the platform's default applies.
     pub(crate) fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
         let written = self.sql.get(store).and_then(|settings| settings.statement_timeout);
         let effective = written.unwrap_or(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT);

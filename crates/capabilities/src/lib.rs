@@ -1,13 +1,13 @@
 //! The capabilities of components: key-value stores, SQL, configuration, secrets and outbound HTTP.
 //!
-//! There are two layers. The *engines* ([`kv`], [`sql`], [`outbound`], [`secrets`]) know files and threads and nothing
-//! of WebAssembly. The *host functions* ([`host`]) implement WIT interfaces over them for the components that were
-//! granted them. An engine does not know its caller; a host function never touches a file. Blocking engines run on
-//! threads of their own behind bounded queues, so that a slow disk never stops the executor. One set of engines in a
-//! process ([`Engines`]) serves the apps of all tenants, with fair shares of its threads. What belongs to one app is in
-//! its [`AppResources`].
+//! There are two layers. The *engines* ([`kv`], [`sql`], [`outbound`], [`secrets`]) use files and threads and do not
+//! depend on WebAssembly. The *host functions* ([`host`]) implement WIT interfaces over the engines for the components
+//! that were granted them. An engine does not know its caller; a host function never touches a file. Engines that block
+//! use their own threads with bounded queues, so that a slow disk never blocks the asynchronous executor. One set of
+//! engines in a process ([`Engines`]) serves the apps of all tenants and shares its threads fairly among them. The
+//! folders and accounts of one app are in its [`AppResources`].
 //!
-//! Invariant: a write is acknowledged after it was synced, and never before.
+//! Invariant: a write is acknowledged only after it was synced.
 
 #![forbid(unsafe_code)]
 

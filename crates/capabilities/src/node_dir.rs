@@ -1,9 +1,9 @@
-//! The data directory of a node: its own state and the data of all tenants' apps, under one path. One process at a time
-//! has it open.
+//! The data directory of a node: its own state and the data of all tenants' apps, under one path. Only one process at a
+//! time has it open.
 //!
 //! Unlike an app's data directory ([`crate::DataDir`]) it contains many apps. The layout is documented in
-//! `docs/reference/data-directory.md`; this file is the only one that knows it. Names of tenants and apps are labels
-//! like those of host names, so they cannot lead out of it.
+//! `docs/reference/data-directory.md`; no other source file contains it. Names of tenants and apps have the syntax of
+//! labels of host names, so they cannot lead out of the directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ impl NodeDir {
     /// process.
     ///
     /// # Errors
-    /// When it cannot be created or written, another process has it open, or it is the data directory of an app.
+    /// When the directory cannot be created or written, another process has it open, or it is the data directory of an
+    /// app.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         if path.join("kv").is_dir() || path.join("sql").is_dir() {
@@ -73,13 +74,13 @@ impl NodeDir {
         self.path.join("trash")
     }
 
-    /// The folder of what candidates write. Nothing in it outlives its process.
+    /// The folder for the writes of candidate revisions. Its content is not used after the process has ended.
     #[must_use]
     pub fn trials(&self) -> PathBuf {
         self.path.join("trials")
     }
 
-    /// The folder of take-overs that replace stores, while they run.
+    /// The folder for the files of running take-overs that replace stores.
     #[must_use]
     pub fn takeovers(&self) -> PathBuf {
         self.path.join("takeovers")

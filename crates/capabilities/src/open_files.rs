@@ -1,10 +1,10 @@
-//! The open files of stores: each is open at most once in a process, and opened again only after it was closed.
+//! The open files of stores. Each file is open at most once in a process, and is opened again only after it was closed.
 //!
-//! A store is identified by its file. Its last handle may be dropped anywhere; the file is then closed on a thread of
-//! the pool, and opening the store again waits for that.
+//! A store is identified by its file. Its last handle may be dropped on any thread; the file is then closed on a thread
+//! of the pool, and opening the store again waits until it is closed.
 //!
-//! Work on a file that failed ([`FileHold::fail`]) is repeated before the file is opened again. So a half-finished file
-//! is not used, and the store works again as soon as the disk does.
+//! If an operation on a file failed ([`FileHold::fail`]), it is repeated before the file is opened again. So a
+//! half-finished file is never used, and the store works again as soon as the disk does.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// The number of unused slots from which on they are searched and removed.
+/// Unused slots are removed when at least this many slots have been added since the last removal.
 const UNUSED_SLOTS_MAX: usize = 64;
 
 /// The open files of stores of the kind `T`.
@@ -28,26 +28,26 @@ struct FileSlots<T> {
     look_through_at: usize,
 }
 
-/// Work that must be done on a file before it may be opened.
+/// An operation that must succeed before a file may be opened.
 #[derive(Clone)]
 pub(crate) struct Unfinished(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
 impl Unfinished {
-    /// Creates it from a function that blocks, and that can be repeated wherever it failed.
+    /// Creates the operation from a function that blocks, and that can be repeated, at whatever point it failed.
     pub(crate) fn new(work: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(work))
     }
 
-    /// Tries to do the work. Blocks.
+    /// Runs the operation once. Blocks.
     pub(crate) fn carry_out(&self) -> io::Result<()> {
         (self.0)()
     }
 }
 
 struct FileSlot<T> {
-    /// Locked while the file is opened, or kept from being opened.
+    /// Locked while the file is being opened, and while a [`FileHold`] prevents that.
     known: Arc<tokio::sync::Mutex<FileState<T>>>,
-    /// Taken while the file is open, until it is closed.
+    /// Has one permit, which is held while the file is open.
     file: Arc<Semaphore>,
 }
 
@@ -68,23 +68,23 @@ pub(crate) struct FileHold<T> {
     /// The store, if it is open.
     pub(crate) store: Option<Arc<T>>,
     known: OwnedMutexGuard<FileState<T>>,
-    /// Taken if the file is not open.
+    /// Held if the file is not open.
     _closed: Option<OwnedSemaphorePermit>,
 }
 
 impl<T> FileHold<T> {
-    /// Returns the work that must be done before the file may be opened, if something failed earlier.
+    /// Returns the operation that must succeed before the file may be opened, if it failed earlier.
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         self.known.unfinished.clone()
     }
 
-    /// Records that the work was done.
+    /// Records that the unfinished operation succeeded.
     pub(crate) fn finish(&mut self) {
         self.known.unfinished = None;
     }
 
-    /// Lets the file be opened only after `unfinished` was done. Open handles are not given out any more; the caller
-    /// makes sure that they no longer have the file open.
+    /// Prevents the file from being opened until `unfinished` has succeeded. Handles that are open now are no longer
+    /// returned by [`OpenFiles::get`]; the caller ensures that they no longer have the file open.
     pub(crate) fn fail(mut self, unfinished: Unfinished) {
         *self.known = FileState { store: Weak::new(), unfinished: Some(unfinished) };
     }
@@ -104,8 +104,8 @@ impl<T> Default for OpenFiles<T> {
 }
 
 impl<T> OpenFiles<T> {
-    /// Returns the open store of `path` with `true`, or what `open` makes of it after its previous owner closed the
-    /// file. `open` does unfinished work first.
+    /// Returns the open store of `path` with `true`; or, with `false`, the result of `open`, which is called after the
+    /// file was closed by its previous owner. `open` first finishes an unfinished operation.
     pub(crate) async fn get<E>(
         &self,
         path: &Path,
@@ -122,7 +122,7 @@ impl<T> OpenFiles<T> {
         Ok((opened, false))
     }
 
-    /// Prevents the file `path` from being opened, once it is either open or closed.
+    /// Waits until the file `path` is neither being opened nor closed, and prevents it from being opened.
     pub(crate) async fn hold(&self, path: &Path) -> FileHold<T> {
         let slot = self.slot(path);
         let known = slot.known.clone().lock_owned().await;
@@ -141,8 +141,8 @@ impl<T> OpenFiles<T> {
         }
     }
 
-    /// Forgets unfinished work on the files below `dir`, which were removed: new files there have nothing to do with
-    /// it. Waits for files that are being opened.
+    /// Forgets unfinished operations on the files below `dir`, which were removed: they do not apply to new files of
+    /// the same names. Waits for files that are being opened.
     pub(crate) async fn forget(&self, dir: &Path) {
         for slot in self.below(dir) {
             slot.known.lock().await.unfinished = None;

@@ -1,5 +1,5 @@
-//! A map of paths in which everything below a folder is found without searching the rest: a tenant may have thousands
-//! of apps, and each searches when it is loaded.
+//! A map of paths that finds everything below a folder without searching the rest of the map: a tenant may have
+//! thousands of apps, and each app is searched for when it is loaded.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -20,53 +20,53 @@ use crate::storage::{Claim, StorageAccount};
 /// The folders, accounts and secrets of one app. Folders for data need not exist: they are created on demand.
 #[derive(Debug, Clone)]
 pub struct AppResources {
-    /// The folder of its key-value stores.
+    /// The folder of the app's key-value stores.
     pub kv: PathBuf,
-    /// The folder of its SQL stores.
+    /// The folder of the app's SQL stores.
     pub sql: PathBuf,
-    /// The files that its manifest refers to: migrations, folders, secrets.
+    /// The files that the app's manifest refers to: migrations, folders, secrets.
     pub files: AppFiles,
-    /// The tenant's account of storage. All apps with the same account share its storage and its lane of the threads.
+    /// The tenant's account of storage. All apps with the same account share its storage and its lane of threads.
     pub storage: Arc<StorageAccount>,
     /// The tenant's account for processor time and memory of the stores.
     pub account: Arc<Account>,
-    /// The maximum time of a SQL statement, whatever the manifest sets.
+    /// The maximum time limit of a SQL statement. The manifest can only set a shorter one.
     pub statement_time_max: Duration,
-    /// The tenant's allowed hosts; `None` if the manifest decides where requests go.
+    /// The tenant's allowed hosts; `None` if only the manifest restricts where requests go.
     pub outbound: Option<Arc<TenantHosts>>,
-    /// The source of its secrets.
+    /// The source of the app's secrets.
     pub secrets: SecretValues,
-    /// Variables for secrets in addition to those of the process's environment, which take precedence. Used for the
-    /// only app of a process.
+    /// Variables for secrets, in addition to those in the environment of the process, which take precedence. Used when
+    /// the process has only one app.
     pub environment: Arc<BTreeMap<String, String>>,
-    /// Where a candidate revision writes; `None` for a revision that serves.
+    /// The folder that a candidate revision writes to; `None` for a revision that serves requests.
     pub candidate: Option<CandidateResources>,
-    /// The source of its grants, for messages about denials.
+    /// The source of the app's grants, for messages about denials.
     pub granted_by: GrantedBy,
 }
 
-/// Where a candidate revision writes.
+/// The folders that a candidate revision writes to.
 #[derive(Debug, Clone)]
 pub struct CandidateResources {
-    /// A folder of the candidate, for stores and for folders that the app does not have yet.
+    /// A folder of the candidate, for copies of stores, and for stores and folders that the app does not have yet.
     pub folder: PathBuf,
-    /// Its access to the app's folders that components may write to.
+    /// The candidate's access to the app's folders that components may write to.
     pub folders: CandidateFolders,
 }
 
 /// The access of a candidate revision to the app's folders that components may write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateFolders {
-    /// The folders themselves, read-only.
+    /// The app's own folders, read-only.
     ReadOnly,
-    /// Copies of them, made by [`AppResources::copy_folders`].
+    /// Copies of the app's folders, made by [`AppResources::copy_folders`].
     Copied,
 }
 
 impl AppResources {
-    /// Returns the resources of an app of a tenant, whose data lies in `data` (`kv/`, `sql/` and `dirs/`, each created
-    /// on demand) and whose revision's files lie in `files`. Its stores are not charged until [`AppResources::account`]
-    /// is set.
+    /// Returns the resources of an app of a tenant. The app's data lies in `data` (`kv/`, `sql/` and `dirs/`, each
+    /// created on demand), and the files of its revision in `files`. Its stores are not charged until
+    /// [`AppResources::account`] is set.
     #[must_use]
     pub fn of_tenant(
         data: &Path,
@@ -90,7 +90,7 @@ impl AppResources {
         }
     }
 
-    /// Returns the resources of the only app of a process, in its data directory. Paths of its manifest start at
+    /// Returns the resources of the only app of a process, in its data directory. Paths of its manifest are relative to
     /// `app_dir`.
     #[must_use]
     pub fn of_process(app_dir: &Path, data: &DataDir) -> Self {
@@ -110,7 +110,7 @@ impl AppResources {
     }
 
     /// Returns the same resources for a candidate revision, whose writes do not reach the app's own stores and folders.
-    /// It writes to copies of stores in `folder`, where new stores and folders are created, too.
+    /// The candidate writes to copies of stores in `folder`, where new stores and folders are also created.
     #[must_use]
     pub fn for_candidate(&self, folder: &Path, folders: CandidateFolders) -> Self {
         Self { candidate: Some(CandidateResources { folder: folder.to_owned(), folders }), ..self.clone() }
@@ -124,11 +124,11 @@ impl AppResources {
     }
 
     /// Copies the [writable folders](AppResources::writable_folders) to where a candidate revision with these resources
-    /// finds them. Blocks.
+    /// uses them. Blocks.
     ///
     /// # Errors
-    /// When there is not enough space in the tenant's storage or they cannot be copied by `deadline`. The copy is
-    /// removed with the candidate's folder.
+    /// When there is not enough space in the tenant's storage, or the folders cannot be copied by `deadline`. The
+    /// incomplete copy is removed with the candidate's folder.
     ///
     /// # Panics
     /// Never: does nothing if these are not the resources of a candidate.
@@ -138,8 +138,8 @@ impl AppResources {
         make_private_dir(&dirs)?;
         for folder in self.writable_folders(app) {
             let copied = dirs.join(folder.file_name().unwrap_or_default());
-            // Claimed in steps, until the copy is counted: the tenant's guests write meanwhile, and other tenants to
-            // the same disk.
+            // The space is claimed in steps, until the copy has been measured: meanwhile the tenant's guests write, and
+            // other tenants write to the same disk.
             let mut claim = Claim::new(&self.storage, 0);
             let more = |bytes| claim.as_mut().is_some_and(|claim| claim.grow(bytes));
             let outcome = isomer_disk::copy(&folder, &copied, deadline, more);
@@ -150,11 +150,11 @@ impl AppResources {
         Ok(())
     }
 
-    /// Returns the folder of a grant, with all links resolved, and whether it may be written. A tenant's folder that
-    /// may be written is created if it does not exist.
+    /// Returns the folder of a grant, with all links resolved, and whether it may be written. Creates a tenant's
+    /// writable folder if it does not exist.
     ///
     /// # Errors
-    /// When it does not exist, or is not one of the app's own.
+    /// When the folder does not exist, or is not one of the app's own.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<(PathBuf, bool)> {
         match (&self.candidate, &self.files) {
             (Some(candidate), AppFiles::Own { files, .. }) if grant.write => {

@@ -1,4 +1,4 @@
-//! The schemas of an app's SQL stores from one revision to the next: pending migrations, and the files that replace the
+//! The schemas of an app's SQL stores in consecutive revisions: pending migrations, and the files that replace the
 //! stores when the next revision takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,10 +35,11 @@ pub async fn schemas(
 }
 
 /// Makes replacements of the files of `app`'s SQL stores in `folder`, and pauses these stores until the result is
-/// dropped: all stores with pending migrations, or those in `snapshot` (a folder that an earlier replacement has left).
+/// dropped. Replaces the stores that have a file in `snapshot` (a folder that an earlier replacement has left) by that
+/// file, and all other stores with pending migrations by a migrated copy.
 ///
 /// # Errors
-/// The first failure. The stores then continue unchanged; the caller removes what lies in `folder`.
+/// The first failure. The stores then continue unchanged; the caller removes the files in `folder`.
 pub async fn replace(
     app: &AppGrants,
     resources: &AppResources,

@@ -1,7 +1,7 @@
 //! Secrets: values that only the components that were granted them can read.
 //!
-//! They are read once, when the app starts, so that a missing one is found before the first request. The value has no
-//! `Display`, and its `Debug` output does not contain it.
+//! All secrets are read once, when the app starts, so that a missing secret is found before the first request. The
+//! value has no `Display`, and its `Debug` output does not contain it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,10 +27,10 @@ pub enum SecretOrigin {
 /// The source of the values of an app's secrets.
 #[derive(Debug, Clone)]
 pub enum SecretValues {
-    /// The sources in its manifest: the environment of this process, and files.
+    /// The sources that the app's manifest names: the environment of this process, and files.
     FromManifest,
-    /// The tenant's secrets, by name. A secret that the tenant does not have may be one of the app's own files; the
-    /// environment and other files of this machine are never read.
+    /// The tenant's secrets, by name. A secret that the tenant does not have may come from one of the app's own files;
+    /// the environment and other files of this machine are never read.
     Given(BTreeMap<String, Secret>),
 }
 
@@ -40,7 +40,7 @@ pub struct Secrets {
     values: BTreeMap<String, Secret>,
 }
 
-/// Why a secret cannot be read. Contains nothing of its value.
+/// Why a secret cannot be read. Does not contain the value or a part of it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The variable is not set.
@@ -138,7 +138,7 @@ impl Secrets {
         Ok(Self { values })
     }
 
-    /// Returns the secrets of an app whose tenant has the secrets `given`; `own` returns the path of a file of the app.
+    /// Returns the secrets of an app whose tenant has the secrets `given`. `own` returns the path of a file of the app.
     pub(crate) fn of_tenant(
         origins: impl IntoIterator<Item = (String, SecretOrigin)>,
         given: &BTreeMap<String, Secret>,

@@ -1,7 +1,8 @@
 //! `wasi:keyvalue` (store, atomics, batch), in the two versions that guests are built for.
 //!
-//! `0.2.0-draft` has numeric cursors and an unsigned `increment`; `0.2.0-draft2` has textual cursors, a signed `increment`
-//! and compare-and-swap. Their functions are synchronous in WIT: a call blocks its own instance, on a fiber, and no thread.
+//! `0.2.0-draft` has numeric cursors and an unsigned `increment`; `0.2.0-draft2` has textual cursors, a signed
+//! `increment` and compare-and-swap. The functions of both are synchronous in WIT: a call suspends its own instance,
+//! which runs on a fiber, and blocks no thread.
 
 use std::sync::Arc;
 
@@ -207,7 +208,8 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
             })
         },
     )?;
-    // The handle then stands for the value that was read: a following swap succeeds if that has not changed.
+    // From now on the handle holds the version that was just read: the next swap succeeds if the value is still the
+    // same.
     instance.func_wrap_async("[method]cas.current", |mut store: Store<'_>, (handle,): (Resource<CasHandle>,)| {
         Box::new(async move {
             let (kv, cas) = {
@@ -259,7 +261,7 @@ fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> 
     })
 }
 
-/// Returns the store behind a bucket, without borrowing from the guest.
+/// Returns the store of a bucket handle as an owned handle, so that the guest's state is not borrowed.
 fn of(mut store: Store<'_>, bucket: &Resource<Bucket>) -> wasmtime::Result<KvStore> {
     Ok(store.data_mut().table().get(bucket)?.store.clone())
 }

@@ -1,8 +1,9 @@
 //! Host functions: WIT interfaces over the engines, for the components that were granted them.
 //!
-//! Each provider knows the grants of every component of the app and selects those of the import's owner when it is
-//! linked, so a running function can reach nothing else. An owner without a grant gets the same functions over an empty
-//! set: they return `access-denied`, and the log shows the line to add to the manifest.
+//! Each provider knows the grants of every component of the app. When an import is linked, the provider selects the
+//! grants of the component that owns the import, so its functions can reach nothing else. An owner without a grant gets
+//! the same functions with an empty set of grants: they return `access-denied`, and the log shows the line to add to
+//! the manifest.
 //!
 //! Functions that wait (`async func` in WIT, or blocking ones on a fiber) hold no lock and no borrow of the wasmtime
 //! store meanwhile.
@@ -25,14 +26,14 @@ pub use keyvalue::KeyValueProvider;
 pub use secrets::SecretsProvider;
 pub use sql::SqlProvider;
 
-/// What each component was granted of one capability, by name.
+/// The grants of each component for one capability, by the component's name.
 #[derive(Debug, Clone)]
 pub struct GrantTable<T> {
     components: BTreeMap<String, Granted<T>>,
     by: GrantedBy,
 }
 
-/// What one component was granted, by the names in its manifest.
+/// The grants of one component, by the names in its manifest.
 pub type Granted<T> = Arc<BTreeMap<String, T>>;
 
 impl<T> Default for GrantTable<T> {
@@ -42,7 +43,7 @@ impl<T> Default for GrantTable<T> {
 }
 
 impl<T> GrantTable<T> {
-    /// Creates an empty table. `by` says where grants come from, for messages about denials.
+    /// Creates an empty table. `by` is the source of the grants, for messages about denials.
     pub fn new(by: GrantedBy) -> Self {
         Self { components: BTreeMap::new(), by }
     }
@@ -52,8 +53,8 @@ impl<T> GrantTable<T> {
         self.components.insert(component.to_owned(), Arc::new(granted));
     }
 
-    /// Returns the grants of the import's owners. Components that share an import must have been granted the same;
-    /// otherwise one of them would reach what only another was granted, so the import is refused.
+    /// Returns the grants of the import's owners. Components that share an import must have the same grants, because
+    /// each of them can use everything that the import reaches; if their grants differ, the import is refused.
     fn of(&self, owner: &InterfaceOwner) -> wasmtime::Result<OwnerGrants<T>> {
         let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
         match owner {
@@ -82,8 +83,8 @@ struct OwnerGrants<T> {
 }
 
 impl<T> OwnerGrants<T> {
-    /// Returns what was granted under this name. If nothing was, logs the denial with the line to add, and returns the
-    /// error.
+    /// Returns what was granted under this name. If there is no such grant, logs the denial with the line to add to the
+    /// manifest, and returns the error.
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
             let (component, name) = (&self.component, excerpt::name(name));

@@ -1,6 +1,7 @@
 //! `isomer:sql`: connections and transactions as resources, every function `async`.
 //!
-//! `types` carries no authority (a handle is the only way in) and is linked once for all; `store`, which opens, is linked per owner.
+//! The functions of `types` need a handle, so they grant no access and are linked once for all components. Handles come
+//! from `store`, which is linked separately for each component.
 
 use std::sync::Arc;
 
@@ -122,7 +123,7 @@ impl From<sql::Value> for Value {
 }
 
 impl From<sql::Rows> for Rows {
-    /// Used for rows that are copied into a guest's memory next: releases what the tenant was charged for them.
+    /// Called just before the rows are copied into a guest's memory: ends the tenant's charge for them.
     fn from(rows: sql::Rows) -> Self {
         let sql::Rows { columns, rows, charge: _released_at_the_end } = rows;
         let values = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect());

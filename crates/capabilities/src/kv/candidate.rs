@@ -1,8 +1,8 @@
-//! A store of a candidate revision, whose writes must not reach the app's own store before it takes over.
+//! A store of a candidate revision. Its writes must not reach the app's own store before the candidate goes live.
 //!
-//! Reads use the app's store until the first write. Then the entries are copied, with their versions, into a store of
-//! the candidate, within the tenant's quota of storage and [`COPY_TIME`], and everything uses the copy from then on.
-//! The copy is removed with the candidate.
+//! Reads use the app's store until the candidate's first write. Then the entries are copied, with their versions, into
+//! a store of the candidate, within the tenant's storage quota and [`COPY_TIME`]. From then on, all operations use the
+//! copy, which is removed with the candidate.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -18,10 +18,10 @@ use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
 use crate::{StorageAccount, check_store_name};
 
-/// The maximum time of a copy: a health check waits for it, and gives up earlier.
+/// The maximum time of a copy. The health check, which waits for the copy, times out earlier.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
-/// Copies into the stores of a candidate.
+/// Copies the app's stores into the stores of a candidate.
 impl StoreCopier<OpenStore> for Kv {
     type Error = KvError;
 
@@ -50,7 +50,7 @@ impl Kv {
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
-    // Held until the copy is counted.
+    // Held until the size of the copy has been recorded.
     let claim = RefCell::new(None);
     store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, &claim, deadline)))?;
     drop(copy);
@@ -59,7 +59,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// Copies all entries. `claim` holds what the copy needs; the claim of an earlier attempt is released.
+/// Copies all entries. Stores the claim for the space of the copy in `claim`, and releases the claim of an earlier
+/// attempt.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,

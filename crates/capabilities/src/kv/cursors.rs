@@ -1,4 +1,4 @@
-//! Numeric cursors, for the version of the interface that has no others.
+//! Numeric cursors, for `wasi:keyvalue` 0.2.0-draft, which has no textual cursors.
 
 use std::collections::VecDeque;
 

@@ -1,9 +1,9 @@
 //! Entries in a redb file, and results of reading them.
 //!
 //! Table `entries`: key → 8 bytes of version (little-endian), then the value. Table `meta`: `format`; `version`, the
-//! number of the last change; and `bytes`, the size of all entries (stores of earlier versions lack it until they are
-//! written). Each change of an entry gives it a new version, which is never used again: comparing versions detects
-//! every change, even one that restores an old value.
+//! number of the last change; and `bytes`, the size of all entries (missing in stores of earlier Isomer versions until
+//! the store is written). Each change of an entry gives it a new version, which is never used again: comparing versions
+//! detects every change, even one that restores an old value.
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
@@ -12,12 +12,12 @@ use super::{KvError, KvLimits};
 pub(super) const ENTRIES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("entries");
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 pub(super) const META_VERSION: &str = "version";
-/// The key in `meta` of the sum of [`entry_bytes`] of all entries.
+/// The key in `meta` under which the sum of [`entry_bytes`] of all entries is stored.
 pub(super) const META_BYTES: &str = "bytes";
 const META_FORMAT: &str = "format";
 const FORMAT: u64 = 1;
 const VERSION_BYTES: usize = 8;
-/// The bytes of an entry in addition to key and value: its version, and its part of the tree.
+/// The size of an entry in addition to key and value: its version, and its part of the tree's nodes.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 
 /// One page of a listing of keys.

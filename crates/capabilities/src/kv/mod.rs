@@ -1,8 +1,8 @@
 //! Key-value stores on redb, with one file for each store.
 //!
-//! Waiting writes of a store are taken together, applied in one transaction and synced once (group commit); all callers
-//! get their results after that sync. Reads use the last committed state and never wait for a writer. Both are jobs on
-//! the tenant's [lane](crate::pool), and both queues are bounded.
+//! All waiting writes of a store are applied in one transaction and synced once (group commit); each caller gets its
+//! result after that sync. Reads use the last committed state and never wait for a writer. Reads and groups of writes
+//! are jobs on the tenant's [lane](crate::pool). The queue of writes and the queue of jobs are bounded.
 //!
 //! - [`Kv`]: the stores of one data directory.
 //! - [`KvStore`]: one of them; cheap to clone.
@@ -59,14 +59,14 @@ pub struct KvLimits {
     pub waiting_reads_max: usize,
     /// Threads for the stores of all tenants.
     pub threads_max: usize,
-    /// Further threads, each for a tenant that has none while all others are in use.
+    /// Number of additional threads. Each is used for a tenant that has no thread while all others are busy.
     pub reserve_threads_max: usize,
     /// Maximum number of threads for the stores of one tenant.
     pub tenant_threads_max: usize,
     /// Maximum bytes of a store's page cache.
     pub cache_bytes: usize,
-    /// Bytes of the page caches of all stores. A store that is opened gets a part of the unused rest, but at least
-    /// [`CACHE_BYTES_MIN`].
+    /// Total bytes of the page caches of all stores. A store that is opened gets a part of the unused bytes, but at
+    /// least [`CACHE_BYTES_MIN`].
     pub caches_bytes: usize,
 }
 
@@ -103,7 +103,7 @@ pub enum KvError {
     /// The key is too long.
     #[error("the key has {}, more than the maximum of {}", size(.bytes), size(.bytes_max))]
     KeyTooLong {
-        /// Its length.
+        /// The length of the key.
         bytes: usize,
         /// [`KvLimits::key_bytes_max`].
         bytes_max: usize,
@@ -113,7 +113,7 @@ pub enum KvError {
     ValueTooLong {
         /// The key of the value.
         key: String,
-        /// Its length.
+        /// The length of the value.
         bytes: usize,
         /// [`KvLimits::value_bytes_max`].
         bytes_max: usize,
@@ -121,7 +121,7 @@ pub enum KvError {
     /// A batch has too many keys.
     #[error("the batch has {keys} keys, more than the maximum of {keys_max}: split it")]
     BatchTooLong {
-        /// The number of its keys.
+        /// The number of keys.
         keys: usize,
         /// [`KvLimits::batch_keys_max`].
         keys_max: usize,
@@ -159,16 +159,16 @@ pub enum KvError {
         /// [`StorageAccount::limit`].
         limit: u64,
     },
-    /// The tenant's memory is used up by its guests and by values that the node holds for them.
+    /// The tenant's memory is used up by its guests and by values that the node holds for the tenant.
     #[error("the quota `memory` of {} is used up: request less at once, or ask for a higher quota", size(.limit))]
     Memory {
         /// The quota.
         limit: u64,
     },
-    /// The disk has no space left that tenants may use. Nothing was written.
+    /// The free space of the disk is below the reserve that tenants must not use. Nothing was written.
     #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
-    /// The engine failed. A write that was not acknowledged may have been stored or not.
+    /// The engine failed. It is unknown whether a write that was not acknowledged has been stored.
     #[error("the store failed: {message}")]
     Storage {
         /// The engine's error.
@@ -232,7 +232,7 @@ impl KvEngine {
         self.pool.lane(storage.number(), account.clone(), bounds)
     }
 
-    /// Returns the stores in `dir`, which is created with the first of them.
+    /// Returns the stores in `dir`. The directory is created with the first store.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Kv {
         let lane = self.lane(&storage, account);
         Kv { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
@@ -267,7 +267,7 @@ impl Kv {
     /// Opens the store `name`, creating it if it does not exist.
     ///
     /// # Errors
-    /// [`KvError::Name`], or [`KvError::Storage`] if its file cannot be opened.
+    /// [`KvError::Name`], or [`KvError::Storage`] if the store's file cannot be opened.
     pub async fn store(&self, name: &str) -> Result<KvStore, KvError> {
         check_store_name(name)?;
         let path = self.path_of(name);
@@ -312,7 +312,7 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
     let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{name}`: {error}"));
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir).map_err(|error| failed(&error))?;
-    // The name is made durable before anything is written. So a file with content was synced with its name.
+    // The name of a new file is synced before anything is written to it. So the name of a file with content is durable.
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         make_private_file(path).map_err(|error| failed(&error))?;
         sync_dir(dir).map_err(|error| failed(&error))?;

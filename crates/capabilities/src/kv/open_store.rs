@@ -1,4 +1,4 @@
-//! An open key-value store: its database, its queue of writes and what its tenant is charged for.
+//! An open key-value store: its database, its queue of writes and the storage that its tenant is charged for.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::open_files::OpenPermit;
 use crate::pool::Lane;
 use crate::storage::{Claim, StorageAccount};
 
-/// A file of more than this multiple of its content's size is compacted when it is closed.
+/// A file is compacted when it is closed if it is more than this many times as large as its content.
 const COMPACT_FROM: u64 = 4;
 
 /// Files up to this size are not compacted.
@@ -64,9 +64,9 @@ impl OpenStore {
         self.database().read(work)
     }
 
-    /// Returns how much of `wanted` bytes may be added to the store; `None` if there is no limit. The bytes are claimed
-    /// until the claim is dropped, after the file was measured, so writes of the tenant's other stores cannot use them,
-    /// too.
+    /// Returns how many of `wanted` bytes may be added to the store; `None` if there is no limit. The bytes are
+    /// claimed, so that the tenant's other stores cannot use them. The caller drops the claim after the file was
+    /// measured.
     pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);
@@ -85,7 +85,7 @@ impl OpenStore {
 }
 
 impl Drop for OpenStore {
-    /// Closing syncs, so it is a job of its own. The permit is released after it.
+    /// Closing syncs the file, so it is done by a job of the pool. The permit is released after that.
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let account = self.account.clone();
@@ -118,12 +118,12 @@ impl OpenFile {
     }
 }
 
-/// How much may be added to a store.
+/// The space that a write may use in a store.
 pub(super) struct StoreRoom {
-    /// The bytes that its tenant has left, at most the wanted ones.
+    /// The bytes that the tenant may still add, at most the wanted ones.
     pub(super) left: u64,
-    /// The size of its file. While the content is below half of it, only entries that fit into the existing file are
-    /// added.
+    /// The size of the store's file. While the content is smaller than half of it, only entries that fit into the
+    /// existing file are added.
     pub(super) file: u64,
     /// The error of a write that does not fit.
     pub(super) full: KvError,

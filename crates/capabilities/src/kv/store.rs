@@ -9,11 +9,11 @@ use super::{Kv, KvError, writer};
 use crate::pool::locked;
 use crate::store_handle::StoreHandle;
 
-/// A store. Clones are handles of the same store. Dropping the last one closes the store on a thread of the pool.
+/// A store. All clones use the same store. When the last clone is dropped, a thread of the pool closes the store.
 #[derive(Clone)]
 pub struct KvStore(StoreHandle<OpenStore, Kv>);
 
-/// The version of a key that was read. It does not contain the value, so its size does not depend on it.
+/// The version of a key that was read. Its size does not depend on the value, which it does not contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cas {
     key: String,
@@ -33,7 +33,7 @@ impl Cas {
 pub enum Swap {
     /// The value was set and synced.
     Swapped,
-    /// The key was changed since it was read. Nothing was set; this is its current version.
+    /// The key was changed since it was read. Nothing was set. Contains the current version.
     Changed(Cas),
 }
 
@@ -67,7 +67,7 @@ impl KvStore {
         self.run(move |store| store.read(|database| entry::exists(database, &key)), |_| 0).await
     }
 
-    /// Sets the value of `key`. It is synced on return.
+    /// Sets the value of `key`. The change has been synced on return.
     pub async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KvError> {
         self.set_many(vec![(key, value)]).await
     }
@@ -88,7 +88,8 @@ impl KvStore {
     }
 
     /// Lists keys like [`KvStore::list_keys`], for an interface with numeric cursors. A cursor stands for a key, so
-    /// deleting while listing skips nothing. It is valid in this process, until 4,096 newer ones have been created.
+    /// deleting keys while listing does not skip others. It is valid in this process, until 4,096 newer ones have been
+    /// created.
     pub async fn list_keys_numbered(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), KvError> {
         let after = match cursor {
             None => None,
@@ -99,7 +100,7 @@ impl KvStore {
         Ok((page.keys, next))
     }
 
-    /// Returns the values of `keys` from one state of the store, in the order of `keys`.
+    /// Returns the values of `keys`, in the same order. All of them are read from the same state of the store.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
@@ -110,7 +111,7 @@ impl KvStore {
         .await
     }
 
-    /// Sets all of `entries`, or none. They are synced on return.
+    /// Sets all of `entries`, or none. The changes have been synced on return.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), KvError> {
         self.check_batch(entries.len())?;
         let limits = &self.inner().limits;
@@ -175,7 +176,8 @@ impl KvStore {
         self.run(read, |(_, found)| found.as_ref().map_or(0, |found| found.value.len())).await
     }
 
-    /// Runs `read` on the tenant's lane. The result, of `bytes`, is charged to the tenant until the caller has it.
+    /// Runs `read` on the tenant's lane. `bytes` returns the size of the result, which is charged to the tenant until
+    /// the result is returned.
     async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::KvError;
 use super::entry::{Delta, ENTRY_OVERHEAD_BYTES, entry_bytes};
 
-/// One write. Each is applied whole or not at all.
+/// One write. It is applied as a whole or not at all.
 pub(super) enum Write {
     Set(Vec<(String, Vec<u8>)>),
     Delete(Vec<String>),
@@ -21,7 +21,7 @@ pub(super) enum Write {
 pub(super) enum WriteOutcome {
     Done,
     Number(i128),
-    /// The entry of a swap had changed. Holds its current version.
+    /// The entry had changed, so nothing was swapped. Contains the entry's current version.
     Changed(Option<u64>),
 }
 
@@ -35,12 +35,12 @@ pub(super) struct WriteQueue {
 pub(super) struct QueueState {
     pub(super) writes: VecDeque<QueuedWrite>,
     pub(super) last: u64,
-    /// Whether a job that takes them is queued or running.
+    /// Whether a job that will apply these writes is queued or running.
     pub(super) taken: bool,
 }
 
 pub(super) struct QueuedWrite {
-    /// Increases in the order of arrival.
+    /// The number of the write, increasing in the order of arrival.
     pub(super) number: u64,
     pub(super) write: Write,
     pub(super) bytes: usize,
@@ -60,7 +60,7 @@ impl Write {
         }
     }
 
-    /// Returns the bytes that it may add to the store.
+    /// Returns the maximum number of bytes that the write adds to the store.
     pub(super) fn adds(&self) -> usize {
         match self {
             Self::Set(entries) => entries.iter().map(|(key, value)| entry_bytes(key, value.len())).sum(),

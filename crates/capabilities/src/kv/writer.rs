@@ -1,10 +1,10 @@
 //! Writing to a store: group commit.
 //!
-//! Writes wait in the store's queue. While there are some, one job of the store is on the tenant's lane: it takes
-//! waiting writes, up to a bound, applies them in the order of their arrival in one transaction, commits with a sync,
-//! and only then sends the results. A write that fails by itself (a lost swap, a value that is not a number, a used-up
-//! quota) leaves nothing behind and gets its result with the others, as the state that it saw becomes durable with the
-//! same commit. If the engine fails, all writes of the group fail.
+//! Writes wait in the store's queue. While the queue is not empty, the store has one job on the tenant's lane. The job
+//! takes waiting writes, up to a bound, applies them in the order of their arrival in one transaction, commits with a
+//! sync, and only then sends the results. A write that fails for a reason of its own (a lost swap, a value that is not
+//! a number, a used-up quota) changes nothing. Its result is sent with the others, because it depends on a state that
+//! becomes durable with the same commit. If the engine fails, all writes of the group fail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::pool::locked;
 
 /// The maximum number of writes that share one commit.
 const GROUP_WRITES_MAX: usize = 512;
-/// The size of a group from which on no more writes join it.
+/// When a group has reached this size, no more writes are added to it.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteOutcome, KvError> {
@@ -50,7 +50,7 @@ pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteO
     written.map_err(|_| KvError::storage("the write was abandoned"))?
 }
 
-/// A caller that waits for a write. Dropping it removes the write from the queue, as nothing was acknowledged.
+/// A caller that waits for a write. Dropping it removes a write that still waits: nothing was acknowledged.
 struct WaitingCaller<'a> {
     store: &'a OpenStore,
     number: u64,
@@ -73,23 +73,24 @@ impl Drop for WaitingCaller<'_> {
     }
 }
 
-/// The right to write a group of a store. When it ends, the next group is queued behind other jobs of the lane. If it
-/// is dropped unused (no thread could be started), all waiting writes fail.
+/// The right to write one group of a store. When it has been used, a job for the next group is queued after the other
+/// jobs of the lane. If it is dropped unused (no thread could be started), all waiting writes fail.
 struct GroupWriter {
     store: Arc<OpenStore>,
     used: bool,
 }
 
 impl GroupWriter {
-    /// The queue's lock must not be held here: if no thread can be started, this is dropped.
+    /// Starts a job for the next group. The caller must not hold the queue's lock: if no thread can be started, the
+    /// writer is dropped here, which locks the queue.
     fn start(store: Arc<OpenStore>) {
         let lane = store.lane.clone();
         let mut writer = Self { store, used: false };
         lane.spawn(move || {
             writer.used = true;
             let results = write_group(&writer.store);
-            // The store is released before the results are sent: a caller that then drops its handle may hold the last
-            // one, and expects the file to be closed.
+            // The store is released before the results are sent: a caller that then drops its handle expects the file
+            // to be closed if that handle was the last.
             drop(writer);
             for (reply, result) in results {
                 let _ = reply.send(result);
@@ -130,7 +131,7 @@ fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)>
         }
     }
     store.account.end_waiting(bytes);
-    // A caller that left (its request was cancelled) gets no result, so nothing was acknowledged to it.
+    // A caller that no longer waits (its request was cancelled) gets no result, so its write need not be applied.
     group.retain(|request| !request.reply.is_closed());
     if group.is_empty() {
         return Vec::new();
@@ -160,7 +161,8 @@ fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)>
     }
 }
 
-/// Applies `writes` in one transaction and syncs it. Returns the result of each, or the failure that undid all.
+/// Applies `writes` in one transaction and syncs it. Returns the result of each write, or the failure that rolled back
+/// all of them.
 fn commit(
     database: &Database,
     writes: Vec<Write>,
@@ -178,7 +180,7 @@ fn commit(
         let before = number(META_VERSION)?.unwrap_or(0);
         let bytes = match number(META_BYTES)? {
             Some(bytes) => bytes,
-            // A store of a version that did not record it: counted once.
+            // An earlier Isomer version did not record the size, so it is computed once.
             None => entry::count_bytes(&entries)?,
         };
         let mut change = Change { entries, version: before, bytes, added: 0 };
@@ -212,14 +214,14 @@ fn commit(
 }
 
 impl StoreRoom {
-    /// Returns whether `adds` more bytes may be written. A file of which less than half is in use has room for them
-    /// that is already counted.
+    /// Returns whether `adds` more bytes may be written. If less than half of the file is in use, the bytes fit into
+    /// the existing file, which the tenant has already been charged for.
     fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
         adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file
     }
 }
 
-/// The state of a transaction.
+/// The effects of a write transaction so far.
 struct Change<'a> {
     entries: Table<'a, &'static str, &'static [u8]>,
     version: u64,
@@ -310,7 +312,7 @@ mod tests {
         threads.fail(false);
         store.set("b".to_owned(), b"3".to_vec()).await.unwrap();
         assert_eq!(store.get("a".to_owned()).await.unwrap(), Some(b"1".to_vec()));
-        // The last handle is dropped while no thread can be started; the file is closed nevertheless.
+        // The last handle is dropped while no thread can be started; the file is closed even then.
         pool.wait_without_threads();
         threads.fail(true);
         drop(store);
@@ -327,7 +329,7 @@ mod tests {
         let (one, other) = (stores.store("one").await.unwrap(), stores.store("other").await.unwrap());
         for store in [&one, &other] {
             store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
-            // Its file is measured.
+            // Measures the store's file.
             drop(store.inner().room(0).unwrap());
         }
         let left = account.room();

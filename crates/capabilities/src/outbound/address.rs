@@ -16,7 +16,7 @@ pub enum Reach {
     Loopback,
     /// A network that is not part of the internet: private, link-local, carrier-grade NAT, unique-local, reserved.
     Private,
-    /// No connection can be made to it: unspecified, multicast, broadcast.
+    /// An address that no connection can be made to: unspecified, multicast, broadcast.
     Never,
 }
 

@@ -1,7 +1,8 @@
-//! The certificate authorities that outgoing HTTPS trusts: those that Mozilla trusts, and files of further ones.
+//! The certificate authorities that outgoing HTTPS trusts: those that Mozilla trusts, and those in additional files.
 //!
-//! Files of an app are its tenant's choice, and are read whenever the app is loaded. So each is read once however many
-//! grants name it ([`AuthorityFiles`]), their number and size are bounded, and what is kept of them is charged.
+//! An app's files are chosen by its tenant, and are read whenever the app is loaded. So each file is read once, even if
+//! several grants name it ([`AuthorityFiles`]). The number and size of the files are bounded, and the memory for their
+//! certificates is charged to the tenant.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,16 +19,17 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::connect;
 
-/// Maximum bytes of a file of authorities that the process's operator names. A system's bundle has a tenth of that.
+/// Maximum bytes of a file of authorities that is named by the operator of the process. The bundle of an operating
+/// system has a tenth of that size.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Maximum bytes of a file of an app: twice the size of all public authorities.
+/// Maximum bytes of an app's file of authorities: twice the size of all public authorities.
 const APP_FILE_BYTES_MAX: u64 = 512 << 10;
 
-/// Maximum number of such files of all components of an app. A grant that names a further one is refused.
+/// Maximum number of files of authorities of all components of an app. A grant that names a further file is refused.
 const APP_FILES_MAX: usize = 8;
 
-/// The memory for trusting a file in addition to the file's own bytes: a list of all authorities, and a TLS
+/// The memory that a file's authorities need in addition to the size of the file: a list of all authorities, and a TLS
 /// configuration.
 const TRUST_BYTES: usize = 64 << 10;
 
@@ -45,7 +47,7 @@ struct Trusted {
 /// Why a file of authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the certificate authorities in `{}` cannot be read", path.display())]
     Unreadable {
         /// The file.
@@ -53,7 +55,7 @@ pub enum AuthorityError {
         /// The system's error.
         source: io::Error,
     },
-    /// It contains no usable certificate of an authority.
+    /// The file contains no usable certificate of an authority.
     #[error("there is no certificate in `{}`: it must be a PEM file with `-----BEGIN CERTIFICATE-----`", path.display())]
     Empty {
         /// The file.
@@ -62,10 +64,10 @@ pub enum AuthorityError {
     /// The app's grants name too many files.
     #[error("`{}` exceeds the maximum of {APP_FILES_MAX} files of certificate authorities of an app: combine some of them", path.display())]
     TooMany {
-        /// The first file that is too many.
+        /// The first file above the maximum.
         path: PathBuf,
     },
-    /// There is no memory for it in the account.
+    /// The tenant's memory quota has no room for the file's certificates.
     #[error("there is no memory left for the certificate authorities in `{}`", path.display())]
     NoMemory {
         /// The file.
@@ -85,14 +87,14 @@ impl Authorities {
     /// Returns these authorities with those in a PEM file. `shown` is the file's path in errors.
     ///
     /// # Errors
-    /// When it cannot be read, or contains no certificate.
+    /// When the file cannot be read, or contains no certificate.
     pub fn with_file(&self, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let roots = Arc::new(self.and(&read(path, shown, FILE_BYTES_MAX)?, shown)?);
         let tls = Arc::new(connect::tls_config(&roots));
         Ok(Self(Arc::new(Trusted { roots, tls, _memory: None })))
     }
 
-    /// Returns these authorities with those in a file of an app, which is charged to `account`.
+    /// Returns these authorities with those in a file of an app. Their memory is charged to `account`.
     fn with_file_of(&self, account: &Arc<Account>, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let pem = read(path, shown, APP_FILE_BYTES_MAX)?;
         let memory = account
@@ -100,7 +102,7 @@ impl Authorities {
             .map_err(|source| AuthorityError::NoMemory { path: shown.to_owned(), source })?;
         let roots = Arc::new(self.and(&pem, shown)?);
         let mut tls = connect::tls_config(&roots);
-        // Servers that an app chooses could make this grow.
+        // The app chooses the servers, so their sessions could fill the memory.
         tls.resumption = Resumption::disabled();
         Ok(Self(Arc::new(Trusted { roots, tls: Arc::new(tls), _memory: Some(memory) })))
     }
@@ -112,7 +114,7 @@ impl Authorities {
             AuthorityError::Unreadable { path: shown.to_owned(), source: error }
         })?;
         let mut roots = RootCertStore::clone(&self.0.roots);
-        // System bundles contain a few unusable ones.
+        // The bundles of operating systems contain a few unusable certificates.
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
             return Err(AuthorityError::Empty { path: shown.to_owned() });
@@ -147,7 +149,7 @@ fn read(path: &Path, shown: &Path, bytes_max: u64) -> Result<Vec<u8>, AuthorityE
 
 /// The files of authorities that the grants of one app name.
 pub(crate) struct AuthorityFiles<'a> {
-    /// The authorities that are trusted in addition.
+    /// The authorities that are trusted in addition to those in the files.
     base: &'a Authorities,
     account: &'a Arc<Account>,
     read: BTreeMap<PathBuf, Authorities>,
@@ -159,11 +161,12 @@ impl<'a> AuthorityFiles<'a> {
         Self { base, account, read: BTreeMap::new() }
     }
 
-    /// Returns the authorities with those in a file, which is read the first time. `shown` is the file's path in
-    /// errors.
+    /// Returns the authorities with those in a file. The file is read only at the first call. `shown` is the file's
+    /// path in errors.
     ///
     /// # Errors
-    /// When it cannot be read, contains no certificate, is too large or one too many, or there is no memory for it.
+    /// When the file cannot be read, contains no certificate or is too large, when the app names too many files, or
+    /// when the tenant's memory has no room for the certificates.
     pub(crate) fn get(&mut self, path: PathBuf, shown: &Path) -> Result<Authorities, AuthorityError> {
         if let Some(known) = self.read.get(&path) {
             return Ok(known.clone());

@@ -20,15 +20,15 @@ use wasmtime_wasi_http::Error;
 
 use super::policy::Host;
 
-/// The time after which the next address is tried in parallel to one that has not answered (RFC 8305, section 5).
+/// If an address has not answered after this time, the next address is tried in parallel (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The maximum number of addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
 /// The maximum number of TLS sessions that are kept for resumption, of all components together. Each contains a ticket
-/// and a chain of certificates, which the server chooses, of at most 64 KiB each; they are not charged. Sessions of the
-/// server that was added first are dropped for newer ones.
+/// and a chain of certificates, which the server chooses, of at most 64 KiB each; they are not charged. When the
+/// maximum is reached, the sessions of the server that was added first are dropped.
 const SESSIONS_MAX: usize = 256;
 
 /// A stream of bytes to a server.
@@ -50,10 +50,10 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
     config
 }
 
-/// Connects to one of `addresses`: each is tried in parallel to those before it that have not answered in a while, with
-/// alternating address families (RFC 8305). Returns the first connection that is made, and its address. The caller
-/// holds a permit for one connection. Each parallel attempt takes a further permit of `connections`, and waits if there
-/// is none: a name with many silent addresses must not open more sockets than there may be connections.
+/// Connects to one of `addresses`. If an address has not answered after [`ATTEMPT_DELAY`], the next is tried in
+/// parallel, with alternating address families (RFC 8305). Returns the first connection that is made, and its address.
+/// The caller holds a permit for one connection. Each parallel attempt takes a further permit of `connections`, and
+/// waits if none is free: a name with many silent addresses must not open more sockets than connections are allowed.
 pub(super) async fn tcp(
     addresses: &[IpAddr],
     port: u16,
@@ -93,7 +93,8 @@ pub(super) async fn tcp(
     })
 }
 
-/// Returns the addresses with alternating families, starting with that of the first, in their order within a family.
+/// Returns the addresses with alternating families, starting with the family of the first address. The order within a
+/// family does not change.
 fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (own, other): (Vec<IpAddr>, Vec<IpAddr>) =
@@ -107,8 +108,8 @@ fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
     ordered
 }
 
-/// Rates how much an error tells about the server. A missing route for a family tells least, as other addresses were
-/// tried, too.
+/// Rates how informative an error is about the server. A missing route for an address family rates lowest, as addresses
+/// of the other family were also tried.
 fn weight(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => 0,

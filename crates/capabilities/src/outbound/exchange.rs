@@ -1,8 +1,8 @@
 //! One request and its response over one connection, HTTP/1.1 or HTTP/2, both bodies streamed.
 //!
-//! A connection whose exchange has ended on both sides is [kept](super::idle_connections) for the next one. This also
-//! applies to HTTP/2: concurrent streams would share a window, and a guest that does not read its response would block
-//! another's.
+//! When both the request and the response have ended, the connection is [kept](super::idle_connections) for the next
+//! exchange. Exchanges do not share a connection at the same time, even over HTTP/2: concurrent streams would share a
+//! window, and a guest that does not read its response would block the response of another guest.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) struct Timeouts {
 pub(super) enum Failed {
     /// The request failed.
     Finally(Error),
-    /// The connection was kept and turned out to be closed. The server has not processed this request.
+    /// An idle connection was used and turned out to be closed. The server has not processed this request.
     Unsent(Box<OutboundRequest>),
 }
 
@@ -47,8 +47,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Sends `request`. Returns the response when its head has been received. `again` means that the connection was
-    /// used before.
+    /// Sends `request`. Returns the response when its head has been received. `again` is set if the connection was used
+    /// by an earlier exchange.
     pub(super) async fn run(
         &self,
         mut connection: HttpConnection,
@@ -106,7 +106,7 @@ impl Exchange {
     }
 }
 
-/// Returns whether the connection was closed, rather than the response invalid.
+/// Returns whether the error means that the connection was closed, rather than that the response is invalid.
 fn is_gone(error: &hyper::Error) -> bool {
     let by_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
     error.is_canceled() || error.is_closed() || error.is_incomplete_message() || by_network()
@@ -126,11 +126,11 @@ impl Drop for Closing {
     }
 }
 
-/// The end of an exchange, when the response has been read completely.
+/// The state of an exchange that is needed when its response has been read completely.
 struct End {
     connection: HttpConnection,
     to: Destination,
-    /// The request's body.
+    /// Tells whether the request's body has ended.
     over: BodyEnd,
     keep: Arc<IdleConnections>,
     is_kept: Arc<AtomicBool>,
@@ -139,7 +139,7 @@ struct End {
 }
 
 impl End {
-    /// Keeps the connection if the request was sent completely, too, and the exchange was polled until now.
+    /// Keeps the connection if the request was also sent completely, and the exchange was polled until now.
     fn reached(self) {
         if self.over.is_reached() && !self.done.is_closed() && !self.connection.is_closed() {
             self.is_kept.store(true, Ordering::Release);
@@ -194,7 +194,7 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
-        // The time counts only while the guest waits for a frame: a slow reader is not the server's fault.
+        // The timeout runs only while the guest waits for a frame: a guest that reads slowly is not the server's fault.
         if !self.waiting {
             self.waiting = true;
             let until = Instant::now() + self.between_bytes;

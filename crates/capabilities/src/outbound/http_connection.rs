@@ -1,4 +1,4 @@
-//! One connection to a server, HTTP/1.1 or HTTP/2, used by an exchange or idle between two.
+//! One connection to a server, HTTP/1.1 or HTTP/2. It is either used by an exchange or idle between two exchanges.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -23,18 +23,19 @@ const RESPONSE_HEADERS_MAX: usize = 200;
 /// The maximum bytes of the header list of an HTTP/2 response.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
-/// The buffer of each direction while neither side reads or writes. Together with the frames in transit, this is at
-/// most what the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in `runtime/src/guest/outbound_hooks.rs`).
+/// The size of the buffer of each direction, which fills while neither side reads or writes. Together with the frames
+/// in transit, this is at most what the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in
+/// `runtime/src/guest/outbound_hooks.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The maximum time until a kept connection is ready for the next request, after it has read the end of the previous
-/// response.
+/// The maximum time to wait until an idle connection has read the end of the previous response and is ready for the
+/// next request.
 const READY_WAIT: Duration = Duration::from_millis(250);
 
-/// The permit for a connection in use. The connection's task holds it.
+/// The permit for a connection in use. It is held by the connection's task.
 pub(super) type Permit = Arc<OwnedSemaphorePermit>;
 
-/// A connection. When it is dropped, it is closed as soon as its exchange has ended.
+/// A connection. After it is dropped, the connection is closed as soon as its exchange has ended.
 pub(super) struct HttpConnection {
     sender: Sender,
     permit: Arc<Mutex<Option<Permit>>>,
@@ -92,12 +93,12 @@ impl HttpConnection {
         }
     }
 
-    /// Releases the permit: the connection is idle.
+    /// Releases the permit, because the connection is now idle.
     pub(super) fn rest(&self) {
         drop(locked(&self.permit).take());
     }
 
-    /// Takes the connection into use again, if it still works.
+    /// Gives an idle connection a permit for the next exchange. Returns `None` if the connection no longer works.
     pub(super) async fn wake(mut self, permit: &Permit) -> Option<Self> {
         *locked(&self.permit) = Some(permit.clone());
         let ready = async {
@@ -131,7 +132,7 @@ impl HttpConnection {
     }
 }
 
-/// A server accepts only the path. The checked host is sent in the `Host` header, which is replaced.
+/// Reduces the URI to the path, as a server requires. The `Host` header is replaced by the host that was checked.
 fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;

@@ -1,8 +1,8 @@
 //! Idle connections between two requests of one component to the same server.
 //!
-//! They belong to one component of one revision, so nothing of them reaches another tenant. They are bounded by number
-//! for a component and for a tenant, and by age. Their memory is charged to the tenant; if it has none left, no
-//! connection is kept.
+//! They belong to one component of one revision, so another tenant can never use them. Their number is bounded for each
+//! component and for each tenant, and so is their age. Their memory is charged to the tenant; a connection is closed
+//! instead of kept if the tenant has no memory left.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -31,9 +31,9 @@ pub(super) struct IdleConnections {
 
 #[derive(Default)]
 struct IdleList {
-    /// In the order of their last use.
+    /// The connections, in the order of their last use.
     connections: Vec<IdleConnection>,
-    /// Whether a task closes expired connections.
+    /// Whether a task that closes expired connections is running.
     watched: bool,
 }
 
@@ -53,13 +53,13 @@ impl IdleConnections {
         Arc::new(Self { idle, component_max, time, tenant, account })
     }
 
-    /// Sets the account that they are charged to.
+    /// Sets the account that the memory of these connections is charged to.
     pub(super) fn charge_to(&self, account: Arc<Account>) {
-        // A component has one account for its whole life.
+        // The account of a component never changes, so a later call has no effect.
         let _ = self.account.set(account);
     }
 
-    /// Returns a connection to `to` that was used in the last `time`, and whose address is `allowed` now.
+    /// Returns a connection to `to` that was used within the last `time`, and whose address is still `allowed`.
     pub(super) fn take(
         &self,
         to: &Destination,
@@ -100,7 +100,7 @@ impl IdleConnections {
                     let Some(set) = set.upgrade() else { return };
                     let mut idle = locked(&set.idle);
                     set.close_old(&mut idle);
-                    // The first is the one that was used least recently.
+                    // The first connection is the least recently used.
                     let Some(oldest) = idle.connections.first() else {
                         idle.watched = false;
                         return;
@@ -116,7 +116,7 @@ impl IdleConnections {
     }
 }
 
-/// Charges a connection without evicting anything for it.
+/// Charges a connection if there is memory for it. Does not evict instances to make room.
 fn charge(account: &Arc<Account>) -> Option<HostMemory> {
     let room = account.memory_bytes_max().saturating_sub(account.used().memory_bytes);
     if room < IDLE_BYTES as u64 { None } else { account.charge_host_memory(IDLE_BYTES).ok() }

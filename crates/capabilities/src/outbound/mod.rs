@@ -1,10 +1,10 @@
-//! Outbound HTTP: a client for each component that reaches what the component was granted, and nothing else.
+//! Outbound HTTP: a client for each component, which reaches only the hosts that the component was granted.
 //!
 //! For each request: the host and port must match a grant; the name is looked up once; addresses that the grant does
 //! not cover are discarded; the connection is made to one of the remaining addresses *itself*, so no second look-up can
-//! differ (DNS rebinding). A connection that was [kept](idle_connections) for the same host saves the look-up; its
-//! address is checked again. Redirects are returned like other responses, and proxies of the environment are ignored:
-//! following either would reach a host that was not checked.
+//! differ (DNS rebinding). If an idle connection to the same host was [kept](idle_connections), no look-up is needed,
+//! but its address is checked again. Redirects are returned like other responses, and the environment's proxy settings
+//! are ignored: following either would reach a host that was not checked.
 //!
 //! - [`OutboundPolicy`], [`HostRule`]: the grants. [`Reach`]: the part of the network of an address.
 //! - [`OutboundClient`]: sends requests of one component.
@@ -47,10 +47,11 @@ pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
 pub use tenant::{InvalidHostRule, TenantHosts};
 
-/// A response, and the future that drives its connection: poll it until it ends, or drop it to close the connection.
+/// A response, and the future that drives its connection. Poll the future until it ends; dropping it closes the
+/// connection.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Error>>);
 
-/// Bytes of a host name in a message: the maximum length of a DNS name.
+/// Maximum bytes of a host name in a message: the maximum length of a DNS name.
 const HOST_BYTES_MAX: usize = 255;
 
 /// Limits of outbound HTTP.
@@ -62,8 +63,8 @@ pub struct OutboundLimits {
     pub idle_max: usize,
     /// The time for which an idle connection is kept.
     pub idle_time: Duration,
-    /// The maximum age of an idle connection for a request that must not be sent twice. Most servers wait longer for a
-    /// further request before they close a connection, so that the request and the close do not cross.
+    /// The maximum age of an idle connection for a request that must not be sent twice. Most servers wait longer than
+    /// this before they close an idle connection, so they do not close it just when the request is sent.
     pub idle_time_unrepeatable: Duration,
     /// Timeout of look-up, connecting and TLS together, unless the guest sets one.
     pub connect_timeout: Duration,
@@ -104,7 +105,7 @@ pub struct OutboundNetwork {
     authorities: Authorities,
     resolver: Arc<dyn Resolve>,
     limits: OutboundLimits,
-    /// Overridden addresses by `HOST` or `HOST:PORT`, for tests.
+    /// Addresses that replace the look-up of `HOST` or `HOST:PORT`, for tests.
     stubs: Arc<BTreeMap<String, SocketAddr>>,
 }
 
@@ -126,7 +127,7 @@ impl OutboundNetwork {
         Self::with(limits, Arc::new(SystemResolver), public_roots())
     }
 
-    /// Creates a network with another resolver or other certificate authorities.
+    /// Creates a network with the given resolver and certificate authorities.
     pub fn with(limits: OutboundLimits, resolver: Arc<dyn Resolve>, roots: RootCertStore) -> Self {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
@@ -166,7 +167,7 @@ pub struct OutboundClient {
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
     idle: Arc<IdleConnections>,
-    /// Further trusted authorities for some hosts.
+    /// Additional certificate authorities that are trusted for some hosts.
     trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
 }
@@ -205,7 +206,7 @@ impl OutboundClient {
         Self { network, policy: Arc::new(policy), tenant, connections, idle, trusted: Arc::new([]), denials: None }
     }
 
-    /// Returns the same client with further trusted certificate authorities for the hosts of these rules.
+    /// Returns the same client with additional trusted certificate authorities for the hosts that these rules match.
     #[must_use]
     pub fn trusting(self, trusted: Vec<(HostRule, Authorities)>) -> Self {
         Self { trusted: trusted.into(), ..self }
@@ -219,7 +220,7 @@ impl OutboundClient {
         self
     }
 
-    /// Returns the same client, which reports refused requests to `denials`, if there is one.
+    /// Returns the same client, which reports refused requests to `denials` if that is `Some`.
     #[must_use]
     pub fn telling(self, denials: Option<Arc<Denials>>) -> Self {
         Self { denials, ..self }
@@ -231,9 +232,9 @@ impl OutboundClient {
         }
     }
 
-    /// Sends `request`. Returns the response when its head has been received. An idle connection is used if there is
-    /// one. If it turns out to be closed, the request is sent again over a new connection, provided that this cannot
-    /// have an effect twice.
+    /// Sends `request`. Returns the response when its head has been received. Uses an idle connection to the
+    /// destination, if one exists. If it turns out to be closed, the request is sent again over a new connection,
+    /// provided that this cannot have an effect twice.
     ///
     /// # Errors
     /// `HttpRequestDenied` if the host is not granted, `DestinationIpProhibited` if it leads to addresses that the
@@ -268,8 +269,8 @@ impl OutboundClient {
                 Ok(outgoing) => return Ok(outgoing),
                 Err(Failed::Finally(error)) => return Err(error),
                 Err(Failed::Unsent(again)) => {
-                    // Only once: the server may have closed the connection because of this request (RFC 9110, section
-                    // 9.2.2), and would do so each time.
+                    // Sent again only once: the server may have closed the connection because of this request (RFC
+                    // 9110, section 9.2.2), and would do so each time.
                     request = *again;
                     break;
                 }
@@ -329,7 +330,7 @@ impl OutboundClient {
         Err(Error::HttpRequestDenied)
     }
 
-    /// Returns the addresses of the destination that the grants cover: at least one.
+    /// Returns the addresses of the destination that the grants cover. Fails if they cover none.
     async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, Error> {
         let Destination { host, port, .. } = destination;
         let found = match host {
@@ -361,7 +362,7 @@ impl OutboundClient {
     }
 
     /// Looks up a name. The system's resolver occupies a thread until it has a result, even if the caller no longer
-    /// waits; so the look-ups of a tenant are bounded until they have ended.
+    /// waits. So each look-up of a tenant keeps its permit until the resolver has a result.
     async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
         let resolver = self.network.resolver.clone();
         let Some(tenant) = &self.tenant else { return resolver.resolve(name).await };
@@ -374,7 +375,7 @@ impl OutboundClient {
         lookup.await.map_err(std::io::Error::other)?
     }
 
-    /// Counts and logs a request that the tenant's quota refuses.
+    /// Logs a request that the tenant's allowed hosts refuse, and adds it to the number of refused requests.
     fn refuse(&self, tenant: &TenantHosts, host: &Host, port: u16) -> Error {
         tenant.refuse();
         self.tell(&format_args!(

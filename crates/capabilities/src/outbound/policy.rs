@@ -1,7 +1,7 @@
 //! The hosts that a component may send HTTP requests to.
 //!
-//! Each request is checked twice: whether it may name its host and port (before the look-up), and whether the name may
-//! lead to the address (after the look-up).
+//! Each request is checked twice: before the look-up, whether a grant covers its host and port; after the look-up,
+//! whether the grant also covers the address.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,8 @@ use crate::grants::GrantedBy;
 /// One granted host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRule {
-    /// A name, `*.suffix` (all names below it, not itself), `*`, or an IP address; in lower case.
+    /// A name, `*.suffix` (all names below the suffix, but not the suffix itself), `*`, or an IP address; in lower
+    /// case.
     pub host: String,
     /// The port; `None` for any.
     pub port: Option<u16>,
@@ -81,7 +82,7 @@ impl OutboundPolicy {
         &self.component
     }
 
-    /// Returns the rules that allow a request to name `host` and `port`; if there is none, it is denied.
+    /// Returns the rules that allow a request to name `host` and `port`. If no rule does, the request is denied.
     pub(super) fn rules_for<'a>(&'a self, host: &'a Host, port: u16) -> impl Iterator<Item = &'a HostRule> {
         self.rules.iter().filter(move |rule| rule.matches(host, port))
     }
@@ -97,8 +98,8 @@ impl OutboundPolicy {
         })
     }
 
-    /// Returns how to grant `host` and `port`, starting with the verb. `private` means that a name leads to a private
-    /// address.
+    /// Returns the advice that tells how to grant `host` and `port`, starting with the verb. `private` means that a
+    /// name leads to a private address.
     pub(super) fn way_to_grant(&self, host: &Host, port: u16, private: bool) -> String {
         let host = super::excerpt::cut(host, super::HOST_BYTES_MAX);
         let host = match port {
@@ -145,7 +146,7 @@ impl HostRule {
         self.address().is_some()
     }
 
-    /// `localhost` and all names below it are loopback (RFC 6761, section 6.3).
+    /// Returns whether this is `localhost` or a name below it, which are loopback (RFC 6761, section 6.3).
     pub(super) fn names_loopback(&self) -> bool {
         self.host == "localhost" || self.host.ends_with(".localhost")
     }

@@ -5,27 +5,27 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::future::BoxFuture;
 
-/// Looks up names. The platform uses [`SystemResolver`]; tests have their own.
+/// Looks up names. The platform uses [`SystemResolver`]; tests use other implementations.
 pub trait Resolve: Send + Sync + 'static {
     /// Returns all addresses of `name`, the best first.
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the operating system. `localhost` and the names below it are this machine, which not every system
-/// knows.
+/// The resolver of the operating system. Resolves `localhost` and the names below it to this machine, which not every
+/// operating system does.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            // RFC 6761, section 6.3; systems may ask a name server for those below it.
+            // RFC 6761, section 6.3; an operating system may ask a name server for names below `localhost`.
             if name == "localhost" || name.ends_with(".localhost") {
                 return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
             }
             let name = name.to_owned();
-            // In a task of its own: the thread that asks the system is started by the thread that polls this, which may
-            // be a guest's thread of low priority, and would keep that priority forever.
+            // The look-up runs in a separate task. The thread that asks the system is started by the thread that polls
+            // the look-up, and keeps its priority forever: it must not be a guest's thread of low priority.
             let look = async move {
                 let found = tokio::net::lookup_host((name, 0)).await?;
                 Ok(found.map(|address| address.ip()).collect())

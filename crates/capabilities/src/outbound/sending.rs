@@ -1,8 +1,9 @@
 //! The body of an outgoing request, whose beginning may be read before the head is sent.
 //!
-//! A guest's body is a stream of unknown length, even if nothing will ever come. HTTP/1.1 can only send that in chunks,
-//! which servers that need a length refuse (S3 is one). So the end is awaited for a short time and up to some bytes: a
-//! small body is sent with its length, and a guest that reads the response before it writes can go on without.
+//! A guest's body is a stream of unknown length, even if it turns out to be empty. HTTP/1.1 can only send such a stream
+//! in chunks, which servers that need a length refuse (for example S3). So sending waits for the end of the body, for a
+//! short time and up to a number of bytes. A small body is sent with its length. A guest that reads the response before
+//! it writes its body is not blocked, as the wait is short.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use wasmtime_wasi_http::{Error, WasiBody};
 const END_WAIT: Duration = Duration::from_millis(100);
 
 /// The maximum bytes of a body of unknown length that are held back until its end. A larger body is sent without a
-/// length. The exchange is charged for as much: the buffer of its connection (`BUFFER_BYTES` in `http_connection.rs`),
-/// which is only allocated afterwards.
+/// length. The memory is already charged: the exchange pays for a buffer of this size for its connection
+/// (`BUFFER_BYTES` in `http_connection.rs`), which is only allocated afterwards.
 const SMALL_BODY_BYTES: usize = 64 << 10;
 
 /// A request as it is sent.
@@ -29,7 +30,7 @@ pub(super) type OutboundRequest = http::Request<OutboundBody>;
 
 /// The body of a request.
 pub(super) struct OutboundBody {
-    /// What was read of it before it was sent.
+    /// The beginning of the body, which was read before the request was sent.
     taken: BodyStart,
     rest: WasiBody,
     over: BodyEnd,
@@ -39,7 +40,7 @@ pub(super) struct OutboundBody {
 #[derive(Default)]
 struct BodyStart {
     data: BytesMut,
-    /// What follows these bytes: more than is held back, trailers, or an error.
+    /// The frame or error after these bytes: data beyond the held-back size, trailers, or an error.
     next: Option<Result<Frame<Bytes>, Error>>,
     /// Whether the body has ended.
     ended: bool,
@@ -55,7 +56,7 @@ impl BodyEnd {
     }
 }
 
-/// Returns the request with its length as far as it is known.
+/// Returns the request with the length of its body, if the length is known or can be found by waiting briefly.
 pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest {
     let (mut parts, rest) = request.into_parts();
     let mut body = OutboundBody { taken: BodyStart::default(), rest, over: BodyEnd::default() };
@@ -63,14 +64,15 @@ pub(super) async fn prepare(request: http::Request<WasiBody>) -> OutboundRequest
         && !body.is_end_stream()
         && body.size_hint().exact().is_none();
     if is_open && matches!(parts.method, Method::GET | Method::HEAD) {
-        // These methods have no body, whatever the guest supplies, unless it states a length.
+        // Requests with these methods have no body unless the guest states a length. A body that the guest supplies is
+        // ignored.
         (body.rest, body.taken.ended) = (nothing(), true);
     } else if is_open {
         let _ = tokio::time::timeout(END_WAIT, body.take()).await;
     }
     let says_length = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     if says_length && (body.is_end_stream() || body.size_hint().exact() == Some(0)) {
-        // RFC 9110, section 8.6: with these methods a server expects content.
+        // RFC 9110, section 8.6: for these methods a server expects content, so the length 0 is stated.
         parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
     http::Request::from_parts(parts, body)
@@ -80,20 +82,21 @@ fn nothing() -> WasiBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Returns whether it may be sent again although a server may have processed it: it changes nothing, and has no body.
+/// Returns whether the request may be sent again although a server may have processed it: it changes nothing, and has
+/// no body.
 pub(super) fn is_repeatable(request: &OutboundRequest) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_end_stream()
 }
 
-/// Builds a request that [may be sent again](is_repeatable) once more.
+/// Builds a copy of a request that [may be sent again](is_repeatable).
 pub(super) fn repeated(parts: http::request::Parts) -> OutboundRequest {
     let taken = BodyStart { ended: true, ..BodyStart::default() };
     http::Request::from_parts(parts, OutboundBody { taken, rest: nothing(), over: BodyEnd::default() })
 }
 
 impl OutboundBody {
-    /// Reads the body until its end, but no more than [`SMALL_BODY_BYTES`] and one frame. If this is dropped, the body
-    /// keeps what was read.
+    /// Reads the body until its end, or until it exceeds [`SMALL_BODY_BYTES`]. If this future is dropped, the body
+    /// keeps the frames that were read.
     async fn take(&mut self) {
         loop {
             let frame = self.rest.frame().await;
@@ -112,7 +115,7 @@ impl OutboundBody {
         }
     }
 
-    /// Returns an observer of the body's end.
+    /// Returns an observer of the end of the body.
     pub(super) fn over(&self) -> BodyEnd {
         self.over.clone()
     }
@@ -149,7 +152,7 @@ impl Body for OutboundBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.taken {
-            // Trailers need chunks, and an error is not an end.
+            // The length is exact only without trailers, which need chunks, and without an error, which is not an end.
             BodyStart { data, next: None, ended: true } => SizeHint::with_exact(data.len() as u64),
             BodyStart { data, next: None, ended: false } if data.is_empty() => self.rest.size_hint(),
             // Only bodies of unknown length were read in advance.

@@ -27,7 +27,7 @@ pub struct TenantHosts {
 /// Maximum number of concurrent look-ups of a tenant.
 const LOOKUPS_MAX: usize = 16;
 
-/// A text is not a host rule.
+/// The text is not a host rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a valid host: use `api.example`, `*.example`, `*` or an address, with `:PORT` for a single port"
@@ -52,7 +52,7 @@ impl TenantHosts {
     /// Replaces the allowed hosts.
     ///
     /// # Errors
-    /// As [`TenantHosts::new`]; nothing is changed then.
+    /// As [`TenantHosts::new`]. The allowed hosts are then unchanged.
     pub fn set(&self, hosts: Option<&[String]>) -> Result<(), InvalidHostRule> {
         let rules = parse(hosts)?;
         *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = rules;
@@ -68,18 +68,18 @@ impl TenantHosts {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The limiter of the tenant's connections: all its components together may have as many as a single component
-    /// elsewhere.
+    /// The limiter of the tenant's connections. All components of the tenant together may have as many connections as a
+    /// single component without a tenant.
     pub(super) fn connections(&self, most: usize) -> Arc<Semaphore> {
         self.connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
     }
 
-    /// The limiter of idle connections of all its components.
+    /// The limiter of idle connections of all components of the tenant.
     pub(super) fn idle_connections(&self, most: usize) -> Arc<Semaphore> {
         self.idle_connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
     }
 
-    /// Returns the permit to look up a name.
+    /// Waits for a permit to look up a name, and returns it.
     pub(super) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
         self.lookups.clone().acquire_owned().await.ok()
     }

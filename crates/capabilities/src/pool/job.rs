@@ -11,7 +11,7 @@ pub(super) struct Job {
     pub(super) work: Box<dyn FnOnce() + Send>,
     /// The account that is charged for the processor time.
     pub(super) account: Arc<Account>,
-    /// The caller that waits for it; `None` for a job that must be done in any case.
+    /// The caller that waits for the job; `None` for a job that must be done even if no caller waits for it.
     pub(super) call: Option<Arc<JobCaller>>,
     /// The caller's runtime; `None` outside of any runtime.
     pub(super) runtime: Option<Handle>,

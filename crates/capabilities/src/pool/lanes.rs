@@ -1,14 +1,15 @@
 //! The scheduling of jobs: the state of a pool without its threads.
 //!
-//! A lane may run [`LaneBounds::running_max`] jobs at once. Running jobs cannot be preempted, so a tenant that comes
-//! late does not have to wait for the jobs of others to end:
+//! A lane may run [`LaneBounds::running_max`] jobs at once. Running jobs cannot be preempted. Two rules ensure that a
+//! tenant does not have to wait until jobs of other tenants have ended:
 //!
-//! - All lanes that have work share [`PoolSize::threads_max`] threads equally. A lane may have more than its share only while no lane with less
-//!   than its share waits.
-//! - A lane that runs nothing gets a thread even if all of those are in use: one of [`PoolSize::reserve_max`] further ones.
+//! - All lanes that have jobs share [`PoolSize::threads_max`] threads equally. A lane may use more than its share only
+//!   while no lane that uses less than its share is waiting.
+//! - A lane with no running job gets a thread even if all of those are in use: one of [`PoolSize::reserve_max`] extra
+//!   threads.
 //!
-//! Invariant: `ready` contains each lane exactly once that has waiting jobs and runs fewer than it may, and no other
-//! lane.
+//! Invariant: `ready` contains each lane exactly once that has waiting jobs and fewer running jobs than it may have,
+//! and no other lane.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -19,7 +20,7 @@ use super::job::Job;
 pub(crate) struct PoolSize {
     /// Threads that the lanes share.
     pub(crate) threads_max: usize,
-    /// Further threads, for lanes that run nothing: each gets one of them.
+    /// Extra threads for lanes with no running job: each such lane may use one.
     pub(crate) reserve_max: usize,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct Queue {
-    /// By number, in the order of arrival.
+    /// The waiting jobs by number, in the order of arrival.
     jobs: BTreeMap<u64, Job>,
     running: usize,
     running_max: usize,
@@ -65,7 +66,7 @@ impl Lanes {
     /// Appends a job to a lane's queue and returns its number.
     ///
     /// # Errors
-    /// The job, if the maximum number of jobs waits.
+    /// Returns the job if the lane's queue is full.
     pub(super) fn push(&mut self, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, Job> {
         let queue = self.lanes.entry(lane).or_default();
         if queue.jobs.len() >= bounds.waiting_max {
@@ -143,7 +144,7 @@ impl Lanes {
         self.running < self.threads_max() && self.ready.iter().filter(can_have_reserve).nth(count).is_some()
     }
 
-    /// Adds the lane to the round-robin order, if it has work, may run more and is not in it.
+    /// Adds the lane to the round-robin order if it has a waiting job, may run one more, and is not in the order yet.
     fn give_turn(&mut self, lane: u64) {
         if let Some(queue) = self.lanes.get_mut(&lane)
             && !queue.has_turn
@@ -207,7 +208,7 @@ mod tests {
         push(&mut lanes, 5, 1);
         assert_eq!(take(&mut lanes), [4], "so many as are in reserve");
         assert!(!lanes.is_ready());
-        // A thread that becomes free goes to a lane that has less than its share.
+        // When a thread becomes free, it runs a job of a lane that has less than its share.
         lanes.done(1);
         assert_eq!(take(&mut lanes), [5]);
         for _ in 0..3 {

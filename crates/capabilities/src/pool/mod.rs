@@ -1,10 +1,11 @@
 //! Threads for blocking work, shared fairly by all tenants of a process and charged to them.
 //!
-//! A [`Pool`] has a bounded number of threads. They are started when there is work and end when there has been none for
-//! a while, so a process without stores has none. Work comes through a [`Lane`]: each tenant has one. Lanes are served
-//! round-robin, whatever waits in them. A lane has a bound of threads that it may occupy at once and one of jobs that
-//! may wait, and a lane that occupies no thread does not wait for the others (`lanes.rs`). The processor time of a job
-//! is charged to the lane's account, so no capability can forget it (`running.rs`).
+//! A [`Pool`] has a bounded number of threads. They are started when there is work, and end when there has been no work
+//! for a while, so a process without stores has no such thread. Each tenant has one [`Lane`], through which its jobs
+//! are queued. Lanes are served round-robin, however many jobs wait in each. A lane has a bound on the threads that it
+//! may occupy at once and a bound on the jobs that may wait, and a lane that occupies no thread does not wait for the
+//! others (`lanes.rs`). Every job's processor time is charged to the lane's account here, not by the capabilities
+//! (`running.rs`).
 //!
 //! When a caller stops waiting, its job is removed from the queue and dropped; if it is running, it is interrupted
 //! ([`interruption`]). A job that panics returns an error to its caller and does not affect other jobs.
@@ -12,8 +13,8 @@
 //! A job runs inside its caller's runtime: if memory is short, it drops idle instances of guests, whose resources may
 //! have tasks, timers and sockets there.
 //!
-//! Threads are started, and jobs are dropped, while no lock is held: a thread may fail to start, and dropping what a
-//! job holds may call its lane or its store again.
+//! Threads are started, and jobs are dropped, while no lock is held: a thread may fail to start, and dropping a job's
+//! captured values may call its lane or its store again.
 //!
 //! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
@@ -56,7 +57,7 @@ pub(crate) struct Pool {
     shared: Arc<PoolShared>,
 }
 
-/// One tenant's access to a pool. Clones, and lanes with the same number, are the same lane.
+/// One tenant's access to a pool. Clones, and other values with the same number, stand for the same lane.
 #[derive(Clone)]
 pub(crate) struct Lane {
     pool: Arc<Pool>,
@@ -94,7 +95,7 @@ struct WaitingCaller<'a> {
 }
 
 impl Pool {
-    /// Creates a pool of at most `size` threads with the name `name`. None is started yet.
+    /// Creates a pool of at most `size` threads with the name `name`. No thread is started yet.
     pub(crate) fn new(name: &'static str, size: PoolSize) -> Arc<Self> {
         Self::with_threads(name, size, SystemThreads::shared(), IDLE_TIME_MAX)
     }
@@ -137,7 +138,7 @@ impl Lane {
         let (reply, result) = oneshot::channel();
         let work = Box::new(move || {
             if !reply.is_closed() {
-                // A caller that leaves between the check and here does not need the result.
+                // If the caller stops waiting after the check, the result is not needed.
                 let _ = reply.send(job());
             }
         });
@@ -150,9 +151,10 @@ impl Lane {
         result.map_err(|_| PoolError::Abandoned)
     }
 
-    /// Runs `job` however many jobs wait. Used for work that must be done and whose amount is bounded anyway, such as
-    /// closing a file. If no thread can be started, the job is dropped by the caller's thread, before this returns or a
-    /// little later; work that must be done nevertheless is done by the drop of what the job holds.
+    /// Runs `job`, however many jobs are waiting. Used for work that must be done and whose amount is bounded by other
+    /// means, such as closing a file. If no thread can be started, the job is dropped without being run, on the
+    /// caller's thread, before this returns or a little later. Work that must be done even then belongs into the `Drop`
+    /// of a value that the job holds.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
         let job = Job::new(Box::new(job), self.account.clone(), None);
@@ -161,7 +163,7 @@ impl Lane {
         }
     }
 
-    /// The account that its jobs are charged to.
+    /// The account that the lane's jobs are charged to.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -174,7 +176,7 @@ impl Drop for WaitingCaller<'_> {
         }
         self.call.leave();
         let job = locked(&self.shared.state).lanes.remove(self.lane, self.job);
-        // No lock is held any more.
+        // The lock was released before the job is dropped.
         drop(job);
     }
 }
@@ -192,7 +194,7 @@ impl PoolShared {
         };
         let job = match pushed {
             Ok(job) => job,
-            // What the refused job holds is dropped here, without a lock.
+            // The refused job is dropped after the lock was released.
             Err(_job) => return Err(PoolError::Full),
         };
         if starts {
@@ -230,7 +232,7 @@ impl PoolShared {
         }
         while let Some((lane, job, starts)) = self.next() {
             if starts {
-                // This thread exists, so nothing is abandoned.
+                // If the new thread cannot be started, no job is abandoned, because this thread continues to run jobs.
                 let _ = self.start_thread();
             }
             if catch_unwind(AssertUnwindSafe(|| running::run(job))).is_err() {
@@ -242,8 +244,8 @@ impl PoolShared {
         self.ended.notify_all();
     }
 
-    /// Returns the next job, and whether a thread was counted as starting for the one after it; `None` if this thread
-    /// ends.
+    /// Returns the next job, and whether a thread was counted as starting for the job after it; `None` if this thread
+    /// must end.
     fn next(&self) -> Option<(u64, Job, bool)> {
         let mut state = locked(&self.state);
         loop {
@@ -255,7 +257,7 @@ impl PoolShared {
                 return Some((lane, job, starts));
             }
             if state.closed {
-                // Jobs that wait for a busy lane are done by that lane's threads.
+                // This thread may end: jobs that wait for a busy lane are run by the threads that this lane occupies.
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -273,7 +275,7 @@ impl PoolShared {
 }
 
 impl PoolState {
-    /// Counts one more thread as starting, if there is work for it. Returns whether it did.
+    /// If there is work for one more thread, counts it as starting and returns `true`.
     fn starts_thread(&mut self) -> bool {
         let threads = self.threads.len() + self.starting;
         let starts = threads < self.lanes.threads_max() && self.lanes.ready_more_than(self.idle + self.starting);
@@ -386,7 +388,7 @@ mod tests {
             lane.spawn(move || locked(&order).push(letter));
         }
         release.send(()).unwrap();
-        // The pool finishes the waiting jobs.
+        // Dropping the pool finishes the waiting jobs.
         drop((first, second, pool));
         let order = locked(&order).clone();
         assert!(order == "babaa" || order == "ababa", "{order}");
@@ -399,7 +401,7 @@ mod tests {
         let lane = lane(&pool, 1, LaneBounds { running_max: 2, waiting_max: 9 });
         threads.fail(true);
         assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
-        // A job whose drop uses its lane again finds no lock held.
+        // No lock is held while a job is dropped, so the drop can use the job's lane again.
         struct RespawnOnDrop(Lane, mpsc::Sender<()>);
         impl Drop for RespawnOnDrop {
             fn drop(&mut self) {
@@ -413,7 +415,7 @@ mod tests {
         drops.recv().unwrap();
         threads.fail(false);
         assert_eq!(lane.run(|| 1).await, Ok(1));
-        // One thread exists: it does the work of the second.
+        // One thread exists. It also runs the job for which a second thread cannot be started.
         let (starts, release) = gated(&lane);
         starts.recv().unwrap();
         threads.fail(true);
@@ -508,7 +510,7 @@ mod tests {
         struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
         impl Drop for Instance {
             fn drop(&mut self) {
-                // Panics outside of a runtime.
+                // `tokio::spawn` panics outside of a runtime.
                 self.0.send(tokio::spawn(async { 7 })).unwrap();
             }
         }

@@ -1,7 +1,7 @@
 //! The job that runs on a thread of a pool: the account that it is charged to, and the caller that waits for it.
 //!
-//! The processor time of a job is that of its thread, by the thread's own clock. It is charged when the job has ended,
-//! and before that whenever the job calls [`charge`]. A job that may take long calls [`interruption`] repeatedly.
+//! The processor time of a job is measured by the clock of its thread. It is charged when the job has ended, and before
+//! that whenever the job calls [`charge`]. A job that may take long calls [`interruption`] repeatedly.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use super::job::{Job, JobCaller};
 /// Why a job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interruption {
-    /// Its caller left: the request was cancelled, or its time is up.
+    /// The job's caller no longer waits: the request was cancelled, or its time is up.
     CallerGone,
-    /// Its tenant has exceeded its quota of processor time.
+    /// The job's tenant has exceeded its quota of processor time.
     OutOfCpu,
 }
 
@@ -30,7 +30,7 @@ struct Running {
 
 /// The processor clock of a thread.
 pub(super) struct Clock {
-    /// The time up to which it was charged.
+    /// The processor time of the thread that has been charged.
     charged: Duration,
 }
 
@@ -47,10 +47,10 @@ impl Clock {
     }
 }
 
-/// Runs a job and charges it. The thread's work between the previous job and this one is charged with it.
+/// Runs a job and charges it. The time that the thread used since its previous job is included.
 pub(super) fn run(job: Job) {
     let Job { work, account, call, runtime } = job;
-    /// Charges even if the job panics.
+    /// Its `Drop` charges the time even if the job panics.
     struct Charged;
     impl Drop for Charged {
         fn drop(&mut self) {
@@ -73,7 +73,7 @@ pub(crate) fn charge() {
     });
 }
 
-/// Returns whether the caller of this thread's job left. Cheap.
+/// Returns whether the caller of this thread's job no longer waits. Cheap.
 pub(crate) fn caller_is_gone() -> bool {
     RUNNING.with_borrow(|running| {
         let call = running.as_ref().and_then(|running| running.call.as_ref());
@@ -81,7 +81,7 @@ pub(crate) fn caller_is_gone() -> bool {
     })
 }
 
-/// Returns why this thread's job must end, as far as its use was charged; `None` if it may continue.
+/// Returns why this thread's job must end; `None` if it may continue. Considers only processor time that was charged.
 pub(crate) fn interruption() -> Option<Interruption> {
     if caller_is_gone() {
         return Some(Interruption::CallerGone);
@@ -90,7 +90,8 @@ pub(crate) fn interruption() -> Option<Interruption> {
     must_stop.then_some(Interruption::OutOfCpu)
 }
 
-/// Returns how long it takes until the account of this thread's job has processor time again; `None` if it has some.
+/// Returns how long it takes until the account of this thread's job has processor time again; `None` if it has time
+/// left.
 pub(crate) fn cpu_retry_after() -> Option<Duration> {
     RUNNING.with_borrow(|running| running.as_ref().and_then(|running| running.account.cpu_retry_after()))
 }
