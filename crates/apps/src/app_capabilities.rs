@@ -13,7 +13,7 @@ use isomer_runtime::Provider;
 use isomer_runtime::guest::{Directory, OwnerSettings};
 use isomer_telemetry::EventSink;
 
-/// Why a grant could not be fulfilled.
+/// Why a granted capability could not be provided.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppCapabilityError {
@@ -27,7 +27,7 @@ pub enum AppCapabilityError {
         component: ComponentName,
         /// The directory.
         path: PathBuf,
-        /// The error of the file system.
+        /// The file system's error.
         source: std::io::Error,
     },
 }
@@ -39,7 +39,8 @@ pub struct AppCapabilities {
 }
 
 impl AppCapabilities {
-    /// Opens the grants of the only app of a process. Relative paths start at `app_dir`; stores are in `data`.
+    /// Opens the grants of the only app of a process. Relative paths in the grants are resolved against `app_dir`;
+    /// stores are in `data`.
     ///
     /// # Errors
     /// Like [`AppCapabilities::open_at`].
@@ -62,10 +63,11 @@ impl AppCapabilities {
         Ok(Self { sink, capabilities: Capabilities::open(app, place, engines).await? })
     }
 
-    /// Opens the grants of the app's next revision. Stores that are open stay open and are shared with this one.
+    /// Opens the grants of the app's next revision. Stores that are already open stay open and are shared by both
+    /// revisions.
     ///
     /// # Errors
-    /// Like [`AppCapabilities::open_at`]; this one is not changed.
+    /// Like [`AppCapabilities::open_at`]; `self` is not changed.
     pub async fn next(&self, app: &AppGrants, app_dir: &Path) -> Result<Self, AppCapabilityError> {
         Ok(Self { sink: self.sink.clone(), capabilities: self.capabilities.next(app, app_dir).await? })
     }
@@ -92,8 +94,8 @@ impl AppCapabilities {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
         let owners = known.map(|(name, grants)| self.owner(name, grants));
         let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
-        // All share one account of written bytes: the writers of a wasmtime store that several components share cannot
-        // be told apart.
+        // All components share one account of written bytes: when several components share a wasmtime store, the host
+        // cannot tell which of them writes.
         let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
         let folders: BTreeSet<_> = folders.map(|directory| directory.host.clone()).collect();
         let storage = self.capabilities.watch_folders(folders.into_iter().collect());

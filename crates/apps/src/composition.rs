@@ -1,7 +1,7 @@
-//! A group's composition and its compiled code, made once per content.
+//! A group's composition and its compiled code. The same content is composed and compiled only once.
 //!
 //! Compositions and code are cached under a key over the components' bytes, the plan's decisions and the engine's
-//! settings. Next to the code the cache keeps metadata, so that the code can be used without composing again.
+//! settings. The cache stores metadata next to the code, so that the code can be used without composing again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::RevisionError;
 use crate::progress::Progress;
 
-/// A version to increment when the same plan and components are composed differently than before.
+/// A version to increment when a change of the program composes the same plan and components differently.
 const COMPOSED_AS: &[u8] = b"6";
 
-/// The metadata that the cache keeps next to a group's compiled code.
+/// The metadata that the cache stores next to a group's compiled code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GroupMetadata {
     imports: Vec<StoredImport>,
@@ -31,7 +31,7 @@ pub(crate) struct GroupMetadata {
     memories: u32,
     tables: u32,
     stacks: u32,
-    /// Bytes of the engine's own data per instance.
+    /// The number of bytes of the engine's own data per instance.
     state_bytes: usize,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct CompiledGroup {
     pub(crate) key: Key,
     pub(crate) note: GroupMetadata,
     pub(crate) code: Code,
-    /// Whether the code was compiled by this call, and not found in the cache.
+    /// Whether this call compiled the code; `false` if the code was found in the cache.
     pub(crate) compiled: bool,
 }
 
@@ -66,7 +66,7 @@ impl CompiledGroup {
         let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
         ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
         let key = Key::new(engine, ingredients);
-        // Metadata without code is left by a write that was interrupted, or by a clean-up.
+        // An interrupted write or a clean-up can leave metadata without code.
         if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
             && let Some(code) = cache.load(engine, &key)
         {

@@ -22,7 +22,7 @@ pub enum RevisionError {
         /// What is wrong with the bytes.
         source: SeamError,
     },
-    /// The plan refuses the app, with all findings and their places in the manifest.
+    /// The app cannot be planned. Contains all findings with their places in the manifest.
     #[error("the app cannot run as it is")]
     Plan(Vec<Diagnostic>),
     /// The shape has no such group.
@@ -33,12 +33,12 @@ pub enum RevisionError {
         /// The names of the shape's groups, in backticks.
         known: String,
     },
-    /// A component is called that runs in another process, and no peer is known for that process.
+    /// A component is called that runs in another process, and no address of that process is known.
     #[error("component `{component}` runs in group `{process}`, and no address of that group is known")]
     NoPeer {
         /// The called component.
         component: ComponentName,
-        /// The group that it runs in.
+        /// The group of the called component.
         process: String,
     },
     /// The components of a group cannot be composed.
@@ -46,21 +46,21 @@ pub enum RevisionError {
     Compose {
         /// The group.
         group: String,
-        /// Why they cannot be composed.
+        /// The reason.
         source: SeamError,
     },
-    /// An instance of a group would need more of the engine's pool than one instance may have.
+    /// An instance of a group would need more of the engine's pool than one instance is allowed to use.
     #[error("group `{group}` cannot run")]
     TooLarge {
         /// The group.
         group: String,
-        /// What it would need too much of.
+        /// The limit that the instance would exceed.
         source: SlotsError,
     },
     /// The code cache or the compiler failed.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// A package's code is not in the cache, or was made by another version of the program.
+    /// A package's code is not in the cache, or was compiled by another version of the program.
     #[error("the compiled code of group `{group}` is missing")]
     NoCode {
         /// The group.
@@ -69,7 +69,7 @@ pub enum RevisionError {
     /// The engine could not be set up.
     #[error("cannot reserve address space for the app's instances")]
     Engine {
-        /// The error of the system.
+        /// The operating system's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The imports of a group could not be resolved.
@@ -77,10 +77,10 @@ pub enum RevisionError {
     Link {
         /// The group.
         group: String,
-        /// What could not be resolved.
+        /// The import that could not be resolved.
         source: GroupError,
     },
-    /// A grant could not be fulfilled.
+    /// A granted capability could not be provided.
     #[error(transparent)]
     Capabilities(#[from] AppCapabilityError),
     /// The first instance of a group did not start.
@@ -88,7 +88,7 @@ pub enum RevisionError {
     Start {
         /// The group.
         group: String,
-        /// How it failed.
+        /// The failure of the instance.
         source: Failure,
     },
 }

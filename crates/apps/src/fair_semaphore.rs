@@ -1,12 +1,12 @@
 //! A semaphore that shares its permits fairly among tenants.
 //!
-//! A request takes a permit that is free, or waits. Permits that become free are given to the waiting tenants in
-//! round-robin order, one each, however many requests each tenant has. A tenant that holds a permit gets another one
-//! only while more than half of all permits are free, so that a few busy tenants always leave some to a tenant that has
-//! none.
+//! A request takes a free permit, or waits. Permits that become free are granted to the waiting tenants in round-robin
+//! order, one at a time, however many requests each tenant has. A tenant that already holds a permit gets another
+//! permit only while more than half of all permits are free, so that a few busy tenants always leave some permits for
+//! tenants that hold none.
 //!
-//! Work that is found to be slow can continue without its permit ([`FairPermit::run`]), which is then free for others.
-//! Slow work still counts against its tenant, and its total is limited.
+//! Work that turns out to be slow can continue without its permit ([`FairPermit::run`]), which is then free for others.
+//! Slow work still counts towards its tenant's limit, and the total amount of slow work is limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -25,13 +25,13 @@ pub struct FairSemaphoreLimits {
     pub of_tenant: usize,
     /// The number of requests that may wait for a permit.
     pub waiting: usize,
-    /// The number of these that may be one tenant's.
+    /// The number of waiting requests that one tenant may have.
     pub waiting_of_tenant: usize,
     /// The number of slow operations that may continue without a permit.
     pub slow: usize,
 }
 
-/// Too many requests wait already.
+/// The error of a request for a permit when too many requests already wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{waiting} requests are already waiting")]
 pub struct QueueFull {
@@ -55,11 +55,11 @@ struct SemaphoreState {
     slow: usize,
     waiting: usize,
     tenants: HashMap<TenantName, TenantPermits>,
-    /// The tenants with waiting requests, in the order in which they get permits.
+    /// The tenants with waiting requests, in the order in which they will get permits.
     queue: VecDeque<TenantName>,
 }
 
-/// What one tenant holds and waits for.
+/// The permits that one tenant holds, and its waiting requests.
 #[derive(Debug, Default)]
 struct TenantPermits {
     /// The number of permits and slow operations that the tenant holds.
@@ -67,13 +67,13 @@ struct TenantPermits {
     waiting: VecDeque<oneshot::Sender<FairPermit>>,
 }
 
-/// A permit, held until it is dropped.
+/// A permit. Dropping it releases the permit.
 #[derive(Debug)]
 pub struct FairPermit {
     shared: Arc<Shared>,
     tenant: TenantName,
     is_slow: AtomicBool,
-    /// Whether the permit was never taken: then dropping it releases nothing.
+    /// Whether the requester was dropped before it received the permit. Dropping such a permit releases nothing.
     is_void: AtomicBool,
 }
 
@@ -92,7 +92,7 @@ impl PermitRequest {
 }
 
 impl FairSemaphore {
-    /// A semaphore with all permits free.
+    /// Creates a semaphore with all permits free.
     #[must_use]
     pub fn new(limits: FairSemaphoreLimits) -> Self {
         let limits =
@@ -104,7 +104,7 @@ impl FairSemaphore {
     /// Requests a permit for a tenant.
     ///
     /// # Errors
-    /// When the request would have to wait and too many requests wait already.
+    /// When the request would have to wait and too many requests already wait.
     pub fn request(&self, tenant: &TenantName) -> Result<PermitRequest, QueueFull> {
         let shared = &self.0;
         let (sender, receiver) = oneshot::channel();
@@ -117,7 +117,7 @@ impl FairSemaphore {
             state.queue.push_back(tenant.clone());
         }
         shared.grant(&mut state);
-        // Requests that were dropped meanwhile do not count.
+        // Waiting requests that were dropped in the meantime must not be counted.
         if state.exceeded_limit(tenant, &shared.limits).is_some() {
             state.remove_cancelled();
         }
@@ -174,8 +174,8 @@ impl Shared {
 }
 
 impl SemaphoreState {
-    /// Moves a tenant with waiting requests to the end of the queue, and removes one that neither holds nor waits for
-    /// anything.
+    /// Moves a tenant with waiting requests to the end of the queue. Removes a tenant that neither holds a permit nor
+    /// waits for one.
     fn requeue(&mut self, tenant: TenantName) {
         match self.tenants.get(&tenant) {
             Some(of) if !of.waiting.is_empty() => self.queue.push_back(tenant),
@@ -184,7 +184,8 @@ impl SemaphoreState {
         }
     }
 
-    /// Returns the limit that is exceeded, if this tenant still waits.
+    /// Returns the limit that is exceeded, if this tenant has waiting requests and a limit of waiting requests is
+    /// exceeded.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
         let of_tenant = self.tenants.get(tenant).map_or(0, |of| of.waiting.len());
         let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;
@@ -213,7 +214,8 @@ impl SemaphoreState {
         }
     }
 
-    /// Removes tenants without waiting requests from the queue, and forgets those that hold nothing either.
+    /// Removes tenants without waiting requests from the queue, and deletes the entries of those that hold no permit
+    /// either.
     fn remove_idle(&mut self) {
         self.queue.retain(|tenant| self.tenants.get(tenant).is_some_and(|of| !of.waiting.is_empty()));
         self.tenants.retain(|_, of| of.held > 0 || !of.waiting.is_empty());
@@ -222,7 +224,7 @@ impl SemaphoreState {
 
 impl FairPermit {
     /// Runs `work` with the permit. If `slow` resolves first, the work continues without the permit, unless too many
-    /// slow operations run already.
+    /// slow operations are already running.
     pub async fn run<T>(self, slow: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -285,7 +287,7 @@ mod tests {
         permits.request(&tenant(name)).unwrap().granted().now_or_never()
     }
 
-    /// Requests permits for a tenant, and returns those that were granted at once.
+    /// Requests permits for a tenant, and returns the permits that were granted immediately.
     fn take_all(permits: &FairSemaphore, name: &str) -> Vec<FairPermit> {
         (0..10).filter_map(|_| request(permits, name)).collect()
     }
@@ -357,7 +359,7 @@ mod tests {
         let first = [slow("a"), slow("a")];
         assert!(request(&permits, "a").is_none(), "it has two that are slow");
         let third = slow("b");
-        // There is no room for more slow work: these keep their permits.
+        // The limit of slow work is reached, so these operations keep their permits.
         let rest = [slow("c"), slow("d")];
         assert!(request(&permits, "e").is_none());
         drop((first, third, rest));

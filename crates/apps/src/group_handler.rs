@@ -1,4 +1,4 @@
-//! The groups of the engine as handlers of the front door.
+//! Adapts the engine's groups to handlers of the front door.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub type AppSite = Site<GroupHandler>;
 /// The routes of an app while they serve a request.
 pub type AppSiteInUse = SiteInUse<GroupHandler>;
 
-/// The routes of an app, or the wait for them.
+/// The routes of an app, or a future that resolves to them.
 pub type AppSiteLookup = SiteLookup<GroupHandler>;
 
 /// Finds the app of a host name.
@@ -41,7 +41,7 @@ pub struct GroupHandler {
 /// The body of a guest's response.
 pub struct GuestBody(ResponseBody);
 
-/// Why a guest has no response.
+/// Why a guest returned no response.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct GuestFailure(Failure);
@@ -81,7 +81,7 @@ impl Handler for GroupHandler {
     }
 }
 
-/// Returns what a guest sees of a failed request body.
+/// Returns the error that a guest sees when reading the request body fails.
 fn to_http_error(error: RequestBodyError) -> HttpError {
     match error {
         RequestBodyError::TooLarge => HttpError::HttpRequestBodySize(None),
@@ -97,7 +97,8 @@ impl HandlerFailure for GuestFailure {
             Failure::Deadline { .. } => FailureKind::Deadline,
             Failure::Overloaded { .. } | Failure::Full { .. } => FailureKind::Overloaded,
             Failure::Quota { quota, .. } => FailureKind::Quota(*quota),
-            // A trap of the callee is one of the caller, unless the call itself was lost, here or further down.
+            // A trap in the callee is reported as a failure of the caller, unless the call itself was lost, at this
+            // level or in a nested call.
             Failure::Call { failure, .. } => match failure.lost() {
                 None => FailureKind::Failed,
                 Some(CallError::Unreachable | CallError::Refused) => FailureKind::Unreachable,

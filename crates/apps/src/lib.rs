@@ -1,27 +1,27 @@
-//! Serving apps: from an app's components to a revision that answers requests, and from many tenants' apps to the few
-//! that are in memory.
+//! Serving apps: starts revisions from apps' components, and keeps the apps of many tenants on disk, with only the apps
+//! in use in memory.
 //!
-//! A [`Package`] is the files of an app's revision: making one plans, composes and compiles. Starting it gives
-//! a [`Revision`]: mapped code, linked groups, routes. A [`Tenancy`] has tenants and their apps, keeps in memory what
-//! is used, and lets one revision take over from another. A [`SingleApp`] is a tenancy with one app, and a
-//! [`member::Member`] is one group of a shape in a process of its own.
+//! A [`Package`] is the set of files of an app's revision. Making a package plans, composes and compiles the app.
+//! Starting a package gives a [`Revision`]: mapped code, linked groups and routes. A [`Tenancy`] has tenants and their
+//! apps, keeps apps in memory while they are used, and replaces the revision in service by another one. A [`SingleApp`]
+//! is a tenancy with one app, and a [`member::Member`] is one group of a shape in its own process.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`package`] | the files of a revision, and how they are made from an app and its components' bytes |
 //! | [`composition`] | a group's composition, compiled once |
 //! | [`revision`] | a started package |
-//! | [`app_capabilities`] | what the platform gives an app by its grants: stores, secrets, outbound requests |
-//! | [`group_handler`] | groups of the engine as handlers of the front door |
-//! | [`seams`] | where calls lead that leave a composition |
-//! | [`tenancy`] | tenants, their apps, and which of these are in memory |
+//! | [`app_capabilities`] | the capabilities that an app was granted: stores, secrets, outbound requests |
+//! | [`group_handler`] | adapts groups of the engine to handlers of the front door |
+//! | [`seams`] | the targets of calls that leave a composition |
+//! | [`tenancy`] | tenants, their apps, and which apps are in memory |
 //! | [`single_app`] | the only app of a process, as a tenancy |
-//! | [`membership`] | whether a node file has what a group needs |
-//! | [`member`] | one group of a shape in a process of its own |
-//! | [`fair_semaphore`] | permits for work that tenants ask for, shared fairly |
-//! | [`error`], [`progress`] | why a revision cannot be made, and the steps on the way |
+//! | [`membership`] | checks that a node file has everything that a group needs |
+//! | [`member`] | one group of a shape in its own process |
+//! | [`fair_semaphore`] | permits that are shared fairly among tenants |
+//! | [`error`], [`progress`] | why a revision cannot be made, and the steps of making one |
 //!
-//! Invariant: a revision that cannot be made changes nothing of the one that serves.
+//! Invariant: a revision that cannot be made changes nothing of the revision in service.
 
 pub mod app_capabilities;
 pub mod composition;

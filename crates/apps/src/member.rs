@@ -1,8 +1,8 @@
-//! One group of a shape in a process of its own: its revision, the link on which other groups call it, the links to the
-//! groups that it calls, and the front door if it has routes.
+//! One group of a shape in its own process: its revision, the link on which other groups call it, the links to the
+//! groups that it calls, and the front door if the group has routes.
 //!
-//! The link listens once the revision has started, so a call that reaches a member gets a reply. Links to peers are
-//! made when they are first needed, so the order in which members start does not matter.
+//! The link starts to listen after the revision has started, so a call that reaches a member gets a reply. Links to
+//! peers are established when they are first needed, so members can start in any order.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,18 +30,18 @@ use crate::single_app::SingleApp;
 use crate::tenancy::{TenancyError, TenancyOptions};
 use isomer_seam::Components;
 
-/// How long one attempt to reach a peer lasts. Attempts are repeated.
+/// The time limit of one attempt to reach a peer. Attempts are repeated.
 const LINK_WAIT: Duration = Duration::from_secs(60);
 
-/// How a group runs.
+/// The options of a [`Member`].
 pub struct MemberOptions {
     /// The shape of the app.
     pub shape: String,
-    /// The group.
+    /// The name of the group.
     pub group: String,
-    /// The address at which other groups call this one; without it, the group accepts no calls.
+    /// The address at which other groups call this group; `None` if the group accepts no calls.
     pub listen: Option<LinkAddress>,
-    /// The addresses of the groups that this one calls. Further groups in it, and the group itself, are ignored.
+    /// The addresses of the groups that this group calls, by name. Entries for other groups are ignored.
     pub peers: BTreeMap<String, Vec<LinkAddress>>,
     /// Certificates for addresses on other machines.
     pub tls: Option<TlsFiles>,
@@ -53,7 +53,7 @@ pub struct MemberOptions {
     pub grace: Duration,
     /// The network that outgoing requests use.
     pub network: OutboundNetwork,
-    /// Variables for secrets, used if the process's environment lacks them.
+    /// Variables for secrets. They are used if the process's environment does not have them.
     pub environment: BTreeMap<String, String>,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
@@ -78,7 +78,7 @@ pub enum MemberError {
     /// The package of the group could not be made.
     #[error(transparent)]
     Revision(#[from] RevisionError),
-    /// The revision does not start, or a grant could not be fulfilled.
+    /// The revision does not start, or a granted capability could not be provided.
     #[error(transparent)]
     Start(#[from] TenancyError),
     /// A link could not be set up.
@@ -102,7 +102,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Makes the group's part of the app, starts it and begins to listen.
+    /// Makes the package of the group, starts it and begins to listen.
     ///
     /// # Errors
     /// At the first step that fails.
@@ -158,13 +158,14 @@ impl Member {
         })
     }
 
-    /// Returns the address at which other groups call this one, with the port that the system chose if it was 0.
+    /// Returns the address at which other groups call this group. If the configured port was 0, the address has the
+    /// port that the system chose.
     pub fn link_address(&self) -> Option<String> {
         self.server.as_ref().map(|server| server.address().to_string())
     }
 
-    /// Resolves when every group that this one calls was reached. [`Member::serve`] must run meanwhile: groups may call
-    /// each other.
+    /// Resolves when every group that this group calls was reached. [`Member::serve`] must run at the same time,
+    /// because groups may call each other.
     pub fn linked(&self) -> impl Future<Output = ()> + Send + 'static {
         let peers = self.peers.clone();
         async move {
@@ -174,8 +175,8 @@ impl Member {
         }
     }
 
-    /// Serves until `stop` resolves. Then the front door closes first, and calls are accepted until its requests have
-    /// finished. Returns the number of connections and calls that were cut off.
+    /// Serves until `stop` resolves. The front door then closes first, and calls are still accepted until its requests
+    /// have finished. Returns the number of connections and calls that were aborted.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
         let Self { front, server, grace, _single_app, .. } = self;
         let (close_link, mut closed) = watch::channel(false);
@@ -205,7 +206,7 @@ impl Member {
     }
 }
 
-/// Makes links to the groups that are called and whose addresses are known.
+/// Creates the links to the groups that this group calls and whose addresses are known.
 fn peers(
     peer_groups: &PeerGroups,
     mut addresses: BTreeMap<String, Vec<LinkAddress>>,

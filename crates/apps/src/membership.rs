@@ -1,4 +1,4 @@
-//! Checks whether a node file has what one group of a shape needs. Pure: problems are returned as diagnostics.
+//! Checks that a node file has everything that one group of a shape needs. Pure: problems are returned as diagnostics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,9 @@ use isomer_plan::{Plan, SeamMode};
 /// The groups that one group is connected with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerGroups {
-    /// The groups that it calls, each with the importing and the exporting component of one seam.
+    /// The groups that the group calls. Each value has the importing and the exporting component of one seam.
     pub calls: BTreeMap<String, (String, String)>,
-    /// The groups that call it, likewise.
+    /// The groups that call the group, with values as in `calls`.
     pub called_by: BTreeMap<String, (String, String)>,
 }
 
@@ -36,7 +36,7 @@ pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
 /// Checks that the plan's shape has a group of this name.
 ///
 /// # Errors
-/// When it has not: with the groups that it has, and the one with the most similar name.
+/// When there is no such group. The diagnostic lists the existing groups and suggests the most similar name.
 pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
     let processes = plan.processes();
     if processes.contains_key(group) {
@@ -54,10 +54,10 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
     Err(Box::new(error))
 }
 
-/// Checks that `file` has what `group` needs.
+/// Checks that `file` has everything that `group` needs.
 ///
 /// # Errors
-/// With everything that is missing or wrong, and the line to write.
+/// With one diagnostic for everything that is missing or wrong, each with the line to write.
 pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(), Vec<Diagnostic>> {
     let peer_groups = peer_groups(plan, group);
     let mut found = file.unread_by_group();
@@ -107,8 +107,8 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
     })
 }
 
-/// Groups with stores that would run more than once: each process would have stores of its own, and calls would reach
-/// any of them.
+/// Reports groups with stores that would run in more than one process: each process would have its own stores, and each
+/// call would reach any one of them.
 fn stores_in_several_places<'a>(
     app: &'a App,
     plan: &'a Plan,
@@ -132,7 +132,7 @@ fn stores_in_several_places<'a>(
     })
 }
 
-/// Returns what a component writes that only one process can have.
+/// Returns a store or folder that the component writes and that only one process can have.
 fn store_of(component: &Component) -> Option<String> {
     let grants = &component.grants;
     let kv = grants.kv.iter().map(|store| format!("the key-value store `{}`", store.value));
@@ -142,7 +142,7 @@ fn store_of(component: &Component) -> Option<String> {
     kv.chain(sql).chain(folders).next()
 }
 
-/// Addresses on other machines, for a node file without certificates.
+/// Reports addresses on other machines if the node file has no certificates.
 fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     let listen = file.listen.iter().map(|at| (at.span, &at.value));
     let peers = file.peers.values().flat_map(|at: &Spanned<Vec<LinkAddress>>| at.value.iter().map(|it| (at.span, it)));
@@ -157,8 +157,8 @@ fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     })
 }
 
-/// Returns the app with the components of one group only, so that no store of another group is opened and none of its
-/// secrets is read.
+/// Returns the app with the components of one group only, so that the stores of other groups are not opened and their
+/// secrets are not read.
 #[must_use]
 pub fn member_part(app: &App, plan: &Plan, group: &str) -> App {
     let mut part = app.clone();

@@ -1,4 +1,4 @@
-//! The steps that are reported while a revision is made and started.
+//! The steps of making and starting a revision, as they are reported.
 
 /// A step of making or starting a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

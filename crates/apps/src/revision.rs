@@ -1,6 +1,7 @@
-//! A started revision: a package's code, mapped and linked to what the app was granted, with its routes.
+//! A started revision: a package's code, mapped and linked to the capabilities that the app was granted, with its
+//! routes.
 //!
-//! Nothing here is slow: planning, composing and compiling were done when the [`Package`] was made.
+//! Starting is fast: planning, composing and compiling were done when the [`Package`] was made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,35 +23,35 @@ use crate::seams::{self, LocalCallee, Peers};
 /// The number of requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
 
-/// The number of instances of a group that may live at once, if the engine's pool has room for as many.
+/// The maximum number of live instances of a group; fewer if the engine's pool has no room for this number.
 const INSTANCES_MAX: u32 = 256;
 
-/// The longest life of an instance.
+/// The maximum age of an instance.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// The longest time that the first instance of a group may take to start.
+/// The maximum time that the first instance of a group may take to start.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// How a package is started.
+/// The options for starting a package.
 #[derive(Clone)]
 pub struct StartOptions {
     /// The number of requests that one instance serves before it is replaced; 1 gives each request a new instance.
     pub requests_per_instance_max: Option<u32>,
-    /// The number of instances of a group that may live at once; fewer where the engine's pool has no room for as many.
+    /// The maximum number of live instances of a group; fewer if the engine's pool has no room for this number.
     pub instances_max: Option<u32>,
-    /// The longest time of a request, whatever the manifest has.
+    /// The maximum time of a request, even if the manifest allows more.
     pub deadline_max: Duration,
-    /// The longest time of a stream of server-sent events, whatever the manifest has.
+    /// The maximum time of a stream of server-sent events, even if the manifest allows more.
     pub stream_max: Duration,
-    /// The callees of the shape's other processes. If all groups run in this process, calls need no peers, but use
-    /// those that there are.
+    /// The callees in the shape's other processes. If all groups run in this process, peers are not required, but those
+    /// given are used.
     pub peers: Peers,
     /// The account that the guests are charged to.
     pub account: Arc<Account>,
     /// The app and its logs; `None` for the only app of a process.
     pub owner: Option<SiteOwner>,
-    /// Whether the first instance of each group is started now. Otherwise the first request starts it, and fails if it
-    /// cannot be started.
+    /// Whether to start the first instance of each group now. If not, the first request starts it, and fails if the
+    /// instance cannot be started.
     pub warm_up: bool,
 }
 
@@ -76,7 +77,7 @@ pub struct Revision {
     local_callee: Arc<LocalCallee>,
 }
 
-/// What the groups of a package are started with.
+/// The values that are needed to start the groups of a package.
 struct GroupStarter<'a> {
     package: &'a Package,
     engine: &'a Engine,
@@ -84,17 +85,17 @@ struct GroupStarter<'a> {
     parts: &'a AppCapabilities,
     options: &'a StartOptions,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
-    /// For tests: all groups of the process count calls together.
+    /// For tests: one counter of calls, which all groups of the process share.
     given: DeterministicClockAndRandom,
 }
 
 impl Revision {
-    /// Maps the package's code, links its groups to `parts`, which were opened for [`Package::grants`], and starts
-    /// them. `progress` is called at each step.
+    /// Maps the package's code, links its groups to `parts`, which were opened for [`Package::grants`], and starts the
+    /// groups. Calls `progress` at each step.
     ///
     /// # Errors
-    /// When code is missing, a group cannot be linked, or an instance does not start; then nothing of the revision is
-    /// left.
+    /// When code is missing, a group cannot be linked, or an instance does not start. Everything that was started is
+    /// shut down again in that case.
     pub async fn start(
         package: &Package,
         engine: &Engine,
@@ -122,12 +123,12 @@ impl Revision {
         Ok(Self { site: Arc::new(site), local_callee: Arc::new(LocalCallee { graph, entrances }) })
     }
 
-    /// Returns the digest of the plan: equal in all processes that were given the same components and the same plan.
+    /// Returns the digest of the plan, which is equal in all processes with the same components and the same plan.
     pub fn plan_digest(&self) -> isomer_ids::PlanDigest {
         self.local_callee.graph.plan()
     }
 
-    /// Returns the callee for the calls of the shape's other processes. It works for as long as it is held.
+    /// Returns the callee for calls from the shape's other processes. The revision runs until the callee is dropped.
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.local_callee.clone()
     }
@@ -137,23 +138,24 @@ impl Revision {
         &self.site
     }
 
-    /// Returns the groups. Every request and call in flight holds them.
+    /// Returns the groups. Every request and call in flight has a reference to them.
     pub(crate) fn graph(&self) -> &Arc<Graph> {
         &self.local_callee.graph
     }
 
-    /// Returns whether requests or calls are in flight. A request is counted from when its site was found, and until
-    /// its handler's body and its guest have ended. An idle instance that serves several requests counts as busy, too, until it is evicted.
+    /// Returns whether requests or calls are in flight. A request is in flight from the moment when its site was found
+    /// until its handler's body and its guest have ended. An idle instance that serves several requests also counts as
+    /// busy, until it is evicted.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }
 }
 
-/// Creates an engine with a pool of `sizes`, for everything that a process runs. Call stacks have source lines if
-/// `source_lines` is set.
+/// Creates an engine with a pool of `sizes`, which all apps of a process share. With `source_lines`, call stacks have
+/// source lines.
 ///
 /// # Errors
-/// When its address space cannot be reserved.
+/// When the address space of the pool cannot be reserved.
 pub fn engine(sizes: PoolSizes, source_lines: bool) -> Result<Engine, RevisionError> {
     let engine = if source_lines { Engine::with_source_lines(sizes) } else { Engine::new(sizes) };
     engine.map_err(|source| RevisionError::Engine { source: source.into() })

@@ -15,7 +15,7 @@ use crate::package::{PackedFunction, PackedGroup, PackedStub};
 /// The callees in the other processes of a shape, by the names of their groups.
 pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
 
-/// Returns where in this process the functions are that are called from outside their compositions.
+/// Returns the functions of this process that are called from outside their compositions.
 pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, GroupFunction> {
     let mut entrances = HashMap::new();
     for (group, packed) in groups.iter().enumerate() {
@@ -27,7 +27,7 @@ pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, GroupFun
     entrances
 }
 
-/// Returns the skeletons of a group, in the order that [`entrances`] counts in.
+/// Returns the skeletons of a group, in the order of the indexes that [`entrances`] returns.
 pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
     let skeletons = group.skeletons.iter().map(|packed| Skeleton {
         component: packed.component.as_str().into(),
@@ -60,8 +60,8 @@ pub(crate) fn stubs(
     group.stubs.iter().map(stub).collect()
 }
 
-/// Returns the callee of a call. A remote seam leads to its peer; without a peer it leads to this process if the callee
-/// is there, which is how a whole shape runs in one process.
+/// Returns the callee of a call. A remote seam leads to its peer. Without a peer, it leads to this process if the
+/// callee runs here, which allows a whole shape to run in one process.
 fn destination(
     function: &PackedFunction,
     entrances: &HashMap<FunctionKey, GroupFunction>,
@@ -76,7 +76,7 @@ fn destination(
     }
 }
 
-/// Handles the calls of other processes.
+/// Handles calls from other processes.
 pub(crate) struct LocalCallee {
     pub(crate) graph: Arc<Graph>,
     pub(crate) entrances: HashMap<FunctionKey, GroupFunction>,

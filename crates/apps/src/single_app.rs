@@ -1,5 +1,5 @@
-//! The only app of a process, as `isomer run` and `isomer dev` serve it: a tenancy with one tenant without limits, and
-//! one app that serves every host name and always stays in memory.
+//! The only app of a process, used by `isomer run` and `isomer dev`: a tenancy with one tenant without limits, and one
+//! app that serves every host name and always stays in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::tenancy::{
 };
 use isomer_seam::Components;
 
-/// The app's name, where a name is needed.
+/// The name of the app in the tenancy.
 const NAME: &str = "app";
 
-/// An app with everything that it runs in. Cheap to clone.
+/// An app with its tenancy and engine. Cheap to clone.
 #[derive(Clone)]
 pub struct SingleApp {
     tenancy: Tenancy,
@@ -34,13 +34,13 @@ pub struct SingleApp {
     environment: Arc<BTreeMap<String, String>>,
 }
 
-/// The number of groups that can all be busy at once if the instances of a group are limited: the pool has room for
-/// that many. So several such apps fit into the address space of one process.
+/// The number of groups that can all be busy at the same time if the number of instances per group is limited: the pool
+/// has room for that many groups. Limiting the pool lets several such apps fit into the address space of one process.
 const GROUPS_AT_ONCE: u32 = 16;
 
 impl SingleApp {
-    /// An app that serves nothing yet. Must be called in a tokio runtime. Those of `options` apply that say how the app
-    /// runs; the limits of how much it may use do not.
+    /// Creates an app without a revision. Must be called in a tokio runtime. Of `options`, those about how the app runs
+    /// apply; limits on the use of resources do not apply.
     ///
     /// # Errors
     /// When the engine's address space cannot be reserved.
@@ -69,13 +69,14 @@ impl SingleApp {
         Self { granted_by, ..self }
     }
 
-    /// Sets variables for the secrets of revisions that are started from now on, used if the process's own environment
-    /// lacks them.
+    /// Sets variables for the secrets of revisions that are started after this call. They are used if the process's own
+    /// environment does not have them.
     pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
         self.environment = Arc::new(environment);
     }
 
-    /// Returns the directories of the app: relative paths of its manifest start at `dir`, its stores are in `data`.
+    /// Returns the directories of the app: relative paths of its manifest are resolved against `dir`, and its stores
+    /// are in `data`.
     #[must_use]
     pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
         let environment = self.environment.clone();
@@ -108,8 +109,8 @@ impl SingleApp {
         Package::make(app, components, options, self.tenancy.engine(), self.tenancy.cache(), progress)
     }
 
-    /// Starts a package next to the revision in service. Relative paths of its manifest start at `dir`, its stores are
-    /// in `data`.
+    /// Starts a package next to the revision in service. Relative paths of the manifest are resolved against `dir`, and
+    /// stores are in `data`.
     ///
     /// # Errors
     /// Like [`Tenancy::start`].
@@ -127,7 +128,7 @@ impl SingleApp {
     }
 
     /// Puts `started` into service, and returns the revision that leaves service. Requests in flight finish with the
-    /// revision that they began with.
+    /// revision with which they began.
     ///
     /// # Panics
     /// Never: the tenant is not removed.

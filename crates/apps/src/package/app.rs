@@ -1,4 +1,4 @@
-//! The app's name, version, health path and grants, as a package keeps them.
+//! The app's name, version, health path and grants, in the form in which a package stores them.
 
 use isomer_capabilities::AppGrants;
 use isomer_manifest::App;

@@ -1,4 +1,4 @@
-//! A group, as it is needed to start it.
+//! A group, in the form in which a package stores it: everything that is needed to start the group.
 
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunct
     }
 }
 
-/// Returns the memory limit of a group: the largest limit of the components that take its requests and calls.
+/// Returns the memory limit of a group: the largest limit of the components that handle its requests and calls.
 fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     let handlers = group.handlers.iter().map(|handler| &handler.component);
     let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
@@ -199,15 +199,16 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(ComponentLimits::MEMORY_BYTES_DEFAULT)
 }
 
-/// Returns how often an instance of these components is reused: the lowest number in the manifest. `default` applies to
-/// components without a number.
+/// Returns how often an instance of these components is reused: the lowest number in the manifest. `default` is used
+/// for components without a number in the manifest.
 fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Option<u32> {
     let default = default.map_or(Reuse::Unbounded, |times| Reuse::Times(times.max(1)));
     let of = |name: &ComponentName| app.components.get(name).and_then(|component| component.reuse).unwrap_or(default);
     components.iter().map(of).min().and_then(Reuse::times)
 }
 
-/// Returns how many requests an instance serves at once: more than one only if all handlers of the group can.
+/// Returns how many requests an instance serves at the same time: more than one only if all handlers of the group
+/// support it.
 fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32 {
     if options.deterministic {
         return 1;

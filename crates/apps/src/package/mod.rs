@@ -1,12 +1,13 @@
 //! A package: the files of a revision, which are enough to start it.
 //!
-//! Making a package is slow and needs the components' bytes: it plans, composes and compiles. Starting one needs
-//! neither, so an idle app is loaded on its first request in the time that it takes to read a few kilobytes and to map
-//! its code. For that, a package has the decisions in the form in which they are used: names, numbers and limits, but
-//! not the plan with its reasons. A package of a shape in several processes has the part of one process.
+//! Making a package is slow and needs the components' bytes, because it plans, composes and compiles. Starting a
+//! package needs none of this, so an idle app is loaded on its first request in the time that it takes to read a few
+//! kilobytes and to map the code. For this, a package stores the plan's decisions in the form in which they are used
+//! (names, numbers and limits), without the plan and its reasons. If a shape has several processes, a package has the
+//! part of one process.
 //!
-//! The compiled code is not in the package but in the [`CodeCache`], under its content, so that many apps with the same
-//! components share it. The package has its [`Key`]s.
+//! The compiled code is not in the package. It is in the [`CodeCache`] under a digest of its content, so that apps with
+//! the same components share it. The package has the [`Key`]s of the code.
 
 mod app;
 mod group;
@@ -31,11 +32,11 @@ use crate::progress::Progress;
 use app::PackedApp;
 use isomer_seam::Components;
 
-/// A version to increment when packages are written differently. A package of another version is made again from its
+/// A version to increment when the format of packages changes. A package of another version is made again from its
 /// components.
 const FORMAT: u32 = 4;
 
-/// How a package is made.
+/// The options for making a package.
 #[derive(Debug, Clone)]
 pub struct PackageOptions {
     /// The shape of the app.
@@ -43,12 +44,12 @@ pub struct PackageOptions {
     /// The group of the shape that the package is for; `None` for all groups in one process.
     pub process: Option<String>,
     /// For tests: the time of day and randomness depend only on the request's trace and the component, and no instance
-    /// serves several requests at once. Then random values can be predicted.
+    /// serves several requests at the same time. This makes random values predictable.
     pub deterministic: bool,
 }
 
 impl Default for PackageOptions {
-    /// The monolith.
+    /// The options of a monolith: all groups in one process.
     fn default() -> Self {
         Self { shape: MONOLITH.to_owned(), process: None, deterministic: false }
     }
@@ -73,16 +74,17 @@ pub struct NewPackage {
     pub package: Package,
     /// The plan of the whole shape.
     pub plan: Plan,
-    /// Whether code was compiled, and not all of it found in the cache.
+    /// Whether code was compiled; `false` if all code was found in the cache.
     pub compiled: bool,
-    /// The compiled code. While it is held, the code cache that made it finds the mapped code without reading the file again.
+    /// The compiled code. While it is held, the code cache that made it finds the mapped code without reading the file
+    /// again.
     pub code: Vec<Code>,
 }
 
 /// The components' digests, by name.
 type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
 
-/// A function that makes a group's code, or has it made.
+/// A function that composes and compiles a group, or has another process do it.
 type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupMetadata), E> + 'a;
 
 /// How a draft of a package contradicts the manifest that it was made from.
@@ -109,11 +111,11 @@ pub enum PackageError {
 }
 
 impl Package {
-    /// Plans the app, and composes and compiles its groups for `engine` unless their code is in `cache`. `progress` is
-    /// called at each step.
+    /// Plans the app, then composes and compiles its groups for `engine`, except for groups whose code is in `cache`.
+    /// Calls `progress` at each step.
     ///
     /// # Errors
-    /// When a component cannot be read, the plan refuses the app, or a group cannot be composed or compiled.
+    /// When a component cannot be read, the app cannot be planned, or a group cannot be composed or compiled.
     pub fn make(
         app: &App,
         components: &Components,
@@ -133,8 +135,8 @@ impl Package {
         Ok(NewPackage { package, plan, compiled, code })
     }
 
-    /// Plans the app and composes its groups, which are passed to `compiler` one by one. The package does not have the
-    /// names of its compiled code yet: see [`Package::checked`].
+    /// Plans the app and composes its groups, which are passed to `compiler` one by one. The returned package does not
+    /// have the keys of its compiled code yet: see [`Package::checked`].
     ///
     /// # Errors
     /// Like [`Package::make`], or with the error of `compiler`.
@@ -184,12 +186,12 @@ impl Package {
         Ok((package, plan))
     }
 
-    /// Checks a draft from an untrusted process against the manifest that it was made from. What the manifest decides
-    /// is taken from the manifest (grants, limits, deadlines), `code` names the compiled code of the groups in their
-    /// order, and the rest must agree.
+    /// Checks a draft from an untrusted process against the manifest that it was made from. Everything that the
+    /// manifest decides (grants, limits, deadlines) is taken from the manifest. `code` has the keys of the groups'
+    /// compiled code, in the order of the groups. The rest of the draft must agree with the manifest.
     ///
     /// # Errors
-    /// With what does not agree.
+    /// With the part of the draft that does not agree.
     pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
         if self.shape != shape || self.deterministic {
             return Err(PackageMismatch("it is for another shape".to_owned()));
@@ -240,7 +242,7 @@ impl Package {
         }
     }
 
-    /// Returns the digest of the plan: equal in all processes that were given the same components and the same plan.
+    /// Returns the digest of the plan, which is equal in all processes with the same components and the same plan.
     #[must_use]
     pub fn plan_digest(&self) -> isomer_ids::PlanDigest {
         self.plan_digest
@@ -264,7 +266,7 @@ impl Package {
         &self.shape
     }
 
-    /// Returns the path that must answer with success before the revision takes over.
+    /// Returns the health path: a request for it must succeed before the revision is put into service.
     #[must_use]
     pub fn health(&self) -> Option<&str> {
         self.app.health.as_deref()
@@ -276,7 +278,7 @@ impl Package {
         &self.app.grants
     }
 
-    /// Returns the names of the groups, in their order.
+    /// Returns the names of the groups, in the order of the package.
     pub fn group_names(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().map(|group| group.name.as_str())
     }

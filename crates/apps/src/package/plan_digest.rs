@@ -1,9 +1,9 @@
-//! The digest of a plan: which processes may call each other as parts of one app.
+//! The digest of a plan: processes may call each other as parts of one app only if their digests are equal.
 //!
-//! A call carries the digest that its caller was started with, and a callee with another digest refuses it. So two
-//! processes agree on the components, on where each of them runs and how calls cross every seam, and on what each may
-//! reach. Everything that counts is listed here by hand: a message, a hint or the name of a field may change without
-//! making two builds of the platform strangers to each other.
+//! A call carries the digest of the caller, and a callee with another digest rejects the call. So two processes that
+//! call each other agree on the components, on the process in which each component runs, on how calls cross every seam,
+//! and on the grants of each component. The hashed values are listed here by hand, so that a changed message, hint or
+//! field name does not change the digest and make two builds of the platform incompatible.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use isomer_plan::{
 use isomer_wire::FunctionKey;
 use sha2::{Digest as _, Sha256};
 
-/// A version to increment when something is hashed differently.
+/// A version to increment when the hashed values or their encoding change.
 const FORMAT: u64 = 1;
 
 /// Returns a hash over the components (`digests` of their bytes) and the decisions about them.
@@ -39,7 +39,8 @@ pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentN
     hash.finish()
 }
 
-/// A hasher that is fed different bytes for different lists of values: each text and list begins with its length.
+/// A hasher for lists of values. Every text and list is preceded by its length, so that different lists give different
+/// bytes.
 struct Hash(Sha256);
 
 impl Hash {
@@ -156,7 +157,7 @@ impl Hash {
         });
     }
 
-    /// Leaves out `reason`, which is prose, and `class`, which follows from the components' types.
+    /// Hashes a seam, except for `reason`, which is prose, and `class`, which follows from the components' types.
     fn seam(&mut self, seam: &Seam) {
         let Seam { link, mode, reason: _, class: _, functions } = seam;
         self.link(link);
@@ -164,7 +165,7 @@ impl Hash {
         self.each(functions, |hash, function| hash.text(function));
     }
 
-    /// Hashes what is granted by name. Values of config and the platform's paths may differ between processes.
+    /// Hashes the names in the grants. The values of config and the platform's paths may differ between processes.
     fn grants(&mut self, grants: &Grants) {
         let Grants { kv, sql, http, config, secrets, dirs, at: _ } = grants;
         self.each(kv, |hash, store| hash.text(store.value.as_str()));
@@ -342,7 +343,7 @@ mod tests {
         assert_ne!(one, of(&BTreeMap::from([(&shop, [7; 32]), (&cart, [7; 32])])));
     }
 
-    /// Two builds of the platform accept each other's calls only if this value stays the same. It may change together
+    /// Two builds of the platform accept each other's calls only if this value stays the same. Change it only together
     /// with [`FORMAT`].
     #[test]
     fn the_digest_is_the_same_in_every_build() {

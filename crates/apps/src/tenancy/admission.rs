@@ -1,6 +1,7 @@
-//! How many requests a tenant may have in flight, and at which rate. Decided before a request costs anything.
+//! Limits the number of a tenant's requests in flight, and their rate. A request is checked before any work is done for
+//! it.
 //!
-//! A limit of `u32::MAX` is no limit: requests on different threads then do not even contend for the bucket's lock.
+//! A limit of `u32::MAX` means unlimited. Requests on different threads then do not contend for the bucket's lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,15 +13,15 @@ use isomer_transport::{Limiter, Permit};
 /// The limits of a tenant's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AdmissionLimits {
-    /// Requests in flight.
+    /// The maximum number of requests in flight.
     pub(super) concurrent: u32,
-    /// Requests per second, in the long run.
+    /// The maximum average number of requests per second.
     pub(super) per_second: u32,
-    /// Requests at once after a pause.
+    /// The number of requests that may arrive at once after a pause: the capacity of the token bucket.
     pub(super) burst: u32,
 }
 
-/// A tenant's requests: a counter of those in flight and a token bucket.
+/// Admits a tenant's requests: has a counter of requests in flight and a token bucket.
 #[derive(Debug)]
 pub(super) struct Admission {
     in_flight: Limiter,
@@ -54,7 +55,7 @@ pub(super) struct AdmissionCounts {
 }
 
 impl Admission {
-    /// Starts with a full bucket.
+    /// Creates an admission with a full bucket.
     #[must_use]
     pub(super) fn new(limits: AdmissionLimits, now: Instant) -> Arc<Self> {
         let burst = f64::from(limits.burst.max(1));
@@ -68,7 +69,7 @@ impl Admission {
         })
     }
 
-    /// Changes the limits. Requests in flight stay.
+    /// Changes the limits. Requests in flight are not affected.
     pub(super) fn set_limits(&self, limits: AdmissionLimits) {
         self.in_flight.set_max(requests_max(limits));
         self.any_rate.store(limits.per_second == u32::MAX, Ordering::Relaxed);
@@ -111,7 +112,7 @@ impl Admission {
 }
 
 impl Bucket {
-    /// Takes one token, or returns how long it takes until there is one.
+    /// Takes one token. Without a token, returns the time until the next token.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
@@ -120,7 +121,7 @@ impl Bucket {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // At a rate of 0 there never is one; an hour tells the client enough.
+        // At a rate of 0 there will never be a token. The client is then told to wait for an hour, the maximum.
         let seconds = (1.0 - self.tokens) / self.per_second.max(1e-4);
         Err(Duration::from_secs_f64(seconds.min(3600.0)))
     }

@@ -1,4 +1,4 @@
-//! An app of a tenancy. While it is idle, only its name, its host names and the name of its revision are in memory.
+//! An app of a tenancy. While an app is idle, only its name, its host names and the name of its revision are in memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,14 @@ use crate::group_handler::AppSiteInUse;
 pub(super) struct App {
     pub(super) tenant: Arc<Tenant>,
     name: AppName,
-    /// What the app serves, and its host names.
+    /// The state of the app and its revisions, together with its host names.
     pub(super) lifecycle: SharedLifecycle<AppTypes, Box<[HostPattern]>>,
     /// The time of the last request, in nanoseconds since the node started.
     used_ns: AtomicU64,
-    /// Why the last load failed, as the tenant sees it.
+    /// The reason why the last load failed, in the form that the tenant may see.
     failure: Mutex<Option<Arc<str>>>,
-    /// Whether the app is among those that may be evicted. Changed under the lock of the loaded apps.
+    /// Whether the app is in the list of apps that may be evicted. Changed only under the lock of
+    /// [`super::loaded_apps`].
     pub(super) is_listed: AtomicBool,
 }
 
@@ -40,7 +41,7 @@ impl Types for AppTypes {
     type Revision = ReleaseDigest;
     type Loaded = LoadedRevision;
     type PendingLoad = LoadReceiver;
-    /// Closed when the hold ends: see [`super::hold`].
+    /// A channel that is closed when the hold ends: see [`super::hold`].
     type Hold = watch::Receiver<()>;
     type Retired = RetiredRevision;
 
@@ -91,10 +92,10 @@ impl App {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    /// Resolves when the app is not held.
+    /// Resolves when the app is no longer held.
     pub(super) async fn not_held(&self) {
         while let Some(mut held) = self.lifecycle.held() {
-            // Nothing is ever sent: the channel closes.
+            // No value is ever sent. This resolves when the channel is closed.
             let _ = held.changed().await;
         }
     }

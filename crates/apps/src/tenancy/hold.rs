@@ -1,8 +1,8 @@
 //! Holding an app's requests while its revision is replaced together with its data.
 //!
-//! The revision in service and earlier ones finish the requests that they have and get no more. New requests wait, each
-//! until its own deadline at most. When the hold ends they go to the revision that took over, or to the one that served
-//! before if none did.
+//! The revision in service and earlier revisions finish their requests in flight and get no new ones. New requests
+//! wait, each until its own deadline at most. When the hold ends, they go to the revision that took over. If no
+//! revision took over, they go to the revision that served before the hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -24,14 +24,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 pub struct RequestHold {
     loader: Arc<Loader>,
     app: Arc<App>,
-    /// `Some` until this is dropped.
+    /// `Some` until the hold is dropped.
     token: Option<HoldToken<AppTypes>>,
-    /// Closes the channel that held requests wait on.
+    /// Dropping it closes the channel on which held requests wait.
     _end: watch::Sender<()>,
 }
 
 impl Tenancy {
-    /// Has requests for the app wait until the returned hold is dropped. Returns `None` if there is no such app.
+    /// Makes requests for the app wait until the returned hold is dropped. Returns `None` if there is no such app.
     #[must_use]
     pub fn hold(&self, tenant: &TenantName, app: &AppName) -> Option<RequestHold> {
         let app = self.registry().app(tenant, app).ok()?;
@@ -42,7 +42,7 @@ impl Tenancy {
 }
 
 impl RequestHold {
-    /// Waits until all earlier requests have finished, for `timeout` at most. Returns whether they have.
+    /// Waits until all earlier requests have finished, for `timeout` at most. Returns whether they have finished.
     pub async fn drained(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
         let before = self.token.as_ref().and_then(|token| token.before.as_ref());
@@ -57,21 +57,24 @@ impl RequestHold {
     }
 }
 
-/// Returns whether a revision that is out of service is still in use: whether requests are counted, or found the
-/// revision while it was in service and have yet to be counted. Such a request has a reference to the revision until it
-/// is counted. So the references are checked first: in the other order, a request could be missed between the two
-/// checks.
+/// Returns whether a revision that is out of service is still in use.
+///
+/// A request finds the revision while it is in service, and is counted a moment later. Until it is counted, it has a
+/// reference to the revision. So this function checks the references first and the count second. In the opposite order,
+/// it could miss a request that is counted between the two checks.
 pub(super) fn is_in_use<T>(before: &Arc<T>, is_busy: impl FnOnce() -> bool) -> bool {
     if Arc::strong_count(before) > 1 {
         return true;
     }
-    // A request that has dropped its reference was counted before that.
+    // Synchronizes with requests that have dropped their references: each request was counted before it dropped its
+    // reference, so `is_busy` sees the count.
     fence(Ordering::Acquire);
     is_busy()
 }
 
 impl Drop for RequestHold {
-    /// Puts the revision from before back into service, or unloads it if another one took over or is to be loaded.
+    /// Puts the revision that served before the hold back into service. Unloads it instead if another revision took
+    /// over or is to be loaded.
     fn drop(&mut self) {
         let Some(token) = self.token.take() else { return };
         let released = self.app.lifecycle.lock().release(token);

@@ -1,4 +1,4 @@
-//! Which app serves a host name.
+//! Maps host names to apps.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,18 +7,19 @@ use isomer_ids::HostPattern;
 
 use super::app::App;
 
-/// Host names with their apps. Whether an app may have a name is decided elsewhere: here the last one inserted counts.
+/// Host names with their apps. Whether an app is allowed to have a name is checked elsewhere: here, inserting a name
+/// again replaces its app.
 #[derive(Default)]
 pub(super) struct HostNames {
     exact: HashMap<Arc<str>, Arc<App>>,
-    /// By the part of the pattern after `*.`.
+    /// Wildcard patterns, by the part after `*.`.
     wildcards: HashMap<Arc<str>, Arc<App>>,
     any: Option<Arc<App>>,
 }
 
 impl HostNames {
-    /// Returns the app for a host name: the exact name counts first, then the longest wildcard that covers it, then the
-    /// pattern for all others.
+    /// Returns the app for a host name. An exact name takes precedence, then the longest wildcard that covers the name,
+    /// then the pattern for all other names.
     pub(super) fn find(&self, host: &str) -> Option<&Arc<App>> {
         if let Some(app) = self.exact.get(host) {
             return Some(app);
@@ -35,7 +36,8 @@ impl HostNames {
         self.any.as_ref()
     }
 
-    /// Returns the app for requests without a host name: the one for all other names, otherwise the only app.
+    /// Returns the app for requests without a host name: the app with the pattern for all other names. Without such an
+    /// app, returns the only app, if there is exactly one.
     pub(super) fn unnamed(&self) -> Option<&Arc<App>> {
         self.any.as_ref().or_else(|| {
             let mut apps = self.exact.values().chain(self.wildcards.values());
@@ -44,7 +46,7 @@ impl HostNames {
         })
     }
 
-    /// Has `app` serve `pattern`.
+    /// Assigns `pattern` to `app`.
     pub(super) fn insert(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         match key(pattern) {
             HostKey::Any => self.any = Some(app.clone()),
@@ -53,7 +55,7 @@ impl HostNames {
         }
     }
 
-    /// Removes `pattern` from `app`, unless another app has it by now.
+    /// Removes `pattern` from `app`, unless the pattern was assigned to another app in the meantime.
     pub(super) fn remove(&mut self, pattern: &HostPattern, app: &Arc<App>) {
         let has = |held: Option<&Arc<App>>| held.is_some_and(|held| Arc::ptr_eq(held, app));
         match key(pattern) {
@@ -122,7 +124,7 @@ mod tests {
         ] {
             assert_eq!(found(&hosts, host).as_deref(), Some(name), "{host}");
         }
-        // The name of another app stays.
+        // A name of another app is not removed.
         hosts.remove(&patterns[0], &apps[1]);
         assert_eq!(found(&hosts, "shop.example").as_deref(), Some("exact"));
         for (pattern, app) in patterns.iter().zip(&apps) {

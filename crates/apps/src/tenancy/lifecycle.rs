@@ -1,9 +1,10 @@
-//! What one app serves, as a pure state machine: which revision it is to serve, which one is in memory, and whether it
-//! is being loaded, held or stopped. No lock, no clock, no task.
+//! The lifecycle of one app as a pure state machine: the revision that the app is to serve, the revision in memory, and
+//! whether the app is being loaded, held or stopped. It has no lock, no clock and no task.
 //!
-//! Events (a request, a finished load, a take-over, a stop) change the state, and the result determines what the caller
-//! has to do. A query without an event in between has the same result: [`Lifecycle::enter`] requests a load until
-//! [`Lifecycle::load_started`] records one. [`super::shared_lifecycle`] puts a lock around it.
+//! Events (a request, a finished load, a take-over, a stop) change the state, and the result of an event tells the
+//! caller what to do. A query that is repeated without an event in between has the same result: [`Lifecycle::enter`]
+//! requests a load until [`Lifecycle::load_started`] records one. [`super::shared_lifecycle`] puts the state machine
+//! behind a lock.
 //!
 //! | state | what a request gets |
 //! | --- | --- |
@@ -14,36 +15,37 @@
 //! | backing off after failed loads | a refusal until it is time to try again |
 //! | none of these | a new load |
 //!
-//! **Generations.** A number counts up whenever the app is to serve something else. A load carries the number from when
-//! it was decided on, and its result counts only if the number is still the same; otherwise the result is dropped, and
-//! the revision that is wanted by then is loaded.
+//! **Generations.** The generation is a number that is incremented whenever the app is to serve something else. A load
+//! has the generation of the moment when it was requested. If the generation is still the same when the load ends, the
+//! loaded revision is put into service. Otherwise the result is dropped, and the revision that is wanted then is
+//! loaded.
 //!
 //! The file is long because half of it is the property test of the state machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an app that could not be loaded is not loaded again: after the first failure. The pause doubles with each
-/// further failure.
+/// The pause after the first failed load of an app. During the pause, the app is not loaded again. The pause doubles
+/// with each further failure.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// The longest pause between two loads of an app that cannot be loaded.
+/// The maximum pause between two loads of an app whose loads fail.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// The types of a [`Lifecycle`]: those of the tenancy, or those of a test.
+/// The types of a [`Lifecycle`]: the types of the tenancy, or the types of a test.
 pub(super) trait Types {
-    /// Names a revision.
+    /// The name of a revision.
     type Revision: Clone + PartialEq;
     /// A revision in memory.
     type Loaded;
-    /// What requests wait for while a revision is loaded.
+    /// A load in progress, on which requests wait.
     type PendingLoad: PendingLoad;
-    /// What requests wait for while the app is held.
+    /// A hold in progress, on which requests wait.
     type Hold: Clone;
-    /// Tells whether requests still use a revision that left service.
+    /// A revision that left service. It tells whether requests still use the revision.
     type Retired;
 
-    /// Returns what tells whether requests still use `loaded`.
+    /// Returns a value that tells whether requests still use `loaded`.
     fn retire(loaded: &Arc<Self::Loaded>) -> Self::Retired;
 
     /// Returns whether no request uses the retired revision any more.
@@ -52,7 +54,7 @@ pub(super) trait Types {
 
 /// A load in progress, shared by all requests that wait for it.
 pub(super) trait PendingLoad: Clone {
-    /// Returns whether the task that loads has ended without a result.
+    /// Returns whether the loading task has ended without a result.
     fn is_lost(&self) -> bool;
 }
 
@@ -66,7 +68,8 @@ pub(super) struct Lifecycle<T: Types> {
     generation: u64,
     load: LoadState<T::PendingLoad>,
     hold: Option<T::Hold>,
-    /// Revisions that left service and may still have requests. Drained ones are removed when the next one is added.
+    /// Revisions that left service and may still have requests in flight. Drained revisions are removed when the next
+    /// revision is added.
     retired: Vec<T::Retired>,
 }
 
@@ -80,16 +83,16 @@ enum LoadState<P> {
     },
 }
 
-/// A load that was decided on.
+/// A load that was requested.
 pub(super) struct LoadTicket<T: Types> {
     /// The revision to load.
     pub(super) revision: T::Revision,
     generation: u64,
-    /// How many loads in a row failed before.
+    /// The number of consecutive failed loads before this load.
     failures: u32,
 }
 
-/// What a request finds.
+/// The state that a request finds.
 pub(super) enum Entry<T: Types> {
     /// The app is stopped.
     Stopped,
@@ -109,24 +112,24 @@ pub(super) enum Entry<T: Types> {
 pub(super) enum LoadResult<T: Types> {
     /// The revision is in memory.
     Loaded(Arc<T::Loaded>),
-    /// The revision could not be loaded now, for a reason that the app is not responsible for.
+    /// The revision could not be loaded now, for a reason that is not the app's fault.
     Unavailable,
     /// The revision cannot be loaded.
     Failed,
 }
 
-/// What a finished load means for the requests that wait for it.
+/// The consequence of a finished load for the requests that wait for it.
 pub(super) enum LoadEnd<T: Types> {
     /// The loaded revision is in service.
     Serves(Arc<T::Loaded>),
-    /// Another revision came into service while this one was loaded.
+    /// Another revision came into service during the load.
     Superseded(Arc<T::Loaded>),
-    /// Another revision is to be served, and is not in memory: the caller loads it next, or calls
+    /// Another revision is to be served, and it is not in memory: the caller loads that revision next, or calls
     /// [`Lifecycle::load_cancelled`].
     Reload(LoadTicket<T>),
     /// The app was stopped.
     Stopped,
-    /// Nothing serves; the next request starts another load.
+    /// No revision is in service; the next request starts another load.
     Unavailable,
     /// The revision cannot be loaded.
     Failed,
@@ -140,7 +143,7 @@ pub(super) struct TakeOver<T: Types> {
     pub(super) unused: Option<Arc<T::Loaded>>,
 }
 
-/// A hold on an app, to be given back to [`Lifecycle::release`].
+/// The token of a hold on an app. [`Lifecycle::release`] takes it to end the hold.
 pub(super) struct HoldToken<T: Types> {
     /// The revision that served before the hold.
     pub(super) before: Option<Arc<T::Loaded>>,
@@ -149,16 +152,16 @@ pub(super) struct HoldToken<T: Types> {
 
 /// The effect of the end of a hold on the revision that served before it.
 pub(super) enum Release<T: Types> {
-    /// It is in service again.
+    /// The revision is in service again.
     Restored,
     /// Another revision is in service, or is to be loaded.
     Replaced(Arc<T::Loaded>),
-    /// There was none.
+    /// No revision served before the hold.
     Nothing,
 }
 
 impl<T: Types> Lifecycle<T> {
-    /// An app that is to serve `revision`, which is not in memory.
+    /// Creates the lifecycle of an app that is to serve `revision`, which is not in memory.
     pub(super) fn new(revision: T::Revision) -> Self {
         Self {
             revision,
@@ -180,12 +183,12 @@ impl<T: Types> Lifecycle<T> {
         self.is_stopped
     }
 
-    /// Returns what requests wait for, if the app is held.
+    /// Returns the hold on which requests wait, if the app is held.
     pub(super) fn held(&self) -> Option<&T::Hold> {
         self.hold.as_ref()
     }
 
-    /// Returns what a request at `now` finds. Changes nothing.
+    /// Returns the state that a request at `now` finds. Changes nothing.
     pub(super) fn enter(&self, now: Instant) -> Entry<T> {
         if self.is_stopped {
             return Entry::Stopped;
@@ -232,11 +235,11 @@ impl<T: Types> Lifecycle<T> {
             self.load = LoadState::Idle;
             return (LoadEnd::Stopped, unused);
         }
-        // The waiting requests did not ask for a certain revision: they wait on.
+        // The waiting requests did not ask for a specific revision, so they wait for the next load.
         (LoadEnd::Reload(self.ticket(0)), unused)
     }
 
-    /// Records that the load of [`LoadEnd::Reload`] is not started.
+    /// Records that the load of [`LoadEnd::Reload`] will not be started.
     pub(super) fn load_cancelled(&mut self) {
         self.load = LoadState::Idle;
     }
@@ -260,18 +263,19 @@ impl<T: Types> Lifecycle<T> {
         }
     }
 
-    /// Takes `loaded` out of service to free memory, if it is in service: the next request loads the same revision.
+    /// Takes `loaded` out of service to free memory, if it is in service. The next request loads the same revision
+    /// again. Returns whether `loaded` was in service.
     pub(super) fn evict(&mut self, loaded: &Arc<T::Loaded>) -> bool {
         let evicted = self.loaded.take_if(|current| Arc::ptr_eq(current, loaded)).is_some();
         if evicted {
-            // A request may have found it just now.
+            // A request may have found the revision just now.
             self.retire(loaded);
         }
         evicted
     }
 
-    /// Has the app serve `revision` from its next request on, and stops or resumes it. Returns the revision that leaves
-    /// service.
+    /// Makes the app serve `revision` from the next request on, and stops or resumes the app. Returns the revision that
+    /// leaves service.
     pub(super) fn put(&mut self, revision: &T::Revision, is_stopped: bool) -> Option<Arc<T::Loaded>> {
         self.is_stopped = is_stopped;
         if self.revision == *revision && !is_stopped {
@@ -281,8 +285,8 @@ impl<T: Types> Lifecycle<T> {
         self.serve(None)
     }
 
-    /// Puts `loaded` into service, unless the app is stopped or what it was started with is not current: then the next
-    /// request loads `revision`.
+    /// Puts `loaded` into service, unless the app is stopped or `is_current` is false (the inputs with which `loaded`
+    /// was started have changed). In these cases, the next request of the app loads `revision`.
     pub(super) fn take_over(&mut self, revision: T::Revision, loaded: Arc<T::Loaded>, is_current: bool) -> TakeOver<T> {
         self.revision = revision;
         if is_current && !self.is_stopped {
@@ -303,13 +307,13 @@ impl<T: Types> Lifecycle<T> {
         self.is_stopped = false;
     }
 
-    /// Has the next request load the revision again, because what it is started with has changed. Returns the revision
-    /// that leaves service.
+    /// Makes the next request load the revision again, because an input with which it was started has changed. Returns
+    /// the revision that leaves service.
     pub(super) fn unload(&mut self) -> Option<Arc<T::Loaded>> {
         self.serve(None)
     }
 
-    /// Has requests wait for `hold` from now on.
+    /// Makes requests wait for `hold` from now on.
     pub(super) fn hold(&mut self, hold: T::Hold) -> HoldToken<T> {
         let before = self.swap(None);
         self.hold = Some(hold);
@@ -328,14 +332,14 @@ impl<T: Types> Lifecycle<T> {
         Release::Restored
     }
 
-    /// Returns whether no revision that left service has requests any more. The revision in service does not count, nor
-    /// does one that a hold keeps.
+    /// Returns whether all revisions that left service have finished their requests. Ignores the revision in service
+    /// and the revision that is kept during a hold.
     pub(super) fn is_drained(&mut self) -> bool {
         self.retired.retain(|retired| !T::is_drained(retired));
         self.retired.is_empty()
     }
 
-    /// Puts a revision, or none, into service because of a change; failures of the earlier revision are forgotten.
+    /// Puts a revision, or none, into service after a change of the app. Clears the record of failed loads.
     fn serve(&mut self, loaded: Option<Arc<T::Loaded>>) -> Option<Arc<T::Loaded>> {
         if !matches!(self.load, LoadState::Running(_)) {
             self.load = LoadState::Idle;
@@ -368,7 +372,7 @@ fn retry_pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 impl<T: Types> LoadTicket<T> {
-    /// The same load, as if it had been decided on just now: a mistake that the model plants.
+    /// Returns the same load, as if it had just been requested: a mistake that the model plants.
     pub(super) fn renewed(self, lifecycle: &Lifecycle<T>) -> Self {
         Self { generation: lifecycle.generation, ..self }
     }

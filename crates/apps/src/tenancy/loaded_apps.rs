@@ -1,12 +1,13 @@
 //! The apps in memory, and which of them are evicted when there is no room for more.
 //!
-//! Each app in memory has a permit, and the number of permits is limited. When none is left, the least recently used
-//! app that is idle is evicted: an app that serves requests is never evicted in favour of another. When the system is
-//! short of memory, idle apps are evicted even though permits are left.
+//! Each app in memory has a permit, and the number of permits is limited. When no permit is free, the least recently
+//! used idle app is evicted. An app that serves requests is never evicted in favour of another. When the system is
+//! short of memory, idle apps are evicted even if permits are free.
 //!
-//! Requests only store their time; they move nothing. The order is found when it is needed: apps are in a heap by the
-//! time that they had when they were added. An app that is first and was used since is inserted again with its new
-//! time; the first that was not is the least recently used, as times only grow.
+//! A request only stores the time of its use in the app; it does not reorder anything. The order is computed when it is
+//! needed. Apps are in a heap, ordered by the time of use that they had when they were added. If the first app of the
+//! heap was used since, it is inserted again with its new time. The first app that was not used since is the least
+//! recently used one, because times only grow.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,14 +22,14 @@ use super::memory::MemoryBounds;
 /// The interval between two checks of the system's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The first pause of a load that waits for a permit. Each pause is twice as long as the one before, because each
+/// The first pause of a load that waits for a permit. Each pause is twice as long as the previous one, because each
 /// attempt may look at all apps in memory.
 const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// The last of these pauses. All pauses together take a little more than half a second.
+/// The last pause of a load that waits for a permit. All pauses together take a little more than half a second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// The fraction of the apps in memory, as a divisor, that is evicted at once when memory is short.
+/// When memory is short, one in this many of the apps in memory is evicted at once.
 const EVICTED_FRACTION: usize = 8;
 
 /// All apps in memory.
@@ -69,7 +70,7 @@ impl Ord for ListedApp {
 }
 
 impl LoadedApps {
-    /// An empty set of at most `max` apps. Must be called in a tokio runtime. With `memory`, a task watches the
+    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. With `memory`, a task watches the
     /// system's memory until the set is dropped.
     pub(super) fn new(max: usize, memory: Option<MemoryBounds>) -> Arc<Self> {
         let apps = Arc::new(Self {
@@ -109,7 +110,7 @@ impl LoadedApps {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    /// Takes a permit, evicting an idle app if none is left. Returns `None` if all apps in memory serve requests.
+    /// Takes a permit. If none is free, evicts an idle app. Returns `None` if all apps in memory serve requests.
     fn try_acquire(&self) -> Option<ResidencyPermit> {
         if self.is_memory_short.load(Ordering::Relaxed) {
             self.evict_least_recently_used();
@@ -125,8 +126,8 @@ impl LoadedApps {
         }
     }
 
-    /// Takes a permit, waiting for a short time until an app in memory is idle: a guest may still be at work for a
-    /// moment after its response was read.
+    /// Takes a permit. If no permit is free and no app is idle, waits a short time for an app to become idle: a guest
+    /// may still run for a moment after its response was read.
     pub(super) async fn acquire(&self) -> Option<ResidencyPermit> {
         let mut pause = PERMIT_PAUSE_MIN;
         loop {
@@ -139,7 +140,7 @@ impl LoadedApps {
         }
     }
 
-    /// Takes a permit even if none is left: for revisions that an admin starts.
+    /// Takes a permit even if none is free. Used for revisions that an admin starts.
     pub(super) fn acquire_beyond_max(&self) -> ResidencyPermit {
         self.try_acquire().unwrap_or_else(|| {
             self.permits_in_use.fetch_add(1, Ordering::AcqRel);
@@ -151,7 +152,7 @@ impl LoadedApps {
         ResidencyPermit::new(self.permits_in_use.clone())
     }
 
-    /// Adds an app that is in memory now, so that it may be evicted.
+    /// Adds an app that has just been loaded, so that it can be evicted.
     pub(super) fn list(&self, app: &Arc<App>) {
         let mut listed = self.listed();
         if !app.is_listed.swap(true, Ordering::AcqRel) {
@@ -159,7 +160,7 @@ impl LoadedApps {
         }
     }
 
-    /// Removes an app that was removed from the tenancy.
+    /// Removes an app that is no longer part of the tenancy.
     pub(super) fn unlist(&self, app: &Arc<App>) {
         if app.is_listed.swap(false, Ordering::AcqRel) {
             self.listed().retain(|Reverse(listed)| !Arc::ptr_eq(&listed.app, app));
@@ -171,7 +172,7 @@ impl LoadedApps {
         let mut listed = self.listed();
         let mut passed = Vec::new();
         let mut is_evicted = false;
-        // Times may grow while this runs: the number of attempts bounds it.
+        // Times of use may grow while this loop runs, so the number of attempts is limited.
         let mut attempts = listed.len().saturating_mul(2);
         while attempts > 0
             && let Some(Reverse(oldest)) = listed.pop()
@@ -193,7 +194,7 @@ impl LoadedApps {
                 is_evicted = true;
                 break;
             } else {
-                // Another revision took over in this moment.
+                // Another revision took over at this moment.
                 passed.push(Reverse(ListedApp { used_ns: oldest.app.used_ns(), app: oldest.app }));
             }
         }
@@ -201,11 +202,11 @@ impl LoadedApps {
         is_evicted
     }
 
-    /// Drops a revision that left service. Its permit is free at once; the rest is dropped on another thread, as it
-    /// takes a while.
+    /// Drops a revision that left service. Its permit is released immediately. The rest is dropped on another thread,
+    /// because that takes a while.
     ///
-    /// A task spawns that thread: a thread that the calling thread spawns would inherit its priority, which may be that
-    /// of the slow lane.
+    /// A task spawns this thread. If the calling thread spawned it, the new thread would inherit the caller's priority,
+    /// which may be that of the slow lane.
     pub(super) fn unload(&self, loaded: Arc<LoadedRevision>) {
         loaded.permit.release();
         self.runtime.spawn(async { drop(tokio::task::spawn_blocking(move || drop(loaded))) });

@@ -1,4 +1,4 @@
-//! A revision in memory, the permit that it has for that, and a revision that left service.
+//! A revision in memory with its permit to be in memory, and a revision that left service.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ impl RetiredRevision {
         Self(Arc::downgrade(loaded.revision.graph()))
     }
 
-    /// Returns whether all its requests have finished and it has left memory.
+    /// Returns whether all requests of the revision have finished and the revision has left memory.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.0.strong_count() == 0
@@ -35,7 +35,7 @@ pub(super) struct ResidencyPermit {
 }
 
 impl ResidencyPermit {
-    /// A permit that was counted in `in_use`.
+    /// Creates a permit that the caller has already counted in `in_use`.
     pub(super) fn new(in_use: Arc<AtomicUsize>) -> Self {
         Self { in_use, is_held: AtomicBool::new(true) }
     }

@@ -1,15 +1,15 @@
 //! Loading apps into memory on their first request.
 //!
-//! All requests for an app that is being loaded wait for the same outcome. Each load is a task of its own, so an app is
-//! loaded even if the client that requested it disconnects. The number of loads at once is limited and shared fairly
-//! among the tenants ([`FairSemaphore`]); more loads wait, and further ones are refused. A slow load (one that waits
-//! for a compiler, or for migrations) gives up its permit, so that a few tenants with slow loads do not keep the apps
-//! of others out.
+//! All requests for an app that is being loaded wait for the same outcome. Each load runs in its own task, so an app is
+//! loaded even if the client that requested it disconnects. The number of simultaneous loads is limited and shared
+//! fairly among the tenants ([`FairSemaphore`]). Further loads wait; when too many wait, they are refused. A slow load
+//! (one that waits for a compiler, or for migrations) releases its permit, so that a few tenants with slow loads do not
+//! block the loads of other tenants.
 //!
-//! What happens to an app's requests is decided by [`super::lifecycle`]. A load that fails is logged, and the app is
-//! not loaded again for a while, which grows with each failure. A revision that is unavailable, because compilers are
-//! overloaded or its code is still being compiled, is loaded again by the next request. Requests that wait for a load
-//! that was superseded, for example by a new value of a secret, wait for the next load.
+//! [`super::lifecycle`] decides what happens to an app's requests. A load that fails is logged, and the app is not
+//! loaded again during a pause that grows with each failure. A revision that is unavailable, because compilers are
+//! overloaded or its code is still being compiled, is loaded again by the next request. If a load is superseded, for
+//! example by a new value of a secret, its requests wait for the next load.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,31 +44,31 @@ use crate::progress::Progress;
 use crate::revision::{Revision, StartOptions};
 use crate::seams::Peers;
 
-/// The number of a tenant's apps that are loaded at once, slow loads included.
+/// The maximum number of simultaneous loads of one tenant's apps, including slow loads.
 const LOADS_PER_TENANT_MAX: usize = 4;
 
-/// How long a load keeps its permit. One that takes longer continues without it.
+/// The time after which a load counts as slow and releases its permit.
 const SLOW_AFTER: Duration = Duration::from_millis(250);
 
-/// The number of loads that continue without a permit. Further slow loads keep theirs.
+/// The maximum number of loads that continue without a permit. Further slow loads keep their permits.
 const SLOW_MAX: usize = 256;
 
-/// The number of loads that wait for a permit.
+/// The maximum number of loads that wait for a permit.
 const WAITING_MAX: usize = 4096;
 
-/// The number of them that may be one tenant's.
+/// The maximum number of one tenant's loads that wait for a permit.
 const WAITING_PER_TENANT_MAX: usize = 1024;
 
 /// How long a load may take once it has a permit.
 const LOAD_MAX: Duration = Duration::from_secs(30);
 
-/// The number of bytes that are kept of the reason why a load failed.
+/// The maximum length in bytes of the stored reason why a load failed.
 const FAILURE_BYTES_MAX: usize = 2 << 10;
 
-/// How often a load is repeated because another revision was to be served by the time it ended.
+/// The maximum number of times that a load is repeated because another revision was wanted when it ended.
 const RELOADS_MAX: u32 = 3;
 
-/// Loads and starts the revisions of a tenancy, and owns what they share.
+/// Loads and starts the revisions of a tenancy, and owns the resources that the revisions share.
 pub(super) struct Loader {
     pub(super) engine: Engine,
     pub(super) cache: CodeCache,
@@ -82,7 +82,7 @@ pub(super) struct Loader {
     loads: AtomicU64,
 }
 
-/// What a revision is started with.
+/// The revision to start, and the values with which it is started.
 pub(super) struct StartRequest<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) name: &'a AppName,
@@ -92,7 +92,7 @@ pub(super) struct StartRequest<'a> {
     pub(super) warm_up: bool,
 }
 
-/// A load that was decided on and waits for a permit.
+/// A load that was requested and waits for a permit.
 struct QueuedLoad {
     ticket: LoadTicket<AppTypes>,
     permit: PermitRequest,
@@ -109,20 +109,20 @@ enum LoadError {
     Start(#[from] TenancyError),
     #[error("it did not start within {} s", LOAD_MAX.as_secs())]
     StartTimeout,
-    /// Not a failure of the app: the next request waits for it again.
+    /// Fetching the package took too long. The app is not at fault: the next request waits for the package again.
     #[error("its package is still being made after {} s", LOAD_MAX.as_secs())]
     RepositoryTimeout,
 }
 
 impl LoadError {
-    /// Returns whether the app is not at fault.
+    /// Returns whether the error is temporary and not the app's fault.
     fn is_temporary(&self) -> bool {
         matches!(self, Self::Full | Self::RepositoryTimeout | Self::Repository(RepositoryError::Busy(_)))
     }
 }
 
 impl Loader {
-    /// Must be called in a tokio runtime.
+    /// Creates a loader. Must be called in a tokio runtime.
     pub(super) fn new(
         engine: Engine,
         cache: CodeCache,
@@ -155,15 +155,15 @@ impl Loader {
         &self.loaded_apps
     }
 
-    /// Returns how many loads for requests succeeded.
+    /// Returns the number of successful loads for requests.
     pub(super) fn loads(&self) -> u64 {
         self.loads.load(Ordering::Relaxed)
     }
 
-    /// Returns the routes of the app's revision, or a future of them; starts a load if one is needed.
+    /// Returns the routes of the app's revision, or a future that resolves to them. Starts a load if one is needed.
     ///
     /// # Errors
-    /// When the app is stopped or broken, or too many loads wait.
+    /// When the app is stopped, its last load failed, or too many loads wait.
     pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<AppSiteLookup, Refusal> {
         let start = |ticket| {
             let permit = self.request_permit(app).ok_or(Refusal::Loading)?;
@@ -226,7 +226,7 @@ impl Loader {
         self.semaphore.request(&app.tenant.name).ok()
     }
 
-    /// Runs loads of the app until one has an outcome for the requests that wait.
+    /// Runs loads of the app until one of them has an outcome for the waiting requests.
     async fn run(self: Arc<Self>, app: &Arc<App>, mut queued: QueuedLoad) -> LoadOutcome {
         let mut reloads = 0..RELOADS_MAX;
         loop {
@@ -267,8 +267,9 @@ impl Loader {
         permit.run(tokio::time::sleep(SLOW_AFTER), load).await
     }
 
-    /// Puts a loaded revision into service if it is still wanted. If another one is wanted that is not in memory, and
-    /// `may_reload`, returns the next load: the requests that wait did not ask for a certain revision.
+    /// Puts a loaded revision into service if it is still wanted. If another revision is wanted that is not in memory,
+    /// and `may_reload` is true, returns the load of that revision: the waiting requests did not ask for a specific
+    /// revision.
     fn finish(
         &self,
         app: &Arc<App>,
@@ -303,7 +304,7 @@ impl Loader {
             LoadEnd::Stopped => ControlFlow::Break(Err(Refusal::Stopped)),
             LoadEnd::Unavailable => ControlFlow::Break(Err(Refusal::Loading)),
             LoadEnd::Failed => {
-                // Under the lock: a revision that takes over later clears it.
+                // The lock is still held, so that a revision that takes over later clears this failure.
                 app.set_failure(shown.as_deref().map(Arc::from));
                 drop(locked);
                 self.log_failure(app, &failure.unwrap_or_default(), &shown.unwrap_or_default());
@@ -316,7 +317,7 @@ impl Loader {
         outcome
     }
 
-    /// Writes the reason to the process's log, and without the node's paths to the app's own log.
+    /// Writes the reason to the process's log, and to the app's own log without the node's paths.
     fn log_failure(&self, app: &App, reason: &str, shown: &str) {
         let (tenant, name) = (&app.tenant.name, app.name());
         self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));
@@ -326,9 +327,9 @@ impl Loader {
     }
 }
 
-/// Waits for the end of a hold, then for what the app serves.
+/// Waits for the end of a hold, then returns the outcome of entering the app again.
 async fn wait_for_release(loader: Arc<Loader>, app: Arc<App>, mut held: watch::Receiver<()>) -> LoadOutcome {
-    // Nothing is ever sent: the channel closes.
+    // No value is ever sent. This resolves when the channel is closed.
     let _ = held.changed().await;
     match loader.load(&app)? {
         SiteLookup::Ready(site) => Ok(site),

@@ -4,23 +4,24 @@ use std::fs;
 
 use isomer_runtime::machine::Machine;
 
-/// The bounds above which idle apps are evicted, even though more apps may be in memory.
+/// The memory limits. When one is exceeded, idle apps are evicted even if the limit on the number of apps is not
+/// reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBounds {
-    /// Bytes that the process may use.
+    /// The maximum number of bytes that the process may use.
     pub resident_bytes_max: u64,
-    /// Bytes that the system is to have available.
+    /// The minimum number of bytes that must be available in the system.
     pub available_bytes_min: u64,
 }
 
 /// The fraction of the memory of the machine, or of its control group, that the process may use.
 const RESIDENT_PART: (u64, u64) = (3, 4);
 
-/// The fraction of the system's memory, as a divisor, that is to be available.
+/// The divisor that gives the part of the system's memory that must stay available.
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {
-    /// The bounds for a machine that runs nothing else.
+    /// Returns the limits for a machine that runs nothing else.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let total = kib("/proc/meminfo", "MemTotal:").unwrap_or(u64::MAX);
@@ -31,20 +32,20 @@ impl MemoryBounds {
         }
     }
 
-    /// Returns whether memory is short. Values that cannot be read count as sufficient.
+    /// Returns whether memory is short. A value that cannot be read is assumed to be within its limit.
     pub(super) fn are_exceeded(&self) -> bool {
         resident_bytes().is_some_and(|bytes| bytes > self.resident_bytes_max)
             || kib("/proc/meminfo", "MemAvailable:").is_some_and(|bytes| bytes < self.available_bytes_min)
     }
 }
 
-/// Returns the bytes of memory that this process uses; `None` where the system does not report them.
+/// Returns the bytes of memory that this process uses; `None` if the system does not report them.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     kib("/proc/self/status", "VmRSS:")
 }
 
-/// Returns the bytes in the line `KEY  N kB` of a file of the kernel.
+/// Reads the line `KEY  N kB` of a kernel file, and returns the value in bytes.
 fn kib(path: &str, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

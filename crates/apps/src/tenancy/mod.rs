@@ -1,31 +1,31 @@
-//! The tenants of a process, their apps, and which of these are in memory.
+//! The tenants of a process, their apps, and which apps are in memory.
 //!
-//! An app is known by its tenant and its name. It serves one revision under its host names. Of thousands of apps most
-//! are idle: each of these is a name in memory and a package on disk. The first request for an idle app loads it. When
-//! there is no room for more apps in memory, the least recently used idle ones are evicted.
+//! An app is identified by its tenant and its name. It serves one revision under its host names. Of thousands of apps,
+//! most are idle: an idle app is a name in memory and a package on disk. The first request for an idle app loads it.
+//! When there is no room for more apps in memory, the least recently used idle apps are evicted.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `resolver` | how a request enters: host name, tenant's limits, app |
 //! | `registry`, `host_names` | the tenants, apps and host names |
-//! | `tenant`, `admission` | what a tenant may use and has used |
+//! | `tenant`, `admission` | a tenant's limits and usage |
 //! | `app` | one app |
-//! | `lifecycle` | what an app serves, as a pure state machine |
+//! | `lifecycle` | the lifecycle of an app, as a pure state machine |
 //! | `shared_lifecycle`, `sync` | that state machine behind a lock |
-//! | `model` | the races of these decisions, tried under many schedules |
+//! | `model` | a test of the lifecycle's races under many schedules |
 //! | `loader` | loading and starting revisions |
 //! | `loaded_apps`, `loaded_revision` | the apps in memory, and which of them are evicted |
-//! | [`repository`] | where apps come from that are not in memory |
-//! | `hold` | requests that wait while an app is replaced with its data |
+//! | [`repository`] | the source of apps that are not in memory |
+//! | `hold` | holding requests while an app is replaced together with its data |
 //! | [`options`], [`time_limits`] | how many apps are in memory, and how they run |
 //! | [`memory`] | the memory of the process and the system |
 //!
-//! Nothing here is kept over a restart: the caller (a command that serves one app, or a node with a state on disk) adds
-//! tenants and apps.
+//! Nothing here is stored over a restart: the caller (a command that serves one app, or a node with a state on disk)
+//! adds tenants and apps.
 //!
-//! Invariants: a request is served by one revision from beginning to end, whichever revision takes over, is stopped or
-//! evicted meanwhile. No request waits for a lock that is held during anything slow. What a tenant's requests and
-//! guests use is charged to that tenant before it is used.
+//! Invariants: a request is served by one revision from beginning to end, even if another revision takes over, or the
+//! app is stopped or evicted during the request. No request waits for a lock that is held during a slow operation. The
+//! resources that a tenant's requests and guests use are charged to that tenant before they are used.
 //!
 //! The file is long because every change of a tenant or an app is a method of `Tenancy`.
 
@@ -94,7 +94,7 @@ pub enum TenancyError {
         /// The app.
         app: AppName,
     },
-    /// The package of the revision, or what it needs from the node, could not be read.
+    /// The package of the revision, or another resource that it needs from the node, could not be read.
     #[error("the app's package cannot be read")]
     Repository(#[source] ApiProblem),
     /// The revision could not be started.
@@ -105,22 +105,22 @@ pub enum TenancyError {
     Capabilities(#[from] AppCapabilityError),
 }
 
-/// Numbers of tenants, apps and requests, since the start.
+/// Numbers of tenants, apps, loads and requests. Loads, evictions and requests are counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TenancyCounts {
-    /// Tenants.
+    /// The number of tenants.
     pub tenants: usize,
-    /// Apps.
+    /// The number of apps.
     pub apps: usize,
-    /// Apps that are in memory or being loaded.
+    /// The number of apps that are in memory or being loaded.
     pub loaded: usize,
-    /// The largest number of these.
+    /// The maximum number of apps in memory.
     pub loaded_max: usize,
-    /// Loads for requests that succeeded.
+    /// The number of successful loads for requests.
     pub loads: u64,
-    /// Evictions.
+    /// The number of evictions.
     pub evictions: u64,
-    /// Requests for apps, including refused ones.
+    /// The number of requests for apps, including refused requests.
     pub requests: u64,
 }
 
@@ -134,7 +134,7 @@ struct Inner {
     started_at: Instant,
 }
 
-/// A revision that was started next to the one in service, and may take over. Dropping it shuts it down.
+/// A revision that was started next to the revision in service, and can take over. Dropping it shuts it down.
 pub struct StandbyRevision {
     tenant: Arc<Tenant>,
     app: AppName,
@@ -145,8 +145,8 @@ pub struct StandbyRevision {
 }
 
 impl StandbyRevision {
-    /// Sets the [`Tenancy::inputs`] that the revision was started with. If they have changed when it takes over, the
-    /// next request loads the revision again.
+    /// Sets the value of [`Tenancy::inputs`] with which the revision was started. If the value has changed when the
+    /// revision takes over, the next request loads the revision again.
     #[must_use]
     pub fn with_inputs(self, inputs: u64) -> Self {
         Self { inputs: Some(inputs), ..self }
@@ -158,7 +158,7 @@ impl StandbyRevision {
         self.loaded.revision.site()
     }
 
-    /// Returns the callee of the shape's other processes. It works for as long as it is held.
+    /// Returns the callee for calls from the shape's other processes. The revision runs until the callee is dropped.
     #[must_use]
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.loaded.revision.callee()
@@ -166,7 +166,7 @@ impl StandbyRevision {
 }
 
 impl Tenancy {
-    /// A tenancy without tenants. Must be called in a tokio runtime.
+    /// Creates a tenancy without tenants. Must be called in a tokio runtime.
     #[must_use]
     pub fn new(
         engine: Engine,
@@ -191,7 +191,7 @@ impl Tenancy {
         &self.0.loader.cache
     }
 
-    /// Returns the longest times of requests and statements.
+    /// Returns the maximum times of requests and statements.
     #[must_use]
     pub fn time_limits(&self) -> TimeLimits {
         self.0.loader.options.time_limits
@@ -203,8 +203,8 @@ impl Tenancy {
         &self.0.loader.stores
     }
 
-    /// Adds the tenant of a process that serves a single app: it has no limits, and only its manifests decide which
-    /// hosts it may reach.
+    /// Adds the tenant of a process that serves a single app: the tenant has no limits, and only its manifests decide
+    /// which hosts its app may reach.
     pub fn set_own_tenant(&self, name: &TenantName) {
         self.registry().set_own_tenant(name);
     }
@@ -212,7 +212,7 @@ impl Tenancy {
     /// Adds a tenant, or changes its quotas.
     ///
     /// # Errors
-    /// When its outbound hosts are invalid. Nothing is changed then.
+    /// When the outbound hosts in the quotas are invalid. Nothing is changed then.
     pub fn set_tenant(&self, name: &TenantName, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         self.registry().set_tenant(name, quotas)
     }
@@ -229,7 +229,7 @@ impl Tenancy {
         self.registry().tenant(name).map(|tenant| tenant.log.clone())
     }
 
-    /// Removes a tenant with all its apps. Requests in flight finish.
+    /// Removes a tenant with all its apps. Requests in flight still finish.
     pub fn remove_tenant(&self, name: &TenantName) {
         for app in self.registry().apps_of(name) {
             self.remove(name, app.name());
@@ -237,14 +237,15 @@ impl Tenancy {
         self.registry().remove_tenant(name);
     }
 
-    /// Counts an app that a tenant was refused because of its quota. The caller knows how many apps the tenant has.
+    /// Counts an app that was refused because of a tenant's quota. The caller checks the quota, because it knows how
+    /// many apps the tenant has.
     pub fn count_refused_app(&self, name: &TenantName) {
         if let Some(tenant) = self.registry().tenant(name) {
             tenant.refused_apps.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Returns what a tenant uses and has used; `None` if there is no such tenant.
+    /// Returns the usage of a tenant, current and so far; `None` if there is no such tenant.
     #[must_use]
     pub fn usage(&self, name: &TenantName) -> Option<TenantUsage> {
         self.registry().tenant(name).map(|tenant| tenant.usage())
@@ -265,7 +266,7 @@ impl Tenancy {
         }
     }
 
-    /// Adds an app that is on disk, or changes one: its next request loads `revision`.
+    /// Adds an app that is on disk, or changes an app: its next request loads `revision`.
     ///
     /// # Errors
     /// When there is no such tenant.
@@ -285,10 +286,12 @@ impl Tenancy {
         Ok(())
     }
 
-    /// Starts a revision next to the one in service. It serves nothing before [`Tenancy::take_over`].
+    /// Starts a revision next to the revision in service. The started revision serves no requests before
+    /// [`Tenancy::take_over`].
     ///
     /// # Errors
-    /// When there is no such tenant, or the revision does not start; then nothing of it is left.
+    /// When there is no such tenant, or the revision does not start. Everything that was started is shut down again
+    /// then.
     pub async fn start(
         &self,
         tenant: &TenantName,
@@ -300,7 +303,7 @@ impl Tenancy {
         self.start_with_peers(tenant, app, revision, spec, Peers::new(), progress).await
     }
 
-    /// Like [`Tenancy::start`], for one of the processes of a shape: `peers` are the others.
+    /// Like [`Tenancy::start`], for one of the processes of a shape. `peers` has the other processes.
     ///
     /// # Errors
     /// Like [`Tenancy::start`].
@@ -319,7 +322,7 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Like [`Tenancy::start`], without a first instance: no code of its guests runs before its first request.
+    /// Like [`Tenancy::start`], but does not start a first instance: no guest code runs before the first request.
     ///
     /// # Errors
     /// Like [`Tenancy::start`].
@@ -336,15 +339,15 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Returns a number that counts changes of what a tenant's apps are started with in addition to their revisions,
-    /// such as secrets.
+    /// Returns a counter of changes of the inputs, other than revisions, with which a tenant's apps are started, such
+    /// as secrets.
     #[must_use]
     pub fn inputs(&self, tenant: &TenantName) -> u64 {
         self.registry().tenant(tenant).map_or(0, |tenant| tenant.inputs.load(Ordering::SeqCst))
     }
 
-    /// Counts a change of [`Tenancy::inputs`]. To be called after the change, and before [`Tenancy::unload`] of each
-    /// app.
+    /// Increments [`Tenancy::inputs`]. Must be called after the change of an input, and before [`Tenancy::unload`] of
+    /// each app.
     pub fn inputs_changed(&self, tenant: &TenantName) {
         if let Some(tenant) = self.registry().tenant(tenant) {
             tenant.inputs.fetch_add(1, Ordering::SeqCst);
@@ -352,10 +355,10 @@ impl Tenancy {
     }
 
     /// Puts `standby` into service under the host names `hosts` only, and returns the revision that leaves service.
-    /// Requests in flight finish with the revision that they began with. A stopped app stays stopped.
+    /// Requests in flight finish with the revision with which they began. A stopped app stays stopped.
     ///
     /// # Errors
-    /// When the tenant was removed meanwhile.
+    /// When the tenant was removed in the meantime.
     pub fn take_over(
         &self,
         standby: StandbyRevision,
@@ -392,7 +395,7 @@ impl Tenancy {
         Ok(())
     }
 
-    /// Answers requests for the app with 503 from now on. The app leaves memory when the requests in flight have
+    /// Makes requests for the app fail with 503 from now on. The app leaves memory when the requests in flight have
     /// finished.
     ///
     /// # Errors
@@ -413,7 +416,7 @@ impl Tenancy {
         Ok(())
     }
 
-    /// Unloads an app because what it was started with has changed: its next request loads it again.
+    /// Unloads an app because an input with which it was started has changed. The next request loads the app again.
     ///
     /// # Errors
     /// When there is no such app.
@@ -426,19 +429,20 @@ impl Tenancy {
         Ok(self.retire(before))
     }
 
-    /// Removes an app with its host names, and returns the revision that leaves service. Requests in flight finish.
+    /// Removes an app with its host names, and returns the revision that leaves service. Requests in flight still
+    /// finish.
     pub fn remove(&self, tenant: &TenantName, app: &AppName) -> Option<RetiredRevision> {
         let app = self.registry().remove_app(tenant, app)?;
         let mut locked = app.lifecycle.lock();
         self.registry().set_host_names(&app, locked.data(), &[]);
         let before = locked.stop();
-        // The loaded apps lock an app's lifecycle while their own lock is held.
+        // Released before the loaded apps are locked: their lock is always taken before an app's lifecycle is locked.
         drop(locked);
         self.loader().loaded_apps().unlist(&app);
         self.retire(before)
     }
 
-    /// Returns whether an app serves; `None` if there is no such app.
+    /// Returns the status of an app; `None` if there is no such app.
     #[must_use]
     pub fn state(&self, tenant: &TenantName, app: &AppName) -> Option<AppState> {
         let app = self.registry().app(tenant, app).ok()?;
@@ -450,15 +454,15 @@ impl Tenancy {
         })
     }
 
-    /// Returns why the last load of an app failed, as its tenant may see it. `None` if it succeeded, or if another
-    /// revision is to be served since.
+    /// Returns the reason why the last load of an app failed, in the form that its tenant may see. Returns `None` if
+    /// the load succeeded, or if the app is to serve another revision since then.
     #[must_use]
     pub fn failure(&self, tenant: &TenantName, app: &AppName) -> Option<Arc<str>> {
         self.registry().app(tenant, app).ok()?.failure()
     }
 
-    /// Returns whether an app in memory serves requests, or a guest of it is still at work after its response was read:
-    /// then it is not evicted.
+    /// Returns whether an app in memory serves requests, or one of its guests still runs after its response was read.
+    /// Such an app is not evicted.
     #[must_use]
     pub fn is_busy(&self, tenant: &TenantName, app: &AppName) -> bool {
         let app = self.registry().app(tenant, app).ok();

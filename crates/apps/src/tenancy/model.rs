@@ -1,13 +1,14 @@
-//! A model of the races of loads, deployments, secrets, stops, holds and evictions: the real decisions, tried under
+//! A model of the races of loads, deployments, secrets, stops, holds and evictions. It runs the real decisions under
 //! many schedules.
 //!
-//! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics in place of the standard
-//! library's. At each use of them shuttle decides which task continues, by a seeded random or by few changes of
-//! priority (PCT). The surroundings of the decisions (a disk, a tenant's count of inputs, the task of a load) are as
-//! small as possible, in the order of the real code; each such function names its original.
+//! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics in place of those of the
+//! standard library. At each use of them, shuttle decides which task continues: randomly with a seed, or with few
+//! changes of priority (PCT). The environment of the decisions (a disk, a tenant's counter of inputs, the task of a
+//! load) is as small as possible and does things in the same order as the real code. Each such function names its
+//! original.
 //!
-//! Each request checks what must always hold: see [`World::request`]. Planted mistakes show that the model can fail: it
-//! must find them.
+//! Each request checks the invariants: see [`World::request`]. Planted mistakes prove that the model can fail: it must
+//! find each of them.
 //!
 //! `ISOMER_LONG=1` tries many more schedules. A failure prints the schedule, which `shuttle::replay` repeats.
 //!
@@ -20,7 +21,7 @@ mod sync {
     pub(super) use shuttle::sync::{Mutex, MutexGuard};
     use std::sync::Arc;
 
-    /// Like the real one; shuttle may switch tasks at each use of the lock.
+    /// Like the real `Slot`, but shuttle may switch tasks at each use of the lock.
     pub(super) struct Slot<T>(Mutex<Option<Arc<T>>>);
 
     impl<T> Slot<T> {
@@ -72,14 +73,14 @@ fn schedules() -> usize {
     if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 10_000 }
 }
 
-/// A revision in memory. Requests find it and continue with its site.
+/// A revision in memory. Requests find the revision and continue with its site.
 struct Loaded {
     site: Arc<Site>,
     /// The number of revisions in memory.
     live: Arc<AtomicUsize>,
 }
 
-/// What requests continue with.
+/// The site of a revision, to which requests go.
 struct Site {
     revision: u32,
     /// The value of the tenant's secret that the revision was started with.
@@ -88,7 +89,7 @@ struct Site {
     in_flight: AtomicU64,
 }
 
-/// A site while it serves a request, which is counted until this is dropped.
+/// A site while it serves a request. The request is counted until this is dropped.
 struct SiteInUse(Arc<Site>);
 
 impl Site {
@@ -116,7 +117,7 @@ impl Drop for Loaded {
     }
 }
 
-/// A value that is sent once to all that wait for it.
+/// A value that is sent once, to all tasks that wait for it.
 struct Broadcast<T>(Mutex<Option<T>>, Condvar);
 
 impl<T: Clone> Broadcast<T> {
@@ -173,42 +174,42 @@ impl Types for Model {
     }
 }
 
-/// What is known of an app in addition to its lifecycle.
+/// The recorded state of an app, in addition to its lifecycle.
 #[derive(Debug, Clone, Copy, Default)]
 struct Acknowledged {
     revision: u32,
     secret: u32,
     is_stopped: bool,
-    /// Changes of any kind.
+    /// The number of changes of any kind.
     changes: u32,
     stops: u32,
-    /// How often a stop was ended.
+    /// The number of times that the app was resumed after a stop.
     resumes: u32,
 }
 
-/// A mistake that is made on purpose.
+/// A mistake that is planted on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     Nothing,
-    /// The result of a load counts, whatever has changed since the load was decided on.
+    /// The result of a load is used even if something has changed since the load was requested.
     NoGeneration,
-    /// A revision takes over with the inputs that it was started with, even if they have changed.
+    /// A revision takes over even if the inputs with which it was started have changed.
     NoInputs,
-    /// Inputs are compared before the lock is taken under which the revision takes over.
+    /// Inputs are compared before taking the lock under which the revision takes over.
     InputsBeforeLock,
-    /// The change of a secret is counted only after the app was unloaded.
+    /// The change of a secret is counted after the app was unloaded, instead of before.
     UnloadedBeforeCounted,
     /// A load does not wait for the end of a hold.
     LoadsThroughHolds,
     /// Data is switched without waiting for the requests in flight.
     NoDrain,
-    /// Only requests that are counted are waited for, and not those that have just found the revision.
+    /// Only counted requests are waited for, but not those that have just found the revision.
     DrainsCountedOnly,
     /// The count is checked before the references to the revision.
     ChecksCountFirst,
-    /// Only the requests of the last revision are waited for before data is switched.
+    /// Before data is switched, only the requests of the last revision are waited for.
     DrainsTheLastOnly,
-    /// A load is decided on while another one runs.
+    /// A load is requested while another load runs.
     NoSharing,
 }
 
@@ -223,7 +224,7 @@ struct World {
     acknowledged: Mutex<Acknowledged>,
     /// See `Tenant::inputs`.
     inputs: AtomicU64,
-    /// How often the app's stores were switched.
+    /// The number of times that the app's stores were switched.
     switches: AtomicUsize,
     live: Arc<AtomicUsize>,
     loads: AtomicUsize,
@@ -260,8 +261,8 @@ impl World {
         }
     }
 
-    /// Checks, after all tasks have ended, that one more request is served, and that nothing is left in memory when the
-    /// app is stopped.
+    /// Runs after all tasks have ended. Checks that one more request is served, and that nothing is left in memory when
+    /// the app is stopped.
     fn end(self: &Arc<Self>) {
         self.join_all();
         assert!(self.live.load(Ordering::SeqCst) <= 1, "what does not serve is in memory");
@@ -281,7 +282,7 @@ impl World {
         disk.changes += 1;
     }
 
-    /// Makes a request, and checks what must hold for it.
+    /// Makes a request, and checks its invariants.
     fn request(self: &Arc<Self>) {
         let before = *self.acknowledged.lock().unwrap();
         let mut found_at = None;
@@ -313,8 +314,8 @@ impl World {
         }
     }
 
-    /// Models `Tenancy::admit`, `Loader::load` and `wait_for_release`. Stores in `found_at` how often stores had been
-    /// switched when the request found a revision.
+    /// Models `Tenancy::admit`, `Loader::load` and `wait_for_release`. Stores in `found_at` how many switches of the
+    /// stores had happened when the request found a revision.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
             if self.lifecycle.is_stopped() {
@@ -410,7 +411,8 @@ impl World {
         self.acknowledged.lock().unwrap().revision = revision;
     }
 
-    /// Models a rollout and `Takeover::run`, of an app with stores that are switched, or of one that is refused.
+    /// Models a rollout and `Takeover::run`, of an app whose stores are switched. If `is_refused`, the rollout is
+    /// refused and nothing is switched.
     fn deploy_with_stores(&self, revision: u32, is_refused: bool) {
         let hold = Broadcast::new();
         let token = self.lifecycle.lock().hold(hold.clone());
@@ -525,8 +527,8 @@ fn try_out(planted: Planted, scenario: fn(&Arc<World>)) {
     Runner::new(PctScheduler::new_from_seed(seed, 4, half), Config::new()).run(run);
 }
 
-/// Runs a scenario, then runs it with each of these mistakes, which must make it fail with a message that contains the
-/// text.
+/// Runs a scenario, then runs it again with each of the planted mistakes, which must make it fail with a message that
+/// contains the text.
 fn try_with(scenario: fn(&Arc<World>), planted: &[(Planted, &str)]) {
     try_out(Planted::Nothing, scenario);
     for (planted, expected) in planted {

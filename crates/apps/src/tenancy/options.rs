@@ -8,13 +8,15 @@ use isomer_runtime::machine::Machine;
 use super::memory::MemoryBounds;
 use super::time_limits::TimeLimits;
 
-/// The default of [`TenancyOptions::disk_reserve_bytes`]: some hundred deployments of a usual app.
+/// The default of [`TenancyOptions::disk_reserve_bytes`]: enough for some hundred deployments of a typical app.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
-/// The smallest default of [`TenancyOptions::loaded_max`]: a node that evicts an app after every request is of no use.
+/// The minimum of the default of [`TenancyOptions::loaded_max`]: a node that evicts an app after every request is of no
+/// use.
 const LOADED_MIN: usize = 64;
 
-/// The largest default of [`TenancyOptions::loaded_max`]: a larger set takes long to search for apps to evict.
+/// The maximum of the default of [`TenancyOptions::loaded_max`]: searching a larger set for apps to evict takes too
+/// long.
 const LOADED_MAX: usize = 50_000;
 
 /// How many apps are in memory, and how they run.
@@ -24,30 +26,30 @@ pub struct TenancyOptions {
     pub loaded_max: usize,
     /// The number of apps that are loaded at the same time.
     pub loads_max: usize,
-    /// The bounds of memory above which idle apps are evicted. Without them memory is not watched.
+    /// The memory limits above which idle apps are evicted. With `None`, memory is not watched.
     pub memory: Option<MemoryBounds>,
-    /// The number of instances of a group that may live at once; fewer where the engine's pool has no room for as many.
+    /// The maximum number of live instances of a group; fewer if the engine's pool has no room for this number.
     pub instances_max: Option<u32>,
     /// The number of requests that one instance serves before it is replaced; 1 gives each request a new instance.
     pub requests_per_instance_max: Option<u32>,
-    /// Bytes of the data directory's file system that tenants' writes leave free for the node's own state, audit log
-    /// and code.
+    /// The number of bytes in the data directory's file system that tenants' writes must leave free for the node's own
+    /// state, audit log and code.
     pub disk_reserve_bytes: u64,
-    /// The longest times of requests and statements, whatever manifests say.
+    /// The maximum times of requests and statements, even if manifests allow more.
     pub time_limits: TimeLimits,
     /// The network that outgoing requests use.
     pub network: OutboundNetwork,
-    /// Whether there is a single app, which serves every host name. While no revision of it is in service, it is still
-    /// being built.
+    /// Whether there is a single app, which serves every host name. While no revision of this app is in service,
+    /// requests are told that the app is still being built.
     pub is_of_one_app: bool,
-    /// Whether call stacks name the source lines that components were built with. For development: code takes more room
-    /// on disk and in memory.
+    /// Whether call stacks name the source lines with which components were built. For development: the code then takes
+    /// more space on disk and in memory.
     pub source_lines: bool,
 }
 
 impl Default for TenancyOptions {
-    /// The options of a node for many apps that has the machine to itself: it keeps as many apps in memory as `isomer
-    /// doctor` reports room for.
+    /// The options of a node for many apps that has the machine to itself. The node keeps at most as many apps in
+    /// memory as `isomer doctor` reports room for.
     fn default() -> Self {
         let room = Machine::read().capacity(&PoolSizes::of_a_node());
         Self {
@@ -66,7 +68,8 @@ impl Default for TenancyOptions {
 }
 
 impl TenancyOptions {
-    /// The options for apps that always stay in memory and have no time limits but their own.
+    /// Returns the options for apps that always stay in memory, without time limits except those of the apps
+    /// themselves.
     #[must_use]
     pub fn unbounded() -> Self {
         Self { loaded_max: usize::MAX, memory: None, time_limits: TimeLimits::NONE, ..Self::default() }

@@ -23,7 +23,7 @@ pub(super) struct Registry {
 struct Entries {
     tenants: HashMap<TenantName, Arc<Tenant>>,
     apps: BTreeMap<(TenantName, AppName), Arc<App>>,
-    /// Requests of tenants that were removed.
+    /// The number of requests of tenants that were removed.
     removed_requests: u64,
 }
 
@@ -31,7 +31,7 @@ struct Entries {
 pub(super) struct RegistryCounts {
     pub(super) tenants: usize,
     pub(super) apps: usize,
-    /// Requests since the start, of removed tenants too.
+    /// The number of requests since the start, including those of removed tenants.
     pub(super) requests: u64,
 }
 
@@ -46,7 +46,7 @@ impl Registry {
         self.host_names.read().unwrap_or_else(PoisonError::into_inner).unnamed().cloned()
     }
 
-    /// Adds a tenant without limits, unless it is there.
+    /// Adds a tenant without limits, unless the tenant exists.
     pub(super) fn set_own_tenant(&self, name: &TenantName) {
         self.entries().tenants.entry(name.clone()).or_insert_with(|| Tenant::own(name.clone()));
     }
@@ -54,7 +54,7 @@ impl Registry {
     /// Adds a tenant, or changes its quotas.
     ///
     /// # Errors
-    /// When its outbound hosts are invalid. Nothing is changed then.
+    /// When the outbound hosts in the quotas are invalid. Nothing is changed then.
     pub(super) fn set_tenant(&self, name: &TenantName, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         let mut entries = self.entries();
         match entries.tenants.get(name) {
@@ -68,7 +68,7 @@ impl Registry {
         self.entries().tenants.get(name).cloned()
     }
 
-    /// Removes a tenant, whose apps were removed.
+    /// Removes a tenant whose apps were already removed.
     pub(super) fn remove_tenant(&self, name: &TenantName) {
         let mut entries = self.entries();
         if let Some(tenant) = entries.tenants.remove(name) {
@@ -81,7 +81,7 @@ impl Registry {
         found.ok_or_else(|| TenancyError::NoApp { tenant: tenant.clone(), app: app.clone() })
     }
 
-    /// Returns the app, which is added if it is new.
+    /// Returns the app. Adds the app first if it does not exist.
     pub(super) fn app_or_new(
         &self,
         tenant: &TenantName,
@@ -94,7 +94,7 @@ impl Registry {
         Ok(app.or_insert_with(|| App::new(owner, name.clone(), revision.clone())).clone())
     }
 
-    /// Removes an app. Its host names are the caller's to remove, with [`Registry::set_host_names`].
+    /// Removes an app. The caller must remove the app's host names with [`Registry::set_host_names`].
     pub(super) fn remove_app(&self, tenant: &TenantName, app: &AppName) -> Option<Arc<App>> {
         self.entries().apps.remove(&(tenant.clone(), app.clone()))
     }
@@ -104,7 +104,7 @@ impl Registry {
         entries.apps.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, app)| app.clone()).collect()
     }
 
-    /// Gives an app the host names `new` in place of `current`, which is the app's list of them and is updated.
+    /// Replaces the host names of an app by `new`. `current` is the app's own list of its host names, which is updated.
     pub(super) fn set_host_names(&self, app: &Arc<App>, current: &mut Box<[HostPattern]>, new: &[HostPattern]) {
         if **current == *new {
             return;

@@ -1,4 +1,4 @@
-//! Where apps come from that are not in memory.
+//! The source of apps that are not in memory.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use isomer_observe::AppLog;
 
 use crate::package::Package;
 
-/// What a revision is started from.
+/// A package, with the resources that are needed to start it.
 pub struct LaunchSpec {
     /// The package.
     pub package: Arc<Package>,
-    /// The app's directories, secrets and outbound network. Accounts in it are replaced by the tenant's own.
+    /// The app's directories, secrets and outbound network. The accounts in this field are replaced by the tenant's
+    /// own.
     pub place: AppResources,
-    /// The app's own log; without one, the guests' output is written to the process's log.
+    /// The app's own log; with `None`, the guests' output is written to the process's log.
     pub log: Option<AppLog>,
     /// The app's own access log, if requests are logged.
     pub access: Option<AppLog>,
@@ -36,8 +37,8 @@ pub enum RepositoryError {
 
 /// The source of apps that are not in memory.
 pub trait AppRepository: Send + Sync + 'static {
-    /// Fetches what `revision` of the app is started from. Must not block, and may be cancelled: work that it waits for
-    /// goes on then, and the next call uses the result.
+    /// Fetches the package of `revision` and the resources to start it. Must not block. The returned future may be
+    /// dropped: work that it waited for continues, and the next call uses the result.
     ///
     /// # Errors
     /// When the revision does not exist or cannot be made.
@@ -53,7 +54,7 @@ pub trait AppRepository: Send + Sync + 'static {
         None
     }
 
-    /// Returns an error text as a tenant may see it: without the paths where the node keeps its data.
+    /// Returns an error text in the form that a tenant may see: without the paths of the node's data.
     fn redact(&self, text: &str) -> String {
         text.to_owned()
     }

@@ -1,5 +1,5 @@
-//! How a request enters a tenancy: the app that it is for, the limits of its tenant, and the app's load if it is not in
-//! memory.
+//! How a request enters a tenancy: finds the app for the host name, checks the limits of the app's tenant, and loads
+//! the app if it is not in memory.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,8 +1,8 @@
-//! An app's [`Lifecycle`] as requests and administration share it: every decision is made under one lock, and the
-//! revision in service is read without it.
+//! An app's [`Lifecycle`], shared by requests and administration: every decision is made under one lock, and the
+//! revision in service is read without the lock.
 //!
-//! `model` compiles this very file a second time over primitives that try out schedules, and drives it with racing
-//! requests, loads, deployments, secrets, stops and evictions. So this file uses no synchronisation but that of
+//! `model` compiles this file a second time with primitives that try out schedules, and runs it with racing requests,
+//! loads, deployments, secrets, stops and evictions. So this file uses only the synchronization primitives of
 //! `super::sync`, and no other type of the tenancy.
 
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::time::Instant;
 use super::lifecycle::{Entry, HoldToken, Lifecycle, LoadEnd, LoadResult, LoadTicket, Release, TakeOver, Types};
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Slot};
 
-/// A lifecycle behind a lock, with a copy of what requests read. `D` is other data that changes under the same lock.
+/// A lifecycle behind a lock, with a copy of the values that requests read. `D` is other data that is changed under the
+/// same lock.
 pub(super) struct SharedLifecycle<T: Types, D> {
-    /// The revision in service, as the lifecycle has it. Written under the lock only.
+    /// A copy of the lifecycle's revision in service. Written only under the lock.
     in_service: Slot<T::Loaded>,
     is_stopped: AtomicBool,
     state: Mutex<State<T, D>>,
@@ -24,7 +25,7 @@ struct State<T: Types, D> {
     data: D,
 }
 
-/// What a request finds, after a load was started if one was needed.
+/// The state that a request finds, after a load was started if one was needed.
 pub(super) enum EntryAfterLoad<T: Types> {
     /// The app is stopped.
     Stopped,
@@ -45,7 +46,7 @@ pub(super) struct LockedLifecycle<'a, T: Types, D> {
 }
 
 impl<T: Types, D> SharedLifecycle<T, D> {
-    /// An app that is to serve `revision`, which is not in memory.
+    /// Creates the lifecycle of an app that is to serve `revision`, which is not in memory.
     pub(super) fn new(revision: T::Revision, data: D) -> Self {
         let state = State { lifecycle: Lifecycle::new(revision), data };
         Self { in_service: Slot::empty(), is_stopped: AtomicBool::new(false), state: Mutex::new(state) }
@@ -60,7 +61,7 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         self.in_service.load()
     }
 
-    /// Returns what `read` gives of the revision in service.
+    /// Calls `read` with the revision in service, and returns its result. Returns `None` if no revision is in service.
     pub(super) fn read<R>(&self, read: impl FnOnce(&Arc<T::Loaded>) -> R) -> Option<R> {
         self.in_service.read(read)
     }
@@ -69,16 +70,16 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    /// Returns what requests wait for, if the app is held.
+    /// Returns the hold on which requests wait, if the app is held.
     pub(super) fn held(&self) -> Option<T::Hold> {
         self.lock().state.lifecycle.held().cloned()
     }
 
-    /// Returns what a request finds. If the app has to be loaded, `start` starts that, and all requests that come wait
-    /// for what it returns. It is called under the lock, and must not use the app.
+    /// Returns the state that a request finds. If the app has to be loaded, `start` starts the load and returns it, and
+    /// later requests wait for the same load. `start` is called under the lock, and must not use the app.
     ///
     /// # Errors
-    /// With that of `start`: no load was started.
+    /// With the error of `start`: no load was started.
     pub(super) fn enter<E>(
         &self,
         now: Instant,
@@ -99,12 +100,12 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         })
     }
 
-    /// Takes `loaded` out of service, if it is in service: the next request loads the same revision.
+    /// Takes `loaded` out of service, if it is in service. The next request loads the same revision again.
     pub(super) fn evict(&self, loaded: &Arc<T::Loaded>) -> bool {
         self.lock().change(|lifecycle| lifecycle.evict(loaded))
     }
 
-    /// Returns whether no revision that left service has requests any more.
+    /// Returns whether all revisions that left service have finished their requests.
     pub(super) fn is_drained(&self) -> bool {
         self.lock().state.lifecycle.is_drained()
     }
@@ -136,8 +137,8 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock: a change of what revisions are started with
-    /// unloads the app afterwards, under the same lock.
+    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock. A change of an input with which revisions
+    /// are started unloads the app after that change, under the same lock.
     pub(super) fn take_over(
         &mut self,
         revision: T::Revision,
@@ -179,7 +180,7 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         &self.state.lifecycle
     }
 
-    /// Changes the lifecycle, and shows requests the result.
+    /// Changes the lifecycle, and updates the copies that requests read.
     fn change<R>(&mut self, change: impl FnOnce(&mut Lifecycle<T>) -> R) -> R {
         let changed = change(&mut self.state.lifecycle);
         let lifecycle = &self.state.lifecycle;

@@ -1,4 +1,4 @@
-//! The synchronisation that `shared_lifecycle` is made of. Its model has other primitives by the same names.
+//! The synchronization primitives of `shared_lifecycle`. `model` has other primitives with the same names.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl<T> Slot<T> {
         self.0.load().as_ref().map(read)
     }
 
-    /// Replaces the value, unless it is the same one already. Only one caller at a time may do this.
+    /// Replaces the value, unless it is already the same. Must not be called by two threads at the same time.
     pub(super) fn set(&self, new: Option<&Arc<T>>) {
         let is_same = match (self.0.load().as_ref(), new) {
             (Some(before), Some(new)) => Arc::ptr_eq(before, new),

@@ -1,4 +1,4 @@
-//! A tenant in memory: what its requests and guests may use, and what they have used.
+//! A tenant in memory: the limits of its requests and guests, and its usage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,25 +21,25 @@ pub(super) struct Tenant {
     pub(super) account: Arc<Account>,
     pub(super) storage: Arc<StorageAccount>,
     pub(super) log: Arc<LogQuota>,
-    /// The hosts that its apps may send requests to; `None` if only their manifests decide.
+    /// The hosts to which the tenant's apps may send requests; `None` if only the apps' manifests decide.
     pub(super) outbound: Option<Arc<TenantHosts>>,
     /// The number of apps that were refused because of the tenant's quota.
     pub(super) refused_apps: AtomicU64,
-    /// A number that counts changes of what the tenant's apps are started with.
+    /// A counter of changes of the inputs with which the tenant's apps are started, such as secrets.
     pub(super) inputs: AtomicU64,
 }
 
 impl Tenant {
-    /// A tenant with quotas.
+    /// Creates a tenant with quotas.
     ///
     /// # Errors
-    /// When its outbound hosts are invalid.
+    /// When the outbound hosts in the quotas are invalid.
     pub(super) fn new(name: TenantName, quotas: &Quotas) -> Result<Arc<Self>, InvalidHostRule> {
         let outbound = TenantHosts::new(quotas.outbound_hosts.as_deref())?;
         Ok(Self::with(name, quotas, Some(Arc::new(outbound))))
     }
 
-    /// The tenant of a process that serves a single app.
+    /// Creates the tenant of a process that serves a single app.
     pub(super) fn own(name: TenantName) -> Arc<Self> {
         Self::with(name, &Quotas::unlimited(), None)
     }
@@ -60,7 +60,7 @@ impl Tenant {
     /// Changes the quotas.
     ///
     /// # Errors
-    /// When its outbound hosts are invalid; then nothing is changed.
+    /// When the outbound hosts in the quotas are invalid. Nothing is changed then.
     pub(super) fn set(&self, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         if let Some(outbound) = &self.outbound {
             outbound.set(quotas.outbound_hosts.as_deref())?;
@@ -72,7 +72,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// Returns what the tenant uses and has used.
+    /// Returns the current usage of the tenant and its counters.
     pub(super) fn usage(&self) -> TenantUsage {
         let (requests, used) = (self.admission.counts(), self.account.used());
         let refused = [

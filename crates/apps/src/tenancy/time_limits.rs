@@ -1,7 +1,8 @@
-//! The longest times of requests and SQL statements on a node, whatever manifests say.
+//! The maximum times of requests and SQL statements on a node, even if manifests allow more.
 //!
-//! A longer time in a manifest is cut, so that an app that was written elsewhere can be deployed; the deployment warns
-//! about it. An app that was deployed before a limit was lowered is cut without a warning when it is loaded.
+//! A longer time in a manifest is reduced to the maximum, so that an app that was written for another node can be
+//! deployed; the deployment warns about it. If a maximum is lowered after an app was deployed, the app's time is
+//! reduced without a warning when the app is loaded.
 
 use std::time::Duration;
 
@@ -10,21 +11,21 @@ use isomer_manifest::{App, NodeLimits, show_duration};
 /// The time limits of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// The longest time of a request, from its head to the end of its response.
+    /// The maximum time of a request, from its head to the end of its response.
     pub request: Duration,
-    /// The longest time of a stream of server-sent events.
+    /// The maximum time of a stream of server-sent events.
     pub stream: Duration,
-    /// The longest time of a SQL statement.
+    /// The maximum time of a SQL statement.
     pub statement: Duration,
 }
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl TimeLimits {
-    /// No limits but ten years: a clock cannot count without end.
+    /// No limits in practice: ten years. Without any limit, adding the duration to a clock's time would overflow.
     pub const NONE: Self = Self { request: TEN_YEARS, stream: TEN_YEARS, statement: TEN_YEARS };
 
-    /// The limits of a node file.
+    /// Returns the limits that a node file configures.
     #[must_use]
     pub fn of(limits: &NodeLimits) -> Self {
         Self { request: limits.request_deadline(), stream: limits.stream(), statement: limits.statement_timeout() }
@@ -57,7 +58,7 @@ impl TimeLimits {
     }
 }
 
-/// Returns the key that a description begins with.
+/// Returns the manifest key at the beginning of a description.
 fn key(what: &str) -> &str {
     what.split('`').nth(1).unwrap_or(what)
 }

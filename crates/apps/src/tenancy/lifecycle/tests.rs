@@ -1,4 +1,4 @@
-//! What an app serves, after single events and after any sequence of them.
+//! Tests of an app's lifecycle: single events, and any sequence of events.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -81,14 +81,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A lifecycle with what surrounds it: a clock, at most one load, at most one hold, and requests.
+/// A lifecycle with its environment: a clock, at most one load, at most one hold, and requests.
 struct World {
     lifecycle: Lifecycle<TestTypes>,
     now: Instant,
     /// The revision that was requested last.
     wanted: u8,
     load: Option<(LoadTicket<TestTypes>, TestLoad)>,
-    /// Changes since the load in progress was decided on.
+    /// The number of changes since the load in progress was requested.
     changed_since_load: bool,
     hold: Option<HoldToken<TestTypes>>,
     requests: Vec<Arc<TestLoaded>>,
