@@ -202,7 +202,7 @@ impl Failure {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
             Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
-            // The call may have begun before it was stopped.
+            // The call may have started before it was stopped.
             Self::Full { .. } | Self::Quota { .. } => {
                 CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
             }

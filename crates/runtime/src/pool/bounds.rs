@@ -18,14 +18,15 @@ pub(crate) const STACK_RESIDENT_BYTES: usize = GUEST_STACK_BYTES + (64 << 10);
 /// The maximum number of core modules in one instance of a component.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 10_000;
 
-/// The most bytes of the host's heap that the engine may need for one instance, without memories and tables.
+/// The maximum number of bytes of the host's heap that the engine may need for one instance, without memories and
+/// tables.
 pub(crate) const INSTANCE_BYTES_MAX: usize = 16 << 20;
 
-/// The most bytes of the host's heap that the engine may need for one core module.
+/// The maximum number of bytes of the host's heap that the engine may need for one core module.
 pub(crate) const CORE_INSTANCE_BYTES_MAX: usize = 4 << 20;
 
-/// The maximum number of elements in a guest's table (function pointers): far above what compilers emit, far below what
-/// hurts.
+/// The maximum number of elements in a guest's table (function pointers): far more than compilers emit, and small
+/// enough for its memory to be harmless.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// The maximum number of handles that a wasmtime store keeps for its components: streams, futures, tasks, their own

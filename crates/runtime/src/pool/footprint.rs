@@ -1,21 +1,21 @@
 //! The footprint of an instance of a component: what it takes of the engine's pool and of the host's heap.
 //!
-//! The numbers are the compiler's own. wasmtime resolves a component statically: it follows every module and nested
+//! The numbers come from the compiler. wasmtime resolves a component statically: it follows every module and nested
 //! component through imports, arguments, aliases and exports until a flat list of core modules to instantiate is left.
-//! That list is read here, so the count misses nothing that the pool will be asked for. Counting from the component's
-//! sections was tried before: a core module that reaches its instantiation as an argument, or as an export of an
-//! instance, escapes that count.
+//! That list is read here, so the count includes everything that will be allocated from the pool. Rejected: counting
+//! from the component's sections. That count misses a core module that is passed to its instantiation as an argument,
+//! or as an export of an instance.
 //!
-//! What cannot be resolved statically is what the host would have to provide: a component that imports core modules or
-//! components is refused.
+//! Imported core modules and components cannot be resolved statically, because the host would have to provide them. A
+//! component that imports one is refused.
 //!
 //! # Stacks
 //! wasmtime runs guest code on stacks ("fibers") and keeps one for each call that is suspended in the middle of a
 //! function. A call that enters a component instance from outside of it, on a stack of its own, locks that instance
 //! until its code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
-//! for synchronous exports and for asynchronous ones with a callback; the others (`cm_async_stackful`) and threads
-//! (`cm_threading`) are not enabled. So there are at most as many suspended stacks as component instances, and one more
-//! that lowers results meanwhile, or is kept for the next call.
+//! for synchronous exports and for asynchronous ones with a callback. Asynchronous exports without a callback
+//! (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at most as many suspended stacks as
+//! component instances, and one more that lowers results in the meantime, or is kept for the next call.
 
 use isomer_display::size;
 use wasmtime_environ::component::{
@@ -31,7 +31,7 @@ use super::bounds::{
 use super::nesting;
 use super::slots::Slots;
 
-/// The reasons why no instance of a component can be made.
+/// The reasons why no instance of a component can be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlotsError {
@@ -44,13 +44,13 @@ pub enum SlotsError {
         /// The name of the import, if the module itself is imported and not an instance that contains it.
         import: Option<String>,
     },
-    /// One instance would take a large part of a pool.
+    /// One instance would take too large a part of a pool.
     #[error(
         "an instance takes {} memories, {} tables and stacks for {} components; at most {}, {} and {} are allowed",
         slots.memories, slots.tables, slots.stacks, Slots::MAX.memories, Slots::MAX.tables, Slots::MAX.stacks
     )]
     TooMany {
-        /// What the instance takes.
+        /// The slots that the instance would take.
         slots: Slots,
     },
     /// An instance consists of too many core modules.
@@ -90,18 +90,18 @@ fn in_import(import: &Option<String>) -> String {
     import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
 }
 
-/// The most bytes that the tables of handles take in an instance whose components define resources. No function of the
-/// host creates those handles, so they are charged in advance. (Handles of the host's resources, tasks and streams are
-/// charged as they are created.)
+/// The maximum size of the tables of handles, in bytes, in an instance whose components define resources. No function
+/// of the host creates those handles, so they are charged in advance. (Handles of the host's resources, tasks and
+/// streams are charged as they are created.)
 const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
 
-/// The bytes of a handle in wasmtime's table, which doubles when it is full. `tests/handles.rs` measures it.
+/// The bytes of a handle in wasmtime's table, which doubles in size when it is full. `tests/handles.rs` measures it.
 const HANDLE_SLOT_BYTES: usize = 24;
 
-/// What an instance of a component consists of.
+/// What an instance of a component takes of the pool and of the host's heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// The slots that it takes of the pool.
+    /// The slots that the instance takes of the pool.
     pub slots: Slots,
     /// The number of instances of core modules, including adapters between components.
     pub core_instances: u32,
@@ -121,17 +121,17 @@ impl Slots {
 }
 
 impl Footprint {
-    /// Measures an instance of `component`. Function bodies are ignored: a component with a footprint may still not
+    /// Measures an instance of `component`. Function bodies are ignored: a component with a footprint can still fail to
     /// compile.
     ///
-    /// The time and memory that this takes grow with the number of instances inside the component, as those of
-    /// compiling it do. Most components that have far too many are refused before (see `nesting`); for the others, as
-    /// for compiling, the caller has to set limits.
+    /// The time and memory that this takes grow with the number of instances inside the component, like those of
+    /// compiling it. Most components that have far too many are refused before that (see `nesting`). For the rest, the
+    /// caller has to set limits, as it does for compiling.
     ///
     /// # Errors
-    /// When the bytes are not a component, or one that the engine cannot instantiate.
+    /// When the bytes are not a component, or not one that the engine can instantiate.
     pub fn measure(component: &[u8]) -> Result<Self, SlotsError> {
-        // The translator refuses what cannot even be read, with the reason.
+        // If the bytes cannot even be read, the translator below refuses them and reports the reason.
         if let Ok(slots) = nesting::at_least(component)
             && !slots.fits()
         {
@@ -212,12 +212,12 @@ impl Footprint {
     }
 }
 
-/// The least that wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is
+/// The minimum that wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is
 /// private).
 const CORE_INSTANCE_BYTES: usize = 512;
 
-/// Returns the proposals that the engine's settings enable, to read a component. Compiling checks the component against
-/// the settings themselves.
+/// Returns the proposals that the engine's settings enable, for reading a component. Compiling checks the component
+/// against the settings themselves.
 fn features() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3;
     // These need parts of wasmtime that are not built in.
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn modules_and_components_passed_as_arguments_count_where_they_are_instantiated() {
-        // A module and a component that reach their instantiation as arguments, and a module that is an export of an
-        // instance.
+        // A module and a component that are passed to their instantiation as arguments, and a module that is an export
+        // of an instance.
         let slots = count(
             r#"
             (component
@@ -285,8 +285,8 @@ mod tests {
                 (instance (instantiate $twice (with "c" (component $one)))))
             "#,
         );
-        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n; and $uses, $provided, $twice, 2 × $one, the whole and one more
-        // stack.
+        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n. The stacks: $uses, $provided, $twice, 2 × $one, the whole
+        // component, and one more.
         assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 3, stacks: 7 });
     }
 

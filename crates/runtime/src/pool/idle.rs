@@ -1,4 +1,4 @@
-//! Pools with idle instances, and the order in which these are evicted when something else needs their room.
+//! Pools with idle instances, and the order in which these are evicted when room is needed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::clock::now;
 
-/// How long an instance may be idle before it is evicted in any case.
+/// The maximum time that an instance stays idle before it is evicted.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Returns the time ([`now`]) before which an idle instance must have been used to be evicted in any case.
+/// Returns the time ([`now`]) of [`IDLE_MAX`] ago: instances that were last used before it are evicted.
 pub(crate) fn oldest_kept() -> u64 {
     now().saturating_sub(u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX))
 }
@@ -21,10 +21,10 @@ pub(crate) fn oldest_kept() -> u64 {
 pub(crate) struct IdleSince(AtomicU64);
 
 impl IdleSince {
-    /// No instance is idle.
+    /// The value that means that no instance is idle.
     const NONE: u64 = u64::MAX;
 
-    /// Notes since when the least recently used instance has been idle, as of [`now`].
+    /// Records since when the least recently used instance has been idle, as of [`now`].
     pub(crate) fn set(&self, since: Option<u64>) {
         self.0.store(since.unwrap_or(Self::NONE), Ordering::Relaxed);
     }
@@ -43,9 +43,10 @@ impl Default for IdleSince {
 /// An idle instance that was evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Eviction {
-    /// The memory of its account that it held, in bytes.
+    /// The memory of the account that the instance held, in bytes.
     pub(crate) bytes: u64,
-    /// Whether it is already dropped. Otherwise its own task drops it soon, and its memory and its room are free then.
+    /// Whether the instance has been dropped already. If not, its own task drops it soon, which frees its memory and
+    /// its room.
     pub(crate) is_gone: bool,
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct IdlePools<T>(Mutex<List<T>>);
 
 struct List<T> {
     pools: Vec<RegisteredPool<T>>,
-    /// The number of pools that were left when the list was last cleaned up.
+    /// The number of pools that were left after the last cleanup of the list.
     cleaned: usize,
 }
 
@@ -105,7 +106,7 @@ impl<T> IdlePools<T> {
 
     /// Evicts the least recently used idle instance of the pools whose tag `selects` accepts, if any is idle.
     pub(crate) fn evict_oldest_of(&self, selects: impl Fn(&T) -> bool) -> Option<Eviction> {
-        // The oldest instance may have been used or evicted since it was found.
+        // Repeated because the oldest instance may have been used or evicted since it was found.
         while let Some(pool) = self.oldest(&selects) {
             let evicted = pool.evict_oldest();
             if evicted.is_some() {
@@ -122,7 +123,7 @@ impl<T> IdlePools<T> {
             let idle = list.pools.iter().filter(|registered| registered.since.get() != IdleSince::NONE);
             idle.filter_map(|registered| registered.pool.upgrade()).collect()
         };
-        // The list is not locked here: the last handle of a pool may be dropped.
+        // The list is not locked here, because this may drop the last handle of a pool.
         idle.iter().map(|pool| pool.idle_bytes()).sum()
     }
 
@@ -131,7 +132,7 @@ impl<T> IdlePools<T> {
         let idle = list.pools.iter().map(|registered| (registered.since.get(), registered));
         let idle = idle.filter(|(since, registered)| *since != IdleSince::NONE && selects(&registered.tag));
         let mut idle = idle.collect::<Vec<_>>();
-        // More than one is rarely looked at: a pool that is dropped sets its `IdleSince` to `NONE`.
+        // This loop rarely examines more than one pool: a pool that is dropped sets its `IdleSince` to `NONE`.
         while let Some((position, _)) = idle.iter().enumerate().min_by_key(|(_, (since, _))| *since) {
             let (_, registered) = idle.swap_remove(position);
             if let Some(pool) = registered.pool.upgrade() {
@@ -141,7 +142,7 @@ impl<T> IdlePools<T> {
         None
     }
 
-    /// Has every pool with an instance that has been idle since before `before` evict its old instances.
+    /// Makes every pool with an instance that has been idle since before `before` evict its old instances.
     pub(crate) fn evict_old(&self, before: u64) {
         let old: Vec<_> = {
             let list = self.list();

@@ -1,8 +1,8 @@
-//! The engine's pool of instances, and who may have how much of it.
+//! The engine's pool of instances, and how much of it each account may have.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `bounds` | the most that one instance can take |
+//! | `bounds` | the maximum that one instance can take |
 //! | `slots`, `footprint`, `nesting` | what an instance of a component takes of the pool, counted from its bytes |
 //! | `sizes` | how large the pool is, in each dimension |
 //! | `shares` | how much of the pool each account may have |

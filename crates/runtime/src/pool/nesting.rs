@@ -1,9 +1,9 @@
 //! A lower bound of what an instance of a component takes, counted from its sections without resolving it.
 //!
 //! Components can be nested so that a few hundred bytes contain millions of instances, and resolving them (see
-//! `footprint`) takes time and memory for each. This count, which reads the bytes once, refuses those components. A
-//! module or component that reaches its instantiation as an import, an argument or an export of an instance is not
-//! counted.
+//! `footprint`) takes time and memory for each. This count reads the bytes once, and components above the limit are
+//! refused before they are resolved. It does not include modules and components that are passed to their instantiation
+//! as an import, as an argument, or as an export of an instance.
 
 use wasmtime_environ::wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
@@ -12,7 +12,7 @@ use wasmtime_environ::wasmparser::{
 
 use super::slots::Slots;
 
-/// Returns the fewest memories, tables and stacks that an instance of `component` takes.
+/// Returns the minimum numbers of memories, tables and stacks that an instance of `component` takes.
 ///
 /// # Errors
 /// When the bytes are not a component.
@@ -40,9 +40,9 @@ pub(crate) fn at_least(component: &[u8]) -> Result<Slots, BinaryReaderError> {
 /// A module or component that is being read.
 #[derive(Default)]
 struct Scope {
-    /// What an instance of this module or component takes.
+    /// The slots that an instance of this module or component takes.
     slots: Slots,
-    /// What instances of the modules and components inside it take, by index.
+    /// The slots that instances of the modules inside it take, by index. `components` holds the same for components.
     modules: Vec<Slots>,
     components: Vec<Slots>,
     is_component: bool,

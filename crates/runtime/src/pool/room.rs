@@ -1,19 +1,19 @@
 //! The room of the engine's pool: which accounts hold it, and which requests wait for it.
 //!
-//! wasmtime's pool refuses an instance when it is full. What is left of it is counted here, so that no request is
-//! refused because of idle instances: those are evicted first, the least recently used before the others. `shares`
-//! decides how much one account may hold; idle instances that an account keeps within its guaranteed share are not
-//! evicted for accounts that exceed theirs.
+//! wasmtime's pool refuses an instance when it is full. This module counts the room that is left, so that no request is
+//! refused because of idle instances: those are evicted first, the least recently used before the rest. `shares`
+//! decides how much one account may hold. An account that exceeds its guaranteed share cannot evict idle instances that
+//! another account keeps within its own.
 //!
 //! A reservation that finds no room waits for a short time, in a queue of its account. Released room is granted to the
-//! queues in round-robin order, and in each to the oldest reservation. A reservation that could be granted never waits,
-//! so a new one of another account takes nothing away from those that do.
+//! queues in round-robin order, and within each to the oldest reservation. A waiting reservation is one that could not
+//! be granted, so a new reservation of another account that is granted at once takes no room that it could have used.
 //!
-//! Idle instances are also evicted ahead of need: a thread (one for all groups) evicts them when little room is left,
-//! or when they have been idle for long. So a request that needs a new instance rarely waits until another one has been
+//! Idle instances are also evicted in advance: a thread (one for all groups) evicts them when little room is left, or
+//! when they have been idle for long. So a request that needs a new instance rarely waits until another one has been
 //! dropped.
 //!
-//! The pool itself must never be full while there is room here. If it is, the count is wrong: see
+//! wasmtime's pool must never be full while this module counts room in it. If it is, the count is wrong: see
 //! [`RoomReservation::check`].
 //!
 //! long because a quarter of it are tests, and one lock protects all that is counted.
@@ -32,27 +32,27 @@ use super::shares::{Shares, Shortage};
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// How long a request waits for room if there is none.
+/// How long a request waits if there is no room.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// How long it may take until the room of an instance that was dropped is granted.
+/// The maximum time until the room of a dropped instance is granted.
 const TAKING_DOWN: Duration = Duration::from_millis(5);
 
-/// How long an instance may take to be dropped by its own task. Until then, no other instance is evicted for the same
-/// reservation.
+/// The maximum time that an evicted instance may take to be dropped by its own task. Until then, no other instance is
+/// evicted for the same reservation.
 const TAKING_DOWN_LATER: Duration = Duration::from_millis(100);
 
-/// How often a pending reservation looks for an instance that could be evicted. One may have become idle between its
-/// last look and the moment it was queued.
+/// How often a pending reservation looks for an instance to evict. An instance may have become idle between the
+/// reservation's last look and the moment it was queued.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How often idle instances are looked at.
+/// How often the sweeper looks for instances that have been idle for long.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The part of the pool that is kept free of idle instances: one in so many.
+/// The part of the pool that is kept free of idle instances: one of this many.
 const KEPT_FREE: u32 = 16;
 
-/// The part of the pool that one group may hold: one in so many.
+/// The part of the pool that one group may hold: one of this many.
 const GROUP_PART: u32 = 8;
 
 /// The room of one engine.
@@ -72,13 +72,13 @@ pub(crate) struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomLimit {
-    /// The most that one tenant may hold, even if it is the only one.
+    /// The limit of what one tenant may hold, even if it is the only one.
     #[error("the tenant's busy instances hold as much of the node's {of} as one tenant may have")]
     Account {
         /// The dimension in which the limit was reached.
         of: Dimension,
     },
-    /// The tenant's share, which depends on what other tenants hold now.
+    /// The tenant's share, which depends on how much other tenants hold now.
     #[error("the tenant's busy instances hold its share of the node's {of}, of which {accounts} tenants hold some")]
     Share {
         /// The dimension in which the limit was reached.
@@ -92,7 +92,7 @@ pub enum RoomLimit {
         /// The dimension in which the limit was reached.
         of: Dimension,
     },
-    /// Earlier requests of the same tenant wait, too.
+    /// Earlier requests of the same tenant are also waiting.
     #[error("earlier requests of the same tenant wait for instances, and all are busy")]
     EarlierRequests,
     /// The engine's pool was full although the runtime counted room in it: a defect of the runtime, which
@@ -106,7 +106,7 @@ struct RoomState {
     queues: VecDeque<AccountQueue>,
     /// The id of the next pending reservation.
     next: u64,
-    /// Whether the sweeper has something to do.
+    /// Whether the sweeper should run now.
     wanted: bool,
     /// Whether the engine was dropped.
     ended: bool,
@@ -131,7 +131,8 @@ pub(crate) struct RoomReservation {
     slots: Slots,
 }
 
-/// A reservation that waits. Dropping it removes it from the queue, and releases what was granted but not taken.
+/// A reservation that waits. Dropping it removes it from the queue, and releases the room if it was granted but not
+/// taken.
 struct PendingReservation<'a> {
     room: &'a Arc<Room>,
     account: &'a Arc<Account>,
@@ -155,7 +156,7 @@ impl Room {
         })
     }
 
-    /// Returns how many instances that take `slots` each one group of `account` may have; 0 if not even one fits.
+    /// Returns how many instances with `slots` each one group of `account` may have; 0 if not even one fits.
     pub(crate) fn instances_of_group(&self, slots: Slots, account: &Account) -> u32 {
         let shares = self.state().shares;
         if account.has_all_memory() {
@@ -176,7 +177,7 @@ impl Room {
     }
 
     /// Returns whether a pending reservation would be granted if an instance of `account` with these `slots` were
-    /// dropped. Then the instance is not worth keeping while it is idle.
+    /// dropped. If so, an idle instance is dropped instead of being kept.
     pub(crate) fn is_wanted(&self, slots: Slots, account: &Arc<Account>) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return false;
@@ -210,12 +211,13 @@ impl Room {
         let mut has_waited = false;
         loop {
             let (shortage, accounts) = self.shortage(slots, account);
-            // Checked before another instance is evicted: a reservation that is out of time has no use for its room.
+            // Checked before another instance is evicted: a reservation whose time is over can no longer use the room.
             if has_waited && Instant::now() >= last {
                 return Err(limit(shortage, accounts));
             }
             let evicted = shortage.and_then(|shortage| self.evict(shortage, account));
-            // The evicted instance may have been too small, or its room may be granted to another queue.
+            // Waits in either case, because the evicted instance may have been too small, or its room may be granted to
+            // another queue.
             let pause = match evicted {
                 None => LOOK_AGAIN,
                 Some(Eviction { is_gone: true, .. }) => TAKING_DOWN,
@@ -259,7 +261,7 @@ impl Room {
         (admits(&state.shares, *account.held(), slots, account).err(), state.shares.accounts())
     }
 
-    /// Evicts an idle instance whose room `account` may have, if there is one.
+    /// Evicts an idle instance whose room `account` may have, if any exists.
     fn evict(&self, shortage: Shortage, account: &Arc<Account>) -> Option<Eviction> {
         let own = self.state().shares.own();
         match shortage {
@@ -268,7 +270,8 @@ impl Room {
                 let beyond = self.idlers.evict_oldest_of(|other| {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
-                // An instance in its guaranteed share may be idle: of another app, or since this reservation was made.
+                // Otherwise an instance within the account's guaranteed share may be idle: one of another app, or one
+                // that became idle after this reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
             Shortage::Pool { is_beyond: false, .. } => self.idlers.evict_oldest(),
@@ -286,8 +289,8 @@ impl Room {
         self.waiting.fetch_sub(granted, Ordering::Relaxed);
     }
 
-    /// Evicts idle instances, one after another, until there is headroom. Waits for the room of an instance that its
-    /// own task drops, so that no more are evicted than necessary.
+    /// Evicts idle instances, one after another, until there is headroom. If an instance is dropped by its own task,
+    /// waits for its room, so that no more are evicted than necessary.
     fn keep_headroom(&self) {
         while !self.state().has_headroom() {
             let before = self.instances();
@@ -306,7 +309,7 @@ impl Room {
         }
     }
 
-    /// Ends the sweeper.
+    /// Stops the sweeper.
     pub(crate) fn end(&self) {
         self.state().ended = true;
         self.sweep.notify_one();
@@ -360,7 +363,7 @@ impl RoomState {
         granted
     }
 
-    /// Removes a reservation from its queue. Returns whether it was still in it, and not granted.
+    /// Removes a reservation from its queue. Returns whether it was still queued, and so not granted.
     fn leave(&mut self, id: u64, account: &Arc<Account>) -> bool {
         let Some(index) = self.queues.iter().position(|line| Arc::ptr_eq(&line.account, account)) else { return false };
         let waiters = &mut self.queues[index].waiters;
@@ -385,7 +388,7 @@ impl Drop for PendingReservation<'_> {
         }
         let mut state = self.room.state();
         if state.leave(self.id, self.account) {
-            // Those behind it may be smaller.
+            // The reservations after it may be smaller, and now fit.
             let granted = state.grant();
             self.room.waiting.fetch_sub(1 + granted, Ordering::Relaxed);
         } else {
@@ -396,13 +399,14 @@ impl Drop for PendingReservation<'_> {
 }
 
 impl RoomReservation {
-    /// Returns whether a pending reservation would be granted if this one were dropped.
+    /// Returns whether a pending reservation would be granted if this reservation were dropped.
     pub(crate) fn is_wanted(&self) -> bool {
         self.room.is_wanted(self.slots, &self.account)
     }
 
     /// Checks whether `error` says that wasmtime's pool is full. Every instance has a reservation that covers it, so
-    /// the count must be wrong then: each occurrence is counted, and the first one is logged with what is known.
+    /// the count must be wrong then: each occurrence is counted, and the first one is logged with the available
+    /// details.
     pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
         if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return;
@@ -441,17 +445,17 @@ fn counted(slots: Slots, account: &Account) -> Slots {
     if account.has_all_memory() { trusted(slots) } else { slots }
 }
 
-/// Returns the slots that an instance hardly ever exceeds, though it could: its components rarely all wait on their
-/// stacks at once. The guests of an account without limits take them from no other account.
+/// Returns `slots` with no more than [`STACKS_TRUSTED`] stacks. An instance could use more, but its components rarely
+/// all wait on their stacks at once. Used for an account without limits: no other account could lose stacks to it.
 fn trusted(slots: Slots) -> Slots {
     Slots { stacks: slots.stacks.min(STACKS_TRUSTED), ..slots }
 }
 
-/// The number of stacks that is counted at most. See [`trusted`].
+/// The maximum number of stacks that [`trusted`] counts for one instance.
 const STACKS_TRUSTED: u32 = 2;
 
-/// Returns the limit that a reservation waited for in vain. It may have lacked nothing, and only waited behind others
-/// of its account.
+/// Returns the limit because of which a reservation timed out. Without a `shortage`, there was room, and the
+/// reservation only waited for earlier ones of its account.
 fn limit(shortage: Option<Shortage>, accounts: u32) -> RoomLimit {
     match shortage {
         Some(Shortage::Account(of)) => RoomLimit::Account { of },
@@ -483,7 +487,7 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes: 1 << 40, cpu_per_second: Duration::MAX })
     }
 
-    /// Reserves all that `account` can have.
+    /// Reserves as much as `account` can have.
     fn all(room: &Arc<Room>, account: &Arc<Account>) -> Vec<RoomReservation> {
         std::iter::from_fn(|| room.enter(ONE, account).ok()).collect()
     }
@@ -550,7 +554,7 @@ mod tests {
             let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("the other account is next") };
             assert!(poll(many[1].as_mut()).is_pending());
             assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
-            // A reservation that stops waiting takes nothing along, whether it was granted or not.
+            // A reservation that stops waiting keeps no room, even if it was granted.
             held.pop();
             drop(many.remove(1));
             let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("what was granted is not lost") };
@@ -576,7 +580,7 @@ mod tests {
         });
     }
 
-    /// A pool with one instance, which is idle once it is returned.
+    /// A pool with one instance, which becomes idle when it is returned.
     #[derive(Default)]
     struct OneIdle {
         claim: Mutex<Option<RoomReservation>>,
@@ -607,7 +611,7 @@ mod tests {
     #[test]
     fn an_account_at_its_guaranteed_share_evicts_its_own_idle_instance() {
         in_runtime(async {
-            // The others hold all of the common part, and this account has its guaranteed share.
+            // Other accounts hold all of the common part, and this account has its guaranteed share.
             let room = Room::new(PoolSizes::new(16));
             let others = [tenant(), tenant(), tenant(), tenant()];
             let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();
@@ -617,7 +621,7 @@ mod tests {
             let weak: std::sync::Weak<OneIdle> = Arc::downgrade(&pool);
             room.idlers.add(pool.since.clone(), weak.clone(), Arc::downgrade(&account));
             account.idle_pools().add(pool.since.clone(), weak, ());
-            // The instance becomes idle before the reservation, and only after it has looked.
+            // The instance becomes idle before the reservation, or after the reservation has looked for one.
             for is_late in [false, true] {
                 let claim = own.pop().expect("its share");
                 assert!(own.is_empty(), "one instance is its share");
@@ -637,7 +641,7 @@ mod tests {
         });
     }
 
-    /// Idle instances that their own tasks drop, later than this test ends.
+    /// A pool of 100 idle instances that are not dropped before the test ends.
     struct ManyIdle {
         evicted: AtomicUsize,
         since: Arc<IdleSince>,

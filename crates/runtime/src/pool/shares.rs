@@ -1,36 +1,36 @@
 //! How the engine's pool is shared between accounts.
 //!
 //! Part of the pool is set aside: up to [`GUARANTEED`] accounts have their guaranteed share of it (see [`Shares::own`])
-//! at any time, whatever the others do. The rest is common, and an account may take of it only as long as that leaves
-//! at least as much free as the account then has of it. (Switches share their buffers between ports like this; the
-//! method is called Dynamic Threshold.) So one busy account has up to half of the common part, two have a third each,
-//! and three a quarter; what is free is never less than what the next account may have. When accounts come and go,
-//! those that hold more than their share get nothing new until the others have caught up.
+//! at any time, whatever other accounts do. The rest is common. An account gets more of the common part only as long as
+//! at least as much is still free as it then has. (Switches share their buffers between ports in this way; the method
+//! is called Dynamic Threshold.) So one busy account has up to half of the common part, two have a third each, and
+//! three a quarter; there is always as much free as the next account may have. When another account becomes busy,
+//! accounts that hold more than their share get nothing new until it has caught up.
 //!
-//! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts then have all of it, and one
-//! alone is refused although the rest is idle); a part that depends on the number of accounts that exist (most of them
-//! do nothing, and a new account still finds what was granted before it came); taking busy instances away (their
-//! requests would fail).
+//! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts then have all of it, and a
+//! single busy account is refused although the rest is idle); a part that depends on the number of accounts that exist
+//! (most of them are idle, and room that was granted earlier stays taken when a new account comes); taking busy
+//! instances away (their requests would fail).
 //!
-//! All of this holds in each [`Dimension`] of the pool separately. Accounts without limits take what is free.
+//! All of this applies to each [`Dimension`] of the pool separately. Accounts without limits take whatever is free.
 
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// The part of the pool that is set aside for guaranteed shares: one in so many.
+/// The part of the pool that is set aside for guaranteed shares: one of this many.
 const SET_ASIDE: u32 = 4;
 
 /// The number of accounts that have a guaranteed share at the same time.
 pub(crate) const GUARANTEED: u32 = 64;
 
-/// What is taken of one pool.
+/// The size of one pool, and how much of it is taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     sizes: PoolSizes,
     own: PoolSizes,
     common: PoolSizes,
     held: PoolSizes,
-    /// What accounts hold beyond their guaranteed shares.
+    /// The amount that accounts hold beyond their guaranteed shares.
     common_held: PoolSizes,
     accounts: u32,
 }
@@ -38,9 +38,9 @@ pub(crate) struct Shares {
 /// The reasons why an account cannot have another instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
-    /// The account has as much as one account may ever have.
+    /// The account has reached the maximum for one account.
     Account(Dimension),
-    /// The account has its share, which depends on what others hold now.
+    /// The account has its share, which depends on how much other accounts hold now.
     Share(Dimension),
     /// The pool is full.
     Pool {
@@ -70,12 +70,12 @@ impl Shares {
         self.sizes
     }
 
-    /// Returns what all accounts hold.
+    /// Returns how much all accounts hold together.
     pub(crate) fn held(&self) -> PoolSizes {
         self.held
     }
 
-    /// Returns the number of accounts that hold something.
+    /// Returns the number of accounts that hold at least one instance.
     pub(crate) fn accounts(&self) -> u32 {
         self.accounts
     }
@@ -85,7 +85,7 @@ impl Shares {
         self.own
     }
 
-    /// Returns the most that an account with limits may ever have: its guaranteed share, and half of the common part.
+    /// Returns the maximum for an account with limits: its guaranteed share, and half of the common part.
     pub(crate) fn most(&self) -> PoolSizes {
         self.own.plus(self.common.part(2))
     }
@@ -116,7 +116,7 @@ impl Shares {
         }
     }
 
-    /// Counts an instance that was admitted. Returns what its account holds now.
+    /// Counts an instance that was admitted. Returns how much its account holds now.
     pub(crate) fn take(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let then = has.plus(PoolSizes::of(slots));
         self.held = self.held.plus(PoolSizes::of(slots));
@@ -125,7 +125,7 @@ impl Shares {
         then
     }
 
-    /// Counts an instance that was dropped. Returns what its account holds now.
+    /// Counts an instance that was dropped. Returns how much its account holds now.
     pub(crate) fn give_back(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
         let then = has.minus(PoolSizes::of(slots));
         self.held = self.held.minus(PoolSizes::of(slots));
@@ -175,7 +175,7 @@ mod tests {
             for account in &mut accounts {
                 *account = shares.give_back(*account, SMALL);
             }
-            // The account that has most comes first.
+            // The account that already has the most comes first.
             for account in &mut accounts {
                 while shares.admit(*account, SMALL, true).is_ok() {
                     *account = shares.take(*account, SMALL);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_dimension_is_shared_separately() {
-        // A few instances that take nearly all memories or stacks leave memories and stacks to other accounts, too.
+        // A few instances that take nearly all memories or stacks still leave some to other accounts.
         for (slots, dimension) in [
             (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
             (Slots { memories: 1, tables: 512, stacks: 2 }, Dimension::Tables),
@@ -258,8 +258,8 @@ mod tests {
                 }
             }
             assert!(shares.held.fits(sizes), "seed {seed}");
-            // Whatever the others did, the guaranteed share is free: for one instance after another, or for one large
-            // one.
+            // Whatever other accounts did, the guaranteed share is free: for one instance after another, or for a
+            // single large instance.
             let own = shares.own;
             let whole = Slots { memories: own.memories, tables: own.tables, stacks: own.stacks };
             assert_eq!(shares.admit(PoolSizes::default(), whole, true), Ok(()), "seed {seed}: {shares:?}");

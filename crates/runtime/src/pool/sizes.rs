@@ -1,7 +1,8 @@
 //! How many instances an engine's pool has room for, in every dimension in which the pool is bounded.
 //!
 //! Core instances are not a dimension: the pool only counts them, and their limit cannot be reached (see
-//! `engine::settings`). Heaps of the garbage collector are none either: wasmtime is built without one.
+//! `engine::settings`). Garbage-collected heaps are not a dimension either: wasmtime is built without a garbage
+//! collector.
 
 use std::fmt;
 
@@ -49,8 +50,8 @@ impl fmt::Display for Dimension {
 /// address space.
 const PARTS_PER_INSTANCE: u32 = 4;
 
-/// The number of stacks for each instance: its own, and those of components in it that wait. Each takes two mappings
-/// from the start.
+/// The number of stacks for each instance: its own, and those of its suspended components. Each takes two mappings as
+/// soon as the pool exists.
 const STACKS_PER_INSTANCE: u32 = 2;
 
 /// The number of memories that fit into the address space of a process, at 4 GiB each and with half of it left for
@@ -110,7 +111,7 @@ impl PoolSizes {
         self.each(|size| size / parts)
     }
 
-    /// Returns how many instances that take `slots` each fit in.
+    /// Returns how many instances with `slots` each fit into this size.
     pub(crate) fn holds(self, slots: Slots) -> u32 {
         let one = Self::of(slots);
         let fit = |dimension| self.get(dimension).checked_div(one.get(dimension)).unwrap_or(u32::MAX);

@@ -9,13 +9,13 @@ pub struct Slots {
     pub memories: u32,
     /// The number of tables.
     pub tables: u32,
-    /// The number of stacks: one for each component in the instance, as each can wait for something, and one more.
+    /// The number of stacks: one for each component in the instance, because each can be suspended, and one more.
     pub stacks: u32,
 }
 
 impl Slots {
-    /// The most that an instance may take. A component that needs more is refused when it is compiled: one instance of
-    /// it would take a large part of a pool.
+    /// The maximum for one instance. A component that needs more is refused when it is compiled, because one instance
+    /// of it would take a large part of a pool.
     pub const MAX: Self = Self { memories: 256, tables: 512, stacks: 256 };
 
     /// Returns whether this is at most [`Slots::MAX`].
@@ -30,8 +30,8 @@ impl Slots {
         self.stacks = self.stacks.saturating_add(other.stacks);
     }
 
-    /// Returns the same slots with the memories and tables of the compiled `component`: these are what the pool will be
-    /// asked for, whatever was recorded before. Returns `None` if they depend on what the host provides.
+    /// Returns the same slots with the numbers of memories and tables of the compiled `component`: these will be taken
+    /// of the pool, even if other numbers were recorded earlier. Returns `None` if they depend on the host.
     pub(crate) fn of_compiled(self, component: &Component) -> Option<Self> {
         let required = component.resources_required()?;
         Some(Self { memories: required.num_memories, tables: required.num_tables, stacks: self.stacks })

@@ -1,8 +1,8 @@
 //! The body of a guest's response.
 //!
-//! Reading it drives the guest: the future that runs the rest of the request lives inside the body, so a request is
-//! served by the one task that owns its connection, and no other thread has to be woken for a frame. Dropping a body
-//! that has not ended drops that future, and with it the wasmtime store: a client that disconnects cancels its guest.
+//! Reading it drives the guest: the future that runs the rest of the request is inside the body, so a request is served
+//! by the one task that owns its connection, and no other thread has to be woken for a frame. Dropping a body that has
+//! not ended drops that future, and with it the wasmtime store: a client that disconnects cancels its guest.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -23,41 +23,41 @@ use crate::pool::{HostMemory, OutOfMemory};
 /// The work of a request that is left once the head of its response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
-/// The rest of a request's work, and what polls it.
+/// The rest of a request's work, and the task that polls it.
 pub(crate) enum RemainingWork {
-    /// The reader of the body polls this.
+    /// The work is polled when the body is read.
     Reader(Run),
-    /// The task of the instance polls it.
+    /// The work is polled by the task of the instance.
     Elsewhere,
-    /// The run has ended.
+    /// The work has ended.
     Over,
 }
 
-/// The body of a response. Its frames are those of the guest; a guest that fails midway ends it with an error.
+/// The body of a response. Its frames are those of the guest; if the guest fails midway, the body ends with an error.
 pub struct ResponseBody {
     inner: WasiBody,
     rest: RemainingWork,
     signals: Arc<ResponseSignals>,
     /// Resolved when the last frame has been read.
     ended: Option<oneshot::Sender<()>>,
-    /// The bytes that are missing to the announced length. A server that has sent all of them does not poll for the
-    /// end.
+    /// The number of bytes of the announced length that have not been returned yet. A server that has sent them all
+    /// does not poll for the end.
     missing_bytes: Option<u64>,
     /// The announced length.
     announced_bytes: u64,
-    /// Why the body broke off, if the run has not reported a failure.
+    /// The reason why the body broke off, if the run has not reported a failure.
     broken: Option<String>,
     /// Whether the body will not be read (a response to HEAD, or one that has no body by its status).
     unread: bool,
-    /// The charge for what the host holds for the request and for this.
+    /// The charge for the host's memory for the request and its response.
     _memory: Option<HostMemory>,
 }
 
-/// The bytes of a response between the guest and its client: a piece that the guest has passed on, one in transit, and
-/// what the server holds (`front/src/limits.rs`) while the client does not read.
+/// The bytes of a response between the guest and its client while the client does not read: a piece that the guest has
+/// passed on, one in transit, and the server's buffers (`front/src/limits.rs`).
 const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 
-/// A body or head up to this size is part of what each request is charged.
+/// The size up to which a body or head is covered by the basic charge of each request.
 const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
@@ -85,13 +85,13 @@ impl ResponseBody {
         })
     }
 
-    /// Takes the charge of its request, and grows it by what the response and its head of `head_bytes` take.
+    /// Takes the charge of the request, and grows it by the size of the response, whose head has `head_bytes`.
     ///
     /// # Errors
     /// When the account's memory is used up.
     pub(crate) fn charged(mut self, head_bytes: usize, mut memory: HostMemory) -> Result<Self, OutOfMemory> {
         let longest = usize::try_from(self.inner.size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-        // A small response is part of what each request is charged.
+        // A small response is covered by the basic charge of each request.
         if longest > SMALL_RESPONSE_BYTES || head_bytes > SMALL_RESPONSE_BYTES {
             memory.grow(longest.min(RESPONSE_BUFFER_BYTES) + head_bytes)?;
         }
@@ -99,7 +99,7 @@ impl ResponseBody {
         Ok(self)
     }
 
-    /// The guest's last frame was read: lets the run finish, in a task of its own if it does not finish at once.
+    /// Lets the run finish after the guest's last frame was read, in its own task if it does not finish at once.
     fn end(&mut self, cx: &mut Context<'_>) {
         if let Some(ended) = self.ended.take() {
             let _ = ended.send(());
@@ -124,7 +124,7 @@ impl ResponseBody {
                     None => {}
                     Some(Some(missing)) => self.missing_bytes = Some(missing),
                     Some(None) if self.unread => {}
-                    // A client would take more for the beginning of the next response.
+                    // A client would take the extra bytes for the beginning of the next response.
                     Some(None) => {
                         return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
                     }
@@ -186,21 +186,23 @@ impl ResponseBody {
         if matches!(self.rest, RemainingWork::Reader(_) | RemainingWork::Elsewhere) && !self.signals.poll_returned(cx) {
             return Poll::Pending;
         }
-        // A run in another thread may have finished the body since it was polled.
+        // A run in another thread may have finished the body since the last poll.
         if let Poll::Ready(frame) = self.poll_inner(cx) {
             return Poll::Ready(frame);
         }
-        // A handler of 0.2 returned and left the body open in a forgotten handle: nothing is left that could end it.
+        // A handler of 0.2 returned and left the body open in a handle that it never dropped. Nothing can end the body
+        // any more.
         Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete))))
     }
 
-    /// Returns whether all of it was returned, so that a server that drops it now has left nothing unsent.
+    /// Returns whether the body was returned completely, so that a server that drops it now has left nothing unsent.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_end_stream() || self.missing_bytes == Some(0) || self.inner.size_hint().exact() == Some(0)
     }
 
-    /// Returns, after an error, why the response broke off, for logs, and whether the failure was already logged.
+    /// Returns, after an error, the reason why the response broke off, for logs, and whether the failure was already
+    /// logged.
     #[must_use]
     pub fn broke_off(&self) -> (String, bool) {
         match (self.signals.failed.get(), &self.broken) {
@@ -232,7 +234,8 @@ impl Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Lets the guest finish if the body was read to its last byte, or was not going to be read; cancels it otherwise.
+    /// Lets the guest finish if the body was read to its last byte, or was not going to be read; otherwise cancels the
+    /// guest.
     fn drop(&mut self) {
         if !self.is_complete() && !self.unread {
             return;
@@ -241,8 +244,8 @@ impl Drop for ResponseBody {
         let (Some(ended), Ok(runtime)) = (self.ended.take(), tokio::runtime::Handle::try_current()) else { return };
         let (mut inner, signals) = (std::mem::take(&mut self.inner), self.signals.clone());
         runtime.spawn(async move {
-            // Reads what is left of the body, if only its end: a guest that writes into a closed body would take that
-            // for an error.
+            // Reads the rest of the body, even if only its end is left: a guest that writes into a closed body would
+            // treat that as an error.
             let read = pin!(async move {
                 let mut next = |cx: &mut Context<'_>| match Pin::new(&mut inner).poll_frame(cx) {
                     Poll::Pending if signals.poll_returned(cx) => Poll::Ready(None),
@@ -251,7 +254,7 @@ impl Drop for ResponseBody {
                 while let Some(Ok(_)) = std::future::poll_fn(&mut next).await {}
                 let _ = ended.send(());
             });
-            // The run ends by its deadline, whatever the guest does with the body.
+            // The run ends at its deadline, whatever the guest does with the body.
             if let Either::Right(((), run)) = futures::future::select(run, read).await {
                 run.await;
             }

@@ -1,4 +1,4 @@
-//! One request in one instance: the call of its handler, its deadline, and what the outcome means.
+//! One request in one instance: the call of its handler, its deadline, and the interpretation of the outcome.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandleFunctionP2, HandleFunctionP3, HandlerFunction, Instance};
 
-/// The ends that connect the run of a request to its response.
+/// The run's ends of the channels that connect it to its response.
 pub(crate) struct Exchange {
     pub(crate) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.
@@ -26,10 +26,10 @@ pub(crate) struct Exchange {
     pub(crate) signals: Arc<ResponseSignals>,
 }
 
-/// The head of a response, or why there is none.
+/// The head of a response, or the reason why there is none.
 pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
 
-/// Sends the head of a response. Only the first one counts.
+/// Sends the head of a response. Only the first head is sent.
 #[derive(Clone)]
 pub(crate) struct HeadSender {
     sender: Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>,
@@ -45,7 +45,7 @@ impl HeadSender {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Sends `head`. Returns it if another one was sent before, or if the receiver was dropped.
+    /// Sends `head`. Returns `head` instead if another one was sent earlier, or if the receiver was dropped.
     pub(crate) fn send(&self, head: HeadOrFailure) -> Option<HeadOrFailure> {
         if let Ok(response) = &head {
             self.signals.note_head(response);
@@ -78,7 +78,7 @@ pub(super) async fn serve(
         let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = pin!(async {
                 call(accessor, &function, http, &head, ended).await?;
-                // What else the request started ends before the next one begins.
+                // Waits until everything else that the request started has ended, before the next request starts.
                 std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
                 Ok(())
             });
@@ -100,8 +100,8 @@ pub(super) async fn serve(
     };
     instance.store.data_mut().end_request();
     match failure {
-        // Counts only if the handler returned without a response. The reason may keep the instance from ever responding
-        // again: runtimes that serve one request per instance end like this.
+        // This failure is sent only if the handler returned without a response. The reason for that may prevent the
+        // instance from ever responding again: runtimes that serve one request per instance end like this.
         None => match head.send(Err(Failure::NoResponse)) {
             None => Err(()),
             Some(_) => Ok(()),
@@ -123,7 +123,7 @@ fn too_late(instance: &Instance, allowed: Duration) -> Failure {
     }
 }
 
-/// Sends a failure to the client if the head was not sent yet, and logs it otherwise.
+/// Sends a failure to the client if the head was not sent yet; otherwise logs it.
 fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
     if let Some(Err(failure)) = head.send(Err(failure)) {
         guest.sink().emit(Event::RequestFailed {
@@ -136,8 +136,9 @@ fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, gu
     }
 }
 
-/// Refuses an informational status. A handler returns the final response only, and an informational one is none (RFC
-/// 9110, section 15.2): a client would go on waiting for another one, or take what follows for another protocol.
+/// Refuses an informational status. A handler returns only the final response, and an informational response is not
+/// final (RFC 9110, section 15.2): a client would wait for another response, or take the following bytes for another
+/// protocol.
 fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     match response.status() {
         status if status.is_informational() => Err(Failure::NotFinal { status: status.as_u16() }),
@@ -235,8 +236,8 @@ async fn call2(
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
-    // Without its store, a body looks finished. One that its handler has left open is not, so the store stays until the
-    // reader has read what is there and seen that no more follows.
+    // If its wasmtime store is dropped, a body looks finished. If its handler has left the body open, it is not
+    // finished. So the store stays until the reader has read the available bytes and seen that no more follow.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
         head.signals.set_returned();
         let _ = ended.await;

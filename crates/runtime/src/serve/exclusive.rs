@@ -39,7 +39,7 @@ impl ExclusiveInstances {
         Self { maker, skeleton_functions, pool }
     }
 
-    /// Makes one instance and keeps it.
+    /// Creates one instance and keeps it.
     pub(crate) async fn warm_up(&self, deadline: Instant) -> Result<(), Failure> {
         let (permit, idle) = self.pool.take(deadline).await?;
         let instance = match idle {
@@ -101,7 +101,7 @@ impl ExclusiveInstances {
                 Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
             }
             Err(failure) => {
-                // The handler may go on working after it has returned an error.
+                // The handler may continue to work after it has returned an error.
                 drop(ended_sender);
                 if let Some(mut run) = run
                     && std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_pending())).await
@@ -133,7 +133,7 @@ impl ExclusiveInstances {
         let (permit, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
         let mut instance = match idle {
             Some(instance) => instance,
-            // Rare and large: boxed, so that it is not part of every call's future.
+            // Boxed because this path is rare and its future is large: it would be part of every call's future.
             None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
         };
         match instance.call(function, scope, until, image).await {
@@ -148,8 +148,8 @@ impl ExclusiveInstances {
         }
     }
 
-    /// Returns an instance that has returned a result to the pool; if the callee still has something to do, as soon as
-    /// that is done. The caller does not wait for it, as it would not if the two were fused.
+    /// Returns an instance to the pool after its call has returned a result. If the callee still has work to do, waits
+    /// for it first. The caller does not wait for that work; it would not if the two were fused either.
     async fn finish(
         self: &Arc<Self>,
         permit: InstancePermit,

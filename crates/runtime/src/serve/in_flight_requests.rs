@@ -10,45 +10,45 @@ use isomer_telemetry::RequestId;
 
 use crate::guest::TimeLimit;
 
-/// What the state machine needs to know about a request.
+/// The information about a request that the state machine needs.
 pub(super) trait RequestState {
-    /// Returns when the request must be over, as far as that is known by now.
+    /// Returns when the request must end, as far as is known so far.
     fn until(&self) -> TimeLimit;
 
-    /// Returns whether its guest waits for the client to read the response.
+    /// Returns whether the request's guest waits for the client to read the response.
     fn waits_for_client(&self) -> bool;
 }
 
 /// How the run of an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunEnd {
-    /// It was stopped because a request was late.
+    /// The run was stopped because a request was late.
     Late,
-    /// It returned: nothing sends requests to the instance any more.
+    /// The run returned because no more requests can be sent to the instance.
     Returned,
     /// The guest was interrupted while it ran.
     Interrupted {
-        /// Whether its account has no processor time left. Otherwise a deadline has passed.
+        /// Whether the account has no processor time left. If not, a deadline has passed.
         is_out_of_cpu: bool,
     },
-    /// The guest trapped, or the account could not pay for what it holds.
+    /// The guest trapped, or the account's memory did not suffice for the instance.
     Trapped {
         /// Whether the account had no processor time left.
         is_out_of_cpu: bool,
     },
 }
 
-/// What a request gets that was in flight when the run ended.
+/// The outcome for a request that was in flight when the run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestEnd {
-    /// Its own deadline has passed.
+    /// The request's own deadline has passed.
     Deadline,
     /// The account has no processor time left.
     OutOfCpu,
-    /// The trap. The instance has one call stack for all requests, so it is not known which of them caused it: every
-    /// one gets it.
+    /// The guest trapped. The instance has one call stack for all requests, so it is not known which of them caused the
+    /// trap: every request gets it.
     Trap,
-    /// The instance ended for a reason that is not known to be this request's.
+    /// The instance ended for a reason that this request is not known to have caused.
     InstanceLost,
 }
 
@@ -63,13 +63,13 @@ impl<R> Default for InFlightRequests<R> {
 }
 
 impl<R: RequestState> InFlightRequests<R> {
-    /// A request begins. Returns whether it is the only one.
+    /// Adds a request that begins. Returns whether it is the only one.
     pub(super) fn begin(&mut self, id: RequestId, request: R) -> bool {
         self.0.insert(id, request);
         self.0.len() == 1
     }
 
-    /// A request has ended by itself.
+    /// Removes a request that has ended by itself.
     pub(super) fn end(&mut self, id: RequestId) {
         self.0.remove(&id);
     }
@@ -79,15 +79,14 @@ impl<R: RequestState> InFlightRequests<R> {
         self.0.is_empty()
     }
 
-    /// Returns whether the instance must be stopped at `now` because a request is late. A request whose client does not
-    /// read its response does not count: the sender of the response ends it, and it must not cost the other requests
-    /// their instance.
+    /// Returns whether the instance must be stopped at `now` because a request is late. Ignores requests whose client
+    /// does not read the response: the sender of the response ends them, and the other requests must not lose their
+    /// instance because of them.
     pub(super) fn must_stop(&self, now: Instant) -> bool {
         self.0.values().any(|request| request.until().deadline <= now && !request.waits_for_client())
     }
 
-    /// The run has ended at `now`. Returns all requests that are left, in the order of their ids, each with what it
-    /// gets.
+    /// Ends the run at `now`. Returns all requests that are left, in the order of their ids, each with its outcome.
     pub(super) fn end_all(self, run: RunEnd, now: Instant) -> impl Iterator<Item = (RequestId, R, RequestEnd)> {
         self.0.into_iter().map(move |(id, request)| {
             let is_late = request.until().deadline <= now;
@@ -176,8 +175,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever begins and ends, each request ends exactly once; and whatever stops the instance is blamed on a
-        /// request that is late.
+        /// In every order of beginnings and ends, each request ends exactly once, and a request that is late is blamed
+        /// for the stop of the instance.
         #[test]
         fn every_request_ends_exactly_once(
             steps in prop::collection::vec((any::<bool>(), 0..8_u64, 0..100_u64, any::<bool>()), 0..60),

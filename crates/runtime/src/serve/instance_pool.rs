@@ -1,9 +1,9 @@
 //! The pool of a group's instances, which decides which instance serves a request.
 //!
-//! A permit is the right to one live instance of the group. When all are taken, a bounded number of requests waits a
-//! bounded time, and the others are refused at once. Returned instances are kept and reused, the most recently used
-//! first, until they have served enough requests, are old or nearly out of handles, have been idle for long, or another
-//! request needs their room (see `room`).
+//! A permit is the right to one live instance of the group. When all are taken, a bounded number of requests waits for
+//! a bounded time, and further requests are refused at once. Returned instances are kept and reused, the most recently
+//! used first. An instance is dropped when it has served enough requests, is old or nearly out of handles, has been
+//! idle for long, or another request needs its room (see `room`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
@@ -25,7 +25,7 @@ pub(crate) struct PoolLimits {
     pub(crate) instances_max: usize,
     /// The number of requests that may wait for an instance.
     pub(crate) waiting_max: usize,
-    /// How long a request may wait.
+    /// The maximum time that a request may wait.
     pub(crate) wait_max: Duration,
     /// The number of requests that one instance may serve.
     pub(crate) requests_max: u32,
@@ -33,21 +33,21 @@ pub(crate) struct PoolLimits {
     pub(crate) age_max: Duration,
 }
 
-/// What a pool needs to know about an instance.
+/// The information about an instance that a pool needs.
 pub(crate) trait PooledInstance: Send {
-    /// Returns the number of requests that it has served.
+    /// Returns the number of requests that the instance has served.
     fn served(&self) -> u32;
 
-    /// Returns the time since it was made.
+    /// Returns the time since the instance was created.
     fn age(&self) -> Duration;
 
-    /// Returns whether so many handles are left in it that another request may not find enough.
+    /// Returns whether the instance holds so many handles that another request may not find enough free ones.
     fn is_cluttered(&self) -> bool;
 
-    /// Returns whether a pending request would get its room if it were not kept.
+    /// Returns whether a pending request would get the room of the instance if the instance were dropped.
     fn is_room_wanted(&self) -> bool;
 
-    /// Returns the memory of its account that it holds, in bytes.
+    /// Returns the memory of the account that the instance holds, in bytes.
     fn memory_bytes(&self) -> u64;
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct InstancePool<I> {
 
 struct IdleInstance<I> {
     instance: I,
-    /// The time since which it has been idle, as of [`now`].
+    /// The time since which the instance has been idle, as of [`now`].
     since: u64,
 }
 
@@ -104,7 +104,7 @@ impl<I: PooledInstance> InstancePool<I> {
     /// Takes a permit, and an idle instance if there is one. Waits until `deadline` at the latest.
     ///
     /// # Errors
-    /// When all instances are busy, and too many requests wait or none ended in time.
+    /// When all instances are busy, and too many requests wait or no instance became free in time.
     pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<I>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -138,14 +138,14 @@ impl<I: PooledInstance> InstancePool<I> {
         popped.map(|idle| idle.instance)
     }
 
-    /// Returns the time since which its oldest idle instance has been idle, for
+    /// Returns the time since which the pool's oldest idle instance has been idle, for
     /// [`IdlePools`](crate::pool::idle::IdlePools).
     pub(crate) fn since(&self) -> &Arc<IdleSince> {
         &self.since
     }
 
-    /// Returns an instance whose request ended cleanly. Drops it if it is worn out, if too many handles are left in it,
-    /// or if a pending request can have its room.
+    /// Returns an instance to the pool after its request ended cleanly. Drops it if it is worn out, if it holds too
+    /// many handles, or if a pending request can have its room.
     pub(crate) fn give_back(&self, permit: InstancePermit, instance: I) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
         if is_fresh && !instance.is_cluttered() && !instance.is_room_wanted() {
@@ -156,7 +156,8 @@ impl<I: PooledInstance> InstancePool<I> {
             }
             idle.push_back(IdleInstance { instance, since });
         } else {
-            // Before the permit is free: its next holder makes an instance in this one's place.
+            // Dropped before the permit is free, because the next holder of the permit creates an instance to replace
+            // this one.
             drop(instance);
         }
         drop(permit);
@@ -171,7 +172,7 @@ impl<I: PooledInstance> IdlePool for InstancePool<I> {
             self.since.set(idle.front().map(|idle| idle.since));
             oldest
         };
-        // Dropped without the lock, because dropping an instance takes some time.
+        // Dropped after the lock is released, because dropping an instance takes some time.
         oldest.map(|idle| Eviction { bytes: idle.instance.memory_bytes(), is_gone: true })
     }
 

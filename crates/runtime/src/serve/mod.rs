@@ -1,12 +1,12 @@
-//! Requests and calls on their way into instances, and their responses on the way back.
+//! Passes requests and calls to instances, and their responses and results back.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `request` | a request on its way to a guest |
-//! | `exchange` | one request in one instance: calling the handler, the deadline, what the outcome means |
+//! | `exchange` | one request in one instance: calling the handler, the deadline, interpreting the outcome |
 //! | `body` | the body of the response, which drives the rest of the guest's work while it is read |
 //! | `instance_pool` | which instance serves a request, how many there may be, when one is dropped |
-//! | `exclusive` | requests and calls that have an instance for themselves |
+//! | `exclusive` | requests and calls that each have their own instance |
 //! | `shared_instances`, `shared_instance`, `in_flight_requests` | several requests at once in one instance (`concurrency = N`): the pool, the task of one instance, its state |
 //! | `waiting` | the count of requests that wait for an instance |
 

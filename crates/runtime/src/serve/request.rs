@@ -10,11 +10,11 @@ use crate::guest::{TimeLimit, fields_bytes};
 
 /// A request on its way to a guest.
 pub struct GuestRequest {
-    /// Head and body. The guest gets the errors of the body.
+    /// The head and the body. Errors of the body are passed to the guest.
     pub http: http::Request<WasiBody>,
     /// The request's identity in logs.
     pub id: RequestId,
-    /// When the request must be over.
+    /// The deadline of the request.
     pub deadline: Instant,
     /// The whole time that the request is allowed, from its arrival to `deadline`, for messages.
     pub allowed: Duration,
@@ -28,7 +28,7 @@ pub struct GuestRequest {
     pub buffer_bytes: usize,
 }
 
-/// The host memory of a request in bytes, without its head and its body: the run, and its part of the connection.
+/// The host memory of a request in bytes, without its head and its body: its run, and its part of the connection.
 const REQUEST_BYTES: usize = 8 << 10;
 
 impl GuestRequest {

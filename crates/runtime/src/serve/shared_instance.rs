@@ -4,9 +4,9 @@
 //! when the guest traps, or when a request is late; then every request that is left gets the failure that
 //! [`InFlightRequests`] decides.
 //!
-//! A request is over when its response has been read. What its guest still does then goes on next to the following
-//! requests, and ends with the instance at the latest: the wasmtime store knows when it has no work left, but not whose
-//! work it is.
+//! A request ends when its response has been read. If its guest still has work to do, that work continues next to the
+//! following requests, and ends with the instance at the latest: the wasmtime store can tell that it has no work left,
+//! but not which request the work belongs to.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +31,8 @@ use crate::pool::account::EvictedMemory;
 /// How often the deadlines of the requests in flight are checked.
 const DEADLINE_TICK: Duration = Duration::from_millis(5);
 
-/// The deadline of a wasmtime store that several requests share. Their own deadlines are checked by [`SharedInstance`].
+/// The deadline of a wasmtime store that several requests share. [`SharedInstance`] checks the deadlines of the
+/// requests.
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A request that was sent to an instance.
@@ -42,16 +43,16 @@ pub(super) struct Job<P> {
     /// Resolves when the last frame of the response's body has been read.
     pub(super) ended: oneshot::Receiver<()>,
     pub(super) signals: Arc<ResponseSignals>,
-    /// Dropped when the request is over.
+    /// Dropped when the request has ended.
     pub(super) permit: P,
 }
 
-/// What an instance holds, as its pool sees it. The instance's task drops this after the instance.
+/// The memory and handles that an instance holds, for its pool. The instance's task drops this after the instance.
 #[derive(Default)]
 pub(super) struct InstanceUsage {
-    /// The memory of its account that it held when a request was over last, in bytes.
+    /// The memory of the account that the instance held at the end of the last request, in bytes.
     bytes: AtomicU64,
-    /// Whether so many handles were left then that it must not get more requests.
+    /// Whether the instance then held so many handles that it must not get more requests.
     is_cluttered: AtomicBool,
     /// Set when the instance was evicted.
     evicted: Mutex<Option<EvictedMemory>>,
@@ -66,7 +67,7 @@ impl InstanceUsage {
         self.is_cluttered.load(Ordering::Relaxed)
     }
 
-    /// Has `memory` count as free until the instance has been dropped.
+    /// Counts `memory` as free until the instance has been dropped.
     pub(super) fn set_evicted(&self, memory: EvictedMemory) {
         *self.evicted.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
     }
@@ -93,10 +94,10 @@ impl<P: Send> SharedInstance<P> {
     }
 
     /// Serves `first` and all requests that arrive after it, until the run of the instance ends. Drops the instance and
-    /// returns the closed inbox: the requests in it did not begin.
+    /// returns the closed inbox, which contains the requests that did not begin.
     pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
-        // It is not known for which of its requests the guest makes a call, so the call belongs to none of them, and
-        // may take as long as its callee is allowed to.
+        // It is not known for which of its requests the guest makes a call. So the call belongs to no request, and its
+        // time is limited only by its callee.
         let scope = RequestScope { groups: Some(first.groups.clone()), ..RequestScope::default() };
         let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
         self.instance.store.data_mut().begin_request(Arc::new(scope), until);
@@ -107,7 +108,7 @@ impl<P: Send> SharedInstance<P> {
         self.inbox
     }
 
-    /// Runs the instance. Returns what the run returned, or `None` if it was stopped because a request was late.
+    /// Runs the instance. Returns the result of the run, or `None` if the run was stopped because a request was late.
     async fn serve(&mut self, first: Job<P>) -> Option<wasmtime::Result<()>> {
         let Self { instance, inbox, requests, usage } = self;
         let (handlers, in_flight_calls) = (&instance.handlers, instance.in_flight_calls.clone());
@@ -128,8 +129,8 @@ impl<P: Send> SharedInstance<P> {
     }
 }
 
-/// Calls the handler for `first` and for each request that arrives, until none can arrive any more and all have ended.
-/// An error ends the instance.
+/// Calls the handler for `first` and for each request that arrives, until no more can arrive and all have ended. An
+/// error ends the instance.
 async fn serve_all<P: Send>(
     accessor: &Accessor<Guest>,
     first: Job<P>,
@@ -159,7 +160,7 @@ async fn serve_all<P: Send>(
             },
             Some((id, head, result)) = calls.next() => {
                 result?;
-                // Counts only if the handler has sent no head.
+                // Ignored if the handler has already sent a head.
                 let _ = head.send(Err(Failure::NoResponse));
                 requests.lock().end(id);
             }
@@ -168,7 +169,7 @@ async fn serve_all<P: Send>(
     }
 }
 
-/// Tells the requests that were in flight when the run of `instance` ended what became of them.
+/// Sends its outcome to each request that was in flight when the run of `instance` ended.
 fn settle(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: Requests) {
     let guest = instance.store.data();
     let is_out_of_cpu = guest.out_of_cpu;
@@ -243,8 +244,8 @@ impl Requests {
         }
     }
 
-    /// Resolves when a request is so late that the instance must be stopped. No timer runs for an instance that serves
-    /// nothing.
+    /// Resolves when a request is so late that the instance must be stopped. No timer runs while the instance has no
+    /// request.
     async fn late(&self) {
         loop {
             if self.lock().is_empty() {

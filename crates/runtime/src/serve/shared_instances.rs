@@ -31,7 +31,7 @@ pub(crate) struct SharedInstances {
     concurrency: u32,
     /// One permit for each request that may be served at once, over all instances.
     permits: Arc<Semaphore>,
-    /// One permit for each live instance. A worn-out instance keeps its own until its last request is over.
+    /// One permit for each live instance. A worn-out instance keeps its permit until its last request has ended.
     instance_permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     workers: Mutex<Vec<Arc<Worker>>>,
@@ -41,20 +41,20 @@ pub(crate) struct SharedInstances {
 /// The task of one instance, as the pool sees it. A worker that is removed from the pool's list gets no more requests,
 /// which ends its task.
 struct Worker {
-    /// Has room for every request that the instance may serve at once. A request is counted in `serving` from before it
-    /// is sent until it is over, so the channel is never full.
+    /// Has room for every request that the instance may serve at once. `serving` counts a request from before it is
+    /// sent until it has ended, so the channel is never full.
     jobs: mpsc::Sender<Job<RequestPermit>>,
     usage: Arc<InstanceUsage>,
-    /// The number of requests that it serves now.
+    /// The number of requests that the worker serves now.
     serving: AtomicU32,
-    /// The number of requests that it was sent in its life.
+    /// The number of requests that were ever sent to the worker.
     served: AtomicU32,
     born: Instant,
-    /// The time since which it has served none, by [`now`].
+    /// The time since which the worker has served no request, by [`now`].
     idle: AtomicU64,
 }
 
-/// The right of one request to be served by one worker, which counts it until this is dropped.
+/// The right of one request to be served by one worker. The worker counts the request until this is dropped.
 struct RequestPermit {
     pool: Arc<SharedInstances>,
     worker: Arc<Worker>,
@@ -62,7 +62,7 @@ struct RequestPermit {
 }
 
 impl RequestPermit {
-    /// Moves the request to `worker`, which counts it already.
+    /// Moves the request to `worker`, which has already counted it.
     fn move_to(&mut self, worker: Arc<Worker>) {
         let before = std::mem::replace(&mut self.worker, worker);
         self.pool.release(&before);
@@ -114,8 +114,8 @@ impl SharedInstances {
         Ok(ResponseBody::of(response, RemainingWork::Elsewhere, signals, ended_sender, unread))
     }
 
-    /// Sends a job to `worker`, or to another one if the task of that has just ended: a request that did not begin has
-    /// lost nothing.
+    /// Sends a job to `worker`, or to another worker if the task of `worker` has just ended. This is safe, because the
+    /// request did not begin.
     fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job<RequestPermit>) {
         while let Err(refused) = worker.jobs.try_send(job) {
             job = refused.into_inner();
@@ -139,8 +139,8 @@ impl SharedInstances {
         }
     }
 
-    /// Returns a worker with room for one more request, which it counts already. Starts one if there is none: the
-    /// caller holds a permit, so there may be one more.
+    /// Returns a worker with room for one more request, and counts the request. Starts a worker if none has room: the
+    /// caller holds a permit, so one more is allowed.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
@@ -175,8 +175,8 @@ impl SharedInstances {
         })
     }
 
-    /// The task of one worker: serves requests with one instance until that ends, and sends those that did not begin to
-    /// other workers.
+    /// The task of one worker: serves requests with one instance until the instance ends, and sends requests that did
+    /// not begin to other workers.
     async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
         let Some(first) = inbox.recv().await else { return };
         let (_permit, instance) = match self.make(first.request.deadline).await {
@@ -194,7 +194,7 @@ impl SharedInstances {
         }
     }
 
-    /// Makes an instance. Its permit must be dropped after it.
+    /// Creates an instance. The permit must be dropped after the instance.
     async fn make(&self, deadline: Instant) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
         let permit = tokio::time::timeout(self.limits.wait_max, self.instance_permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
@@ -211,7 +211,7 @@ impl SharedInstances {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request of `worker` is over, or was moved to another one.
+    /// Releases a request of `worker` that has ended, or was moved to another worker.
     fn release(&self, worker: &Worker) {
         let mut workers = self.workers();
         worker.idle.store(now(), Ordering::Relaxed);
@@ -235,14 +235,14 @@ impl SharedInstances {
 }
 
 impl Worker {
-    /// Notes that its instance will be dropped. The worker must have been removed from the list.
+    /// Records that the worker's instance will be dropped. The worker must have been removed from the list.
     fn evict(&self, account: &Arc<Account>) -> Eviction {
         let bytes = self.usage.bytes();
         self.usage.set_evicted(account.evicted(bytes));
         Eviction { bytes, is_gone: false }
     }
 
-    /// Returns the time ([`now`]) since which it has served no request, or `None` while it serves one.
+    /// Returns the time ([`now`]) since which the worker has served no request, or `None` while it serves one.
     fn idle_since(&self) -> Option<u64> {
         (self.serving.load(Ordering::Acquire) == 0).then(|| self.idle.load(Ordering::Relaxed))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A request that waits. It is counted until this is dropped.
+/// A request that waits. The request is counted until this is dropped.
 pub(super) struct WaitingRequest<'a> {
     count: &'a AtomicUsize,
     earlier: usize,
@@ -14,7 +14,7 @@ impl<'a> WaitingRequest<'a> {
         Self { count, earlier: count.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Returns how many requests waited when this one came.
+    /// Returns how many requests were already waiting when this request began to wait.
     pub(super) fn earlier(&self) -> usize {
         self.earlier
     }
