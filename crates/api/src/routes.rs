@@ -1,39 +1,41 @@
 //! The paths of the API. A segment in braces is a parameter, a checked name.
 
-/// `GET`: [`NodeStatus`](crate::NodeStatus).
+/// `GET`; returns [`NodeStatus`](crate::NodeStatus).
 pub const STATUS: &str = "/v1/status";
-/// `GET`: this API as an OpenAPI document.
+/// `GET`; returns this API as an OpenAPI document.
 pub const OPENAPI: &str = "/v1/openapi.json";
-/// `GET`: all [`TenantInfo`](crate::TenantInfo)s.
+/// `GET`; returns all [`TenantInfo`](crate::TenantInfo)s.
 pub const TENANTS: &str = "/v1/tenants";
-/// `GET`: [`TenantInfo`](crate::TenantInfo); `PUT` [`TenantChange`](crate::TenantChange): the same; `DELETE`: nothing, once it has no
-/// apps.
+/// `GET` returns [`TenantInfo`](crate::TenantInfo). `PUT` of a [`TenantChange`](crate::TenantChange) returns the
+/// changed `TenantInfo`. `DELETE` removes a tenant without apps; the response has no body.
 pub const TENANT: &str = "/v1/tenants/{tenant}";
-/// `PUT` with the value as the body (64 KiB at most), `DELETE`: nothing.
+/// `PUT` with the value as the body (64 KiB at most), or `DELETE`. The responses have no body.
 pub const SECRET: &str = "/v1/tenants/{tenant}/secrets/{secret}";
-/// `GET`: all [`TokenInfo`](crate::TokenInfo)s of the tenant; `POST` [`TokenRequest`](crate::TokenRequest): [`CreatedToken`](crate::CreatedToken).
+/// `GET` returns all [`TokenInfo`](crate::TokenInfo)s of the tenant. `POST` of a [`TokenRequest`](crate::TokenRequest)
+/// returns [`CreatedToken`](crate::CreatedToken).
 pub const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
-/// `DELETE`: nothing.
+/// `DELETE`; the response has no body.
 pub const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{token}";
-/// `GET`: all [`AppInfo`](crate::AppInfo)s of the node; `?tenant=` those of one.
+/// `GET` returns all [`AppInfo`](crate::AppInfo)s of the node; with `?tenant=`, those of one tenant.
 pub const APPS: &str = "/v1/apps";
-/// `GET`: [`AppInfo`](crate::AppInfo); `DELETE`: nothing; `?data=true` its data too.
+/// `GET` returns [`AppInfo`](crate::AppInfo). `DELETE` removes the app, with `?data=true` also its data; the response
+/// has no body.
 pub const APP: &str = "/v1/tenants/{tenant}/apps/{app}";
-/// `GET`: [`RevisionInfo`](crate::RevisionInfo)s, the newest first.
+/// `GET`; returns [`RevisionInfo`](crate::RevisionInfo)s, the newest first.
 pub const REVISIONS: &str = "/v1/tenants/{tenant}/apps/{app}/revisions";
-/// `POST` [`Release`](crate::Release): [`MissingParts`](crate::MissingParts).
+/// `POST` a [`Release`](crate::Release); returns [`MissingParts`](crate::MissingParts).
 pub const MISSING: &str = "/v1/missing";
-/// `PUT` with the bytes as the body: nothing.
+/// `PUT` with the bytes as the body; the response has no body.
 pub const BLOB: &str = "/v1/blobs/{digest}";
-/// `POST` [`Release`](crate::Release): [`DeployReport`](crate::DeployReport).
+/// `POST` a [`Release`](crate::Release); returns [`DeployReport`](crate::DeployReport).
 pub const DEPLOY: &str = "/v1/tenants/{tenant}/apps/{app}/deploy";
-/// `POST` [`RollbackRequest`](crate::RollbackRequest): [`DeployReport`](crate::DeployReport).
+/// `POST` a [`RollbackRequest`](crate::RollbackRequest); returns [`DeployReport`](crate::DeployReport).
 pub const ROLLBACK: &str = "/v1/tenants/{tenant}/apps/{app}/rollback";
-/// `POST` [`SwapRequest`](crate::SwapRequest): [`DeployReport`](crate::DeployReport).
+/// `POST` a [`SwapRequest`](crate::SwapRequest); returns [`DeployReport`](crate::DeployReport).
 pub const SWAP: &str = "/v1/tenants/{tenant}/apps/{app}/swap";
-/// `POST`: [`AppInfo`](crate::AppInfo).
+/// `POST`; returns [`AppInfo`](crate::AppInfo).
 pub const STOP: &str = "/v1/tenants/{tenant}/apps/{app}/stop";
-/// `POST`: [`AppInfo`](crate::AppInfo).
+/// `POST`; returns [`AppInfo`](crate::AppInfo).
 pub const START: &str = "/v1/tenants/{tenant}/apps/{app}/start";
-/// `GET` with [`LogQuery`](crate::LogQuery) in the query: [`LogLine`](crate::LogLine)s, one a line.
+/// `GET` with [`LogQuery`](crate::LogQuery) in the query; returns [`LogLine`](crate::LogLine)s as JSON, one a line.
 pub const LOGS: &str = "/v1/tenants/{tenant}/apps/{app}/logs";

@@ -103,7 +103,7 @@ pub struct CreatedToken {
     pub token: String,
 }
 
-/// Leaves out the token.
+/// Formats everything except the token.
 impl fmt::Debug for CreatedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreatedToken").field("info", &self.info).finish_non_exhaustive()
@@ -120,7 +120,7 @@ pub struct StoredToken {
     pub digest: Digest,
 }
 
-/// Leaves out the digest.
+/// Formats everything except the digest.
 impl fmt::Debug for StoredToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredToken").field("info", &self.info).finish_non_exhaustive()

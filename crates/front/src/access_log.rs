@@ -1,4 +1,4 @@
-//! The access log's line of a request, written when the response has been sent.
+//! The line that a request adds to the access log, written when its response has been sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use isomer_telemetry::{AccessRecord, RequestId};
 
 use crate::site::SiteOwner;
 
-/// A line of the access log, written when it is dropped: with the response's body.
+/// The access-log line of a request. It is dropped together with the response's body, and is written then.
 pub(crate) struct AccessLine {
     record: AccessRecord,
     start: Instant,
@@ -19,7 +19,7 @@ pub(crate) struct AccessLine {
 }
 
 impl AccessLine {
-    /// Begins the line of a request that arrived at `start`; `None` if the log has no access lines.
+    /// Begins the line of a request that arrived at `start`. Returns `None` if access logging is off.
     pub(crate) fn begin<B>(log: &Log, request: &Request<B>, id: RequestId, start: Instant) -> Option<Box<Self>> {
         if !log.wants_access() {
             return None;
@@ -40,18 +40,18 @@ impl AccessLine {
         Some(Box::new(Self { record, start, log: log.clone(), app_log: None }))
     }
 
-    /// Returns what is known of the request so far.
+    /// Returns the record of the request, to which callers add what they know.
     pub(crate) fn record(&mut self) -> &mut AccessRecord {
         &mut self.record
     }
 
-    /// Notes the app that serves the request.
+    /// Records the app that serves the request.
     pub(crate) fn set_owner(&mut self, owner: &SiteOwner) {
         self.record.app = Some(owner.app.clone());
         self.app_log.clone_from(&owner.access_log);
     }
 
-    /// Notes the component that handles the request.
+    /// Records the component that handles the request.
     pub(crate) fn set_component(&mut self, component: &Arc<str>) {
         self.record.component = Some(component.clone());
     }

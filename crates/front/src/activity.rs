@@ -1,8 +1,10 @@
-//! The activity of a connection: whether a request is in progress, since when it is idle, and whether bytes still arrive.
+//! The activity of a connection: whether a request is in progress, how long the connection has been idle, and whether
+//! bytes still arrive.
 //!
-//! Over HTTP/1.1 hyper closes a connection whose next request does not arrive. Over HTTP/2 it only checks whether the peer is alive, so a
-//! peer that responds could keep a connection open for ever without a request, or with one whose head never ends ([`wait_idle`]). A front
-//! door that drains closes a connection only after its client has been silent for a while ([`wait_silent`]).
+//! Over HTTP/1.1, hyper closes a connection whose next request does not arrive. Over HTTP/2, hyper only checks whether
+//! the peer is alive. So a peer that responds could keep a connection open forever without a request, or with a request
+//! whose head never ends; [`wait_idle`] prevents this. A draining front door closes a connection only after its client
+//! has been silent for a while ([`wait_silent`]).
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,27 +16,27 @@ use tokio::sync::Notify;
 use crate::forwarded::Endpoints;
 use crate::tls::TlsSession;
 
-/// The activity of a connection. Shared by its task, its requests and the registry of connections.
+/// The activity of a connection. Shared by the connection's task, its requests and the registry of connections.
 pub(crate) struct Activity {
     /// Requests in progress.
     requests: AtomicUsize,
     /// When the last request ended, or the connection was accepted, in milliseconds of [`now_ms`].
     idle_since_ms: AtomicU64,
-    /// How often bytes arrived.
+    /// The number of reads that returned bytes.
     reads: AtomicU64,
-    /// Its two ends.
+    /// The addresses of the client and of the listener.
     endpoints: OnceLock<Endpoints>,
-    /// Its TLS session, if it has one.
+    /// The connection's TLS session, if the connection uses TLS.
     tls: OnceLock<TlsSession>,
-    /// Notified when it has to be closed for another connection.
+    /// Notified when the connection has to be closed to make room for another one.
     evicted: Notify,
 }
 
-/// A request in progress, until this is dropped.
+/// A request in progress. Dropping this ends the request.
 pub(crate) struct ActiveRequest(Arc<Activity>);
 
 impl Activity {
-    /// Starts with a connection that is accepted now.
+    /// Creates the activity of a connection that was accepted just now.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             requests: AtomicUsize::new(0),
@@ -46,28 +48,29 @@ impl Activity {
         })
     }
 
-    /// Begins a request.
+    /// Records the start of a request.
     pub(crate) fn begin(activity: &Arc<Self>) -> ActiveRequest {
         activity.requests.fetch_add(1, Ordering::AcqRel);
         ActiveRequest(activity.clone())
     }
 
-    /// Notes that bytes arrived.
+    /// Records that bytes arrived.
     pub(crate) fn note_read(&self) {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns since when no request is in progress, in milliseconds of [`now_ms`]; `None` while one is.
+    /// Returns the time since which no request is in progress, in milliseconds of [`now_ms`]; `None` while a request is
+    /// in progress.
     pub(crate) fn idle_since_ms(&self) -> Option<u64> {
         (self.requests.load(Ordering::Acquire) == 0).then(|| self.idle_since_ms.load(Ordering::Acquire))
     }
 
-    /// Returns the two ends, which are known before the first request.
+    /// Returns the addresses of both ends, which are known before the first request.
     pub(crate) fn endpoints(&self) -> Option<&Endpoints> {
         self.endpoints.get()
     }
 
-    /// Sets the two ends. The first call counts.
+    /// Sets the addresses of both ends. Later calls have no effect.
     pub(crate) fn set_endpoints(&self, endpoints: Endpoints) {
         let _ = self.endpoints.set(endpoints);
     }
@@ -77,7 +80,7 @@ impl Activity {
         self.tls.get()
     }
 
-    /// Sets the TLS session. The first call counts.
+    /// Sets the TLS session. Later calls have no effect.
     pub(crate) fn set_tls(&self, session: TlsSession) {
         let _ = self.tls.set(session);
     }
@@ -87,7 +90,7 @@ impl Activity {
         self.evicted.notify_one();
     }
 
-    /// Resolves when the connection has to be closed for another one.
+    /// Resolves when the connection has to be closed to make room for another one.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -103,7 +106,8 @@ impl Deref for ActiveRequest {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        // Before the count becomes 0: a reader must not see the end of an earlier request.
+        // Stored before the count becomes 0. Otherwise a reader could see a count of 0 with the end of an earlier
+        // request.
         self.0.idle_since_ms.store(now_ms(), Ordering::Release);
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
@@ -119,7 +123,7 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Resolves when no request has been in progress for `idle_max`, counted from now at the earliest.
+/// Resolves when no request has been in progress for `idle_max`. Idle time before this call is not counted.
 pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
     let (start_ms, idle_max_ms) = (now_ms(), u64::try_from(idle_max.as_millis()).unwrap_or(u64::MAX));
     loop {
@@ -134,7 +138,8 @@ pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
     }
 }
 
-/// Resolves when no request has been in progress and no byte has arrived for `silence_min`, and before twice that.
+/// Resolves when no request has been in progress and no byte has arrived for `silence_min`, at the latest after twice
+/// that silence.
 pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
     let mut seen = None;
     loop {
@@ -147,7 +152,7 @@ pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
     }
 }
 
-/// A clock that tests advance by hand, of the thread that sets it.
+/// A clock that tests advance by hand. Each thread has its own clock.
 #[cfg(test)]
 pub(crate) mod test_clock {
     use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! The layer that finds the app of a request and admits the request, and waits while the app is loaded.
+//! The layer that finds the app of a request, admits the request, and waits while the app is loaded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::response_body::RequestPermits;
 use crate::site::SiteInUse;
 use crate::tls::TlsSession;
 
-/// Finds the app of a request by its host, and admits the request.
+/// Finds the app of a request by the request's host name, and admits the request.
 pub(crate) struct Admission<H: Handler> {
     resolver: Arc<dyn SiteResolver<H>>,
     load_timeout: Duration,
@@ -28,8 +28,8 @@ impl<H: Handler> Admission<H> {
         Self { resolver, load_timeout }
     }
 
-    /// Admits a request that arrived at `start`, and waits for its app if it has to be loaded. Returns the authority that the request is
-    /// for, too.
+    /// Admits a request that arrived at `start`, and waits for its app if the app has to be loaded. Also returns the
+    /// authority that the request is for.
     pub(crate) async fn admit(
         &self,
         host: RequestedHost,
@@ -59,7 +59,7 @@ impl<H: Handler> Admission<H> {
     ) -> Result<(ResolvedSite<H>, Authority), Problem> {
         let authority = match host {
             RequestedHost::Named(authority) => Some(authority),
-            // A client that names its host in the TLS handshake has named it.
+            // A request without a host is for the host that the client named in the TLS handshake, if it named one.
             RequestedHost::Unnamed => {
                 let named = connection.tls().and_then(TlsSession::named);
                 named.map(|name| name.parse().map_err(|_| HOST)).transpose()?

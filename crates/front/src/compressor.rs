@@ -1,10 +1,11 @@
 //! Compressing a response while it is sent.
 //!
-//! What a guest sends is not held back: whenever the guest pauses, the compressor is flushed. The memory and processor time of a
-//! compressor are charged to the account of the app. When there are too many compressors, or the account has no memory left, the response
-//! is sent as it is.
+//! Guest output is not delayed: whenever the guest pauses, the compressor is flushed. The memory and processor time of
+//! a compressor are charged to the account of the app. If too many compressors are in use, or the account has no memory
+//! left, the response is sent uncompressed.
 //!
-//! Compression runs on the executor's threads, in short steps, so that many responses of one tenant do not delay the requests of others.
+//! Compression runs on the executor's threads, in short steps, so that many responses of one tenant do not delay the
+//! requests of others.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -23,24 +24,26 @@ use crate::handler::Handler;
 use crate::negotiation::Coding;
 use crate::response_error::ResponseError;
 
-/// Responses that are compressed at the same time, of all apps together. A tenant has no more of them than it leaves free. Further
-/// responses are sent as they are.
+/// The maximum number of responses that are compressed at the same time, of all apps together. A tenant uses at most as
+/// many compressors as it leaves free. Further responses are sent uncompressed.
 const COMPRESSORS_MAX: usize = 256;
 
-/// Bytes of compressed data that are handed on at once, unless the guest pauses.
+/// Bytes of compressed data in one frame, unless the guest pauses; then a frame can be smaller.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Bytes that are compressed in one step, in about half a millisecond. Then other tasks of the thread run.
+/// Bytes that are compressed in one step, which takes about half a millisecond. Between two steps, other tasks of the
+/// thread run.
 const STEP_BYTES: usize = 32 << 10;
 
-/// The levels of compression. Higher ones take several times as long to save a few percent.
+/// The compression levels. Higher levels take several times as long to save a few percent.
 const GZIP_LEVEL: u32 = 5;
 const ZSTD_LEVEL: i32 = 3;
 
 /// The window of zstd: 128 KiB. A larger one would take megabytes for each response, on the server and on the client.
 const ZSTD_WINDOW_LOG: u32 = 17;
 
-/// Bytes of host memory that a compressor uses: its tables, its window, the piece that it compresses, and what waits to be handed on.
+/// Bytes of host memory that a compressor uses: its tables, its window, its input, and the output that waits to be
+/// sent.
 const GZIP_BYTES: usize = 512 << 10;
 const ZSTD_BYTES: usize = 1536 << 10;
 
@@ -56,9 +59,9 @@ pub(crate) struct CompressedBody<H: Handler> {
     input: Bytes,
     /// Bytes that were compressed in this step.
     step_bytes: usize,
-    /// Whether the encoder may hold bytes back.
+    /// Whether the encoder may still contain bytes that it has not written out.
     unflushed: bool,
-    /// What follows the last piece: trailers, or an error.
+    /// The end of the body, returned after the last piece: trailers, or an error.
     last: Option<Result<Frame<Bytes>, BodyError<H>>>,
     /// Whether the encoder has been finished.
     finished: bool,
@@ -66,7 +69,7 @@ pub(crate) struct CompressedBody<H: Handler> {
 
 type BodyError<H> = ResponseError<<<H as Handler>::Body as Body>::Error>;
 
-/// An encoder, and the charge for it.
+/// An encoder, and the memory that is charged for it.
 pub(crate) struct Compressor<H: Handler> {
     encoder: Encoder,
     handler: H,
@@ -80,7 +83,8 @@ enum Encoder {
 }
 
 impl<H: Handler> Compressor<H> {
-    /// Reserves a compressor for a response of `handler`; `None` if there are too many, or the account has no memory left.
+    /// Reserves a compressor for a response of `handler`. Returns `None` if too many are in use, or the account has no
+    /// memory left.
     pub(crate) fn reserve(coding: Coding, handler: &H) -> Option<Box<Self>> {
         let permit = COMPRESSORS.try_acquire(handler.tenant())?;
         let bytes = match coding {
@@ -92,7 +96,7 @@ impl<H: Handler> Compressor<H> {
         Some(Box::new(Self { encoder, handler: handler.clone(), _memory: memory, _permit: permit }))
     }
 
-    /// Runs `work`, and charges the time that it takes.
+    /// Runs `work`, and charges the processor time that it takes.
     fn work(&mut self, work: impl FnOnce(&mut Encoder) -> io::Result<()>) -> Result<(), BodyError<H>> {
         let start = Instant::now();
         let done = work(&mut self.encoder);
@@ -100,7 +104,7 @@ impl<H: Handler> Compressor<H> {
         done.map_err(ResponseError::Compression)
     }
 
-    /// Returns the compressed bytes that there are, if any.
+    /// Returns the compressed bytes that are available, if any.
     fn piece(&mut self) -> Option<Frame<Bytes>> {
         let waiting = self.encoder.waiting_mut();
         (!waiting.is_empty()).then(|| Frame::data(std::mem::take(waiting).into()))
@@ -118,7 +122,7 @@ impl<H: Handler> CompressedBody<H> {
         &self.body
     }
 
-    /// Returns whether all of the body was handed out.
+    /// Returns whether the whole body was read.
     pub(crate) fn is_complete(&self) -> bool {
         self.finished && self.last.is_none() && self.compressor.encoder.waiting().is_empty()
     }
@@ -135,7 +139,7 @@ impl<H: Handler> CompressedBody<H> {
         loop {
             if !self.input.is_empty() {
                 if self.step_bytes >= STEP_BYTES {
-                    // Also if there are pieces all the time, which a server polls for until its buffer is full.
+                    // Yields even if pieces are always available: a server polls for pieces until its buffer is full.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -163,7 +167,8 @@ impl<H: Handler> CompressedBody<H> {
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.input = data,
                 Some(Ok(Err(trailers))) => self.finish(Some(Ok(trailers)))?,
-                // What came before the error is sent first, and must not look finished.
+                // The data before the error is sent first. The stream is not finished, so that the client sees an
+                // incomplete response.
                 Some(Err(error)) => {
                     self.compressor.work(Encoder::flush)?;
                     (self.finished, self.last) = (true, Some(Err(ResponseError::Handler(error))));
@@ -199,7 +204,7 @@ impl Encoder {
         }
     }
 
-    /// Writes out all that was put in.
+    /// Writes out all input so far in compressed form.
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Gzip(encoder) => encoder.flush(),
@@ -214,7 +219,7 @@ impl Encoder {
         }
     }
 
-    /// Returns the compressed bytes that were not taken yet.
+    /// Returns the compressed bytes that were not read yet.
     fn waiting(&self) -> &Vec<u8> {
         match self {
             Self::Gzip(encoder) => encoder.get_ref(),

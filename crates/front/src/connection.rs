@@ -1,10 +1,11 @@
-//! One connection: its client, its TLS handshake, its version of HTTP, its requests, its end.
+//! One connection: its client, its TLS handshake, its version of HTTP, its requests, and how it is closed.
 //!
-//! A front door that drains closes no connection on which its client may be sending a request. Over HTTP/1.1 the next response has
-//! `connection: close`, and the connection ends after it; a silent client gets [`Limits::idle_grace`]. Over HTTP/2 the peer is notified
-//! (GOAWAY), requests that it sent before are served, then the connection ends. Handshakes in progress are finished. Hyper's own
-//! graceful shutdown is not enough for HTTP/1.1: it closes idle connections, and those without a byte so far, at once, so a request that
-//! is on its way would be lost.
+//! A draining front door does not close a connection on which the client may be sending a request. Over HTTP/1.1 the
+//! next response has `connection: close`, and the connection ends after it; a silent client gets
+//! [`Limits::idle_grace`]. Over HTTP/2 the peer is notified (GOAWAY), requests that it sent before are served, then the
+//! connection ends. Handshakes in progress are finished. Hyper's own graceful shutdown is not enough for HTTP/1.1: it
+//! closes idle connections at once, and also connections on which no byte has arrived yet, so a request that is on its
+//! way would be lost.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -37,7 +38,7 @@ use crate::response_deadline::{self, WatchedTasks};
 use crate::socket::{LINGER_MAX, Opening, Socket, Version};
 use crate::tls::{Certificates, TlsSession};
 
-/// How long an idle connection may take to end regularly. Then it is closed.
+/// The maximum time that closing an idle connection gracefully may take. After it the connection is aborted.
 const END_MAX: Duration = LINGER_MAX.saturating_mul(2);
 
 /// An accepted connection, with the certificates of its listener.
@@ -46,15 +47,15 @@ type Accepted = AcceptedTcp<Option<Arc<Certificates>>>;
 /// The phases of a front door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// It accepts connections and requests.
+    /// The front door accepts connections and requests.
     Serving,
-    /// It finishes the requests that it has.
+    /// The front door finishes the requests in progress.
     Draining,
-    /// Its time to drain is over.
+    /// The time for draining is over.
     CutOff,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct ConnectionServer<H: Handler> {
     http1: http1::Builder,
     http2: http2::Builder<WatchedTasks>,
@@ -91,7 +92,7 @@ impl<H: Handler> ConnectionServer<H> {
         Arc::new(Self { http1, http2, pipeline, limits, proxies, phase })
     }
 
-    /// Runs one connection to its end.
+    /// Runs one connection until it is closed.
     pub(crate) async fn run(self: Arc<Self>, accepted: Accepted, permit: ConnectionPermit) {
         let mut phase = self.phase.clone();
         tokio::select! {
@@ -129,7 +130,7 @@ impl<H: Handler> ConnectionServer<H> {
         }
     }
 
-    /// Returns the client that a trusted proxy names for the connection, if it names one.
+    /// Returns the client address that a trusted proxy announces for the connection, if it announces one.
     async fn proxied_client(&self, socket: &mut Socket, peer: SocketAddr) -> Result<Option<IpAddr>, ()> {
         if !self.proxies.sends_header(peer.ip()) {
             return Ok(None);
@@ -170,7 +171,7 @@ impl<H: Handler> ConnectionServer<H> {
             biased;
             version = stream.version() => version,
             () = self.wait_unused(activity) => {
-                // The peer is notified (by TLS, too), and the socket is closed when it has closed its side.
+                // Notifies the peer (over TLS also with `close_notify`), and waits until the peer has closed its side.
                 let _ = tokio::time::timeout(END_MAX, stream.shutdown()).await;
                 return;
             }
@@ -201,7 +202,7 @@ impl<H: Handler> ConnectionServer<H> {
         }
     }
 
-    /// Polls an HTTP connection until it ends, or has not been used for too long.
+    /// Polls an HTTP connection until it ends, or has been idle for too long.
     async fn drive<C: HttpConnection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
         let mut is_notified = !C::NOTIFIES_PEER;
         loop {
@@ -235,18 +236,19 @@ impl<H: Handler> ConnectionServer<H> {
         response
     }
 
-    /// Returns whether the front door drains. Called for every response, so without a lock: this receiver has seen `Serving` only.
+    /// Returns whether the front door drains. Called for every response, so it takes no lock: this receiver has only
+    /// seen `Serving`, so any change means draining.
     fn is_draining(&self) -> bool {
         !matches!(self.phase.has_changed(), Ok(false))
     }
 
-    /// Resolves when the front door drains.
+    /// Resolves when the front door starts to drain.
     async fn draining(&self) {
         // The sender lives until all connections have ended.
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
     }
 
-    /// Resolves when a connection has had no request for too long.
+    /// Resolves when the connection has had no request for too long.
     async fn wait_unused(&self, activity: &Activity) {
         tokio::select! {
             () = wait_idle(activity, self.limits.head_timeout) => {}
@@ -260,10 +262,10 @@ impl<H: Handler> ConnectionServer<H> {
 
 /// A connection of either version of HTTP.
 trait HttpConnection: Future<Output = hyper::Result<()>> {
-    /// Whether the protocol can notify the peer that the front door drains. Otherwise the next response does.
+    /// Whether the protocol can notify the peer that the front door drains. If not, the next response notifies it.
     const NOTIFIES_PEER: bool;
 
-    /// Ends it after the requests in progress.
+    /// Ends the connection after the requests in progress.
     fn end(self: Pin<&mut Self>);
 }
 

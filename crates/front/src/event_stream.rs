@@ -1,8 +1,9 @@
-//! How long a stream of server-sent events may take.
+//! The time limits of a stream of server-sent events.
 //!
-//! Such a response is meant to continue, so `request_deadline` applies to its head only. The stream has a maximum duration instead, and a
-//! maximum time in which nothing is sent: a guest that waits for an event which never happens does not keep its instance. A stream that
-//! reaches either is ended regularly, since its client reconnects by itself.
+//! Such a response is meant to continue, so `request_deadline` applies only to its head. The stream has a maximum
+//! duration instead, and a maximum time in which nothing is sent: without it, a guest that waits for an event which
+//! never happens would keep its instance. A stream that reaches either limit is ended without an error, since its
+//! client reconnects by itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,28 +13,28 @@ use tokio::time::{Instant, Sleep};
 use crate::interruption::Interruption;
 use crate::site::StreamLimits;
 
-/// The clock of one stream.
+/// The timers of one stream.
 pub(crate) struct EventClock {
     limits: StreamLimits,
     ends: Instant,
     silent_until: Instant,
-    /// Exists while the guest sends nothing.
+    /// The timer for the maximum silence; exists while the guest sends nothing.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl EventClock {
-    /// Starts the clock of a stream whose request arrived at `start` and whose head is there `now`.
+    /// Starts the timers of a stream whose request arrived at `start` and whose response head was received `now`.
     pub(crate) fn new(limits: StreamLimits, start: Instant, now: Instant) -> Self {
         Self { limits, ends: start + limits.max, silent_until: now + limits.idle_max, timer: None }
     }
 
-    /// Notes that something was sent `now`. Returns why the stream has to end, if it has to.
+    /// Records that data was sent `now`. Returns the reason if the stream has to end.
     pub(crate) fn sent(&mut self, now: Instant) -> Option<Interruption> {
         self.silent_until = now + self.limits.idle_max;
         self.interruption(now)
     }
 
-    /// Resolves when the stream has to end, unless something is sent before.
+    /// Resolves when the stream has to end, unless data is sent before.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Interruption> {
         loop {
             let until = self.ends.min(self.silent_until);

@@ -1,4 +1,4 @@
-//! A handler for unit tests: it responds as the test sets, and counts what is charged.
+//! A handler for unit tests. It responds as the test sets, and counts what is charged.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::failure_kind::FailureKind;
 use crate::handler::{BodyFailure, Handler, HandlerBody, HandlerFailure, HandlerRequest};
 use crate::site::{RouteTarget, StreamLimits};
 
-/// What the handler responds with.
+/// The response of the fake handler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum FakeResponse {
     /// A text that can be compressed.
@@ -24,11 +24,11 @@ pub(crate) enum FakeResponse {
     Echo,
     /// A failure.
     Failure(FailureKind),
-    /// Nothing.
+    /// The handler never responds.
     Never,
 }
 
-/// A handler with a fixed response. Clones are the same handler.
+/// A handler with a fixed response. Clones share their state.
 #[derive(Debug, Clone)]
 pub(crate) struct FakeHandler {
     response: FakeResponse,

@@ -1,13 +1,14 @@
-//! The client of a request, and the header fields that tell a guest about it.
+//! The client of a request, and the header fields that tell a guest about the client.
 //!
-//! A guest does not see the connection. So every request has `forwarded` (RFC 7239), `x-forwarded-for`, `x-forwarded-proto` and
-//! `x-forwarded-host`, and all of them are written by the front door: what a client sends under these names is dropped, together with
-//! other `x-forwarded-…` fields and `x-real-ip`.
+//! A guest does not see the connection. So every request has `forwarded` (RFC 7239), `x-forwarded-for`,
+//! `x-forwarded-proto` and `x-forwarded-host`, all written by the front door. Fields with these names from a client are
+//! dropped, together with other `x-forwarded-…` fields and `x-real-ip`.
 //!
-//! Over a connection of a trusted proxy its fields are read. Each proxy appends the address that it got the request from, so the list is
-//! read from its end: the client is the last address that is not a trusted proxy's, and what stands before it was sent by the client.
-//! The guest gets one address, not the list: whichever end of the list an app reads, it reads the client. `x-forwarded-for` is used if
-//! present, else `forwarded`: a proxy that writes only the latter has to drop the former.
+//! On a connection of a trusted proxy, the proxy's fields are read. Each proxy appends the address that it got the
+//! request from, so the list is read from its end: the client is the last address that does not belong to a trusted
+//! proxy, and the client may have sent everything before that address. The guest gets one address, not the list:
+//! whichever end of the list an app reads, it reads the client. `x-forwarded-for` is used if present, otherwise
+//! `forwarded`: a proxy that writes only `forwarded` has to drop `x-forwarded-for`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -24,22 +25,24 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The prefix of all fields of this family.
+/// The common prefix of the forwarding fields.
 const FAMILY: &str = "x-forwarded-";
 
-/// Entries of a list that are read, from its end. A longer chain of trusted proxies is assumed to begin there.
+/// The maximum number of entries of a list that are read, from its end. If all of these are trusted proxies, the last
+/// entry that was read is taken as the client.
 const HOPS_MAX: usize = 32;
 
 /// The two ends of a connection: the client (or a proxy) and the listener.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    /// The peer's address, or the one that a trusted proxy named by the PROXY protocol.
+    /// The peer's address, or the client address that a trusted proxy announced in the PROXY protocol.
     pub(crate) client: IpAddr,
-    /// Whether the peer's forwarding fields are believed.
+    /// Whether the peer's forwarding fields are trusted.
     pub(crate) is_trusted: bool,
     /// The listener's address.
     pub(crate) local: SocketAddr,
-    /// The fields of its first request. Most requests of a connection are for the same host, and have the same.
+    /// The fields of the connection's first request. Most requests of a connection are for the same host, and get the
+    /// same fields.
     first_fields: OnceLock<ForwardedFields>,
 }
 
@@ -53,7 +56,7 @@ struct ForwardedFields {
     forwarded: HeaderValue,
 }
 
-/// Where a request comes from.
+/// The origin of a request: its client, and the scheme and host that the client used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) client: IpAddr,
@@ -70,14 +73,14 @@ impl Endpoints {
         Self { client, is_trusted, local, first_fields: OnceLock::new() }
     }
 
-    /// Returns the authority of a request that names none: the listener's address (RFC 9110, section 7.1).
+    /// Returns the authority of a request without a host: the listener's address (RFC 9110, section 7.1).
     pub(crate) fn authority(&self) -> Option<Authority> {
         self.local.to_string().parse().ok()
     }
 }
 
 impl Origin {
-    /// Returns where a request comes from that arrived over a connection between `ends`.
+    /// Returns the origin of a request that arrived over a connection between `ends`.
     pub(crate) fn of(headers: &HeaderMap, ends: &Endpoints, trusted: &[IpNetwork]) -> Self {
         let direct = Self { client: ends.client, scheme: None, host: None };
         if !ends.is_trusted {
@@ -116,7 +119,7 @@ impl Origin {
             let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
             let find =
                 |key: &str| pairs().find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, it)| it.trim());
-            // An obfuscated name (`for=_hidden`) is no address.
+            // An obfuscated name (`for=_hidden`) is not an address.
             let Some(address) = find("for").and_then(address) else { break };
             let proto = find("proto").map(|text| text.trim_matches('"'));
             origin = Self {
@@ -136,7 +139,7 @@ impl Origin {
         let is_secure = *scheme == Scheme::HTTPS;
         let fields = if ends.is_trusted {
             let fields = self.fields(is_secure, authority);
-            // Replaces all values of the field, of which a client may have sent some.
+            // `insert` replaces all values of the field, including those that a client sent.
             if headers.contains_key(&REAL_IP) {
                 headers.insert(REAL_IP, fields.client.clone());
             }
@@ -165,10 +168,11 @@ impl Origin {
     }
 }
 
-/// Fields that the front door adds to a request: four here, and `traceparent`.
+/// The number of fields that the front door adds to a request: four here, and `traceparent`.
 const FIELDS_WRITTEN: usize = 5;
 
-/// Removes forwarding fields, which only a trusted proxy may send. Fields of a trusted one that the front door does not write stay.
+/// Removes forwarding fields, which only a trusted proxy may send. Fields of a trusted proxy stay if the front door
+/// does not write them.
 fn remove_family(headers: &mut HeaderMap) {
     let dropped = headers.keys().filter(|name| is_of_family(name.as_str())).cloned().collect::<Vec<_>>();
     for name in dropped {
@@ -176,7 +180,8 @@ fn remove_family(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns whether a field belongs to this family. Frameworks that pass fields to an app as variables (CGI) do not distinguish `_` and `-`.
+/// Returns whether a field is a forwarding field. `_` and `-` are treated as the same character, because frameworks
+/// that pass fields to an app as variables (CGI) do not distinguish them.
 fn is_of_family(name: &str) -> bool {
     let same = |text: &str, other: &str| {
         text.len() == other.len()
@@ -198,7 +203,7 @@ fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     entries(headers, name).next()
 }
 
-/// Returns the entries of a list without quotes in all fields of this name, from the last to the first.
+/// Returns the entries of a list in all fields of this name, without quotes, from the last to the first.
 fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let fields = headers.get_all(name).into_iter().rev();
     texts(fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')))
@@ -209,14 +214,15 @@ fn elements(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     texts(headers.get_all(FORWARDED).into_iter().rev().flat_map(|field| rsplit_quoted(field.as_bytes())))
 }
 
-/// Returns the entries as text, without empty ones. A client may send bytes that are not text before what a proxy appends, so each entry is
-/// decoded by itself, and one that is not text is kept as one that is not valid.
+/// Returns the entries as text, without empty ones. A client may send bytes that are not text before the entries that a
+/// proxy appends. So each entry is decoded by itself, and an entry that is not text is kept as an invalid entry.
 fn texts<'a>(entries: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a str> {
     entries.map(|entry| std::str::from_utf8(entry).map_or("?", str::trim)).filter(|entry| !entry.is_empty())
 }
 
-/// Returns the pieces of a text between commas outside of quotes, from the last to the first. It is read from its end: what a proxy has
-/// appended is well formed, while a client may have opened a quote before it that is never closed.
+/// Returns the pieces of a text between commas outside of quotes, from the last to the first. The text is read from its
+/// end: the entries that a proxy has appended are well formed, while a client may have sent an opening quote before
+/// them that is never closed.
 fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -241,7 +247,7 @@ fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// Returns the pieces of a text between separators that are not quoted, without white space around them.
+/// Returns the pieces of a text between unquoted separators, without white space around them.
 fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let is_end = move |character: char| {
@@ -276,7 +282,7 @@ fn scheme(text: &str) -> Option<Scheme> {
     }
 }
 
-/// Returns the host if it is valid, as it was written.
+/// Returns the host unchanged if it is valid.
 fn valid_host(text: &str) -> Option<HeaderValue> {
     let authority = text.parse::<Authority>().ok()?;
     host::normal(&authority).is_some().then(|| value(authority.as_str()))
@@ -286,7 +292,7 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Returns a value for an address, or an authority that was parsed: both are visible ASCII.
+/// Returns a header value for an address or a parsed authority; both consist of visible ASCII.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -295,7 +301,7 @@ fn value(text: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    /// Returns the fields of a request from `client`. The proxy 10.0.0.1 is trusted, together with its network.
+    /// Returns the fields of a request from `client`. The proxy 10.0.0.1 is trusted, and so is its network.
     fn forwarded_fields(client: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, text) in fields {
@@ -355,19 +361,19 @@ mod tests {
         };
         for (list, client) in [
             (&["198.51.100.7"][..], "198.51.100.7"),
-            // What the client sent stands before what the proxies have appended.
+            // The client's entries stand before those that the proxies have appended.
             (&["10.9.9.9, 192.0.2.66, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
             (&["192.0.2.66", "198.51.100.7:4711", "10.0.0.2,10.0.0.3"], "198.51.100.7"),
             (&["::ffff:198.51.100.7"], "198.51.100.7"),
-            // Proxies only: the first one is the client.
+            // If all entries are proxies, the first one is the client.
             (&["10.0.0.5, 10.0.0.4"], "10.0.0.5"),
             // An entry that is not an address ends the chain.
             (&["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),
             (&["nonsense"], "10.0.0.1"),
-            // A quote that the client opens does not include what the proxy appends.
+            // A quote that the client opens does not swallow the proxy's entry.
             (&["\", 198.51.100.7"], "198.51.100.7"),
             (&["\"192.0.2.66, 198.51.100.7"], "198.51.100.7"),
-            // Nor do bytes that are not ASCII hide it.
+            // Bytes that are not ASCII do not hide the proxy's entry.
             (&["\u{fc}, 198.51.100.7"], "198.51.100.7"),
             (&["198.51.100.7, \u{fc}, 10.0.0.2"], "10.0.0.2"),
             (&[], "10.0.0.1"),
@@ -402,7 +408,7 @@ mod tests {
             ],
             &[("forwarded", "for=198.51.100.7;proto=https;host=shop.example, for=10.0.0.2;proto=http")],
             &[("forwarded", "for=\"198.51.100.7:80\"; Host=\"shop.example\" ;PROTO=\"https\"")],
-            // The proxy's own field is used, not the one that it has passed on.
+            // The proxy's own entry is used, not the entry that it has passed on.
             &[
                 ("x-forwarded-for", "198.51.100.7"),
                 ("x-forwarded-proto", "https"),

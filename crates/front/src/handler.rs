@@ -14,17 +14,17 @@ use isomer_telemetry::RequestId;
 use crate::failure_kind::FailureKind;
 use crate::request_body::RequestBody;
 
-/// Runs the requests of one component, and has the account that they are charged to. Cheap to clone.
+/// Runs the requests of one component, and provides the account that they are charged to. Cheap to clone.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of a response.
     type Body: HandlerBody;
-    /// Why there is no response.
+    /// The error when there is no response.
     type Failure: HandlerFailure;
-    /// Memory that is charged to the account until this is dropped.
+    /// A charge of memory to the account. Dropping it releases the memory.
     type Memory: Send + 'static;
 
-    /// Runs a request until the head of its response is there. The rest of it runs while the body is read, and is cancelled when the body
-    /// is dropped.
+    /// Runs a request until the head of its response is available. The guest continues to run while the body is read,
+    /// and is cancelled when the body is dropped.
     fn handle(
         &self,
         request: HandlerRequest,
@@ -42,15 +42,15 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
 /// A request for a handler.
 pub struct HandlerRequest {
-    /// The request, with an absolute URI and the `traceparent` of the request itself.
+    /// The request, with an absolute URI and its own `traceparent`.
     pub http: http::Request<RequestBody>,
     /// The request's identity in logs.
     pub id: RequestId,
-    /// When the request has to be finished.
+    /// The time at which the request has to be finished.
     pub deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.
     pub allowed: Duration,
-    /// The time from the request's arrival in which it has to be finished if its response is a stream of server-sent events.
+    /// The time from the request's arrival to its deadline if the response is a stream of server-sent events.
     pub stream_allowed: Duration,
     /// The component that handles the request.
     pub component: Arc<str>,
@@ -62,23 +62,23 @@ pub struct HandlerRequest {
 pub trait HandlerBody:
     Body<Data = Bytes, Error: Error + Send + Sync + Unpin + 'static> + Unpin + Send + 'static
 {
-    /// Returns whether all of it was read, so that a server which drops it now has left nothing unsent.
+    /// Returns whether the whole body was read, so that a server can drop it without losing unsent data.
     fn is_complete(&self) -> bool;
 
-    /// Returns why the body ended in an error.
+    /// Returns the reason why the body ended in an error.
     fn failure(&self) -> BodyFailure;
 }
 
-/// Why a response's body ended in an error.
+/// The reason why a response's body ended in an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyFailure {
     /// The reason, for logs.
     pub reason: String,
-    /// Whether the handler has emitted an event about it.
+    /// Whether the handler has already emitted an event about the failure.
     pub is_reported: bool,
 }
 
-/// Why a handler has no response. Its `Display` is for logs.
+/// The error when a handler has no response. Its `Display` is for logs.
 pub trait HandlerFailure: Error + Send + Sync + 'static {
     /// Returns the kind of failure, from which the front door chooses the response.
     fn kind(&self) -> FailureKind;

@@ -1,26 +1,27 @@
-//! Why a response is cut off after its head was sent, other than by its handler or its client.
+//! The reasons why the front door cuts off a response after its head was sent. Failures of the handler and of the
+//! client are not among them.
 
 use std::time::Duration;
 
-/// Why a response is cut off. Reported in the app's log.
+/// The reason why a response is cut off. Reported in the app's log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Interruption {
-    /// The guest still sent at the deadline, or the client did not read.
+    /// The guest was still sending at the deadline, or the client did not read.
     #[error("no response within the deadline of {} ms", allowed.as_millis())]
     Deadline {
-        /// The time that the request had.
+        /// The time from the request's arrival to its deadline.
         allowed: Duration,
     },
-    /// The guest's body is not as long as announced, or was not finished.
+    /// The length of the guest's body differs from the announced length, or the guest did not finish the body.
     #[error("the response is incomplete: {reason}")]
     Incomplete {
-        /// What is wrong with it.
+        /// What is wrong with the body.
         reason: String,
     },
-    /// A stream of events reached one of its limits.
+    /// A stream of server-sent events reached one of its limits.
     #[error("the event stream was ended: {reason}")]
     EventStream {
-        /// Which limit.
+        /// The limit that was reached.
         reason: String,
     },
 }

@@ -6,13 +6,13 @@
 //! | --- | --- |
 //! | [`server`] | the front door as a whole: listeners, serving, draining |
 //! | [`limits`] | every limit, with its name |
-//! | [`registry`] | how many connections there may be, and which one is closed for a new one |
-//! | [`proxies`], `proxy_protocol` | trusted proxies, and the client of a connection that one names |
-//! | `connection` | one connection: handshake, version of HTTP, requests, end |
-//! | `socket` | a connection below HTTP: its peer has to begin and to read, and its end is lossless |
+//! | [`registry`] | the maximum number of connections, and which connection is closed to make room |
+//! | [`proxies`], `proxy_protocol` | trusted proxies; the client address that a proxy announces for a connection |
+//! | `connection` | one connection: handshake, version of HTTP, requests, closing |
+//! | `socket` | a TCP or TLS stream: timeouts for a silent or non-reading peer; closing without losing data |
 //! | [`tls`] | certificates: chosen by host name, reloaded on request; the hosts that a connection is for |
-//! | `activity` | whether a connection is in use, and since when it is idle |
-//! | `response_deadline` | a request ends in time though its client does not read |
+//! | `activity` | whether a connection is in use, and how long it has been idle |
+//! | `response_deadline` | ends a request at its deadline even if its client does not read |
 //!
 //! Requests. `pipeline` is the path of a request as a list of layers; start reading there.
 //!
@@ -21,22 +21,24 @@
 //! | `pipeline` | the layers of a request, in their order |
 //! | `request_checks` | limits, and responses of the front door itself |
 //! | `host`, `path` | the normal forms of host names and paths |
-//! | `forwarded` | the client of a request, and the fields that tell a guest about it |
+//! | `forwarded` | the client of a request, and the header fields that tell a guest about the client |
 //! | `admission`, [`resolver`], `refusal` | the app of a host name, and whether it admits the request |
 //! | `routing`, [`site`] | the component of a path, and its limits |
-//! | [`handler`], `failure_kind` | the interface to what runs the request |
-//! | `request_body` | the request's body: its size and its pace |
+//! | [`handler`], `failure_kind` | the interface to the code that runs the request |
+//! | `request_body` | the request's body: its maximum size, and the timeout for each piece |
 //! | `response_head`, `response_body`, `response_error`, `response_semantics` | the response, and what happens when it ends |
-//! | `event_stream`, `interruption` | how long a stream of server-sent events may take; why a response is cut off |
+//! | `event_stream`, `interruption` | the time limits of a stream of server-sent events; why a response is cut off |
 //! | `negotiation`, `compressor` | whether a response is compressed; compressing it |
 //! | `access_log` | the line of a request in the access log |
 //! | `problem` | errors as `application/problem+json`; the one place that chooses the status of a failure |
 //! | `trace` | W3C trace context |
 //! | [`probe`](mod@probe) | a request of the platform itself, to check whether a site works |
 //!
-//! This is the only crate that names the HTTP server. It does not know the engine: components, plans and stores are not here.
+//! This is the only crate that names the HTTP server. It does not know the engine: it has no components, plans or
+//! stores.
 //!
-//! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends gets a response, or its connection is closed.
+//! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends gets a response, or its connection is
+//! closed.
 
 mod access_log;
 mod activity;

@@ -1,37 +1,38 @@
-//! The limits of a front door, and the buffers that its connections have.
+//! The limits of a front door, and the sizes of its connections' buffers.
 
 use std::time::Duration;
 
-/// The limits of a front door. A client that reaches one gets an error response, or its connection is closed; nothing waits without an
-/// end.
+/// The limits of a front door. A client that reaches a limit gets an error response, or its connection is closed; no
+/// wait is unlimited.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections. For a further one, the connection that has been idle for the longest time is closed; if none is idle, the new
-    /// connection is refused.
+    /// The maximum number of open connections. When it is reached, the connection that has been idle for the longest
+    /// time is closed for a new one; if no connection is idle, the new one is refused.
     pub connections_max: usize,
-    /// Open connections of one client network: an IPv4 address, or the /64 of an IPv6 address. For a further one, one of the same
-    /// network is closed.
+    /// The maximum number of open connections of one client network: an IPv4 address, or the /64 of an IPv6 address.
+    /// When it is reached, a connection of the same network is closed for a new one.
     pub connections_per_source_max: usize,
-    /// Requests in progress. Further ones get 503.
+    /// The maximum number of requests in progress. Further requests get 503.
     pub requests_max: usize,
-    /// Header fields of a request.
+    /// The maximum number of header fields of a request.
     pub headers_max: usize,
-    /// Bytes of a request's head.
+    /// The maximum size of a request's head in bytes.
     pub head_bytes_max: usize,
-    /// For a whole TLS handshake.
+    /// The maximum time for a whole TLS handshake.
     pub handshake_timeout: Duration,
-    /// From the moment a connection waits for a request until the request's head is complete. Bounds slow heads and idle connections.
+    /// The maximum time from the moment a connection waits for a request until the request's head is complete. Bounds
+    /// slow heads and idle connections.
     pub head_timeout: Duration,
-    /// How long the client of an idle connection may be silent while the front door drains: a request that the client sent before it
-    /// could know arrives in this time. Then the connection is closed.
+    /// While the front door drains, an idle connection is closed after its client has been silent for this time. A
+    /// request that the client sent before it learned of the draining arrives in this time.
     pub idle_grace: Duration,
-    /// Between two pieces of a request's body.
+    /// The maximum time between two pieces of a request's body.
     pub body_timeout: Duration,
-    /// How long a client may read nothing while there is something to write.
+    /// The maximum time that a client may read nothing while data waits to be sent to it.
     pub write_timeout: Duration,
-    /// Streams of one HTTP/2 connection.
+    /// The maximum number of streams of one HTTP/2 connection.
     pub streams_max: u32,
-    /// How long a request waits for an app that has to be loaded from disk.
+    /// The maximum time that a request waits for an app that has to be loaded from disk.
     pub load_timeout: Duration,
 }
 
@@ -55,20 +56,21 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns the default of `connections_per_source_max`: a quarter of `connections_max`. That is enough for many clients behind one
-    /// address, and one client network cannot have so many connections that others notice.
+    /// Returns the default of `connections_per_source_max`: a quarter of `connections_max`. That is enough for many
+    /// clients that share one address, and too few for one client network to crowd out the others.
     #[must_use]
     pub fn per_source(connections_max: usize) -> usize {
         (connections_max / 4).max(1)
     }
 }
 
-/// Bytes of a request's body that the server buffers while the handler does not read: the window of an HTTP/2 stream, or what is read from
-/// an HTTP/1.1 connection at once. Charged to the account of the app that the request is for.
+/// Bytes of a request's body that the server buffers while the handler does not read: the window of an HTTP/2 stream,
+/// or the size of one read from an HTTP/1.1 connection. Charged to the account of the app that the request is for.
 pub(crate) const BODY_WINDOW_BYTES: usize = 64 << 10;
 
-/// The same for all streams of a connection together: what a connection can make the server hold whatever becomes of its requests.
+/// Bytes of request bodies that the server buffers for all streams of a connection together. It bounds the memory that
+/// a connection can occupy even if its requests are refused.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 
-/// Bytes of a response that wait for a stream's client. Charged with the response.
+/// Bytes of a response that are buffered until the client reads them. Charged with the response.
 pub(crate) const SEND_BUFFER_BYTES: usize = 32 << 10;

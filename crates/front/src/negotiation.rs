@@ -1,9 +1,11 @@
-//! Whether a response is compressed, and how its head changes then (RFC 9110, sections 8.4, 8.8.3 and 12.5.3).
+//! Decides whether a response is compressed, and changes its head accordingly (RFC 9110, sections 8.4, 8.8.3 and
+//! 12.5.3).
 //!
-//! A response is compressed if the manifest enables it for the component (`compress = true`), the client accepts it and the content is of a
-//! kind that becomes smaller. A response that has a content coding already, is a part of a representation, is a stream of events or must
-//! not be transformed is left unchanged. The compressed form is another representation: it has no length and no ranges, its entity tag is
-//! weak, and `vary` tells caches what it depends on, also if this response is not compressed.
+//! A response is compressed if the manifest enables it for the component (`compress = true`), the client accepts it and
+//! the type of the content is compressible. A response that already has a content coding, is a part of a
+//! representation, is a stream of events or must not be transformed is left unchanged. The compressed form is another
+//! representation: it has no length and no ranges, its entity tag is weak, and `vary` tells caches what it depends on,
+//! even if this response is not compressed.
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -13,7 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::response_semantics::has_no_content;
 
-/// A response that announces fewer bytes is not compressed: it would save less than it costs.
+/// The minimum announced length of a response that is compressed. For shorter ones, compression would cost more than it
+/// saves.
 const LENGTH_MIN: u64 = 1 << 10;
 
 /// Fields with a digest of the content, which would be wrong for its compressed form.
@@ -35,7 +38,7 @@ impl Coding {
     }
 }
 
-/// The fields of a request that decide about the coding of its response.
+/// The fields of a request that determine the coding of its response.
 #[derive(Debug, Clone)]
 pub(crate) struct AcceptedCodings {
     coding: Option<Coding>,
@@ -49,8 +52,8 @@ impl AcceptedCodings {
         Self { coding: preferred(headers), cached: headers.get(IF_NONE_MATCH).cloned() }
     }
 
-    /// Decides whether a response is compressed, and changes its head accordingly. Returns what `reserve` reserved for the compression;
-    /// `None` if the response is not compressed.
+    /// Decides whether a response is compressed, and changes its head accordingly. Calls `reserve` for the compression,
+    /// and returns its result; `None` if the response is not compressed.
     pub(crate) fn decide<T>(
         &self,
         status: StatusCode,
@@ -59,7 +62,8 @@ impl AcceptedCodings {
     ) -> Option<T> {
         if status == StatusCode::NOT_MODIFIED {
             self.confirm(headers);
-            // As in the response that it stands for (RFC 9110, section 15.4.5), whose content type is not in its head.
+            // A 304 has the same `vary` as the response that it confirms (RFC 9110, section 15.4.5); the content type
+            // of that response is not known here.
             vary(headers);
             return None;
         }
@@ -76,7 +80,7 @@ impl AcceptedCodings {
         Some(reserved)
     }
 
-    /// Answers a client that revalidates a weak tag with that tag, not with the guest's strong one.
+    /// If the client revalidates with a weak tag, responds with that weak tag instead of the guest's strong one.
     fn confirm(&self, headers: &mut HeaderMap) {
         let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else { return };
         let has = self.cached.as_ref().and_then(|cached| cached.to_str().ok()).unwrap_or_default();
@@ -87,7 +91,7 @@ impl AcceptedCodings {
     }
 }
 
-/// Returns the coding that the client prefers; zstd if it likes both as much.
+/// Returns the coding that the client prefers; zstd if it accepts both equally.
 fn preferred(headers: &HeaderMap) -> Option<Coding> {
     let (mut zstd, mut gzip, mut others) = (None, None, None);
     for value in headers.get_all(ACCEPT_ENCODING) {
@@ -126,7 +130,7 @@ fn is_transformable(status: StatusCode, headers: &HeaderMap) -> bool {
         && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_compressible)
 }
 
-/// Returns whether content of this type is usually not compressed already.
+/// Returns whether content of this type is usually uncompressed, so that compressing it helps.
 fn is_compressible(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.split_once('/') {
@@ -256,7 +260,7 @@ mod tests {
             ("vary", "accept-encoding"),
         ]);
         assert_eq!(headers, expected);
-        // A cache has to know that other clients get another representation.
+        // `vary` is set: a cache has to know that other clients get another representation.
         let mut headers = fields(&original);
         assert_eq!(accepts("identity").decide(StatusCode::OK, &mut headers, Some), None);
         expected = fields(&original);

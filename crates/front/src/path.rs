@@ -3,8 +3,8 @@
 //! `%7E`, `%7e` and `~` are the same character, and `%c3` is `%C3`. A percent-encoded `/` is not the `/` between two segments, so reserved
 //! characters stay encoded. Dots are not resolved: a guest sees the path as it was sent, and could not know how the dots were resolved.
 
-/// Returns `path` with its percent-encodings in upper case and unreserved characters decoded; `None` if it has no percent-encoding, so
-/// that it is in normal form.
+/// Returns `path` with its percent-encodings in upper case and unreserved characters decoded. Returns `None` if `path`
+/// has no percent-encoding and so is already in normal form.
 pub(crate) fn normalize(path: &str) -> Option<String> {
     if !path.contains('%') {
         return None;
@@ -25,7 +25,7 @@ pub(crate) fn normalize(path: &str) -> Option<String> {
                 }
                 rest = &after[2..];
             }
-            // Not an encoding: compared as it is.
+            // Not a percent-encoding: kept as it is.
             None => normal.push('%'),
         }
     }

@@ -52,7 +52,7 @@ pub(crate) struct Pipeline<H: Handler> {
     log: Log,
 }
 
-/// A request in progress, with what the layers have found out about it.
+/// A request in progress, and what the layers have learned about it.
 struct Exchange {
     id: RequestId,
     start: Instant,
@@ -62,7 +62,7 @@ struct Exchange {
     outcome: BodyOutcome,
 }
 
-/// A handler's response, with what is done to its body.
+/// A handler's response, and how its body is processed.
 struct HandlerResponse<H: Handler> {
     response: Response<H::Body>,
     coding: BodyCoding<H>,
@@ -80,7 +80,8 @@ impl<H: Handler> Pipeline<H> {
         }
     }
 
-    /// Responds to a request. Never fails: a request that cannot be served gets a problem. `proxies` are believed.
+    /// Responds to a request. Never fails: a request that cannot be served gets a problem. The forwarding fields of
+    /// `proxies` are trusted.
     pub(crate) async fn respond(
         &self,
         mut request: Request<BodySource>,
@@ -168,7 +169,7 @@ impl<H: Handler> Pipeline<H> {
             component: target.component.clone(),
             buffer_bytes: longest.min(BODY_WINDOW_BYTES),
         };
-        // Not part of this future, which is copied several times on its way into the connection's.
+        // Boxed, because the future of `respond` is copied several times on its way into the connection's future.
         let result = Box::pin(target.handler.handle(request)).await;
         match (outcome.problem(), result) {
             (None, Ok(response)) => Ok(response),
@@ -191,7 +192,8 @@ impl<H: Handler> Pipeline<H> {
         }
     }
 
-    /// Decides what is done to the body of a handler's response: how long a stream of events may take, and compression.
+    /// Decides how the body of a handler's response is processed: the time limits of a stream of events, and
+    /// compression.
     fn shape_response(
         &self,
         mut response: Response<H::Body>,
@@ -226,7 +228,7 @@ impl<H: Handler> Pipeline<H> {
 }
 
 impl Exchange {
-    /// Turns a handler's response into that of the client.
+    /// Turns a handler's response into the response for the client.
     fn finish<H: Handler>(self, handled: HandlerResponse<H>) -> Response<ResponseBody<H>> {
         let Self { permits, mut access, .. } = self;
         let HandlerResponse { response, coding, events, reporter } = handled;

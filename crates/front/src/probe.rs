@@ -1,7 +1,7 @@
-//! A request of the platform itself to a site, to check whether it works.
+//! A request of the platform itself to a site, to check whether the site works.
 //!
-//! It takes the path of a client's request from the route on, with the same limits, but arrives over no connection and is not counted by
-//! any tenant's admission.
+//! The request goes through the layers of a client's request from routing on, with the same limits. It arrives over no
+//! connection, and the tenant's admission does not count it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::request_body::RequestBody;
 use crate::site::Site;
 use crate::trace::{TRACEPARENT, traceparent};
 
-/// Why a site does not work.
+/// The reason why a site does not work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
@@ -52,10 +52,10 @@ pub enum ProbeError {
         component: Arc<str>,
         /// The path.
         path: String,
-        /// The time that the component had.
+        /// The time that the component was given.
         after: Duration,
     },
-    /// The status of the response is not one of 200 to 299.
+    /// The status of the response is outside 200 to 299.
     #[error("component `{component}` answered `{path}` with {status}")]
     Status {
         /// The component.
@@ -96,7 +96,7 @@ pub async fn probe<H: Handler>(site: &Site<H>, host: &str, path: &str, allowed: 
     let path = path.to_owned();
     let response = tokio::time::timeout(allowed, async {
         let (head, mut body) = target.handler.handle(request).await?.into_parts();
-        // The content does not matter, but has to be read to its end for the guest to finish.
+        // The content does not matter, but it has to be read to its end so that the guest can finish.
         while let Some(Ok(_)) = body.frame().await {}
         Ok::<_, H::Failure>(head.status)
     });

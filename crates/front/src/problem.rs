@@ -1,4 +1,5 @@
-//! Errors that the front door responds with itself, as problem details (RFC 9457), and the one place where a failure gets its status.
+//! The errors of the front door itself, as problem details (RFC 9457), and the one place where a failure gets its
+//! status.
 
 use std::time::Duration;
 
@@ -12,21 +13,21 @@ use serde_json::json;
 use crate::failure_kind::FailureKind;
 use crate::refusal::Refusal;
 
-/// The request has more header fields than `limits.headers` allows. Over HTTP/1.1 hyper responds so itself.
+/// The request has more header fields than `limits.headers` allows. Over HTTP/1.1, hyper sends this response itself.
 pub(crate) const FIELDS: Problem =
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has more header fields than are allowed");
 
-/// When a client that was refused because of load should retry.
+/// The time after which a client should retry that was refused because of load.
 const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 
-/// An error as a client sees it. The detail reveals nothing about the inside.
+/// An error as a client sees it. The detail reveals nothing about the node's internals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) detail: &'static str,
     /// The quota of the tenant that was reached.
     quota: Option<Quota>,
-    /// When the client may retry.
+    /// The time after which the client may retry.
     retry_after: Option<Duration>,
 }
 
@@ -123,7 +124,8 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
-            // Whole seconds (RFC 9110, section 10.2.3), rounded up: a client that retries too early is refused again.
+            // Sent in whole seconds (RFC 9110, section 10.2.3), rounded up: a client that retries too early is refused
+            // again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
@@ -134,7 +136,7 @@ impl Problem {
     }
 }
 
-/// There are as many requests as the front door or the engine accepts.
+/// The front door or the engine has reached its maximum number of requests.
 pub(crate) const OVERLOADED: Problem =
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment")
         .retry_after(RETRY_AFTER_LOAD);

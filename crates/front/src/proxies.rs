@@ -1,4 +1,4 @@
-//! Proxies in front of the front door that are trusted to name their clients.
+//! Trusted proxies in front of the front door, which announce the addresses of their clients.
 
 use std::net::IpAddr;
 
@@ -7,11 +7,11 @@ use isomer_transport::IpNetwork;
 /// Proxies in front of the front door.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// Their networks. Their connections are not counted for a client network, since they carry many clients, and the client that
-    /// they name in `X-Forwarded-For` or `Forwarded` is believed.
+    /// The networks of the proxies. A proxy's connections carry many clients, so they are not counted for a client
+    /// network. The client address in a proxy's `X-Forwarded-For` or `Forwarded` is trusted.
     pub trusted: Vec<IpNetwork>,
-    /// Whether they name the client of each connection by the PROXY protocol. The connection is then counted for that client, and a
-    /// connection of theirs that does not begin with the protocol's header is closed.
+    /// Whether the proxies announce the client of each connection by the PROXY protocol. The connection is then counted
+    /// for that client, and a proxy's connection that does not begin with the protocol's header is closed.
     pub proxy_protocol: bool,
 }
 

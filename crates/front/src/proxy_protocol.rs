@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a trusted proxy names the client of a connection before it passes on the first byte
-//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+//! The PROXY protocol, versions 1 and 2: a trusted proxy announces the client of a connection before the client's first
+//! byte (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Parsed by hand: there are two fixed formats, and reading has to stop exactly at the end of the header. Only the client's address is
-//! used; the extensions of version 2 (TLVs) are skipped.
+//! Parsed by hand: there are two fixed formats, and reading has to stop exactly at the end of the header. Only the
+//! client's address is used; the extensions of version 2 (TLVs) are skipped.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,25 +17,25 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The first bytes of a header of version 1.
 const KEYWORD: &[u8; 6] = b"PROXY ";
 
-/// Bytes that a header of version 1 may have, including its CRLF. A longer one ends the connection.
+/// The maximum size of a header of version 1 in bytes, including its CRLF. A longer header ends the connection.
 const TEXT_BYTES_MAX: usize = 107;
 
 /// The bytes of a header of version 2 before its addresses.
 const FIXED_BYTES: usize = 16;
 
-/// Bytes that a header of version 2 may have with its extensions. A longer one ends the connection.
+/// The maximum size of a header of version 2 in bytes, with its extensions. A longer header ends the connection.
 const HEADER_BYTES_MAX: usize = 4 << 10;
 
-/// The client that a header names.
+/// The client that a header announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProxiedClient {
-    /// A client at this address.
+    /// The client has this address.
     Address(IpAddr),
-    /// The proxy itself, as for its health checks; or the proxy does not know.
+    /// The proxy itself is the client, for example for its health checks; or the proxy does not know the client.
     Proxy,
 }
 
-/// Why a header is not valid.
+/// The reason why a header is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
     #[error("the connection does not begin with a header of the PROXY protocol")]
@@ -48,7 +48,7 @@ pub(crate) enum ProxyError {
     Io(#[from] io::Error),
 }
 
-/// Reads the header. Bytes that arrived after it are read from `socket` next.
+/// Reads the header. Bytes after it stay available to later reads from `socket`.
 pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyError> {
     let mut read = Vec::with_capacity(256);
     loop {
@@ -64,7 +64,8 @@ pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyErro
     }
 }
 
-/// Returns the client that the header names and the header's length in bytes; `None` if it is not complete.
+/// Returns the client that the header announces, and the header's length in bytes; `None` if the header is not
+/// complete.
 fn parse(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyError> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if begins(SIGNATURE) {
@@ -108,7 +109,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyErr
     Ok(Some((client, length)))
 }
 
-/// Parses a header of version 1; `line` is without its CRLF.
+/// Parses a header of version 1. `line` does not include the CRLF.
 fn parse_text(line: &[u8]) -> Result<ProxiedClient, ProxyError> {
     let malformed = || ProxyError::Malformed("not `PROXY TCP4|TCP6 SOURCE DESTINATION PORT PORT`");
     let line = std::str::from_utf8(line).map_err(|_| malformed())?;

@@ -1,11 +1,12 @@
-//! Why a request is not admitted.
+//! The reasons why a request is not admitted.
 
 use std::time::Duration;
 
-/// Why a request is not admitted. Each reason has its own problem for the client; none tells one tenant about another.
+/// The reason why a request is not admitted. Each reason has its own problem for the client; none tells one tenant
+/// about another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No app has the host name: 404 (misdirected requests are not told apart from unknown ones).
+    /// No app has the host name: 404 (misdirected requests and unknown host names get the same response).
     #[error("no app is served under this host name")]
     NoHost,
     /// The app is being built for the first time: 503 with `retry-after: 1`.
@@ -20,13 +21,13 @@ pub enum Refusal {
         /// The time until the next request is admitted.
         retry_after: Duration,
     },
-    /// The tenant has as many requests in flight as it may have: 429.
+    /// The tenant has its maximum number of requests in flight: 429.
     #[error("the tenant has as many requests in flight as its quota allows")]
     Concurrency,
     /// The tenant's guests have used up their processor time: 429 with `retry-after`.
     #[error("the tenant has used the processor time that its quota allows")]
     Cpu {
-        /// The time until some is available again.
+        /// The time until processor time is available again.
         retry_after: Duration,
     },
     /// Too many apps are being loaded: 503 with `retry-after: 1`.

@@ -1,15 +1,18 @@
-//! The open connections: how many there may be, how many of one client, and which one is closed for a new one.
+//! The open connections: how many are allowed in all and per client, and which one is closed to make room for a new
+//! one.
 //!
-//! A new connection never waits for a permit. If none is left, the connection that has been idle for the longest time is closed for it:
-//! half-open ones (a handshake or a head that does not arrive) and idle ones alike, of the clients that have the most connections first. So
-//! a client that opens connections without an end closes its own, and the others keep theirs. A connection with a request in progress is
-//! never closed; if all have one, the new connection is refused.
+//! A new connection never waits for a permit. If no permit is left, the connection that has been idle for the longest
+//! time is closed. Half-open connections (with an incomplete handshake or head) count as idle. Connections of the
+//! clients with the most connections are closed first. So a client that keeps opening connections closes its own, and
+//! other clients keep theirs. A connection with a request in progress is never closed; if all have one, the new
+//! connection is refused.
 //!
-//! A client is a client network, or one connection of a trusted proxy as long as the proxy has not named its client: what one client of a
-//! proxy does is not held against the others.
+//! A client is a client network, or a single connection of a trusted proxy until the proxy has announced its client. So
+//! the behaviour of one client of a proxy does not affect the proxy's other clients.
 //!
-//! Requests do not touch the registry. The connections of a client are ordered by when they were last known to be idle, which is a lower
-//! bound, and clients with the same number of connections by their first one; the order is updated when a connection to close is searched.
+//! Requests do not touch the registry. The connections of a client are ordered by the last known time at which they
+//! became idle, which is a lower bound. Clients with the same number of connections are ordered by their first
+//! connection. The order is updated when the registry searches for a connection to close.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -21,19 +24,20 @@ use tokio::sync::Notify;
 
 use crate::activity::{Activity, now_ms};
 
-/// The pause before the next search for a connection to close after one that found none: each search looks at all connections.
+/// The pause after a search that found no connection to close: each search looks at all connections.
 const SEARCH_PAUSE_MS: u64 = 20;
 
-/// Counts of a front door's connections since it was opened.
+/// Counts of a front door's connections since the front door was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectionCounts {
-    /// Open now.
+    /// Connections that are open now.
     pub open: usize,
-    /// Accepted.
+    /// Accepted connections.
     pub accepted: u64,
-    /// Idle or half-open ones that were closed so that another one could be accepted.
+    /// Idle or half-open connections that were closed so that another one could be accepted.
     pub evicted: u64,
-    /// Refused because there were as many as there may be, at all or of the client network, each with a request in progress.
+    /// Refused connections: the maximum of the front door or of the client network was reached, and each open
+    /// connection had a request in progress.
     pub refused: u64,
 }
 
@@ -53,7 +57,8 @@ impl Connections {
 pub(crate) struct ConnectionRegistry {
     max: usize,
     per_source_max: usize,
-    /// Networks of trusted proxies: their connections count for the front door only, until their clients are known.
+    /// Networks of trusted proxies. Their connections count only towards the front door's maximum until their clients
+    /// are known.
     proxies: Vec<IpNetwork>,
     connections: Mutex<OpenConnections>,
     /// Notified when the last connection ends.
@@ -63,53 +68,53 @@ pub(crate) struct ConnectionRegistry {
     refused: AtomicU64,
 }
 
-/// The right to keep a connection open, until this is dropped.
+/// The right to keep a connection open. Dropping the permit gives the right back.
 pub(crate) struct ConnectionPermit {
     registry: Arc<ConnectionRegistry>,
     pub(crate) activity: Arc<Activity>,
     id: u64,
 }
 
-/// What connections are counted for.
+/// A client: the unit by which connections are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Client {
     /// A client network.
     Network(ClientNetwork),
-    /// One connection of a trusted proxy, by its id, whose client is not known.
+    /// A connection of a trusted proxy, by the connection's id, while its client is not known.
     Proxied(u64),
 }
 
 #[derive(Default)]
 struct OpenConnections {
     next_id: u64,
-    /// The position of each connection in `clients`.
+    /// The client of each connection, and the connection's key in `clients`.
     open: HashMap<u64, (Client, u64)>,
     /// The clients that have connections.
     clients: HashMap<Client, ClientConnections>,
-    /// The same clients by their number of connections, and among equals by their first key.
+    /// The clients by their number of connections, and among equals by the key of their first connection.
     by_number: BTreeMap<usize, BTreeSet<(u64, Client)>>,
-    /// When all clients are searched again for a connection to close.
+    /// The earliest time of the next search of all clients for a connection to close.
     next_search_ms: u64,
 }
 
-/// The connections of a client, by a lower bound of when they became idle, and by id.
+/// The connections of a client, by a lower bound of the time at which they became idle, and by id.
 type ByIdleTime = BTreeMap<(u64, u64), Arc<Activity>>;
 
 /// The connections of one client.
 #[derive(Default)]
 struct ClientConnections {
     connections: ByIdleTime,
-    /// When they are searched again for one to close.
+    /// The earliest time of the next search of these connections for one to close.
     next_search_ms: u64,
 }
 
 /// The state of the first connection of a client.
 enum FirstConnection {
-    /// It is idle, and no connection of the client has been idle for longer.
+    /// The connection is idle, and no other connection of the client has been idle for longer.
     Idle(u64),
-    /// It has a request in progress, as all others of the client.
+    /// The connection has a request in progress, and so have all others of the client.
     Busy,
-    /// It became idle later than was known; another one may be the first now.
+    /// The connection became idle later than its key said and was moved; another one may be the first now.
     Moved,
 }
 
@@ -127,7 +132,8 @@ impl ConnectionRegistry {
         })
     }
 
-    /// Registers a new connection from `address`; `None` if there are too many, and none can be closed.
+    /// Registers a new connection from `address`. Returns `None` if there are too many connections and none can be
+    /// closed.
     pub(crate) fn accept(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let mut open = self.lock();
         let id = open.next_id;
@@ -146,7 +152,7 @@ impl ConnectionRegistry {
         Some(ConnectionPermit { registry: self.clone(), activity, id })
     }
 
-    /// Closes an idle connection, if there is one: for other resources that have run out.
+    /// Closes an idle connection, if there is one. Called when another resource has run out.
     pub(crate) fn evict_any(&self) -> bool {
         self.evict(&mut self.lock(), None)
     }
@@ -184,12 +190,13 @@ impl ConnectionRegistry {
         if open.open.len() < self.max {
             return true;
         }
-        // With one more it would have the most of all.
+        // With one more connection, this client would have the most connections of all clients.
         let would_be_largest = open.by_number.last_key_value().is_some_and(|(largest, _)| number >= *largest);
         (would_be_largest && self.evict(open, Some(client))) || self.evict(open, None)
     }
 
-    /// Closes the connection that has been idle for the longest time: of `client`, or of those that have the most connections.
+    /// Closes the connection that has been idle for the longest time: of `client` if given, otherwise of the clients
+    /// that have the most connections.
     fn evict(&self, open: &mut OpenConnections, client: Option<Client>) -> bool {
         let now = now_ms();
         let found = match client {
@@ -203,7 +210,7 @@ impl ConnectionRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        // No change of the connections panics half-way.
+        // A poisoned lock can be used: no change of the connections panics half-way.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -219,7 +226,7 @@ impl OpenConnections {
         self.change(client, |connections| connections.remove(&(since_ms, id)))
     }
 
-    /// Changes the connections of a client, and its position among the clients with them.
+    /// Changes the connections of a client, and updates the client's position in `by_number`.
     fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut ByIdleTime) -> T) -> T {
         let position = |connections: &ByIdleTime| Some((connections.len(), connections.first_key_value()?.0.0));
         let connections = &mut self.clients.entry(client).or_default().connections;
@@ -246,15 +253,16 @@ impl OpenConnections {
         value
     }
 
-    /// Returns the connection that has been idle for the longest time, of the clients with the most connections; of those with fewer if
-    /// none of theirs is idle.
+    /// Returns the connection that has been idle for the longest time, among the clients with the most connections. If
+    /// none of these is idle, continues with the clients that have fewer.
     fn longest_idle_of_largest(&mut self, now_ms: u64) -> Option<u64> {
         if now_ms < self.next_search_ms {
             return None;
         }
         let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
         while let Some(of_largest) = number {
-            // Each step but the last moves one connection back, and none twice beyond the time at which it is busy.
+            // Each step except the last moves one connection back in the order. No connection is moved twice past the
+            // time at which it is busy.
             for _ in 0..=2 * self.open.len() {
                 let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
                     break;
@@ -262,7 +270,8 @@ impl OpenConnections {
                 match self.check_first(*client, now_ms) {
                     Some(FirstConnection::Idle(id)) => return Some(id),
                     Some(FirstConnection::Moved) => {}
-                    // So are the first ones of all equals, as they are ordered behind it.
+                    // The first connections of all clients with the same number are busy as well, since they are
+                    // ordered after this one.
                     Some(FirstConnection::Busy) | None => break,
                 }
             }
@@ -289,7 +298,8 @@ impl OpenConnections {
         None
     }
 
-    /// Checks the first connection of `client`: moves it to the time when it became idle, or behind `now_ms` if it is busy.
+    /// Checks the first connection of `client`: moves it to the time at which it became idle, or after `now_ms` if it
+    /// is busy.
     fn check_first(&mut self, client: Client, now_ms: u64) -> Option<FirstConnection> {
         let (&(known_ms, id), activity) = self.clients.get(&client)?.connections.first_key_value()?;
         let since_ms = match activity.idle_since_ms() {
@@ -307,10 +317,10 @@ impl OpenConnections {
 }
 
 impl ConnectionPermit {
-    /// Counts the connection for the client at `address` from now on, as a proxy named it. Returns `false` if that client network has too
-    /// many connections.
+    /// From now on counts the connection for the client at `address`, which a proxy announced. Returns `false` if that
+    /// client network has too many connections.
     pub(crate) fn move_to(&self, address: IpAddr) -> bool {
-        // An address that a trusted proxy names is a client's, in a trusted network too.
+        // The address that a trusted proxy announces is a client's address, even if it lies in a trusted network.
         let client = Client::Network(ClientNetwork::of(address));
         let mut open = self.registry.lock();
         let Some((before, since_ms)) = open.open.get(&self.id).copied() else { return false };
@@ -352,12 +362,12 @@ mod tests {
         ConnectionRegistry::new(max, per_source_max, vec![proxy])
     }
 
-    /// Advances the clock of the registry.
+    /// Advances the registry's clock.
     fn later() {
         test_clock::advance(1);
     }
 
-    /// Returns whether the connection has been closed for another one.
+    /// Returns whether the connection has been closed to make room for another one.
     fn is_evicted(permit: &ConnectionPermit) -> bool {
         !permit.registry.lock().open.contains_key(&permit.id)
     }
@@ -370,7 +380,7 @@ mod tests {
         let other = registry.accept(ip("192.0.2.2")).expect("a permit");
         let three = registry.accept(ip("192.0.2.1")).expect("a permit");
         assert!(is_evicted(&one) && !is_evicted(&two) && !is_evicted(&other) && !is_evicted(&three));
-        // One with a request is not closed; when all have one, the next connection is refused.
+        // A connection with a request is not closed. When all have one, the next connection is refused.
         let _running = [Activity::begin(&two.activity), Activity::begin(&three.activity)];
         assert!(registry.accept(ip("192.0.2.1")).is_none());
         assert!(registry.accept(ip("192.0.2.2")).is_some());
@@ -387,7 +397,8 @@ mod tests {
         assert!(is_evicted(&greedy[0]) && !is_evicted(&greedy[1]) && !is_evicted(&other) && !is_evicted(&next));
         drop(greedy.remove(0));
         assert_eq!(registry.counts().open, 4);
-        // All connections of the largest client are in use: one of another client is closed.
+        // All connections of the client with the most connections are in use, so a connection of another client is
+        // closed.
         let _running: Vec<_> = greedy.iter().map(|permit| Activity::begin(&permit.activity)).collect();
         let last = registry.accept(ip("2001:db8:0:3::1")).expect("a permit");
         assert!(!is_evicted(&greedy[0]) && !is_evicted(&last));
@@ -398,7 +409,7 @@ mod tests {
     fn the_connection_that_was_idle_longest_is_closed() {
         let registry = registry(3, 3);
         let all: Vec<_> = (0..3).map(|_| registry.accept(ip("192.0.2.1")).expect("a permit")).collect();
-        // The first one had a request after the others were accepted.
+        // The first connection had a request after the others were accepted.
         let request = Activity::begin(&all[0].activity);
         later();
         drop(request);
@@ -409,7 +420,7 @@ mod tests {
     #[test]
     fn among_equal_clients_the_connection_that_was_idle_longest_is_closed() {
         let registry = registry(3, 3);
-        // Not by their addresses: the last address is the greatest.
+        // Connections are not closed in the order of their addresses: the last address is the greatest.
         let all = ["192.0.2.2", "192.0.2.1", "192.0.2.3"].map(|address| {
             let permit = registry.accept(ip(address)).expect("a permit");
             later();
@@ -418,7 +429,7 @@ mod tests {
         let next = registry.accept(ip("192.0.2.9")).expect("a permit");
         assert_eq!(all.each_ref().map(is_evicted), [true, false, false]);
         later();
-        // A busy connection is passed over, and is idle from the end of its request on.
+        // A busy connection is skipped, and counts as idle from the end of its request on.
         let request = Activity::begin(&all[1].activity);
         later();
         let another = registry.accept(ip("192.0.2.8")).expect("a permit");

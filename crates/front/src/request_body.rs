@@ -1,4 +1,4 @@
-//! The body of a request on its way to a handler: never larger than its limit, never slower than its pace.
+//! The body of a request on its way to a handler, with a maximum size and a timeout for each piece.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 
-/// How a body ended, for the code that responds to the request: the handler only sees that reading failed.
+/// The outcome of reading a body, for the code that responds to the request: the handler only sees that reading failed.
 #[derive(Clone, Default)]
 pub(crate) struct BodyOutcome(Arc<AtomicU8>);
 
-/// The handler has not read from the body: a client that waits for `100 (Continue)` has not been told to send it.
+/// The handler has not read from the body, so a client that waits for `100 (Continue)` has not been told to send it.
 const UNREAD: u8 = 0;
 const READ: u8 = 1;
 const TOO_LARGE: u8 = 2;
@@ -26,7 +26,7 @@ const TOO_SLOW: u8 = 3;
 const BROKEN_OFF: u8 = 4;
 
 impl BodyOutcome {
-    /// Returns the problem of the client's body, if the body failed.
+    /// Returns the problem for the client, if reading the body failed.
     pub(crate) fn problem(&self) -> Option<Problem> {
         match self.0.load(Ordering::Acquire) {
             TOO_LARGE => Some(BODY_TOO_LARGE),
@@ -40,7 +40,8 @@ impl BodyOutcome {
         self.0.load(Ordering::Acquire) == UNREAD
     }
 
-    /// Returns whether the client failed to send the body. A response that needs it is then cut off by the client's fault, not the guest's.
+    /// Returns whether the client failed to send the body. If a response is cut off because of that, the client is at
+    /// fault, not the guest.
     pub(crate) fn is_clients_fault(&self) -> bool {
         self.0.load(Ordering::Acquire) > READ
     }
@@ -50,11 +51,11 @@ impl BodyOutcome {
     }
 }
 
-/// Where a request's body comes from.
+/// The source of a request's body.
 pub(crate) enum BodySource {
     /// A client's connection.
     Connection(Incoming),
-    /// Memory: the request is the platform's own.
+    /// Bytes in memory, for a request of the platform itself.
     Memory(Full<Bytes>),
 }
 
@@ -62,14 +63,14 @@ pub(crate) enum BodySource {
 pub struct RequestBody {
     source: BodySource,
     left_bytes: u64,
-    /// The longest wait for the next piece.
+    /// The maximum wait for the next piece.
     timeout: Duration,
-    /// Exists while a piece is waited for.
+    /// The timer for the next piece; exists while the handler waits for it.
     timer: Option<Pin<Box<Sleep>>>,
     outcome: BodyOutcome,
 }
 
-/// Why reading a request's body failed.
+/// The reason why reading a request's body failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestBodyError {
     /// The body has more bytes than the component accepts.
@@ -78,7 +79,7 @@ pub enum RequestBodyError {
     /// The next piece did not arrive in time.
     #[error("the request's body did not arrive in time")]
     TooSlow,
-    /// The connection failed, or its client broke HTTP.
+    /// The connection failed, or its client violated HTTP.
     #[error("the request's body did not arrive as a whole")]
     Connection(#[source] hyper::Error),
 }
@@ -107,12 +108,12 @@ impl BodySource {
 }
 
 impl RequestBody {
-    /// Bounds `source` to `bytes_max` bytes, and each wait for a piece of it to `timeout`.
+    /// Limits `source` to `bytes_max` bytes, and each wait for a piece of it to `timeout`.
     pub(crate) fn new(source: BodySource, bytes_max: u64, timeout: Duration, outcome: BodyOutcome) -> Self {
         Self { source, left_bytes: bytes_max, timeout, timer: None, outcome }
     }
 
-    /// Makes a body without a byte.
+    /// Creates an empty body.
     pub(crate) fn empty() -> Self {
         Self::new(BodySource::Memory(Full::default()), 0, Duration::MAX, BodyOutcome::default())
     }

@@ -1,4 +1,5 @@
-//! The layers that need no app: how many requests there may be, what a request must not be, and responses of the front door itself.
+//! The layers that need no app: the maximum number of requests, checks of the request's form, and responses of the
+//! front door itself.
 
 use bytes::Bytes;
 use http::header::{ALLOW, TRANSFER_ENCODING};
@@ -42,7 +43,7 @@ impl DirectResponse {
     }
 }
 
-/// Bounds the requests in progress, and the size of their heads.
+/// Limits the number of requests in progress, and the size of their heads.
 pub(crate) struct RequestLimits {
     requests: Limiter,
     headers_max: usize,
@@ -58,13 +59,14 @@ impl RequestLimits {
         self.requests.try_acquire().ok_or(OVERLOADED)
     }
 
-    /// Refuses a request with too many fields. Over HTTP/1.1 hyper has done that already.
+    /// Refuses a request with too many fields. Over HTTP/1.1, hyper has already done so.
     pub(crate) fn check_fields(&self, headers: &HeaderMap) -> Result<(), Problem> {
         if headers.len() > self.headers_max { Err(FIELDS) } else { Ok(()) }
     }
 }
 
-/// Returns the host that the request is for, unless the front door responds itself. `path` is the request's path in normal form.
+/// Returns the host that the request is for, or the response if the front door responds itself. `path` is the request's
+/// path in normal form.
 pub(crate) fn check<B>(request: &Request<B>, path: &str) -> Result<RequestedHost, DirectResponse> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(METHOD.into());
@@ -83,8 +85,8 @@ pub(crate) fn check<B>(request: &Request<B>, path: &str) -> Result<RequestedHost
     }
 }
 
-/// Returns the scheme that the guest sees: the connection's, or the one that a trusted proxy names. A request for an `https` URI has to
-/// arrive over a connection that is secured, here or at that proxy (RFC 9110, section 7.4).
+/// Returns the scheme that the guest sees: the connection's, or the one that a trusted proxy announces. A request for
+/// an `https` URI has to arrive over a secure connection, to this front door or to that proxy (RFC 9110, section 7.4).
 pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) -> Result<Scheme, Problem> {
     let requested = uri.scheme();
     if requested.is_some_and(|requested| *requested != Scheme::HTTP && *requested != Scheme::HTTPS) {
@@ -92,7 +94,8 @@ pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) 
     }
     let is_secured = connection.tls().is_some();
     if connection.endpoints().is_some_and(|ends| ends.is_trusted) {
-        // How the client connected to the proxy, which may have connected to us in another way.
+        // The scheme of the connection between client and proxy, which may differ from the connection between proxy and
+        // front door.
         if let Some(named) = origin.and_then(|origin| origin.scheme.clone()) {
             return Ok(named);
         }
@@ -106,7 +109,8 @@ pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) 
     }
 }
 
-/// Adds the path `/` to an absolute target without a path, like `http://shop.example?q=1`, which means the same (RFC 9110, section 4.2.3).
+/// Adds the path `/` to an absolute target without a path, like `http://shop.example?q=1`. Both mean the same (RFC
+/// 9110, section 4.2.3).
 pub(crate) fn add_root(uri: &mut Uri) {
     let Some(target) = uri.path_and_query().filter(|target| target.as_str().starts_with('?')) else { return };
     let Ok(rooted) = format!("/{}", target.as_str()).parse() else { return };
@@ -115,7 +119,8 @@ pub(crate) fn add_root(uri: &mut Uri) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Returns whether the body has another transfer coding than one `chunked`. Hyper decodes only that, and checks the last coding only.
+/// Returns whether the body has a transfer coding other than a single `chunked`. Hyper decodes only `chunked`, and
+/// checks only the last coding.
 pub(crate) fn has_other_coding(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
     if codings.peek().is_none() {

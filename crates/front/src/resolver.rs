@@ -1,4 +1,4 @@
-//! Which app serves a host name. What is behind it is for the implementor to know: one app, or thousands of tenants.
+//! Which app serves a host name. The implementation decides whether there is one app, or apps of thousands of tenants.
 
 use std::pin::Pin;
 
@@ -9,16 +9,18 @@ use crate::handler::Handler;
 use crate::refusal::Refusal;
 use crate::site::{Site, SiteInUse};
 
-/// Finds the app that serves a request, and admits the request. Called for every request, before anything is set aside for it: must not
-/// block.
+/// Finds the app that serves a request, and admits the request. Called for every request before anything is allocated
+/// for it, so it must not block.
 pub trait SiteResolver<H: Handler>: Send + Sync + 'static {
-    /// Returns the app that serves `host`: in lower case, without a port; an IP address as in a URL.
+    /// Returns the app that serves `host`. `host` is in lower case, without a port; an IP address is written as in a
+    /// URL.
     ///
     /// # Errors
-    /// When no app serves it, or the app accepts no further request.
+    /// When no app serves the host, or the app accepts no further request.
     fn resolve(&self, host: &str) -> Result<ResolvedSite<H>, Refusal>;
 
-    /// Returns the app that serves a request which names no host: the only one, or the one for all other hosts.
+    /// Returns the app that serves a request without a host: the only app, or the app for all host names that no other
+    /// app has.
     ///
     /// # Errors
     /// As [`SiteResolver::resolve`]; by default there is no such app.
@@ -42,14 +44,14 @@ impl<H: Handler> SiteResolver<H> for ArcSwap<Site<H>> {
 pub struct ResolvedSite<H: Handler> {
     /// Counts the request among those of its tenant until the response has been sent; `None` if they are not counted.
     pub permit: Option<Permit>,
-    /// What serves the request.
+    /// The site that serves the request.
     pub site: SiteLookup<H>,
 }
 
-/// Loads an app from disk.
+/// A future that loads an app from disk.
 pub type SiteLoad<H> = Pin<Box<dyn Future<Output = Result<SiteInUse<H>, Refusal>> + Send>>;
 
-/// A site, or the wait for it.
+/// A site, or the future that loads it.
 pub enum SiteLookup<H: Handler> {
     /// The app is in memory.
     Ready(SiteInUse<H>),

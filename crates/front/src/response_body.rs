@@ -23,16 +23,16 @@ use crate::response_deadline;
 use crate::response_error::ResponseError;
 use crate::site::SiteInUse;
 
-/// How long a client may take to read a response of the front door itself.
+/// The maximum time that a client may take to read a response of the front door itself.
 const OWN_RESPONSE_MAX: Duration = Duration::from_secs(10);
 
-/// What a request holds until its response has been sent.
+/// The permits that a request holds until its response has been sent.
 pub(crate) struct RequestPermits {
-    /// One of the requests of the front door; `None` for a request that is refused because there are too many.
+    /// A permit for one of the front door's requests; `None` for a request that is refused because there are too many.
     pub(crate) front: Option<Permit>,
-    /// One of the requests of its tenant; `None` if they are not counted, or it is not known which tenant's it is.
+    /// A permit for one of the tenant's requests; `None` if they are not counted, or the tenant is not known.
     pub(crate) tenant: Option<Permit>,
-    /// Keeps the connection from being closed as idle.
+    /// Prevents the connection from being closed as idle.
     pub(crate) connection: ActiveRequest,
 }
 
@@ -43,13 +43,13 @@ pub(crate) struct ResponseBody<H: Handler> {
     access: Option<Box<AccessLine>>,
     /// Whether the client gets the head only.
     unsent: bool,
-    /// Whether it would be compressed if it was sent, so that its length is not known.
+    /// Whether the body would be compressed if it were sent, so that its length is not known.
     of_unknown_length: bool,
-    /// Why it breaks off, until what came before has been written.
+    /// The error that ends the body, until the data before it has been written.
     held_error: Option<Error<H>>,
-    /// Reports if it is cut off; `None` when it has ended.
+    /// Reports a body that is cut off; `None` when the body has ended.
     reporter: Option<CutOffReporter<H>>,
-    /// Of a stream of server-sent events.
+    /// The timers of a stream of server-sent events.
     events: Option<EventClock>,
 }
 
@@ -62,21 +62,21 @@ pub(crate) struct CutOffReporter<H: Handler> {
     pub(crate) deadline: Instant,
     /// The time from the request's arrival to `deadline`.
     pub(crate) allowed: Duration,
-    /// How the request's body ended, which the response may depend on.
+    /// The outcome of the request's body, on which the response may depend.
     pub(crate) request_body: BodyOutcome,
-    /// Has the app's log.
+    /// The site, which has the app's log.
     pub(crate) site: SiteInUse<H>,
-    /// Used if the app has no log of its own.
+    /// The log that is used if the app has none of its own.
     pub(crate) log: Log,
 }
 
-/// How a handler's body is coded for the client.
+/// How a handler's body is encoded for the client.
 pub(crate) enum BodyCoding<H: Handler> {
     /// As the handler sends it.
     Identity,
     /// Compressed.
     Compressed(Box<Compressor<H>>),
-    /// It would be compressed, if the client got more than the head.
+    /// The body would be compressed, but the client gets only the head.
     CompressedUnsent,
 }
 
@@ -115,7 +115,7 @@ impl<H: Handler> Source<H> {
         }
     }
 
-    /// Returns whether all of the body was handed out.
+    /// Returns whether the whole body was read.
     fn is_complete(&self) -> bool {
         match self {
             Self::Handler(body) => body.is_complete(),
@@ -126,7 +126,7 @@ impl<H: Handler> Source<H> {
 }
 
 impl<H: Handler> ResponseBody<H> {
-    /// Makes the body of a handler's response.
+    /// Creates the body of a handler's response.
     pub(crate) fn of_handler(
         body: H::Body,
         coding: BodyCoding<H>,
@@ -155,7 +155,7 @@ impl<H: Handler> ResponseBody<H> {
         }
     }
 
-    /// Makes the body of a response of the front door itself.
+    /// Creates the body of a response of the front door itself.
     pub(crate) fn of_front(body: Bytes, permits: RequestPermits, access: Option<Box<AccessLine>>) -> Self {
         response_deadline::begin(Instant::now() + OWN_RESPONSE_MAX);
         Self {
@@ -170,13 +170,13 @@ impl<H: Handler> ResponseBody<H> {
         }
     }
 
-    /// Sends nothing of the body. The guest still finishes its work.
+    /// Sends nothing of the body. The guest still runs to its end.
     pub(crate) fn unsent(mut self) -> Self {
         self.unsent = true;
         self
     }
 
-    /// Notes for the access log that the client did not get all of the response.
+    /// Records for the access log that the client did not get the whole response.
     fn note_cut_off(&mut self, why: impl Into<String>) {
         if let Some(line) = &mut self.access {
             line.record().cut_off = Some(why.into());
@@ -198,7 +198,7 @@ impl<H: Handler> ResponseBody<H> {
         self.note_cut_off(reason);
     }
 
-    /// Ends a stream of events that has reached a limit, and its guest with it.
+    /// Ends a stream of events that has reached a limit, and ends its guest.
     fn end_events(&mut self, interruption: &Interruption) {
         if let Some(reporter) = self.reporter.take() {
             reporter.report(interruption);
@@ -237,7 +237,8 @@ impl<H: Handler> Drop for ResponseBody<H> {
         if Instant::now() < reporter.deadline {
             return self.note_cut_off("its connection, or its stream, ended before all of it was sent");
         }
-        // The guest still sent, or the client did not read: the run that would report it is dropped with this.
+        // The guest was still sending, or the client did not read. The guest's run would report this, but it is dropped
+        // with this body.
         let interruption = Interruption::Deadline { allowed: reporter.allowed };
         reporter.report(&interruption);
         self.note_cut_off(interruption.to_string());
@@ -257,8 +258,8 @@ impl<H: Handler> Body for ResponseBody<H> {
             return Poll::Ready(Some(Err(error)));
         }
         let frame = match std::task::ready!(this.poll_next(cx)) {
-            // On an error hyper closes the connection together with all that it has not written. At the next poll it has written the
-            // head and what the guest sent before it failed.
+            // On an error hyper closes the connection and drops all data that it has not written. At the next poll it
+            // has written the head and what the guest sent before it failed, so the error is returned then.
             Some(Err(error)) => {
                 this.report_broken_off();
                 this.held_error = Some(error);

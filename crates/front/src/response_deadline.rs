@@ -1,10 +1,11 @@
 //! The deadline of a response whose client does not read it.
 //!
-//! A guest is driven by the reader of its response's body, and its deadline with it. A client that stops reading, or reads a byte now and
-//! then, would postpone that deadline for ever: hyper polls a body only when there is room to send more of it. So each task that may hold
-//! such a body notes its deadline here, and is dropped with all that it holds if it still waits when the deadline has passed. The timer is
-//! set only when a task waits with a response that is partly sent, which most never do. The guest's run cannot do this: it may have ended
-//! before its response is read (WASI 0.2), or belong to another task (`concurrency`).
+//! The guest of a response runs, and checks its deadline, only while the response's body is read. A client that stops
+//! reading, or reads a byte now and then, would postpone that deadline forever: hyper polls a body only when it has
+//! room to send more. So each task that may hold such a body records its deadline here. If the task still waits when
+//! the deadline has passed, it is dropped with all that it holds. The timer is set only when a task waits with a partly
+//! sent response, which most tasks never do. The guest's run cannot enforce this deadline: it may have ended before its
+//! response is read (WASI 0.2), or belong to another task (`concurrency`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,17 +17,17 @@ use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
 
 tokio::task_local! {
-    /// When the response that this task sends has to be complete; `None` while it sends none.
+    /// The deadline of the response that this task sends; `None` while it sends none.
     static SENDING_UNTIL: Cell<Option<Instant>>;
 }
 
-/// Notes that this task sends a response from now on.
+/// Records that this task sends a response from now on, until `deadline`.
 pub(crate) fn begin(deadline: Instant) {
-    // Outside of `watch` there is no place to note it.
+    // Outside of `watch` the task-local variable does not exist.
     let _ = SENDING_UNTIL.try_with(|until| until.set(Some(deadline)));
 }
 
-/// Notes that the response is complete.
+/// Records that the response is complete.
 pub(crate) fn end() {
     let _ = SENDING_UNTIL.try_with(|until| until.set(None));
 }
@@ -54,7 +55,7 @@ pub(crate) async fn watch<T>(task: impl Future<Output = T>) -> Option<T> {
     SENDING_UNTIL.scope(Cell::new(None), watched).await
 }
 
-/// Runs each stream of HTTP/2 in a task that is watched.
+/// Runs each HTTP/2 stream in a task with [`watch`].
 #[derive(Clone, Copy)]
 pub(crate) struct WatchedTasks;
 

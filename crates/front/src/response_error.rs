@@ -1,9 +1,9 @@
-//! Why a response's body ends in an error. Hyper logs it and ends the connection or the stream.
+//! The reasons why a response's body ends in an error. Hyper logs the error and ends the connection or the stream.
 
 use std::error::Error;
 use std::io;
 
-/// Why a response's body ends in an error.
+/// The reason why a response's body ends in an error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseError<E: Error + 'static> {
     /// The handler's body failed.

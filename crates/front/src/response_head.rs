@@ -1,4 +1,4 @@
-//! The last layer: the head of a response, as far as HTTP decides about it and not what made the response.
+//! The last layer: the parts of a response's head that HTTP determines, independent of what produced the response.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -10,7 +10,7 @@ use crate::request_checks::has_other_coding;
 use crate::response_body::ResponseBody;
 use crate::response_semantics::has_no_content;
 
-/// What the head of a response depends on in its request.
+/// The properties of a request on which the head of its response depends.
 pub(crate) struct ResponseHead {
     is_head: bool,
     /// Whether the client waits for `100 (Continue)` before it sends its body.
@@ -20,7 +20,7 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Reads what matters of a request.
+    /// Reads these properties of a request.
     pub(crate) fn for_request(request: &Request<BodySource>) -> Self {
         let is_http1 = request.version() < Version::HTTP_2;
         Self {
@@ -36,8 +36,9 @@ impl ResponseHead {
         mut response: Response<ResponseBody<H>>,
         outcome: &BodyOutcome,
     ) -> Response<ResponseBody<H>> {
-        // A client that was not told to send its body may send it nevertheless, and a body with another coding may not end where it seems
-        // to. Neither can be told from the next request.
+        // Closes the connection after the response. A client that was not told to send its body may send it
+        // nevertheless, and a body with another coding may not end where it seems to. In both cases the bytes of the
+        // body cannot be told from the next request.
         if self.has_other_coding || (self.waits_to_send && outcome.is_unread()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -51,16 +52,16 @@ impl ResponseHead {
     }
 }
 
-/// Returns whether the client waits for `100 (Continue)` before it sends its body (RFC 9110, section 10.1.1). Hyper sends it on the first
-/// read.
+/// Returns whether the client waits for `100 (Continue)` before it sends its body (RFC 9110, section 10.1.1). Hyper
+/// sends `100` when the body is first read.
 fn waits_to_send(request: &Request<BodySource>) -> bool {
     let expect = request.headers().get(EXPECT);
     expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
         && !request.body().is_end_stream()
 }
 
-/// Returns the response to HEAD: that to GET without its body (RFC 9110, section 9.3.2). Done here for both versions of HTTP, since hyper
-/// sends the body over HTTP/2.
+/// Returns the response to HEAD: the response to GET without its body (RFC 9110, section 9.3.2). Done here for both
+/// versions of HTTP, since hyper sends the body over HTTP/2.
 fn without_body<H: Handler>(mut response: Response<ResponseBody<H>>) -> Response<ResponseBody<H>> {
     if let Some(bytes) = response.body().size_hint().exact() {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(bytes));
@@ -68,8 +69,8 @@ fn without_body<H: Handler>(mut response: Response<ResponseBody<H>>) -> Response
     response.map(ResponseBody::unsent)
 }
 
-/// Returns a response whose status excludes content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5). Done here for both versions of HTTP,
-/// since hyper sends the body over HTTP/2.
+/// Removes the content of a response whose status excludes content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5). Done
+/// here for both versions of HTTP, since hyper sends the body over HTTP/2.
 fn without_content<H: Handler>(mut response: Response<ResponseBody<H>>) -> Response<ResponseBody<H>> {
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);

@@ -3,7 +3,8 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 
-/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest sends.
+/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), even if the guest
+/// sends some.
 pub(crate) fn has_no_content(status: StatusCode) -> bool {
     let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
     status.is_informational() || without.contains(&status)

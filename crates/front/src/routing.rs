@@ -10,7 +10,8 @@ use crate::problem::{BODY_TOO_LARGE, HOST, NOT_FOUND, Problem};
 use crate::site::{RouteTarget, Site};
 use crate::trace::{TRACEPARENT, traceparent};
 
-/// Returns the target of a request whose path in normal form is `path`, and refuses a body that is announced as too large for it.
+/// Returns the target of a request whose path in normal form is `path`. Refuses a request whose announced body is too
+/// large for the target.
 pub(crate) fn route<'a, H: Handler, B>(
     site: &'a Site<H>,
     path: &str,
@@ -35,7 +36,7 @@ pub(crate) fn prepare<B>(
     uri.scheme = Some(scheme);
     uri.authority = Some(authority);
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| HOST)?;
-    // One look-up for both, reading and writing it.
+    // A single look-up reads and writes the field.
     match request.headers_mut().entry(TRACEPARENT) {
         http::header::Entry::Occupied(mut field) => {
             let outgoing = traceparent(Some(field.get()), id);

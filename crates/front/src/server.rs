@@ -19,16 +19,16 @@ use crate::registry::{ConnectionRegistry, Connections};
 use crate::resolver::SiteResolver;
 use crate::tls::Certificates;
 
-/// Why a front door cannot listen.
+/// The reason why a front door cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
-    /// Another process listens there.
+    /// Another process listens on the address.
     #[error("cannot listen on `{address}`: another process does")]
     InUse {
         /// The address.
         address: SocketAddr,
     },
-    /// The operating system refuses it for another reason.
+    /// The operating system refuses the address for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address.

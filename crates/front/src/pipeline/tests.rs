@@ -1,4 +1,4 @@
-//! The path of a request with a fake handler, without a connection.
+//! Tests the pipeline with a fake handler and without a connection.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -57,7 +57,7 @@ impl Write for MemoryLog {
     }
 }
 
-/// A pipeline, and what it uses.
+/// A pipeline, and the fakes that it uses.
 struct World {
     pipeline: Pipeline<FakeHandler>,
     tenant: Limiter,
