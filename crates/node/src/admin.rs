@@ -1,6 +1,6 @@
 //! The operations of the admin API, each delegated to the file for its subject.
 //!
-//! An operation runs in a task of its own: if the client disconnects, the operation still completes.
+//! Each operation runs in its own task: if the client disconnects, the operation still completes.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::node::Node;
 use crate::problems;
 use crate::tenants::SecretChange;
 
-/// Runs an operation in a task. The task starts with the first poll and not before: until then the audit log may still
-/// refuse the operation.
+/// Runs an operation in a task. The task starts with the first poll of the returned future: until then the audit log
+/// can still refuse the operation.
 fn spawn_operation<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static,
 ) -> AdminReply<T> {

@@ -18,7 +18,7 @@ use crate::revisions::snapshots;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
 
-/// The number of log lines that are returned by default, and at most.
+/// The default and the maximum number of log lines that are returned.
 const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 
@@ -121,13 +121,13 @@ impl Node {
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
         let subject = ChangeTarget::app(&tenant, &name);
         if !data {
-            // The app's data stays, so its stores must not be half replaced.
+            // The app's data is kept, so its stores must not be left half replaced.
             takeover::finish_pending(self, &tenant, &name).await?;
         }
         let (node, of) = (self.clone(), subject.clone());
         let pending = self.blocking(move || {
             let intents = removals::intents(&node.dir);
-            // An intent of an earlier attempt with an unknown outcome is obsolete.
+            // If the outcome of an earlier attempt was unknown, its intent is obsolete now.
             let pending = if data { intents.write(&of, "") } else { intents.forget(&of) };
             pending.map_err(|error| problems::failed(&error))
         });
@@ -138,8 +138,9 @@ impl Node {
         let (key, of) = ((tenant.clone(), name.clone()), subject.clone());
         let remove = move |node: &Self| {
             node.state.remove_app(&key.0, &key.1).inspect_err(|error| {
-                // The app and its data stay, even if the app is later removed without its data. If the outcome is
-                // unknown, the intent is still needed.
+                // The removal failed, so the app and its data stay. The intent must be removed: if the app is later
+                // removed without its data, the intent would still remove the data. If the outcome is unknown, the
+                // intent is still needed.
                 if data && !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::intents(&node.dir).forget(&of);
                 }

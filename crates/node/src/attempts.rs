@@ -1,9 +1,9 @@
-//! The deployments in progress, by revision. Files that were laid out for a revision that is refused are removed at
-//! once: `sweep` would remove them only after hours, and a tenant with thousands of refused deployments in an hour
-//! would fill the disk with their folders.
+//! The deployments in progress, by revision. When a revision is refused, the files that were laid out for it are
+//! removed immediately: `sweep` would remove them only after hours, and a tenant with thousands of refused deployments
+//! in an hour would fill the disk with their folders.
 //!
-//! Several apps may be given the same revision at the same time, so its files are removed by the last deployment that
-//! ends, while no other one can begin.
+//! Several apps may deploy the same revision at the same time. So the last deployment that ends removes the files, and
+//! no other deployment of the revision can begin during the removal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ type Counts = HashMap<ReleaseDigest, usize>;
 #[derive(Debug, Default)]
 pub(crate) struct Attempts(Arc<Mutex<Counts>>);
 
-/// A deployment in progress, until this is dropped.
+/// A deployment in progress. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     counts: Arc<Mutex<Counts>>,
@@ -32,13 +32,13 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// Ends the deployment, and calls `remove` if it is the last one of its revision. No other one can begin before
-    /// that is done. Blocks.
+    /// Ends the deployment, and calls `remove` if it is the last deployment of its revision. No other deployment of the
+    /// revision can begin before `remove` returns. Blocks.
     pub(crate) fn end<T>(self, remove: impl FnOnce(&ReleaseDigest) -> T) -> Option<T> {
         let counts = self.counts.clone();
         let counts = lock(&counts);
         let removed = (counts.get(&self.revision) == Some(&1)).then(|| remove(&self.revision));
-        // Before `self` is dropped, which takes the lock.
+        // The lock must be released before `self` is dropped, because the drop takes it again.
         drop(counts);
         removed
     }

@@ -1,10 +1,10 @@
 //! A compiling child process: reads uploaded components, so that the node does not have to.
 //!
-//! It limits and confines itself before it reads anything (see `sandbox`), and trusts nothing that it reads: it accepts
-//! plain components only. Compiled code, which would be run without a check, and core modules are refused. Its results
-//! go to the node over the socket that it was given, and nowhere else. One child plans and composes a release. Each
-//! composition that is not in the cache is compiled by another child, which has seen nothing else. So the code that is
-//! cached for certain bytes was made by a process that knew only these bytes.
+//! The child limits and confines itself before it reads anything (see `sandbox`). It does not trust its input: it
+//! accepts only plain components, and rejects core modules and compiled code, which would be run without a check. It
+//! sends its results only to the node, over the socket that it was given. One child plans and composes a release. Each
+//! composition that is not in the cache is compiled by another child, which has seen nothing else. So the cached code
+//! of a composition was made by a process that knew only the bytes of this composition.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
@@ -28,20 +28,20 @@ use super::sandbox::{self, Layer};
 use crate::problems::refusal;
 use crate::revisions::release::read_manifest;
 
-/// The largest number of bytes of a task's first line.
+/// The maximum length in bytes of a task's first line.
 const ORDER_BYTES_MAX: u64 = 64 << 20;
 
-/// The niceness of a child (nice(2)): a node's requests come first.
+/// The niceness of a child (nice(2)): the node's requests have priority.
 const NICENESS: i32 = 10;
 
-/// Runs a child to its end. Standard input is the socket to the node; the process has one thread and has opened
-/// nothing.
+/// Runs a child until it ends. Standard input must be the socket to the node. The process must have one thread and must
+/// not have opened any files.
 #[must_use]
 pub fn compile_child(limits: ChildLimits) -> ExitCode {
     match live(limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // For the node's log, if the node still runs.
+            // The error appears in the node's log, if the node is still running.
             let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
@@ -51,7 +51,7 @@ pub fn compile_child(limits: ChildLimits) -> ExitCode {
 fn live(limits: ChildLimits) -> io::Result<()> {
     limit(limits)?;
     sandbox::close_descriptors()?;
-    // Opens both directions now: no descriptor can be made later.
+    // Duplicates the descriptor for both directions now, because the sandbox forbids it later.
     let open = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let (input, channel) = (open()?, open()?);
     let confinement = sandbox::confine(&Layer::ALL)?;
@@ -64,13 +64,14 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     let set = |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
     set(Resource::Core, 0, 0)?;
     set(Resource::As, limits.memory_bytes, limits.memory_bytes)?;
-    // At the soft limit a signal tells the reason; the hard limit ends a process that ignores the signal.
+    // At the soft limit, a signal ends the process and tells the node the reason. The hard limit ends a process that
+    // ignores the signal.
     set(Resource::Cpu, limits.cpu_s, limits.cpu_s + 5)?;
-    // The child has no file to write to.
+    // The child writes no files.
     set(Resource::Fsize, 0, 0)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;
-    // If the machine runs out of memory, the kernel is to end this process and not the node. Not every system permits
+    // If the machine runs out of memory, the kernel should kill this process and not the node. Not every system permits
     // this setting.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
@@ -91,7 +92,7 @@ fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()
         }
         ChildTask::Compile { bytes, .. } => vec![read(&mut input, *bytes)?],
     };
-    // A thread and not a task: it must notice the end of the channel whatever else runs.
+    // Runs in a thread instead of a task: it must notice that the channel was closed, even if all tasks are busy.
     std::thread::Builder::new().name("isomer-channel".into()).spawn(move || {
         let mut sink = [0; 64];
         while input.read(&mut sink).is_ok_and(|read| read > 0) {}
@@ -108,7 +109,7 @@ fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()
         Ok(Err(ChildError::Refused(problem))) => node.send(&ChildMessage::Refused(problem)),
         Ok(Err(ChildError::NodeChannel(error))) => Err(error),
         Ok(Ok(())) => Ok(()),
-        // A panic refuses the revision, without further details.
+        // After a panic, the revision is refused without further details.
         Err(_) => Err(io::Error::other("the compiler panicked")),
     }
 }
@@ -127,7 +128,7 @@ impl NodeChannel<'_> {
         self.send_with(message, &[])
     }
 
-    /// Sends a message, and the bytes that it announces.
+    /// Sends a message, and the bytes that the message announces.
     fn send_with(&self, message: &ChildMessage, bytes: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(message).expect("a message is plain data");
         line.push(b'\n');
@@ -136,7 +137,8 @@ impl NodeChannel<'_> {
         channel.write_all(bytes)
     }
 
-    /// Reports a phase. If the node does not receive it, the node has ended, and this process will end too.
+    /// Reports a phase. Ignores errors: if the node cannot receive the report, the node has ended, and this process
+    /// will end too.
     fn report(&self, phase: CompilePhase) {
         let _ = self.send(&ChildMessage::Phase(phase));
     }
@@ -191,7 +193,7 @@ fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<()
     node.send_with(&ChildMessage::Compiled(code.len() as u64), &code).map_err(ChildError::NodeChannel)
 }
 
-/// Returns the components of the app from those that were sent, which must be exactly the app's.
+/// Returns the components of the app from the components that were sent. Both must be the same set.
 fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) -> Result<Components, ApiProblem> {
     let refused = |title: String| Err(ApiProblem::new(ProblemKind::Refused, title));
     let mut components = Components::new();
@@ -208,7 +210,7 @@ fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) 
     }
 }
 
-/// Checks that the bytes are a plain component: the header of a binary tells its kind (Component Model, `Binary.md`,
+/// Checks that the bytes are a plain component. The header of a binary tells its kind (Component Model, `Binary.md`,
 /// "Component Definitions").
 fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
     let (what, hint) = match bytes.get(..8) {

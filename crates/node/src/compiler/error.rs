@@ -19,7 +19,7 @@ pub enum CompileError {
     /// The release is invalid.
     #[error("{0}")]
     Refused(ApiProblem),
-    /// Too many releases wait for a compiler, of all tenants or of this one.
+    /// Too many releases wait for a compiler: of all tenants together, or of this tenant.
     #[error("{waiting_max} deployments already wait for the compiler")]
     Overloaded {
         /// The limit that was reached.
@@ -30,59 +30,59 @@ pub enum CompileError {
     TimedOut {
         /// The time limit.
         after: Duration,
-        /// The phase that it was in.
+        /// The phase in which the compiler was stopped.
         phase: CompilePhase,
     },
     /// The compiler used too much processor time.
     #[error("the compiler used more than {cpu_s} s of processor time, while {phase}")]
     ProcessorTime {
-        /// The time limit.
+        /// The limit in seconds of processor time.
         cpu_s: u64,
-        /// The phase that it was in.
+        /// The phase in which the compiler reached the limit.
         phase: CompilePhase,
     },
     /// The compiler used too much memory.
     #[error("the compiler used more than {} of memory, while {phase}", size(.memory_bytes))]
     OutOfMemory {
-        /// The time limit.
+        /// The limit in bytes of memory.
         memory_bytes: u64,
-        /// The phase that it was in.
+        /// The phase in which the compiler reached the limit.
         phase: CompilePhase,
     },
-    /// The compiler made too much code.
+    /// The compiler produced too much code.
     #[error("the compiler made more than {} of code, while {phase}", size(.file_bytes))]
     FileTooLarge {
-        /// The time limit.
+        /// The limit in bytes of code.
         file_bytes: u64,
-        /// The phase that it was in.
+        /// The phase in which the compiler reached the limit.
         phase: CompilePhase,
     },
     /// The compiler ended without a result.
     #[error("the compiler {}, while {phase}", ProcessExit::from(*status))]
     Crashed {
-        /// How it ended.
+        /// The exit status of the process.
         status: ExitStatus,
-        /// The phase that it was in.
+        /// The phase in which the compiler ended.
         phase: CompilePhase,
-        /// The beginning of what it wrote to its standard error.
+        /// The beginning of the compiler's standard error.
         error_output: String,
     },
     /// The compiler sent an invalid message, or a result that contradicts the manifest.
     #[error("the compiler sent an invalid result, while {phase}")]
     InvalidOutput {
-        /// The phase that it was in.
+        /// The phase in which the compiler sent the message.
         phase: CompilePhase,
     },
-    /// The disk with the compiler's input or output fails or is full.
+    /// The compiler's input or output cannot be read or written: the disk fails or is full.
     #[error("the compiled code cannot be written")]
     Disk {
-        /// What is wrong with the bytes.
+        /// The file system's error.
         source: io::Error,
     },
     /// The compiler cannot be started, or its socket cannot be set up.
     #[error("the compiler cannot be started")]
     Start {
-        /// What is wrong with the bytes.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -96,7 +96,7 @@ impl From<CompileError> for ApiProblem {
             CompileError::Start { source } | CompileError::Disk { source } => {
                 Self::new(ProblemKind::Failed, title).detail(source.to_string())
             }
-            // A component cannot make its compiler send this signal to itself.
+            // A component cannot make its compiler send SIGKILL to itself.
             CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
                 .hint("the machine may have run out of memory: free some, or try again when less is running"),
             CompileError::Crashed { .. } | CompileError::InvalidOutput { .. } => Self::new(ProblemKind::Refused, title)

@@ -1,12 +1,12 @@
-//! Compile jobs: each release is compiled once at a time, for all requests that need it.
+//! Compile jobs: at most one job compiles a release at a time, for all requests that need the release.
 //!
-//! All requests for a release that is being compiled wait for the same job, each until its own deadline. A job that the
-//! load of an app has requested continues even if no request waits any more: the next one uses its result. A job that
-//! only deployments wait for ends with the last of them.
+//! All requests for a release that is being compiled wait for the same job, each until its own deadline. If the load of
+//! an app has requested the job, the job continues even when no request waits any more, and the next request uses its
+//! result. If only deployments have requested the job, it is cancelled when the last of them stops waiting.
 //!
-//! A job needs a [permit](isomer_apps::fair_semaphore) for a compiler, and each tenant waits for one in its own queue:
-//! the first permit that is granted starts the job for all. So a tenant whose queue is long or full does not delay
-//! another tenant with the same release, and a full queue fails the request of its own tenant only.
+//! A job needs a [permit](isomer_apps::fair_semaphore) for a compiler, and each tenant waits for one in its own queue.
+//! The first permit that is granted starts the job for all tenants. So a tenant whose queue is long or full does not
+//! delay another tenant with the same release, and a full queue fails only the requests of its own tenant.
 //!
 //! After a release was refused, loads get the same error for a while instead of a new attempt; a deployment always
 //! tries again. Failures of the node itself are not remembered.
@@ -23,22 +23,23 @@ use isomer_apps::fair_semaphore::{FairPermit, PermitRequest};
 use isomer_ids::{ReleaseDigest, TenantName};
 use tokio::sync::{mpsc, watch};
 
-/// How long loads of a release get the error of its last compile.
+/// How long the error of a failed compilation is returned to further loads of the same release, without compiling it
+/// again.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
-/// The number of errors that are remembered. Further ones are not.
+/// The maximum number of remembered errors. Further errors are not remembered.
 const FAILURES_MAX: usize = 1024;
 
-/// Why a compile is requested.
+/// Why a compilation is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CompileReason {
-    /// A deployment, whose client waits.
+    /// A deployment, whose client waits for the result.
     Deployment,
     /// The load of an app that was deployed before.
     Load,
 }
 
-/// The jobs in progress, and recent errors. `T` is the result of a compile.
+/// The jobs in progress, and recent errors. `T` is the result of a compilation.
 pub(crate) struct CompileJobs<T>(Arc<Mutex<JobTable<T>>>);
 
 struct JobTable<T> {
@@ -48,7 +49,7 @@ struct JobTable<T> {
 
 struct CompileJob<T> {
     sender: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
-    /// Whether the job continues if no request waits for it.
+    /// Whether the job continues when no request waits for it.
     is_kept: bool,
     /// `None` once the job has a permit.
     waiting: Option<PermitWaiters>,
@@ -65,11 +66,11 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
         Self(Arc::new(Mutex::new(JobTable { running: HashMap::new(), failed: HashMap::new() })))
     }
 
-    /// Returns the result of compiling `revision`: of the job in progress, or of `compile`, which is started now. `ask`
-    /// requests a permit for `tenant`. Must be called in a tokio runtime.
+    /// Returns the result of compiling `revision`. Waits for the job in progress if there is one, and otherwise starts
+    /// `compile`. `ask` requests a permit for `tenant`. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// With that of the compile, or with that of `ask` if no job is in progress.
+    /// With the error of the compilation. Without a job in progress, also with the error of `ask`.
     pub(crate) async fn join<F>(
         &self,
         revision: &ReleaseDigest,
@@ -87,7 +88,8 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 job.is_kept |= reason == CompileReason::Load;
                 if let Some(waiting) = &mut job.waiting
                     && !waiting.tenants.contains(tenant)
-                    // If the tenant's own queue is full, it waits for the permits of the others.
+                    // If the tenant's own queue is full, the tenant waits for the permits that other tenants have
+                    // requested.
                     && let Ok(asked) = ask()
                     && waiting.asked.send(asked).is_ok()
                 {
@@ -154,7 +156,7 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     permits: PermitRequests,
     compile: impl FnOnce(FairPermit) -> F + Send,
 ) {
-    // Removes the job in any case when it ends: then the channel closes with its last sender.
+    // Removes the job however it ends. The channel closes then, because its last sender is dropped.
     let registration = JobRegistration { state: &state, revision: &revision, sender: &sender };
     let compiled = async {
         let permit = permits.granted().await;
@@ -193,7 +195,8 @@ struct JobRegistration<'a, T> {
 }
 
 impl<T> JobRegistration<'_, T> {
-    /// Resolves when no request waits for a job that only deployments have requested. The job is removed then.
+    /// Resolves when no request waits for a job that only deployments have requested. Removes the job before it
+    /// resolves.
     async fn abandoned(&self) {
         loop {
             self.sender.closed().await;
@@ -236,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    /// A compiler that waits for a signal, and counts.
+    /// A compiler for tests that waits for a signal before it ends, and counts its runs.
     #[derive(Clone)]
     struct FakeCompiler {
         started: Arc<watch::Sender<usize>>,
@@ -372,7 +375,7 @@ mod tests {
         assert_eq!(fixture.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
         compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
-        // A failure of the node itself is not one of the release.
+        // A failure of the node itself is not a failure of the release.
         let failed = ApiProblem::new(ProblemKind::Failed, "no descriptors");
         compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
@@ -415,7 +418,7 @@ mod tests {
         // One permit goes to the greedy tenant's queue, the next one to the other tenant.
         let mut queue = queue.into_iter();
         drop(queue.next().unwrap().granted().now_or_never().expect("it is granted in the order of tenants"));
-        // It does not wait for the greedy tenant's other nine requests.
+        // The job does not wait for the greedy tenant's other nine requests.
         compiler.have_started(1).await;
         compiler.go.add_permits(1);
         assert_eq!((greedy.await, modest.await), (Ok(1), Ok(1)));

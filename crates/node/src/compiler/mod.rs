@@ -1,14 +1,14 @@
-//! Compiling uploaded releases, in child processes.
+//! Compiling uploaded releases in child processes.
 //!
-//! Components can make a program that reads them use all memory, run forever, or crash. So a child process reads them
-//! (this process itself reads only the text of a manifest, whose size is limited: it names the folders and secrets that
-//! are needed). The child is the same program, with its own limits (see `child`), without this process's environment,
+//! Malicious components could make a program that reads them use all memory, run forever, or crash. So a child process
+//! reads them. (The node itself reads only the text of a manifest, whose size is limited, for the folders and secrets
+//! that are needed.) The child is the same program, with its own limits (see `child`), without the node's environment,
 //! and with a single socket. It is killed when it takes too long or when no request waits for it any more. It also ends
-//! when this process ends, because that closes the other end of the socket. (`PR_SET_PDEATHSIG` was rejected: it
-//! follows the thread that started the child, and an executor's threads come and go.)
+//! when the node ends, because that closes the other end of the socket. (`PR_SET_PDEATHSIG` was rejected: it applies
+//! when the thread that started the child ends, and an executor's threads start and end at any time.)
 //!
-//! A few children run at once, shared fairly among the tenants ([`FairSemaphore`]); a limited number of further
-//! requests wait.
+//! The number of children that run at the same time is limited and shared fairly among the tenants ([`FairSemaphore`]).
+//! A limited number of further requests wait.
 
 mod child;
 mod error;
@@ -47,24 +47,24 @@ pub use error::CompileError;
 use protocol::ChildTask;
 pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
 
-/// A version to increment when the same composition is compiled differently than before.
+/// A version to increment when a change of the program compiles the same composition differently.
 const COMPILED_AS: &[u8] = b"1";
 
-/// The fraction of the waiting requests, as a divisor, that one tenant may have.
+/// One tenant may have at most the total number of waiting requests divided by this number.
 const TENANTS_WAITING_MIN: usize = 4;
 
-/// How children are started, and how many.
+/// The options of the compiler: how child processes are started, and how many of them.
 #[derive(Debug, Clone)]
 pub struct CompilerOptions {
     /// The program, which calls [`compile_child`] with these `limits`.
     pub program: ChildProgram,
     /// The limits of each child.
     pub limits: ChildLimits,
-    /// The longest time that one release may take.
+    /// The maximum time for compiling one release.
     pub time_max: Duration,
-    /// The number of children that run at once.
+    /// The maximum number of children that run at the same time.
     pub children_max: usize,
-    /// The number of further requests that may wait.
+    /// The maximum number of further requests that wait.
     pub waiting_max: usize,
 }
 
@@ -75,13 +75,13 @@ pub struct ChildProgram {
     pub path: PathBuf,
     /// The arguments.
     pub arguments: Vec<String>,
-    /// The whole environment.
+    /// The complete environment: nothing is inherited.
     pub environment: Vec<(String, String)>,
 }
 
 impl CompilerOptions {
-    /// Options for this program's hidden subcommand `compile-child`. Half of the machine's processors compile; the
-    /// others serve.
+    /// Returns options for this program's hidden subcommand `compile-child`. Half of the machine's processors compile;
+    /// the other half serve requests.
     #[must_use]
     pub fn new(limits: ChildLimits) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -103,14 +103,14 @@ impl CompilerOptions {
     }
 }
 
-/// Returns the path of the running program, even if its file was replaced meanwhile: a child must make what this
-/// process understands.
+/// Returns the path of the running program, even if its file was replaced since the start: the output of a child must
+/// be usable by this process, so the child must be the same program.
 fn this_program() -> PathBuf {
     let running = Path::new("/proc/self/exe");
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| running.to_owned()) }
 }
 
-/// What one child has planned and composed.
+/// The package and compositions that one child has planned and composed.
 struct CompiledDraft {
     package: Package,
     warnings: Vec<String>,
@@ -127,7 +127,7 @@ pub struct Compilers {
 }
 
 impl Compilers {
-    /// A compiler without children: none is started before it is needed.
+    /// Creates a compiler. Children are started only when they are needed.
     #[must_use]
     pub fn new(options: CompilerOptions) -> Self {
         let permits = FairSemaphore::new(FairSemaphoreLimits {
@@ -152,7 +152,7 @@ impl Compilers {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Returns how many of them compiled a composition.
+    /// Returns how many of the started children compiled a composition.
     #[must_use]
     pub fn compiled(&self) -> u64 {
         self.compiled.load(Ordering::Relaxed)
@@ -167,7 +167,8 @@ impl Compilers {
         answer.confinement.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Starting })
     }
 
-    /// Plans and composes a release, and compiles what is not in the cache. Dropping the future kills the child.
+    /// Plans and composes a release, and compiles the groups whose code is not in the cache. Dropping the future kills
+    /// the child.
     ///
     /// # Errors
     /// When the release is invalid, or the child exceeds a limit.
@@ -181,7 +182,7 @@ impl Compilers {
         self.permits.request(tenant).map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })
     }
 
-    /// Like [`Compilers::make`], with a permit that was granted. The permit is released when this ends.
+    /// Like [`Compilers::make`], with a permit that was already granted. The permit is released when this ends.
     pub(crate) async fn make_with_cache(
         &self,
         _place: FairPermit,
@@ -210,7 +211,7 @@ impl Compilers {
         Ok(CompileOutput { package, code, compiled, warnings: drafted.warnings })
     }
 
-    /// Has one child plan and compose a release.
+    /// Starts a child that plans and composes a release.
     async fn compose(
         &self,
         order: &CompileRequest,
@@ -239,7 +240,7 @@ impl Compilers {
         Ok((CompiledDraft { package, warnings: drafted.warnings }, answer.compositions))
     }
 
-    /// Has one child compile one composition, and puts the code into the cache.
+    /// Starts a child that compiles one composition, and puts the code into the cache.
     async fn compile(
         &self,
         order: &CompileRequest,
@@ -286,7 +287,7 @@ impl Compilers {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A process group of its own: Ctrl-C in the terminal is for this process.
+            // The child gets its own process group, so that Ctrl-C in the terminal is sent to the node only.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -299,7 +300,7 @@ impl Compilers {
         let run = tokio::time::timeout_at(deadline, async {
             let answer = session.run(channel, work, inputs).await;
             // The child has sent its result or closed the channel. Killing a child that is already ending does not
-            // change how it ends.
+            // change its exit status.
             let _ = child.start_kill();
             (answer, error_output.await.unwrap_or_default(), child.wait().await)
         });
@@ -322,7 +323,7 @@ impl Compilers {
         }
     }
 
-    /// Logs once how children are confined.
+    /// Logs how children are confined, once.
     fn log_confinement(&self, confinement: Option<&Confinement>) {
         self.confinement_logged.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),

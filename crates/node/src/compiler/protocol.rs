@@ -1,6 +1,6 @@
 //! The protocol between a node and its compiling children: one JSON object per line, over the child's standard input,
-//! which is one end of a socket pair. Bytes follow the lines that announce them. A child is given nothing else, no name
-//! and no file: its input and its output go over the socket.
+//! which is one end of a socket pair. Some lines announce bytes, which follow the line. A child is given no file and no
+//! file name: all input and output goes over the socket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,21 +14,22 @@ use serde::{Deserialize, Serialize};
 
 use super::sandbox::Confinement;
 
-/// The limits of a child. It sets them for itself before it reads anything.
+/// The limits of a child. The child sets them for itself before it reads anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildLimits {
-    /// Bytes of address space.
+    /// The maximum number of bytes of address space.
     pub memory_bytes: u64,
-    /// Seconds of processor time.
+    /// The maximum number of seconds of processor time.
     pub cpu_s: u64,
-    /// Bytes of the code of one group.
+    /// The maximum number of bytes of the code of one group.
     pub file_bytes: u64,
-    /// The number of open files.
+    /// The maximum number of open files.
     pub files: u64,
 }
 
 impl Default for ChildLimits {
-    /// Enough for the largest components in practice, and too little to harm a machine.
+    /// Returns limits that are high enough for the largest components in practice, and low enough not to harm the
+    /// machine.
     fn default() -> Self {
         Self { memory_bytes: 4 << 30, cpu_s: 300, file_bytes: 1 << 30, files: 256 }
     }
@@ -45,17 +46,17 @@ pub struct CompileRequest {
     pub shape: String,
     /// The files of the components, by name.
     pub components: BTreeMap<String, PathBuf>,
-    /// The cache of compiled code. Children do not see it.
+    /// The cache of compiled code. Children have no access to it.
     pub cache: CodeCache,
-    /// A key over the program's version and its engine's settings: code of another one cannot be run.
+    /// A key over the program's version and its engine's settings: code with another key cannot be run.
     pub maker: Key,
 }
 
-/// The task of one child: the first line that it reads. The bytes that it announces follow.
+/// The task of one child: the first line that the child reads. The bytes that the line announces follow.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildTask {
-    /// No task: only the child's confinement is of interest.
+    /// No task: the node only asks how the child is confined.
     Nothing,
     /// Plan an app and compose its groups.
     Compose {
@@ -137,7 +138,7 @@ pub struct CompileOutput {
     pub package: Package,
     /// The keys of the compiled code.
     pub code: BTreeSet<String>,
-    /// Whether code was compiled, and not all of it found in the cache.
+    /// Whether code was compiled; `false` if all code was found in the cache.
     pub compiled: bool,
     /// The warnings of the manifest and the plan, rendered for people.
     pub warnings: Vec<String>,

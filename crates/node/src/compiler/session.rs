@@ -1,6 +1,6 @@
-//! A node's session with one compiling child: sends the child its task, and receives its output. The child counts as
-//! hostile: everything that it sends is limited, a message that is not expected ends the session, and bytes go to files
-//! of the node, written by threads that may block.
+//! A node's session with one compiling child: sends the child its task, and receives its output. The child is treated
+//! as hostile: everything that it sends is limited in size, and an unexpected message ends the session. The bytes that
+//! it sends are written to files of the node, by threads that may block.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
@@ -18,24 +18,24 @@ use super::protocol::{ChildMessage, ChildTask, CompilePhase, PackageDraft};
 use super::sandbox::Confinement;
 use crate::revisions::release::RELEASE_BYTES_MAX;
 
-/// The largest number of bytes of all messages of a child.
+/// The maximum number of bytes of all messages of a child.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 
-/// The largest number of bytes of all compositions of a release: the bytes of the release, and those that join its
-/// components.
+/// The maximum number of bytes of all compositions of a release: the maximum for a release, plus the code that connects
+/// its components.
 const COMPOSED_BYTES_MAX: u64 = RELEASE_BYTES_MAX + (64 << 20);
 
-/// The number of bytes of a child's standard error that are kept.
+/// The maximum number of bytes of a child's standard error that are kept.
 const ERROR_OUTPUT_BYTES_MAX: u64 = 8 << 10;
 
-/// The number of bytes that are received at a time, and the number of such chunks that wait for the disk.
+/// The number of bytes that are received at a time, and the maximum number of such chunks that wait to be written.
 const OUTPUT_CHUNK_BYTES: u64 = 64 << 10;
 const OUTPUT_CHUNKS_WAITING_MAX: usize = 8;
 
 /// The number of bytes of input that are read from the disk at a time.
 const INPUT_CHUNK_BYTES: usize = 256 << 10;
 
-/// The purpose of a session, with what is needed to receive the output.
+/// The purpose of a session, with the values that are needed to receive the output.
 pub(super) enum SessionPurpose {
     Nothing,
     Compose { cache: CodeCache, groups_max: usize },
@@ -51,7 +51,7 @@ pub(super) struct SessionOutput {
     pub(super) code: Option<SealedFile>,
 }
 
-/// A composed group, in a file without a name.
+/// A composed group, in an unnamed temporary file.
 pub(super) struct Composition {
     pub(super) file: File,
     pub(super) bytes: u64,
@@ -60,7 +60,7 @@ pub(super) struct Composition {
 
 /// Why a session has no output.
 pub(super) enum SessionError {
-    /// The child has ended, or is about to.
+    /// The child has ended, or will end soon.
     Ended,
     /// The session failed for another reason.
     Refused(CompileError),
@@ -74,10 +74,10 @@ impl From<CompileError> for SessionError {
 
 /// A session with one child.
 pub(super) struct ChildSession {
-    /// The phase that the child reported.
+    /// The phase that the child reported last.
     pub(super) phase: CompilePhase,
     pub(super) purpose: SessionPurpose,
-    /// The largest number of bytes of code.
+    /// The maximum number of bytes of code.
     pub(super) file_bytes: u64,
 }
 
@@ -95,10 +95,10 @@ impl ChildSession {
             biased;
             answer = &mut listening => answer,
             fed = &mut feeding => match fed {
-                // Otherwise the child would wait for the rest until its time is up, holding a permit that others wait
-                // for.
+                // The session must end now. The child would wait for the missing input until its time is up, and hold a
+                // permit for which others wait.
                 Err(FeedError::Input(source)) => Err(disk(source).into()),
-                // If the child does not read, its next message has the reason.
+                // If the child has stopped reading, its next message has the reason.
                 Ok(()) | Err(FeedError::Child) => listening.await,
             },
         }
@@ -154,16 +154,16 @@ impl ChildSession {
     }
 }
 
-/// Why a child did not get all of its input.
+/// Why a child did not receive all of its input.
 enum FeedError {
     /// The input cannot be read from the disk.
     Input(io::Error),
-    /// The child does not read.
+    /// The child has stopped reading.
     Child,
 }
 
-/// Sends a child its task, and the bytes that belong to it. The channel stays open after that: closing it would end the
-/// child.
+/// Sends a child its task, and the bytes that belong to it. The channel stays open afterwards, because closing it would
+/// end the child.
 async fn feed(output: &mut OwnedWriteHalf, work: &ChildTask, inputs: Vec<(File, u64)>) -> Result<(), FeedError> {
     let mut line = serde_json::to_vec(work).expect("work is plain data");
     line.push(b'\n');
@@ -210,7 +210,7 @@ async fn receive<W: Write + Send + 'static>(
             Ok(read @ 1..) => bytes -= read as u64,
             _ => return Err(SessionError::Ended),
         }
-        // The send fails if the writing thread has failed, whose error is returned below.
+        // The send fails only if the writing thread has failed. That error is returned below.
         if pieces.send(piece).await.is_err() {
             break;
         }
@@ -235,7 +235,7 @@ pub(super) async fn read_error_output(stderr: Option<ChildStderr>) -> String {
     let mut text = Vec::new();
     if let Some(mut stderr) = stderr {
         let _ = (&mut stderr).take(ERROR_OUTPUT_BYTES_MAX).read_to_end(&mut text).await;
-        // The rest is read, so that the child does not block, and discarded.
+        // The rest is read and discarded, so that the child does not block.
         let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     }
     String::from_utf8_lossy(&text).into_owned()

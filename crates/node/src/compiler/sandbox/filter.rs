@@ -1,7 +1,7 @@
-//! The system calls that a compiler needs once its descriptors are open. All others fail with `EPERM`.
+//! The system calls that a compiler needs after it has opened its descriptors. All other calls fail with `EPERM`.
 //!
 //! A compiler allocates memory, starts threads that wait for one another, reads the clock, and reads and writes open
-//! descriptors. It opens nothing, maps nothing executable (the code that it makes is data to it), starts no process,
+//! descriptors. It opens no files, maps no executable memory (it never runs the code that it makes), starts no process,
 //! and can send signals only to itself.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Threads. `clone3` is decided by the other filter.
+    // Threads. `clone3` is allowed here because the other filter decides about it.
     libc::SYS_clone3,
     libc::SYS_futex,
     libc::SYS_set_robust_list,
@@ -47,7 +47,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_getrandom,
 ];
 
-/// The flags that start a thread, and the flags that must not be among them.
+/// The flags that `clone` needs to start a thread, and the flags that are forbidden.
 const THREAD: libc::c_int = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
 const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -60,7 +60,8 @@ const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_PTRACE
     | libc::CLONE_PARENT;
 
-/// Installs the filter for all threads. Returns a description of it, or why the system has no filters.
+/// Installs the filter for all threads. Returns a description of the filter, or the reason why the system has no
+/// filters.
 pub(super) fn install() -> io::Result<Result<String, String>> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(Err(format!("there is no filter for {}", std::env::consts::ARCH)));
@@ -80,7 +81,7 @@ pub(super) fn install() -> io::Result<Result<String, String>> {
         SeccompAction::Allow,
         arch,
     );
-    // Of several filters, the strictest result counts.
+    // If several filters are installed, the kernel uses the strictest result.
     for filter in [clone3, allowed] {
         let program = filter.and_then(BpfProgram::try_from).map_err(invalid)?;
         match apply_filter_all_threads(&program) {

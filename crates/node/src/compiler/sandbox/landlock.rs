@@ -1,4 +1,4 @@
-//! A Landlock ruleset without a rule: everything that the kernel can forbid by it is forbidden.
+//! A Landlock ruleset without rules: forbids everything that Landlock can forbid.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr as _, RulesetStatus, Scope,
 };
 
-/// The newest ABI to use. An older kernel forbids what it knows.
+/// The newest ABI to use. A kernel with an older ABI forbids the accesses that it knows.
 const ABI_NEWEST: ABI = ABI::V10;
 
-/// Restricts this thread and the threads that it starts. Returns a description of the restriction, or why the system
-/// has none.
+/// Restricts this thread and the threads that it starts. Returns a description of the restriction, or the reason why
+/// the system does not support it.
 pub(super) fn restrict() -> io::Result<Result<String, String>> {
     let restricted = Ruleset::default()
         .handle_access(AccessFs::from_all(ABI_NEWEST))

@@ -6,11 +6,11 @@ use rustix::process::{Resource, Rlimit, chdir, chroot, pivot_root, setrlimit};
 
 use super::system;
 
-/// The number of threads that a child may have. It is counted in the child's own user namespace; otherwise the node's
-/// threads would count too.
+/// The maximum number of threads of a child. The kernel counts them in the child's own user namespace; without that
+/// namespace, it would count the node's threads as well.
 const THREADS_MAX: u64 = 512;
 
-/// Enters as many namespaces as the system permits. Returns which ones, or why none.
+/// Enters as many namespaces as the system permits. Returns their names, or the reason why none is permitted.
 pub(super) fn enter() -> Result<String, String> {
     system::unshare(libc::CLONE_NEWUSER).map_err(|error| format!("no user namespace: {error}"))?;
     let mut entered = vec!["user"];
@@ -41,7 +41,7 @@ pub(super) fn enter() -> Result<String, String> {
     if refused.is_empty() {
         Ok(entered)
     } else if entered == "user" {
-        // For example where AppArmor permits user namespaces, but no privileges in them.
+        // This happens, for example, where AppArmor permits user namespaces but no privileges in them.
         Err(format!("a user namespace only; {}", refused.join(", ")))
     } else {
         Ok(format!("{entered}; not {}", refused.join(", ")))
@@ -51,13 +51,13 @@ pub(super) fn enter() -> Result<String, String> {
 /// Replaces the root by an empty folder.
 fn empty_root() -> io::Result<()> {
     system::make_mounts_private()?;
-    // A folder that every system has; its content is not needed any more.
+    // `/proc` is a folder that every system has. Its content is not needed any more.
     system::mount_empty(c"/proc")?;
     chdir("/proc")?;
     match pivot_root(".", ".") {
         // The old root is now mounted above the new one.
         Ok(()) => system::unmount(c".")?,
-        // If the root is the kernel's first one, it cannot be replaced, only left.
+        // If the root is the kernel's initial root file system, it cannot be replaced, only left.
         Err(_) => chroot(".")?,
     }
     Ok(chdir("/")?)

@@ -16,7 +16,7 @@ pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
     if check(unsafe { libc::close_range(first.unsigned_abs(), libc::c_uint::MAX, 0) }).is_ok() {
         return Ok(());
     }
-    // Before Linux 5.9, or under a filter that does not know the call: one by one.
+    // The call does not exist before Linux 5.9, or a filter does not know it: close the descriptors one by one.
     let open = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in open.collect::<Vec<libc::c_int>>().into_iter().filter(|descriptor| *descriptor >= first) {
         // SAFETY: as above. The descriptor that the folder was read with is closed by now, so closing it fails, which
@@ -33,14 +33,14 @@ pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     check(unsafe { libc::unshare(flags) })
 }
 
-/// Changes in mounts below `/` stay in this namespace from now on.
+/// Makes mounts private: changes in mounts below `/` affect only this namespace from now on.
 pub(super) fn make_mounts_private() -> io::Result<()> {
     let flags = libc::MS_REC | libc::MS_PRIVATE;
     // SAFETY: `mount` only reads the strings, which end with a zero byte; the others may be null for these flags.
     check(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), flags, ptr::null()) })
 }
 
-/// Mounts an empty folder, which nothing can be written to, at `path`.
+/// Mounts an empty read-only folder at `path`.
 pub(super) fn mount_empty(path: &CStr) -> io::Result<()> {
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     let (name, options) = (c"tmpfs", c"size=4k,nr_inodes=1,mode=0500");
@@ -48,14 +48,14 @@ pub(super) fn mount_empty(path: &CStr) -> io::Result<()> {
     check(unsafe { libc::mount(name.as_ptr(), path.as_ptr(), name.as_ptr(), flags, options.as_ptr().cast()) })
 }
 
-/// Unmounts what is mounted at `path`, as soon as it is not in use.
+/// Unmounts the file system at `path` as soon as it is no longer in use.
 pub(super) fn unmount(path: &CStr) -> io::Result<()> {
     // SAFETY: `umount2` only reads the string, which ends with a zero byte.
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
 }
 
-/// Drops all capabilities, forbids to gain any by starting a program, and keeps the user's other processes from
-/// inspecting this one.
+/// Drops all capabilities, prevents programs that are started from gaining new ones, and prevents the user's other
+/// processes from inspecting this one.
 pub(super) fn give_up_privileges() -> io::Result<()> {
     // SAFETY: these options of `prctl` take numbers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
@@ -78,8 +78,8 @@ pub(super) fn give_up_privileges() -> io::Result<()> {
     let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
     match io::Error::last_os_error() {
         _ if outcome == 0 => Ok(()),
-        // A service manager's filter forbids the call: the service's own remaining capabilities are of no use behind
-        // this process's filter.
+        // A service manager's filter forbids the call. The service's own remaining capabilities have no effect after
+        // this process's filter is installed.
         error if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
         error => Err(error),
     }
