@@ -47,11 +47,11 @@ pub struct Front<H: Handler> {
     registry: Arc<ConnectionRegistry>,
 }
 
-/// Listens on `address`, with a socket that can be given to another process. Connections wait in the kernel's queue until a process
-/// accepts them.
+/// Listens on `address`. Returns a socket that can be passed to another process. Connections wait in the kernel's queue
+/// until a process accepts them.
 ///
 /// # Errors
-/// When `address` cannot be listened on.
+/// When listening on `address` fails.
 pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => FrontError::InUse { address },
@@ -64,7 +64,7 @@ impl<H: Handler> Front<H> {
     /// Listens on `address`. Connections wait in the kernel's queue until [`Front::serve`] runs.
     ///
     /// # Errors
-    /// When `address` cannot be listened on.
+    /// When listening on `address` fails.
     pub async fn listen(
         address: SocketAddr,
         limits: Limits,
@@ -75,7 +75,7 @@ impl<H: Handler> Front<H> {
         Self::from_listener(listener, limits, resolver, log).map_err(|source| FrontError::Listen { address, source })
     }
 
-    /// Uses a socket that listens already, as [`bind`] returns it. Needs tokio's runtime.
+    /// Creates a front door from a listening socket, as [`bind`] returns it. Needs tokio's runtime.
     ///
     /// # Errors
     /// When `listener` does not listen.
@@ -88,7 +88,7 @@ impl<H: Handler> Front<H> {
         Self::new(limits, resolver, log).with_listener(listener, None)
     }
 
-    /// Makes a front door without a listener: see [`Front::with_listener`].
+    /// Creates a front door without a listener: see [`Front::with_listener`].
     #[must_use]
     pub fn new(limits: Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
         let registry = ConnectionRegistry::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
@@ -101,7 +101,7 @@ impl<H: Handler> Front<H> {
         }
     }
 
-    /// Sets the proxies that are trusted.
+    /// Sets the trusted proxies.
     #[must_use]
     pub fn with_proxies(mut self, proxies: Proxies) -> Self {
         let (max, per_source_max) = (self.limits.connections_max, self.limits.connections_per_source_max);
@@ -109,7 +109,7 @@ impl<H: Handler> Front<H> {
         Self { proxies, ..self }
     }
 
-    /// Adds a socket that listens already: with TLS if there are certificates. Needs tokio's runtime.
+    /// Adds a listening socket: with TLS if there are certificates. Needs tokio's runtime.
     ///
     /// # Errors
     /// When `listener` does not listen.
@@ -122,8 +122,8 @@ impl<H: Handler> Front<H> {
         Ok(self)
     }
 
-    /// Adds a socket that another process holds, too, as a service manager does: when the front door drains, connections that it has not
-    /// accepted are left to that process.
+    /// Adds a listening socket that another process, such as a service manager, also holds. When the front door drains,
+    /// connections that it has not accepted are left to that process.
     ///
     /// # Errors
     /// When `listener` does not listen.
@@ -149,14 +149,15 @@ impl<H: Handler> Front<H> {
         self.listeners.addresses().collect()
     }
 
-    /// Returns the counts of its connections, which can be read while it serves and later.
+    /// Returns a handle to the counts of the front door's connections, which can be read while the front door serves
+    /// and later.
     pub fn connections(&self) -> Connections {
         Connections(self.registry.clone())
     }
 
-    /// Serves until `stop` resolves. Then accepts the connections that the kernel has made already, responds to what clients have sent,
-    /// tells them that it is the last response, and closes the connections, all within `grace`. Returns how many connections were cut off
-    /// at its end.
+    /// Serves until `stop` resolves. Then accepts the connections that the kernel has already established, responds to
+    /// the requests that clients have sent, tells the clients that these are the last responses, and closes the
+    /// connections, all within `grace`. Returns how many connections were cut off at the end of `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
         let Self { mut listeners, pipeline, limits, proxies, registry } = self;
         let idle_grace = limits.idle_grace;
@@ -176,8 +177,8 @@ impl<H: Handler> Front<H> {
         .await;
         phase.send_replace(Phase::Draining);
         let finished = async {
-            // Idle connections are closed in order when their clients have been silent for `idle_grace`, which frees their descriptors.
-            // Only those that do not end so are closed before their time.
+            // Idle connections are closed gracefully when their clients have been silent for `idle_grace`, which frees
+            // their descriptors. A connection is closed earlier only if this has not freed enough descriptors in time.
             let mut shortage =
                 ResourceShortage::closing_after("front door", idle_grace.saturating_mul(3), || registry.evict_any());
             listeners.drain(&mut shortage, serve).await;

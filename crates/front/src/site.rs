@@ -1,8 +1,9 @@
-//! The routes of an app: which path is handled by which component, and within which limits.
+//! The routes of an app: which component handles which path, and within which limits.
 //!
-//! Routes are matched by hand and not by `matchit`: a route is an exact path or a prefix (`docs/reference/manifest.md`), an exact path
-//! comes before a prefix of the same text, and a prefix matches itself, with and without a slash behind it. In matchit each prefix would
-//! be three entries, and braces in paths would have to be escaped, to save a scan over a handful of prefixes.
+//! Routes are matched by hand and not by `matchit`: a route is an exact path or a prefix
+//! (`docs/reference/manifest.md`), an exact path is preferred to a prefix of the same text, and a prefix also matches
+//! itself, with and without a trailing slash. In matchit each prefix would be three entries, and braces in paths would
+//! have to be escaped, to save a scan over a handful of prefixes.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -16,29 +17,29 @@ use isomer_transport::{InFlight, InFlightGuard};
 use crate::handler::Handler;
 use crate::path;
 
-/// What a route leads to, and what a request for it may take.
+/// The target of a route, and the limits of a request for it.
 #[derive(Clone)]
 pub struct RouteTarget<H> {
-    /// Runs the requests.
+    /// The handler that runs the requests.
     pub handler: H,
     /// The component's name, for logs.
     pub component: Arc<str>,
-    /// From the request's head to the last byte of its response.
+    /// The maximum time from the request's head to the last byte of its response.
     pub deadline: Duration,
-    /// The same for a stream of server-sent events, whose head comes within `deadline`.
+    /// The limits of a stream of server-sent events. Its head has to be sent within `deadline`.
     pub stream: StreamLimits,
     /// Whether responses are compressed for clients that accept it.
     pub compress: bool,
-    /// Bytes that a request's body may have.
+    /// The maximum size of a request's body in bytes.
     pub body_bytes_max: u64,
 }
 
-/// How long a stream of server-sent events may take.
+/// The time limits of a stream of server-sent events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// From the request's head to the end of the stream.
+    /// The maximum time from the request's head to the end of the stream.
     pub max: Duration,
-    /// How long the guest may send nothing.
+    /// The maximum time in which the guest sends nothing.
     pub idle_max: Duration,
 }
 
@@ -47,7 +48,7 @@ pub struct StreamLimits {
 pub struct SiteOwner {
     /// The app.
     pub app: AppIdentity,
-    /// The log that the site's failures are written to, instead of the node's.
+    /// The log for the site's failures, used instead of the node's.
     pub log: AppLog,
     /// The app's own access log, in which its requests are listed in addition to the node's.
     pub access_log: Option<AppLog>,
@@ -56,13 +57,13 @@ pub struct SiteOwner {
 /// All routes of a revision of an app. Immutable: a new revision is a new site.
 pub struct Site<H> {
     exact: BTreeMap<String, RouteTarget<H>>,
-    /// The longest first.
+    /// The prefixes, the longest first.
     prefixes: Vec<(String, RouteTarget<H>)>,
     owner: Option<SiteOwner>,
     in_flight: InFlight,
 }
 
-/// A site while it serves a request. The request is counted until this and all its clones are dropped.
+/// A site while it serves a request. The request is counted until this value and all its clones are dropped.
 pub struct SiteInUse<H> {
     site: Arc<Site<H>>,
     _guard: InFlightGuard,
@@ -75,7 +76,7 @@ impl<H> Default for Site<H> {
 }
 
 impl<H: Handler> Site<H> {
-    /// Makes a site without routes.
+    /// Creates a site without routes.
     pub fn new() -> Self {
         Self::default()
     }
@@ -108,7 +109,7 @@ impl<H: Handler> Site<H> {
         self.owner.as_ref().map(|owner| &owner.log)
     }
 
-    /// Returns what receives the site's events: the app's own log, or else the node's.
+    /// Returns the receiver of the site's events: the app's own log if it has one, otherwise the node's.
     pub(crate) fn events<'a>(&'a self, node: &'a Log) -> &'a dyn EventSink {
         match &self.owner {
             Some(owner) => &owner.log,
@@ -122,8 +123,8 @@ impl<H: Handler> Site<H> {
         self.exact.insert(path::normalize(&path).unwrap_or(path), target);
     }
 
-    /// Adds a route for `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`); the empty path
-    /// serves all.
+    /// Adds a route for `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`).
+    /// The empty path matches all paths.
     pub fn prefix(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
         let path = path.into();
         let path = path::normalize(&path).unwrap_or(path);
@@ -131,7 +132,8 @@ impl<H: Handler> Site<H> {
         self.prefixes.insert(at, (path, target));
     }
 
-    /// Returns the target for a path in normal form: that of the exact route, else that of the longest prefix.
+    /// Returns the target for a path in normal form: the target of the exact route if there is one, otherwise that of
+    /// the longest prefix.
     pub(crate) fn find(&self, path: &str) -> Option<&RouteTarget<H>> {
         if let Some(target) = self.exact.get(path) {
             return Some(target);
@@ -141,7 +143,7 @@ impl<H: Handler> Site<H> {
         self.prefixes.iter().find(|(prefix, _)| matches(prefix)).map(|(_, target)| target)
     }
 
-    /// Returns whether there is no route.
+    /// Returns whether the site has no route.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
     }

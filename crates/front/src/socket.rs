@@ -1,14 +1,17 @@
-//! A connection below HTTP and TLS: the time limits that hyper does not have, bytes that were read ahead, and a lossless end.
+//! A connection below HTTP and TLS: the time limits that hyper does not have, bytes that were read ahead, and closing
+//! without losing data.
 //!
-//! A peer has to keep reading ([`Socket`]): when no byte can be written for a while, the connection is closed.
+//! [`Socket`] requires that the peer keeps reading: when no byte can be written for a while, the connection is closed.
 //!
-//! Closing a socket with unread bytes makes the kernel reset the connection, and the reset can overtake a response that is still on its
-//! way. So the end has three steps, whatever is above the socket: no more is written; what still arrives is read and dropped until the
-//! peer has closed its side or a limit is reached ([`LINGER_MAX`]); only then the socket is closed.
+//! Closing a socket with unread bytes makes the kernel reset the connection, and the reset can overtake a response that
+//! is still on its way. So a connection is closed in three steps, whatever protocol it carries. First, writing ends.
+//! Then bytes that still arrive are read and dropped until the peer has closed its side or a limit is reached
+//! ([`LINGER_MAX`]). Only then the socket is closed.
 //!
-//! A peer has to begin ([`Opening`]): hyper's limit for a request's head starts when the version of HTTP is known, so a peer that sends
-//! nothing, or the first half of the preface of HTTP/2, would be waited for without an end. TLS lies between the two: [`Socket`] is about
-//! bytes of the network, [`Opening`] about those of HTTP.
+//! [`Opening`] requires that the peer starts to send: hyper's limit for a request's head starts when the version of
+//! HTTP is known, so without [`Opening`] the server would wait forever for a peer that sends nothing, or only the first
+//! half of the HTTP/2 preface. TLS lies between the two types: [`Socket`] handles bytes of the network, [`Opening`]
+//! bytes of HTTP.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -25,13 +28,14 @@ use tokio::time::Sleep;
 
 use crate::activity::Activity;
 
-/// How long a peer may take to close its side of a connection that has ended. Then the connection is closed.
+/// The maximum time that a peer may take to close its side of a connection that has ended. After it the connection is
+/// closed.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// Bytes of a peer that are read and dropped meanwhile. Then the connection is closed.
+/// The maximum number of bytes that are read and dropped in this time. After it the connection is closed.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 
-/// A connection whose peer has to keep reading.
+/// A connection that fails when its peer does not read.
 pub(crate) struct Socket {
     stream: WriteTimeout<TcpStream>,
     /// Bytes that were read ahead, to be read again.
@@ -39,13 +43,14 @@ pub(crate) struct Socket {
     lingering: Option<Lingering>,
 }
 
-/// The end of a connection: nothing more is written.
+/// The last phase of a connection: nothing more is written.
 struct Lingering {
     until: Pin<Box<Sleep>>,
     left_bytes: usize,
 }
 
-/// A connection whose peer has to begin, and which notes that bytes arrive.
+/// A connection that fails when its peer does not start to send. Records in the connection's activity that bytes
+/// arrive.
 pub(crate) struct Opening<S> {
     stream: S,
     activity: Arc<Activity>,
@@ -53,14 +58,14 @@ pub(crate) struct Opening<S> {
     ahead: Bytes,
 }
 
-/// The versions of HTTP, which differ from the first byte on.
+/// The versions of HTTP, which can be told apart by the first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     Http1,
     Http2,
 }
 
-/// The first bytes of every connection of HTTP/2 (RFC 9113, section 3.4), and of no other.
+/// The first bytes of every HTTP/2 connection (RFC 9113, section 3.4). No other connection starts with them.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Socket {
@@ -69,7 +74,7 @@ impl Socket {
         Self { stream, ahead: Bytes::new(), lingering: None }
     }
 
-    /// Puts `bytes` back, to be read next.
+    /// Puts `bytes` back, so that they are read next.
     pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.ahead.is_empty(), "bytes that were read ahead are read first");
         self.ahead = bytes.into();
@@ -98,7 +103,7 @@ impl Socket {
     }
 }
 
-/// Reads from the bytes that were read ahead; returns `false` if there are none.
+/// Reads from the bytes that were read ahead. Returns `false` if there are none.
 fn read_ahead(ahead: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
     let length = ahead.len().min(buf.remaining());
     if length == 0 {
@@ -152,8 +157,9 @@ impl<S: AsyncRead + Unpin> Opening<S> {
         Self { stream, activity, ahead: Bytes::new() }
     }
 
-    /// Returns the version of HTTP that the peer uses, from its first bytes; `None` if it closes its side before the first one. Called
-    /// once, before anything is read. Dropping the future loses the bytes that it has read.
+    /// Returns the version of HTTP that the peer uses, judged by its first bytes; `None` if the peer closes its side
+    /// before it sends a byte. Called once, before anything is read. Dropping the future loses the bytes that it has
+    /// read.
     pub(crate) async fn version(&mut self) -> io::Result<Option<Version>> {
         let mut first = [0; PREFACE.len()];
         let mut length = 0;

@@ -6,7 +6,8 @@ use isomer_telemetry::{RequestId, TraceContext};
 /// The header's name.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Returns the header to pass on: the caller's trace with the request `id` as the parent, or a new trace if `incoming` is not valid.
+/// Returns the header for the guest: the caller's trace with the request `id` as the parent, or a new trace if
+/// `incoming` is not valid.
 pub(crate) fn traceparent(incoming: Option<&HeaderValue>, id: RequestId) -> HeaderValue {
     let context = match incoming.and_then(|value| TraceContext::parse(value.as_bytes())) {
         Some(context) => context.child_of(id.into()),

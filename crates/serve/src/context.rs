@@ -1,4 +1,4 @@
-//! What every kind of serving needs: options, a log, the console, and the messages about its state.
+//! The context of every process that serves: options, a log, the console, and the messages about the process's state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,13 +29,14 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// The data directory; `None` for `.isomer` in the app's folder.
     pub data: Option<PathBuf>,
-    /// Whether a line of JSON on standard output reports that the app is ready, and the log is JSON.
+    /// Whether the process reports on standard output, with a line of JSON, that the app is ready, and writes its log
+    /// as JSON.
     pub json: bool,
     /// Whether every request is logged.
     pub access_log: bool,
     /// The levels of the platform's own log.
     pub log_levels: Levels,
-    /// The time that running requests have after the signal to stop.
+    /// The maximum time that running requests may take after the signal to stop.
     pub grace: Duration,
     /// Set if the process serves a test.
     pub test_mode: Option<TestMode>,
@@ -46,16 +47,16 @@ pub struct ServeOptions {
 pub struct TestMode {
     /// The folder of compiled code.
     pub code: PathBuf,
-    /// Whether clock and randomness follow from the request and the component.
+    /// Whether the clock and random numbers of guests are derived from the request and the component.
     pub deterministic: bool,
-    /// A folder with files of secrets, named like them, which replace those of the manifest.
+    /// A folder with files that are named like secrets. Their contents replace the secrets of the manifest.
     pub secrets: Option<PathBuf>,
-    /// The addresses to which requests to some hosts are sent, by host.
+    /// Addresses by host name: requests to such a host are sent to the address instead.
     pub stubs: BTreeMap<String, SocketAddr>,
 }
 
 impl ServeOptions {
-    /// The data directory for `app`.
+    /// Returns the data directory for `app`.
     pub fn data_dir(&self, app: &AppDir) -> PathBuf {
         self.data.clone().unwrap_or_else(|| app.dir.join(AppDir::OWN_DIR))
     }
@@ -63,23 +64,23 @@ impl ServeOptions {
 
 /// The state of a process that serves: its options, its log, the console, the network.
 pub struct ServeContext {
-    /// Standard error.
+    /// The console, which writes to standard error.
     pub console: Console,
     /// The log of the process and of the app.
     pub log: Log,
-    /// The time that running requests have after the signal to stop.
+    /// The maximum time that running requests may take after the signal to stop.
     pub grace: Duration,
     /// Set if the process serves a test.
     pub test_mode: Option<TestMode>,
     /// The network for outgoing requests.
     pub network: OutboundNetwork,
-    /// Whether call stacks name lines of sources.
+    /// Whether call stacks contain source lines.
     pub source_lines: bool,
     json: bool,
 }
 
 impl ServeContext {
-    /// Starts the log and reads the network's certificate authorities.
+    /// Starts the log and reads the certificate authorities of the network.
     ///
     /// # Errors
     /// If the log cannot be started.
@@ -101,13 +102,13 @@ impl ServeContext {
         })
     }
 
-    /// Whether clock and randomness follow from the request and the component.
+    /// Returns whether the clock and random numbers of guests are derived from the request and the component.
     pub fn is_deterministic(&self) -> bool {
         self.test_mode.as_ref().is_some_and(|test| test.deterministic)
     }
 
-    /// Reports that the app is ready at `url`, to people or programs and to the service manager. `members` are its processes if there are
-    /// several.
+    /// Reports that the app is ready at `url`, to people or programs and to the service manager. `members` are the
+    /// app's processes if there are several.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -154,7 +155,8 @@ impl ServeContext {
         Ok(())
     }
 
-    /// Reports that one group of a shape is ready: its front door at `url` if it has one, and its link to other groups at `link`.
+    /// Reports that one group of a shape is ready. `url` is its front door, if it has one; `link` is the address for
+    /// calls from other groups.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -200,7 +202,7 @@ impl ServeContext {
     }
 }
 
-/// Logs how many connections were closed because their time to finish was over, and waits until the log is written.
+/// Logs how many connections were closed because the time to finish them was over, and waits until the log is written.
 pub fn report_cut_off(log: &Log, connections: usize) {
     if connections > 0 {
         log.warn(format!("closed {connections} connections that did not finish within the grace period"));
@@ -234,7 +236,7 @@ fn milliseconds(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
-/// Reports to the service manager, if there is one, that the process serves.
+/// Tells the service manager, if there is one, that the process serves.
 fn notify_ready(address: &str) {
     service_manager::ready(&format!("serving at {address}"));
     service_manager::keep_alive();

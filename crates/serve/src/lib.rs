@@ -1,22 +1,22 @@
-//! Serving an app from this machine: what `isomer run` and `isomer dev` have in common.
+//! Serving an app from this machine: the code that `isomer run` and `isomer dev` share.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `context` | options, log and console of a process that serves, and what it reports ([`ServeContext`]) |
-//! | `resources` | what can be in use by other processes: the port and the data directory ([`ServeResources`]) |
-//! | `revision_starter` | serving from this process: one revision after another takes over ([`AppServer`], [`RevisionStarter`]) |
+//! | `context` | options, log and console of a process that serves, and its reports ([`ServeContext`]) |
+//! | `resources` | resources that another process may already use: the port and the data directory ([`ServeResources`]) |
+//! | `revision_starter` | serving from this process: starts a revision and replaces the previous one ([`AppServer`], [`RevisionStarter`]) |
 //! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
 //! | `member` | serving from several processes: one member's side ([`run_member`]) |
-//! | `member_order` | the order of a member: what it runs |
+//! | `member_order` | the order that tells a member what to run |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
-//! | `start_error` | why a revision was not made or an app not started, with hints |
+//! | `start_error` | errors of planning or starting an app, with hints |
 //! | `network` | the network that outgoing requests use |
 //! | `test_secrets` | secrets that a test gives an app |
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
 //!
-//! The port and the data directory are opened before anything is built, so an error about them comes at once; connections that are
-//! made meanwhile wait. What a revision has opened (stores, secrets) is passed on to the next one, because a store can be open only
-//! once.
+//! The port and the data directory are opened before anything is built, so errors about them are reported at once;
+//! connections that are made before the app is ready wait. Resources that a revision has opened (stores, secrets) are
+//! passed on to the next revision, because a store can be open only once.
 
 #![forbid(unsafe_code)]
 

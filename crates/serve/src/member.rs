@@ -1,6 +1,6 @@
-//! One group of a shape in a process of its own: a member that a supervisor has started.
+//! A process that runs one group of a shape: a member that a supervisor has started.
 //!
-//! It runs its order, and ends when the control channel does.
+//! The member runs its order, and ends when the control channel closes.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -44,8 +44,8 @@ pub fn run_member() -> Result<(), CliError> {
 }
 
 async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<TcpListener>) -> Result<(), CliError> {
-    // A terminal or a service manager sends these signals to all processes. Only the supervisor obeys them: here they do nothing
-    // from now on.
+    // A terminal or a service manager sends these signals to all processes. Only the supervisor obeys them: from here
+    // on the member ignores them.
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         drop(signal(kind).context("cannot listen for the signals to stop")?);
     }
@@ -67,7 +67,7 @@ async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<T
         tls: None,
         front: listener,
         limits: Limits::default(),
-        // The supervisor has already printed the warnings about it.
+        // The warnings are dropped: the supervisor has already printed them.
         network: network::from_environment(|_| ()).with_stubs(order.stubs.clone()),
         environment: order.environment.clone(),
         deterministic: order.deterministic,

@@ -1,4 +1,4 @@
-//! The order of a member: what it runs. It is the first line on the control channel.
+//! The order that tells a member what to run. It is the first line on the control channel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What a member runs. If it has the front door, the listening socket comes separately.
+/// The order of a member. If the member has the front door, the listening socket is sent separately.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MemberOrder {
     /// The shape of the app.
@@ -15,11 +15,11 @@ pub(crate) struct MemberOrder {
     pub(crate) group: String,
     /// The app's folder, where relative paths start.
     pub(crate) app_dir: PathBuf,
-    /// The manifest's name, as people should see it, and its text.
+    /// The manifest's name for messages, and the manifest's text.
     pub(crate) manifest: (String, String),
     /// Variables for secrets, used if the process's environment lacks them.
     pub(crate) environment: BTreeMap<String, String>,
-    /// The files of the components, by name. They do not change.
+    /// The files of the components, by name. The files never change.
     pub(crate) components: BTreeMap<String, PathBuf>,
     /// The data directory, locked by the supervisor.
     pub(crate) data: PathBuf,
@@ -33,14 +33,14 @@ pub(crate) struct MemberOrder {
     pub(crate) log: String,
     /// Whether every request is logged.
     pub(crate) access_log: bool,
-    /// The time that running requests have after the message to stop, in seconds.
+    /// The maximum time that running requests may take after the message to stop, in seconds.
     pub(crate) grace_s: u64,
     /// Whether messages for people may have colours.
     pub(crate) colour: bool,
-    /// Whether clock and randomness follow from the request and the component.
+    /// Whether the clock and random numbers of guests are derived from the request and the component.
     pub(crate) deterministic: bool,
-    /// A folder of secrets that replace those of the manifest, for tests.
+    /// A folder of secrets that replace the secrets of the manifest, for tests.
     pub(crate) test_secrets: Option<PathBuf>,
-    /// The addresses to which requests to some hosts are sent, for tests.
+    /// Addresses by host name: requests to such a host are sent to the address instead, for tests.
     pub(crate) stubs: BTreeMap<String, SocketAddr>,
 }

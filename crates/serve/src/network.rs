@@ -1,4 +1,4 @@
-//! The network that apps' outgoing requests use: its certificate authorities.
+//! The network that apps' outgoing requests use, with its certificate authorities.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,9 @@ use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_manifest::NodeSettings;
 
-/// The network, trusting the public certificate authorities and those that `SSL_CERT_FILE` names, which other programs read, too. If that
-/// file cannot be read, `warn` is called, and only the public ones are trusted: most apps need no others.
+/// Returns a network that trusts the public certificate authorities and those in the file that `SSL_CERT_FILE` names, a
+/// variable that other programs also read. If that file cannot be read, calls `warn` and trusts only the public ones:
+/// most apps need no others.
 pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
     let network = OutboundNetwork::default();
     let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from) else {
@@ -27,10 +28,10 @@ pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
     }
 }
 
-/// Makes `network` trust the certificate authorities that a node file names. Its relative paths start at `dir`.
+/// Makes `network` trust the certificate authorities that a node file names. Relative paths start at `dir`.
 ///
 /// # Errors
-/// If they cannot be read, with the place in the node file.
+/// If the authorities cannot be read; the error contains the place in the node file.
 pub fn with_authority(
     network: OutboundNetwork,
     file: &NodeSettings,

@@ -1,4 +1,4 @@
-//! What can be in use by other processes: the front door's port and the data directory.
+//! Resources that another process may already use: the front door's port and the data directory.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use crate::context::ServeOptions;
 
 /// The port and the data directory of a process that serves.
 pub struct ServeResources {
-    /// The front door's socket, which listens already.
+    /// The front door's listening socket.
     pub listener: TcpListener,
-    /// Its URL.
+    /// The front door's URL.
     pub url: String,
     /// The data directory, locked.
     pub data: DataDir,
@@ -57,7 +57,7 @@ pub fn listen_error(error: FrontError) -> CliError {
     }
 }
 
-/// Opens the data directory, which is made if it does not exist, and locks it.
+/// Opens the data directory and locks it. Creates it if it does not exist.
 ///
 /// # Errors
 /// If another process uses it, or if it cannot be written to.

@@ -1,4 +1,4 @@
-//! Serving an app from this process: one revision after another is made and takes over.
+//! Serving an app from this process: revisions are created one after another, and each replaces the previous one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::stop_signals::StopSignals;
 pub struct RevisionSource {
     /// The app.
     pub app: App,
-    /// The folder at which relative paths start.
+    /// The folder in which relative paths start.
     pub dir: PathBuf,
     /// The manifest, if there is one.
     pub source: Option<SourceFile>,
@@ -35,21 +35,21 @@ pub struct RevisionSource {
 }
 
 impl RevisionSource {
-    /// The source of a revision of `app`.
+    /// Returns the source of a revision of `app`.
     pub fn new(app: &AppDir, components: Components) -> Self {
         let environment = app.values.environment.clone();
         Self { app: app.app.clone(), dir: app.dir.clone(), source: Some(app.source.clone()), components, environment }
     }
 }
 
-/// A front door that listens, with the means to make revisions of the app behind it.
+/// A listening front door, and the starter of the revisions that it serves.
 pub struct AppServer {
     front: AppFront,
-    /// Makes revisions and lets them take over.
+    /// Creates revisions and replaces the previous ones.
     pub revisions: RevisionStarter,
 }
 
-/// Makes revisions of an app and lets them take over.
+/// Creates revisions of an app and replaces the previous ones.
 pub struct RevisionStarter {
     context: ServeContext,
     shape: String,
@@ -61,8 +61,8 @@ pub struct RevisionStarter {
 }
 
 impl AppServer {
-    /// Starts the front door, without a revision behind it. `cache` is the folder of compiled code if it is not the one of
-    /// `resources`.
+    /// Starts the front door, which serves no revision yet. `cache` is the folder of compiled code if it differs from
+    /// that of `resources`.
     ///
     /// # Errors
     /// If the engine or the code cache cannot be opened.
@@ -88,11 +88,12 @@ impl AppServer {
         Ok(Self { front, revisions: RevisionStarter { context, shape, url, sole, data, missing_variable, warnings } })
     }
 
-    /// Splits the server into the future that serves until a signal stops it, and the maker of revisions, so that each can run on a
-    /// task of its own. From then on the signals to stop are handled by the future; before, they end the process at once.
+    /// Splits the server into the future that serves until a signal stops it, and the starter of revisions, so that
+    /// each can run in its own task. From this call on the future handles the signals to stop; before, they end the
+    /// process at once.
     ///
     /// # Errors
-    /// If signals cannot be listened for.
+    /// If signal handlers cannot be installed.
     pub fn split(
         self,
     ) -> anyhow::Result<(impl Future<Output = Result<(), CliError>> + Send + 'static, RevisionStarter)> {
@@ -108,10 +109,11 @@ impl AppServer {
 }
 
 impl RevisionStarter {
-    /// Makes a revision of `source`, which then takes over. If this fails, the previous revision continues to serve.
+    /// Creates a revision of `source`, which replaces the previous revision. On an error, the previous revision
+    /// continues to serve.
     ///
     /// # Errors
-    /// If the revision cannot be planned, made or started.
+    /// If the revision cannot be planned, created or started.
     pub async fn take_over(&mut self, source: &RevisionSource) -> Result<Plan, CliError> {
         let options =
             PackageOptions { shape: self.shape.clone(), process: None, deterministic: self.context.is_deterministic() };
@@ -138,27 +140,28 @@ impl RevisionStarter {
         Ok(plan)
     }
 
-    /// Forgets [`RevisionStarter::missing_variable`], before another revision is made.
+    /// Clears [`RevisionStarter::missing_variable`], before another revision is created.
     pub fn clear_missing_variable(&mut self) {
         self.missing_variable = None;
     }
 
-    /// The environment variable that was missing when the last revision was started. No change of a source file can add it.
+    /// Returns the environment variable that was missing when the last revision was started. No change of a source file
+    /// can add it.
     pub fn missing_variable(&self) -> Option<&str> {
         self.missing_variable.as_deref()
     }
 
-    /// The storage engines of the revisions.
+    /// Returns the storage engines of the revisions.
     pub fn stores(&self) -> &Engines {
         self.sole.stores()
     }
 
-    /// The locations of the files and stores of an app in `dir`.
+    /// Returns the locations of the files and stores of an app in `dir`.
     pub fn place(&self, dir: &Path) -> AppResources {
         self.sole.place(dir, &self.data)
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data(&self) -> &DataDir {
         &self.data
     }

@@ -1,7 +1,7 @@
 //! A shape of several processes on one machine: this process supervises, a member runs each group of the shape.
 //!
-//! All members serve the same revision, also those that are started again after the sources have changed: the supervisor keeps the
-//! manifest's text and the components' bytes that it planned with, in its private folder.
+//! All members serve the same revision, even members that are restarted after the sources have changed: the supervisor
+//! keeps a copy of the manifest's text and of the components' bytes in its private folder, from the time of planning.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,14 +21,14 @@ use crate::member_order::MemberOrder;
 use crate::resources::ServeResources;
 use crate::stop_signals::StopSignals;
 
-/// The time that a member may take to stop in addition to the time that its requests have.
+/// The time that a member may take to stop, in addition to the time for its running requests.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// An app whose shape has several processes.
 pub struct ShapeApp<'a> {
     /// The app's folder.
     pub app_dir: PathBuf,
-    /// The manifest, with values from outside of it.
+    /// The manifest, including values from outside of it.
     pub manifest: &'a SourceFile,
     /// Variables for secrets, used if the process's environment lacks them.
     pub environment: &'a BTreeMap<String, String>,
@@ -112,7 +112,7 @@ fn rendered(console: &Console, error: Diagnostic) -> CliError {
     CliError::Rendered { text: console.renderer().diagnostic(&error), code: FAILED }
 }
 
-/// A member for each group of the plan.
+/// Returns a member for each group of the plan.
 fn members(
     context: &ServeContext,
     resources: &ServeResources,
@@ -153,7 +153,7 @@ fn members(
         let arguments = ["run", "--member", "--shape", &order.shape, "--group", &order.group].map(Into::into);
         MemberSpec {
             name: (*group).to_owned(),
-            // For people who look at the list of processes; what counts is the order.
+            // These arguments are only for people who read the list of processes; the member obeys its order.
             arguments: arguments.into_iter().chain([app.app_dir.clone().into_os_string()]).collect(),
             order: serde_json::to_vec(&order).expect("an order is plain data"),
             has_front_door: *group == front,
@@ -163,8 +163,8 @@ fn members(
     Ok(processes.keys().map(member).collect())
 }
 
-/// The group that gets the front door: the one with routes, of which a plan has at most one. Without routes the first group gets it, so
-/// that the platform's own responses are served.
+/// Returns the group that gets the front door: the one with routes, of which a plan has at most one. Without routes it
+/// is the first group, so that the platform's own responses are served.
 fn front_group(plan: &Plan) -> &str {
     let processes = plan.processes();
     let with_routes = processes.iter().find(|(_, groups)| groups.iter().any(|group| !group.handlers.is_empty()));

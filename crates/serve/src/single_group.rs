@@ -1,4 +1,5 @@
-//! One group of a shape on this machine, while the other groups run elsewhere: a node file has their addresses.
+//! One group of a shape on this machine, while the other groups run on other machines, whose addresses are in a node
+//! file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::resources::{listen, open_data};
 use crate::start_error::StartAttempt;
 use crate::stop_signals::StopSignals;
 
-/// A node file and the folder in which it lies.
+/// A node file and its folder.
 struct NodeConfig {
     source: SourceFile,
     dir: PathBuf,
@@ -99,7 +100,7 @@ fn has_routes(plan: &Plan, group: &str) -> bool {
     plan.processes().get(group).is_some_and(|groups| groups.iter().any(|it| !it.handlers.is_empty()))
 }
 
-/// The address with a socket's relative path resolved against the node file's folder.
+/// Returns the address, with the relative path of a socket resolved against the node file's folder.
 fn resolve(dir: &Path, address: &LinkAddress) -> LinkAddress {
     match address {
         LinkAddress::Unix(path) => LinkAddress::Unix(dir.join(path)),
@@ -112,7 +113,7 @@ fn peers(config: &NodeConfig) -> BTreeMap<String, Vec<LinkAddress>> {
     config.file.peers.iter().map(|(group, at)| (group.value.clone(), addresses(at))).collect()
 }
 
-/// The files of certificates and keys, after checking that each can be read.
+/// Returns the files of certificates and keys, after checking that each can be read.
 fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CliError> {
     let Some(tls) = &config.file.tls else { return Ok(None) };
     let mut found = vec![];

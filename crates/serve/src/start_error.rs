@@ -1,4 +1,4 @@
-//! Why an app was not planned or started, with hints: in this process, or as one group of a shape.
+//! Errors of planning or starting an app, with hints: for an app in this process, and for one group of a shape.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
 
-/// The hint added to findings about a manifest if there is none.
+/// The hint that is added to findings about a manifest when the app has none.
 const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";
 
-/// Turns the error of making a revision into the command's error. Findings of the plan have places in the manifest `source`, if
-/// there is one.
+/// Turns the error of creating a revision into the command's error. Findings of the plan point into the manifest
+/// `source`, if there is one.
 pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CliError {
     match error {
         RevisionError::Plan(findings) => match source {
@@ -32,12 +32,12 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
     }
 }
 
-/// An app that was to be started, for errors.
+/// The app that could not be started, for errors.
 #[derive(Clone, Copy)]
 pub(crate) struct StartAttempt<'a> {
     /// The app.
     pub(crate) app: &'a App,
-    /// The folder at which relative paths start.
+    /// The folder in which relative paths start.
     pub(crate) dir: &'a Path,
     /// The manifest, if there is one.
     pub(crate) source: Option<&'a SourceFile>,
@@ -70,8 +70,9 @@ impl StartAttempt<'_> {
         }
     }
 
-    /// Adds the place or a hint to what is missing. A missing folder that is granted is a mistake in the manifest (or in a flag); a store
-    /// whose migrations were changed can be recreated if its data may be lost.
+    /// Returns the error for a missing capability, with its place in the manifest or a hint. A missing folder that is
+    /// granted is a mistake in the manifest (or in a flag). A store whose migrations were changed can be recreated if
+    /// its data may be lost.
     fn without(self, error: AppCapabilityError) -> CliError {
         if let Some(variable) = of_parts(&error) {
             let hint = format!(
@@ -113,7 +114,7 @@ impl StartAttempt<'_> {
     }
 }
 
-/// The environment variable of a secret that is not set, if that is the error.
+/// Returns the environment variable of a secret, if the error is that the variable is not set.
 pub(crate) fn missing_variable(error: &TenancyError) -> Option<&str> {
     match error {
         TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {

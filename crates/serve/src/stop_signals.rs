@@ -1,4 +1,4 @@
-//! The signals that stop a process that serves: the first one stops it in order, the second one at once.
+//! The signals that stop a process that serves: the first one stops it gracefully, the second one at once.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,18 +9,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service_manager;
 
-/// SIGTERM and SIGINT (Ctrl-C). Listened for before the app is reported as ready, so that a caller that has read this report can stop
-/// the process in order.
+/// SIGTERM and SIGINT (Ctrl-C). Their handlers are installed before the app is reported as ready, so that a caller that
+/// has read this report can stop the process gracefully.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    /// Starts to listen. From then on the signals no longer end the process by themselves.
+    /// Installs the signal handlers. From this call on the signals no longer end the process by themselves.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the operating system refuses.
     pub fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for the signals to stop");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
@@ -34,8 +34,8 @@ impl StopSignals {
         }
     }
 
-    /// Runs the future that `serve` returns, which is passed a future that resolves at the first signal. At the second signal the
-    /// future is dropped.
+    /// Calls `serve` with a future that resolves at the first signal, and runs the future that `serve` returns. At the
+    /// second signal that future is dropped.
     ///
     /// # Errors
     /// [`INTERRUPTED`], at the second signal.

@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use isomer_console::CliError;
 use isomer_manifest::{App, SecretSource};
 
-/// Makes the app read its secrets from the files of `folder` that have their names. Other secrets stay as the manifest has them.
+/// Makes the app read a secret from the file in `folder` that has the secret's name. Secrets without such a file stay
+/// as in the manifest.
 ///
 /// # Errors
 /// If the folder cannot be read.

@@ -1,7 +1,7 @@
 //! The control channel between supervisor and member: a socket pair, one end of which is the member's standard input.
 //!
-//! First comes one byte, together with the front door's listening socket if the member gets it (`SCM_RIGHTS`, unix(7)); then lines in both
-//! directions. When the supervisor's end closes, the member ends.
+//! The supervisor first sends one byte, together with the front door's listening socket if the member gets it
+//! (`SCM_RIGHTS`, unix(7)). Then both sides send lines. When the supervisor's end closes, the member ends.
 
 use std::io::{self, BufReader, IoSlice, IoSliceMut, Write as _};
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ use crate::messages::{MemberMessage, SupervisorMessage};
 /// The exit code of a member whose supervisor has ended.
 const ABANDONED: i32 = 1;
 
-/// Sends the front door's socket, or that there is none.
+/// Sends the front door's socket, or a message that the member does not get one.
 pub(crate) fn send_listener(channel: &UnixStream, listener: Option<&TcpListener>) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -56,9 +56,9 @@ pub struct ControlChannel {
 }
 
 impl ControlChannel {
-    /// Takes the channel from standard input; returns it with the member's order and the front door's socket, if it gets one. From
-    /// then on this process ends when the channel does, after removing the supervisor's private folder, which `private_dir` takes
-    /// from the order.
+    /// Takes over standard input as the control channel. Returns the channel, the member's order and the front door's
+    /// socket, if the member gets one. From then on this process ends when the channel closes, after removing the
+    /// supervisor's private folder, whose path `private_dir` reads from the order.
     ///
     /// # Errors
     /// If standard input is not such a channel.
@@ -72,7 +72,7 @@ impl ControlChannel {
         let order: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let (stop_sender, stop) = watch::channel(false);
         let private_dir = private_dir(&order);
-        // A thread and not a task: it must see the end of the channel even when the executor is busy.
+        // A thread and not a task: it must notice the end of the channel even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
             while let Ok(Some(SupervisorMessage::Stop)) = read(&mut lines) {
                 let _ = stop_sender.send(true);
@@ -94,7 +94,7 @@ impl ControlChannel {
         let mut stop = self.stop.clone();
         async move {
             if stop.wait_for(|stop| *stop).await.is_err() {
-                // The channel's thread ends the process.
+                // Never returns: the channel's thread ends the process.
                 std::future::pending::<()>().await;
             }
         }
@@ -103,12 +103,12 @@ impl ControlChannel {
 
 /// Ends this process because its supervisor has ended.
 fn abandoned(private_dir: &Path) -> ! {
-    // All members try this; it does not matter which one succeeds.
+    // All members try to remove it; it does not matter which one succeeds.
     let _ = std::fs::remove_dir_all(private_dir);
     std::process::exit(ABANDONED)
 }
 
-/// The next line; `None` at the end of the channel.
+/// Returns the next line; `None` at the end of the channel.
 fn read<T: DeserializeOwned>(lines: &mut impl io::BufRead) -> io::Result<Option<T>> {
     let mut line = String::new();
     if lines.read_line(&mut line)? == 0 {

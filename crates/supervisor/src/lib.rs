@@ -3,20 +3,20 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `supervisor` | the event loop: carries out what `reconcile` decides ([`run`]) |
-//! | `reconcile` | what to do next so that all members are as they should be; pure |
+//! | `reconcile` | the next actions that bring all members to their goal; pure |
 //! | `restarts` | when a member that ended is started again, and when the supervisor gives up; pure |
 //! | `process` | one member as seen from the supervisor: its process and its pipes |
-//! | `messages` | what supervisor and members send to each other |
+//! | `messages` | the messages between supervisor and members |
 //! | `control` | the channel that carries these messages, and the member's end of it ([`ControlChannel`]) |
 //! | `private_dir` | the folder of sockets and of files that all members read ([`PrivateDir`]) |
 //!
 //! Invariants:
 //! - **No member outlives its supervisor,** however the supervisor ends: a member's standard input is one end of a socket pair, and
-//!   a thread of its own ends the process when the other end is closed.
-//! - **The port outlives the process behind it:** the supervisor holds the listening socket and passes it to each process that
+//!   a dedicated thread ends the process when the other end is closed.
+//! - **The port outlives the process that serves it:** the supervisor holds the listening socket and passes it to each process that
 //!   is started for the front door, so connections wait while that process restarts.
 //! - **Members obey their supervisor only.** A terminal's Ctrl-C and a service manager's SIGTERM reach all processes. If each
-//!   obeyed, requests would be lost that an orderly shutdown finishes.
+//!   obeyed, requests would be lost that a graceful shutdown finishes.
 //!
 //! The crate does not know what a member does: its orders are any serializable value.
 

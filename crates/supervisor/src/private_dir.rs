@@ -1,7 +1,8 @@
-//! The private folder of a supervisor: the sockets of its members, and files that they all read.
+//! The private folder of a supervisor: the sockets of its members, and files that all of them read.
 //!
-//! A process that can enter it can call any function of the app, so only this user may (mode 0700). The kernel accepts at most 107 bytes
-//! for a socket's path, so names in the folder are short, and it is made below a path that leaves room for them.
+//! A process that can enter the folder can call any function of the app, so only this user may (mode 0700). The kernel
+//! accepts at most 107 bytes for a socket's path, so names in the folder are short, and the folder is created below a
+//! path that leaves room for them.
 
 use std::fs::Permissions;
 use std::io;
@@ -11,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// The most bytes that a socket's path may have (`sun_path` of unix(7), without the terminating zero).
+/// The maximum length of a socket's path in bytes (`sun_path` of unix(7), without the terminating zero).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The part of a socket's path below the folder that [`socket_folders`] returns: `/isomer-XXXXXX/NNNN.sock`.
+/// The length of the part of a socket's path below the folder that [`socket_folders`] returns:
+/// `/isomer-XXXXXX/NNNN.sock`.
 const TAIL_BYTES: usize = "/isomer-XXXXXX/0000.sock".len();
 
 /// The error of a private folder.
@@ -45,10 +47,10 @@ pub struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// Makes the folder in the first of [`socket_folders`] that can be written to.
+    /// Creates the folder in the first of [`socket_folders`] that can be written to.
     ///
     /// # Errors
-    /// If there is none.
+    /// If none of them can be written to.
     pub fn create() -> Result<Self, PrivateDirError> {
         let folders: Vec<_> = socket_folders().collect();
         for folder in &folders {
@@ -64,17 +66,17 @@ impl PrivateDir {
         Err(if tried.is_empty() { PrivateDirError::PathTooLong } else { PrivateDirError::NotWritable { tried } })
     }
 
-    /// The folder's path.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The path for the socket of the member with this number.
+    /// Returns the path for the socket of the member with this number.
     pub fn socket(&self, number: usize) -> PathBuf {
         self.dir.path().join(format!("{number}.sock"))
     }
 
-    /// Writes a file that members read, also those that are started again later. Returns its path.
+    /// Writes a file for the members, which restarted members also read. Returns its path.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -87,8 +89,8 @@ impl PrivateDir {
     }
 }
 
-/// The folders in which a private folder may be made, best first: the user's runtime folder, the folder for temporary files, `/tmp`; without
-/// those whose path is too long.
+/// Returns the folders in which a private folder may be created, the preferred one first: the user's runtime folder,
+/// the folder for temporary files, `/tmp`. Folders whose path is too long are left out.
 pub fn socket_folders() -> impl Iterator<Item = PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let all = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);

@@ -21,13 +21,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::control::send_listener;
 use crate::messages::{MemberMessage, SupervisorMessage};
 
-/// Longer lines are split. The lines of the log itself are far shorter.
+/// The maximum length of a line in bytes. Longer lines are split. The lines of the log itself are far shorter.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// Lines of standard error that are kept, to be shown if the member ends too often.
+/// The number of last lines of standard error that are kept and shown if the member ends too often.
 const LAST_LINES_MAX: usize = 20;
 
-/// The longest that the pipes of an ended member are read: a process that it has started may hold them open.
+/// The maximum time for which the pipes of an ended member are read: a process that the member has started may hold
+/// them open.
 const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// An event of a member.
@@ -43,12 +44,12 @@ pub struct ProcessEnd {
     pub status: io::Result<ExitStatus>,
     /// The error that the member itself reported, rendered for people, and its exit code.
     pub error: Option<(String, u8)>,
-    /// The last lines of its standard error.
+    /// The last lines of the member's standard error.
     pub last_lines: Vec<String>,
 }
 
 impl ProcessEnd {
-    /// Describes the end for people, beginning with the verb.
+    /// Describes the end for people, as a phrase that begins with a verb.
     pub fn describe(&self) -> String {
         match &self.status {
             Ok(status) => ProcessExit::from(*status).to_string(),
@@ -69,8 +70,9 @@ enum ProcessRequest {
 }
 
 impl MemberProcess {
-    /// Starts this program with `arguments` and sends it its order and, if there is one, the front door's socket. `events` receives
-    /// everything that happens to it, with this `number`; its end comes last.
+    /// Starts this program with `arguments` and sends it the member's order and, if there is one, the front door's
+    /// socket. `events` receives all events of the process, together with `number`; the last event is the end of the
+    /// process.
     pub(crate) fn start(
         arguments: &[OsString],
         order: &[u8],
@@ -86,7 +88,7 @@ impl MemberProcess {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Not in the terminal's foreground group: its Ctrl-C is for the supervisor.
+            // Puts the member outside of the terminal's foreground group: Ctrl-C is for the supervisor.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -115,7 +117,8 @@ impl MemberProcess {
             };
             let mut relayed = std::pin::pin!(relayed);
             let mut ended = std::pin::pin!(run(&mut process, control, order, requested));
-            // Both at once until the process has ended; then what is left in the pipes.
+            // Waits for the process and reads the pipes at once until the process has ended; then reads the rest of the
+            // pipes.
             let (status, rest) = tokio::select! {
                 status = &mut ended => (status, tokio::time::timeout(PIPES_WAIT_MAX, relayed).await.ok()),
                 rest = &mut relayed => (ended.await, Some(rest)),
@@ -165,8 +168,8 @@ async fn run(
     }
 }
 
-/// Reads a member's messages to the end, calls `ready` for each [`MemberMessage::Ready`], and returns the error that it reported, if
-/// it did.
+/// Reads a member's messages to the end, and calls `ready` for each [`MemberMessage::Ready`]. Returns the error that
+/// the member reported, if any.
 async fn read_messages(mut channel: impl AsyncBufRead + Unpin, mut ready: impl FnMut()) -> Option<(String, u8)> {
     let mut error = None;
     let mut line = String::new();
@@ -193,7 +196,8 @@ async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, mut each: impl FnMut(S
     }
 }
 
-/// This very program, even if its file has been replaced since it was started: member and supervisor must be the same version.
+/// Returns the executable of this process, even if its file has been replaced since: member and supervisor must be the
+/// same version.
 fn this_program() -> io::Result<PathBuf> {
     let running = Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }

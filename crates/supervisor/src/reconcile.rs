@@ -1,17 +1,19 @@
-//! What to do next so that all members are as they should be. Pure: no process, no clock.
+//! Computes the next actions that bring all members to their goal. Pure: no process, no clock.
 //!
-//! Events (a member is ready, a member ended, a signal asks to stop) only change what is known. Then [`Reconciler::next`] compares what
-//! is known with the goal and returns what to do; called again without a new event, it returns nothing. So the result does not
-//! depend on the order of events, on two that come at once, or on one that comes twice.
+//! Events (a member is ready, a member ended, a signal asks to stop) only change the known state. Then
+//! [`Reconciler::next`] compares the known state with the goal and returns the actions; called again without a new
+//! event, it returns nothing. So the result does not depend on the order of events, on simultaneous events, or on
+//! repeated events.
 //!
-//! | goal | what holds when nothing is left to do |
+//! | goal | what holds when no action is left |
 //! | --- | --- |
 //! | [`Goal::Serve`] | every member runs; those that ended wait for their restart |
 //! | [`Goal::Stop`] | the front door's member has drained and ended, then the others have ended; those that took too long were killed |
 //! | [`Goal::Kill`] | no member runs |
 //!
-//! Rejected: a task per member that restarts it by itself. Stopping in order, giving up together and announcing readiness once need
-//! one place that sees all members, and two tasks that decide about the same process would contradict each other.
+//! Rejected: a task per member that restarts it by itself. Stopping members in order, giving up on all at once and
+//! announcing readiness once need one place that sees all members, and two tasks that decide about the same process
+//! would contradict each other.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,7 @@ pub(crate) enum Goal {
 enum MemberState {
     /// The member does not run, and is started at `due`.
     Down { due: Instant },
-    /// Its process runs, but has not reported that it is ready.
+    /// The member's process runs, but has not reported that it is ready.
     Starting,
     /// The member serves.
     Ready,
@@ -38,7 +40,7 @@ enum MemberState {
     Ended,
 }
 
-/// An action for one member, by its number, or for all.
+/// An action for one member, given by its number, or for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Start(usize),
@@ -58,17 +60,17 @@ pub(crate) enum EndOutcome {
     Restart(Duration),
     /// The member ended before all were ready. It is not started again: it would fail in the same way.
     NeverReady,
-    /// The member ended too often.
+    /// The member ended too often within [`WINDOW`](crate::restarts::WINDOW).
     TooOften,
 }
 
 #[derive(Debug)]
 struct Member {
-    /// Whether it has the front door.
+    /// Whether the member has the front door.
     front: bool,
     state: MemberState,
     restarts: Restarts,
-    /// When it was asked to stop.
+    /// When the member was asked to stop.
     stop_sent: Option<Instant>,
     killed: bool,
 }
@@ -79,12 +81,13 @@ pub(crate) struct Reconciler {
     members: Vec<Member>,
     goal: Goal,
     announced: bool,
-    /// The longest that a member may take to stop.
+    /// The maximum time that a member may take to stop.
     stop_timeout: Duration,
 }
 
 impl Reconciler {
-    /// Creates the state in which all members are to be started. `fronts` has one entry for each: whether it has the front door.
+    /// Creates the state in which all members are to be started. `fronts` has one entry per member: whether it has the
+    /// front door.
     pub(crate) fn new(fronts: impl IntoIterator<Item = bool>, stop_timeout: Duration, now: Instant) -> Self {
         let member = |front| Member {
             front,
@@ -143,12 +146,12 @@ impl Reconciler {
         self.goal
     }
 
-    /// Returns whether all members have ended for good.
+    /// Returns whether all members have ended and none will be restarted.
     pub(crate) fn is_over(&self) -> bool {
         self.goal != Goal::Serve && self.members.iter().all(|member| member.state == MemberState::Ended)
     }
 
-    /// Returns what to do now. It counts as done when this returns.
+    /// Returns the next actions. They are recorded as done when this returns.
     pub(crate) fn next(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.goal != Goal::Serve {
@@ -160,8 +163,8 @@ impl Reconciler {
         for (number, member) in self.members.iter_mut().enumerate() {
             let runs = matches!(member.state, MemberState::Starting | MemberState::Ready);
             let late = member.stop_sent.is_some_and(|sent| now >= sent + self.stop_timeout);
-            // A member that has not started to serve has no requests to finish. The exception is a front door that restarts after all
-            // were announced as ready: clients are connected to its socket already.
+            // A member that has not started to serve has no requests to finish, so it is killed. The exception is a
+            // front door that restarts after all were announced as ready: clients are already connected to its socket.
             let unneeded = member.state == MemberState::Starting && !(member.front && self.announced);
             match self.goal {
                 Goal::Serve => {
@@ -196,7 +199,7 @@ impl Reconciler {
         actions
     }
 
-    /// When [`Reconciler::next`] must be called again even if nothing has happened.
+    /// Returns when [`Reconciler::next`] must be called again even without an event.
     pub(crate) fn due(&self) -> Option<Instant> {
         let due = |member: &Member| match (self.goal, member.state) {
             (Goal::Serve, MemberState::Down { due }) => Some(due),

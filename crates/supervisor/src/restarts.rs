@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The number of unexpected ends within [`WINDOW`] that lead to a restart. One more, and the supervisor gives up.
+/// The maximum number of restarts after unexpected ends within [`WINDOW`]. At one more end, the supervisor gives up.
 pub(crate) const RESTARTS_MAX: usize = 8;
 
-/// The time for which an unexpected end counts.
+/// The time after which an unexpected end is forgotten.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
 /// The pause before the first restart. Each further pause within the window is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 
-/// The longest pause before a restart.
+/// The maximum pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The recent unexpected ends of one member.

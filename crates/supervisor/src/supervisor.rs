@@ -14,24 +14,24 @@ use crate::restarts::{RESTARTS_MAX, WINDOW};
 
 /// A process to run.
 pub struct MemberSpec {
-    /// Its name, for people.
+    /// The member's name, for people.
     pub name: String,
-    /// The arguments of its command line.
+    /// The arguments of the member's command line.
     pub arguments: Vec<OsString>,
-    /// The first line that it is sent: JSON, without a line ending.
+    /// The first line that is sent to the member: JSON, without a line ending.
     pub order: Vec<u8>,
-    /// Whether it gets the front door's listening socket, stops first, and is given time to finish requests.
+    /// Whether the member gets the front door's listening socket, stops first, and is given time to finish requests.
     pub has_front_door: bool,
-    /// The log for its output.
+    /// The log for the member's output.
     pub log: MemberLog,
 }
 
 /// A member that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadyMember<'a> {
-    /// Its name.
+    /// The member's name.
     pub name: &'a str,
-    /// Its process, unless it has just ended.
+    /// The id of the member's process; `None` if the process has just ended.
     pub pid: Option<u32>,
 }
 
@@ -47,10 +47,10 @@ pub trait MemberReporter {
     fn member_failed(&mut self, text: &str);
 }
 
-/// The way in which the supervisor's work ended.
+/// How the supervisor's work ended.
 #[derive(Debug)]
 pub enum SupervisorOutcome {
-    /// All members were stopped in order, after a signal.
+    /// All members were stopped gracefully, after a signal.
     Stopped,
     /// All members were killed, after a second signal.
     Killed,
@@ -58,38 +58,38 @@ pub enum SupervisorOutcome {
     Failed(MemberFailure),
 }
 
-/// A failure of one member that stopped all.
+/// The failure of one member, because of which all were stopped.
 #[derive(Debug)]
 pub enum MemberFailure {
-    /// Its process could not be started.
+    /// A member's process could not be started.
     NotStarted {
         /// The member's name.
         member: String,
         /// The system's error.
         source: io::Error,
     },
-    /// It ended before all members were ready.
+    /// A member ended before all members were ready.
     NeverReady {
         /// The member's name.
         member: String,
-        /// The end of its process.
+        /// The end of the member's process.
         end: ProcessEnd,
     },
-    /// It ended too often.
+    /// A member ended too often within `window`.
     TooOften {
         /// The member's name.
         member: String,
         /// The number of ends within `window`.
         times: usize,
-        /// The time within which ends count.
+        /// The time in which the ends are counted.
         window: Duration,
-        /// The last end of its process.
+        /// The last end of the member's process.
         end: ProcessEnd,
     },
 }
 
-/// Runs `members` until `next_signal` resolves: then they are stopped, the one with the front door first. A member that takes longer than
-/// `stop_timeout` is killed; so are all members at the second signal.
+/// Runs `members` until `next_signal` resolves. Then stops them, the one with the front door first. A member that takes
+/// longer than `stop_timeout` is killed. At the second signal, all members are killed.
 ///
 /// # Errors
 /// If a report fails. All members are killed then.
@@ -148,7 +148,7 @@ async fn next(events: &mut UnboundedReceiver<(usize, MemberEvent)>) -> (usize, M
 struct Member {
     spec: MemberSpec,
     process: Option<MemberProcess>,
-    /// Whether it has ended since it was last ready.
+    /// Whether the member has ended since it was last ready.
     ended_before: bool,
 }
 
@@ -161,10 +161,10 @@ impl Member {
 struct Supervisor {
     reconciler: Reconciler,
     members: Vec<Member>,
-    /// Closed before the first member is stopped.
+    /// The front door's listening socket. Closed before the first member is stopped.
     listener: Option<TcpListener>,
     events: UnboundedSender<(usize, MemberEvent)>,
-    /// The first failure, if it is a failure that ends all.
+    /// The first failure that ends all members.
     failure: Option<MemberFailure>,
 }
 

@@ -1,7 +1,8 @@
 //! The accept loop.
 //!
-//! An error of `accept` is either about the one connection that it would have returned, which is then gone, or about the process: most
-//! likely it has no descriptor left. The connection then stays in the kernel's queue and is accepted when a descriptor is free again.
+//! An error of `accept` either concerns the single connection that it would have returned, which is then lost, or the
+//! process: most likely the process has no descriptor left. The connection then stays in the kernel's queue and is
+//! accepted when a descriptor is free.
 
 use std::io;
 use std::pin::pin;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 /// The pause after a failed `accept`. Descriptors become free when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Something that connections come from.
+/// A source of connections.
 pub trait Acceptor {
     /// An accepted connection.
     type Connection;
@@ -21,7 +22,8 @@ pub trait Acceptor {
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
-/// Hands every connection of `acceptor` to `serve` until `stop` resolves. A connection that is accepted after that is never handed over.
+/// Passes every connection of `acceptor` to `serve` until `stop` resolves. A connection that is accepted after that is
+/// not passed on.
 pub async fn accept_until<A: Acceptor>(
     acceptor: &mut A,
     stop: impl Future<Output = ()>,
@@ -43,7 +45,7 @@ pub async fn accept_until<A: Acceptor>(
     }
 }
 
-/// Returns whether an error of `accept` is about the one connection that it would have returned.
+/// Returns whether an error of `accept` concerns only the connection that it would have returned.
 pub fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -55,14 +57,14 @@ pub fn is_of_connection(error: &io::Error) -> bool {
 pub struct ResourceShortage<F> {
     /// The server's name in the log.
     server: &'static str,
-    /// Closes a connection that can be spared, and returns whether there was one.
+    /// Closes a connection that is not needed, and returns whether there was one.
     close_one: F,
-    /// When connections are closed at the earliest.
+    /// The earliest time at which connections are closed.
     from: Instant,
 }
 
 impl ResourceShortage<fn() -> bool> {
-    /// Waits until connections end by themselves.
+    /// Creates a reaction that only waits until connections end by themselves.
     #[must_use]
     pub fn waiting(server: &'static str) -> Self {
         Self { server, close_one: || false, from: Instant::now() }
@@ -70,17 +72,18 @@ impl ResourceShortage<fn() -> bool> {
 }
 
 impl<F: FnMut() -> bool> ResourceShortage<F> {
-    /// Calls `close_one` on each shortage. It closes a connection that can be spared, and returns whether there was one.
+    /// Creates a reaction that calls `close_one` on each shortage, which closes a connection that is not needed, and
+    /// returns whether there was one.
     pub fn closing(server: &'static str, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() }
     }
 
-    /// Does the same, but not before `delay` has passed.
+    /// Creates a reaction that calls `close_one` on each shortage, but not before `delay` has passed.
     pub fn closing_after(server: &'static str, delay: Duration, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() + delay }
     }
 
-    /// Logs `error`, closes a connection where that is possible, and waits a moment.
+    /// Logs `error`, closes a connection if possible, and waits a moment.
     pub async fn pause(&mut self, error: &io::Error) {
         let closed = Instant::now() >= self.from && (self.close_one)();
         tracing::warn!(%error, closed, server = self.server, "cannot accept a connection");
@@ -94,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives these results, then nothing more.
+    /// Returns these results, then nothing more.
     struct Script(VecDeque<io::Result<u32>>);
 
     impl Acceptor for Script {

@@ -1,27 +1,29 @@
-//! Pauses between attempts: each twice as long as the one before, and spread, so that clients that failed together do not return together.
+//! Pauses between attempts. Each pause is twice as long as the previous one, and varies at random, so that clients that
+//! failed together do not retry together.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long to wait between attempts.
+/// The pauses between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The pause after the first failure.
     pub first: Duration,
-    /// The longest pause.
+    /// The maximum pause.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// Returns the pause after so many failures in a row: `first`, doubled for each failure after the first, and at most `max`.
+    /// Returns the pause after this number of failures in a row: `first`, doubled for each failure after the first, and
+    /// at most `max`.
     #[must_use]
     pub fn pause(&self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.max)
     }
 }
 
-/// A generator of numbers that are spread, not secret (splitmix64). Tasks share it.
+/// A generator of pseudo-random numbers that are evenly distributed but not secret (splitmix64). Tasks share it.
 #[derive(Debug)]
 pub struct Jitter(AtomicU64);
 
@@ -32,7 +34,7 @@ impl Default for Jitter {
 }
 
 impl Jitter {
-    /// Makes a generator with a seed of the process's own.
+    /// Creates a generator whose seed differs between processes.
     #[must_use]
     pub fn new() -> Self {
         Self(AtomicU64::new(RandomState::new().hash_one(())))

@@ -29,11 +29,11 @@ struct Shared<T> {
 #[derive(Debug)]
 struct Units<T> {
     in_use: usize,
-    /// Of the tenants that use some.
+    /// The units in use, by tenant; tenants that use none are absent.
     by_tenant: HashMap<T, usize>,
 }
 
-/// The right to use one unit of a resource, until it is dropped.
+/// The right to use one unit of a resource. Dropping the permit returns the unit.
 #[derive(Debug)]
 pub struct FairPermit<T: Eq + Hash> {
     shared: Arc<Shared<T>>,
@@ -47,14 +47,14 @@ impl<T> Clone for FairLimiter<T> {
 }
 
 impl<T: Eq + Hash + Clone> FairLimiter<T> {
-    /// Makes a resource of `max` units, of which tenants may have what `share` says.
+    /// Creates a resource of `max` units. `share` decides how many of them a tenant may have.
     #[must_use]
     pub fn new(max: usize, share: Share) -> Self {
         let units = Mutex::new(Units { in_use: 0, by_tenant: HashMap::new() });
         Self(Arc::new(Shared { max, share, units, returned: Notify::new() }))
     }
 
-    /// Takes a unit for `tenant`, if it may have one more.
+    /// Takes a unit for `tenant`, if the tenant may have one more.
     #[must_use]
     pub fn try_acquire(&self, tenant: &T) -> Option<FairPermit<T>> {
         let mut units = self.0.lock();
@@ -68,11 +68,11 @@ impl<T: Eq + Hash + Clone> FairLimiter<T> {
         Some(FairPermit { shared: self.0.clone(), tenant: tenant.clone() })
     }
 
-    /// Takes a unit for `tenant` as soon as it may have one more.
+    /// Waits until `tenant` may have one more unit, and takes it.
     pub async fn acquire(&self, tenant: &T) -> FairPermit<T> {
         loop {
             let mut returned = pin!(self.0.returned.notified());
-            // From here on: a permit that is returned before the look is not missed.
+            // Registers for notifications first, so that a permit that is returned before `try_acquire` is not missed.
             returned.as_mut().enable();
             if let Some(permit) = self.try_acquire(tenant) {
                 return permit;
@@ -87,7 +87,7 @@ impl<T: Eq + Hash + Clone> FairLimiter<T> {
         self.0.lock().in_use
     }
 
-    /// Returns how many tenants use some.
+    /// Returns how many tenants use at least one unit.
     #[must_use]
     pub fn tenants(&self) -> usize {
         self.0.lock().by_tenant.len()
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// No tenant has more than it leaves free.
+    /// Returns a limiter that gives no tenant more units than it leaves free.
     fn limiter(max: usize) -> FairLimiter<&'static str> {
         FairLimiter::new(max, |own, free| own < free)
     }

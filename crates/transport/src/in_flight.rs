@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<AtomicUsize>);
 
-/// One unit of running work, until it is dropped.
+/// One unit of running work. Dropping the guard ends it.
 #[derive(Debug)]
 pub struct InFlightGuard(Arc<AtomicUsize>);
 
@@ -23,7 +23,7 @@ impl InFlight {
         InFlightGuard(self.0.clone())
     }
 
-    /// Returns how much work is running.
+    /// Returns how many units of work are running.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Acquire)

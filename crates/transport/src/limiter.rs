@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the units of a resource that are in use, and refuses more than there may be. Nothing waits here. Clones count the same units.
+/// Counts the units of a resource that are in use, and refuses units beyond a maximum. No method waits. Clones count
+/// the same units.
 #[derive(Debug, Clone)]
 pub struct Limiter(Arc<Units>);
 
@@ -13,7 +14,7 @@ struct Units {
     max: AtomicUsize,
 }
 
-/// The right to use some units of a resource, until it is dropped.
+/// The right to use some units of a resource. Dropping the permit returns them.
 #[derive(Debug)]
 pub struct Permit {
     resource: Arc<Units>,
@@ -21,7 +22,7 @@ pub struct Permit {
 }
 
 impl Limiter {
-    /// Makes a resource of `max` units. `usize::MAX` bounds nothing.
+    /// Creates a resource of `max` units. `usize::MAX` means no limit.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self(Arc::new(Units { in_use: AtomicUsize::new(0), max: AtomicUsize::new(max) }))
@@ -33,16 +34,16 @@ impl Limiter {
         self.try_acquire_many(1)
     }
 
-    /// Takes `units`, if so many are left.
+    /// Takes `units`, if that many are left.
     #[must_use]
     pub fn try_acquire_many(&self, units: usize) -> Option<Permit> {
         self.try_acquire_within(units, self.max())
     }
 
-    /// Takes `units`, if no more than `max` are in use then. The limiter's own maximum does not matter.
+    /// Takes `units`, if at most `max` are in use afterwards. The limiter's own maximum does not apply.
     ///
-    /// Units that are refused are never counted, not even for a moment: a large request would have small ones refused that are made at the
-    /// same time.
+    /// Refused units are never counted, not even for a moment. Otherwise a large request that is refused could cause
+    /// the refusal of small requests at the same time.
     #[must_use]
     pub fn try_acquire_within(&self, units: usize, max: usize) -> Option<Permit> {
         let add = |in_use: usize| in_use.checked_add(units).filter(|sum| *sum <= max);
@@ -56,13 +57,13 @@ impl Limiter {
         self.0.in_use.load(Ordering::Acquire)
     }
 
-    /// Returns how many units there are.
+    /// Returns the maximum number of units.
     #[must_use]
     pub fn max(&self) -> usize {
         self.0.max.load(Ordering::Relaxed)
     }
 
-    /// Sets how many units there are. Permits that were given stay.
+    /// Sets the maximum number of units. Permits that were already taken stay valid.
     pub fn set_max(&self, max: usize) {
         self.0.max.store(max, Ordering::Relaxed);
     }

@@ -1,11 +1,13 @@
-//! Where connections come from: the unit in which they are counted, and networks of addresses.
+//! The networks that connections come from: client networks, the unit in which connections are counted, and networks of
+//! addresses.
 //!
-//! One client usually has a whole /64 of IPv6 addresses and can use a new one for every connection, so these are counted as one source.
-//! An IPv4 address mapped into IPv6, as a dual-stack listener reports it, is the IPv4 address.
+//! One client usually has a whole /64 of IPv6 addresses and can use a new one for every connection, so a /64 is counted
+//! as one client. An IPv4 address mapped into IPv6, as a dual-stack listener reports it, is treated as the IPv4
+//! address.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The bits of an IPv6 address that name the network of one client.
+/// The number of leading bits of an IPv6 address that identify the network of one client.
 const IPV6_CLIENT_BITS: u8 = 64;
 
 /// The network that connections of one client come from: an IPv4 address, or the /64 of an IPv6 address.
@@ -26,14 +28,14 @@ impl ClientNetwork {
 /// A network: the addresses that share the first `prefix` bits of `address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpNetwork {
-    /// One of the addresses.
+    /// One of the addresses of the network.
     pub address: IpAddr,
-    /// Bits of it that all of them share: at most 32 of an IPv4 address, 128 of an IPv6 address.
+    /// The number of leading bits that all addresses share: at most 32 of an IPv4 address, 128 of an IPv6 address.
     pub prefix: u8,
 }
 
 impl IpNetwork {
-    /// Returns whether `address` is one of them.
+    /// Returns whether `address` belongs to the network.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

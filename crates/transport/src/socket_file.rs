@@ -1,8 +1,9 @@
-//! The file of a Unix socket: mode 0600, never taken from a process that lives, and removed with its listener.
+//! The file of a Unix socket: mode 0600, never taken from a running process, and removed with its listener.
 //!
-//! A socket's file outlives a process that was killed. Such a file is removed when a process listens there again, if no process accepts
-//! connections on it. Two processes that start at once could both find it so; where that matters, a lock file next to the socket is held
-//! for as long as the server lives ([`SocketFile::listen_locked`]). The system releases it however a process ends.
+//! The socket file of a process that was killed remains. Such a file is removed when a process listens there again, if
+//! no process accepts connections on it. If two processes start at once, both could find that no process accepts
+//! connections. Where that matters, a lock file next to the socket is held for as long as the server runs
+//! ([`SocketFile::listen_locked`]). The operating system releases the lock however a process ends.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -14,13 +15,13 @@ use std::time::SystemTime;
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// Why a process cannot listen on a Unix socket.
+/// The reason why a process cannot listen on a Unix socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketFileError {
-    /// Another process listens there.
+    /// Another process listens on the socket.
     #[error("another process listens there")]
     InUse,
-    /// There is a file that is no socket.
+    /// The path is a file that is not a socket.
     #[error("there is a file already, and it is not a socket")]
     NotASocket,
     /// Other users can enter or read the folder.
@@ -41,21 +42,22 @@ pub enum SocketFileError {
         /// The effective user of this process.
         user: u32,
     },
-    /// The operating system refuses it.
+    /// The operating system refuses to listen.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// The file of a Unix socket on which this process listens. Removed when this is dropped, if it is still the same file.
+/// The file of a Unix socket on which this process listens. Dropping this removes the file, unless it has been
+/// replaced.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     identity: FileIdentity,
-    /// Unlocked after the file is removed.
+    /// The lock, which is released after the file is removed.
     _lock: Option<File>,
 }
 
-/// A file's inode and the time of its creation, where the file system knows it: inodes are used again.
+/// A file's inode and, if the file system records it, the time of its creation: inode numbers are reused.
 type FileIdentity = (u64, Option<SystemTime>);
 
 fn identity(metadata: &fs::Metadata) -> FileIdentity {
@@ -72,8 +74,8 @@ impl SocketFile {
         Self::bind(path, None).await
     }
 
-    /// Does the same in a folder that only this process's user can enter, and holds a lock while it listens. The folder is created if it is
-    /// missing.
+    /// Listens on the socket `path` in a folder that only this process's user can enter, and holds a lock while it
+    /// listens. The folder is created if it is missing.
     ///
     /// # Errors
     /// As [`SocketFile::listen`], and when other users can enter the folder.
@@ -220,7 +222,7 @@ mod tests {
         let folder = dir.path().join("private");
         let path = folder.join("a.sock");
         let held = SocketFile::listen_locked(&path).await.expect("the folder is created");
-        // A process that starts at the same time finds the lock, whatever becomes of the file.
+        // A process that starts at the same time sees the lock even if the socket's file is missing.
         fs::remove_file(&path).expect("it is there");
         assert!(matches!(SocketFile::listen_locked(&path).await, Err(SocketFileError::InUse)));
         drop(held);

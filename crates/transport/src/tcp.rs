@@ -1,16 +1,18 @@
 //! TCP listeners that drain without losing a connection.
 //!
-//! A connection is the client's before it is ours: the kernel finishes its handshake and puts it into the listener's queue, and resets
-//! what is still in the queue when the listener is closed. So a listener that no other process holds is closed in three steps: the kernel
-//! begins no further handshake ([`refuse_handshakes`]), handshakes in progress get time to finish, and the queue is emptied. A
-//! listener that another process holds too, as a service manager does, is only let go: what is in its queue waits for the next process.
+//! A client sees a connection as established before this process accepts it: the kernel finishes the handshake and puts
+//! the connection into the listener's queue. When the listener is closed, the kernel resets all connections in the
+//! queue. So a listener that no other process holds is closed in three steps: the kernel begins no further handshake
+//! ([`refuse_handshakes`]), handshakes in progress get time to finish, and the queue is emptied. A listener that
+//! another process also holds, such as a service manager, is only dropped: the connections in its queue wait for the
+//! next process.
 //!
 //! While the process has no descriptor for a connection, the connection stays in the queue ([`ResourceShortage`]).
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | emptying the queue, then closing | a connection that is made between the two is reset |
-//! | `shutdown` of the listener | Linux resets what is in the queue, too |
+//! | emptying the queue, then closing | a connection that is made between the two steps is reset |
+//! | `shutdown` of the listener | Linux also resets the connections in the queue |
 //! | a second listener on the port (`SO_REUSEPORT`) | there is no process that would serve it |
 
 use std::future::poll_fn;
@@ -25,10 +27,11 @@ use tokio::time::Instant;
 
 use crate::accept::{Acceptor, ResourceShortage, is_of_connection};
 
-/// How long TCP handshakes in progress may take to finish when draining starts: a packet to the client and back.
+/// The maximum time that TCP handshakes in progress may take to finish when draining starts: a packet to the client and
+/// back.
 const HANDSHAKES_MAX: Duration = Duration::from_millis(250);
 
-/// The same over the loopback interface, where only the kernel takes part.
+/// The maximum time for handshakes in progress over the loopback interface, where only the kernel takes part.
 const LOOPBACK_HANDSHAKES_MAX: Duration = Duration::from_millis(20);
 
 /// An accepted connection.
@@ -37,14 +40,15 @@ pub struct AcceptedTcp<T> {
     pub stream: TcpStream,
     /// The peer's address.
     pub peer: SocketAddr,
-    /// What its listener was added with.
+    /// The settings with which the connection's listener was added.
     pub settings: T,
 }
 
-/// Listeners that are accepted from in rotation, each with settings for its connections.
+/// Listeners that are polled in rotation, each with settings for its connections.
 pub struct TcpListeners<T> {
     all: Vec<Listener<T>>,
-    /// The one that is polled first. It changes with each connection, so a busy listener does not starve the others.
+    /// The listener that is polled first. It changes with each connection, so a busy listener does not starve the
+    /// others.
     first: usize,
 }
 
@@ -52,7 +56,7 @@ struct Listener<T> {
     socket: TcpListener,
     address: SocketAddr,
     settings: T,
-    /// Whether another process holds it, too, and serves what is in its queue.
+    /// Whether another process also holds the listener and serves the connections in its queue.
     shared: bool,
 }
 
@@ -63,7 +67,8 @@ impl<T> Default for TcpListeners<T> {
 }
 
 impl<T: Clone> TcpListeners<T> {
-    /// Adds a listening socket. It is `shared` if another process holds it, too, and accepts from it later. Needs tokio's runtime.
+    /// Adds a listening socket. `shared` means that another process also holds the socket and accepts from it later.
+    /// Needs tokio's runtime.
     ///
     /// # Errors
     /// When `socket` does not listen.
@@ -91,8 +96,8 @@ impl<T: Clone> TcpListeners<T> {
         Poll::Pending
     }
 
-    /// Stops listening, and hands every connection to `serve` that this process is the only one to serve. Takes as long as connections
-    /// wait for which there is no descriptor.
+    /// Stops listening. Passes every connection that no other process could serve to `serve`. If connections have to
+    /// wait for a free descriptor, this waits with them.
     pub async fn drain(
         mut self,
         shortage: &mut ResourceShortage<impl FnMut() -> bool>,
@@ -132,16 +137,16 @@ impl<T: Clone + Send + Sync> Acceptor for TcpListeners<T> {
 }
 
 impl<T: Clone> Listener<T> {
-    /// Hands over what is left in the queue, and closes the listener.
+    /// Passes the remaining connections of the queue to `serve`, and closes the listener.
     async fn empty(
         self,
         shortage: &mut ResourceShortage<impl FnMut() -> bool>,
         serve: &mut impl FnMut(AcceptedTcp<T>),
     ) {
         let Self { socket, settings, .. } = self;
-        // The kernel itself is polled: tokio only knows what its last look at all sockets has found.
+        // Polls the kernel itself: tokio only knows the result of its last poll of all sockets.
         let Ok(socket) = socket.into_std() else { return };
-        // The look comes first: without a free descriptor `accept` fails even if nothing waits.
+        // Checks for a connection first: without a free descriptor `accept` fails even if no connection waits.
         while is_readable(&socket) {
             match socket.accept() {
                 Ok((stream, peer)) => {
@@ -164,18 +169,19 @@ fn is_readable(socket: &std::net::TcpListener) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::IN)];
     match poll(&mut polled, Some(&Timespec::default())) {
         Ok(number) => number > 0,
-        // `accept` returns what is wrong.
+        // `accept` will return the error.
         Err(_) => true,
     }
 }
 
-/// Makes the kernel drop the first packet of every further handshake, so that clients try again until the port is closed or another
-/// process listens there. Returns whether it can.
+/// Makes the kernel drop the first packet of every further handshake, so that clients try again until the port is
+/// closed or another process listens there. Returns whether the kernel supports it.
 #[cfg(target_os = "linux")]
 fn refuse_handshakes(socket: &TcpListener) -> bool {
     use socket2::{SockFilter, SockRef};
 
-    // A filter of classic BPF sees a segment from its TCP header on. Its flags are byte 13; a handshake begins with SYN without ACK.
+    // A classic BPF filter sees a segment from its TCP header on. The flags are byte 13; a handshake begins with SYN
+    // without ACK.
     const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
     const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
     const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K

@@ -1,7 +1,8 @@
-//! Streams whose peer has to keep reading.
+//! Streams that fail when their peer does not read.
 //!
-//! A response is driven by its reader, and a log is followed without an end: a peer that stops reading would hold what is behind its
-//! connection for ever. So a connection on which no byte can be written for a while fails.
+//! The guest of a response runs only while the response is read, and a log can be followed forever. So a peer that
+//! stops reading would hold the resources of its connection forever. Therefore a connection fails if no byte can be
+//! written for a while.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,12 +17,12 @@ use tokio::time::{Instant, Sleep};
 pub struct WriteTimeout<S> {
     stream: S,
     timeout: Duration,
-    /// Exists while a write waits.
+    /// The timer of the current wait; exists while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteTimeout<S> {
-    /// Bounds each wait of a write on `stream` by `timeout`. Reading, flushing and shutting down are not bounded.
+    /// Limits each wait of a write on `stream` to `timeout`. Reading, flushing and shutting down have no limit.
     pub fn new(stream: S, timeout: Duration) -> Self {
         Self { stream, timeout, timer: None }
     }

@@ -14,10 +14,10 @@ use webpki::EndEntityCert;
 
 use super::{CertificateFiles, unique};
 
-/// Bytes that a PEM file may have: enough for a chain of a dozen certificates.
+/// The maximum size of a PEM file in bytes: enough for a chain of a dozen certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Why certificates cannot be used.
+/// The reason why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file or folder cannot be read.
@@ -37,7 +37,7 @@ pub enum TlsError {
         what: &'static str,
         /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the content.
         problem: String,
     },
     /// Every user of the machine can read a key.
@@ -63,7 +63,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// Returns what to do about the error, if that is known.
+    /// Returns a hint how to fix the error, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -22,7 +22,7 @@ pub struct Certificates {
     provider: Arc<CryptoProvider>,
     chooser: Arc<Chooser>,
     pub(crate) config: Arc<ServerConfig>,
-    /// Locked while files are read, so that the later of two reloads wins.
+    /// Locked while files are read, so that the result of the later of two reloads is used.
     reading: Mutex<()>,
 }
 
@@ -31,9 +31,9 @@ pub struct Certificates {
 pub struct LoadedCertificates {
     /// The number of certificates.
     pub certificates: usize,
-    /// The hosts that they cover.
+    /// The hosts that the certificates cover.
     pub names: Vec<String>,
-    /// Certificates that could not be used: they stay as they were, or are missing.
+    /// Errors of certificates that could not be used. Their previous versions stay in use, if there are any.
     pub problems: Vec<TlsError>,
     /// Warnings for the operator.
     pub warnings: Vec<String>,
@@ -47,16 +47,18 @@ pub(super) struct Chooser(ArcSwap<Set>);
 struct Set {
     pairs: Vec<Arc<Certificate>>,
     exact: HashMap<String, Arc<Certificate>>,
-    /// By the part after `*.`.
+    /// Certificates for wildcard names, by the part of the name after `*.`.
     wildcards: HashMap<String, Arc<Certificate>>,
     default: Option<Arc<Certificate>>,
 }
 
 impl Certificates {
-    /// Reads all certificates. One of the folder that cannot be used is left out and reported in [`LoadedCertificates::problems`].
+    /// Reads all certificates. A certificate of the folder that cannot be used is skipped and reported in
+    /// [`LoadedCertificates::problems`].
     ///
     /// # Errors
-    /// When one of [`TlsSettings::files`] or the folder cannot be used, or there is no certificate at all, or none for the default host.
+    /// When one of [`TlsSettings::files`] or the folder cannot be used, or there is no certificate at all, or none for
+    /// the default host.
     pub fn load(settings: TlsSettings) -> Result<(Arc<Self>, LoadedCertificates), TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chooser = Arc::new(Chooser(ArcSwap::from_pointee(Set::default())));
@@ -66,10 +68,11 @@ impl Certificates {
         Ok((Arc::new(certificates), loaded))
     }
 
-    /// Reads all files again. Blocks while it reads. A certificate that cannot be used any more stays as it was.
+    /// Reads all files again. Blocks while it reads. If a certificate can no longer be used, its previous version stays
+    /// in use.
     ///
     /// # Errors
-    /// When no certificate can be used; then all stay as they were.
+    /// When no certificate can be used; then all previous ones stay in use.
     pub fn reload(&self) -> Result<LoadedCertificates, TlsError> {
         self.read(false)
     }
@@ -156,7 +159,7 @@ impl Set {
         Ok(set)
     }
 
-    /// Returns the certificate for a client that names this host, or no host.
+    /// Returns the certificate for a client that names this host in the handshake, or no host.
     fn find(&self, named: Option<&str>) -> Option<&Arc<Certificate>> {
         named.and_then(|name| self.by_name(name)).or(self.default.as_ref())
     }

@@ -30,10 +30,10 @@ use certificate::Certificate;
 pub struct TlsSettings {
     /// Certificates that have to exist.
     pub files: Vec<CertificateFiles>,
-    /// A folder of `NAME.crt` or `NAME.pem`, each with its `NAME.key`.
+    /// A folder with files `NAME.crt` or `NAME.pem`, and a file `NAME.key` for each of them.
     pub folder: Option<PathBuf>,
-    /// The host name whose certificate is used for clients that name no host, or one without a certificate. By default it is the first of
-    /// `files`; without that, these clients are refused.
+    /// The host name whose certificate is used for clients that name no host, or a host without a certificate. By
+    /// default it is the first host of `files`; without `files`, these clients are refused.
     pub default: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct CertificateFiles {
 
 /// The result of a connection's TLS handshake.
 pub(crate) struct TlsSession {
-    /// The host that the client named (RFC 6066, section 3), in lower case.
+    /// The host that the client named in the handshake (RFC 6066, section 3), in lower case.
     named: Option<Box<str>>,
     /// The certificate that the client got.
     certificate: Option<Arc<Certificate>>,
@@ -56,7 +56,7 @@ pub(crate) struct TlsSession {
 
 impl TlsSession {
     pub(crate) fn new(connection: &ServerConnection, certificates: &Certificates) -> Self {
-        // rustls returns it in lower case.
+        // rustls returns the name in lower case.
         let named: Option<Box<str>> = connection.server_name().map(Into::into);
         let certificate = certificates.find(named.as_deref());
         Self { named, certificate }
@@ -67,8 +67,9 @@ impl TlsSession {
         self.named.as_deref()
     }
 
-    /// Returns whether a request for `host` may use this connection: for a host that the client named, or that the certificate covers,
-    /// since clients share a connection among hosts (RFC 9113, section 9.1.1). Addresses cannot be named.
+    /// Returns whether a request for `host` may use this connection: `host` is the host that the client named in the
+    /// handshake, or the certificate covers it, since clients share a connection among hosts (RFC 9113, section 9.1.1).
+    /// If the client named no host, also returns `true` for IP addresses, which cannot be named in a handshake.
     pub(crate) fn permits(&self, host: &str) -> bool {
         match &self.named {
             Some(named) if **named == *host => true,
@@ -78,7 +79,7 @@ impl TlsSession {
     }
 }
 
-/// Returns the server's settings of every handshake.
+/// Returns the server's settings for all handshakes.
 fn config(provider: Arc<CryptoProvider>, certificates: Arc<certificates::Chooser>) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -86,7 +87,7 @@ fn config(provider: Arc<CryptoProvider>, certificates: Arc<certificates::Chooser
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A client resumes with a ticket, so that nothing has to be kept for it here.
+    // Clients resume sessions with tickets, so the server stores nothing for them.
     if let Ok(ticketer) = ring::Ticketer::new() {
         config.ticketer = ticketer;
     }
