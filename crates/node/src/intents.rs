@@ -1,13 +1,13 @@
-//! Intents: changes of an app's or a tenant's data that are written down before they are made, so that neither a killed
-//! process nor a failing disk leaves them half done for good.
+//! Intents: planned changes of an app's or a tenant's data, which are written to disk before the change is made. So a
+//! change that is interrupted by a killed process or a failing disk is finished or undone later.
 //!
 //! An intent is a file `TENANT` or `TENANT.APP` in the folder of its kind: data to be removed, or stores to be
-//! replaced. Only what is on disk counts: an intent is carried out after it was found there while its app or tenant was
-//! locked, never from a list that was made earlier.
+//! replaced. Only the files on disk are authoritative: an intent is carried out only if its file was found while its
+//! app or tenant was locked, and never from a list that was read earlier.
 //!
-//! Invariants: an intent is there as a whole or not at all, and it is synced, with its folder, when
-//! [`IntentLog::write`] returns. Its removal is synced when [`IntentLog::forget`] returns: an intent that reappears
-//! after a power failure cannot undo later changes.
+//! Invariants: an intent is written completely or not at all, and it is synced, with its folder, when
+//! [`IntentLog::write`] returns. Its removal is synced when [`IntentLog::forget`] returns: an intent that reappeared
+//! after a power failure could undo later changes.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ impl ChangeTarget {
         }
     }
 
-    /// Names do not contain dots.
+    /// Returns the name of the intent's file. Names of tenants and apps do not contain dots.
     fn file_name(&self) -> String {
         self.app.as_ref().map_or_else(|| self.tenant.to_string(), |app| format!("{}.{app}", self.tenant))
     }
@@ -73,32 +73,32 @@ pub(crate) struct IntentLog {
 }
 
 impl IntentLog {
-    /// The intents in `folder`, which is created with the first of them.
+    /// Returns the intents in `folder`, which is created when the first intent is written.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// Writes an intent, replacing an earlier one for the same target.
+    /// Writes an intent. Replaces an earlier intent for the same target.
     ///
     /// # Errors
     /// When the disk fails. Then there is no intent.
     pub(crate) fn write(&self, subject: &ChangeTarget, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        // No intent has this name: none begins with a dot.
+        // No intent has this name, because names of intents do not begin with a dot.
         let temporary = self.folder.join(format!(".{}", subject.file_name()));
         let written = File::create(&temporary)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, self.path(subject)));
         written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         let synced = sync(&self.folder).and_then(|()| sync(self.folder.parent().unwrap_or(Path::new("."))));
-        // Nothing was changed yet, and the caller reports a failure.
+        // The change itself has not begun, and the caller reports a failure, so the intent is removed.
         synced.inspect_err(|_| drop(self.forget(subject)))
     }
 
-    /// Returns the text of an intent; `None` if there is none.
+    /// Returns the text of an intent; `None` if the target has no intent.
     ///
     /// # Errors
-    /// When there is one that cannot be read.
+    /// When the intent exists but cannot be read.
     pub(crate) fn read(&self, subject: &ChangeTarget) -> io::Result<Option<String>> {
         none_if_missing(fs::read_to_string(self.path(subject)))
     }
@@ -131,7 +131,7 @@ impl IntentLog {
     /// When the disk fails. The intent may be removed, or reappear after a power failure.
     pub(crate) fn forget(&self, subject: &ChangeTarget) -> io::Result<()> {
         none_if_missing(fs::remove_file(self.path(subject)))?;
-        // Also if there was none: an earlier removal may not have been synced.
+        // The folder is synced even if the intent did not exist: an earlier removal may not have been synced.
         none_if_missing(sync(&self.folder)).map(drop)
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let intents = IntentLog::new(folder.path().join("kind"));
         let subject = ChangeTarget::tenant(&"acme".parse().unwrap());
-        // As a killed process leaves it.
+        // This is the state that a killed process leaves.
         fs::create_dir(&intents.folder).unwrap();
         fs::write(intents.folder.join(".acme"), "12").unwrap();
         fs::write(intents.folder.join(".acme.shop"), "12").unwrap();
@@ -190,7 +190,7 @@ mod tests {
         assert!(!intents.has(&subject).unwrap());
         intents.write(&subject, "123").unwrap();
         assert_eq!(intents.all().unwrap(), std::slice::from_ref(&subject));
-        // A failing disk leaves no intent: here the file's name is taken by a folder.
+        // A failing disk leaves no intent. Here, a folder with the name of the intent's file makes the write fail.
         intents.forget(&subject).unwrap();
         fs::create_dir(intents.path(&subject)).unwrap();
         fs::write(intents.path(&subject).join("in the way"), "").unwrap();

@@ -1,25 +1,26 @@
-//! A node: a server for the apps of many tenants, with its directory, its state, and the operations of its admin API.
+//! A node: a server for the apps of many tenants, with its data directory, its state, and the operations of its admin
+//! API.
 //!
-//! `isomer-apps`, the crate below, serves apps; this crate administers them. Start reading at [`Node`]: its fields are
-//! the parts of a node. The operations are `impl Node` blocks, each in the file for its subject.
+//! This crate administers apps; the crate `isomer-apps`, on which it is based, serves them. Start reading at [`Node`]:
+//! its fields are the parts of a node. The operations are `impl Node` blocks, each in the file for its subject.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `node` | the node and what its parts share |
-//! | `opening` | opening a node's directory |
+//! | `node` | the node and the resources that its parts share |
+//! | `opening` | opening a node's data directory |
 //! | `admin` | the operations of the admin API, and the tasks that run them |
-//! | `apps`, `tenants`, `tokens` | administration of these |
+//! | `apps`, `tenants`, `tokens` | administration of apps, tenants and tokens |
 //! | `deployment` | from an uploaded release to a revision in service |
 //! | [`compiler`] | child processes that compile uploaded releases |
 //! | [`revisions`] | the files and records of revisions |
-//! | `repository` | where apps come from that are not in memory |
+//! | `repository` | the source of apps that are not in memory |
 //! | `uploads` | the parts that tenants have uploaded and not deployed yet |
 //! | `tenant_resources` | the disk space that a tenant's apps share |
 //! | `removals`, `trash` | data that is to be removed |
-//! | `replacements`, `suspended_apps` | stores that are half replaced, and the apps that do not serve until they are whole |
+//! | `replacements`, `suspended_apps` | stores that may be half replaced, and the apps that do not serve until the replacement is finished |
 //! | `settlement` | recording changes, and changes with an unknown outcome |
-//! | `maintenance` | what the node does every minute and every hour |
-//! | `intents` | changes of data that are written down before they are made |
+//! | `maintenance` | tasks that the node runs every minute and every hour |
+//! | `intents` | planned changes of data, written to disk before they are made |
 //! | `locks`, `attempts` | the changes and deployments in progress |
 //! | [`steps`] | the steps of every change |
 //! | `problems` | errors as the admin API reports them |

@@ -21,9 +21,9 @@ pub struct ListenerOptions {
     pub secured: Vec<SocketAddr>,
     /// The certificates for the addresses with TLS.
     pub tls: Option<TlsSettings>,
-    /// Listening sockets that a service manager passed and also keeps open.
+    /// Listening sockets that were passed by a service manager, which keeps them open as well.
     pub inherited: Vec<(std::net::TcpListener, Encryption)>,
-    /// Proxies in front of the node.
+    /// The proxies in front of the node.
     pub proxies: Proxies,
     /// The limits of the front door.
     pub limits: Limits,
@@ -42,20 +42,20 @@ pub enum Encryption {
 pub struct OpenListeners {
     /// The front door.
     pub front: AppFront,
-    /// Its certificates, which can be read again, and what was read first.
+    /// The certificates, which can be read again, and the result of reading them first.
     pub certificates: Option<(Arc<Certificates>, LoadedCertificates)>,
 }
 
-/// Why a node does not listen.
+/// Why a node cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
-    /// An address cannot be listened on.
+    /// The node cannot listen at an address.
     #[error(transparent)]
     Front(#[from] FrontError),
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// An address with TLS, without certificates.
+    /// An address is configured with TLS, but no certificates are configured.
     #[error("cannot listen with TLS on `{address}`: there are no certificates")]
     NoCertificates {
         /// The address.
@@ -64,7 +64,7 @@ pub enum ListenerError {
 }
 
 impl ListenerOptions {
-    /// The options of a node file, whose relative paths start at `folder`.
+    /// Returns the options that a node file configures. Relative paths in the file are resolved against `folder`.
     #[must_use]
     pub fn of(file: &NodeSettings, folder: &Path) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl ListenerOptions {
         }
     }
 
-    /// Uses these sockets of a service manager, if there are any, in place of all addresses.
+    /// Uses the given sockets of a service manager in place of all addresses. Without sockets, changes nothing.
     pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Encryption)>) {
         if !sockets.is_empty() {
             self.plain.clear();
@@ -86,17 +86,18 @@ impl ListenerOptions {
         self.inherited = sockets;
     }
 
-    /// Returns for each address of the front door that [`ListenerOptions::open`] makes, in their order, whether it uses
-    /// TLS.
+    /// Returns whether each address uses TLS, in the order of the front door's addresses after
+    /// [`ListenerOptions::open`].
     pub fn speaks_tls(&self) -> Vec<bool> {
         let inherited = self.inherited.iter().map(|(_, secured)| *secured == Encryption::Tls);
         inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()
     }
 
-    /// Listens on all addresses or on none, with `resolver` behind them. Reads the certificates, which blocks.
+    /// Listens on all addresses or on none. `resolver` finds the app of each request. Reads the certificates, which
+    /// blocks.
     ///
     /// # Errors
-    /// When an address cannot be listened on, or the certificates cannot be used.
+    /// When the node cannot listen on an address, or the certificates cannot be used.
     pub async fn open(self, resolver: Arc<AppResolver>, log: Log) -> Result<OpenListeners, ListenerError> {
         let certificates = match self.tls {
             Some(settings) => Some(Certificates::load(settings)?),

@@ -1,4 +1,4 @@
-//! Locks of an app, and of a tenant with its secrets, while it is changed.
+//! Locks of apps and of tenants (with their secrets) during a change.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,14 +8,14 @@ use isomer_api::{ApiProblem, ProblemKind};
 use isomer_ids::{AppName, TenantName};
 use tokio::sync::OwnedMutexGuard;
 
-/// How long a change of a tenant waits for an earlier one.
+/// How long a change of a tenant waits for an earlier change of the same tenant.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The apps that are being changed.
 #[derive(Debug, Default)]
 pub(crate) struct AppLocks(Arc<Mutex<HashSet<(TenantName, AppName)>>>);
 
-/// The exclusive right to change an app, until this is dropped.
+/// The exclusive right to change an app. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct AppLock {
     busy: Arc<Mutex<HashSet<(TenantName, AppName)>>>,
@@ -40,14 +40,15 @@ impl Drop for AppLock {
     }
 }
 
-/// The locks of tenants. Changes of one tenant or its secrets are made one after another, so that memory agrees with
-/// what is recorded, and the data of a tenant that is created again is not removed under it. (A single lock for all
-/// tenants was rejected: a removal waits for requests in flight, and other tenants must not wait for those.)
+/// The locks of tenants. Changes of one tenant or its secrets are made one after another, so that the memory agrees
+/// with the recorded state. If a tenant is created again during its removal, the creation waits, so that the new
+/// tenant's data is not removed. (A single lock for all tenants was rejected: a removal waits for requests in flight,
+/// and changes of other tenants must not wait for those requests.)
 #[derive(Default)]
 pub(crate) struct TenantLocks(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
 
 impl TenantLocks {
-    /// Locks a tenant, after an earlier change of it.
+    /// Locks a tenant. Waits for an earlier change of the tenant.
     ///
     /// # Errors
     /// When the earlier change takes longer than [`LOCK_TIMEOUT`].

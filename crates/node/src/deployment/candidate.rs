@@ -1,20 +1,20 @@
-//! A candidate: a new revision that is started next to the revision in service, and must pass its health check before
-//! anything of it counts.
+//! A candidate: a new revision that is started next to the revision in service. It must pass its health check before
+//! any of its changes take effect.
 //!
-//! A candidate must not change the app's data, as it may still be refused. It writes to copies of the stores in a
-//! folder of its own, where its migrations run too. Folders that components may write are read-only at first, which
-//! costs nothing; if the candidate does not start, or is not healthy, it is tried once more with copies of them. So a
-//! revision with stores or such folders is started again to serve, and what the candidate had in memory is lost; a
-//! revision without them serves as it was started.
+//! A candidate must not change the app's data, because it may still be refused. It writes to copies of the stores in
+//! its own folder, and its migrations run there as well. Folders that components may write are read-only at first,
+//! which costs nothing. If the candidate does not start, or is not healthy, it is tried once more with copies of these
+//! folders. So a revision with stores or writable folders is started again before it serves, and its state in memory is
+//! lost. A revision without them serves with the instances that passed the health check.
 //!
-//! Copies may use the room of the app's older snapshots (see [`snapshots::lend_storage`]), which stay where they are: a
-//! candidate removes nothing.
+//! Copies may use the space of the app's older snapshots (see [`snapshots::lend_storage`]). The snapshots themselves
+//! stay: a candidate removes nothing.
 //!
 //! | rejected for folders | why |
 //! | --- | --- |
 //! | copies from the beginning | a folder of uploads would be copied at each deployment, for health checks that rarely write |
 //! | read-only | health checks that write, and apps that create files when they start, would have to be written for the platform |
-//! | an empty folder | what an app reads there at the start is missing |
+//! | an empty folder | the files that an app reads at its start are missing |
 //! | an overlay file system | needs root, or a kernel that lets users mount |
 
 use std::path::{Path, PathBuf};
@@ -48,9 +48,9 @@ pub(super) struct Candidate<'a> {
     pub(super) app: &'a AppName,
     pub(super) revision: &'a ReleaseDigest,
     pub(super) package: &'a Package,
-    /// The host names that it would serve.
+    /// The host names that the revision would serve.
     pub(super) hosts: &'a [HostPattern],
-    /// The snapshot that its stores are restored to; `None` leaves them as they are.
+    /// The snapshot to which the stores are restored; `None` leaves them as they are.
     pub(super) snapshot: Option<&'a Snapshot>,
     pub(super) spec: &'a LaunchSpec,
     /// See [`isomer_apps::Tenancy::inputs`].
@@ -61,12 +61,12 @@ pub(super) struct Candidate<'a> {
 enum CandidateError {
     /// The revision does not start, or is not healthy.
     Revision(ApiProblem),
-    /// The copies that it needs cannot be made.
+    /// The copies that the candidate needs cannot be made.
     Preparation(ApiProblem),
 }
 
 impl Candidate<'_> {
-    /// Starts the candidate and checks its health. Returns it if it can serve as it is.
+    /// Starts the candidate and checks its health. Returns the candidate if it can serve without a new start.
     pub(super) async fn run(self, node: &Arc<Node>) -> Result<Option<StandbyRevision>, ApiProblem> {
         if !self.package.grants().can_write() {
             return Ok(Some(self.start_and_check(node, self.spec).await?.with_inputs(self.inputs)));
@@ -85,7 +85,7 @@ impl Candidate<'_> {
         match self.attempt(node, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
             Err(CandidateError::Revision(problem)) => Err(problem),
-            // It may be healthy with writable folders, but that cannot be tried.
+            // The candidate may be healthy with writable folders, but this cannot be tried without the copies.
             Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
                 Err(reading.hint(format!(
@@ -95,7 +95,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Starts the candidate in a new folder, which is removed afterwards.
+    /// Starts the candidate in a new folder and checks its health. Removes the folder afterwards.
     async fn attempt(&self, node: &Arc<Node>, folders: CandidateFolders) -> Result<(), CandidateError> {
         let above = node.dir.trials();
         let made =
@@ -125,7 +125,7 @@ impl Candidate<'_> {
             copied.await.map_err(CandidateError::Preparation)?;
         }
         let started = self.start_and_check(node, &spec).await.map_err(CandidateError::Revision)?;
-        // Shutting it down takes a while.
+        // Shutting the candidate down takes a while, so it is dropped on a blocking thread.
         let ended = node.blocking(move || {
             drop(started);
             Ok(())
@@ -133,7 +133,7 @@ impl Candidate<'_> {
         ended.await.map_err(CandidateError::Preparation)
     }
 
-    /// Copies the stores of a snapshot to where the candidate looks for its own first.
+    /// Copies the stores of a snapshot to the folder in which the candidate looks first.
     async fn copy_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), ApiProblem> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
@@ -167,7 +167,8 @@ impl Candidate<'_> {
         Ok(started)
     }
 
-    /// Removes what the candidate wrote. What cannot be removed now is removed when the node opens again.
+    /// Removes the files that the candidate wrote. Files that cannot be removed now are removed when the node opens
+    /// again.
     async fn clear(&self, node: &Arc<Node>, folder: PathBuf) {
         let stores = node.tenancy.stores();
         if tokio::time::timeout(CLOSED_WAIT, stores.closed(&folder)).await.is_err() {
@@ -177,7 +178,7 @@ impl Candidate<'_> {
         let account = self.spec.place.storage.clone();
         let removed =
             node.blocking(move || snapshots::remove(&folder, &account).map_err(|error| problems::failed(&error)));
-        // A failure was logged.
+        // A failure was already logged.
         let _ = removed.await;
     }
 }

@@ -1,12 +1,12 @@
-//! What a tenant is charged for the revisions of its apps, and whether there is room for one more.
+//! The charge of a tenant for its apps' revisions, and the check whether there is room for another revision.
 //!
-//! A revision uses disk space in addition to its parts: its release and package in the node's state, and the folders
-//! and names of its files. A release of small or equal files with long paths uses far more of that than of anything
-//! else, so it is charged to the tenant's quota `storage`, from before it is written until no app of the tenant has the
-//! revision any more. The first [`UNCHARGED_BYTES_MAX`] of each revision are free: a tenant whose stores are full has
-//! to be able to deploy a revision that makes room in them.
+//! A revision uses disk space in addition to its parts: for its release and package in the node's state, and for the
+//! folders and names of its files. For a release of small or equal files with long paths, this is most of the space
+//! that the release uses. So this space is charged to the tenant's quota `storage`, from before it is written until no
+//! app of the tenant has the revision any more. The first [`UNCHARGED_BYTES_MAX`] of each revision are free: a tenant
+//! whose storage is used up must be able to deploy a revision that frees space.
 //!
-//! A separate limit was rejected: a node's operator decides how much of the disk a tenant has by one number.
+//! A separate limit was rejected, so that a node's operator limits a tenant's disk space by a single number.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,22 +19,23 @@ use super::checks::check_tree;
 use crate::node::Node;
 use crate::problems;
 
-/// The bytes of a revision that are free. The quota `apps` and the number of revisions per app limit their total.
+/// The number of bytes of a revision that are free. The quota `apps` and the number of revisions per app limit their
+/// total.
 const UNCHARGED_BYTES_MAX: u64 = 256 << 10;
 
-/// The bytes of a folder on usual file systems.
+/// The size in bytes of a folder on usual file systems.
 const FOLDER_BYTES: u64 = 4096;
 
-/// The bytes of a folder's entry in addition to its name.
+/// The size in bytes of a folder entry, in addition to its name.
 const ENTRY_BYTES: u64 = 32;
 
-/// The smallest page of the state's database.
+/// The minimum size in bytes of a page of the state's database.
 const PAGE_BYTES: u64 = 4096;
 
-/// The bytes of a digest in the state, with its separator.
+/// The size in bytes of a digest in the state, with its separator.
 const DIGEST_BYTES: u64 = 68;
 
-/// The charge for a revision, and the largest charge for all revisions of the tenant.
+/// The charge for a revision, and the maximum charge for all revisions of the tenant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StorageCharge {
     pub(super) bytes: u64,
@@ -42,10 +43,10 @@ pub(super) struct StorageCharge {
 }
 
 impl Node {
-    /// Returns what `tenant` is charged for a revision that `app` is to serve. Blocks.
+    /// Returns the charge to `tenant` for a revision that `app` is to serve. Blocks.
     ///
     /// # Errors
-    /// When there is no room for it, in the tenant's quota or on the disk above its reserve.
+    /// When there is no room for the revision in the tenant's quota, or on the disk above its reserve.
     pub(super) fn charge_of(
         &self,
         (tenant, app, revision): (&TenantName, &AppName, &ReleaseDigest),
@@ -70,7 +71,7 @@ impl Node {
 
 /// Returns the bytes that a revision uses on disk in addition to its parts, whose files are hard links.
 fn bytes_of(release: &Release, folders: usize, contents: &Contents) -> u64 {
-    // The database keeps a large value in a page of its own, whose size is a power of two.
+    // The database stores a large value in its own page, whose size is a power of two.
     let in_state = |bytes: u64| bytes.next_power_of_two().max(PAGE_BYTES);
     let digests = contents.blobs.len() as u64 * DIGEST_BYTES;
     let names = release.files.keys().map(|path| name_of(path).len() as u64 + ENTRY_BYTES).sum::<u64>();

@@ -1,5 +1,5 @@
-//! Checks of a release before it is read: its size, whether its parts are there for its caller, and the host names that
-//! the caller may use.
+//! Checks of a release before a compiler reads it: its size, whether its caller has uploaded its parts, and the host
+//! names that the caller may use.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -15,11 +15,11 @@ use crate::node::Node;
 use crate::problems;
 use crate::revisions::release::{RELEASE_BYTES_MAX, parts};
 
-/// The largest number of bytes of parts of all revisions that a tenant's own tokens deploy: sixteen releases of the
-/// largest size.
+/// The maximum number of bytes of the parts of all revisions that a tenant deploys with its own tokens: sixteen
+/// releases of the maximum size.
 const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
 
-/// The same for the number of parts.
+/// The maximum number of these parts.
 const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
 impl Node {
@@ -27,7 +27,8 @@ impl Node {
     /// uploaded are missing for that tenant.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
-        // Before anything is uploaded. Folders that the manifest grants are checked when it is read.
+        // This is checked before anything is uploaded. Folders that the manifest grants are checked when the manifest
+        // is read.
         check_tree(release, &BTreeSet::new())?;
         let foreign = match caller.tenant() {
             Some(tenant) => {
@@ -48,9 +49,9 @@ impl Node {
         Ok(MissingParts { digests })
     }
 
-    /// Checks that the parts of all revisions of a tenant, including a new release, do not exceed what the node keeps
-    /// for one tenant. Parts are not charged to the tenant's storage, so its own token would be enough to fill the
-    /// node's disk.
+    /// Checks that the parts of all revisions of a tenant, including a new release, do not exceed what the node stores
+    /// for one tenant. Parts are not charged to the tenant's storage, so without this limit, a tenant's own token would
+    /// be enough to fill the node's disk.
     pub(super) fn check_kept(
         &self,
         caller: &Caller,
@@ -58,7 +59,7 @@ impl Node {
         before: Option<&App>,
     ) -> Result<(), ApiProblem> {
         let Some(tenant) = caller.tenant() else { return Ok(()) };
-        // The oldest revision makes room for the new one.
+        // The oldest revision is removed when the new one is recorded, so its parts are not counted.
         let last =
             before.filter(|before| before.history.len() >= REVISIONS_MAX).and_then(|before| before.history.last());
         let kept = self.state.parts_of(tenant, last.map(|last| &last.revision), KEPT_PARTS_MAX);
@@ -85,8 +86,9 @@ impl Node {
     }
 }
 
-/// Checks that the caller may use these host names: with a tenant's token only names that the tenant was given, or that
-/// the app has. Otherwise a token would be enough to take host names that no tenant has yet.
+/// Checks that the caller may use these host names. With a tenant's token, only names that the tenant was given, or
+/// that the app already has, are allowed. Without this check, a token would be enough to take host names that no tenant
+/// has yet.
 pub(super) fn check_hosts(
     caller: &Caller,
     wanted: &[HostPattern],
@@ -99,7 +101,7 @@ pub(super) fn check_hosts(
     let title = format!(
         "a token of tenant `{tenant}` may use the tenant's own host names only, and `{foreign}` is not one of them"
     );
-    // The command replaces the list, so the hint has all of it.
+    // The command replaces the list of host names, so the hint contains all of them.
     let hosts = own.iter().chain([foreign]).map(|host| format!(" --host '{host}'")).collect::<String>();
     Err(ApiProblem::new(ProblemKind::Forbidden, title)
         .hint(format!("an admin of the node can add it: isomer tenant set {tenant}{hosts}")))
@@ -120,20 +122,20 @@ pub(super) fn check_size(release: &Release) -> Result<(), ApiProblem> {
     Ok(())
 }
 
-/// Checks that a release's files are in no more folders than allowed, and that no file is also a folder. `granted` are
-/// folders that are created in addition. Returns the number of folders.
+/// Checks that a release's files are in no more folders than allowed, and that no file is also a folder. `granted` has
+/// further folders that will be created. Returns the number of folders.
 ///
 /// # Errors
-/// When there are too many folders, or a path is both.
+/// When there are too many folders, or a path is both a file and a folder.
 pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<usize, ApiProblem> {
     let files: HashSet<&str> = release.files.keys().map(PartPath::as_str).collect();
-    // A grant that names a file is refused when it is opened.
+    // A grant that names a file is ignored here: it is refused when it is opened.
     let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
     let named = release.folders.iter().map(PartPath::as_str).chain(granted);
     let mut folders = HashSet::new();
     for path in named.map(Some).chain(files.iter().map(|file| parent(file))) {
         let mut next = path;
-        // The parents of a known folder are known.
+        // If a folder is already in the set, so are its parents.
         while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
             if folders.len() > FOLDERS_MAX {
                 let title = format!("a release may have {FOLDERS_MAX} folders at most, including those of its files");
@@ -181,7 +183,7 @@ mod tests {
         let refused = |release: &Release, granted: &BTreeSet<PathBuf>| {
             check_tree(release, granted).map_err(|problem| problem.kind).unwrap_err()
         };
-        // A file is in 500 folders, and a folder counts itself.
+        // The file is in 500 folders, and the granted folder itself is counted as well.
         assert!(
             check_tree(&with(20, 0), &BTreeSet::new()).is_ok() && check_tree(&with(0, 19), &BTreeSet::new()).is_ok()
         );
@@ -197,7 +199,7 @@ mod tests {
         let problem = check_tree(&both, &BTreeSet::new()).unwrap_err();
         assert!(problem.kind == ProblemKind::Refused && problem.title.contains("`a`"), "{problem:?}");
         both.files.remove(&"a/b".parse().unwrap());
-        // A grant that names a file is refused when it is opened.
+        // A grant that names a file is refused when it is opened, not here.
         check_tree(&both, &[PathBuf::from("a"), "".into()].into()).unwrap();
         check_tree(&both, &["a/b".into()].into()).unwrap_err();
         both.folders.insert("a/c".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Removing what was laid out on disk for a revision that was refused.
+//! Removing the files that were laid out on disk for a revision that was refused.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::node::Node;
 use crate::trash;
 
 impl Node {
-    /// Runs a deployment of `revision`, and removes its files if it is refused. If that fails, it is logged, and the
-    /// refusal is returned.
+    /// Runs a deployment of `revision`. If the revision is refused, removes its files. A failure of the removal is
+    /// logged, and the refusal is returned.
     pub(super) async fn attempt<T>(
         self: &Arc<Self>,
         revision: ReleaseDigest,
@@ -26,7 +26,7 @@ impl Node {
                 node.clear_up(attempt, &problem);
                 Ok(())
             };
-            // The client gets the refusal, whatever happens to the files.
+            // The client gets the refusal even if the files cannot be removed.
             if let Err(failure) = self.blocking(clear_up).await {
                 tracing::error!(problem = %failure, "the files of a refused revision cannot be removed; they are removed later");
             }
@@ -34,8 +34,8 @@ impl Node {
         done
     }
 
-    /// Removes the files of a revision that no app has, after `problem`. After a failure of the node itself it is
-    /// unknown whether an app has the revision: then `sweep` removes them. Blocks.
+    /// After `problem`, removes the files of a revision if no app has the revision. After a failure of the node itself,
+    /// it is unknown whether an app has the revision, and the removal is left to `sweep`. Blocks.
     fn clear_up(&self, attempt: Attempt, problem: &ApiProblem) {
         if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
             return;

@@ -11,10 +11,10 @@ use isomer_ids::HostPattern;
 /// How long a revision may take to answer its health path.
 pub(super) const HEALTH_MAX: Duration = Duration::from_secs(10);
 
-/// The host name of the request if the app has no plain one.
+/// The host name of the request if the app has no host name without a wildcard.
 const HOST: &str = "localhost";
 
-/// Requests the health path of the manifest. The request has the first plain host name of the app.
+/// Requests the health path of the manifest, with the app's first host name that is not a wildcard.
 pub(super) async fn check(site: &AppSite, path: &str, hosts: &[HostPattern]) -> Result<(), ApiProblem> {
     let host = hosts.iter().find(|host| !host.is_wildcard()).map_or(HOST, HostPattern::as_str);
     probe(site, host, path, HEALTH_MAX).await.map_err(|error| {

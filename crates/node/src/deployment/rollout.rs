@@ -34,7 +34,7 @@ use crate::revisions::release::{self, parts};
 use crate::revisions::snapshots::Snapshot;
 use crate::steps::ChangeStep;
 
-/// A release that is brought into service.
+/// A release that is being brought into service.
 struct Rollout {
     caller: Caller,
     how: RevisionOperation,
@@ -43,9 +43,9 @@ struct Rollout {
     app: AppName,
     release: Release,
     revision: ReleaseDigest,
-    /// The app before.
+    /// The recorded app before the rollout; `None` for a new app.
     before: Option<Arc<App>>,
-    /// The snapshot that its stores are restored to; `None` leaves them as they are, except for migrations.
+    /// The snapshot to which the stores are restored; `None` leaves them as they are, except for migrations.
     snapshot: Option<Snapshot>,
     started_at: Instant,
     app_lock: Arc<AppLock>,
@@ -55,7 +55,7 @@ struct Rollout {
 struct ReleaseWarnings {
     /// The warnings of the manifest.
     warnings: Vec<String>,
-    /// Times in the manifest that are longer than the node allows.
+    /// Warnings about times in the manifest that are longer than the node allows.
     cut: Vec<String>,
 }
 
@@ -178,12 +178,12 @@ impl Node {
         .await
     }
 
-    /// Takes all steps, and removes the revision's files if one of them refuses it.
+    /// Runs all steps. If a step refuses the revision, removes the revision's files.
     async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         self.attempt(rollout.revision.clone(), self.run_rollout(rollout)).await
     }
 
-    /// Takes all steps. If one of them fails, nothing of the app has changed.
+    /// Runs all steps. If a step fails, nothing of the app has changed.
     async fn run_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         takeover::finish_pending(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
@@ -197,7 +197,7 @@ impl Node {
             return Ok(deployed);
         }
         let (package, contents, compiled, compiler_warnings) = self.prepare_package(&rollout).await?;
-        // The warnings of a child include those of the manifest.
+        // The child's warnings already include those of the manifest.
         let mut warnings = compiler_warnings.unwrap_or(warnings);
         warnings.extend(cut);
         self.step(ChangeStep::Packed);
@@ -307,7 +307,7 @@ impl Node {
         })
     }
 
-    /// Returns what a revision is started from, and the [inputs](isomer_apps::Tenancy::inputs) that were read for it.
+    /// Returns the spec for starting a revision, and the [inputs](isomer_apps::Tenancy::inputs) that were read for it.
     async fn launch_spec(
         self: &Arc<Self>,
         tenant: &TenantName,
@@ -321,7 +321,7 @@ impl Node {
         Ok((spec, inputs))
     }
 
-    /// Starts a revision that was checked as a candidate, to serve.
+    /// Starts a revision again, to serve, after it was checked as a candidate.
     async fn restarted(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<StandbyRevision, TenancyError> {
         let (tenant, app, revision, package) = key;
         let (spec, inputs) =
@@ -329,7 +329,7 @@ impl Node {
         Ok(self.tenancy.start_cold(tenant, app, revision, &spec).await?.with_inputs(inputs))
     }
 
-    /// Puts a recorded revision into service. One that does not start now is loaded by its next request.
+    /// Puts a recorded revision into service. If it does not start now, its next request loads it.
     async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), ApiProblem> {
         let (tenant, app, revision, _) = key;
         let served = match self.restarted(key).await {
@@ -344,7 +344,7 @@ impl Node {
 
     fn resume_if(&self, was_stopped: bool, tenant: &TenantName, app: &AppName) {
         if was_stopped {
-            // An app that the tenancy does not know needs no resumption.
+            // If the tenancy does not know the app, there is nothing to resume.
             let _ = self.tenancy.resume(tenant, app);
         }
     }
@@ -369,12 +369,14 @@ impl Node {
         problems::of_state(error)
     }
 
-    /// Checks that the release is complete, its manifest is valid, and the tenant has what it needs. Blocks.
+    /// Checks that the release is complete, that its manifest is valid, and that the tenant has the secrets it needs.
+    /// Blocks.
     fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, ApiProblem> {
         let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
-        // Before other tenants' host names are compared, which not every tenant may learn about.
+        // This must be checked before the names are compared with other tenants' host names, which not every tenant may
+        // learn.
         check_hosts(caller, release.hosts.as_deref().unwrap_or_default(), &own.hosts, served)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.state_refusal(error))?;
@@ -392,7 +394,7 @@ impl Node {
         Ok(ReleaseWarnings { warnings, cut: self.tenancy.time_limits().warnings(&manifest) })
     }
 
-    /// Handles the release that is in service already: only its host names may change.
+    /// Handles a release that is already in service: only its host names may change.
     async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<DeployReport>, ApiProblem> {
         let Rollout {
             tenant, app, release, revision, before: Some(before), snapshot: None, started_at, app_lock, ..
@@ -424,7 +426,7 @@ impl Node {
         }))
     }
 
-    /// Returns the package: the recorded one if its code is in the cache, otherwise a new one.
+    /// Returns the recorded package if its code is in the cache, and otherwise a new package.
     async fn prepare_package(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;
@@ -437,7 +439,8 @@ impl Node {
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
-    /// Returns the package and record of a revision that some app has, if it can be started as it is. Blocks.
+    /// Returns the package and record of a revision that some app has, if the package can be started without compiling.
+    /// Blocks.
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable_package(&bytes)? else { return Ok(None) };

@@ -1,26 +1,26 @@
-//! Taking over together with the app's stores: for a revision with new migrations, or one whose stores are restored to
-//! a snapshot.
+//! Taking over together with the app's stores: for a revision with new migrations, or a revision whose stores are
+//! restored to a snapshot.
 //!
 //! ```text
 //! requests held, those in flight finished ─► intent written ─► new files made next to the stores ─► recorded ─► files switched ─► requests continue
 //! ```
 //!
-//! The promise of [`crate::steps`] includes stores: before *recorded* their files are only read, and nothing refers to
-//! the files next to them. The state names the [`replacement`](isomer_state::Deployment::replacement) that counts; an
-//! [intent](crate::intents) that is found later is finished or undone by that: when the node opens, before the next
-//! change of the app ([`finish_pending`]), and every minute. With the intent, the data of other apps need not be
-//! searched.
+//! The guarantee of [`crate::steps`] includes stores: before *recorded*, their files are only read, and nothing refers
+//! to the new files next to them. The state names the [`replacement`](isomer_state::Deployment::replacement) that was
+//! recorded. If an [intent](crate::intents) is found later, this name decides whether the replacement is finished or
+//! undone. Intents are looked for when the node opens, before the next change of the app ([`finish_pending`]), and
+//! every minute. Because of the intent, the data of other apps need not be searched.
 //!
-//! What the state will refer to is synced before that, with the folders that contain it; and the removal of an intent
-//! is synced before the files that it is about are removed. So if there is an intent for a recorded replacement and no
-//! folder of it, the replacement was finished.
+//! Files are synced, with the folders that contain them, before the state refers to them. The removal of an intent is
+//! synced before the files of its replacement are removed. So if there is an intent for a recorded replacement but no
+//! folder with its files, the replacement was finished.
 //!
-//! An app is not removed without its data before its pending replacement is finished. If the app was removed all the
-//! same, a replacement that was started is finished as it was recorded, because its data was to be kept.
+//! Before an app is removed without its data, its pending replacement is finished. If the app was removed nevertheless,
+//! a replacement that was started is finished as if it had been recorded, because the app's data was to be kept.
 //!
 //! If recording fails and the outcome cannot be read ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)),
-//! neither outcome is assumed: requests continue to wait, nothing is removed, and [`Node::settle_later`] finishes or
-//! undoes the replacement as soon as the state can be read; or the next start does.
+//! neither outcome is assumed: requests continue to wait, and nothing is removed. [`Node::settle_later`] finishes or
+//! undoes the replacement as soon as the state can be read, or the next start of the node does.
 
 use std::fs;
 use std::io;
@@ -44,13 +44,13 @@ use crate::revisions::snapshots::{self, SNAPSHOT_AGE_MAX, Snapshot, SnapshotDesc
 use crate::settlement::RecordError;
 use crate::steps::ChangeStep;
 
-/// How long requests in flight are waited for. Longer ones continue, and meet the new schema.
+/// How long a take-over waits for requests in flight. Requests that take longer continue, and see the new schema.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How long requests may be held while the new files of the stores are made.
 const HELD_MAX: Duration = Duration::from_secs(30);
 
-/// The same limit for an app that is not in service.
+/// How long making the new files may take for an app that is not in service.
 const UNHELD_MAX: Duration = Duration::from_secs(1800);
 
 /// A take-over of a revision with its stores.
@@ -58,11 +58,11 @@ pub(super) struct Takeover<'a> {
     pub(super) node: &'a Arc<Node>,
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
-    /// The lock of the app.
+    /// The lock on changes of the app.
     pub(super) app_lock: &'a Arc<AppLock>,
     pub(super) before: Option<&'a App>,
     pub(super) spec: &'a LaunchSpec,
-    /// The snapshot that its stores are restored to.
+    /// The snapshot to which the stores are restored.
     pub(super) snapshot: Option<Snapshot>,
     pub(super) taking: Taking,
     pub(super) now_s: u64,
@@ -78,13 +78,13 @@ pub(super) struct TakeoverOutcome {
     pub(super) held: Option<RequestHold>,
 }
 
-/// New files of stores: switched if the replacement is recorded, removed otherwise.
+/// New files of stores. They replace the old files if the replacement is recorded, and are removed otherwise.
 struct StagedStores {
-    /// The node's directory.
+    /// The node's data directory.
     top: PathBuf,
     intents: IntentLog,
     subject: ChangeTarget,
-    /// The app's data.
+    /// The folder of the app's data.
     data: PathBuf,
     /// The folder of the new files.
     folder: PathBuf,
@@ -93,7 +93,7 @@ struct StagedStores {
 }
 
 impl Takeover<'_> {
-    /// Takes all steps except for starting the revision.
+    /// Runs all steps except starting the revision.
     pub(super) async fn run(self) -> Result<TakeoverOutcome, ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let held = node.tenancy.hold(tenant, app);
@@ -136,8 +136,8 @@ impl Takeover<'_> {
         Ok(TakeoverOutcome { recorded, changes, warnings, held })
     }
 
-    /// Writes the intent and makes the new files. They may use the room of older snapshots, which are given up later if
-    /// it was needed.
+    /// Writes the intent and makes the new files. They may use the space of older snapshots. The snapshots are removed
+    /// later if their space was needed.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
@@ -165,7 +165,7 @@ impl Takeover<'_> {
                 node.step(ChangeStep::Staged);
                 Ok((staged, loan))
             }
-            // Nothing refers to the files.
+            // Nothing refers to the new files, so they can be removed.
             Err(problem) => {
                 cleared(node, staged).await;
                 Err(problem)
@@ -173,7 +173,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Finishes or undoes the replacement as soon as its outcome is known; `kept` is dropped then.
+    /// Finishes or undoes the replacement as soon as its outcome is known, and drops `kept` then.
     fn settle_later(&self, id: String, staged: StagedStores, kept: impl Send + 'static) {
         let (tenant, app) = (self.tenant.clone(), self.app.clone());
         self.node.settle_later(staged.subject.clone(), self.app_lock.clone(), move |node| {
@@ -184,7 +184,7 @@ impl Takeover<'_> {
                 tracing::error!(%error, %tenant, %app, "stores are replaced later: when they are next opened, or within a minute");
             }
             if is_recorded {
-                // It may have been the same revision, with other data.
+                // The revision may be the same as before, with other data, so it must be loaded again.
                 let _ = node.tenancy.unload(&tenant, &app);
             }
             kept
@@ -233,14 +233,14 @@ impl Takeover<'_> {
         .await
     }
 
-    /// Removes snapshots that are too many, too old, or more than there is room for. Returns warnings about them for
-    /// the admin.
+    /// Removes snapshots beyond the maximum number, beyond the maximum age, or beyond the tenant's quota. Returns
+    /// warnings about those removed for the quota, for the admin.
     async fn sweep(&self, data: PathBuf, folder: PathBuf, account: Arc<StorageAccount>) -> Vec<String> {
         let now = std::time::SystemTime::now();
         let (intents, subject) = (intents(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.node.blocking(move || {
-            // Stores that did not exist before have no snapshot.
+            // If the stores did not exist before, the folder has no snapshot.
             if !snapshots::has_description(&folder) && intents.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }
@@ -250,7 +250,7 @@ impl Takeover<'_> {
             });
             swept.map_err(|error| problems::failed(&error))
         });
-        // A failure was logged, and is tried again within the hour.
+        // A failure was already logged. The removal is tried again within the hour.
         match swept.await {
             Ok(given_up) if !given_up.is_empty() => {
                 let count = given_up.len();
@@ -265,8 +265,8 @@ impl Takeover<'_> {
 }
 
 impl StagedStores {
-    /// Puts the new files in place of the stores' own. Every store is tried: a failed one is finished at the next
-    /// start. Blocks.
+    /// Puts the new files in place of the stores' current files. If one store fails, the others are still tried, and
+    /// the failed one is finished at the next start. Blocks.
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
         let switched: io::Result<()> = switched.into_iter().collect();
@@ -280,7 +280,7 @@ impl StagedStores {
     }
 }
 
-/// Calls [`StagedStores::clear`]. A failure is logged, and finished at the next start.
+/// Calls [`StagedStores::clear`]. A failure is logged, and the removal is finished at the next start.
 async fn cleared(node: &Arc<Node>, staged: StagedStores) {
     let _ = node.blocking(move || staged.clear().map_err(|error| problems::failed(&error))).await;
 }
@@ -304,7 +304,7 @@ pub(super) fn snapshot_of(
 /// Finishes or undoes a pending replacement, before the app is changed.
 ///
 /// # Errors
-/// When that fails: with what the admin can do.
+/// When the replacement can be neither finished nor undone. The problem tells the admin what to do.
 pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
     finish(node, tenant, app).await;
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
@@ -363,7 +363,7 @@ async fn finish_pending_replacement(
     rest.await.map_err(|problem| io::Error::other(problem.to_string()))?
 }
 
-/// The problem for stores that could not be replaced.
+/// Returns the problem for stores that could not be replaced.
 fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> ApiProblem {
     match error {
         CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => ApiProblem::quota(Quota::Storage, error.to_string()),
