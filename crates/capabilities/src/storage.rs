@@ -1,15 +1,15 @@
-//! A tenant's account of storage: how much its data occupies on disk, and how much it may.
+//! A tenant's storage account: the bytes that its data occupies on disk, and the limit for them.
 //!
 //! The account knows each file and its last size, so the sum is known without opening a store: initially from a scan of
-//! the tenant's folders, then from each store after each of its writes. A file counts with its blocks on disk, not with
-//! its length: key-value stores extend their files far in advance without filling them.
+//! the tenant's folders, then from each store after each of its writes. The size of a file is that of its blocks on
+//! disk, not its length: key-value stores extend their files far in advance without filling them.
 //!
-//! What the node itself keeps for the tenant ([`StorageAccount::charge`]) is one more number.
+//! Data that the node itself keeps for the tenant ([`StorageAccount::charge`]) is one more number.
 //!
 //! Granted folders, to which guests write without an engine of this crate, are one number each: the size at the last
-//! scan. What guests have claimed since then ([`StorageAccount::claim`]) counts as used until the next scan. A folder
-//! that cannot be counted, for whatever reason, counts as the whole limit: otherwise creating one would bypass the
-//! limit.
+//! scan. Bytes that guests have claimed since then ([`StorageAccount::claim`]) are treated as used until the next scan.
+//! A folder whose size cannot be measured, for whatever reason, is treated as if it used the whole limit: otherwise
+//! creating such a folder would bypass the limit.
 //!
 //! long because a third of it are tests, and the use is one sum, whichever part of it changes.
 
@@ -24,8 +24,7 @@ use isomer_disk::{Reserve, tree};
 use crate::path_map::PathMap;
 use crate::pool::locked;
 
-/// One tenant's account of storage. It also determines fairness: all apps with the same account have one share of the
-/// threads.
+/// One tenant's storage account. All apps with the same account also have one common share of the threads.
 #[derive(Debug)]
 pub struct StorageAccount {
     number: u64,
@@ -33,21 +32,21 @@ pub struct StorageAccount {
     /// Bytes by which the limit is raised: see [`StorageAccount::lend`].
     lent: AtomicU64,
     used: AtomicU64,
-    /// The part of [`Self::used`] that the node itself keeps for the tenant.
+    /// The part of [`Self::used`] for data that the node itself keeps for the tenant.
     charged: Mutex<u64>,
     refused: AtomicU64,
     files: Mutex<PathMap<u64>>,
     /// Folders of which all files are known.
     scanned: Mutex<PathMap<()>>,
-    /// Folders that could not be counted at their last scan.
+    /// Folders whose size could not be measured at their last scan.
     uncounted: Mutex<PathMap<()>>,
-    /// Bytes that guests have claimed for writes to folders since these were last counted.
+    /// Bytes that guests have claimed for writes to folders since the folders were last measured.
     claimed: AtomicU64,
     /// Bytes of the tenant's key-value writes that wait for a thread.
     waiting: AtomicUsize,
     /// Bytes of the tenant's SQL statements and parameters that wait or run.
     pub(crate) statements: WaitingBytes,
-    /// The space that must stay free on the disk, if it was set.
+    /// The space that must stay free on the disk, if it is set.
     reserve: OnceLock<Arc<Reserve>>,
 }
 
@@ -109,11 +108,11 @@ impl StorageAccount {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Raises the limit by `bytes` until the loan is dropped. Used for copies that last no longer, or for which other
-    /// data of the tenant can be removed if they become permanent. The reserve of the disk is not lent.
+    /// Raises the limit by `bytes` until the loan is dropped. Used for copies that exist only as long as the loan, or
+    /// for which other data of the tenant can be removed if they become permanent. The reserve of the disk is not lent.
     #[must_use]
     pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
-        // Bounded, so that the sum does not overflow: no limit stays no limit.
+        // The loan is bounded so that the sum does not overflow. An account without a limit still has none.
         let bytes = bytes.min(LOAN_BYTES_MAX);
         self.lent.fetch_add(bytes, Ordering::Relaxed);
         StorageLoan { account: self.clone(), bytes }
@@ -136,25 +135,25 @@ impl StorageAccount {
         self.limit().saturating_add(self.lent.load(Ordering::Relaxed))
     }
 
-    /// Refuses writes from now on that would leave less than the reserve on the disk. Only the first reserve has an
+    /// From now on, refuses writes that would leave less than the reserve on the disk. Only the first call has an
     /// effect.
     pub fn set_reserve(&self, reserve: Arc<Reserve>) {
         let _ = self.reserve.set(reserve);
     }
 
-    /// Returns the used bytes, as far as they are known: see [`StorageAccount::scan`]. At least the limit, if something
-    /// cannot be counted.
+    /// Returns the used bytes, as far as they are known: see [`StorageAccount::scan`]. Returns at least the limit if a
+    /// file or folder cannot be measured.
     pub fn used(&self) -> u64 {
         let used = self.used.load(Ordering::Relaxed);
         if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.bound()) } else { used }
     }
 
-    /// Sets the bytes that the node itself keeps for the tenant, in addition to the tenant's own files. Calls are
-    /// serialized, including the call of `bytes`, so that the last one sets the final number.
+    /// Sets the number of bytes that the node itself keeps for the tenant, in addition to the tenant's own files. Calls
+    /// are serialized, including the call of `bytes`, so that the last one sets the final number.
     pub fn charge(&self, bytes: impl FnOnce() -> u64) {
         let mut charged = locked(&self.charged);
         let before = std::mem::replace(&mut *charged, bytes());
-        // The lock is held: the sum is right before and after.
+        // The lock is held, so the sum changes from one correct value to the next.
         if *charged >= before {
             self.used.fetch_add(*charged - before, Ordering::Relaxed);
         } else {
@@ -162,7 +161,7 @@ impl StorageAccount {
         }
     }
 
-    /// Returns the maximum that could be charged now: what is charged, and what is available.
+    /// Returns the maximum that could be charged now: the current charge and the available bytes.
     pub fn charges_max(&self) -> u64 {
         let charged = *locked(&self.charged);
         charged.saturating_add(self.room())
@@ -173,10 +172,10 @@ impl StorageAccount {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Scans all files below `dir` again; a missing folder has none. Blocks.
+    /// Scans all files below `dir` again. A missing folder has no files. Blocks.
     ///
     /// # Errors
-    /// When a folder cannot be read. It then counts as the whole limit, until it can be read.
+    /// When a folder cannot be read. It is then treated as if it used the whole limit, until it can be read.
     pub fn scan(&self, dir: &Path) -> io::Result<()> {
         let mut found = HashMap::new();
         let counted = tree::walk(dir, |path, it| {
@@ -185,7 +184,7 @@ impl StorageAccount {
         self.found(dir, found, counted)
     }
 
-    /// Scans a folder whose files are not stores: its content is one number.
+    /// Scans a folder whose files are not stores. Its content is recorded as one number.
     ///
     /// # Errors
     /// As [`StorageAccount::scan`].
@@ -198,7 +197,7 @@ impl StorageAccount {
     /// Scans all folders in `dir` by [`StorageAccount::scan_folder`], unless that was done before.
     ///
     /// # Errors
-    /// The last error. All folders that can be counted are counted.
+    /// The last error. All folders that can be read are measured.
     pub fn scan_folders_once(&self, dir: &Path) -> io::Result<()> {
         if locked(&self.scanned).covers(dir) {
             return Ok(());
@@ -236,11 +235,11 @@ impl StorageAccount {
             added += bytes;
             added -= files.insert(path, bytes).unwrap_or(0);
         }
-        // The lock is held: the sum is that of the files, before and after.
+        // The lock is held, so the sum is always that of the recorded files.
         self.used.fetch_add(added, Ordering::Relaxed);
         self.used.fetch_sub(removed, Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
-        // A folder that could not be counted is scanned again when it is opened next.
+        // A folder that could not be measured is scanned again when it is opened the next time.
         if counted.is_ok() && !scanned.covers(dir) {
             scanned.remove_below(dir);
             scanned.insert(dir.to_owned(), ());
@@ -274,7 +273,7 @@ impl StorageAccount {
         self.number
     }
 
-    /// Returns whether there is a limit, of the tenant or of the disk.
+    /// Returns whether there is a limit: the tenant's limit or the reserve of the disk.
     pub(crate) fn is_limited(&self) -> bool {
         self.limit() != u64::MAX || self.reserve.get().is_some()
     }
@@ -288,8 +287,8 @@ impl StorageAccount {
         }
     }
 
-    /// Returns the error of a write that does not fit: `limit` if the tenant's limit is exceeded, `disk` if the disk is
-    /// full before that.
+    /// Returns the error of a write that does not fit: `limit` if the tenant's limit is exceeded; `disk` if the disk
+    /// reaches its reserve first.
     pub(crate) fn full<E>(&self, disk: E, limit: impl FnOnce(u64) -> E) -> E {
         let own = self.bound().saturating_sub(self.used());
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
@@ -297,7 +296,7 @@ impl StorageAccount {
 
     /// Claims `bytes` for a write to a folder, until [`StorageAccount::settle`]. Returns whether they were available.
     pub(crate) fn claim(&self, bytes: u64) -> bool {
-        // Claimed first, so that two concurrent claims cannot both get the rest.
+        // The bytes are added before the check, so that two concurrent claims cannot both get the last bytes.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
         let fits = taken <= self.bound() && self.leaves_reserve(bytes);
@@ -307,24 +306,24 @@ impl StorageAccount {
         fits
     }
 
-    /// Returns whether the disk keeps its reserve if `bytes` more are written now. Must be called again before each
-    /// step of a long operation.
+    /// Returns whether the reserve of the disk stays free if `bytes` more are written now. Must be called again before
+    /// each step of a long operation.
     pub(crate) fn leaves_reserve(&self, bytes: u64) -> bool {
         self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
-    /// Ends a claim: the bytes have been counted, or were not used.
+    /// Ends a claim: the bytes have been measured, or were not used.
     pub(crate) fn settle(&self, bytes: u64) {
         self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a refused write.
+    /// Adds one to the number of refused writes.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Measures `file`, records its size and returns it. A file that cannot be measured keeps its previous size, and
-    /// counts as the whole limit until it can be measured.
+    /// Measures `file`, records its size and returns it. A file that cannot be measured keeps its previous size, and is
+    /// treated as if it used the whole limit until it can be measured.
     pub(crate) fn measure(&self, file: &Path) -> u64 {
         let (bytes, is_counted) = match std::fs::symlink_metadata(file) {
             Ok(metadata) => (Some(bytes_on_disk(&metadata)), true),
@@ -348,7 +347,7 @@ impl StorageAccount {
         if bytes > 0 || before > 0 {
             files.insert(file.to_owned(), bytes);
         }
-        // The lock is held: the sum is that of the files, whatever `used` makes of it.
+        // The lock is held, so the sum is always that of the recorded files.
         if bytes >= before {
             self.used.fetch_add(bytes - before, Ordering::Relaxed);
         } else {
@@ -368,16 +367,16 @@ impl StorageAccount {
         fits
     }
 
-    /// Subtracts bytes that no longer wait.
+    /// Subtracts the bytes of a write that no longer waits.
     pub(crate) fn end_waiting(&self, bytes: usize) {
         self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// The maximum of one loan.
+/// The maximum size of one loan.
 const LOAN_BYTES_MAX: u64 = 1 << 60;
 
-/// A raised limit of an account, until this is dropped.
+/// A raised limit of an account. The raise ends when this is dropped.
 #[derive(Debug)]
 pub struct StorageLoan {
     account: Arc<StorageAccount>,
@@ -390,7 +389,7 @@ impl Drop for StorageLoan {
     }
 }
 
-/// Bytes that are claimed for a write, until this is dropped.
+/// Bytes that are claimed for a write. The claim ends when this is dropped.
 pub(crate) struct Claim<'a> {
     account: &'a StorageAccount,
     bytes: u64,
@@ -416,7 +415,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// The minimum size of a file or folder, empty or not: a disk can run out of names and inodes, too.
+/// The minimum size of a file or folder, even if it is empty: a disk can also run out of space for names and inodes.
 const ENTRY_BYTES: u64 = 4096;
 
 /// The unit in which the number of blocks of a file is given, independent of the file system's block size (`stat(2)`).
@@ -427,7 +426,8 @@ pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES
 }
 
-/// Returns the bytes that this thread has written to files since it was started; 0 if the system does not tell.
+/// Returns the bytes that this thread has written to files since it was started; 0 if the system does not provide the
+/// number.
 pub(crate) fn written_by_thread() -> u64 {
     // See proc_pid_io(5).
     let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
@@ -520,7 +520,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::write(&file, vec![1; 10_000]).unwrap();
         let bytes = account.measure(&file);
-        // A file instead of its folder: `ENOTDIR`, for every user.
+        // A file takes the place of the folder, so that reading fails with `ENOTDIR` for every user, even root.
         std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
         std::fs::write(dir.path().join("a"), "").unwrap();
         assert_eq!((account.measure(&file), account.used(), account.room()), (bytes, 1 << 30, 0));

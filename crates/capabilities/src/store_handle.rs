@@ -1,7 +1,8 @@
-//! A handle of a store: the store itself; or, for a candidate revision, the store to read from and a copy to write to.
+//! A handle of a store. For a revision that serves requests, it is the store itself. For a candidate revision, it is
+//! the store to read from and a copy to write to.
 //!
-//! The writes of a candidate revision must not reach the app's store before it takes over. So it reads from the store
-//! until its first write; then a copy is made, and everything uses the copy from then on.
+//! The writes of a candidate revision must not reach the app's store before the candidate takes over. So the candidate
+//! reads from the store until its first write. Then a copy is made, and all later operations use the copy.
 
 use std::sync::Arc;
 
@@ -9,14 +10,14 @@ use tokio::sync::OnceCell;
 
 /// Makes the copy of a store `T` that a candidate writes to.
 pub(crate) trait StoreCopier<T>: Send + Sync {
-    /// Why it cannot be copied.
+    /// The reason for which a store cannot be copied.
     type Error;
 
     /// Copies `store`, and opens the copy.
     fn copy(&self, store: &Arc<T>) -> impl Future<Output = Result<Arc<T>, Self::Error>> + Send;
 }
 
-/// A handle of a store. Clones share the store, and the copy.
+/// A handle of a store. All clones use the same store and the same copy.
 pub(crate) struct StoreHandle<T, C> {
     store: Arc<T>,
     candidate: Option<Arc<CandidateCopy<T, C>>>,
@@ -28,7 +29,7 @@ struct CandidateCopy<T, C> {
 }
 
 impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
-    /// Creates the handle of a revision that serves.
+    /// Creates the handle of a revision that serves requests.
     pub(crate) fn serving(store: Arc<T>) -> Self {
         Self { store, candidate: None }
     }

@@ -16,18 +16,18 @@ pub(crate) trait ThreadSource: Send + Sync + 'static {
 /// The threads of the operating system.
 ///
 /// On Linux a thread inherits the priority of the thread that starts it, and guests that compute for long run on
-/// threads of low priority (see `lanes` in the runtime). The threads of a pool serve all tenants, so they are started
-/// by a dedicated thread, which has the priority of the process.
+/// threads of low priority (see `lanes` in the runtime). The threads of a pool serve all tenants and must not have a
+/// low priority, so they are started by a dedicated thread, which has the priority of the process.
 pub(crate) struct SystemThreads;
 
 /// A thread to start, and the channel for the result.
 type Start = (String, Box<dyn FnOnce() + Send>, Sender<io::Result<()>>);
 
-/// The channel to the thread that starts the others; `None` if it could not be started itself.
+/// The channel to the thread that starts the others; `None` if that thread could not be started.
 static STARTER: OnceLock<Option<Sender<Start>>> = OnceLock::new();
 
 impl SystemThreads {
-    /// Called when a pool is created, which no guest does.
+    /// Returns the source. Called when a pool is created, which never happens on a guest's thread of low priority.
     pub(crate) fn shared() -> Arc<dyn ThreadSource> {
         Self::starter();
         Arc::new(Self)

@@ -1,22 +1,22 @@
-//! The use of a tenant's quota of storage by folders that components may write to.
+//! Enforces a tenant's storage quota for folders that components may write to.
 //!
-//! Guests write files through `wasi:filesystem`, without an engine of this crate. Each write claims what it may fill
-//! ([`FolderStorage::claim`]), so a running request exceeds the quota by no more than what is written while the folders
-//! are counted. A count determines the actual size: a file that is overwritten occupies no more than before, and a
-//! removed one nothing. The claims of writes are settled by the first count that began after the writes had ended; an
-//! unfinished write may still fill its claim.
+//! Guests write files through `wasi:filesystem`, without an engine of this crate. Before each write, the bytes that it
+//! may add are claimed ([`FolderStorage::claim`]). The actual size is measured by a *count*, which scans the folders: a
+//! file that is overwritten occupies no more than before, and a removed file nothing. So a running request can exceed
+//! the quota by at most what is written during a count. The claims of writes are settled by the first count that begins
+//! after the writes have ended; an unfinished write may still fill its claim.
 //!
-//! Folders are counted in the background: at intervals while they are used, when claims have taken half of what was
-//! available, and when their app is unloaded. So many small writes, of which each claims whole blocks, do not use up
-//! the quota on paper, and everything that was written is counted eventually. A write that finds nothing available
-//! waits for a count.
+//! Counts run in the background: at intervals while the folders are used, when claims have taken half of the available
+//! space, and when their app is unloaded. So many small writes, each of which claims whole blocks, cannot use up the
+//! quota with claims alone, and everything that was written is measured eventually. A write that finds no available
+//! space waits for a count.
 //!
-//! When nothing is available, operations that need space are refused and all others are allowed: files can be read,
-//! truncated and removed.
+//! When there is no available space, operations that need space are refused and all others are allowed: files can be
+//! read, truncated and removed.
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | project quotas of the file system (ext4, xfs) | exact, and without any of this, but they need root, a mount option and a file system that has them, and a node must enforce its quotas without. An administrator who sets them on `tenants/NAME` has both: the guest gets the same error |
+//! | project quotas of the file system (ext4, xfs) | exact and simple, but they need root, a mount option and a file system that supports them, and a node must enforce its quotas without these. An administrator can set them on `tenants/NAME` in addition: the guest gets the same error |
 //! | a separate file system for each tenant (a loop device) | it needs root, and its space is occupied whether it is used or not |
 
 use std::path::PathBuf;
@@ -31,17 +31,17 @@ use tokio::sync::watch;
 use crate::StorageAccount;
 use crate::pool::{Lane, locked};
 
-/// The minimum time between two counts that no write waits for.
+/// The minimum interval between counts for which no write waits.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// The pause between two counts, as a multiple of the time that a count takes: while the storage is nearly full, every
-/// write requests one.
+/// write requests a count.
 const PAUSE_PART: u32 = 8;
 
 /// The minimum pause.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The maximum pause that a write waits for.
+/// The maximum pause. A write that needs a count may have to wait that long.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
@@ -56,7 +56,7 @@ struct FolderCounts {
     counting: Mutex<CountState>,
     /// The number of the last finished count.
     counted: watch::Sender<u64>,
-    /// Claims of writes that have ended and are not counted yet.
+    /// The sum of the claims of writes that have ended but are not included in a count yet.
     written: AtomicU64,
 }
 
@@ -65,7 +65,7 @@ struct CountState {
     /// The number of the last started count.
     started: u64,
     is_running: bool,
-    /// Whether another count must start when it has ended.
+    /// Whether another count must start when the running count has ended.
     again: bool,
 }
 
@@ -74,7 +74,7 @@ struct LastCount {
     took: Duration,
 }
 
-/// A requested count. It is over however it ends.
+/// A requested count. Dropping it marks the count as ended, even if it panicked or never ran.
 struct RequestedCount {
     shared: Arc<FolderCounts>,
     is_over: bool,
@@ -93,7 +93,7 @@ impl WatchedFolders {
         Self { shared: Arc::new(shared), lane }
     }
 
-    /// Counts the folders in the background if that is due, or if claims take much of what is available.
+    /// Starts a count in the background if one is due, or if claims take a large part of the available space.
     fn keep_counted(&self) {
         if !self.shared.account.is_limited() {
             return;
@@ -131,7 +131,7 @@ impl FolderStorage for WatchedFolders {
 
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, lane) = (self.shared.clone(), self.lane.clone());
-        // Another caller's count suffices if it starts from here on.
+        // A count that another caller requested suffices if it starts after this point.
         let number = locked(&shared.counting).started + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
@@ -139,13 +139,13 @@ impl FolderStorage for WatchedFolders {
                 tokio::time::sleep(pause).await;
             }
             shared.start_count(&lane, number);
-            // The sender exists as long as `shared`.
+            // The wait cannot fail: the sender exists as long as `shared`.
             let _ = counted.wait_for(|ended| *ended >= number).await;
         })
     }
 }
 
-/// The app is unloaded: its last writes are counted.
+/// Dropped when the app is unloaded: a last count includes its last writes.
 impl Drop for WatchedFolders {
     fn drop(&mut self) {
         if self.shared.written.load(Ordering::Acquire) > 0 {
@@ -156,7 +156,7 @@ impl Drop for WatchedFolders {
 }
 
 impl FolderCounts {
-    /// Counts the folders in the background, unless a count is running.
+    /// Starts a count in the background, unless one is running.
     fn start_any_count(self: &Arc<Self>, lane: &Lane) {
         let counting = locked(&self.counting);
         if !counting.is_running {
@@ -164,8 +164,8 @@ impl FolderCounts {
         }
     }
 
-    /// Counts the folders in the background by the count with this `number` or a later one. If an earlier one is
-    /// running, another one follows it.
+    /// Ensures that the count with this `number` or a later one runs in the background. If an earlier count is running,
+    /// another one follows it.
     fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
         let mut counting = locked(&self.counting);
         if counting.is_running {
@@ -182,7 +182,7 @@ impl FolderCounts {
         lane.spawn(move || count.run());
     }
 
-    /// Returns whether the last count is long enough ago that the next may start by itself.
+    /// Returns whether enough time has passed since the last count for the next one to start without a request.
     fn is_due(&self) -> bool {
         let last = locked(&self.last);
         last.as_ref().is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(COUNT_EVERY))
@@ -197,7 +197,7 @@ impl FolderCounts {
 
     fn count(&self) {
         let start = Instant::now();
-        // Data that is written from here on may be missed by the scan.
+        // Data that is written after this point may be missed by the scan.
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
@@ -218,7 +218,7 @@ impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
-            // Under the lock: requests from here on start the next count.
+            // A request that is made after this lock is released starts the next count.
             let mut counting = locked(&self.shared.counting);
             self.shared.counted.send_replace(counting.started);
             self.is_over = !std::mem::take(&mut counting.again);
@@ -233,11 +233,11 @@ impl RequestedCount {
 
 impl Drop for RequestedCount {
     fn drop(&mut self) {
-        // It did not run, or panicked.
+        // The count did not run, or it panicked.
         if !self.is_over {
             let mut counting = locked(&self.shared.counting);
             (counting.is_running, counting.again) = (false, false);
-            // A count that was to follow is no longer waited for.
+            // The count that was to follow will not run either, so callers must not wait for it.
             counting.started += 1;
             self.shared.counted.send_replace(counting.started);
         }
@@ -246,7 +246,7 @@ impl Drop for RequestedCount {
 
 impl Drop for FolderCounts {
     fn drop(&mut self) {
-        // Nothing, unless no thread could be started for the last count.
+        // The sum is zero, unless no thread could be started for the last count.
         self.settle(self.written.load(Ordering::Acquire));
     }
 }
@@ -296,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // Not because of its age.
+        // The last count is recent, so that its age does not start the next one.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);

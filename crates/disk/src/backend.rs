@@ -1,4 +1,5 @@
-//! Layers between redb and its storage, and the layer that records whether an operation of the storage failed.
+//! Layers between redb and its storage: a layer that tests can use to inject failures, and one that records whether an
+//! operation of the storage failed.
 
 use std::fmt::Debug;
 use std::io;
@@ -20,10 +21,11 @@ pub(crate) enum Operation {
 
 /// Wraps the operations of a storage.
 pub(crate) trait Around: Debug + Send + Sync + 'static {
-    /// Runs an operation, or fails instead of running it.
+    /// Calls `run`, or returns an error without calling it.
     fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
-    /// Runs a write of `data`, or fails instead. `run` writes the bytes that it is given.
+    /// Writes `data` by calling `run`, or returns an error. `run` writes the bytes that it is given, which may be only
+    /// a part of `data`.
     fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.around(Operation::Write, || run(data))
     }
@@ -105,7 +107,7 @@ impl Health {
     }
 }
 
-/// Passes everything on and records failures.
+/// Passes all operations on and records failures.
 impl Around for Arc<Health> {
     fn around<T>(&self, _: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         run().inspect_err(|_| self.failed.store(true, Ordering::Release))

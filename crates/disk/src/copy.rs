@@ -1,8 +1,8 @@
 //! Copies folders that a tenant made, with bounded descriptors, bytes and time, and without following symbolic links.
 //!
 //! Like [`super::tree`], it works on open folders and names in them. At each level the folder and its copy are open, so
-//! it refuses to go below [`DEPTH_MAX`] levels. Links are copied as links. Other entries that are neither files nor
-//! folders are left out. The blocks of a file are shared between copies if the file system can do that.
+//! folders below [`DEPTH_MAX`] levels are refused. Links are copied as links. Entries that are neither files, folders
+//! nor links are left out. The blocks of a file are shared between copies if the file system can do that.
 //!
 //! Each step claims the bytes that it needs before it writes, so concurrent writes by others are respected. Rejected:
 //! checking the free space once before the first step. Copies that start at the same time would all see the same free
@@ -20,12 +20,13 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
 use crate::tree::{DEPTH_MAX, FOLDER, is_itself, there, too_deep};
 
-/// The bytes that each file and folder counts at least: an empty one occupies space, too. Files count in multiples of
-/// it, as they occupy whole blocks.
+/// The minimum size that is claimed for a file or folder: even an empty one occupies space. The sizes of files are
+/// rounded up to a multiple of it, as files occupy whole blocks.
 const ENTRY_BYTES: u64 = 4096;
 
-/// The bytes that are claimed and copied at once, between two checks of the deadline. Users of a shared limit who do
-/// not know each other's claims (such as the free space of a disk) may each exceed it by this much.
+/// The bytes that are claimed and copied at once, between two checks of the deadline. If several processes share a
+/// limit (such as the free space of a disk) but do not know each other's claims, each of them may exceed it by this
+/// much.
 pub const STEP_BYTES: u64 = 1 << 20;
 
 /// A running copy.
@@ -35,14 +36,14 @@ struct Copying<C> {
     bytes: u64,
 }
 
-/// Copies the folder `from` with its content to `to`, which is created. Concurrent changes are copied as they were
-/// before or after. Before each step, `claim` is called with the bytes that the step needs, at least 4096 for each file
-/// and folder; it returns whether they are available. Returns the claimed bytes.
+/// Copies the folder `from` with its content to `to`, which is created. If a file is changed during the copy, the copy
+/// has its content from before or after the change. Before each step, `claim` is called with the bytes that the step
+/// needs, at least 4096 for each file and folder; it returns whether they are available. Returns the claimed bytes.
 ///
 /// # Errors
 /// When `to` exists, something cannot be read or written, a claim is refused or the copy would be deeper than
 /// [`DEPTH_MAX`] ([`io::ErrorKind::QuotaExceeded`]), or it is not finished at the `deadline`
-/// ([`io::ErrorKind::TimedOut`]). The caller removes what was copied until then.
+/// ([`io::ErrorKind::TimedOut`]). The caller removes the incomplete copy.
 pub fn copy(from: &Path, to: &Path, deadline: Instant, claim: impl FnMut(u64) -> bool) -> io::Result<u64> {
     let mut copying = Copying { claim, deadline, bytes: 0 };
     let from = rustix::fs::open(from, FOLDER, Mode::empty())?;
@@ -90,7 +91,7 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         let Some(from) = there(rustix::fs::openat(from, name, flags, Mode::empty()))? else { return Ok(()) };
         let from = File::from(from);
         if !from.metadata()?.is_file() {
-            // Replaced in the meantime.
+            // The file was replaced in the meantime.
             return Ok(());
         }
         self.take(ENTRY_BYTES)?;
@@ -170,7 +171,7 @@ mod tests {
         symlink("a", from.join("to-folder")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         let bytes = copy_in(&from, &to, u64::MAX).unwrap();
-        // Three folders, two links, a small and a large file.
+        // The three folders, two links and one small file count as one entry each, the large file as 25.
         assert_eq!(bytes, 6 * ENTRY_BYTES + 25 * ENTRY_BYTES, "a file takes blocks");
         assert_eq!(fs::read(to.join("a/b/small")).unwrap(), b"text");
         assert_eq!(fs::read(to.join("large")).unwrap(), vec![7; 100_000]);
@@ -198,7 +199,7 @@ mod tests {
             true
         });
         assert_eq!((bytes.unwrap(), most), (claimed, STEP_BYTES));
-        // The space that was free at the beginning has been claimed by others.
+        // The space that was free at the beginning is then claimed by others.
         let mut claims = 0;
         let refused = copy(&from, &dir.path().join("other"), later(), |_| {
             claims += 1;
@@ -216,7 +217,7 @@ mod tests {
         let mut deep = from.clone();
         for _ in 0..DEPTH_MAX {
             fs::create_dir_all(&deep).unwrap();
-            // Longer than the maximum length of a path.
+            // The path is longer than the system allows.
             if deep.as_os_str().len() > 3000 {
                 break;
             }

@@ -26,24 +26,24 @@ use redb::{Builder, StorageBackend};
 
 use crate::backend::{Health, Layer};
 
-/// The pause after an attempt to open a failed database, as a multiple of the time that the attempt took. A disk that
-/// stays full thus costs each of its stores a small part of a thread. The first attempt after a later failure is made
-/// immediately.
+/// The pause after an attempt to open a failed database, as a multiple of the time that the attempt took. Thus, while a
+/// disk stays full, each of its stores uses only a small part of a thread's time. The first attempt after a new failure
+/// is made immediately.
 const PAUSE_PART: u32 = 16;
 
 /// The minimum pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The maximum pause between two attempts, and so the time after which a database works again when its disk does.
+/// The maximum pause between two attempts. When the disk works again, the database works again after at most this time.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The storage of a database.
 pub trait Storage: Send + Sync + 'static {
-    /// Opens the storage, creating it if it does not exist. `is_reopened` means that it was open before and an operation
-    /// failed.
+    /// Opens the storage, creating it if it does not exist. `is_reopened` means that it was open before and an
+    /// operation failed.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the storage cannot be opened.
     fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error>;
 }
 
@@ -59,16 +59,16 @@ pub struct Database {
     storage: Box<dyn Storage>,
     cache_bytes: usize,
     handle: RwLock<Handle>,
-    /// The time of the next attempt.
+    /// The time of the next attempt to open the database.
     next: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Handle {
-    /// `None` while it cannot be opened.
+    /// `None` while the database cannot be opened.
     database: Option<redb::Database>,
     health: Arc<Health>,
-    /// The number of times that it was opened.
+    /// The number of times that the database was opened.
     generation: u64,
 }
 
@@ -76,7 +76,7 @@ impl Database {
     /// Opens the database in `storage`, with a page cache of `cache_bytes`.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the storage or the database cannot be opened.
     pub fn open(storage: impl Storage, cache_bytes: usize) -> Result<Self, redb::Error> {
         let storage = Box::new(storage);
         let handle = Handle::open(&*storage, cache_bytes, 1)?;
@@ -87,7 +87,7 @@ impl Database {
     /// was opened again.
     ///
     /// # Errors
-    /// Those of `work`, and when the database has failed and cannot be opened again yet.
+    /// Those of `work`; also when the database has failed and cannot be opened again yet.
     pub fn read<T, E: From<redb::Error>>(&self, work: impl Fn(&redb::Database) -> Result<T, E>) -> Result<T, E> {
         self.run(&work)?.or_else(|error| if self.has_failed() { self.run(&work)? } else { Err(error) })
     }
@@ -121,16 +121,16 @@ impl Database {
         self.run(work)?
     }
 
-    /// Returns how many times the database was opened, opening it if it has failed. After it was opened again, a change
-    /// that was reported as failed may have become durable.
+    /// Returns how many times the database was opened, opening it if it has failed. A change that was reported as
+    /// failed may turn out to be durable when the database has been opened again.
     ///
     /// # Errors
-    /// When it has failed and cannot be opened again yet.
+    /// When the database has failed and cannot be opened again yet.
     pub fn generation(&self) -> Result<u64, redb::Error> {
         self.working().map(|handle| handle.generation)
     }
 
-    /// Returns the redb database, to close it; `None` if it has failed.
+    /// Returns the redb database, so that it can be closed; `None` if it has failed.
     #[must_use]
     pub fn into_inner(self) -> Option<redb::Database> {
         let handle = self.handle.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +150,7 @@ impl Database {
         !self.locked().works()
     }
 
-    /// Returns a handle with a database that had not failed a moment ago.
+    /// Returns a handle whose database has no known failure. Opens the database again if it has failed.
     fn working(&self) -> Result<RwLockReadGuard<'_, Handle>, redb::Error> {
         let handle = self.locked();
         if handle.works() {
@@ -173,7 +173,7 @@ impl Database {
         if next.is_some_and(|next| start < next) {
             return Err(not_yet());
         }
-        // Closed before it is opened, as the old handle holds the file's lock.
+        // The old handle holds the file's lock, so it is closed before the file is opened again.
         drop(handle.database.take());
         let opened = Handle::open(&*self.storage, self.cache_bytes, handle.generation + 1);
         let pause = (start.elapsed() * PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -225,7 +225,7 @@ fn not_yet() -> redb::Error {
 }
 
 impl FileStorage {
-    /// The file at `path`.
+    /// Creates the storage in the file at `path`.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }

@@ -17,7 +17,8 @@ pub enum Fault {
     NoSpace,
     /// A failing device: everything fails with `EIO`, writes after half of their bytes were written.
     Broken,
-    /// No descriptors: files cannot be opened, and operations fail with `EMFILE` so that a file has to be opened.
+    /// No descriptors: files cannot be opened, and operations fail with `EMFILE`, so that the file has to be opened
+    /// again.
     NoDescriptors,
 }
 
@@ -28,9 +29,9 @@ pub struct Faults(Arc<Plan>);
 #[derive(Debug, Default)]
 struct Plan {
     fault: Mutex<Option<Fault>>,
-    /// Operations before the first that fails.
+    /// The number of operations that succeed before the first one that fails.
     left: AtomicU64,
-    /// Operations that fail after that. Later ones succeed again.
+    /// The number of operations that fail after that. Later operations succeed again.
     fails: AtomicU64,
     met: AtomicBool,
     operations: AtomicU64,
@@ -69,7 +70,7 @@ impl Fault {
 }
 
 impl Faults {
-    /// Lets `left` more operations that `fault` concerns succeed, and all later ones fail until [`Faults::end`].
+    /// From now on, lets `left` operations that `fault` affects succeed, and all later ones fail until [`Faults::end`].
     pub fn begin(&self, fault: Fault, left: u64) {
         self.begin_for(fault, left, u64::MAX);
     }
@@ -119,7 +120,7 @@ pub struct FaultyStorage {
 }
 
 impl FaultyStorage {
-    /// The file at `path`.
+    /// Creates the storage in the file at `path`.
     #[must_use]
     pub fn new(path: PathBuf, faults: Faults) -> Self {
         Self { path, faults }

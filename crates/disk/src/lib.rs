@@ -1,7 +1,7 @@
 //! Tools for keeping data on a disk that may be full, broken, or filled by a hostile tenant.
 //!
 //! - [`Database`]: a redb database that is opened again after its storage failed.
-//! - [`tree`]: counting and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
+//! - [`tree`]: measuring and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
 //! - [`copy`]: copying such folders, with bounded descriptors, bytes and time.
 //! - [`rename_new`]: giving a file a name only if the name is not in use.
 //! - [`Reserve`]: free space that tenants cannot use.

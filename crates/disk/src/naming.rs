@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Moves the file `from` to `to` unless `to` exists. Uses hard links only where the system cannot rename like that.
+/// Moves the file `from` to `to` unless `to` exists. If the system has no such rename, uses a hard link instead.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if `to` exists, and when the disk fails. `from` is unchanged then.
+/// [`io::ErrorKind::AlreadyExists`] if `to` exists; also when the disk fails. `from` is then unchanged.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -15,7 +15,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         use rustix::io::Errno;
 
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system or the kernel does not support it.
+            // The file system or the kernel does not support renaming without replacing.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             done => return Ok(done?),
         }

@@ -11,7 +11,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Keeps `bytes` free on the file system of `path`.
+    /// Creates a reserve of `bytes` on the file system of `path`.
     #[must_use]
     pub fn new(path: &Path, bytes: u64) -> Self {
         Self { path: path.to_owned(), bytes }

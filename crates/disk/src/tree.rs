@@ -1,14 +1,14 @@
-//! Counts and removes folders that a tenant made. However deep, wide or long-named they are, neither the stack nor the
-//! descriptors of this process are at risk, and symbolic links are not followed.
+//! Measures and removes folders that a tenant made. However deep, wide or long-named they are, neither the stack nor
+//! the descriptors of this process are exhausted, and symbolic links are not followed.
 //!
 //! Both operations work on open folders and names in them, never on whole paths, which a tenant can make longer than
 //! the system allows.
 //!
 //! [`remove`] has only a folder and its parent open: a folder that is not empty is *moved up*, next to the first level,
-//! and removed later. So a tree of any depth is flattened while it is removed and needs no memory, and if the process
-//! ends halfway, the next attempt continues with what is left.
+//! and removed later. So a tree of any depth is flattened while it is removed, which needs no memory. If the process
+//! ends halfway, the next attempt continues with the remaining folders.
 //!
-//! [`walk`] keeps all folders from the first level to the current one open, so it refuses to go below [`DEPTH_MAX`].
+//! [`walk`] keeps all folders from the first level to the current one open, so folders below [`DEPTH_MAX`] are refused.
 //!
 //! | rejected | why |
 //! | --- | --- |
@@ -26,13 +26,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// The maximum nesting of folders below a folder that is walked. Each is a descriptor meanwhile.
+/// The maximum nesting of folders below a folder that is walked. Each level needs a descriptor during the walk.
 pub const DEPTH_MAX: usize = 64;
 
 /// The unit in which the number of blocks of a file is given, independent of the file system's block size (`stat(2)`).
 const BLOCK_BYTES: u64 = 512;
 
-/// How many names are tried for a folder that is moved up. The names start at a random number.
+/// The maximum number of names that are tried for a folder that is moved up. The names start at a random number.
 const NAMES_TRIED_MAX: u32 = 1000;
 
 pub(crate) const FOLDER: OFlags =
@@ -41,9 +41,9 @@ pub(crate) const FOLDER: OFlags =
 /// An entry that [`walk`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// The bytes that it occupies on disk.
+    /// The bytes that the entry occupies on disk.
     pub bytes: u64,
-    /// Whether it is a folder.
+    /// Whether the entry is a folder.
     pub is_folder: bool,
 }
 
@@ -86,8 +86,8 @@ pub fn walk(root: &Path, mut visit: impl FnMut(&Path, Found)) -> io::Result<()> 
     Ok(())
 }
 
-/// Returns the number of levels that an open folder lies below one of `roots` (each given by device and inode), found
-/// by going up; `None` if it is more than [`DEPTH_MAX`]. Symbolic links and names do not matter.
+/// Returns how many levels an open folder is below one of `roots` (each given by device and inode), found by going up
+/// from the folder; `None` if it is more than [`DEPTH_MAX`] levels. Neither symbolic links nor names are used.
 ///
 /// # Errors
 /// When a folder on the way cannot be opened.
@@ -106,7 +106,7 @@ pub fn depth_below(folder: impl AsFd, roots: &[(u64, u64)]) -> io::Result<Option
 /// Returns the device and inode of a folder.
 ///
 /// # Errors
-/// When it does not exist.
+/// When the folder does not exist.
 pub fn identity_of(folder: &Path) -> io::Result<(u64, u64)> {
     Ok(identity(&rustix::fs::stat(folder)?))
 }
@@ -114,7 +114,7 @@ pub fn identity_of(folder: &Path) -> io::Result<(u64, u64)> {
 /// Removes a file, or a folder with its content. A symbolic link is removed, not its target.
 ///
 /// # Errors
-/// When it does not exist, or something cannot be removed. Everything else is removed.
+/// When the file or folder does not exist, or an entry cannot be removed. All other entries are removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     let root = match rustix::fs::open(path, FOLDER, Mode::empty()) {
         Ok(root) => root,
@@ -129,10 +129,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes like [`remove`], but accepts that nothing exists.
+/// Removes like [`remove`], but succeeds if the path does not exist.
 ///
 /// # Errors
-/// When something cannot be removed.
+/// When an entry cannot be removed.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -158,8 +158,8 @@ fn empty(root: &OwnedFd) -> io::Result<()> {
         }
         match (found, removed) {
             (false, _) => return Ok(()),
-            // A further pass removes what was moved up meanwhile, and what the file system left out because the folder
-            // changed while it was read.
+            // Another pass removes the folders that were moved up meanwhile, and entries that the file system left out
+            // because the folder changed while it was read.
             (true, true) => {}
             (true, false) => return Err(Errno::NOTEMPTY.into()),
         }
@@ -209,7 +209,7 @@ fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool
     }
     match rustix::fs::unlinkat(root, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
-        // If something was removed, another pass may find the rest.
+        // If this pass has removed an entry, another pass may be able to remove the others.
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(removed),
         Err(error) => Err(error.into()),
     }
@@ -231,7 +231,7 @@ impl Names {
         for _ in 0..NAMES_TRIED_MAX {
             self.0 = self.0.wrapping_add(1);
             match rustix::fs::renameat(&folder, name, root, format!(".removed-{:016x}", self.0)) {
-                // An empty folder of this name was replaced, and was to be removed anyway.
+                // An empty folder of this name was replaced; it would have been removed anyway.
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 Err(error) => return Err(error.into()),

@@ -1,7 +1,7 @@
-//! Log messages of the platform's crates (a directory that cannot be opened, a damaged file), written to the log.
+//! Writes log messages of the platform's crates (a directory that cannot be opened, a damaged file) to the log.
 //!
-//! They arrive through `tracing`. Its static filter excludes those that the [`Levels`](isomer_telemetry::Levels) do not
-//! include, at the cost of one load on the request's path.
+//! The messages arrive through `tracing`. Its static filter excludes those that the
+//! [`Levels`](isomer_telemetry::Levels) do not include, at the cost of one load on the request's path.
 
 use std::fmt::{Debug, Write as _};
 
@@ -15,10 +15,10 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::log::Log;
 
-/// Writes the log messages of this process's crates to `log`, as far as its levels include them. Only the first call in
-/// a process has an effect.
+/// Writes the log messages of this process's crates to `log`, as far as the log's levels include them. Only the first
+/// call in a process has an effect.
 pub fn listen_to_events(log: Log) {
-    // A subscriber exists already: that of an embedder, or of another node in the same test program.
+    // This fails if a subscriber exists already: one of an embedder, or of another node in the same test program.
     let _ = tracing::subscriber::set_global_default(subscriber(log));
 }
 
@@ -27,7 +27,7 @@ fn subscriber(log: Log) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(Bridge(log).with_filter(targets))
 }
 
-/// Converts the levels to a filter that `tracing` caches for each place that emits an event.
+/// Converts the levels to a filter. `tracing` caches the filter's result for each place that emits an event.
 fn targets(levels: &Levels) -> Targets {
     let platform = Targets::new()
         .with_default(LevelFilter::OFF)
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Returns what is written of one event of each level, and of an event of another crate.
+    /// Emits one event of each level, and one of another crate. Returns the lines that are written.
     fn written(levels: &str, format: Format) -> Vec<String> {
         let memory = Memory::default();
         let log = Log::start(memory.clone(), format, false).unwrap().with_levels(levels.parse().unwrap());
@@ -124,7 +124,7 @@ mod tests {
         log.warn("a warning");
         log.flush();
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        // Without the time of day.
+        // The time of day is removed from the lines.
         text.lines().map(|line| line.get(13..).unwrap_or(line).to_owned()).collect()
     }
 

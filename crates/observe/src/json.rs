@@ -1,4 +1,5 @@
-//! Records as JSON, one object a line: written for programs, and read back from the members of an app of several processes.
+//! Records as JSON, one object a line. The lines are written for other programs, and are parsed here again when they
+//! come from a member of an app that runs in several processes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +9,10 @@ use serde_json::{Value, json};
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// The `event` of messages of the level [`Level::Info`]. Those of other levels are called like the level.
+/// The `event` of messages of the level [`Level::Info`]. Messages of other levels have the name of the level.
 const NOTE: &str = "note";
 
-/// Returns the record as one line. `member` is the process that wrote it, if there are several.
+/// Returns the record as one line. `member` is the process that wrote it, if several processes write to the log.
 pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&MemberName>) -> String {
     let mut value = match record {
         LogRecord::Output { component, stream, request, line } => json!({
@@ -205,7 +206,7 @@ mod tests {
             LogRecord::message(Level::Debug, Some("isomer_node::host"), "so".into()),
             LogRecord::message(Level::Trace, None, "so".into()),
         ];
-        // A new kind needs a number here, and a record above.
+        // A new kind of record needs a number here, and an example above.
         let kind = |record: &LogRecord| match record {
             LogRecord::Output { .. } => 0,
             LogRecord::Access(_) => 1,

@@ -38,12 +38,12 @@ pub struct Log {
 enum Message {
     /// A record, its time, and the member that wrote it.
     Record(SystemTime, Option<MemberName>, Box<LogRecord>),
-    /// A request for a signal that all earlier records have been written.
+    /// A request for a signal when all earlier records have been written.
     Flush(SyncSender<()>),
 }
 
 impl Log {
-    /// Starts the thread that writes to `out`. With `access`, each served request is a record.
+    /// Starts the thread that writes to `out`. If `access` is set, each served request is recorded.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -73,8 +73,8 @@ impl Log {
         self.access
     }
 
-    /// Records a served request, also in the access log of its app if there is one. Ignored if the log does not
-    /// [want](Self::wants_access) them.
+    /// Records a served request. Also writes it to the app's access log, if `app_log` is set. Does nothing if the log
+    /// does not [want](Self::wants_access) served requests.
     pub fn access(&self, record: AccessRecord, app_log: Option<&AppLog>) {
         if !self.access {
             return;
@@ -101,7 +101,7 @@ impl Log {
         self.message(Level::Error, text.into());
     }
 
-    /// Writes a message of one module, which passed the filter already.
+    /// Writes a message of one module. The caller has already checked that the levels include it.
     pub(crate) fn message_of(&self, target: &str, level: Level, text: String) {
         self.push(SystemTime::now(), None, LogRecord::message(level, Some(target), text));
     }
@@ -140,7 +140,7 @@ impl EventSink for Log {
     }
 }
 
-/// Writes until the last [`Log`] is dropped. A closed pipe ends the writing, not the process.
+/// Writes records until the last [`Log`] is dropped. A closed pipe ends only the writing, not the process.
 fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCounters, format: Format) {
     let mut open = true;
     while let Ok(first) = queue.recv() {
@@ -152,7 +152,8 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
                     counters.subtract(&RecordWeight::of(&record));
                 }
                 Message::Flush(done) => {
-                    // Records were dropped before the flush was requested, so it covers their count, too.
+                    // The flush includes the number of dropped records, as they were dropped before the flush was
+                    // requested.
                     open = open && write_dropped(&mut out, counters, format).and_then(|()| out.flush()).is_ok();
                     let _ = done.send(());
                 }
@@ -163,7 +164,7 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
     }
 }
 
-/// Writes how many records were dropped since the last call, if any were.
+/// If records were dropped since the last call, writes how many.
 fn write_dropped(out: &mut impl Write, counters: &QueueCounters, format: Format) -> io::Result<()> {
     match counters.take_dropped() {
         0 => Ok(()),
@@ -256,7 +257,7 @@ mod tests {
         log.flush();
         let text = pipe.text();
         assert!(text.contains("it was stopped\n") && text.contains("| again\n"), "{text}");
-        // The writer has taken a buffer full of lines before it blocks; each has more than 8 bytes.
+        // The writer takes a buffer full of lines before it blocks. Each line has more than 8 bytes.
         let taken_max = (8 << 10) / 8;
         assert!(text.matches("| noise\n").count() <= OUTPUT_RECORDS_MAX + taken_max);
     }

@@ -1,7 +1,7 @@
-//! The log of one member, in the log of the process that supervises it.
+//! The log of one member, as a part of the log of the process that supervises it.
 //!
-//! A member writes its log as JSON lines to a pipe. Each line is parsed back into the record that it was, and written with its original
-//! time and the member's name. Other text, such as the message of a panic, is logged as a warning.
+//! A member writes its log as JSON lines to a pipe. The supervisor parses each line back into a record, and writes it
+//! with its original time and the member's name. Other text, such as the message of a panic, is logged as a warning.
 
 use std::time::SystemTime;
 

@@ -1,7 +1,7 @@
-//! The bounds of the queue of records: how many may wait to be written, and whose.
+//! The bounds of the queue of records: how many records may wait to be written, in total and of each source.
 //!
-//! Each bound leaves room for others: guests' output for failures and messages, guests and clients for the platform, and each tenant
-//! for the other tenants.
+//! Guests' output cannot fill the part of the queue that is reserved for failures and messages. Guests and clients
+//! cannot fill the part for the platform, and no tenant can fill the part for the other tenants.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -10,7 +10,8 @@ use crate::record::LogRecord;
 /// The maximum number of records that wait to be written. Further records are dropped and counted.
 pub(crate) const RECORDS_MAX: usize = 8192;
 
-/// The number of waiting records past which guests' output is dropped, so that messages about a guest that prints without end are kept.
+/// When this number of records is waiting, guests' output is dropped, so that messages about a guest that prints
+/// without end are kept.
 pub(crate) const OUTPUT_RECORDS_MAX: usize = RECORDS_MAX / 2;
 
 /// The maximum size of all waiting records, which bounds the memory when the reader of the log is slow or has stopped.
@@ -22,7 +23,8 @@ pub(crate) const GUEST_BYTES_MAX: usize = BYTES_MAX / 2;
 /// The part of [`BYTES_MAX`] that records about one tenant may occupy.
 const TENANT_BYTES_MAX: usize = BYTES_MAX / 16;
 
-/// Counters of tenants. A tenant's counter is chosen by a hash of its name, so that counting takes no lock; tenants may share one.
+/// The number of counters of waiting bytes of tenants. A tenant's counter is chosen by a hash of its name, so that
+/// counting takes no lock; several tenants may share a counter.
 const TENANT_COUNTERS: usize = 64;
 
 /// Counts the records that wait to be written, and those that were dropped.
@@ -34,7 +36,7 @@ pub(crate) struct QueueCounters {
     dropped: AtomicU64,
 }
 
-/// What a record counts for while it waits.
+/// The size of a waiting record, and the properties that decide which bounds apply to it.
 pub(crate) struct RecordWeight {
     bytes: usize,
     is_output: bool,
@@ -68,7 +70,8 @@ impl Default for QueueCounters {
 }
 
 impl QueueCounters {
-    /// Counts a record and returns whether it is within all bounds. The caller subtracts one that is not, too.
+    /// Adds a record to the counters. Returns whether it is within all bounds. The caller must also call
+    /// [`Self::subtract`] for a record that is not.
     pub(crate) fn add(&self, weight: &RecordWeight) -> bool {
         let add = |counter: &AtomicUsize| counter.fetch_add(weight.bytes, Ordering::Relaxed) + weight.bytes;
         let mut fits = self.records.fetch_add(1, Ordering::Relaxed) < OUTPUT_RECORDS_MAX || !weight.is_output;
@@ -82,7 +85,7 @@ impl QueueCounters {
         fits
     }
 
-    /// Takes back what [`Self::add`] counted: the record was written or dropped.
+    /// Subtracts what [`Self::add`] added: the record was written or dropped.
     pub(crate) fn subtract(&self, weight: &RecordWeight) {
         let subtract = |counter: &AtomicUsize| counter.fetch_sub(weight.bytes, Ordering::Relaxed);
         self.records.fetch_sub(1, Ordering::Relaxed);

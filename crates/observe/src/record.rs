@@ -3,7 +3,7 @@
 use isomer_display::excerpt::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
 use isomer_telemetry::{AccessRecord, Event, Level, RequestId, StandardStream};
 
-/// A record of the log. It owns its text, of bounded length, as it is written by another thread.
+/// A record of the log. It owns its text, whose length is bounded, because another thread writes it.
 #[derive(Debug)]
 pub(crate) enum LogRecord {
     /// A line that a component printed.
@@ -12,12 +12,12 @@ pub(crate) enum LogRecord {
     Access(AccessRecord),
     /// A failed request.
     Failed { component: String, request: RequestId, reason: String, backtrace: Vec<String>, response_cut_off: bool },
-    /// A call across a seam that failed in the component that was called. The caller reports what became of the request.
+    /// A call across a seam failed in the called component. The caller reports whether the request failed.
     CallFailed { component: String, request: Option<RequestId>, reason: String, backtrace: Vec<String> },
     /// A message of the platform.
     Message {
         level: Level,
-        /// The module that wrote it; `None` for a message about the whole process.
+        /// The module that wrote the message; `None` for a message about the whole process.
         target: Option<String>,
         text: String,
     },
@@ -50,7 +50,7 @@ impl LogRecord {
         }
     }
 
-    /// Takes a served request, with what the client chose shortened.
+    /// Converts a served request to a record. Texts that the client chose are shortened.
     pub(crate) fn access(access: AccessRecord) -> Self {
         Self::Access(AccessRecord {
             method: shortened(access.method, NAME_BYTES_MAX),

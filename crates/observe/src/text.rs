@@ -1,4 +1,4 @@
-//! Records as people read them on a terminal.
+//! Formats records for people who read them on a terminal.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -10,7 +10,8 @@ use isomer_telemetry::{AccessRecord, Level, StandardStream};
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// Returns the record as one line; as several, if it has a call stack. `member` is the process that wrote it, if there are several.
+/// Returns the record as one line, or as several lines if it has a call stack. `member` is the process that wrote it,
+/// if several processes write to the log.
 pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&MemberName>, colour: bool) -> String {
     let style = |style: Style| if colour { style } else { Style::new() };
     let dim = style(Style::new().dimmed());
@@ -46,7 +47,7 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
                 let of_level = style(of_level);
                 push(&mut text, format_args!("{of_level}{label}{of_level:#} "));
             }
-            // Readers of these levels need to know the part, to set its level.
+            // Readers of these levels need to know the part of the platform, so that they can set its level.
             if let Some(target) = target.as_deref().filter(|_| *level >= Level::Debug) {
                 push(&mut text, format_args!("{target}: "));
             }
@@ -93,7 +94,7 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("writing to a string cannot fail");
 }
 
-/// Returns what is shown in front of a message.
+/// Returns the label that is shown in front of a message.
 fn label(level: Level) -> Option<(Style, &'static str)> {
     let style = match level {
         Level::Error => AnsiColor::Red.on_default().bold(),
@@ -113,7 +114,7 @@ fn colour_of_status(status: u16) -> Style {
     }
 }
 
-/// Returns the colour of a name: always the same for the same name.
+/// Returns the colour of a name. The same name always has the same colour.
 fn colour_of(name: &str) -> Style {
     const COLOURS: [AnsiColor; 6] = [
         AnsiColor::Cyan,

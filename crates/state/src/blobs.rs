@@ -1,9 +1,10 @@
 //! Files named by their digest: `FOLDER/ab/abcdef…`.
 //!
-//! A blob is written under a temporary name while its digest is computed, synced, and renamed only if the digest is the
-//! announced one: a file under a digest is complete and correct. Files of releases are further names (hard links) of
-//! it. Every query for a blob marks it as used, and a blob without references is removed only some time after its last
-//! use. So a blob is not removed between its upload and the deployment that needs it.
+//! A blob is written under a temporary name while its digest is computed. It is then synced, and renamed only if the
+//! digest is the announced one. So a file whose name is a digest is complete and correct. Files of releases are
+//! additional names (hard links) of the blob. Every query for a blob marks it as used, and a blob without references is
+//! removed only some time after its last use. So a blob is not removed between its upload and the deployment that needs
+//! it.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -19,14 +20,14 @@ use sha2::{Digest as _, Sha256};
 /// The maximum size of a blob.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
-/// Numbers the temporary files of this process.
+/// The counter that numbers the temporary files of this process.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Why a blob cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
-    /// The bytes are not those that were announced.
+    /// The digest of the uploaded bytes is not the announced one.
     #[error("the bytes have the digest `{found}`, not the announced `{said}`")]
     Digest {
         /// The announced digest.
@@ -65,7 +66,7 @@ impl Blobs {
     /// Opens the folder, creating it if it does not exist. Unfinished uploads of an earlier process are removed.
     ///
     /// # Errors
-    /// When it cannot be created or read.
+    /// When the folder cannot be created or read.
     pub fn open(folder: &Path) -> Result<Self, BlobError> {
         let blobs = Self { folder: folder.to_owned() };
         let unfinished = blobs.unfinished();
@@ -83,7 +84,7 @@ impl Blobs {
         self.folder.join(&digest.as_str()[..2]).join(digest.as_str())
     }
 
-    /// Returns whether the blob exists with this size. If so, it is marked as used.
+    /// Returns whether a blob with this digest and size exists. If so, marks it as used.
     ///
     /// # Errors
     /// When the disk fails.
@@ -113,7 +114,7 @@ impl Blobs {
         }
     }
 
-    /// Replaces a blob by a copy of it that has no other names. Used when the file system allows no more names for it.
+    /// Replaces a blob by a copy that has no other names. Used when the file system allows no more names for the blob.
     /// The copy is synced on return.
     ///
     /// # Errors
@@ -131,7 +132,7 @@ impl Blobs {
     /// Starts an upload.
     ///
     /// # Errors
-    /// When no file can be created.
+    /// When the temporary file cannot be created.
     pub fn upload(&self, digest: &Digest) -> Result<Upload, BlobError> {
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let temporary = self.unfinished().join(format!("{digest}.{number}"));
@@ -184,7 +185,7 @@ fn is_unused(entry: &fs::DirEntry, now: SystemTime, unused_max: Duration) -> boo
     used.is_ok_and(|used| now.duration_since(used).is_ok_and(|unused| unused >= unused_max))
 }
 
-/// An unfinished blob. Dropping it removes what was written.
+/// An unfinished blob. Dropping it removes the bytes that were written.
 #[derive(Debug)]
 pub struct Upload {
     digest: Digest,
@@ -212,7 +213,7 @@ impl Upload {
     /// Finishes the upload: stores the blob if its bytes have the announced digest.
     ///
     /// # Errors
-    /// When they have another digest, or the disk fails.
+    /// When the bytes have another digest, or the disk fails.
     pub fn finish(mut self) -> Result<(), BlobError> {
         let found = Digest::from(<[u8; 32]>::from(std::mem::take(&mut self.hasher).finalize()));
         if found != self.digest {
@@ -220,7 +221,7 @@ impl Upload {
         }
         let goal = &self.goal;
         if is_linked(goal, &self.digest, self.written).map_err(failed(goal))? {
-            // A second file would occupy the space again, as the first one still has other names.
+            // The existing blob is kept, as it has other names: replacing it would occupy the space a second time.
             return mark_used(goal).map_err(failed(goal));
         }
         self.file.sync_all().map_err(failed(&self.temporary))?;
@@ -228,14 +229,16 @@ impl Upload {
         if !folder.is_dir() {
             make_private(folder).map_err(failed(folder))?;
             let above = folder.parent().expect("in the folder of all");
-            // The next upload must not find a folder that is not synced.
+            // If the sync fails, the folder is removed, so that the next upload does not use a folder that was not
+            // synced.
             sync_folder(above).inspect_err(|_| drop(fs::remove_dir(folder))).map_err(failed(above))?;
         }
         let was_there = self.goal.exists();
         fs::rename(&self.temporary, &self.goal).map_err(failed(&self.goal))?;
         let synced = sync_folder(folder);
         if synced.is_err() && !was_there {
-            // A blob that exists counts as durable. One that existed before may be in use, and has the same bytes.
+            // An existing blob is treated as durable, so a new blob whose name was not synced is removed. A blob that
+            // existed before is kept: it may be in use, and has the same bytes.
             let _ = fs::remove_file(&self.goal);
         }
         synced.map_err(failed(folder))
@@ -244,12 +247,12 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // A finished upload has no temporary file any more.
+        // After a finished upload, the temporary file no longer exists.
         let _ = fs::remove_file(&self.temporary);
     }
 }
 
-/// Returns whether the blob exists, is complete, and has other names: those of releases' files.
+/// Returns whether the blob exists, is complete, and has other names, which are files of releases.
 fn is_linked(path: &Path, digest: &Digest, bytes: u64) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -273,7 +276,7 @@ fn mark_used(path: &Path) -> io::Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }
 
-/// Syncs a folder. Without that, a synced file may be lost with its name.
+/// Syncs a folder. Without that, a synced file may be lost together with its name.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Why the state cannot be changed or read.
+//! The errors of reading and changing the state.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub enum StateError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// The format of the file.
         found: u32,
         /// The newest format that this version reads.
         known: u32,
@@ -48,17 +48,17 @@ pub enum StateError {
         /// The database's error.
         source: Box<redb::Error>,
     },
-    /// The disk or the database failed during a commit and cannot be read now. The change was made as a whole, or not
-    /// at all.
+    /// The disk or the database failed during a commit and cannot be read now. Either the whole change was made, or no
+    /// part of it.
     #[error("cannot write the node's state, nor find out whether the change was made")]
     Unsettled {
         /// The database's error.
         source: Box<redb::Error>,
     },
-    /// There is no such tenant.
+    /// The named tenant does not exist.
     #[error("there is no tenant `{0}`")]
     NoTenant(TenantName),
-    /// There is no such app.
+    /// The tenant has no app with this name.
     #[error("tenant `{tenant}` has no app `{app}`")]
     NoApp {
         /// The tenant.
@@ -66,7 +66,7 @@ pub enum StateError {
         /// The app's name.
         app: AppName,
     },
-    /// There is no such secret.
+    /// The tenant has no secret with this name.
     #[error("tenant `{tenant}` has no secret `{name}`")]
     NoSecret {
         /// The tenant.
@@ -74,7 +74,7 @@ pub enum StateError {
         /// The secret's name.
         name: String,
     },
-    /// There is no such token.
+    /// The tenant has no token with this name.
     #[error("tenant `{tenant}` has no token `{name}`")]
     NoToken {
         /// The tenant.
@@ -113,7 +113,7 @@ pub enum StateError {
     NoRoom {
         /// The tenant.
         tenant: TenantName,
-        /// The bytes that they would be charged with.
+        /// The bytes that the revisions would occupy.
         charge: u64,
         /// The maximum of these bytes.
         max: u64,
@@ -121,7 +121,7 @@ pub enum StateError {
     /// A limit on the number of something is exceeded.
     #[error("more than {max} {what}")]
     TooMany {
-        /// What is counted, in the plural.
+        /// The name of the limited things, in the plural.
         what: &'static str,
         /// The maximum number.
         max: usize,

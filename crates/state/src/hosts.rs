@@ -1,10 +1,10 @@
 //! Claims of tenants and apps on host names.
 //!
-//! A pattern claims the names that it matches: `shop.example` that name, `*.shop.example` all names that end like this,
-//! of any depth, and the patterns for them. Claims of two tenants must not overlap, whether they belong to an app or to
-//! the tenant itself: otherwise one tenant could receive requests for names that the other was given. Within a tenant,
-//! each pattern belongs to one app, and the more specific pattern serves a request. `*` claims nothing but itself: it
-//! serves all names that no other pattern matches.
+//! A pattern claims the names that it matches, and the patterns that match only such names. `shop.example` matches that
+//! name; `*.shop.example` matches all names below it, of any depth. Claims of two tenants must not overlap, whether
+//! they belong to an app or to the tenant itself: otherwise one tenant could receive requests for the other tenant's
+//! names. Within a tenant, each pattern belongs to one app, and the more specific pattern serves a request. The pattern
+//! `*` claims only itself: it serves all names that no other pattern matches.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -32,8 +32,8 @@ impl std::fmt::Display for Claim {
 /// All claims of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// By the labels from the right, so that all names below a name are adjacent: the key of `shop.example` is
-    /// `example.shop.`. The key of a wildcard is among the names below it: `*.shop.example` is `example.shop.*.`.
+    /// The claims by the labels from the right, so that all names below a name are adjacent: the key of `shop.example`
+    /// is `example.shop.`. The key of a wildcard is among the names below it: `*.shop.example` is `example.shop.*.`.
     claims: BTreeMap<String, (HostPattern, Vec<Claim>)>,
 }
 
@@ -54,7 +54,7 @@ impl Hosts {
         if host.as_str() == "*" {
             return Ok(());
         }
-        // Wildcards above it: `example.*.` for `example.shop.`.
+        // The wildcards that include `host`: `example.*.` for `example.shop.`.
         for (end, _) in key[..key.len() - 1].match_indices('.') {
             let above = format!("{}*.", &key[..=end]);
             if above != key
@@ -64,7 +64,7 @@ impl Hosts {
                 return Err((theirs.clone(), other));
             }
         }
-        // Names below it, if it is a wildcard.
+        // The claimed patterns that lie below `host`, if it is a wildcard.
         if let Some(below) = key.strip_suffix("*.") {
             let range = self.claims.range::<str, _>((Bound::Excluded(below), Bound::Unbounded));
             for (_, (theirs, claims)) in range.take_while(|(found, _)| found.starts_with(below)) {

@@ -1,6 +1,6 @@
-//! The tenants and apps in memory, which reads use and changes are checked against.
+//! The tenants and apps in memory. Reads use them, and changes are checked against them.
 //!
-//! Pure: it is built from the content of the database, and changed after each committed transaction.
+//! Pure: the index is built from the content of the database, and changed after each committed transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -76,13 +76,15 @@ impl StateIndex {
         from.take_while(move |((of, _), _)| *of == tenant).map(|((_, name), app)| (name, app))
     }
 
-    /// Returns the bytes that a tenant's releases are charged with. With `taking`, as if that app had taken over that release with that charge.
+    /// Returns the bytes that a tenant's releases are charged with. With `taking`, returns the bytes after the given
+    /// app has taken over the given release, which has the given charge.
     pub(crate) fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &ReleaseDigest, u64)>) -> u64 {
         let mut revisions = BTreeSet::new();
         for (app, known) in self.apps_of(tenant) {
             let history = known.history.iter().map(|deployment| &deployment.revision);
             match taking {
-                // The release of a take-over comes first, and the oldest one is dropped for it.
+                // The new release becomes the first of the history, so the oldest one is dropped if the history is
+                // full.
                 Some((taker, revision, _)) if taker == app => {
                     revisions.extend(history.filter(|it| *it != revision).take(REVISIONS_MAX - 1));
                 }
@@ -107,7 +109,7 @@ impl StateIndex {
     /// Checks that `claim` may have these host names.
     ///
     /// # Errors
-    /// [`StateError::TooMany`], or [`StateError::HostTaken`] for the first name that another claim excludes.
+    /// [`StateError::TooMany`], or [`StateError::HostTaken`] for the first name that conflicts with another claim.
     pub(crate) fn check(&self, hosts: &[HostPattern], claim: &Claim) -> Result<(), StateError> {
         if hosts.len() > HOSTS_MAX {
             return Err(StateError::TooMany { what: "host names", max: HOSTS_MAX });
@@ -132,7 +134,7 @@ impl StateIndex {
         }
     }
 
-    /// Returns the new number of apps for each release whose number changes when `before` becomes `after`.
+    /// Returns the new number of apps for each release for which this number changes when `before` becomes `after`.
     pub(crate) fn changed_counts(&self, before: Option<&App>, after: Option<&App>) -> HashMap<ReleaseDigest, usize> {
         let revisions = |app: Option<&App>| {
             let history = app.map(|app| app.history.as_slice()).unwrap_or_default();

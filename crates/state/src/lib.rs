@@ -8,13 +8,12 @@
 //! | `tables` | the tables of the database |
 //! | [`hosts`] | claims on host names |
 //! | [`blobs`] | files named by their digest |
-//! | [`error`] | why the state cannot be changed or read |
+//! | [`error`] | the errors of reading and changing the state |
 //!
-//! All functions block: they read and sync files. Data in memory (tenants and apps, not packages) is read without
-//! waiting for that.
+//! All functions block: they read and sync files. Tenants and apps are also kept in memory, so reading them does not
+//! wait for the disk. Packages are only in the file.
 //!
-//! Invariant: after a crash at any moment, each app has the release that it had before or the one that replaces it,
-//! complete.
+//! Invariant: after a crash at any moment, each app has either its previous release or the new one, complete.
 
 #![forbid(unsafe_code)]
 

@@ -70,14 +70,14 @@ pub struct Deployment {
     pub replacement: Option<String>,
 }
 
-/// The stored content of a release: once, however many apps have it.
+/// The stored content of a release. It is stored once, however many apps have the release.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The package, which the node starts the app from. Opaque to this crate.
     pub package: Vec<u8>,
-    /// The blobs of its parts.
+    /// The blobs of the release's parts.
     pub blobs: BTreeSet<Digest>,
-    /// The names of its compiled code.
+    /// The names of the release's compiled code.
     pub code: BTreeSet<String>,
 }
 
@@ -97,7 +97,7 @@ pub struct Taking {
     /// The bytes of storage that the tenant is charged with while one of its apps has the release.
     pub charge: u64,
     /// The maximum bytes that all releases of the tenant may be charged with. A release that adds no charge is accepted
-    /// beyond it.
+    /// even if the maximum is exceeded already.
     pub charges_max: u64,
     /// The tenant's secrets that the app needs to start.
     pub secrets: BTreeSet<String>,

@@ -1,8 +1,8 @@
 //! The state of a node, and every change of it.
 //!
-//! Tenants and apps are kept in memory, too, and are read from there. A change is checked against this index, written
-//! in one synced transaction, and only then made to the index. Changes are made one after the other; reads do not wait
-//! for them.
+//! Tenants and apps are also kept in memory, in an index, and are read from there. A change is checked against this
+//! index, written in one synced transaction, and only then made to the index. Changes are made one after the other;
+//! reads do not wait for them.
 //!
 //! When the disk fails during a change, the database is opened again ([`isomer_disk::Database`]) and the index is
 //! rebuilt from it before the next change. A failed commit may have become durable, so every change has a number that
@@ -29,8 +29,8 @@ use crate::model::{
 };
 use crate::tables::{self, APPS, CHARGES, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
 
-/// The maximum time that a change with a failed commit waits for the database to be opened again, to find out whether
-/// it was made.
+/// The maximum time that a change waits after a failed commit for the database to be opened again, to find out whether
+/// the change was made.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 type AppKey = (TenantName, AppName);
@@ -39,7 +39,8 @@ type AppKey = (TenantName, AppName);
 pub struct NodeState {
     path: PathBuf,
     database: Database,
-    /// Locked during each change. The number of the opening of the database that [`Self::seen`] was read from.
+    /// Locked during each change. Contains [`Database::generation`](isomer_disk::Database::generation) of the moment
+    /// when [`Self::seen`] was read.
     changing: Mutex<u64>,
     seen: RwLock<StateIndex>,
 }
@@ -114,14 +115,15 @@ impl NodeState {
         self.seen().revisions.contains_key(revision)
     }
 
-    /// Returns the bytes that a tenant is charged with for the releases of its apps: each release counts once, however
-    /// many apps have it.
+    /// Returns the bytes that a tenant is charged with for the releases of its apps. Each release is charged once,
+    /// however many apps have it.
     #[must_use]
     pub fn charged(&self, tenant: &TenantName) -> u64 {
         self.seen().charged(tenant, None)
     }
 
-    /// Returns the same bytes, as if `app` had taken over a release that is charged with `charge`.
+    /// Returns the bytes that the tenant would be charged with for its releases after `app` has taken over a release
+    /// that is charged with `charge`.
     #[must_use]
     pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))
@@ -183,8 +185,8 @@ impl NodeState {
         Ok(tokens)
     }
 
-    /// Returns the parts in `wanted` that no release of the tenant's apps has. Releases are read one by one, until no
-    /// part is left.
+    /// Returns the parts in `wanted` that are not in any release of the tenant's apps. Releases are read one by one,
+    /// until all parts have been found.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -206,8 +208,8 @@ impl NodeState {
         })
     }
 
-    /// Returns the parts of the releases of a tenant's apps, without those of `without`. Stops when there are more than
-    /// `most`.
+    /// Returns the parts of all releases of a tenant's apps except for the release `without`. Stops when there are more
+    /// than `most`.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -280,7 +282,7 @@ impl NodeState {
     /// Removes a tenant without apps, with its secrets.
     ///
     /// # Errors
-    /// When there is no such tenant, it has apps, or the disk fails.
+    /// When there is no such tenant, the tenant has apps, or the disk fails.
     pub fn remove_tenant(&self, name: &TenantName) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let tenant = self.tenant(name)?;
@@ -311,7 +313,7 @@ impl NodeState {
     /// Adds a token of a tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, it has a token with this name or too many, or the disk fails.
+    /// When there is no such tenant, the tenant has a token with this name or too many tokens, or the disk fails.
     pub fn add_token(&self, token: &StoredToken) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let (tenant, name) = (&token.info.tenant, &token.info.name);
@@ -349,7 +351,7 @@ impl NodeState {
     /// Sets a secret of a tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, it has too many secrets, or the disk fails.
+    /// When there is no such tenant, the tenant has too many secrets, or the disk fails.
     pub fn set_secret(&self, tenant: &TenantName, name: &str, value: &Secret) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
@@ -393,7 +395,7 @@ impl NodeState {
     /// Checks whether an app could take over a release under these host names, as [`NodeState::take_over`] does.
     ///
     /// # Errors
-    /// When there is no such tenant, its quota of apps is used up, or a host name is taken.
+    /// When there is no such tenant, the tenant's quota of apps is used up, or a host name is taken.
     pub fn check(&self, tenant: &TenantName, app: &AppName, hosts: Option<&[HostPattern]>) -> Result<(), StateError> {
         let seen = self.seen();
         let quotas = &seen.tenants.get(tenant).ok_or_else(|| StateError::NoTenant(tenant.clone()))?.quotas;
@@ -409,13 +411,13 @@ impl NodeState {
     /// that was stopped serves again.
     ///
     /// # Errors
-    /// As [`NodeState::check`], when a secret that it needs was removed or the tenant's releases would be charged with
-    /// too much, and when the disk fails.
+    /// As [`NodeState::check`]; also when a secret that the app needs was removed, when the charges of the tenant's
+    /// releases would exceed their maximum, and when the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
         let _changing = self.changing()?;
         let Taking { tenant, app: name, hosts, deployment, contents, charge, charges_max, secrets } = taking;
         self.check(&tenant, &name, hosts.as_deref())?;
-        // One may have been removed since the deployment was checked.
+        // A secret may have been removed since the deployment was checked.
         if let Some(name) = secrets.difference(&self.tenant(&tenant)?.secrets).next() {
             return Err(StateError::NoSecret { tenant, name: name.clone() });
         }
@@ -446,10 +448,11 @@ impl NodeState {
         Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
     }
 
-    /// Replaces the content of a release that an app has, for example because it was compiled again.
+    /// Replaces the content of a release that an app has, for example because it was compiled again. Does nothing if no
+    /// app has the release any more.
     ///
     /// # Errors
-    /// When the disk fails. A release that no app has any more is ignored.
+    /// When the disk fails.
     pub fn renew(&self, revision: &ReleaseDigest, contents: &Contents) -> Result<(), StateError> {
         let _changing = self.changing()?;
         if !self.seen().revisions.contains_key(revision) {
@@ -487,7 +490,7 @@ impl NodeState {
         self.change_app(tenant, name, |before| Ok(App { stopped, ..App::clone(before) }))
     }
 
-    /// Makes a change that leaves the history unchanged.
+    /// Makes a change to an app that leaves its history unchanged.
     fn change_app(
         &self,
         tenant: &TenantName,
@@ -553,20 +556,20 @@ impl NodeState {
         after
     }
 
-    /// Runs one transaction. If it fails, nothing of it is stored, except for [`StateError::Unsettled`].
+    /// Runs one transaction. If it fails, no part of it is stored, except for [`StateError::Unsettled`].
     fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), StateError>) -> Result<(), StateError> {
         let mut committing = None;
-        // Durability is immediate by default: `commit` returns after the sync.
+        // redb's default durability is immediate: `commit` returns after the sync.
         let written = self.database.write(|database| {
             let mut tables = database.begin_write()?;
-            // Opening after a crash then does not read the whole file.
+            // With this setting, opening the database after a crash does not read the whole file.
             tables.set_quick_repair(true);
             change(&tables)?;
             committing = Some(tables::count_change(&tables)?);
             Ok(tables.commit()?)
         });
         match (written, committing) {
-            // A commit whose last sync failed may be durable all the same. The number in the file tells.
+            // If the last sync of the commit failed, the change may still be durable. The number in the file tells.
             (Err(StateError::Storage { source }), Some(number)) => {
                 match self.database.read_after_pause(tables::last_change, SETTLE_MAX) {
                     Ok(last) if last == number => Ok(()),
@@ -588,7 +591,7 @@ impl NodeState {
         self.see(&mut read)
     }
 
-    /// Locks the state for a change, once the index matches the database.
+    /// Locks the state for a change. First rebuilds the index if it may not match the database.
     fn changing(&self) -> Result<MutexGuard<'_, u64>, StateError> {
         let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if *read != self.database.generation()? {
@@ -597,7 +600,7 @@ impl NodeState {
         Ok(read)
     }
 
-    /// Rebuilds the index. `read` is the number of the opening of the database that it was read from.
+    /// Rebuilds the index. Sets `read` to the generation of the database that the index was read from.
     fn see(&self, read: &mut u64) -> Result<(), StateError> {
         let generation = self.database.generation()?;
         let seen = StateIndex::from(self.database.read(tables::read)?);
@@ -643,7 +646,8 @@ mod tests {
         let state = NodeState::open(&folder.path().join("state.redb")).unwrap();
         let tenant: TenantName = "acme".parse().unwrap();
         state.set_tenant(&tenant, TenantChange::default()).unwrap();
-        // As if a change had panicked between the commit and the update of the index, while the database stayed open.
+        // Simulates a change that panicked between the commit and the update of the index, while the database stayed
+        // open.
         state.seen_mut().tenants.clear();
         assert!(state.tenant(&tenant).is_err());
         state.reread().unwrap();

@@ -1,7 +1,7 @@
 //! The tables of the database.
 //!
-//! Values are JSON; packages are stored as they are. [`FORMAT`] is incremented when the content changes such that an
-//! earlier version cannot read it.
+//! Values are JSON; packages are stored as they are. [`FORMAT`] is incremented when the content changes in such a way
+//! that an earlier version of Isomer cannot read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -15,25 +15,25 @@ use serde::{Deserialize, Serialize};
 use crate::error::StateError;
 use crate::model::{App, Tenant};
 
-/// The format that this version writes.
+/// The format that this version of Isomer writes.
 pub(crate) const FORMAT: u32 = 1;
 
 /// Facts about the file: `kind` is [`KIND`], `format` a number.
 pub(crate) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 const KIND: &str = "isomer-node-state";
 
-/// The key in [`ABOUT`] of the number of the last change. A file of an earlier version has none.
+/// The key in [`ABOUT`] of the number of the last change. It is missing in files of earlier Isomer versions.
 const CHANGE: &str = "change";
 
 pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tenants");
 pub(crate) const SECRETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("secrets");
 pub(crate) const APPS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("apps");
 pub(crate) const PACKAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("packages");
-/// Tokens of tenants, by their ids. A file of an earlier version does not have this table.
+/// Tokens of tenants, by their ids. Files of earlier Isomer versions do not have this table.
 pub(crate) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 pub(crate) const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
-/// The bytes that each release is charged with. A file of an earlier version does not have this table, and its releases
-/// are not charged.
+/// The bytes that each release is charged with. Files of earlier Isomer versions do not have this table, and their
+/// releases are not charged.
 pub(crate) const CHARGES: TableDefinition<'_, &str, u64> = TableDefinition::new("charges");
 
 /// The parts that a release refers to.
@@ -43,7 +43,7 @@ pub(crate) struct Parts {
     pub(crate) code: BTreeSet<String>,
 }
 
-/// Everything that is kept in memory.
+/// The data that is kept in memory.
 #[derive(Default)]
 pub(crate) struct Read {
     pub(crate) tenants: BTreeMap<TenantName, Tenant>,
@@ -55,7 +55,8 @@ pub(crate) struct Read {
     pub(crate) charges: HashMap<ReleaseDigest, u64>,
 }
 
-/// The maximum size of the database's page cache. Data that is read often is in [`Read`].
+/// The maximum size of the database's page cache. It can be small, as data that is read often is kept in memory
+/// ([`Read`]).
 const CACHE_BYTES: usize = 8 << 20;
 
 /// Opens the database, creating it if it does not exist, and reads everything but packages and secrets.
@@ -172,7 +173,7 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
             for entry in tokens.iter()? {
                 let (id, token) = entry?;
                 let token: StoredToken = decode(token.value())?;
-                // The token of a tenant that was removed is ignored.
+                // A token whose tenant was removed is ignored.
                 if all.tenants.contains_key(&token.info.tenant) {
                     all.tokens.insert(decode_name(id.value())?, token);
                 }

@@ -1,7 +1,7 @@
 //! What happens while apps are served, and the trait that receives it.
 //!
-//! An event borrows what it is about: emitting one to a sink that ignores it allocates nothing. A sink runs on the request's path and
-//! must not block. It copies what it keeps, within its own bounds.
+//! An event borrows its data: emitting an event to a sink that ignores it allocates nothing. A sink runs on the
+//! request's path and must not block. It copies what it keeps, within its own bounds.
 
 use std::fmt::Display;
 
@@ -26,14 +26,14 @@ impl StandardStream {
     }
 }
 
-/// Something that happened while an app was served. `component` is always the name of the component that it happened in.
+/// Something that happened while an app was served. `component` is always the component in which it happened.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
     /// A component printed a line.
     OutputLine {
         /// The component.
         component: &'a str,
-        /// The stream that it printed to.
+        /// The stream that the line was printed to.
         stream: StandardStream,
         /// The request that the instance served at that time, if it is known.
         request: Option<RequestId>,
@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// Whether the head of the response was already sent, so that the client sees a response that is cut off.
         response_cut_off: bool,
     },
-    /// A call across a seam failed in the component that was called. The caller gets less detail, and reports its own failure.
+    /// A call across a seam failed in the called component. The caller gets less detail, and reports its own failure.
     CallFailed {
         /// The component that was called.
         component: &'a str,
@@ -64,18 +64,19 @@ pub enum Event<'a> {
         /// The guest's call stack, the innermost frame first; empty if there is none.
         backtrace: &'a [String],
     },
-    /// A component used something that it has no grant for. Emitters bound the number and length of these events.
+    /// A component was denied something that it has no grant for. Emitters bound the number and length of these events.
     AccessDenied {
         /// The component.
         component: &'a str,
-        /// What was denied, and how to grant it.
+        /// A description of what was denied, and how to grant it.
         text: &'a str,
     },
 }
 
 /// Receives events. Called on the request's path: must not block.
 pub trait EventSink: Send + Sync + 'static {
-    /// Returns whether events are received at all. Emitters may skip work that only serves an event.
+    /// Returns whether the sink receives events at all. If it does not, emitters may skip work that is only needed for
+    /// an event.
     fn is_enabled(&self) -> bool {
         true
     }

@@ -1,14 +1,15 @@
 //! The filter of log messages: `info`, or `warn,front=debug,runtime::code=trace`.
 //!
-//! A directive is a level for all parts of the platform, or `PART=LEVEL` for one part: a crate, or a module of it. The most specific
-//! directive applies. Messages of third-party crates are never recorded: at these levels they contain headers and bytes of requests.
+//! A directive is either a level, which applies to all parts of the platform, or `PART=LEVEL` for one part: a crate, or
+//! a module of it. The most specific directive applies. Messages of third-party crates are never recorded: at these
+//! levels they contain headers and bytes of requests.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::Level;
 
-/// The parts of the platform that write log messages, by the folders of their crates.
+/// The parts of the platform that write log messages, named like the folders of their crates.
 pub const PARTS: &[&str] = &[
     "admin",
     "api",
@@ -48,11 +49,11 @@ pub const PLATFORM_TARGET: &str = "isomer";
 /// The maximum length of the text of all directives.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// The log messages of the platform that are recorded. Guests' output, failed requests and the access log are not messages of the platform,
-/// and are always recorded.
+/// Selects the log messages of the platform that are recorded. Guests' output, failed requests and the access log are
+/// not messages of the platform, and are always recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Levels {
-    /// The least important level that is recorded of parts without a directive; `None` records nothing.
+    /// The least important level that is recorded for parts without a directive; `None` records nothing.
     default: Option<Level>,
     /// The targets of the directives, in the order of the text.
     directives: Vec<(String, Option<Level>)>,
@@ -62,10 +63,10 @@ pub struct Levels {
 /// The text is not a list of directives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLevels {
-    /// Unknown level.
+    /// The text contains an unknown level.
     #[error("`{0}` is not a level: use `error`, `warn`, `info`, `debug`, `trace` or `off`, or `PART=LEVEL`")]
     Level(String),
-    /// Unknown part.
+    /// The text contains an unknown part.
     #[error("`{0}` is not a part of the platform: the parts are {parts}", parts = PARTS.join(", "))]
     Part(String),
     /// The text is too long.
@@ -80,18 +81,18 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Returns whether messages of this level are recorded that are about the whole process rather than one part.
+    /// Returns whether messages of this level are recorded if they are about the whole process rather than one part.
     pub fn includes(&self, level: Level) -> bool {
         self.default.is_some_and(|most| level <= most)
     }
 
-    /// Returns the least important level that is recorded of parts without a directive; `None` records nothing.
+    /// Returns the least important level that is recorded for parts without a directive; `None` records nothing.
     pub fn default_level(&self) -> Option<Level> {
         self.default
     }
 
-    /// Returns the directives for parts: the prefix of their targets, and the least important level that is recorded. Of several
-    /// directives for one target the last applies.
+    /// Returns the directives for parts: the prefix of their targets, and the least important level that is recorded.
+    /// If several directives have the same target, the last one applies.
     pub fn directives(&self) -> impl Iterator<Item = (&str, Option<Level>)> {
         self.directives.iter().map(|(target, level)| (target.as_str(), *level))
     }

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 
-/// Bytes that a thread takes from the system's generator at once, so that most requests make no system call for their ids.
+/// Bytes that a thread requests from the system's generator at once, so that most requests make no system call for
+/// their ids.
 const BATCH_BYTES: usize = 1024;
 
-/// Random bytes of one thread, of which the first `used` were handed out.
+/// Random bytes of one thread. The first `used` bytes have been used.
 struct Batch {
     bytes: [u8; BATCH_BYTES],
     used: usize,
@@ -35,7 +36,7 @@ mod tests {
 
     #[test]
     fn numbers_cannot_be_derived_from_earlier_ones() {
-        // More than a batch.
+        // More numbers than a batch contains.
         let numbers: Vec<u64> = (0..1000).map(|_| random_u64()).collect();
         assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
         // A generator that steps through a sequence reveals its step, however it mixes the state (here: SplitMix64).

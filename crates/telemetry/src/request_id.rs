@@ -5,12 +5,12 @@ use std::num::NonZeroU64;
 
 use crate::random::random_u64;
 
-/// The identity of a request in the logs of every process that works for it. Displayed as 16 hexadecimal digits.
+/// The identity of a request in the logs of all processes that handle it. Displayed as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(NonZeroU64);
 
 impl RequestId {
-    /// Returns a new identity. Clients see it and cannot derive another one from it.
+    /// Returns a new random identity. A client that sees it cannot predict another identity from it.
     pub fn random() -> Self {
         loop {
             if let Some(id) = Self::from_raw(random_u64()) {

@@ -26,7 +26,7 @@ pub struct TraceFlags(u8);
 pub struct TraceContext {
     /// The trace.
     pub trace_id: TraceId,
-    /// The span that caused what the header was sent with.
+    /// The span that sent the header.
     pub parent: SpanId,
     /// The trace's flags.
     pub flags: TraceFlags,
@@ -82,7 +82,7 @@ impl TraceContext {
         Self { trace_id: TraceId::random(), parent, flags: TraceFlags::default() }
     }
 
-    /// Returns the context for what the span `parent` causes in the same trace.
+    /// Returns the context for the operations that the span `parent` causes in the same trace.
     #[must_use]
     pub fn child_of(self, parent: SpanId) -> Self {
         Self { parent, ..self }

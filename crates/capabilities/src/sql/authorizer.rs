@@ -1,12 +1,12 @@
-//! The statements that a guest may prepare.
+//! Decides which statements may be prepared.
 //!
 //! Guests share pooled connections: statements that would change a connection's state, reach another file, or load code
 //! are denied here, while SQLite prepares them. SQLite calls the authorizer again whenever it prepares a statement
 //! again.
 //!
 //! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails), which put them into a
-//! transaction of their own and turn foreign keys off for it. Here they already run in a transaction, with foreign keys
-//! checked at its end: such statements do nothing.
+//! transaction of their own and turn foreign keys off for it. Here migrations already run in a transaction, and foreign
+//! keys are checked at its end, so such statements do nothing.
 
 use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
@@ -22,13 +22,13 @@ pub(super) enum Mode {
     Guest,
     /// A file of the app's migrations.
     Migration,
-    /// This crate, reading what others have stored: that may take long.
+    /// This crate, for a query whose duration depends on a guest's data.
     Look,
     /// This crate.
     Internal,
 }
 
-/// Pragmas that only read, by name. Their only values are names of what they read.
+/// Pragmas that only read, by name. The only values that they accept are names of the objects to read.
 const PRAGMAS_THAT_LOOK: [&str; 11] = [
     "foreign_key_check",
     "foreign_key_list",
@@ -49,8 +49,8 @@ const VIRTUAL_TABLES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 /// Functions that reach outside of the store.
 const FUNCTIONS_DENIED: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 
-/// Pragmas that do nothing in a migration: each configures a connection, which is the platform's, or sets what a
-/// transaction does here anyway.
+/// Pragmas that do nothing in a migration. They configure the connection, which only the platform may do, or request
+/// what a migration's transaction does anyway.
 const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
     "auto_vacuum",
     "busy_timeout",
@@ -85,7 +85,7 @@ pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
         return check(mode, context).into();
     }
     match context.action {
-        // It would undo earlier statements and let later ones apply.
+        // A rollback would undo the earlier statements of the migration, while the later ones would still be applied.
         AuthAction::Transaction { operation: TransactionOperation::Rollback }
         | AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => {
             Verdict::Refused("a migration is applied as a whole or not at all: leave ROLLBACK out".to_owned())
@@ -100,7 +100,7 @@ pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     }
 }
 
-/// Returns `Ok`, or why the action is refused.
+/// Returns `Ok` if the action is allowed, or the reason for the refusal.
 fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
     if matches!(mode, Mode::Internal | Mode::Look) {
         return Ok(());

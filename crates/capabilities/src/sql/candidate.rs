@@ -1,9 +1,10 @@
-//! A store of a candidate revision, whose writes must not reach the app's own store before it takes over.
+//! A store of a candidate revision. Its writes must not reach the app's own store before the candidate takes over.
 //!
 //! Reads use the app's store. Writes go to a copy, which is made at the first write (or at once, if there are pending
-//! migrations, which run on the copy), and which reads use from then on. The copy is one state of the store, made page
-//! by page by SQLite's backup while others continue to write, within the tenant's quota of storage and
-//! [`SqlLimits::copy_time`], by connections with the same bounds as all others. It is removed with the candidate.
+//! migrations, which run on the copy); from then on, reads also use the copy. SQLite's backup copies one consistent
+//! state of the store, page by page, while others continue to write. The copy is bounded by the tenant's storage quota
+//! and [`SqlLimits::copy_time`], and its connections have the same bounds as all others. It is removed with the
+//! candidate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::store_handle::StoreCopier;
 /// The number of pages that are copied between two checks of the deadline.
 const PAGES_PER_STEP: i32 = 1024;
 
-/// Copies into the stores of a candidate.
+/// Copies the app's stores into the stores of a candidate.
 pub(super) struct CandidateStores {
     pub(super) stores: Sql,
     pub(super) settings: SqlSettings,
@@ -63,7 +64,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
     let session = Session::open(&store.opening, Access::Read).map_err(open)?;
     let _entered = session.enter();
     let from = session.connection();
-    // Held to the end, so that all pages are of one state, whatever is committed meanwhile.
+    // The transaction stays open to the end of the copy, so that all pages are from the same state, even if others
+    // commit meanwhile.
     let read = from.unchecked_transaction().map_err(open)?;
     let number = |pragma: &str| read.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
     let page_bytes = number("PRAGMA page_size").map_err(open)?;
@@ -81,7 +83,7 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
         let backup = Backup::new(from, &mut to).map_err(open)?;
         let mut left = bytes;
         loop {
-            // Others write to the same disk meanwhile.
+            // Meanwhile others write to the same disk, so the reserve is checked before each step.
             let step = left.min(u64::from(PAGES_PER_STEP.unsigned_abs()) * page_bytes);
             if !account.leaves_reserve(step) {
                 return Err(no_room());

@@ -14,7 +14,7 @@ use crate::pool::PoolError;
 /// Why a statement or transaction failed. The cases are those of `isomer:sql/types.error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
-    /// It cannot be prepared, or is not allowed.
+    /// The statement cannot be prepared, or is not allowed.
     #[error("the statement cannot be run: {0}")]
     Statement(String),
     /// The parameters do not match the placeholders.
@@ -23,7 +23,7 @@ pub enum SqlError {
     /// A constraint refused the change.
     #[error("a constraint refused the change: {0}")]
     Constraint(String),
-    /// It exceeded its time limit.
+    /// The statement or transaction exceeded its time limit.
     #[error("the statement or transaction exceeded its time limit")]
     Timeout,
     /// A statement, parameter or result exceeds its limit.
@@ -38,11 +38,11 @@ pub enum SqlError {
         /// [`StorageAccount::limit`](crate::StorageAccount::limit).
         limit: u64,
     },
-    /// The disk has no space left that tenants may use. Nothing was changed.
+    /// The free space of the disk is below the reserve that tenants must not use. Nothing was changed.
     #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
-    /// The tenant's memory is used up by its guests and by what the node holds for them, such as queued statements and
-    /// results.
+    /// The tenant's memory is used up by its guests and by data that the node holds for the tenant, such as queued
+    /// statements and results.
     #[error("the quota `memory` of {} is used up: request less at once, or ask for a higher quota", size(.limit))]
     Memory {
         /// The quota.
@@ -68,18 +68,18 @@ pub enum SqlOpenError {
     /// The name is not a valid store name.
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
-    /// SQLite cannot open it.
+    /// SQLite cannot open the store's file.
     #[error("the SQL store `{}` cannot be opened", path.display())]
     Open {
-        /// Its file.
+        /// The store's file.
         path: PathBuf,
         /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// A thread or directory for it failed.
+    /// A thread could not be started or a directory could not be created for the store.
     #[error("the SQL store `{}` cannot be opened", path.display())]
     Io {
-        /// Its file.
+        /// The store's file.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -92,7 +92,7 @@ pub enum SqlOpenError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// A migration failed. Nothing of it was applied.
+    /// A migration failed. No part of it was applied.
     #[error("the migration `{}` of the SQL store `{store}` failed, and nothing of it was applied: {message}", path.display())]
     MigrationFailed {
         /// The store.
@@ -167,7 +167,7 @@ pub enum SqlOpenError {
         /// The store.
         store: String,
     },
-    /// Its file was being replaced when the disk failed.
+    /// The disk failed while the store's file was being replaced.
     #[error(
         "the SQL store `{store}` is half replaced, as the disk failed: finishing it is tried again when the store is next opened"
     )]
@@ -177,14 +177,14 @@ pub enum SqlOpenError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The thread that opened it panicked or was stopped.
+    /// The thread that was opening the store panicked or was stopped.
     #[error("opening the SQL store was abandoned")]
     Abandoned,
 }
 
 impl SqlOpenError {
-    /// Returns the same error for its reader: a tenant sees the paths of its app's own files, and only the names of
-    /// others.
+    /// Returns the same error with paths that a tenant may see: full paths of the app's own files, and only the names
+    /// of other files.
     pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
         let AppFiles::Own { files, .. } = files else { return self };
         if let Self::Open { source, .. } = &mut self {

@@ -1,9 +1,9 @@
 //! Replacements of SQLite's functions that can take hours, or gigabytes, in one call.
 //!
-//! A function is one instruction of SQLite's virtual machine: the time limit is not checked while it runs. `instr`,
-//! `replace` and the three `trim` take the product of their arguments' sizes (two values of a few megabytes: an hour),
-//! and `concat` allocates the sum before it checks whether that is too large. The functions here give the same results
-//! in time and memory proportional to input and output.
+//! A function call is one instruction of SQLite's virtual machine, and the time limit is not checked while it runs. The
+//! time of `instr`, `replace` and the three `trim` is proportional to the product of their arguments' sizes (an hour
+//! for two values of a few megabytes), and `concat` allocates the result before it checks whether that is too large.
+//! The functions here give the same results in time and memory proportional to input and output.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Error, ffi};
 
-/// SQLite's functions that stay quadratic and are not available to guests.
+/// SQLite's functions that take quadratic time and have no replacement here. They are not available to guests.
 pub(super) const QUADRATIC: [&str; 2] = ["json_patch", "jsonb_patch"];
 
 /// Defines the functions on `connection`; no value may be larger than `value_bytes_max`.
@@ -52,7 +52,7 @@ fn bytes(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     })
 }
 
-/// Formats a number like SQLite: the shortest digits that give the number back, with a decimal point.
+/// Formats a number like SQLite: the shortest digits that parse to the same number, with a decimal point.
 fn real_text(real: f64) -> String {
     if real.is_infinite() {
         return if real > 0.0 { "Inf" } else { "-Inf" }.to_owned();
@@ -85,7 +85,7 @@ fn too_big() -> Error {
     Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_TOOBIG), None)
 }
 
-/// Counts characters like SQLite: bytes that do not continue one.
+/// Counts characters like SQLite: all bytes except UTF-8 continuation bytes.
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
@@ -232,7 +232,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         define(&connection, 8 << 20).unwrap();
         let ask = |statement: &str| connection.query_row(statement, [], |row| row.get::<_, i64>(0));
-        // A needle of half the haystack's size that fails at its very end, at each position.
+        // A needle of half the haystack's size that matches at each position, except for its last byte.
         let hay = "hex(zeroblob(4000000))";
         assert_eq!(ask(&format!("SELECT instr({hay}, hex(zeroblob(2000000)) || 'x')")).unwrap(), 0);
         assert_eq!(

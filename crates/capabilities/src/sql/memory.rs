@@ -1,9 +1,9 @@
 //! SQLite's memory for a store, charged to its tenant.
 //!
-//! This includes pages, prepared statements and schemas that connections keep, and the memory of a running statement.
-//! The latter has its own bound ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So a
-//! tenant's memory bombs end at its own limits, and statements of other tenants find all the memory that belongs to
-//! them.
+//! This includes pages, prepared statements and schemas that connections keep, and the memory of a running statement,
+//! which also has a bound of its own ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So
+//! a statement that allocates without end is stopped by its own tenant's limits, and statements of other tenants still
+//! have all the memory of theirs.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,8 +12,8 @@ use isomer_sqlite_heap::{Heap, HeapAccount};
 
 use crate::pool::locked;
 
-/// The bytes for which idle instances of the tenant are evicted before a statement runs and while it does: SQLite's
-/// allocator must not wait for that.
+/// Before a statement runs, and while it runs, idle instances of the tenant are evicted until this many bytes are free:
+/// SQLite's allocator must not wait for evictions.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
 
 /// Creates the heap of a store, charged to its tenant's account.

@@ -1,14 +1,14 @@
-//! Migrations: `.sql` files of a folder (the extension in any case), applied once each, in the order of their names.
+//! Migrations: the `.sql` files of a folder (upper or lower case), applied once each, in the order of their names.
 //!
-//! All new ones are applied in one transaction with their record (name and SHA-256) in a table of the store, so the
-//! store changes from one schema to the next completely or not at all. Foreign keys are checked at the end of each
-//! file, not at each statement: otherwise a table that others refer to could not be rebuilt (SQLite's way to alter
-//! one).
+//! All new migrations are applied in one transaction, together with their records (name and SHA-256) in a table of the
+//! store, so the store changes from one schema to the next completely or not at all. Foreign keys are checked at the
+//! end of each file, not at each statement: otherwise a table that others refer to could not be rebuilt, which is how
+//! SQLite's documentation says to alter a table.
 //!
-//! Applied files must not change: a changed or missing file, or a new one before it, is refused. Migrations that a
-//! later revision applied are not among these files, come after all of them, and do not matter to this revision: it
-//! starts on the newer schema. Line endings do not matter, neither for the hash nor for what is run: a checkout with
-//! CRLF has the same migrations.
+//! Applied files must not change: a changed or missing file, or a new file before an applied one, is refused.
+//! Migrations that only a later revision has, and that were already applied, come after all files of this revision and
+//! are accepted: this revision then uses the newer schema. Line endings do not matter, neither for the hash nor for the
+//! statements: a checkout with CRLF has the same migrations.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use super::sections::forward;
 use super::session::Session;
 use super::{SqlError, SqlOpenError};
 
-/// The maximum number of entries of a folder without migrations that are searched for where they may be.
+/// If a folder has no migrations, at most this many of its entries are searched for a folder that has some.
 const ENTRIES_LOOKED_AT: usize = 1000;
 
 /// The migrations of a store in one revision.
@@ -36,17 +36,17 @@ pub(super) struct Migrations {
 struct Migration {
     name: String,
     path: PathBuf,
-    /// The text that is run: with LF line endings, and without the statements that revert the migration.
+    /// The statements to run: with LF line endings, and without the statements that revert the migration.
     statements: String,
     sha256: String,
-    /// The hashes by which earlier versions recorded it: those of the file as it was checked out.
+    /// The hashes that earlier Isomer versions recorded: those of the file with the line endings of the checkout.
     sha256_as_written: [String; 2],
 }
 
 /// A store's schema compared with a revision's migrations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Files that were not applied yet, in order.
+    /// Files that have not been applied yet, in order.
     pub pending: Vec<String>,
     /// Migrations of later revisions that were applied and that this revision does not have, in the order of their
     /// names.
@@ -59,7 +59,7 @@ impl Migrations {
         Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files: read(folder)? })
     }
 
-    /// Compares the schema of the store behind `session` with these migrations. Changes nothing.
+    /// Compares the schema of the store that `session` is connected to with these migrations. Changes nothing.
     pub(super) fn schema(&self, session: &Session) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let applied = recorded(session).map_err(|source| self.unreadable(source))?;
@@ -68,12 +68,12 @@ impl Migrations {
         Ok(Schema { pending, newer: applied.into_keys().filter(|name| !is_own(name)).collect() })
     }
 
-    /// Compares the empty schema of a store that does not exist.
+    /// Returns the schema of a store that does not exist: all migrations are pending.
     pub(super) fn schema_of_none(&self) -> Schema {
         Schema { pending: self.files.iter().map(|file| file.name.clone()).collect(), newer: Vec::new() }
     }
 
-    /// Migrates the store behind `session`: applies all pending migrations, or none.
+    /// Migrates the store that `session` is connected to: applies all pending migrations, or none.
     pub(super) fn apply(&self, session: &Session, deadline: Instant) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let schema = self.schema(session)?;
@@ -99,14 +99,15 @@ impl Migrations {
             SqlOpenError::MigrationFailed { store: self.store.clone(), path, message }
         });
         session.roll_back();
-        // Also after a failure: a store that was open before continues to use the connection.
+        // Foreign keys are turned on again even after a failure: a store that was already open continues to use the
+        // connection.
         foreign_keys(true)?;
         done?;
         tracing::info!(store = self.store, migrations = schema.pending.join(", "), "migrations applied");
         Ok(schema)
     }
 
-    /// Returns the migrations that are not applied yet. The applied ones must be the beginning of the list of files.
+    /// Returns the migrations that are not applied yet. The applied migrations must be the first files of the list.
     fn pending(&self, applied: &BTreeMap<String, String>) -> Result<&[Migration], SqlOpenError> {
         let store = || self.store.clone();
         let Some(last) = self.files.iter().rposition(|file| applied.contains_key(&file.name)) else {
@@ -142,7 +143,7 @@ impl Migration {
         let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            // The hash of the whole file: earlier versions ran all of it.
+            // The hash covers the whole file, because earlier Isomer versions ran all of it.
             sha256: hash(&plain),
             sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
             statements: forward(&plain).into_owned(),
@@ -179,7 +180,7 @@ fn apply_all<'a>(session: &Session, files: &'a [Migration], deadline: Instant) -
 
 fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(), String> {
     session.migrate(&file.statements, deadline).map_err(|error| said(&error))?;
-    // Reads all tables, however large they are.
+    // The check reads all tables, however large they are.
     if let Some(table) = session.bounded(deadline, violation).map_err(|error| error.to_string())? {
         return Err(format!("it leaves rows in the table `{table}` whose foreign keys point to nothing"));
     }
@@ -188,10 +189,10 @@ fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(
     Ok(())
 }
 
-/// Returns SQLite's message about a statement of a migration, with advice if it gives none.
+/// Returns SQLite's message about a statement of a migration, with added advice if the message has none.
 fn said(error: &SqlError) -> String {
     let mut text = error.to_string();
-    // The authorizer is not called for it.
+    // SQLite refuses VACUUM in a transaction without calling the authorizer.
     if text.contains("cannot VACUUM") {
         text += ": leave it out, migrations run in a transaction";
     }
@@ -246,7 +247,7 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
     Ok(files)
 }
 
-/// Leaves out files that revert another one, `NAME.down.sql` next to `NAME.up.sql`: in the order of names they would be
+/// Removes files that revert another file, `NAME.down.sql` next to `NAME.up.sql`: in the order of names they would be
 /// applied first.
 fn without_ways_back(files: &mut Vec<Migration>) {
     let forward: BTreeSet<String> =
@@ -254,7 +255,7 @@ fn without_ways_back(files: &mut Vec<Migration>) {
     files.retain(|file| stem(&file.name, ".down.sql").is_none_or(|name| !forward.contains(name)));
 }
 
-/// Returns a name without its extension, in any case.
+/// Returns `name` without the extension `end`, which may be in upper or lower case.
 fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     let at = name.len().checked_sub(end.len())?;
     name.is_char_boundary(at)
@@ -263,7 +264,7 @@ fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
         .map(|it| it.0)
 }
 
-/// Returns the first folder in `folder` that contains migrations: some programs create one for each.
+/// Returns the first folder in `folder` that contains migrations. Some programs create a folder for each migration.
 fn folder_of_migrations(folder: &Path) -> Option<String> {
     let has_migrations = |path: &Path| {
         let files = std::fs::read_dir(path).into_iter().flatten().flatten();

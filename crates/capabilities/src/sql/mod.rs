@@ -1,15 +1,15 @@
 //! SQL stores on SQLite, with one file for each store, in WAL mode with `synchronous=FULL`.
 //!
 //! A store has one connection that writes and a few that read, opened on demand. A statement that only reads uses a
-//! reader and waits for no writer. A transaction holds the writing connection until it ends, and is rolled back when
-//! its handle is dropped or its time is up. Statements run on the tenant's [lane](crate::pool).
+//! reading connection and waits for no writer. A transaction holds the writing connection until it ends. It is rolled
+//! back when its handle is dropped or its time is up. Statements run on the tenant's [lane](crate::pool).
 //!
 //! - [`Sql`]: the stores of one data directory.
 //! - [`SqlStore`]: one of them; cheap to clone.
 //! - [`Transaction`]: all its changes, or none.
 //!
-//! Guests send one statement in each call, which is prepared under an authorizer (`authorizer.rs`) and run under a time
-//! limit (`session.rs`), with functions none of which can take long by itself (`functions.rs`).
+//! Each call of a guest runs one statement. It is prepared under an authorizer (`authorizer.rs`) and run under a time
+//! limit (`session.rs`). SQLite's functions that could take long in a single call are replaced (`functions.rs`).
 //!
 //! Invariant: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
 
@@ -60,13 +60,13 @@ pub struct SqlLimits {
     pub value_bytes_max: usize,
     /// Maximum number of rows of a result.
     pub result_rows_max: usize,
-    /// Maximum bytes of a result, with [`VALUE_OVERHEAD_BYTES`] for each value.
+    /// Maximum bytes of a result, including [`VALUE_OVERHEAD_BYTES`] for each value.
     pub result_bytes_max: usize,
     /// Time limit of a statement, unless the store's settings set one.
     pub statement_time: Duration,
     /// Time limit of a transaction.
     pub transaction_time: Duration,
-    /// Maximum time that a change or a `begin` waits for earlier transactions.
+    /// Maximum time that a change or a `begin` waits for other transactions to end.
     pub wait_time: Duration,
     /// Maximum number of changes and `begin`s that wait for one store.
     pub waiting_writes_max: usize,
@@ -80,29 +80,29 @@ pub struct SqlLimits {
     pub migration_time: Duration,
     /// Time limit of copying a store for a candidate revision.
     pub copy_time: Duration,
-    /// Number of pages of the write-ahead log after which a commit folds it into the file.
+    /// Number of pages in the write-ahead log after which a commit copies the log into the file (a checkpoint).
     pub log_pages_max: u32,
     /// Bytes of each connection's page cache.
     pub cache_bytes: usize,
     /// Threads for the stores of all tenants.
     pub threads_max: usize,
-    /// Further threads, each for a tenant that has none while all others are in use.
+    /// Number of additional threads. Each is used for a tenant that has no thread while all others are busy.
     pub reserve_threads_max: usize,
     /// Maximum number of threads for the stores of one tenant.
     pub tenant_threads_max: usize,
     /// Maximum number of statements of all stores of a tenant that wait for a thread.
     pub tenant_waiting_max: usize,
-    /// Maximum bytes of the waiting and running statements and parameters of a tenant; a single statement may have
-    /// more.
+    /// Maximum bytes of the waiting and running statements of a tenant, with their parameters. A single statement may
+    /// exceed it.
     pub tenant_waiting_bytes_max: usize,
-    /// Maximum memory that SQLite may allocate for one statement, in addition to the connection's; a statement that
-    /// needs more fails.
+    /// Maximum memory that SQLite may allocate for one statement, in addition to the memory of the connection. A
+    /// statement that needs more fails.
     pub statement_memory_max: usize,
     /// Maximum bytes that one statement may write, including temporary files, if the tenant's storage is limited.
     pub statement_writes_max: u64,
 }
 
-/// The bytes that each value counts in [`SqlLimits::result_bytes_max`] in addition to its own.
+/// The bytes that each value adds to [`SqlLimits::result_bytes_max`] in addition to its own size.
 pub const VALUE_OVERHEAD_BYTES: usize = 32;
 
 impl Default for SqlLimits {
@@ -140,7 +140,7 @@ impl Default for SqlLimits {
 pub struct SqlSettings {
     /// A folder of `.sql` files, applied once each in the order of their names when the store is opened.
     pub migrations: Option<PathBuf>,
-    /// Replaces [`SqlLimits::statement_time`].
+    /// The time limit of this store's statements, instead of [`SqlLimits::statement_time`].
     pub statement_time: Option<Duration>,
 }
 
@@ -175,19 +175,19 @@ impl Value {
 pub struct Rows {
     /// Names of the columns.
     pub columns: Vec<String>,
-    /// The rows: each has a value for each column.
+    /// The rows. Each has one value for each column.
     pub rows: Vec<Vec<Value>>,
-    /// The charge for them, to be kept for as long as they are.
+    /// The charge for the memory of the rows. It must be kept until the rows are dropped.
     pub charge: RowsCharge,
 }
 
-/// The charge to a tenant for the rows of a result, until this is dropped.
+/// The charge to a tenant for the memory of a result's rows. It ends when this is dropped.
 #[derive(Debug, Default)]
 pub struct RowsCharge {
     _held: Option<HostMemory>,
 }
 
-/// Rows are equal whatever account they are charged to.
+/// Charges do not affect the comparison of results.
 impl PartialEq for RowsCharge {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -213,7 +213,7 @@ impl SqlEngine {
         Self { limits: Arc::new(limits), pool, files: Arc::default() }
     }
 
-    /// Returns the stores in `dir`, which is created with the first of them.
+    /// Returns the stores in `dir`. The directory is created with the first store.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Sql {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
@@ -256,7 +256,7 @@ impl Sql {
     /// open keeps its other settings.
     ///
     /// # Errors
-    /// What is wrong with its name, its file or its migrations.
+    /// When the name is not valid, the file cannot be opened, or a migration is refused or fails.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         let migrations = settings.migrations.clone();
         let (store, was_open) = self.open_file(name, settings).await?;
@@ -267,11 +267,11 @@ impl Sql {
         Ok(store)
     }
 
-    /// Opens the store `name` for a candidate revision, whose own stores are `stores`. The app's store is not
-    /// changed, and not created if it does not exist.
+    /// Opens the store `name` for a candidate revision, whose own stores are `stores`. The app's store is not changed,
+    /// and not created if it does not exist.
     ///
     /// # Errors
-    /// As [`Sql::open`], and when a copy is needed for which there is no space or no time.
+    /// As [`Sql::open`], and when a copy is needed but there is not enough space or time for it.
     pub(crate) async fn open_candidate(
         &self,
         name: &str,
@@ -279,7 +279,7 @@ impl Sql {
         stores: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // If the candidate already has a store of this name, it is the copy.
+        // If the candidate already has a store of this name, that store is the copy.
         if stores.path_of(name).exists() || !self.is_there(name).await {
             return stores.open(name, settings).await;
         }
@@ -296,7 +296,7 @@ impl Sql {
         Ok(store.for_candidate(CandidateStores { stores: stores.clone(), settings: of_store }))
     }
 
-    /// Opens the file of the store `name`, and migrates it if it was not open. Returns whether it was open.
+    /// Opens the file of the store `name`, and migrates it if it was not open. Returns whether it was already open.
     async fn open_file(&self, name: &str, settings: SqlSettings) -> Result<(Arc<OpenStore>, bool), SqlOpenError> {
         check_store_name(name)?;
         let path = self.path_of(name);
@@ -317,7 +317,7 @@ impl Sql {
     /// Compares the schema of the store `name` with the migrations of `folder`. Does not create the store.
     ///
     /// # Errors
-    /// When the store cannot be opened, or the migrations are not those that it was made with.
+    /// When the store cannot be opened, or the migrations differ from those that were applied to it.
     pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         check_store_name(name)?;
         if !self.is_there(name).await {

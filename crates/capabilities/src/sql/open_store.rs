@@ -1,4 +1,4 @@
-//! An open SQL store: its connections, and what its tenant is charged for.
+//! An open SQL store: its connections, and the charges to its tenant.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,18 +24,18 @@ pub(crate) struct OpenStore {
     pub(super) opening: Opening,
     pub(super) reading: Arc<Semaphore>,
     pub(super) waiting: AtomicUsize,
-    /// Set when this must not use its file again: see [`OpenStore::give_up`].
+    /// Set when the store must not use its file again: see [`OpenStore::give_up`].
     is_lost: AtomicBool,
     /// Present until this is dropped.
     open: Option<Connections>,
 }
 
-/// The connections of an open database, in the order in which they are closed: the readers before the writer, whose
-/// close then folds the log into the file.
+/// The connections of an open database, in the order in which they are closed. The writer is closed after the readers,
+/// so that closing it copies the log into the file.
 pub(super) struct Connections {
     pub(super) readers: Mutex<Vec<Session>>,
     writer: Writer,
-    /// Released earlier if the store was given up.
+    /// The permit to have the file open. Released earlier than the connections if the store was given up.
     permit: Mutex<Option<OpenPermit>>,
 }
 
@@ -59,9 +59,8 @@ impl OpenStore {
         let dir = path.parent().unwrap_or(Path::new("."));
         make_private_dir(dir).map_err(io)?;
         let session = Session::open(&opening, Access::Write).map_err(open)?;
-        // The switch to WAL mode left a journal behind, which is now deleted. If a crash undid the deletion, the
-        // journal would be rolled back over what was committed since; so the deletion is made durable before anything
-        // is committed.
+        // The switch to WAL mode has deleted a rollback journal. If a crash undid that deletion, SQLite would roll the
+        // journal back over later commits. So the deletion is synced before anything is committed.
         sync_dir(dir).map_err(io)?;
         if let Some(folder) = &settings.migrations {
             Migrations::read(name, folder)?.apply(&session, Instant::now() + limits.migration_time)?;
@@ -87,19 +86,19 @@ impl OpenStore {
         &self.open().writer
     }
 
-    /// Releases the file for its next owner: statements fail from now on. Its connections must be closed, and no caller
-    /// may use one.
+    /// Releases the file for its next owner: later statements fail. The connections must be closed already, and no
+    /// caller may still use one.
     pub(super) fn give_up(&self) {
         self.is_lost.store(true, Ordering::Release);
         drop(locked(&self.open().permit).take());
     }
 
-    /// Opens the writing connection, if it could not be opened again after a pause.
+    /// Opens the writing connection, if it could not be opened when the store was resumed after a pause.
     pub(super) fn open_writer(&self) -> Result<Session, SqlError> {
         self.connect(Access::Write)
     }
 
-    /// Returns whether it was given up.
+    /// Returns whether the store was given up.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Acquire)
     }
@@ -120,15 +119,16 @@ impl OpenStore {
         Ok(done)
     }
 
-    /// Reads on a reader. If no reader can be opened (no descriptor, or the writing connection has to be opened first),
-    /// the writing connection must be used.
+    /// Runs a statement on a reading connection. If no such connection can be opened (no descriptor, or the writing
+    /// connection has to be opened first), tells the caller to use the writing connection.
     pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
         self.with_reader(|session| session.read(statement, parameters)).unwrap_or(ReadOutcome::NeedsWriter)
     }
 }
 
 impl Drop for OpenStore {
-    /// Closing folds the log into the file and syncs, so it is a job of its own. The permit is released after it.
+    /// Closing copies the log into the file and syncs it, so it is done by a job of the pool. The permit is released
+    /// after that.
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         let opening = self.opening.clone();
@@ -154,13 +154,13 @@ impl Writer {
         Self { session: Mutex::new(Some(session)), slot: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Returns the connection, to close it.
+    /// Returns the connection, so that it can be closed.
     pub(super) fn into_session(self) -> Option<Session> {
         self.session.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts the callers that wait, until they stop waiting.
+/// Includes a caller in the number of waiting callers, until this is dropped.
 pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
 
 impl<'a> WaitingCount<'a> {

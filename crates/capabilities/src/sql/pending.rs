@@ -1,7 +1,7 @@
 //! A statement with its parameters, which the node holds for a guest until it has been executed.
 //!
-//! It is charged to the tenant's memory, and counts among the bytes of the tenant's waiting and running statements,
-//! until it has ended or its caller has left.
+//! Its size is charged to the tenant's memory, and is part of the total size of the tenant's waiting and running
+//! statements, until the statement has ended or its caller no longer waits.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct PendingStatement {
     _charge: HostMemory,
 }
 
-/// Its part of the tenant's waiting bytes.
+/// The statement's part of the tenant's waiting bytes.
 struct StatementBytes {
     storage: Arc<StorageAccount>,
     bytes: usize,
@@ -32,11 +32,11 @@ impl Drop for StatementBytes {
 }
 
 impl PendingStatement {
-    /// Checks the sizes and charges them.
+    /// Checks the size of the statement and its parameters, and charges it to the tenant.
     ///
     /// # Errors
-    /// [`SqlError::TooLarge`] if it is too large by itself, [`SqlError::Overloaded`] if too many bytes wait,
-    /// [`SqlError::Memory`] if the tenant's memory is used up.
+    /// [`SqlError::TooLarge`] if the statement or a parameter exceeds its own limit, [`SqlError::Overloaded`] if the
+    /// tenant's statements together exceed their limit, [`SqlError::Memory`] if the tenant's memory is used up.
     pub(super) fn new(
         statement: String,
         parameters: Vec<Value>,

@@ -1,17 +1,18 @@
-//! Replaces the file of a store as a whole: by one with a later schema, or by an earlier one.
+//! Replaces the whole file of a store: by a copy with a later schema, or by an earlier copy.
 //!
-//! The new file is made next to the store, whose own file is only read; so the store does not change in any byte until
-//! the switch. To make that possible the store is *paused*: open transactions and statements have ended, its
-//! connections are closed, its log is folded into its file, and its requests wait. The switch is two renames: the
-//! store's old file gets another name and becomes the snapshot, then the new file gets the store's name. Between the
-//! two there is no store, so that nothing can be written to the wrong file. (A hard link for the snapshot would close
-//! that gap, but not every file system has links, and it is too late to refuse: the switch is already recorded.
-//! Rejected: migrating the store in place and restoring a snapshot if the take-over fails. A process that is killed in
-//! between would leave a store that must be repaired before it is read, and the restored file is not the original one.)
+//! The new file is made next to the store, whose own file is only read, so no byte of the store changes until the
+//! switch. To make that possible the store is *paused*: open transactions and statements have ended, its connections
+//! are closed, its log is copied into its file, and its requests wait. The switch is two renames: the store's old file
+//! gets another name and becomes the snapshot, then the new file gets the store's name. Between the two renames there
+//! is no store, so that nothing can be written to the wrong file. (Rejected: a hard link for the snapshot, which would
+//! close that gap. Not every file system has links, and at this point the replacement can no longer be refused, because
+//! the switch is already recorded. Rejected: migrating the store in place and restoring a snapshot if the take-over
+//! fails. A process that is killed in between would leave a store that must be repaired before it is read, and the
+//! restored file is not the original one.)
 //!
-//! The caller records which of the two files is the store between [`Sql::replace`] and [`Replacing::switch`]. After a
-//! crash it applies its record by [`roll_forward`] or by removing the folder. A switch that failed is repeated whenever
-//! the store is opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it
+//! Between [`Sql::replace`] and [`Replacing::switch`], the caller records which of the two files is the store. After a
+//! crash it applies its record: by [`roll_forward`], or by removing the folder. A switch that failed is repeated
+//! whenever the store is opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it
 //! succeeds, the store cannot be used.
 
 use std::fs::{self, File};
@@ -38,19 +39,19 @@ use crate::{StorageAccount, check_store_name};
 /// The maximum time that finishing an earlier replacement waits for stores that are being opened or closed.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The extension of new files in a folder of replacements. Old files have the store's.
+/// The extension of new files in a folder of replacements. Old files keep the extension of the store.
 const NEXT: &str = ".next";
 
 /// The origin of a store's new file.
 #[derive(Debug, Clone)]
 pub enum Replacement {
-    /// The store itself, after the migrations of this folder.
+    /// A copy of the current store, to which the migrations of this folder were applied.
     Migrated(PathBuf),
-    /// An earlier file, after the migrations of a folder, if there is one.
+    /// A copy of an earlier file, to which the migrations of the folder were applied if there is a folder.
     Restored(PathBuf, Option<PathBuf>),
 }
 
-/// A paused store, and the file that will replace its own.
+/// A paused store, and the file that will replace the store's file.
 pub struct Replacing {
     paused: Paused,
     path: PathBuf,
@@ -68,16 +69,17 @@ struct Paused {
     permits: Vec<OwnedSemaphorePermit>,
     /// Prevents the store from being opened, if it was not open. Present until this is dropped.
     held: Option<FileHold<OpenStore>>,
-    /// The work that must be done before the store may be used, if the switch failed.
+    /// The operation that must succeed before the store may be used, if the switch failed.
     unfinished: Option<Unfinished>,
 }
 
 impl Sql {
-    /// Pauses the store `name` and makes the file that will replace its own, in `folder`. The file is synced on return.
+    /// Pauses the store `name` and makes the file that will replace the store's file, in `folder`. The new file is
+    /// synced on return.
     ///
     /// # Errors
     /// When statements do not end, there is no space or no time for a copy, or a migration fails. The store then
-    /// continues unchanged, and the caller removes what lies in `folder`.
+    /// continues unchanged, and the caller removes the files in `folder`.
     pub(crate) async fn replace(
         &self,
         name: &str,
@@ -128,7 +130,7 @@ impl Sql {
         let permits = vec![slot.expect(closed), reading.expect(closed)];
         let paused = Paused { store: Some(store.clone()), permits, held: Some(held), unfinished: None };
         let job = move || {
-            // The readers first: closing the last connection folds the log into the file.
+            // The readers are closed first: closing the last connection copies the log into the file.
             locked(&store.open().readers).clear();
             drop(locked(&store.writer().session).take());
         };
@@ -136,11 +138,11 @@ impl Sql {
         Ok(paused)
     }
 
-    /// Finishes the replacements in `folder`, of stores that are not open. Does not use the tenant's threads, which its
-    /// statements may occupy for as long as they like.
+    /// Finishes the replacements in `folder`, of stores that are not open. Does not use the tenant's threads, which the
+    /// tenant's statements may occupy without limit.
     ///
     /// # Errors
-    /// When the disk fails, or a store is open, or is being opened for longer than [`FINISH_WAIT_MAX`].
+    /// When the disk fails, a store is open, or opening a store takes longer than [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
         let deadline = Instant::now() + FINISH_WAIT_MAX;
         let lies_in = folder.to_owned();
@@ -155,7 +157,7 @@ impl Sql {
                 return Err(in_use("open"));
             }
             let (folder, account) = (folder.to_owned(), self.account.clone());
-            // The store stays held until this is done, even if the caller stops waiting.
+            // The job holds the store until it has ended, even if the caller stops waiting.
             let job = move || {
                 switch_and_measure(&path, &folder, &name, &account)?;
                 held.finish();
@@ -168,8 +170,8 @@ impl Sql {
 }
 
 impl Drop for Paused {
-    /// Resumes the store with whatever its file is now. If the switch failed, its handles can no longer be used;
-    /// opening the store again repeats the switch.
+    /// Resumes the store with its current file, which may be the new one. If the switch failed, the store's handles can
+    /// no longer be used; opening the store again repeats the switch.
     fn drop(&mut self) {
         let (held, permits) = (self.held.take(), std::mem::take(&mut self.permits));
         let store = self.store.take();
@@ -183,7 +185,7 @@ impl Drop for Paused {
         let Some(store) = store else { return };
         let lane = store.lane.clone();
         lane.spawn(move || {
-            // Otherwise the next write tries again.
+            // If the connection cannot be opened now, the next write tries again.
             if let Err(error) = store.open_writer().map(|session| *locked(&store.writer().session) = Some(session)) {
                 tracing::error!(store = store.name, %error, "a store could not be opened again");
             }
@@ -199,10 +201,10 @@ impl Replacing {
         self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// Switches the new file and the store's own, which is kept in the folder. Blocks.
+    /// Replaces the store's file by the new one. The old file is kept in the folder. Blocks.
     ///
     /// # Errors
-    /// When the disk fails. The store then cannot be used until the switch is done: it is repeated when the store is
+    /// When the disk fails. The store then cannot be used until the switch succeeds: it is repeated when the store is
     /// opened, and by [`roll_forward`] at the next start.
     pub fn switch(&mut self) -> io::Result<()> {
         let name = self.name().to_owned();
@@ -226,15 +228,16 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
 }
 
 /// Finishes the replacements in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that no process has
-/// open: those of a process that was killed meanwhile. They are not recorded anywhere, so a store that has its file was
-/// not replaced, and its new file is removed; a store without a file was between the two renames. Blocks.
+/// open. They were left by a process that was killed. There is no record of them: if the store has its file, it was not
+/// replaced, and the new file is removed; if it has no file, the process was killed between the two renames, and the
+/// switch is finished. Blocks.
 ///
 /// # Errors
 /// When the disk fails.
 pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
     for store in entries(drafts)? {
         let mut numbers: Vec<u64> = entries(&store)?.iter().filter_map(|path| number(path)).collect();
-        // Earlier ones may have left files, too; the last one was interrupted.
+        // Only the last replacement was interrupted, but earlier ones may also have left files.
         numbers.sort_unstable_by(|one, other| other.cmp(one));
         for folder in numbers.iter().map(|number| store.join(number.to_string())) {
             for name in replacements(&folder)? {
@@ -288,18 +291,20 @@ fn switch_and_measure(path: &Path, folder: &Path, name: &str, account: &StorageA
     switched
 }
 
-/// Can be repeated wherever it was interrupted.
+/// Does the two renames. If it is interrupted at any point, it can be repeated.
 fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
     let sql = path.parent().unwrap_or(Path::new("."));
     make_private_dir(sql)?;
     if next.try_exists()? {
-        // A log belongs to its file. One exists only if another process opened the store after it was closed here.
+        // Removes a log that belongs to the old file. It exists only if another process opened the store after it was
+        // closed here.
         unless_missing(fs::remove_file(companion_file(path, "-shm")))?;
         unless_missing(fs::rename(companion_file(path, "-wal"), companion_file(&snapshot, "-wal")))?;
         if !snapshot.try_exists()? {
             unless_missing(fs::rename(path, &snapshot))?;
-            // The new file must not get the store's name while the old one has none.
+            // The name of the snapshot is synced before the new file gets the store's name: a crash must not leave the
+            // old file without a name.
             sync_dir(folder)?;
             sync_dir(sql)?;
         }
@@ -337,7 +342,7 @@ impl Staging {
         if is_there {
             self.fold()?;
         }
-        // The log was folded into the file.
+        // The log has been copied into the file.
         self.opening.measure();
         let bytes = fs::metadata(path).map_or(0, |metadata| bytes_on_disk(&metadata));
         let (from, migrations) = match &self.by {
@@ -359,7 +364,7 @@ impl Staging {
         Ok((schema, bytes))
     }
 
-    /// Makes the store a single file: folds in the log of a process that was killed.
+    /// Makes the store a single file: copies the log that a killed process left into it.
     fn fold(&self) -> Result<(), SqlOpenError> {
         let path = &self.opening.path;
         if companion_file(path, "-wal").exists() {

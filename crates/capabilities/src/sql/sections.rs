@@ -1,11 +1,12 @@
 //! Migrations with both directions in one file, where comments mark the statements of each direction.
 //!
 //! Only the forward direction is applied. Applying all statements in the order of the file would silently undo each
-//! migration at once. (Rejected: refusing such files. Several programs write no others, and the meaning is clear.)
+//! migration at once. (Rejected: refusing such files. Several programs write migrations only in this form, and the
+//! meaning is clear.)
 
 use std::borrow::Cow;
 
-/// Comments that begin the forward part, and the backward part, in lower case. In this order: goose, dbmate,
+/// The comments that begin the forward part and the backward part, in lower case. In this order: goose, dbmate,
 /// sql-migrate, node-pg-migrate, Rambler.
 const MARKS: [(&str, &str); 5] = [
     ("+goose up", "+goose down"),
@@ -15,9 +16,9 @@ const MARKS: [(&str, &str); 5] = [
     ("rambler up", "rambler down"),
 ];
 
-/// Returns the statements of the forward direction. The lines of the others are empty, so that lines keep their
-/// numbers. A mark of the backward direction counts only in a file that also has one of the forward direction;
-/// otherwise it is an ordinary comment.
+/// Returns the statements of the forward direction. The lines of the backward direction are replaced by empty lines, so
+/// that line numbers stay the same. A mark of the backward direction is recognized only in a file that also has a mark
+/// of the forward direction; otherwise it is an ordinary comment.
 pub(super) fn forward(text: &str) -> Cow<'_, str> {
     let mut marks = text.lines().filter_map(|line| MARKS.into_iter().find(|(up, _)| is_mark(line, up)));
     let Some((up, down)) = marks.next() else { return text.into() };

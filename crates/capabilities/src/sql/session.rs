@@ -1,7 +1,7 @@
 //! One SQLite connection with its guards: authorizer, time limit, sizes.
 //!
-//! Blocking; it belongs to a thread of the store. Every statement of a guest goes through [`Session::execute`] and
-//! [`Session::query`], which leave the connection in its original state, whatever happens.
+//! All operations block and are called on a thread of the store. Every statement of a guest goes through
+//! [`Session::execute`] and [`Session::query`], which leave the connection in its original state, whatever happens.
 //!
 //! long because what is set before a statement and what is reset after it must be read together.
 
@@ -35,19 +35,19 @@ const BUSY_TIME: Duration = Duration::from_secs(5);
 const CPU_LOOK: Duration = Duration::from_millis(1);
 /// The maximum pause of a migration whose tenant has no processor time left.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// The bytes of a result that are charged at a time.
+/// A result is charged in steps of this many bytes.
 const RESULT_STEP_BYTES: usize = 64 << 10;
 /// The interval at which the bytes that a statement has written are checked.
 const WRITES_LOOK: Duration = Duration::from_millis(20);
-/// Maximum bytes of a pattern of LIKE and GLOB: matching is one instruction, which the time limit does not interrupt.
+/// Maximum bytes of a pattern of LIKE and GLOB: a match is one instruction, which the time limit cannot interrupt.
 const LIKE_PATTERN_BYTES_MAX: i32 = 256;
-/// Maximum number of arguments of a function: some concatenate all arguments before they check the size.
+/// Maximum number of arguments of a function: some functions concatenate all arguments before they check the size.
 const FUNCTION_ARGUMENTS_MAX: i32 = 100;
-/// Maximum number of instructions of a compiled statement, which are kept in memory.
+/// Maximum number of instructions of a compiled statement, which stays in memory.
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
 /// Maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// A store with fewer unused pages keeps them.
+/// The unused pages of a store are released only if there are at least this many.
 const GIVE_BACK_PAGES_MIN: u64 = 64;
 /// SQLite's own maximum number of pages.
 const PAGES_MAX: u64 = 0xffff_fffe;
@@ -82,8 +82,9 @@ impl Opening {
         }
     }
 
-    /// Opens a connection through which the store's pages are copied into `path`. The file is useless after a crash. No
-    /// statement of a guest runs on it. Its memory belongs to the store's heap while that is entered.
+    /// Opens a connection through which the store's pages are copied into `path`. The file is not synced, so it is
+    /// useless after a crash. No statement of a guest runs on the connection. Memory that it allocates while the
+    /// store's heap is entered belongs to that heap.
     pub(super) fn connect_to_copy(&self, path: &Path) -> Result<Connection, rusqlite::Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -122,7 +123,7 @@ pub(super) struct Session {
     connection: Connection,
     guard: Arc<Mutex<Guard>>,
     opening: Opening,
-    /// The maximum number of pages that was set in SQLite.
+    /// The maximum number of pages that SQLite is currently set to.
     pages_max: Cell<u64>,
 }
 
@@ -133,14 +134,16 @@ struct Guard {
     denied: Option<String>,
     writes: Option<Writes>,
     cpu_look_at: Instant,
-    /// Why the statement was interrupted before its time was up.
+    /// The reason if the statement was interrupted before its time was up.
     interruption: Option<Interruption>,
     tenant_account: Arc<Account>,
 }
 
-/// The bytes that a statement may write: to the log, and to temporary files, which no setting of SQLite bounds.
+/// The limit for the bytes that a statement writes: to the log, and to temporary files, which no setting of SQLite
+/// bounds.
 struct Writes {
-    /// The bytes that the thread had written at the first check: most statements end before it.
+    /// The bytes that the thread had written at the first check. `None` before that: most statements end before the
+    /// first check.
     begun_at: Option<u64>,
     bytes_max: u64,
     look_at: Instant,
@@ -171,7 +174,7 @@ impl Guard {
             self.cpu_look_at = now + CPU_LOOK;
             pool::charge();
             if self.mode != Mode::Internal {
-                // No lock is held here: an idle instance can be evicted.
+                // No lock is held here, so an idle instance can be evicted.
                 self.tenant_account.make_room(memory::ROOM_BYTES);
             }
             match self.mode {
@@ -192,8 +195,8 @@ impl Guard {
         writes.reached
     }
 
-    /// Makes a migration wait where a statement would be interrupted: until its tenant has processor time again, or its
-    /// time is up.
+    /// Called where a statement of a guest would be interrupted because the tenant has no processor time left: makes a
+    /// migration wait until it has some again, or until the migration's time is up.
     fn pause(&mut self) {
         while let Some(wait) = pool::cpu_retry_after() {
             let now = Instant::now();
@@ -209,7 +212,7 @@ impl Guard {
 /// The result of a query on a connection that only reads.
 pub(super) enum ReadOutcome {
     Rows(Result<Rows, SqlError>),
-    /// The statement changes something.
+    /// The statement changes something, so it must run on the writing connection.
     NeedsWriter,
 }
 
@@ -227,14 +230,14 @@ impl Session {
         Self::guard(connection, access, opening)
     }
 
-    /// Sets the guards of a new connection.
+    /// Sets the bounds, callbacks and modes of a new connection.
     fn guard(mut connection: Connection, access: Access, opening: &Opening) -> Result<Self, rusqlite::Error> {
         let limits = &opening.limits;
         bound(&connection, limits)?;
         if access == Access::Write {
             let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             if pages == 0 {
-                // Lets unused pages be released later. Must be set before the first page is written.
+                // Allows unused pages to be released later. Must be set before the first page is written.
                 connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
             }
             let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -242,10 +245,10 @@ impl Session {
                 return Err(rusqlite::Error::InvalidParameterName(format!("journal mode is `{mode}`, not `wal`")));
             }
             connection.pragma_update(None, "wal_autocheckpoint", limits.log_pages_max)?;
-            // Lets the space of a log that a large transaction has extended be released.
+            // Allows the space of a log that a large transaction has extended to be released.
             connection.pragma_update(None, "journal_size_limit", i64::from(limits.log_pages_max) * 4096)?;
         }
-        // FULL: each commit syncs the log before it returns.
+        // With FULL, each commit syncs the log before it returns.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         functions::define(&connection, limits.value_bytes_max)?;
         connection.set_prepared_statement_cache_capacity(limits.prepared_statements_max);
@@ -273,7 +276,7 @@ impl Session {
         self.internal("BEGIN IMMEDIATE")
     }
 
-    /// Makes SQLite's allocations on this thread belong to the store while the guard exists.
+    /// While the returned guard exists, SQLite's allocations on this thread belong to the store's heap.
     pub(super) fn enter(&self) -> HeapGuard {
         self.opening.heap.enter(None)
     }
@@ -290,7 +293,7 @@ impl Session {
         self.opening.measure();
     }
 
-    /// Lets the store grow as far as the tenant's storage allows.
+    /// Sets the maximum size of the store to what the tenant's storage currently allows.
     fn bound_growth(&self) -> Result<(), SqlError> {
         let _entered = self.enter();
         let account = &self.opening.account;
@@ -316,7 +319,7 @@ impl Session {
         if free < GIVE_BACK_PAGES_MIN || free < self.number("page_count")? / 4 {
             return Ok(());
         }
-        // The pragma returns a row for each page: it is stepped until all are done.
+        // Each step of the pragma releases one page and returns a row, so it is stepped to the end.
         let mut statement = self.connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
@@ -343,7 +346,7 @@ impl Session {
             bind(&mut prepared, parameters)?;
             let before = self.connection.total_changes();
             prepared.raw_execute().map_err(|error| self.error(&error))?;
-            // SQLite keeps the previous count if a statement (such as CREATE TABLE) changes no rows.
+            // If a statement (such as CREATE TABLE) changes no rows, SQLite keeps the count of the previous statement.
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
         });
@@ -369,8 +372,8 @@ impl Session {
         }
     }
 
-    /// Runs one statement and collects its rows. If it changes something and fails, even by a result that is too large,
-    /// nothing has been changed.
+    /// Runs one statement and collects its rows. If a statement that changes something fails, for example because its
+    /// result is too large, its changes are undone.
     pub(super) fn query(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<Rows, SqlError> {
         let deadline = self.statement_deadline(by);
         let changes = self.guarded(Mode::Guest, deadline, || Ok(!self.prepare(statement)?.readonly()))?;
@@ -412,8 +415,8 @@ impl Session {
         })
     }
 
-    /// Runs `work`, statements of this crate on a guest's data, with the bounds of time and memory of a guest's
-    /// statement.
+    /// Runs `work`: statements of this crate that process a guest's data. They have the same bounds of time and memory
+    /// as a guest's statement.
     pub(super) fn bounded<T>(
         &self,
         deadline: Instant,
@@ -446,7 +449,7 @@ impl Session {
         Some(by.map_or(own, |by| by.min(own)))
     }
 
-    /// Runs `work` for `mode` until `deadline`; afterwards the connection is in this crate's mode again.
+    /// Runs `work` in `mode` until `deadline`. Afterwards the connection is in [`Mode::Internal`] again.
     fn guarded<T>(
         &self,
         mode: Mode,
@@ -560,7 +563,7 @@ fn bind(prepared: &mut CachedStatement<'_>, parameters: &[Value]) -> Result<(), 
     Ok(())
 }
 
-/// Charges a result that has grown, some bytes in advance.
+/// Charges a result that has grown. Charges some bytes in advance.
 fn grow_to(charge: &mut HostMemory, bytes: usize) -> Result<(), SqlError> {
     let charged = usize::try_from(charge.bytes()).unwrap_or(usize::MAX);
     if bytes > charged {

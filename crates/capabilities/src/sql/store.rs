@@ -12,7 +12,7 @@ use super::transaction::{self, Transaction};
 use super::{Rows, SqlError, SqlOpenError, Value};
 use crate::store_handle::StoreHandle;
 
-/// A store. Clones are handles of the same store. Dropping the last one closes the store on a thread of the pool.
+/// A store. All clones use the same store. When the last clone is dropped, a thread of the pool closes the store.
 #[derive(Clone)]
 pub struct SqlStore(StoreHandle<OpenStore, CandidateStores>);
 
@@ -35,10 +35,11 @@ impl SqlStore {
         &self.inner().name
     }
 
-    /// Applies the new migrations of `folder`, queued with other writes.
+    /// Applies the new migrations of `folder`, after writes that are already queued.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
         let Some(first) = self.schema(folder.clone()).await?.pending.into_iter().next() else { return Ok(()) };
-        // All are applied in one transaction: if it cannot begin, the failure is attributed to the first.
+        // All migrations are applied in one transaction: if it cannot begin, the failure is attributed to the first
+        // migration.
         let (store, path) = (self.inner().name.clone(), folder.join(first));
         let (name, time) = (store.clone(), self.inner().limits.migration_time);
         let work = move |session: &Session| {
@@ -64,8 +65,8 @@ impl SqlStore {
         read.map_err(failed)?
     }
 
-    /// Runs one statement that returns no rows. Returns the number of rows that it changed. The change is synced on
-    /// return.
+    /// Runs one statement that returns no rows. Returns the number of rows that it changed. The change has been synced
+    /// on return.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let pending = self.inner().admit(statement, parameters)?;
         let run = move |session: &Session| session.execute(&pending.statement, &pending.parameters, None);
@@ -95,7 +96,7 @@ impl SqlStore {
         }
     }
 
-    /// Begins a transaction, which waits for earlier ones, up to [`SqlLimits::wait_time`].
+    /// Begins a transaction. Waits until earlier transactions have ended, for at most [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
         transaction::begin(&self.0.for_writing().await?).await
     }

@@ -1,5 +1,5 @@
-//! Failures that no caller of this crate can cause: threads that do not start, a file that is half replaced. And bounds
-//! of connections that no statement reaches.
+//! Failures that no caller of this crate can cause: threads that do not start, a half-replaced file. Also bounds of
+//! connections that no statement can reach.
 
 use std::fs;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::threads::FailingThreads;
 
-/// A bound that only detects a hang.
+/// The time limit of waits, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stores {
@@ -45,7 +45,7 @@ impl Stores {
         opened.expect("it does not hang")
     }
 
-    /// From now on no thread can be started, and there is none.
+    /// After this call no thread runs, and none can be started.
     fn without_threads(&self) {
         self.pool.wait_without_threads();
         self.threads.fail(true);
@@ -103,7 +103,7 @@ async fn statements_without_a_thread_fail_and_later_ones_run() {
         insert(&store, round).await.unwrap();
         assert_eq!(query(&store, "n").await.unwrap(), numbers(&(0..=round).collect::<Vec<_>>()));
     }
-    // The last handle is dropped while no thread can be started; the file is closed nevertheless.
+    // The last handle is dropped while no thread can be started; the file is closed even then.
     stores.without_threads();
     drop(store);
     stores.threads.fail(false);
@@ -173,7 +173,7 @@ async fn a_failed_switch_can_be_finished_without_opening_the_store() {
     let new = stores.open().await.unwrap();
     insert(&new, 2).await.unwrap();
     assert_eq!(query(&new, "m").await.unwrap(), numbers(&[7]));
-    // An open store does not matter, but is not replaced.
+    // An open store is not replaced: the call fails, and the store continues to work.
     fs::write(folder.join("s.next"), "").unwrap();
     let refused = stores.sql().finish_replacements(&folder).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ResourceBusy);
@@ -190,7 +190,7 @@ async fn a_failed_switch_is_finished_while_the_tenant_occupies_all_threads() {
     replacing.switch().unwrap_err();
     drop(replacing);
     fs::rename(&away, &folder).unwrap();
-    // More than there are threads: the others wait before later jobs.
+    // More jobs than the tenant has threads. Those that get no thread yet wait in front of later jobs.
     let gate = Arc::new(std::sync::Barrier::new(1 + 2));
     for _ in 0..2 {
         let gate = gate.clone();

@@ -1,9 +1,9 @@
-//! Access to the writing connection of a store, and the transactions that keep it.
+//! Access to the writing connection of a store, and the transactions that hold it.
 //!
-//! A semaphore with one permit, which is fair, queues the writers. The holder of the permit has the writing connection
-//! as a [`WriterLease`], which moves into the job on the pool and is returned when the job is done with it, so a caller
-//! that leaves halfway releases nothing too early. A transaction keeps its lease, but no thread, until it ends: by
-//! `commit` or `rollback`, by dropping its handle, or by its deadline.
+//! Writers are queued by a fair semaphore with one permit. The holder of the permit has the writing connection as a
+//! [`WriterLease`]. The lease moves into the job on the pool and is returned when the job has ended, so the connection
+//! is not released too early when a caller stops waiting. A transaction keeps its lease, but no thread, until it ends:
+//! by `commit` or `rollback`, by dropping its handle, or by its deadline.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -19,15 +19,16 @@ use crate::pool::locked;
 
 /// The writing connection of a store while it is in use.
 struct WriterLease {
-    /// Present until this is dropped, unless it has to be opened first.
+    /// Present until this is dropped. `None` also while the connection has to be opened first.
     session: Option<Session>,
-    // Dropping it may close the store, so it comes before the permit is released: then no other caller is left.
+    // Declared before the permit, so that it is dropped first: dropping the last handle closes the store. In that case
+    // no other caller is left.
     store: Arc<OpenStore>,
     slot: Option<OwnedSemaphorePermit>,
     rolled_back: bool,
 }
 
-/// An open transaction. Dropping it rolls it back. Clones are handles of the same transaction.
+/// An open transaction. Clones are handles of the same transaction. Dropping the last one rolls it back.
 #[derive(Clone)]
 pub struct Transaction {
     open: Arc<OpenTransaction>,
@@ -36,7 +37,7 @@ pub struct Transaction {
 struct OpenTransaction {
     /// `None` once it has ended.
     lease: Mutex<Option<WriterLease>>,
-    /// Held by the running step: steps run in the order in which they came.
+    /// Held by the running step. Steps run in the order in which they were requested.
     step: Arc<Semaphore>,
     expired: AtomicBool,
     deadline: Instant,
@@ -50,7 +51,7 @@ pub(super) async fn run<T: Send + 'static>(
     work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
 ) -> Result<T, SqlError> {
     let mut lease = lease(store).await?;
-    // The lease ends on the pool's thread, with the job.
+    // The job drops the lease on the pool's thread.
     store.lane.run(move || work(lease.connected()?)).await?
 }
 
@@ -119,8 +120,8 @@ impl WriterLease {
 }
 
 impl Drop for WriterLease {
-    /// Returns the connection in its original state: an open transaction is rolled back, on a thread of the pool, or
-    /// here if no thread can be started.
+    /// Returns the connection to the store in its original state. An open transaction is rolled back, on a thread of
+    /// the pool, or here if no thread can be started.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         if session.in_transaction() && !self.rolled_back {
@@ -148,7 +149,7 @@ impl Transaction {
         self.step(move |session, deadline| session.query(&pending.statement, &pending.parameters, Some(deadline))).await
     }
 
-    /// Makes the changes durable. They are synced on return.
+    /// Commits the changes. They have been synced on return.
     pub async fn commit(self) -> Result<(), SqlError> {
         self.end(true).await
     }
@@ -192,7 +193,7 @@ impl Transaction {
 }
 
 impl OpenTransaction {
-    /// Returns why the transaction accepts no more steps.
+    /// Returns the error that tells why the transaction accepts no more steps.
     fn gone(&self) -> SqlError {
         if self.expired.load(Ordering::Acquire) { SqlError::Timeout } else { ended() }
     }
@@ -219,7 +220,7 @@ fn end(session: &Session, commit: bool) -> Result<(), SqlError> {
         return if commit { Err(undone()) } else { Ok(()) };
     }
     let result = session.internal(if commit { "COMMIT" } else { "ROLLBACK" });
-    // A COMMIT that a deferred constraint refuses leaves the transaction open.
+    // If a deferred constraint makes COMMIT fail, the transaction stays open.
     session.roll_back();
     session.wrote();
     result

@@ -1,5 +1,5 @@
-//! Lines of a log as they are written. A reader that is too slow loses lines and is told how many; neither the app nor
-//! the writer waits for it.
+//! Streams of a log's new lines for followers. A reader that is too slow loses lines and is told how many; neither the
+//! app nor the writer waits for it.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use super::line::node_line;
 /// The maximum number of lines that wait for one follower.
 const WAITING_LINES_MAX: usize = 1024;
 
-/// The maximum bytes of these lines, which bounds the memory for a reader that has stopped reading.
+/// The maximum bytes of the lines that wait for one follower. Bounds the memory for a reader that has stopped reading.
 const WAITING_BYTES_MAX: usize = 256 << 10;
 
-/// A stream of the lines of a log from some moment on. Ends when the log is closed.
+/// A stream of the lines that are written to a log after a given position. Ends when the log is closed.
 pub struct Followed {
     lines: Receiver<LogLine>,
     waiting: Arc<FollowerQueue>,
-    /// Keeps the log open, so that opening it meanwhile returns the log that is followed.
+    /// Keeps the log open, so that opening it meanwhile returns the same log.
     _log: Arc<dyn Any + Send + Sync>,
 }
 
@@ -72,7 +72,7 @@ impl Stream for Followed {
     type Item = LogLine;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogLine>> {
-        // Lines from before the loss come first.
+        // Lines that were written before the loss are returned before the report of the loss.
         if self.lines.is_empty() {
             let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct AppLogLimits {
     /// Maximum bytes of one file of a log.
     pub segment_bytes: u64,
-    /// Maximum number of files of a log. The oldest is deleted for a new one.
+    /// Maximum number of files of a log. When it is reached, the oldest file is deleted before a new one is created.
     pub segments: u64,
     /// Maximum bytes of lines that wait to be written, of all apps together.
     pub waiting_bytes: usize,

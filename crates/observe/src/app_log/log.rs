@@ -14,10 +14,10 @@ use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
 use super::queue::{AppLogError, OpenLog};
 use super::segments::{Position, last_lines};
 
-/// The bytes of a line in addition to its text: names, time, quotes.
+/// The size of a line in addition to its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
 
-/// The stream of lines of an access log.
+/// The stream name of the lines of an access log.
 const ACCESS: &str = "access";
 
 /// An app's log. Cheap to clone. Writing to it never blocks.
@@ -25,19 +25,19 @@ const ACCESS: &str = "access";
 pub struct AppLog(pub(super) Arc<OpenLog>);
 
 impl AppLog {
-    /// Writes a message of the node about the app.
+    /// Writes a message of the node that is about the app.
     pub fn note(&self, text: impl Into<String>) {
         let text: String = text.into();
         self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
-    /// Records a request that the front door refused on the app's behalf.
+    /// Writes that the front door refused a request to the app.
     pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
         let text = format!("responded with {status}: {why}");
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
     }
 
-    /// Records a served request. This log is the app's access log.
+    /// Writes a served request. Called for the app's access log.
     pub(crate) fn access(&self, access: &AccessRecord) {
         let AccessRecord { id, method, target, status, body_bytes, took, component, host, client, cut_off, .. } =
             access;
@@ -57,7 +57,8 @@ impl AppLog {
         self.push(LogLine { component, stream: ACCESS.to_owned(), ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id)) });
     }
 
-    /// Returns the last lines, the oldest first, with all that was written before this call. Blocks while it reads.
+    /// Returns the last lines, the oldest first. They include everything that was written before this call. Blocks
+    /// while it reads.
     ///
     /// # Errors
     /// When the files cannot be read, or the log is closed.
@@ -77,11 +78,11 @@ impl AppLog {
         Ok((self.read(lines, end)?, followed))
     }
 
-    /// Closes the log: later messages are dropped, and streams of followers end. When this returns, nothing is written
-    /// to its folder any more. Blocks until then.
+    /// Closes the log: later messages are dropped, and streams of followers end. Blocks until the last write to the
+    /// log's folder has ended.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
-        // Returns the error that it is closed.
+        // Waits for the earlier messages. The result is always the error that the log is closed.
         let _ = self.0.queue.end(&self.0, None);
         self.0.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
     }

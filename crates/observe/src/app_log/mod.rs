@@ -5,14 +5,14 @@
 //! | `log` | one app's log: writing and reading it |
 //! | `line` | the lines of a log |
 //! | `quota` | the bytes that a tenant's apps may log in an hour |
-//! | `queue` | the queue before the writer's thread, and what each log counts |
+//! | `queue` | the queue of lines for the writer's thread, and the counters of each log |
 //! | `writer` | the one thread that writes all logs of a node |
 //! | `segments` | a log's files: numbered, each of bounded size, the oldest deleted |
-//! | `follower` | lines as they are written, for readers that follow a log |
+//! | `follower` | streams of new lines, for readers that follow a log |
 //!
 //! Writing to a log never waits: lines go through one queue, which is bounded for all apps together and for each app.
-//! Lines that exceed its bounds or the tenant's quota are dropped and counted, and the count is written to the log
-//! itself at intervals. An app that logs nothing has no file, and nothing in memory but its names.
+//! Lines that exceed a bound of the queue or the tenant's quota are dropped, and the number of dropped lines is written
+//! to the log itself at intervals. An app that logs nothing has no file, and nothing in memory but its names.
 //!
 //! A line is one JSON object ([`isomer_api::LogLine`]), so no text of a guest can look like a line that it did not
 //! write.

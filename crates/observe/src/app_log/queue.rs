@@ -1,4 +1,4 @@
-//! The queue of lines before the writer's thread, and what each app's log counts.
+//! The queue of lines for the writer's thread, and the counters of each app's log.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,10 +14,11 @@ use super::limits::AppLogLimits;
 use super::quota::LogQuota;
 use super::segments::{Position, Segments};
 
-/// The maximum number of waiting messages. Lines are bounded by their bytes, too.
+/// The maximum number of waiting messages. The total bytes of waiting lines are also bounded.
 pub(super) const QUEUE_MAX: usize = 16 << 10;
 
-/// The maximum number of waiting lines of one tenant: short ones have few bytes and must not fill the queue.
+/// The maximum number of waiting lines of one tenant. Short lines do not reach the limit of bytes, but must not fill
+/// the queue.
 pub(super) const LINES_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
 
 /// Why a log cannot be read.
@@ -46,15 +47,15 @@ pub(super) struct OpenLog {
     pub(super) folder: PathBuf,
     pub(super) quota: Arc<LogQuota>,
     pub(super) queue: Arc<LineQueue>,
-    /// Set when nothing may be written any more.
+    /// Whether the log is closed, so that nothing may be written any more.
     pub(super) closed: AtomicBool,
     /// Bytes of lines that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
-    /// Lines over the quota since the last report of dropped lines.
+    /// The number of lines that exceeded the quota since the last report of dropped lines.
     pub(super) over_quota: AtomicU64,
-    /// Lines that came too fast since the last report of dropped lines.
+    /// The number of lines that were dropped because too many were waiting, since the last report of dropped lines.
     pub(super) too_fast: AtomicU64,
-    /// Lines that could not be written since the last report of dropped lines.
+    /// The number of lines that could not be written since the last report of dropped lines.
     pub(super) not_written: AtomicU64,
     /// Used by the writer's thread only.
     pub(super) written: Mutex<WriterState>,
@@ -71,7 +72,7 @@ pub(super) struct WriterState {
 pub(super) struct LineQueue {
     pub(super) messages: SyncSender<QueueMessage>,
     pub(super) waiting_bytes: AtomicUsize,
-    /// Logs that have dropped lines and not reported it.
+    /// Logs that have dropped lines and have not reported that yet.
     pub(super) lossy: Mutex<Vec<Weak<OpenLog>>>,
     pub(super) limits: AppLogLimits,
     /// Returns the bytes that logs may currently occupy on the disk.
@@ -82,7 +83,8 @@ pub(super) enum QueueMessage {
     Line(Arc<OpenLog>, LogLine, usize),
     /// A log dropped a line: see [`LineQueue::lossy`].
     Loss,
-    /// A request for the end of the log when all earlier messages have been written, and a follower that starts there.
+    /// A request for the end position of the log after all earlier messages have been written, and a follower that
+    /// starts there.
     End(Arc<OpenLog>, Option<Follower>, SyncSender<Result<Position, AppLogError>>),
 }
 
@@ -104,7 +106,7 @@ impl LineQueue {
         sent
     }
 
-    /// Fails if `bytes` more would exceed what logs may occupy.
+    /// Fails if logs would occupy more of the disk than allowed after `bytes` more were written.
     pub(super) fn check_room(&self, bytes: usize) -> io::Result<()> {
         match self.room.get() {
             Some(room) if room() < bytes as u64 => {
@@ -121,7 +123,7 @@ impl LineQueue {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Records that a log dropped its first line since its last report.
+    /// Records that a log dropped a line for the first time since its last report of dropped lines.
     pub(super) fn record_loss(&self, app: &Arc<OpenLog>) {
         self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
         match self.messages.try_send(QueueMessage::Loss) {
@@ -130,7 +132,7 @@ impl LineQueue {
         }
     }
 
-    /// Returns the end of the log when everything before this call has been written.
+    /// Waits until everything before this call has been written, and returns the end of the log.
     pub(super) fn end(&self, app: &Arc<OpenLog>, follower: Option<Follower>) -> Result<Position, AppLogError> {
         let (answer, answered) = sync_channel(1);
         let sent = self.messages.send(QueueMessage::End(app.clone(), follower, answer));

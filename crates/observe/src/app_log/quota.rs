@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// The period of the quota.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A tenant's quota of log bytes. An hour starts with the first line in it.
+/// A tenant's quota of log bytes per hour. A new hour starts with the first line after the previous hour has ended.
 #[derive(Debug)]
 pub struct LogQuota {
     bytes_per_hour: AtomicU64,
@@ -15,17 +15,17 @@ pub struct LogQuota {
     refused: AtomicU64,
     /// Bytes of lines of the tenant's apps that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
-    /// The number of these lines.
+    /// The number of lines of the tenant's apps that wait to be written.
     pub(super) waiting_lines: AtomicUsize,
 }
 
-/// The use in the current hour.
+/// The bytes that were logged in the current hour.
 #[derive(Debug, Default)]
 struct Hour {
     /// The start of the hour.
     since: Option<Instant>,
     bytes: u64,
-    /// The part of `bytes` that are lines of access logs.
+    /// The part of `bytes` that was used by lines of access logs.
     of_access: u64,
 }
 
@@ -42,7 +42,7 @@ impl LogQuota {
         })
     }
 
-    /// Changes the quota, for the current hour too.
+    /// Changes the quota. This also applies to the current hour.
     pub fn set(&self, bytes_per_hour: u64) {
         self.bytes_per_hour.store(bytes_per_hour, Ordering::Relaxed);
     }
@@ -53,15 +53,15 @@ impl LogQuota {
         self.bytes_per_hour.load(Ordering::Relaxed)
     }
 
-    /// The number of lines that were dropped because of the quota since the start.
+    /// The number of lines that were dropped because of the quota since the process was started.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` of the hour that `now` is in, or nothing. Returns whether they were taken. Lines of access logs
-    /// get at most half of the quota: clients decide how many there are, and apps' own lines must not be lost because
-    /// of them.
+    /// Adds `bytes` to the use of the hour that `now` is in, if they fit into the quota. Returns whether they were
+    /// added. Lines of access logs get at most half of the quota: clients decide how many of them there are, and they
+    /// must not cause the loss of the app's own lines.
     pub(super) fn take(&self, bytes: u64, is_access: bool, now: Instant) -> bool {
         let max = self.bytes_per_hour();
         if max == u64::MAX {

@@ -15,14 +15,14 @@ pub(super) struct Position {
     pub(super) bytes: u64,
 }
 
-/// The writer's knowledge of the newest file of a log and its length.
+/// The newest file of a log and its length, as known to the writer.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     end: Option<Position>,
 }
 
 impl Segments {
-    /// Appends whole lines, each with its newline. `lines` is at most as long as a file may be.
+    /// Appends whole lines, each with its newline. `lines` must not be longer than the maximum size of a file.
     pub(super) fn append(&mut self, folder: &Path, lines: &[u8], segment_bytes: u64, segments: u64) -> io::Result<()> {
         let mut end = self.end(folder)?;
         if end.bytes > 0 && end.bytes + lines.len() as u64 > segment_bytes {
@@ -33,7 +33,7 @@ impl Segments {
                 }
             }
         }
-        // A failed write may leave a part of the lines, so the length is read again next time.
+        // A failed write may have written a part of the lines, so the length is read again before the next write.
         self.end = None;
         let mut file = match open(folder, end.segment) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -56,7 +56,7 @@ impl Segments {
         let mut file = OpenOptions::new().read(true).append(true).open(path(folder, segment))?;
         let mut bytes = file.metadata()?.len();
         if bytes > 0 {
-            // A crash may have cut off the last line. Ends it, so that the next line is whole.
+            // A crash may have cut off the last line. A newline ends it, so that the next line is not appended to it.
             file.seek(SeekFrom::End(-1))?;
             let mut last = [0];
             file.read_exact(&mut last)?;
@@ -71,8 +71,8 @@ impl Segments {
     }
 }
 
-/// Returns the last `count` lines before `end`, the oldest first. Text that is not a line, such as one that a crash cut
-/// off, is left out.
+/// Returns the last `count` lines before `end`, the oldest first. Text that is not a valid line, such as a line that
+/// was cut off by a crash, is left out.
 pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Result<Vec<LogLine>> {
     let mut found = VecDeque::new();
     let mut numbers = numbers(folder)?;
@@ -81,7 +81,7 @@ pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Resu
         if found.len() >= count {
             break;
         }
-        // The file may have been deleted since, as the oldest.
+        // The file may have been deleted in the meantime, if it was the oldest.
         let file = match File::open(path(folder, number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             opened => opened?,

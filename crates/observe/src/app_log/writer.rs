@@ -1,8 +1,8 @@
 //! The one thread that writes all apps' logs of a node.
 //!
 //! Waiting lines are written together, app by app: a log's file is opened, appended to and closed, so that thousands of
-//! apps need no descriptors. A log that cannot be written (no space, or none that apps may use) drops lines, and
-//! reports it when it can be written again.
+//! apps need no open descriptors. If a log cannot be written (no free space, or only the reserve that logs may not
+//! use), its lines are dropped. Their number is reported when the log can be written again.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,7 @@ use super::segments::Position;
 /// The maximum number of messages that are processed together.
 const BATCH_MAX: usize = 1024;
 
-/// The logs of all apps of a node. The thread ends when this and all logs were dropped.
+/// The logs of all apps of a node. The thread ends when this and all logs have been dropped.
 #[derive(Clone)]
 pub struct AppLogs {
     queue: Arc<LineQueue>,
@@ -36,7 +36,7 @@ impl AppLogs {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When the thread cannot be started.
     pub fn start(limits: AppLogLimits) -> io::Result<Self> {
         let (messages, received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy) = (AtomicUsize::new(0), Mutex::default());
@@ -53,8 +53,8 @@ impl AppLogs {
         let _ = self.queue.room.set(Box::new(room));
     }
 
-    /// Opens the log in `folder`, which need not exist. Returns the same log for as long as a handle of it exists.
-    /// `quota` applies only if the log was not open.
+    /// Opens the log in `folder`, which need not exist. While a handle of the log exists, further calls return the same
+    /// log. `quota` applies only if the log was not open.
     #[must_use]
     pub fn open(&self, folder: PathBuf, quota: &Arc<LogQuota>) -> AppLog {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,10 +83,10 @@ impl AppLogs {
 }
 
 struct Writer {
-    /// Weak, so that the thread ends when no handle is left.
+    /// A weak reference, so that the thread ends when no handle is left.
     queue: Weak<LineQueue>,
     limits: AppLogLimits,
-    /// Logs that have dropped lines and will report it.
+    /// Logs that have dropped lines and have not reported that yet.
     lossy: Vec<Weak<OpenLog>>,
 }
 
@@ -142,7 +142,7 @@ impl Writer {
         }
     }
 
-    /// Adds a line to the batch of its app. Writes the batch before it exceeds the size of a file.
+    /// Adds a line to the batch of its app. If the batch would then exceed the size of a file, writes it first.
     fn add(&self, batches: &mut Vec<(Arc<OpenLog>, Batch)>, app: &Arc<OpenLog>, line: &LogLine) {
         let at = batches.iter().position(|(other, _)| Arc::ptr_eq(other, app)).unwrap_or_else(|| {
             batches.push((app.clone(), Batch::default()));
@@ -163,7 +163,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, or counts its lines as dropped and returns `false`.
+    /// Writes a batch. If that fails, adds its lines to the number of dropped lines and returns `false`.
     fn write(&self, app: &Arc<OpenLog>, written: &mut WriterState, batch: &Batch) -> bool {
         if app.closed.load(Ordering::Acquire) {
             return true;
@@ -171,7 +171,8 @@ impl Writer {
         let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
         let mut append = || written.segments.append(&app.folder, &batch.bytes, bytes, segments);
         let Err(error) = app.queue.check_room(batch.bytes.len()).and_then(|()| append()) else { return true };
-        // A report of dropped lines counts no line: its log is among the lossy ones already, and stays there.
+        // A batch that only reports dropped lines has `lines == 0`. Its log is already among the lossy logs, and stays
+        // there.
         if batch.lines > 0 && app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
             app.queue.record_loss(app);
@@ -282,7 +283,7 @@ mod tests {
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
-        // The disk has no space left but its reserve.
+        // No space is left on the disk except for its reserve.
         logs.leave_free(|| 0);
         let AppLog(app) = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
         let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
