@@ -1,5 +1,5 @@
-//! What a node does by itself: every minute it finishes pending changes of data, every hour it removes what nothing
-//! refers to.
+//! Background tasks of a node: every minute it finishes pending changes of data, and every hour it removes files to
+//! which nothing refers.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -19,21 +19,23 @@ use crate::{problems, removals, replacements, trash};
 /// The interval at which pending changes of data are tried again.
 const FINISH_EVERY: Duration = Duration::from_secs(60);
 
-/// The number of removals and take-overs that are tried at once: one that has to wait does not delay the others.
+/// The maximum number of removals and take-overs that are tried at the same time, so that one that has to wait does not
+/// delay the others.
 const FINISHED_AT_ONCE_MAX: usize = 16;
 
 /// The interval at which unreferenced files are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
-/// Starts the tasks. They end with the node.
+/// Starts the background tasks. They end when the node is dropped.
 pub(crate) fn begin(node: &Arc<Node>) {
     tokio::spawn(finish_often(Arc::downgrade(node)));
     tokio::spawn(sweep_often(Arc::downgrade(node)));
 }
 
 impl Node {
-    /// Tries again to finish pending removals of data and take-overs that have left stores half replaced; apps that
-    /// were suspended for that then serve. Runs every minute by itself. What cannot be finished is logged.
+    /// Tries again to finish pending removals of data, and take-overs that have left stores half replaced. Apps that
+    /// were suspended because of such a take-over are then resumed. The node itself runs this every minute. Failures
+    /// are logged.
     pub async fn finish_intents(self: &Arc<Self>) {
         let node = self.clone();
         let pending = self.blocking(move || {
@@ -49,7 +51,7 @@ impl Node {
         let (removed, taken_over) = pending.await.unwrap_or_default();
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {
-            // A change of a locked app finishes it.
+            // If the app is locked, the change that holds the lock finishes the pending replacement.
             let Ok(_lock) = self.app_locks.begin(&tenant, &app) else { return };
             takeover::finish(self, &tenant, &app).await;
         };
@@ -57,7 +59,7 @@ impl Node {
     }
 
     async fn try_removal(self: &Arc<Self>, subject: ChangeTarget) {
-        // No other change of the same target may run.
+        // The lock prevents other changes of the same target.
         let done = match &subject.app {
             Some(app) => match self.app_locks.begin(&subject.tenant, app) {
                 Ok(_lock) => self.finish_removal(&subject).await,
@@ -73,8 +75,8 @@ impl Node {
         }
     }
 
-    /// Removes parts, code and files that no app's revision refers to and that were not used for `unused_max`. Runs
-    /// every hour by itself.
+    /// Removes parts, code and files to which no app's revision refers and that were not used for `unused_max`. The
+    /// node itself runs this every hour.
     ///
     /// # Errors
     /// When something cannot be read or removed.
@@ -83,7 +85,7 @@ impl Node {
         self.blocking(move || {
             let (repository, now) = (&node.repository, SystemTime::now());
             let swept = sweep::sweep(&node.state, &node.blobs, &repository.cache, &node.dir, now, unused_max);
-            // Also what could not be removed earlier.
+            // This also removes what could not be removed earlier.
             trash::clean(&node.dir);
             release::sweep_unfinished(&node.dir.revisions(), now, unused_max);
             node.sweep_snapshots(now);
@@ -99,7 +101,7 @@ impl Node {
             if !snapshots::folder(&data).exists() {
                 continue;
             }
-            // A change of a locked app takes care of its own snapshots.
+            // If the app is locked, the change that holds the lock removes the app's old snapshots.
             let Ok(_lock) = self.app_locks.begin(&tenant, &app) else { continue };
             let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
             if let Err(error) = swept {
@@ -109,7 +111,8 @@ impl Node {
     }
 }
 
-/// Opening the node has just tried all intents; removing what it moved to the trash may take long.
+/// Finishes intents every minute, and tries to empty the trash until it is empty. The first round skips the intents,
+/// because opening the node has just tried them. The trash is not emptied at the opening, because that may take long.
 async fn finish_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(FINISH_EVERY);
     let mut is_clean = false;

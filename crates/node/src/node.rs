@@ -1,4 +1,4 @@
-//! A node, and what its parts share.
+//! A node, and the resources that its parts share.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use crate::suspended_apps::SuspendedApps;
 use crate::tenant_resources::ResourcesByTenant;
 use crate::uploads::Uploads;
 
-/// How a node is opened.
+/// The options for opening a node.
 pub struct NodeOptions {
     /// The data directory.
     pub data: PathBuf,
@@ -64,7 +64,7 @@ pub enum NodeError {
     /// The thread that writes the apps' logs cannot be started.
     #[error("cannot start writing the apps' logs")]
     Log {
-        /// The error of the system.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
@@ -107,8 +107,8 @@ impl Node {
         self.dir.path()
     }
 
-    /// Sets the addresses of the front door and the counter of its connections, for the node's status. Only the first
-    /// call counts.
+    /// Sets the addresses of the front door and the counter of its connections, for the node's status. Calls after the
+    /// first are ignored.
     pub fn set_front(&self, addresses: Vec<SocketAddr>, connections: Connections) {
         let _ = self.front.set((addresses, connections));
     }
@@ -164,7 +164,7 @@ impl Node {
         self.resources.get(tenant).map(|resources| resources.storage.clone())
     }
 
-    /// Charges a tenant for what the state keeps of its revisions, after the state has changed.
+    /// Charges a tenant for its revisions' data in the state. Must be called after the state has changed.
     pub(crate) fn charge(&self, tenant: &TenantName) {
         self.resources.charge(tenant, &self.state);
     }
@@ -176,7 +176,7 @@ impl Node {
         }
     }
 
-    /// Returns the largest charge for a tenant's revisions that its quota allows now. Blocks.
+    /// Returns the maximum charge for a tenant's revisions that its quota allows now. Blocks.
     pub(crate) fn charges_max(&self, tenant: &TenantName) -> u64 {
         let Some(resources) = self.resources.get(tenant) else { return u64::MAX };
         resources.count(&self.dir.tenant(tenant.as_str()));

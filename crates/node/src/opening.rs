@@ -1,5 +1,5 @@
-//! Opening a node: locks its directory, finishes changes of data that an earlier process left pending, and adds all
-//! tenants and apps to the tenancy. No app is loaded before its first request, and nothing is compiled.
+//! Opening a node: locks its data directory, finishes changes of data that an earlier process left pending, and adds
+//! all tenants and apps to the tenancy. Nothing is compiled, and each app is loaded only by its first request.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -28,15 +28,15 @@ use crate::uploads::Uploads;
 use crate::{maintenance, removals, replacements};
 
 impl Node {
-    /// Opens a node's directory. Must be called in a tokio runtime; blocks.
+    /// Opens a node's data directory. Must be called in a tokio runtime; blocks.
     ///
     /// # Errors
-    /// When another process has the directory, or something in it cannot be read.
+    /// When another process uses the directory, or something in it cannot be read.
     pub fn open(options: NodeOptions) -> Result<Arc<Self>, NodeError> {
         Self::open_over(options, FileStorage::new)
     }
 
-    /// Like [`Node::open`], with the node's state in another storage: for tests of a failing disk.
+    /// Like [`Node::open`], but the node's state is in the given storage: for tests of a failing disk.
     ///
     /// # Errors
     /// Like [`Node::open`].

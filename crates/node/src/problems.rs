@@ -1,4 +1,4 @@
-//! Errors as the admin API reports them.
+//! Converts errors to the problems that the admin API reports.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use isomer_disk::Reserve;
 use isomer_display::size;
 use isomer_state::{BlobError, StateError};
 
-/// The problem for an error of the state.
+/// Returns the problem for an error of the state.
 pub(crate) fn of_state(error: StateError) -> ApiProblem {
     let title = error.to_string();
     match &error {
@@ -42,7 +42,7 @@ pub(crate) fn of_state(error: StateError) -> ApiProblem {
     }
 }
 
-/// The problem for an error of the uploaded parts.
+/// Returns the problem for an error of the uploaded parts.
 pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
     match &error {
         BlobError::Digest { .. } => ApiProblem::new(ProblemKind::BadRequest, error.to_string()).hint("send it again"),
@@ -51,7 +51,7 @@ pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
     }
 }
 
-/// The problem for an upload that would use the disk space reserved for the node.
+/// Returns the problem for an upload that would use the disk space reserved for the node.
 pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
     let title = "the disk has no room left except the reserve of the node";
     tracing::error!(reserve = %size(reserve.bytes()), "an upload was refused: {title}");
@@ -60,19 +60,19 @@ pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
         .hint(format!("`disk_reserve` in the node file sets the reserve, now {}", size(reserve.bytes())))
 }
 
-/// Returns a text as a client may see it, who may be a tenant: without the path `data`, where the node keeps its data.
-/// The node's log has the whole text.
+/// Returns a text in the form that a client, who may be a tenant, may see: without the path `data`, where the node
+/// keeps its data. The node's log has the original text.
 pub(crate) fn hidden(text: &str, data: &Path) -> String {
     let data = data.display().to_string();
-    // Every path contains the root.
+    // If the data is in the root folder, every path would be replaced.
     if data.len() <= 1 {
         return text.to_owned();
     }
-    // Paths below the folder first; then the folder itself, if nothing follows it.
+    // First replaces paths below the folder, then the folder itself where nothing follows it.
     text.replace(&format!("{data}/"), "…/").replace(&format!("`{data}`"), "`…`")
 }
 
-/// Returns a problem as a client may see it: see [`hidden`].
+/// Returns a problem in the form that a client may see: see [`hidden`].
 pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
     ApiProblem {
         title: hidden(&problem.title, data),
@@ -82,7 +82,7 @@ pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
     }
 }
 
-/// The problem for a failure of the node itself, which is logged.
+/// Logs a failure of the node itself, and returns the problem for it.
 pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     let problem = ApiProblem::new(ProblemKind::Failed, error.to_string());
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
@@ -90,7 +90,7 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
 }
 
-/// The problem for a revision that cannot be made or started.
+/// Returns the problem for a revision that cannot be made or started.
 pub(crate) fn refusal(error: &RevisionError) -> ApiProblem {
     let render = Renderer::plain();
     let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
@@ -103,7 +103,7 @@ pub(crate) fn refusal(error: &RevisionError) -> ApiProblem {
     }
 }
 
-/// The problem for a revision that does not start.
+/// Returns the problem for a revision that does not start.
 pub(crate) fn not_started(error: &TenancyError) -> ApiProblem {
     match error {
         TenancyError::Revision(error) => refusal(error),

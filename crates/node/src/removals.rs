@@ -1,13 +1,14 @@
-//! Removal of data: written down before anything else is done, so that a killed process leaves none of the data behind.
+//! Removal of data. Each removal is written to disk before it begins, so that it is completed even if the process is
+//! killed.
 //!
 //! An [intent](crate::intents) is a file in `removals/` of the node's directory. If the tenant or app of an intent
 //! still exists, its removal was not recorded and the intent is obsolete; otherwise its data is removed. Intents are
 //! carried out when the node opens, before a tenant or app of the same name is created, and every minute. (Removing all
-//! data without a tenant was rejected: a node that was given the wrong state would then remove all data.)
+//! data without a tenant was rejected: a node that was started with the wrong state would remove all data.)
 //!
-//! Data is removed in two steps: it is moved to `trash/`, which is a rename and done at once, and then removed from
-//! there, which takes as long as its size demands. Nothing refers to the trash, so a failure to empty it blocks
-//! nothing: it is logged and tried again ([`clean`](crate::trash::clean)), by this process and by every later one.
+//! Data is removed in two steps. First it is moved to `trash/`, which is a rename and immediate. Then it is removed
+//! from there, which takes longer the more data there is. Nothing refers to the trash, so a failure to empty it blocks
+//! nothing: it is logged, and this process and every later one try again ([`clean`](crate::trash::clean)).
 
 use std::fs::File;
 use std::io;
@@ -27,14 +28,14 @@ use crate::replacements;
 use crate::steps::ChangeStep;
 use crate::trash::{discard, move_to_trash};
 
-/// How long a removal that no client waits for waits for requests in flight. It is tried again later.
+/// How long a background removal waits for requests in flight. After that time, it is tried again later.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Finishes a pending removal, if there is one. The target must be locked.
     ///
     /// # Errors
-    /// When it cannot be finished now: the intent is still there.
+    /// When the removal cannot be finished now. The intent is then still there.
     pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         let (node, of) = (self.clone(), subject.clone());
         let is_gone = self.blocking(move || {
@@ -51,10 +52,10 @@ impl Node {
         if is_gone.await? { self.remove_data(subject, CLOSED_MAX).await } else { Ok(()) }
     }
 
-    /// Removes what is left of an earlier tenant or app, before one of the same name is created.
+    /// Removes the remaining data of an earlier tenant or app, before a tenant or app of the same name is created.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When the data cannot be removed.
     pub(crate) async fn remove_leftovers(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         self.finish_removal(subject).await.map_err(|problem| {
             tracing::error!(%problem, "the data of an earlier {subject} cannot be removed");
@@ -64,11 +65,11 @@ impl Node {
         })
     }
 
-    /// Removes the data of a tenant or app that was removed, and the intent. Waits for `patience` at most until
-    /// requests in flight have finished with its stores.
+    /// Removes the data of a tenant or app that was removed, and the intent. Waits at most `patience` for requests in
+    /// flight to finish with its stores.
     ///
     /// # Errors
-    /// When the data cannot be moved out of the way: the intent is still there.
+    /// When the data cannot be moved to the trash. The intent is then still there.
     pub(super) async fn remove_data(
         self: &Arc<Self>,
         subject: &ChangeTarget,
@@ -81,13 +82,14 @@ impl Node {
         }
         let (node, of) = (self.clone(), subject.clone());
         let moved = self.blocking(move || {
-            // Requests in flight may have written to the logs until now.
+            // Requests in flight may have written to the logs until now, so the logs are closed only here.
             node.logs_of(&of).iter().for_each(AppLog::close);
             let moved = set_aside(&node.dir, &of).map_err(|error| problems::failed(&error))?;
             if let Some(storage) = node.storage(&of.tenant) {
                 storage.forget(&of.data(&node.dir));
             }
-            // These intents are about data that is removed. One that cannot be removed is found to be obsolete later.
+            // These intents are about data that was removed. If removing an intent fails, the intent is found to be
+            // obsolete later.
             let _ = replacements::forget_all(&node.dir, &of);
             Ok(moved)
         });
@@ -115,12 +117,12 @@ impl Node {
     }
 }
 
-/// The intents to remove data.
+/// Returns the intents to remove data.
 pub(crate) fn intents(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.path().join("removals"))
 }
 
-/// Returns the targets of all pending removals; none if they cannot be read, which is logged. Blocks.
+/// Returns the targets of all pending removals. If they cannot be read, logs the error and returns none. Blocks.
 pub(super) fn pending(dir: &NodeDir) -> Vec<ChangeTarget> {
     intents(dir).all().unwrap_or_else(|error| {
         tracing::error!(%error, "pending removals cannot be read; this is tried again later");
@@ -128,7 +130,7 @@ pub(super) fn pending(dir: &NodeDir) -> Vec<ChangeTarget> {
     })
 }
 
-/// Moves the data of pending removals of an earlier process to the trash. Nothing of it is open. Failures are logged
+/// Moves the data of an earlier process's pending removals to the trash. The data must not be open. Failures are logged
 /// and tried again later. Blocks.
 pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     for subject in pending(dir) {
@@ -142,10 +144,10 @@ pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     }
 }
 
-/// Moves the data to the trash, then removes the intent. The result is to be passed to [`discard`].
+/// Moves the data to the trash, then removes the intent. The result must be passed to [`discard`].
 ///
 /// # Errors
-/// When the data could not be moved: the intent is still there.
+/// When the data could not be moved. The intent is then still there.
 fn set_aside(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<Option<PathBuf>> {
     let data = subject.data(dir);
     let moved = move_to_trash(dir, &data)?;
@@ -209,7 +211,7 @@ mod tests {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
             intents(&dir).write(subject, "").unwrap();
         }
-        // Nothing can be moved into a trash that is a file.
+        // If the trash is a file, nothing can be moved into it.
         fs::remove_dir(dir.trash()).unwrap();
         fs::write(dir.trash(), "").unwrap();
         recover(&dir, &state);
@@ -218,7 +220,7 @@ mod tests {
         assert!(dir.tenant("first").exists() && dir.tenant("second").exists());
         fs::remove_file(dir.trash()).unwrap();
         fs::create_dir(dir.trash()).unwrap();
-        // A target without data is done.
+        // For a target without data, the removal is finished.
         tree::remove(&dir.tenant("first")).unwrap();
         recover(&dir, &state);
         assert!(!dir.tenant("second").exists());

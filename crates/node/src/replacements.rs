@@ -1,6 +1,6 @@
-//! Pending replacements of an app's stores: what a take-over with stores leaves on disk until it is finished.
+//! Pending replacements of an app's stores: the files that a take-over with stores leaves on disk until it is finished.
 //!
-//! See [`crate::deployment::takeover`] for how replacements are made.
+//! See [`crate::deployment::takeover`] for how stores are replaced.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,9 +15,9 @@ use isomer_state::NodeState;
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::revisions::snapshots;
 
-/// Finishes or undoes the pending replacements of an earlier process. Nothing has the stores open. Returns the apps for
-/// which that failed, which are all apps if the intents cannot be read: they must not serve before the replacement is
-/// finished. Blocks.
+/// Finishes or undoes the pending replacements of an earlier process. No store must be open. Returns the apps for which
+/// this failed: they must not serve before their replacement is finished. If the intents cannot be read, returns all
+/// apps. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "the files of earlier candidates cannot be removed");
@@ -39,7 +39,7 @@ pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, 
     failed
 }
 
-/// The intents to replace stores: the text of each is the name of a replacement.
+/// Returns the intents to replace stores. The text of each intent is the name of a replacement.
 pub(crate) fn intents(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.takeovers())
 }
@@ -61,13 +61,13 @@ pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()
     intents.all()?.iter().filter(|pending| is_of(pending)).try_for_each(|pending| intents.forget(pending))
 }
 
-/// Returns whether stores of the app may be half replaced: then it must not serve. Blocks.
+/// Returns whether stores of the app may be half replaced. Such an app must not serve. Blocks.
 pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> bool {
     let pending = pending(dir, state, &ChangeTarget::app(tenant, app));
     matches!(pending, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
 
-/// Syncs `folder` and all folders from the node's directory to it, so that their entries survive a power failure.
+/// Syncs `folder` and all its parents up to `top`, so that their entries survive a power failure.
 pub(crate) fn sync_up_to(folder: &Path, top: &Path) -> io::Result<()> {
     let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
     above.try_for_each(|above| File::open(above)?.sync_all())
@@ -86,24 +86,24 @@ fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppN
     intents(dir).forget(&subject)
 }
 
-/// What an intent means, given what was recorded.
+/// What remains to be done for a pending replacement, depending on whether it was recorded.
 pub(crate) enum PendingReplacement {
     /// The replacement was recorded: the stores in `sql` are to be replaced by the files in `folder`.
     Recorded { sql: PathBuf, folder: PathBuf },
-    /// The replacement was not recorded: the files in `folder` are of no use.
+    /// The replacement was not recorded: the files in `folder` are to be removed.
     ForNothing { folder: PathBuf },
-    /// Only the intent is left, or nothing was made yet.
+    /// Only the intent is left: the replacement was finished, or its files were never made.
     Done,
 }
 
-/// Returns what the intent for an app means, if there is one.
+/// Returns what remains to be done for the intent of an app; `None` if there is no intent.
 pub(crate) fn pending(
     dir: &NodeDir,
     state: &NodeState,
     subject: &ChangeTarget,
 ) -> io::Result<Option<PendingReplacement>> {
     let Some(id) = intents(dir).read(subject)? else { return Ok(None) };
-    // An earlier version did not write it completely: nothing was made.
+    // An earlier version of the program did not write the intent completely. In that case, no files were made.
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Some(PendingReplacement::Done));
     }
@@ -111,7 +111,8 @@ pub(crate) fn pending(
     let folder = snapshots::folder(&data).join(&id);
     let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
     Ok(Some(match recorded {
-        // Without its folder, the replacement was finished before and only the intent was left: see the deployment's `takeover` module.
+        // If the folder does not exist, the replacement was finished, and only the intent was left: see the module
+        // `takeover`.
         Some(app) if app.current().replacement.as_deref() == Some(&id) => {
             if folder.try_exists()? {
                 PendingReplacement::Recorded { sql: data.join("sql"), folder }
@@ -119,13 +120,13 @@ pub(crate) fn pending(
                 PendingReplacement::Done
             }
         }
-        // The store itself may be in the folder, under its snapshot's name.
+        // The switch was started, so the only copy of a store may be in the folder, under its snapshot's name.
         None if is_started(&folder)? => PendingReplacement::Recorded { sql: data.join("sql"), folder },
         _ => PendingReplacement::ForNothing { folder },
     }))
 }
 
-/// Returns whether the old files of stores are in a folder of replacements, which they are after the switch.
+/// Returns whether old files of stores are in the folder of a replacement. The switch moves them there.
 fn is_started(folder: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -133,7 +134,7 @@ fn is_started(folder: &Path) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        // Or their write-ahead logs, which are moved first.
+        // The name may also be that of a write-ahead log, which is moved first.
         if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
             return Ok(true);
         }
@@ -141,7 +142,7 @@ fn is_started(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes the intent. Fails if an earlier one is left: that has to be finished first.
+/// Writes the intent. Fails if an earlier intent exists, which has to be finished first.
 pub(crate) fn write_intent(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
     let intents = intents(dir);
     if intents.has(subject)? {

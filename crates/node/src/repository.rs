@@ -1,8 +1,7 @@
-//! The apps of a node that are not in memory: what the state has of their revisions, and their part of the node's
-//! directory.
+//! The apps of a node that are not in memory: their revisions in the state, and their files in the node's directory.
 //!
 //! A package that another version of the program made, or whose code was lost, is made again from its release, by a
-//! child process like at its deployment. So no app has to be deployed again after an upgrade or when the cache was
+//! child process as in a deployment. So no app has to be deployed again after an upgrade or after the cache was
 //! emptied. The package is made once for all requests that wait for it (see [`CompileJobs`]).
 
 use std::sync::Arc;
@@ -56,7 +55,7 @@ pub(crate) struct DiskRepository {
 }
 
 impl DiskRepository {
-    /// Returns what a package of the app is started from. Blocks.
+    /// Returns the spec for starting a package of the app. Blocks.
     pub(crate) fn spec(
         &self,
         tenant: &TenantName,
@@ -95,8 +94,8 @@ impl DiskRepository {
         self.log_in("log", tenant, app)
     }
 
-    /// Returns the app's access log, a file next to its own log, so that access lines do not displace the guests'
-    /// output.
+    /// Returns the app's access log. It is a separate file next to the app's own log, so that access lines do not
+    /// displace the guests' output.
     pub(crate) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("access", tenant, app)
     }
@@ -106,7 +105,7 @@ impl DiskRepository {
         Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join(folder), &resources.log))
     }
 
-    /// Returns the logs of all apps of a tenant that have some on disk, including removed apps. Blocks.
+    /// Returns the logs of all apps of a tenant that have logs on disk, including removed apps. Blocks.
     pub(crate) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
         let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
         let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
@@ -125,7 +124,7 @@ impl DiskRepository {
         Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
     }
 
-    /// Has a child process compile a release, once for all requests that wait for it.
+    /// Compiles a release in a child process, once for all requests that wait for it.
     pub(crate) async fn compile(
         self: &Arc<Self>,
         tenant: &TenantName,
@@ -137,8 +136,8 @@ impl DiskRepository {
         let compile = move |permit: CompilePermit| async move {
             let (tenant, revision, release) = of;
             let compiled = repository.compile_now(permit, &tenant, &release).await?;
-            // Updates the records of revisions that apps have, even if no request waits any more. If that fails, the
-            // result is used, and compiled once more after a restart.
+            // Updates the records of revisions that apps have, even if no request waits any more. If the update fails,
+            // the result is still used, and the release is compiled again after a restart.
             let kept = repository.blocking({
                 let compiled = compiled.clone();
                 move |repository| repository.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
@@ -208,7 +207,7 @@ impl AppRepository for DiskRepository {
     }
 }
 
-/// Returns a problem with its detail, for logs: its `Display` is the title only.
+/// Returns a problem with its detail, for logs: the `Display` of a problem is only its title.
 fn whole(problem: &ApiProblem) -> String {
     match &problem.detail {
         Some(detail) => format!("{}: {detail}", problem.title),
@@ -243,9 +242,9 @@ impl DiskRepository {
     }
 }
 
-/// What the state has of a revision.
+/// The form in which the state has a revision.
 enum StoredRevision {
     Package(Arc<Package>),
-    /// The package is of another version, or its code was lost.
+    /// The package was made by another version of the program, or its code was lost, so only the release can be used.
     Release(Box<Release>),
 }

@@ -2,9 +2,9 @@
 //! itself failed.
 //!
 //! Every change of an app, a tenant or a secret goes through [`Node::record`] or [`Node::try_record`]. If its outcome
-//! is unknown, neither outcome is assumed: apps serve as before, the app or tenant stays locked, and nothing is removed
-//! that either outcome needs, until the state can be read again. Then memory is made to agree with it, as opening a
-//! node does.
+//! is unknown, neither outcome is assumed until the state can be read again: apps serve as before, the app or tenant
+//! stays locked, and files that either outcome needs are not removed. After the state was read, the node's memory is
+//! updated to agree with it, as when a node opens.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::node::Node;
 use crate::problems;
 use crate::replacements;
 
-/// The interval at which reading the state is tried.
+/// The interval between two attempts to read the state.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
 /// Why a change is not known to be recorded.
 pub(crate) enum RecordError {
-    /// It was not recorded.
+    /// The change was not recorded.
     Refused(StateError),
-    /// It may have been recorded.
+    /// The change may have been recorded.
     Unknown(ApiProblem),
 }
 
@@ -34,7 +34,8 @@ impl Node {
     /// Records a change, on a thread that may block.
     ///
     /// # Errors
-    /// When it was not recorded, or may have been: then the caller calls [`Node::settle_later`].
+    /// When the change was not recorded, or may have been recorded. In the second case, the caller must call
+    /// [`Node::settle_later`].
     pub(crate) async fn try_record<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
@@ -44,16 +45,16 @@ impl Node {
             Ok(Ok(recorded)) => Ok(recorded),
             Ok(Err(error @ StateError::Unsettled { .. })) => Err(RecordError::Unknown(problems::of_state(error))),
             Ok(Err(error)) => Err(RecordError::Refused(error)),
-            // It panicked, before or after the change was recorded.
+            // The change panicked, before or after it was recorded.
             Err(problem) => Err(RecordError::Unknown(problem)),
         }
     }
 
-    /// Records a change of `subject`. `right` is the lock of the target: if the outcome is unknown, it is held until it
-    /// is known.
+    /// Records a change of `subject`. `right` is the lock of the target: if the outcome is unknown, the lock is held
+    /// until the outcome is known.
     ///
     /// # Errors
-    /// When the change was not recorded, or may have been.
+    /// When the change was not recorded, or may have been recorded.
     pub(crate) async fn record<T: Send + 'static, R: Send + Sync + 'static>(
         self: &Arc<Self>,
         subject: &ChangeTarget,
@@ -71,8 +72,8 @@ impl Node {
         })
     }
 
-    /// Waits until the state can be read, calls `first` on a thread that may block, and makes memory agree with the
-    /// state. `right` and the result of `first` are dropped after that.
+    /// Waits until the state can be read, calls `first` on a thread that may block, and makes the memory agree with the
+    /// state. Drops `right` and the result of `first` afterwards.
     pub(crate) fn settle_later<T: Send + 'static>(
         self: &Arc<Self>,
         subject: ChangeTarget,
@@ -99,20 +100,21 @@ impl Node {
         self.uploads.forget(name);
     }
 
-    /// Has a tenant's apps loaded again by their next requests: those in memory or being loaded have the secrets that
-    /// they were started with.
+    /// Makes the next requests of a tenant's apps load the apps again: apps in memory, or being loaded, still have the
+    /// secrets with which they were started.
     pub(crate) fn reload_apps(&self, tenant: &TenantName) {
         self.tenancy.inputs_changed(tenant);
         for (app, _) in self.state.apps_of(tenant) {
-            // An app that the tenancy does not know is not in memory.
+            // If the tenancy does not know the app, the app is not in memory.
             let _ = self.tenancy.unload(tenant, &app);
         }
     }
 
-    /// Has a suspended app serve again, after its stores were found to be whole, unless an admin has stopped it.
+    /// Makes a suspended app serve again after its stores were found to be completely replaced, unless an admin has
+    /// stopped the app.
     pub(crate) fn resume_suspended(&self, tenant: &TenantName, app: &AppName) {
         if self.suspended.remove(tenant, app) && self.state.app(tenant, app).is_ok_and(|app| !app.stopped) {
-            // An app that the tenancy does not know needs no resumption.
+            // If the tenancy does not know the app, there is nothing to resume.
             let _ = self.tenancy.resume(tenant, app);
         }
     }
@@ -125,7 +127,7 @@ impl Node {
         };
         let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
-        // As when a node opens: stores that are half replaced must not be written.
+        // If this is unknown, the app is suspended, as when a node opens: half replaced stores must not be written.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
             self.suspended.insert(tenant, app);
@@ -158,7 +160,7 @@ async fn settle<T: Send + 'static>(
 ) {
     let node = loop {
         tokio::time::sleep(TRY_EVERY).await;
-        // If the node is gone, the next one that opens the directory settles it.
+        // If the node was dropped, the next node that opens the directory settles the change.
         let Some(node) = node.upgrade() else { return };
         let reading = node.clone();
         if node.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {

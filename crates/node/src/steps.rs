@@ -1,35 +1,35 @@
-//! The steps of a deployment, and what they promise.
+//! The steps of a deployment, and their guarantees.
 //!
 //! ```text
 //! parts are there ─► manifest, folders, secrets ─► package (child) ─► files laid out ─► started next to the one in service
 //!      ─► healthy ─► recorded (one transaction) ─► took over ─► the old one drains
 //! ```
 //!
-//! If stores are replaced (migrations, or a rollback to a snapshot) there are more steps around *recorded*: see
+//! If stores are replaced (migrations, or a rollback to a snapshot), there are more steps around *recorded*: see
 //! [`crate::deployment::takeover`].
 //!
-//! Nothing refers to what is made before *recorded*: a deployment that fails or is killed before it has changed
-//! nothing, and `sweep` removes what is left. What happens after it only makes the running process agree with what is
-//! recorded, which opening a node does too. So at every moment the app has one whole revision. (A journal of steps that
-//! a restart would finish or undo was rejected: there is nothing to undo, and what there is to finish is what every
-//! start does.)
+//! Nothing refers to the files that are made before *recorded*. So a deployment that fails or is killed before
+//! *recorded* has changed nothing, and `sweep` removes its files. The steps after *recorded* only make the running
+//! process agree with the recorded state, as opening a node does. So at every moment the app has one whole revision. (A
+//! journal of steps, which a restart would finish or undo, was rejected: there is nothing to undo, and every start
+//! already finishes what has to be finished.)
 //!
-//! Deployments of one app run one after another. A second one is refused at once, because it would be based on a state
-//! that it has not seen.
+//! Deployments of one app run one after another. A second deployment at the same time is refused immediately, because
+//! it would be based on a state that its client has not seen.
 
-/// A step that was just completed. Every change of an app, a secret or a tenant passes these; tests kill the process at
-/// each.
+/// A completed step. Every change of an app, a secret or a tenant consists of such steps; tests kill the process after
+/// each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeStep {
     /// The release is complete and may run.
     Checked,
-    /// There is a package of it, and its code.
+    /// The package of the release and its code exist.
     Packed,
-    /// Its files are laid out.
+    /// The files of the revision are laid out.
     LaidOut,
-    /// It runs next to the revision in service.
+    /// The revision runs next to the revision in service.
     Started,
-    /// Its health check passed.
+    /// The health check of the revision passed.
     Healthy,
     /// The app's requests wait, because its stores are to be replaced.
     Held,
@@ -39,7 +39,7 @@ pub enum ChangeStep {
     Staged,
     /// The change is recorded: the app's revision, a secret's value, a tenant's quotas.
     Recorded,
-    /// The app's stores are those of the new revision.
+    /// The app's stores were switched to those of the new revision.
     Switched,
     /// The new revision serves.
     TookOver,
@@ -49,7 +49,7 @@ pub enum ChangeStep {
     Forgotten,
     /// The app or tenant is removed from memory.
     Unloaded,
-    /// The data is moved out of the way.
+    /// The data is moved to the trash.
     DataSetAside,
     /// The data is removed.
     DataRemoved,

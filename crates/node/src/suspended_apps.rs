@@ -1,14 +1,15 @@
-//! Apps that do not serve although they were not stopped: their stores may be half replaced, or this cannot be
-//! determined.
+//! Apps that do not serve although they were not stopped: their stores may be half replaced, or the node cannot
+//! determine whether they are.
 //!
-//! They are checked again before a change, and every minute; see [`crate::deployment::takeover::finish`].
+//! Suspended apps are checked again before each change of the app, and every minute; see
+//! [`crate::deployment::takeover::finish`].
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use isomer_ids::{AppName, TenantName};
 
-/// A tenant's app.
+/// The name of an app, with its tenant.
 type AppKey = (TenantName, AppName);
 
 /// The suspended apps of a node.

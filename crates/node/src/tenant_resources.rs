@@ -1,4 +1,4 @@
-//! The accounts of each tenant that its apps share on the node's disk.
+//! Each tenant's accounts on the node's disk, which the tenant's apps share.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,13 +17,13 @@ use isomer_state::NodeState;
 pub(crate) struct TenantResources {
     pub(crate) storage: Arc<StorageAccount>,
     pub(crate) log: Arc<LogQuota>,
-    /// Set when the tenant's bytes on disk were counted: at its first use, so that a node with many tenants starts
-    /// sooner.
+    /// Set after the sizes of the tenant's files were measured. They are measured at the first use, so that a node with
+    /// many tenants starts sooner.
     counted: OnceLock<()>,
 }
 
 impl TenantResources {
-    /// Counts the bytes in the tenant's folder, the first time. Blocks.
+    /// Measures the size of the files in the tenant's folder, at the first call only. Blocks.
     pub(crate) fn count(&self, folder: &Path) {
         self.counted.get_or_init(|| {
             if let Err(error) = count_apps(&self.storage, folder) {
@@ -33,8 +33,8 @@ impl TenantResources {
     }
 }
 
-/// Counts the folders of a tenant's apps. Each folder that components write is counted by itself, because its depth is
-/// measured from there.
+/// Measures the sizes of the folders of a tenant's apps. Each writable folder is measured separately, because the
+/// maximum depth is counted from that folder.
 fn count_apps(storage: &StorageAccount, tenant: &Path) -> io::Result<()> {
     let mut counted = Ok(());
     for app in folders_in(&tenant.join("apps"))? {
@@ -73,7 +73,7 @@ impl ResourcesByTenant {
         &self.reserve
     }
 
-    /// Adds the accounts of a tenant that `tenancy` knows. A tenant that was created again starts with new ones.
+    /// Adds the accounts of a tenant that `tenancy` knows. If the tenant was created again, its accounts are new.
     pub(crate) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
         storage.set_reserve(self.reserve.clone());
@@ -87,7 +87,7 @@ impl ResourcesByTenant {
         self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    /// Charges a tenant for what the state keeps of its revisions.
+    /// Charges a tenant for its revisions' data in the state.
     pub(crate) fn charge(&self, tenant: &TenantName, state: &NodeState) {
         if let Some(resources) = self.get(tenant) {
             resources.storage.charge(|| state.charged(tenant));

@@ -22,7 +22,7 @@ use crate::{problems, removals};
 /// A change of a secret.
 pub(crate) enum SecretChange {
     Set(Vec<u8>),
-    /// Removes the secret. One that is in use is removed only by force.
+    /// Removes the secret. If the secret is in use, it is removed only with force.
     Remove {
         force: bool,
     },
@@ -40,12 +40,12 @@ impl From<StateError> for SecretRefusal {
     }
 }
 
-/// Returns the components of a revision that were granted the secret, in backticks.
+/// Returns the components of a revision to which the secret was granted, in backticks.
 fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, ApiProblem> {
     let kept = RevisionRecord::read(kept)?;
     let grants = match Package::from_bytes(kept.package) {
         Ok(package) => package.grants().clone(),
-        // The package is of another version of this program.
+        // The package was made by another version of this program, so the grants are read from the manifest.
         Err(_) => AppGrants::from(&read_manifest(&kept.release()?.manifest)?.0),
     };
     let granted = grants.components.iter().filter(|(_, it)| it.secrets.iter().any(|name| name == secret));
@@ -99,8 +99,8 @@ impl Node {
         let of = subject.clone();
         let remove = move |node: &Self| {
             node.state.remove_tenant(&of.tenant).inspect_err(|error| {
-                // The tenant and its data stay. With the intent still there, the next start would remove them. If the
-                // outcome is unknown, the intent is needed.
+                // The removal failed, so the tenant and its data stay. The intent must be removed, because the next
+                // start would remove the data. If the outcome is unknown, the intent is still needed.
                 if !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::intents(&node.dir).forget(&of);
                 }
@@ -110,7 +110,7 @@ impl Node {
         self.step(ChangeStep::Forgotten);
         self.unload_tenant(name);
         self.step(ChangeStep::Unloaded);
-        // Waits for apps that were removed without their data: their requests in flight may still write.
+        // Requests in flight of apps that were removed without their data may still write, so this waits for them.
         let removed = self.remove_data(&subject, Duration::MAX).await;
         self.resources.remove(name);
         removed?;
@@ -150,7 +150,7 @@ impl Node {
                     Ok(looked) => looked,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                // All changes of the node wait for this, so only apps that changed since the first check are checked.
+                // This check blocks all changes of the node, so it checks only apps that changed since the first check.
                 let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &looked).map(drop) };
                 match node.state.remove_secret(&of, name.as_str(), || may().map_err(SecretRefusal::ByUse)) {
                     Ok(()) => Ok(Ok(())),
@@ -166,8 +166,8 @@ impl Node {
         Ok(())
     }
 
-    /// Checks that no revision in service uses the secret, except those that were `looked` at before. Returns the
-    /// revisions that were checked.
+    /// Checks that no revision in service uses the secret. Skips the revisions in `looked`, which were checked before.
+    /// Returns the checked revisions.
     fn check_unused(
         &self,
         tenant: &TenantName,

@@ -1,4 +1,5 @@
-//! The node's trash folder: removed data is first moved there, by a rename, and then removed, which may take long.
+//! The node's trash folder. Data to be removed is first moved there, by a rename, and then removed, which may take
+//! long.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +11,7 @@ use isomer_capabilities::NodeDir;
 use isomer_disk::tree;
 
 /// Moves a file or folder of the node's directory to the trash, and returns its path there; `None` if it does not
-/// exist. A mount point, which cannot be moved, is removed where it is.
+/// exist. A mount point cannot be moved, so it is removed in its place.
 pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<PathBuf>> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -25,7 +26,7 @@ pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<Pat
     }
 }
 
-/// Removes what was moved to the trash. A failure is logged, and [`clean`] tries again.
+/// Removes a file or folder that was moved to the trash. A failure is logged, and [`clean`] tries again.
 pub(crate) fn discard(moved: Option<PathBuf>) {
     if let Some(path) = moved
         && let Err(error) = tree::remove_if_there(&path)
@@ -34,7 +35,7 @@ pub(crate) fn discard(moved: Option<PathBuf>) {
     }
 }
 
-/// Empties the trash. Blocks for as long as that takes. Returns whether something is left.
+/// Empties the trash. Blocks until it is done. Returns whether something is left in the trash.
 pub(crate) fn clean(dir: &NodeDir) -> bool {
     let mut is_left = false;
     let mut failed = |error: &io::Error| {

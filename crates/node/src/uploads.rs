@@ -1,10 +1,10 @@
-//! The parts that each tenant has uploaded and that no revision of its own refers to yet.
+//! The parts that each tenant has uploaded and to which none of its revisions refers yet.
 //!
-//! Parts are stored once for all tenants. If a tenant could see which parts are stored, it could learn what others
-//! deploy; if it could deploy parts that it did not upload, a digest would be enough to get the bytes. So a tenant sees
-//! only the parts that its own revisions refer to, or that it has uploaded since the node started. The number of bytes
-//! that it may upload is limited, because parts that nothing refers to are not charged to its storage. Neither rule
-//! applies to the node's own token.
+//! Each part is stored once for all tenants. If a tenant could see which parts are stored, it could learn what others
+//! deploy. If a tenant could deploy parts that it did not upload, it could get the bytes of any part by its digest. So
+//! a tenant sees only the parts to which its own revisions refer, or that it has uploaded since the node started. The
+//! number of bytes that a tenant may upload is limited, because parts to which no revision refers are not charged to
+//! its storage. Neither rule applies to the node's own token.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,14 +17,14 @@ use isomer_ids::{Digest, TenantName};
 use crate::revisions::release::RELEASE_BYTES_MAX;
 use crate::revisions::sweep::UNUSED_MAX;
 
-/// The number of bytes that a tenant may have uploaded and not deployed, including uploads in progress: two releases of
-/// the largest size. Parts that are deployed or removed as unused do not count any more.
+/// The maximum number of bytes that a tenant may have uploaded and not deployed, including uploads in progress: two
+/// releases of the maximum size. Parts are no longer counted after they were deployed, or removed as unused.
 pub(crate) const SENT_BYTES_MAX: u64 = 2 * RELEASE_BYTES_MAX;
 
-/// The same for the number of parts: two releases with the largest number of parts.
+/// The maximum number of these parts: twice the maximum of a release.
 pub(crate) const SENT_PARTS_MAX: usize = 2 * PARTS_MAX;
 
-/// The interval at which old parts are forgotten, which are removed as unused.
+/// The interval at which old parts are removed from this list. (The sweep removes their files as unused.)
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// The uploads of all tenants.
@@ -34,7 +34,7 @@ pub(crate) struct Uploads(Arc<Mutex<UploadTable>>);
 #[derive(Debug, Default)]
 struct UploadTable {
     tenants: HashMap<TenantName, TenantUploads>,
-    /// When old parts were forgotten last.
+    /// The time at which old parts were last removed from the list.
     forgot_at: Option<Instant>,
 }
 
@@ -49,7 +49,8 @@ struct TenantUploads {
     pending_bytes: u64,
 }
 
-/// An upload in progress. It counts until this is dropped; a complete part counts longer.
+/// An upload in progress. Its bytes count towards the limits until this is dropped. The bytes of a complete part still
+/// count afterwards.
 #[derive(Debug)]
 pub(crate) struct PendingUpload {
     all: Arc<Mutex<UploadTable>>,
@@ -85,14 +86,14 @@ impl Uploads {
         sent.is_some_and(|(at, _)| now.saturating_duration_since(*at) < UNUSED_MAX)
     }
 
-    /// Forgets parts that a revision of the tenant refers to now.
+    /// Removes parts from the list to which a revision of the tenant refers now.
     pub(crate) fn deployed<'a>(&self, tenant: &TenantName, digests: impl Iterator<Item = &'a Digest>) {
         if let Some(sent) = lock(&self.0).tenants.get_mut(tenant) {
             digests.for_each(|digest| sent.remove(digest));
         }
     }
 
-    /// Forgets the parts of a tenant that was removed.
+    /// Removes the parts of a removed tenant from the list.
     pub(crate) fn forget(&self, tenant: &TenantName) {
         if let Some(sent) = lock(&self.0).tenants.get_mut(tenant) {
             sent.parts.clear();
@@ -102,7 +103,7 @@ impl Uploads {
 }
 
 impl UploadTable {
-    /// Forgets old parts. This looks at all parts, so it is not done for each upload.
+    /// Removes old parts from the list. This looks at all parts, so it is not done at each upload.
     fn forget_old(&mut self, now: Instant) {
         if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
             return;
@@ -134,7 +135,7 @@ impl PendingUpload {
     /// Counts received bytes.
     ///
     /// # Errors
-    /// When the tenant may not upload that many.
+    /// When the tenant is not allowed to upload this number of bytes.
     pub(crate) fn add(&mut self, bytes: u64) -> Result<(), ApiProblem> {
         let mut all = lock(&self.all);
         let sent = all.tenants.entry(self.tenant.clone()).or_default();
@@ -214,7 +215,7 @@ mod tests {
         uploads.begin(&rival).unwrap().add(11).unwrap();
         drop(second);
         first.kept(digest(1));
-        // A second upload of the same part counts once.
+        // A second upload of the same part is counted only once.
         let mut again = uploads.begin(&acme).unwrap();
         again.add(10).unwrap();
         again.kept(digest(1));
@@ -225,7 +226,7 @@ mod tests {
         third.add(SENT_BYTES_MAX).unwrap();
         third.kept(digest(2));
         assert!(uploads.begin(&acme).unwrap().add(1).is_err());
-        // Old parts do not count any more after they were forgotten.
+        // Old parts are not counted any more after they were removed from the list.
         drop(uploads.begin_at(&acme, Instant::now() + UNUSED_MAX).unwrap());
         uploads.begin(&acme).unwrap().add(1).unwrap();
         for number in 0..SENT_PARTS_MAX {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use isomer_api::app::CHANGES_NAMED_MAX;
 use isomer_api::{Release, ReleaseChanges, ReleasePart};
 
-/// Returns what is different in `after`.
+/// Returns the differences from `before` to `after`.
 pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
     let mut changes = ReleaseChanges {
         manifest: before.manifest != after.manifest,
@@ -29,7 +29,7 @@ pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
     changes
 }
 
-/// Returns the names of parts that only one of the two has, or that differ.
+/// Returns the names of parts that differ, or that only one of the two releases has.
 fn differing<'a, K: Ord>(
     before: &'a BTreeMap<K, ReleasePart>,
     after: &'a BTreeMap<K, ReleasePart>,

@@ -1,12 +1,12 @@
-//! What is on disk of revisions. Nothing here uses a running node.
+//! The data of revisions on disk. Nothing here uses a running node.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `release` | a release: its digest, its checks, its files on disk |
-//! | `record` | what the state keeps of a revision |
+//! | `record` | the record of a revision in the state |
 //! | `changes` | the differences between two releases |
 //! | [`snapshots`] | an app's stores as they were before a take-over replaced them |
-//! | [`sweep`] | removing what nothing refers to |
+//! | [`sweep`] | removing files to which nothing refers |
 
 pub(crate) mod changes;
 pub(crate) mod record;

@@ -1,8 +1,8 @@
-//! The record of a revision in the state: the package that starts it, and the release that it was made from.
+//! The record of a revision in the state: the package that starts it, and the release from which it was made.
 //!
-//! The package comes first, so that an app's first request does not read the rest. The release is there to make the
-//! package again (by another version of the program, or after the compiled code was lost) and to make the next revision
-//! from it (a swapped component).
+//! The package comes first, so that an app's first request does not read the rest. The release is used to make the
+//! package again (by another version of the program, or after the compiled code was lost), and to make the next
+//! revision from it (when a component is swapped).
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,15 @@ use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
 
-/// The number of bytes of the maker's key, which come first: see [`RevisionRecord::maker`].
+/// The number of bytes of the maker's key, which is at the beginning of a record: see [`RevisionRecord::maker`].
 const MAKER_BYTES: usize = 64;
 
-/// The number of bytes of the package's length, in little-endian order, which come before the package.
+/// The number of bytes of the package's length, which precedes the package, in little-endian order.
 const LENGTH_BYTES: usize = 4;
 
 /// The record of a revision.
 pub(crate) struct RevisionRecord<'a> {
-    /// A key over the version of the program that made the package, and its engine's settings. Code of another one
+    /// A key over the version of the program that made the package, and its engine's settings. Code with another key
     /// cannot be run.
     pub(crate) maker: &'a [u8],
     /// The bytes of the package.
@@ -35,13 +35,13 @@ impl<'a> RevisionRecord<'a> {
         Ok(Self { maker, package, release })
     }
 
-    /// Returns the release that the package was made from.
+    /// Returns the release from which the package was made.
     pub(crate) fn release(&self) -> Result<Release, ApiProblem> {
         serde_json::from_slice(self.release).map_err(|error| damaged().detail(error.to_string()))
     }
 }
 
-/// Returns what the state is to keep of a revision.
+/// Returns the record of a revision, for the state.
 ///
 /// # Panics
 /// Never: a package is smaller than 4 GiB.

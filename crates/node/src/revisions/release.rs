@@ -18,16 +18,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::unique_folder::create_unique_folder;
 
-/// The largest number of bytes of all parts of a release.
+/// The maximum number of bytes of all parts of a release.
 pub(crate) const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
-/// The prefix of the name of a folder that is not complete.
+/// The prefix of the name of an incomplete folder.
 const UNFINISHED: &str = ".";
 
-/// A prefix to change when the same release is to have another digest than before.
+/// A prefix to change when a release must get a different digest than before.
 const IDENTITY: &[u8] = b"isomer-revision-1";
 
-/// Returns the digest of a release: over everything that it is made of, except its host names.
+/// Returns the digest of a release: a hash of all its content, except its host names.
 pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -47,7 +47,7 @@ pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
         add(part.digest.as_str().as_bytes());
     }
     if !release.folders.is_empty() {
-        // Not a path: what follows cannot be taken for files.
+        // This separator cannot be a path, so the folders that follow cannot be confused with files.
         add(b"\0folders");
         release.folders.iter().for_each(|path| add(path.as_str().as_bytes()));
     }
@@ -65,7 +65,7 @@ pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &ReleasePart> {
 /// Parses a manifest. Returns the app, and the warnings rendered for people.
 ///
 /// # Errors
-/// With everything that is wrong with the manifest, rendered for people.
+/// With all errors of the manifest, rendered for people.
 pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem> {
     let render = Renderer::plain();
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
@@ -130,7 +130,7 @@ fn outside<T>(message: String, place: &Spanned<T>) -> Diagnostic {
     Diagnostic::error(message).code("outside-of-folder").at(place.span, "").hint(HINT)
 }
 
-/// Returns a relative path without `.`, if it does not leave the folder where it starts.
+/// Returns a relative path without `.` components, or `None` if the path leaves the folder in which it starts.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {
@@ -148,8 +148,8 @@ fn is_path_of_part(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.parse::<PartPath>().is_ok())
 }
 
-/// Returns the folders in the app's folder that components only read. Writable folders are part of the app's data, and
-/// are created when they are first granted.
+/// Returns the read-only folders in the app's folder. Writable folders are part of the app's data, and are created when
+/// they are first granted.
 pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }
@@ -157,7 +157,7 @@ pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
 /// Checks that the tenant has all secrets of the manifest that are not files of the release.
 ///
 /// # Errors
-/// With the secrets that it lacks, and how to set them.
+/// With the secrets that the tenant lacks, and how to set them.
 pub(crate) fn check_secrets(
     app: &App,
     release: &Release,
@@ -195,8 +195,8 @@ pub(crate) fn files_of(revisions: &Path, revision: &ReleaseDigest) -> PathBuf {
     revisions.join(revision.as_str()).join("files")
 }
 
-/// Lays out the files of a release, its empty folders and the `granted` ones, unless they are there: completely or not
-/// at all, and synced. Files are hard links to the blobs if the file system supports that.
+/// Lays out the files of a release, its empty folders and the `granted` folders, unless they already exist. Everything
+/// is laid out and synced, or nothing is. Files are hard links to the blobs if the file system supports that.
 ///
 /// # Errors
 /// When the disk fails, or has no room above its reserve ([`io::ErrorKind::StorageFull`]).
@@ -213,7 +213,7 @@ pub(crate) fn lay_out(
     }
     let goal = revisions.join(revision.as_str());
     if goal.is_dir() {
-        // Marks the folder as used: unreferenced folders are removed only some time after that.
+        // Marks the folder as used, because unreferenced folders are removed only some time after their last use.
         return File::open(&goal)?.set_modified(SystemTime::now());
     }
     let temporary = create_unique_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
@@ -223,7 +223,7 @@ pub(crate) fn lay_out(
         Err(error) => {
             // If the disk fails again, `sweep_unfinished` removes it later.
             let removed = remove(&temporary);
-            // Another app was given the same revision at the same time.
+            // If the folder exists now, another app has laid out the same revision at the same time.
             if goal.is_dir() { removed } else { Err(error) }
         }
     }
@@ -251,14 +251,15 @@ fn fill(
         if linked.is_err() && reserve.room() < part.bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // The number of links to a file is limited: a new copy of the blob takes further ones.
+        // The number of links to a file is limited. When the limit is reached, a new copy of the blob takes further
+        // links.
         let linked = match linked {
             Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
                 blobs.renew(&part.digest).and_then(|()| fs::hard_link(&blob, &path))
             }
             linked => linked,
         };
-        // Some file systems support only one link.
+        // Some file systems support only one link per file, so the file is copied.
         if linked.is_err() {
             fs::copy(&blob, &path)?;
             File::open(&path)?.sync_all()?;
@@ -269,7 +270,7 @@ fn fill(
     }
     for folder in granted {
         let folder = files.join(folder);
-        // A grant may name a file, which is refused when it is opened.
+        // If a grant names a file, no folder is created, and the grant is refused when it is opened.
         if !folder.exists() {
             make(&folder)?;
         }
@@ -277,13 +278,13 @@ fn fill(
     folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what an earlier process did not finish. A failure is logged, and tried again by [`sweep_unfinished`]:
-/// nothing waits for it.
+/// Removes the folders that an earlier process did not finish. A failure is only logged, because nothing waits for the
+/// removal, and [`sweep_unfinished`] tries again.
 pub(crate) fn remove_unfinished(revisions: &Path) {
     remove_unfinished_if(revisions, |_| true);
 }
 
-/// Removes what deployments left that failed together with the disk: everything that was not used for `unused_max`.
+/// Removes unfinished folders of deployments that failed because of the disk, if they were not used for `unused_max`.
 pub(crate) fn sweep_unfinished(revisions: &Path, now: SystemTime, unused_max: Duration) {
     remove_unfinished_if(revisions, |entry| {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
@@ -402,7 +403,7 @@ mod tests {
         release.folders.insert("static/empty/inner".parse().unwrap());
         let granted = [PathBuf::from("static"), "nothing/at/all".into(), "".into()].into();
         let revision = revision_of(&release);
-        // As a killed process leaves it.
+        // This is the state that a killed process leaves.
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
         remove_unfinished(&revisions);
         for _ in 0..2 {
@@ -440,7 +441,7 @@ mod tests {
         lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs, &no_reserve(folder.path()))
             .unwrap_err();
         assert_eq!(fs::read_dir(&revisions).unwrap().count(), 0);
-        // As a failing disk leaves it.
+        // This is the state that a failing disk leaves.
         let left = revisions.join(format!(".{}-0", revision_of(&release)));
         fs::create_dir_all(left.join("files")).unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);

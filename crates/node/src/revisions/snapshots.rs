@@ -1,10 +1,11 @@
-//! Snapshots: the files of an app's SQL stores that were replaced when a revision took over, for restoring them.
+//! Snapshots: the files of an app's SQL stores that were replaced when a revision took over. They can be restored.
 //!
 //! Each snapshot is a folder `snapshots/ID/` in the app's data, with a description. Snapshots are charged to the
 //! tenant's storage. The last [`SNAPSHOTS_MAX`] of an app are kept, for [`SNAPSHOT_AGE_MAX`].
 //!
-//! If a tenant's storage has no room for a deployment's copies, the room of older snapshots is [lent](lend), and they
-//! are [given up](give_up) only when the deployment is recorded: a refused deployment costs no snapshot.
+//! If a tenant's storage has no room for a deployment's copies, the deployment may use the space of older snapshots in
+//! addition (`lend_storage`). These snapshots are removed (`remove_for_space`) only when the deployment is recorded, so
+//! a refused deployment deletes no snapshot.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,19 +19,19 @@ use isomer_disk::tree;
 use isomer_ids::ReleaseDigest;
 use serde::{Deserialize, Serialize};
 
-/// The number of snapshots of an app that are kept.
+/// The maximum number of snapshots of an app.
 pub const SNAPSHOTS_MAX: usize = 3;
 
 /// How long a snapshot is kept.
 pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// The file with the description of a snapshot.
+/// The name of the file with the description of a snapshot.
 const ABOUT: &str = "about.json";
 
 /// The description of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotDescription {
-    /// When it was taken, in seconds since 1970, UTC.
+    /// The time at which the snapshot was taken, in seconds since 1970, UTC.
     pub(crate) taken_at: u64,
     /// The revision in service at that time, if there was one.
     pub(crate) before: Option<ReleaseDigest>,
@@ -56,8 +57,8 @@ pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("snapshots")
 }
 
-/// Returns a name for a new snapshot, which sorts after existing ones and after `before`, the one that the app's state
-/// names.
+/// Returns a name for a new snapshot. It sorts after existing names and after `before`, the replacement that the app's
+/// state names.
 pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
@@ -66,7 +67,7 @@ pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     format!("{:013}", last.map_or(now, |last: u64| now.max(last.saturating_add(1))))
 }
 
-/// Writes the description of the snapshot in `folder`. It is synced on return.
+/// Writes the description of the snapshot in `folder`, and syncs it.
 pub(crate) fn write_description(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
     let path = folder.join(ABOUT);
     fs::write(&path, serde_json::to_vec(about).expect("it is plain data"))?;
@@ -94,7 +95,7 @@ pub(crate) fn of(data: &Path, revision: &ReleaseDigest) -> Option<Snapshot> {
     all(data).into_iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision))
 }
 
-/// Removes snapshots that are too many or too old.
+/// Removes snapshots beyond the maximum number or age. Returns the number of removed snapshots.
 pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_max: Duration) -> io::Result<usize> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let is_old = |id: &str| id.parse().is_ok_and(|ms: u64| now.saturating_sub(ms / 1000) >= age_max.as_secs());
@@ -108,15 +109,15 @@ pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_
     Ok(removed)
 }
 
-/// Lets the tenant use as much more as its app's snapshots take, except `kept`, until the returned loan is dropped.
+/// Raises the tenant's quota by the size of its app's snapshots, except `kept`, until the returned loan is dropped.
 /// Blocks.
 pub(crate) fn lend_storage(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> StorageLoan {
     let folders = ids(data).into_iter().map(|id| folder(data).join(id)).filter(|folder| Some(folder.as_path()) != kept);
     account.lend(folders.map(|folder| account.used_in(&folder)).sum())
 }
 
-/// Removes the oldest snapshots, except `kept`, for as long as the tenant exceeds its quota. Returns when the removed
-/// ones were taken.
+/// Removes the oldest snapshots, except `kept`, until the tenant no longer exceeds its quota. Returns the times at
+/// which the removed snapshots were taken.
 pub(crate) fn remove_for_space(data: &Path, account: &StorageAccount, kept: &[&Path]) -> io::Result<Vec<u64>> {
     let mut given_up = Vec::new();
     for folder in ids(data).into_iter().rev().map(|id| folder(data).join(id)) {
@@ -140,7 +141,7 @@ pub(crate) fn remove(folder: &Path, account: &StorageAccount) -> io::Result<()> 
     removed
 }
 
-/// Returns the names of all folders, the newest first.
+/// Returns the names of all snapshot folders, the newest first.
 fn ids(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder(data)).into_iter().flatten().flatten();
     let mut ids: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();

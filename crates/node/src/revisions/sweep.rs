@@ -1,8 +1,8 @@
-//! Removing what nothing refers to: uploaded parts, compiled code, files of revisions.
+//! Removing files to which nothing refers: uploaded parts, compiled code, files of revisions.
 //!
-//! A deployment needs such files before the state refers to them. So each use marks a file (its modification time), and
-//! the file is removed only [`UNUSED_MAX`] after that, which is longer than any deployment. Then deployments can run at
-//! the same time.
+//! A deployment uses such files before the state refers to them. So each use marks a file by its modification time, and
+//! the file is removed only [`UNUSED_MAX`] after its last use, which is longer than any deployment. This allows
+//! deployments to run during a sweep.
 
 use std::collections::HashSet;
 use std::fs;
@@ -22,15 +22,15 @@ pub const UNUSED_MAX: Duration = Duration::from_secs(6 * 3600);
 /// The numbers of removed files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepCounts {
-    /// Uploaded parts.
+    /// The number of removed uploaded parts.
     pub blobs: usize,
-    /// Files of compiled code.
+    /// The number of removed files of compiled code.
     pub code: usize,
-    /// Folders of revisions' files.
+    /// The number of removed folders with a revision's files.
     pub revisions: usize,
 }
 
-/// Removes what no app's revision refers to and what was not used for `unused_max`. Blocks.
+/// Removes files to which no app's revision refers and that were not used for `unused_max`. Blocks.
 pub(crate) fn sweep(
     state: &NodeState,
     blobs: &Blobs,
@@ -60,7 +60,7 @@ fn sweep_files(
         let is_unneeded = is_unneeded.is_some_and(|revision| !needed.contains(&revision));
         let used = entry.metadata()?.modified()?;
         if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {
-            // By a rename first: a deployment must find all of a revision's files or none.
+            // Rename first: a deployment must find either all of a revision's files or none.
             trash::discard(trash::move_to_trash(dir, &entry.path())?);
             removed += 1;
         }
