@@ -1,4 +1,4 @@
-//! Who may call an operation. An operation without another rule takes the node's token only.
+//! Who may call an operation. Operations without an explicit rule accept only the node's token.
 
 use isomer_api::{ApiProblem, ProblemKind, TokenInfo, TokenRole};
 
@@ -10,10 +10,10 @@ use crate::caller::Caller;
 pub(crate) enum AccessRule {
     /// The holder of the node's token.
     Node,
-    /// Also holders of a token of the tenant in the path, with at least this role.
+    /// The holder of the node's token, and holders of a token of the tenant in the path, with at least this role.
     Tenant(TokenRole),
-    /// Also holders of any tenant's token, with at least this role. The operation returns only what belongs to their
-    /// tenant.
+    /// The holder of the node's token, and holders of any tenant's token with at least this role. For a tenant, the
+    /// operation returns only what belongs to that tenant.
     Own(TokenRole),
 }
 

@@ -58,12 +58,13 @@ pub trait Admin: Send + Sync + 'static {
     /// Returns the revisions of an app, the newest first.
     fn revisions(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<Vec<RevisionInfo>>;
 
-    /// Returns which parts of a release the caller has to upload. For a tenant, parts that other tenants have uploaded
-    /// count as missing: otherwise it could find out who has which part, and deploy bytes that it never had.
+    /// Returns which parts of a release the caller has to upload. For a tenant, parts that only other tenants have
+    /// uploaded are reported as missing: otherwise the tenant could find out who has which part, and deploy bytes that
+    /// it never had.
     fn missing(self: Arc<Self>, caller: Caller, release: Release) -> AdminReply<MissingParts>;
     /// Stores a part of a release. It is kept only if the bytes have this digest.
     fn put_blob(self: Arc<Self>, caller: Caller, digest: Digest, body: UploadBody) -> AdminReply<()>;
-    /// Checks, compiles and starts a release, and lets it take over; or changes nothing.
+    /// Checks, compiles and starts a release, and replaces the current revision with it. On an error nothing changes.
     fn deploy(
         self: Arc<Self>,
         caller: Caller,
@@ -92,7 +93,7 @@ pub trait Admin: Send + Sync + 'static {
     fn stop(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
     /// Serves a stopped app again.
     fn start(self: Arc<Self>, tenant: TenantName, app: AppName) -> AdminReply<AppInfo>;
-    /// Removes an app, and its data if `data`. Otherwise the next deployment under this name uses the data.
+    /// Removes an app. If `data`, also removes its data; if not, the next deployment under this name uses the data.
     fn remove(self: Arc<Self>, tenant: TenantName, app: AppName, data: bool) -> AdminReply<()>;
     /// Returns lines of an app's log, or of its access log.
     fn logs(self: Arc<Self>, tenant: TenantName, app: AppName, query: LogQuery) -> AdminReply<LogLines>;

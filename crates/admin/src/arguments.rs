@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use crate::admin::UploadBody;
 use crate::caller::Caller;
 
-/// Returns the names in a path, if the path matches the route. The inner `None` means that one of them is not UTF-8.
+/// Returns the names in a path, if the path matches the route. The inner `None` means that a name is not UTF-8.
 pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<PathNames>> {
     let (route, path) = (route.split('/'), path.split('/'));
     let (count, mut named) = (route.clone().count(), Some(PathNames::default()));
@@ -44,7 +44,7 @@ pub(crate) struct PathNames {
 }
 
 impl PathNames {
-    /// Returns a name as it was sent. A name that is not in the path is empty, which no check accepts.
+    /// Returns a name as it was sent; empty if the path does not contain the name, which no check accepts.
     fn get(&self, name: &str) -> &str {
         self.found(name).unwrap_or_default()
     }

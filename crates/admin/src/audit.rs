@@ -1,11 +1,11 @@
-//! The audit log: what administrators did, in a file that is only appended to.
+//! The audit log: the actions of administrators, in a file that is only appended to.
 //!
 //! An action that changes something has two lines: one before it begins, and one with its result. So every change has a
 //! line, even if the node was killed in between, and an action whose first line cannot be written does not begin. A
 //! refused action (no token, a wrong token, a browser, an invalid name) has one line. Lines are JSON; they never
 //! contain secrets or tokens.
 //!
-//! One thread writes: it writes all waiting lines at once, and syncs once for all of them.
+//! One thread writes the file: it writes all waiting lines at once, followed by a single sync.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -65,7 +65,7 @@ pub struct AuditEntry {
     pub untold: Option<u64>,
 }
 
-/// The phase of an action that a line is about.
+/// The phase of an action that a line records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
@@ -160,10 +160,10 @@ impl AuditLog {
         self.order(|done| Order::Write(line, done)).await
     }
 
-    /// Opens the file again by its name: after it was moved away, a new file is created.
+    /// Opens the file again by its name. If the file was moved away, a new one is created.
     ///
     /// # Errors
-    /// When the file cannot be opened; then the log continues in the old one.
+    /// When the file cannot be opened; then the log continues in the old file.
     pub async fn reopen(&self) -> Result<(), AuditError> {
         self.order(Order::Reopen).await
     }
@@ -190,7 +190,7 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut file =
         options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
-    // A line that a power cut left unfinished must not run into the next one.
+    // Ends a line that a power cut left unfinished, so that the next line does not continue it.
     if file.metadata()?.len() > 0 {
         let mut last = [0];
         file.seek(io::SeekFrom::End(-1))?;

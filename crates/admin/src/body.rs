@@ -1,4 +1,4 @@
-//! Reading the body of a request within bounds of size and pace.
+//! Reading the body of a request, with limits on its size and on the time that it takes.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use isomer_api::{ApiProblem, ProblemKind};
 
 use crate::admin::UploadBody;
 
-/// Why the body of an upload was cut off, if it was. The reader of the body only sees an error.
+/// The reason why the body of an upload was cut off, if it was. The reader of the body only sees an error.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overflow(Arc<AtomicU8>);
 
@@ -43,7 +43,7 @@ fn too_slow() -> ApiProblem {
 /// Reads the whole body.
 ///
 /// # Errors
-/// When it has more than `bytes_max` bytes, does not arrive within `pace` as a whole, or breaks off.
+/// When the body has more than `bytes_max` bytes, does not arrive completely within `pace`, or ends early.
 pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let reading = async {
@@ -61,24 +61,25 @@ pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Resu
     tokio::time::timeout(pace, reading).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-/// The lowest rate of an upload after its first moments, in bytes per second: an upload holds one of few permits.
+/// The minimum rate of an upload after its first moments, in bytes per second. Slower uploads are cut off, because each
+/// upload holds one of few permits.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
-/// Returns how long to wait for the next bytes of an upload of which `bytes` have arrived, after `waited` in total:
-/// `pace` at most, and no longer than the slowest upload takes for as many bytes, plus `pace`. `None` when that time is
-/// over.
+/// Returns how long to wait for the next bytes of an upload of which `bytes` have arrived, after `waited` in total. The
+/// wait is at most `pace`, and the total at most the time that an upload of the minimum rate takes for as many bytes,
+/// plus `pace`. Returns `None` when that time is over.
 fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
     let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
     let left = pace.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
     Some(left.min(pace))
 }
 
-/// Returns the body as a stream. It ends with an error after `bytes_max` bytes, when nothing arrives for `pace`, or
-/// when bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until the node polls for the next bytes
-/// does not count.
+/// Returns the body as a stream. The stream ends with an error after `bytes_max` bytes, when nothing arrives for
+/// `pace`, or when bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until the node polls for the
+/// next bytes is not counted.
 ///
 /// # Errors
-/// When the body is announced as larger than `bytes_max`.
+/// When the announced size of the body is larger than `bytes_max`.
 pub(crate) fn stream(
     body: Incoming,
     bytes_max: u64,

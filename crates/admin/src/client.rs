@@ -1,7 +1,7 @@
 //! A client of the admin API, with one function for each operation.
 //!
-//! Each request has a connection of its own, which is closed after it: requests are rare, so there is no connection to
-//! keep alive.
+//! Each request has its own connection, which is closed after the request: requests are rare, so it would not help to
+//! keep connections alive.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +21,7 @@ use isomer_ids::{AppName, Digest, TenantName, TokenName};
 use crate::node_address::NodeAddress;
 use crate::token::Token;
 
-/// Bytes of one piece of an upload.
+/// The size of one piece of an upload in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// A client of a node's admin API.
@@ -31,7 +31,7 @@ pub struct Client {
     pub(crate) token: Token,
 }
 
-/// Why a request has no usable response.
+/// The reason why a request has no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The node refused the request, or failed.
@@ -69,7 +69,7 @@ pub type ClientLines = Pin<Box<dyn Stream<Item = Result<LogLine, ClientError>> +
 pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
 impl Client {
-    /// Makes a client of this node.
+    /// Creates a client of this node.
     #[must_use]
     pub fn new(node: NodeAddress, token: Token) -> Self {
         Self { node, token }
@@ -144,7 +144,7 @@ impl Client {
         self.get(of_tenant(routes::TOKENS, tenant)).await
     }
 
-    /// Creates a token of a tenant. It cannot be read again later.
+    /// Creates a token of a tenant. The token cannot be read again later.
     pub async fn create_token(&self, tenant: &TenantName, new: &TokenRequest) -> Result<CreatedToken, ClientError> {
         self.json(Method::POST, of_tenant(routes::TOKENS, tenant), new).await
     }
@@ -248,7 +248,7 @@ fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
     of_tenant(route, tenant).replace("{app}", app.as_str())
 }
 
-/// An invalid name is sent, too, so that the node responds with the problem.
+/// An invalid name is sent as well, so that the node responds with the problem.
 fn of_secret(tenant: &TenantName, name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {

@@ -1,11 +1,11 @@
-//! The open connections of the admin API: how many there may be, and which one is closed for a new one.
+//! The open connections of the admin API: how many are allowed, and which one is closed to make room for a new one.
 //!
-//! Every client that reaches the listener can open connections, also without a token. A connection is unauthenticated
+//! Every client that reaches the listener can open connections, even without a token. A connection is unauthenticated
 //! until a request on it is accepted, which takes a token that may call the operation. Unauthenticated connections have
-//! a maximum of their own: beyond it, the oldest connection of the client that has the most of them is closed for the
-//! next one. So a client that sends its request at once gets its response, however many others wait. Connections with
-//! an accepted request have another maximum: beyond it, the connection that has been idle for the longest time is
-//! closed, and if all have a request in progress, the next request waits.
+//! their own maximum: when it is reached, the oldest connection of the client that has the most of them is closed for
+//! the next one. So a client that sends its request at once gets its response, however many others wait. Connections
+//! with an accepted request have another maximum: when it is reached, the connection that has been idle for the longest
+//! time is closed, and if all have a request in progress, the next request waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::{Pin, pin};
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::audit::Requester;
 
-/// What connections are counted for.
+/// A client: the unit by which connections are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ClientSource {
     /// A client network.
@@ -44,7 +44,7 @@ impl ClientSource {
 pub(crate) struct ConnectionRegistry {
     accepted_max: usize,
     unauthenticated_max: usize,
-    /// How long an accepted request waits while there are too many connections.
+    /// The maximum time that an accepted request waits while there are too many connections.
     wait_max: Duration,
     registry: Mutex<OpenConnections>,
     /// Notified when a connection or a request ends.
@@ -64,7 +64,7 @@ struct OpenConnection {
     source: ClientSource,
     /// Whether a request on the connection was accepted.
     is_accepted: bool,
-    /// The accepted requests in progress, including one that waits.
+    /// The number of accepted requests in progress, including a request that waits.
     requests: u32,
     /// The event since which there is no request.
     since: u64,
@@ -80,7 +80,8 @@ pub(crate) struct ConnectionPermit {
     was_accepted: AtomicBool,
 }
 
-/// An accepted request in progress, until this is dropped. Its connection is not closed for another one.
+/// An accepted request in progress. Dropping this ends the request. Until then, its connection is not closed to make
+/// room for another one.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest(Arc<ConnectionPermit>);
 
@@ -95,8 +96,8 @@ impl ConnectionRegistry {
         Arc::new(Self { accepted_max, unauthenticated_max, wait_max, registry: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Registers a new connection, and closes another unauthenticated one for it if there are too many. `None` if
-    /// accepted requests wait on all of them.
+    /// Registers a new connection. If there are too many, closes another unauthenticated connection for it. Returns
+    /// `None` if accepted requests wait on all of them.
     pub(crate) fn enter(self: &Arc<Self>, source: ClientSource) -> Option<Arc<ConnectionPermit>> {
         let mut registry = self.lock();
         if registry.open.values().filter(|open| !open.is_accepted).count() >= self.unauthenticated_max {
@@ -136,8 +137,8 @@ impl OpenConnections {
         strangers().find(|(_, open)| of_sources.get(&open.source) == Some(most)).map(|(id, _)| *id)
     }
 
-    /// Counts a connection among those with an accepted request, if there are not too many or an idle one can be
-    /// closed.
+    /// Counts a connection among those with an accepted request, if there are not too many of these or an idle one can
+    /// be closed.
     fn accept(&mut self, id: u64, max: usize) -> Acceptance {
         match self.open.get(&id) {
             None => return Acceptance::Evicted,
@@ -166,10 +167,10 @@ enum Acceptance {
 }
 
 impl ConnectionPermit {
-    /// Notes an accepted request, and waits while there are too many connections with accepted requests.
+    /// Records an accepted request, and waits while there are too many connections with accepted requests.
     ///
     /// # Errors
-    /// When that takes too long, or the connection was just closed for another one.
+    /// When the wait takes too long, or the connection was just closed to make room for another one.
     pub(crate) async fn accept(self: &Arc<Self>) -> Result<ActiveRequest, ApiProblem> {
         let full = || {
             let title = format!("all {} connections of the admin API have requests in progress", self.all.accepted_max);
@@ -183,7 +184,7 @@ impl ConnectionPermit {
         let placed = async {
             loop {
                 let mut freed = pin!(self.all.freed.notified());
-                // From here on: a connection that ends before the look is not missed.
+                // Registers for notifications first, so that a connection that ends before the check is not missed.
                 freed.as_mut().enable();
                 let accepted = self.all.lock().accept(self.id, self.all.accepted_max);
                 match accepted {
@@ -202,8 +203,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// Resolves when the connection has to be closed for another one. Returns whether no request on it was ever
-    /// accepted.
+    /// Resolves when the connection has to be closed to make room for another one. Returns whether no request on it was
+    /// ever accepted.
     pub(crate) async fn evicted(&self) -> bool {
         self.evicted.notified().await;
         !self.was_accepted.load(Ordering::Relaxed)
@@ -305,7 +306,7 @@ mod tests {
         }
         assert!(!is_evicted(&known) && !known.is_unauthenticated());
         drop(known.accept().await.unwrap());
-        // Nor one whose request waits.
+        // A connection whose request waits is not closed either.
         let busy = all.enter(address(1)).unwrap();
         let requests = [known.accept().await.unwrap(), busy.accept().await.unwrap()];
         let waits = all.enter(address(1)).unwrap();

@@ -19,10 +19,10 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::{Client, ClientBody, ClientError, ClientLines, empty};
 use crate::node_address::NodeAddress;
 
-/// How long connecting may take.
+/// The maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a response may take. A deployment compiles.
+/// The maximum time to wait for a response. It is long because a deployment compiles.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// Bytes of a response.

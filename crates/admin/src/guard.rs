@@ -1,8 +1,8 @@
 //! Authentication: a request needs the node's token or a tenant's, and must not come from a browser.
 //!
-//! Any page that a browser shows can make it send requests to loopback addresses (forms, scripts that cannot read the
-//! response), and can read the responses if a host name of the page's owner is changed to a loopback address (DNS
-//! rebinding). The token prevents both; these checks refuse such requests before a token could matter. A browser sends
+//! Any web page can make a browser send requests to loopback addresses (forms, scripts that cannot read the response),
+//! and can read the responses if the page's owner changes a host name of theirs to a loopback address (DNS rebinding).
+//! The token prevents both; these checks refuse such requests even before the token is checked. A browser sends
 //! `Origin` or `Sec-Fetch-Site`, and a rebound name is in `Host`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,11 +1,11 @@
-//! The admin API of a node: its operations over HTTP on a listener of its own, and a client.
+//! The admin API of a node: its operations over HTTP on a separate listener, and a client.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`admin`] | what a node implements for the API |
+//! | [`admin`] | the operations that a node implements for the API |
 //! | [`address`] | the addresses that the API listens on |
-//! | `operation`, `operations` | an operation; the table of all operations, from which everything else is made |
-//! | [`openapi`] | that table as a document |
+//! | `operation`, `operations` | an operation; the table of all operations, from which router, checks and document are derived |
+//! | [`openapi`] | that table as an OpenAPI document |
 //! | [`server`], `listener`, `connection_registry` | connections and their limits |
 //! | `service`, `arguments`, `body` | responding to a request |
 //! | `guard`, [`token`] | authentication |

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::address::AdminAddress;
 use crate::audit::Requester;
 
-/// Why the admin API cannot listen.
+/// The reason why the admin API cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Other machines could reach the API, try tokens and read the traffic.
@@ -27,7 +27,7 @@ pub enum ListenError {
         /// The address.
         address: AdminAddress,
     },
-    /// There is a file that is not a socket.
+    /// The path is a file that is not a socket.
     #[error("the admin API cannot listen on `{address}`: there is a file that is not a socket")]
     NoSocket {
         /// The address.
@@ -69,10 +69,10 @@ pub(crate) enum Stream {
 }
 
 impl Listener {
-    /// Listens on `address`. An address that other machines reach is used only if `remote`.
+    /// Listens on `address`. An address that other machines can reach is refused unless `remote`.
     ///
     /// # Errors
-    /// When it cannot listen there, or must not.
+    /// When listening fails, or is refused.
     pub(crate) async fn open(address: &AdminAddress, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
         if !address.is_local() && !remote {
             return Err(ListenError::Remote { address: address.clone() });
@@ -100,10 +100,10 @@ impl Listener {
         }
     }
 
-    /// Uses a service manager's socket. One that other machines reach is used only if `remote`.
+    /// Uses a socket from a service manager. A socket that other machines can reach is refused unless `remote`.
     ///
     /// # Errors
-    /// When the socket does not listen, or must not be used.
+    /// When the socket does not listen, or is refused.
     pub(crate) fn inherited(socket: AdminSocket, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
         let failed = |source| ListenError::Io { address: AdminAddress::default(), source };
         match socket {
@@ -152,7 +152,7 @@ impl Acceptor for Listener {
     }
 }
 
-/// Makes the same call, whichever kind of stream it is.
+/// Makes the same call for either kind of stream.
 macro_rules! on_stream {
     ($self:ident, $call:ident($($argument:expr),*)) => {
         match $self.get_mut() {

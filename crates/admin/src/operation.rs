@@ -1,7 +1,7 @@
-//! An operation of the API: its input and output, who may call it, and what it does.
+//! An operation of the API: its input and output, who may call it, and the function that runs it.
 //!
-//! An operation is made with the types of its input and output, so the API's document cannot differ from what is
-//! served.
+//! An operation is created with the types of its input and output, so the API's document cannot differ from the
+//! implementation.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::arguments::{Arguments, PathNames};
 /// Bytes of a JSON body, unless the operation allows more.
 pub(crate) const JSON_BYTES_MAX: u64 = 256 << 10;
 
-/// Makes the schema of a type.
+/// Creates the schema of a type.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// An operation of the API.
@@ -30,7 +30,7 @@ pub(crate) struct Operation {
     pub(crate) method: Method,
     /// The path: one of [`isomer_api::routes`].
     pub(crate) path: &'static str,
-    /// What the operation does, in one sentence without a full stop.
+    /// A description of the operation in one sentence without a full stop.
     pub(crate) about: &'static str,
     pub(crate) input: Input,
     pub(crate) output: Output,
@@ -130,7 +130,7 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// Makes an operation without arguments but the names in its path.
+/// Creates an operation whose only arguments are the names in its path.
 pub(crate) fn plain<A: JsonSchema + Serialize + 'static>(
     id: &'static str,
     method: Method,
@@ -152,7 +152,7 @@ pub(crate) fn plain<A: JsonSchema + Serialize + 'static>(
     }
 }
 
-/// Makes an operation that returns nothing.
+/// Creates an operation whose response has no body.
 pub(crate) fn empty(
     id: &'static str,
     method: Method,
@@ -174,7 +174,7 @@ pub(crate) fn empty(
     }
 }
 
-/// Makes an operation with a JSON body. `run` returns the details for the audit log, too.
+/// Creates an operation with a JSON body. `run` also returns the details for the audit log.
 pub(crate) fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize + 'static>(
     id: &'static str,
     method: Method,
@@ -200,7 +200,7 @@ pub(crate) fn json_in<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema 
     }
 }
 
-/// Makes an operation with a query.
+/// Creates an operation with a query.
 pub(crate) fn query<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + Serialize + 'static>(
     id: &'static str,
     method: Method,
@@ -213,7 +213,7 @@ pub(crate) fn query<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + 
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
 }
 
-/// Makes an operation with a query that returns nothing.
+/// Creates an operation with a query whose response has no body.
 pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
     id: &'static str,
     method: Method,
@@ -238,7 +238,7 @@ pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
     }
 }
 
-/// Makes the operation that returns lines of a log.
+/// Creates the operation that returns lines of a log.
 pub(crate) fn lines(id: &'static str, method: Method, path: &'static str, about: &'static str) -> Operation {
     let run: Run = Box::new(|admin, named, given| {
         let reply = admin.logs(named.tenant()?, named.app()?, given.query()?);
@@ -251,7 +251,7 @@ pub(crate) fn lines(id: &'static str, method: Method, path: &'static str, about:
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
 }
 
-/// Makes the operation that returns the API's document, for which the node is not called.
+/// Creates the operation that returns the API's document, for which the node is not called.
 pub(crate) fn document(id: &'static str, path: &'static str, about: &'static str) -> Operation {
     let run: Run = Box::new(|_, _, _| {
         let answer = async { Ok(OperationResult::Document) }.boxed();

@@ -22,7 +22,7 @@ use crate::caller::Caller;
 use crate::operation::{Input, Operation, document, empty, json_in, lines, plain, query, query_only};
 use crate::token::Token;
 
-/// Bytes of one part of a release.
+/// The maximum size of one part of a release in bytes.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
 /// Bytes of a release: a manifest, and for each part its name, digest and size.

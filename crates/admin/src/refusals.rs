@@ -1,6 +1,6 @@
-//! How many refused requests get a line in the audit log. Every client that reaches the listener can send requests
-//! without the node's token, so a line for each would let it fill the disk. The others are counted, and the next line
-//! has the count.
+//! Limits how many refused requests get a line in the audit log. Every client that reaches the listener can send
+//! requests without the node's token, so a line for each would let it fill the disk. Refused requests without a line
+//! are counted, and the next line has the count.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,8 +26,8 @@ impl Refusals {
         Self(Mutex::new(Counts { since: Instant::now(), recorded: 0, unrecorded: 0 }))
     }
 
-    /// Counts a request. Returns `Some` if it gets a line, with the number of requests without a line since the last
-    /// one.
+    /// Counts a refused request. Returns `Some` if the request gets a line, with the number of requests without a line
+    /// since the last line.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

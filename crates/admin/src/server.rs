@@ -28,25 +28,27 @@ use crate::token::Token;
 /// The limits of an admin API.
 #[derive(Debug, Clone)]
 pub struct AdminLimits {
-    /// Open connections on which a request was accepted. If all have one in progress, a request on a further one waits.
+    /// The maximum number of open connections on which a request was accepted. If all of them have a request in
+    /// progress, a request on a further connection waits.
     pub connections_max: usize,
-    /// How long such a request waits.
+    /// The maximum time that such a request waits.
     pub permit_timeout: Duration,
-    /// Open connections on which no request was accepted: for a further one, another of these is closed.
+    /// The maximum number of open connections on which no request was accepted. When it is reached, one of them is
+    /// closed for a new one.
     pub unauthenticated_max: usize,
-    /// How long such a connection may be open.
+    /// The maximum time that a connection may be open on which no request was accepted.
     pub unauthenticated_timeout: Duration,
     /// Header fields of a request.
     pub headers_max: usize,
     /// Bytes of a request's head.
     pub head_bytes_max: usize,
-    /// From the moment a connection waits for a request until its head is complete.
+    /// The maximum time from the moment a connection waits for a request until the request's head is complete.
     pub head_timeout: Duration,
     /// Between two pieces of an upload; for the whole of any other body.
     pub body_timeout: Duration,
-    /// How long a client may read nothing while there is something to write.
+    /// The maximum time that a client may read nothing while data waits to be sent to it.
     pub write_timeout: Duration,
-    /// How long running actions may take to finish when the server shuts down.
+    /// The maximum time that running actions may take to finish when the server shuts down.
     pub grace: Duration,
 }
 
@@ -56,7 +58,7 @@ const CONNECTIONS_MAX: usize = 128;
 /// The default of [`AdminLimits::unauthenticated_max`].
 const UNAUTHENTICATED_MAX: usize = 64;
 
-/// How long a connection that is closed for another one may take to write the rest of a response.
+/// The maximum time that a connection which is closed to make room may take to write the rest of a response.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
 const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "the node's admins have connections left");
@@ -84,7 +86,7 @@ pub struct AdminServer {
     address: AdminAddress,
 }
 
-/// What an admin API needs to serve.
+/// The dependencies of an admin API.
 pub struct AdminService {
     /// The node.
     pub admin: Arc<dyn Admin>,
@@ -99,20 +101,20 @@ pub struct AdminService {
 }
 
 impl AdminServer {
-    /// Listens on `address`. An address that other machines reach is refused unless `remote`.
+    /// Listens on `address`. An address that other machines can reach is refused unless `remote`.
     ///
     /// # Errors
-    /// When it cannot listen there.
+    /// When listening on it fails.
     pub async fn listen(address: &AdminAddress, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::open(address, remote).await?;
         Ok(Self { listener, address })
     }
 
-    /// Uses a socket that a service manager holds, too. One that other machines reach is refused unless `remote`. Needs
-    /// tokio's runtime.
+    /// Uses a socket that a service manager also holds. A socket that other machines can reach is refused unless
+    /// `remote`. Needs tokio's runtime.
     ///
     /// # Errors
-    /// When it cannot listen there.
+    /// When listening on it fails.
     pub fn from_socket(socket: AdminSocket, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::inherited(socket, remote)?;
         Ok(Self { listener, address })

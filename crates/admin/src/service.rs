@@ -65,13 +65,13 @@ pub(crate) struct Service {
     pub(crate) running: watch::Receiver<()>,
 }
 
-/// Actions that run at the same time. Further ones wait.
+/// The maximum number of actions that run at the same time. Further actions wait.
 pub(crate) const ACTIONS_MAX: usize = 64;
 
 const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "permits are left for the node's administrators");
 
-/// How often it is checked whether the token with which a log is followed was revoked or has expired. Without this
-/// check, a log without new lines would be followed for ever with that token, and count as a request of its tenant.
+/// The interval of the check whether the token with which a log is followed was revoked or has expired. Without this
+/// check, a log without new lines would be followed forever with that token, and use up one of its tenant's requests.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The client at the other end of a connection.
@@ -151,7 +151,7 @@ impl Service {
             },
             (checked, _) => (checked, None),
         };
-        // The connection is not closed for another one until the response has been sent.
+        // Until the response has been sent, the connection is not closed to make room for another one.
         let held = |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
@@ -168,7 +168,7 @@ impl Service {
         let (work, overflow, permits) = match work {
             Ok(work) => work,
             Err(problem) => {
-                // A tenant's attempt to read what belongs to others is audited, too.
+                // A tenant's attempt to read data of others is audited as well.
                 if operation.changes
                     || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
                 {
@@ -237,7 +237,7 @@ impl Service {
         Ok((arguments, overflow, exclusive))
     }
 
-    /// Reads the query and the body within their bounds.
+    /// Reads the query and the body within their limits.
     async fn read_arguments(
         &self,
         operation: &Operation,

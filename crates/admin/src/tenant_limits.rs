@@ -1,8 +1,8 @@
 //! How much of the API the holders of tenants' tokens may use: connections, actions and lines of the audit log. The
-//! limits leave each tenant its share, leave the node's administrators theirs, and leave a tenant whose token was
-//! stolen a way to revoke it.
+//! limits reserve a share for each tenant and for the node's administrators, and leave a tenant whose token was stolen
+//! a way to revoke it.
 //!
-//! The holder of the node's token is not bounded here.
+//! The holder of the node's token has no limits here.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,18 +15,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusals::Refusals;
 
-/// Requests of one tenant at the same time, including those that follow a log.
+/// The maximum number of requests of one tenant at the same time, including those that follow a log.
 pub(crate) const REQUESTS_OF_TENANT_MAX: usize = 16;
 
-/// Requests with one token at the same time. The tenant's other requests can use another token, to revoke this one.
+/// The maximum number of requests with one token at the same time. It is below the tenant's maximum, so that a request
+/// with another token can revoke this one.
 pub(crate) const REQUESTS_OF_TOKEN_MAX: usize = 12;
 
 /// Requests of all tenants at the same time. The other connections are for the node's administrators. A tenant has no
 /// more of them than [`is_fair`] allows.
 pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 
-/// Actions of all tenants at the same time. Further ones wait, and so do those of a tenant that has its share
-/// ([`is_fair`]). The other permits for actions are for the node's administrators.
+/// The maximum number of actions of all tenants at the same time. Further actions wait, and so do those of a tenant
+/// that has its share ([`is_fair`]). The other permits for actions are for the node's administrators.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
 /// Parts that a tenant uploads in [`PERIOD`], with two short lines of the audit log each. A release may have half as
@@ -42,11 +43,11 @@ const PERIOD: Duration = Duration::from_secs(3600);
 /// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestKind {
-    /// It changes nothing.
+    /// The request changes nothing.
     Read,
-    /// It uploads a part of a release.
+    /// The request uploads a part of a release.
     Upload,
-    /// It is another action.
+    /// The request is any other action.
     Change,
 }
 
@@ -85,13 +86,13 @@ struct TenantUse {
 /// Semaphores of a tenant with one permit each.
 #[derive(Debug, Clone)]
 struct ExclusiveSemaphores {
-    /// For the largest bodies: a tenant has one in memory at a time, from its first byte to the end of the operation.
+    /// For the largest bodies: a tenant has at most one in memory, from its first byte to the end of the operation.
     largest: Arc<Semaphore>,
     /// For reads about a release, which search all revisions of the tenant.
     release_reads: Arc<Semaphore>,
 }
 
-/// The right to have one of the largest bodies, and to read about a release, until this is dropped.
+/// The right to have one of the largest bodies, and to read about a release. Dropping this gives the right back.
 #[derive(Debug, Default)]
 pub(crate) struct ExclusivePermits {
     _largest: Option<OwnedSemaphorePermit>,
@@ -108,16 +109,16 @@ pub(crate) struct RequestPermit {
     exclusive: ExclusiveSemaphores,
 }
 
-/// Returns whether a tenant that has `own` permits may have one more while `free` are left: always a first one, and
-/// further ones up to half of what is left then. So there is a permit for the next tenant, whatever the tenants before
-/// it have taken.
+/// Returns whether a tenant that has `own` permits may have one more while `free` are left. A tenant always may have a
+/// first one, and further ones up to half of those that are left then. So a permit is left for the next tenant, however
+/// many the other tenants have taken.
 fn is_fair(own: usize, free: usize) -> bool {
     free > 0 && (own == 0 || own.saturating_mul(2) < free)
 }
 
 impl RequestPermit {
-    /// Waits until the tenant has no other large body, if this one is large, and no other read about a release, if this
-    /// is one.
+    /// Waits until the tenant has no other large body, if `is_large`, and no other read about a release in progress, if
+    /// `is_release_read`.
     pub(crate) async fn acquire_exclusive(&self, is_large: bool, is_release_read: bool) -> ExclusivePermits {
         let ExclusiveSemaphores { largest, release_reads } = self.exclusive.clone();
         // The semaphores are never closed.
@@ -126,7 +127,7 @@ impl RequestPermit {
         ExclusivePermits { _largest: largest, _release_read: release_read }
     }
 
-    /// Waits until the tenant may run one more action. It runs until the permit is dropped.
+    /// Waits until the tenant may run one more action. The action ends when the permit is dropped.
     pub(crate) async fn action(&self) -> FairPermit<TenantName> {
         self.actions.acquire(&self.tenant).await
     }
@@ -189,8 +190,8 @@ impl TenantLimits {
         Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, exclusive })
     }
 
-    /// Counts a refused request of the tenant. Returns `Some` if it gets a line in the audit log, with the number of
-    /// requests without a line since the last one.
+    /// Counts a refused request of the tenant. Returns `Some` if the request gets a line in the audit log, with the
+    /// number of requests without a line since the last line.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
         lock(&self.all).of(tenant, Instant::now()).refusals.count()
     }
@@ -298,7 +299,7 @@ mod tests {
             is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
         );
         assert!(!is_fair(usize::MAX, usize::MAX));
-        // Tenants that take as much as they may, one after the other.
+        // Each tenant in turn takes as many permits as it may.
         let mut free = 96;
         let takes = |free: &mut usize| {
             let mut own = 0;

@@ -1,9 +1,9 @@
 //! Tokens: the node's own, whose holder may call every operation, and those of tenants.
 //!
-//! The node's token is created when a node starts for the first time: 256 bits of the system's randomness, in a file
-//! that only its owner can read. A tenant's token has as many bits, is returned once when it is created, and has a
-//! public id by which the node finds its stored form: a digest ([`StoredToken`]). A token is sent in the header
-//! `Authorization: Bearer …` and nowhere else, and no type of this module prints it.
+//! The node's token is created when a node starts for the first time: 256 random bits from the operating system, in a
+//! file that only its owner can read. A tenant's token has as many bits and is returned once, when it is created. It
+//! has a public id by which the node finds the stored form of the token: a digest ([`StoredToken`]). A token is only
+//! ever sent in the header `Authorization: Bearer …`, and no type of this module prints it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -39,7 +39,7 @@ const TENANT_CHARS: usize = TENANT_PREFIX.len() + ID_CHARS + 1 + CHARS;
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Token(String);
 
-/// Why a token cannot be read or created.
+/// The reason why a token cannot be read or created.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file could not be read or written.
@@ -143,7 +143,7 @@ impl Token {
         }
         let token = Self::random()?;
         match token.write(data, &path) {
-            // Another process created one at the same time.
+            // Another process created the file at the same time.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read_own(&path),
             Err(source) => Err(TokenError::Io { path, source }),
             Ok(()) => Ok(token),
@@ -156,8 +156,8 @@ impl Token {
     /// When it cannot be read, belongs to another user, or other users can read it.
     pub fn read_own(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
-        // Not through a link: the file that is checked is the file that is read, whichever users may write to the
-        // folder.
+        // Does not follow symbolic links: the file that is checked must be the file that is read, even if other users
+        // may write to the folder.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());

@@ -1,6 +1,6 @@
 //! The app in one shape: a process of this program that serves it, with an empty data directory.
 //!
-//! The process ends when its standard input does, so it never outlives the process that started it.
+//! The process ends when its standard input is closed, so it never outlives the process that started it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Read};
@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::secrets;
 use crate::stubs::StubServer;
 
-/// The longest that a start may take. Compiling a large app takes minutes.
+/// The maximum time that a start may take. Compiling a large app takes minutes.
 const START_MAX: Duration = Duration::from_secs(600);
 
 /// The time that running requests have when the process is stopped, in seconds.
@@ -28,7 +28,8 @@ const GRACE_S: &str = "5";
 /// The time after which a process that does not stop is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// The longest that the log of an ended process is read: a process that it has started may hold it open.
+/// The maximum time for which the log of an ended process is read: a process that the app has started may hold the log
+/// open.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The number of lines that are kept of each end of the log.
@@ -50,7 +51,7 @@ pub struct AppProcessSetup<'a> {
     pub code: &'a Path,
     /// Values from outside of the manifest.
     pub values: &'a ValueSources,
-    /// Whether clock and randomness follow from the request and the component.
+    /// Whether the clock and random numbers of guests are derived from the request and the component.
     pub deterministic: bool,
     /// Values of secrets, by name.
     pub secrets: &'a BTreeMap<String, String>,
@@ -71,7 +72,7 @@ impl AppProcess {
     /// Starts the app and waits until it is ready.
     ///
     /// # Errors
-    /// If it does not start: the error is what the process has printed.
+    /// If the app does not start: the error is the output of the process.
     pub fn start(setup: &AppProcessSetup<'_>) -> Result<Self, CliError> {
         let data =
             tempfile::Builder::new().prefix("isomer-test-").tempdir().context("cannot create a folder for data")?;
@@ -173,7 +174,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// The first and the last lines of a pipe, sent once when it ends.
+/// Returns the first and the last lines of a pipe, sent once when the pipe ends.
 fn both_ends(pipe: impl Read + Send + 'static) -> Receiver<Vec<String>> {
     let (sender, receiver) = channel();
     let lines = lines(pipe);

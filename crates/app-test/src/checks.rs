@@ -32,7 +32,7 @@ impl Mismatch {
     }
 }
 
-/// Checks a response and returns what is not as expected.
+/// Checks a response and returns how it differs from the expectation.
 ///
 /// # Errors
 /// The name of the first variable that has no value.

@@ -5,10 +5,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The longest that a read or a write may take.
+/// The maximum time that a read or a write may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest response that is read; the rest of a larger one is ignored.
+/// The maximum size of a response in bytes; the rest of a larger one is ignored.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
 /// A request.
@@ -17,7 +17,7 @@ pub(crate) struct TestRequest {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
-    /// Headers in addition to those that the client adds.
+    /// Headers that are sent in addition to those of the client itself.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl TestResponse {
     }
 }
 
-/// An HTTP client with cookies, as one visitor of the app.
+/// An HTTP client that keeps cookies, like one visitor of the app.
 pub(crate) struct TestClient {
     address: SocketAddr,
     cookies: BTreeMap<String, String>,

@@ -5,7 +5,7 @@ use isomer_display::is_deceptive;
 /// Lines of a difference that are shown.
 const LINES_MAX: usize = 24;
 
-/// Lines around a difference that are shown with it.
+/// The number of equal lines that are shown before and after a difference.
 const CONTEXT: usize = 2;
 
 /// Longer lines are cut.
@@ -22,8 +22,8 @@ pub enum ReportDetail {
 
 /// Returns the lines in which two texts differ: `-` is only in `expected`, `+` only in `found`.
 ///
-/// Of the beginning and the end that both have in common, only a few lines are shown. Everything between two differences is shown,
-/// too: this needs no search for the shortest edit, and the responses of two shapes mostly differ in one place.
+/// Only a few lines of a common beginning and a common end are shown. Everything between two differences is shown: this
+/// needs no search for the shortest edit, and the responses of two shapes mostly differ in one place.
 pub(crate) fn lines(expected: &str, found: &str, detail: ReportDetail) -> Vec<String> {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let same_begin = expected.iter().zip(&found).take_while(|(left, right)| left == right).count();

@@ -1,20 +1,20 @@
-//! `isomer test`: running an app's own scripts of requests against it, in each of its shapes.
+//! `isomer test`: running an app's own scripts of requests against the app, in each of its shapes.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `script` | a file of cases: requests and what is expected of the responses; its mistakes, with places |
+//! | `script` | a file of cases: requests and the expected responses; mistakes in the file, with places |
 //! | `variables` | `${name}` in requests and expectations |
 //! | `secrets` | secrets that a script gives the app |
-//! | `stubs` | responses of hosts on the internet, as a script has them |
+//! | `stubs` | responses that a script defines for hosts on the internet |
 //! | `client` | a small HTTP client: a connection for each request, cookies kept |
 //! | `app_process` | the app in one shape: a process that serves it, with an empty data directory |
-//! | `checks` | a response against what was expected, and against that of another shape |
+//! | `checks` | compares a response with the expected one, and with that of another shape |
 //! | `diff` | the lines in which two texts differ |
 //! | `script_run` | a script in one shape, from the first case to the last |
 //! | `report` | the report of all runs, for people and as JSON |
 //!
-//! The app is run by the same program, with `isomer run --test-mode`, so what is tested is what will serve. This crate knows neither the
-//! engine nor the node.
+//! The same program runs the app, with `isomer run --test-mode`, so the tested code is the code that will serve. This
+//! crate knows neither the engine nor the node.
 
 #![forbid(unsafe_code)]
 

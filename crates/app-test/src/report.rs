@@ -72,7 +72,7 @@ pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
             let _ = writeln!(out, "  {request}");
         }
     }
-    // A shape that fails in the same way as an earlier one logs the same.
+    // If a shape fails in the same way as an earlier one, its log is the same and is not shown again.
     let mut shown: Vec<(&str, &str)> = Vec::new();
     for Failure { run, .. } in failures {
         if !run.log.is_empty() && !shown.contains(&(run.file(), run.shape)) {
@@ -89,7 +89,7 @@ pub fn report_text(runs: &[ScriptRun<'_>], whole: bool) -> String {
 /// The first and the last lines.
 fn ends(lines: &[String]) -> Vec<String> {
     match lines.len().checked_sub(2 * LOG_LINES_MAX) {
-        // The line that says how many are left out would replace one line.
+        // With one line left out, the note about it would take as much space as the line.
         None | Some(0 | 1) => lines.to_vec(),
         Some(more) => {
             let between = format!("… {more} lines (--verbose shows them)");

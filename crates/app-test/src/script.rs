@@ -1,4 +1,4 @@
-//! A script: a file of cases that run in order. Its keys, and its mistakes with their places.
+//! A script: a file of cases that run in order. Owns the keys of the file, and reports mistakes with their places.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub struct TestCase {
     pub(crate) target: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Body,
-    /// Whether its response is compared with those of other shapes, if the script compares them.
+    /// Whether the case's response is compared with those of other shapes, if the script compares them.
     pub(crate) compare: bool,
     pub(crate) expect: Expect,
     pub(crate) capture: BTreeMap<String, Capture>,

@@ -18,7 +18,7 @@ pub struct ScriptResult {
 
 /// A case that failed.
 pub(crate) struct FailedCase {
-    /// Its index in the script.
+    /// The index of the case in the script.
     pub(crate) number: usize,
     /// The status of the response, if there was one.
     pub(crate) status: Option<u16>,
@@ -27,8 +27,8 @@ pub(crate) struct FailedCase {
     pub(crate) transcript: Vec<String>,
 }
 
-/// Runs a script against the front door at `address`. A failed case does not end it: later ones may say more. `reference` is the name of
-/// another shape with the script's result there: the responses must be the same.
+/// Runs a script against the front door at `address`. A failed case does not end the run: later cases may tell more.
+/// `reference` is the name of another shape with the script's result there: the responses must be the same.
 pub fn run_script(
     script: &Script,
     address: SocketAddr,
@@ -131,8 +131,9 @@ impl TestCase {
     }
 }
 
-/// The `traceparent` of a case. It is the same in every run, as a deterministic clock and deterministic randomness follow from it. Only the
-/// name of the file counts: its path as it is shown depends on the working directory.
+/// Returns the `traceparent` of a case. It is the same in every run, because a deterministic clock and deterministic
+/// random numbers are derived from it. Only the name of the file is used, since the displayed path depends on the
+/// working directory.
 fn traceparent(file: &str, number: usize) -> String {
     let file = file.rsplit('/').next().unwrap_or(file);
     // FNV-1a.

@@ -1,6 +1,7 @@
-//! Stubs: responses that a script has instead of those of hosts on the internet, served by a small HTTP server on loopback.
+//! Stubs: responses that a script defines for hosts on the internet, served by a small HTTP server on loopback.
 //!
-//! The app's process sends requests for these hosts here, without TLS. Its grants are checked first, as always.
+//! The app's process sends requests for these hosts to this server, without TLS. Its grants are checked first, as
+//! always.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The longest that a read or a write may take.
+/// The maximum time that a read or a write may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest request; there is no response to a larger one.
+/// The maximum size of a request in bytes; a larger one gets no response.
 const REQUEST_BYTES_MAX: usize = 32 << 20;
 
 /// The number of requests without a stub that are remembered.
@@ -80,7 +81,7 @@ impl StubServer {
 impl Drop for StubServer {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);
-        // The server waits for a connection; this one makes it look at `stopped`.
+        // The server waits for a connection. This one wakes it up, so that it checks `stopped`.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -88,7 +89,7 @@ impl Drop for StubServer {
 /// Parses the value of `--stub`: `HOST=ADDRESS`.
 ///
 /// # Errors
-/// If it has another form, for people.
+/// If the value has another form; the error is for people.
 pub fn parse_stub(text: &str) -> Result<(String, SocketAddr), String> {
     let (host, address) = text.rsplit_once('=').ok_or("write HOST=ADDRESS")?;
     Ok((host.to_owned(), address.parse().map_err(|_| format!("`{address}` is not an address"))?))
@@ -172,8 +173,8 @@ fn read(stream: &mut TcpStream) -> io::Result<String> {
     Ok(head)
 }
 
-/// Returns whether these chunks end with the last one and its trailers (RFC 9112, section 7.1). True for bytes that are not chunks:
-/// waiting for more would not help.
+/// Returns whether these chunks end with the last chunk and its trailers (RFC 9112, section 7.1). Returns `true` for
+/// bytes that are not chunks: waiting for more would not help.
 fn is_whole(chunks: &[u8]) -> bool {
     let mut rest = chunks;
     loop {

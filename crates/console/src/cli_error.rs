@@ -1,4 +1,4 @@
-//! Why a command failed: what is printed, and the exit code.
+//! The error of a failed command: the message that is printed, and the exit code.
 //!
 //! | exit code | meaning |
 //! | --- | --- |
@@ -6,7 +6,8 @@
 //! | 2 | the command line is wrong: an argument is unknown, malformed or missing, contradicts another one, or names something that the command cannot use |
 //! | 130 | a second signal ended the process at once |
 //!
-//! So 2 means that the command line has to change, and 1 that something else has to. A guest's own exit code takes the place of these.
+//! So 2 means that the command line has to change, and 1 that something else has to. When a guest exits with a code of
+//! its own, the command exits with that code instead.
 
 use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
@@ -33,7 +34,7 @@ pub enum CliError {
     Rendered {
         /// The message, rendered by that process.
         text: String,
-        /// Its exit code.
+        /// The exit code.
         code: u8,
     },
     /// An exit code without a message: a guest's own, or that of an interrupted process.

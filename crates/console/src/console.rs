@@ -117,7 +117,7 @@ impl Console {
     }
 }
 
-/// Prints a result on standard output. A closed pipe is no error: the reader has seen enough.
+/// Prints a result on standard output. A closed pipe is not an error: the reader needs no more output.
 ///
 /// # Errors
 /// If standard output cannot be written to.

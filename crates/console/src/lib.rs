@@ -1,7 +1,7 @@
-//! What commands have in common when they talk to people: the terminal, and how a command that fails ends.
+//! The parts of all commands that talk to people: the terminal, and the error of a failed command.
 //!
-//! Standard output carries results; everything else goes to standard error ([`Console`]). A failure is a [`CliError`], which
-//! decides both what is printed and the exit code.
+//! Standard output carries results; everything else goes to standard error ([`Console`]). A failure is a [`CliError`],
+//! which determines both the printed message and the exit code.
 
 #![forbid(unsafe_code)]
 

@@ -4,21 +4,21 @@ use isomer_diagnostics::Diagnostic;
 
 use crate::console::Console;
 
-/// Prints warnings unless the same ones were printed last.
+/// Prints warnings, unless the same warnings were printed last.
 #[derive(Debug, Default)]
 pub struct WarningPrinter {
     printed: String,
 }
 
 impl WarningPrinter {
-    /// Prints `warnings`, which replace the previous ones, if they differ from them.
+    /// Prints `warnings`, unless they equal the warnings of the previous call.
     pub fn print(&mut self, console: &Console, warnings: &[Diagnostic]) {
         if let Some(text) = self.changed(console.renderer().diagnostics(warnings), warnings.is_empty()) {
             console.message(&text);
         }
     }
 
-    /// The text to print, if there is one that was not printed last.
+    /// Returns the text to print, if it differs from the text that was printed last.
     fn changed(&mut self, text: String, is_empty: bool) -> Option<String> {
         let text = if is_empty { String::new() } else { text };
         if self.printed == text {

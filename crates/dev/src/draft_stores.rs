@@ -3,17 +3,18 @@
 //! On a node, an applied migration is final; here it is a draft. Before new migrations are applied to a store that is
 //! not empty, a copy of the store is kept (`drafts/STORE/N` in the data directory). If a migration is edited, renamed
 //! or removed after it was applied, the store can be recreated from the latest copy that fits the current migrations,
-//! or empty. This loses what was written since then, so it is done only after a confirmation or with a flag. The
-//! replaced store is kept as a copy as well, and is used again if the edit is reverted.
+//! or empty. This loses the data that was written since then, so it is done only after a confirmation or with a flag.
+//! The replaced store is also kept as a copy, and is used again if the edit is reverted.
 //!
-//! Copies from before new migrations and copies of replaced stores are limited separately: ten edits of a draft make
-//! ten of the latter, and must not push out the copy that all ten start from.
+//! The number of copies that were made before new migrations and the number of copies of replaced stores are limited
+//! separately: ten edits of a draft make ten copies of replaced stores, and these must not displace the copy that all
+//! ten edits start from.
 //!
 //! A replacement that a killed process left unfinished is completed when a command opens the data directory
 //! ([`DataDir::open`]).
 //!
-//! None of this keeps a new revision from taking over: a store that cannot follow its migrations stays as it is, and is
-//! started without them.
+//! A store that cannot follow its migrations never prevents a new revision from starting: the store stays as it is, and
+//! is started without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -34,12 +35,12 @@ const KEPT_MAX: usize = 8;
 /// The file that marks a copy as a replaced store.
 const REPLACED: &str = "replaced";
 
-/// How long recreating a store may take. Its requests wait for that time.
+/// The maximum time to recreate a store. Meanwhile the store's requests wait.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Decides what to do about stores whose migrations were edited.
 pub(crate) struct DraftStores {
-    /// Whether every such store is recreated without a question.
+    /// Whether every such store is recreated without asking.
     recreate: bool,
     /// Stores that may be recreated, because the answer to the question was yes.
     may_recreate: BTreeSet<StoreName>,
@@ -57,12 +58,12 @@ pub(crate) struct StoreContext<'a> {
 /// A store that does not follow its migrations.
 pub(crate) struct OutdatedStore {
     pub(crate) store: StoreName,
-    /// Whether recreating it would help.
+    /// Whether recreating the store would help.
     pub(crate) can_be_recreated: bool,
 }
 
 impl DraftStores {
-    /// Creates the state at the start. With `recreate`, stores are recreated without a question.
+    /// Creates the initial state. With `recreate`, stores are recreated without asking.
     pub(crate) fn new(recreate: bool) -> Self {
         Self { recreate, may_recreate: BTreeSet::new(), reported: BTreeMap::new() }
     }
@@ -182,13 +183,13 @@ impl StoreCopies {
         Self { store: store.clone(), folder: data.drafts().join(store.as_str()) }
     }
 
-    /// Applies new migrations. The store from before becomes a copy.
+    /// Applies new migrations. The previous state of the store is kept as a copy.
     async fn migrate(&self, app: &App, stores: &StoreContext<'_>) -> anyhow::Result<()> {
         self.replace(app, stores, None).await.map_err(anyhow::Error::new)
     }
 
-    /// Recreates the store from the latest copy that fits its migrations. Returns false if there is none, so that the
-    /// store is empty.
+    /// Recreates the store from the latest copy that fits its migrations. Returns `false` if there is no such copy, so
+    /// that the store is empty.
     async fn recreate(&self, app: &App, stores: &StoreContext<'_>) -> anyhow::Result<bool> {
         for number in self.numbers().into_iter().rev() {
             let folder = self.at(number);
@@ -222,7 +223,8 @@ impl StoreCopies {
             let _ = fs::remove_dir_all(&folder);
         }
         if is_kept && from.is_some() {
-            // Without the mark, the copy counts as one of the other kind, which at worst costs an older copy.
+            // If the mark cannot be written, the copy is treated as a copy from before a migration, which at worst
+            // displaces an older copy.
             let _ = fs::write(folder.join(REPLACED), "");
         }
         self.sweep();

@@ -2,13 +2,14 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `session` | the loop: a change, a build, a revision that takes over ([`DevSession`]) |
-//! | `watch` | seeing that files have changed |
+//! | `session` | the loop: a change, a build, a new revision that replaces the previous one ([`DevSession`]) |
+//! | `watch` | noticing that files have changed |
 //! | `draft_stores` | SQL stores whose migrations are not final yet |
 //!
-//! What is watched is what went into the last build. After a change the session waits briefly for more of them, then builds what has
-//! changed. If the result differs from what serves, a new revision is made, which takes over once it has started; requests in flight end with
-//! the old one. Errors are printed, and the old revision continues to serve.
+//! The files that went into the last build are watched. After a change the session waits briefly for further changes,
+//! then builds the changed components. If the result differs from the current revision, a new revision is created,
+//! which replaces the current one once it has started; requests in flight are finished by the old one. Errors are
+//! printed, and the old revision continues to serve.
 
 #![forbid(unsafe_code)]
 

@@ -20,7 +20,7 @@ use crate::watch::FileWatcher;
 /// Editors write several files, and the same file several times: a build starts after this long without a change.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// The longest that a build waits for [`QUIET`].
+/// The maximum time that a build waits for [`QUIET`].
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The number of questions that may be open at once. Further stores are asked about after the next change.
@@ -35,7 +35,7 @@ pub struct DevSettings {
     pub values: ValueSources,
     /// The profile with which Cargo packages are built.
     pub profile: BuildProfile,
-    /// Whether stores whose applied migrations were edited are recreated without a question.
+    /// Whether stores whose applied migrations were edited are recreated without asking.
     pub recreate_stores: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct DevSession {
     watcher: FileWatcher,
     drafts: DraftStores,
     manifest_warnings: WarningPrinter,
-    /// The store that the open question is about.
+    /// The store for which the user is being asked.
     asking: Option<StoreName>,
     answer_sender: Sender<bool>,
     answers: Receiver<bool>,
@@ -128,7 +128,7 @@ impl DevSession {
         }
     }
 
-    /// Builds the app; if the result is new, makes a revision of it. Prints errors that a change can fix.
+    /// Builds the app; if the result is new, creates a revision of it. Prints errors that a change of a file can fix.
     ///
     /// # Errors
     /// If the command line is wrong, or if files cannot be watched.
@@ -173,7 +173,7 @@ impl DevSession {
             (app, built)
         });
         let (app, built) = built.await.context("the build ended unexpectedly")?;
-        // Also after a failed build: it may need a file that was not watched.
+        // Done even after a failed build: it may need a file that was not watched.
         self.watches_more = self.watcher.follow(watch_set(&app, profile, built.is_err()))?;
         let components = read_components(&built?)?;
         let snapshot = SourceSnapshot::of(&app, components.clone());

@@ -1,4 +1,4 @@
-//! What a revision is made from: which files are watched, and whether they have changed.
+//! The sources of a revision: which files are watched, and whether they have changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
     secrets.chain(authorities).map(|path| app.dir.join(path))
 }
 
-/// Returns the stamps of these files. Their content is not kept, as it may be secret.
+/// Returns the stamps of these files. Their content is not stored, as it may be secret.
 fn stamps(app: &AppDir) -> BTreeMap<PathBuf, Option<Stamp>> {
     let stamp = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.modified().ok(), found.len()));
     files(app).map(|path| (path.clone(), stamp(&path))).collect()

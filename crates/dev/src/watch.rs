@@ -16,7 +16,8 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// How often everything is watched again if folders change at the same time. After that, a missed change is assumed.
+/// The maximum number of times that everything is watched again if folders change at the same time. After that, a
+/// missed change is assumed.
 const ATTEMPTS_MAX: usize = 5;
 
 /// Watches files for changes.
@@ -41,7 +42,7 @@ impl FileWatcher {
         Ok(watch)
     }
 
-    /// Watches `wanted` instead from now on. Returns whether it differs from before.
+    /// Watches `wanted` from now on. Returns whether it differs from the previous set.
     pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, CliError> {
         let is_other = self.wanted != wanted;
         self.wanted = wanted;
