@@ -1,7 +1,8 @@
 //! Hashes as hexadecimal digits in lower case.
 //!
-//! A *release* (what a client uploads) is named by its [`ReleaseDigest`]. What two processes must agree on to call each other is named by the
-//! [`PlanDigest`]. A *revision* is a release that was deployed to an app; it is named by its release's digest.
+//! A *release* (the upload of a client) is named by its [`ReleaseDigest`]. The parts of a plan on which two processes
+//! must agree to call each other are named by the [`PlanDigest`]. A *revision* is a release that was deployed to an
+//! app; it is named by its release's digest.
 
 use std::fmt;
 use std::sync::Arc;

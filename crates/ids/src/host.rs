@@ -1,4 +1,4 @@
-//! Host names that apps are served under, and patterns of them.
+//! Host names under which apps are served, and patterns of host names.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::invalid::InvalidText;
 use crate::label::LABEL_BYTES_MAX;
 use crate::name_type::name_type;
 
-/// The most bytes of a host name (RFC 1035, section 2.3.4).
+/// The maximum length of a host name in bytes (RFC 1035, section 2.3.4).
 pub const HOST_BYTES_MAX: usize = 253;
 
 const RULE: &str = "write `shop.example`, `*.shop.example` or `*`, without scheme, port and path";

@@ -3,14 +3,14 @@
 use isomer_display::escaped;
 use isomer_display::excerpt::cut;
 
-/// The most bytes of the refused text that the error repeats.
+/// The maximum number of bytes of the refused text that the error repeats.
 const SHOWN_BYTES_MAX: usize = 128;
 
 /// Text that breaks the rule of what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {kind}: {problem}")]
 pub struct InvalidText {
-    /// What the text should be, with its article: `a component name`.
+    /// The kind of text that was expected, with its article: `a component name`.
     pub kind: &'static str,
     /// The text, at most 128 bytes of it, with control characters escaped.
     pub text: String,

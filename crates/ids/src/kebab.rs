@@ -1,12 +1,12 @@
 //! Kebab names, `[a-z][a-z0-9]*(-[a-z0-9]+)*`, of at most [`NAME_CHARS_MAX`] characters: all names in a manifest.
 //!
-//! A component's name becomes part of labels inside WebAssembly, where the Component Model wants kebab names, and a store's name becomes the
-//! name of a file.
+//! A component's name becomes part of labels inside WebAssembly, where the Component Model requires kebab names, and a
+//! store's name becomes the name of a file.
 
 use crate::invalid::InvalidText;
 use crate::name_type::name_type;
 
-/// The most characters of a kebab name.
+/// The maximum number of characters of a kebab name.
 pub const NAME_CHARS_MAX: usize = 64;
 
 /// The rule of kebab names as a regular expression, without the length.
@@ -26,7 +26,7 @@ name_type! {
     { "pattern": NAME_PATTERN, "maxLength": NAME_CHARS_MAX }
 }
 
-/// Checks a kebab name. `kind` says what it names, with its article: `a group name`.
+/// Checks a kebab name. `kind` is the kind of name, with its article: `a group name`.
 ///
 /// # Errors
 /// With the rule that the name breaks.
@@ -47,7 +47,7 @@ pub fn check_name(kind: &'static str, name: &str) -> Result<(), InvalidText> {
     Err(InvalidText::new(kind, "cart-2", name, problem).suggest(kebab(name)))
 }
 
-/// Returns the kebab name that is closest to `text`, or `None` if no letter is left of it.
+/// Returns the kebab name that is closest to `text`, or `None` if `text` contains no letter that can be used.
 #[must_use]
 pub fn kebab(text: &str) -> Option<String> {
     let mut name = String::new();

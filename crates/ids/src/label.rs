@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::invalid::InvalidText;
 use crate::name_type::name_type;
 
-/// The most bytes of a tenant's, an app's or a token's name: that of a DNS label (RFC 1035, section 2.3.4).
+/// The maximum length of a tenant's, an app's or a token's name in bytes, as of a DNS label (RFC 1035, section 2.3.4).
 pub const LABEL_BYTES_MAX: usize = 63;
 
 const RULE: &str = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter and not ending with -";

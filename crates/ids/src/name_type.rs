@@ -1,9 +1,9 @@
 //! The macro that makes a type of checked text.
 
-/// Defines a type of text that is checked whenever a value is made.
+/// Defines a type of text that is checked whenever a value is created.
 ///
-/// `$check` is a function of the text that returns the text to keep (`Arc<str>`) or an `InvalidText`. `$schema` are the keywords of its JSON
-/// Schema.
+/// `$check` is a function of the text that returns the text to store (`Arc<str>`) or an `InvalidText`. `$schema` are
+/// the keywords of its JSON Schema.
 macro_rules! name_type {
     ($(#[doc = $doc:literal])+ $type:ident, $check:expr, { $($schema:tt)* }) => {
         $(#[doc = $doc])+

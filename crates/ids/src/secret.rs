@@ -1,16 +1,16 @@
 //! Names of secrets and the size of their values.
 //!
-//! The name is at most 64 bytes long everywhere. A node once accepted 128 behind an admin API that accepted 64; a manifest, the only place
-//! that can grant a secret, never accepted more than 64.
+//! The name is at most 64 bytes long everywhere. In the past, a node accepted 128 bytes while its admin API accepted
+//! 64; a manifest, which is the only way to grant a secret, never accepted more than 64.
 
 use crate::invalid::InvalidText;
 use crate::kebab::kebab;
 use crate::name_type::name_type;
 
-/// The most bytes of a secret's value, wherever it comes from: the admin API, a file or the environment.
+/// The maximum size of a secret's value in bytes, from any source: the admin API, a file or the environment.
 pub const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// The most bytes of a secret's name.
+/// The maximum length of a secret's name in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
 /// The rule of secrets' names as a regular expression.

@@ -17,7 +17,7 @@ const HOST_BYTES_MAX: usize = 253;
 pub struct InvalidLinkAddress {
     /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// What is wrong with the text.
     pub problem: &'static str,
 }
 

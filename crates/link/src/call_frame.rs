@@ -1,4 +1,4 @@
-//! A call as it is sent: its head is encoded for each attempt, its image is shared by all attempts.
+//! A call as it is sent. Its head is encoded for each attempt; the encoded arguments are shared by all attempts.
 
 use std::time::Instant as StdInstant;
 

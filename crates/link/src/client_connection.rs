@@ -36,11 +36,11 @@ pub(crate) struct ClientConnection {
 /// A request that was given to the connection.
 struct SentRequest {
     response: ResponseFuture,
-    /// Whether the connection took the whole body.
+    /// Whether the connection accepted the whole body.
     is_whole: bool,
 }
 
-/// Why an attempt at a call has no result.
+/// The reason why an attempt at a call has no result.
 #[derive(Debug)]
 pub(crate) struct FailedAttempt {
     pub(crate) error: CallError,
@@ -93,8 +93,8 @@ impl ClientConnection {
         Ok((Self { sender: Mutex::new(sender), calls_max, answers, ended: Notify::new() }, ended))
     }
 
-    /// Sends a frame and waits for the frame of the reply, with an image of at most `image_bytes_max`. Dropping the
-    /// future cancels the call on the other side, too.
+    /// Sends a frame and waits for the frame of the reply, whose encoded result has at most `image_bytes_max` bytes.
+    /// Dropping the future also cancels the call on the other side.
     pub(crate) async fn call(&self, frame: &CallFrame, image_bytes_max: usize) -> Result<CallResult, FailedAttempt> {
         let SentRequest { response, is_whole } = self.send(Method::POST, Some(frame))?;
         let response = response.await.map_err(|error| {
@@ -154,9 +154,9 @@ impl ClientConnection {
         let (response, mut body) =
             sender.send_request(request, frame.is_none()).map_err(|error| before_sending(&error))?;
         drop(sender);
-        // Fails if the stream has ended meanwhile. The server may have sent its response before the whole call arrived,
-        // as when it is overloaded, and have reset the stream since. The connection is still usable then, and the
-        // response has the reply or the reason.
+        // Fails if the stream has ended meanwhile. The server may have sent its response before the whole call arrived
+        // (for example because it is overloaded) and may have reset the stream since. The connection is still usable
+        // then, and the response has the reply or the reason.
         let is_whole = frame.is_none_or(|frame| body.send_data(frame.payload(), true).is_ok());
         Ok(SentRequest { response, is_whole })
     }
@@ -166,8 +166,8 @@ impl ClientConnection {
     }
 }
 
-/// Returns the next piece of a body. Its bytes are released from the window at once: they are bounded by the frame's
-/// head.
+/// Returns the next piece of a body. Its bytes are released from the window at once, since the frame's head limits
+/// their number.
 pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h2::Error>> {
     if body.is_end_stream() {
         return None;
@@ -211,8 +211,8 @@ fn before_sending(error: &h2::Error) -> FailedAttempt {
     FailedAttempt { error: CallError::Unreachable, reason, not_run: true, is_connection_ended: true }
 }
 
-/// Returns the failure of a call whose head was sent. For streams that the server refused, or that follow its last one,
-/// the server tells that it did nothing.
+/// Returns the failure of a call whose head was sent. If the server refused the stream, or announced an earlier stream
+/// as its last one, the server did not process the call.
 fn after_sending(error: &h2::Error) -> FailedAttempt {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let not_run = error.is_remote() && (error.is_go_away() || is_refused);

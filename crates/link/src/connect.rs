@@ -28,7 +28,7 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Link
     for found in found {
         match TcpStream::connect(found).await {
             Ok(stream) => {
-                // Nagle's algorithm would delay a call until the last one is acknowledged.
+                // Nagle's algorithm would delay a call until the previous one is acknowledged.
                 let _ = stream.set_nodelay(true);
                 return match tls {
                     Some(tls) => secure(stream, host, tls).await,

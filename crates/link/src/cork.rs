@@ -1,12 +1,13 @@
-//! Gathers what a connection writes, and writes it at the end of each poll of the connection's task.
+//! Gathers the writes of a connection, and writes them at the end of each poll of the connection's task.
 //!
 //! h2 flushes after every piece of a body, which is a system call for each call and each reply. A busy connection's
-//! task handles many of them in one poll, so what it writes is gathered here, and [`CorkHandle::poll_drain`] writes it
-//! with one system call at the end of the poll. Large pieces are written at once, after what was gathered, without
-//! being copied; what is gathered is bounded by [`GATHERED_BYTES_MAX`].
+//! task handles many of them in one poll, so their writes are gathered here, and [`CorkHandle::poll_drain`] sends them
+//! with one system call at the end of the poll. Large pieces are not copied: they are written at once, after the
+//! gathered bytes. At most [`GATHERED_BYTES_MAX`] bytes are gathered.
 //!
-//! What is read in one poll is bounded, too: h2 reads as long as there are bytes, and for a peer that sends many large
-//! images megabytes would be buffered, and leave the processor's cache, before the first image is looked at.
+//! The number of bytes that are read in one poll is also limited. h2 reads as long as bytes are available. If a peer
+//! sends many large arguments or results, megabytes would be buffered, and would leave the processor's cache before the
+//! first of them is processed.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,16 +20,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes that are gathered. Beyond, a connection writes at once, and waits if the peer does not read.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes that are read in one poll. The next poll comes after all other tasks that are ready.
+/// The maximum number of bytes that are read in one poll. All other ready tasks run before the next poll.
 const READ_BYTES_MAX: usize = 256 << 10;
 
-/// Slices of one write.
+/// The maximum number of slices in one write.
 const SLICES_MAX: usize = 16;
 
 /// The stream as h2 uses it.
 pub(crate) struct Cork<T>(Arc<Mutex<CorkedStream<T>>>);
 
-/// The same stream, for the task that runs the connection.
+/// A handle to the same stream, for the task that runs the connection.
 pub(crate) struct CorkHandle<T>(Arc<Mutex<CorkedStream<T>>>);
 
 struct CorkedStream<T> {
@@ -38,7 +39,7 @@ struct CorkedStream<T> {
     readable_bytes: usize,
     /// Whether the stream may hold bytes that are not flushed.
     is_dirty: bool,
-    /// Why TLS ended. h2 does not keep this error.
+    /// The error with which TLS ended. h2 does not keep this error.
     tls_error: Option<rustls::Error>,
 }
 

@@ -8,9 +8,9 @@
 //!        └── failed ──► Down ── pause, attempt, pause, attempt … ┘
 //! ```
 //!
-//! Calls wait while it is `Connecting`, and fail at once while it is `Down`, since the last attempt has failed. A
-//! connection that is lost is replaced without a pause, unless it lived only for a short time. A connection that shuts
-//! down accepts no new calls and ends with its last one, while its successor is in use.
+//! Calls wait while the endpoint is `Connecting`, and fail at once while it is `Down`, since the last attempt has
+//! failed. A connection that is lost is replaced without a pause, unless it lived only for a short time. A connection
+//! that shuts down accepts no new calls and ends with its last one, while its successor is in use.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ impl Endpoint {
     }
 
     /// Makes one attempt at a call. Waits for a connection while an attempt to connect is running, but not while the
-    /// address is down.
+    /// endpoint is down.
     pub(crate) async fn call(&self, frame: &CallFrame, limits: &PeerLimits) -> Result<CallResult, FailedAttempt> {
         let connection = match self.state() {
             EndpointState::Ready(connection) => connection,

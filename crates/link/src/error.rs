@@ -1,4 +1,5 @@
-//! Why a side of a link cannot be set up, with hints. Later failures are results of calls ([`isomer_wire::CallFailure`]).
+//! Errors of setting up a side of a link, with hints. Later failures are results of calls
+//! ([`isomer_wire::CallFailure`]).
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use isomer_transport::SocketFileError;
 
 use crate::address::{Address, InvalidLinkAddress};
 
-/// Why a side of a link cannot be set up.
+/// The reason why a side of a link cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The text is not an address.
@@ -83,7 +84,7 @@ pub enum LinkError {
         /// The effective user of this process.
         user: u32,
     },
-    /// There is a file that is not a socket.
+    /// The path is a file that is not a socket.
     #[error("`{path}` exists, and is not a socket")]
     NotASocket {
         /// The path.
@@ -106,7 +107,7 @@ pub enum LinkError {
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with the file; never its content.
+        /// What is wrong with the file; never contains the file's content.
         problem: String,
     },
 }

@@ -11,7 +11,7 @@ use crate::connect::connect;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
-/// Connects to `address` and checks by `GET /` whether it serves. Makes one attempt, which ends by `deadline`.
+/// Connects to `address` and sends `GET /` to check whether it serves. Makes one attempt, which ends by `deadline`.
 ///
 /// # Errors
 /// When it does not serve, with the reason.

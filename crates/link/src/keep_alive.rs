@@ -1,4 +1,5 @@
-//! Checks whether the other side of a connection is alive: a half-open connection looks like an idle one.
+//! Checks whether the other side of a connection is alive. Without the check, a half-open connection looks like an idle
+//! one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

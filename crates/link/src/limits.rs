@@ -1,34 +1,37 @@
-//! The limits of both sides. Reaching one is a failure with its own reason, or a wait that another limit ends.
+//! The limits of both sides. Reaching a limit causes either a failure with its own reason, or a wait that another limit
+//! ends.
 
 use std::time::Duration;
 
 use isomer_wire::image::IMAGE_BYTES_MAX;
 
-/// The settings of HTTP/2. Together they guarantee that no call takes the window of another one, whatever it does: a
-/// connection's window is the sum of the windows of its streams.
+/// The settings of HTTP/2. Together they guarantee that no call can use up the window of another one: a connection's
+/// window is the sum of the windows of its streams.
 pub(crate) mod http2 {
-    /// Calls in flight of one connection.
+    /// The maximum number of calls in flight of one connection.
     pub(crate) const STREAMS_MAX: u32 = 1024;
-    /// Bytes of one stream that may be in flight unread. Every call in flight can make the other side hold so many
-    /// bytes, whatever else is bounded: its reader releases them at once, unless the caller computes meanwhile.
+    /// The maximum number of unread bytes in flight of one stream. Every call in flight can make the other side buffer
+    /// this many bytes, in addition to all other limits: the reader releases them at once, unless the caller computes
+    /// meanwhile.
     pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-    /// Bytes of one connection that may be in flight unread.
+    /// The maximum number of unread bytes in flight of one connection.
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
-    /// Bytes of one piece of a body. A small call waits at most for one piece of each other call.
+    /// The maximum size of one piece of a body in bytes. A small call waits at most for one piece of each other call.
     pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
     /// Bytes of a stream's HTTP head. That of a call has three.
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;
 }
 
-/// Eight results of the largest size at once, or one of 128 KiB for each call that a connection may have in flight.
+/// Room for eight results of the maximum size at once, or for a result of 128 KiB for each call that a connection may
+/// have in flight.
 const ANSWERS_BYTES_MAX: usize = 8 * IMAGE_BYTES_MAX as usize;
 
 /// The client's limits.
 #[derive(Debug, Clone)]
 pub struct PeerLimits {
-    /// Calls in flight to one address. Further ones are refused as overloaded.
+    /// The maximum number of calls in flight to one address. Further calls are refused as overloaded.
     pub calls_max: usize,
-    /// Bytes of one result's image.
+    /// The maximum size of one encoded result in bytes.
     pub image_bytes_max: usize,
     /// Bytes of all results' images that are being read, over all connections of a peer. A call whose result exceeds
     /// them fails as overloaded; it has run.
@@ -36,17 +39,17 @@ pub struct PeerLimits {
     /// For resolving the host name, connecting, TLS and HTTP/2 together. A call that waits for it waits no longer than
     /// to its deadline.
     pub connect_timeout: Duration,
-    /// The first pause after a failed attempt to connect. Each further one is twice as long.
+    /// The first pause after a failed attempt to connect. Each further pause is twice as long.
     pub backoff_min: Duration,
-    /// The longest pause.
+    /// The maximum pause.
     pub backoff_max: Duration,
     /// The pause between two checks whether a connection is alive.
     pub keep_alive_interval: Duration,
-    /// How long a check may take. Then the connection is replaced.
+    /// The maximum time that a check may take. After it the connection is replaced.
     pub keep_alive_timeout: Duration,
-    /// Attempts at one call, including the first one.
+    /// The maximum number of attempts at one call, including the first one.
     pub attempts_max: u32,
-    /// The first pause before an idempotent call is tried again. Each further one is twice as long.
+    /// The first pause before an idempotent call is tried again. Each further pause is twice as long.
     pub retry_pause: Duration,
 }
 
@@ -70,26 +73,29 @@ impl Default for PeerLimits {
 /// The server's limits.
 #[derive(Debug, Clone)]
 pub struct ServerLimits {
-    /// Open connections. Further ones wait in the kernel's queue.
+    /// The maximum number of open connections. Further connections wait in the kernel's queue.
     pub connections_max: usize,
-    /// Calls that are being read, run or responded to, over all connections. Further ones fail as overloaded, unread.
+    /// The maximum number of calls that are being read, run or responded to, over all connections. Further calls fail
+    /// as overloaded without being read.
     pub calls_max: usize,
-    /// Bytes of one call's image.
+    /// The maximum size of one call's encoded arguments in bytes.
     pub image_bytes_max: usize,
-    /// Bytes of the images of all calls that are being read or run. Further calls fail as overloaded. The same limit
-    /// applies to the images of replies that are being written; a reply beyond is replaced by such a failure.
+    /// The maximum number of bytes of the encoded arguments of all calls that are being read or run. Further calls fail
+    /// as overloaded. The same limit applies to the encoded results that are being written; a reply that would exceed
+    /// it is replaced by such a failure.
     pub images_bytes_max: usize,
-    /// From the start of a connection until TLS and HTTP/2 are negotiated.
+    /// The maximum time from the start of a connection until TLS and HTTP/2 are negotiated.
     pub handshake_timeout: Duration,
     /// Between two pieces of a call's body.
     pub body_timeout: Duration,
-    /// From the start of a call to its last byte, and no longer than its deadline.
+    /// The maximum time from the start of a call to its last byte. The call's deadline applies as well.
     pub reading_timeout: Duration,
-    /// Between two pieces of a reply that the caller reads, and after the call's deadline. Then its stream is reset.
+    /// The maximum time between two pieces of a reply that the caller reads, and after the call's deadline. After it
+    /// the reply's stream is reset.
     pub answer_timeout: Duration,
     /// The pause between two checks whether a connection is alive.
     pub keep_alive_interval: Duration,
-    /// How long a check may take. Then the connection is closed.
+    /// The maximum time that a check may take. After it the connection is closed.
     pub keep_alive_timeout: Duration,
 }
 

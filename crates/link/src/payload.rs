@@ -1,4 +1,5 @@
-//! The bytes of one frame as a connection takes them: its head and its body, which are joined only if the body is small.
+//! The bytes of one frame as they are passed to a connection: a head and a body, which are joined only if the body is
+//! small.
 
 use std::io::IoSlice;
 
@@ -6,7 +7,7 @@ use bytes::{Buf, Bytes};
 
 use crate::response_progress::ResponseGuard;
 
-/// Bytes of a body that is copied behind its head: up to this size, one piece is cheaper than two.
+/// The maximum size of a body that is copied after its head in bytes: up to this size, one piece is cheaper than two.
 const JOINED_BYTES_MAX: usize = 4 << 10;
 
 /// The bytes of a frame.
@@ -18,7 +19,7 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Makes a frame of the head that `encode` writes, which has `head_bytes`, and `body`.
+    /// Creates a frame of a head and `body`. `encode` writes the head, which has `head_bytes`.
     pub(crate) fn new(head_bytes: usize, body: Bytes, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
         let is_joined = body.len() <= JOINED_BYTES_MAX;
         let mut head = Vec::with_capacity(head_bytes + if is_joined { body.len() } else { 0 });

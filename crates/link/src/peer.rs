@@ -1,15 +1,15 @@
 //! The client: a group at one address or several, as a [`Callee`].
 //!
-//! **Choice.** Of two random addresses with a connection, the one with fewer calls in flight is used. An address that
-//! is connecting is waited for only if none is connected, and one that is down is not tried. If all are down, the call
-//! fails at once.
+//! **Choice.** Of two random addresses with a connection, the one with fewer calls in flight is used. A call waits for
+//! an address that is connecting only if no address is connected. An address that is down is not tried. If all are
+//! down, the call fails at once.
 //!
-//! **Retries.** A call that certainly did not run goes to another address that has not failed it, or to the same one
-//! over its next connection, up to [`PeerLimits::attempts_max`] times, without a pause. A call that is idempotent is
-//! tried again, after a pause, also if it may have run. All other failures are returned to the caller: the call may
-//! have run, and is not run twice.
+//! **Retries.** A call that certainly did not run is repeated without a pause, up to [`PeerLimits::attempts_max`]
+//! times: at another address that has not failed it, or at the same address over its next connection. An idempotent
+//! call is tried again, after a pause, even if it may have run. All other failures are returned to the caller: the call
+//! may have run, and is not run twice.
 //!
-//! **Deadline.** A timer of this process ends every call at its deadline, whatever the network does.
+//! **Deadline.** A timer of this process ends every call at its deadline, regardless of the network.
 
 use std::fmt;
 use std::future::Future;
@@ -31,10 +31,10 @@ use crate::error::LinkError;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
-/// Addresses of one group.
+/// The maximum number of addresses of one group.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// A group at one address or several. Its connections live as long as this.
+/// A group at one address or several. Its connections are closed when this is dropped.
 pub struct Peer {
     group: Arc<Group>,
     /// The tasks of the connections, which are aborted when this is dropped.
@@ -49,11 +49,11 @@ struct Group {
 }
 
 impl Peer {
-    /// Makes a client of the group `name` (for messages) at `addresses`, each of which can serve each call. Starts to
-    /// connect, so it is called within a tokio runtime with timers and I/O.
+    /// Creates a client of the group `name` (for messages) at `addresses`, each of which can serve each call. Starts to
+    /// connect, so it must be called within a tokio runtime with timers and I/O.
     ///
     /// # Errors
-    /// When there is no address, there are too many, or one is on another machine and there is no TLS.
+    /// When there is no address, there are too many, or an address is on another machine and there is no TLS.
     pub fn new(name: &str, addresses: Vec<Address>, tls: Option<Tls>, limits: PeerLimits) -> Result<Self, LinkError> {
         if addresses.is_empty() {
             return Err(LinkError::NoAddress { group: name.to_owned() });
@@ -167,7 +167,7 @@ impl Group {
         Ok(CallFrame { request, deadline, image: call.image.into() })
     }
 
-    /// Returns the address for the next attempt: not one of `tried` if there is another that is not down.
+    /// Returns the address for the next attempt. It is none of `tried` if another address is not down.
     fn choose(&self, tried: u64) -> usize {
         if self.endpoints.len() == 1 { 0 } else { self.choose_of_many(tried) }
     }
@@ -184,7 +184,7 @@ impl Group {
             .unwrap_or_else(|| self.jitter.below(self.endpoints.len()))
     }
 
-    /// Returns the one with fewer calls in flight, of two random ones.
+    /// Returns the address with fewer calls in flight, of two random ones.
     fn less_loaded(&self, among: impl Iterator<Item = usize> + Clone) -> Option<usize> {
         let count = among.clone().count();
         if count == 0 {
@@ -223,7 +223,7 @@ impl Group {
         is_idempotent.then(|| self.jitter.spread(backoff.pause(attempt)))
     }
 
-    /// Returns an address that is not connected, and why.
+    /// Returns an address that is not connected, and the reason.
     fn reason(&self) -> (&Endpoint, String) {
         let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
             EndpointState::Down(reason) => Some((&**endpoint, reason.to_string())),
@@ -243,7 +243,7 @@ impl Group {
     }
 }
 
-/// Treats failures that the server reported as those of this side: some of them are worth another attempt.
+/// Treats failures that the server reported like failures of this side: some of them are worth another attempt.
 fn as_failed_attempt(answer: CallResult) -> Result<CallResult, FailedAttempt> {
     match answer {
         Err(CallFailure::Lost { error, reason, not_run }) => {

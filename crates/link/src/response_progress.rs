@@ -1,4 +1,5 @@
-//! How far the bytes of a response have been written, known to the bytes themselves and to the task that waits for them.
+//! How many bytes of a response have been written. The bytes themselves and the task that waits for them share this
+//! state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,7 +50,7 @@ impl ResponseProgress {
 }
 
 impl ResponseGuard {
-    /// Notes that `count` more bytes were written.
+    /// Records that `count` more bytes were written.
     pub(crate) fn add_written(&self, count: usize) {
         self.progress.0.written_bytes.fetch_add(count, Ordering::Relaxed);
     }

@@ -1,7 +1,8 @@
-//! Writing a response, and how long that may take.
+//! Writing a response, with time limits.
 //!
-//! HTTP/2 keeps a response for as long as its reader opens no window or takes nothing off the network. So the permits of a response are
-//! kept next to its bytes and are returned with them ([`ResponseProgress`]). A peer that does not read has its stream reset.
+//! HTTP/2 keeps a response in memory as long as its reader does not open the window or does not read from the network.
+//! So the permits of a response are stored next to its bytes and are returned with them ([`ResponseProgress`]). If a
+//! peer does not read, its stream is reset.
 
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use crate::response_progress::{ResponsePermits, ResponseProgress};
 pub(crate) struct ResponseWrite {
     stream: SendStream<Payload>,
     progress: ResponseProgress,
-    /// When the caller waits for the response no longer.
+    /// The time at which the caller stops waiting for the response.
     end: Instant,
-    /// How long no byte may be written.
+    /// The maximum time in which no byte is written.
     timeout: Duration,
 }
 

@@ -39,11 +39,11 @@ enum Listener {
 }
 
 impl Server {
-    /// Starts listening: with mutual TLS if there is `tls`, unless on a Unix socket, which only processes of this user
+    /// Starts listening: with mutual TLS if there is `tls`, except on a Unix socket, which only processes of this user
     /// can open. Connections are accepted when [`Server::serve`] runs; until then they wait in the kernel's queue.
     ///
     /// # Errors
-    /// When it cannot listen on the address, or the address is on another machine and there is no TLS.
+    /// When listening on the address fails, or the address is on another machine and there is no TLS.
     pub async fn listen(
         address: &Address,
         tls: Option<&Tls>,
@@ -144,7 +144,8 @@ impl Incoming {
     }
 }
 
-/// A listener that accepts no more connections than there are permits: further ones wait in the kernel's queue.
+/// A listener that accepts at most as many connections as there are permits. Further connections wait in the kernel's
+/// queue.
 struct LinkAcceptor {
     listener: Listener,
     permits: Arc<Semaphore>,
@@ -158,7 +159,7 @@ impl Acceptor for LinkAcceptor {
         let incoming = match &self.listener {
             Listener::Tcp(listener, acceptor) => {
                 let (stream, _) = listener.accept().await?;
-                // Nagle's algorithm would delay a reply until the last one is acknowledged.
+                // Nagle's algorithm would delay a reply until the previous one is acknowledged.
                 let _ = stream.set_nodelay(true);
                 match acceptor {
                     Some(acceptor) => Incoming::Tls(stream, acceptor.clone()),

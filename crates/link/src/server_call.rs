@@ -39,8 +39,8 @@ impl CallServer {
     }
 }
 
-/// A call that was read, with its permits: one that it holds until its response is written, and one for the bytes of its image, which it
-/// holds until it has run.
+/// A call that was read, with two permits: one for the call, held until its response is written, and one for the bytes
+/// of its encoded arguments, held until it has run.
 pub(crate) struct ReadyCall {
     call: Call,
     respond: SendResponse<Payload>,
@@ -88,7 +88,7 @@ async fn read_call(server: &CallServer, mut body: RecvStream, mut respond: SendR
 pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<ResponseWrite> {
     let ReadyCall { call, mut respond, call_permit, image_permit } = ready;
     let deadline = Instant::from_std(call.context.deadline);
-    // A panic is this process's fault, and ends one call as a trap does.
+    // A panic is a fault of this process. It ends this call only, as a trap does.
     let running = AssertUnwindSafe(async { server.callee.call(call).await }).catch_unwind();
     let reset = poll_fn(|cx| respond.poll_reset(cx));
     let answer = tokio::select! {
@@ -128,7 +128,7 @@ async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call,
     let mut start = Instant::now();
     let mut end = start + limits.reading_timeout;
     loop {
-        // A call whose bytes arrive one by one holds its permit no longer than a call may take.
+        // If a call's bytes arrive one by one, the call still holds its permit no longer than reading may take.
         let piece = match timeout_at(end.min(Instant::now() + limits.body_timeout), next(body)).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => return Err(None),
@@ -152,7 +152,7 @@ async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call,
     }
     let (head, image) = reader.finish().map_err(malformed)?;
     let images = images.expect("a frame that is complete has a head");
-    // The call's time counts from its head, so the time to read a large image is part of it.
+    // The call's time starts at its head, so the time to read large arguments is part of it.
     Ok((head.into_call(image, start.into_std()), images))
 }
 

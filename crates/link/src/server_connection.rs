@@ -1,11 +1,11 @@
 //! The server's side of one connection: a task that reads calls, starts them, and writes replies.
 //!
-//! Calls are read by this task, since it receives their pieces anyway. A complete call is polled once. If its result is
-//! there by then, as for calls of a few microseconds, the reply is written together with all others of this poll, and
-//! no other task or thread was woken. If not, the call continues as a task of its own. Calls that compute for long
-//! without waiting would delay the connection's other calls by that, so the first polls are measured: after one that
-//! takes longer than [`FIRST_POLL_MAX`], the next [`SPAWNED_CALLS`] are started as tasks of their own, then one is
-//! polled here again.
+//! This task reads the calls, since it receives their pieces anyway. It polls a complete call once. If the result is
+//! available after this poll, as for calls of a few microseconds, the reply is written together with all others of this
+//! poll, and no other task or thread was woken. If not, the call continues in its own task. Calls that compute for long
+//! without waiting would delay the connection's other calls. So the first polls are measured: after one that takes
+//! longer than [`FIRST_POLL_MAX`], the next [`SPAWNED_CALLS`] are started in their own tasks, then one is polled here
+//! again.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::response_write::ResponseWrite;
 use crate::server_call::{CallServer, ReadyCall, read_stream, run};
 use crate::stream::LinkStream;
 
-/// How long the first poll of a call may take on the connection's task.
+/// The maximum time of the first poll of a call on the connection's task.
 const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
 
 /// After a longer poll, so many calls are started as tasks of their own.
@@ -85,7 +85,7 @@ struct ServerConnection {
 impl ServerConnection {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut stop = std::pin::pin!(async move {
-            // A dropped sender means that the server has ended, which is a stop, too.
+            // A dropped sender means that the server has ended, which is treated as a stop.
             let _ = stop.wait_for(|stop| *stop).await;
         });
         let mut is_stopping = false;
@@ -116,7 +116,7 @@ impl ServerConnection {
                 Poll::Pending => break,
             }
         }
-        // Most replies were written in this poll. A task of its own waits for each of the others.
+        // Most replies were written in this poll. For each of the others, a new task waits.
         for writing in self.writing.drain(..).filter(|writing| !writing.is_finished()) {
             tokio::spawn(writing.finish());
         }

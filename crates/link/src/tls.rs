@@ -1,8 +1,8 @@
-//! Mutual TLS 1.3: both sides present a certificate that one authority has signed.
+//! Mutual TLS 1.3: both sides present a certificate that the same authority has signed.
 //!
-//! The authority is that of the deployment, not a public one: each holder of a certificate that it has signed may call, and is called if
-//! the name matches. Nothing of this module is ever printed. There is no resumption: connections are kept, and a new one presents the
-//! certificates again.
+//! The authority belongs to the deployment and is not a public one: each holder of a certificate that it has signed may
+//! call, and can be called if the name matches. This module never prints keys or certificates. Sessions are not
+//! resumed: connections are kept open, and a new connection presents the certificates again.
 
 use std::fmt;
 use std::path::Path;

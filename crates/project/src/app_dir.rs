@@ -1,7 +1,7 @@
 //! Finding an app on disk, reading its manifest, and building its components.
 //!
-//! An app is named by its folder (or one inside it), by its isomer.toml, or by a component that answers HTTP. The
-//! latter has no manifest, so one is generated for it ([`manifest_of`]), and every command treats all apps alike.
+//! An app is named by its folder (or a folder inside it), by its isomer.toml, or by a component that answers HTTP. A
+//! component has no manifest, so one is generated for it ([`manifest_of`]), and every command treats all apps alike.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct AppDir {
     pub dir: PathBuf,
     /// The manifest's text.
     pub source: SourceFile,
-    /// The app as the manifest describes it, with the values from outside of it.
+    /// The app as the manifest describes it, including values from outside of the manifest.
     pub app: App,
     /// Warnings about the manifest.
     pub warnings: Vec<Diagnostic>,
@@ -91,7 +91,7 @@ impl AppDir {
         Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: AppValues::default() })
     }
 
-    /// Returns the manifest's text with the values from outside of it, for a node or another process.
+    /// Returns the manifest's text, including values from outside of the manifest, for a node or another process.
     ///
     /// # Errors
     /// If the text is not TOML.
@@ -118,7 +118,7 @@ impl AppDir {
     ///
     /// # Errors
     /// If a source is missing (then nothing is built), if a component cannot be built, or if the manifest names a
-    /// folder of migrations that does not exist (checked after the build, as a command may make it).
+    /// folder of migrations that does not exist (checked after the build, because a command may create it).
     pub fn build_as(&self, profile: BuildProfile, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
         let missing = missing_sources(&self.app, &self.dir);
         if !missing.is_empty() {
@@ -154,8 +154,8 @@ impl AppDir {
         })
     }
 
-    /// Checks that the folders of migrations exist. Without this check, only the start of the app would fail, without a
-    /// place in the manifest.
+    /// Checks that the folders of migrations exist. Without this check, the app would fail only at its start, and the
+    /// error would not show the place in the manifest.
     fn check_migrations(&self) -> Result<(), CliError> {
         let mut found = Vec::new();
         for (name, store) in &self.app.sql {
@@ -174,8 +174,8 @@ impl AppDir {
         if found.is_empty() { Ok(()) } else { Err(CliError::findings(found, &self.source)) }
     }
 
-    /// Turns an error of the build into the command's error. A missing source is a mistake in the manifest and gets its
-    /// place; a command that fails gets its place, too.
+    /// Turns an error of the build into the command's error. The errors of a missing source and of a failed command
+    /// show the place in the manifest.
     fn build_error(&self, error: BuildError) -> CliError {
         if let Some(finding) = self.missing_source(&error) {
             return CliError::findings(vec![finding], &self.source);
@@ -214,7 +214,7 @@ impl AppDir {
 }
 
 /// Returns whether the path is a component's file rather than an app's folder or manifest. A path that ends with
-/// `.wasm` counts as a file even if it does not exist.
+/// `.wasm` is treated as a file even if it does not exist.
 pub fn is_component(path: &Path) -> bool {
     let has = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
     (path.is_file() && !has("toml")) || (has("wasm") && !path.is_dir())
@@ -244,11 +244,11 @@ pub fn read_components(built: &[BuiltComponent]) -> Result<Components, CliError>
     built.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()
 }
 
-/// Returns the app's folder: that of the manifest `start`; or the folder `start`, or the nearest one above it, that has
-/// a manifest.
+/// Returns the app's folder. If `start` is a manifest, that is the manifest's folder; if `start` is a folder, it is the
+/// folder itself or the nearest one above it that has a manifest.
 ///
 /// # Errors
-/// If there is none.
+/// If there is no such folder.
 pub fn find_app_dir(start: &Path) -> Result<PathBuf, CliError> {
     // Checked before links are followed: a link called isomer.toml may lead anywhere.
     let is_manifest = start.file_name().is_some_and(|name| name == MANIFEST_FILE) && !start.is_dir();

@@ -1,4 +1,4 @@
-//! An app on this machine: its folder, its manifest, its built components, and values that come from outside of the manifest.
+//! An app on this machine: its folder, its manifest, its built components, and values from outside of the manifest.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | `values` | config values and variables from flags, files and `.env` ([`ValueSources`], [`AppValues`]) |
 //! | `paths` | how paths are shown to people |
 //!
-//! The crate knows neither the engine nor the node: `isomer plan` and `isomer build` need nothing above it.
+//! The crate knows neither the engine nor the node, so `isomer plan` and `isomer build` do not need them.
 
 #![forbid(unsafe_code)]
 

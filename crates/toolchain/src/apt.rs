@@ -86,7 +86,7 @@ fn resolve(show: &dyn Fn(&str) -> Result<Option<Stanza>, ToolchainError>) -> Res
     let lld = format!("lld-{llvm}");
     find(&lld)?;
     find("wasi-libc")?;
-    // All of one source package: the same version, whatever else apt has.
+    // All packages are of one source package, so they are fetched in the same version, even if apt has others.
     let version = &rustc.version;
     let mut unpack: Vec<String> = ["rustc-web", &std_name, "libstd-rust-web-dev", "rust-web-src"]
         .iter()

@@ -72,8 +72,9 @@ pub fn missing_sources(app: &App, app_dir: &Path) -> Vec<BuildError> {
     missing.collect()
 }
 
-/// The files to watch for an app: its manifest, its packages, the files outside of them that went into the last build, what a command reads (or
-/// the whole folder if that is not known), its migrations, and whether the folders that it is granted exist.
+/// Returns the files to watch for an app: its manifest, its packages, the files outside of the packages that went into
+/// the last build, the files that a command reads (or the whole folder if they are not known), its migrations, and
+/// whether the folders that it is granted exist.
 pub fn watch_paths(app: &App, app_dir: &Path, profile: BuildProfile) -> WatchSet {
     let mut set = WatchSet::default();
     set.add(app_dir.join(MANIFEST_FILE));
@@ -95,8 +96,8 @@ pub fn watch_paths(app: &App, app_dir: &Path, profile: BuildProfile) -> WatchSet
     set
 }
 
-/// Removes what builds have left in the app's folder: components, records, and the copies of what Cargo made. Cargo's own target folder and
-/// what commands have made stay.
+/// Removes the results of builds in the app's folder: components, records, and the copies of Cargo's artifacts. Cargo's
+/// own target folder and the files that commands have created stay.
 ///
 /// # Errors
 /// If something cannot be removed.

@@ -1,4 +1,4 @@
-//! What builds the components of one kind of source, and what all of these builders share.
+//! The builders of components, one for each kind of source, and the code that they share.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,10 @@ pub struct BuiltComponent {
     pub component: ComponentName,
     /// The file with its bytes. Cargo's components are copied into `.isomer/build`, where they stay whole while Cargo runs again.
     pub wasm_path: PathBuf,
-    /// Whether its bytes differ from those of the last build.
+    /// Whether the component's bytes differ from those of the last build.
     pub changed: bool,
-    /// How long building it took; `None` if it was up to date. Packages that one run of Cargo built share its time.
+    /// The duration of the build; `None` if the component was up to date. Packages that were built by one run of Cargo
+    /// share its duration.
     pub took: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! Running Cargo: once for all packages of a workspace. What it has made, and from which files.
+//! Running Cargo once for all packages of a workspace, and finding out what it has built and from which files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,8 +20,9 @@ use crate::variables::{self, Variables};
 pub(crate) struct CargoPackage {
     pub component: ComponentName,
     pub dir: PathBuf,
-    /// Whether it must be built. A component that is up to date is passed to Cargo only together with others of its workspace: the features
-    /// of dependencies depend on all packages that are selected, and another selection would build them again.
+    /// Whether the package must be built. A component that is up to date is passed to Cargo only together with others
+    /// of its workspace: the features of dependencies depend on all selected packages, and another selection would
+    /// build the dependencies again.
     pub stale: bool,
 }
 
@@ -34,7 +35,7 @@ pub(crate) struct Artifact {
     pub inputs: Vec<PathBuf>,
     /// The environment variables that its build has read.
     pub variables: Variables,
-    /// Whether it had to be built.
+    /// Whether the package had to be built.
     pub stale: bool,
 }
 
@@ -194,9 +195,10 @@ fn failed_packages(output: &str) -> Vec<String> {
     failed
 }
 
-/// Returns the target folder of this workspace. A target folder outside of the workspace (`CARGO_TARGET_DIR`) may be shared, and Cargo
-/// distinguishes packages by their path within their workspace: of two apps with the same layout, one would get the other's component if
-/// its files are older. So each workspace gets its own folder there.
+/// Returns the target folder of this workspace. Workspaces may share a target folder outside of them
+/// (`CARGO_TARGET_DIR`), and Cargo distinguishes packages by their path within their workspace. So of two apps with the
+/// same layout, one could get the other's component, if its own files are older. To prevent this, each workspace gets
+/// its own folder in the shared one.
 fn target_dir(metadata: &Metadata) -> PathBuf {
     if metadata.target_directory.starts_with(&metadata.workspace_root) {
         return metadata.target_directory.clone();
@@ -224,7 +226,7 @@ fn inputs(wasm: &Path, package: &Package, metadata: &Metadata) -> Result<Vec<Pat
     let dep_info = wasm.with_extension("d");
     let text = fs::read_to_string(&dep_info).map_err(at(&dep_info, "read"))?;
     let mut inputs: BTreeSet<PathBuf> = dependencies(&text).into_iter().collect();
-    // What build scripts have made is made again from their own inputs.
+    // Files that build scripts have created are not inputs: they are derived from other inputs.
     inputs.retain(|path| !path.starts_with(&metadata.target_directory));
     let root = &metadata.workspace_root;
     let mut dirs = BTreeSet::new();

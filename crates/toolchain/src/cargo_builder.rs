@@ -33,7 +33,8 @@ impl CargoBuilder {
         Self { profile, settings: settings(profile) }
     }
 
-    /// `chosen` is the toolchain that the environment chooses; without one, a component that any toolchain has built is up to date.
+    /// Returns whether the component is up to date. `chosen` is the toolchain that the environment chooses; if it
+    /// chooses none, a component that any toolchain has built is up to date.
     fn is_fresh(&self, record: &Record, source: &ComponentSource, chosen: Option<ToolchainOrigin>) -> bool {
         record.is_fresh(source, &BTreeSet::new())
             && record.settings == self.settings
@@ -131,8 +132,8 @@ impl Builder for CargoBuilder {
     }
 }
 
-/// The toolchain of this process, looked up once: looking for it starts programs, which a development server would otherwise do for every
-/// edit.
+/// Returns the toolchain of this process. It is looked up once, because the search starts programs, which a development
+/// server would otherwise do for every edit.
 fn find_toolchain(chosen: Option<ToolchainOrigin>) -> Result<GuestToolchain, BuildError> {
     static FOUND: Mutex<Option<(Option<ToolchainOrigin>, GuestToolchain)>> = Mutex::new(None);
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
-//! Components that a command of the app makes.
+//! Components that a command of the app builds.
 //!
-//! If the manifest does not say what a command reads, every file in the app's folder counts as its input (`inputs.rs`), except those that
-//! the command makes itself. These are learned: a file that appeared in a folder of its products while it ran, or that changed in two runs, is
-//! its product. Another file that appeared or changed during one run may have been edited meanwhile; it stays in doubt, and the command runs
-//! once more.
+//! If the manifest does not list the command's inputs, every file in the app's folder is treated as an input
+//! (`inputs.rs`), except the command's own products. These are detected: a file is a product if it appeared in a folder
+//! of the command's products during a run, or if it changed in two runs. Any other file that appeared or changed during
+//! one run may have been edited meanwhile; it stays in doubt, and the command runs once more.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,8 @@ impl Builder for CommandBuilder {
                 CommandScope::of(component.name, inputs.as_deref(), &wasm, context.app, context.app_dir, |other| {
                     Record::load(dir, other)
                 });
-            // Each is looked at only now: an earlier command may have changed what a later one reads.
+            // Each component is checked only now, because an earlier command may have changed the inputs of a later
+            // one.
             let last = match Record::load(dir, component.name) {
                 Some(record) if is_fresh(&record, component.source, &scope) => {
                     built.push(component.up_to_date(record));
@@ -97,11 +98,11 @@ struct CommandFiles {
     in_doubt: BTreeSet<PathBuf>,
 }
 
-/// Runs the command in the app's folder. Its files are returned after a failure, too: what a failed command has written must not count as
-/// a change either, or a development server would run it again and again.
+/// Runs the command in the app's folder. The files that it wrote are returned even after a failure: they must not be
+/// treated as a change, or a development server would run the failing command again and again.
 ///
 /// # Errors
-/// If it cannot be run at all.
+/// If the command cannot be run at all.
 fn run(
     component: &ComponentName,
     command: &str,
@@ -138,7 +139,8 @@ fn run(
     Ok((command_files(&before, scope.snapshot(), last, &ProductFolders::new(scope, last)), done))
 }
 
-/// The folders in which new files count as the command's products: that of the component, and those of its known products.
+/// The folders in which new files are treated as the command's products: that of the component, and those of its known
+/// products.
 struct ProductFolders<'a> {
     app_dir: &'a Path,
     folders: BTreeSet<&'a Path>,
@@ -151,7 +153,8 @@ impl<'a> ProductFolders<'a> {
         Self { app_dir: scope.app_dir, folders }
     }
 
-    /// Returns whether the file is in one of them or below. For the app's folder itself, only files directly in it count.
+    /// Returns whether the file is in one of the folders or below it. In the app's folder itself, only files directly
+    /// in it are products.
     fn contain(&self, path: &Path) -> bool {
         let is_direct = path.parent().is_some_and(|folder| self.folders.contains(folder));
         let mut above = path.ancestors().skip(1).take_while(|folder| *folder != self.app_dir);

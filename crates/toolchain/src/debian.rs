@@ -1,12 +1,12 @@
 //! A guest toolchain assembled from Debian's packages, for machines that cannot reach rustup's server.
 //!
-//! Debian has no package of the standard library for the guest target, but it has a compiler (`rustc-web`, which the security
-//! repository keeps recent for browsers), the standard library's source, a linker for WebAssembly and WASI's C library. So the
-//! compiler is unpacked (not installed: it conflicts with rustup's), the standard library is built once, and its files are put
-//! into the compiler's folder, where an ordinary `cargo build --target` finds them. `wasm-component-ld`, which turns modules
-//! into components, comes with rustup's own toolchain.
+//! Debian has no package of the standard library for the guest target, but it has a compiler (`rustc-web`, which the
+//! security repository keeps recent for browsers), the standard library's source, a linker for WebAssembly and WASI's C
+//! library. So the compiler is unpacked (not installed: it conflicts with rustup's), the standard library is built
+//! once, and its files are put into the compiler's folder, where an ordinary `cargo build --target` finds them.
+//! `wasm-component-ld`, which turns modules into components, comes with rustup's own toolchain.
 //!
-//! Everything is made in a folder next to the final one, tried out there, and renamed at the end.
+//! The toolchain is assembled in a folder next to the final one, tested there, and renamed at the end.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -23,16 +23,16 @@ use crate::process::{BuildProgress, ProgressReporter, run};
 /// The name under which rustup knows the toolchain.
 const RUSTUP_NAME: &str = "isomer-guest";
 
-/// Whether an installation may install packages of the system.
+/// Whether an installation may install packages of the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SystemPackages {
-    /// They are installed with apt, as root or by `sudo` if it needs no password.
+    /// Missing packages are installed with apt, as root or by `sudo` if it needs no password.
     Install,
-    /// They must be installed already: nothing runs as root.
+    /// The packages must be installed already: nothing runs as root.
     Require,
 }
 
-/// Makes the toolchain in its folder, unless it is complete.
+/// Assembles the toolchain in its folder, unless it is complete.
 pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<GuestToolchain, ToolchainError> {
     if !Path::new("/etc/debian_version").exists() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(ToolchainError::NotDebian);
@@ -42,7 +42,7 @@ pub(crate) fn install(system: SystemPackages, report: ProgressReporter<'_>) -> R
     GuestToolchain::ready_in(&dir).ok_or(ToolchainError::NotInstalled { origin: ToolchainOrigin::Debian })
 }
 
-/// Makes the toolchain in `dir`, unless it is complete, and links it in rustup.
+/// Assembles the toolchain in `dir`, unless it is complete, and links it in rustup.
 fn install_in(dir: &Path, system: SystemPackages, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent)?;
@@ -85,7 +85,7 @@ fn install_packages(system: SystemPackages, report: ProgressReporter<'_>) -> Res
         SystemPackages::Require => None,
     };
     let Some(prefix) = prefix else {
-        // Without the packages' names there is no list of packages yet, or an old one.
+        // If apt does not know the packages, it has no list of packages yet, or an old one.
         let (problem, hint) = match &packages {
             Ok(packages) => {
                 let names = packages.install.join(" ");
@@ -181,13 +181,14 @@ fn assemble(work: &Path, packages: &Packages, report: ProgressReporter<'_>) -> R
     Ok(stage)
 }
 
-/// Builds the standard library and puts it into the toolchain. With bitcode, so that guests may be built with LTO.
+/// Builds the standard library and puts it into the toolchain. It contains bitcode, so that guests can be built with
+/// LTO.
 fn build_std(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     report(BuildProgress::Step(&format!("building the standard library for {TARGET} (about two minutes)")));
     let seed = seed(work)?;
     let mut build = cargo(work, stage, &seed);
     build.args(["--lib", "-Zbuild-std=std,panic_abort"]);
-    // Allows the unstable flag; the compiler is the one that the standard library's source belongs to.
+    // `RUSTC_BOOTSTRAP` allows the unstable flag; the compiler has the same version as the standard library's source.
     build.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Cembed-bitcode=yes");
     run(&mut build, report)?;
     let libdir = stage.join("lib/rustlib").join(TARGET).join("lib");
@@ -211,7 +212,7 @@ fn try_out(work: &Path, stage: &Path, report: ProgressReporter<'_>) -> Result<()
     if program.exists() { Ok(()) } else { Err(ToolchainError::Missing { path: program, of: "after building it" }) }
 }
 
-/// Makes a package with a library and a program that do almost nothing.
+/// Creates a package with a library and a program that do almost nothing.
 fn seed(work: &Path) -> Result<PathBuf, PathError> {
     let dir = work.join("seed");
     make_dir(&dir.join("src"))?;

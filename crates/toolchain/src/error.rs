@@ -88,7 +88,7 @@ pub enum ToolchainError {
     TimedOut {
         /// The whole command.
         command: String,
-        /// Its time limit.
+        /// The time limit in seconds.
         seconds: u64,
         /// The last lines of its output.
         output: String,
@@ -167,7 +167,7 @@ pub enum BuildError {
         /// The last lines of cargo's output; they were reported when they were printed.
         output: String,
     },
-    /// The package makes no component, or more than one.
+    /// The package builds no component, or more than one.
     #[error("component `{component}`: package `{package}` {problem}")]
     Artifact {
         /// The component.
@@ -184,7 +184,7 @@ pub enum BuildError {
         component: ComponentName,
         /// The command.
         command: String,
-        /// Its end, beginning with the verb.
+        /// The program's end, as a phrase that begins with a verb.
         status: String,
         /// The last lines of its output; they were reported when they were printed.
         output: String,
@@ -196,7 +196,7 @@ pub enum BuildError {
     TooManyFiles {
         /// The component.
         component: ComponentName,
-        /// The most files that are checked.
+        /// The maximum number of files that are checked.
         most: usize,
     },
     /// The file does not exist.

@@ -13,7 +13,7 @@ pub(crate) fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) ->
     move |source| PathError { path, action, source }
 }
 
-/// Makes the folder and its parents.
+/// Creates the folder and its parents.
 pub(crate) fn make_dir(path: &Path) -> Result<(), PathError> {
     fs::create_dir_all(path).map_err(at(path, "made"))
 }

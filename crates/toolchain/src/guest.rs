@@ -37,11 +37,11 @@ pub struct GuestToolchain {
 }
 
 impl GuestToolchain {
-    /// Finds an installed toolchain: the one that `ISOMER_GUEST_TOOLCHAIN` names, else the default one, else the one assembled from Debian's
-    /// packages. Changes nothing.
+    /// Finds an installed toolchain: the one that `ISOMER_GUEST_TOOLCHAIN` names; if it names none, the default one or
+    /// else the one assembled from Debian's packages. Changes nothing.
     ///
     /// # Errors
-    /// If there is none; the error's hints say how to install one.
+    /// If none is installed; the error's hints say how to install one.
     pub fn find() -> Result<Self, ToolchainError> {
         match ToolchainOrigin::chosen()? {
             Some(origin) => Self::find_from(origin),
@@ -146,8 +146,8 @@ pub(crate) fn command(program: &str, dir: Option<&Path>) -> Command {
     if let Some(dir) = dir {
         command.env("RUSTUP_TOOLCHAIN", dir);
     }
-    // Variables that an outer Cargo sets for the programs that it runs are not meant for this one. A wrapper of the outer compiler would
-    // compile an app's packages with another toolchain than their dependencies.
+    // Removes variables that an outer Cargo sets for the programs that it runs. They are not meant for this Cargo: a
+    // wrapper of the outer compiler would compile an app's packages with another toolchain than their dependencies.
     for variable in [
         "CARGO",
         "RUSTC",

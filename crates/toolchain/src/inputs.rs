@@ -1,7 +1,9 @@
-//! The files that a command may read: those that the manifest names as its `inputs`, else every file in the app's folder.
+//! The files that a command may read: the `inputs` in the manifest, or every file in the app's folder if the manifest
+//! has none.
 //!
-//! The products of a *later* component's command are no inputs of an earlier one's command: two commands that see each other's products
-//! would rebuild each other without end. Products of an earlier command are inputs of a later one, which may use them.
+//! The products of a *later* component's command are not inputs of an earlier one's command: two commands that see each
+//! other's products would rebuild each other forever. Products of an earlier command are inputs of a later one, which
+//! may use them.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -12,7 +14,7 @@ use isomer_manifest::{App, ComponentSource};
 use crate::record::{Inputs, Record, Stamp};
 use crate::watch::{FILES_MAX, walk};
 
-/// The files that a command may read, and those among them that do not count.
+/// The files that a command may read, and the files among them that are ignored.
 pub(crate) struct CommandScope<'a> {
     pub(crate) app_dir: &'a Path,
     /// The component that the command makes.

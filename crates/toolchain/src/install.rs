@@ -11,15 +11,16 @@ use crate::guest::GuestToolchain;
 use crate::origin::{TARGET, ToolchainOrigin};
 use crate::process::{BuildProgress, ProgressReporter, run_within};
 
-/// How long `rustup` may take. Some networks without internet access never refuse a connection.
+/// The maximum time that `rustup` may take. On some networks without internet access, connections are never refused.
 const RUSTUP_TIME_MAX: Duration = Duration::from_secs(120);
 
 impl GuestToolchain {
-    /// Finds a toolchain, or installs one: the one that `ISOMER_GUEST_TOOLCHAIN` names, else any. Every step of an installation is
-    /// reported; nothing is reported if a toolchain is installed already. Packages of the system are installed only if `system` allows it.
+    /// Finds a toolchain, or installs one: the one that `ISOMER_GUEST_TOOLCHAIN` names, or any if it names none. Every
+    /// step of an installation is reported; nothing is reported if a toolchain is already installed. Packages of the
+    /// operating system are installed only if `system` allows it.
     ///
     /// # Errors
-    /// If none can be installed; the error's hints say what to do by hand.
+    /// If none can be installed; the error's hints say how to install one by hand.
     pub fn find_or_install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
         match ToolchainOrigin::chosen()? {
             Some(origin) => Self::find_or_install_from(origin, system, report),
@@ -50,7 +51,8 @@ impl GuestToolchain {
         }
     }
 
-    /// Installs one: `rustup target add`, else from Debian's packages. May be repeated: an interrupted installation starts again.
+    /// Installs a toolchain with `rustup target add`, or from Debian's packages if that fails. Can be repeated: an
+    /// interrupted installation starts again.
     fn install(system: SystemPackages, report: ProgressReporter<'_>) -> Result<Self, ToolchainError> {
         report(BuildProgress::Step(&format!("installing a Rust toolchain for {TARGET}")));
         let rustup = match add_target(report) {
@@ -69,7 +71,7 @@ impl GuestToolchain {
 
 fn add_target(report: ProgressReporter<'_>) -> Result<(), ToolchainError> {
     let mut command = Command::new("rustup");
-    // Without rustup's own backtrace, which does not help users.
+    // rustup's own backtrace is disabled, as it does not help users.
     command.args(["target", "add", TARGET]).env("RUST_BACKTRACE", "0");
     run_within(&mut command, Some(RUSTUP_TIME_MAX), report)?;
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).stderr(Stdio::null()).output();

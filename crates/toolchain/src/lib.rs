@@ -1,23 +1,23 @@
 //! The guest toolchain, and building an app's components.
 //!
-//! Owns: finding and installing a Rust compiler for [`TARGET`] ([`GuestToolchain`]), and turning each component's source in a
-//! manifest into a file of bytes ([`build_app`]) without repeating what has not changed. Used by the command line and by the
-//! project's own tasks. The crate does not look into the bytes: no component is parsed here.
+//! Owns: finding and installing a Rust compiler for [`TARGET`] ([`GuestToolchain`]), and building each component's
+//! source in a manifest to a file of bytes ([`build_app`]), unless nothing has changed. Used by the command line and by
+//! the project's own tasks. The crate does not parse components.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `build` | building an app: the list of builders, and which files to watch |
 //! | `builder` | the trait `Builder`, with one implementation for each kind of source |
 //! | `cargo_builder`, `command_builder`, `file_builder` | the builders |
-//! | `cargo` | running Cargo, and reading what it has made and from what |
-//! | `inputs`, `record`, `variables`, `profile` | what a component was built from, so that it is built again only if that has changed |
+//! | `cargo` | running Cargo, and finding out what it has built and from which files |
+//! | `inputs`, `record`, `variables`, `profile` | the inputs of a component's last build, so that it is built again only if they have changed |
 //! | `watch` | the folders that a development server watches |
 //! | `guest`, `origin` | finding the guest toolchain |
-//! | `install`, `debian`, `apt` | installing it |
+//! | `install`, `debian`, `apt` | installing the guest toolchain |
 //! | `process`, `files`, `error` | running programs, writing files, errors with hints |
 //!
 //! Invariants:
-//! - What is installed or built here is put in its place by one rename, so an interruption leaves either the old state or the new one.
+//! - Everything that is installed or built here is put in its place by one rename, so an interruption leaves either the old state or the new one.
 //! - Building installs nothing. Installing runs nothing as root unless its caller allows it ([`SystemPackages`]).
 #![forbid(unsafe_code)]
 

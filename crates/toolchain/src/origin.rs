@@ -1,4 +1,4 @@
-//! Where guest toolchains come from, and what they build for.
+//! The origins of guest toolchains, and the target that they build for.
 
 use serde::{Deserialize, Serialize};
 

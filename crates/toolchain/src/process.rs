@@ -25,10 +25,11 @@ const OUTPUT_LINES_MAX: usize = 400;
 /// The interval at which a program that prints nothing is checked for its end. Usually the end of its output shows it.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// The longest wait for a line of a program that has ended, if a process that it has started keeps its output open.
+/// The maximum wait for a line of a program that has ended: a process that the program has started may keep its output
+/// open.
 const LAST_LINE_MAX: Duration = Duration::from_millis(200);
 
-/// The longest that the output of a program that has ended is read.
+/// The maximum time for which the output of a program that has ended is read.
 const LAST_LINES_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a program to its end and reports stdout and stderr line by line.
@@ -75,7 +76,7 @@ pub(crate) fn run_quietly(
     Ok((Some(child.wait()?), output))
 }
 
-/// The result of a program whose stdout is read by this one.
+/// The result of a program whose standard output is captured.
 pub(crate) struct Captured {
     pub status: ExitStatus,
     /// All of stdout.
@@ -108,8 +109,8 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
     child
 }
 
-/// The lines of a pipe. It is always read to its end: a process in the background must not fail because its output has
-/// no reader.
+/// Returns the lines of a pipe. The pipe is always read to its end: a process in the background must not fail because
+/// nobody reads its output.
 fn lines(reader: PipeReader) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
@@ -129,7 +130,7 @@ fn collect(
     report: ProgressReporter<'_>,
 ) -> std::io::Result<(bool, String)> {
     let mut last = std::collections::VecDeque::new();
-    // When reading stops after the program has ended.
+    // The time at which reading stops after the program has ended.
     let mut enough = None;
     let ended = loop {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Cargo's profiles for components: for shipping, or for fast builds after an edit. And the part of the environment
+//! Cargo's profiles for components: for shipping, or for fast builds after an edit; and the part of the environment
 //! that affects the code.
 //!
 //! A component that was built with other settings is another one, although its sources are the same. So the record of a

@@ -1,7 +1,7 @@
-//! What a component was built from: the record that decides whether it must be built again.
+//! The inputs of a component's last build: the record that decides whether the component must be built again.
 //!
 //! A record is the file `.isomer/build/NAME.json` in the app's folder. It holds the size and time of every file from
-//! which the component was made, so checking a built app costs one `stat` per file and starts no program.
+//! which the component was built, so checking a built app costs one `stat` per file and starts no program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -86,7 +86,7 @@ pub(crate) struct Record {
     pub variables: Variables,
     /// The files from which it was made.
     pub inputs: Inputs,
-    /// Files that a command makes in addition to the component. Their changes do not count.
+    /// Files that a command creates in addition to the component. Changes of these files are ignored.
     #[serde(default)]
     pub made: BTreeSet<PathBuf>,
     /// Files that changed while a command ran: whether the command changed them is known after its next run.
@@ -110,7 +110,7 @@ impl Record {
             && self.inputs.iter().all(|(path, stamp)| Stamp::of(path) == *stamp || foreign.contains(path))
     }
 
-    /// Reads the record of the last build, if there is a readable one.
+    /// Reads the record of the last build. Returns `None` if there is none that can be read.
     pub(crate) fn load(build_dir: &Path, component: &ComponentName) -> Option<Self> {
         serde_json::from_slice(&fs::read(record_path(build_dir, component)).ok()?).ok()
     }
@@ -124,7 +124,7 @@ impl Record {
     }
 }
 
-/// Returns the folder of an app's components and records. It is made with a `.gitignore`, as all of it can be built
+/// Returns the folder of an app's components and records. It is created with a `.gitignore`, as all of it can be built
 /// again.
 pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
     let dir = app_dir.join(BUILD_DIR);
@@ -136,8 +136,8 @@ pub(crate) fn build_dir(app_dir: &Path) -> Result<PathBuf, PathError> {
     Ok(dir)
 }
 
-/// Returns the folder of components that Cargo built with `profile`. Each profile has its own, so that one never stands
-/// for the other.
+/// Returns the folder of components that Cargo built with `profile`. Each profile has its own folder, so that a
+/// component of one profile is never used for the other.
 pub(crate) fn cargo_dir(build_dir: &Path, profile: BuildProfile) -> PathBuf {
     match profile {
         BuildProfile::Release => build_dir.to_owned(),

@@ -1,10 +1,11 @@
-//! Environment variables that Cargo's builds have read: those that sources read with `env!` and `option_env!`, and
-//! those that build scripts name.
+//! Environment variables that Cargo's builds have read: variables that sources read with `env!` and `option_env!`, and
+//! variables that build scripts name.
 //!
-//! The compiler writes the former into its dep-info files (`# env-dep:NAME=VALUE`), Cargo keeps the latter in the
-//! output of a build script (`cargo::rerun-if-env-changed=NAME`). All such files of a target folder are read, also
-//! those of packages that only another component uses: a variable too many costs a build, one too few ships a component
-//! with an old value. Variables that Cargo sets itself follow from files that are inputs anyway.
+//! The compiler writes the variables of sources into its dep-info files (`# env-dep:NAME=VALUE`). Cargo keeps those of
+//! build scripts in the output of a build script (`cargo::rerun-if-env-changed=NAME`). All such files of a target
+//! folder are read, even those of packages that only another component uses: a variable too many causes an unnecessary
+//! build, but a missing one ships a component with an old value. Variables that Cargo sets itself are left out: they
+//! depend on files that are inputs anyway.
 //!
 //! A record holds digests of the values, which may be secret.
 
@@ -20,7 +21,7 @@ pub(crate) type Variables = BTreeMap<String, Option<String>>;
 /// The number of files in a target folder that are read. Variables that only further files name are not noticed.
 const FILES_MAX: usize = 10_000;
 
-/// The largest of these files that is read.
+/// The maximum size in bytes of such a file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Prefixes of lines in dep-info files that name a variable.

@@ -1,10 +1,10 @@
 //! The files and folders that a development server watches.
 //!
 //! A [`WatchSet`] has the *wanted* paths as the manifest and Cargo write them: they may not exist yet, may be removed
-//! and made again, and may contain symbolic links. Only existing folders can be *watched*. [`WatchFolders`] translates:
-//! for every wanted path it contains each folder in which a step of the path's resolution can change, which is where a
-//! missing part would appear, where a link is and where it leads. It is valid until one of these steps changes; then it
-//! is made again.
+//! and created again, and may contain symbolic links. Only existing folders can be *watched*. [`WatchFolders`]
+//! translates: for every wanted path it contains each folder in which a step of the path's resolution can change:
+//! folders in which a missing part would appear, in which a link is, or to which a link leads. It is valid until one of
+//! these steps changes; then it has to be created again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -21,10 +21,10 @@ const CACHE_TAG: &str = "CACHEDIR.TAG";
 /// (`BuildError::TooManyFiles`).
 pub(crate) const FILES_MAX: usize = if cfg!(test) { 100 } else { 50_000 };
 
-/// The number of watched folders below the wanted ones. Changes in further folders are not seen.
+/// The maximum number of watched folders below the wanted ones. Changes in further folders are not noticed.
 const DIRS_MAX: usize = 50_000;
 
-/// The number of links that are followed in one path, as many as the system follows.
+/// The maximum number of links that are followed in one path, as in the operating system.
 const LINKS_MAX: usize = 40;
 
 /// Folders with fewer parts than this (`/`, `/home`) are watched only if a part of a path is missing in them or is a
@@ -243,7 +243,7 @@ mod tests {
         fs::create_dir(dir.join("dist")).expect("made");
         let folders = watching(&wanted);
         assert!(folders.dirs.contains(&dir.join("dist")) && folders.counts(&dir.join("dist/deep"), true));
-        // Renaming or removing a folder above affects it, too.
+        // Renaming or removing a folder above also affects it.
         assert!(folders.dirs.contains(&dir) && folders.counts(&dir.join("dist"), true));
         assert!(!folders.counts(&dir.join("dist"), false), "a write in the folder is not a change of the folder");
     }

@@ -1,5 +1,5 @@
-//! A manifest's text with other config values: for other processes and for a node, which know an app by its manifest's
-//! text.
+//! A manifest's text with other config values: for other processes and for a node, to which an app is given as its
+//! manifest's text.
 //!
 //! Everything else stays the same, except for layout and comments, so errors are reported with the original text.
 //! (`toml_edit` would keep the layout, but it changes the features with which the engine's dependencies are built.)
@@ -23,7 +23,7 @@ pub(super) fn with_values(text: &str, values: &ConfigOverrides) -> Result<String
         for name in ["components", component.as_str(), "grants", "config"] {
             place = place.and_then(|table| table.entry(name).or_insert_with(|| Table::new().into()).as_table_mut());
         }
-        // Otherwise something in between is not a table, which the manifest's checks report.
+        // If `place` is `None`, a key above it is not a table. The manifest's checks report that.
         if let Some(config) = place {
             config.insert(key.clone(), Value::String(value.clone()));
         }

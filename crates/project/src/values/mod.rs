@@ -1,12 +1,11 @@
 //! Values for an app's config and secrets that come from outside of its manifest: flags, files, `.env`.
 //!
 //! Precedence of config values, highest first: `--config`, `--config-file`, `--env-file` (or the app's `.env`),
-//! isomer.toml. The process's environment is no source: an app's `HOME` or `PATH` is not the user's. For secrets with
-//! `{ env = "NAME" }`, the process's environment takes precedence over `--env-file` or `.env`.
+//! isomer.toml. The process's environment is not used for config values: an app's `HOME` or `PATH` is not the user's.
+//! For secrets with `{ env = "NAME" }`, the process's environment takes precedence over `--env-file` or `.env`.
 //!
-//! A file of variables serves many programs, so only those keys are used that a component has in its `config`. A key
-//! that is named by a flag or in a file of config values is an error if no component has it, unless there is only one
-//! component.
+//! A file of variables serves many programs, so only the keys are used that a component has in its `config`. A key in a
+//! flag or in a file of config values is an error if no component has it, unless the app has only one component.
 
 mod dotenv;
 mod manifest_text;
@@ -26,7 +25,7 @@ use manifest_text::{ConfigOverrides, with_values};
 /// The file of variables that is read by default.
 pub const ENV_FILE: &str = ".env";
 
-/// The largest file of values that is read.
+/// The maximum size in bytes of a file of config values or variables.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Sources of values besides the manifest, as flags name them.
@@ -114,7 +113,7 @@ impl ValueSources {
         for text in &self.config {
             assign(ConfigValue::parse(text)?, app, &mut chosen)?;
         }
-        // A flag or a file of config values may have replaced some of them.
+        // A flag or a file of config values may have replaced some of these values.
         of_variables.retain(|place, (value, _)| chosen.get(place) == Some(&*value));
         let named = of_variables.into_iter().map(|((component, key), (_, path))| (format!("{component}.{key}"), path));
         values.from_variables = named.collect();
