@@ -1,9 +1,9 @@
-//! All data of a node, while files cannot grow: what was acknowledged is kept, and everything works again as soon as
-//! there is space, without a restart and after one.
+//! Test of all data of a node while files cannot grow: acknowledged data is kept, and everything works again as soon as
+//! there is space, without and after a restart.
 //!
-//! The limit of a file's size (`RLIMIT_FSIZE`) replaces a full disk: it can be set and removed without root, and
-//! applies to real files, so each storage engine gets its real error at any point of its work. The limit is the
-//! process's, so this test is a separate program.
+//! A limit on the size of files (`RLIMIT_FSIZE`) replaces a full disk. It can be set and removed without root, and
+//! applies to real files, so each storage engine gets its real error at any point of its work. The limit applies to the
+//! whole process, so this test is a separate program.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "faults/node_data.rs"]
@@ -19,10 +19,11 @@ const SEED: u64 = 0x00d1_5c00;
 const ROUNDS: u64 = 10;
 const TRIES: u64 = 6;
 
-/// The smallest size at which files stop growing: this test's own output may be a file, too.
+/// The minimum size at which files stop growing. It must be large enough for this test's own output, which may also be
+/// a file.
 const SIZE_MIN: u64 = 96 << 10;
 
-/// Only ends a test that hangs.
+/// Limits how long a test waits. The limit is only reached by a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn limit_files(bytes: Option<u64>) {
@@ -32,7 +33,7 @@ fn limit_files(bytes: Option<u64>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_acknowledged_write_and_recovery_needs_no_restart() {
-    // Without this, the signal ends the process; with it, the write fails.
+    // With a handler for this signal, the write fails; without a handler, the signal would end the process.
     let xfsz = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _handled = tokio::signal::unix::signal(xfsz).unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! The program that tests start as child processes. `child LIMITS…` is the compiling child of the product. `probe
-//! LAYERS DIR PORT PID` applies some layers of its sandbox, tries what an attacker who controls a child would try, and
-//! prints the results.
+//! The program that tests start as child processes. `child LIMITS…` runs the product's compiling child. `probe LAYERS
+//! DIR PORT PID` applies some layers of its sandbox, tries what an attacker who controls a child would try, and prints
+//! the results.
 #![allow(clippy::unwrap_used, unsafe_code, reason = "a probe calls the system as an attacker would")]
 
 use std::collections::BTreeMap;

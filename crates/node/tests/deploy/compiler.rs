@@ -1,4 +1,4 @@
-//! Compiling children: their results, what they refuse, and that none exceeds its limits of time and memory.
+//! Tests of compiling children: their results, the input that they refuse, and their limits of time and memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::compiler;
 
-/// A request to compile one component of these bytes, in its own folder.
+/// Returns a request to compile one component with these bytes, in its own folder.
 fn order(bytes: &[u8]) -> (TempDir, CompileRequest) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("component");
@@ -39,7 +39,7 @@ fn hello() -> Vec<u8> {
     isomer_test_guests::bytes("http-hello")
 }
 
-/// Files of compiled code.
+/// Returns the number of files of compiled code.
 fn entries(folder: &TempDir) -> usize {
     fs::read_dir(folder.path().join("cache")).unwrap().count()
 }
@@ -51,7 +51,7 @@ async fn refused(compilers: &Compilers, order: &CompileRequest) -> ApiProblem {
     }
 }
 
-/// A component whose one function is so long that compiling it takes seconds and gigabytes.
+/// Returns a component with one function that is so long that compiling it takes seconds and gigabytes.
 fn bomb() -> Vec<u8> {
     let mut text = String::from("(component (core module (func (export \"f\") (param i32) (result i32) local.get 0 ");
     for number in 0..600_000 {
@@ -158,7 +158,7 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
         }
         other => panic!("{other:?}"),
     }
-    // As the system kills a process when memory is exhausted: not a fault of the component.
+    // The system kills a process like this when memory is exhausted, which is not the component's fault.
     let killed = with("/bin/sh", &["-c", "kill -KILL $$"]).make(&order).await.expect_err("it is killed");
     let problem = ApiProblem::from(killed);
     assert!(problem.title.starts_with("the compiler was killed by SIGKILL (possibly out of memory)"), "{problem:?}");
@@ -168,12 +168,12 @@ async fn crashed_and_missing_compilers_have_distinct_errors() {
 
 #[tokio::test]
 async fn unreadable_input_fails_the_compile_and_releases_its_permit() {
-    // Distinguishes a child that waits for its input from one that was given none.
+    // Distinguishes a child that waits for its input from a child that was given no input.
     let options =
         CompilerOptions { children_max: 1, time_max: Duration::from_secs(60), ..compiler(ChildLimits::default()) };
     let compilers = Compilers::new(options);
     let (folder, right) = order(&hello());
-    // Can be opened and has a length, but cannot be read.
+    // This file can be opened and has a length, but cannot be read.
     let unreadable = folder.path().join("unreadable");
     fs::create_dir(&unreadable).unwrap();
     fs::write(unreadable.join("file"), "").unwrap();
@@ -202,7 +202,7 @@ async fn running_and_waiting_compiles_are_limited() {
 fn a_child_ends_with_its_node() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut child = start(theirs);
-    // A message as a node sends it, within the bytes that the child has to read.
+    // Sends a message in the form of a node's, followed by only some of the bytes that it announces.
     std::io::Write::write_all(&mut &ours, b"{\"compile\":{\"group\":\"g\",\"bytes\":1000}}\nhalf").unwrap();
     drop(ours);
     assert_eq!(child.wait().unwrap().code(), Some(1));
@@ -236,7 +236,7 @@ fn start(channel: UnixStream) -> std::process::Child {
         .unwrap()
 }
 
-/// A child that sends arbitrary output: a shell script in its place.
+/// Returns a compiler whose child is a shell script that sends arbitrary output.
 fn lying(script: &str) -> Compilers {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
     let program = ChildProgram { path: "/bin/sh".into(), arguments, environment: Vec::new() };
@@ -279,7 +279,7 @@ async fn a_tenant_with_many_releases_delays_only_itself() {
     };
     futures::join!(make("a", &greedy), make("a", &greedy), make("a", &greedy), make("a", &greedy), make("b", &modest));
     let ended = ended.into_inner().unwrap();
-    // Two of its requests may wait here, so the last one is refused at once; and the other tenant waits for two of
-    // them, not for all.
+    // Two requests of tenant `a` may wait here, so its last request is refused immediately; and tenant `b` waits for
+    // two requests of `a`, not for all of them.
     assert_eq!(ended, [("a", false), ("a", true), ("a", true), ("b", true), ("a", true)]);
 }

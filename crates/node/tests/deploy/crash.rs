@@ -2,7 +2,7 @@
 //! complete.
 //!
 //! The test runs itself as a child process that opens the node, makes one change, and kills itself after one step of
-//! it. The parent then opens the data directory.
+//! the change. The parent then opens the data directory.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -74,12 +74,12 @@ impl AppChange {
         }
     }
 
-    /// What the app responds before the change.
+    /// Returns the app's response before the change.
     fn response_before(self) -> (u16, &'static str) {
         if self == Self::Start { (503, "") } else { (200, "env=REVISION=two") }
     }
 
-    /// What the app responds after the change.
+    /// Returns the app's response after the change.
     fn response(self) -> (u16, &'static str) {
         match self {
             Self::Deploy => (200, "env=REVISION=three"),
@@ -92,7 +92,7 @@ impl AppChange {
     }
 }
 
-/// The child's part. Without the variable, as when the harness runs it, it does nothing.
+/// Runs in the child process. Without the environment variable, as when the harness runs it, this does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crash_child() {
     let Ok(child_task) = std::env::var(VARIABLE) else { return };
@@ -150,7 +150,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     let data = base.join("tenants/default/apps/shop/kv");
     fs::create_dir_all(&data).unwrap();
     fs::write(data.join("cart"), "data").unwrap();
-    // So that no step waits for the compiler.
+    // Compiles the code in advance, so that no step waits for the compiler.
     node.deploy_as(&shop().0, &"hello".parse().unwrap(), &{
         let mut made = custom("http-hello", "", "");
         made.release.hosts = None;
@@ -200,7 +200,7 @@ async fn a_kill_at_any_step_leaves_the_old_or_the_new_revision() {
     assert_eq!(covered.into_iter().collect::<Vec<_>>(), all, "every step is one that a process was killed at");
 }
 
-/// What is recorded of secrets and tenants.
+/// The recorded secrets and tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StateChange {
     SetSecret,
@@ -281,7 +281,7 @@ async fn a_kill_at_any_step_leaves_old_or_new_secrets_and_tenants() {
     }
 }
 
-/// The steps of the change, in order.
+/// Returns the steps of the change, in order.
 async fn steps_of(change: AppChange, base: &Path, dir: &Path) -> Vec<ChangeStep> {
     copy(base, dir);
     let seen = Arc::new(Mutex::new(Vec::new()));

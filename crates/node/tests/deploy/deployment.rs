@@ -1,4 +1,4 @@
-//! What a deployment, a rollback, a swap and a removal change, and what they leave unchanged.
+//! Tests of what a deployment, a rollback, a swap and a removal change, and of what they leave unchanged.
 //!
 //! The file is long because each kind of change has its cases here.
 
@@ -134,7 +134,7 @@ async fn an_invalid_release_changes_nothing() {
     let missing = custom("http-hello", "", "");
     let reply = node.node.clone().deploy(Caller::Node, tenant.clone(), app.clone(), missing.release);
     refused(reply, ProblemKind::Conflict).await;
-    // Bytes that do not have the digest that they should.
+    // The uploaded bytes have another digest than the announced one.
     let digest = two.release.components["it"].digest.clone();
     refused(node.upload(&digest, b"other bytes".to_vec()), ProblemKind::BadRequest).await;
     // A tenant that does not exist.
@@ -147,7 +147,7 @@ async fn an_invalid_release_changes_nothing() {
 async fn a_failed_health_check_refuses_the_deployment() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    // Without a grant it responds with 403.
+    // Without a grant, the guest responds with 403.
     let problem = refused(node.deploy(&custom("secret-probe", "", "").healthy_at("/")), ProblemKind::Refused).await;
     assert!(problem.detail.unwrap().contains("with 403"));
     node.deploy(&custom("http-hello", "", "").healthy_at("/well")).await.unwrap();
@@ -226,7 +226,7 @@ async fn no_request_fails_during_deployments() {
     for round in 1..=5 {
         node.deploy(&release(&round.to_string())).await.unwrap();
         api().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
-        // A component with other bytes and the same behaviour: with one more custom section.
+        // The swapped component has one more custom section: other bytes and the same behaviour.
         let mut other = release("swapped");
         let mut bytes = isomer_test_guests::bytes("env-print");
         bytes.extend([0, 2, 1, b'0' + round]);
@@ -373,7 +373,7 @@ async fn unreferenced_files_are_removed_and_lost_code_is_compiled_again() {
     assert_eq!((swept.blobs, swept.revisions), (1, 0));
     assert_eq!((count("cache"), node.serving().await.as_str()), (1, "one"));
     node.stop().await;
-    // Lost, and changed by another process that may write there.
+    // The code is lost, or changed by another process that may write there.
     let changes: [fn(&Path); 2] = [
         |path| std::fs::remove_file(path).unwrap(),
         |path| {
@@ -422,7 +422,7 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = TestNode::open_warm(folder.path()).await;
     let (tenant, app) = shop();
-    // Many files with one content, and with long paths.
+    // The release has many files with the same content and with long paths.
     let long = |revision: &str| {
         let mut made = release(revision).file("a", "text");
         let part = made.release.files.values().next().unwrap().clone();
@@ -453,7 +453,7 @@ async fn the_metadata_of_a_release_is_charged_to_its_tenant() {
     assert_eq!((count(), node.serving().await.as_str()), (laid_out, "three"), "nothing of it was made");
     let now = usage(&node).await;
     assert_eq!((now.storage_bytes, now.refused.get(&Quota::Storage)), (before + charged, Some(&1)));
-    // A rollback to what is stored works, and so does a small deployment.
+    // A rollback to a stored revision works, and so does a small deployment.
     node.node.clone().rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     node.deploy(&release("five")).await.unwrap();
     assert_eq!(usage(&node).await.storage_bytes, before + charged);
@@ -472,7 +472,7 @@ async fn new_revisions_leave_the_reserve_free_and_existing_ones_need_no_room() {
     keep(folder.path());
     node.stop().await;
     let node = TestNode::reserving(folder.path(), u64::MAX, None, FileStorage::new).await;
-    // All its parts are stored, and nothing has to be compiled.
+    // All parts of the release are stored, and nothing has to be compiled.
     let problem = refused(node.deploy(&release("three")), ProblemKind::Failed).await;
     assert!(problem.title.contains("no room left except the reserve"), "{problem:?}");
     assert_eq!(node.serving().await, "two");

@@ -1,8 +1,8 @@
-//! Deployments to a node: what a compiling child accepts, what a deployment changes, and what is left when the process
-//! is killed.
+//! Tests of deployments to a node: which input a compiling child accepts, what a deployment changes, and what remains
+//! when the process is killed.
 //!
-//! The compiling child is a separate program, `child_program.rs`: it must have one thread when it confines itself. The
-//! guests are payload: any guest toolchain will do.
+//! The compiling child is a separate program, `child_program.rs`, because it must have one thread when it confines
+//! itself. The guests are only payload: any guest toolchain will do.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stderr, reason = "what could not be checked is printed")]
 

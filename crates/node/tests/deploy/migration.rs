@@ -1,4 +1,4 @@
-//! Deployments that change the schema of a store: what a refused or killed one leaves, what one that takes over keeps,
+//! Tests of deployments that change the schema of a store: the data after a refused, killed or successful deployment,
 //! and rollbacks.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use isomer_node::revisions::snapshots::SNAPSHOTS_MAX;
 use crate::crash::{copy, kill_at};
 use crate::node::{Client, POLL_INTERVAL, TestNode, TestRelease, Watch, custom, keep, shop};
 
-/// A release with this number of migrations of the store `default`: the first creates the table `note`, each further
-/// one adds a column to it.
+/// Returns a release with this number of migrations of the store `default`. The first migration creates the table
+/// `note`, and each further one adds a column to this table.
 pub(crate) fn with_migrations(count: usize) -> TestRelease {
     let lines = format!("grants.sql = [\"default\"]\ngrants.config = {{ MIGRATIONS = \"{count}\" }}");
     let mut release = custom("sql-probe", &lines, "[sql.default]\nmigrations = \"sql\"")
@@ -54,8 +54,8 @@ pub(crate) async fn columns(node: &TestNode) -> usize {
     run(node, "query", "SELECT name FROM pragma_table_info('note')").await.lines().count() - 1
 }
 
-/// All files of the app's data except its log, with their content. Files that SQLite keeps next to an open store are
-/// left out if they are empty.
+/// Returns all files of the app's data except its log, with their content. Files that SQLite keeps next to an open
+/// store are left out if they are empty.
 pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.join("tenants"), dir.join("trials"), dir.join("takeovers")];
@@ -66,7 +66,7 @@ pub(crate) fn data(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else if name.ends_with("-shm") || (name.ends_with("-wal") && fs::metadata(&path).unwrap().len() == 0) {
-                // Left by a process that was killed.
+                // A process that was killed can leave this file.
             } else if !path.parent().unwrap().ends_with("log") {
                 found.insert(path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).unwrap());
             }
@@ -115,7 +115,7 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
         tells_no_path(folder.path(), &problem);
         node.stop().await;
         same(&before, &data(folder.path()), title);
-        // This holds while it serves, too.
+        // This also holds while the node serves.
         let node = TestNode::open(folder.path()).await;
         assert_eq!(notes(&node).await, ["first", "second"]);
         refused(node.deploy(&release), ProblemKind::Refused).await;
@@ -128,8 +128,8 @@ async fn a_refused_deployment_leaves_the_store_unchanged() {
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2), "what the check wrote is dropped");
 }
 
-/// The detail of a problem does not show a tenant where the node keeps its data; files of the app have the names that
-/// its author knows.
+/// Checks that the detail of a problem does not show a tenant the folder of the node's data. The app's files appear
+/// with the names that the app's author knows.
 fn tells_no_path(data: &Path, problem: &ApiProblem) {
     let text = format!("{} {:?} {:?}", problem.title, problem.detail, problem.hints);
     assert!(!text.contains(data.to_str().unwrap()), "{text}");
@@ -200,7 +200,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     assert_eq!(columns(&node).await, 3);
     let revisions = api(&node).revisions(tenant.clone(), app.clone()).await.unwrap();
     assert!(revisions[0].snapshot.is_none() && revisions[1].snapshot.as_ref().unwrap().stores[0].store == "default");
-    // The schema stays, and so does the data.
+    // The rollback changes neither the schema nor the data.
     let back =
         api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), RollbackRequest::default()).await.unwrap();
     assert_eq!(back.revision, one.revision);
@@ -211,7 +211,7 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 4, "it is loaded after a restart");
-    // The data as it was.
+    // This rollback also restores the data.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     let restored = api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert!(restored.stores[0].restored_to.is_some() && restored.stores[0].snapshot, "{:?}", restored.stores);
@@ -219,8 +219,8 @@ async fn rollbacks_serve_the_newer_schema_or_restore_a_snapshot() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(notes(&node).await.len(), 2);
-    // A rollback of that is possible: the data that was left is that of the revision that served, which is the same
-    // one.
+    // This rollback can be rolled back as well: the data that it replaced belongs to the revision that served, which is
+    // the same revision.
     let to = RollbackRequest { revision: Some(one.revision.clone()), to_snapshot: true, message: None };
     api(&node).rollback(Caller::Node, tenant.clone(), app.clone(), to).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (4, 3));
@@ -304,7 +304,7 @@ async fn copies_need_room_in_the_tenants_storage() {
     };
     assert_eq!(node.deploy(&with_migrations(2)).await.unwrap().warnings, [""; 0]);
     assert_eq!(kept().await, [false, true]);
-    // A deployment that is refused does not remove it, whatever space it needs for its copies.
+    // A refused deployment does not remove the snapshot, however much space it needs for its copies.
     for release in [
         with_migrations(3).healthy_at("/check/insert/nowhere/text"),
         with_migrations(2).healthy_at("/check/insert/nowhere/text"),
@@ -313,7 +313,7 @@ async fn copies_need_room_in_the_tenants_storage() {
         refused(node.deploy(&release), ProblemKind::Refused).await;
         assert_eq!(kept().await, [false, true]);
     }
-    // One that takes over removes it, and reports that.
+    // A deployment that takes over removes the snapshot, and reports this.
     let warnings = node.deploy(&with_migrations(3).healthy_at("/check/insert/note/text")).await.unwrap().warnings;
     assert!(warnings.len() == 1 && warnings[0].contains("the oldest snapshot"), "{warnings:?}");
     assert_eq!(columns(&node).await, 3);
@@ -322,7 +322,8 @@ async fn copies_need_room_in_the_tenants_storage() {
     assert!(usage.storage_bytes <= used * 2 + 1_000_000, "what was lent is given back: {usage:?}");
 }
 
-/// Sends each step, without waiting: a test that waited for it would wait for itself.
+/// A function that is called at each step. It sends the step without waiting: a test that waited here would wait for
+/// itself.
 type AtStep = Arc<OnceLock<Box<dyn Fn(ChangeStep) + Send + Sync>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -344,7 +345,7 @@ async fn a_secret_changed_during_a_deployment_takes_effect() {
     let changing = Arc::new(Mutex::new(None::<(ChangeStep, &'static str)>));
     let (awaited, key) = (changing.clone(), tenant.clone());
     let change = move |step| {
-        // Not held below: setting a secret has steps, too.
+        // The lock is released before the next line, because setting a secret has steps as well.
         let taken = awaited.lock().unwrap().take_if(|(at, _)| *at == step);
         let Some((_, value)) = taken else { return };
         let (api, tenant) = (api.upgrade().unwrap(), key.clone());
@@ -396,7 +397,7 @@ impl MigratingChange {
         }
     }
 
-    /// Notes and columns afterwards.
+    /// Returns the number of notes and of columns after the change.
     fn outcome(self) -> (usize, usize) {
         match self {
             Self::Deploy => (3, 3),

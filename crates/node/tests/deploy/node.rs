@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 
 use crate::compiler;
 
-/// Only ends a test that hangs.
+/// Limits how long a test waits. The limit is only reached by a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The interval at which a test checks a condition.
@@ -41,7 +41,7 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Called at each step.
 pub(crate) type Watch = Arc<dyn Fn(ChangeStep) + Send + Sync>;
 
-/// A node that runs.
+/// A running node.
 pub(crate) struct TestNode {
     pub(crate) node: Arc<Node>,
     pub(crate) address: SocketAddr,
@@ -67,7 +67,7 @@ impl TestNode {
         Self::watched(dir, None).await
     }
 
-    /// A node with the compiled code of earlier tests, as few tests are about compiling.
+    /// Opens a node with the compiled code of earlier tests, because few tests are about compiling.
     pub(crate) async fn open_warm(dir: &Path) -> Self {
         warm(dir);
         Self::open(dir).await
@@ -77,12 +77,12 @@ impl TestNode {
         Self::over(dir, watch, FileStorage::new).await
     }
 
-    /// A node with its state in the test's storage.
+    /// Opens a node whose state is in the test's storage.
     pub(crate) async fn over<S: Storage>(dir: &Path, watch: Option<Watch>, storage: impl Fn(&Path) -> S) -> Self {
         Self::reserving(dir, TenancyOptions::default().disk_reserve_bytes, watch, storage).await
     }
 
-    /// A node that keeps this much of the disk free.
+    /// Opens a node that keeps this much of the disk free.
     pub(crate) async fn reserving<S: Storage>(
         dir: &Path,
         disk_reserve_bytes: u64,
@@ -101,15 +101,15 @@ impl TestNode {
         let node = loop {
             match Node::open_over(options(), &storage) {
                 Ok(node) => break node,
-                // A child that another test starts has this process's locks until it executes another program, and a
-                // task that waits to read the state has them a moment longer than the node.
+                // A child process of another test holds this process's locks until it executes another program. A task
+                // that waits to read the state holds the locks a moment longer than the node.
                 Err(NodeError::Dir(DataDirError::InUse { .. }) | NodeError::State(StateError::InUse { .. }))
                     if Instant::now() < until =>
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                // An engine reserves a quarter of the address space of a process, which also has the nodes of other
-                // tests, and those that are shutting down.
+                // An engine reserves a quarter of the address space of a process. The process also has the nodes of
+                // other tests, and nodes that are shutting down.
                 Err(NodeError::Engine { .. }) if Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -124,7 +124,7 @@ impl TestNode {
         Self { node, address, stop: Some(stop), serving: Some(serving) }
     }
 
-    /// Uploads the parts that the node lacks, and deploys.
+    /// Uploads the parts that the node does not have, and deploys the release.
     pub(crate) async fn deploy(&self, release: &TestRelease) -> Result<DeployReport, ApiProblem> {
         let (tenant, app) = shop();
         self.deploy_as(&tenant, &app, release).await
@@ -153,7 +153,7 @@ impl TestNode {
         Client::connect(self.address).await.get("shop.example", path).await
     }
 
-    /// The app's own name of the revision that responds: what its manifest has as `REVISION`.
+    /// Returns the `REVISION` in the manifest of the revision that responds.
     pub(crate) async fn serving(&self) -> String {
         let (status, body) = self.get("/").await;
         assert_eq!(status, 200, "{body}");
@@ -166,7 +166,7 @@ impl TestNode {
     }
 }
 
-/// What the guest of [`release`] responds.
+/// Returns the revision in a response of the guest of [`release`].
 pub(crate) fn revision_in(body: &str) -> &str {
     let line = body.lines().find_map(|line| line.strip_prefix("env=REVISION="));
     line.unwrap_or_else(|| panic!("no revision in {body:?}"))
@@ -200,12 +200,13 @@ pub(crate) struct TestRelease {
     pub(crate) bytes: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// The release of a shop that responds with `revision`, under `shop.example`.
+/// Returns a release of a shop that responds with `revision`, under `shop.example`.
 pub(crate) fn release(revision: &str) -> TestRelease {
     custom("env-print", &format!("grants.config = {{ REVISION = \"{revision}\" }}\n"), "")
 }
 
-/// A release of one guest on all paths, with further lines for its component and at the manifest's end.
+/// Returns a release with one guest for all paths. `lines` are added to the manifest's lines of the component, and
+/// `end` to the end of the manifest.
 pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
     let manifest = format!(
         "[app]\nname = \"shop\"\nversion = \"1.0.0\"\n\n[components.it]\nwasm = \"it.wasm\"\nroutes = [\"/...\"]\n{lines}\n{end}\n"
@@ -228,14 +229,14 @@ pub(crate) fn custom(guest: &str, lines: &str, end: &str) -> TestRelease {
 }
 
 impl TestRelease {
-    /// With a health check of this path.
+    /// Adds a health check with this path.
     pub(crate) fn healthy_at(mut self, path: &str) -> Self {
         let version = "version = \"1.0.0\"\n";
         self.release.manifest = self.release.manifest.replacen(version, &format!("{version}health = \"{path}\"\n"), 1);
         self
     }
 
-    /// A release with a file of these bytes.
+    /// Adds a file with these bytes, and returns the part.
     pub(crate) fn part(&mut self, bytes: Vec<u8>) -> ReleasePart {
         let digest = Digest::from(<[u8; 32]>::from(Sha256::digest(&bytes)));
         let part = ReleasePart { digest: digest.clone(), bytes: bytes.len() as u64 };
@@ -250,12 +251,12 @@ impl TestRelease {
     }
 }
 
-/// Compiled code that is kept between runs of the tests.
+/// Returns the folder of compiled code that is stored between runs of the tests.
 fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("kept-code")
 }
 
-/// Gives a node's directory the code that is kept, and the key that seals it; see [`keep`].
+/// Copies the stored code, and the key that seals it, to a node's directory; see [`keep`].
 pub(crate) fn warm(dir: &Path) {
     let cache = dir.join("cache");
     std::fs::create_dir_all(&cache).unwrap();
@@ -269,7 +270,7 @@ pub(crate) fn warm(dir: &Path) {
     }
 }
 
-/// Keeps the code of a node's directory that [`warm`] prepared.
+/// Stores the code of a node's directory that [`warm`] prepared.
 pub(crate) fn keep(dir: &Path) {
     for entry in std::fs::read_dir(dir.join("cache")).unwrap() {
         let path = entry.unwrap().path();

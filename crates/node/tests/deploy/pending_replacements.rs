@@ -1,5 +1,5 @@
-//! Replacements of stores that a killed process has left unfinished and that the next start cannot finish at once; and
-//! leftovers that must not be taken for those of a later replacement.
+//! Tests of replacements of stores that a killed process has left unfinished and that the next start cannot finish
+//! immediately; and of leftovers that must not be mistaken for those of a later replacement.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use isomer_node::ChangeStep;
 pub(crate) const APP: &str = "tenants/default/apps/shop";
 pub(crate) const NOTE: &str = "takeovers/default.shop";
 
-/// A node's directory whose app was killed at `step` of a deployment with migrations.
+/// Returns the directory of a node that was killed at `step` of a deployment with migrations.
 pub(crate) async fn killed_at(step: ChangeStep, folder: &Path) -> PathBuf {
     let base = folder.join("base");
     fs::create_dir(&base).unwrap();
     let node = TestNode::open_warm(&base).await;
     node.deploy(&with_migrations(1)).await.unwrap();
     write(&node, "under one").await;
-    // So that no start of the child has to compile.
+    // Compiles the code in advance, so that no start of the child has to compile.
     let mut other = with_migrations(3);
     other.release.hosts = None;
     node.deploy_as(&shop().0, &"other".parse().unwrap(), &other).await.unwrap();
@@ -40,7 +40,8 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         let folder = tempfile::tempdir().unwrap();
         let dir = killed_at(step, folder.path()).await;
         assert!(dir.join(NOTE).exists(), "{step:?}");
-        // Neither can be finished: a path that files are moved to, or removed from, is not a folder.
+        // The replacement can be neither finished nor undone: a path to which files are moved, or from which they are
+        // removed, is not a folder.
         let (there, away) = match step {
             ChangeStep::Recorded => (dir.join(APP).join("sql"), dir.join(APP).join("sql-away")),
             _ => (dir.join(NOTE), dir.join("takeovers/away")),
@@ -50,7 +51,7 @@ async fn an_app_with_half_replaced_stores_is_refused_until_the_replacement_is_fi
         if step == ChangeStep::Recorded {
             fs::write(&there, "").unwrap();
         } else {
-            // A record that cannot be read.
+            // The record cannot be read.
             fs::create_dir(&there).unwrap();
             fs::write(there.join("in the way"), &id).unwrap();
         }
@@ -121,7 +122,7 @@ async fn obstacles_to_a_replacement_can_be_removed_while_the_node_runs() {
     }
 }
 
-/// The removal of the record was lost in a power failure, that of the snapshot was not.
+/// The removal of the record was lost in a power failure, but the removal of the snapshot was not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leftover_intent_of_a_finished_replacement_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +149,7 @@ async fn leftovers_of_earlier_candidates_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     node.deploy(&with_migrations(1)).await.unwrap();
-    // As an earlier process leaves it if it cannot remove it.
+    // An earlier process leaves these folders if it cannot remove them.
     for number in 0..500 {
         let sql = folder.path().join("trials").join(number.to_string()).join("sql");
         fs::create_dir_all(&sql).unwrap();

@@ -1,5 +1,5 @@
-//! Removal of apps and tenants while a change of them is unfinished: data that is to be kept is kept complete, data
-//! that is to be removed is removed, and none of it affects an app of the same name later.
+//! Tests of the removal of apps and tenants while a change of them is unfinished: data that is to be kept is kept
+//! completely, data that is to be removed is removed, and neither affects a later app of the same name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::migration::{columns, notes, refused, with_migrations, write};
 use crate::node::{TestNode, Watch, keep, shop, tenant};
 use crate::pending_replacements::{APP, NOTE, killed_at};
 
-/// Puts a file in place of a folder, so that nothing can be created in it or moved to it. This works for root, too.
+/// Puts a file in place of a folder, so that nothing can be created in it or moved to it. This works even for root.
 struct InTheWay {
     folder: PathBuf,
     away: PathBuf,
@@ -62,7 +62,7 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
     node.stop().await;
 }
 
-/// It is not known which apps are affected, so none may write to a store that is about to be replaced.
+/// It is unknown which apps have a pending replacement, so no app may write to its stores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
@@ -91,7 +91,7 @@ async fn no_app_serves_while_pending_replacements_are_unreadable() {
     node.stop().await;
 }
 
-/// As earlier versions removed apps.
+/// Earlier versions removed apps like this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn started_replacements_of_a_removed_app_are_finished() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +124,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     let folder = tempfile::tempdir().unwrap();
     crate::node::warm(folder.path());
     let data = folder.path().join(APP);
-    // As when the disk fails between the record and the replacement.
+    // This happens when the disk fails between the record and the replacement.
     let (is_failing, obstacle) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let watch: Watch = {
         let (sql, is_failing, obstacle) = (data.join("sql"), is_failing.clone(), obstacle.clone());
@@ -153,7 +153,7 @@ async fn failed_replacements_are_reported_and_end_with_their_stores() {
     obstacle.lock().unwrap().take().unwrap().remove();
     api().finish_intents().await;
     assert!(!folder.path().join(NOTE).exists());
-    // It could not be loaded, and would be retried after a moment.
+    // The app could not be loaded, and would be retried after a moment.
     api().stop(tenant.clone(), app.clone()).await.unwrap();
     api().start(tenant.clone(), app.clone()).await.unwrap();
     assert_eq!((notes(&node).await.len(), columns(&node).await), (2, 2));
@@ -204,7 +204,7 @@ async fn a_failed_removal_is_finished_without_a_restart_and_not_charged() {
     node.stop().await;
 }
 
-/// An intent from before is carried out once, and not on the app that has the name now.
+/// An intent of an earlier app is carried out once, and not for the app that has the name now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +218,7 @@ async fn an_old_removal_does_not_affect_a_new_app_of_the_same_name() {
     refused(node.node.clone().remove(tenant.clone(), app.clone(), true), ProblemKind::Failed).await;
     node.stop().await;
     obstacle.remove();
-    // A start cannot finish it either: the path of the data is not a folder.
+    // Even a start cannot finish the removal: the path of the data is not a folder.
     let obstacle = InTheWay::of(&base.join("tenants/default/apps"));
     let node = TestNode::open(&base).await;
     obstacle.remove();

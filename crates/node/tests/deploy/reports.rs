@@ -1,5 +1,5 @@
-//! What a node reports of an app: how its revisions came into service, why it cannot be loaded, and why it is refused;
-//! and the empty folders that it finds.
+//! Tests of what a node reports of an app: how its revisions came into service, why it cannot be loaded, and why it is
+//! refused; and of the empty folders that an app finds.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{Actor, AppState, LogQuery, ProblemKind, RevisionOperation, RollbackRequest, SwapRequest};
@@ -70,7 +70,7 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
     assert_eq!(node.get("/read?path=/static/a").await, (200, "text".to_owned()));
     keep(folder.path());
     node.stop().await;
-    // As a disk may lose it.
+    // A disk may lose these files.
     std::fs::remove_dir_all(folder.path().join("revisions").join(deployed.revision.as_str()).join("files")).unwrap();
     let node = TestNode::open(folder.path()).await;
     let api = || node.node.clone();
@@ -92,7 +92,7 @@ async fn a_failed_load_is_in_the_apps_log_and_status() {
         line.stream == "node" && line.text.contains("cannot be loaded") && line.text.contains("`static`"),
         "{line:?}"
     );
-    // Another revision has not failed.
+    // The failure of the earlier revision is not reported for the new one.
     node.deploy(&release("two")).await.unwrap();
     assert_eq!((info().await.state, info().await.failure), (AppState::Loaded, None));
     assert_eq!(node.serving().await, "two");
@@ -144,7 +144,7 @@ async fn empty_folders_exist_on_a_node() {
     node.stop().await;
     let node = TestNode::open(folder.path()).await;
     assert_eq!(node.get("/list?path=/static/empty").await, (200, String::new()));
-    // None are made for a release that names a folder outside of the app.
+    // If a release names a folder outside of the app, no folders are created.
     let mut outside = custom("dirs-probe", "", "");
     outside.release.manifest += "\n[components.it.grants]\ndirs = [{ host = \"../../x\", guest = \"/x\" }]\n";
     refused(node.deploy(&outside), ProblemKind::Refused).await;
@@ -154,7 +154,7 @@ async fn empty_folders_exist_on_a_node() {
 async fn a_refusal_is_returned_even_if_the_files_of_the_revision_stay() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
-    // Nothing can be moved to the trash, which is where files of a refused revision go.
+    // Files of a refused revision are moved to the trash. Here, nothing can be moved there.
     std::fs::remove_dir(folder.path().join("trash")).unwrap();
     std::fs::write(folder.path().join("trash"), "").unwrap();
     let problem = refused(node.deploy(&custom("http-trap", "", "").healthy_at("/trap")), ProblemKind::Refused).await;

@@ -1,4 +1,4 @@
-//! What an attacker who controls a compiling child can reach: nothing. Each layer of the sandbox is tested on its own,
+//! Tests that an attacker who controls a compiling child can reach nothing. Each layer of the sandbox is tested alone,
 //! then all together, by a process that applies them as the child does and then tries to escape.
 
 use std::collections::BTreeMap;
@@ -31,10 +31,10 @@ const FILES: [&str; 6] = [
 
 const NODE: [&str; 3] = ["look into the node's memory", "trace the node", "read the node's memory by a call"];
 
-/// Has the program try everything behind `layers`, with a descriptor of the token left open by mistake.
+/// Makes the program try to escape from `layers`, with a descriptor of the token left open by mistake.
 fn probe(dir: &Path, port: u16, layers: &[Layer]) -> Report {
     let mut command = Command::new("/bin/sh");
-    // The shell's way to leave a descriptor open under a certain number.
+    // The shell leaves the descriptor with the number 9 open in this way.
     let script = r#"exec 9<"$1"; shift; exec "$@""#;
     command.args(["-c", script, "sh"]).arg(dir.join("admin.token")).arg(PROGRAM).arg("probe");
     command.arg(serde_json::to_string(layers).unwrap()).arg(dir).arg(port.to_string());

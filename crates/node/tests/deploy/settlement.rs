@@ -1,5 +1,5 @@
-//! Changes of tenants and secrets that fail while they are recorded: once the state can be read again, what is enforced
-//! and served is what is recorded.
+//! Tests of changes of tenants and secrets that fail while they are recorded: after the state can be read again, the
+//! node enforces and serves what is recorded.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::crash::copy;
 use crate::node::{POLL_INTERVAL, TestNode, custom, keep, shop, tenant};
 use crate::unknown_outcome::{Failing, NEVER, PATIENCE};
 
-/// The number of operations of the state that fail one by one: more than a change has.
+/// The number of the state's operations that are made to fail, one by one: more than a change has.
 const OPERATIONS: u64 = 24;
 
 impl Failing {
@@ -59,14 +59,14 @@ async fn the_served_secret_is_the_recorded_one_wherever_recording_fails() {
         assert!(failing.has("default", false).await);
         let (status, found) = served().await;
         assert_eq!(status, 200, "{left}: {found}");
-        // A start finds what is recorded.
+        // After a start, the app has the recorded secret.
         api.clone().stop(tenant.clone(), app.clone()).await.unwrap();
         api.clone().start(tenant.clone(), app.clone()).await.unwrap();
         assert_eq!(served().await, (200, found.clone()), "{left}: {set:?}");
         assert!(found == value || (found == before && set.is_err()), "{left}: {set:?}, {found}");
         outcomes.insert((set.is_ok(), found == value));
     }
-    // Not made, made with an unknown outcome, and made.
+    // The changes were not made, made with an unknown outcome, and made.
     assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, true)]));
 }
 
@@ -115,7 +115,7 @@ async fn tenant_and_data_exist_together_wherever_recording_a_removal_fails() {
         copy(&base, &dir);
         let failing = Failing::open(&dir, ChangeStep::RemovalNoted).await;
         let api = failing.node.node.clone();
-        // Its use of storage is counted.
+        // The tenant's use of storage is counted.
         assert!(api.clone().tenant(tenant("guest")).await.unwrap().usage.storage_bytes > 0);
         failing.left.store(left, std::sync::atomic::Ordering::SeqCst);
         let removed = api.clone().remove_tenant(tenant("guest")).await;

@@ -1,4 +1,4 @@
-//! What the holder of a tenant's token may deploy, and what the node records of tokens.
+//! Tests of what the holder of a tenant's token may deploy, and of what the node records of tokens.
 
 use isomer_admin::{Admin as _, Caller};
 use isomer_api::{ApiProblem, DeployReport, ProblemKind, StoredToken, SwapRequest, TenantChange, TokenInfo, TokenRole};
@@ -42,7 +42,7 @@ async fn deploy(
     node.node.clone().deploy(caller.clone(), tenant, app.clone(), release.release.clone()).await
 }
 
-/// A tenant with host names of its own.
+/// Creates a tenant with its own host names.
 async fn make(node: &TestNode, name: &str) -> TenantName {
     let hosts = Some(vec![format!("*.{name}.example").parse().unwrap()]);
     node.node.clone().set_tenant(tenant(name), TenantChange { hosts, ..TenantChange::default() }).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_tenant_deploys_its_own_uploads_and_sees_no_others() {
     deploy(&node, &acme, &app("shop"), &own).await.unwrap();
     assert!(missing(&node, &acme, &own).await.is_empty(), "its revision has it");
     assert_eq!(missing(&node, &rival, &own).await, [digest]);
-    // Nor does a swap.
+    // A swap does not give access to the bytes either.
     let mut other = custom("http-hello", "", "");
     let part = other.release.components.remove("it").unwrap();
     node.upload(&part.digest, other.bytes[&part.digest].clone()).await.unwrap();
@@ -100,7 +100,7 @@ async fn the_parts_of_a_tenants_revisions_are_limited() {
     }
     let at = |release: &TestRelease| under(release.clone(), &["shop.acme.example"]);
     deploy(&node, &caller, &app("shop"), &at(&first)).await.unwrap();
-    // As if its component were that large.
+    // Extends the component's stored file, instead of building a large component.
     let digest = first.release.components["it"].digest.to_string();
     let path = folder.path().join("blobs").join(&digest[..2]).join(&digest);
     let blob = std::fs::File::options().write(true).open(path).unwrap();
@@ -111,7 +111,7 @@ async fn the_parts_of_a_tenants_revisions_are_limited() {
     upload(&node, &caller, &part, &other.release.components["it"].digest).await.unwrap();
     let problem = refused(deploy(&node, &caller, &app("shop"), &other), ProblemKind::Quota).await;
     assert!(problem.title.contains("would exceed 16 GiB"), "{problem:?}");
-    // This is decided by the node's admins.
+    // The limit does not apply to the node's admins.
     node.deploy_as(&tenant("acme"), &app("other"), &under(other.clone(), &["other.acme.example"])).await.unwrap();
     // A release without new parts needs no space.
     deploy(&node, &caller, &app("shop"), &other).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     let folder = tempfile::tempdir().unwrap();
     let node = TestNode::open_warm(folder.path()).await;
     let acme = make(&node, "acme").await;
-    // The tenant that has it is not named.
+    // The problem does not name the tenant that has the host name.
     make(&node, "rival").await;
     let (caller, one) = (holder(&acme), release("one"));
     let digest = one.release.components["it"].digest.clone();
@@ -135,7 +135,7 @@ async fn a_tenant_deploys_under_its_own_host_names() {
     }
     let names = ["shop.acme.example", "*.eu.acme.example"];
     deploy(&node, &caller, &app("shop"), &under(one.clone(), &names)).await.unwrap();
-    // The same revision again changes nothing but the names.
+    // Deploying the same revision again would change only the host names. This is refused as well.
     refused(deploy(&node, &caller, &app("shop"), &under(one, &["bank.example"])), ProblemKind::Forbidden).await;
     // A name that the node's admin gave to the app stays with the app.
     node.deploy_as(&acme, &app("given"), &under(release("two"), &["given.example"])).await.unwrap();

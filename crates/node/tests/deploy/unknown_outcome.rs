@@ -1,5 +1,5 @@
-//! Changes that fail while they are recorded, as when the disk fails: a change that is reported as failed was not made.
-//! If the outcome is unknown, it is determined later, with a restart or without one.
+//! Tests of changes that fail while they are recorded, as when the disk fails: a change that is reported as failed was
+//! not made. If the outcome is unknown, it is determined later, with or without a restart.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,16 +15,16 @@ use isomer_node::ChangeStep;
 use crate::migration::{columns, notes, with_migrations, write};
 use crate::node::{POLL_INTERVAL, TestNode, TestRelease, Watch, keep, release, shop};
 
-/// Only ends a test that hangs.
+/// Limits how long a test waits. The limit is only reached by a test that hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// A node whose state's storage fails permanently, from an operation after a step on.
+/// A node. The storage of its state begins to fail permanently at an operation after a step.
 pub(crate) struct Failing {
     pub(crate) node: TestNode,
     pub(crate) faults: Faults,
-    /// The number of operations that still work; [`NEVER`] if it does not fail.
+    /// The number of operations that still succeed; [`NEVER`] if no operation is to fail.
     pub(crate) left: Arc<AtomicU64>,
     /// The number of operations of the state from the step to the next one, if none failed.
     operations: Arc<AtomicU64>,
@@ -55,7 +55,7 @@ impl Failing {
         Self { node, faults, left, operations }
     }
 
-    /// Deploys with the fault after `left` operations, and has the storage work again afterwards.
+    /// Deploys with the fault after `left` operations, and repairs the storage afterwards.
     async fn deploy(&self, release: &TestRelease, left: u64) -> Result<(), ApiProblem> {
         self.left.store(left, Ordering::SeqCst);
         let deployed = self.node.deploy(release).await;
@@ -64,17 +64,17 @@ impl Failing {
         deployed.map(drop)
     }
 
-    /// The revision in the state, once it can be read and no outcome is unknown.
+    /// Waits until the state can be read and no outcome is unknown. Returns the revision in the state.
     async fn settled(&self) -> String {
         let (tenant, app) = shop();
         let until = Instant::now() + PATIENCE;
-        // A start of the app would finish a replacement that the settlement has left.
+        // Waits for the settlement to finish the replacement. Otherwise the start of the app below would finish it.
         while is_something_in(&self.node.node.dir().join("takeovers")) {
             assert!(Instant::now() < until, "a take-over is not settled");
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         loop {
-            // It is refused while another change is in progress or the state cannot be written.
+            // The start is refused while another change is in progress or the state cannot be written.
             let stopped = self.node.node.clone().start(tenant.clone(), app.clone()).await;
             match stopped {
                 Ok(info) => return info.revision.as_str().to_owned(),
@@ -96,7 +96,7 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
     failing.node.deploy(&with_migrations(1)).await.unwrap();
     let second = failing.node.deploy(&with_migrations(2)).await.unwrap();
-    // Migrations, and the revision's name.
+    // The number of migrations, and the revision's name.
     let mut serves = (2, second.revision.as_str().to_owned());
     keep(folder.path());
     let operations = failing.operations.load(Ordering::SeqCst);
@@ -130,11 +130,11 @@ async fn stores_and_revision_agree_wherever_recording_fails() {
     assert_eq!((columns(&node).await, notes(&node).await.len()), (serves.0, written), "after a restart");
     assert!(std::fs::read_dir(folder.path().join("takeovers")).unwrap().next().is_none(), "nothing is left open");
     node.deploy(&with_migrations(serves.0 + 1)).await.unwrap();
-    // Reported as failed, since the outcome was unknown, and made.
+    // Some changes were reported as failed, because the outcome was unknown, and were made.
     assert!(outcomes.contains(&(false, true)), "{outcomes:?}");
 }
 
-/// The same if the process ends before the state can be read again: the next start settles it.
+/// The process ends before the state can be read again: the next start settles the change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_start_settles_unknown_outcomes() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ async fn the_next_start_settles_unknown_outcomes() {
     keep(folder.path());
     let operations = failing.operations.load(Ordering::SeqCst);
     failing.node.stop().await;
-    // The commit itself: without it, nothing of the transaction is stored.
+    // The operation that fails is the commit: without it, nothing of the transaction is stored.
     let (mut count, mut unsettled) = (2, 0);
     for left in operations.saturating_sub(8)..operations {
         let failing = Failing::open(folder.path(), ChangeStep::Staged).await;
@@ -233,6 +233,6 @@ async fn app_and_data_exist_together_wherever_recording_a_removal_fails() {
         assert_eq!(dir.join(DATA).join("cart").exists(), is_there, "{left}: {removed:?}, after a restart");
         node.stop().await;
     }
-    // Not made, made with an unknown outcome, and made.
+    // The changes were not made, made with an unknown outcome, and made.
     assert_eq!(outcomes, BTreeSet::from([(false, true), (false, false), (true, false)]));
 }

@@ -1,8 +1,7 @@
-//! All data of a node, while the system fails at each call, one by one: what was acknowledged is kept, and everything
-//! works again as soon as the system does, without a restart and after one. The same if the process is killed at each
-//! call.
+//! Tests of all data of a node while system calls fail, one at a time: acknowledged data is kept, and everything works
+//! again as soon as the system does, without and after a restart. The same holds if the process is killed at a call.
 //!
-//! A few calls are tested of each kind of fault and data, from `ISOMER_SEED` on; `ISOMER_LONG=1` tests all of them.
+//! A few calls are tested for each kind of fault and data, selected by `ISOMER_SEED`; `ISOMER_LONG=1` tests all calls.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod node_data;
@@ -18,19 +17,19 @@ use isomer_telemetry::{Event, EventSink as _, StandardStream};
 use node_data::{ALL, Acknowledged, NodeData};
 use system::{Fault, Faults};
 
-/// The number of calls that fail per kind of data, unless it is a long run.
+/// The number of failing calls per kind of data, except in a long run.
 const PLACES: u64 = 4;
 
-/// The number of calls at which a process is killed, unless it is a long run.
+/// The number of calls at which a process is killed, except in a long run.
 const KILLS: u64 = 24;
 
-/// The sizes of the writes that fail: some of a few pages, some of one.
+/// The sizes in bytes of the writes that fail: some have several pages, and one has a single page.
 const SIZES: [usize; 3] = [60_000, 300, 20_000];
 
-/// Only ends a test that hangs.
+/// Limits how long a test waits. The limit is only reached by a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Has the folder that a child writes to and, for the one that is killed, the call.
+/// The variable with the folder to which a child writes and, for the child that is killed, with the number of the call.
 const FAILING_IN: &str = "ISOMER_TEST_FAILING_IN";
 const KILLED_IN: &str = "ISOMER_TEST_KILLED_IN";
 const KILLED_AT: &str = "ISOMER_TEST_KILLED_AT";
@@ -86,7 +85,8 @@ impl Random {
         (self.0 >> 33) % bound.max(1)
     }
 
-    /// Which of the first `all` calls are tested: all in a long run, else the first and a few more.
+    /// Returns which of the first `all` calls are tested: all in a long run, otherwise `few` of them, including the
+    /// first.
     fn places(&mut self, all: u64, few: u64) -> Vec<u64> {
         if std::env::var_os("ISOMER_LONG").is_some() || all <= few {
             return (0..all).collect();
@@ -107,7 +107,7 @@ struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// Writes that may fail.
+    /// Makes writes that may fail.
     async fn write(&mut self, data: &NodeData, what: &'static str) {
         for bytes in SIZES {
             self.number += 1;
@@ -116,7 +116,7 @@ impl Tried<'_> {
         }
     }
 
-    /// It recovers.
+    /// Checks that the data recovers.
     async fn recover(&mut self, at: &str, data: &NodeData, what: &'static str) {
         let until = Instant::now() + PATIENCE;
         if what == "log" {
@@ -151,7 +151,7 @@ fn recover_log(at: &str, log: &AppLog, output: &str, until: Instant) {
     assert!(last.iter().any(|line| line.text == output) && Instant::now() < until, "{at}: {last:?}");
 }
 
-/// Runs this program again as a child: a filter of system calls stays for the life of a process.
+/// Returns a command that runs this program as a child, because a filter of system calls stays until the process ends.
 fn child(variables: &[(&str, &std::ffi::OsStr)]) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.envs(variables.iter().copied());
@@ -166,7 +166,7 @@ fn failing_calls_lose_nothing_and_everything_recovers() {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&output));
 }
 
-/// The child whose system calls fail.
+/// Runs in the child whose system calls fail.
 fn run_with_failing_calls(dir: &Path) {
     let faults = Faults::install(dir);
     let mut random = Random::new();
@@ -178,7 +178,7 @@ fn run_with_failing_calls(dir: &Path) {
             for what in ALL {
                 // The number of calls that could fail.
                 let calls = tried.try_fault(&data, what, fault, u64::MAX, seed).await;
-                // An open file is not opened again, and the other files that are opened are optional.
+                // Writing to an open file does not open it again, and other files that are opened are optional.
                 let opens_nothing = fault == Fault::NoDescriptors && ["state", "kv", "audit", "sql"].contains(&what);
                 let syncs_nothing = fault == Fault::NotSynced && what == "log";
                 assert!(calls > 0 || opens_nothing || syncs_nothing, "{what} makes no call that {fault:?} concerns");
@@ -204,7 +204,7 @@ fn run_with_failing_calls(dir: &Path) {
     });
 }
 
-/// The child that is killed at its system call number `place`.
+/// Runs in the child that is killed at its system call number `place`.
 fn run_until_killed(dir: &Path, place: u64) {
     let faults = Faults::install(dir);
     runtime().block_on(async {
@@ -245,7 +245,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
     let (mut acknowledged, mut killed) = (Acknowledged::default(), 0);
     for place in random.places(calls, KILLS) {
         let at = format!("ISOMER_SEED={seed}: killed at call {place}");
-        // Every other time with the data of the run before.
+        // Every second run uses the data of the previous run.
         if place.is_multiple_of(2) {
             acknowledged = Acknowledged::default();
             std::fs::remove_dir_all(dir.path()).unwrap();

@@ -36,7 +36,7 @@ pub(crate) struct NodeData {
     pub(crate) log: AppLog,
 }
 
-/// The acknowledged writes by kind of data: their numbers and bytes; and how many writes were refused.
+/// The numbers and bytes of the acknowledged writes, by kind of data, and the number of refused writes.
 #[derive(Default)]
 pub(crate) struct Acknowledged {
     pub(crate) of: BTreeMap<&'static str, Vec<(u64, usize)>>,
@@ -68,7 +68,7 @@ fn key(bytes: &[u8]) -> Key {
 }
 
 impl NodeData {
-    /// Opens it as a start of a node does.
+    /// Opens the data as a start of a node does.
     pub(crate) async fn open(dir: &Path) -> Result<Self, Box<dyn Error>> {
         let state = NodeState::open(&dir.join("state.redb"))?;
         let tenant: TenantName = "t".parse()?;
@@ -116,7 +116,8 @@ impl NodeData {
                 let line = vec![b'x'; bytes.min(4000)];
                 let stream = StandardStream::Stdout;
                 self.log.emit(Event::OutputLine { component: "c", stream, request: None, line: &line });
-                // Waits until it is written. A log line is not acknowledged: it may be lost, and the loss is logged.
+                // Waits until the log line is written. A log line is not acknowledged: it may be lost, and the loss is
+                // logged.
                 let _ = self.log.last(1);
                 Err("not acknowledged".to_owned())
             }
@@ -124,7 +125,7 @@ impl NodeData {
         }
     }
 
-    /// Two rows in one transaction for an odd number, one for an even.
+    /// Writes two rows in one transaction if the number is odd, and one row if it is even.
     async fn write_rows(&self, number: u64, content: Vec<u8>) -> Result<(), isomer_capabilities::sql::SqlError> {
         let row = |half: u64, content| {
             let n = (2 * number + half).cast_signed();
@@ -140,7 +141,7 @@ impl NodeData {
         transaction.commit().await
     }
 
-    /// Checks that what was acknowledged is kept, and that no write was made in part.
+    /// Checks that acknowledged writes are kept, and that no write was made in part.
     pub(crate) async fn check(&self, at: &str, dir: &Path, acknowledged: &Acknowledged) {
         let audit = std::fs::read_to_string(dir.join(AUDIT_FILE)).unwrap();
         let secrets = self.state.secrets(&self.tenant).unwrap();

@@ -1,10 +1,10 @@
-//! System calls that fail when a test wants it: on real files, below the storage engines, in whatever part of the
-//! product makes them.
+//! System calls that fail when a test requests it: on real files, below the storage engines, in any part of the
+//! product.
 //!
 //! A seccomp filter passes the calls that open, change and sync files to a thread of this module
-//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). It lets them continue, or responds in place of the kernel. The
-//! filter applies to the thread that installs it and to the threads that it starts, the faults to files below one
-//! folder.
+//! (`SECCOMP_RET_USER_NOTIF`, see seccomp_unotify(2)). The thread lets a call continue, or responds in place of the
+//! kernel. The filter applies to the thread that installs it and to the threads that this thread starts. The faults
+//! apply to files below one folder.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libc::{seccomp_notif, seccomp_notif_resp, sock_filter};
 
-/// What fails, and how.
+/// A fault: which calls fail, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// No free space: a call that extends a file or creates a name fails with `ENOSPC`, and a write does so after its
-    /// first half.
+    /// No free space: a call that extends a file or creates a name fails with `ENOSPC`. A write fails after its first
+    /// half.
     NoSpace,
-    /// A broken device: everything fails with `EIO`, and a write does so after its first half.
+    /// A broken device: every call fails with `EIO`. A write fails after its first half.
     Broken,
-    /// A device that accepts writes and does not keep them: syncs fail with `EIO`.
+    /// A device that accepts writes but loses them: syncs fail with `EIO`.
     NotSynced,
     /// No descriptors: no file can be opened (`EMFILE`).
     NoDescriptors,
@@ -70,34 +70,34 @@ impl Fault {
 #[derive(Default)]
 struct Plan {
     fault: Option<Fault>,
-    /// The number of calls until the first that fails.
+    /// The number of calls before the first call that fails.
     left: u64,
-    /// The number of calls that the fault applies to, since it started.
+    /// The number of calls since the start of the fault to which the fault applies.
     concerned: u64,
 }
 
-/// Which calls fail. A filter cannot be removed: a test that installs one is a separate program.
+/// Controls which calls fail. A filter cannot be removed, so a test that installs one is a separate program.
 pub(crate) struct Faults(Arc<Mutex<Plan>>);
 
 impl Faults {
-    /// From here on, calls of this thread and of the threads that it starts are filtered if they are for files below
-    /// `root`.
+    /// Installs the filter: calls of this thread and of the threads that it starts are filtered from now on if they are
+    /// for files below `root`.
     pub(crate) fn install(root: &Path) -> Self {
         let plan = Arc::new(Mutex::new(Plan::default()));
         let (listener, listens) = channel();
         let answering = (plan.clone(), root.canonicalize().unwrap());
-        // Started before the filter is installed, so it has none.
+        // This thread is started before the filter is installed, so its calls are not filtered.
         std::thread::spawn(move || respond(&listens, &answering.0, &answering.1));
         listener.send(install_filter().unwrap()).unwrap();
         Self(plan)
     }
 
-    /// After `left` more calls that `fault` applies to, all such calls fail until [`Faults::end`].
+    /// Starts a fault: after `left` more calls to which `fault` applies, all such calls fail until [`Faults::end`].
     pub(crate) fn begin(&self, fault: Fault, left: u64) {
         *self.plan() = Plan { fault: Some(fault), left, concerned: 0 };
     }
 
-    /// Has all calls succeed again. Returns the number of calls that the fault applied to.
+    /// Ends the fault: all calls succeed again. Returns the number of calls to which the fault applied.
     pub(crate) fn end(&self) -> u64 {
         let mut plan = self.plan();
         plan.fault = None;
@@ -139,7 +139,7 @@ const CALLS: &[libc::c_long] = &[
 
 fn install_filter() -> io::Result<OwnedFd> {
     let statement = |code: u32, k: u32| sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf: 0, k };
-    // The number of the call is the first field of what the filter sees.
+    // Loads the number of the call, which is the first field of the filter's input.
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
     for (index, call) in CALLS.iter().enumerate() {
         let to_the_end = u8::try_from(CALLS.len() - index).unwrap();
@@ -171,7 +171,7 @@ fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
         let mut notification: seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the argument is what this request takes.
         if unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notification) } != 0 {
-            // The calling thread has ended, or all have.
+            // The calling thread, or all threads, have ended.
             match io::Error::last_os_error().raw_os_error() {
                 Some(libc::EINTR | libc::ENOENT) => continue,
                 _ => return,
@@ -187,7 +187,7 @@ fn respond(listens: &Receiver<OwnedFd>, plan: &Mutex<Plan>, root: &Path) {
     }
 }
 
-/// The error of a call that fails.
+/// Returns the error if the call is to fail.
 fn fails(notification: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Option<i32> {
     let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
     let fault = plan.fault?;
@@ -209,7 +209,7 @@ fn fails(notification: &seccomp_notif, plan: &Mutex<Plan>, root: &Path) -> Optio
     Some(fault.error())
 }
 
-/// What a call does, and to which file. `None` if it is not for a file.
+/// Returns the kind of a call and its file; `None` if the call is not for a file.
 fn read(notification: &seccomp_notif) -> Option<(Call, PathBuf)> {
     let data = &notification.data;
     let [first, second, third, ..] = data.args;
