@@ -18,23 +18,24 @@ use super::loaded::{Code, LoadedCode};
 use super::seal::{SealKey, SealedFile, new_file, temporary_path};
 use crate::engine::Engine;
 
-/// The most bytes that all files of a folder take together.
+/// The maximum total size of all files of a folder, in bytes.
 const BYTES_MAX: u64 = 2 << 30;
 
-/// How long an unused file is kept.
+/// The maximum time that an unused file is kept.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The maximum length of a note.
 const NOTE_BYTES_MAX: u64 = 64 << 20;
 
-/// How much older than its last use a file's modification time may be. Recording every use would cost a write each.
+/// The maximum difference between a file's last use and its modification time. Recording every use would cost a write
+/// each.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
 
-/// The number of files that are remembered as verified. Beyond it all are forgotten, and verified again when they are
-/// used.
+/// The number of files that are remembered as verified. When it is exceeded, all are forgotten, and each is verified
+/// again at its next use.
 const VERIFIED_MAX: usize = 16_384;
 
-/// The reasons why code cannot be loaded or made.
+/// The reasons why code cannot be loaded or compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {
     /// The cache's folder cannot be created, or others may write to it.
@@ -65,7 +66,7 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeErro
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
-    /// Whether deployed apps need the code. Otherwise it can be compiled again at any time.
+    /// Whether deployed apps need the code. If not, it can be compiled again at any time.
     is_kept: bool,
     key: SealKey,
     verified: Arc<Mutex<HashMap<Key, FileStamp>>>,
@@ -109,13 +110,13 @@ impl CodeCache {
         Ok(Self { is_kept: true, ..Self::open(folder)? })
     }
 
-    /// Returns whether the entry's code exists as it was written. If so, it is marked as used; if it was changed, it is
-    /// removed. Reads all of a file that was not verified yet.
+    /// Returns whether the entry's code exists and is unchanged since it was written. If so, marks it as used; if it
+    /// was changed, removes it. Reads all of a file that was not verified yet.
     pub fn has(&self, key: &Key) -> bool {
         self.open_verified(key).is_some()
     }
 
-    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and were used last before `unused_max`, and
+    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and have not been used for `unused_max`, and
     /// files that writers left unfinished. Returns the number of removed files.
     ///
     /// # Errors
@@ -161,7 +162,7 @@ impl CodeCache {
             return Some(code);
         }
         let file = self.open_verified(key)?;
-        // The path of the file that was verified, whatever lies under its name by now.
+        // The path refers to the file that was verified, even if another file has its name by now.
         let verified = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
         // SAFETY: `deserialize_file` must be given only what `Component::serialize` or `Engine::precompile_component`
@@ -174,8 +175,8 @@ impl CodeCache {
         let component = component
             .inspect_err(|error| {
                 isomer_telemetry::debug!(path = %path.display(), %error, "compiled code is not used");
-                // Code of another version is removed, so that it is compiled again. Code that could not even be read
-                // may be intact.
+                // Code of another wasmtime version is removed, so that it is compiled again. Code that could not be
+                // read may be intact.
                 if error.downcast_ref::<io::Error>().is_none() {
                     let _ = fs::remove_file(&path);
                 }
@@ -184,7 +185,7 @@ impl CodeCache {
         Some(self.loaded.add(engine, key, component.into()))
     }
 
-    /// Opens the entry's code if it is what was written.
+    /// Opens the entry's code if it is unchanged since it was written.
     fn open_verified(&self, key: &Key) -> Option<File> {
         let path = self.path(key, "code");
         let file = File::open(&path).ok()?;
@@ -210,8 +211,8 @@ impl CodeCache {
         if !self.key.verify(file, &self.name(key, "code"))? {
             return Ok(false);
         }
-        // The file was touched meanwhile, such as by another process that records a use: it is valid as it was read,
-        // and will be read again next time.
+        // The file was touched in the meantime, for example by another process that records a use. The content that was
+        // read is valid, but the file is read again next time.
         if FileStamp::of(file)? != stamp {
             return Ok(true);
         }
@@ -227,7 +228,7 @@ impl CodeCache {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a file that is not what was written.
+    /// Removes a file that was changed after it was written.
     fn refuse(&self, path: &Path) {
         isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by another program, or sealed with another key: it is removed and compiled again");
         let _ = fs::remove_file(path);
@@ -281,17 +282,17 @@ impl CodeCache {
         {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        // Mapped from the file, code takes only the memory of its used pages, and the system can free those.
+        // Code that is mapped from the file takes only the memory of its used pages, and the system can reclaim those.
         let mapped = if is_written { self.load(engine, key) } else { None };
         Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
     }
 
-    /// Removes files that were used last before [`UNUSED_MAX`], and the least recently used ones beyond `bytes_max`.
+    /// Removes files that have not been used for [`UNUSED_MAX`], and the least recently used ones beyond `bytes_max`.
     fn remove_unused(&self, now: SystemTime, bytes_max: u64) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            // A file that no longer exists was removed by another process that does the same.
+            // A file that no longer exists was removed by another process that also cleans up.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
@@ -316,7 +317,7 @@ impl CodeCache {
         self.folder.join(self.name(key, kind))
     }
 
-    /// Written under a temporary name first: readers see the whole file or none.
+    /// Written under a temporary name first: readers see the whole file or no file.
     fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
         let mut sealing = self.key.write(&self.path(key, kind))?;
         sealing.write_all(bytes)?;
@@ -336,22 +337,22 @@ impl FileStamp {
     }
 }
 
-/// Returns the path of the key of a folder's seals: next to the folder, so that write access to the folder alone does
-/// not give access to the key.
+/// Returns the path of the key for a folder's seals. It is next to the folder, so that write access to the folder by
+/// itself does not give access to the key.
 fn key_of(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".key");
     folder.with_file_name(name)
 }
 
-/// Records a use in the file's modification time. Its content never changes.
+/// Records a use in the file's modification time. The file's content never changes.
 fn note_use(file: &File) {
     let now = SystemTime::now();
     let noted = file.metadata().and_then(|metadata| metadata.modified());
     if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|since| since < USE_NOTED_EVERY)) {
         return;
     }
-    // If this fails, the file is removed a little earlier than it could be.
+    // If this fails, the file is only removed a little too early.
     let _ = file.set_modified(now);
 }
 
@@ -442,7 +443,7 @@ mod tests {
                 replace(path, &bytes[..bytes.len() - 40]);
             }),
             ("changed in place", |path, _| {
-                // A program with the same rights can do this: the file's mode does not stop it.
+                // A program with the same rights can change the file despite its mode.
                 fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
                 let file = fs::OpenOptions::new().write(true).open(path).unwrap();
                 std::os::unix::fs::FileExt::write_all_at(&file, b"x", 100).unwrap();

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::engine::Engine;
 
-/// The name of an entry: a SHA-256 over its ingredients.
+/// The name of an entry: a SHA-256 hash of its ingredients.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(String);
@@ -40,14 +40,14 @@ impl Key {
         &self.0
     }
 
-    /// Returns a key that names no entry.
+    /// Returns a key that no entry has.
     #[must_use]
     pub fn unknown() -> Self {
         Self("0".repeat(64))
     }
 
-    /// Returns the key over `ingredients` (each with its length, so that their boundaries count) and the engine's
-    /// settings.
+    /// Returns the key of `ingredients` and the engine's settings. The length of each ingredient is hashed too, so that
+    /// moving a byte from one ingredient to the next changes the key.
     pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Self::hasher(ingredients);
         let mut settings = HashInto(&mut hasher);
@@ -55,8 +55,8 @@ impl Key {
         Self::of(hasher)
     }
 
-    /// Returns the key over `ingredients` and what `self` was made of. Code without an engine gets a key over its
-    /// settings this way.
+    /// Returns the key of `ingredients` and the ingredients of `self`. In this way, code without access to an engine
+    /// gets a key that includes the engine's settings.
     #[must_use]
     pub fn with<'a>(&'a self, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self::of(Self::hasher(std::iter::once(self.0.as_bytes()).chain(ingredients)))

@@ -25,14 +25,14 @@ impl From<Component> for Code {
     }
 }
 
-/// The code that is mapped now, by what it was compiled from. It is unmapped with its last [`Code`].
+/// The code that is mapped now, by its key. Code is unmapped when its last [`Code`] is dropped.
 #[derive(Debug, Default)]
 pub(super) struct LoadedCode(Mutex<Map>);
 
 #[derive(Default)]
 struct Map {
     code: HashMap<Key, Weak<Component>>,
-    /// The number of entries that were left when the map was last cleaned up.
+    /// The number of entries that were left after the last cleanup of the map.
     cleaned: usize,
 }
 
@@ -46,8 +46,8 @@ impl LoadedCode {
         self.map().get(engine, key)
     }
 
-    /// Adds `code` under `key` for as long as it is held. Returns the code that was added first, if `engine` has some
-    /// under this key.
+    /// Adds `code` under `key` for as long as it is in use. If `engine` already has code under this key, returns that
+    /// code instead.
     pub(super) fn add(&self, engine: &Engine, key: &Key, code: Code) -> Code {
         let mut map = self.map();
         if let Some(first) = map.get(engine, key) {

@@ -1,9 +1,9 @@
 //! Seals of files: a keyed digest (HMAC-SHA256) at the end of a file proves that a program with the same key wrote the
 //! file under that name.
 //!
-//! The key is random, lies next to the sealed folder with mode 0600, and is made when it is first needed. A seal covers
-//! the file's name, so that one valid file does not pass for another. A file is verified through the descriptor that is
-//! used afterwards, never by its path.
+//! The key is random, is stored next to the sealed folder with mode 0600, and is created when it is first needed. A
+//! seal covers the file's name, so that one valid file cannot replace another one. A file is verified through the
+//! descriptor that is used afterwards, never by its path.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write};
@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq as _;
 /// The length of a key.
 const KEY_BYTES: usize = 32;
 
-/// The end of a seal. A file of another version has none, and is not mistaken for a damaged one.
+/// The end of a seal. A file of another version does not end with it, and is therefore not mistaken for a damaged one.
 const MAGIC: &[u8; 8] = b"isoseal1";
 
 /// The length of a digest.
@@ -43,8 +43,8 @@ impl std::fmt::Debug for SealKey {
 }
 
 impl SealKey {
-    /// Reads the key in `path`, which is made if it does not exist. A key that others may read, or that is damaged, is
-    /// replaced: what was sealed with it is no longer valid.
+    /// Reads the key in `path`, or creates it if it does not exist. A key that other users may read, or that is
+    /// damaged, is replaced; then all files that were sealed with it become invalid.
     ///
     /// # Errors
     /// When the file cannot be read or created.
@@ -60,7 +60,7 @@ impl SealKey {
         }
         let temporary = temporary_path(path);
         let made = make_key(&temporary).and_then(|()| match isomer_disk::rename_new(&temporary, path) {
-            // Another process made one at the same time, which is used.
+            // Another process created a key at the same time. That key is used.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             named => named,
         });
@@ -74,7 +74,7 @@ impl SealKey {
         Self(Key::new(HMAC_SHA256, key))
     }
 
-    /// Begins a digest that covers `name`.
+    /// Starts a digest that covers `name`.
     fn digest(&self, name: &str) -> Context {
         let mut mac = Context::with_key(&self.0);
         mac.update(&(name.len() as u64).to_le_bytes());
@@ -82,11 +82,11 @@ impl SealKey {
         mac
     }
 
-    /// Returns whether `file` was sealed under `name` with this key. Reads it once, from its beginning, wherever its
-    /// cursor is.
+    /// Returns whether `file` was sealed under `name` with this key. Reads the file once, from its beginning, whatever
+    /// the position of its cursor.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub(crate) fn verify(&self, file: &File, name: &str) -> io::Result<bool> {
         let Some(content) = file.metadata()?.len().checked_sub(SEAL_BYTES) else { return Ok(false) };
         let mut mac = self.digest(name);
@@ -95,7 +95,7 @@ impl SealKey {
         while at < content {
             let wanted = usize::try_from(content - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             match file.read_at(&mut chunk[..wanted], at)? {
-                // The file was truncated meanwhile.
+                // The file was truncated in the meantime.
                 0 => return Ok(false),
                 read => {
                     mac.update(&chunk[..read]);
@@ -109,11 +109,11 @@ impl SealKey {
         Ok(magic == MAGIC && is_same(mac, digest))
     }
 
-    /// Returns the content of a small file that was sealed under `name`; `None` if it was not, or has more than
-    /// `bytes_max`.
+    /// Returns the content of a small file that was sealed under `name`; `None` if the seal is not valid, or the file
+    /// has more than `bytes_max`.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub(crate) fn read(&self, file: File, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         file.take(bytes_max.saturating_add(SEAL_BYTES)).read_to_end(&mut bytes)?;
@@ -125,7 +125,7 @@ impl SealKey {
         Ok(is_sealed.then(|| content.to_vec()))
     }
 
-    /// Begins a file for `path`. The path does not exist before the file is finished.
+    /// Creates a file for `path`. The path does not exist before the file is finished.
     ///
     /// # Errors
     /// When the temporary file next to it cannot be created.
@@ -188,7 +188,7 @@ fn is_same(mac: Context, digest: &[u8]) -> bool {
     mac.sign().as_ref().ct_eq(digest).into()
 }
 
-/// The temporary name of a file, until it is taken.
+/// The temporary name of a file. Dropping this removes the file, unless the name was taken out.
 #[derive(Debug)]
 struct TemporaryName(Option<PathBuf>);
 
@@ -200,13 +200,13 @@ impl Drop for TemporaryName {
     }
 }
 
-/// Creates a file, open for reading and writing now, and with `mode` from then on.
+/// Creates a file with `mode`. The returned handle can read and write, whatever the mode is.
 pub(crate) fn new_file(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Returns a temporary name that no other writer uses: two that write the same file at the same time must not write
-/// into each other's.
+/// Returns a temporary name that no other writer uses, so that two writers of the same file do not write into each
+/// other's temporary file.
 pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
@@ -217,13 +217,13 @@ fn make_key(path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     let mut file = new_file(path, 0o600)?;
-    // Whatever the process's umask is.
+    // Sets the mode explicitly, because the process's umask may have changed it.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(&key)?;
     file.sync_all()
 }
 
-/// Returns `None` for a key that is damaged, or that others may read or write.
+/// Returns `None` for a key that is damaged, or that other users may read or write.
 fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;

@@ -17,7 +17,7 @@ pub enum LinkError {
     Unknown {
         /// The id of the interface.
         interface: String,
-        /// The components that import it, in backticks.
+        /// The components that import the interface, in backticks.
         importers: String,
     },
     /// A provider or the linker refused to define an interface.
@@ -30,8 +30,8 @@ pub enum LinkError {
     },
 }
 
-/// Returns the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs` are
-/// those of its components that call across seams.
+/// Returns the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs`
+/// belong to the components that call across seams.
 pub(super) fn linker<G: CallableGroups>(
     engine: &Engine,
     imports: &[Import],
@@ -68,7 +68,8 @@ pub(super) fn linker<G: CallableGroups>(
     Ok(linker)
 }
 
-/// Takes the stub of `component` and returns it with its number. A composition imports the interface once for each.
+/// Takes the stub of `component` and returns it with its number. A composition imports the interface once for each
+/// stub.
 fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, SeamStub)> {
     let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
     Some((number, stubs[number].take()?))

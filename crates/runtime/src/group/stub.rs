@@ -1,14 +1,13 @@
 //! The host side of `isomer:link/wire`: the functions that the stub of a component calls to leave its composition.
 //!
-//! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call blocks its wasmtime
-//! store (`call`); of an `async func`, many calls may be in flight (`begin`, then `take` when it has returned), and
-//! they run next to the store (see `in_flight_calls`).
+//! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call (`call`) blocks its
+//! wasmtime store. Many calls of an `async func` may be in flight (`begin`, then `take` when the call has returned),
+//! and they run next to the store (see `in_flight_calls`).
 //!
-//! No value is looked at here: the image of the arguments is copied from the caller's memory into the callee's, and
-//! that of the result back. Both generated parts check what they get.
+//! The host does not read the values: it copies the image (the encoded arguments) from the caller's memory into the
+//! callee's, and the image of the result back. The generated parts on both sides check what they receive.
 //!
-//! The caller's own timer ends calls that take too long. A timer is set here only for a callee that is allowed less
-//! time.
+//! The caller's own timer ends calls that take too long. A timer is set here only if the callee is allowed less time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +30,7 @@ pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
 pub struct SeamStub {
     /// The name of the calling component.
     pub component: Arc<str>,
-    /// The targets of its calls, by the functions' numbers.
+    /// The targets of the component's calls, by the functions' numbers.
     pub targets: Vec<SeamTarget>,
 }
 
@@ -39,7 +38,7 @@ pub struct SeamStub {
 pub struct SeamTarget {
     /// Caller, callee and function, for logs: `checkout → payment, boutique:shop/payment.charge`.
     pub seam: Arc<str>,
-    /// Whether a failed call is a value of the function's error type. Otherwise it is a trap.
+    /// Whether a failed call returns a value of the function's error type. If not, it traps.
     pub catches: bool,
     /// Whether a call may be made again if its result was lost.
     pub idempotent: bool,
@@ -58,7 +57,7 @@ pub enum SeamCallee {
     Remote {
         /// Sends calls to the other process.
         callee: Arc<dyn Callee>,
-        /// The name of the function there.
+        /// The name of the function in the other process.
         key: FunctionKey,
     },
 }
@@ -116,7 +115,8 @@ pub(crate) fn link<G: CallableGroups>(
     })
 }
 
-/// Stubs are generated from the list that the targets were made from, so every number has a target.
+/// Returns the target of a function. Stubs are generated from the list that the targets were made from, so every number
+/// has a target.
 fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget> {
     let found = usize::try_from(function).ok().and_then(|function| targets.get(function));
     found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))
@@ -139,10 +139,11 @@ fn settle(target: &SeamTarget, result: CallResult) -> wasmtime::Result<ResultVal
     }
 }
 
-/// Returns how long a call may take, and whether that is shorter than what the caller's timer allows.
+/// Returns how long a call may take, and whether that is shorter than the caller's timer allows.
 fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
     match guest.until() {
-        // The caller has at most as much time left as it was allowed: no need to read the clock.
+        // The clock need not be read: the caller's remaining time is at most what it was allowed, which is less than
+        // the target's.
         Some(until) if until.allowed <= target.allowed => (until, false),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };
@@ -255,7 +256,7 @@ fn no_memory(full: OutOfMemory) -> CallFailure {
     CallFailure::overloaded(full.to_string())
 }
 
-/// Returns the failure of a call that a component makes while it starts, or after its request is over.
+/// Returns the failure of a call that a component makes while it starts, or after its request has ended.
 fn no_request() -> CallFailure {
     CallFailure::refused("no request is being served that this call could belong to")
 }

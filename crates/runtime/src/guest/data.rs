@@ -1,9 +1,9 @@
-//! The data of a wasmtime store: everything that the host knows about one instance while it runs.
+//! The data of a wasmtime store: the host's state of one running instance.
 //!
-//! A fused group has several *owners* (its components) in one wasmtime store. The guest does not say which of them a
-//! host function acts for: each labelled import was linked for one owner, and enters that owner's context before it
-//! does anything (see `wasi`). Contexts are made when they are first needed, so an instance whose components print
-//! nothing and read no environment pays nothing.
+//! A fused group has several *owners* (its components) in one wasmtime store. A call from the guest does not tell the
+//! host which owner it comes from. So each labelled import is linked for one owner, and enters that owner's context
+//! before it does anything else (see `wasi`). A context is created at its first use, so it costs nothing in an instance
+//! whose components print nothing and read no environment.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,12 +32,12 @@ use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// The part of the handles (one in so many) that an instance may still hold when a request is over. An instance that
-/// holds more is not used again: otherwise a guest that forgets a handle with each request would fail a later request
-/// that is not to blame.
+/// The part of the handles (one of this many) that an instance may still hold at the end of a request. An instance that
+/// holds more is not used again: otherwise a guest that leaks a handle with each request would cause the failure of a
+/// later request that is not to blame.
 const HANDLES_KEPT_PART: usize = 2;
 
-/// The most random bytes of one call. For more, WASI 0.3 returns fewer, and 0.2 traps.
+/// The maximum number of random bytes of one call. If a guest asks for more, WASI 0.3 returns fewer, and 0.2 traps.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// The directories that are granted to an owner, and the paths at which its guest sees them.
@@ -48,7 +48,7 @@ pub struct Guest {
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: OutboundHooks,
-    /// One context for each owner, and a last one without any authority for the imports that all share.
+    /// One context for each owner, and a last one without any authority for the imports that all owners share.
     contexts: Box<[Option<Box<WasiCtx>>]>,
     /// The index of the context in use.
     current: usize,
@@ -57,33 +57,33 @@ pub struct Guest {
     request: Arc<CurrentRequest>,
     template: Arc<GroupTemplate>,
     pub(crate) limiter: MemoryLimiter,
-    /// Whether it was stopped because its account has no processor time left.
+    /// Whether the guest was stopped because its account has no processor time left.
     pub(crate) out_of_cpu: bool,
-    /// When the request or call that runs now must be over.
+    /// The time limit of the current request or call.
     until: Option<TimeLimit>,
-    /// The signals of the request that runs now, whose response may give it more time.
+    /// The signals of the current request, whose response may extend the time limit.
     signals: Option<Arc<ResponseSignals>>,
     /// The asynchronous calls across seams that have started.
     pub(crate) in_flight_calls: Arc<InFlightCalls>,
-    /// The results of those calls, until they are taken.
+    /// The results of those calls, until the guest takes them.
     pub(crate) call_results: CallResults,
     /// The seam of the synchronous call that the guest waits for.
     pub(crate) waits_for: Option<Arc<str>>,
     /// The open-file permits of the files and folders that the guest has opened, by handle.
     files: HashMap<u32, OpenFile>,
-    /// The granted directories of the owners that have asked for theirs. They stay open and the same until the wasmtime
-    /// store is dropped.
+    /// The granted directories, for each owner that has asked for them. They stay open until the wasmtime store is
+    /// dropped.
     granted: Vec<(usize, GrantedDirectories)>,
-    /// The number of host handles that it held when the last request was over.
+    /// The number of host handles that the guest held at the end of the last request.
     handles: usize,
-    /// The number of tasks, streams, futures and sets when they were counted last.
+    /// The number of tasks, streams, futures and sets at the last count.
     pub(crate) entries: usize,
-    /// The charge of the last call of a capability, whose result may still be on its way into the guest's memory.
+    /// The charge for the last call of a capability, whose result may still be on its way into the guest's memory.
     lowered: Option<HostMemory>,
 }
 
 impl Guest {
-    /// `host` is the host memory that the instance takes whatever its guest does.
+    /// Returns the data of a new instance. `host` is the host memory that the instance takes whatever its guest does.
     pub(crate) fn new(template: Arc<GroupTemplate>, memory_bytes: usize, host: HostMemory) -> Self {
         let owners = template.owners.len();
         let mut table = ResourceTable::new();
@@ -124,7 +124,7 @@ impl Guest {
         &self.template.account
     }
 
-    /// Charges `bytes` that the table of handles is about to hold in addition.
+    /// Charges the `bytes` that are about to be added to the table of handles.
     pub(crate) fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
         let table = &mut self.table;
         self.limiter.charge_host(bytes, || held_bytes(table)).map_err(wasmtime::Error::new)
@@ -150,8 +150,8 @@ impl Guest {
     /// Returns handles of the directories that are granted to `owner`, with the paths at which its guest sees them.
     ///
     /// # Errors
-    /// When the account may not have so many files open, or cannot pay for the handles. The interface has no error for
-    /// this, so the guest traps.
+    /// When the account has reached its limit of open files, or has no memory left for the handles. The interface has
+    /// no error for this, so the guest traps.
     pub(crate) fn get_directories(&mut self, owner: usize) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let granted = self.granted(owner)?;
         self.charge_handles(granted.len() * HANDLE_BYTES)?;
@@ -172,7 +172,8 @@ impl Guest {
         for (index, directory) in settings.directories.iter().enumerate() {
             match template.folders.open((owner, index), directory, &template.account) {
                 Ok(folder) => granted.push((folder, directory.guest.clone())),
-                // The directory existed when the app started. The guest does not see it.
+                // The directory existed when the app started, but no longer. It is left out of the list that the guest
+                // gets.
                 Err(OpenDirectoryError::Io(error)) => {
                     let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
                     template.denials.report(&settings.component, &text);
@@ -185,29 +186,29 @@ impl Guest {
         Ok(granted)
     }
 
-    /// Charges what the host holds for a call of a capability, beginning with its arguments.
+    /// Starts the charge for the host's memory for a call of a capability, with the call's arguments.
     ///
     /// # Errors
     /// When the account's memory is used up.
     pub fn charge_call(&mut self, argument_bytes: usize) -> Result<HostMemory, OutOfMemory> {
-        // A guest that makes a call has taken the result of the call before.
+        // A guest that makes another call has already taken the result of the previous one.
         self.lowered = None;
         self.template.account.charge_host_memory(argument_bytes)
     }
 
     /// Ends the call of a capability. Its result is copied into the guest's memory after the host function has
-    /// returned, and not faster than the guest's own allocator works; so its charge stays until the next call, or the
-    /// end of the request.
+    /// returned, and only as fast as the guest's allocator works. So the charge stays until the next call, or the end
+    /// of the request.
     pub fn end_call(&mut self, memory: HostMemory) {
         self.lowered = Some(memory);
     }
 
-    /// Returns where denials of this group are reported.
+    /// Returns the reporter of this group's denials.
     pub fn denials(&self) -> &Denials {
         &self.template.denials
     }
 
-    /// Returns when the request that runs now must be over; `None` between requests and for commands.
+    /// Returns the deadline of the current request; `None` between requests and for commands.
     pub fn deadline(&self) -> Option<Instant> {
         self.until().map(|until| until.deadline)
     }
@@ -216,7 +217,7 @@ impl Guest {
         self.signals.as_ref().map(|signals| signals.until()).or(self.until)
     }
 
-    /// Has `signals` decide when the request must be over, until it ends.
+    /// Makes `signals` decide the deadline of the request, until the request ends.
     pub(crate) fn follow(&mut self, signals: Arc<ResponseSignals>) {
         self.signals = Some(signals);
     }
@@ -227,12 +228,12 @@ impl Guest {
         self.table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
 
-    /// Returns the scope of the request that runs now; `None` between requests.
+    /// Returns the scope of the current request; `None` between requests.
     pub(crate) fn scope(&self) -> Option<Arc<RequestScope>> {
         self.hooks.scope.clone()
     }
 
-    /// Returns the trace of the request that runs now (`traceparent`), if it has one.
+    /// Returns the trace of the current request (`traceparent`), if it has one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.hooks.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()).and_then(|value| value.to_str().ok())
     }
@@ -241,7 +242,7 @@ impl Guest {
         &*self.template.sink
     }
 
-    /// Sets the request that is served from now on.
+    /// Starts a request, which is the current one from now on.
     pub(crate) fn begin_request(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.request.set(scope.id);
         self.limiter.forget_refusals();
@@ -250,7 +251,7 @@ impl Guest {
         self.hooks.scope = Some(scope);
     }
 
-    /// Ends the request: emits unfinished lines of output and counts what is still held.
+    /// Ends the request: emits unfinished lines of output and counts the handles that the guest still holds.
     pub(crate) fn end_request(&mut self) {
         for writer in &self.writers {
             writer.finish_line();
@@ -268,37 +269,37 @@ impl Guest {
         }
     }
 
-    /// Counts what the table of handles holds, and charges that.
+    /// Counts the entries of the table of handles, and charges their memory.
     pub(crate) fn count_handles(&mut self) {
         let held = held(&mut self.table);
         self.limiter.settle_host(held.bytes);
         self.handles = held.handles;
     }
 
-    /// Returns whether so much is left of earlier requests that another one may not find enough handles, as of the last
-    /// count.
+    /// Returns whether earlier requests left so many handles, at the last count, that another request may not find
+    /// enough free ones.
     pub(crate) fn is_cluttered(&self) -> bool {
         self.handles > self.template.handles_max() / HANDLES_KEPT_PART
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART
     }
 
-    /// Returns the seam over which the guest waits, if it waits for a call.
+    /// Returns the seam of the call that the guest waits for, if any.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }
 
-    /// Has host functions act for `owner` from here until the next call.
+    /// Makes host functions act for `owner` until another owner is entered.
     pub(crate) fn enter(&mut self, owner: usize) {
         self.current = owner;
         self.hooks.current = owner;
     }
 
-    /// Has host functions act for no owner from here until the next call.
+    /// Makes host functions act for no owner until an owner is entered.
     fn enter_no_owner(&mut self) {
         self.current = self.template.owners.len();
     }
 
-    /// Returns the context of the current owner, which the first use makes.
+    /// Returns the context of the current owner, which is created at its first use.
     fn context(&mut self) -> WasiCtxView<'_> {
         let index = self.current;
         if self.contexts[index].is_none() {
@@ -309,13 +310,13 @@ impl Guest {
         WasiCtxView { ctx, table: &mut self.table }
     }
 
-    /// Returns the storage that its folders take from; `None` if there is no limit. All owners of a wasmtime store
+    /// Returns the storage that the instance's folders use; `None` if there is no limit. All owners of a wasmtime store
     /// belong to the same tenant.
     pub(crate) fn folder_storage(&self) -> Option<Arc<dyn FolderStorage>> {
         self.template.owners.iter().find_map(|owner| owner.storage.clone())
     }
 
-    /// Returns the folders that its owners may write to.
+    /// Returns the folders that the instance's owners may write to.
     pub(crate) fn writable_folders(&self) -> Arc<[PathBuf]> {
         let directories = self.template.owners.iter().flat_map(|owner| &owner.directories);
         directories.filter(|directory| directory.write).map(|directory| directory.host.clone()).collect()
@@ -343,7 +344,7 @@ impl WasiView for Guest {
     }
 }
 
-/// Returns the context of the owner that was entered last. Only for functions that have just entered one.
+/// Returns the context of the owner that was entered last. Only for functions that have just entered an owner.
 pub(crate) fn owner_context(guest: &mut Guest) -> WasiCtxView<'_> {
     guest.context()
 }

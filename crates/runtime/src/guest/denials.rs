@@ -1,9 +1,8 @@
-//! What guests were denied, reported in the log of their app: each denial once in a while, however often the guest
-//! repeats it.
+//! Reports of what guests were denied, in the log of their app: a repeated denial is reported once per [`PERIOD`].
 //!
-//! A guest chooses what it asks for and how often, so it must choose neither the length of a line nor the number of
-//! lines: names are cut, a line is not repeated for [`PERIOD`], and denials without a line are counted and reported
-//! with the next one.
+//! A guest chooses what it asks for and how often, so it must not be able to choose the length of a line or the number
+//! of lines. Names are cut, a line is not repeated for [`PERIOD`], and denials without a line are counted and reported
+//! with the next line.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,10 +12,10 @@ use std::time::{Duration, Instant};
 use isomer_display::excerpt;
 use isomer_telemetry::{Event, EventSink};
 
-/// How long a reported line is not repeated.
+/// The time during which a reported line is not repeated.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The number of different lines in that time. Further denials are only counted.
+/// The maximum number of different lines per [`PERIOD`]. Further denials are only counted.
 const LINES_MAX: usize = 32;
 
 /// The denials of one group.
@@ -29,7 +28,7 @@ pub struct Denials {
 #[derive(Default)]
 struct ReportedLines {
     since: Option<Instant>,
-    /// The hashes of the lines.
+    /// The hashes of the reported lines.
     lines: HashSet<u64>,
     /// The number of denials that were not reported.
     unreported: u64,
@@ -40,8 +39,9 @@ impl Denials {
         Arc::new(Self { sink, reported: Mutex::default(), hasher: RandomState::new() })
     }
 
-    /// Reports that `component` was denied something, unless that was reported a short while ago. `text` says what was
-    /// denied, and how to grant it; the caller cuts names in it that the guest chose ([`excerpt::name`]).
+    /// Reports that `component` was denied something, unless the same was reported within the last minute. `text`
+    /// states what was denied, and how to grant it. The caller must cut names in it that the guest chose
+    /// ([`excerpt::name`]).
     pub fn report(&self, component: &str, text: &str) {
         self.report_at(component, text, Instant::now());
     }

@@ -1,4 +1,4 @@
-//! What the host holds for the handles that a guest has: heads of requests and responses, listings of folders.
+//! The host's memory for the handles that a guest holds: heads of requests and responses, listings of folders.
 
 use std::any::Any;
 
@@ -8,11 +8,11 @@ use wasmtime_wasi_http::{FieldMap, p2, p3};
 
 use crate::folders::{LISTING_BYTES, ListingP2};
 
-/// The most bytes of the fields of one head, and of a path with its query.
+/// The maximum number of bytes of the fields of one head, and of a path with its query.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
 
-/// The host memory of a handle in bytes, without the data behind it: the largest object that a handle can stand for,
-/// and its slot in the table.
+/// The host memory of a handle in bytes, without its variable data: the largest object that a handle can refer to, and
+/// its slot in the table.
 pub(crate) const HANDLE_BYTES: usize = 512;
 
 /// The host memory of a field of a head in bytes, without its name and value: its slot in the map including the map's
@@ -60,8 +60,8 @@ fn behind(entry: &(dyn Any + Send)) -> usize {
     } else if entry.is::<ListingP2>() {
         LISTING_BYTES
     } else {
-        // Streams of files charge what they hold. The charge of an incoming request covers its head; bodies are charged
-        // with their exchange.
+        // Streams of files have their own charge. The head of an incoming request is part of the charge of the request,
+        // and bodies are part of the charge of their exchange.
         0
     }
 }

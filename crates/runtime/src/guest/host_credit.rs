@@ -1,10 +1,10 @@
 //! The host memory of one wasmtime store: what wasmtime and the host keep for an instance in addition to its memories
 //! and tables.
 //!
-//! It is charged to the account in steps, so that most host calls touch no counter that other threads touch too. Within
-//! a step, additions are only counted; before a new step is charged, what is really held is counted again
-//! (`handles::held_bytes`), which releases what was dropped meanwhile. So the charge is never less than what is held,
-//! and functions that drop something need no hook.
+//! This memory is charged to the account in steps, so that most host calls do not touch a counter that other threads
+//! use too. Within a step, only additions are counted. Before a new step is charged, the memory that is actually held
+//! is counted again (`handles::held_bytes`), which releases what was dropped in the meantime. So the charge is never
+//! less than the memory that is held, and functions that drop something need no hook.
 
 use crate::pool::{HostMemory, OutOfMemory};
 
@@ -15,14 +15,14 @@ const STEP_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct HostCredit {
     memory: HostMemory,
-    /// The bytes that the store takes whatever its guest does. Charged with the rest.
+    /// The bytes that the wasmtime store takes whatever its guest does. Charged together with `used_bytes`.
     fixed_bytes: usize,
-    /// The bytes beyond that which are known to be held, or may be.
+    /// An upper bound of the bytes that are held in addition to `fixed_bytes`.
     used_bytes: usize,
 }
 
 impl HostCredit {
-    /// All of `memory` is what the wasmtime store takes whatever its guest does.
+    /// Returns the credit of a new wasmtime store. `memory` is what the store takes whatever its guest does.
     pub(crate) fn new(memory: HostMemory) -> Self {
         let fixed_bytes = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
         Self { memory, fixed_bytes, used_bytes: 0 }
@@ -37,7 +37,8 @@ impl HostCredit {
         usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
     }
 
-    /// Counts `bytes` more that are about to be held. Calls `held` to count what is held now, if that has to be known.
+    /// Adds `bytes` that are about to be held. Calls `held` to count the bytes that are held now, if it needs that
+    /// number.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -46,8 +47,7 @@ impl HostCredit {
             self.settle(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
-                // A part of what is held is charged in addition: the more there is in the store, the less often it is
-                // counted.
+                // Charges a quarter more as a reserve: the more the store holds, the less often its content is counted.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
@@ -57,7 +57,7 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Sets what is really held, and releases what is more than a step beyond it.
+    /// Sets the number of bytes that are actually held, and releases the charge that exceeds it by more than a step.
     pub(crate) fn settle(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));
@@ -91,7 +91,7 @@ mod tests {
             assert!(account.used().host_bytes >= 1000 + held as u64);
         }
         assert!(looked < 4, "{looked}");
-        // If everything is dropped again and again, nothing more is charged.
+        // If everything is dropped each time, the charge does not grow.
         for _ in 0..1000 {
             credit.add(1000, || 0).unwrap();
         }

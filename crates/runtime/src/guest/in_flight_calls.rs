@@ -1,10 +1,10 @@
-//! The asynchronous calls across seams that a wasmtime store's guests have started and whose results they have not taken
-//! yet.
+//! The asynchronous calls across seams that a wasmtime store's guests have started and whose results they have not
+//! taken yet.
 //!
-//! Such a call runs next to its store, in the same task: the store's run and the calls that it began are polled one
-//! after another. A call cannot run inside of the store's own event loop, since the callee has one too and wasmtime
-//! lets no loop run in another; and a separate task would wake other threads for every call. Dropping the run drops the
-//! calls, too.
+//! Such a call runs next to its store, in the same task: the store's run and the calls that it started are polled one
+//! after another. A call cannot run inside the store's own event loop, because the callee has its own event loop and
+//! wasmtime does not allow one loop inside another. A separate task would wake other threads for every call. Dropping
+//! the run also drops the calls.
 
 use std::fmt;
 use std::pin::pin;
@@ -23,10 +23,11 @@ use crate::pool::{Account, HostMemory, OutOfMemory};
 /// The number of calls that one instance may have in flight.
 pub(crate) const CALLS_MAX: usize = 1024;
 
-/// The most bytes of the images of all those calls together: arguments until the callee has them, then results.
+/// The maximum number of bytes of the images of all those calls together: the encoded arguments until the callee has
+/// them, then the encoded results.
 pub(crate) const BYTES_MAX: usize = 4 * IMAGE_BYTES_MAX as usize;
 
-/// The host memory of a call in bytes, without its image: its future, including that of its callee.
+/// The host memory of a call in bytes, without its image: the call's future, which includes the callee's.
 const CALL_BYTES: usize = 4 << 10;
 
 /// The calls of one wasmtime store.
@@ -51,7 +52,8 @@ impl InFlightCalls {
     /// Takes a permit for a call over `seam` with an image of `bytes`.
     ///
     /// # Errors
-    /// When too many calls are in flight, or their images or the account's memory leave no room.
+    /// When too many calls are in flight, or there is no room for the image, in the limit for all images or in the
+    /// account's memory.
     pub(crate) fn enter(
         self: &Arc<Self>,
         seam: &Arc<str>,
@@ -76,7 +78,7 @@ impl InFlightCalls {
         Ok(CallPermit { in_flight_calls: self.clone(), number, bytes, memory })
     }
 
-    /// Has `call` run next to the store from now on.
+    /// Adds `call`, which runs next to the wasmtime store from now on.
     pub(crate) fn push(&self, call: BoxFuture<'static, ()>) {
         self.state().new.push(call);
     }
@@ -90,14 +92,14 @@ impl InFlightCalls {
         self.state().in_flight.first().map(|(_, seam)| seam.clone())
     }
 
-    /// Runs `run` to its end, together with the calls that it begins. Calls that are left then are dropped.
+    /// Runs `run` to its end, together with the calls that it starts. Calls that have not ended by then are dropped.
     pub(crate) async fn run_alongside<T>(&self, run: impl Future<Output = T>) -> T {
         let mut run = pin!(run);
         let mut calls = None::<FuturesUnordered<BoxFuture<'static, ()>>>;
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(output) = run.as_mut().poll(cx) {
-                    // Dropped without the lock, because a call's permit takes it.
+                    // Dropped after the lock is released, because dropping a call's permit locks it again.
                     drop(self.take_new());
                     return Poll::Ready(output);
                 }
@@ -105,7 +107,7 @@ impl InFlightCalls {
                 if !new.is_empty() {
                     calls.get_or_insert_default().extend(new);
                 }
-                // A call that has ended has given the run something to do.
+                // When a call has ended, the run can continue, so it is polled again.
                 match calls.as_mut().map(|calls| calls.poll_next_unpin(cx)) {
                     Some(Poll::Ready(Some(()))) => {}
                     _ => return Poll::Pending,
@@ -124,7 +126,7 @@ fn no_room() -> String {
     format!("the images of the caller's calls in flight take more than {}", size(BYTES_MAX))
 }
 
-/// The permit of a call, from its beginning until its result is taken.
+/// The permit of a call, held from its start until its result is taken.
 pub(crate) struct CallPermit {
     in_flight_calls: Arc<InFlightCalls>,
     number: u64,
@@ -134,7 +136,7 @@ pub(crate) struct CallPermit {
 }
 
 impl CallPermit {
-    /// Notes that the call has returned an image of `bytes`, which replaces its arguments.
+    /// Records that the call has returned an image of `bytes`, which replaces the image of its arguments.
     ///
     /// # Errors
     /// When there is no room for the image.

@@ -1,5 +1,5 @@
-//! The memory of one instance, summed over all memories and tables of the group, exact to the byte, and charged to its
-//! account; and, counted separately, what the host holds for it.
+//! The memory of one instance: the sum of all memories and tables of the group, exact to the byte, and charged to its
+//! account. The host's memory for the instance is counted separately.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
 /// The bytes of tasks and streams that the fixed charge of an instance covers.
 const TASKS_FREE_BYTES: u64 = 16 << 10;
 
-/// The bytes that are charged at once for more of them.
+/// The bytes that are charged at a time for tasks and streams beyond [`TASKS_FREE_BYTES`].
 const TASKS_STEP_BYTES: u64 = 64 << 10;
 
-/// Counts what the memories and tables of a wasmtime store take and refuses growth past the limit: `memory.grow`
+/// Counts the bytes of the memories and tables of a wasmtime store and refuses growth past the limit: `memory.grow`
 /// returns -1, as the core specification (section 4.4.7) allows at any time. The charge is released when this is
 /// dropped.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ pub(crate) struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// `host` is the host memory that the wasmtime store takes whatever its guest does.
+    /// Returns the limiter of a new wasmtime store. `host` is the host memory that the store takes whatever its guest
+    /// does.
     pub(crate) fn new(limit_bytes: usize, account: Arc<Account>, host: HostMemory) -> Self {
         let tasks = account.host_memory();
         Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), tasks, refused: None }
@@ -43,28 +44,30 @@ impl MemoryLimiter {
         &self.account
     }
 
-    /// Returns the limit at which growth was refused since the request began, if any. A trap that follows is most
+    /// Returns the limit at which growth was refused since the request started, if any. A trap that follows is most
     /// likely a failed allocation.
     pub(crate) fn refused(&self) -> Option<RefusedBy> {
         self.refused
     }
 
-    /// Forgets the refusals of earlier requests, which do not explain a trap of the next one.
+    /// Forgets the refusals of earlier requests, because they do not explain a trap of the next one.
     pub(crate) fn forget_refusals(&mut self) {
         self.refused = None;
     }
 
-    /// Charges host memory that the wasmtime store is about to hold. Calls `held` to count what it holds now.
+    /// Charges host memory that the wasmtime store is about to hold. Calls `held` to count the memory that it holds
+    /// now.
     ///
     /// # Errors
-    /// When the account's memory is used up. The guest traps, and the trap is explained as any other refusal.
+    /// When the account's memory is used up. The guest traps, and the trap is explained like any other refusal of
+    /// memory.
     pub(crate) fn charge_host(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
         self.host.add(bytes, held).inspect_err(|full| {
             self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
         })
     }
 
-    /// Charges what tasks and streams of the wasmtime store take, if that is more than ever before.
+    /// Charges the memory of the wasmtime store's tasks and streams, if it is more than ever before.
     ///
     /// # Errors
     /// When the account's memory is used up.
@@ -84,7 +87,7 @@ impl MemoryLimiter {
         self.used_bytes as u64 + self.host.charged() + self.tasks.bytes()
     }
 
-    /// Sets what host memory the wasmtime store really holds.
+    /// Sets the number of bytes of host memory that the wasmtime store actually holds.
     pub(crate) fn settle_host(&mut self, held_bytes: usize) {
         self.host.settle(held_bytes);
     }

@@ -1,13 +1,13 @@
-//! What the host knows about one instance while it runs: the data of its wasmtime store.
+//! The host's state of one running instance: the data of its wasmtime store.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `data` | [`Guest`], the data itself |
-//! | `template` | what all instances of a group share, and what each component was granted |
-//! | `memory_limiter`, `host_credit` | the memory of an instance, and what the host holds for it |
-//! | `handles`, `tasks` | what the host holds for handles, tasks and streams |
-//! | `scope`, `signals` | the request that runs now: its identity, its deadline, its response |
-//! | `in_flight_calls`, `call_results` | calls across seams, from their beginning until the guest takes their results |
+//! | `template` | what all instances of a group share, and the grants of each component |
+//! | `memory_limiter`, `host_credit` | the memory of an instance, and the host's memory for it |
+//! | `handles`, `tasks` | the host's memory for handles, tasks and streams |
+//! | `scope`, `signals` | the current request: its identity, its deadline, its response |
+//! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
 //! | [`output`], [`denials`] | what guests print, and what they were denied |
 //! | `outbound_hooks` | outgoing HTTP requests, as wasmtime's implementation sends them |
 

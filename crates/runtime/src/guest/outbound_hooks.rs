@@ -10,27 +10,28 @@ use wasmtime_wasi_http::{
 use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
-/// An index that no owner has. Requests that are sent without having entered an owner are refused.
+/// An index that no owner has. A request that is sent while no owner is entered is refused.
 pub(crate) const NO_OWNER: usize = usize::MAX;
 
-/// The bytes of a body that are copied out of a guest at once. Each request may hold a few such pieces outside of its
-/// memory limit.
+/// The bytes of a body that are copied out of a guest at a time. Each request may hold a few such pieces that are not
+/// part of the guest's memory.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The host memory of one exchange with an external server in bytes: the pieces of both bodies that wait, the head of
-/// the response, and the connection with its buffers, which are bounded by as much (`outbound/exchange.rs`).
+/// The host memory of one exchange with an external server in bytes: the waiting pieces of both bodies, the head of the
+/// response, and the connection with its buffers, which have the same limit (`outbound/exchange.rs`).
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 
 /// The hooks of one wasmtime store.
 pub(crate) struct OutboundHooks {
     pub(crate) template: Arc<GroupTemplate>,
-    /// The owner that sends: set by `enter` right before a request is sent, and valid for that one only.
+    /// The owner that sends: set by `enter` right before a request is sent, and valid for that request only.
     pub(crate) current: usize,
-    /// The scope of the request that runs now.
+    /// The scope of the current request.
     pub(crate) scope: Option<Arc<RequestScope>>,
 }
 
-/// wasmtime's list, made once. Its own default makes the list again for each field of each message.
+/// wasmtime's list, created once. wasmtime's default implementation creates the list again for each field of each
+/// message.
 static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 static FORBIDDEN_FILTER: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(|name| FORBIDDEN.contains(name)));

@@ -1,7 +1,7 @@
 //! What guests print: captured, cut into lines, marked with component and request, and emitted to a sink.
 //!
-//! A guest cannot block the host by printing, nor make it hold more than [`LINE_BYTES_MAX`] bytes per stream: longer
-//! lines are cut into pieces.
+//! A guest cannot block the host by printing, and the host never holds more than [`LINE_BYTES_MAX`] bytes per stream:
+//! longer lines are cut into pieces.
 
 use std::io;
 use std::pin::Pin;
@@ -18,10 +18,10 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// The maximum length of a line. A longer one is emitted in pieces.
 pub const LINE_BYTES_MAX: usize = 8 << 10;
 
-/// The bytes that a guest may write in one call.
+/// The maximum number of bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The request that an instance serves now, as its writers see it. Zero: none, or several at once.
+/// The request that an instance serves now, for the writers of its output. Zero means no request, or several at once.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentRequest(AtomicU64);
 
@@ -87,7 +87,7 @@ impl LineWriter {
         line.extend_from_slice(bytes);
     }
 
-    /// Emits an unfinished line: the request that wrote it is over.
+    /// Emits an unfinished line, because the request that wrote it has ended.
     pub(crate) fn finish_line(&self) {
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         if !line.is_empty() {

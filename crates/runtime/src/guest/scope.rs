@@ -1,4 +1,4 @@
-//! The scope of a request: what it takes along the whole chain of calls that it causes.
+//! The scope of a request: the data that accompanies it along the whole chain of calls that it causes.
 
 use std::any::Any;
 use std::fmt;
@@ -12,8 +12,8 @@ use isomer_telemetry::RequestId;
 use isomer_transport::{InFlight, InFlightGuard};
 use isomer_wire::{CallContext, CallFailure};
 
-/// A function of a group that others call: the position of the group in its graph, and the position of the function
-/// among those of the group's skeletons.
+/// A function of a group that other groups call: the position of the group in its graph, and the position of the
+/// function among those of the group's skeletons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupFunction {
     /// The position of the group.
@@ -22,10 +22,10 @@ pub struct GroupFunction {
     pub function: usize,
 }
 
-/// The groups of one process of a revision, as calls across seams see them.
+/// The groups of one process of a revision, as used by calls across seams.
 ///
 /// A [`RequestScope`] holds them behind a pointer, and the host functions of stubs are generic over their type. So this
-/// layer does not know how groups are made, and a call needs no boxed future.
+/// layer does not depend on how groups are made, and a call needs no boxed future.
 pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the digest of the plan that the groups were started with.
     fn plan(&self) -> PlanDigest;
@@ -46,27 +46,28 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
         Self: Sized;
 }
 
-/// The scope of a request. All wasmtime stores that work for one request have the same.
+/// The scope of a request. All wasmtime stores that work for one request have the same scope.
 #[derive(Debug, Default)]
 pub(crate) struct RequestScope {
     /// `None` while an instance starts, and if one wasmtime store serves several requests at once.
     pub(crate) id: Option<RequestId>,
     pub(crate) traceparent: Option<HeaderValue>,
-    /// The groups that calls lead to. A request stays in one revision: it holds the groups of that revision until it is
-    /// over.
+    /// The groups that calls lead to. A request stays in one revision: it holds the groups of that revision until it
+    /// ends.
     pub(crate) groups: Option<GroupsInUse>,
 }
 
 /// The time that one wasmtime store may work for a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLimit {
-    /// When the work must be over.
+    /// The deadline of the work.
     pub(crate) deadline: Instant,
-    /// How long that was at first: never less than what is left.
+    /// The time from the start of the work to the deadline; so the remaining time is never more.
     pub(crate) allowed: Duration,
 }
 
-/// The groups of a revision while a request or a call uses them. It is counted until this and its clones are dropped.
+/// The groups of a revision while a request or a call uses them. The request or call is counted until this value and
+/// its clones are dropped.
 #[derive(Debug)]
 pub(crate) struct GroupsInUse {
     groups: Arc<dyn CallableGroups>,
@@ -115,7 +116,7 @@ impl RequestScope {
         }
     }
 
-    /// Returns the groups that calls lead to, if they are a `G`.
+    /// Returns the groups that calls lead to, if their type is `G`.
     pub(crate) fn groups<G: CallableGroups>(&self) -> Option<&G> {
         let groups: &dyn Any = &**self.groups.as_ref()?;
         groups.downcast_ref()

@@ -14,33 +14,34 @@ use tokio::time::timeout_at;
 use super::scope::TimeLimit;
 use crate::failure::Failure;
 
-/// What the body of a response and the run that produces it tell each other.
+/// The signals between the body of a response and the run that produces it.
 #[derive(Debug)]
 pub(crate) struct ResponseSignals {
-    /// Why the run has failed. Set before the wasmtime store is dropped, so that a body that ends because its guest is
-    /// gone is not taken for a complete one.
+    /// The reason why the run has failed. Set before the wasmtime store is dropped: the body ends when its guest is
+    /// dropped, and must not be taken for a complete one.
     pub(crate) failed: OnceLock<String>,
-    /// Whether a frame was returned and the next one has not been requested: then the client is slow, not the guest.
+    /// Whether a frame was returned and the next one has not been requested. If so, the client is slow, not the guest.
     pub(crate) unasked: AtomicBool,
-    /// Whether the handler has returned and nothing of it runs any more. A body that is still open then will never be
-    /// finished.
+    /// Whether the handler has returned and none of its work is still running. A body that is still open then will
+    /// never be finished.
     returned: AtomicBool,
-    /// The reader of the body, often in another task than the run's.
+    /// Wakes the reader of the body, which often runs in another task than the run.
     reader: AtomicWaker,
-    /// When the request must be over.
+    /// The time limit of the request.
     until: TimeLimit,
-    /// When the request must be over if its response is an event stream (server-sent events).
+    /// The time limit of the request if its response is an event stream (server-sent events).
     until_of_stream: TimeLimit,
     is_stream: AtomicBool,
 }
 
-/// How much later than the front door the runtime ends an event stream. The front door ends it properly.
+/// How much later than the front door the runtime ends an event stream. The front door comes first because it can end
+/// the response properly.
 pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl ResponseSignals {
-    /// Returns the signals of a request that must be over by `until`, or, if its response is an event stream,
-    /// `stream_allowed` after it arrived. `None` means that the client reads no body, so the request must be over by
-    /// `until` in any case.
+    /// Returns the signals of a request that must end by `until`, or, if its response is an event stream,
+    /// `stream_allowed` after it arrived. `None` means that the client reads no body: then `until` applies to an event
+    /// stream too.
     pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
         let until_of_stream = stream_allowed.and_then(|stream_allowed| {
             let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
@@ -60,7 +61,7 @@ impl ResponseSignals {
     }
 
     pub(crate) fn fail(&self, why: &Failure) {
-        // The first reason counts.
+        // Only the first reason is kept.
         let _ = self.failed.set(excerpt::cut(why, excerpt::TEXT_BYTES_MAX));
     }
 
@@ -68,7 +69,7 @@ impl ResponseSignals {
         self.unasked.load(Ordering::Relaxed)
     }
 
-    /// Notes that the handler has returned with the body of its response open.
+    /// Records that the handler has returned with the body of its response open.
     pub(crate) fn set_returned(&self) {
         self.returned.store(true, Ordering::Release);
         self.reader.wake();
@@ -82,19 +83,19 @@ impl ResponseSignals {
         self.returned.load(Ordering::Acquire)
     }
 
-    /// Notes the head of the response, which decides how long the request may take.
+    /// Records the head of the response, which decides how long the request may take.
     pub(crate) fn note_head<B>(&self, response: &http::Response<B>) {
         if is_event_stream(response.headers()) && !has_no_content(response.status()) {
             self.is_stream.store(true, Ordering::Release);
         }
     }
 
-    /// Returns when the request must be over, as far as that is known by now.
+    /// Returns the time limit of the request, as far as is known so far.
     pub(crate) fn until(&self) -> TimeLimit {
         if self.is_stream.load(Ordering::Acquire) { self.until_of_stream } else { self.until }
     }
 
-    /// Runs `run` until the request must be over. Returns `None` if it has not ended by then.
+    /// Runs `run` until the time limit of the request. Returns `None` if `run` has not ended by then.
     pub(crate) async fn limit<T>(&self, run: impl Future<Output = T>) -> Option<T> {
         let mut run = pin!(run);
         loop {
@@ -116,8 +117,8 @@ pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), whatever its guest
-/// sends.
+/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), even if its guest
+/// sends some.
 #[must_use]
 pub fn has_no_content(status: StatusCode) -> bool {
     let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
@@ -146,7 +147,7 @@ mod tests {
         let events = events.body(()).unwrap();
         signals.note_head(&events);
         assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
-        // A client that gets no body does not wait for one, and must not keep the guest running.
+        // A client that gets no body does not wait for it, so the guest must not be kept running for it.
         let of_head = ResponseSignals::new(TimeLimit { deadline: first, allowed: Duration::from_secs(30) }, None);
         of_head.note_head(&events);
         assert_eq!(of_head.until().deadline, first);

@@ -1,12 +1,12 @@
 //! The host memory of wasmtime for the tasks, streams, futures and sets of a wasmtime store, charged to its account
 //! while it runs.
 //!
-//! A guest creates them without any function of the platform, up to
+//! A guest creates them without calling any function of the platform, up to
 //! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that
-//! the guest has run and before it waits for anything, and at the clock's ticks while it runs. So what is not charged
-//! yet belongs to guests that run at this very moment, no more than there are threads; and to guests that were called
-//! across a seam, created it within one tick and wait. The charge follows the highest count and stays until the
-//! instance ends, as wasmtime's tables keep their size.
+//! the guest has run and before it waits for anything, and at every epoch tick while it runs. So uncharged memory
+//! belongs only to guests that are running at this moment, which are no more than there are threads, and to guests that
+//! were called across a seam, created these objects within one tick and now wait. The charge follows the highest count
+//! and stays until the instance ends, because wasmtime's tables do not shrink.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -17,14 +17,14 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::data::Guest;
 
-/// The host memory of one entry of wasmtime's table of tasks and streams in bytes, with the data behind it and the
+/// The host memory of one entry of wasmtime's table of tasks and streams in bytes, with the entry's data and the
 /// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, which wasmtime polls before the store waits, and charges what the store holds then.
+/// Runs `run`, which wasmtime polls before the store waits. After each poll, charges what the store holds.
 ///
 /// # Errors
-/// Those of `run`, and when the account cannot pay.
+/// Those of `run`, and when the account's memory is used up.
 pub(crate) async fn charged<T>(
     accessor: &Accessor<Guest>,
     run: impl Future<Output = wasmtime::Result<T>>,
@@ -33,7 +33,7 @@ pub(crate) async fn charged<T>(
     poll_fn(|cx| {
         let polled = run.as_mut().poll(cx);
         match &polled {
-            // Also at the end: what is left stays with the instance.
+            // Also charged at the end, because what is left stays with the instance.
             Poll::Pending | Poll::Ready(Ok(_)) => accessor
                 .with(|mut store| charge(store.as_context_mut()))
                 .map_or_else(|error| Poll::Ready(Err(error)), |()| polled),
@@ -43,10 +43,10 @@ pub(crate) async fn charged<T>(
     .await
 }
 
-/// Charges what the wasmtime store holds now.
+/// Charges the memory of the tasks and streams that the wasmtime store holds now.
 ///
 /// # Errors
-/// When its account cannot pay: the guest has to be stopped.
+/// When the account's memory is used up: the guest has to be stopped.
 pub(crate) fn charge(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     let entries = store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
     store.data_mut().entries = entries;

@@ -1,4 +1,4 @@
-//! What all instances of a group share, and what each of its components was granted.
+//! The data that all instances of a group share, and the grants of each of its components.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::denials::Denials;
 use crate::folders::{Directory, FolderStorage, GrantedFolders};
 use crate::pool::Account;
 
-/// The number of host handles that one instance may hold: requests, fields, buckets, connections. Behind each there may
-/// be as much host memory as `http_heads` allows. A guest that leaks handles traps.
+/// The number of host handles that one instance may hold: requests, fields, buckets, connections. The object of each
+/// handle may take as much host memory as `http_heads` allows. A guest that leaks handles traps.
 const HANDLES_MAX: usize = 2_000;
 
 /// The number of additional handles for each request that an instance serves at the same time as the first.
 const HANDLES_PER_REQUEST: usize = 20;
 
-/// The response to an outgoing request (head and body), and the work that has to be polled until it is over.
+/// The response to an outgoing request (head and body), and the work that has to be polled until it ends.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), HttpError>>);
 
 /// Sends a component's outgoing HTTP requests, or refuses them.
@@ -25,7 +25,7 @@ pub trait Outbound: Send + Sync + 'static {
     /// Sends `request`.
     ///
     /// # Errors
-    /// `HttpRequestDenied` if the component has no grant for the host, which is reported to `denials` if there are any.
+    /// `HttpRequestDenied` if the component has no grant for the host; this is reported to `denials` if it is `Some`.
     fn send(
         &self,
         request: http::Request<WasiBody>,
@@ -47,11 +47,11 @@ pub struct OwnerSettings {
     pub directories: Vec<Directory>,
     /// Sends the component's outgoing HTTP requests. `None` refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// The storage that writes to its directories take from. `None`: there is no limit.
+    /// The storage that writes to the component's directories use. `None` means that there is no limit.
     pub storage: Option<Arc<dyn FolderStorage>>,
 }
 
-/// What all instances of a group share.
+/// The data that all instances of a group share.
 pub(crate) struct GroupTemplate {
     pub(crate) owners: Box<[OwnerSettings]>,
     /// The owners' directories that are open.

@@ -1,5 +1,5 @@
-//! The exports of a group's component that requests and calls enter it by: HTTP handlers, and skeletons, which turn an
-//! image into a call.
+//! The exports through which requests and calls enter a group's component: HTTP handlers, and skeletons, which turn an
+//! image (encoded arguments) into a call.
 
 use std::sync::Arc;
 

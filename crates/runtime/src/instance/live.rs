@@ -1,4 +1,4 @@
-//! A live instance, in which one request or one call at a time runs unless its group says otherwise.
+//! A live instance, which runs one request or call at a time unless the `concurrency` of its group is over 1.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,
     pub(crate) dispatches: Vec<DispatchFunctions>,
-    /// The asynchronous calls that it has started; `None` if it cannot start any.
+    /// The asynchronous calls that the instance has started; `None` if it cannot start any.
     pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
     served: u32,
     born: Instant,
-    /// Declared after the wasmtime store, which must be dropped first.
+    /// Declared after the wasmtime store, because the store must be dropped first.
     room: RoomReservation,
 }
 
 impl Instance {
-    /// Returns an instance that has served nothing yet. `room` is its room in the engine's pool.
+    /// Returns an instance that has served nothing yet. `room` is the instance's room in the engine's pool.
     pub(super) fn new(
         store: Store<Guest>,
         handlers: Vec<HandlerFunction>,
@@ -37,12 +37,12 @@ impl Instance {
         Self { store, handlers, dispatches, in_flight_calls, served: 0, born: Instant::now(), room }
     }
 
-    /// Returns the number of requests and calls that it has served.
+    /// Returns the number of requests and calls that the instance has served.
     pub(crate) fn served(&self) -> u32 {
         self.served
     }
 
-    /// Returns whether a pending request would get its room if it were not kept.
+    /// Returns whether a pending request would get the room of the instance if the instance were dropped.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.room.is_wanted()
     }
@@ -56,19 +56,20 @@ impl Instance {
         self.born.elapsed()
     }
 
-    /// Returns the memory of its account that it holds, in bytes.
+    /// Returns the memory of the account that the instance holds, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.held_bytes()
     }
 
-    /// Begins a request or a call in it.
+    /// Starts a request or a call in the instance.
     pub(crate) fn begin(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.served += 1;
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_request(scope, until);
     }
 
-    /// Runs what a call has started and did not need for its result, until it is over. An error ends the instance.
+    /// Runs the work that a call has started and did not need for its result, until it ends. An error ends the
+    /// instance.
     pub(crate) async fn rest(&mut self) -> wasmtime::Result<()> {
         let run = self.store.run_concurrent(async |accessor| {
             let rest = async {
@@ -83,7 +84,7 @@ impl Instance {
         }
     }
 
-    /// Counts `error` if it should not be possible: see [`RoomReservation::check`].
+    /// Counts `error` if it shows a defect of the runtime: see [`RoomReservation::check`].
     pub(crate) fn check(&self, error: &wasmtime::Error) {
         self.room.check(error, self.store.engine());
     }
@@ -104,7 +105,7 @@ impl Instance {
     }
 
     /// Makes one call. After a result, or a refusal of the skeleton, the instance can be used again once
-    /// [`Instance::rest`] is over; after a failure it cannot.
+    /// [`Instance::rest`] has ended; after a failure it cannot.
     pub(crate) async fn call(
         &mut self,
         entry: &SkeletonFunction,

@@ -18,18 +18,18 @@ use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::idle::{IdlePool, IdleSince};
 use crate::pool::{RoomLimit, Slots};
 
-/// Makes instances of one group.
+/// Creates instances of one group.
 pub(crate) struct InstanceMaker {
     pub(crate) engine: Engine,
-    /// Held so that others who load the same code share the mapping.
+    /// Held so that other groups that load the same code share the mapping.
     pub(crate) _code: Code,
-    /// What an instance takes of the engine's pool.
+    /// The slots that an instance takes of the engine's pool.
     pub(crate) slots: Slots,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) handlers: Vec<HandlerIndex>,
     /// The skeletons, in their order.
     pub(crate) dispatches: Vec<DispatchExport>,
-    /// Whether the component has a stub, which may begin calls.
+    /// Whether the component has a stub, which can start calls.
     pub(crate) calls: bool,
     pub(crate) template: Arc<GroupTemplate>,
     pub(crate) memory_bytes: usize,
@@ -37,12 +37,12 @@ pub(crate) struct InstanceMaker {
     pub(crate) host_bytes: usize,
 }
 
-/// The bytes that one call of a host function may make the host copy out of a guest: strings, lists, whole batches of
-/// values.
+/// The maximum number of bytes that one call of a host function may make the host copy out of a guest: strings, lists,
+/// whole batches of values.
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {
-    /// Registers a pool of such instances, so that its idle instances can be evicted.
+    /// Registers a pool of these instances, so that its idle instances can be evicted.
     pub(crate) fn register<P: IdlePool + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
         let pool: Weak<P> = Arc::downgrade(pool);
         let account = &self.template.account;
@@ -50,7 +50,7 @@ impl InstanceMaker {
         account.idle_pools().add(since.clone(), pool, ());
     }
 
-    /// Returns whether a pending request would get the room of one such instance if it were not kept.
+    /// Returns whether a pending request would get the room of such an instance if one were dropped.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.engine.room().is_wanted(self.slots, &self.template.account)
     }
@@ -115,7 +115,7 @@ fn too_long(allowed: Duration) -> Failure {
 }
 
 /// The callback of every epoch tick at which the guest runs. Stops a guest whose deadline has passed, or whose account
-/// has used up its processor time, and has a guest yield whose time slice is over.
+/// has used up its processor time. Makes a guest yield if its time slice is over.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     tasks::charge(store.as_context_mut())?;
     let guest = store.data_mut();

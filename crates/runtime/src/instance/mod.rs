@@ -1,4 +1,4 @@
-//! Instances of a group: how they are made, what they export, and a live one.
+//! Instances of a group: how they are created, what they export, and a live instance.
 
 mod exports;
 mod live;

@@ -1,15 +1,15 @@
 //! Measures the processor time of guests.
 //!
-//! A guest runs only while its future is polled, so the thread's processor time over all polls is its own. Two things
-//! make it cheap enough for every poll of every request:
+//! A guest runs only while its future is polled, so the processor time of a thread during all polls is the guest's. Two
+//! things make the measurement cheap enough for every poll of every request:
 //!
-//! - The thread's processor clock is a system call (about half a microsecond), the monotonic clock is not (25 ns). A poll that
-//!   is over in less than [`SHORT`] was hardly interrupted, so the time that it took is its processor time. Only a longer one, in which
-//!   the thread may have waited for a processor, is measured by the thread's own clock.
-//! - A long poll does not need the clock at its beginning: it was read not long ago ([`SHORT`] at most, or now). What polls have been
-//!   charged since then is not charged again.
+//! - Reading the thread's processor clock is a system call (about half a microsecond), reading the monotonic clock is not (25 ns). A poll
+//!   of less than [`SHORT`] was hardly interrupted, so its duration is taken as its processor time. Only a longer poll, during which
+//!   the thread may have waited for a processor, is measured by the thread's processor clock.
+//! - A long poll does not need to read the processor clock at its beginning: it was read at most [`SHORT`] ago, or is read now. The time
+//!   that polls have been charged since that reading is not charged again.
 //!
-//! A guest that calls another one on its own thread polls it within its own poll. Both belong to one account (no call
+//! A guest that calls another guest on its own thread polls it within its own poll. Both belong to one account (no call
 //! leaves its app), so the outer poll is charged for both, and the inner one is not measured.
 
 use std::cell::{Cell, OnceCell};
@@ -20,24 +20,24 @@ use super::watch::PollSlot;
 use crate::clock::processor_time;
 use crate::pool::Account;
 
-/// Polls up to this length are measured by the monotonic clock, and the thread's clock is read no more often than this:
-/// at half a microsecond, that is half a per cent of the time.
+/// Polls up to this length are measured by the monotonic clock, and the thread's processor clock is read no more often
+/// than this: at half a microsecond, that is half a per cent of the time.
 const SHORT: Duration = Duration::from_micros(100);
 
 thread_local! {
     static THREAD: Cell<ThreadClock> = const {
         Cell::new(ThreadClock { read: None, charged: Duration::ZERO, polling: None })
     };
-    /// The slot in which the engine's clock sees the polls of this thread.
+    /// The slot through which the engine's epoch clock observes the polls of this thread.
     static SLOT: OnceCell<Arc<PollSlot>> = const { OnceCell::new() };
 }
 
-/// What a thread knows of its processor time.
+/// The processor time of a thread, as far as it was measured.
 #[derive(Clone, Copy)]
 struct ThreadClock {
-    /// The last reading of its processor clock, and when that was.
+    /// The last reading of the thread's processor clock, and the time of the reading.
     read: Option<(Instant, Duration)>,
-    /// The time that was charged since then.
+    /// The processor time that was charged since that reading.
     charged: Duration,
     /// The poll that is being measured.
     polling: Option<Poll>,
@@ -49,14 +49,14 @@ struct Poll {
     slice: Duration,
 }
 
-/// The measurement of a poll. Charges the account when it is dropped: a panic costs time, too.
+/// The measurement of a poll. Charges the account when it is dropped, even after a panic.
 pub(crate) struct PollMeasurement<'a> {
     account: &'a Account,
     began: Instant,
 }
 
 impl<'a> PollMeasurement<'a> {
-    /// Begins to measure a poll, after which the guest yields once `slice` is over. Returns `None` within another poll.
+    /// Starts to measure a poll, after which the guest yields once `slice` is over. Returns `None` within another poll.
     pub(crate) fn begin(account: &'a Account, slice: Duration) -> Option<Self> {
         let mut thread = THREAD.get();
         if thread.polling.is_some() {

@@ -1,4 +1,4 @@
-//! The future of a guest: measured, charged to its account, and polled in the lane where it belongs.
+//! The future of a guest: measured, charged to its account, and polled in the fast or the slow lane.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,29 +15,29 @@ use super::meter::PollMeasurement;
 use super::slow;
 use crate::pool::Account;
 
-/// How long a guest may run at once in the fast lane before it yields. A guest that has used up a whole slice moves to
-/// the slow lane: it computes, and a request that arrives meanwhile waits for it.
+/// The time that a guest may run without a pause in the fast lane before it yields. A guest that has used up a whole
+/// slice moves to the slow lane, because requests that arrive in the meantime would wait for its computation.
 const FAST_SLICE: Duration = Duration::from_micros(500);
 
 /// The processor time that a guest may use in the fast lane within [`FAST_WINDOW`], in polls shorter than
 /// [`FAST_SLICE`], before it moves to the slow lane.
 const FAST_TOTAL: Duration = Duration::from_millis(2);
 
-/// The time over which polls in the fast lane are added up. A guest that serves many short requests, one after another
-/// or at once, computes a little all the time.
+/// The time over which polls in the fast lane are added up. It is limited because a guest that serves many short
+/// requests, one after another or at once, computes a little all the time.
 const FAST_WINDOW: Duration = Duration::from_millis(20);
 
-/// How long a guest may run at once in the slow lane, and in the fast one if its account has no limits.
+/// The time that a guest may run without a pause in the slow lane, and in the fast one if its account has no limits.
 pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
 
-/// A guest is calm if it has used less than [`CALM_USE`] of processor time in this time, in short polls only. Then it
-/// moves back to the fast lane, where it may use as much.
+/// A guest counts as calm if it has used less than [`CALM_USE`] of processor time in this time, in short polls only. It
+/// then moves back to the fast lane, where it may use the same amount.
 const CALM_TIME: Duration = Duration::from_millis(50);
 
-/// See [`CALM_TIME`].
+/// The processor time below which a guest counts as calm: see [`CALM_TIME`].
 const CALM_USE: Duration = Duration::from_millis(4);
 
-/// The future of a guest: measured, charged to its account, and polled in the lane where it belongs. Dropping it drops
+/// The future of a guest: measured, charged to its account, and polled in the fast or the slow lane. Dropping it drops
 /// the guest.
 pub(crate) struct MeteredFuture<T> {
     account: Arc<Account>,
@@ -46,15 +46,15 @@ pub(crate) struct MeteredFuture<T> {
 
 /// The lane that a guest's future is in.
 enum LaneState<T> {
-    /// It has not been polled yet.
+    /// The future has not been polled yet.
     New(BoxFuture<'static, T>),
     Fast(BoxFuture<'static, T>, FastUse),
     Slow(Task<SlowLaneEnd<T>>),
-    /// It has ended.
+    /// The future has ended.
     Over,
 }
 
-/// What a guest has used of the fast lane.
+/// The time that a guest has used in the fast lane.
 #[derive(Debug, Clone, Copy, Default)]
 struct FastUse {
     /// The processor time since `window`.
@@ -109,7 +109,7 @@ impl<T: Send + 'static> Future for MeteredFuture<T> {
                 LaneState::Fast(mut future, mut used) => {
                     let slice = if this.account.is_limited() { FAST_SLICE } else { SLOW_SLICE };
                     let Some(polling) = PollMeasurement::begin(&this.account, slice) else {
-                        // Within another guest's poll, which is measured.
+                        // Not measured, because this poll is part of another guest's poll, which is measured.
                         let polled = future.as_mut().poll(cx);
                         if polled.is_pending() {
                             this.state = LaneState::Fast(future, used);
@@ -152,7 +152,7 @@ impl<T: Send + 'static> Future for MeteredFuture<T> {
 }
 
 fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'static, T>) -> LaneState<T> {
-    // Without an executor, no other lane has work that the guest could delay.
+    // Without an executor, there is no other work that the guest could delay.
     let Ok(executor) = Handle::try_current() else { return LaneState::Fast(future, FastUse::default()) };
     let id = account.id();
     let schedule = move |runnable| slow::push(id, runnable, executor.clone());
@@ -231,16 +231,16 @@ mod tests {
     use crate::clock::processor_time;
     use crate::pool::AccountLimits;
 
-    /// Tells a guest to compute for so long.
+    /// Makes a guest compute for the duration that is sent.
     type Orders = mpsc::UnboundedSender<Duration>;
-    /// The threads that the guest did it on.
+    /// The threads on which the guest computed.
     type Threads = mpsc::UnboundedReceiver<ThreadId>;
 
     fn limited() -> Arc<Account> {
         Account::new("t".into(), AccountLimits { memory_bytes: 0, cpu_per_second: Duration::from_secs(100) })
     }
 
-    /// Returns a guest that computes for the times that it receives, and ends when the sender of its orders is dropped.
+    /// Returns a guest that computes for the durations that it receives, and ends when the sender is dropped.
     fn guest(account: &Arc<Account>) -> (MeteredFuture<&'static str>, Orders, Threads) {
         let (orders, mut received) = mpsc::unbounded_channel::<Duration>();
         let (done, threads) = mpsc::unbounded_channel();
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(computes(&orders, &mut threads, SHORT).await, executor);
         assert_eq!(computes(&orders, &mut threads, LONG).await, executor, "it is known afterwards");
         assert_ne!(computes(&orders, &mut threads, SHORT).await, executor);
-        // Several windows of time pass.
+        // Waits for several windows of time.
         let waited = Instant::now();
         while computes(&orders, &mut threads, SHORT).await != executor {
             assert!(waited.elapsed() < Duration::from_secs(60), "it has not come back");

@@ -1,4 +1,4 @@
-//! Two lanes for guests, so that a request which is over quickly never waits for one that computes for long.
+//! Two lanes for guests, so that a short request never waits for one that computes for long.
 //!
 //! | lane | threads | guests |
 //! | --- | --- | --- |
@@ -7,16 +7,16 @@
 //!
 //! A [`MeteredFuture`] is polled in the fast lane, within the task that owns the connection, so no other thread is
 //! woken. When it has used up its time there, the guest's future moves to the slow lane, and the task waits for it.
-//! When it has become calm (a stream that waits most of the time), it moves back. An account whose guests often turn
-//! out to compute for long begins in the slow lane (see
+//! When the guest has become calm (for example, a stream that waits most of the time), its future moves back. An
+//! account whose guests often compute for long starts in the slow lane (see
 //! [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
 //!
 //! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.
 //!
-//! Rejected: slices of 5 ms on the executor's own threads (the p99 of a neighbour tenant was 2.7 to 28 times what it is
-//! without hostile tenants: a request waits for whole slices); a thread for every guest (a wake-up for every request, a
-//! quarter fewer requests a second); `SCHED_IDLE` (a thread that holds a lock may not run for seconds on a busy
-//! machine).
+//! Rejected: slices of 5 ms on the executor's own threads (the p99 of a neighbour tenant was 2.7 to 28 times the value
+//! without hostile tenants, because a request waits for whole slices); a thread for every guest (a wake-up for every
+//! request, a quarter fewer requests per second); `SCHED_IDLE` (on a busy machine, a thread that holds a lock may not
+//! run for seconds).
 
 mod meter;
 mod metered;

@@ -1,9 +1,9 @@
 //! The scheduling parameters of the threads of both lanes.
 //!
-//! The nice value alone decides how much of a busy processor a thread gets, not how soon it gets one: a running thread
-//! is protected from one that wakes up until its slice (some milliseconds) is over. Linux 6.12 and later accept a slice
-//! for each thread (`sched_runtime` of an ordinary thread, sched_setattr(2)) and let a thread with a shorter slice take
-//! the processor from one with a longer one. Older kernels ignore it.
+//! The nice value by itself decides how much of a busy processor a thread gets, but not how soon: a thread that wakes
+//! up cannot preempt a running thread until the running thread's slice (some milliseconds) is over. Linux 6.12 and
+//! later accept a slice for each thread (`sched_runtime` of an ordinary thread, sched_setattr(2)) and let a thread with
+//! a shorter slice preempt one with a longer slice. Older kernels ignore it.
 
 use std::io;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 /// The lowest priority.
 const NICE_MAX: i32 = 19;
 
-/// How much lower the priority of the slow lane's threads is, as a nice value. Low enough that a thread of the fast
-/// lane which wakes up runs first, and not so low (as `SCHED_IDLE` would be) that other programs can keep a thread from
-/// the processor for seconds: it may hold a lock that the fast lane needs.
+/// How much lower the priority of the slow lane's threads is, as a nice value. With this value, a thread of the fast
+/// lane that wakes up runs first. A much lower priority (such as `SCHED_IDLE`) would let other programs block a slow
+/// thread for seconds, while it may hold a lock that the fast lane needs.
 const SLOW_NICE: i32 = 10;
 
 /// The slice of the slow lane: longer than that of all ordinary threads (a few milliseconds).
@@ -22,11 +22,11 @@ const KERNEL_SLICE_SLOW: Duration = Duration::from_millis(20);
 /// The slice of the fast lane: shorter than that of all ordinary threads.
 const KERNEL_SLICE_FAST: Duration = Duration::from_micros(300);
 
-/// Gives the calling thread the priority of the slow lane: other threads that wake up run first, and it wakes up behind
-/// them (`SCHED_BATCH`). The result is the same whichever thread has started this one.
+/// Gives the calling thread the priority of the slow lane: other threads that wake up run first, and when it wakes up,
+/// it does not preempt them (`SCHED_BATCH`). The result does not depend on the thread that has started this one.
 ///
 /// # Errors
-/// When the system refuses, as a sandbox may. Then the thread only keeps others from the processor for longer.
+/// When the system refuses, as a sandbox may. Then the thread only delays others for longer.
 pub(super) fn lower() -> io::Result<()> {
     set(libc::SCHED_BATCH, (nice_of_process()? + SLOW_NICE).min(NICE_MAX), KERNEL_SLICE_SLOW)
 }
@@ -40,14 +40,14 @@ pub fn prefer_latency() -> io::Result<()> {
     set(libc::SCHED_OTHER, nice()?, KERNEL_SLICE_FAST)
 }
 
-/// Returns the nice value of the process's first thread, which belongs to no lane. A thread inherits the value of the
-/// one that started it, which may belong to the slow lane.
+/// Returns the nice value of the process's first thread, which belongs to neither lane. The calling thread's own value
+/// would not do: it is inherited from the thread that started it, which may belong to the slow lane.
 fn nice_of_process() -> io::Result<i32> {
     Ok(rustix::process::getpriority_process(Some(rustix::process::getpid()))?)
 }
 
-/// Returns the calling thread's own nice value, as Linux has it (setpriority(2), "C library/kernel differences"): that
-/// of the process, unless it was changed.
+/// Returns the calling thread's own nice value. On Linux, each thread has one (setpriority(2), "C library/kernel
+/// differences"): that of the process, unless it was changed.
 fn nice() -> io::Result<i32> {
     Ok(rustix::process::getpriority_process(None)?)
 }

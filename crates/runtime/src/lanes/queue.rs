@@ -1,15 +1,16 @@
-//! A queue that is fair between accounts: the next job is that of the account which has used the least. Pure.
+//! A queue that is fair between accounts: the next job is that of the account which has used the least time. Pure.
 //!
-//! Each account has a virtual time, which grows by what its jobs used. An account that has had no job for a while does
-//! not save up time: it resumes at the virtual time of those that were served since. When no job waits or runs, all
-//! accounts are even again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996) with equal weights.
+//! Each account has a virtual time, which grows by the time that its jobs used. An account that has had no job for a
+//! while does not save up time: it resumes at the virtual time of the account that was served last. When no job waits
+//! or runs, all accounts are equal again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996) with equal
+//! weights.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Identifies an account in the queue.
 pub(crate) type AccountId = u64;
 
-/// Jobs that wait, by account.
+/// The waiting jobs, by account.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     accounts: HashMap<AccountId, AccountEntry<T>>,
@@ -23,7 +24,7 @@ pub(crate) struct FairQueue<T> {
     waiting: usize,
     /// The number of jobs that run.
     running: usize,
-    /// The number of entries that were left when those without jobs were last removed.
+    /// The number of entries that were left when entries without jobs were last removed.
     cleaned: usize,
 }
 
@@ -49,7 +50,7 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Adds a job behind the others of its account.
+    /// Adds a job after the other jobs of its account.
     pub(crate) fn push(&mut self, account: AccountId, job: T) {
         self.clean_up();
         let now = self.virtual_ns;
@@ -68,7 +69,7 @@ impl<T> FairQueue<T> {
         self.waiting += 1;
     }
 
-    /// Takes the next job. [`Self::finish`] must follow when it has run.
+    /// Takes the next job. [`Self::finish`] must be called after it has run.
     pub(crate) fn pop(&mut self) -> Option<(AccountId, T)> {
         let (virtual_ns, account) = self.order.pop_first()?;
         let entry = self.accounts.get_mut(&account)?;
@@ -83,7 +84,7 @@ impl<T> FairQueue<T> {
         Some((account, job))
     }
 
-    /// Notes that a job of `account` has run for `used_ns`.
+    /// Records that a job of `account` has run for `used_ns`.
     pub(crate) fn finish(&mut self, account: AccountId, used_ns: u64) {
         let Some(entry) = self.accounts.get_mut(&account) else { return };
         entry.running = entry.running.saturating_sub(1);
@@ -107,7 +108,7 @@ impl<T> FairQueue<T> {
         self.waiting
     }
 
-    /// Removes entries without a job that are not ahead of the others.
+    /// Removes entries without a job whose virtual time is not ahead of the queue's.
     fn clean_up(&mut self) {
         if self.accounts.len() < 2 * self.cleaned + 16 {
             return;

@@ -1,12 +1,12 @@
 //! The threads of the slow lane.
 //!
-//! They run at a lower priority than the executor's threads, so the kernel takes the processor from them within
-//! microseconds when the fast lane has work, in the middle of a guest's loop or of a host function. There are as many
-//! as processors: they use what the fast lane leaves. Between accounts they are fair by processor time (see
+//! They run at a lower priority than the executor's threads. So when the fast lane has work, the kernel preempts them
+//! within microseconds, in the middle of a guest's loop or of a host function. There are as many as processors: they
+//! use the time that the fast lane leaves. They share it fairly between accounts, by processor time (see
 //! [`super::queue`]).
 //!
-//! A thread is started when there is work for it and ends when there has been none for a while. If none can be started,
-//! the executor's own threads do the work.
+//! A thread is started when there is work for it and ends when there has been none for a while. If no thread can be
+//! started, the executor's own threads do the work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,7 @@ pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     let must_start = {
         let mut state = LANE.state();
         state.queue.push(account, SlowJob { runnable, executor });
-        // A thread counts as idle until it has woken up, so several jobs may be meant for one.
+        // A notified thread counts as idle until it has woken up, so several jobs may be waiting for the same thread.
         let start = state.queue.waiting() > state.idle && state.threads < LANE.threads_max;
         state.threads += usize::from(start);
         start
@@ -70,7 +70,7 @@ impl SlowLane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one thread until it has been idle for long.
+    /// Runs one thread until it has been idle for [`IDLE_TIME_MAX`].
     fn work(&self) {
         if let Err(error) = priority::lower() {
             isomer_telemetry::debug!(%error, "cannot lower the priority of a thread");
@@ -81,7 +81,7 @@ impl SlowLane {
         }
     }
 
-    /// Waits for a job; `None` if there has been none for long.
+    /// Waits for a job; `None` if there was none for [`IDLE_TIME_MAX`].
     fn next(&self) -> Option<(AccountId, SlowJob)> {
         let mut state = self.state();
         loop {
@@ -99,7 +99,7 @@ impl SlowLane {
         }
     }
 
-    /// Notes that a thread could not be started. If there is no other, the executors run the waiting jobs.
+    /// Records that a thread could not be started. If the lane has no thread, the executors run the waiting jobs.
     fn give_up(&self) {
         let mut left = Vec::new();
         {
@@ -124,8 +124,8 @@ impl SlowJob {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
         let before = processor_time();
-        // A guest's panic is delivered to the task that waits for it. Any other one must not end this thread, which is
-        // counted.
+        // A guest's panic is delivered to the task that waits for the guest. Any other panic must not end this thread,
+        // because the thread is counted.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }

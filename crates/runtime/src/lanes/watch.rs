@@ -1,9 +1,9 @@
-//! What the engine's clock sees of the threads that poll guests: when a poll began, and after how long the guest should
-//! yield.
+//! The state of the threads that poll guests, for the engine's epoch clock: when a poll began, and how long its guest
+//! may run before it should yield.
 //!
-//! The clock interrupts all guests of the engine at once, and each interruption has every running guest check its time. So
-//! the clock checks here first, every millisecond while guests run, and interrupts only if a guest has used up its time
-//! slice.
+//! The clock interrupts all guests of the engine at once, and each interruption makes every running guest check its
+//! time. So the clock first checks here, every millisecond while guests run, and interrupts only if a guest has used up
+//! its time slice.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds_at, now};
 
-/// How long after the last poll of any guest the clock still checks often.
+/// The time after the last poll of any guest during which the clock still checks often.
 const ACTIVE: Duration = Duration::from_millis(100);
 
 static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());
 
-/// The polls of one thread, as the clock sees them.
+/// The polls of one thread, as observed by the clock.
 #[derive(Debug, Default)]
 pub(crate) struct PollSlot {
     /// When the last poll began, in nanoseconds as of [`now`].
@@ -25,14 +25,14 @@ pub(crate) struct PollSlot {
     is_polling: AtomicBool,
 }
 
-/// What the threads are doing.
+/// The activity of the threads that poll guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Activity {
     /// Whether a guest has used up its time slice.
     pub(crate) slice_is_over: bool,
-    /// Whether a guest was polled not long ago.
+    /// Whether a guest was polled within the last [`ACTIVE`].
     pub(crate) is_active: bool,
-    /// The time until the first running guest will have used up its time slice, of those that have not yet.
+    /// The time until the next running guest will have used up its time slice.
     pub(crate) next: Option<Duration>,
 }
 
@@ -49,7 +49,7 @@ impl Activity {
 }
 
 impl PollSlot {
-    /// Adds a slot for the calling thread. It is removed some time after the thread has dropped it.
+    /// Adds a slot for the calling thread. The slot is removed some time after the thread has dropped it.
     pub(crate) fn register() -> Arc<Self> {
         let slot = Arc::new(Self::default());
         let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,8 +58,8 @@ impl PollSlot {
         slot
     }
 
-    // The clock may see the beginning of a poll with the slice of the one before. Then it interrupts for nothing, or a
-    // millisecond later.
+    // The clock may combine the beginning of this poll with the slice of the previous one. Then it interrupts
+    // unnecessarily, or a millisecond later.
     pub(crate) fn begin(&self, began: Instant, slice: Duration) {
         self.began_ns.store(nanoseconds_at(began), Ordering::Relaxed);
         self.slice_ns.store(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -82,7 +82,7 @@ impl PollSlot {
     }
 }
 
-/// Returns what the threads of this process are doing.
+/// Returns the activity of the threads of this process.
 pub(crate) fn activity() -> Activity {
     let now = now();
     let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);

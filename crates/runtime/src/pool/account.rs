@@ -1,9 +1,9 @@
 //! The account of one tenant: the memory, the processor time and the counts of its guests, and their limits.
 //!
-//! Memory is charged when it grows and released when its wasmtime store is dropped, so the memory of idle instances
-//! stays charged. When an account is full, its own idle instances are evicted before anything is refused: the least
-//! recently used first, and only as many as necessary. So the apps of one tenant compete with each other, but not with
-//! those of another tenant. No instance is evicted for a charge that would not fit even then.
+//! Memory is charged when it grows and released when its wasmtime store is dropped, so idle instances stay charged. When
+//! an account is full, its own idle instances are evicted before anything is refused: the least recently used first,
+//! only as many as necessary, and none for a charge that would not fit even then. So the apps of one tenant compete with
+//! each other, but not with those of another tenant.
 //!
 //! | file | what it owns |
 //! | --- | --- |

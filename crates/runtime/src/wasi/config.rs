@@ -17,7 +17,7 @@ const VERSIONS: [&str; 3] = ["0.2.0-rc.1", "0.2.0-draft", "0.2.0-draft-2024-09-2
 /// Values by name.
 pub type Values = Arc<BTreeMap<String, String>>;
 
-/// `wasi:config/store.error`. Looking up a value cannot fail, so no error is ever made.
+/// `wasi:config/store.error`. Looking up a value cannot fail, so no error is ever created.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {

@@ -1,17 +1,17 @@
-//! The deterministic clock and randomness of tests: they depend on request and component only.
+//! The deterministic clock and randomness of tests: they depend only on the request and the component.
 //!
 //! Responses of an app in different shapes can be compared only if nothing but the shape changes from run to run. So
-//! the time of day and random bytes depend on nothing but the trace that the request belongs to (which its calls take
-//! along across every seam), the calling component, and how many such calls it has made within this trace.
+//! the time of day and random bytes depend only on the trace of the request (which its calls pass on across every
+//! seam), the calling component, and how many such calls the component has made within this trace.
 //!
-//! The time starts at a fixed instant and advances by a second for each number of a trace. `isomer test` numbers its
-//! cases in order, so the time never goes back, and what expires expires in the same case of each run. Within one
-//! request a component always sees the same instant; monotonic clocks still measure, so that waiting takes time.
+//! The time starts at a fixed instant and advances by one second for each number of a trace. `isomer test` numbers its
+//! cases in order, so the time never goes back, and data that expires does so in the same case of each run. Within one
+//! request a component always gets the same instant. Monotonic clocks are real, so that waiting takes time.
 //!
 //! Random bytes differ from call to call. Calls are counted by component, not by instance, because one shape may have
-//! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the whole request, as each
-//! instance asks for it once; so is what an instance gets before its first request and without a trace, where the count
-//! would depend on the number of instances.
+//! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the whole request, because
+//! each instance asks for it once. An instance also gets the same random bytes for every call before its first request
+//! and without a trace, where the count would depend on the number of instances.
 //!
 //! For tests only: the random numbers here can be predicted.
 
@@ -25,17 +25,17 @@ use wasmtime::component::{ComponentType, LinkerInstance, Lower};
 use super::provider::{InterfaceOwner, Provider};
 use crate::guest::Guest;
 
-/// 2026-01-01T00:00:00Z, in seconds since 1970. All instants lie within [`SPAN_SECONDS`] from here.
+/// 2026-01-01T00:00:00Z, in seconds since 1970. All instants are less than [`SPAN_SECONDS`] later.
 const BEGIN_SECONDS: u64 = 1_767_225_600;
 /// A day: more seconds than a script has cases. Traces that a script chooses itself can have any number.
 const SPAN_SECONDS: u64 = 24 * 60 * 60;
-/// The number of traces whose calls are counted. The oldest is forgotten to make room. A script has one request at a
+/// The number of traces whose calls are counted. The oldest is forgotten to make room. A script sends one request at a
 /// time.
 const TRACES_MAX: usize = 1024;
-/// The most random bytes of one call; a longer list ends here.
+/// The maximum number of random bytes of one call; a longer list is cut.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Provides the clock and randomness. It must come before other providers of these interfaces.
+/// Provides the clock and randomness. Must be registered before other providers of these interfaces.
 #[derive(Debug, Clone, Default)]
 pub struct DeterministicClockAndRandom {
     calls: Arc<Mutex<Calls>>,
@@ -98,7 +98,7 @@ impl Provider for DeterministicClockAndRandom {
         interface: &str,
         owner: &InterfaceOwner,
     ) -> wasmtime::Result<()> {
-        // A shared import has only types: each component has an import of its own for the functions.
+        // A shared import contains only types: each component has its own import for the functions.
         let InterfaceOwner::Component(component) = owner else { return Ok(()) };
         let bytes = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
             let (component, calls) = (component.clone(), self.calls.clone());
@@ -152,11 +152,11 @@ impl Provider for DeterministicClockAndRandom {
     }
 }
 
-/// The number of the calls for a seed, which no other call has.
+/// The call number that is used for seeds. No other call has it.
 const SEED: u64 = u64::MAX;
 
-/// Returns the trace of the guest's request, the second part of `00-TRACE-PARENT-FLAGS`. The parent differs from hop to
-/// hop.
+/// Returns the trace of the guest's request, the second part of `00-TRACE-PARENT-FLAGS`. The parent is not used,
+/// because it differs from hop to hop.
 fn trace(guest: &Guest) -> &str {
     guest.traceparent().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
 }
@@ -186,7 +186,7 @@ fn numbers(trace: &str, component: &str, call: u64) -> (u64, u64) {
     (number(&block[..8]), number(&block[8..16]))
 }
 
-/// Returns 32 bytes.
+/// Returns 32 random bytes of one call: those of the block `number`.
 fn block(trace: &str, component: &str, call: u64, number: u64) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for text in [trace, component] {
@@ -224,7 +224,7 @@ mod tests {
                 let call = called(&calls, trace, component);
                 (random(trace, component, call, 40), numbers(trace, component, call).0)
             };
-            // Two components alternate in the way that a shape has it; the order between them does not count.
+            // Two components alternate, as they may in one of the shapes. The order between them does not matter.
             vec![draw(&of_case(1), "a"), draw(&of_case(1), "b"), draw(&of_case(1), "a"), draw(&of_case(2), "a")]
         };
         let (first, second) = (run(), run());

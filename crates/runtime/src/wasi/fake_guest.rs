@@ -1,4 +1,4 @@
-//! A wasmtime store for tests, whose guest writes to a [`FakeStorage`] storage.
+//! A wasmtime store for tests, whose guest writes to a [`FakeStorage`].
 
 use std::path::Path;
 use std::sync::Arc;

@@ -35,12 +35,12 @@ fn account(store: &Store<'_>) -> Arc<Account> {
     store.data().account().clone()
 }
 
-/// Returns the storage that writes take from; `None` if there is no limit.
+/// Returns the storage that writes use; `None` if there is no limit.
 fn storage(store: &Store<'_>) -> Option<Arc<dyn FolderStorage>> {
     store.data().folder_storage()
 }
 
-/// Returns the file behind a handle, for a stream or a write.
+/// Returns the file that a handle refers to, for a stream or a write.
 fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     Ok(match store.data_mut().table().get(handle)? {
         Descriptor::File(file) => Ok(file.clone()),
@@ -48,7 +48,7 @@ fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File,
     })
 }
 
-/// Returns the file behind a handle if it may be written.
+/// Returns the file that a handle refers to, if it may be written.
 fn writable(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     let file = file(store, handle)?;
     Ok(file.and_then(|file| if file.perms.write_not_permitted() { Err(ErrorCode::NotPermitted) } else { Ok(file) }))
@@ -58,7 +58,7 @@ impl FileArgument for Advice {}
 impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
-/// Runs a call on the threads for file work, once it is admitted.
+/// Admits a call, and then runs it on a thread for file work.
 async fn run<T: Send + 'static>(
     store: &mut Store<'_>,
     call: FileCall,
@@ -73,7 +73,7 @@ async fn run<T: Send + 'static>(
     result_value(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions of a handle, with the space that each may fill.
+/// Defines functions that take a handle, each with the space that it may fill.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |mut store: Store<'_>, (handle, $($argument,)*): (Handle, $($kind,)*)| {
@@ -145,7 +145,7 @@ async fn open_at(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> wasmtime::Result<ResultValue<Handle>> {
-    // Taken before the file is open: it moves into the job, and is returned with the file.
+    // Counted before the file is open: the count moves into the job, and is returned with the file.
     let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
     let cost = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
     let call = FileCall::of(folder, cost, &[&path]);
@@ -189,7 +189,7 @@ async fn link_at(
     .await
 }
 
-/// The interface has no error for this function: what cannot be done is a trap.
+/// The interface has no error for this function, so every failure is a trap.
 async fn is_same_object(mut store: Store<'_>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
     let call = FileCall::of(file, 0, &[]).and(other);
     let account = account(&store);
@@ -238,7 +238,7 @@ async fn write(
         Err(code) => return Ok((Err(code),)),
     };
     let account = account(&store);
-    // As many bytes as the system may write at once. What the guest passed is dropped before anything is waited for.
+    // Takes as many bytes as the system may write at once. The guest's buffer is dropped before the function waits.
     let taken = bytes.as_ref();
     let chunk = match Chunk::copy(&account, &taken[..taken.len().min(CHUNK_BYTES)]) {
         Ok(chunk) => chunk,

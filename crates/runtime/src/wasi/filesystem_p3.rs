@@ -33,7 +33,7 @@ impl FileArgument for Advice {}
 impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
-/// Returns the account that a call is charged to, and the storage that it takes space from.
+/// Returns the account that a call is charged to, and the storage in which it reserves space.
 fn payers(accessor: &Accessor<Guest>) -> (Arc<Account>, Option<Arc<dyn FolderStorage>>) {
     accessor.with(|mut store| {
         let guest = store.data_mut();
@@ -45,7 +45,7 @@ fn files(accessor: &Accessor<Guest>, call: &FileCall) -> wasmtime::Result<(Descr
     accessor.with(|mut store| call.files(store.data_mut().table()))
 }
 
-/// Runs a call on the threads for file work, once it is admitted.
+/// Admits a call, and then runs it on a thread for file work.
 async fn run<T: Send + 'static>(
     accessor: &Accessor<Guest>,
     call: FileCall,
@@ -60,7 +60,7 @@ async fn run<T: Send + 'static>(
     result_value(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions of a handle, with the space that each may fill.
+/// Defines functions that take a handle, each with the space that it may fill.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(
@@ -135,8 +135,8 @@ async fn open_at(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> wasmtime::Result<(ResultP3<Handle>,)> {
-    // Taken before the file is open, because many such calls may be in flight: it moves into the job, and is returned
-    // with the file.
+    // Counted before the file is open, because many such calls may be in flight: the count moves into the job, and is
+    // returned with the file.
     let open = match accessor.with(|mut store| open(store.data_mut().account())) {
         Ok(open) => open,
         Err(code) => return Ok((Err(code),)),
@@ -183,7 +183,7 @@ async fn link_at(
     .await
 }
 
-/// The interface has no error for this function: what cannot be done is a trap.
+/// The interface has no error for this function, so every failure is a trap.
 async fn is_same_object(accessor: &Accessor<Guest>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
     let call = FileCall::of(file, 0, &[]).and(other);
     let account = payers(accessor).0;
@@ -250,7 +250,7 @@ fn open(account: &Arc<Account>) -> ResultP3<OpenFile> {
     OpenFile::new(account).ok_or(ErrorCode::Quota)
 }
 
-/// Returns a future of a result that is known already.
+/// Returns a future that resolves to `result` at once.
 fn known(store: &mut StoreContextMut<'_, Guest>, result: ResultP3<()>) -> wasmtime::Result<FutureReader<ResultP3<()>>> {
     FutureReader::new(store, async move { Ok::<_, wasmtime::Error>(result) })
 }
@@ -351,8 +351,8 @@ mod tests {
                 let (how, flags) = (OpenFlags::empty(), DescriptorFlags::READ);
                 Box::pin(open_at(accessor, again(&folder), PathFlags::empty(), "f".to_owned(), how, flags))
             };
-            // Each call runs as far as it does in the poll in which a guest makes all of them. Quick threads may have
-            // finished some.
+            // Polls each call once, as when a guest makes all of them in one poll. Fast threads may have finished some
+            // already.
             let (mut opened, mut calls) = (Vec::new(), Vec::new());
             for mut call in (0..FILES).map(|_| call()) {
                 match call.as_mut().now_or_never() {
@@ -371,7 +371,7 @@ mod tests {
             }
         });
         run.await.unwrap();
-        // A job that was running when its caller was dropped still ends.
+        // A job that was running when its caller was dropped still runs to its end.
         drop(crate::folders::hold_all_threads(&storage.account).await);
         assert_eq!(open(), 0);
     }
@@ -393,7 +393,7 @@ mod tests {
                 link_at(accessor, again(&folder), PathFlags::empty(), "a".into(), again(&folder), "n".repeat(5000));
             assert!(matches!(link.now_or_never().expect("at once").unwrap().0, Err(ErrorCode::NameTooLong)));
             assert_eq!(charged(), 0);
-            // There is no space, and the count that would say so never ends.
+            // There is no space, and the measurement that would find some never ends.
             let mut waiting: Vec<_> = (0..20).map(|_| make("d".repeat(4000))).collect();
             assert!(waiting.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
             assert!((20 * 4000..100_000).contains(&charged()), "{}", charged());

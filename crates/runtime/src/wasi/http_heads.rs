@@ -1,11 +1,13 @@
-//! What a guest may put into the head of a request or a response that it creates: limited, as the host keeps it outside
-//! of the guest's memory for as long as the guest keeps the handle; and charged to its account before it is kept.
+//! The limits of the head of a request or a response that a guest creates. The host keeps the head outside of the
+//! guest's memory for as long as the guest keeps the handle, so its size is limited, and charged to the account in
+//! advance.
 //!
 //! wasmtime's implementation limits fields and schemes, and in 0.3 statuses. It accepts a method, a path and an
-//! authority of the length of a call's arguments; so the functions that set them are defined again here, for both
-//! versions of the interface, and check the length first. What is too long is refused in the way that invalid values
-//! are. Functions that create fields or add to them are defined again, too, and charge them first. A guest whose
-//! account cannot pay traps, as it does at the limit of its handles: the interface has no error for it.
+//! authority of any length that fits into a call's arguments. So the functions that set them are replaced here, for
+//! both versions of the interface, and check the length first. A text that is too long is refused with the same error
+//! as an invalid value. Functions that create fields or add to them are also replaced, and charge the fields first. If
+//! the account's memory is used up, the guest traps, as it does at the limit of its handles: the interface has no error
+//! for it.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
@@ -14,7 +16,7 @@ use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView, p2, p3};
 
 use crate::guest::{FIELD_BYTES, FIELDS_BYTES_MAX, Guest, HANDLE_BYTES, fields_bytes};
 
-/// The most host memory that fields can take, in bytes: a thousand empty fields with names of one byte.
+/// The maximum host memory that fields can take, in bytes: a thousand empty fields with names of one byte.
 const FIELDS_CHARGE_MAX: usize = FIELDS_BYTES_MAX + (FIELDS_BYTES_MAX / 64) * FIELD_BYTES;
 
 /// The maximum length of a path with its query.
@@ -37,7 +39,7 @@ fn is_long(text: &Text, bytes_max: usize) -> bool {
     text.as_ref().is_some_and(|text| text.len() > bytes_max)
 }
 
-/// Replaces the unlimited functions, which must be defined, by limited ones.
+/// Replaces the unlimited functions, which must already be defined, by limited ones.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bound_p2(linker)?;
     bound_p3(linker)?;
@@ -59,7 +61,7 @@ macro_rules! charged_fields {
                 "[static]fields.from-list",
                 |mut store: StoreContextMut<'_, T>, (entries,): (Vec<(String, Vec<u8>)>,)| {
                     let bytes: usize = entries.iter().map(|(name, value)| FIELD_BYTES + name.len() + value.len()).sum();
-                    // Fields that are larger than allowed are refused for that reason.
+                    // Charges no more than the maximum: larger fields are refused below because of their size.
                     let bytes = bytes.min(FIELDS_CHARGE_MAX);
                     store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                     Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
@@ -91,7 +93,7 @@ macro_rules! charged_fields {
                 },
             )?;
             types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, T>, (fields,): (Resource<FieldMap>,)| {
-                // The clone shares its content until one of the two is changed; the charge is for that time.
+                // The clone shares its content until one of the two is changed. The charge is for the time after that.
                 let bytes = fields_bytes(store.data_mut().http().table.get(&fields)?);
                 store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                 Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
@@ -103,8 +105,8 @@ macro_rules! charged_fields {
 charged_fields!(charge_p2, p2::bindings::http::types, to_value_p2);
 charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
 
-/// Turns the traps for too many or too large fields into errors of WASI 0.2. It has no error for them, for which 0.3
-/// has `size-exceeded`; `forbidden` is the error for what the host refuses although it is well formed.
+/// Turns the traps for too many or too large fields into errors of WASI 0.2. WASI 0.3 has `size-exceeded` for them, but
+/// 0.2 does not. So this returns `forbidden`, the error for well-formed values that the host refuses.
 fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
     to_value.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
         Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => Ok(HeaderErrorP2::Forbidden),
@@ -112,14 +114,14 @@ fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<He
     })
 }
 
-/// Has commands of WASI 0.2 get an error, too, if their fields are too many or too large.
+/// Makes commands of WASI 0.2 also get an error if their fields are too many or too large.
 pub(crate) fn tell_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     charge_p2(linker.instance(TYPES_P2)?)
 }
 
-/// The data of a wasmtime store that is charged for what the host keeps for its guest.
+/// The data of a wasmtime store that is charged for the host's memory for its guest.
 pub(crate) trait HandleCharges: WasiHttpView {
-    /// Charges `bytes` that the table of handles is about to hold in addition.
+    /// Charges the `bytes` that are about to be added to the table of handles.
     fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()>;
 }
 
@@ -133,7 +135,7 @@ fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use p2::bindings::http::types::{HostOutgoingRequest, HostOutgoingResponse, Method};
     use p2::types::{HostOutgoingRequest as Request, HostOutgoingResponse as Response};
     let mut types = linker.instance(TYPES_P2)?;
-    // HTTP has no other statuses (RFC 9110, section 15), and in 0.3 wasmtime refuses them.
+    // HTTP has no other statuses (RFC 9110, section 15), and wasmtime refuses them in 0.3.
     types.func_wrap(
         "[method]outgoing-response.set-status-code",
         |mut store: Store<'_>, (response, status): (Resource<Response>, u16)| {

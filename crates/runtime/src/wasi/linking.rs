@@ -1,9 +1,10 @@
 //! WASI's interfaces, 0.2 and 0.3.
 //!
-//! Interfaces that carry no authority (streams, clocks, random, types of handles) are linked once and act for no owner.
-//! Interfaces that do (environment, stdio, preopened directories, outgoing HTTP) are linked per owner: each function
-//! first *enters* its owner, then calls wasmtime's implementation, which sees that owner's context. Entering and the
-//! call that reads the context are never separated by an await, so calls in flight for several owners do not mix.
+//! Interfaces that carry no authority (streams, clocks, random, types of handles) are linked once, without an owner.
+//! Interfaces with authority (environment, stdio, preopened directories, outgoing HTTP) are linked per owner: each
+//! function first *enters* its owner, then calls wasmtime's implementation, which gets that owner's context. There is
+//! never an `await` between entering and the call that reads the context, so calls in flight for several owners do not
+//! mix.
 
 use std::sync::OnceLock;
 
@@ -34,8 +35,8 @@ const OWNED: [&str; 12] = [
     "wasi:http/handler",
 ];
 
-/// The packages whose other interfaces carry no authority: a handle is the only way to reach anything through them.
-/// `wasi:sockets` is among them because every address is refused.
+/// The packages whose other interfaces carry no authority: a guest can reach something through them only with a handle
+/// that it already has. `wasi:sockets` is among them because every address is refused.
 const SHARED_PACKAGES: [&str; 7] =
     ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:http/", "wasi:sockets/"];
 
@@ -50,13 +51,13 @@ pub(crate) fn is_shared(interface: &str) -> bool {
     SHARED_PACKAGES.iter().any(|package| interface.starts_with(package)) && !is_owned(interface)
 }
 
-/// A linker that has all of WASI under its own names, acting for no owner. Made once for an engine, since that takes
-/// longer than to link a group.
+/// A linker that defines all of WASI under its standard names, without an owner. Created once for an engine, because
+/// that takes longer than linking a group.
 #[derive(Default)]
 pub(crate) struct BaseLinker(OnceLock<Linker<Guest>>);
 
 impl BaseLinker {
-    /// Returns a copy of the linker, which is made for `engine` by the first call.
+    /// Returns a copy of the linker. The first call creates it for `engine`.
     ///
     /// # Errors
     /// When an interface cannot be defined.
@@ -71,7 +72,7 @@ impl BaseLinker {
     }
 }
 
-/// Links all of WASI under its own names, acting for no owner.
+/// Defines all of WASI under its standard names, without an owner.
 pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p2::add_to_linker_async(linker)?;
     p3::add_to_linker(linker)?;
@@ -81,7 +82,7 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     filesystem::bound(linker)
 }
 
-/// Links one interface that carries authority, acting for `owner`.
+/// Defines one interface that carries authority, for `owner`.
 pub(crate) fn link_owned(
     instance: &mut LinkerInstance<'_, Guest>,
     interface: &str,
@@ -134,8 +135,8 @@ fn cli<'a>(store: &'a mut StoreContextMut<'_, Guest>, owner: usize) -> WasiCliCt
     owner_cli(store.data_mut())
 }
 
-/// Returns the `wasi:cli` view of the owner that was entered last. A plain function, because wasmtime keeps it for
-/// later.
+/// Returns the `wasi:cli` view of the owner that was entered last. A plain function, because wasmtime stores a pointer
+/// to it.
 fn owner_cli(guest: &mut Guest) -> WasiCliCtxView<'_> {
     let view = owner_context(guest);
     WasiCliCtxView { ctx: view.ctx.cli(), table: view.table }
@@ -204,7 +205,7 @@ fn client3(instance: &mut LinkerInstance<'_, Guest>, name: &str, owner: usize) -
     use http3::bindings::http::types::ErrorCode;
     instance.func_wrap_concurrent(name, move |accessor: &Accessor<Guest>, (request,): (Resource<http3::Request>,)| {
         Box::pin(async move {
-            // The first poll of `send` calls the hooks for outgoing requests, in the same poll as this.
+            // The first poll of `send` calls the hooks for outgoing requests, and happens in the same poll as this.
             accessor.with(|mut store| store.data_mut().enter(owner));
             let http = accessor.with_getter::<WasiHttp>(Guest::http);
             match WasiHttp::send(&http, request).await {

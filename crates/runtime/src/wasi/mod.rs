@@ -3,8 +3,8 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `provider` | the imports of a group, and the trait of what implements them |
-//! | `linking` | WASI's interfaces, linked for all or for one owner |
+//! | `provider` | the imports of a group, and the trait for their implementations |
+//! | `linking` | WASI's interfaces, linked without an owner or for one owner |
 //! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
 //! | `http_heads` | the heads of requests and responses that a guest creates |
 //! | [`config`] | `wasi:config` |

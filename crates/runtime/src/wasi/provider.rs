@@ -23,16 +23,16 @@ pub struct Import {
     pub name: String,
     /// The id of the interface, such as `wasi:cli/environment@0.2.6`.
     pub interface: String,
-    /// The components that import it.
+    /// The components that the import belongs to.
     pub owner: InterfaceOwner,
 }
 
 /// A capability: implements interfaces for guests.
 ///
-/// Functions are defined in the given [`LinkerInstance`] by hand, since the composition may import the interface under
-/// a label. They must not block the executor.
+/// Functions are defined in the given [`LinkerInstance`] by hand, because the composition may import the interface
+/// under a label. The functions must not block the executor.
 pub trait Provider: Send + Sync + 'static {
-    /// Returns whether it implements this interface (full id, with version).
+    /// Returns whether the capability implements this interface (full id, with version).
     fn provides(&self, interface: &str) -> bool;
 
     /// Defines the interface's functions and resources for `owner`. A component without grants gets functions that give
