@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use isomer_capabilities::kv::{Kv, KvError, KvLimits, KvStore};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 
-/// A bound that only detects a hang.
+/// The time limit of waits, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn eventually<T>(at: &str, mut attempt: impl AsyncFnMut() -> Result<T, KvError>) -> T {

@@ -1,4 +1,4 @@
-//! `kill -9`, fifty times: what a process acknowledged before it was killed is there for the next one.
+//! `kill -9`, fifty times: the next process finds everything that a process acknowledged before it was killed.
 //!
 //! The test runs itself as a child process that writes to both kinds of store and prints what was acknowledged. The
 //! parent kills it after a random number of lines, then opens the stores itself.
@@ -17,7 +17,7 @@ const SEED: u64 = 0x6b11_6b11;
 const DIR_VARIABLE: &str = "ISOMER_TEST_KILL_DIR";
 const FIRST_VARIABLE: &str = "ISOMER_TEST_KILL_FIRST";
 
-/// The child process. Run as an ordinary test, without the variable, it does nothing.
+/// The child process. In an ordinary test run, where the environment variable is not set, it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
@@ -64,7 +64,7 @@ async fn acknowledged_writes_survive_kill() {
             .spawn()
             .unwrap();
         let mut said = 0;
-        // Continues to read after the kill: everything in the pipe was acknowledged.
+        // The test continues to read after the kill: everything in the pipe was acknowledged.
         for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             let (kind, n) = line.split_once(' ').unwrap_or_default();
             match (kind, n.parse::<u64>()) {

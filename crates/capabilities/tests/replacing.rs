@@ -1,4 +1,5 @@
-//! Stores whose replacement was recorded and interrupted anywhere: the next start finishes it, on every file system.
+//! A replacement of a store that was recorded and then interrupted at any point is finished by the next start, on every
+//! file system.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -24,7 +25,7 @@ fn without_links() {
     seccompiler::apply_filter(&program).unwrap();
 }
 
-/// Creates a folder with those of the store's file, the new one and the snapshot that are given.
+/// A folder after an interrupted replacement: with the store's file, the new file and the snapshot, if each is given.
 struct Broken {
     dir: tempfile::TempDir,
 }
@@ -76,7 +77,7 @@ fn an_interrupted_replacement_is_finished_even_without_hard_links() {
                 assert_eq!(broken.found(), done());
             }
         }
-        // A store that did not exist before.
+        // The store did not exist before the replacement.
         let made = Broken::off(None, Some("new"), None);
         made.roll_forward().unwrap();
         assert_eq!(made.found(), (Some("new".to_owned()), None, None));
@@ -86,7 +87,7 @@ fn an_interrupted_replacement_is_finished_even_without_hard_links() {
 
 #[test]
 fn a_replacement_that_an_earlier_version_interrupted_is_finished() {
-    // A hard link for the snapshot was made first.
+    // The earlier version first made a hard link for the snapshot.
     let broken = Broken::off(Some("old"), Some("new"), None);
     let dir = broken.dir.path();
     fs::hard_link(dir.join("sql/s.sqlite"), dir.join("snapshots/s.sqlite")).unwrap();

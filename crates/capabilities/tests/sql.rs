@@ -126,7 +126,7 @@ async fn statements_that_leave_the_store_or_change_the_connection_are_refused() 
         "INSERT INTO sqlite_master VALUES (1, 2, 3, 4, 5)",
         "UPDATE sqlite_master SET sql = ''",
     ] {
-        // Twice: a statement that was kept prepared must not be allowed the second time.
+        // The statement is sent twice: it must also be refused if it was kept as a prepared statement.
         for _ in 0..2 {
             let by_query = query(&store, statement).await;
             assert!(matches!(by_query, Err(SqlError::Statement(_))), "{statement}: {by_query:?}");
@@ -215,7 +215,7 @@ async fn a_transaction_is_all_or_nothing() {
     let transaction = store.begin().await.unwrap();
     transaction.execute("DELETE FROM t".to_owned(), vec![]).await.unwrap();
     drop(transaction);
-    // The next change waits for the end of the dropped one.
+    // The next change waits until the dropped transaction has ended.
     execute(&store, "INSERT INTO t (name) VALUES ('b')").await.unwrap();
     assert_eq!(count(&store).await, 2);
     let transaction = store.begin().await.unwrap();
@@ -243,7 +243,7 @@ async fn an_open_transaction_ends_at_its_deadline() {
     let (_dir, _sql, store) = with_table(limits).await;
     let transaction = store.begin().await.unwrap();
     transaction.execute("INSERT INTO t (name) VALUES ('a')".to_owned(), vec![]).await.unwrap();
-    // Waits until the time of the other transaction is up.
+    // This change waits until the time of the other transaction is up.
     execute(&store, "INSERT INTO t (name) VALUES ('b')").await.unwrap();
     assert_eq!(
         transaction.execute("INSERT INTO t (name) VALUES ('c')".to_owned(), vec![]).await,
@@ -296,7 +296,7 @@ async fn a_cancelled_caller_leaves_no_transaction_behind() {
     let (_dir, _sql, store) = with_table(SqlLimits::default()).await;
     let transaction = store.begin().await.unwrap();
     let mut step = Box::pin(transaction.execute("INSERT INTO t (name) VALUES ('a')".to_owned(), vec![]));
-    // Polled once, so that the statement is running, then dropped with its transaction.
+    // The future is polled once, so that the statement is running, and then dropped with its transaction.
     std::future::poll_fn(|cx| {
         let _ = step.as_mut().poll(cx);
         std::task::Poll::Ready(())

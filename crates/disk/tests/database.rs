@@ -1,5 +1,5 @@
-//! A database whose storage fails at every operation, one after the other, loses nothing acknowledged, and works again when the
-//! storage does.
+//! A database whose storage fails at every operation, one after the other. It loses no acknowledged change, and works
+//! again when the storage does.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use redb::{ReadableDatabase as _, TableDefinition};
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("table");
 const CACHE_BYTES: usize = 64 << 10;
 
-/// A bound that only detects a hang.
+/// The time limit of waits, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn put(database: &Database, key: u64, bytes: usize) -> Result<(), redb::Error> {

@@ -1,5 +1,5 @@
 //! Trees of a hostile tenant, in a process with few descriptors and on a thread with a small stack. The test has a
-//! process of its own, as the limit of descriptors applies to a process.
+//! separate process, as the limit of descriptors applies to the whole process.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io;
@@ -10,12 +10,12 @@ use isomer_disk::tree::{DEPTH_MAX, depth_below, identity_of, remove, walk};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// More levels than descriptors and than frames on a stack of this size, and longer than a path may be.
+/// More levels than the process has descriptors, than a stack of this size has frames, and than a path may have.
 const DEEP: usize = 5_000;
 const STACK_BYTES: usize = 128 << 10;
 const DESCRIPTORS: u64 = DEPTH_MAX as u64 + 32;
 
-/// Creates `levels` nested folders below `root`, with a file in every hundredth.
+/// Creates `levels` nested folders below `root`, with a file in every hundredth of them.
 fn make_deep(root: &Path, levels: usize) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut folder = rustix::fs::openat(CWD, root, flags, Mode::empty()).unwrap();
@@ -50,7 +50,7 @@ fn deep() {
     remove(&root).unwrap();
     assert!(!root.exists());
     assert_eq!(remove(&root).unwrap_err().kind(), io::ErrorKind::NotFound);
-    // A tree of the maximum depth is counted.
+    // A tree of the maximum depth can be measured.
     std::fs::create_dir(&root).unwrap();
     make_deep(&root, DEPTH_MAX);
     let (mut folders, mut files) = (0, 0);
@@ -74,7 +74,7 @@ fn wide() {
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(inner.join("file"), vec![1; 5000]).unwrap();
     }
-    // Names like those of a removal.
+    // The names are like those that a removal uses for folders that it moves up.
     std::fs::create_dir_all(root.join(".removed-0000000000000000/a/b")).unwrap();
     let mut bytes = 0;
     walk(&root, |_, found| bytes += found.bytes).unwrap();
@@ -98,7 +98,7 @@ fn links() {
     found.sort();
     assert_eq!(found, ["a", "a/b", "a/b/link", "a/b/up", "a/file", "link"].map(Path::new));
     remove(&root).unwrap();
-    // A link instead of the folder itself.
+    // The root is a link instead of a folder.
     symlink(&other, &root).unwrap();
     assert!(walk(&root, |_, _| {}).is_err());
     remove(&root).unwrap();

@@ -11,10 +11,10 @@ use isomer_observe::{AppLog, AppLogError, AppLogLimits, AppLogs, Followed, LogQu
 use isomer_telemetry::{Event, EventSink as _, RequestId, StandardStream};
 use tempfile::TempDir;
 
-/// A bound that only detects a hang.
+/// The time limit of waits, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One app's log in a folder of its own.
+/// One app's log in a separate folder.
 struct Setup {
     logs: AppLogs,
     log: AppLog,
@@ -39,7 +39,7 @@ impl Setup {
         self.folder.path().join("log")
     }
 
-    /// The same log after a restart of the node.
+    /// Opens the same log again, as after a restart of the node.
     fn restart(self, change: impl FnOnce(&mut AppLogLimits)) -> Setup {
         let Self { logs, log, folder } = self;
         drop((logs, log));
@@ -203,7 +203,7 @@ fn a_log_is_bounded_by_its_files() {
         let lines = last(&it.log, usize::MAX);
         let files = files(&it.path());
         assert!(files.len() == 3 && files.iter().all(|(_, bytes)| *bytes <= 1000), "{files:?}");
-        // The remaining lines are the newest ones, in order, also when fewer are read.
+        // The remaining lines are the newest ones, in order. This also holds if fewer lines are read.
         let kept: Vec<_> = (number - lines.len()..number).map(|number| format!("line {number}")).collect();
         assert_eq!(texts(&lines), kept, "{round}");
         assert!(lines.len() > 10);
@@ -264,7 +264,7 @@ fn lines_that_come_too_fast_are_counted_and_reported() {
         let lines = last(&it.log, 1000);
         (dropped(&lines, "faster") == 100).then_some(lines)
     });
-    // There is nothing else, and the follower got the same report.
+    // There are no other lines, and the follower got the same report.
     for line in lines {
         assert_eq!(next(&mut followed).expect("more"), line);
     }
@@ -315,7 +315,7 @@ fn a_log_leaves_the_reserve_free() {
 
 #[test]
 fn a_follower_gets_each_line_once() {
-    // Several segments, of which none is removed before all readers follow.
+    // The log has several segments. No segment is removed before all readers follow the log.
     let it = setup(|limits| limits.segment_bytes = 20_000);
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {
@@ -368,7 +368,7 @@ fn a_closed_log_writes_nothing_and_ends_all_followers() {
     log_line(&it.log, "before");
     let (lines, mut followed) = it.log.follow(10).expect("it can be followed");
     assert_eq!(texts(&lines), ["before"]);
-    // Opening it again returns the same log.
+    // Opening the log again returns the same log.
     let same = it.logs.open(it.path(), &LogQuota::new(0));
     log_line(&same, "more");
     assert_eq!(next(&mut followed).expect("a line").text, "more");

@@ -51,7 +51,7 @@ fn wrong_or_unfinished_uploads_leave_nothing() {
     assert!(!blobs.has(&said, 5).unwrap());
     let unfinished = root.join("unfinished");
     assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
-    // As after a process that was killed.
+    // The files are as a killed process leaves them.
     fs::write(unfinished.join("left"), "half").unwrap();
     Blobs::open(&root).unwrap();
     assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
@@ -67,7 +67,7 @@ fn only_unused_blobs_without_references_are_removed() {
         let file = fs::File::open(blobs.path(digest)).unwrap();
         file.set_modified(now - 2 * HOUR).unwrap();
     }
-    // A query marks it as used.
+    // A query marks the blob as used.
     assert!(blobs.has(&all[2].0, all[2].1).unwrap());
     let referenced = HashSet::from([all[0].0.clone()]);
     assert_eq!(blobs.sweep(&referenced, now, HOUR).unwrap(), 1);
@@ -89,7 +89,7 @@ fn a_blob_with_other_names_is_not_replaced_by_the_same_bytes() {
     fs::hard_link(&path, &name).unwrap();
     assert_eq!(put_again().1, first, "else each upload would take its room once more");
     assert!(blobs.has(&digest, 4).unwrap());
-    // A damaged one is replaced.
+    // A damaged blob is replaced.
     fs::write(&name, "tex?").unwrap();
     assert_ne!(put_again().1, first);
     assert_eq!((fs::read(&path).unwrap(), fs::read(&name).unwrap()), (b"text".to_vec(), b"tex?".to_vec()));

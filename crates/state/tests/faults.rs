@@ -9,7 +9,7 @@ use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_ids::TenantName;
 use isomer_state::{NodeState, Secret, StateError};
 
-/// A bound that only detects a hang.
+/// The time limit of waits, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -44,7 +44,7 @@ fn a_fault_at_any_operation_loses_nothing() {
             }
         }
         assert!(refused > 5, "{fault:?}: {refused} changes met it");
-        // Another process would read the same.
+        // Another process that opens the file would read the same state.
         let seen: Vec<_> = state.tenants().into_iter().map(|(name, _)| name).collect();
         drop(state);
         let again: Vec<_> = NodeState::open(&path).unwrap().tenants().into_iter().map(|(name, _)| name).collect();
@@ -53,7 +53,7 @@ fn a_fault_at_any_operation_loses_nothing() {
     }
 }
 
-/// A failed commit may have been made or not; the reported result is what a later process finds.
+/// A failed commit may or may not have been made. The reported result is the one that a later process finds.
 #[test]
 fn a_change_is_made_exactly_if_it_is_not_reported_as_failed() {
     const OPERATIONS: u64 = 40;

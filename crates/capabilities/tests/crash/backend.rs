@@ -8,7 +8,7 @@ use redb::StorageBackend;
 
 use crate::disk::{Event, Recorder};
 
-/// Creates storage that records, for opening it as a store.
+/// Creates storage in memory that records its operations. A store can be opened on it.
 pub(crate) struct Memory {
     recorder: Arc<Recorder>,
     content: Vec<u8>,

@@ -1,4 +1,5 @@
-//! A record of operations on files, and what a disk may contain if the machine stops in the middle of it.
+//! A record of operations on files, and the possible contents of a disk if the machine stops in the middle of the
+//! record.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,7 +18,7 @@ pub(crate) enum Event {
         file: String,
         bytes: usize,
     },
-    /// Everything that was done to the file before is on the disk from here on.
+    /// All earlier operations on the file are on the disk after this event.
     Sync {
         file: String,
     },
@@ -46,8 +47,8 @@ impl Recorder {
     }
 }
 
-/// Returns the files after a crash at the end of `events`: with everything that was synced and, with `random`, a random
-/// part of the rest, some of it torn.
+/// Returns the files after a crash at the end of `events`. They contain everything that was synced and, with `random`,
+/// a random part of the other writes, some of them torn.
 pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTreeMap<String, Vec<u8>> {
     let mut synced: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut pending: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
@@ -84,7 +85,7 @@ pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTre
     synced
 }
 
-/// Applies an event; of a write only the first bytes.
+/// Applies an event. If it is a write, applies only the given number of first bytes.
 fn apply(content: &mut Vec<u8>, event: &Event, first_bytes: usize) {
     match event {
         Event::Write { offset, data, .. } => {

@@ -1,10 +1,11 @@
-//! Acknowledged operations survive a crash: checked at every step of what a store did to its files.
+//! Acknowledged operations survive a crash. This is checked after every step of a store's work on its files.
 //!
 //! A workload runs over a storage layer that records each write, resize, sync and delete, and when each operation was
-//! started and acknowledged. Then, for every position in that record, the machine is assumed to have stopped there: the
-//! files are created as a disk may contain them (once without anything that was not synced, once with a random part of
-//! it, torn at sectors) and opened again. Every operation that was acknowledged by then must be there, none that was
-//! not started, and no part of one without the rest.
+//! started and acknowledged. Then, for every position in that record, the test assumes that the machine stopped there:
+//! the files are created with contents that a disk may then have (once without anything that was not synced, once with
+//! a random part of it, torn at sectors) and opened again. Every operation that was acknowledged by then must be
+//! present, no operation that was not started may be present, and every operation must be present as a whole or not at
+//! all.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod backend;
@@ -21,11 +22,11 @@ use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
 const SEED: u64 = 0x15_0e_4a_11;
 const ROUNDS: usize = 12;
 
-/// The effects of operations on keys, in the order in which they were started: key, value after it.
+/// The effects of operations on keys, in the order in which they were started: pairs of a key and its new value.
 struct Effects(Vec<Vec<(String, Option<String>)>>);
 
 impl Effects {
-    /// Returns the values that each key may have when the record ends where `events` do.
+    /// Returns the values that each key may have after a crash at the end of `events`.
     fn possible(&self, events: &[Event]) -> BTreeMap<&str, BTreeSet<Option<&str>>> {
         let mut possible: BTreeMap<&str, BTreeSet<Option<&str>>> = BTreeMap::new();
         for (key, _) in self.0.iter().flatten() {
@@ -49,7 +50,7 @@ impl Effects {
     }
 }
 
-/// Compares what was found with what is allowed, and the two halves of the pair.
+/// Compares the found values with the possible ones. Also compares the two keys that are always written together.
 fn check(at: &str, events: &[Event], effects: &Effects, found: &BTreeMap<String, String>) {
     for (key, possible) in effects.possible(events) {
         let value = found.get(key).map(String::as_str);
@@ -80,7 +81,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
         let first = effects.0.len();
         effects.0.extend(operations);
         let text = value.as_bytes().to_vec();
-        // In parallel, so that they share commits.
+        // The operations run in parallel, so that they share commits.
         tokio::join!(
             recorded(&recorder, first, store.set(single, text.clone())),
             recorded(
@@ -100,7 +101,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
     drop((store, kv));
     let (mut steps, checker) = (0, Kv::new(dir.path(), KvLimits::default()));
     for end in opened..=events.len() {
-        // Nothing changes on disk between a mark and the event before it.
+        // The disk is the same before and after a mark that only says that an operation was started.
         if end < events.len() && matches!(events[end], Event::Started(_)) {
             continue;
         }
@@ -144,7 +145,7 @@ async fn sql_stores_keep_what_they_acknowledged() {
             transaction.commit().await
         })
         .await;
-        // Rolled back: its values must never appear, so it has no effects.
+        // This transaction is rolled back. Its values must never appear, so it has no effects.
         let transaction = store.begin().await.unwrap();
         transaction.execute(PUT.to_owned(), vec![text("left"), text("never")]).await.unwrap();
         drop(transaction);

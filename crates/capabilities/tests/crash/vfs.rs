@@ -1,9 +1,9 @@
 //! A file system layer of SQLite that passes everything on to the real one and records operations on databases and
 //! logs.
 //!
-//! Deletes count as durable immediately: the store syncs its directory after it has switched a new file to WAL mode,
-//! and deletes nothing while it runs. The shared memory of WAL mode (`-shm`) is not recorded: a crash loses it, and
-//! SQLite creates it again.
+//! Deletes are treated as durable immediately: the store syncs its directory after it has switched a new file to WAL
+//! mode, and deletes nothing while it runs. The shared memory of WAL mode (`-shm`) is not recorded: a crash loses it,
+//! and SQLite creates it again.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -27,11 +27,11 @@ unsafe impl Send for Installed {}
 // SAFETY: as above.
 unsafe impl Sync for Installed {}
 
-/// What SQLite allocates for an open file: this, followed by the real layer's file.
+/// SQLite's allocation for an open file starts with this type, followed by the file of the real layer.
 #[repr(C)]
 struct File {
     base: sqlite3_file,
-    /// The name that it is recorded by; null if it is not recorded.
+    /// The name under which the file is recorded; null if it is not recorded.
     name: *mut String,
 }
 
@@ -57,7 +57,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Makes this layer the default of the process; everything is recorded from here on.
+/// Makes this layer the default of the process. Everything is recorded from now on.
 pub(crate) fn install() -> Arc<Recorder> {
     let installed = INSTALLED.get_or_init(|| {
         // SAFETY: SQLite is initialized first; the found layer lives as long as the process, and so does the leaked copy of
@@ -116,7 +116,7 @@ unsafe fn recorded_name(path: *const c_char) -> Option<String> {
     [".sqlite", ".sqlite-wal", ".sqlite-journal"].iter().any(|end| name.ends_with(end)).then(|| name.to_owned())
 }
 
-/// Returns the real layer's file, which follows ours.
+/// Returns the file of the real layer, which lies after this layer's [`File`].
 ///
 /// # Safety
 /// `file` was allocated by SQLite with the `szOsFile` of this layer.

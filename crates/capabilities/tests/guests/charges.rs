@@ -1,6 +1,7 @@
-//! The use of stores is charged to their tenant: processor time, memory, threads. Other tenants are not affected.
+//! The resources that stores use are charged to their tenant: processor time, memory, threads. Other tenants are not
+//! affected.
 //!
-//! Times in these tests only detect a hang.
+//! Time limits in these tests only detect a hang.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// Statements that end only when they are interrupted.
+/// Time limits that are so long that statements end only when they are interrupted.
 fn endless_time() -> CapabilityLimits {
     let mut limits = CapabilityLimits::default();
     limits.sql.statement_time = Duration::from_secs(3600);
@@ -88,7 +89,7 @@ async fn statements_end_with_their_callers_even_while_they_wait() {
         let store = store.clone();
         tokio::spawn(async move { store.query(statement, vec![]).await })
     };
-    // Two read, one writes; the others wait for them, some in a transaction.
+    // Two statements read and one writes. The other statements wait for them, some of them in a transaction.
     let transaction = store.begin().await.unwrap();
     transaction.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();
     let step = tokio::spawn(async move { transaction.query(ENDLESS.to_owned(), vec![]).await });
@@ -117,10 +118,10 @@ async fn each_new_tenant_gets_a_thread_although_others_occupy_all() {
     let mut greedy = Vec::new();
     for name in ["a", "b", "c"] {
         let tenant = node.tenant(name, 1 << 30);
-        // Both stores are opened before a statement runs: opening a store is a job of its tenant, and waits like any
-        // other while the tenant's two threads run statements (as a debugger showed: both in `sqlite3_step`, and the
-        // test in `open` of `a`'s second store). Other tenants do not wait, which is what this test is about, and
-        // statements of a guest end with their request.
+        // Both stores are opened before a statement runs. Opening a store is a job of its tenant, and waits like any
+        // other job while statements occupy the tenant's two threads. (A debugger showed both threads in
+        // `sqlite3_step`, and the test in `open` of `a`'s second store.) This test checks that other tenants do not
+        // wait, and statements of a guest end with their request.
         for store in [open(&node, &tenant, "one").await, open(&node, &tenant, "two").await] {
             for _ in 0..10 {
                 let store = store.clone();
@@ -151,7 +152,7 @@ async fn waiting_statements_are_charged_with_their_parameters_and_bounded() {
         store.execute("CREATE TABLE t (v)".to_owned(), vec![]).await.unwrap();
         let transaction = store.begin().await.unwrap();
         let before = tenant.account.used().host_bytes;
-        // They wait for the transaction.
+        // These statements wait for the transaction.
         let mut waiting: Vec<_> = (0..20)
             .map(|_| {
                 let store = store.clone();
@@ -185,7 +186,7 @@ async fn waiting_values_are_charged() {
     assert_eq!(tenant.account.used().host_bytes, 0);
 }
 
-/// Each column is eight megabytes that a statement keeps until its row is complete.
+/// Returns a statement that keeps eight megabytes for each column until its row is complete.
 fn memory_bomb(columns: usize) -> String {
     format!("SELECT {}", vec!["hex(zeroblob(4000000))"; columns].join(","))
 }
@@ -208,7 +209,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     store.execute("CREATE TABLE t (v)".to_owned(), vec![]).await.unwrap();
     let mut answered = 0;
     while answered < 20 || bombs.iter().any(|bomb| !bomb.is_finished()) {
-        // It needs much memory itself, though less than its bound.
+        // This statement needs much memory itself, though less than its bound.
         let rows = store.query(memory_bomb(1), vec![]).await.unwrap().rows;
         assert!(matches!(&rows[0][0], Value::Text(text) if text.len() == 8_000_000));
         store.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();
@@ -227,7 +228,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     assert_eq!(other.account.used().refused_memory, 0);
     let used = bomber.account.used();
     assert!(used.host_bytes > 0 && used.host_bytes < 16 << 20, "what the connections keep is charged: {used:?}");
-    // Nothing of it stays when the stores are closed.
+    // When the stores are closed, none of the memory is charged any more.
     drop((store, stores));
     node.engines.closed(node.dir.path()).await;
     until("nothing is charged", || bomber.account.used().host_bytes == 0 && other.account.used().host_bytes == 0).await;

@@ -1,4 +1,5 @@
-//! Capabilities as guests see them: each interface granted and not granted, through a manifest, the engine and real components.
+//! Capabilities as guests see them: each interface with and without a grant, through a manifest, the engine and real
+//! components.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod charges;

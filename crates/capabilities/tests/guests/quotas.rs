@@ -1,4 +1,4 @@
-//! The quota of storage: reaching it, its effect on others, and freeing space by deleting.
+//! The storage quota: what happens when it is reached, its effect on others, and freeing space by deleting.
 
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,11 @@ async fn a_full_key_value_store_refuses_with_its_quota_and_accepts_again_after_d
     assert!(refused.to_string().contains("quota `storage`"), "{refused}");
     assert!(keys.len() >= 8, "{} values", keys.len());
     assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 12 * MIB, "{:?}", tenant.storage);
-    // Everything that adds nothing succeeds.
+    // Operations that add no data succeed.
     assert_eq!(store.get(keys[0].clone()).await.unwrap().unwrap().len(), 256 << 10);
     let cas = store.compare("absent".to_owned()).await.unwrap();
     assert_eq!(store.swap(cas, vec![1; 256 << 10]).await, Err(KvError::Quota { limit: 8 * MIB }));
-    // Another store of the tenant has no space either; another tenant's has.
+    // Another store of the same tenant has no space either. A store of another tenant has space.
     let second = kv.store("two").await.unwrap();
     assert!(matches!(second.set("k".to_owned(), vec![1; 1 << 20]).await, Err(KvError::Quota { .. })));
     let others = node.engines.kv(&other.resources()).store("one").await.unwrap();
@@ -100,7 +100,7 @@ async fn a_full_sql_store_refuses_with_its_quota_and_accepts_again_after_deletin
     let first = count().await;
     assert!(first >= 8, "{first} rows");
     assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 24 * MIB, "{:?}", tenant.storage);
-    // A transaction is refused as well, and leaves nothing.
+    // A transaction is also refused, and changes nothing.
     let transaction = store.begin().await.unwrap();
     let statement = "INSERT INTO t SELECT zeroblob(1000000) FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13))";
     assert!(matches!(transaction.execute(statement.to_owned(), vec![]).await, Err(SqlError::Quota { .. })));
@@ -112,7 +112,7 @@ async fn a_full_sql_store_refuses_with_its_quota_and_accepts_again_after_deletin
     fill().await;
     let again = count().await;
     assert!(again * 2 >= first, "{again} after {first}");
-    // Migrations count as well.
+    // The quota also applies to migrations.
     let folder = tenant.dir.join("files/migrations");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(
@@ -157,7 +157,7 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
     }
     while files.ask("/append?path=/data/rest", &"x".repeat(20_000)).await.0 == 200 {}
     let deadline = Instant::now() + Duration::from_secs(60);
-    // An instance that starts when nothing is available must not write.
+    // An instance that starts when no space is available must not be able to write.
     let limit = tenant.storage.limit();
     tenant.storage.set_limit(MIB);
     loop {
@@ -175,7 +175,7 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
     let probe = node.start("sql-probe", sql, &tenant).await;
     let (status, text) = probe.ask("/execute", "CREATE TABLE t AS SELECT zeroblob(1000000)").await;
     assert!(status == 500 && text.contains("quota `storage`"), "{status} {text}");
-    // The host may remove the files.
+    // The test removes the files directly, as the host may do.
     for entry in std::fs::read_dir(tenant.dir.join("apps/a/dirs/data")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
@@ -184,13 +184,13 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
     node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/x", "x", 200, "done\n").await;
 }
 
-/// Returns whether a write was refused because nothing is available. An instance that started then has its folders
-/// read-only.
+/// Returns whether a write was refused because no space is available. An instance that was started in that situation
+/// has read-only folders.
 fn is_full((status, text): (u16, String)) -> bool {
     status == 403 || (status == 500 && text.starts_with("StorageFull"))
 }
 
-/// Bytes that may be written over the quota: those that are claimed and counted at the same time.
+/// The maximum bytes by which the quota may be exceeded: what is claimed and measured at the same time.
 const OVERSHOOT_MAX: u64 = MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,7 +208,7 @@ async fn one_request_cannot_write_more_than_the_quota_with_any_version_of_wasi()
         fresh.scan(&tenant.dir.join("apps")).unwrap();
         assert!(fresh.used() <= 8 * MIB + OVERSHOOT_MAX, "{} bytes on disk", fresh.used());
         assert!(tenant.storage.refused() >= 1, "{:?}", tenant.storage);
-        // A file that is overwritten repeatedly is counted once.
+        // The size of a file that is overwritten repeatedly is charged once.
         probe.expect("/remove?path=/data/f", "", 200, "done\n").await;
         for round in 0..10 {
             let (status, text) = probe.ask(&format!("{target}{}", 2 * MIB), "").await;
@@ -265,7 +265,8 @@ async fn unfinished_listings_occupy_no_threads() {
     for number in 0..40 {
         probe.expect(&format!("/write?path=/data/{number}"), "", 200, "done\n").await;
     }
-    // More than an executor has threads for blocking work. If the process may have only few descriptors, fewer.
+    // More listings than an executor has threads for blocking work. If the process may have only few descriptors, fewer
+    // are opened.
     let (status, text) = probe.ask("/hold-dirs?path=/data&count=700", "").await;
     let held: u64 = text.parse().unwrap();
     assert!(status == 200 && (16..=700).contains(&held), "{status} {text}");
@@ -284,10 +285,10 @@ async fn depth_of_folders_is_bounded_and_uncountable_ones_count_as_full() {
         assert_eq!(status, 200, "{text}");
         let (made, error) = text.split_once(' ').unwrap_or_default();
         assert_eq!(made, DEPTH_MAX.to_string(), "{text}");
-        // The standard library's name for it differs between targets.
+        // The standard library's name for this error differs between targets.
         assert!(!error.is_empty(), "{text}");
         probe.expect("/write?path=/data/f", "text", 200, "done\n").await;
-        // A folder of folders is moved below others.
+        // A folder that contains folders is moved into a deeper folder.
         let mut below = String::new();
         for _ in 0..3 {
             below = format!("{below}/e");
@@ -301,7 +302,7 @@ async fn depth_of_folders_is_bounded_and_uncountable_ones_count_as_full() {
         let answer = fresh.ask("/write?path=/data/f", "more").await;
         assert!(is_full(answer), "it can be written");
         assert!(tenant.storage.used() >= 64 * MIB);
-        // An administrator repairs it.
+        // An administrator repairs the folder by moving it up.
         std::fs::rename(folder.join("e/e/e/d"), folder.join("d")).unwrap();
         tenant.storage.scan_folder(&folder).unwrap();
         node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/f", "more", 200, "done\n").await;

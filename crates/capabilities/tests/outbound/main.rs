@@ -1,4 +1,4 @@
-//! Outbound HTTP with real sockets on loopback, and a resolver of the tests.
+//! Outbound HTTP with real sockets on loopback, and a resolver that the tests control.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod idle_connections;
@@ -19,7 +19,7 @@ use isomer_capabilities::outbound::{
 use rustls::RootCertStore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-/// Lists of addresses by name: each look-up takes the next list, and the last one stays.
+/// Lists of addresses by name. Each look-up uses the next list; the last list is used for all later look-ups.
 #[derive(Default)]
 struct Names {
     answers: Mutex<HashMap<String, VecDeque<Vec<IpAddr>>>>,
@@ -75,7 +75,7 @@ fn request(uri: &str, body: WasiBody) -> http::Request<WasiBody> {
     http::Request::builder().uri(uri).body(body).unwrap()
 }
 
-/// Reads a response to its end while its connection is driven.
+/// Drives the connection of a response, and reads the response to its end.
 async fn text((response, io): Outgoing) -> (u16, String) {
     let status = response.status().as_u16();
     let (body, _) = tokio::join!(response.into_body().collect(), io);
@@ -313,7 +313,7 @@ async fn a_request_without_a_body_says_that_it_has_none() {
     let mut head = async |method: &str, pieces: Option<&'static [&'static str]>, length: Option<&str>| {
         let body = match pieces {
             None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-            // Like a guest's body: nothing is known of it before it comes, and it comes a little later.
+            // A body like that of a guest: its length is unknown, and it arrives a little later.
             Some(pieces) => {
                 let pieces = futures::stream::unfold(pieces.iter(), async |mut pieces| {
                     tokio::task::yield_now().await;
@@ -349,13 +349,13 @@ async fn a_request_without_a_body_says_that_it_has_none() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         assert_eq!(head(method, Some(&["some", "", "thing"]), None).await, "content-length: 9", "{method}");
     }
-    // These methods have no body, whatever a guest supplies without stating a length.
+    // Requests with these methods have no body unless the guest states a length. A body that it supplies is ignored.
     for method in ["GET", "HEAD"] {
         assert_eq!(head(method, Some(&["some", "thing"]), None).await, "", "{method}");
     }
 }
 
-/// A body of unknown length.
+/// Returns a body of unknown length.
 fn pieces(pieces: Vec<Result<http_body::Frame<Bytes>, Error>>) -> WasiBody {
     let pieces = futures::stream::unfold(pieces.into_iter(), async |mut pieces| {
         tokio::task::yield_now().await;
@@ -401,7 +401,7 @@ async fn a_failed_body_does_not_look_complete() {
 
 #[tokio::test]
 async fn a_silent_address_does_not_delay_the_next_one() {
-    // No connection is accepted here, and the queue is full: packets are dropped, as by a firewall.
+    // This listener accepts no connection, and its queue is full: packets are dropped, as by a firewall.
     let port = server::echo().await;
     let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -416,11 +416,11 @@ async fn a_silent_address_does_not_delay_the_next_one() {
     let names = Names::with(&[("app.localhost", &["127.0.0.2 127.0.0.1"])]);
     let limits = OutboundLimits { connect_timeout: Duration::from_secs(60), ..OutboundLimits::default() };
     let client = client(&names, vec![rule("app.localhost", false)], limits);
-    // Without the other address it would take until the timeout.
+    // If the other address was not tried, the request would take until the timeout.
     let sent = client.send(get(&format!("http://app.localhost:{port}/")), None);
     let answer = tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the second address answers");
     assert_eq!(text(answer.unwrap()).await.0, 200);
-    // A parallel attempt is a connection, too.
+    // A parallel attempt also needs a permit for a connection.
     for (connections_max, expected) in [(1, Err("ConnectionTimeout".to_owned())), (2, Ok(200))] {
         let connect_timeout = Duration::from_secs(if connections_max == 1 { 1 } else { 60 });
         let limits = OutboundLimits { connections_max, connect_timeout, ..OutboundLimits::default() };
@@ -432,7 +432,7 @@ async fn a_silent_address_does_not_delay_the_next_one() {
         };
         assert_eq!(answer, expected, "{connections_max}");
     }
-    // All are tried, and the error is that of a server, not of a family without a route.
+    // All addresses are tried. The error is that of a server, not that of an address family without a route.
     let refusing = Names::with(&[("app.localhost", &["127.0.0.1 ::1 127.0.0.3"])]);
     let client = self::client(&refusing, vec![rule("app.localhost", false)], OutboundLimits::default());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -444,7 +444,7 @@ async fn failures_of_the_network_have_their_own_errors() {
     let names = Names::with(&[("app.localhost", &["127.0.0.1"]), ("empty.localhost", &[])]);
     let client = client(&names, vec![rule("*", true)], OutboundLimits::default());
     let port = {
-        // Bound and released: nothing listens there now.
+        // The port is bound and released, so nothing listens on it now.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };

@@ -23,7 +23,7 @@ pub(crate) fn authority() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(AUTHORITY).unwrap()
 }
 
-/// Responds with 200 to the single request of each connection after reading it completely, and reports its head.
+/// Responds with 200 to the single request of each connection after reading it completely. Reports the request's head.
 pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
     let (heads, told) = unbounded_channel();
@@ -37,10 +37,10 @@ pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     (port, told)
 }
 
-/// Responds to each request with the number of its connection and of its earlier requests, and keeps the connection.
-/// After `/close` it closes the connection without announcing that; `/never` it reads and closes without a response if
-/// it is not the connection's first; `/slow` gets an endless response. Reports each request's line after the number of
-/// the connection.
+/// Responds to each request with the number of its connection and the number of earlier requests of that connection,
+/// and keeps the connection open. After `/close`, it closes the connection without announcing that. `/never` closes the
+/// connection without a response if it is not the connection's first request. `/slow` gets an endless response. Reports
+/// the number of the connection and the line of each request.
 pub(crate) async fn counting() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
     let (lines, told) = unbounded_channel();
@@ -70,7 +70,7 @@ async fn count(mut stream: tokio::net::TcpStream, connection: u32, lines: Unboun
     }
 }
 
-/// Reads a request to its end and returns its head; `None` at the end of the connection.
+/// Reads a request to its end and returns its head; `None` if the connection has ended.
 async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let end = loop {
@@ -101,7 +101,7 @@ async fn read_more(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> O
     }
 }
 
-/// Responds with the request; `/mirror` with only its body, frame by frame.
+/// Responds with the whole request, or, for `/mirror`, only with its body, frame by frame.
 pub(crate) async fn echo() -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
@@ -112,7 +112,7 @@ pub(crate) async fn echo() -> u16 {
     port
 }
 
-/// Runs [`echo`] over TLS with this protocol.
+/// Runs [`echo`] over TLS with the protocol `alpn`.
 pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
     let (listener, port) = listen().await;
     let chain = vec![CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap()];
@@ -145,7 +145,8 @@ pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
     port
 }
 
-/// Reads something from each connection, responds with these bytes, and then sends nothing more but keeps it open.
+/// Reads some bytes from each connection and responds with the given bytes. Then sends nothing more, but keeps the
+/// connection open.
 pub(crate) async fn raw(answers: &'static [&'static str]) -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
