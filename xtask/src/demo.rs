@@ -12,7 +12,8 @@ use isomer_diagnostics::SourceFile;
 use crate::project::{self, Project, find_program, show};
 use crate::setup::{self, Purpose};
 
-/// The task that builds the components. It is a process of its own because only a process can have a lower priority.
+/// The name of the task that builds the components. It runs in its own process because only a process can have a lower
+/// priority.
 pub(crate) const COMPONENTS_TASK: &str = "demo-components";
 
 /// The niceness that is added to the components' build. It takes a tenth of the engine's time and its result is needed

@@ -92,8 +92,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Replaces this process by the command, so that the command gets all signals. Returns only if the command cannot be
-/// started.
+/// Replaces this process by the command, so that the command gets all signals. Returns only if that fails.
 ///
 /// # Errors
 /// When the command cannot be started; on systems other than Unix, also when it fails.

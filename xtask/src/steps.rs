@@ -20,7 +20,7 @@ struct Step {
 enum Outcome {
     Ok,
     Failed,
-    /// Not run, for this reason.
+    /// The step was skipped, for this reason.
     Skipped(String),
 }
 

@@ -70,7 +70,7 @@ impl Pool {
         arguments: &[Val],
         results: &mut [Val],
     ) -> Result<()> {
-        // A wasmtime store cannot run inside the run of another one, so the call is a task of its own, with copies of
+        // A wasmtime store cannot run inside the run of another one, so the call runs in its own task, with copies of
         // the values.
         let (arguments, answers) = (arguments.to_vec(), results.to_vec());
         let shared = Arc::clone(&self.0);

@@ -1,11 +1,11 @@
 //! Links two components by dynamic values, as a host does that learns a component's types only at run time.
 //!
 //! The caller's imports are host functions that take wasmtime's `Val`s and pass them to the called component in a
-//! wasmtime store of its own. So the host walks every value twice in each direction. The benchmarks compare seams with
-//! this; it has no other use.
+//! separate wasmtime store. So the host walks every value twice in each direction. The benchmarks compare seams with
+//! this crate; it has no other use.
 //!
-//! It is as fast as this approach can be: no deadlines, no limits, and the callee's store is kept and never cleaned up.
-//! It must not depend on Isomer's runtime.
+//! The crate is as fast as this approach can be: no deadlines, no limits, and the callee's store is kept and never
+//! cleaned up. It must not depend on Isomer's runtime.
 #![forbid(unsafe_code)]
 
 mod callee;

@@ -1,4 +1,5 @@
-//! Checks that components linked by dynamic values return correct results: the speed of wrong ones would mean nothing.
+//! Checks that components linked by dynamic values return correct results: without them, the measured speed has no
+//! meaning.
 
 use isomer_bench_dynamic::Linked;
 use isomer_bench_workload::{Mode, What, Work, expected};

@@ -1,5 +1,5 @@
-//! Checks that gRPC returns the same results as components, over every transport that is measured: the speed of wrong
-//! ones would mean nothing.
+//! Checks that gRPC returns the same results as components, over every measured transport: without correct results, the
+//! measured speed has no meaning.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -36,16 +36,16 @@ impl Admin {
         Self { address, token: token.into(), idle: Arc::default() }
     }
 
-    /// The node as a whole.
+    /// Returns the status of the node.
     ///
     /// # Errors
-    /// As all functions here: when there is no answer (the error of a connection), or when the node refuses; then the error is its
-    /// [`ApiProblem`].
+    /// For all functions of this type: when there is no response (the error of a connection), or when the node refuses;
+    /// then the error is its [`ApiProblem`].
     pub async fn status(&self) -> Result<NodeStatus> {
         self.get(routes::STATUS).await
     }
 
-    /// All apps.
+    /// Returns all apps.
     ///
     /// # Errors
     /// As [`Admin::status`].
@@ -53,7 +53,7 @@ impl Admin {
         self.get(routes::APPS).await
     }
 
-    /// Makes a tenant, or changes it.
+    /// Creates a tenant, or changes it.
     ///
     /// # Errors
     /// As [`Admin::status`].
@@ -61,7 +61,7 @@ impl Admin {
         self.json("PUT", &at(routes::TENANT, tenant, ""), change).await
     }
 
-    /// One tenant.
+    /// Returns one tenant.
     ///
     /// # Errors
     /// As [`Admin::status`].
@@ -77,7 +77,7 @@ impl Admin {
         self.call("DELETE", &at(routes::TENANT, tenant, ""), &[], b"").await.map(drop)
     }
 
-    /// Sends what the node lacks, then deploys.
+    /// Uploads the parts that the node does not have, then deploys.
     ///
     /// # Errors
     /// As [`Admin::status`].
@@ -98,7 +98,7 @@ impl Admin {
         self.json("POST", &at(routes::DEPLOY, tenant, app), release).await
     }
 
-    /// Goes back to an earlier revision.
+    /// Rolls back to an earlier revision.
     ///
     /// # Errors
     /// As [`Admin::status`].
@@ -117,7 +117,7 @@ impl Admin {
         self.json("POST", &at(routes::SWAP, tenant, app), &swap).await
     }
 
-    /// An app's revisions, the newest first.
+    /// Returns an app's revisions, the newest first.
     ///
     /// # Errors
     /// As [`Admin::status`].

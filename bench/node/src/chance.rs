@@ -11,8 +11,8 @@ impl Chance {
         Self(seed)
     }
 
-    /// Creates an independent generator for one of several actors: how many numbers the others draw does not change its
-    /// numbers.
+    /// Creates an independent generator for one of several actors. The numbers of one actor do not depend on how many
+    /// numbers the others draw.
     #[must_use]
     pub fn for_actor(seed: u64, actor: u64) -> Self {
         let mut mixed = Self(seed ^ actor.wrapping_mul(0xd134_2543_de82_ef95));

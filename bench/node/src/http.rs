@@ -1,9 +1,9 @@
 //! An HTTP/1.1 client with one persistent connection and one request at a time, timed to the first byte of its
 //! response.
 //!
-//! It implements what the servers under test use: bodies with a length, in chunks, or up to the end of the connection.
-//! It never sends a request twice: a connection that a server closes without announcing it is an error, which is what a
-//! soak must detect.
+//! It supports the body encodings of the servers under test: bodies with a length, in chunks, or up to the end of the
+//! connection. It never sends a request twice: if a server closes a connection without announcing it, that is an error,
+//! which a soak must detect.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -54,8 +54,8 @@ pub fn request(method: &str, path: &str, host: &str, headers: &[(&str, &str)], b
     [head.as_bytes(), body].concat()
 }
 
-/// A connection to a server. It is opened by the first request, and again after the server has announced that it closes
-/// it.
+/// A connection to a server. The first request opens it. After the server has announced that it closes the connection,
+/// the next request opens it again.
 pub struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,

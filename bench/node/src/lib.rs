@@ -1,5 +1,5 @@
 //! A node seen from outside: started as a process, deployed to through its admin API, put under load by many clients,
-//! and observed. Benchmarks and the soak share it.
+//! and observed. Benchmarks and the soak share this crate.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -8,7 +8,7 @@
 //! | [`node`] | the process |
 //! | [`admin`] | a client of the admin API |
 //! | [`http`] | a client of the front door: one connection |
-//! | [`load`] | many of them: load on many host names, each response checked |
+//! | [`load`] | load over many connections and many host names, each response checked |
 //! | [`usage`] | the resource usage of a process, from `/proc` |
 //! | [`chance`] | pseudo-random numbers that a seed repeats |
 //! | [`soak`] | good and hostile tenants for a long time, while apps are deployed |

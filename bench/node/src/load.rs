@@ -42,9 +42,9 @@ pub struct Load {
     pub address: SocketAddr,
     /// The number of connections, each with one request in flight.
     pub connections: usize,
-    /// Requests per second of all connections together. Without it, each connection sends the next request when it has
-    /// a response. At a fixed pace the duration counts from when the request was due, so that a server that makes
-    /// clients wait is noticed.
+    /// Requests per second of all connections together. If absent, each connection sends the next request when it has a
+    /// response. At a fixed pace, the duration is measured from the time when the request was due, so that a server
+    /// that makes clients wait is noticed.
     pub per_second: Option<f64>,
     /// The end of the load.
     pub until: Until,
@@ -103,10 +103,10 @@ impl Outcome {
         self.requests() as f64 / self.took.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns itself if all responses were correct.
+    /// Returns `self` if all responses were correct.
     ///
     /// # Errors
-    /// With descriptions of the first wrong ones.
+    /// With descriptions of the first wrong responses.
     pub fn all_right(self) -> Result<Self> {
         if self.failed == 0 && !self.whole_us.is_empty() {
             return Ok(self);
@@ -158,7 +158,7 @@ impl Load {
         Self { address, connections, per_second: None, until, seed: 0 }
     }
 
-    /// Puts the targets under load, each as often as the others.
+    /// Puts the targets under load, all equally often.
     pub async fn run(&self, targets: Arc<[Target]>) -> Outcome {
         let began = Instant::now();
         let mut connections = JoinSet::new();

@@ -100,10 +100,10 @@ impl Node {
         self.child.id()
     }
 
-    /// Returns its resource usage.
+    /// Returns the node's resource usage.
     ///
     /// # Errors
-    /// When it has exited.
+    /// When the node has exited.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid())
     }

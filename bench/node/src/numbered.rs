@@ -1,9 +1,9 @@
 //! Any number of distinct components from one build: the guest `numbered` with another number in its code and in its
 //! data.
 //!
-//! Both numbers are overwritten by as many bytes, so that nothing else moves: in the code the operand of an `i32.const`
-//! (five bytes of LEB128), in the data eight digits. So the components differ, their compiled code differs, and each
-//! includes its number in its responses.
+//! Both numbers are overwritten by numbers of the same length, so that no other byte moves: in the code the operand of
+//! an `i32.const` (five bytes of LEB128), in the data eight digits. So the components differ, their compiled code
+//! differs, and each includes its number in its responses.
 
 use anyhow::{Result, ensure};
 

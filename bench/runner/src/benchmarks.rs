@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the list of benchmarks, and the run of those that were named.
 //!
-//! They measure and never judge: nothing fails because it is slow. Subjects that are compared are measured in the same
-//! run, alternately and several times; `docs/reference/benchmarks.md` explains how to read the results.
+//! Benchmarks measure and never judge: none fails because it is slow. Subjects that are compared are measured in the
+//! same run, alternately and several times; `docs/reference/benchmarks.md` explains how to read the results.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{boutique, files, fused, hello, seam, start};
 /// A benchmark.
 struct Bench {
     name: &'static str,
-    /// What it measures.
+    /// A description of the measurement.
     about: &'static str,
     needs: &'static [Need],
     run: Run,
@@ -29,7 +29,7 @@ struct Bench {
 #[derive(Clone, Copy)]
 enum Run {
     Plain(fn(&Lab) -> Result<Report>),
-    /// Runs with many apps deployed to a node. They are deployed once for all benchmarks of a run.
+    /// The benchmark uses many apps deployed to a node. They are deployed once for all benchmarks of a run.
     WithFleet(fn(&Lab, &Fleet) -> Result<Report>),
 }
 

@@ -32,8 +32,8 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// By default the engine's server reuses an instance for 128 requests (WASI 0.3) or none (0.2), Isomer for 10,000 or
-/// none.
+/// By default the engine's server serves 128 requests with one instance (WASI 0.3) or one (0.2); Isomer serves 10,000
+/// or one.
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
 /// Measures a WASI 0.2 handler, with a new instance for each request and with reused instances.

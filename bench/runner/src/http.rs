@@ -13,9 +13,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The durations of one request.
 pub(crate) struct Timing {
-    /// From the first byte of the request to the first byte of the response.
+    /// The time from the first byte of the request to the first byte of the response.
     pub first_byte: Duration,
-    /// From the first byte of the request to the last byte of the response.
+    /// The time from the first byte of the request to the last byte of the response.
     pub whole: Duration,
 }
 

@@ -11,14 +11,14 @@ use crate::needs::{self, Need};
 use crate::options::Options;
 use crate::server::{AddressOutput, Launch, Server};
 
-/// How much is measured.
+/// The amount of measuring: durations, rounds and sizes.
 #[derive(Clone)]
 pub(crate) struct Effort {
     /// The number of rounds in which each subject is measured.
     pub rounds: u32,
     /// The duration of a load, in seconds.
     pub load_s: u32,
-    /// The duration of the load before it that is not measured, in seconds.
+    /// The duration of the warm-up load before the measurement, in seconds.
     pub warm_up_s: u32,
     /// The number of starts of a process.
     pub starts: u32,
@@ -82,7 +82,7 @@ pub(crate) struct Lab {
 }
 
 /// The flags that make the engine's own server fastest, according to its documentation: instances from a pool,
-/// components compiled beforehand. Everything else that matters is on by default: WASI 0.3, and the reuse of its
+/// components compiled beforehand. All other relevant features are on by default: WASI 0.3, and the reuse of its
 /// handlers' instances.
 const WASMTIME_FLAGS: [&str; 5] =
     ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
@@ -163,7 +163,7 @@ impl Lab {
         launch
     }
 
-    /// Returns the launch of Isomer with one group of an app's shape, as on a machine of its own.
+    /// Returns the launch of Isomer with one group of an app's shape, as if the group ran on a separate machine.
     pub(crate) fn isomer_group(
         &self,
         name: &'static str,

@@ -21,7 +21,7 @@ const SHOP: &str = include_str!("shop.lua");
 /// The requests of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Requests {
-    /// The same path every time.
+    /// Requests the same path every time.
     Path(&'static str),
     /// All kinds of requests to the boutique.
     Shop,

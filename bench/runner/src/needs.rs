@@ -1,5 +1,5 @@
-//! The programs that benchmarks need, and their installation. Each benchmark lists its needs, so that one that compares
-//! Isomer with nothing compiles nothing for a comparison.
+//! The programs that benchmarks need, and their installation. Each benchmark lists its needs, so that a benchmark
+//! without comparisons does not compile the programs for them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ pub(crate) struct Series {
     pub samples: Vec<f64>,
 }
 
-/// What was measured: a server, a way of calling, a kind of deployment.
+/// A measured subject: a server, a way of calling, a kind of deployment.
 pub(crate) struct Subject {
     pub name: String,
     /// The command that was run.

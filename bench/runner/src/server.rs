@@ -92,7 +92,7 @@ impl Server {
         Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_S))
     }
 
-    /// Returns its resident memory in mebibytes. Memory that processes share is counted in each of them.
+    /// Returns the server's resident memory in mebibytes. Memory that processes share is counted for each of them.
     pub(crate) fn resident_mib(&self) -> Result<f64> {
         let mut kib = 0;
         for process in self.processes()? {

@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: a node under good and hostile tenants for a long time, while apps are deployed.
 //!
-//! Unlike a benchmark it judges: a wrong response, a failed request of a good tenant, and a node that grows are
+//! Unlike a benchmark, the soak judges: a wrong response, a failed request of a good tenant, and a growing node are
 //! failures.
 
 use std::path::PathBuf;

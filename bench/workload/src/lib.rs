@@ -1,4 +1,4 @@
-//! The work that the seam benchmarks give to every way of making a call, and the proof that it was done.
+//! The work that the seam benchmarks give to every way of making a call, and a check that the work was done.
 //!
 //! A [`Work`] says which call is made, how often, and how many calls run concurrently. The components of the test app
 //! and the native programs run the same [`worker`] over the same [`answers`], so that only the way of a call differs.

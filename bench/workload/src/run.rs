@@ -62,7 +62,7 @@ impl Digest {
 pub struct Outcome {
     /// The time from before the first call to after the last one, in nanoseconds of the caller's clock.
     pub ns: u64,
-    /// The checksum of all results, whatever their order.
+    /// The checksum of all results; it does not depend on their order.
     pub checksum: u64,
 }
 
@@ -73,8 +73,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Makes every `concurrency`th call, one after another, starting with call number `first`; returns the sum of the
-/// digests of the results. As many workers as the work's concurrency make all calls.
+/// Makes every `concurrency`th call, one after another, starting with call number `first`, and returns the sum of the
+/// digests of the results. `concurrency` workers together make all calls.
 pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
     let mut checksum = 0u64;
     let mut buffer = if work.what == What::Echo { pattern(work.size) } else { Vec::new() };
@@ -86,7 +86,7 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
             What::Echo => {
                 // Each call has different bytes at both ends, so the result of an earlier call is not correct.
                 stamp(&mut buffer, call);
-                // The next call sends what this one returned.
+                // The next call sends the bytes that this one returned.
                 buffer = callee.echo(buffer).await;
                 digest.bytes(&buffer);
             }

@@ -3,7 +3,7 @@
 /// An environment variable.
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
-    /// Its effect, in one sentence without a full stop.
+    /// The effect of the variable, in one sentence without a full stop.
     pub(crate) about: &'static str,
 }
 

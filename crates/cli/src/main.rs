@@ -23,7 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// The engine makes many small allocations per request. Huge pages are off: clearing them took a third of a start.
+/// The engine makes many small allocations per request. Huge pages are off: clearing them took a third
+/// of the process's startup time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -71,7 +72,7 @@ enum Command {
 }
 
 impl Command {
-    /// Returns whether the command starts a log itself, or must not have one.
+    /// Returns whether the command starts a log itself, or must not start one.
     fn logs_itself(&self) -> bool {
         matches!(self, Self::Run(_) | Self::Dev(_) | Self::Node(_) | Self::CompileChild(_))
     }

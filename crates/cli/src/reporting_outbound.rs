@@ -11,7 +11,7 @@ use isomer_runtime::guest::{Outbound, Outgoing};
 use isomer_runtime::{Denials, HttpError, RequestOptions, WasiBody};
 use isomer_serve::network;
 
-/// Sends the requests that `--allow` flags permit, and reports denied ones.
+/// Sends the requests that `--allow` flags permit, and reports requests that they deny.
 pub(crate) struct ReportingOutbound {
     client: OutboundClient,
     console: Console,

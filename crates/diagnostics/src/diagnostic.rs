@@ -50,7 +50,7 @@ pub struct Diagnostic {
     pub related: Vec<Label>,
     /// Additional information.
     pub notes: Vec<String>,
-    /// What to do about it. A hint may have several lines; the later ones are text to paste.
+    /// Hints how to fix the problem. A hint may have several lines; the second and later lines are text to paste.
     pub hints: Vec<String>,
 }
 

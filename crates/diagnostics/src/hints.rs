@@ -1,4 +1,4 @@
-//! Errors that carry hints: what to do about them.
+//! Errors that carry hints how to fix them.
 
 use std::error::Error;
 use std::fmt;
@@ -68,10 +68,10 @@ impl<E: Hints + Send + Sync + 'static> From<E> for Hinted {
 
 /// Adds hints to results.
 pub trait HintExt<T> {
-    /// Adds a hint to the error, if the result is one.
+    /// Adds a hint if the result is an error.
     ///
     /// # Errors
-    /// With the error itself, wrapped with the hint.
+    /// With the original error, wrapped with the hint.
     fn hint(self, hint: impl Into<String>) -> Result<T, Hinted>;
 }
 

@@ -1,9 +1,9 @@
-//! The known name that was probably meant by a name that is not known.
+//! Finds the known name that was probably meant by an unknown one.
 
-/// The most bytes of a name that is compared. Names that are longer are neither compared nor suggested.
+/// The maximum length in bytes of a name that is compared. Longer names are neither compared nor suggested.
 const CANDIDATE_BYTES_MAX: usize = 64;
 
-/// The most candidates that a name is compared with.
+/// The maximum number of candidates with which a name is compared.
 const CANDIDATES_MAX: usize = 256;
 
 /// Returns the candidate with the smallest edit distance to `name`, ignoring case, if the distance is at most a third of the name's length

@@ -1,7 +1,8 @@
 //! The renderer of errors and warnings for people.
 //!
-//! It returns text and prints nothing. The caller decides about colour. Text from outside (names, source lines,
-//! messages of other programs) cannot move the cursor or reorder what is shown: control characters are replaced.
+//! It returns text and prints nothing. The caller chooses whether to use colour. Text from outside (names, source
+//! lines, messages of other programs) cannot move the cursor or reorder the displayed text: control characters are
+//! replaced.
 
 use std::error::Error;
 use std::fmt::Write as _;

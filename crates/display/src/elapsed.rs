@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How long something took, as messages show it.
+/// A duration, as messages show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Elapsed(pub Duration);
 
-/// Shows how long something took: milliseconds below one second, seconds with one decimal below one minute, else minutes and seconds.
+/// Formats a duration: in milliseconds below one second, in seconds with one decimal below one minute, otherwise in
+/// minutes and seconds.
 pub fn elapsed(time: Duration) -> Elapsed {
     Elapsed(time)
 }

@@ -25,7 +25,7 @@ pub enum ProcessExit {
 }
 
 impl ProcessExit {
-    /// Returns how a shell (`sh -c`) ended. Its exit code may say that its command was ended by a signal.
+    /// Returns how a shell (`sh -c`) ended. The shell's exit code may mean that its command was ended by a signal.
     #[must_use]
     pub fn of_shell(status: ExitStatus) -> Self {
         match Self::from(status) {

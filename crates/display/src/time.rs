@@ -23,7 +23,7 @@ pub fn time_of_day(at: SystemTime) -> impl Display {
     format(at, "%H:%M:%S%.3f")
 }
 
-/// Returns the time so many milliseconds after 1970, or the last one that there is a date for.
+/// Returns the time this number of milliseconds after 1970, or the last time that can be represented.
 fn timestamp(milliseconds: u64) -> Timestamp {
     i64::try_from(milliseconds).ok().and_then(|since| Timestamp::from_millisecond(since).ok()).unwrap_or(Timestamp::MAX)
 }

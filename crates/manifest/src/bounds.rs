@@ -2,7 +2,7 @@
 //!
 //! Each deployment brings a manifest, and tenants may be hostile. The admin API limits the size of the file. The limits
 //! here keep the work and the messages in proportion to that size: some checks compare each entry with all others, and
-//! a message repeats the names that it is about.
+//! a message repeats the names in question.
 
 use toml::de::{DeTable, DeValue};
 

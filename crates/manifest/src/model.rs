@@ -78,13 +78,13 @@ pub struct Component {
     pub source: Spanned<ComponentSource>,
     /// The routes that its HTTP handler serves: `routes`.
     pub routes: Vec<Spanned<Route>>,
-    /// What it may reach: `grants`. Default: nothing.
+    /// What the component may reach: `grants`. Default: nothing.
     pub grants: Grants,
-    /// Its own limits: `limits`. Absent ones have the platform's defaults.
+    /// The component's own limits: `limits`. Absent ones have the platform's defaults.
     pub limits: ComponentLimits,
     /// The named links: for an import that several components export, the component to use: `links`.
     pub links: BTreeMap<String, Spanned<ComponentName>>,
-    /// Whether it is never fused with another component: `isolate`.
+    /// Whether the component is never fused with another one: `isolate`.
     pub isolate: bool,
     /// The exported interfaces, or functions of them (`INTERFACE.FUNCTION`), that are idempotent: calling one twice has
     /// the same effect as calling it once. The planner checks whether the component exports them.
@@ -93,7 +93,7 @@ pub struct Component {
     pub concurrency: u32,
     /// How many requests one instance may serve, one after another: `reuse`. The planner knows the default.
     pub reuse: Option<Reuse>,
-    /// Whether its responses are compressed for clients that accept it: `compress`.
+    /// Whether the component's responses are compressed for clients that accept it: `compress`.
     pub compress: bool,
     /// The place of `[components.NAME]` in the manifest.
     pub at: Spanned<()>,
@@ -104,7 +104,7 @@ pub struct Component {
 pub enum Reuse {
     /// At most this number.
     Times(u32),
-    /// As many as the platform allows.
+    /// As many requests and calls as the platform allows.
     Unbounded,
 }
 

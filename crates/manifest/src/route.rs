@@ -80,7 +80,7 @@ impl FromStr for Route {
 }
 
 /// Returns the path with percent-encodings in upper case and unreserved characters decoded (RFC 3986, sections 6.2.2.1
-/// and 6.2.2.2). What is not a valid encoding stays, for [`wrong_character`] to find.
+/// and 6.2.2.2). Invalid encodings stay in the path, so that [`wrong_character`] finds them.
 fn normal(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);

@@ -21,8 +21,8 @@ pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
         settings.transforms.push(Box::new(RecursiveTransform(for_toml as fn(&mut schemars::Schema))));
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // Whether maps of `serde_json` keep their order depends on features that other crates enable. What is generated
-    // from the schema must not.
+    // Features that other crates enable decide whether maps of `serde_json` keep their order. The documents that are
+    // generated from the schema must not depend on them.
     schema.sort_all_objects();
     schema
 }

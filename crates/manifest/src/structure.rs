@@ -1,6 +1,6 @@
 //! Checks that a file has the structure of its schema: known keys, the right types, no missing keys.
 //!
-//! What is wrong is reported and removed, so that the rest can be read and checked. The check reads the schema of
+//! Wrong parts are reported and removed, so that the rest can be read and checked. The check reads the schema of
 //! `raw.rs` or `node_file/raw.rs` and knows no keys itself.
 
 use isomer_diagnostics::{Diagnostic, Span, nearest};

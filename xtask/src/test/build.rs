@@ -104,7 +104,7 @@ fn clippy_driver(project: &Project) -> PathBuf {
     driver.or_else(|| find_program("clippy-driver")).unwrap_or_else(|| "clippy-driver".into())
 }
 
-/// What was read from cargo's JSON messages.
+/// The relevant parts of cargo's JSON messages.
 #[derive(Default)]
 struct Messages {
     lints: Vec<String>,

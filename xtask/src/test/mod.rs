@@ -108,7 +108,7 @@ fn documentation_tests(project: &Project) -> Result<()> {
     }
 }
 
-/// Does a doc comment of a file below `dir` have a block of code that is not marked as text?
+/// Returns whether a doc comment of a file below `dir` has a code block that is not marked as text.
 fn has_example(dir: &Path) -> Result<bool> {
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read `{}`", dir.display()))? {
         let path = entry?.path();

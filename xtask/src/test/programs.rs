@@ -1,10 +1,12 @@
 //! Runs test programs, several at a time.
 //!
-//! `cargo test` runs them one after another, so a program that waits (for a timeout, a restart, a drained connection) leaves the
-//! processors idle: on two of them a third of the time. Here as many programs run at once as there are processors, the longest of the
-//! last run first. Every program runs, whatever fails. Each writes its output to a file; that of a failed one is printed whole.
+//! `cargo test` runs them one after another, so a program that waits (for a timeout, a restart, a drained connection)
+//! leaves the processors idle: on two processors for a third of the time. Here as many programs run at once as there
+//! are processors, starting with those that took the longest in the last run. Every program runs, even if others fail.
+//! Each writes its output to a file; the output of a failed program is printed whole.
 //!
-//! cargo-nextest was rejected: it starts a process for each test, and these programs share compiled components among their tests.
+//! cargo-nextest was rejected: it starts a process for each test, and these programs share compiled components among
+//! their tests.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,9 +20,9 @@ use anyhow::{Context as _, Result, ensure};
 use super::build::TestProgram;
 use crate::project::Project;
 
-/// The time after which a program is killed. The longest takes two minutes on two processors.
+/// The time after which a program is killed. The slowest program takes two minutes on two processors.
 const TIME_MAX: Duration = Duration::from_secs(20 * 60);
-/// How often a running program is looked at.
+/// The interval at which running programs are checked.
 const POLL: Duration = Duration::from_millis(20);
 
 /// How test programs are run.
@@ -29,7 +31,7 @@ pub(crate) struct Settings {
     pub jobs: usize,
     /// Variables that every program gets.
     pub variables: Vec<(&'static str, String)>,
-    /// Distinguishes the output files and durations of this run from those of another one of the same programs.
+    /// Distinguishes the output files and durations of this run from those of another run of the same programs.
     pub label: &'static str,
 }
 
@@ -40,7 +42,7 @@ struct ProgramResult<'a> {
     time: Duration,
     /// The processor time of the program and of its children that have ended, as far as the system shows it.
     cpu_seconds: f64,
-    /// Why it failed.
+    /// The reason why the program failed.
     failure: Option<String>,
 }
 
@@ -93,7 +95,7 @@ fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> Pr
 fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings, cpu_seconds: &mut f64) -> Result<Option<String>> {
     let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let mut command = Command::new(&program.executable);
-    // As cargo runs it: in the folder of its package.
+    // Runs in the folder of the program's package, as with cargo.
     command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
     command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
@@ -142,8 +144,8 @@ fn passed(output: &str) -> Option<u32> {
     before.rsplit(' ').next()?.parse().ok()
 }
 
-/// The sum of `utime`, `stime`, `cutime` and `cstime` (fields 14 to 17) of `/proc/PID/stat`, in seconds. They are counted from the end of the
-/// program's name, which may contain spaces and brackets.
+/// Returns the sum of `utime`, `stime`, `cutime` and `cstime` (fields 14 to 17) of `/proc/PID/stat`, in seconds. The
+/// fields are counted from the end of the program's name, because the name may contain spaces and brackets.
 fn parse_cpu(stat: &str) -> Option<f64> {
     let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
     let sum: u64 = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
@@ -162,7 +164,7 @@ fn in_order<'a>(programs: &[&'a TestProgram], durations: &Durations) -> Vec<&'a 
     ordered
 }
 
-/// What the last run measured; nothing if there was none.
+/// Returns the durations that the last run measured; empty if there was no last run.
 fn read_durations(path: &Path) -> Durations {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-/// The edges, `crate -> crate`, one a line. A third-party crate that is on the right of one may be named by no crate without a
-/// line.
+/// The edges, `crate -> crate`, one a line. If an edge leads to a third-party crate, only crates with such an edge may
+/// depend on it.
 const EDGES: &str = "xtask/layers.txt";
 
 /// Crates that are pure: no asynchronous runtime, no engine, no clock and no file that was not passed in.
@@ -86,7 +86,7 @@ fn reaches(edges: &BTreeSet<Edge<'_>>, from: &str, goal: &str) -> bool {
     edges.iter().filter(|(crate_name, _)| *crate_name == from).any(|(_, to)| *to == goal || reaches(edges, to, goal))
 }
 
-/// What a crate needs to be built and at run time. Tests may use what they like.
+/// Returns the dependencies that a crate needs to be built and at run time. Tests may have any dependency.
 fn dependencies(package: &Value) -> impl Iterator<Item = &str> {
     let all = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
     let counts = all.iter().filter(|dependency| dependency["kind"].as_str() != Some("dev"));

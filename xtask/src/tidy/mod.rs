@@ -29,7 +29,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     }
 }
 
-/// Prints the import cycles of one crate, `isomer-node` or `node`, with the references that make them.
+/// Prints the import cycles of one crate, named `isomer-node` or `node`, with the references that cause them.
 pub(crate) fn show_cycles(project: &Project, crate_name: &str) -> Result<()> {
     cycles::show(project, crate_name)
 }

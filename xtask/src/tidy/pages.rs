@@ -67,7 +67,8 @@ fn problems_of_summary(summary: &str, pages: &Pages) -> Vec<String> {
     problems
 }
 
-/// Returns the path of a link's file from the root of the repository, or `None` if the link leads out of it.
+/// Returns the path of a link's file from the root of the repository, or `None` if the link leads out of the
+/// repository.
 fn resolve(page: &str, file: &str) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for component in Path::new(page).parent()?.join(file).components() {

@@ -20,8 +20,8 @@ use crate::numbered::{self, Template};
 
 /// The number of this actor.
 const ACTOR: u64 = 1;
-/// The number of revisions that each app cycles through: the first deployment of each compiles, later ones find its
-/// code.
+/// The number of revisions that each app cycles through. The first deployment of each revision compiles; later ones
+/// find the compiled code.
 const VERSIONS: usize = 6;
 /// The first number of apps of temporary tenants.
 const PASSING: u32 = 9_000_000;
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The maximum pause after a change, in milliseconds.
 const PAUSE_MS: usize = 250;
 
-/// Makes changes until the soak ends. A change that fails is a fault.
+/// Makes changes until the soak ends. A failed change is a fault.
 pub async fn run(admin: Admin, front: SocketAddr, good: GoodTenants, template: Template, seed: u64, tally: Arc<Tally>) {
     let mut chance = Chance::for_actor(seed, ACTOR);
     let mut bag: Vec<usize> = Vec::new();

@@ -1,8 +1,8 @@
-//! Good tenants: apps whose every response is known beforehand.
+//! Good tenants: apps for which every correct response is known in advance.
 //!
 //! - `numbers-N`: responds with the number of its revision and the request's nonce. Administrators change its revision while it serves; a correct
-//!   response is one of a revision that served at some moment between the request and the response.
-//! - `counter`: adds in a key-value store. Each client has its own key, where each response is the previous value plus the number that was added;
+//!   response is that of a revision that served at some moment between the request and the response.
+//! - `counter`: adds in a key-value store. Each client has its own key, for which each response is the previous value plus the added number;
 //!   all of them share another key, whose sum is known at the end.
 //! - `pair`: two components, fused and isolated, that reverse a text.
 
@@ -23,7 +23,8 @@ use crate::chance::Chance;
 use crate::http::{Connection, Response, request};
 use crate::numbered::{self, Template};
 
-/// The maximum time for a response. Responses to good tenants count as late long before, in spite of hostile tenants.
+/// The maximum time for a response. A response to a good tenant is recorded as late long before this time, even next to
+/// hostile tenants.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The number of apps whose revision is changed, and of the clients of each.
 const NUMBERS: u64 = 3;
@@ -48,9 +49,9 @@ pub struct GoodTenants {
 pub struct Numbers {
     /// The name of its tenant.
     pub tenant: String,
-    /// Its host name.
+    /// The app's host name.
     pub host: String,
-    /// Its index.
+    /// The app's index.
     pub place: u64,
     history: Mutex<History>,
 }
@@ -85,7 +86,7 @@ impl Numbers {
         self.history().served.pop();
     }
 
-    /// Returns the number and the name of the revision before the current one.
+    /// Returns the number and the name of the previous revision.
     #[must_use]
     pub fn before(&self) -> Option<(u32, ReleaseDigest)> {
         let history = self.history();
@@ -112,10 +113,10 @@ impl Numbers {
         1_000_000 * (self.place as u32 + 1) + version
     }
 
-    /// Returns its release with this number.
+    /// Returns the app's release with this number.
     ///
     /// # Errors
-    /// When its host name is invalid.
+    /// When the app's host name is invalid.
     pub fn bundle(&self, template: &Template, number: u32) -> Result<Bundle> {
         Bundle::one(APP, template.component(number), std::slice::from_ref(&self.host))
     }
@@ -226,7 +227,7 @@ async fn count(client: u64, front: SocketAddr, mut chance: Chance, shared_sum: A
     while !tally.is_stopped() && !tally.is_lost() {
         let delta = chance.next() % 10;
         let counted = if chance.below(4) == 0 {
-            // Before the request: the sum is read at the end, after all of them.
+            // Added before the request is sent: the sum is read at the end, after all requests.
             shared_sum.fetch_add(delta, Ordering::Relaxed);
             add(&mut connection, SHARED, delta).await.map(drop)
         } else {

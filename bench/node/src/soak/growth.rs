@@ -11,8 +11,8 @@ use crate::usage::Usage;
 /// The fraction of the windows, as a divisor, that is warm-up: caches fill, threads start, all code is loaded.
 const WARM_UP_PARTS: usize = 3;
 
-/// The maximum growth from the end of the warm-up to the end, by the slope. It does not depend on the duration, so a
-/// long soak is stricter than a short one.
+/// The maximum growth of resident memory from the end of the warm-up to the end, by the slope. It does not depend on
+/// the duration, so a long soak is stricter than a short one.
 const RESIDENT_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const ANONYMOUS_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const DESCRIPTORS_MAX: f64 = 16.0;
@@ -38,9 +38,9 @@ pub struct Window {
 pub struct Growth {
     /// The name of the quantity.
     pub what: &'static str,
-    /// Its median after the warm-up.
+    /// The median after the warm-up.
     pub median: f64,
-    /// Its growth after the warm-up, by its slope.
+    /// The growth after the warm-up, by the slope.
     pub grown: f64,
     /// The maximum growth.
     pub grown_max: f64,

@@ -1,6 +1,6 @@
-//! Hostile tenants: each with small quotas and one way to do harm, repeatedly.
+//! Hostile tenants: each has small quotas and makes one kind of attack, repeatedly.
 //!
-//! The outcomes of their requests are only counted. What matters is what the good tenants and the node notice of them.
+//! The outcomes of their requests are only counted. The soak judges the effect on the good tenants and on the node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ const ATTACKS: [Attack; 20] = [
     attack("leaks-fields", "hostile", "/heavy-fields", Behaviour::Request),
 ];
 
-/// Returns the quotas of a hostile tenant: enough to attack, not enough to take over the machine.
+/// Returns the quotas of a hostile tenant: enough for an attack, too few to use up the machine.
 fn quotas() -> TenantChange {
     TenantChange {
         quotas: QuotaChange {

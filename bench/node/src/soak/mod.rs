@@ -46,8 +46,9 @@ pub struct Settings {
     pub changes: u64,
     /// The number of windows in which the process is observed, after which it may end.
     pub windows: usize,
-    /// The number of windows to which it is extended while the process seems to grow. What a node holds swings by tens of megabytes within
-    /// seconds, as stores are opened and closed; over a longer time a swing evens out and a leak does not. 0 if growth is not judged.
+    /// The maximum number of windows to which the soak is extended while the process seems to grow. A node's memory
+    /// varies by tens of megabytes within seconds, as stores are opened and closed; over a longer time the variation
+    /// evens out and a leak does not. 0 if growth is not judged.
     pub windows_max: usize,
     /// The length of a window.
     pub window: Duration,
@@ -56,8 +57,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A few seconds, for every run of the tests: every kind of tenant and of change, and no judgement of growth, which takes longer to tell
-    /// from a warm-up.
+    /// Returns settings for a soak of a few seconds, for every run of the tests. It has every kind of tenant and of
+    /// change. Growth is not judged: telling it from a warm-up takes longer.
     #[must_use]
     pub fn sample(seed: u64) -> Self {
         Self {

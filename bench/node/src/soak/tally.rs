@@ -89,7 +89,7 @@ impl Tally {
         lock(&self.changes).clone()
     }
 
-    /// Registers a hostile tenant, so that one that never attacks is noticed.
+    /// Registers a hostile tenant, so that a tenant that never attacks is noticed.
     pub fn expect_hostile(&self, name: &'static str) {
         lock(&self.hostile).entry(name).or_default();
     }

@@ -52,7 +52,7 @@ fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<
         if let Payload::ComponentExportSection(section) = payload? {
             for export in section {
                 let export = export?;
-                // The exports of the parts come first, so the last one of that name is that of the whole.
+                // The exports of the parts come first, so the last export of that name belongs to the whole.
                 instance = (export.name.name == handler.name).then_some(export.index).or(instance);
             }
         }

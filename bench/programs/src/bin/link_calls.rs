@@ -1,8 +1,8 @@
-//! Measures nothing but a call over a link: an echo in another process, without an engine on either side.
+//! Measures only a call over a link: an echo in another process, without an engine on either side.
 //!
 //! `link_calls` prints one line of JSON for each transport, size and number of concurrent calls: the median and the
-//! 99th percentile of a call in µs, calls per second, and µs of processor time of both processes per call. `link_calls
-//! ROUND_MS` measures each for that long instead of one second.
+//! 99th percentile of a call in µs, calls per second, and µs of processor time of both processes per call. With
+//! `link_calls ROUND_MS`, each measurement takes that long instead of one second.
 #![allow(clippy::print_stdout, reason = "a program that tells its results")]
 
 use std::error::Error;
@@ -39,7 +39,7 @@ struct Callees(Child);
 
 impl Drop for Callees {
     fn drop(&mut self) {
-        // It may have exited already.
+        // The process may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,7 +1,7 @@
-//! A native HTTP server that responds with a greeting, which the benchmarks compare the platform with.
+//! A native HTTP server that responds with a greeting, with which the benchmarks compare the platform.
 //!
-//! It uses the HTTP library, executor and socket options of the front door and nothing else. It listens on a port that
-//! the system chooses and prints its address on one line.
+//! It uses only the HTTP library, executor and socket options of the front door. It listens on a port that the
+//! operating system chooses and prints its address on one line.
 #![allow(clippy::print_stdout, reason = "a program that tells its address")]
 
 use std::convert::Infallible;

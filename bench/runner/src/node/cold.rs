@@ -34,7 +34,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     for round in 1..=lab.effort.cold_rounds {
         let node = fleet.start(None)?;
         let (disk, known, warm, loaded) = block_on(async {
-            // The app of the warm-up is not among those that are measured.
+            // The app that is used for the warm-up is not measured.
             let disk = each_once(node.front, &shared[0], &distinct).await?;
             let known = each_once(node.front, &shared[0], &shared[1..]).await?;
             let last_used = &distinct[distinct.len().saturating_sub(LATEST)..];

@@ -2,7 +2,7 @@
 //!
 //! | file | what it measures |
 //! | --- | --- |
-//! | `fleet` | deploying distinct apps, and one app for many tenants. The others start what it deploys |
+//! | `fleet` | deploying distinct apps, and one app for many tenants. The other benchmarks start these apps |
 //! | `start` | the start of a node with all apps |
 //! | `cold` | an app's first request |
 //! | `memory` | the cost of a loaded app and of a live instance |

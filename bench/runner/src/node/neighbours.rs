@@ -1,7 +1,7 @@
-//! The latency of a good tenant's app without other load and next to hostile tenants.
+//! The latency of a good tenant's app, without other load and next to hostile tenants.
 //!
-//! The good app is requested at a steady pace, and the latency of a response counts from when its request was due. The
-//! hostile tenants are those of the soak, each with its quotas.
+//! The good app is requested at a steady pace, and the latency of a response is measured from the time when its request
+//! was due. The hostile tenants are those of the soak, each with its quotas.
 
 use std::sync::Arc;
 

@@ -58,7 +58,8 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(Report { subjects, notes, ..Report::default() })
 }
 
-/// Returns the milliseconds to the ready line and to the end of the first response, and the mebibytes after it.
+/// Returns the milliseconds to the ready line and to the end of the first response, and the memory in mebibytes after
+/// the response.
 fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
     let targets = fleet.distinct();
     block_on(async {

@@ -36,7 +36,7 @@ const KINDS: [Kind; 6] = [
     Kind { name: "100 records", what: What::All, size: 100 },
 ];
 
-/// The kinds that are measured under load: the most frequent ones.
+/// The kinds of calls that are measured under load: the most frequent ones.
 const LOADED: [&str; 2] = ["small record", "1 KiB of bytes"];
 
 /// The numbers of concurrent calls under load.

@@ -1,7 +1,7 @@
 //! A picture of durations: panels next to each other, each with a line for each way and a dot on a logarithmic scale.
 //!
 //! Plain SVG that is readable on light and on dark pages: the colours follow the reader's scheme, and the background is
-//! transparent. The position shows what is faster; the colour only distinguishes Isomer from the others.
+//! transparent. The position of a dot shows the duration; the colour only distinguishes Isomer from the other ways.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub(super) struct Panel {
 /// A way in a panel. All durations are in microseconds.
 pub(super) struct Line {
     pub name: String,
-    /// Is it one of Isomer's ways?
+    /// Whether this is one of Isomer's ways.
     pub ours: bool,
     pub median: f64,
     pub least: f64,

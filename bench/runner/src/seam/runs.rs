@@ -1,4 +1,4 @@
-//! Makes calls: determines how many fill a round, and checks the results.
+//! Makes calls: determines how many calls fill a round, and checks the results.
 
 use anyhow::{Context as _, Result, ensure};
 use isomer_bench_workload::{Mode, What, Work, expected};
@@ -27,7 +27,7 @@ pub(super) struct Measurement {
 }
 
 impl Call {
-    /// Determines the number of calls that take about `ms` milliseconds, by making more and more of them.
+    /// Determines the number of calls that take about `ms` milliseconds, by increasing the number step by step.
     pub(super) fn count_for(self, way: &Way, ms: u32) -> Result<u32> {
         let enough_ns = f64::from(ms) * 1e6;
         let mut count = self.concurrency;
@@ -43,7 +43,7 @@ impl Call {
     /// Makes `calls` calls.
     ///
     /// # Errors
-    /// Also when a result was wrong: the speed of wrong results has no meaning.
+    /// When a call fails or a result is wrong: the speed of wrong results has no meaning.
     pub(super) fn make(self, way: &Way, calls: u32) -> Result<Measurement> {
         let Self { what, mode, size, concurrency } = self;
         let work = Work { what, mode, calls, size, concurrency };

@@ -1,4 +1,4 @@
-//! The ways of making a call, each as a server for `GET /run?…` with the processes behind it.
+//! The ways of making a call, each as a server for `GET /run?…` with the processes that it needs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -73,14 +73,14 @@ impl Way {
         Ok(self.front.cpu()? + back)
     }
 
-    /// Returns an empty line of a table for it.
+    /// Returns an empty table line for this way.
     pub(super) fn subject(&self, name: &str, series: Vec<Series>) -> Subject {
         let lines = self.back.iter().chain([&self.front]).map(|server| server.line.as_str());
         Subject { name: name.to_owned(), command: lines.collect::<Vec<_>>().join(" & "), series }
     }
 }
 
-/// Starts all ways, each next to the one that it is compared with.
+/// Starts all ways, each next to the way with which it is compared.
 pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
@@ -96,7 +96,7 @@ pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
     Ok(ways)
 }
 
-/// Starts the ways that are put under load: those for which concurrent calls matter.
+/// Starts the ways that are measured under load: those for which concurrent calls matter.
 pub(super) fn loaded(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
     let mut ways = vec![single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?)];

@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // One thread may be busy with compiling while the others serve.
+        // At least two threads: one may be busy with compiling while the other serves.
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)))
         .enable_all()
         .build()

@@ -75,9 +75,9 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     done
 }
 
-/// Raises the soft limit of open files to the hard one. Every loaded app and every connection needs a descriptor. The
-/// soft limit is often 1,024 because of programs that use `select`, which this is not. If it cannot be raised, fewer
-/// apps stay in memory.
+/// Raises the soft limit of open files to the hard limit. Every loaded app and every connection needs a descriptor. The
+/// soft limit is often 1,024 for the sake of programs that use `select`; this program does not. If the limit cannot be
+/// raised, fewer apps stay in memory.
 fn raise_open_files() {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
@@ -155,7 +155,7 @@ async fn serve(arguments: &Arguments, inherited: Inherited, console: Console, be
     Ok(())
 }
 
-/// Logs an error if compilers cannot be started, before one is needed.
+/// Checks at the start whether compilers can be started, and logs an error if not.
 async fn check_compilers(node: Arc<Node>, log: Log) {
     if let Err(error) = node.confinement().await {
         log.error(format!("cannot start a compiler: {error}; `isomer doctor` shows details"));

@@ -78,7 +78,7 @@ fn changed(origin: &RevisionOrigin) -> String {
     if parts.is_empty() { "nothing".to_owned() } else { list(parts) }
 }
 
-/// The most characters of a message in the table; `--json` has the whole message.
+/// The maximum number of characters of a message in the table; `--json` has the whole message.
 const MESSAGE_CHARS_MAX: usize = 60;
 
 fn first_line(message: &DeployMessage) -> String {

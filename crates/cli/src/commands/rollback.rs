@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     yes: bool,
 }
 
-/// The fewest digits that identify a revision.
+/// The minimum number of digits that identify a revision.
 const DIGITS_MIN: usize = 4;
 
 pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliError> {

@@ -92,7 +92,7 @@ async fn app(arguments: &Arguments, console: Console, began: Instant) -> Result<
     let context = ServeContext::new(&options, console)?;
     let resources = ServeResources::open(&options, &options.data_dir(&app)).await?;
     let components = read_components(&app.build(&console)?)?;
-    // The monolith has one process; planning here as well would make its start slower.
+    // Skipped for the monolith, which always has one process: planning here as well would make its start slower.
     if options.shape != MONOLITH {
         let plan = app.plan(&components, &options.shape)?;
         if plan.processes().len() > 1 {
@@ -132,8 +132,8 @@ async fn serve_here(mut server: AppServer, source: &RevisionSource, began: Insta
     Ok(())
 }
 
-/// Runs a component without a manifest. It cannot have stores, so the data directory is a temporary one unless `--data`
-/// names one.
+/// Runs a component without a manifest. The component cannot have stores, so the data directory is temporary unless
+/// `--data` is given.
 async fn single(arguments: &Arguments, console: Console, began: Instant) -> Result<(), CliError> {
     if let Some(group) = &arguments.group {
         return Err(CliError::usage(

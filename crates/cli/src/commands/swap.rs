@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         }
     }
     let deployed = node.with_client(console, async |client| {
-        // The upload needs a release to ask the node what it lacks; this one is never deployed.
+        // The node reports missing parts only for a release, so this one is created for the upload and never deployed.
         let release = Release {
             manifest: String::new(),
             shape: String::new(),

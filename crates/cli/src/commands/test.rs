@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
     if passed(&runs) { Ok(()) } else { Err(CliError::ExitCode(FAILED)) }
 }
 
-/// The shapes to run, each once. The monolith comes first: the others are compared with it.
+/// Returns the shapes to run, each once. The monolith comes first: the others are compared with it.
 fn shapes(arguments: &Arguments, app: &AppDir) -> Vec<String> {
     let mut shapes = match arguments.shapes.as_slice() {
         [] => app.app.shapes.keys().cloned().collect(),

@@ -65,7 +65,7 @@ fn existing(dir: &Path) -> std::path::PathBuf {
     absolute.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Checks that a file can be made in `dir`. The file has no name, so nothing is left behind.
+/// Checks that a file can be created in `dir`. The file has no name, so it leaves no trace.
 fn writable(dir: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }

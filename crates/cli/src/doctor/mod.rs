@@ -1,5 +1,5 @@
-//! The checks of `isomer doctor`. Each returns a [`Finding`]: what was checked, what was found, and what to do about it. They change
-//! nothing.
+//! The checks of `isomer doctor`. Each returns a [`Finding`]: the subject of the check, its result, and a hint. The
+//! checks change nothing.
 
 pub(crate) mod disk;
 pub(crate) mod port;
@@ -24,7 +24,7 @@ pub(crate) enum CheckState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) state: CheckState,
-    /// What was checked.
+    /// The subject of the check.
     pub(crate) about: &'static str,
     pub(crate) found: String,
     pub(crate) hint: Option<String>,

@@ -17,10 +17,11 @@ const SOCKETS: &str = "sockets";
 const NODE: &str = "node";
 const COMPILERS: &str = "compilers";
 
-/// The number of apps that a node should be able to keep loaded. It works with fewer: the others are loaded from disk by their next request.
+/// The number of apps that a node should be able to keep loaded. A node that can keep fewer still works: further apps
+/// are loaded from disk by their next request.
 const APPS_WANTED: u64 = 5_000;
 
-/// Linux' default. Every instance needs some mappings, so a lower limit means few instances.
+/// Linux' default of `vm.max_map_count`. Every instance needs several mappings, so a lower limit allows fewer instances.
 const MAP_COUNT_MIN: u64 = 65_530;
 
 /// A connection needs one descriptor; the front door accepts ten thousand connections.

@@ -42,8 +42,8 @@ pub(crate) fn guests() -> Finding {
     }
 }
 
-/// Installs a toolchain for components if there is none. Nothing runs as root: packages of the system that are missing are an error with
-/// the command that installs them.
+/// Installs a toolchain for components if there is none. Nothing runs as root: if packages of the operating system are
+/// missing, the error contains the command that installs them.
 pub(crate) fn install_guests(console: &Console) -> Result<(), CliError> {
     let mut report = |progress: BuildProgress<'_>| match progress {
         BuildProgress::Step(step) => console.message(step),

@@ -1,7 +1,7 @@
 //! Listening sockets that a service manager passes on (sd_listen_fds(3)). They exist before the node starts and after
-//! it ends, so connections that are made meanwhile wait for the next process instead of being refused.
+//! it ends, so connections that arrive meanwhile wait for the next process instead of being refused.
 //!
-//! Names say what each socket is for: `http`, `https`, `admin` (`FileDescriptorName=` of systemd.socket(5)).
+//! The name of a socket gives its purpose: `http`, `https`, `admin` (`FileDescriptorName=` of systemd.socket(5)).
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};

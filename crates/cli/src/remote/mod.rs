@@ -1,10 +1,10 @@
-//! Requests to a node: what the commands for nodes have in common.
+//! Requests to a node: the code that all commands for nodes share.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`node`] | the node's address and token, and the errors that it returns |
 //! | [`release`] | an app on this machine as a release |
-//! | [`upload`] | sending the parts that a node lacks |
+//! | [`upload`] | uploading the parts that a node does not have |
 //! | [`show`] | tables, times, sizes, and text from outside |
 
 pub(crate) mod node;

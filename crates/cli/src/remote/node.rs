@@ -1,7 +1,7 @@
-//! The node's address and token, and the errors that it returns.
+//! The node's address and token, and the errors that the node returns.
 //!
-//! A token that was not named by the user, but found in the data directory of the user's own node, is sent to this
-//! machine only.
+//! A token that the user did not name, but that was found in the data directory of the user's own node, is sent only to
+//! this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -153,7 +153,7 @@ fn find_token(node: &NodeAddress, data: Option<&Path>) -> Result<Token, CliError
 fn token_error(error: TokenError) -> CliError {
     let hint = error.hint();
     match error {
-        // The other hints are for those who run the node.
+        // Hints of other errors are left out: they are for the administrator of the node.
         TokenError::Open { .. } => CliError::hinted(error, hint),
         _ => CliError::Failed(error.into()),
     }

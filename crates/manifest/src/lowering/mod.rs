@@ -1,6 +1,6 @@
 //! Gives a manifest of the right structure its meaning, and checks everything that needs only the manifest.
 //!
-//! Every check continues after an error: what is wrong is reported and left out of the app, which is then not used.
+//! Every check continues after an error: the wrong part is reported and left out of the app, which is then not used.
 
 mod component;
 mod grants;
@@ -157,7 +157,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Resolves a reference to a component; `what` says what refers to it.
+    /// Resolves a reference to a component. `what` describes the referring entry.
     fn component_named(&mut self, name: Spanned<NameText>, what: &str) -> Option<Spanned<ComponentName>> {
         let text = name.value.0;
         if !self.declared.contains(&text) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The limits of a node. Absent ones have the platform's defaults.
+/// The limits of a node. Absent limits have the platform's defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeLimits {
     /// The number of apps in memory.
@@ -29,7 +29,7 @@ pub struct NodeLimits {
     pub idle_grace: Option<Duration>,
     /// The time between two pieces of a request's body.
     pub body_timeout: Option<Duration>,
-    /// The time that a client may not read while there is something to write.
+    /// The maximum time that a client may read nothing while data waits to be sent to it.
     pub write_timeout: Option<Duration>,
     /// The time that a request waits for an app to be loaded from disk.
     pub load_timeout: Option<Duration>,

@@ -44,7 +44,7 @@ pub(crate) static NODE_SCHEMA: LazyLock<Value> = LazyLock::new(schema_of::<RawNo
 pub struct NodeFile {
     /// The settings of a node that serves tenants' apps.
     pub node: NodeSettings,
-    /// The address on which this group is reached by the others.
+    /// The address at which the other groups reach this one.
     pub listen: Option<Spanned<LinkAddress>>,
     /// The addresses of the groups that this one calls, at least one for each. The span of a key is that of the group's
     /// name, the span of a value that of the addresses.

@@ -19,12 +19,12 @@ use crate::listen_address::{parse_listen, with_host};
 use crate::spanned::Spanned;
 use crate::units::{parse_duration, parse_size};
 
-/// The settings of a node. Absent ones are set by the command line or have the platform's defaults.
+/// The settings of a node. Absent settings come from the command line or have the platform's defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeSettings {
     /// The data directory, as written.
     pub data: Option<Spanned<PathBuf>>,
-    /// How long running requests may take when the node shuts down.
+    /// The maximum time that running requests may take when the node shuts down.
     pub grace: Option<Duration>,
     /// The addresses on which the front door listens without TLS.
     pub listen: Vec<Spanned<SocketAddr>>,
@@ -38,7 +38,7 @@ pub struct NodeSettings {
     pub proxy_protocol: bool,
     /// The address of the admin API.
     pub admin_listen: Option<Spanned<LinkAddress>>,
-    /// Whether the admin API may listen on an address that other machines reach.
+    /// Whether the admin API may listen on an address that other machines can reach.
     pub admin_remote: bool,
     /// The host names under which the admin API accepts requests, in addition to addresses and `localhost`.
     pub admin_hosts: Vec<String>,

@@ -25,7 +25,7 @@ struct Module {
 pub(super) struct Cycle {
     /// The modules, as paths below the crate's root: `engine::code`.
     pub modules: Vec<String>,
-    /// One place for each reference from one of them to another.
+    /// One place for each reference from one of these modules to another.
     pub references: Vec<Reference>,
 }
 
@@ -77,14 +77,14 @@ impl Graph {
         folders.iter().flat_map(|(folder, edges)| cycles_of(folder, edges)).collect()
     }
 
-    /// The first reference between each two modules of one folder.
+    /// Returns the first reference between each two modules of one folder.
     fn references(&self) -> BTreeMap<(ModulePath, String, String), Reference> {
         let mut references = BTreeMap::new();
         for (from, module) in &self.modules {
             for Mention { path, line } in self.mentions(from, module) {
                 let Some(to) = self.resolve(from, &path, 0) else { continue };
                 let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-                // A module and those below it count as one: see the rule in `mod.rs`.
+                // A module and all modules below it are treated as one: see the rule in `mod.rs`.
                 let (Some(a), Some(b)) = (from.get(common), to.get(common)) else { continue };
                 let folder = from[..common].to_vec();
                 let name = |module: &str| [folder.as_slice(), &[module.to_owned()]].concat().join("::");
@@ -96,7 +96,7 @@ impl Graph {
         references
     }
 
-    /// What a module names, with the names that it uses of its glob imports.
+    /// Returns the paths that a module mentions, including the names that it uses from its glob imports.
     fn mentions(&self, from: &[String], module: &Module) -> Vec<Mention> {
         let mut mentions = module.source.mentions.clone();
         for glob in &module.source.globs {
@@ -165,7 +165,7 @@ impl Graph {
     }
 }
 
-/// The cycles of one folder's modules.
+/// Returns the cycles of one folder's modules.
 fn cycles_of(folder: &[String], edges: &BTreeMap<(&str, &str), &Reference>) -> Vec<Cycle> {
     let names: BTreeSet<&str> = edges.keys().flat_map(|(from, to)| [*from, *to]).collect();
     let reachable: BTreeMap<&str, BTreeSet<&str>> =

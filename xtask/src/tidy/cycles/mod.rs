@@ -2,19 +2,20 @@
 //!
 //! The rule, for every crate of the workspace and every folder of modules in it:
 //!
-//! - A module and all modules below it count as one. What is compared are the modules of one folder, its siblings: `a` refers to
+//! - A module and all modules below it are treated as one. The rule compares the modules of one folder (siblings): `a` refers to
 //!   `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path that begins with `crate`, `self` or
 //!   `super`.
 //! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) belongs to all of its children: it may use them, and they may use the items that it
-//!   defines itself. What a parent only imports or re-exports counts where it is defined, so that `use super::Name` hides nothing.
-//! - Code behind `#[cfg(test)]` does not count.
+//!   defines itself. An item that a parent only imports or re-exports is attributed to the module that defines it, so that `use super::Name`
+//!   hides nothing.
+//! - Code under `#[cfg(test)]` is ignored.
 //! - Siblings that refer to each other in a circle are refused.
 //!
-//! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: a module in a cycle that is not listed is a
-//! problem, and so is a listed one that no longer is in one.
+//! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: a module in a cycle that is not
+//! listed is a problem, and so is a listed module that is no longer in a cycle.
 //!
-//! A small parser reads the paths. The compiler's own knowledge (rust-analyzer as a library) would add a minute to the build of
-//! this program, and says the same about this tree.
+//! A small parser reads the paths. The compiler's own knowledge (rust-analyzer as a library) would add a minute to the
+//! build of this program, and gives the same result for this tree.
 
 mod graph;
 mod source;
@@ -31,7 +32,7 @@ use graph::{Cycle, Graph, Reference};
 
 /// The modules that are still in a cycle: `crate module`, one a line.
 const KNOWN: &str = "xtask/cycles.txt";
-/// References of a cycle that are printed; a large one has hundreds.
+/// The maximum number of references of a cycle that are printed; a large cycle has hundreds.
 const REFERENCES_SHOWN: usize = 40;
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {

@@ -1,12 +1,12 @@
-//! Reads one file: its child modules, what it imports under which name, what it defines, and every path that it mentions.
+//! Reads one file: its child modules, its imports and their names, its definitions, and every path that it mentions.
 //!
-//! Code behind `#[cfg(test)]` is left out: tests may use whatever they like.
+//! Code under `#[cfg(test)]` is ignored: tests may use any module.
 
 use std::collections::BTreeSet;
 
 use super::tokens::{Token, tokens};
 
-/// What one source file says about modules.
+/// The module structure of one source file.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     /// Child modules in files of their own.
@@ -61,7 +61,7 @@ impl Source {
 struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,
-    /// The depths of braces at which modules written inside this file are open. Their `super` is this file.
+    /// The depths of braces at which inline modules are open. Their `super` is this file.
     inline: Vec<usize>,
     depth: usize,
     source: Source,
@@ -157,7 +157,7 @@ impl Reader<'_> {
         path
     }
 
-    /// `a::{b, c as d, e::*}`: imports under `prefix`, up to the `,`, `}` or `;` behind it.
+    /// Reads `a::{b, c as d, e::*}`: imports under `prefix`, up to the `,`, `}` or `;` after it.
     fn use_tree(&mut self, prefix: &mut Vec<String>) {
         let length = prefix.len();
         let line = self.tokens.get(self.at).map_or(0, |token| token.line);
@@ -174,7 +174,7 @@ impl Reader<'_> {
             while self.at < self.tokens.len() && !self.is(0, '}') {
                 let begin = self.at;
                 self.use_tree(prefix);
-                // Always forward, whatever the text is.
+                // Always advances, so that the loop ends for any text.
                 if self.is(0, ',') || self.at == begin {
                     self.at += 1;
                 }
@@ -206,7 +206,7 @@ impl Reader<'_> {
         self.source.mentions.push(Mention { path, line });
     }
 
-    /// The path as the file itself would write it: each module written inside the file takes one `super` away.
+    /// Returns the path as the file itself would write it: each inline module around it removes one `super`.
     fn outside_inline(&self, mut path: Vec<String>) -> Vec<String> {
         let supers = path.iter().take_while(|segment| *segment == "super").count();
         path.drain(..supers.min(self.inline.len()));
@@ -244,7 +244,7 @@ fn is_cfg_test(tokens: &[Token]) -> bool {
         && tokens[6].is(']')
 }
 
-/// The index behind what the attribute at `at` belongs to.
+/// Returns the index after the item to which the attribute at `at` belongs.
 fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     // The attributes.
     while at + 1 < tokens.len() && tokens[at].is('#') && tokens[at + 1].is('[') {
@@ -275,7 +275,7 @@ fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     at
 }
 
-/// The index of the bracket that closes the one at `at`.
+/// Returns the index of the bracket that closes the one at `at`.
 fn closing(tokens: &[Token], at: usize) -> usize {
     let mut depth = 0usize;
     for (index, token) in tokens.iter().enumerate().skip(at) {

@@ -1,6 +1,6 @@
 //! Splits Rust source text into the tokens that name paths: identifiers and punctuation, without comments and literals.
 
-/// An identifier or one punctuation character, and the line that it stands in.
+/// An identifier or one punctuation character, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub kind: TokenKind,
