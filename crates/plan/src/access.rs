@@ -1,5 +1,5 @@
-//! Grants: what each component may reach, which capabilities it imports without a grant, and which grants it does not
-//! use.
+//! Grants: the resources that each component may reach, the capabilities that it imports without a grant, and the
+//! grants that it does not use.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::links::Types;
 use crate::model::{ComponentAccess, MissingGrant, ResolvedImport};
 use crate::platform::{self, Authority, Grant};
 
-/// Returns what each component may reach. Grants that are missing or unused go to `warnings`.
+/// Returns the grants of each component. Grants that are missing or unused are added to `warnings`.
 pub(crate) fn check(
     app: &App,
     types: &Types,
@@ -92,7 +92,8 @@ fn without_grant(
 }
 
 fn missing_grant(name: &ComponentName, component: &Component, grant: Grant, missing: &MissingGrant) -> Diagnostic {
-    // TOML does not allow two tables of the same name: if the grants have a table already, the hint adds to it.
+    // TOML does not allow two tables of the same name: if the component already has a table of grants, the hint adds to
+    // it.
     let (at, hint) = if component.grants.at.span == component.at.span {
         (component.at.span, format!("grant it in the manifest:\n[components.{name}.grants]\n{}", missing.grant))
     } else {

@@ -1,7 +1,8 @@
 //! Compositions that call each other in a cycle.
 //!
-//! Such calls work, and the plan notes them: a request holds an instance of the first composition while it waits for
-//! another instance of it. If all instances are busy, these calls are refused. In one fused group they would not be.
+//! Such calls work, and the plan contains a note about them: a request holds an instance of the first composition while
+//! it waits for another instance of the same composition. If all instances are busy, these calls are refused. This
+//! cannot happen if the components are fused into one group.
 
 use std::collections::{BTreeMap, BTreeSet};
 

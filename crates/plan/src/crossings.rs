@@ -65,8 +65,8 @@ fn crossing(seams: &[Seam]) -> impl Iterator<Item = &Seam> {
     seams.iter().filter(|seam| seam.mode != SeamMode::Fused)
 }
 
-/// Returns the key of a function. Caller and callee compute it from the same parts: the interface is named as it is
-/// exported.
+/// Returns the key of a function. Caller and callee compute it from the same parts, which include the name of the
+/// interface as the callee exports it.
 fn key(seam: &Seam, function: &str, hash: &[u8; 16]) -> FunctionKey {
     let link = &seam.link;
     FunctionKey::new(link.exporter.as_str(), &link.export.to_string(), function, hash)

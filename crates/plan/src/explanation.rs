@@ -45,7 +45,7 @@ impl Plan {
     }
 }
 
-/// Returns one row for each component of a composition: which routes it serves, and whether it is isolated.
+/// Returns one row for each component of a composition: the routes that it serves, and whether it is isolated.
 fn rows(plan: &Plan, group: &PlannedGroup) -> Vec<Vec<String>> {
     let store = match (&group.isolated_from, group.components.len()) {
         (None, _) => None,

@@ -2,8 +2,8 @@
 //! `wasi:keyvalue`.
 //!
 //! Both sides of such a call need the same resource type, so components that pass handles share one import of the
-//! family. They must have equal grants, because the platform cannot tell which of them calls. Every other component has
-//! its own import, under a label.
+//! family. They must have equal grants, because the platform cannot tell which of them makes a call. Every other
+//! component has its own import, under a label.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::model::ResolvedImport;
 use crate::placement::{Placement, Separation};
 use crate::platform::{self, Authority, Grant};
 
-/// A set of components that pass handles of one family to each other, directly or through others.
+/// A set of components that pass handles of one family to each other, directly or through other components.
 #[derive(Debug)]
 pub(crate) struct Flow<'a> {
     /// The family, for example `wasi:keyvalue`.
@@ -56,7 +56,7 @@ pub(crate) fn flows<'a>(
     flows
 }
 
-/// Returns what a component is granted of a family.
+/// Returns the grants of a component for a family.
 pub(crate) fn granted(app: &App, types: &Types, family: &str, component: &ComponentName) -> Vec<Vec<String>> {
     let imports = types[component].imports.keys().filter(|id| id.family() == family);
     let grants: BTreeSet<Grant> = imports.filter_map(platform::grant).collect();
@@ -66,7 +66,7 @@ pub(crate) fn granted(app: &App, types: &Types, family: &str, component: &Compon
 /// Isolates flows whose grants differ from those of another flow of the same family in the group.
 ///
 /// A composition imports a family once for all components that pass handles of it. If two flows of a group have
-/// different grants, the second becomes a composition of its own. Whether values can cross its other seams is checked
+/// different grants, the second becomes a separate composition. Whether values can cross its other seams is checked
 /// later, as for every seam.
 pub(crate) fn isolate_conflicts(
     app: &App,

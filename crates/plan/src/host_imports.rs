@@ -1,4 +1,4 @@
-//! How the composition of a group imports what the host provides: once for all components, or under a label for each.
+//! How the composition of a group imports the host's interfaces: once for all components, or under a label for each.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::options::PlanOptions;
 use crate::platform::{self, Authority, Grant};
 
 /// Returns how a composition imports the interfaces of the host, in the order of its components. If handles of a family
-/// pass between components with different grants, the error goes to `errors`.
+/// pass between components with different grants, an error is added to `errors`.
 pub(crate) fn host_imports(
     app: &App,
     types: &Types,

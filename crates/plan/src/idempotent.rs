@@ -18,7 +18,7 @@ impl Idempotent {
     }
 }
 
-/// Resolves the `idempotent` lists of all components. Functions that a component does not export go to `errors`.
+/// Resolves the `idempotent` lists of all components. A function that a component does not export is added to `errors`.
 pub(crate) fn find(app: &App, types: &Types, errors: &mut Vec<Diagnostic>) -> Idempotent {
     let mut declared = BTreeSet::new();
     for (name, component) in &app.components {
@@ -39,7 +39,7 @@ fn functions(ty: &ComponentType) -> impl Iterator<Item = (&InterfaceId, &str)> {
     ty.exports.values().flat_map(|export| export.functions.keys().map(|function| (&export.id, function.as_str())))
 }
 
-/// Returns whether the text names the interface, or this function of it. The comparison is textual: versions contain
+/// Returns whether `written` names the interface, or this function of it. The comparison is textual: versions contain
 /// dots and letters, so `1.0.0-rc.1.get` cannot be split into version and function without knowing the interface.
 fn means(written: &str, id: &InterfaceId, function: &str) -> bool {
     [id.path(), id.to_string()].iter().any(|interface| match written.strip_prefix(interface.as_str()) {

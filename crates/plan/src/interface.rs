@@ -1,7 +1,7 @@
 //! The type of a component as far as planning needs it.
 //!
-//! These are summaries: interface names, functions with a hash over their structurally resolved types, and what kind of
-//! values they carry. `isomer-seam` makes them from a component's bytes; this crate does not know the encoding.
+//! These are summaries: interface names, functions with a hash over their structurally resolved types, and the kind of
+//! values that they carry. `isomer-seam` creates them from a component's bytes; this crate does not know the encoding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,9 +47,9 @@ pub struct InterfaceType {
     pub id: InterfaceId,
     /// The functions by name; a method is named `[method]resource.name`.
     pub functions: BTreeMap<String, FunctionType>,
-    /// The named types and their definitions as WIT, to report differences.
+    /// The named types and their definitions as WIT, used to report differences.
     pub types: BTreeMap<String, String>,
-    /// What kind of values the functions carry.
+    /// The kind of values that the functions carry.
     pub class: ValueClass,
     /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
@@ -111,8 +111,8 @@ impl InterfaceId {
         format!("{}:{}", self.namespace, self.package)
     }
 
-    /// Returns the name with the part of the version that decides compatibility: `1`, `0.2`, `0.0.3`, or all of a
-    /// pre-release. An import can be provided by an export with the same track.
+    /// Returns the name with the part of the version that decides compatibility: `1`, `0.2`, `0.0.3`, or the whole
+    /// version of a pre-release. An import can be provided by an export with the same track.
     pub fn track(&self) -> String {
         let Some(version) = &self.version else {
             return self.path();
@@ -129,7 +129,7 @@ impl InterfaceId {
         }
     }
 
-    /// Returns whether an export of `other` can provide an import of `self`, as far as names and versions go.
+    /// Returns whether an export of `other` can provide an import of `self`, judging by names and versions only.
     pub fn is_compatible_with(&self, other: &InterfaceId) -> bool {
         self.track() == other.track()
     }

@@ -1,8 +1,8 @@
 //! The planner: a pure function of an app, the types of its components and a shape.
 //!
 //! [`plan`] decides which components are placed together, how each import is provided and why, and what each component
-//! may reach. What cannot work is refused with a diagnostic that points at the manifest and says what to change. The
-//! modules, in the order in which they decide:
+//! may reach. An app that cannot work is refused with a diagnostic that points at the manifest and states what to
+//! change. The modules, in the order in which they decide:
 //!
 //! 1. `links`: which component provides which import, and whether both sides agree about the functions;
 //! 2. `placement` and `flow`: groups, isolated components, the mode of each seam, the order of instantiation;
@@ -15,7 +15,7 @@
 //! shared among components with the same grants. The table in `platform` lists the interfaces that the platform
 //! implements and the authority of each.
 //!
-//! The crate reads no files, does not know how components are encoded, and runs nothing.
+//! The crate reads no files, does not know how components are encoded, and runs no guest code.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -121,7 +121,7 @@ pub fn plan_with(
     })
 }
 
-/// The decisions that the groups are made from.
+/// The decisions from which the groups are created.
 struct Deciding<'a> {
     app: &'a App,
     types: &'a BTreeMap<ComponentName, ComponentType>,
@@ -154,7 +154,7 @@ impl Deciding<'_> {
                     continue;
                 }
             };
-            // Imports that other groups provide are not imports from the host either.
+            // The imports that components of this or another group provide, so the host does not provide them.
             let met: Vec<ResolvedImport> = seams
                 .iter()
                 .filter(|seam| members.contains(&seam.link.importer))

@@ -1,4 +1,4 @@
-//! Which export provides which import: found by interface or named in the manifest; and whether importer and exporter
+//! Which export provides which import (found by interface, or named in the manifest), and whether importer and exporter
 //! agree about the types.
 
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ const DIFFERENCES_MAX: usize = 8;
 
 pub(crate) type Types = BTreeMap<ComponentName, ComponentType>;
 
-/// Returns all resolved imports, ordered by importer and interface. Problems go to `found`.
+/// Returns all resolved imports, ordered by importer and interface. Problems are added to `found`.
 pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec<ResolvedImport> {
     let mut links = Vec::new();
-    // Imports that both components of the app and the platform could provide.
+    // Imports that both a component of the app and the platform could provide.
     let mut open = Vec::new();
     for (name, component) in &app.components {
         let Some(ty) = types.get(name) else { continue };
@@ -44,7 +44,8 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
             }
         }
     }
-    // Components with routes come first: a handler calls one behind it, which must not call back.
+    // Components with routes come first: if a handler and another component could import from each other, the handler
+    // calls the other component, which must not call back.
     open.sort_by_key(|(is_inside, ..)| *is_inside);
     for (_, finder, import, mut exporters) in open {
         exporters.retain(|(exporter, _)| !leads_to(&links, exporter, finder.name));
@@ -61,7 +62,7 @@ pub(crate) fn find(app: &App, types: &Types, found: &mut Vec<Diagnostic>) -> Vec
     links
 }
 
-/// Returns whether `from` imports something of `to`, directly or through others.
+/// Returns whether `from` imports from `to`, directly or through other components.
 fn leads_to(links: &[ResolvedImport], from: &ComponentName, to: &ComponentName) -> bool {
     let mut reached = vec![from];
     let mut next = 0;
@@ -94,18 +95,18 @@ struct Finder<'a> {
 
 type Exporter<'a> = (&'a ComponentName, &'a InterfaceType);
 
-/// What provides an import.
+/// The provider of an import.
 enum Provider<'a> {
     Component(Exporter<'a>),
-    /// The one of these that does not import from the importer in turn; the host if all of them do.
+    /// The one of these components that does not import from the importer in turn; the host if each of them does.
     OneOf(Vec<Exporter<'a>>),
-    /// The host; also for interfaces that contain only types and need no implementation.
+    /// The host. Also used for interfaces that contain only types and need no implementation.
     Host,
 }
 
 impl<'a> Finder<'a> {
-    /// Decides what provides an import: the component that the manifest names, else a component of the app, else the
-    /// host.
+    /// Decides what provides an import: the component that the manifest names, otherwise a component of the app,
+    /// otherwise the host.
     fn resolve(&self, import: &InterfaceType) -> Result<Provider<'a>, Box<Diagnostic>> {
         let id = &import.id;
         let compatible: Vec<_> = self.exporters(id).filter(|(_, export)| id.is_compatible_with(&export.id)).collect();

@@ -1,7 +1,7 @@
 //! The plan: which components are placed together, how each import is provided, and why.
 //!
-//! A plan is data with its reasons. The same app, component types and shape give the same plan, whatever the order of
-//! the manifest. The runtime follows the plan and makes no decision of its own.
+//! A plan is data that includes the reasons of its decisions. The same app, component types and shape give the same
+//! plan, whatever the order of the manifest. The runtime follows the plan and makes no decision of its own.
 
 use std::collections::BTreeMap;
 

@@ -13,13 +13,13 @@ use crate::model::{ResolvedImport, Seam, SeamMode};
 /// The placement of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placement {
-    /// The shape's group, or the component's own name if it is in none.
+    /// The shape's group, or the component's own name if it is in no group.
     pub(crate) group: String,
-    /// Why the component is isolated from the group; `None` if it is not.
+    /// The reason why the component is isolated from the group; `None` if it is not isolated.
     pub(crate) separation: Option<Separation>,
 }
 
-/// Why a component is isolated from its group.
+/// The reason why a component is isolated from its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Separation {
     /// The manifest sets `isolate`.
@@ -36,8 +36,8 @@ pub(crate) enum Separation {
 }
 
 impl Placement {
-    /// Returns the composition that the component belongs to: the group, and the first component of those isolated
-    /// together.
+    /// Returns the composition that the component belongs to: the group, and the first of the components that are
+    /// isolated together, if any.
     pub(crate) fn unit(&self, component: &ComponentName) -> (String, Option<ComponentName>) {
         let leader = self.separation.as_ref().map(|separation| match separation {
             Separation::Isolate | Separation::Limits => component,
@@ -47,7 +47,7 @@ impl Placement {
     }
 }
 
-/// Returns the shape; the error lists those that exist.
+/// Returns the shape. If there is none of this name, the error lists the existing shapes.
 pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagnostic>> {
     if let Some(shape) = app.shapes.get(name) {
         return Ok(shape);
@@ -153,7 +153,7 @@ pub(crate) fn seam(link: &ResolvedImport, import: &InterfaceType, places: &BTree
 }
 
 impl Separation {
-    /// Returns the reason for lists.
+    /// Returns the reason in a short form for lists.
     pub(crate) fn short_reason(&self) -> &'static str {
         match self {
             Self::Isolate => "`isolate` is set",
@@ -177,7 +177,7 @@ impl Separation {
 /// Returns an error if the seam is not fused and its values cannot cross.
 pub(crate) fn cannot_cross(app: &App, seam: &Seam, places: &BTreeMap<ComponentName, Placement>) -> Option<Diagnostic> {
     let link = &seam.link;
-    // Streams and handles cannot leave a wasmtime store. A mode that carries streams would be checked here.
+    // Streams and handles cannot leave a wasmtime store. If a mode could carry streams, it would be checked here.
     let (what, type_name, instead) = match &seam.class {
         ValueClass::Plain => return None,
         ValueClass::Pinned { type_name } => {
@@ -219,8 +219,8 @@ fn isolation_hint(link: &ResolvedImport, places: &BTreeMap<ComponentName, Placem
     [&link.exporter, &link.importer].into_iter().filter_map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the order of instantiation, exporters before importers, otherwise by name; or an import cycle, as a path
-/// that ends where it began.
+/// Returns the order of instantiation: exporters before importers, and by name where that leaves a choice. If there is
+/// an import cycle, the error is the cycle as a path that ends with its first component.
 pub(crate) fn order(
     members: &BTreeSet<ComponentName>,
     links: &[ResolvedImport],
@@ -247,7 +247,7 @@ pub(crate) fn order(
     Ok(ordered)
 }
 
-/// Returns a cycle among components that all wait for another one of them.
+/// Returns a cycle among components that each wait for another one of them.
 fn cycle(waiting: &BTreeMap<&ComponentName, BTreeSet<&ComponentName>>) -> Vec<ComponentName> {
     let mut path: Vec<&ComponentName> = Vec::new();
     let mut current = *waiting.keys().next().expect("a component waits");

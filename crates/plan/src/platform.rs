@@ -1,10 +1,10 @@
 //! The interfaces that the platform implements, the authority that each gives, and the grant that it needs.
 //!
-//! No other place knows them. The **authority** decides how a composition imports an interface:
+//! They are listed only here. The **authority** decides how a composition imports an interface:
 //!
 //! - *none*: everything is reached through handles, which are in the component's own table. The interface is imported once and shared.
 //! - *own*: calls reach the component's own environment, output, stores or hosts. The interface is imported for each component under a label,
-//!   also if it defines resources (`wasi:keyvalue`): each component then has its own resource types. Only if a seam passes handles of them
+//!   even if it defines resources (`wasi:keyvalue`): each component then has its own resource types. Only if a seam passes handles of them
 //!   must the components share the import, which requires equal grants.
 
 use isomer_manifest::{Component, Grants};
@@ -19,12 +19,12 @@ struct Package {
     interfaces: &'static [(&'static str, Authority)],
 }
 
-/// What calls to an interface can reach.
+/// The resources that calls to an interface can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Authority {
-    /// Only what the handles in the component's table stand for.
+    /// Only the resources that the handles in the component's table refer to.
     None,
-    /// What belongs to the component, whether granted or ambient (environment, output).
+    /// The component's own resources, whether granted or ambient (environment, output).
     Own(Option<Grant>),
 }
 
@@ -41,11 +41,11 @@ pub(crate) enum Grant {
 
 /// Whether the platform implements an interface.
 pub(crate) enum Verdict {
-    /// The platform implements it.
+    /// The platform implements the interface.
     Implemented(Authority),
-    /// The platform implements these other versions of it.
+    /// The platform implements only these other versions of the interface.
     OtherVersions(&'static [&'static str]),
-    /// The platform implements these other interfaces of the package.
+    /// The platform implements only these other interfaces of the package.
     OtherInterfaces(Vec<&'static str>),
     /// The platform implements nothing of the package.
     Unknown,
@@ -93,7 +93,7 @@ const PACKAGES: &[Package] = &[
         tracks: &["0.2", "0.3"],
         interfaces: &[("preopens", Own(Some(Grant::Dirs))), ("types", Free)],
     },
-    // No grant opens a socket: every address is refused, for all components alike.
+    // No grant allows a socket: every address is refused, for every component.
     Package {
         name: "wasi:sockets",
         tracks: &["0.2", "0.3"],
@@ -127,7 +127,7 @@ const PACKAGES: &[Package] = &[
             ("store", Own(Some(Grant::Kv))),
         ],
     },
-    // The drafts differ in names only; the second one is Spin's.
+    // The drafts differ only in their names; the second one is Spin's.
     Package {
         name: "wasi:config",
         tracks: &["0.2.0-draft", "0.2.0-draft-2024-09-27", "0.2.0-rc.1"],
@@ -160,8 +160,8 @@ pub(crate) fn authority(id: &InterfaceId) -> Option<Authority> {
     }
 }
 
-/// Returns whether an interface returns the time of day or random values. Monotonic clocks do not count: they only
-/// measure.
+/// Returns whether an interface returns the time of day or random values. Monotonic clocks are not included, because
+/// they only measure.
 pub(crate) fn is_nondeterministic(id: &InterfaceId) -> bool {
     id.family() == "wasi:random" || matches!(id.path().as_str(), "wasi:clocks/wall-clock" | "wasi:clocks/system-clock")
 }
@@ -189,7 +189,7 @@ impl Grant {
         }
     }
 
-    /// Returns the noun for one granted thing.
+    /// Returns the noun for one granted resource.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Grant::Kv => "store",
@@ -213,7 +213,7 @@ impl Grant {
         }
     }
 
-    /// Returns what calls result in without the grant.
+    /// Returns the consequence for calls without the grant.
     pub(crate) fn consequence(self) -> &'static str {
         match self {
             Grant::Kv | Grant::Sql => "opening a store fails",
@@ -230,13 +230,13 @@ impl Grant {
         matches!(id.family().as_str(), "wasi:cli" | "wasi:filesystem")
     }
 
-    /// Returns whether importing the capability without the grant is probably a mistake. Config has defaults, so it is
-    /// not.
+    /// Returns whether importing the capability without the grant is probably a mistake. For config it is not, because
+    /// config has defaults.
     pub(crate) fn is_expected(self) -> bool {
         self != Grant::Config
     }
 
-    /// Returns a manifest line that grants it.
+    /// Returns a manifest line that gives `component` the grant.
     pub(crate) fn line(self, component: &str) -> String {
         match self {
             Grant::Kv => format!("kv = [\"{component}\"]"),
@@ -248,7 +248,7 @@ impl Grant {
         }
     }
 
-    /// Returns what is granted, sorted, as text.
+    /// Returns the granted resources as text, sorted.
     pub(crate) fn granted(self, grants: &Grants) -> Vec<String> {
         let mut granted: Vec<String> = match self {
             Grant::Kv => grants.kv.iter().map(ToString::to_string).collect(),

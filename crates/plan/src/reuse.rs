@@ -1,8 +1,8 @@
 //! How many requests an instance of a group serves.
 //!
-//! A runtime of WASI 0.2 may serve only one request per instance (componentize-js does), since hosts have always
-//! offered the interface like that. So a component whose handler is of WASI 0.2 gets a new instance for each request
-//! unless the manifest sets `reuse`. All other instances are reused.
+//! A runtime of WASI 0.2 may be able to serve only one request per instance (as componentize-js is), because hosts have
+//! always used the interface in this way. So a component whose handler is of WASI 0.2 gets a new instance for each
+//! request unless the manifest sets `reuse`. All other instances are reused.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::model::{Http, PlannedGroup};
 struct Decided<'a> {
     reuse: Reuse,
     by: &'a ComponentName,
-    /// Whether the handler's WASI version decided, not the manifest.
+    /// Whether the WASI version of the handler decided, and not the manifest.
     is_default: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::links::Types;
 use crate::model::{Http, PlannedHandler, ResolvedImport};
 use crate::placement::Placement;
 
-/// Returns the handlers of components with routes. Problems go to `errors` and `warnings`.
+/// Returns the handlers of components with routes. Problems are added to `errors` and `warnings`.
 pub(crate) fn handlers(
     app: &App,
     types: &Types,

@@ -1,8 +1,8 @@
-//! Stores and folders: what holds data is opened by one process.
+//! Stores and folders: each is opened by only one process.
 //!
-//! Two processes cannot open one store: its files are locked by one of them, and on two machines there would be two
-//! stores. So a shape that places components with grants for one store in different groups is refused. In one process
-//! several components may use the store, fused or isolated: the process opens it once.
+//! Two processes cannot open one store: on one machine, one of them locks its files, and on two machines there would be
+//! two stores. So a shape that places components with grants for one store in different groups is refused. In one
+//! process, several components may use the store, fused or isolated: the process opens it once.
 
 use std::collections::BTreeMap;
 use std::path::{Component as PathPart, Path, PathBuf};
@@ -21,7 +21,8 @@ struct Opener<'a> {
     span: Span,
 }
 
-/// Reports stores that two processes would open as `errors`, and stores that several components share in `notes`.
+/// Adds an error to `errors` for each store that two processes would open, and a note to `notes` for each store that
+/// several components share.
 pub(crate) fn check(
     app: &App,
     shape: &str,
@@ -75,8 +76,8 @@ fn in_two_processes(shape: &str, what: &str, openers: &[Opener<'_>]) -> Option<D
     )
 }
 
-/// Returns an error for each folder that one process writes and another one sees. Folders that are only read may be
-/// granted anywhere.
+/// Returns an error for each folder that one process may write and another one may read. Folders that are only read may
+/// be granted anywhere.
 fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placement>) -> Vec<Diagnostic> {
     let mut granted = Vec::new();
     for (component, manifest) in &app.components {
@@ -103,7 +104,7 @@ fn directories(app: &App, shape: &str, places: &BTreeMap<ComponentName, Placemen
     found
 }
 
-/// Returns the path without `.` and, as far as its text allows, without `..`.
+/// Returns the path without `.`, and without `..` wherever the text of the path allows it.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

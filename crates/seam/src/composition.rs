@@ -2,8 +2,8 @@
 //!
 //! The components are nested unchanged, so the names of their functions survive in backtraces. Their imports are
 //! connected to exports of other components, to imports of the composition, or, for interfaces that contain only types,
-//! to the types themselves. The plan has decided which imports are shared and which belong to one component; nothing is
-//! decided here.
+//! to the types themselves. This module makes no decision: the plan states which imports are shared and which belong to
+//! one component.
 
 use std::collections::HashMap;
 
@@ -45,7 +45,7 @@ pub struct HostImport {
 /// The owner of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOwner {
-    /// One component, whose grants decide what the import reaches.
+    /// One component, whose grants decide what the import can reach.
     Component(ComponentName),
     /// Several components: either the import gives no authority, or all of them have the same grants.
     Shared(Vec<ComponentName>),
@@ -77,9 +77,9 @@ pub struct SkeletonExport {
 /// its owner. A skeleton is generated for each component that is called from outside. See the module `generate`.
 ///
 /// # Errors
-/// If bytes are not a component, the group does not say what provides an import, or the parts do not fit together. With
-/// a plan made from the [`component_type`](crate::component_type)s of the same bytes, only the last can happen, and
-/// only if types that handles refer to differ.
+/// If bytes are not a component, the group does not state what provides an import, or the parts do not fit together.
+/// With a plan made from the [`component_type`](crate::component_type)s of the same bytes, only the last error can
+/// happen, and only if types that handles refer to differ.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
     if let [only] = group.components.as_slice()
@@ -130,7 +130,7 @@ pub(crate) struct ComposedPart<'a> {
 /// The key in [`HostImports`] of each import of each component.
 type HostKeys = HashMap<(ComponentName, String), String>;
 
-/// Collects, merges and encodes everything that the host provides.
+/// Collects, merges and encodes all imports that the host provides.
 fn import_from_host(
     group: &PlannedGroup,
     parts: &[ComposedPart<'_>],

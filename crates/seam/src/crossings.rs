@@ -12,7 +12,7 @@ use crate::output::Item;
 use crate::world::Interface;
 
 impl Composer {
-    /// Adds the stub of a component, if it has one, and returns what the stub imports from the host.
+    /// Adds the stub of a component, if it has one, and returns the stub's imports from the host.
     pub(crate) fn add_stub(
         &mut self,
         group: &PlannedGroup,

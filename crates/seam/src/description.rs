@@ -1,8 +1,8 @@
 //! Summarizes a [`World`] for planning.
 //!
 //! A function's hash covers its structure after all names have been resolved. So it does not change when a type moves
-//! to another interface, and changes when anything that is passed changes. Resources are identified by the name of
-//! their interface, without the part of the version that does not decide compatibility.
+//! to another interface, and changes when the type of any parameter or of the result changes. Resources are identified
+//! by the name of their interface, with only the part of the version that decides compatibility.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -155,7 +155,7 @@ impl<'a> Describer<'a> {
         ty: &'a ValueType,
         contents: &mut Contents,
     ) -> Result<[u8; 32], SeamError> {
-        // The hash of a name is that of the type that it stands for.
+        // The hash of a name is that of the type that it refers to.
         if let ValueType::Named(name) = ty {
             let resolved = self.named(interface, name)?;
             contents.add(&resolved.contents);

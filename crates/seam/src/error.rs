@@ -3,13 +3,13 @@
 use isomer_diagnostics::Hints;
 use isomer_ids::ComponentName;
 
-/// Why bytes are not a valid component, or components cannot be composed.
+/// The reasons why bytes are not a valid component, or components cannot be composed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeamError {
     /// The bytes are not WebAssembly.
     #[error("this is not WebAssembly: {found}")]
     NotWasm {
-        /// What the bytes look like instead.
+        /// The format that the bytes look like.
         found: &'static str,
     },
     /// The bytes are a core module.
@@ -29,12 +29,12 @@ pub enum SeamError {
     /// The component is not valid.
     #[error("the component is not valid")]
     Invalid(#[source] wasmparser::BinaryReaderError),
-    /// An import or export is something that no WIT world can have.
+    /// An import or export is of a kind that no WIT world can have.
     #[error("the component's {item} `{name}` is {what}, which no WIT interface has")]
     NotWit {
         /// `import` or `export`.
         item: &'static str,
-        /// Its name.
+        /// The name of the import or export.
         name: String,
         /// The kind of item.
         what: &'static str,
@@ -51,7 +51,7 @@ pub enum SeamError {
         #[source]
         source: Box<SeamError>,
     },
-    /// The group does not say what provides an import.
+    /// The group does not state what provides an import.
     #[error("component `{component}` imports `{interface}`, and the group does not say what provides it")]
     Unmet {
         /// The importing component.
@@ -82,7 +82,7 @@ pub enum SeamError {
         /// The interface.
         interface: String,
     },
-    /// A shared interface uses types of a labelled one.
+    /// A shared interface uses types of a labelled interface.
     #[error(
         "`{interface}` is shared by the group, but uses types of `{uses}`, which each component imports for itself"
     )]
@@ -95,7 +95,7 @@ pub enum SeamError {
 }
 
 impl SeamError {
-    /// Returns what to do about it, if anything is known.
+    /// Returns a hint on how to solve the problem, if one is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -1,8 +1,8 @@
 //! The imports of a composition from the host: those of its components, each under a label or merged.
 //!
-//! Tools remove what a component does not use, and components are built against different versions. So the shared
-//! imports of several components are merged: the union of their functions and types, under the highest of the
-//! compatible versions. If two views of an interface contradict each other, both are imported.
+//! Tools remove the parts of an interface that a component does not use, and components are built against different
+//! versions. So the shared imports of several components are merged: the union of their functions and types, under the
+//! highest of the compatible versions. If two views of an interface contradict each other, both are imported.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -65,8 +65,8 @@ impl HostImports {
     }
 
     /// Returns the interface with its used types referring to shared entries. If a labelled import of the component
-    /// defines them, an import of only the types is shared in addition: equal value types are the same type wherever
-    /// they are defined. Resources are not.
+    /// defines such types, an import of only these types is also added as a shared entry. This works because equal
+    /// value types are the same type wherever they are defined. It does not work for resources.
     fn with_shared_types(&mut self, owner: &ComponentName, original: &Interface) -> Result<Interface, SeamError> {
         let mut interface = self.with_keys(owner, original);
         for (_, definition) in &mut interface.types {
@@ -128,7 +128,7 @@ impl HostImports {
     /// Returns the entries, each after those whose types it uses.
     ///
     /// # Errors
-    /// If two of them have one name or use each other's types.
+    /// If two entries have the same name or use each other's types.
     pub(crate) fn into_order(self) -> Result<Vec<HostEntry>, SeamError> {
         let mut waiting = self.entries;
         let mut ordered: Vec<HostEntry> = Vec::with_capacity(waiting.len());

@@ -11,7 +11,7 @@
 //! with the owner's grants. Interfaces that give no authority (everything is reached through handles in a component's
 //! own table) are shared, so that handles of their resources may pass between the components.
 //!
-//! The crate knows nothing of engines, files or grants: bytes in, bytes out, and the plan decides.
+//! The crate contains no engine, file access or grants: its functions turn bytes into bytes, and the plan decides.
 #![forbid(unsafe_code)]
 
 mod composition;

@@ -10,7 +10,7 @@ use wasm_encoder::{
 #[derive(Default)]
 pub(crate) struct Output {
     component: Component,
-    /// Types that have not been written. There may be many, and they go into one section.
+    /// Types that have not been written yet. There may be many, and they are written into one section.
     types: ComponentTypeSection,
     type_count: u32,
     instance_count: u32,
@@ -78,7 +78,7 @@ impl Output {
         self.named_instance(name)
     }
 
-    /// Makes an instance of items and returns its index.
+    /// Creates an instance of items and returns its index.
     pub(crate) fn instance_of(&mut self, name: &str, items: &[(String, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();

@@ -1,4 +1,4 @@
-//! Planning an app from its components' bytes: reads their types and calls the planner. Needs no engine.
+//! Plans an app from the bytes of its components: reads their types and calls the planner. Needs no engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::SeamError;
 /// The bytes of an app's components, by name.
 pub type Components = BTreeMap<ComponentName, Arc<[u8]>>;
 
-/// Why an app cannot be planned.
+/// The reasons why an app cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The bytes of a component cannot be read.
@@ -22,10 +22,10 @@ pub enum PlanError {
     Component {
         /// The component.
         component: ComponentName,
-        /// What is wrong with its bytes.
+        /// The error in the component's bytes.
         source: SeamError,
     },
-    /// The plan refuses the app. All problems, with their places in the manifest.
+    /// The plan refuses the app. Contains all problems, with their places in the manifest.
     #[error("the app cannot run as it is")]
     Refused(Vec<Diagnostic>),
 }

@@ -1,7 +1,7 @@
 //! Reads the bytes of a component into a [`World`].
 //!
-//! The validator's type information is used. Function bodies are not checked here; the compiler validates them. Type
-//! indices and the validator's identities do not leave this file: the result refers to types by name.
+//! The validator provides the type information. Function bodies are not checked here; the compiler validates them. Type
+//! indices and the validator's ids are used only in this file: the result refers to types by name.
 
 use std::collections::HashMap;
 

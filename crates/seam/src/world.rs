@@ -1,14 +1,14 @@
 //! The imports and exports of a component, with names instead of type indices.
 //!
 //! Every named type of an interface is one of its exports, so an interface can be described with references to other
-//! interfaces by name only. This makes interfaces of different components comparable, mergeable and encodable again.
+//! interfaces by name only. This makes it possible to compare, merge and encode interfaces of different components.
 //! This file is the model; the reader fills it.
 
 use std::collections::BTreeMap;
 
 use wasmparser::PrimitiveValType;
 
-/// What a component imports and exports.
+/// The imports and exports of a component.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     /// The imports in the component's order: an interface comes after those whose types it uses.
@@ -18,11 +18,11 @@ pub(crate) struct World {
     pub(crate) loose_imports: Vec<String>,
 }
 
-/// An interface as one component sees it: tools remove what the component does not use.
+/// An interface as one component sees it: tools remove the parts that the component does not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,
-    /// The types, each after those that it refers to.
+    /// The types, each after the types that it refers to.
     pub(crate) types: Vec<(String, TypeDefinition)>,
     pub(crate) functions: BTreeMap<String, Function>,
 }
@@ -40,7 +40,7 @@ pub(crate) enum TypeDefinition {
 /// The origin of a type of another interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TypeOrigin {
-    /// Whether the component exports that interface; else it imports it.
+    /// Whether the component exports that interface. If not, it imports it.
     pub(crate) exported: bool,
     pub(crate) interface: String,
     pub(crate) name: String,
@@ -84,8 +84,8 @@ impl World {
         self.exports.iter().find(|interface| interface.name == name)
     }
 
-    /// Returns what a type is after all names have been followed, and the interface in which the names of its parts are
-    /// defined; `None` for a resource.
+    /// Returns the type that `ty` refers to after all names have been followed, and the interface in which the names of
+    /// its parts are defined; `None` for a resource.
     pub(crate) fn resolve<'a>(
         &'a self,
         mut interface: &'a Interface,
@@ -147,7 +147,7 @@ impl Interface {
         self.functions.is_empty() && !self.types.iter().any(|(_, definition)| *definition == TypeDefinition::Resource)
     }
 
-    /// Returns the interfaces whose types it uses.
+    /// Returns the origins of the types of other interfaces that this one uses.
     pub(crate) fn uses(&self) -> impl Iterator<Item = &TypeOrigin> {
         self.types.iter().filter_map(|(_, definition)| match definition {
             TypeDefinition::Use(origin) => Some(origin),

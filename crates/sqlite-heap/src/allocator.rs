@@ -1,4 +1,4 @@
-//! The allocator that SQLite is given: Rust's allocator, with a header in front of each block that holds its size and
+//! The allocator that SQLite uses: Rust's allocator, with a header before each block that holds the block's size and
 //! heap.
 #![allow(unsafe_code, reason = "SQLite's allocator is a table of C functions")]
 
@@ -11,7 +11,7 @@ use rusqlite::ffi;
 
 use crate::heap::{self, Heap};
 
-/// The header in front of each block.
+/// The header before each block.
 #[repr(C, align(16))]
 struct Header {
     /// The size of the block without the header.
@@ -33,7 +33,7 @@ pub struct InstallError {
 /// Installs the allocator in SQLite. Must be called before the first use of SQLite; later calls do nothing.
 ///
 /// # Errors
-/// When SQLite was used before.
+/// When SQLite was used before this call.
 pub fn install() -> Result<(), InstallError> {
     static INSTALLED: OnceLock<Result<(), InstallError>> = OnceLock::new();
     *INSTALLED.get_or_init(|| {
@@ -178,7 +178,7 @@ unsafe extern "C" fn x_size(block: *mut c_void) -> c_int {
 }
 
 unsafe extern "C" fn x_roundup(bytes: c_int) -> c_int {
-    // The same rounding as that of SQLite's own allocator.
+    // Rounds in the same way as SQLite's own allocator.
     bytes.checked_add(7).map_or(bytes, |sum| sum & !7)
 }
 
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(refusal(), None);
         drop(entered);
         assert!(heap.used() < 1_000_000 && budget.taken() < 2_000_000, "{} {}", heap.used(), budget.taken());
-        // Freed by another thread, which has entered no heap.
+        // The connection is freed by another thread, which has entered no heap.
         std::thread::spawn(move || drop(connection)).join().unwrap();
         assert_eq!((heap.used(), budget.taken()), (0, 0));
     }
@@ -277,7 +277,7 @@ mod tests {
             let entered = poor_heap.enter(Some(usize::MAX));
             assert!(is_out_of_memory(&query(&small, BOMB)));
             assert_eq!(refusal(), Some(Refusal::Account));
-            // Entered within the other heap, and left before it.
+            // This heap is entered while the other one is in use, and left before the other one.
             let within = rich_heap.enter(Some(usize::MAX));
             assert_eq!(query(&richs, BOMB).unwrap(), 4_000_000);
             assert_eq!(refusal(), None);
@@ -285,7 +285,7 @@ mod tests {
             assert_eq!(refusal(), Some(Refusal::Account));
             assert_eq!(query(&small, "SELECT 1").unwrap(), 1);
             drop(entered);
-            // Without a bound nothing is refused.
+            // Nothing is refused without a bound.
             let _entered = poor_heap.enter(None);
             assert_eq!(query(&small, BOMB).unwrap(), 4_000_000);
         }

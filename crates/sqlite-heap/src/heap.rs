@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A heap is charged in multiples of this, so that most allocations do not need the account.
+/// The unit in which a heap is charged, so that most allocations do not need the account.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The bytes beyond its use that a heap keeps charged, so that it does not release and charge them repeatedly.
+/// The bytes that a heap keeps charged in addition to its use, so that it does not release and charge them repeatedly.
 const SLACK_BYTES: usize = 4 * STEP_BYTES;
 
 /// The account that a heap is charged to.
@@ -15,7 +15,7 @@ const SLACK_BYTES: usize = 4 * STEP_BYTES;
 /// Called while SQLite allocates or frees, possibly with locks of SQLite held: an implementation must neither wait nor
 /// call SQLite.
 pub trait HeapAccount: Send + Sync {
-    /// Charges `bytes` more. Returns `false` if that is refused.
+    /// Charges `bytes` more. Returns `false` if the charge is refused.
     fn charge(&self, bytes: usize) -> bool;
 
     /// Charges `bytes` more without a check.
@@ -37,7 +37,7 @@ struct HeapUse {
     charged: usize,
 }
 
-/// Why memory was refused to SQLite.
+/// The reason why memory was refused to SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The bound of the statement was reached.
@@ -49,7 +49,7 @@ pub enum Refusal {
 /// The heap that a thread allocates for.
 struct CurrentHeap {
     heap: Arc<Heap>,
-    /// The bytes that may still be allocated; `None` if nothing may be refused.
+    /// The bytes that may still be allocated; `None` if no allocation may be refused.
     left: Option<usize>,
     refusal: Option<Refusal>,
 }
@@ -58,10 +58,10 @@ thread_local! {
     static CURRENT: RefCell<Option<CurrentHeap>> = const { RefCell::new(None) };
 }
 
-/// Makes its thread allocate for a heap until it is dropped.
+/// Makes its thread allocate for a heap until this is dropped.
 pub struct HeapGuard {
     before: Option<CurrentHeap>,
-    /// It must be dropped by the thread that created it.
+    /// Makes the guard not `Send`: it must be dropped by the thread that created it.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
@@ -71,7 +71,7 @@ impl Heap {
         Arc::new(Self { account, state: Mutex::default() })
     }
 
-    /// The allocated bytes.
+    /// Returns the number of allocated bytes.
     #[must_use]
     pub fn used(&self) -> usize {
         self.state().used
@@ -79,8 +79,8 @@ impl Heap {
 
     /// Makes SQLite's allocations on this thread belong to this heap until the returned guard is dropped.
     ///
-    /// With `bytes_max`, at most that many bytes more may be in use, and the account may refuse. Without it nothing is
-    /// refused: for work that must succeed, such as a rollback.
+    /// With `bytes_max`, at most that many bytes more may be in use, and the account may refuse an allocation. Without
+    /// it, no allocation is refused: for work that must succeed, such as a rollback.
     #[must_use]
     pub fn enter(self: &Arc<Self>, bytes_max: Option<usize>) -> HeapGuard {
         let current = CurrentHeap { heap: self.clone(), left: bytes_max, refusal: None };
@@ -91,7 +91,7 @@ impl Heap {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts `bytes` more. The account is charged without the lock.
+    /// Counts `bytes` more. The account is charged while the lock is not held.
     fn grow(&self, bytes: usize, anyway: bool) -> bool {
         loop {
             let missing = {
@@ -129,7 +129,7 @@ impl Heap {
 }
 
 impl Drop for Heap {
-    /// Every allocation holds a reference to its heap, so nothing is in use here.
+    /// Every allocation holds a reference to its heap, so no byte is in use here.
     fn drop(&mut self) {
         let charged = self.state().charged;
         if charged > 0 {
@@ -138,7 +138,8 @@ impl Drop for Heap {
     }
 }
 
-/// Returns why memory was refused on this thread since its current heap was entered; `None` if it was not.
+/// Returns the reason why memory was refused on this thread since its current heap was entered; `None` if none was
+/// refused.
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))
@@ -151,10 +152,10 @@ impl Drop for HeapGuard {
     }
 }
 
-/// Counts an allocation of this thread. Returns the heap that it belongs to, if there is one.
+/// Counts an allocation of this thread. Returns the heap that the allocation belongs to, if there is one.
 ///
 /// # Errors
-/// When it is refused.
+/// When the allocation is refused.
 pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
     let asked = CURRENT.try_with(|current| {
         let current = current.borrow();
@@ -185,7 +186,7 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
     }
 }
 
-/// Counts that a block of `heap` grows on this thread, which may have entered another heap, or none.
+/// Counts `bytes` that a block of `heap` grows by on this thread, which may have entered another heap, or none.
 pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
     let is_own =
         CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(&current.heap, heap)));

@@ -13,7 +13,7 @@ use crate::function::FunctionKey;
 /// The context of a call, which its own calls inherit.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// When the result must have arrived. On the wire, the remaining time is sent.
+    /// The deadline of the result. On the wire, the remaining time is sent instead.
     pub deadline: Instant,
     /// The id of the request that the call belongs to, as in the log; never 0.
     pub request: u64,
@@ -30,8 +30,8 @@ pub struct Call {
     pub function: FunctionKey,
     /// The context.
     pub context: CallContext,
-    /// Whether the function is idempotent. Only then is a call repeated that was lost and may have run. Known to the
-    /// caller only, not sent.
+    /// Whether the function is idempotent. If not, a lost call that may have run is not repeated. Known only to the
+    /// caller, not sent.
     pub is_idempotent: bool,
     /// The image of the arguments.
     pub image: Vec<u8>,

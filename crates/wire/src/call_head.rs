@@ -76,7 +76,7 @@ impl CallHead {
         let traceparent = text(&self.traceparent);
         frame.reserve(self.head_bytes());
         frame.extend_from_slice(&[VERSION, 0]);
-        // `check` limits it to 128.
+        // `check` limits the length to 128.
         frame.extend_from_slice(&(traceparent.len() as u16).to_le_bytes());
         frame.extend_from_slice(&self.image_bytes.to_le_bytes());
         frame.extend_from_slice(&(self.remaining.as_micros() as u64).to_le_bytes());

@@ -6,7 +6,7 @@
 pub enum CallError {
     /// The callee could not be reached, or the connection ended before the reply. The call may have run.
     Unreachable = 0,
-    /// Creates the failure of a call whose deadline passed.
+    /// The deadline of the call passed.
     Deadline = 1,
     /// The callee was overloaded. The call did not run.
     Overloaded = 2,
@@ -23,8 +23,9 @@ pub enum CallFailure {
     Trap {
         /// The trap's message.
         reason: String,
-        /// The failure of a call that the callee made and that made it trap. It is reported for the request at the
-        /// start of the chain. No caller gets it as a value, just as none would if the callee were fused.
+        /// The failure of a call that the callee made, if that failure made the callee trap. It is reported for the
+        /// request at the start of the chain. No caller gets it as a value, as would be the case if the callee were
+        /// fused.
         lost: Option<CallError>,
     },
     /// The call was lost, for a reason that exists only where a seam is crossed.
@@ -45,7 +46,7 @@ impl CallFailure {
         Self::Trap { reason: reason.into(), lost: None }
     }
 
-    /// Returns how the call was lost, here or further down the chain; `None` for a plain trap.
+    /// Returns the failure by which the call was lost, here or further down the chain; `None` for a plain trap.
     pub fn lost(&self) -> Option<CallError> {
         match self {
             Self::Trap { lost, .. } => *lost,
@@ -53,7 +54,7 @@ impl CallFailure {
         }
     }
 
-    /// The callee was overloaded. The call did not run.
+    /// Creates the failure of a call that did not run because the callee was overloaded.
     pub fn overloaded(reason: impl Into<String>) -> Self {
         Self::Lost { error: CallError::Overloaded, reason: reason.into(), not_run: true }
     }
@@ -68,7 +69,7 @@ impl CallFailure {
         Self::Lost { error: CallError::Deadline, reason: reason.into(), not_run: false }
     }
 
-    /// Creates the failure of a call to an unreachable callee. `not_run` says that the call certainly was not
+    /// Creates the failure of a call to an unreachable callee. `not_run` states that the call certainly was not
     /// delivered.
     pub fn unreachable(reason: impl Into<String>, not_run: bool) -> Self {
         Self::Lost { error: CallError::Unreachable, reason: reason.into(), not_run }

@@ -1,9 +1,9 @@
 //! Frames: a head of one of two kinds ([`CallHead`](crate::CallHead), [`ReplyHead`](crate::ReplyHead)) and a body,
 //! parsed as the bytes arrive.
 //!
-//! A [`FrameReader`] accepts pieces of any size and never holds more than the limits of head and body, whatever the
-//! sender announces. It reserves memory for the bytes that have arrived and a little more, not for what was announced.
-//! Every way in which a frame can be invalid is a variant of [`FrameError`] that names the field.
+//! A [`FrameReader`] accepts pieces of any size and never holds more than the limits of head and body, whatever length
+//! the sender announces. It reserves memory for the bytes that have arrived and a little more, not for the announced
+//! length. For every way in which a frame can be invalid, [`FrameError`] has a variant that names the field.
 //! `docs/reference/wire.md` describes both layouts, byte by byte.
 
 /// The version of both heads, which is the first byte of each. A frame of another version is refused without parsing
@@ -13,16 +13,16 @@ pub const VERSION: u8 = 2;
 /// The maximum length of a trace context in bytes. Version 00 of W3C's format has 55; later ones may have more.
 pub const TRACEPARENT_BYTES_MAX: usize = 128;
 
-/// The maximum length of a reason in bytes. Longer ones are cut when they are sent.
+/// The maximum length of a reason in bytes. A longer reason is cut when it is sent.
 pub const REASON_BYTES_MAX: usize = 4096;
 
-/// The maximum remaining time of a call: a day. Longer ones are reduced when they are sent.
+/// The maximum remaining time of a call: a day. A longer time is reduced when it is sent.
 pub const REMAINING_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// The memory that is reserved for a body before any of it has arrived.
+/// The maximum memory that is reserved for a body before any of it has arrived.
 const RESERVED_BYTES_MAX: usize = 1 << 20;
 
-/// The ways in which bytes are not a valid frame.
+/// The reasons why bytes are not a valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The sender uses another version.
@@ -31,7 +31,7 @@ pub enum FrameError {
         /// The version found.
         found: u8,
     },
-    /// Flags are set that this version does not know.
+    /// Flags are set that this version does not define.
     #[error("`flags` is {found:#04x}, and this version defines none")]
     Flags {
         /// The flags found.
@@ -40,7 +40,7 @@ pub enum FrameError {
     /// The trace context is too long.
     #[error("`traceparent` has {bytes} bytes, at most {TRACEPARENT_BYTES_MAX} are allowed")]
     TraceparentTooLong {
-        /// Its size.
+        /// The size of the trace context.
         bytes: usize,
     },
     /// The trace context is not printable ASCII.
@@ -49,7 +49,7 @@ pub enum FrameError {
     /// The image is larger than the receiver allows.
     #[error("`image` has {bytes} bytes, at most {bytes_max} are allowed")]
     ImageTooLarge {
-        /// Its size.
+        /// The size of the image.
         bytes: usize,
         /// The limit.
         bytes_max: usize,
@@ -84,7 +84,7 @@ pub enum FrameError {
     /// The reason is too long.
     #[error("`reason` has {bytes} bytes, at most {REASON_BYTES_MAX} are allowed")]
     ReasonTooLong {
-        /// Its size.
+        /// The size of the reason.
         bytes: usize,
     },
     /// The reason is not text.
@@ -93,7 +93,7 @@ pub enum FrameError {
     /// The frame ends too early.
     #[error("the frame ends {missing} bytes before its `{field}` does")]
     Truncated {
-        /// The part in which it ends: `head`, `image` or `reason`.
+        /// The part in which the frame ends: `head`, `image` or `reason`.
         field: &'static str,
         /// The number of missing bytes, as far as it is known.
         missing: usize,
@@ -115,7 +115,7 @@ pub trait FrameHead: Sized {
     /// at least `FIXED_BYTES`, and bounded.
     ///
     /// # Errors
-    /// If the version is another one, or a length in the head exceeds its limit.
+    /// If the version is not supported, or a length in the head exceeds its limit.
     fn measure(fixed: &[u8]) -> Result<usize, FrameError>;
 
     /// Parses a head of exactly the measured size.
@@ -124,7 +124,7 @@ pub trait FrameHead: Sized {
     /// If a field is invalid.
     fn parse(head: &[u8]) -> Result<Self, FrameError>;
 
-    /// Returns the body's name in errors.
+    /// Returns the name of the body for error messages.
     fn body_name(&self) -> &'static str;
 
     /// Returns the size of the body in bytes.
@@ -165,7 +165,7 @@ impl<H: FrameHead> FrameReader<H> {
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
         while self.head.is_none() {
             if self.partial.is_empty() {
-                // Nearly always the whole head arrives at once and is parsed in place.
+                // Optimization: nearly always, the whole head arrives at once and is parsed in place.
                 if let Some(size) = measured::<H>(bytes)?.filter(|size| *size <= bytes.len()) {
                     self.begin(&bytes[..size])?;
                     bytes = &bytes[size..];
@@ -229,7 +229,8 @@ impl<H: FrameHead> FrameReader<H> {
     }
 }
 
-/// Returns the size of the head, if these bytes determine it. Another version is recognized by the first byte.
+/// Returns the size of the head, if `bytes` are enough to determine it. An unsupported version is recognized by the
+/// first byte.
 fn measured<H: FrameHead>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     match bytes.first() {
         Some(&found) if found != VERSION => Err(FrameError::Version { found }),

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 use crate::image;
 
 /// Identifies one function of one component: a hash over the wire's version, the component, the interface, the
-/// function's name and its structurally resolved type. Sides that were built from different WIT have different keys.
+/// function's name and its structurally resolved type. If the two sides were built from different WIT, their keys
+/// differ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionKey(pub [u8; 16]);
 

@@ -1,4 +1,4 @@
-//! The image of a call: its arguments or its result, in the memory layout of the canonical ABI.
+//! The image of a call: its arguments or its result, encoded in the memory layout of the canonical ABI.
 //!
 //! An image begins at [`BASE`] in the memory of the stub or skeleton that made it and is copied to the same address on
 //! the other side, so its pointers are valid without being rewritten. The *root* is the tuple of the function's
@@ -23,5 +23,5 @@ pub const BASE: u32 = 64;
 /// The address at which the blocks of unspilled parameters begin: after 16 flattened values of 8 bytes from [`BASE`].
 pub const BLOCKS: u32 = BASE + 128;
 
-/// The maximum size of an image in bytes. The arena of the generated code ends here; lowering more traps.
+/// The maximum size of an image in bytes. The arena of the generated code ends at this size; lowering more traps.
 pub const IMAGE_BYTES_MAX: u32 = 16 << 20;

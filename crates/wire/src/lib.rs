@@ -1,16 +1,16 @@
-//! What crosses a seam that is not fused: calls with their context and image, their results and failures.
+//! The data that crosses a seam that is not fused: calls with their context and image, their results and failures.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`image`] | the layout of an image: where it begins, how large it may be |
 //! | [`function`] | the keys of functions |
-//! | [`call`] | a call with its context, and the trait of whatever executes calls |
+//! | [`call`] | a call with its context, and the trait of everything that executes calls |
 //! | [`failure`] | the failures of calls |
 //! | [`frame`] | frames on a network: limits, errors, parsing in pieces |
 //! | `call_head`, `reply_head` | the heads of the two kinds of frames |
 //!
 //! Types and rules only: no engine, no socket, no clock. Generated code (`seam`), the engine's side (`runtime`) and
-//! transports (`link`) agree through this crate.
+//! transports (`link`) share the definitions of this crate.
 #![forbid(unsafe_code)]
 
 pub mod call;

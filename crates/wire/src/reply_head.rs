@@ -8,11 +8,11 @@ use crate::image::IMAGE_BYTES_MAX;
 /// The kind of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyStatus {
-    /// A result. The body is its image.
+    /// A result. The body is the image of the result.
     Ok,
-    /// A trap. The body is its reason.
+    /// A trap. The body is the reason.
     Trap {
-        /// The failure of a call that the callee made and that made it trap.
+        /// The failure of a call that the callee made, if that failure made the callee trap.
         lost: Option<CallError>,
     },
     /// A lost call. The body is the reason.
@@ -132,12 +132,12 @@ impl FrameHead for ReplyHead {
     }
 }
 
-/// Returns the number of an error on the wire; 0 means none.
+/// Returns the number of an error on the wire; 0 means no error.
 fn number(error: CallError) -> u8 {
     error as u8 + 1
 }
 
-/// Returns the part of a reason that is sent.
+/// Returns the beginning of a reason, cut to the maximum length that is sent.
 fn cut(mut reason: String) -> Vec<u8> {
     if reason.len() > REASON_BYTES_MAX {
         let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end));

@@ -1,8 +1,8 @@
 //! The WIT packages that components are written against, embedded as text.
 //!
 //! The crate owns WASI 0.2 and 0.3 as the engine implements them, `wasi:keyvalue`, `wasi:config`, and this project's
-//! `isomer:sql` and `isomer:secrets`. It finds out which of them an app's worlds use ([`needed`]) and writes them into
-//! an app's `wit/deps` ([`write_deps`]). It knows nothing of components or manifests.
+//! `isomer:sql` and `isomer:secrets`. It determines which of them an app's worlds use ([`needed`]) and writes them into
+//! an app's `wit/deps` ([`write_deps`]). It has no notion of components or manifests.
 //!
 //! Invariant: the packages are complete; each refers only to packages of the same list.
 #![forbid(unsafe_code)]

@@ -11,7 +11,7 @@ use crate::{WitPackage, packages};
 /// Namespaces whose packages are either the platform's or in the app's `wit/deps`.
 const NAMESPACES: [&str; 2] = ["isomer", "wasi"];
 
-/// Why the packages that an app needs cannot be determined.
+/// The reasons why the packages that an app needs cannot be determined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NeedError {
@@ -26,7 +26,7 @@ pub enum NeedError {
     NoPackage {
         /// The place of the use: file, line and column.
         place: String,
-        /// The package.
+        /// The package that was not found.
         wanted: String,
         /// The package that was probably meant.
         near: Option<String>,
@@ -45,12 +45,12 @@ pub enum NeedError {
         /// The interfaces or worlds that the package has.
         has: Vec<String>,
     },
-    /// The platform has the package in other versions only.
+    /// The platform has the package only in other versions.
     #[error("{place}: the platform does not have `{wanted}`, but {}", list(has))]
     OtherVersion {
         /// The place of the use: file, line and column.
         place: String,
-        /// The package.
+        /// The package in the wanted version.
         wanted: String,
         /// The package's ids in the versions that the platform has.
         has: Vec<String>,
@@ -58,7 +58,7 @@ pub enum NeedError {
 }
 
 impl NeedError {
-    /// Returns what to do about it.
+    /// Returns a hint on how to solve the problem.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Text { .. } => None,
@@ -76,8 +76,8 @@ impl NeedError {
     }
 }
 
-/// Returns the packages that the folder `wit` of an app needs in its `deps`, ordered by name and version. Packages of
-/// others that are already there count: what they use is needed, what they provide is not.
+/// Returns the packages that the folder `wit` of an app needs in its `deps`, ordered by name and version. If the app
+/// has put other packages there, the result includes the packages that those use, but not those that they provide.
 ///
 /// # Errors
 /// If a file is not valid WIT, or a package, a version of it, or one of its interfaces or worlds does not exist.
@@ -160,7 +160,7 @@ impl Use {
         self.items.first().map(|item| item.place.clone()).unwrap_or_default()
     }
 
-    /// Checks that the package has everything that is used of it.
+    /// Checks that the package has everything that this uses of it.
     fn check(&self, package: &WitPackage, text: &Group) -> Result<(), NeedError> {
         for item in &self.items {
             let has = if item.is_world { text.worlds() } else { text.interfaces() };
@@ -186,7 +186,7 @@ impl Group {
         std::iter::once(&self.0.main).chain(&self.0.nested).map(|package| package.name.clone())
     }
 
-    /// Returns what the package uses of other packages.
+    /// Returns the items of other packages that the package uses.
     fn uses(&self) -> Vec<Use> {
         let own: BTreeSet<PackageName> = self.names().collect();
         let mut uses = Vec::new();
@@ -205,7 +205,7 @@ impl Group {
         uses
     }
 
-    /// Returns the names of the main package's interfaces; those of other packages have no name here.
+    /// Returns the names of the main package's interfaces. Interfaces of other packages have no name here.
     fn interfaces(&self) -> Vec<String> {
         self.0.main.interfaces.iter().filter_map(|(_, interface)| interface.name.clone()).collect()
     }
@@ -217,7 +217,7 @@ impl Group {
     }
 }
 
-/// Returns the package in a folder or file; nothing if there is no WIT.
+/// Returns the package in a folder or file; an empty list if there is no WIT.
 fn groups(path: &Path) -> Result<Vec<Group>, NeedError> {
     let mut files = Vec::new();
     if path.is_dir() {

@@ -21,7 +21,7 @@ pub struct WitFile {
 }
 
 impl WitPackage {
-    /// Returns the name of its folder in `wit/deps`: `wasi-http-0.3.0`.
+    /// Returns the name of the package's folder in `wit/deps`: `wasi-http-0.3.0`.
     pub fn dir_name(&self) -> String {
         format!("{}-{}", self.name.replace(':', "-"), self.version)
     }

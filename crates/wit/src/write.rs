@@ -1,4 +1,4 @@
-//! Writing packages into a folder, so that an app's bindings can refer to them.
+//! Writes packages into a folder, so that an app's bindings can refer to them.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -16,9 +16,9 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Updates `dir` (an app's `wit/deps`): each of `wanted` gets a folder of its own. Returns the files that were written,
-/// in the order of the packages. A file that has the right text is not touched, and other files and folders stay as
-/// they are.
+/// Updates `dir` (an app's `wit/deps`): each of `wanted` gets its own folder. Returns the files that were written, in
+/// the order of the packages. A file that already has the right text is not touched, and other files and folders stay
+/// as they are.
 pub fn write_deps<'a>(
     dir: &Path,
     wanted: impl IntoIterator<Item = &'a WitPackage>,
@@ -38,9 +38,9 @@ pub fn write_deps<'a>(
     Ok(written)
 }
 
-/// Removes the platform's packages from `dir` that are not among `wanted`, unless they differ from what [`write_deps`]
-/// writes, and returns their folders. Two versions of a package next to each other would make bindings rename its
-/// modules.
+/// Removes the platform's packages that are not among `wanted` from `dir`, unless their text differs from the text that
+/// [`write_deps`] writes. Returns their folders. Two versions of a package next to each other would make bindings
+/// rename its modules.
 pub fn remove_unneeded(dir: &Path, wanted: &[&WitPackage]) -> Result<Vec<PathBuf>, WriteError> {
     let mut removed = Vec::new();
     for package in packages().iter().filter(|package| !wanted.contains(package)) {
@@ -64,7 +64,7 @@ fn is_as_written(dir: &Path, package: &WitPackage) -> bool {
     !entries.is_empty() && entries.iter().all(|path| is_ours(path))
 }
 
-/// Replaces a file by a rename, so that a reader sees either the old text or the new one.
+/// Replaces a file by renaming a new one, so that a reader sees either the old text or the new one.
 fn replace(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut file = tempfile::Builder::new().prefix(".wit-").tempfile_in(dir)?;

@@ -36,8 +36,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 pub struct AccountLimits {
     /// The memory of all live instances and of what the host holds for them, in bytes.
     pub memory_bytes: u64,
-    /// The processor time for each second of the clock, as a long-run average. More than one second means more than one
-    /// core.
+    /// The processor time per second of the clock, as a long-run average. Over one second means more than one core.
     pub cpu_per_second: Duration,
 }
 
@@ -350,8 +349,7 @@ impl Account {
         }
     }
 
-    /// Returns the time until there is processor time for a new request, or `None` if there is some now. Counts no
-    /// refusal.
+    /// Returns the time until there is processor time for a new request; `None` if there is some. Counts no refusal.
     #[must_use]
     pub fn cpu_retry_after(&self) -> Option<Duration> {
         self.cpu.retry_after(now)

@@ -7,12 +7,12 @@
 //!
 //! - `realloc` is a bump allocator: `top` only moves up, except for the last block, which shrinks and grows in place (strings of other encodings
 //!   are transcoded into blocks that are first enlarged, then shrunk). So an image has no holes.
-//! - `high` is the highest address that `top` reached since the last `clear`. Everything from there on is zero: a call finds no data of an
-//!   earlier one, not even in the padding between the fields of a record.
+//! - `high` is the highest address that `top` reached since the last `clear`. All bytes from there on are zero: a call finds no data of an
+//!   earlier call, not even in the padding between the fields of a record.
 //! - Beyond the limit the part traps, in a function whose name gives the reason.
 //!
-//! The memory is a module of its own because the part's imports are lowered with it, so it must be instantiated before
-//! them.
+//! The memory is in a separate module, because it must be instantiated before the part's imports, which are lowered
+//! with it.
 
 use isomer_wire::image::{BASE, IMAGE_BYTES_MAX};
 use wasm_encoder::{BlockType, ExportKind, MemoryType, Module, ValType};
@@ -74,7 +74,7 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     code.global_get(top).local_get(align).i32_add().i32_const(1).i32_sub();
     code.i32_const(0).local_get(align).i32_sub().i32_and().local_set(address);
     code.end();
-    // Both sides are small enough not to overflow: an address is never far beyond the end.
+    // Neither side of the comparison overflows: an address is never far beyond the end.
     code.local_get(address).i32_const(END.cast_signed()).i32_gt_u().if_(BlockType::Empty).call(too_large).end();
     code.local_get(size).i32_const(END.cast_signed()).local_get(address).i32_sub().i32_gt_u();
     code.if_(BlockType::Empty).call(too_large).end();

@@ -1,9 +1,9 @@
-//! Validation of images: finds everything that lifting would trap on, or that would make it read outside the image.
+//! Validation of images: finds everything that would make lifting trap or read outside the image.
 //!
 //! The canonical ABI checks pointers against the memory, which is larger than the image. The generated checks compare
 //! them with the image:
 //!
-//! - every block lies inside the image, is aligned, and comes after the one before it in the order in which values are lowered
+//! - every block lies inside the image, is aligned, and comes after the previous block in the order in which values are lowered
 //!   (depth first). So no two blocks overlap, and no more is read than was sent;
 //! - discriminants name a case, characters are valid, strings are UTF-8;
 //! - a block without bytes may lie anywhere up to the end of the image, or where the next block would begin: nothing is read through its
@@ -24,7 +24,7 @@ use super::module::{Body, CoreModule, at};
 use super::types::{Kind, Layout, TypeId, Types};
 use super::utf8;
 
-/// The checks of a module. Each is written when it is first needed.
+/// The checks of a module. Each is generated when it is first needed.
 pub(crate) struct Checks<'a> {
     types: &'a Types,
     /// The global with the end of the image.
@@ -43,8 +43,7 @@ impl<'a> Checks<'a> {
         Checks { types, end, written: HashMap::new(), block: None, string: None }
     }
 
-    /// Returns the check of a layout that is not a type of its own, such as several parameters; `None` if it needs no
-    /// check.
+    /// Returns the check of a layout that is not a named type, such as several parameters; `None` if it needs no check.
     pub(crate) fn of_layout(&mut self, module: &mut CoreModule, name: &str, layout: &Layout) -> Option<u32> {
         if !layout.checked {
             return None;
@@ -57,7 +56,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// Returns the check of a type; `None` if every bit pattern is a value of it.
+    /// Returns the check of a type; `None` if every bit pattern is a valid value of the type.
     pub(crate) fn of(&mut self, module: &mut CoreModule, id: TypeId) -> Option<u32> {
         if let Some(index) = self.written.get(&id) {
             return Some(*index);
@@ -114,7 +113,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Checks a part of a larger value: simple parts in place, others by a call of their function.
+    /// Checks a part of a larger value: a simple part in place, any other part by calling its check function.
     fn write_part(&mut self, module: &mut CoreModule, body: &mut Body, id: TypeId, offset: u32) {
         let layout = self.types.layout(id);
         if matches!(layout.kind, Kind::Scalar(_) | Kind::Char | Kind::String) {
@@ -208,7 +207,7 @@ fn write_char(body: &mut Body, offset: u32) {
     fail_if(&mut code);
 }
 
-/// Sets the cursor to the value on the stack, or returns 0 if that is 0.
+/// Sets the cursor to the value on the stack, or returns 0 if the value is 0.
 fn set_cursor(code: &mut InstructionSink<'_>) {
     code.local_tee(CURSOR).i32_eqz();
     fail_if(code);

@@ -1,7 +1,7 @@
 //! Conversion between values in memory and the flat core values that the canonical ABI passes.
 //!
-//! All addresses are known when the code is generated, so an address is an offset of the access itself. If several
-//! cases of a variant share a flat value, it has a type that holds the bits of each of them (`join`).
+//! All addresses are known when the code is generated, so each access uses a constant offset as its address. If several
+//! cases of a variant share a flat value, its type can hold the bits of each of them (`join`).
 
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
@@ -135,7 +135,7 @@ fn store_scalar(body: &mut Body, scalar: Scalar, address: u32, value: FlatValue)
     };
 }
 
-/// Converts the value on the stack to a type that holds its bits among others.
+/// Converts the value on the stack from its own type to `joined`, which can hold its bits.
 fn widen(code: &mut InstructionSink<'_>, own: ValType, joined: ValType) {
     match (own, joined) {
         (ValType::F32, ValType::I32) => code.i32_reinterpret_f32(),

@@ -1,4 +1,4 @@
-//! A function that crosses a seam: its types, and where its arguments and result lie in an image.
+//! A function that crosses a seam: its types, and the positions of its arguments and its result in an image.
 
 use isomer_ids::ComponentName;
 use isomer_plan::InterfaceId;
@@ -10,7 +10,7 @@ use super::types::{FLAT_MAX, Kind, Layout, TypeId, Types};
 use crate::error::SeamError;
 use crate::world::{Interface, ValueType, World};
 
-/// A function, with everything that generating code for it needs.
+/// A function, with all information that generating code for it needs.
 #[derive(Debug)]
 pub(crate) struct Crossing {
     pub(crate) name: String,
@@ -19,16 +19,16 @@ pub(crate) struct Crossing {
     pub(crate) result: Option<TypeId>,
     /// The layout of the parameters in memory.
     pub(crate) arguments: Layout,
-    /// The place for a lost call in the result's error.
+    /// The position for a lost call in the result's error; `None` if the error type has none.
     pub(crate) lost: Option<Lost>,
 }
 
-/// Returns the place for `call-error` in the error of a result.
+/// The position for `call-error` in the error of a result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lost {
     /// The error type is `call-error`.
     Whole,
-    /// The payload of this case.
+    /// The payload of this case of the error type is `call-error`.
     Case(u32),
 }
 
@@ -47,7 +47,7 @@ impl Crossing {
         Ok(Crossing { name: name.to_owned(), is_async: function.is_async, parameters, result, arguments, lost })
     }
 
-    /// Returns whether there are too many flat parameters, so that they are passed in memory.
+    /// Returns whether the parameters are passed in memory because there are too many flat values.
     pub(crate) fn spills(&self) -> bool {
         self.arguments.flat.is_none()
     }
@@ -110,7 +110,7 @@ impl Crossing {
     }
 }
 
-/// Returns the place for `call-error` in the error of a result.
+/// Returns the position for `call-error` in the error of a result.
 fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost> {
     let (scope, ValueType::Result(_, Some(error))) = world.resolve(interface, result)? else { return None };
     if world.is_call_error(scope, error) {

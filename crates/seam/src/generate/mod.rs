@@ -5,11 +5,11 @@
 //!        canonical ABI    image of arguments                 image of arguments                canonical ABI
 //! ```
 //!
-//! The host never walks values. A stub is a component that exports what the caller imports. When it is called, the
-//! canonical ABI writes all arguments into its memory one after the other, as the *image* that [`isomer_wire::image`]
-//! describes. The image is the message. On the other side it is copied to the same address in the memory of a skeleton,
-//! which calls the component's function with it. Results take the same way back. There is no codec: both sides are a
-//! few kilobytes of code, generated from the types of the functions.
+//! The host never reads the values. A stub is a component that exports the functions that the caller imports. When one
+//! is called, the canonical ABI writes all arguments into the stub's memory one after the other, as the *image* that
+//! [`isomer_wire::image`] describes. The image is the message. On the other side it is copied to the same address in
+//! the memory of a skeleton, which calls the component's function with it. Results are returned in the same way. There
+//! is no codec: both sides are a few kilobytes of code, generated from the types of the functions.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -20,7 +20,7 @@
 //! | [`arena`] | the memory of parts: the allocator that makes images, and zeroing |
 //! | [`flat`] | conversion between values in memory and flat core values |
 //! | [`types`] | the types that cross: structure, layout, flattening |
-//! | [`function`] | a function that crosses: where its arguments and its result lie |
+//! | [`function`] | a function that crosses: the positions of its arguments and its result |
 //! | [`part`] | the component around the core module |
 //! | [`wire`] | `isomer:link`, as this crate's model of interfaces |
 //! | [`module`] | writing a core module |

@@ -1,6 +1,6 @@
 //! The component around a generated core module, which stubs and skeletons have in common.
 //!
-//! A part imports `types`, an instance of only the types that its functions carry (`t0`, `t1`, …), because the
+//! A part imports `types`, an instance that contains only the types of its functions (`t0`, `t1`, …), because the
 //! component format requires a name for every type that an export mentions. It exports and imports functions one by one
 //! (`f0`, `f1`, …, by their numbers in the plan); the composition combines them into instances of the interfaces.
 
@@ -47,7 +47,7 @@ pub(crate) struct PartBuilder {
     hosts: Vec<(String, u32)>,
 }
 
-/// The indices, in the core module, of what it imports from the arena.
+/// The indices, in the core module, of the items that it imports from the arena.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arena {
     pub(crate) top: u32,

@@ -1,9 +1,9 @@
-//! Skeletons call a component for callers that are elsewhere.
+//! Skeletons call a component for callers that are in other compositions.
 //!
 //! A skeleton imports the functions of its component and exports `isomer:link/dispatch`. The image of a call's
-//! arguments is copied into its memory at the address that it had in the stub, so the pointers in it are valid once
-//! they have been checked. The component's function is called with them, and its result is lowered to the same address,
-//! where the host reads it.
+//! arguments is copied into the skeleton's memory at the address that it had in the stub, so the pointers in it are
+//! valid once they have been checked. The skeleton calls the component's function with them, and the canonical ABI
+//! lowers the result to the same address, where the host reads it.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedSkeleton;
@@ -24,8 +24,8 @@ use super::wire::{BAD_IMAGE, UNKNOWN_FUNCTION};
 use crate::error::SeamError;
 use crate::world::World;
 
-/// Generates the skeleton of a component. It imports the component's functions by their numbers and exports `call`,
-/// `call-async` and the type `refusal`.
+/// Generates the skeleton of a component. The skeleton imports the component's functions by their numbers and exports
+/// `call`, `call-async` and the type `refusal`.
 pub(crate) fn generate(skeleton: &PlannedSkeleton, world: &World) -> Result<GeneratedPart, SeamError> {
     let mut types = Types::default();
     let mut functions = Vec::with_capacity(skeleton.functions.len());
@@ -120,7 +120,8 @@ fn export_dispatch(part: &mut PartBuilder, instance: u32) {
     }
 }
 
-/// `call(function, address, length) -> return area`: dispatches to the handler. `handlers` are those of each number.
+/// `call(function, address, length) -> return area`: calls the handler of the function. `handlers` contains the
+/// handlers by function number.
 fn dispatch(handlers: &[Option<u32>]) -> Body {
     let mut body = Body::new(3);
     let (function, length) = (0, 2);
@@ -128,7 +129,8 @@ fn dispatch(handlers: &[Option<u32>]) -> Body {
     let known: Vec<_> = handlers.iter().flatten().collect();
     let depth = u32::try_from(known.len()).expect("a component has fewer functions");
     let mut code = body.code();
-    // The blocks, from the outside in: the end, unknown functions, then one for each handler, the first one innermost.
+    // The blocks, from the outermost to the innermost: the end, unknown functions, then one for each handler. That of
+    // the first handler is the innermost.
     code.block(BlockType::Empty).block(BlockType::Empty);
     for _ in &known {
         code.block(BlockType::Empty);
@@ -162,7 +164,7 @@ fn dispatch(handlers: &[Option<u32>]) -> Body {
     body
 }
 
-/// Returns an error.
+/// Returns `refusal` as the error of the call.
 fn refuse(code: &mut InstructionSink<'_>, refusal: i32) {
     code.i32_const(0).i32_const(1).i32_store(at(RETURN_AREA, 4));
     code.i32_const(0).i32_const(refusal).i32_store(at(RETURN_AREA + 4, 4));
@@ -177,7 +179,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `handle(length of the image) -> length of the result's image`, or -1 if the image is invalid.
+    /// Generates `handle(image_length) -> result_length`, which calls the component's function. The result is the
+    /// length of the result's image, or -1 if the image of the arguments is invalid.
     fn handle(&self, function: &Crossing, callee: u32, check: Option<u32>) -> Body {
         let mut body = Body::new(1);
         let length = 0;

@@ -1,9 +1,9 @@
-//! Stubs are called by a component instead of a callee that is elsewhere.
+//! Stubs are called by a component instead of a callee that is in another composition.
 //!
 //! A stub exports the functions that its component imports across seams. When one is called, the canonical ABI has
-//! already written its arguments into the stub's memory; only the flat ones are stored before them. Then the image is
-//! passed to the host, and the image of the result is copied to the same address, from which the canonical ABI lifts it
-//! for the caller.
+//! already written the contents of strings and lists into the stub's memory; the stub stores the flat arguments before
+//! them. Then the image is passed to the host, and the image of the result is copied to the same address, from which
+//! the canonical ABI lifts it for the caller.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedStub;
@@ -22,7 +22,7 @@ use crate::encoding;
 use crate::error::SeamError;
 use crate::world::World;
 
-/// Generates the stub of a component. Its functions are exported by their numbers.
+/// Generates the stub of a component. The stub exports its functions by their numbers.
 pub(crate) fn generate(stub: &PlannedStub, world: &World) -> Result<GeneratedPart, SeamError> {
     let mut types = Types::default();
     let mut functions = Vec::with_capacity(stub.functions.len());

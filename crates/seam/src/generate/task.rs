@@ -1,15 +1,15 @@
 //! `async func`s in a stub: many calls in flight from one instance.
 //!
 //! Such a function is lifted with the callback ABI. It makes an image of its arguments and starts the call
-//! (`wire.begin`, lowered asynchronously: the host has its own copy of the image when that returns), so the memory is
-//! clean and free for the next call at once. When the host reports the result, immediately or by an event, the result
-//! is copied into the memory (`wire.take`), checked and lifted by `task.return`, and the memory is clean again. No data
-//! of a call stays in it while the call is in flight.
+//! (`wire.begin`, lowered asynchronously: the host has its own copy of the image when that returns), so the memory can
+//! be cleared and used for the next call at once. When the host reports the result, immediately or by an event, the
+//! result is copied into the memory (`wire.take`), checked and lifted by `task.return`, and the memory is cleared
+//! again. The memory contains no data of a call while the call is in flight.
 //!
-//! A call in flight must remember two handles: its subtask and its waitable set, whose number also serves as the
-//! ticket, as no other call in flight has it. A task has one slot of 32 bits for its own use, so handles have 16 bits.
-//! A larger handle occurs with some 30,000 calls in flight; then the stub traps. One waitable set is kept for the next
-//! call.
+//! A call in flight must remember two handles: its subtask and its waitable set. The number of the set also serves as
+//! the ticket of the call, because no other call in flight has the same set. A task has one slot of 32 bits for its own
+//! use, so handles have 16 bits. A larger handle occurs with some 30,000 calls in flight; then the stub traps. One
+//! waitable set is kept for the next call.
 //!
 //! A cancelled call cancels its subtask; if the result arrived first, it is delivered.
 
@@ -24,7 +24,7 @@ use super::part::{HOST, PartBuilder, function_name, value_type};
 use super::types::Types;
 use super::writer::{Writer, core_number, stored_end};
 
-/// The indices, in the core module, of what calls in flight need.
+/// The indices, in the core module, of the items that calls in flight need.
 pub(crate) struct Tasks {
     begin: u32,
     take: u32,
@@ -56,7 +56,7 @@ const HANDLE_BITS: i32 = 16;
 const TOO_MANY_CALLS: &str = "too_many_calls_in_flight";
 
 impl Tasks {
-    /// Imports what calls in flight need. `wire` is the imported instance.
+    /// Imports the functions that calls in flight need. `wire` is the imported instance.
     pub(crate) fn import(part: &mut PartBuilder, module: &mut CoreModule, wire: u32, take: u32) -> Self {
         const I: ValType = ValType::I32;
         let begin = part.builder.alias_export(wire, "begin", ComponentExportKind::Func);
@@ -92,7 +92,7 @@ impl Tasks {
         }
     }
 
-    /// Defines what calls in flight need in the module itself. Called after all imports.
+    /// Defines the items that calls in flight need in the module itself. Called after all imports.
     pub(crate) fn define(self, module: &mut CoreModule) -> Self {
         let too_many = module.declare(TOO_MANY_CALLS, &[], &[]);
         let mut body = Body::new(0);
@@ -141,7 +141,8 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // A call that has not started would still have to read the image. The host starts every call at once.
+        // Every call has started here, because the host starts it at once. A call that had not started would still have
+        // to read the image.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();
@@ -213,7 +214,8 @@ impl Tasks {
         body
     }
 
-    /// Keeps the waitable set on the stack for the next call, or drops it.
+    /// Takes the waitable set from the stack and keeps it for the next call, or drops it if another set is already
+    /// kept.
     fn give_back(&self, body: &mut Body) {
         let set = body.local(ValType::I32);
         let mut code = body.code();

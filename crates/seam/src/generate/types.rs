@@ -1,4 +1,4 @@
-//! The types of values that cross, by structure, with their layout in memory and as flat core values.
+//! The types of the values that cross seams, by structure, with their layout in memory and as flat core values.
 //!
 //! Names of types are resolved here: two interfaces with the same record share one entry, so code for a type is
 //! generated once. The rules of layout and flattening are the canonical ABI's (`CanonicalABI.md` of the component
@@ -11,8 +11,8 @@ use wasmparser::PrimitiveValType as Primitive;
 
 use crate::world::{Interface, TypeDefinition, ValueType, World};
 
-/// The maximum number of core values as which parameters (also of `task.return`) are passed; more are spilled to
-/// memory.
+/// The maximum number of core values in which parameters (including those of `task.return`) are passed. If there are
+/// more, the parameters are passed in memory.
 pub(crate) const FLAT_MAX: usize = 16;
 
 /// The id of a type in the table.
@@ -54,7 +54,7 @@ pub(crate) struct Layout {
 /// The structure of a value.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// Bits of which every pattern is a value (or is read as one by the canonical ABI).
+    /// Bits of which every pattern is a valid value (or is read as one by the canonical ABI).
     Scalar(Scalar),
     /// A Unicode scalar value.
     Char,
@@ -324,7 +324,7 @@ fn joined_to(left: Option<Vec<ValType>>, right: Option<&[ValType]>) -> Option<Ve
     (left.len() <= FLAT_MAX).then_some(left)
 }
 
-/// Returns the type that holds the bits of either.
+/// Returns the type that can hold the bits of both types.
 fn join(left: ValType, right: ValType) -> ValType {
     match (left, right) {
         _ if left == right => left,

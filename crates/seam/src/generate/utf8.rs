@@ -21,7 +21,7 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     let mut code = body.code();
     code.loop_(BlockType::Empty);
 
-    // Sixteen bytes of ASCII.
+    // Skips ASCII in steps of sixteen bytes.
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(END).local_get(ADDRESS).i32_sub().i32_const(16).i32_lt_u().br_if(1);
     code.local_get(ADDRESS).i64_load(at(0, 1)).local_get(ADDRESS).i64_load(at(8, 1)).i64_or();
@@ -29,21 +29,21 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     code.local_get(ADDRESS).i32_const(16).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // Skips ASCII bytes one by one: those before the first byte that is not ASCII, and the last ones, of which there
-    // are fewer than 16.
+    // Skips ASCII bytes one by one: those before the first byte that is not ASCII, and the rest of fewer than 16 at the
+    // end.
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(ADDRESS).local_get(END).i32_eq().if_(BlockType::Empty).i32_const(1).return_().end();
     code.local_get(ADDRESS).i32_load8_u(at(0, 1)).local_tee(byte).i32_const(0x80).i32_ge_u().br_if(1);
     code.local_get(ADDRESS).i32_const(1).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // Two bytes: C2..DF, 80..BF.
+    // Sequences of two bytes: C2..DF, 80..BF.
     code.local_get(byte).i32_const(0xC2).i32_sub().i32_const(0xE0 - 0xC2).i32_lt_u().if_(BlockType::Empty);
     follow(&mut code, 1);
     advance(&mut code, 2);
     code.br(1).end();
 
-    // Three: E0 A0..BF, ED 80..9F, the other E. 80..BF; then 80..BF.
+    // Sequences of three bytes: E0 A0..BF, ED 80..9F, any other E. 80..BF; then 80..BF.
     code.local_get(byte).i32_const(0xF0).i32_lt_u().if_(BlockType::Empty);
     code.local_get(byte).i32_const(0xE0).i32_lt_u();
     refuse_if(&mut code);
@@ -52,7 +52,7 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     advance(&mut code, 3);
     code.br(1).end();
 
-    // Four: F0 90..BF, F4 80..8F, F1..F3 80..BF; then twice 80..BF.
+    // Sequences of four bytes: F0 90..BF, F4 80..8F, F1..F3 80..BF; then twice 80..BF.
     code.local_get(byte).i32_const(0xF4).i32_gt_u();
     refuse_if(&mut code);
     follow(&mut code, 3);
@@ -74,7 +74,7 @@ fn follow(code: &mut InstructionSink<'_>, count: i32) {
     }
 }
 
-/// Refuses a second byte below `low.1` after the first byte `low.0`, and one above `high.1` after `high.0`.
+/// Refuses a second byte below `low.1` after the first byte `low.0`, and a second byte above `high.1` after `high.0`.
 fn second(code: &mut InstructionSink<'_>, byte: u32, low: (i32, i32), high: (i32, i32)) {
     for (first, bound, above) in [(low.0, low.1, false), (high.0, high.1, true)] {
         code.local_get(byte).i32_const(first).i32_eq();

@@ -11,7 +11,7 @@ use super::part::{Arena, function_name};
 use super::types::{Kind, Scalar, Types};
 use super::wire::CALL_ERROR_REFUSED;
 
-/// Returns the export of a function's post-return.
+/// Returns the name under which a function's post-return is exported.
 pub(crate) fn post_return_name(number: usize) -> String {
     format!("{}-post-return", function_name(number))
 }
@@ -62,7 +62,7 @@ impl Writer<'_> {
     }
 
     /// Evaluates the reply in the return area, and delivers either the result, which is at the base, or the value for a
-    /// lost call. Up to `stored`, the memory may contain data that the high-water mark does not cover.
+    /// lost call. The memory below `stored` may contain data that the high-water mark does not cover.
     pub(crate) fn answer(
         &self,
         body: &mut Body,
@@ -124,7 +124,7 @@ impl Writer<'_> {
         code.i32_const(BASE.cast_signed()).i32_sub();
     }
 
-    /// Pushes the function's return values, and clears the memory unless a result in it is still to be read.
+    /// Pushes the function's return values. Clears the memory, unless the caller still has to read a result in it.
     fn push_result(&self, body: &mut Body, function: &Crossing) {
         match function.result {
             Some(_) if function.returns_pointer(self.types) => {
@@ -138,7 +138,7 @@ impl Writer<'_> {
     }
 
     /// Writes the value for a lost call to the base; the reason is in the return area. Returns false if the function's
-    /// result has no place for it: the host traps before it reports a lost call to such a function.
+    /// result cannot represent a lost call: for such a function, the host traps before it reports a lost call.
     fn write_lost(&self, body: &mut Body, function: &Crossing, stored: u32) -> bool {
         let Some((lost, result)) = function.lost.zip(function.result) else { return false };
         let Kind::Variant { cases, payload_offset, .. } = &self.types.layout(result).kind else {
@@ -167,8 +167,9 @@ impl Writer<'_> {
         true
     }
 
-    /// Zeroes everything that was written since the last reset, and lets the next call begin. What lies below `stored`
-    /// (a multiple of 16) is always zeroed: flat arguments are stored without moving the high-water mark.
+    /// Zeroes everything that was written since the last reset, so that the next call can begin. The memory below
+    /// `stored` (a multiple of 16) is always zeroed, because flat arguments are stored without moving the high-water
+    /// mark.
     pub(crate) fn reset(&self, body: &mut Body, stored: u32) {
         let mut code = body.code();
         if stored - BASE <= INLINE_ZEROES_MAX {
@@ -200,5 +201,5 @@ pub(crate) fn core_number(number: usize) -> i32 {
     i32::try_from(number).expect("a component has fewer functions")
 }
 
-/// The maximum number of bytes that are zeroed by stores in place.
+/// The maximum number of bytes that are zeroed by individual stores.
 const INLINE_ZEROES_MAX: u32 = 64;
