@@ -23,7 +23,7 @@ pub enum StateError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the file.
+        /// The error that was found in the file.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is a database of another kind.

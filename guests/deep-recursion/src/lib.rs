@@ -1,7 +1,7 @@
 //! Recurses.
 //!
-//! - `/endless`: until the stack overflows;
-//! - `/depth?n=N`: N calls deep, responds `depth=N`.
+//! - `/endless`: recurses until the stack overflows;
+//! - `/depth?n=N`: recurses N calls deep, and responds `depth=N`.
 
 use std::hint::black_box;
 

@@ -96,7 +96,7 @@ fn fill(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(written.to_string().into_bytes())
 }
 
-/// Pieces of a thousand bytes, so that the end of a quota is reached exactly.
+/// Writes pieces of a thousand bytes, so that the end of a quota is reached exactly.
 fn fill_rest(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
     let mut file = fs::File::create(file)?;
     let mut written = 0;
@@ -134,7 +134,7 @@ async fn open_folder(dir: &Descriptor, path: String) -> io::Result<Descriptor> {
     dir.open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ).await.map_err(failed)
 }
 
-/// Reads one name of each listing, and then uses the folder.
+/// Starts listings, reads one name of each, and then uses the folder.
 async fn hold_dirs(file: &str, count: u64) -> io::Result<Vec<u8>> {
     let (dir, rest) = preopen(file)?;
     let folder = open_folder(&dir, rest).await?;
@@ -204,7 +204,7 @@ fn preopen(path: &str) -> io::Result<(Descriptor, String)> {
     found.ok_or(ErrorKind::NotFound.into())
 }
 
-/// Creates a symbolic link through `wasi:filesystem` 0.3: the standard library's function is unstable.
+/// Creates a symbolic link through `wasi:filesystem` 0.3, because the standard library's function is unstable.
 fn symlink(target: &str, link: &str) -> io::Result<()> {
     let (dir, rest) = preopen(link)?;
     wasip3::wit_bindgen::block_on(dir.symlink_at(target.to_owned(), rest)).map_err(failed)

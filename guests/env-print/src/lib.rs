@@ -1,5 +1,5 @@
-//! Reports its environment: the response has lines `arg=…`, `env=K=V`, `config=K=V`, sorted within each kind; the same
-//! lines are printed to stdout, and `stderr of env-print` to stderr. `/config?key=K` requests one configuration value:
+//! Reports its environment. The response has lines `arg=…`, `env=K=V`, `config=K=V`, sorted within each kind. Prints
+//! the same lines to stdout, and `stderr of env-print` to stderr. `/config?key=K` requests one configuration value:
 //! `some=V`, `none` or `error=…`.
 
 use guest_support::{HandlerResult, path, query, respond};

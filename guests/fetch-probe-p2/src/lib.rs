@@ -1,5 +1,5 @@
 //! Sends a GET through `wasi:http/outgoing-handler` 0.2: `/?url=U` (not percent-encoded) responds with the status and
-//! the body of U. An error of the handler: 502 and the error code's `Debug` text.
+//! the body of U. If the handler returns an error, responds 502 with the error code's `Debug` text.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{

@@ -1,7 +1,8 @@
 //! Sends a request through `wasi:http/client` 0.3 and forwards the response.
 //!
 //! `/?url=U&method=M` (method: GET by default; the request's body is sent if the method is POST or PUT) responds with
-//! the status and the streamed body of U. An error of the client: 502 and the error code's `Debug` text.
+//! the status and the streamed body of U. If the client returns an error, responds 502 with the error code's `Debug`
+//! text.
 
 use guest_support::{HandlerResult, body, query, respond, respond_stream};
 use wasip3::http::client;

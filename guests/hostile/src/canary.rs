@@ -1,4 +1,4 @@
-//! Leaves a pattern in memory, and searches for one that another guest has left.
+//! Leaves a pattern in memory, and searches for a pattern that another guest has left.
 
 use core::arch::wasm32::{memory_grow, memory_size};
 use std::hint::black_box;
@@ -11,7 +11,7 @@ const PAGE_BYTES: usize = 64 * 1024;
 const INVERTED: [u8; 16] =
     [0x8c, 0x96, 0x91, 0x9b, 0x96, 0x91, 0x98, 0xdf, 0x8b, 0x97, 0x96, 0x8c, 0xdf, 0x9d, 0x9e, 0x9b];
 
-/// Returns the pattern, which is computed and not stored.
+/// Returns the pattern. It is computed, so that it is not stored in the component.
 pub fn pattern() -> [u8; 16] {
     black_box(INVERTED).map(|byte| !byte)
 }
@@ -21,7 +21,7 @@ pub fn mark() -> String {
     pattern().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Fills `bytes` of memory and a part of the stack with the pattern, and keeps the memory.
+/// Fills `bytes` of memory and a part of the stack with the pattern, and keeps the memory allocated.
 pub fn stain(bytes: usize) {
     let pattern = pattern();
     let block: Vec<u8> = pattern.iter().copied().cycle().take(bytes).collect();
@@ -38,17 +38,18 @@ fn stain_stack(depth: u32, pattern: [u8; 16]) {
     black_box(frame);
 }
 
-/// Reads all memory and `bytes` more: `found=N` words with the pattern, and `dirty=N` words of the grown memory that
-/// are not zero.
+/// Grows the memory by at most `bytes` and reads all of it. Reports `found=N`, the number of words with the pattern,
+/// and `dirty=N`, the number of words of the grown memory that are not zero.
 pub fn look(bytes: usize) -> HandlerResult {
     let before = memory_size::<0>() * PAGE_BYTES;
-    // The whole memory, if that is less.
+    // If growing by `bytes` is refused, the memory grows by less.
     let mut pages = bytes / PAGE_BYTES;
     while pages > 0 && memory_grow::<0>(pages) == usize::MAX {
         pages /= 2;
     }
     let end = memory_size::<0>() * PAGE_BYTES;
-    // The words of memory are inverted, not the pattern: otherwise the search would find its own copy.
+    // Each word is inverted for the comparison, not the pattern: otherwise the search would find its own copy of the
+    // pattern.
     let pattern = u128::from_ne_bytes(INVERTED);
     let (mut found, mut dirty) = (0_u64, 0_u64);
     for address in (0..end).step_by(8) {
@@ -57,7 +58,7 @@ pub fn look(bytes: usize) -> HandlerResult {
             continue;
         }
         dirty += u64::from(address >= before);
-        // Wherever a block of the pattern begins, each of its words is a rotation of it.
+        // The search may meet the pattern at any offset, so each word of it is compared with all rotations.
         let is_pattern = (0..16).any(|bytes| pattern.rotate_right(8 * bytes) as u64 == !word);
         found += u64::from(is_pattern);
     }

@@ -116,7 +116,7 @@ pub async fn slow_reader(request: Request) -> HandlerResult {
     respond(200, format!("read={read}\n"))
 }
 
-/// Stores keys without end, each with a large value. Responds with the error that stopped it.
+/// Stores keys without end, each with a large value. Responds with the error of the operation that failed.
 pub fn keys(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
@@ -131,7 +131,7 @@ pub fn keys(bytes: usize) -> HandlerResult {
     respond(200, "all numbers there are\n")
 }
 
-/// Opens stores without a grant, by names as long as a call can pass.
+/// Tries to open stores without a grant. Their names are as long as a call can pass.
 pub fn long_names(bytes: usize) -> HandlerResult {
     let name = "n".repeat(bytes);
     loop {
@@ -147,7 +147,7 @@ pub fn large_value(bytes: usize) -> HandlerResult {
     }
 }
 
-/// Inserts rows without end. The body is the statement. Responds with the error that stopped it.
+/// Inserts rows without end. The request's body is the statement. Responds with the error of the statement that failed.
 pub async fn rows(request: Request) -> HandlerResult {
     let statement = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     let connection = match sql::open("default".to_owned()).await {
@@ -162,7 +162,8 @@ pub async fn rows(request: Request) -> HandlerResult {
     respond(200, "all numbers there are\n")
 }
 
-/// Creates nested folders, each from its parent, so that no path is long. Responds with the error that stopped it.
+/// Creates nested folders, each from its parent, so that no path is long. Responds with the error of the operation that
+/// failed.
 pub fn deep_folders(levels: u64) -> HandlerResult {
     let Some((mut folder, _)) = get_directories().into_iter().find(|(_, name)| name == "/data") else {
         return respond(200, "there is no folder\n");
@@ -183,8 +184,8 @@ pub fn deep_folders(levels: u64) -> HandlerResult {
     respond(200, format!("got {levels} levels\n"))
 }
 
-/// Creates many folders in one folder, which are expensive to count, and then a file that grows to `bytes`. Responds
-/// with the error that stopped it.
+/// Creates many folders in one folder, so that measuring its size takes long, and then a file that grows to `bytes`.
+/// Responds with the error of the operation that failed.
 pub fn fill_disk(folders: u64, bytes: u64) -> HandlerResult {
     let mut lines = String::new();
     for number in 0..folders {

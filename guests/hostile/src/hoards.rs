@@ -1,4 +1,4 @@
-//! Attempts to take all memory and all handles: the guest's own, and those that the host keeps for it.
+//! Attempts to use up all memory and all handles: the guest's own, and those that the host keeps for it.
 
 use core::arch::wasm32::memory_grow;
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use crate::canary;
 use crate::wasi::keyvalue::atomics::Cas;
 use crate::wasi::keyvalue::store as kv;
 
-/// Grows memory until that is refused, then allocates more.
+/// Grows the memory until that is refused, then allocates more.
 pub fn memory() -> HandlerResult {
     while memory_grow::<0>(16) != usize::MAX {}
     canary::stain(1 << 30);
@@ -48,7 +48,7 @@ pub fn pollables() -> HandlerResult {
     }
 }
 
-/// Creates both ends of streams and futures.
+/// Creates both ends of streams and futures without end.
 pub fn streams() -> HandlerResult {
     loop {
         forget(wit_stream::new::<u8>());
@@ -56,7 +56,7 @@ pub fn streams() -> HandlerResult {
     }
 }
 
-/// Starts calls and does not wait for them.
+/// Starts calls without end and does not wait for them.
 pub async fn subtasks() -> HandlerResult {
     loop {
         spawn_local(wait_for(u64::MAX));
@@ -64,7 +64,7 @@ pub async fn subtasks() -> HandlerResult {
     }
 }
 
-/// Creates few handles, each with a text of `bytes` that the host keeps.
+/// Creates a few handles. For each of them, the host keeps a text of `bytes`.
 pub fn heavy_methods(bytes: usize) -> HandlerResult {
     let method = Method::Other("M".repeat(bytes));
     let mut kept = 0;
@@ -103,7 +103,7 @@ pub async fn kept_fields(handles: u64) -> HandlerResult {
     respond(200, "kept\n")
 }
 
-/// Stores one large value, opens many handles that see it, and keeps them until the deadline.
+/// Stores one large value, opens many handles of its key, and keeps them until the deadline.
 pub async fn kept_values(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,

@@ -1,13 +1,13 @@
 //! Attacks its host. The last part of the path selects the attack; the host's tests define the expected outcome.
 //!
-//! Before each attack it fills memory with a pattern that the next guest in the same slot must not find. `/canary` is
-//! that next guest.
+//! Before each attack, this guest fills memory with a pattern that the next guest in the same slot must not find. The
+//! path `/canary` makes this guest search for the pattern of the previous guest.
 //!
 //! | file | the attack |
 //! | --- | --- |
-//! | `canary` | finding what another guest left |
+//! | `canary` | finding data of another guest in memory |
 //! | `loops` | occupying the processor |
-//! | `hoards` | taking memory and handles, of its own and of the host |
+//! | `hoards` | using up memory and handles, its own and the host's |
 //! | `floods` | sending, printing and storing without end |
 //! | `reaches` | accessing what was not granted |
 

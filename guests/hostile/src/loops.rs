@@ -1,4 +1,4 @@
-//! Attempts to occupy the processor, or an instance, for ever.
+//! Attempts to occupy the processor or an instance forever.
 
 use std::future::pending;
 use std::hint::black_box;
@@ -19,7 +19,7 @@ fn spin() -> ! {
     }
 }
 
-/// Loops at the end of many nested calls.
+/// Loops forever inside many nested calls.
 #[inline(never)]
 pub fn nested(depth: u32) -> HandlerResult {
     if depth == 0 {
@@ -30,25 +30,25 @@ pub fn nested(depth: u32) -> HandlerResult {
     answer
 }
 
-/// Loops after a wait: in the callback of the task, not in its start.
+/// Loops forever after a wait, so in the callback of the task and not in its start.
 pub async fn later() -> HandlerResult {
     wait_for(1_000_000).await;
     spin()
 }
 
-/// Loops in a second task while the handler waits.
+/// Loops forever in a second task while the handler waits.
 pub fn in_task() -> HandlerResult {
     spawn_local(async {
         wait_for(1_000_000).await;
         spin()
     });
     let (writer, reader) = wit_stream::new();
-    // Never written to, and never closed.
+    // The stream is never written to and never closed.
     std::mem::forget(writer);
     respond_stream(200, reader)
 }
 
-/// Loops after the response was sent and read to its end.
+/// Loops forever after the response was sent and read to its end.
 pub async fn after_answer() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
@@ -60,7 +60,7 @@ pub async fn after_answer() -> HandlerResult {
     respond_stream(200, reader)
 }
 
-/// Makes calls that return immediately.
+/// Makes calls that return immediately, without end.
 pub fn host_calls() -> HandlerResult {
     loop {
         black_box(now());
@@ -68,21 +68,21 @@ pub fn host_calls() -> HandlerResult {
     }
 }
 
-/// Waits for calls that end immediately.
+/// Waits for calls that end immediately, without end.
 pub async fn waiting_calls() -> HandlerResult {
     loop {
         wait_for(0).await;
     }
 }
 
-/// Yields for ever.
+/// Yields forever.
 pub async fn yields() -> HandlerResult {
     loop {
         yield_async().await;
     }
 }
 
-/// Starts tasks that start tasks.
+/// Starts tasks that start further tasks, without end.
 pub async fn tasks() -> HandlerResult {
     fn breed() {
         spawn_local(async {
@@ -103,7 +103,7 @@ pub async fn wait() -> HandlerResult {
     respond(200, read)
 }
 
-/// Sleeps until the end of time.
+/// Sleeps for the maximum time.
 pub async fn sleep() -> HandlerResult {
     wait_for(u64::MAX).await;
     respond(200, "it has come\n")

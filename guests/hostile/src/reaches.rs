@@ -1,4 +1,4 @@
-//! Attempts to access what was not granted. Each responds with a line for every attempt and its outcome.
+//! Attempts to access what was not granted. Each function responds with one line for every attempt and its outcome.
 
 use std::fmt::Debug;
 use std::{env, fs};
@@ -19,7 +19,7 @@ use crate::isomer::sql::store as sqls;
 use crate::isomer::sql::types::Value;
 use crate::wasi::keyvalue::store as kv;
 
-/// Returns a line, which begins with `got` if the attempt succeeded.
+/// Returns the line that reports an attempt. It begins with `got` if the attempt succeeded.
 fn line<T: Debug, E: Debug>(attempt: &str, outcome: Result<T, E>) -> String {
     match outcome {
         Ok(value) => format!("got {attempt}: {value:?}\n"),
@@ -27,13 +27,13 @@ fn line<T: Debug, E: Debug>(attempt: &str, outcome: Result<T, E>) -> String {
     }
 }
 
-/// Returns the lines of the request's body.
+/// Returns the attempts to make: the lines of the request's body.
 async fn attempts(request: Request) -> Vec<String> {
     let text = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     text.lines().map(str::to_owned).collect()
 }
 
-/// Requests the URL, which leads back to this app, twice at the same time, and responds with both outcomes.
+/// Sends two concurrent requests to the given URL, which leads back to this app, and responds with both outcomes.
 pub async fn itself(request: Request) -> HandlerResult {
     let url = query(&request, "url").unwrap_or_default();
     let target = request.get_path_with_query().unwrap_or_default();
@@ -42,7 +42,7 @@ pub async fn itself(request: Request) -> HandlerResult {
     respond(200, format!("{:?} {:?}\n", status(first), status(second)))
 }
 
-/// Sends requests to the URLs of the body's lines.
+/// Sends a request to each URL in the request's body (one per line).
 pub async fn fetch(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for url in attempts(request).await {
@@ -63,7 +63,7 @@ async fn get(authority: &str, target: &str) -> Result<Response, ErrorCode> {
     client::send(request).await
 }
 
-/// Reads, lists and writes the paths of the body's lines.
+/// Tries to read, list, write and remove each path in the request's body (one per line), and to create a folder in it.
 pub async fn files(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for path in attempts(request).await {
@@ -76,8 +76,8 @@ pub async fn files(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Opens sockets of every kind, and resolves names. Through the functions of WASI 0.2: not every C library for guests
-/// has sockets.
+/// Tries to open sockets of every kind, and to resolve names. Uses the functions of WASI 0.2, because not every C
+/// library for guests has sockets.
 pub fn sockets() -> HandlerResult {
     let network = instance_network();
     let mut lines = String::new();
@@ -114,7 +114,7 @@ pub fn sockets() -> HandlerResult {
     respond(200, lines)
 }
 
-/// Opens stores and reads secrets by the names of the body's lines.
+/// Tries to open a key-value store, a SQL store and a secret by each name in the request's body (one per line).
 pub async fn stores(request: Request) -> HandlerResult {
     let mut lines = String::new();
     for name in attempts(request).await {
@@ -126,8 +126,8 @@ pub async fn stores(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Runs each line of the body as a statement. `?at-once=N`: runs the first line N times at the same time.
-/// `?parameter-bytes=N`: each with a parameter of that size.
+/// Runs each line of the request's body as a statement. `?at-once=N` runs only the first line, N times concurrently.
+/// `?parameter-bytes=N` passes a parameter of that size to each statement.
 pub async fn sql(request: Request) -> HandlerResult {
     let at_once = query_number(&request, "at-once", 0);
     let parameter_bytes = query_number(&request, "parameter-bytes", 0) as usize;
@@ -155,7 +155,7 @@ pub async fn sql(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Reports what the host shows of itself.
+/// Reports what a guest can learn about its host.
 pub fn environment() -> HandlerResult {
     let mut lines = String::new();
     for (key, value) in env::vars() {
@@ -170,7 +170,7 @@ pub fn environment() -> HandlerResult {
     respond(200, lines)
 }
 
-/// End of file means that nothing was reached.
+/// Reading nothing (end of file) is a failed attempt.
 fn nothing(bytes: usize) -> std::io::Result<usize> {
     if bytes == 0 { Err(std::io::Error::other("it is empty")) } else { Ok(bytes) }
 }

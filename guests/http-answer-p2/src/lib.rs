@@ -1,11 +1,11 @@
 //! A WASI 0.2 HTTP handler whose response may differ from what it announces.
 //!
-//! - `/drop`: its body is dropped and not finished;
-//! - `/forget`: its body is neither finished nor dropped;
-//! - `/short`, `/long`: its body is shorter or longer than its content-length;
+//! - `/drop`: the response's body is dropped before it is finished;
+//! - `/forget`: the response's body is neither finished nor dropped;
+//! - `/short`, `/long`: the response's body is shorter or longer than its content-length;
 //! - `/none`: 204 with a body;
 //! - `/authority`: responds with the authority of the request;
-//! - `/events?chunks=N&ms=M`: N server-sent events, with a pause before each but the first;
+//! - `/events?chunks=N&ms=M`: N server-sent events, with a pause before each event except the first;
 //! - anything else: 200.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
@@ -45,7 +45,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
             if chunk > 0 {
                 subscribe_duration(number(query, "ms", 0) * 1_000_000).block();
             }
-            // The host reports a client that has disconnected, and a body that is too long.
+            // The write fails if the client has disconnected or the body is too long.
             if stream.blocking_write_and_flush(text.as_bytes()).is_err() {
                 break;
             }
@@ -61,7 +61,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
     }
 }
 
-/// Returns the number of the query's parameter `name`.
+/// Returns the value of the query's parameter `name` as a number, or `absent`.
 fn number(query: &str, name: &str, absent: u64) -> u64 {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(absent)

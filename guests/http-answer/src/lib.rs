@@ -2,8 +2,8 @@
 //!
 //! - `status=N`, 200 by default;
 //! - `fields=NAME:VALUE|NAME:VALUE`: header fields of the response;
-//! - `body=TEXT`, or under `/fields` the request's own header fields, one a line;
-//! - `chunks=N&ms=M`: the body N times, with a pause before each but the first;
+//! - `body=TEXT`: the body; under `/fields`, the body is the request's own header fields, one a line;
+//! - `chunks=N&ms=M`: sends the body N times, with a pause before each time except the first;
 //! - `trailers=error`: an error instead of trailers.
 
 use guest_support::{HandlerResult, path, query, query_number};

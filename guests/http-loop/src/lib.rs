@@ -1,9 +1,9 @@
-//! Never returns.
+//! Handlers that do not return.
 //!
 //! - `/loop`: an endless loop of arithmetic;
 //! - `/nested`: an endless loop inside nested function calls;
 //! - `/sleep`: waits for a clock, for an hour;
-//! - `/late`: sends its first bytes, then loops;
+//! - `/late`: sends its first bytes, then loops forever;
 //! - anything else: 200.
 
 use std::hint::black_box;

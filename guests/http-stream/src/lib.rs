@@ -1,8 +1,8 @@
 //! Streaming bodies.
 //!
 //! - `/echo` (and any other path): sends the request's body back while it arrives;
-//! - `/sum`: reads the whole body without keeping it, responds `bytes=N sum=S` (S: the bytes' wrapping sum);
-//! - `/drip?chunks=5&ms=10&bytes=5`: that many chunks of that many bytes, with a pause before each but the first.
+//! - `/sum`: reads the whole body without keeping it, and responds `bytes=N sum=S` (S: the bytes' wrapping sum);
+//! - `/drip?chunks=5&ms=10&bytes=5`: that many chunks of that many bytes, with a pause before each chunk except the first.
 
 use guest_support::{HandlerResult, body, path, query_number, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::wait_for;

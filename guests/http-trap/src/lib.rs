@@ -1,4 +1,4 @@
-//! Ways to fail.
+//! Requests that fail in different ways.
 //!
 //! - `/trap`: an `unreachable` instruction, three named functions deep;
 //! - `/panic`: a Rust panic with a message;

@@ -1,4 +1,4 @@
-//! Takes memory.
+//! Uses memory.
 //!
 //! - `/grow?bytes=N`: grows the linear memory page by page until it has grown by N bytes (default: no end) or is refused; responds
 //!   `grown=N size=N`, both in bytes;

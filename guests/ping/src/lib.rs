@@ -4,7 +4,7 @@
 //! - `/many?n=N`: N greetings one after another → `greeted=N`;
 //! - `/reverse`: the body, reversed;
 //! - `/trap`: pong traps;
-//! - `/env?name=N` → `ping=V pong=V`: the variable as each of the two sees it; both print it to stdout as well;
+//! - `/env?name=N` → `ping=V pong=V`: the variable as each of the two sees it; both also print it to stdout;
 //! - `/time-and-chance`: the time of day and random numbers that ping gets, then those of pong, a line each;
 //! - anything else: 200 without a call.
 

@@ -1,12 +1,12 @@
-//! Is called across seams. The argument of `act` and its variants selects what it does:
+//! The callee in tests of calls across seams. The argument of `act` and its variants selects what it does:
 //!
-//! - `trap`: traps; `loop`: never returns; `hog`: takes memory until there is none, then traps;
-//! - `count`: the number of these calls in this instance, `count=N`;
-//! - `memory`: bytes of its memory, `memory=N`;
+//! - `trap`: traps; `loop`: never returns; `hog`: allocates memory until none is left, then traps;
+//! - `count`: returns the number of `count` calls in this instance, `count=N`;
+//! - `memory`: returns the bytes of its memory, `memory=N`;
 //! - `say TEXT`: prints the text to its stdout, without a newline;
-//! - `env NAME`: the value of its environment variable, or `nothing`;
+//! - `env NAME`: returns the value of its environment variable, or `nothing`;
 //! - `wait MS`: waits that long, blocking its instance, and returns `waited=MS`;
-//! - `keep TEXT`: returns the text that this instance has kept, and keeps this one.
+//! - `keep TEXT`: returns the text of the previous `keep` in this instance, and keeps this one.
 
 use std::hint::black_box;
 use std::io::Write as _;

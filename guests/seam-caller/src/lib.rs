@@ -2,12 +2,12 @@
 //!
 //! - `/add?a=N&b=M` → the sum; `/adds?n=N`: N sums one after another → `sum=N`;
 //! - `/change?name=N&count=C` → an item changed by the callee, as `NAME COUNT TAGS PRICE`;
-//! - `/echo`: the body through the callee; `/make?bytes=N` → the number of bytes received; `/send?bytes=N`: sends N bytes → the number returned;
+//! - `/echo`: sends the body through the callee; `/make?bytes=N` → the number of bytes received; `/send?bytes=N`: sends N bytes → the number returned;
 //! - `/act?what=W`, `/act-carefully`, `/act-later`, `/act-later-carefully` → the callee's result, or 422 with its error;
-//! - `/wait?ms=M` → after that time; `/join?ms=A,B,C`: concurrent waits → their names in order;
-//! - `/race?ms=M`: starts a wait of M, and cancels it after one of 1 ms;
-//! - `/leave?ms=M` → immediately, while the callee continues for M;
-//! - `/memory` → bytes of its own memory;
+//! - `/wait?ms=M` → responds after that time; `/join?ms=A,B,C`: concurrent waits → their names in order;
+//! - `/race?ms=M`: starts a wait of M, and cancels it after another wait of 1 ms;
+//! - `/leave?ms=M` → responds immediately, while the callee continues for M;
+//! - `/memory` → the bytes of its own memory;
 //! - anything else: 200 without a call.
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};

@@ -1,5 +1,5 @@
-//! `/?name=N`: the secret N; 403 `access-denied: …` without a grant, 503 `unavailable: …` if its source cannot be read.
-//! `/print?name=N` also prints it to stdout.
+//! `/?name=N` responds with the secret N; with 403 `access-denied: …` without a grant, and with 503 `unavailable: …` if
+//! the secret's source cannot be read. `/print?name=N` also prints the secret to stdout.
 
 use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;

@@ -1,6 +1,6 @@
 //! Code that the WASI 0.3 test guests share: reading a request and creating a response.
 //!
-//! It is small, so that a guest's own file shows everything that it does.
+//! It is kept small, so that each guest's own file shows everything that the guest does.
 
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::{StreamReader, spawn_local};
@@ -40,7 +40,7 @@ pub fn path(request: &Request) -> String {
     target.split('?').next().unwrap_or_default().to_owned()
 }
 
-/// Returns the time of day and random numbers, from WASI 0.2 and from 0.3, requested twice.
+/// Returns the time of day and random numbers, from WASI 0.2 and from 0.3. Each is requested twice.
 pub fn time_and_chance() -> String {
     let once = || {
         let old = wasip2::clocks::wall_clock::now();
@@ -64,7 +64,7 @@ pub fn time_and_chance() -> String {
     format!("{} then {}", once(), once())
 }
 
-/// Returns the decoded value of the query's first `key`.
+/// Returns the decoded value of the query's first parameter `key`.
 pub fn query(request: &Request, key: &str) -> Option<String> {
     let target = request.get_path_with_query()?;
     let (_, query) = target.split_once('?')?;
@@ -74,7 +74,7 @@ pub fn query(request: &Request, key: &str) -> Option<String> {
     })
 }
 
-/// Returns the query's `key` as a number, or `default`.
+/// Returns the query's parameter `key` as a number, or `default`.
 pub fn query_number(request: &Request, key: &str, default: u64) -> u64 {
     query(request, key).and_then(|value| value.parse().ok()).unwrap_or(default)
 }

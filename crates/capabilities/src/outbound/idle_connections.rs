@@ -1,6 +1,6 @@
 //! Idle connections between two requests of one component to the same server.
 //!
-//! They belong to one component of one revision, so another tenant can never use them. Their number is bounded for each
+//! Idle connections belong to one component of one revision, so another tenant can never use them. Their number is bounded for each
 //! component and for each tenant, and so is their age. Their memory is charged to the tenant; a connection is closed
 //! instead of kept if the tenant has no memory left.
 

@@ -16,9 +16,10 @@ mod bindings {
 use bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use bindings::wasi::keyvalue::store::{self, Bucket, Error};
 
-/// The name of the store, as the manifest grants it.
+/// The name of the store in the manifest's grants.
 const STORE: &str = "carts";
-/// The number of attempts to change a cart that others change at the same time; more lost races indicate a defect.
+/// The maximum number of attempts to change a cart that other requests change at the same time. More failures in a row
+/// indicate a defect.
 const ATTEMPTS_MAX: usize = 32;
 
 struct Cart;

@@ -1,4 +1,4 @@
-//! The catalog component: `boutique:shop/catalog` over the products in `boutique-catalog`.
+//! The catalog component: implements `boutique:shop/catalog` with the products in `boutique-catalog`.
 
 use boutique_types::Product;
 

@@ -1,4 +1,4 @@
-//! The currency component: `boutique:shop/currency` over the rates in `boutique-currency`.
+//! The currency component: implements `boutique:shop/currency` with the rates in `boutique-currency`.
 
 use boutique_types::{ConversionError, CurrencyInfo, Money};
 

@@ -1,4 +1,4 @@
-//! The email component: renders the confirmation. It does not send it, but prints to stdout that it did.
+//! The email component: renders the confirmation. Instead of sending it, prints to stdout that it was sent.
 
 use boutique_types::{Confirmation, MailError, Order};
 
@@ -22,7 +22,7 @@ impl bindings::exports::boutique::shop::email::Guest for Email {
     }
 }
 
-/// Returns an address as it may be logged: `s…@example.com`.
+/// Returns the form of an address that may be logged: `s…@example.com`.
 fn masked(address: &str) -> String {
     match address.split_once('@') {
         Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or_default()),

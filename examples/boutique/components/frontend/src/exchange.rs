@@ -58,7 +58,7 @@ pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Respo
     let contents = (has_body && !is_head && !response.body.is_empty()).then(|| {
         let (mut writer, reader) = wit_stream::new();
         let body = response.body.into_owned();
-        // A visitor who disconnects early reads no more bytes, which is not an error.
+        // If the visitor disconnects early, writing fails, which is not an error of the shop.
         spawn_local(async move { drop(writer.write_all(body).await) });
         reader
     });

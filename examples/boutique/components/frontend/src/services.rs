@@ -74,7 +74,7 @@ impl Services for Components {
     }
 
     fn now(&self) -> u64 {
-        // A clock before 1970 counts as 1970.
+        // A clock that shows a time before 1970 is treated as 0.
         u64::try_from(wasip3::clocks::system_clock::now().seconds).unwrap_or(0)
     }
 

@@ -19,7 +19,7 @@ mod bindings {
 use bindings::isomer::sql::store;
 use bindings::isomer::sql::types::{Connection, Error, Transaction, Value};
 
-/// The name of the store, as the manifest grants it.
+/// The name of the store in the manifest's grants.
 const STORE: &str = "orders";
 
 struct Orders;

@@ -114,7 +114,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// Seconds and positions are far below 2⁶³.
+/// The conversion cannot overflow: seconds and positions are far below 2⁶³.
 fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -19,7 +19,7 @@ struct Payment;
 
 impl bindings::exports::boutique::shop::payment::Guest for Payment {
     async fn charge(order_id: String, amount: Money, card: Card) -> Result<Receipt, Refusal> {
-        // For a clock before 1970, no card has expired.
+        // If the clock shows a time before 1970, no card has expired.
         let today = Date::from_seconds(u64::try_from(system_clock::now().seconds).unwrap_or(0));
         let card = boutique_cards::check(&card, &amount, (today.year, today.month))?;
         let transaction_id = boutique_cards::transaction_id(get_random_u64());

@@ -1,4 +1,4 @@
-//! The shipping component: returns quotes, and tracking IDs from `wasi:random`.
+//! The shipping component: returns quotes, and tracking IDs made from numbers of `wasi:random`.
 
 use boutique_types::{Address, CartItem, ShippingError, ShippingQuote};
 use wasip3::random::random::get_random_u64;

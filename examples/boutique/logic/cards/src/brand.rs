@@ -2,10 +2,11 @@
 
 use boutique_types::CardBrand;
 
-/// The lengths of numbers of brands that publish none.
+/// The possible lengths of numbers, for brands that do not publish theirs.
 const LONG: &[usize] = &[12, 13, 14, 15, 16, 17, 18, 19];
 
-/// (first and last prefix with the same number of digits; brand; lengths of its numbers), narrow ranges first.
+/// Each entry has the first and the last prefix, with the same number of digits; the brand; and the lengths of the
+/// brand's numbers. Narrow ranges come first.
 const RANGES: &[(u32, u32, CardBrand, &[usize])] = &[
     (6011, 6011, CardBrand::Discover, &[16, 17, 18, 19]),
     (2221, 2720, CardBrand::Mastercard, &[16]),
@@ -24,7 +25,7 @@ const RANGES: &[(u32, u32, CardBrand, &[usize])] = &[
     (6, 6, CardBrand::Maestro, LONG),
 ];
 
-/// Returns the brand of a number and the lengths of its numbers.
+/// Returns the brand of a number and the lengths that numbers of this brand may have.
 pub fn brand(digits: &str) -> (CardBrand, &'static [usize]) {
     RANGES
         .iter()

@@ -12,10 +12,11 @@ pub use brand::brand;
 /// The accepted brands.
 const ACCEPTED: [CardBrand; 3] = [CardBrand::Visa, CardBrand::Mastercard, CardBrand::AmericanExpress];
 
-/// Checks whether this card may be charged with this amount in this month. Returns what may be kept of the card.
+/// Checks whether this card may be charged with this amount in this month. Returns the part of the card's data that may
+/// be stored.
 ///
 /// # Errors
-/// The first reason to refuse it.
+/// The first reason to refuse the card.
 pub fn check(card: &Card, amount: &Money, (year, month): (u64, u64)) -> Result<CardSummary, Refusal> {
     let digits: String = card.number.chars().filter(|character| !matches!(character, ' ' | '-')).collect();
     if !(12..=19).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) || !passes_luhn(&digits)

@@ -2,7 +2,7 @@
 
 use boutique_types::Ad;
 
-/// (category, product, text)
+/// The ads, each with (category, product, text).
 const ADS: [(&str, &str, &str); 8] = [
     ("room", "0PUK6V6EV0", "Evenings are longer with an Ember lamp. Free bulb this week."),
     ("room", "LS4PSXUNUM", "A Sill Fern asks for little: one window, one Sunday."),

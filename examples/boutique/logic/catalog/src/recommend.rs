@@ -2,8 +2,9 @@
 
 use boutique_types::Product;
 
-/// Returns at most `count` products of `all` that share the most categories with those of the given IDs and are not
-/// among them. The order of equal ones depends on the IDs only, so that pages differ.
+/// Returns at most `count` products of `all` that share the most categories with the products of the given IDs, without
+/// these products themselves. The order of products with equal scores depends only on the given IDs, so that it differs
+/// between pages.
 pub fn recommend(all: Vec<Product>, product_ids: &[String], count: usize) -> Vec<Product> {
     let liked: Vec<String> = all
         .iter()

@@ -4,7 +4,7 @@ use boutique_types::Product;
 
 use crate::all_products;
 
-/// The number of words of a query that are used; the rest is ignored.
+/// The maximum number of words of a query that are used. Further words are ignored.
 const WORDS_MAX: usize = 8;
 
 /// Returns the products that contain every word of the query, the best match first. An empty query finds nothing.
@@ -24,7 +24,8 @@ pub fn search(query: &str) -> Vec<Product> {
     found.into_iter().map(|(_, product)| product).collect()
 }
 
-/// Returns the score of a word, in which the name counts most; `None` if the product does not contain it.
+/// Returns the score of a word, which is highest for a word in the product's name; `None` if the product does not
+/// contain the word.
 fn score(product: &Product, word: &str) -> Option<u32> {
     let holds = |text: &str| text.to_lowercase().contains(word);
     let points = u32::from(holds(&product.name)) * 8

@@ -1,10 +1,10 @@
 //! Currencies, their rates, and exact conversion between them.
 //!
-//! The rates are fixed samples: an example shop should have the same prices tomorrow.
+//! The rates are fixed samples, so that the prices of this example shop never change.
 
 use boutique_types::{ConversionError, CurrencyInfo, Money};
 
-/// A currency: its millionths per euro, and how amounts are written.
+/// A currency: its value as millionths per euro, and how amounts are written.
 struct Entry {
     code: &'static str,
     name: &'static str,
@@ -61,7 +61,7 @@ pub fn supported() -> Vec<CurrencyInfo> {
         .collect()
 }
 
-/// Converts an amount to another currency, rounded once, to that currency's smallest unit.
+/// Converts an amount to another currency. The result is rounded once, to that currency's smallest unit.
 ///
 /// # Errors
 /// For a currency without a rate, and an amount that is invalid or too large.

@@ -1,6 +1,6 @@
 //! IDs of orders.
 
-/// Digits and letters that are not mistaken for each other (no I, L, O, U).
+/// Digits and letters that are not mistaken for each other (without I, L, O, U).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Returns an ID from random bytes: sixty bits, in three groups that can be read out on the telephone.

@@ -2,7 +2,7 @@
 
 use boutique_types::{Address, CartItem, Money, ShippingError, ShippingQuote};
 
-/// The number of pieces in a parcel.
+/// The maximum number of pieces in a parcel.
 const PARCEL_PIECES: u64 = 6;
 /// The price of the first parcel and of each further one, in US cents.
 const FIRST_CENTS: i64 = 490;
@@ -45,7 +45,7 @@ pub fn check(address: &Address, items: &[CartItem]) -> Result<(), ShippingError>
 }
 
 /// Returns a tracking ID from random bytes, in the form of the postal standard UPU S10: two letters, eight digits, a
-/// check digit, two letters (`XB` is no country).
+/// check digit, two letters (`XB`, which is not the code of a country).
 pub fn tracking_id(random: u64) -> String {
     let serial = random % 100_000_000;
     let digits: Vec<u64> = (0..8).rev().map(|place| serial / 10_u64.pow(place) % 10).collect();
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn tracking_ids_have_the_standard_check_digit() {
-        // The example of the standard: serial number 47312482 has the check digit 9.
+        // The standard's own example: serial number 47312482 has the check digit 9.
         assert_eq!(tracking_id(47_312_482), "LB473124829XB");
         assert_eq!(tracking_id(0), "LB000000005XB");
         assert_eq!(tracking_id(u64::MAX).len(), 13);

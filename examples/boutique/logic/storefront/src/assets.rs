@@ -1,4 +1,4 @@
-//! The style sheet and pictures, which are part of the program.
+//! The style sheet and pictures, which are compiled into the program.
 
 use crate::http::{Head, Response};
 
@@ -7,7 +7,7 @@ pub(crate) const VERSION: &str = env!("ASSETS_VERSION");
 
 const SVG: &str = "image/svg+xml";
 
-/// (path below `/static/`, type, bytes)
+/// The assets, each with (path below `/static/`, type, bytes).
 const ASSETS: &[(&str, &str, &[u8])] = &[
     ("shop.css", "text/css; charset=utf-8", include_bytes!("../assets/shop.css")),
     ("logo.svg", SVG, include_bytes!("../assets/logo.svg")),
@@ -36,7 +36,7 @@ pub(crate) fn serve(head: &Head, path: &str) -> Option<Response> {
     let known = head.header("if-none-match").is_some_and(|tags| {
         tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|other| other == "*" || other == tag)
     });
-    // A URL without the version may have other bytes tomorrow.
+    // The bytes behind a URL without the version may change, so browsers must not keep them for long.
     let keep = if head.query() == format!("v={VERSION}") {
         "public, max-age=31536000, immutable"
     } else {

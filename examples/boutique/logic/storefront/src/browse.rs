@@ -16,7 +16,7 @@ pub(crate) struct Priced {
     pub(crate) price: Money,
 }
 
-/// The maximum length of a search text; the rest is ignored.
+/// The maximum length of a search text. Further characters are ignored.
 const QUERY_CHARACTERS_MAX: usize = 100;
 
 pub(crate) async fn home(services: &impl Services, visitor: &Visitor) -> Result<Response, Failure> {
@@ -59,7 +59,7 @@ pub(crate) async fn cart_items(services: &impl Services, visitor: &Visitor) -> R
     if visitor.is_new { Ok(Vec::new()) } else { services.cart(&visitor.session).await }
 }
 
-/// Returns the number of pieces for the page head. A cart that cannot be read does not prevent the page.
+/// Returns the number of pieces for the page head. If the cart cannot be read, the page is shown without the number.
 pub(crate) fn badge(items: &Result<Vec<CartItem>, CartError>) -> Option<u32> {
     items.as_ref().ok().map(|items| items.iter().map(|item| item.quantity).sum())
 }

@@ -86,7 +86,7 @@ async fn cart_page(
 ) -> Result<Response, Failure> {
     let items = cart_items(services, visitor).await.map_err(cart_failure)?;
     let ids: Vec<String> = items.iter().map(|item| item.product_id.clone()).collect();
-    // One conversion for all prices of the page: the cart's, the recommended products', and the shipping's.
+    // All prices of the page are converted with one call: those of the cart, the recommended products and the shipping.
     let mut products = Vec::with_capacity(items.len() + 4);
     let mut known = Vec::with_capacity(items.len());
     for item in &items {
@@ -147,7 +147,8 @@ fn cart_failure(error: CartError) -> Failure {
     }
 }
 
-/// Errors that the visitor can correct are shown next to the field; others are the shop's failure.
+/// Returns an error that the visitor can correct as the error of a form field, and any other error as a failure of the
+/// shop.
 fn checkout_failure(error: CheckoutError) -> Result<FieldError, Failure> {
     Ok(match error {
         CheckoutError::EmptyCart => FieldError::new("cart", "Your cart is empty: put something in it first."),

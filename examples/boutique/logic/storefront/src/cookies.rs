@@ -2,9 +2,9 @@
 
 use crate::http::Head;
 
-/// Identifies the visitor's cart and orders. It is a secret of the visitor: it gives access to the cart.
+/// The cookie that identifies the visitor's cart and orders. Its value is secret, because it gives access to them.
 pub(crate) const SESSION: &str = "shop_session-id";
-/// The currency in which prices are shown.
+/// The cookie with the currency in which prices are shown.
 pub(crate) const CURRENCY: &str = "shop_currency";
 
 /// The lifetime of the cookies: thirty days.

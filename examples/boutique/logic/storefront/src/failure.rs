@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     UnknownPath,
     UnknownProduct,
     UnknownOrder,
-    /// The value of `Allow`.
+    /// The path has other methods. Contains the value of `Allow`.
     Method(&'static str),
     /// The body could not be read completely.
     BrokenBody,

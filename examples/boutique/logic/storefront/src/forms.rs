@@ -40,7 +40,7 @@ impl Form {
         Self(form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// Returns the first value of this name without surrounding spaces; an empty text if there is none.
+    /// Returns the first value of this name without surrounding spaces; an empty text if the form has no such value.
     pub(crate) fn value(&self, name: &str) -> &str {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value.trim())
     }
@@ -53,7 +53,7 @@ impl Form {
         }
     }
 
-    /// The form of `POST /cart`.
+    /// Parses the form of `POST /cart`.
     pub(crate) fn cart_item(&self) -> Result<CartItem, Failure> {
         let mut errors = Vec::new();
         let product_id = self.value("product_id");
@@ -71,7 +71,7 @@ impl Form {
         }
     }
 
-    /// The form of `POST /cart/checkout`. The payment service checks the card.
+    /// Parses the form of `POST /cart/checkout`. Does not check the card, which the payment service does.
     pub(crate) fn checkout_request(&self, currency_code: &str) -> Result<CheckoutRequest, Vec<FieldError>> {
         let mut check = Check { form: self, errors: Vec::new() };
         let request = CheckoutRequest {

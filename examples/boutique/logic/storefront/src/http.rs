@@ -9,7 +9,7 @@ pub struct Head {
     pub method: String,
     /// Path and query, still percent-encoded.
     pub path_and_query: String,
-    /// Was it sent over TLS?
+    /// Whether the request was sent over TLS.
     pub secure: bool,
     /// The header fields, with names in any case; values that are not UTF-8 are left out.
     pub headers: Vec<(String, String)>,
@@ -40,9 +40,9 @@ impl Head {
 /// The reason why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is larger than the limit.
+    /// The body is larger than the limit.
     TooLarge,
-    /// It ended early.
+    /// The body ended early.
     Broken,
 }
 
@@ -53,7 +53,7 @@ pub struct Response {
     pub status: u16,
     /// The header fields, with lower-case names.
     pub headers: Vec<(&'static str, String)>,
-    /// The body. For `HEAD` it is present as well; the caller leaves it out.
+    /// The body. A response to `HEAD` also has its body here; the caller must not send it.
     pub body: Cow<'static, [u8]>,
 }
 

@@ -1,7 +1,7 @@
 //! The shop's HTTP interface: routes, cookies, forms, pages, pictures.
 //!
-//! It depends neither on an HTTP server nor on a component: a request's head and body are plain values, the services
-//! are behind the [`Services`] trait, and the result is a [`Response`]. So all of it is tested on the host.
+//! This crate depends neither on an HTTP server nor on a component: a request's head and body are plain values, the
+//! services are behind the [`Services`] trait, and the result is a [`Response`]. So all of it is tested on the host.
 
 mod assets;
 mod browse;

@@ -25,9 +25,9 @@ pub(crate) enum Route {
 pub(crate) enum NoRoute {
     /// The path does not exist.
     UnknownPath,
-    /// The path has other methods; this is the value of `Allow`.
+    /// The path has other methods. Contains the value of `Allow`.
     Method(&'static str),
-    /// The method is `OPTIONS`; this is the value of `Allow`.
+    /// The method is `OPTIONS`. Contains the value of `Allow`.
     Options(&'static str),
 }
 

@@ -25,7 +25,7 @@ pub trait Services {
     /// # Errors
     /// For an unknown currency, and an invalid amount.
     fn convert(&self, amounts: &[Money], code: &str) -> Result<Vec<Money>, ConversionError>;
-    /// Returns at most `count` recommended products for these.
+    /// Returns at most `count` products that are recommended with the given products.
     fn recommend(&self, product_ids: &[String], count: u32) -> Vec<Product>;
     /// Returns the cost of shipping these items, in US dollars.
     fn quote(&self, items: &[CartItem]) -> ShippingQuote;
@@ -36,10 +36,10 @@ pub trait Services {
     /// # Errors
     /// When the store cannot be reached.
     async fn cart(&self, session: &str) -> Result<Vec<CartItem>, CartError>;
-    /// Adds to the session's cart.
+    /// Adds an item to the session's cart.
     ///
     /// # Errors
-    /// For too many of one product, and when the store cannot be reached.
+    /// When the cart would have too many pieces of one product, and when the store cannot be reached.
     async fn add_to_cart(&self, session: &str, item: CartItem) -> Result<(), CartError>;
     /// Empties the session's cart.
     ///

@@ -14,11 +14,11 @@ use crate::{assets, forms};
 /// The maximum size of a form.
 pub const FORM_BYTES_MAX: usize = 16 * 1024;
 
-/// No scripts, no other sites, no frames: the pages need none.
+/// Forbids scripts, other sites and frames, because the pages need none of them.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; \
     base-uri 'none'; frame-ancestors 'none'";
 
-/// Handles one request. `read_body` reads the body, and refuses one with more bytes than its argument.
+/// Handles one request. `read_body` reads the body, and refuses a body with more bytes than its argument.
 pub async fn handle<S: Services>(
     services: &S,
     head: &Head,
@@ -105,8 +105,8 @@ fn log_out(head: &Head) -> Response {
         .with("set-cookie", cookies::expire(cookies::CURRENCY, head.secure))
 }
 
-/// Returns the path and query of a URL, so that a redirect stays in the shop whatever host the URL names. A page that
-/// only has `POST` is no target.
+/// Returns the path and query of a URL, so that a redirect stays in the shop, whatever host the URL names. Returns
+/// `None` for a page that only accepts `POST`.
 fn local_path(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let path = &rest[rest.find('/')?..];

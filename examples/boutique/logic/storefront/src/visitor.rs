@@ -12,9 +12,9 @@ pub(crate) const CURRENCY_DEFAULT: &str = "USD";
 /// The visitor of one request.
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
-    /// 32 hexadecimal digits.
+    /// The session's identity: 32 hexadecimal digits.
     pub(crate) session: String,
-    /// Has the browser no session yet? Then it has no cart and no orders either.
+    /// Whether the browser has no session yet. Such a visitor has no cart and no orders.
     pub(crate) is_new: bool,
     pub(crate) currency: CurrencyInfo,
     /// The supported currencies.
@@ -23,7 +23,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// A cookie that the shop has not set is ignored.
+    /// Returns the visitor of a request. A cookie with a value that the shop cannot have set is ignored.
     pub(crate) fn of(head: &Head, services: &impl Services) -> Self {
         let currencies = services.currencies();
         let chosen = cookies::read(head, cookies::CURRENCY).unwrap_or(CURRENCY_DEFAULT);
@@ -48,7 +48,7 @@ impl Visitor {
         }
     }
 
-    /// Returns the response with the cookie of a new session.
+    /// Returns the response, with the session's cookie if the session is new.
     pub(crate) fn greet(&self, response: Response) -> Response {
         if self.is_new {
             response.with("set-cookie", cookies::keep(cookies::SESSION, &self.session, self.secure))

@@ -1,4 +1,4 @@
-//! Calendar dates of seconds since 1970, in UTC.
+//! Converts seconds since 1970 to calendar dates, in UTC.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -31,8 +31,8 @@ pub struct Date {
 }
 
 impl Date {
-    /// Returns the date of a moment. Years are counted from March, in eras of 400 years, so that the leap day comes
-    /// last.
+    /// Returns the date of a moment. In the calculation, years begin in March and are grouped in eras of 400 years, so
+    /// that the leap day comes last.
     pub fn from_seconds(seconds: u64) -> Self {
         let days = seconds / 86_400 + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -49,7 +49,7 @@ impl Date {
         }
     }
 
-    /// `21 November 2026, 08:15 UTC`.
+    /// Returns the date as text: `21 November 2026, 08:15 UTC`.
     pub fn long(self) -> String {
         let month = MONTHS[usize::try_from(self.month - 1).expect("a month is small")];
         format!("{} {month} {}, {:02}:{:02} UTC", self.day, self.year, self.hour, self.minute)

@@ -54,7 +54,7 @@ impl Money {
         Ok(units * NANOS + nanos)
     }
 
-    /// Is it more than zero?
+    /// Returns whether the amount is more than zero.
     pub fn is_positive(&self) -> bool {
         self.total_nanos().is_ok_and(|total| total > 0)
     }

@@ -145,7 +145,7 @@ fn choice(
     autocomplete: &str,
     numbers: std::ops::RangeInclusive<u64>,
 ) -> Markup {
-    // The sample card is valid until next year.
+    // By default the next year is selected, so that the form's sample card is valid.
     let chosen = match page.filled.value(name).parse() {
         Ok(number) => number,
         Err(_) => page.year + 1,

@@ -1,4 +1,4 @@
-//! The pages home, product and search.
+//! The home page, the product page and the search page.
 
 use boutique_types::{Ad, Product};
 use maud::{Markup, html};

@@ -1,4 +1,4 @@
-//! The pages of orders: the order just placed, an earlier one, all of them.
+//! The pages of orders: the order that was just placed, an earlier order, and all orders.
 
 use boutique_types::{Date, Order, OrderStatus, OrderSummary, PlacedOrder};
 use maud::{Markup, html};

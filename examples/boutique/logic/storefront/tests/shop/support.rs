@@ -12,7 +12,7 @@ use boutique_types::{
     OrderLine, OrderStatus, OrderSummary, PlacedOrder, Product, ShippingQuote,
 };
 
-/// 15 June 2026.
+/// The time of the tests: 15 June 2026.
 pub(crate) const NOW: u64 = 1_781_481_600;
 
 /// The services, with their state in memory.
@@ -21,7 +21,7 @@ pub(crate) struct Memory {
     pub(crate) carts: RefCell<BTreeMap<String, Vec<CartItem>>>,
     pub(crate) orders: RefCell<Vec<(String, Order)>>,
     pub(crate) log: RefCell<Vec<String>>,
-    /// Do the stores fail?
+    /// Whether the stores fail.
     pub(crate) stores_are_down: Cell<bool>,
     random: Cell<u128>,
 }
@@ -205,7 +205,7 @@ pub(crate) fn text(response: &Response) -> &str {
     std::str::from_utf8(&response.body).expect("the body is text")
 }
 
-/// A future that never waits is ready at the first poll.
+/// Returns the result of a future that never waits, and so is ready at the first poll.
 fn finish<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -213,7 +213,7 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Returns a valid checkout form; the given fields replace its own.
+/// Returns a valid checkout form, with the given fields replaced.
 pub(crate) fn checkout_form(changes: &[(&str, &str)]) -> String {
     let fields = [
         ("email", "a@example.com"),
