@@ -111,7 +111,8 @@ async fn an_overloaded_server_fails_calls_at_once() {
     let limits = ServerLimits { calls_max: 2, images_bytes_max: 1 << 20, ..ServerLimits::default() };
     let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
     let peer = ready(&[&server.address]).await;
-    // Larger than the rest of the limit for all images, but not than an image may be: the call is not even read.
+    // The arguments are larger than the rest of the limit for all calls, but not larger than those of one call may be:
+    // the call is not even read.
     let (error, _, not_run) = lost(peer.call(call(vec![0; 2 << 20])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, true));
     let held: Vec<_> = (0..2).map(|_| tokio::spawn(peer.call(call(b"wait:gate".to_vec())))).collect();
@@ -227,7 +228,7 @@ async fn answers_of_several_addresses_share_one_limit() {
     }
 }
 
-/// The connection's own task polls calls as long as they are quick; those of slow callees get tasks of their own.
+/// The connection's own task polls calls as long as they are quick; calls of slow callees run in their own tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callees_that_never_wait_are_served_too() {
     let server = TestServer::tcp().await;

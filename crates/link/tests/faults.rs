@@ -138,13 +138,13 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     let peer = peer_with(&[&proxy.address], limits);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
     proxy.stall();
-    // A call with a short deadline waits no longer than that; one with a long deadline fails with the reason.
+    // A call with a short deadline waits no longer than its deadline; one with a long deadline fails with the reason.
     let (error, ..) = lost(in_time(&peer, call_in(Duration::from_millis(20), b"echo".to_vec())).await);
     assert!(matches!(error, CallError::Deadline), "{error:?}");
     let (error, reason, _) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!(error, CallError::Unreachable, "{reason}");
     until("the peer knows", || peer.healthy() == 0).await;
-    // A server that accepts the connection and sends nothing counts as down.
+    // A server that accepts the connection and sends nothing is treated as down.
     let start = Instant::now();
     let (error, _, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Unreachable, true));
@@ -154,7 +154,7 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
-/// The server closes silent connections, too.
+/// The server closes silent connections as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_of_a_vanished_caller_are_cancelled() {
     let keep_alive = Duration::from_millis(100);
@@ -240,7 +240,7 @@ async fn repeated_bytes_end_a_connection_and_a_repeated_connection_is_new_calls(
     let first = ready(&[&proxy.address]).await;
     assert_eq!(first.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     let recorded = proxy.recorded();
-    // A stream has one call: the same bytes again on the same connection are not a call.
+    // A stream has one call: repeated bytes on the same connection are not a second call.
     proxy.rule(|way, bytes| match way {
         Way::There => Deed::Send(bytes.repeat(2)),
         Way::Back => Deed::Send(bytes.to_vec()),

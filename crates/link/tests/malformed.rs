@@ -176,7 +176,8 @@ async fn silent_connections_are_closed_for_others() {
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
-/// A client whose window stays closed: replies cannot be sent, and are buffered neither without a limit nor for ever.
+/// A client never opens its window: replies cannot be sent. The server buffers only a limited amount, for a limited
+/// time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
     let (bytes, timeout) = (400 << 10, Duration::from_secs(2));

@@ -51,7 +51,7 @@ async fn a_dead_ones_socket_is_replaced_and_a_living_ones_is_not() {
     let peer = ready(&[&address]).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     drop(server.kill().await);
-    // Left behind by a process that was killed.
+    // The socket file of a process that was killed.
     let stale = std::os::unix::net::UnixListener::bind(&path).unwrap();
     drop(stale);
     assert!(path.exists());

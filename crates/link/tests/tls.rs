@@ -121,7 +121,7 @@ async fn a_certificate_is_for_a_name() {
     assert!(authority.good().with_peer_name("no name").is_err());
 }
 
-/// Not with the client of this crate, which always has a certificate.
+/// Does not use the client of this crate, which always has a certificate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_without_a_certificate_are_refused() {
     let authority = Authority::new();
@@ -139,7 +139,7 @@ async fn clients_without_a_certificate_are_refused() {
     let stream = tokio::net::TcpStream::connect(("localhost", *port)).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let error = match connector.connect(ServerName::try_from("localhost").unwrap(), stream).await {
-        // In TLS 1.3 the client learns of the refusal with its first read.
+        // In TLS 1.3 the client sees the refusal at its first read.
         Ok(mut stream) => {
             let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
             stream.read_to_end(&mut Vec::new()).await.unwrap_err()

@@ -28,11 +28,11 @@ impl Fixture {
         self.dir.path().canonicalize().expect("the folder exists")
     }
 
-    /// Write a file that looks older than any build, so that no build takes it for one that was edited meanwhile.
+    /// Writes a file that looks older than any build, so that no build takes it for a file that was edited meanwhile.
     fn write(&self, path: &str, text: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        // Another time for each text: an edit within one tick of the clock is seen, too.
+        // Each text has another time, so that an edit within one tick of the clock is noticed as well.
         let age = Duration::from_secs(3600 + text.len() as u64);
         fs::write(&path, text).expect("written");
         File::options()
@@ -42,8 +42,8 @@ impl Fixture {
             .expect("the time can be set");
     }
 
-    /// Change a source file the way that an editor does. Cargo sees only newer times; and a build that began within a tick of
-    /// the clock would take the file for one that was edited meanwhile, so that tick is awaited.
+    /// Changes a source file the way that an editor does. Cargo notices only newer times; and a build that began within
+    /// a tick of the clock would take the file for one that was edited meanwhile, so this waits for one tick.
     fn edit(&self, path: &str, text: &str) {
         fs::write(self.path().join(path), text).expect("written");
         let edited = SystemTime::now();
@@ -134,8 +134,8 @@ fn a_workspace_is_built_once_and_again_only_after_changes() {
     assert!(!watched.counts(&app.path().join("one/src/main.rs~"), false));
 }
 
-/// Which features a dependency is built with depends on all packages that are built with it: a change of one component must
-/// not build the others' dependencies again, nor another component.
+/// The features with which a dependency is built depend on all packages that are built with it. Therefore a change of
+/// one component must not rebuild the others' dependencies, nor another component.
 #[test]
 fn a_change_of_one_component_does_not_change_features_of_dependencies() {
     let main = "fn main() { println!(\"{}\", fixture_shared::text()); }\n";
@@ -415,7 +415,7 @@ fn components_built_for_development_are_never_shipped() {
     assert_ne!(fs::read(&developed).expect("read"), fs::read(&shipped).expect("read"));
     assert_eq!((dev().1, app.changed().1), (0, 0), "neither is in the other's way");
 
-    // As if the last build had had another environment.
+    // As if the environment had been different in the last build.
     let record = app.path().join(".isomer/build/one.json");
     let text = fs::read_to_string(&record).expect("read");
     let settings = "\"settings\": \"release";
@@ -424,7 +424,7 @@ fn components_built_for_development_are_never_shipped() {
     assert_eq!(app.changed().1, 1, "it is built again");
     assert_eq!(app.changed().1, 0);
 
-    // As if a variable that the source reads had had another value.
+    // As if a variable that the source reads had had another value in the last build.
     let text = fs::read_to_string(&record).expect("read");
     let variable = "\"ISOMER_TEST_FLAVOUR\": null";
     assert!(text.contains(variable), "{text}");
@@ -440,7 +440,7 @@ fn files_of_removed_components_are_removed() {
     let app = Fixture::new(&[("isomer.toml", two), ("a.wasm", "a"), ("b.wasm", "b")]);
     app.changed();
     let build = app.path().join(".isomer/build");
-    // As Cargo's would lie there.
+    // A file in the place where Cargo's artifacts would be.
     fs::write(build.join("gone.wasm"), "").expect("written");
     fs::create_dir(build.join("dev")).expect("made");
     fs::write(build.join("dev/gone.wasm"), "").expect("written");

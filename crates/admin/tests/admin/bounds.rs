@@ -98,7 +98,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
         let fake = served.fake.clone();
         async move {
             let text = "x".repeat(100_000);
-            // Until the log is not followed any more.
+            // Writes lines until the node no longer has a follower of the log.
             while fake.lines.send(line(&text)).is_ok() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -1,4 +1,4 @@
-//! A fake node that records its calls and returns fixed results. The tests of the command line use it, too.
+//! A fake node that records its calls and returns fixed results. The tests of the command line also use it.
 #![allow(dead_code, reason = "either of the two does not need all of it")]
 
 use std::collections::BTreeSet;

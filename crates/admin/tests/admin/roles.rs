@@ -21,7 +21,8 @@ enum Who {
     Any(TokenRole),
 }
 
-/// Listed a second time by hand: an operation that is missing here fails the test, whatever its rule.
+/// The rules are listed here a second time by hand: an operation that is missing here fails the test, whatever its rule
+/// is.
 fn rule_of(operation: &str) -> Who {
     match operation {
         "status" | "set-tenant" | "remove-tenant" => Who::NoTenant,
@@ -48,7 +49,8 @@ fn body_of(operation: &str) -> String {
     }
 }
 
-/// Returns the path for objects of `acme`. The token that is revoked is not one that the test uses.
+/// Returns the path for objects of `acme`. The path of the operation that revokes a token names a token that the test
+/// does not use.
 fn path_of(path: &str) -> String {
     let path = path.replace("{tenant}", "acme").replace("{app}", "shop").replace("{secret}", "key");
     path.replace("{digest}", &"0".repeat(64)).replace("{token}", "other")
@@ -126,11 +128,11 @@ async fn a_revoked_token_is_refused_and_ends_its_followed_logs() {
     served.fake.lines.send(line("before")).unwrap();
     assert_eq!(lines.next().await.unwrap().unwrap().text, "before");
     let mut silent = client.logs(&acme, &"silent".parse().unwrap(), &query).await.unwrap();
-    // Its holder may revoke it.
+    // The holder of a token may revoke it.
     client.revoke_token(&acme, &"desk".parse().unwrap()).await.unwrap();
     served.fake.lines.send(line("after")).unwrap();
     assert!(lines.next().await.is_none());
-    // Also if no line is written: otherwise it would count as a request of the tenant for ever.
+    // The log ends even if no line is written: otherwise it would use up one of the tenant's requests forever.
     assert!(silent.next().await.is_none());
     for path in ["/v1/apps", "/v1/tenants/acme", "/v1/openapi.json"] {
         assert_eq!(served.ask_with(&token, "GET", path, "").await.status, 401, "{path}");
@@ -270,7 +272,7 @@ async fn a_tenant_leaves_others_their_share_of_the_api() {
     }
     let refused = acme.tenant(&tenant).await.unwrap_err();
     assert!(refused.to_string().contains("token `ci` of tenant `acme` has 12 requests"), "{refused}");
-    // With another token, the token that holds them can be revoked.
+    // With another token, the token that holds these requests can be revoked.
     let desk = served.client_with(&served.tenant_token("acme", "desk", TokenRole::Admin).await);
     for _ in 0..4 {
         followed.push(desk.logs(&tenant, &shop, &query).await.unwrap());

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::fake::Fake;
 
-/// The longest wait of a test. Reaching it is a failure, not a measurement.
+/// The maximum wait of a test. Reaching it is a failure, not a measurement.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Served {

@@ -167,7 +167,7 @@ fn two_hundred_concurrent_requests_all_succeed() {
     assert!(statuses.iter().all(|&status| status == 200), "{statuses:?}");
 }
 
-/// What every author of an app can run, here for the shop.
+/// Runs the command that every author of an app can run, here for the shop.
 #[test]
 fn the_shops_script_passes_in_every_shape() {
     let app = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/boutique");

@@ -1,4 +1,4 @@
-//! `isomer dev`: changes take over, errors do not, and no request is refused meanwhile.
+//! `isomer dev`: changed apps replace the running revision, erroneous ones do not, and no request is refused meanwhile.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn a_change_takes_over_and_no_request_is_dropped() {
     assert_eq!(server.get("/").1, "hello from WASI 0.2\n");
     stop.store(true, Ordering::Relaxed);
     let seen = visitor.join().unwrap();
-    // First the old revision, then the new one, and never the old one again.
+    // The old revision responds first, then the new one, and never the old one again.
     assert!(seen.len() <= 2 && seen.iter().all(|body| body.starts_with("hello from WASI 0.")), "{seen:?}");
     assert_eq!(server.stop(), Some(0));
 }
@@ -88,7 +88,7 @@ fn removing_and_recreating_a_folder_is_noticed_each_time() {
         workspace.guest(guest, "dist/deep/hello.wasm");
         assert_eq!(server.event()["event"], "replaced", "{guest}");
     }
-    // In one step, by replacing the folder with another one.
+    // Changes the file in one step, by replacing its folder with another one.
     workspace.guest("http-hello", "other/deep/hello.wasm");
     std::fs::rename(workspace.path("dist"), workspace.path("before")).unwrap();
     std::fs::rename(workspace.path("other"), workspace.path("dist")).unwrap();
@@ -176,7 +176,7 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(STARS), (200, "stars\ni:1\ni:1\n".to_owned()));
-    // The first migration can be edited, too; there is no copy from before it.
+    // The first migration can be edited as well; there is no copy of the store from before it.
     std::fs::remove_file(workspace.path("migrations/2.sql")).unwrap();
     workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT, other TEXT);\n");
     server.wait_for_log("the SQL store notes have changed: it was recreated empty");
@@ -220,7 +220,8 @@ fn an_edited_migration_does_not_block_a_take_over() {
     assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()));
 }
 
-/// A component whose build waits until the file `wait` is removed. The command ends with the folder, too.
+/// Returns an app whose build waits until the file `wait` is removed. The build's command also ends when the folder is
+/// removed.
 fn slow_to_build() -> (Workspace, Server, String) {
     let command = "while [ -e wait ]; do sleep 0.02; done; cp built.wasm hello.wasm";
     let source = format!("command = \"{command}\"\nwasm = \"hello.wasm\"\ninputs = [\"built.wasm\"]");

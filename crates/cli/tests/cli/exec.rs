@@ -46,7 +46,7 @@ fn the_environment_is_what_was_granted() {
     let workspace = workspace();
     let printed = workspace.run(&["exec", "--env", "A=1=2", "tool.wasm", "--", "--env", "A", "--env", "PATH"]);
     assert!(printed.contains("A=1=2\nPATH=nothing\n"), "{printed}");
-    // In the order of the flags; of a repeated name the last value is used.
+    // The variables are in the order of the flags; for a repeated name the last value is used.
     let printed =
         workspace.run(&["exec", "--env", "Z=1", "--env", "A=2", "--env", "Z=3", "tool.wasm", "--", "--all-env"]);
     assert!(printed.contains("all Z=3\nall A=2\n"), "{printed}");

@@ -150,7 +150,7 @@ fn a_public_admin_api_requires_a_setting() {
     );
 }
 
-/// Sends one request, or several until the server closes the connection. Returns how many had a response.
+/// Sends one request, or several until the server closes the connection. Returns how many got a response.
 fn ask_until_told(address: std::net::SocketAddr, several: bool) -> u64 {
     let mut stream = TcpStream::connect(address).expect("the port is always open");
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();

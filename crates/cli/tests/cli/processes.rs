@@ -30,7 +30,7 @@ fn sleeper() -> Workspace {
     workspace
 }
 
-/// Sends requests until the response is 200. Earlier responses must be those of a lost call.
+/// Sends requests until the response is 200. Earlier responses must be those that report a lost call.
 fn get_again(server: &Server, path: &str) -> String {
     let deadline = Instant::now() + TIMEOUT;
     loop {
@@ -205,7 +205,7 @@ fn members_log_to_one_stream_with_their_names() {
     let ready = log.find(|line| line.contains("is listening at")).unwrap();
     let address = ready.split("http://").nth(1).unwrap().split(',').next().unwrap().to_owned();
     assert_eq!(crate::support::get(&address, "/env?name=WHO").0, 200);
-    // Three lines, in any order except for those of the same process.
+    // Reads three lines, in any order except that lines of the same process are in order.
     let mut lines: Vec<String> = log.by_ref().take(3).collect();
     signal("INT", child.id());
     lines.extend(log);
@@ -232,7 +232,7 @@ fn a_group_that_does_not_start_reports_why_and_stops_all() {
          [shapes.split.groups]\nfront = [\"hello\"]\nback = [\"files\"]\n",
     );
     workspace.guest("http-hello", "hello.wasm");
-    // It opens files, so its imports are the same with every compiler.
+    // This guest opens files, so its imports are the same with every compiler.
     workspace.guest("dirs-probe", "files.wasm");
     assert_run!(workspace, workspace.run(&["run", "--shape", "split", "--listen", "127.0.0.1:0"]));
 }

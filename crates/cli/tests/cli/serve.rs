@@ -91,7 +91,7 @@ fn a_certificate_authority_of_the_environment_is_trusted() {
     assert!(status == 502 && body.contains("TlsCertificateError"), "{status} {body}");
     let (status, body) = ask(&[("SSL_CERT_FILE", company.to_str().unwrap())]);
     assert_eq!(status, 404, "the node has no app there: {body}");
-    // An unreadable file does not keep an app from running that needs no other authorities.
+    // Even if the file cannot be read, an app that needs no other authorities runs.
     let server = workspace.serve_with(&["run", "fetch.wasm"], &[("SSL_CERT_FILE", "/nowhere/ca.pem")]);
     server.wait_for_log("`/nowhere/ca.pem` cannot be read");
 }

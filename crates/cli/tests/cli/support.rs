@@ -56,13 +56,13 @@ impl Workspace {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Makes a folder in it that only this user may enter.
+    /// Creates a folder in the workspace that only this user may enter.
     pub(crate) fn private(&self, path: &str) {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().mode(0o700).create(self.path(path)).unwrap();
     }
 
-    /// Makes a file in it readable for this user only.
+    /// Creates a file in the workspace that only this user may read.
     pub(crate) fn private_file(&self, path: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(self.path(path), std::fs::Permissions::from_mode(0o600)).unwrap();

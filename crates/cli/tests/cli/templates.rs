@@ -49,7 +49,7 @@ fn use_a_store(app: &Path, template: &str) {
     edit("isomer.toml", "cargo = \"hello\"\n", "cargo = \"hello\"\ngrants = { kv = [\"notes\"] }\n");
 }
 
-/// One test and one folder for all templates, so that Cargo shares compiled crates, also between runs.
+/// One test and one folder for all templates, so that Cargo shares compiled crates, even between runs.
 #[test]
 fn every_template_builds_and_responds() {
     let _lock = lock_templates();

@@ -1,4 +1,4 @@
-//! How many connections there may be, and which ones are closed.
+//! The maximum number of connections, and which connections are closed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -7,10 +7,11 @@ use isomer_front::Limits;
 use crate::client::{Http1, connect_from, head};
 use crate::world::{PATIENCE, Setup, Tls, WAITS, until, within};
 
-/// What a client may send without ever making a request: nothing, parts of heads, a part of the preface of HTTP/2.
+/// Incomplete data that a client may send without ever making a request: nothing, parts of heads, a part of the HTTP/2
+/// preface.
 const HALVES: &[&str] = &["", "G", "GET / HTTP/1.1\r\nhost: sh", "PRI * HTTP/2.0\r\n"];
 
-/// The same over TLS: nothing, the beginning of a handshake.
+/// Incomplete data over TLS: nothing, the beginning of a handshake.
 const HALF_HANDSHAKES: &[&str] = &["", "\u{16}\u{3}\u{1}"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +67,8 @@ async fn a_connection_with_a_request_is_never_closed_for_another() {
         running.push(connection);
         front.held.arrived(running.len()).await;
     }
-    // One too many of an address, and one too many in total: each is closed at once.
+    // The first connection exceeds the maximum of an address, the second one the maximum in total: each is closed at
+    // once.
     for last in [1, 3] {
         let mut refused = Http1::new(connect_from(last, front.address).await.unwrap());
         assert!(within("the end", refused.get("shop.example")).await.is_err());

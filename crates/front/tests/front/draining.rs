@@ -1,9 +1,9 @@
-//! A front door that drains loses no request: every connection that the kernel has made is served, and each ends
-//! regularly.
+//! A draining front door loses no request: every connection that the kernel has established is served, and each is
+//! closed without an error.
 //!
-//! The clients are an open loop: connections are opened at a fixed pace, whatever becomes of earlier ones, from the
-//! start of the front door until the port is closed. What clients do with them is drawn from a seed, which a failure
-//! prints.
+//! The clients are an open loop: connections are opened at a fixed pace, regardless of the fate of earlier ones, from
+//! the start of the front door until the port is closed. What clients do with them is drawn from a seed, which a
+//! failure prints.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -22,7 +22,7 @@ use tokio::time::MissedTickBehavior;
 use crate::client::{Http1, Http2, Stream, connect, head, secure};
 use crate::world::{Setup, Tls, WAITS, socket, until, within};
 
-/// How often each front door is stopped.
+/// The number of times that each front door is stopped.
 const STOPS: u64 = 20;
 
 /// The time between two new connections.
@@ -80,7 +80,7 @@ impl Clients {
         for number in 0..requests {
             random.pause().await;
             let head = head("shop.example");
-            // In one piece or in two.
+            // The head is sent in one piece or in two.
             let (first, second) = head.split_at(random.below(head.len() as u64) as usize);
             let exchange = async {
                 connection.send(first).await?;
@@ -203,7 +203,7 @@ async fn a_shared_socket_passes_to_the_next_front_door() {
     for _ in 0..STOPS {
         let before = answers.load(Ordering::Relaxed);
         until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
-        // The next front door starts when this one has ended: connections in between wait.
+        // The next front door starts when this one has ended. Connections that arrive in between wait.
         assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
         front = setup().start_on(listener.try_clone().unwrap());
     }
@@ -244,7 +244,8 @@ async fn a_connection_gets_a_last_response_after_the_stop() {
     let answer = within("an answer", connection.get("shop.example")).await.unwrap();
     assert!(answer.status == 404 && !answer.is_last, "{answer:?}");
     let serving = front.stop();
-    // The client cannot know that the front door drains: its requests get a response until one is the last.
+    // The client cannot know that the front door drains: its requests get responses until one of them says that it is
+    // the last.
     let mut answers = 0;
     while !within("an answer", connection.get("shop.example")).await.unwrap().is_last {
         answers += 1;

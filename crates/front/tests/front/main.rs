@@ -1,6 +1,6 @@
-//! The connections of a front door, seen from outside: their clients, how many there may be, and how they end.
+//! The connections of a front door, seen from outside: their clients, their maximum number, and how they are closed.
 //!
-//! There is no guest: a response of the front door itself is a response, too.
+//! There is no guest: a response of the front door itself is enough for these tests.
 
 mod client;
 mod connection_limits;

@@ -30,7 +30,7 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
     let front = behind_a_proxy(true, None);
     let through = async |header: Vec<u8>, host: &str| {
         let mut connection = Http1::new(connect_from(2, front.address).await.unwrap());
-        // In one write with the request: bytes after the header are not lost.
+        // The header is sent in one write with the request: bytes after the header are not lost.
         connection.send([header, head(host).into_bytes()].concat()).await.unwrap();
         connection
     };
@@ -106,7 +106,7 @@ async fn the_header_comes_before_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_trusted_proxy_is_believed_and_it_has_to_send_the_header() {
     let front = behind_a_proxy(true, None);
-    // From another address the header is not HTTP; from the proxy, a connection without it is refused.
+    // From another address, the header is invalid HTTP. From the proxy, a connection without the header is refused.
     let mut other = Http1::new(connect_from(3, front.address).await.unwrap());
     other.send(v1("198.51.100.1")).await.unwrap();
     assert_eq!(within("an answer", other.answer()).await.unwrap().status, 400);

@@ -25,7 +25,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// The longest wait of a test. A test that passes never waits this long.
+/// The maximum wait of a test. A test that passes never waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The host whose requests wait until [`HeldRequests`] are released; all other hosts are unknown.
@@ -215,7 +215,7 @@ impl Tls {
 /// Returns a socket that listens on a port that the system chose.
 pub(crate) fn socket() -> TcpListener {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // As long a queue as the front door's own listeners have.
+    // The queue is as long as that of the front door's own listeners.
     socket2::SockRef::from(&socket).listen(1024).unwrap();
     socket
 }
@@ -236,7 +236,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) proxies: Proxies,
     pub(crate) tls: Option<Arc<Certificates>>,
-    /// Whether another process holds the listener, too.
+    /// Whether another process also holds the listener.
     pub(crate) shared: bool,
     pub(crate) grace: Duration,
 }

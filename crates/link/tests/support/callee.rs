@@ -1,4 +1,5 @@
-//! A callee that does what its image says: `echo:…`, `wait:NAME` (until the test opens the gate), `hang`, `trap`, `panic`, `spin:MS`.
+//! A callee that obeys its encoded arguments: `echo:…`, `wait:NAME` (until the test opens the gate), `hang`, `trap`,
+//! `panic`, `spin:MS`.
 
 use std::collections::HashMap;
 use std::future::Future;

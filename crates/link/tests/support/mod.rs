@@ -1,4 +1,4 @@
-//! Helpers of the tests: a callee that does what its image says, a server to start and stop, and calls.
+//! Helpers of the tests: a callee that obeys its encoded arguments, a server to start and stop, and calls.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "helpers of tests, each of which uses some")]
 
 pub mod callee;

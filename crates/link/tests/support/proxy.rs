@@ -15,17 +15,17 @@ use tokio::task::JoinSet;
 /// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// From the peer to the server.
+    /// The direction from the peer to the server.
     There,
-    /// From the server to the peer.
+    /// The direction from the server to the peer.
     Back,
 }
 
-/// What the proxy does with some bytes.
+/// The action of the proxy on some bytes.
 pub enum Deed {
     /// Forwards these bytes, unchanged or not.
     Send(Vec<u8>),
-    /// Forwards the bytes after a pause, and later ones after them.
+    /// Forwards the bytes after a pause, and later bytes after these.
     Delay(Duration),
     /// Forwards these bytes, then cuts the connection on both sides.
     SendAndCut(Vec<u8>),
@@ -42,7 +42,7 @@ struct Control {
     recorded: Mutex<Vec<u8>>,
 }
 
-/// A proxy. It ends when it is dropped.
+/// A proxy. Dropping it stops it.
 pub struct Proxy {
     pub address: Address,
     control: Arc<Control>,
@@ -78,7 +78,7 @@ impl Proxy {
         self.control.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Cuts all connections, and refuses further ones.
+    /// Cuts all connections, and refuses new ones.
     pub fn close(&self) {
         self.control.is_closed.store(true, Ordering::SeqCst);
         self.cut();
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, control: Arc<Control>
         let mut cuts = control.cuts.subscribe();
         let control = control.clone();
         pairs.spawn(async move {
-            // Without a server the client's connection is closed.
+            // If the server cannot be reached, the client's connection is closed.
             let Ok(server) = TcpStream::connect(target).await else { return };
             let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
             tokio::select! {

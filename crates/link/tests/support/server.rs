@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::callee::{Script, Scripted};
 
-/// A running server. It is killed when this is dropped.
+/// A running server. Dropping it kills the server.
 pub struct TestServer {
     pub address: Address,
     pub script: Arc<Script>,
