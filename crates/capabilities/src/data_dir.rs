@@ -24,7 +24,7 @@ const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The interval between two checks whether these members have ended.
 const MEMBERS_WAIT_STEP: Duration = Duration::from_millis(10);
 
-/// An open data directory. The lock is held until it is dropped.
+/// An open data directory. Holds the directory's lock until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::data_dir::{DataDirError, failed, lock_dir};
 use crate::private_files::{make_private_dir, sync_dir};
 
-/// An open data directory of a node. The lock is held until it is dropped.
+/// An open data directory of a node. Holds the directory's lock until it is dropped.
 #[derive(Debug)]
 pub struct NodeDir {
     path: PathBuf,

@@ -63,7 +63,7 @@ pub(crate) struct OpenPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Prevents the file from being opened while it exists. Open handles stay open.
+/// While this exists, the file cannot be opened. Handles that are already open stay open.
 pub(crate) struct FileHold<T> {
     /// The store, if it is open.
     pub(crate) store: Option<Arc<T>>,

@@ -40,7 +40,7 @@ pub struct Secrets {
     values: BTreeMap<String, Secret>,
 }
 
-/// Why a secret cannot be read. Does not contain the value or a part of it.
+/// Why a secret cannot be read. The error contains no part of the secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The variable is not set.

@@ -95,7 +95,7 @@ pub enum StateError {
     HostTaken {
         /// The host name.
         host: HostPattern,
-        /// The pattern that it conflicts with.
+        /// The existing pattern that `host` conflicts with.
         theirs: HostPattern,
         /// The owner of that pattern, for admins.
         holder: String,

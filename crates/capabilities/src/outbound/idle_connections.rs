@@ -1,8 +1,8 @@
 //! Idle connections between two requests of one component to the same server.
 //!
-//! Idle connections belong to one component of one revision, so another tenant can never use them. Their number is bounded for each
-//! component and for each tenant, and so is their age. Their memory is charged to the tenant; a connection is closed
-//! instead of kept if the tenant has no memory left.
+//! Idle connections belong to one component of one revision, so another tenant can never use them. Their number is
+//! bounded for each component and for each tenant, and so is their age. Their memory is charged to the tenant; a
+//! connection is closed instead of kept if the tenant has no memory left.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};

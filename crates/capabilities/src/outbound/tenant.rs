@@ -1,8 +1,9 @@
-//! The hosts that all apps of a tenant may send HTTP requests to, in addition to the grants of their manifests.
+//! A tenant's restriction of the hosts that its apps may send HTTP requests to. A request must be allowed both by this
+//! restriction and by the grants of the app's manifest.
 //!
 //! A manifest belongs to its tenant, so on a node of many tenants it must not open the node's network: `private = true`
 //! and grants of addresses reach no loopback and no private network unless the node's operator has listed that
-//! *address* for the tenant. Names do not suffice: the owner of a name's zone can make it lead anywhere.
+//! *address* for the tenant. To list a name does not suffice: the owner of the name's zone can make it lead anywhere.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

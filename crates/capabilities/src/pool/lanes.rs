@@ -58,7 +58,7 @@ impl Lanes {
         Self { size, lanes: HashMap::new(), ready: VecDeque::new(), running: 0, last_job: 0 }
     }
 
-    /// The maximum number of useful threads.
+    /// The maximum number of threads that can run jobs at the same time.
     pub(super) fn threads_max(&self) -> usize {
         self.size.threads_max + self.size.reserve_max
     }

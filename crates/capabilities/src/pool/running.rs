@@ -30,7 +30,7 @@ struct Running {
 
 /// The processor clock of a thread.
 pub(super) struct Clock {
-    /// The processor time of the thread that has been charged.
+    /// The part of the thread's processor time that has been charged.
     charged: Duration,
 }
 

@@ -19,7 +19,7 @@ use crate::pool::locked;
 
 /// The writing connection of a store while it is in use.
 struct WriterLease {
-    /// Present until this is dropped. `None` also while the connection has to be opened first.
+    /// The connection. `None` if it has to be opened first, and after this was dropped.
     session: Option<Session>,
     // Declared before the permit, so that it is dropped first: dropping the last handle closes the store. In that case
     // no other caller is left.
