@@ -83,7 +83,7 @@ impl Connection {
         }
     }
 
-    /// Sends `request`; the body of the response is still to be read.
+    /// Sends `request` and returns the response. The caller reads its body.
     pub(crate) async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
         within("a response", self.try_send(request)).await.expect("a response")
     }
@@ -113,18 +113,18 @@ impl Connection {
         within("the end of the connection", &mut self.io).await.expect("the connection's task");
     }
 
-    /// A request without a body.
+    /// Sends a request without a body, and reads the complete response.
     pub(crate) async fn ask(&mut self, method: Method, target: &str) -> TestResponse {
         let request = self.request(method, target).body(whole("")).expect("a valid request");
         self.exchange(request).await
     }
 
-    /// GET.
+    /// Sends a GET, and reads the complete response.
     pub(crate) async fn get(&mut self, target: &str) -> TestResponse {
         self.ask(Method::GET, target).await
     }
 
-    /// POST.
+    /// Sends a POST, and reads the complete response.
     pub(crate) async fn post(&mut self, target: &str, contents: &str) -> TestResponse {
         let body = whole(contents.to_owned());
         let request = self.request(Method::POST, target).body(body).expect("a valid request");
@@ -141,11 +141,11 @@ async fn tcp(address: SocketAddr) -> TcpStream {
 /// A complete response.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
-    /// Its status.
+    /// The status of the response.
     pub(crate) status: StatusCode,
-    /// Its headers.
+    /// The headers of the response.
     pub(crate) headers: HeaderMap,
-    /// Its body.
+    /// The body of the response.
     pub(crate) body: Bytes,
 }
 
@@ -167,7 +167,7 @@ impl TestResponse {
         self.headers.get(name).map_or("", |value| value.to_str().expect("the header is text"))
     }
 
-    /// The body of a 200.
+    /// Checks that the status is 200, and returns the body.
     #[track_caller]
     pub(crate) fn ok(&self) -> &str {
         assert_eq!(self.status, 200, "{}", self.text());

@@ -15,13 +15,13 @@ use super::{PATIENCE, Setup, within};
 
 /// A front door that serves until it is dropped.
 pub(crate) struct TestFront {
-    /// Its address.
+    /// The address of the front door.
     pub(crate) address: SocketAddr,
     /// The front door stops when this is dropped.
     _stop: oneshot::Sender<()>,
 }
 
-/// Opens one with this resolver.
+/// Opens a front door with this resolver.
 pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limits)) -> TestFront {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -31,7 +31,7 @@ pub(crate) async fn front(door: Arc<AppResolver>, change: impl FnOnce(&mut Limit
     TestFront::serve(front)
 }
 
-/// The site of a node with `manifest`, and what must be kept while it serves.
+/// Returns the site of a node with `manifest`, and a folder that must be kept while the site serves.
 pub(crate) async fn site(manifest: &str) -> (tempfile::TempDir, Arc<AppSite>) {
     Setup::new(manifest).site().await
 }

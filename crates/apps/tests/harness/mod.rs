@@ -36,8 +36,8 @@ use tokio::task::JoinHandle;
 use client::{Connection, TestResponse};
 use log::MemoryLog;
 
-/// The longest time that a test waits for anything: long, because the machine may be busy. A test that passes never
-/// waits this long.
+/// The maximum time that a test waits for anything. It is long because the machine may be busy. A test that passes
+/// never waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the value of `future`; the test fails if it takes longer than [`PATIENCE`].
@@ -61,8 +61,8 @@ pub(crate) async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Opt
     .await
 }
 
-/// An engine whose pool must never be full while the runtime counts it as not full: the test fails at its end if it
-/// was.
+/// An engine that checks its pool's counters. When it is dropped, the test fails if the pool was ever full while the
+/// runtime counted it as not full.
 #[allow(dead_code, reason = "not every test brings its own engine")]
 pub(crate) struct Counted(pub(crate) Engine);
 
@@ -108,7 +108,8 @@ impl Setup {
             manifest: format!("[app]\nname = \"test\"\nversion = \"0.1.0\"\n\n{manifest}"),
             limits: Limits::default(),
             grace: PATIENCE,
-            // As few as most tests need: address space is reserved for each instance.
+            // The number of instances is as low as most tests allow, because address space is reserved for each
+            // instance.
             options: Options {
                 making: PackageOptions::default(),
                 running: TenancyOptions { instances_max: Some(16), ..TenancyOptions::unbounded() },
@@ -149,7 +150,7 @@ impl Setup {
         self
     }
 
-    /// Returns the app's folder, which the manifest's paths are relative to.
+    /// Returns the app's folder, against which the manifest's paths are resolved.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -235,7 +236,7 @@ pub(crate) fn components(app: &App) -> Components {
     components_with(app, &BTreeMap::new())
 }
 
-/// The components of an app: those in `written`, and guests.
+/// Returns the components of an app: components in `written`, and guests.
 fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components {
     let component = |component: &isomer_manifest::Component| match &component.source.value {
         ComponentSource::Wasm(guest) => {
@@ -247,14 +248,14 @@ fn components_with(app: &App, written: &BTreeMap<String, Vec<u8>>) -> Components
     app.components.iter().map(|(name, it)| (name.clone(), component(it))).collect()
 }
 
-/// Kept between runs: only what has changed is compiled.
+/// Returns the folder of compiled code. It is kept between runs, so that only changed components are compiled.
 pub(crate) fn code_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("code")
 }
 
 /// A running node.
 pub(crate) struct TestNode {
-    /// Its address.
+    /// The address of the node.
     pub(crate) address: SocketAddr,
     log: Log,
     memory: MemoryLog,
@@ -297,7 +298,7 @@ impl TestNode {
         self.connect().await.post(target, contents).await
     }
 
-    /// Has a revision of `manifest` take over.
+    /// Puts a revision of `manifest` into service.
     pub(crate) async fn take_over(&self, manifest: &str) {
         let manifest = format!("[app]\nname = \"test\"\nversion = \"0.2.0\"\n\n{manifest}");
         let made = revision(&manifest, &self.options, &self.sole, self.folder.path(), &self.data).await;
@@ -316,7 +317,7 @@ impl TestNode {
         self.memory.events_since(position)
     }
 
-    /// Has the warnings of this process written to this node's log; only the first node that calls this gets them.
+    /// Writes the warnings of this process to this node's log. Only the first node that calls this gets them.
     pub(crate) fn hear_warnings(&self) {
         isomer_observe::listen_to_events(self.log.clone());
     }
@@ -352,12 +353,12 @@ impl TestNode {
         Setup { folder, options, ..setup }.start().await
     }
 
-    /// Has the node stop; it still serves the requests in flight.
+    /// Tells the node to stop. The node still serves the requests in flight.
     pub(crate) fn tell_to_stop(&mut self) {
         drop(self.stop.take());
     }
 
-    /// Stops the node and waits until it has. Returns the number of connections that had to be cut off.
+    /// Stops the node and waits until it has stopped. Returns the number of connections that were aborted.
     pub(crate) async fn stop(mut self) -> usize {
         self.tell_to_stop();
         within("stop", &mut self.serving).await.expect("the node does not panic")

@@ -1,4 +1,4 @@
-//! A connection whose bytes the test writes and reads: for clients that no library would allow.
+//! A connection whose bytes the test writes and reads, for requests that no HTTP library can send.
 
 use std::io;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ impl RawConnection {
             match within("the connection's end", self.stream.read_buf(&mut self.read)).await {
                 Ok(0) => break,
                 Ok(_) => {}
-                // It was closed before the node had read everything.
+                // The node closed the connection before it had read everything.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
                 Err(error) => panic!("{error}"),
             }

@@ -26,7 +26,7 @@ pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// The last certificate that was signed for a name.
 pub(crate) struct Signed {
-    /// The path of its file.
+    /// The paths of the certificate's files.
     pub(crate) files: CertificateFiles,
     /// The certificate.
     pub(crate) der: CertificateDer<'static>,
@@ -121,7 +121,7 @@ impl Client {
     }
 }
 
-/// Accepts every certificate whose key the server has.
+/// Accepts every certificate for which the server has the key.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

@@ -19,9 +19,9 @@ use super::within;
 /// The head of a request.
 pub(crate) type RequestHead = http::request::Parts;
 
-/// Responds to every request with `upstream` and the request's body, and to a POST with 201.
+/// A server that responds to every request with `upstream` and the request's body, and to a POST with 201.
 pub(crate) struct Upstream {
-    /// Its address.
+    /// The address of the server.
     pub(crate) address: SocketAddr,
     seen: mpsc::UnboundedReceiver<RequestHead>,
     listening: JoinHandle<()>,
@@ -49,7 +49,7 @@ impl Upstream {
         Self { address, seen, listening }
     }
 
-    /// The next request that was received.
+    /// Returns the next request that was received.
     pub(crate) async fn seen(&mut self) -> RequestHead {
         within("a request to the test's server", self.seen.recv()).await.expect("the server runs")
     }

@@ -18,13 +18,14 @@ use crate::process_resources::{self, ProcessResources};
 /// The deadline of the attacker's requests.
 pub(crate) const DEADLINE_MS: u64 = 400;
 
-/// How often an attack is repeated that had no effect in its time, because the machine was busy with other tests.
+/// The maximum number of times that an attack is repeated if it had no effect within its time, because the machine was
+/// busy with other tests.
 const REPEATS_MAX: usize = 10;
 
 /// The number of connections that a SQL store keeps open.
 const SQL_CONNECTIONS: usize = 3;
 
-/// Attacks are made one at a time: they measure the process.
+/// Locks the attacks, so that they are made one at a time: each attack measures the whole process.
 pub(crate) async fn exclusive() -> MutexGuard<'static, ()> {
     static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
     EXCLUSIVE.lock().await
@@ -39,15 +40,15 @@ pub(crate) struct AttackedNode {
 #[derive(Debug, Default)]
 struct Outcome {
     status: u16,
-    /// The request's id, if the response is the platform's.
+    /// The request's id, if the platform made the response.
     id: Option<String>,
     /// The start of the response.
     text: String,
-    /// It was cut off.
+    /// Whether the response was cut off.
     broken: bool,
 }
 
-/// The number of bytes of a response that are kept.
+/// The maximum number of bytes of a response that are kept.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Makes the folder `shared` in `folder`, with links that lead out of it.
@@ -85,20 +86,20 @@ impl AttackedNode {
             "#
         );
         let setup = Setup::new(&manifest).options(|options| {
-            // One instance, used once: the next request gets the same slot of the pool.
+            // With one instance, which is used once, the next request gets the same slot of the pool.
             options.instances_max = Some(1);
             options.requests_per_instance_max = Some(1);
         });
         make_links(setup.folder());
         let stage = Self { node: setup.start().await };
-        // What is initialised once is initialised before anything is counted.
+        // One-time initialisation must happen before anything is counted.
         stage.attacker_is_well("the start").await;
         stage.neighbour_answers().await;
         stage.open_stores().await;
         stage
     }
 
-    /// Has the attacker's stores open all connections that they keep open: a SQL store has a writer and, after the
+    /// Makes the attacker's stores open all connections that they keep open. A SQL store has a writer and, after the
     /// first concurrent reads, two readers.
     async fn open_stores(&self) {
         self.exchange(Method::GET, "/hostile/large-value?bytes=1", whole("")).await;
@@ -106,13 +107,13 @@ impl AttackedNode {
             let counting =
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000) SELECT count(*) FROM n";
             self.exchange(Method::POST, "/hostile/sql?at-once=20", whole(counting)).await;
-            // The node is this process.
+            // The node runs in this process, so its files are this process's files.
             (process_resources::open_files("/default.sqlite") == SQL_CONNECTIONS).then_some(())
         })
         .await;
     }
 
-    /// Makes one attack, and checks everything that it must not affect.
+    /// Makes one attack, and checks everything that the attack must not affect. Returns the failed checks.
     pub(crate) async fn attack(&self, attack: &Attack) -> Vec<String> {
         let name = attack.name;
         let before = ProcessResources::take();
@@ -213,7 +214,7 @@ impl AttackedNode {
         outcome
     }
 
-    /// The differences from what is expected.
+    /// Returns the differences from the expected result.
     async fn judge(&self, attack: &Attack, outcome: &Outcome, log_before: usize) -> Vec<String> {
         let (name, must) = (attack.name, &attack.must);
         let mut complaints = Vec::new();

@@ -2,17 +2,17 @@
 
 /// One attack.
 pub(crate) struct Attack {
-    /// Its name, also in `docs/reference/attacks.md`.
+    /// The name of the attack, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
     /// The group of attacks that are made together.
     pub(crate) kind: &'static str,
-    /// How it is started.
+    /// The requests that start the attack.
     pub(crate) ask: AttackRequest,
     /// The expected result.
     pub(crate) must: Must,
 }
 
-/// What the client of an attack does.
+/// The requests of an attack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AttackRequest {
     /// A GET.
@@ -32,33 +32,33 @@ pub(crate) enum AttackRequest {
 /// The expected result of each request of an attack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Must {
-    /// One of these statuses; 0 means no response.
+    /// The allowed statuses; 0 means no response.
     pub(crate) status: &'static [u16],
-    /// The response must not look complete.
+    /// Whether the response must be cut off.
     pub(crate) broken: bool,
-    /// A part of the log's entry; empty if it is not a failure.
+    /// A part of the log's entry; empty if the request does not fail.
     pub(crate) log: &'static str,
-    /// A part of the response.
+    /// Texts that the response must contain.
     pub(crate) contains: &'static [&'static str],
-    /// What the response must not contain.
+    /// Texts that the response must not contain.
     pub(crate) never: &'static [&'static str],
 }
 
 const NOTHING: Must = Must { status: &[200], broken: false, log: "", contains: &[], never: &[] };
 
-/// The request's deadline ends it.
+/// The deadline ends the request.
 const DEADLINE: Must = Must { status: &[504], log: "no response within the deadline of 400 ms", ..NOTHING };
 
-/// The deadline ends it when the response has started, or is about to.
+/// The deadline ends the request when the response has started, or is about to start.
 const CUT_OFF: Must = Must { broken: true, ..DEADLINE_LATE };
 const DEADLINE_LATE: Must = Must { status: &[200, 504], ..DEADLINE };
 
-/// It traps.
+/// The guest traps.
 const fn trap(log: &'static str) -> Must {
     Must { status: &[500], log, ..NOTHING }
 }
 
-/// It is refused.
+/// The operation is refused, and the guest reports the error.
 const fn refused(contains: &'static [&'static str]) -> Must {
     Must { contains, never: &["got "], ..NOTHING }
 }
@@ -67,7 +67,7 @@ const fn attack(kind: &'static str, name: &'static str, ask: AttackRequest, must
     Attack { name, kind, ask, must }
 }
 
-/// All of them.
+/// All attacks.
 pub(crate) const CORPUS: &[Attack] = &[
     attack("loops", "endless loop", AttackRequest::Get("loop"), DEADLINE),
     attack("loops", "endless loop deep in calls", AttackRequest::Get("nested-loop"), DEADLINE),

@@ -1,5 +1,5 @@
-//! Attacks on the disk, by files in granted folders: they are limited by the tenant's quota of storage, which counts
-//! what was written.
+//! Attacks on the disk, by files in granted folders. They are limited by the tenant's quota `storage`, which counts the
+//! written bytes.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -12,20 +12,21 @@ use crate::world::TestTenancy;
 /// The attacker's quota of storage.
 pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
 
-/// The bytes that may be written beyond it: a claim is exact, and the table of entries of a folder is not claimed.
+/// The maximum number of bytes that may be written beyond the quota. Bytes are charged exactly, but a folder's table of
+/// entries is not charged in advance.
 const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
 
-/// An attack, and what its guest gets.
+/// An attack, and the result that its guest gets.
 pub(crate) struct OnDisk {
-    /// Its name, also in `docs/reference/attacks.md`.
+    /// The name of the attack, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,
     pub(crate) ask: AttackRequest,
     contains: &'static str,
-    /// The minimum that is on the disk then.
+    /// The minimum number of bytes on the disk after the attack.
     bytes_min: u64,
 }
 
-/// All of them.
+/// All attacks on the disk.
 pub(crate) const ON_DISK: &[OnDisk] = &[
     OnDisk { name: "deep folders", ask: AttackRequest::Get("deep-folders"), contains: "name-too-long", bytes_min: 0 },
     OnDisk {
@@ -36,7 +37,7 @@ pub(crate) const ON_DISK: &[OnDisk] = &[
     },
 ];
 
-/// The names of all of them.
+/// Returns the names of all attacks on the disk.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ON_DISK.iter().map(|attack| attack.name)
 }
@@ -63,8 +64,9 @@ async fn files_are_limited_by_the_storage_quota() {
         let there = bytes_in(&world.folder().join("attacker/main/dirs"));
         assert!(there >= attack.bytes_min, "{name}: it was refused from the beginning: {there}");
         assert!(there <= STORAGE_BYTES + OVERSHOOT_BYTES_MAX, "{name}: {there} bytes");
-        // It is charged to the tenant that did it, by the first count after it: the next use of the folders has them
-        // counted. Without a canary, since each stays in the instance's memory, which has a limit of 128 of them.
+        // The written bytes are charged to the attacker the next time that the folders are measured, which their next
+        // use starts. The requests leave no canary, because each canary stays in the instance's memory, which has room
+        // for 128.
         until(&format!("{name}: {there} bytes to be counted"), async || {
             world.get("attacker.test", "/fill-disk?folders=0&bytes=0&stain=0").await;
             (world.usage("attacker").storage_bytes >= there.min(STORAGE_BYTES) / 4 * 3).then_some(())

@@ -1,5 +1,5 @@
-//! All tenants except one hold as much as they can at the same time: instances, connections, statements. The last one
-//! is still served.
+//! All tenants except one hold as many resources as they can at the same time: instances, connections, statements. The
+//! last tenant is still served.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -22,36 +22,37 @@ use crate::world::TestTenancy;
 /// The attack's name, also in `docs/reference/attacks.md`.
 pub(crate) const NAME: &str = "all resources, by all tenants but one";
 
-/// The number of tenants that hold what they can.
+/// The number of tenants that hold as many resources as they can.
 const GREEDY: u8 = 8;
 
-/// The number of their SQL threads: two for the reads of each store. (That a tenant gets one when all are busy is
-/// tested in `crates/capabilities/tests/guests/charges.rs`: here they would use the processors of all other tests.)
+/// The number of the greedy tenants' SQL threads: two for the reads of each store. (That a tenant gets a thread when
+/// all are busy is tested in `crates/capabilities/tests/guests/charges.rs`: here the threads would use the processors
+/// of all other tests.)
 const SQL_THREADS: usize = 2 * GREEDY as usize;
 
-/// The number of their apps: a single app cannot have as many instances as a tenant.
+/// The number of each greedy tenant's apps: a single app cannot have as many instances as a tenant.
 const APPS: usize = 3;
 
 /// The number of instances of the node, and of requests that each greedy tenant holds.
 const INSTANCES: u32 = 64;
 const SLEEPERS: usize = 20;
 
-/// The number of connections of the node, and of one source. The greedy tenants have all of them.
+/// The maximum number of connections of the node, and of one source. The greedy tenants use all of them.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_OF_SOURCE: usize = CONNECTIONS / GREEDY as usize;
 
-/// The number of concurrent statements: more than a store has threads.
+/// The number of concurrent statements, which is higher than the number of a store's threads.
 const STATEMENTS: usize = 20;
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// A tenant whose clients hold what they can.
+/// A tenant whose clients hold as many resources as they can.
 struct Greedy {
     name: String,
     from: IpAddr,
     requests: usize,
     running: Vec<JoinHandle<()>>,
-    /// The number of its requests that found no instance.
+    /// The number of the tenant's requests that found no instance.
     refused: Arc<AtomicUsize>,
     half_open: Vec<TcpStream>,
 }
@@ -70,7 +71,8 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     let mut all = Vec::new();
     for number in 1..=GREEDY {
         let mut greedy = Greedy::new(number);
-        // The quota of processor time would end its statements, and this test is about what it holds.
+        // The quota of processor time would end the tenant's statements, and this test is about the resources that it
+        // holds.
         world.tenant(&greedy.name, |quotas| quotas.cpu_ms_per_second = u32::MAX);
         for app in 0..APPS {
             world.put(&greedy.name, &format!("app-{app}"), &[&greedy.host(app)], &one("hostile", grants));
@@ -90,8 +92,8 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     world.tenant("last", |_| {});
     world.deploy("last", "main", &["last.test"], &one("hostile", grants)).await;
     let from = address(GREEDY + 1);
-    // In such a small node a tenant's guaranteed share is one instance: a request may have to wait until the one before
-    // has ended.
+    // In such a small node, a tenant's guaranteed share is one instance, so a request may have to wait until the
+    // previous request has ended.
     for _ in 0..5 {
         assert_eq!(served(&world, from, Method::GET, "/ok", "").await, "ok\n");
         assert_eq!(served(&world, from, Method::POST, "/sql", "SELECT 1").await, "got SELECT 1: 1\n");
@@ -100,10 +102,11 @@ async fn the_last_tenant_is_served_when_all_others_use_their_quotas() {
     assert!(world.usage("last").refused.is_empty(), "{:?}", world.usage("last"));
     for Greedy { name, running, refused, .. } in &all {
         assert!(running.iter().all(|request| !request.is_finished()), "{name} lost a request");
-        // Its statements use the instance of its guaranteed share, so all its other requests may find none.
+        // The tenant's statements use the instance of its guaranteed share, so all its other requests may find no
+        // instance.
         assert!(refused.load(Ordering::Relaxed) <= SLEEPERS, "{name} has no instance");
     }
-    // Their statements would keep the threads, which the stores wait for when they are closed.
+    // The statements would keep their threads busy, and the stores wait for these threads when they are closed.
     for request in all.iter().flat_map(|greedy| &greedy.running) {
         request.abort();
     }
@@ -150,11 +153,11 @@ impl Greedy {
             let answered = connection.try_send(request).await.expect("a response");
             assert_eq!(answered.status(), 503, "nothing else ends it");
             refused.fetch_add(1, Ordering::Relaxed);
-            // Its connection stays open, too.
+            // The connection stays open as well.
             std::future::pending::<()>().await;
         }));
         self.requests += 1;
-        // A connection without a request would be closed for the next one.
+        // A connection without a request would be closed to make room for the next connection.
         until("the request to come", async || {
             let refused = self.refused.load(Ordering::Relaxed);
             (world.usage(&self.name).requests_now as usize + refused >= self.requests).then_some(())
@@ -166,7 +169,7 @@ impl Greedy {
     async fn half_open(&mut self, world: &TestTenancy) {
         for _ in 0..CONNECTIONS_OF_SOURCE {
             let mut stream = connect(world, self.from).await.expect("a connection");
-            // It may be closed for the next one.
+            // This connection may be closed to make room for the next one.
             let _ = stream.write_all(b"GET / HTTP/1.1\r\nhost: gre").await;
             self.half_open.push(stream);
         }

@@ -1,7 +1,7 @@
-//! Components that attack while they are instantiated, or that no compiler would produce: written as text.
+//! Components that attack while they are instantiated, or that no compiler would produce. They are written as text.
 //!
-//! And the slots that they had, which the next guest gets: a component has all memories and tables of a small pool, and
-//! then another one has them.
+//! These tests also check the slots of the attackers, which the next guest gets: a component uses all memories and
+//! tables of a small pool, and then another component gets them.
 
 use isomer_apps::RevisionError;
 use isomer_diagnostics::chain;
@@ -23,7 +23,7 @@ pub(crate) struct Start {
     log: &'static str,
 }
 
-/// All of them; the names are also in `docs/reference/attacks.md`.
+/// All attacks during instantiation; their names are also in `docs/reference/attacks.md`.
 pub(crate) const STARTS: &[Start] = &[
     Start {
         name: "endless loop in the start function",
@@ -55,7 +55,7 @@ pub(crate) const STARTS: &[Start] = &[
     },
     Start {
         name: "table bomb",
-        // Grows until it is refused, and returns the size: at most that of the pool's tables.
+        // Grows the table until this is refused, and returns the size: at most that of the pool's tables.
         fields: "(table $table 1 funcref)",
         body:
             "(loop $again (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
@@ -81,14 +81,14 @@ pub(crate) const STARTS: &[Start] = &[
     },
 ];
 
-/// A component that is not even compiled: its bytes, and why it is refused.
+/// A component that is refused before it is compiled: its bytes, and the reason.
 struct RefusedComponent {
     name: &'static str,
     component: fn() -> Vec<u8>,
     contains: &'static str,
 }
 
-/// All of them; the names are also in `docs/reference/attacks.md`.
+/// All components that are refused; their names are also in `docs/reference/attacks.md`.
 const REFUSED: &[RefusedComponent] = &[
     RefusedComponent {
         name: "table bomb at the start",
@@ -181,7 +181,7 @@ fn instance_bomb(levels: u32) -> Vec<u8> {
     wat_components::text(&format!("{text} (instance (instantiate $c{levels})))"))
 }
 
-/// The names of all of them.
+/// Returns the names of all attacks in this file.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     STARTS.iter().map(|start| start.name).chain(REFUSED.iter().map(|refused| refused.name))
 }

@@ -1,24 +1,23 @@
-//! Guests that attack a node, which also serves a neighbour. For each attack: what the guest does, and what must come
-//! of it.
+//! Guests that attack a node, which also serves a neighbour. Each test has an attack and its expected result.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `attacks` | the attacks that a running guest can make: its requests, and the expected results |
 //! | `attacked_node` | the node that is attacked, the neighbour, and the checks after each attack |
 //! | `instantiation`, `small_engine`, `wat_components` | components that attack while they are instantiated, and the guests that get their slots next |
-//! | `memory_charges` | all attacks, at a tenant's full concurrency, in processes that are measured; those on the host's own memory |
+//! | `memory_charges` | all attacks, at a tenant's full concurrency, in processes that are measured; attacks on the host's own memory |
 //! | `tenants` | an attacker and a neighbour as tenants with quotas |
 //! | `disk` | attacks by files in granted folders |
-//! | `full_node` | all tenants except one hold what they can |
+//! | `full_node` | all tenants except one hold as many resources as they can |
 //! | `documentation` | a check that `docs/reference/attacks.md` names all attacks |
 //! | `process_resources` | the descriptors, threads and memory of a process |
 //!
 //! After each attack the node must serve, the neighbour must have had correct responses throughout, the log must name
 //! the error, the process must have no more descriptors and threads than before, and the next guest in the same slot
-//! must find no data of the one before.
+//! must find no data of the previous guest.
 //!
-//! A vulnerability that is found becomes a test here first. A test compares the names with the table in
-//! `docs/reference/attacks.md`.
+//! For each vulnerability that is found, a test is added here before it is fixed. A test compares the names with the
+//! table in `docs/reference/attacks.md`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures of a measured process are printed")]
 

@@ -1,11 +1,11 @@
-//! What the host holds for a tenant is charged to it: each attack is made by as many concurrent requests as a tenant
-//! may have, while a neighbour is served. The process may grow by what the tenants are charged and by
-//! [`UNCHARGED_BYTES_MAX`], whatever the attack is.
+//! The memory that the host holds for a tenant is charged to this tenant. Each attack is made by as many concurrent
+//! requests as a tenant may have, while a neighbour is served. Whatever the attack is, the process may grow by the
+//! bytes charged to the tenants plus [`UNCHARGED_BYTES_MAX`].
 //!
-//! The attacks are made by child processes, which run this test program, since an allocator keeps memory that it once
-//! had. An attack on the host's own memory has a process of its own; the others are made one after another, by one
-//! process per kind. All of them take minutes, so an ordinary run makes every second one of those that share a process:
-//! `ISOMER_SEED=N` selects the half, `ISOMER_LONG=1` makes all.
+//! The attacks are made by child processes, which run this test program, because an allocator keeps memory that was
+//! freed. Each attack on the host's own memory has its own process; the other attacks are made one after another, by
+//! one process per kind. All attacks together take minutes, so an ordinary run makes only half of those that share a
+//! process: `ISOMER_SEED=N` selects the half, and `ISOMER_LONG=1` makes all attacks.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -29,19 +29,19 @@ use crate::process_resources::resident_bytes;
 use crate::wat_components;
 use crate::world::TestTenancy;
 
-/// Has the group of attacks that a process is to make.
+/// The variable with the group of attacks that a process is to make.
 const GROUP: &str = "ISOMER_TEST_LEDGER";
 
-/// Selects which of the attacks that share a process are made: those with an even or an odd index, like this number.
-/// All if it is not set.
+/// The variable that selects half of the attacks that share a process: those with an even index if its number is even,
+/// otherwise those with an odd index. If it is not set, all attacks are made.
 const HALF: &str = "ISOMER_TEST_LEDGER_HALF";
 
 /// The number of concurrent processes.
 const PROCESSES: usize = 2;
 
-/// The bytes that a process may grow by beyond what its tenants are charged: code, the arguments of the calls of the
-/// executor's threads (32 MiB each), data of connections before their tenant is known, the log's queue, and what the
-/// allocator keeps.
+/// The maximum number of bytes that a process may grow by in addition to the bytes charged to its tenants: code, the
+/// arguments of the calls of the executor's threads (32 MiB each), data of connections before their tenant is known,
+/// the log's queue, and memory that the allocator keeps.
 const UNCHARGED_BYTES_MAX: u64 = 320 << 20;
 
 /// A process that has grown by this is ended before it affects the machine.
@@ -56,13 +56,13 @@ const INSTANCES: u32 = 2048;
 /// The deadline of a request of the attacker that runs until its deadline.
 const DEADLINE_MS: u64 = 1000;
 
-/// The same if hoarding takes time.
+/// The deadline of such a request if the attack takes time to accumulate memory.
 const LONG_DEADLINE_MS: u64 = 4000;
 
 /// The number of bytes of a response that are checked.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// An attack that is made here only, since it needs many concurrent requests.
+/// An attack that is made only here, because it needs many concurrent requests.
 struct Hoard {
     name: &'static str,
     ask: AttackRequest,
@@ -70,7 +70,7 @@ struct Hoard {
     at_once: usize,
 }
 
-/// All of them; the names are also in `docs/reference/attacks.md`.
+/// All attacks that are made only here; their names are also in `docs/reference/attacks.md`.
 const HOARDS: &[Hoard] = &[
     Hoard { name: "fields in many requests", ask: AttackRequest::Get("kept-fields"), http2: false, at_once: AT_ONCE },
     Hoard { name: "values behind handles", ask: AttackRequest::Get("kept-values"), http2: false, at_once: 32 },
@@ -83,7 +83,7 @@ const HOARDS: &[Hoard] = &[
 /// The attack by a component with globals.
 const GLOBALS: &str = "many globals";
 
-/// The names of all of them.
+/// Returns the names of all attacks that are made only here.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     HOARDS.iter().map(|hoard| hoard.name)
 }
@@ -95,13 +95,13 @@ struct ConcurrentAttack {
     http2: bool,
     at_once: usize,
     deadline_ms: u64,
-    /// Its component, if it is not the guest of all others.
+    /// The component that makes the attack; `None` for the guest that makes the others.
     component: Option<Vec<u8>>,
-    /// What no response may contain.
+    /// Texts that no response may contain.
     never: &'static [&'static str],
 }
 
-/// All attacks, by the process that makes them.
+/// Returns all attacks, grouped by the process that makes them.
 fn groups() -> BTreeMap<&'static str, Vec<ConcurrentAttack>> {
     let crowd = |name, ask| ConcurrentAttack {
         name,
@@ -155,7 +155,7 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     let made: usize = groups.values().map(Vec::len).sum();
     assert_eq!(made, CORPUS.len() + ON_DISK.len() + STARTS.len() + HOARDS.len(), "each attack is in a group");
     let half = half();
-    // The longest ones first.
+    // The groups that take longest are started first.
     let mut names: Vec<&str> = groups.keys().copied().collect();
     names.sort_by_key(|name| std::cmp::Reverse(groups[name].iter().map(|attack| attack.deadline_ms).sum::<u64>()));
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -174,7 +174,7 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Which half of the attacks that share a process is made; `None`: both.
+/// Returns which half of the attacks that share a process is made; `None` for both halves.
 fn half() -> Option<u64> {
     if std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0") {
         return None;
@@ -190,7 +190,7 @@ fn half() -> Option<u64> {
     Some(seed)
 }
 
-/// Has a process make the attacks of a group. Returns its output if it failed.
+/// Runs a process that makes the attacks of a group. Returns its output if it failed.
 fn run(group: &str, half: Option<u64>) -> Result<(), String> {
     let started_at = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
@@ -206,9 +206,9 @@ fn run(group: &str, half: Option<u64>) -> Result<(), String> {
 
 async fn attack(attacks: &[ConcurrentAttack]) {
     let world = Arc::new(TestTenancy::sized(INSTANCES, |_| {}, |options| options.instances_max = None).await);
-    // It sends the next request as soon as it has a response.
+    // The neighbour sends the next request as soon as it has a response.
     world.tenant("neighbour", |quotas| (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX));
-    // Its quotas of time and requests must not hide its effect on memory.
+    // The attacker's quotas of time and requests must not hide its effect on memory.
     world.tenant("attacker", |quotas| {
         (quotas.requests_per_second, quotas.requests_burst) = (u32::MAX, u32::MAX);
         quotas.cpu_ms_per_second = u32::MAX;
@@ -235,7 +235,7 @@ async fn attack(attacks: &[ConcurrentAttack]) {
         world.put_made("attacker", &app, &hosts.each_ref().map(String::as_str), &revision);
     }
     world.deploy("neighbour", "main", &["neighbour.test"], &one("http-hello", "")).await;
-    // What is initialised once is initialised before anything is measured.
+    // One-time initialisation must happen before anything is measured.
     neighbour_is_served(&world).await;
     for (number, attack) in attacks.iter().enumerate() {
         if attack.component.is_none() {
@@ -292,7 +292,7 @@ async fn bear(world: &Arc<TestTenancy>, attack: &ConcurrentAttack, host: &str, b
     );
     println!("{figures}");
     assert!(excess <= UNCHARGED_BYTES_MAX, "{figures}");
-    // Otherwise nothing was attacked.
+    // If all requests had failed in one of these ways, nothing would have been attacked.
     assert!(statuses.keys().any(|status| ![0, 404, 429, 503].contains(status)), "{figures}");
 }
 
@@ -302,7 +302,7 @@ async fn neighbour_is_served(world: &TestTenancy) {
 
 /// The result of one request. Other tests check it: here it may be refused, stopped or served.
 struct Outcome {
-    /// 0: none.
+    /// The status of the response; 0 means no response.
     status: u16,
     /// The start of the response.
     text: String,

@@ -12,8 +12,8 @@ const DESCRIPTORS_SLACK: usize = 4;
 /// The number of threads that may run in addition: tokio starts some for blocking work, and keeps them for a while.
 const THREADS_SLACK: usize = 8;
 
-/// The bytes that the process may grow by during an attack: an instance's memory at its limit, what the host copies out
-/// of it, and data in transmission.
+/// The maximum number of bytes that the process may grow by during an attack: an instance's memory at its limit, the
+/// host's copies of data from it, and data in transmission.
 const GROWTH_MAX_BYTES: u64 = 320 << 20;
 
 /// The resources at one moment.
@@ -38,7 +38,8 @@ impl ProcessResources {
         Self { descriptors, threads, resident_bytes: status_bytes("VmRSS:") }
     }
 
-    /// Checks that memory has stayed within bounds since then, and waits until what was opened is closed again.
+    /// Checks that memory has stayed within its limit since `self` was taken, and waits until everything that was
+    /// opened since then is closed again.
     pub(crate) async fn come_back(self, after: &str) {
         let growth = status_bytes("VmHWM:").saturating_sub(self.resident_bytes);
         assert!(growth < GROWTH_MAX_BYTES, "{after}: the process grew by {} MiB", growth >> 20);

@@ -16,7 +16,7 @@ use crate::{attacked_node, instantiation};
 /// The attacker's requests, this many at a time, repeated until its quota is reached.
 struct Reach {
     quota: Quota,
-    /// The quota that is to be reached; the others have their defaults.
+    /// Sets the quota that is to be reached; the other quotas have their defaults.
     bound: fn(&mut Quotas),
     target: &'static str,
     at_once: usize,
@@ -85,7 +85,7 @@ async fn quotas_of_one_tenant_do_not_affect_another() {
         assert!(after > before, "{quota:?} was reached and not counted");
         assert!(world.usage("neighbour").refused.values().all(|refused| *refused == 0), "{quota:?}");
     }
-    // One tenant does not find what the other wrote.
+    // The neighbour does not find the attacker's data.
     assert_eq!(world.get("neighbour.test", "/list-all").await.ok(), "n\n");
 }
 
@@ -100,7 +100,7 @@ async fn a_reused_slot_has_nothing_of_another_tenant() {
         options.requests_per_instance_max = Some(1);
     };
     let world = TestTenancy::sized(instantiation::INSTANCES, |_| {}, change).await;
-    // Each has all memories and tables of the pool, so the next one gets what the first one filled.
+    // Each component uses all memories and tables of the pool, so the second gets those that the first has filled.
     for (tenant, component) in [("one", instantiation::filling()), ("other", instantiation::looking())] {
         world.tenant(tenant, |quotas| *quotas = Quotas::unlimited());
         let manifest = one("hostile", "limits.memory = \"64MiB\"\nlimits.request_deadline = \"50s\"");

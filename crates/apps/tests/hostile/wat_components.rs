@@ -7,7 +7,7 @@ use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{Resolve, UnresolvedPackageGroup};
 
-/// The packages that those of a handler need, each after those that it uses.
+/// The WIT packages that a handler needs, each after the packages that it uses.
 const PACKAGES: [&str; 6] = ["wasi-clocks", "wasi-random", "wasi-filesystem", "wasi-sockets", "wasi-cli", "wasi-http"];
 
 /// Versions of WASI.
@@ -43,7 +43,7 @@ pub(crate) fn handler(fields: &str, body: &str) -> Vec<u8> {
     encode(&module, P2, "import wasi:http/types@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// A component that has another handler of WASI 0.2 respond.
+/// Returns a middleware for WASI 0.2: a component that passes each request to another handler and returns its response.
 pub(crate) fn middleware2() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/incoming-handler@0.2.12" "handle" (func $next (param i32 i32)))
@@ -53,7 +53,8 @@ pub(crate) fn middleware2() -> Vec<u8> {
     encode(module, P2, "import wasi:http/incoming-handler@0.2.12; export wasi:http/incoming-handler@0.2.12;")
 }
 
-/// The same of WASI 0.3. The result of the other handler is at the address that this one returns it from.
+/// Returns a middleware for WASI 0.3. The other handler writes its result to the address from which this one returns
+/// it.
 pub(crate) fn middleware3() -> Vec<u8> {
     let module = r#"(module
         (import "wasi:http/handler@0.3.0" "handle" (func $next (param i32 i32)))
@@ -80,7 +81,7 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// `component` with `inner` in it, which is instantiated together with it.
+/// Returns `component` with `inner` nested in it. `inner` is instantiated together with `component`.
 pub(crate) fn with(component: &[u8], inner: &[u8]) -> Vec<u8> {
     // Sections of a component's binary: a byte for the kind, the length, the content.
     const COMPONENT: u8 = 4;
