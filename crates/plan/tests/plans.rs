@@ -180,7 +180,7 @@ fn a_handler_of_wasi_0_2_gets_new_instances_unless_the_manifest_sets_reuse() {
     assert_eq!(fresh, Some(1));
     assert!(said.contains("old  serves /... (HTTP, WASI 0.2), a new instance for each request\n"), "{said}");
     assert!(!said.contains("notes"), "{said}");
-    // Also behind a middleware whose instances may be reused.
+    // The same applies if the component is called by a middleware whose instances may be reused.
     let behind = [("middle", "routes = [\"/...\"]\nreuse = true"), ("old", "")];
     let (fresh, said) = planned(&behind);
     assert_eq!(fresh, Some(1));

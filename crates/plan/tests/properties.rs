@@ -1,5 +1,5 @@
-//! Properties of every plan: fusing never widens authority, every import is provided exactly once, and order does not
-//! matter.
+//! Properties of every plan: fusing never widens authority, every import is provided exactly once, and the order of the
+//! manifest does not matter.
 
 mod support;
 
@@ -27,11 +27,11 @@ const HOST: [(&str, bool); 10] = [
 ];
 const COMPONENTS_MAX: usize = 7;
 
-/// A component. Others are referred to by index.
+/// A component. It refers to other components by index.
 #[derive(Debug, Clone)]
 struct Part {
     host_imports: BTreeSet<usize>,
-    /// The components whose interfaces it imports.
+    /// The components whose interfaces this one imports.
     calls: BTreeSet<usize>,
     granted: bool,
     isolate: bool,
@@ -102,7 +102,7 @@ fn app(parts: &[Part], reversed: bool) -> (App, BTreeMap<ComponentName, Componen
     (app, types)
 }
 
-/// Returns what one component reaches through the host: for each import with authority, the components that share it.
+/// Returns the authority of one component: for each import with authority, the components that share the import.
 fn authority(plan: &Plan, component: &ComponentName) -> BTreeMap<InterfaceId, BTreeSet<ComponentName>> {
     let group = plan.group_of(component).expect("every component is placed");
     let gives_authority = |id: &InterfaceId| HOST.iter().any(|(name, authority)| *authority && *name == id.to_string());
@@ -167,7 +167,7 @@ fn check(app: &App, types: &BTreeMap<ComponentName, ComponentType>, plan: &Plan)
     Ok(())
 }
 
-/// The same cases in every run; `PROPTEST_RNG_SEED` changes them.
+/// Every run has the same cases, unless `PROPTEST_RNG_SEED` is set.
 fn cases() -> ProptestConfig {
     let config = ProptestConfig::default();
     let rng_seed = if config.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { config.rng_seed };
@@ -190,7 +190,7 @@ proptest! {
                 prop_assert_eq!(plan.explain(), other.explain());
             }
             (Err(found), Err(other)) => {
-                // The only error in generated apps.
+                // A cycle is the only error that generated apps can have.
                 prop_assert!(found.iter().all(|diagnostic| diagnostic.code == Some("cycle")), "{:?}", found);
                 prop_assert_eq!(found, other);
             }

@@ -1,8 +1,8 @@
 //! Measures the cost of loaded apps and live instances: memory, mappings, descriptors and time.
 //!
-//! `density [APPS]` loads that many apps (1,000 by default), each with code in a file of its own, sends each its first
-//! request, and prints the cost. It works with the guest `http-hello`: a real component written in Rust, of about 100
-//! KB.
+//! `density [APPS]` loads that many apps (1,000 by default), each with its code in a separate file, sends each its
+//! first request, and prints the cost. It works with the guest `http-hello`: a real component written in Rust, of about
+//! 100 KB.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use isomer_runtime::{
 };
 use isomer_telemetry::{DiscardEvents, RequestId};
 
-/// What the process takes of the system.
+/// The resources that the process takes of the system.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     rss_kib: f64,
@@ -178,7 +178,7 @@ async fn main() {
     }
     print_times("first answer of a loaded app", times);
     println!("{:?}", account.used());
-    // As many as the pool keeps.
+    // The number of instances that the pool keeps.
     let live = apps.min(2048 - 128);
     Taken::now().print("then a live instance", &live_before, live);
 

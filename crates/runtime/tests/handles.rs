@@ -1,5 +1,5 @@
-//! Measures that the host memory of a guest's tasks, streams and own handles is charged, by what is really allocated.
-//! The only test of its program, because other tests would allocate, too.
+//! Measures that the host memory of a guest's tasks, streams and own handles is charged, compared with the memory that
+//! is actually allocated. The only test of its program, because other tests would also allocate.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
@@ -36,14 +36,14 @@ unsafe impl GlobalAlloc for Counted {
 #[global_allocator]
 static ALLOCATOR: Counted = Counted;
 
-/// The number of handles of one kind, or pairs of them, that a guest creates: few enough for its instance to be used
-/// again, as it must stay to be measured.
+/// The number of handles of one kind, or pairs of them, that a guest creates: few enough for its instance to be kept
+/// for reuse, because the instance must exist while it is measured.
 const MADE: i32 = 2_500;
 
-/// The least bytes that as many handles take.
+/// The minimum number of bytes that [`MADE`] handles take.
 const HELD_MIN: i64 = 2_500 * 16;
 
-/// Returns a component that calls `make`, which may have a parameter, again and again.
+/// Returns a component that repeatedly calls `make`, which may have a parameter.
 fn component(types: &str, make: &str, result: &str, parameter: &str) -> Vec<u8> {
     let inside = format!(
         r#"{types}
@@ -82,8 +82,8 @@ fn the_host_memory_of_handles_is_charged() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
-/// Returns what an instance holds that has created its handles, and what its account is charged, beyond what others
-/// hold and are charged.
+/// Returns the bytes that an instance holds after it has created its handles, and the bytes that its account is
+/// charged, in addition to those of earlier instances.
 async fn hold(component: &[u8]) -> (i64, i64) {
     let account = account(1 << 40, Duration::MAX);
     let state_bytes = Footprint::measure(component).unwrap().state_bytes;
@@ -97,7 +97,7 @@ async fn hold(component: &[u8]) -> (i64, i64) {
     (held, charged - stack_bytes())
 }
 
-/// Returns what is charged for the guest's stack, which no allocator sees.
+/// Returns the charge for the guest's stack, which no allocator allocates.
 fn stack_bytes() -> i64 {
     576 << 10
 }

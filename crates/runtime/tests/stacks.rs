@@ -1,5 +1,5 @@
 //! Stacks of guests that recurse deeply: they are charged while their instances live, and returned to the system
-//! afterwards. The only test of its program, because other tests would use memory, too.
+//! afterwards. The only test of its program, because other tests would also use memory.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,7 +12,7 @@ use support::{Bounds, LONG, account, ask, engine, guest};
 /// The number of instances that live at the same time.
 const INSTANCES: u64 = 48;
 
-/// The bytes that the process may grow by in addition to what is measured.
+/// The bytes that the process may grow by in addition to the measured memory.
 const SLACK_BYTES: u64 = 8 << 20;
 
 /// Returns the resident memory of this process, in bytes.
@@ -22,8 +22,8 @@ fn resident_bytes() -> u64 {
     resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
-/// Returns a handler that calls itself until some 400 KiB of stack are in use: each frame keeps 32 numbers that are not
-/// known before and are needed after the call.
+/// Returns a handler that calls itself until some 400 KiB of stack are in use: each frame keeps 32 numbers that are
+/// computed in it and needed after the call.
 fn recurses() -> String {
     let taken: String = (1..=32).map(|n| format!("(local.set {n} (call $next)) ")).collect();
     let used: String =
@@ -50,7 +50,7 @@ fn deep_stacks_are_charged_and_released() {
         let account = account(1 << 40, Duration::MAX);
         let bounds = Bounds { account: account.clone(), ..Bounds::default() };
         let fields = recurses();
-        // What is made only once is made before anything is measured.
+        // Runs one guest first, so that memory that is allocated only once is not measured.
         ask(&guest(&engine, &fields, &bounds), LONG).await.unwrap();
         let before = resident_bytes();
         // A group keeps an idle instance, and with it its stack.

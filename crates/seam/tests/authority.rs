@@ -1,4 +1,4 @@
-//! Two fused components with different environment, config and stdout see and print only their own.
+//! Two fused components with different environment, config and stdout have access only to their own.
 
 mod support;
 
@@ -10,7 +10,8 @@ use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceType};
 use wasmtime::{Config, Engine, Store};
 
-/// Returns the value of its first environment variable and its config's `who`, and writes `line` to its stdout.
+/// Returns the value of the component's first environment variable and `who` of its config, and writes `line` to its
+/// stdout.
 const TELL: &str = r#"
     (func $tell (param $out i32) (local $stream i32) (local $list i32)
         (call $get-environment (i32.const 64))
@@ -37,7 +38,7 @@ const WORLD_IMPORTS: &str = "
     import wasi:config/store@0.2.0-rc.1;
 ";
 
-/// Types of their own package, as an app's interfaces use them.
+/// Types in a separate package, as an app's interfaces use them.
 const TYPES: &str = "
     interface types { record seen { environment: string, config: string } }
     interface inner { use types.{seen}; tell: func() -> seen; }
@@ -84,7 +85,7 @@ struct Stream(&'static str);
 
 #[derive(Default)]
 struct Host {
-    /// What was written, with the owner of the stream.
+    /// The written lines, each with the owner of the stream.
     written: Vec<(&'static str, String)>,
     table: wasmtime::component::ResourceTable,
 }

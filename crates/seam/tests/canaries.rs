@@ -1,4 +1,4 @@
-//! No byte of a call can be read by a later one, padding included.
+//! No byte of a call can be read by a later call, not even in padding.
 
 mod support;
 
@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::Val;
 use wit_component::StringEncoding;
 
-/// Every type here has padding, or can have shorter values than before.
+/// Every type here has padding, or can have values that are shorter than those of the previous call.
 fn functions(kind: &str) -> String {
     format!(
         "record padded {{ a: u8, b: u64, c: u8, d: string, e: u16, f: option<u64> }}
@@ -79,7 +79,7 @@ fn nothing_stays(kind: &str, encoding: StringEncoding) {
             assert!(!image.contains(&SECRET), "image {number} after `{secret}` of {encoding:?}: {image:x?}");
         }
     }
-    // An image contains only what its call passes: it equals that of a new instance.
+    // An image contains only the data of its call: it equals the image of a new instance.
     let mut fresh = support::crossing::caller(&engine, &functions, encoding, callee(&engine, &functions, encoding));
     for call in calls(1, 5) {
         assert_eq!(run(&mut caller, std::slice::from_ref(&call)), run(&mut fresh, &[call]));
@@ -106,7 +106,7 @@ fn nothing_remains_of_a_call_of_latin1_guests() {
     nothing_stays("async", StringEncoding::CompactUTF16);
 }
 
-/// A refused image leaves no data either.
+/// A refused image also leaves no data.
 #[test]
 fn nothing_remains_of_a_refused_image() {
     let engine = Engine::default();

@@ -1,4 +1,4 @@
-//! A chain of eleven components: planned, composed, instantiated, called.
+//! A chain of eleven components is planned, composed, instantiated and called.
 
 mod support;
 
@@ -15,7 +15,8 @@ use wasmtime::{Engine, Store};
 
 const LENGTH: usize = 11;
 
-/// Returns the text of the next component and the number of components behind it; the last one returns its argument.
+/// Returns a component of the chain. Its function returns the text of the next component and the number of components
+/// after it; that of the last one returns its argument.
 fn link(index: usize) -> Arc<[u8]> {
     let (import, call) = if index + 1 < LENGTH {
         let next = index + 1;
@@ -56,7 +57,7 @@ fn link(index: usize) -> Arc<[u8]> {
 #[test]
 fn a_chain_of_eleven_components_works_as_one() {
     let mut parts: Vec<_> = (0..LENGTH).map(|index| (format!("link{index}"), link(index))).collect();
-    // One more component exports the interface that all import, so that it has eleven importers.
+    // One more component exports an interface that all eleven import.
     let counter = component(
         "0.2.6",
         "interface counter { count: func() -> u32; } world w { export counter; }",
@@ -99,7 +100,7 @@ fn a_chain_of_eleven_components_works_as_one() {
     let say = instance.get_func(&mut store, say).expect("it is a function");
     let mut results = [Val::Bool(false)];
     say.call(&mut store, &[Val::String("hello".to_owned())], &mut results).expect("it runs");
-    // The first in the chain counts last.
+    // The first component in the chain is the last to count.
     assert_eq!(format!("{results:?}"), "[Record([(\"text\", String(\"hello\")), (\"count\", U32(11))])]");
 }
 

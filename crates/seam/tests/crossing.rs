@@ -82,7 +82,7 @@ fn values_cross_unchanged() {
     }
 }
 
-/// NaN, functions without parameters or result, and variants whose cases share flat values of unlike types.
+/// Tests NaN, functions without parameters or result, and variants whose cases share flat values of different types.
 #[test]
 fn floats_in_variants_cross_and_no_values_are_an_empty_image() {
     let engine = Engine::default();

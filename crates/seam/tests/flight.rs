@@ -20,7 +20,7 @@ const SLOW: &str = "slow: async func(text: string) -> string;";
 struct CallInFlight {
     ticket: u32,
     text: String,
-    /// Makes it return.
+    /// Makes the call return.
     done: oneshot::Sender<()>,
 }
 
@@ -31,7 +31,7 @@ struct Host {
     answers: Vec<(u32, String)>,
 }
 
-/// Returns the text in an image whose blocks begin where the root of the arguments says.
+/// Returns the text in an image of arguments with one string.
 fn text_of(image: &[u8]) -> String {
     let word = |place: usize| u32::from_le_bytes(image[place..place + 4].try_into().expect("it has four bytes"));
     assert_eq!(word(0), BLOCKS);
@@ -114,7 +114,7 @@ fn three_concurrent_calls_return_in_any_order() {
     }
 }
 
-/// Calls `slow`, cancels it while it waits, and reports how it ended; twice.
+/// Calls `slow`, cancels the call while it waits, and reports how it ended; twice.
 #[test]
 fn cancelling_a_call_cancels_it_in_transit() {
     let wit = format!(
@@ -146,7 +146,7 @@ fn cancelling_a_call_cancels_it_in_transit() {
     let front = instance.get_export_index(&mut store, None, "caller-http-handler").expect("it is exported");
     let go = instance.get_export_index(&mut store, Some(&front), "go").expect("it has its function");
     let go = instance.get_typed_func::<(), (u32,)>(&mut store, go).expect("it is a function");
-    // 4: cancelled before it returned.
+    // Each call ends with state 4: cancelled before it returned.
     assert_eq!(block_on(go.call_async(&mut store, ())).expect("it runs").0, 44);
     let in_flight = &mut store.data_mut().in_flight;
     assert_eq!(in_flight.len(), 2);

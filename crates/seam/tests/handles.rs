@@ -1,5 +1,5 @@
-//! Handles pass between components that share an import. Each component has resource types of its own if the import is
-//! labelled.
+//! Handles pass between components that share an import. If the import is labelled, each component has its own resource
+//! types.
 
 mod support;
 
@@ -8,7 +8,7 @@ use support::{ALLOCATOR, component, components, group, labelled, name, shared};
 use wasmtime::component::{Component, Linker, Resource, ResourceTable, ResourceType, Val};
 use wasmtime::{Engine, Store, StoreContextMut};
 
-/// Responds to a request with its path.
+/// Returns a component that responds to a request with the request's path.
 fn api() -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module
@@ -24,7 +24,7 @@ fn api() -> std::sync::Arc<[u8]> {
     component("0.2.6", "world w { export wasi:http/handler@0.3.0; }", &module)
 }
 
-/// Forwards its requests.
+/// Returns a component that forwards its requests.
 fn gate() -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module
@@ -92,7 +92,8 @@ const KEYS: &str = "
     interface outer { read: func() -> tuple<string, string>; }
 ";
 
-/// Opens its bucket and reads it through the other interface; the outer component also calls the inner one.
+/// Returns a component that opens its bucket and reads it through the other interface; the outer component also calls
+/// the inner one.
 fn reader(export: &str, world: &str, import: &str, then: &str) -> std::sync::Arc<[u8]> {
     let module = format!(
         r#"(module

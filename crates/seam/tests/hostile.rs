@@ -24,7 +24,7 @@ const NAMES: [&str; 6] = ["character", "kind", "nested", "pair", "text", "wide"]
 /// The address of the payload of `ok`: after the discriminant and its padding.
 const OK: u32 = BASE + 4;
 
-/// An image by addresses.
+/// An image, written by addresses.
 struct Image(Vec<u8>);
 
 impl Image {
@@ -71,7 +71,7 @@ fn call(caller: &mut Caller, function: u32, image: Vec<u8>) -> Answer {
     caller.store.data_mut().callee().call(function, image).expect("a bad image does not trap")
 }
 
-/// Makes a valid call through both.
+/// Makes a valid call through stub and skeleton.
 fn answers(caller: &mut Caller) {
     let value = ok(Val::Tuple(vec![Val::String("right".to_owned()), Val::String("grün".to_owned())]));
     assert_eq!(caller.call("pair", std::slice::from_ref(&value)).expect("it runs"), Some(value));
@@ -160,9 +160,9 @@ fn aliased_blocks() {
 
 #[test]
 fn nested_aliased_blocks() {
-    // Both inner lists are the same.
+    // Both inner lists have the same address.
     is_refused("nested", 12, |blocks| nested(blocks, blocks + 24, blocks + 24));
-    // An inner list is the outer one.
+    // An inner list has the address of the outer list.
     is_refused("nested", 12, |blocks| nested(blocks, blocks, blocks + 24));
 }
 

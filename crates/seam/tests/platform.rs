@@ -83,7 +83,7 @@ fn the_platform_provides_every_interface_of_its_packages() {
 
 #[test]
 fn components_that_import_everything_can_be_fused() {
-    // The second sees less, so that views are merged.
+    // The second component imports fewer interfaces, so that views are merged.
     let parts = BTreeMap::from([(name("all"), everything(None)), (name("some"), everything(Some("wasi:http")))]);
     let plan = planned(&parts);
     let composition = compose(&plan.groups[0], &parts).expect("it composes");

@@ -75,7 +75,7 @@ fn a_hash_depends_on_the_structure_only() {
     let hash = |wit: &str| import(wit).functions["f"].hash;
     let plain = hash("interface i { record r { a: u32, b: option<string> } f: func(r: r) -> list<r>; }");
     let same = [
-        // Another name, another interface, an alias in between, more functions.
+        // The changes: another name, another interface, an alias in between, more functions.
         "interface i { record q { a: u32, b: option<string> } f: func(r: q) -> list<q>; }",
         "interface t { record r { a: u32, b: option<string> } } interface i { use t.{r}; f: func(r: r) -> list<r>; }",
         "interface i { type o = option<string>; record r { a: u32, b: o } type l = list<r>; f: func(r: r) -> l; }",
@@ -104,7 +104,7 @@ fn a_hash_depends_on_the_structure_only() {
 
 #[test]
 fn an_import_and_an_export_of_one_interface_are_distinguished() {
-    // Tools remove unused functions from an import; an export always has all.
+    // Tools remove unused functions from an import; an export always has all functions.
     let ty = type_of("interface i { record r { a: u32 } f: func(r: r); } world w { import i; export i; }");
     let id = "test:app/i".parse().expect("a name");
     assert_eq!(ty.imports[&id].functions["f"].hash, ty.exports[&id].functions["f"].hash);
@@ -170,7 +170,7 @@ const MANY_TYPES: &str = "
 proptest! {
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Bytes are untrusted: any input gives a result or an error.
+    /// Components are untrusted bytes: every input gives a result or an error.
     #[test]
     fn damaged_components_are_parsed_or_refused(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)) {
         let mut bytes = dummy(MANY_TYPES);

@@ -1,6 +1,6 @@
 //! Generated interfaces and values cross unchanged, fused and through stub and skeleton.
 //!
-//! `ISOMER_SEED=n` starts with another seed, `ISOMER_LONG=1` makes thousands of shapes instead of hundreds.
+//! `ISOMER_SEED=n` starts with another seed, `ISOMER_LONG=1` generates thousands of shapes instead of hundreds.
 
 mod support;
 
@@ -17,7 +17,7 @@ const CALLS: usize = 4;
 
 struct Interface {
     text: String,
-    /// The parameters of each function; the first is the result's type too.
+    /// The parameters of each function. The type of the first one is also that of the result.
     functions: Vec<Vec<Shape>>,
 }
 
@@ -98,7 +98,7 @@ fn random_images_are_refused_or_valid() {
         let utf8 = StringEncoding::UTF8;
         let mut caller = caller(&engine, &interface.text, utf8, callee(&engine, &interface.text, utf8));
         calls(&mut caller, &mut random, &interface, &note);
-        // Every other image is one of arguments.
+        // Every second image is one of arguments.
         let right: Vec<_> = std::mem::take(&mut caller.store.data_mut().images).into_iter().step_by(2).collect();
         for _ in 0..images {
             let place = random.below(right.len());

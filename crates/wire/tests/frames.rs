@@ -166,7 +166,7 @@ fn each_invalid_field_of_a_call_is_named() {
     assert_eq!(with(64, b"\xff"), FrameError::Traceparent);
     assert_eq!(with(4, &4_u32.to_le_bytes()), FrameError::Trailing { bytes: 1 });
     assert_eq!(with(4, &6_u32.to_le_bytes()), FrameError::Truncated { field: "image", missing: 1 });
-    // The first byte is enough to refuse another version.
+    // The first byte is enough to refuse a frame of another version.
     assert_eq!(read::<CallHead>([[9]]).unwrap_err(), FrameError::Version { found: 9 });
     let nothing = read::<CallHead>([[]; 0]).unwrap_err();
     assert_eq!(nothing, FrameError::Truncated { field: "head", missing: 56 });
@@ -204,7 +204,7 @@ fn calls_that_would_be_refused_are_not_sent() {
         plan: PlanDigest([0; 16]),
     };
     let call = Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: Vec::new() };
-    // More than a day is reduced to a day.
+    // A remaining time of more than a day is reduced to a day.
     assert_eq!(CallHead::of(&call, now).unwrap().remaining, Duration::from_micros(REMAINING_US_MAX));
     let with = |change: &dyn Fn(&mut Call)| {
         let mut changed = call.clone();
@@ -248,7 +248,7 @@ fn long_reasons_are_cut_between_characters() {
     }
 }
 
-/// SplitMix64: a seed reproduces a failure.
+/// A random number generator (SplitMix64). The seed of a failure reproduces it.
 struct Random(u64);
 
 impl Random {
@@ -330,6 +330,6 @@ fn random_frames_are_frames_or_errors() {
         });
         taken += usize::from(outcome.unwrap_or_else(|_| panic!("replay with ISOMER_SEED={seed}")));
     }
-    // A generator of only garbage would test nothing after the first byte.
+    // Random bytes only would test nothing after the first byte, so enough frames must have been accepted.
     assert!(seed.is_some() || taken > 1000, "{taken}");
 }

@@ -1,4 +1,4 @@
-//! The packages parse, are complete, and are what the engine implements.
+//! The packages parse, are complete, and match the interfaces that the engine implements.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,7 +48,7 @@ fn the_embedded_files_are_all_files_of_the_folder() {
     assert!(embedded == on_disk, "crates/wit/src/packages.rs does not list the files of {}", root.display());
 }
 
-/// The engine's own crates ship the WIT that they implement: the same versions, the same text.
+/// The engine's own crates contain the WIT that they implement: the versions and the text must be the same.
 #[test]
 fn the_wasi_packages_are_those_of_the_engine() {
     let sources = registry_sources(&["wasmtime-wasi", "wasmtime-wasi-http"]);

@@ -51,7 +51,7 @@ fn only_used_packages_are_needed_in_one_version_each() {
     let http = needs(&wit, &world("export wasi:http/handler@0.3.0;"));
     assert!(http.contains(&"wasi:clocks@0.3.0".to_owned()), "what it uses in turn: {http:?}");
     assert!(http.iter().all(|id| id.ends_with("@0.3.0")), "{http:?}");
-    // Bindings are generated from them.
+    // Bindings are generated from the written packages.
     write_deps(&wit.join("deps"), needed(&wit).expect("needed")).expect("written");
     let mut resolve = wit_parser::Resolve { all_features: true, ..Default::default() };
     if let Err(error) = resolve.push_dir(&wit) {

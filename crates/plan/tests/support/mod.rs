@@ -72,7 +72,7 @@ impl Planned {
         plan(&self.app, &self.types, shape).unwrap_or_else(|found| panic!("{}", self.render(&found)))
     }
 
-    /// Returns the errors, as people see them.
+    /// Returns the errors as users see them.
     pub(crate) fn errors(&self, shape: &str) -> String {
         match plan(&self.app, &self.types, shape) {
             Ok(plan) => panic!("it should have been refused:\n{}", plan.explain()),

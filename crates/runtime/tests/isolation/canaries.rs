@@ -1,4 +1,4 @@
-//! A slot is clean when the next guest gets it, whatever the previous one left in it.
+//! A slot is clean when the next guest gets it, whatever the previous guest left in it.
 
 use crate::support::{Bounds, LONG, ask, engine, guest};
 
@@ -66,7 +66,7 @@ async fn no_byte_of_one_guest_is_seen_by_the_next() {
 #[tokio::test]
 async fn a_guest_that_finds_data_in_its_slot_traps() {
     let engine = engine(1);
-    // The same instance serves twice, so there is something to be found.
+    // The same instance serves twice, so the second request must find the data of the first.
     let bounds = Bounds { requests_per_instance_max: 2, instances_max: 1, ..Bounds::default() };
     let group = guest(&engine, &writer(0, ""), &bounds);
     ask(&group, LONG).await.unwrap();

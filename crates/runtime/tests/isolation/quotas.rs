@@ -1,4 +1,4 @@
-//! The quotas of an account, and what they leave to others.
+//! The quotas of an account, and the resources that they leave to other accounts.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ async fn a_guest_is_stopped_when_its_account_owes_too_much() {
     assert!(used.refused_cpu >= 1);
     let wait = poor.begin().expect_err("it owes");
     assert!(wait <= Duration::from_secs(3), "{wait:?}");
-    // A loop in a start function is stopped as well.
+    // A loop in a start function is also stopped.
     let fields = format!("(func $start (loop $again (br $again))) (start $start) {NOTHING}");
     let failure = ask(&guest(&engine, &fields, &bounds(&poor)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Cpu, .. })), "{failure:?}");
@@ -122,7 +122,7 @@ async fn the_longest_idle_instance_is_evicted_whichever_tenant_owns_it() {
 async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
     const GREEDY: usize = 6;
     let engine = engine(32);
-    // Each requests half of the pool, and keeps what it gets.
+    // Each account requests half of the pool, and keeps the instances that it gets.
     let greedy: Vec<_> = (0..GREEDY).map(|_| account(1 << 40, Duration::MAX)).collect();
     let fields = format!("(memory 1) {FOR_EVER}");
     let mut running = Vec::new();
@@ -135,8 +135,8 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
             }
         }
     }
-    // Waits until they have what they may have: of 8 instances that are set aside, one each, and nearly all of the 24
-    // others.
+    // Waits until the accounts have all that they may have: of the 8 instances that are set aside, one each, and nearly
+    // all of the other 24.
     let held = || greedy.iter().map(|account| pages(account)).sum::<u64>();
     until(Duration::from_secs(1), || held() >= 24).await;
     let modest = account(1 << 40, Duration::MAX);
@@ -156,7 +156,8 @@ async fn tenants_whose_guests_are_all_busy_leave_room_for_others() {
     assert_eq!(held(), 0);
 }
 
-/// Returns the least processor time that the guests of `busy` used during one of some requests, made one after another.
+/// Makes several requests, one after another. Returns the minimum processor time that the guests of `busy` used during
+/// one of them.
 async fn least_use_during_a_request(busy: std::sync::Arc<Account>, group: isomer_runtime::GroupHandle) -> Duration {
     let mut least = Duration::MAX;
     for _ in 0..20 {
@@ -172,7 +173,7 @@ async fn least_use_during_a_request(busy: std::sync::Arc<Account>, group: isomer
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_does_not_wait_for_all_guests_that_compute() {
     let engine = engine(512);
-    // Enough processor time for the whole test, but not without a limit.
+    // The account has enough processor time for the whole test, but it has a limit.
     let busy = account(1 << 40, Duration::from_secs(1000));
     let computing = guest(&engine, FOR_EVER, &Bounds { instances_max: 64, ..bounds(&busy) });
     let allowed = Duration::from_secs(4);
@@ -184,7 +185,7 @@ async fn a_request_does_not_wait_for_all_guests_that_compute() {
         .collect();
     let modest = account(1 << 40, Duration::MAX);
     let neighbour = guest(&engine, NOTHING, &bounds(&modest));
-    // Until all of them compute: each has been charged for a first slice.
+    // Waits until all guests compute: each has been charged for a first slice.
     until(Duration::from_secs(2), || busy.used().cpu >= Duration::from_millis(700)).await;
     let least = tokio::spawn(least_use_during_a_request(busy.clone(), neighbour)).await.unwrap();
     // If each of the 64 guests were polled before the request, for a slice of 5 ms, they would use 320 ms.
@@ -204,7 +205,7 @@ async fn host_memory_of_instances_and_requests_is_charged() {
     let idle = account.used();
     assert_eq!(idle.memory_bytes, idle.host_bytes, "it has no memory of its own");
     assert!(idle.host_bytes >= PAGE / 2, "{idle:?}");
-    // The same component in an account that has no room for as much.
+    // Runs the same component in an account whose memory does not suffice for it.
     let poor = account_of(PAGE / 2);
     let failure = ask(&guest(&engine, NOTHING, &bounds(&poor)), LONG).await;
     assert!(matches!(failure, Err(Failure::Quota { quota: Quota::Memory, .. })), "{failure:?}");

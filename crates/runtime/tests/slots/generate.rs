@@ -12,7 +12,7 @@ enum Type {
     Component(Box<Shape>),
 }
 
-/// What a component imports and exports, in order.
+/// The imports and exports of a component, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Shape {
     imports: Vec<Type>,
@@ -94,7 +94,7 @@ impl Generator {
         }
         for (index, ty) in shape.exports.iter().enumerate() {
             let item = self.item(ty);
-            // Exports it again under another name, which makes another item of it.
+            // Exports the item again under another name, which creates another item.
             let again = self.id("e");
             let keyword = keyword(ty);
             let scope = self.scope();
@@ -123,7 +123,7 @@ impl Generator {
         }
     }
 
-    /// Instantiates a component of this shape, which exists already or is defined now.
+    /// Instantiates a component of this shape, which is defined first if it does not exist.
     fn instantiate(&mut self, shape: &Shape) -> String {
         let component = self.item(&Type::Component(Box::new(shape.clone())));
         let mut with = String::new();
@@ -152,7 +152,7 @@ impl Generator {
             }
         }
         if self.budget > 0 && self.scopes.len() < DEPTH_MAX && self.below(4) == 0 {
-            // Uses a component with an export of this type, and takes the export of its instance.
+            // Instantiates a component with an export of this type, and takes the export of the instance.
             self.budget -= 1;
             let shape = Shape { imports: Vec::new(), exports: vec![ty.clone()] };
             let instance = self.instantiate(&shape);
@@ -210,7 +210,7 @@ impl Generator {
         self.budget = self.budget.saturating_sub(1);
         let (name, text) = match ty {
             Type::Module => self.define_module(),
-            // Defines only what is required if there is enough already.
+            // If the budget or the depth is used up, defines only the required items.
             Type::Component(shape) if self.budget == 0 || self.scopes.len() >= DEPTH_MAX => self.define_plain(shape),
             Type::Component(shape) => self.define_component(shape),
         };

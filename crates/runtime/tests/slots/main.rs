@@ -1,5 +1,5 @@
-//! The slots counted for an instance are what it takes of the pool: for random nested components, and for stacks in the
-//! worst case.
+//! The slots counted for an instance are those that it takes of the pool: for random nested components, and for stacks
+//! in the worst case.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,7 @@ use wasmtime::component::{Component, Linker};
 
 use generate::Generator;
 
-/// Returns what the pool holds now: memories, tables, core instances, instances of components.
+/// Returns the numbers of memories, tables, core instances and instances of components that the pool holds now.
 fn taken(engine: &Engine) -> (usize, usize, u64, u64) {
     let pool = engine.wasmtime().pooling_allocator_metrics().expect("the engine has a pool");
     (pool.memories(), pool.tables(), pool.core_instances(), pool.component_instances())
@@ -53,8 +53,8 @@ async fn the_count_of_a_random_component_is_what_the_pool_takes() {
     assert!(instantiated > rounds / 2 && most > 20, "{instantiated} of {rounds}, at most {most} memories");
 }
 
-/// Returns components in a chain, whose asynchronous functions each call the next one and keep their stack while they
-/// wait for it.
+/// Returns a chain of components, in which each asynchronous function calls that of the next component and keeps its
+/// stack while it waits.
 fn chain(parts: usize) -> String {
     let part = |callee: &str| {
         format!(

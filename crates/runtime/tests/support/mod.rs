@@ -1,7 +1,7 @@
 //! Guests written by hand: each is a component whose handler is one function of a core module.
 //!
-//! They neither read their request nor return a response, but an error; a guest that finds something wrong traps. That
-//! is enough to report what it saw.
+//! They do not read their request, and return an error instead of a response. A guest that finds something wrong traps,
+//! so a test can tell the two cases apart.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "helpers of several test binaries")]
 
@@ -22,11 +22,11 @@ use isomer_runtime::{
 use isomer_telemetry::{DiscardEvents, RequestId};
 use wasmtime::component::Component;
 
-/// An engine whose pool must never be full while the runtime counts it as not full: otherwise the test fails at its
+/// An engine whose pool must never be full while the runtime counts room in it. If that happens, the test fails at its
 /// end.
 pub(crate) struct TestEngine(Engine);
 
-/// Waits until `condition` holds, and for no longer than `at_most`.
+/// Waits until `condition` holds, for at most `at_most`.
 pub(crate) async fn until(at_most: Duration, condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() && began.elapsed() < at_most {
@@ -183,7 +183,7 @@ pub(crate) fn guest(engine: &Engine, fields: &str, bounds: &Bounds) -> GroupHand
     group(engine, &component(fields), bounds).unwrap()
 }
 
-/// Sends a request and returns its outcome. `Ok` if the guest returned.
+/// Sends a request and returns its outcome: `Ok` if the guest returned.
 pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Failure> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = GuestRequest {
@@ -203,5 +203,5 @@ pub(crate) async fn ask(group: &GroupHandle, allowed: Duration) -> Result<(), Fa
     }
 }
 
-/// Enough for everything that is not about time.
+/// A deadline that is long enough for every test that is not about time.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

@@ -59,7 +59,7 @@ pub(crate) struct Callee {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) calls: Vec<Vec<Val>>,
-    /// Its results; if there is none, the first argument is returned.
+    /// The results of the calls. If the list is empty, the first argument is returned.
     pub(crate) answers: Vec<Val>,
 }
 
@@ -69,11 +69,11 @@ pub(crate) struct Caller {
     pub(crate) instance: Instance,
 }
 
-/// The host between the two.
+/// The host between caller and callee.
 pub(crate) struct Wire {
-    /// `None` while it serves an `async func`.
+    /// `None` while the callee serves an `async func`.
     pub(crate) callee: Option<Callee>,
-    /// Copies of all images: of arguments and results.
+    /// Copies of all images, both of arguments and of results.
     pub(crate) images: Vec<Vec<u8>>,
     /// A function that is applied to each result before it is returned.
     pub(crate) answer: Box<dyn Fn(Answer) -> std::result::Result<Vec<u8>, CallError> + Send>,
@@ -282,7 +282,7 @@ pub(crate) fn plainly(answer: Answer) -> std::result::Result<Vec<u8>, CallError>
     answer.map_err(|_| CallError::Refused)
 }
 
-/// Polls a future until it is ready; what it waits for happens in other futures inside it.
+/// Polls a future until it is ready. Everything that the future waits for must happen inside it.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -312,7 +312,7 @@ pub(crate) fn link_wire(linker: &mut Linker<Wire>, name: &str) {
                 wire.images.push(image.clone());
                 wire.callee.take().expect("the callee serves one call at a time")
             });
-            // An engine polls one store at a time on a thread.
+            // Runs in another thread, because an engine polls only one store at a time on each thread.
             let served = std::thread::spawn(move || (block_on(callee.call_async(function, image)), callee));
             let (answer, callee) = served.join().expect("it does not panic");
             accessor.with(|mut access| {

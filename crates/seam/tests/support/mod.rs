@@ -1,4 +1,4 @@
-//! Components made from WIT and text, and groups of them made by hand.
+//! Components created from WIT and core modules in text form, and groups of them written by hand.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -13,7 +13,7 @@ use isomer_plan::{HostBinding, Http, ImportBinding, PlannedGroup, PlannedHandler
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
-/// The interfaces of the host, in the version that `@VERSION` is replaced by.
+/// The interfaces of the host. `@VERSION` stands for their version.
 const WASI: &str = r#"
 package wasi:io@VERSION {
     interface streams {
@@ -78,7 +78,7 @@ pub(crate) fn components(parts: &[(&str, Arc<[u8]>)]) -> BTreeMap<ComponentName,
     parts.iter().map(|(part, bytes)| (name(part), bytes.clone())).collect()
 }
 
-/// A group in the order given, with `links` as (importer, import, exporter, export).
+/// Returns a group in the given order, with `links` as (importer, import, exporter, export).
 pub(crate) fn group(order: &[&str], links: &[(&str, &str, &str, &str)], handlers: &[(&str, &str)]) -> PlannedGroup {
     let id = |text: &str| text.parse().expect("the interface's name is right");
     PlannedGroup {

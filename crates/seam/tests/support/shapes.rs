@@ -37,7 +37,7 @@ pub(crate) enum Shape {
     Option(Box<Shape>),
     Result(Option<Box<Shape>>, Option<Box<Shape>>),
     Tuple(Vec<Shape>),
-    /// Named types: their number, and what is in them.
+    /// Named types: each has a number and its parts.
     Record(usize, Vec<Shape>),
     Variant(usize, Vec<Option<Shape>>),
     Enum(usize, usize),
@@ -147,7 +147,7 @@ impl Shape {
         }
     }
 
-    /// Returns a value, with edge cases more often than by chance.
+    /// Returns a value. Edge cases are more frequent than in a uniform choice.
     pub(crate) fn value(&self, random: &mut Random) -> Val {
         let boxed =
             |shape: &Option<Box<Shape>>, random: &mut Random| shape.as_ref().map(|shape| Box::new(shape.value(random)));
