@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use crate::harness::log::MemoryLog;
 use crate::harness::{PATIENCE, within};
 
-/// As few as the tests need: address space is reserved for each instance.
+/// The maximum number of instances, as low as the tests allow, because address space is reserved for each instance.
 const INSTANCES_MAX: u32 = 16;
 
 /// How members reach each other.
@@ -38,16 +38,16 @@ pub(crate) enum Transport {
     Tcp,
 }
 
-/// An app as it was built.
+/// An app with its built components.
 pub(crate) struct Subject {
     pub(crate) app: App,
-    /// Relative paths of the manifest start here.
+    /// The folder against which relative paths of the manifest are resolved.
     pub(crate) dir: PathBuf,
     pub(crate) components: Components,
 }
 
 impl Subject {
-    /// From the text of a manifest.
+    /// Creates the app from the text of a manifest.
     pub(crate) fn app(manifest: &str) -> App {
         match isomer_manifest::parse(&SourceFile::new("isomer.toml", manifest)) {
             Ok(parsed) => parsed.app,
@@ -55,7 +55,7 @@ impl Subject {
         }
     }
 
-    /// The plan of one of its shapes.
+    /// Returns the plan of one of the app's shapes.
     pub(crate) fn plan(&self, shape: &str) -> Plan {
         match isomer_seam::plan(&self.app, &self.components, shape) {
             Ok(plan) => plan,
@@ -67,7 +67,7 @@ impl Subject {
 
 /// The running members of a shape.
 pub(crate) struct Fleet {
-    /// The front door.
+    /// The address of the front door.
     pub(crate) front: SocketAddr,
     pub(crate) plan: Plan,
     /// The revision that calls name.
@@ -81,7 +81,7 @@ pub(crate) struct Fleet {
     _folder: TempDir,
 }
 
-/// How it runs.
+/// The options for running a fleet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Running<'a> {
     pub(crate) shape: &'a str,
@@ -93,7 +93,7 @@ pub(crate) struct Running<'a> {
 }
 
 impl Fleet {
-    /// Starts the groups of a shape, each after those that it calls.
+    /// Starts the groups of a shape, each after the groups that it calls.
     pub(crate) async fn start(subject: &Subject, running: Running<'_>) -> Self {
         let plan = subject.plan(running.shape);
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -181,7 +181,7 @@ fn told_to_stop(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + S
     async move { drop(stopped.wait_for(|stopped| *stopped).await) }
 }
 
-/// The processes of a plan, each after those that it calls.
+/// Returns the processes of a plan, each after the processes that it calls.
 fn callees_first(plan: &Plan) -> Vec<String> {
     let process = |component| plan.group_of(component).expect("every component is in a group").process();
     let mut waiting: BTreeMap<&str, BTreeSet<&str>> =
@@ -200,12 +200,13 @@ fn callees_first(plan: &Plan) -> Vec<String> {
     ordered
 }
 
-/// Kept between runs: only what has changed is compiled. Not so the code of another seed, which is not used again.
+/// Returns the folder of compiled code. With the default seed, it is kept between runs, so that only changes are
+/// compiled. The code of another seed is not used again, and is not kept.
 fn code_folder(temporary: &Path) -> PathBuf {
     if crate::seed::is_usual() { Path::new(env!("CARGO_TARGET_TMPDIR")).join("code") } else { temporary.join("code") }
 }
 
-/// The deadline of calls of the tests: late enough to have no effect.
+/// Returns the deadline of the tests' calls, which is late enough to have no effect.
 pub(crate) fn deadline() -> std::time::Instant {
     std::time::Instant::now() + PATIENCE - Duration::from_secs(1)
 }

@@ -1,4 +1,4 @@
-//! Placement changes speed, never results.
+//! Tests that placement changes speed, but never results.
 //!
 //! | file | what it tests or owns |
 //! | --- | --- |

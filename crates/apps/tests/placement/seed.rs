@@ -31,7 +31,7 @@ pub(crate) fn shown() -> u64 {
     seed
 }
 
-/// How to repeat the run.
+/// Returns text that tells how to repeat the run.
 pub(crate) fn again(seed: u64) -> String {
     let long = if is_long() { "ISOMER_LONG=1 " } else { "" };
     format!("{long}ISOMER_SEED={seed} cargo test -p isomer-apps --test placement")

@@ -1,4 +1,4 @@
-//! A component has what its manifest grants, and nothing else. Each capability is tested through a whole node.
+//! Tests that a component has the capabilities that its manifest grants, and no others, through a whole node.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -98,9 +98,9 @@ async fn outbound_requests_reach_granted_hosts_only() {
             ("", format!("http://{address}/"), "HttpRequestDenied"),
             ("grants.http = [\"127.0.0.1:1\"]", format!("http://{address}/"), "HttpRequestDenied"),
             ("grants.http = [\"example.com\"]", format!("http://{address}/"), "HttpRequestDenied"),
-            // A name that is not granted, although it resolves to a granted address.
+            // The name is not granted, although it resolves to a granted address.
             ("grants.http = [\"127.0.0.1\"]", format!("http://localhost:{port}/"), "HttpRequestDenied"),
-            // A grant of all public addresses is not one of all addresses.
+            // A grant of all public addresses does not include private addresses.
             ("grants.http = [\"*\"]", format!("http://{address}/"), "DestinationIpProhibited"),
             ("grants.http = [\"*\"]", format!("http://localhost:{port}/"), "DestinationIpProhibited"),
             ("grants.http = [\"*\"]", format!("http://2130706433:{port}/"), "HttpRequestUriInvalid"),
@@ -223,7 +223,7 @@ async fn guests_cannot_leave_a_directory() {
         ] {
             assert_ne!(node.get(target).await.status, 200, "{target}");
         }
-        // A link that the guest makes leads nowhere else either.
+        // A link that the guest makes does not lead out of the folder either.
         let _ = node.get("/link?path=/data/own&to=../secret.txt").await;
         assert_ne!(node.get("/read?path=/data/own").await.status, 200);
         let _ = node.get("/link?path=/data/root&to=/etc").await;

@@ -27,7 +27,7 @@ async fn node(shape: &str, requests_per_instance_max: Option<u32>) -> TestNode {
     setup.options(|options| options.requests_per_instance_max = requests_per_instance_max).start().await
 }
 
-/// What ping and pong read while they serve a request of this trace.
+/// Returns the clock and random values that ping and pong read while they serve a request of this trace.
 async fn lines_of(node: &TestNode, trace: u8, parent: u8) -> [String; 2] {
     let traceparent = format!("00-{trace:032x}-{parent:016x}-01");
     let request = Request::get("/time-and-chance").header("host", "test").header("traceparent", traceparent);

@@ -34,7 +34,7 @@ async fn a_trap_is_logged_with_request_id_and_call_stack() {
         assert_eq!(event["component"], "http-trap");
         assert!(event["reason"].as_str().is_some_and(|reason| reason.contains("unreachable")), "{event}");
         assert_frames(&event, &["inner_function", "middle_function", "outer_function"]);
-        // The connection and the node continue.
+        // The connection and the node are still usable.
         assert_eq!(connection.get("/").await.ok(), "ok\n");
     }
 }
@@ -158,7 +158,8 @@ async fn a_request_ends_at_its_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_has_an_exact_limit() {
     const PAGE: u64 = 64 << 10;
-    // Half a page more than four pages of 1 MiB: the tables of a small component fit into it, another page does not.
+    // The limit is 4 MiB plus half a page (32 KiB): the tables of a small component fit into the half page, but another
+    // page does not.
     let setup = Setup::new(&one("memory-hog", "limits.memory = \"4128KiB\""));
     let node = setup.options(|options| options.requests_per_instance_max = Some(1)).start().await;
     let before = number(node.get("/").await.ok(), "size=");
@@ -170,7 +171,7 @@ async fn memory_has_an_exact_limit() {
     let response = node.get("/grow").await;
     assert_eq!(number(response.ok(), "size="), 4 << 20);
     assert_eq!(number(response.ok(), "grown="), (4 << 20) - before);
-    // A new instance has all of it again.
+    // A new instance can use the whole limit again.
     assert_eq!(number(node.get("/").await.ok(), "size="), before);
     node.get("/allocate?bytes=1000000").await.ok();
     let id = node.get("/allocate?bytes=8000000").await.problem(500);
@@ -204,7 +205,7 @@ async fn long_output_is_split_and_losses_are_reported() {
     node.get("/text?line=both+streams").await.ok();
     node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stdout").await;
     node.event("output", |event| event["line"] == "both streams" && event["stream"] == "stderr").await;
-    // A line without an end.
+    // The guest writes a line without an end.
     assert_eq!(node.get("/stderr?bytes=1000000").await.ok(), "wrote=1000000\n");
     let pieces = until("all of the line", async || {
         let lines = node.output("output-flood", "stderr");
@@ -212,7 +213,7 @@ async fn long_output_is_split_and_losses_are_reported() {
     })
     .await;
     assert!(pieces.iter().all(|line| line.len() <= 8 << 10));
-    // More lines than can be written: each is in the log or counted as lost.
+    // The guest writes more lines than the log can: each is in the log or counted as lost.
     const LINES: u64 = 200_000;
     assert_eq!(node.get(&format!("/stdout?bytes={}&line=9", LINES * 10)).await.status, 200);
     until("an account of every line", async || {

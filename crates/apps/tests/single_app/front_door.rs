@@ -1,4 +1,4 @@
-//! Which requests are admitted, under which name, and for how long.
+//! Tests of which requests are admitted, under which host name, and for how long.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -22,18 +22,18 @@ type PendingSite = oneshot::Receiver<Result<Arc<AppSite>, Refusal>>;
 /// The result for a host name.
 enum HostResult {
     Site(Arc<AppSite>),
-    /// The same, counted.
+    /// A site whose requests are counted by a limiter.
     Counted(Limiter, Arc<AppSite>),
-    /// Available when the test sends it.
+    /// A site that becomes available when the test sends it.
     Loading(Mutex<Option<PendingSite>>),
     Refused(Refusal),
 }
 
-/// Host names, and those that were resolved.
+/// The results for host names, and the names that were resolved.
 #[derive(Default)]
 struct TestResolver {
     hosts: HashMap<&'static str, HostResult>,
-    /// For every other one.
+    /// The site for every other host name.
     any: Option<Arc<AppSite>>,
     resolved: Mutex<Vec<String>>,
 }
@@ -204,7 +204,7 @@ async fn a_permit_is_held_until_the_response_was_read() {
         second.exchange(ask("one.example/echo").body(whole("")).expect("a valid request")).await.problem(429);
         let other = ask("other.example/echo").body(whole("other")).expect("a valid request");
         assert_eq!(second.exchange(other).await.ok(), "other");
-        // When it has ended, or its client has disconnected, the next one is admitted.
+        // When the request has ended, or its client has disconnected, the next request is admitted.
         drop((piece, running, connection));
         let free = async || (limiter.in_use() == 0).then_some(());
         until("the place to be free", free).await;

@@ -16,7 +16,7 @@ async fn is_refused(node: &TestNode, target: &str, status: u16) {
         let event = node.event("failed", |event| event["request"] == id.as_str()).await;
         let reason = event["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(&format!("responded with status {status}")), "{event}");
-        // The connection is still usable, too.
+        // The connection is also still usable.
         connection.get(target).await.problem(500);
     }
 }
@@ -57,7 +57,7 @@ async fn a_wasi_0_2_handler_gets_an_error_for_oversized_fields() {
         let response = handler("", memory, &appends(bytes)).await.get("/").await;
         assert_eq!(response.status.as_u16(), status, "{bytes} bytes: {}", response.text());
     }
-    // A thousand small ones, the last of which do not fit.
+    // The guest appends a thousand small fields, the last of which do not fit.
     let many = "(local.set $made (call $fields))
         (loop $again
             (call $append (local.get $made) (i32.const 0) (i32.const 1) (i32.const 16) (i32.const 30) (i32.const 8))

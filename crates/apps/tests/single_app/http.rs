@@ -53,7 +53,7 @@ async fn head_responds_like_get_without_a_body() {
     }
 }
 
-/// Of `instance=I count=N`.
+/// Parses `instance=I count=N`.
 fn counted(text: &str) -> (String, u64) {
     let (instance, count) = text.trim_end().split_once(" count=").expect("the response of the counter");
     (instance.to_owned(), count.parse().expect("a number"))

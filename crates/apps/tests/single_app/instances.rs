@@ -51,8 +51,8 @@ async fn each_request_can_have_a_new_instance() {
     }
 }
 
-/// A handler of WASI 0.2 that responds with 200 and the number of earlier requests of its instance, or does not respond
-/// if `silent`.
+/// Returns a handler of WASI 0.2 that responds with 200 and the number of earlier requests of its instance. If the
+/// expression `silent` is true, it does not respond.
 fn counter2(silent: &str) -> Vec<u8> {
     let body = format!(
         "(local.set $status (i32.add (i32.const 200) (global.get $served)))
@@ -87,11 +87,11 @@ async fn a_wasi_0_2_handler_gets_new_instances_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_without_a_response_is_not_reused() {
-    // Like a runtime that serves one request and cannot respond to a second one.
+    // The guest behaves like a runtime that serves one request and cannot respond to a second one.
     let silent = counter2("(i32.gt_u (global.get $served) (i32.const 1))");
     let node = Setup::new(&one("written", "reuse = true")).component("written", silent.clone()).start().await;
     assert_eq!(statuses(&node, 4).await, [200, 500, 200, 500]);
-    // By default, every request gets a response.
+    // With the default settings, every request gets a response.
     let node = Setup::new(&one("written", "")).component("written", silent).start().await;
     assert_eq!(statuses(&node, 4).await, [200; 4]);
 }
@@ -139,7 +139,7 @@ async fn an_instance_serves_one_request_at_a_time_by_default() {
     const AT_ONCE: usize = 8;
     for (lines, allowed) in [("", 1), ("concurrency = 4", 4)] {
         let node = node(&one("sleeper", lines), AT_ONCE as u32, None).await;
-        // How many overlap depends on timing; that they overlap at all, and never more than allowed, does not.
+        // The number of overlapping requests depends on timing. But there must be some, and never more than allowed.
         until("as many at once as are allowed", async || {
             let responses = join_all((0..AT_ONCE).map(|_| node.get("/?ms=50"))).await;
             let together = responses.iter().map(|response| {
@@ -162,7 +162,7 @@ async fn a_trap_fails_only_requests_of_the_same_instance() {
         until("requests inside the guest", async || (node.output("http-trap", "stdout").len() == count).then_some(()))
             .await;
     };
-    // Four fill the first instance, the fifth has the second one to itself.
+    // Four requests fill the first instance, and the fifth has the second instance to itself.
     let mut lost = Vec::new();
     for number in 1..=3 {
         let request = node.get("/sleep?ms=3600000");

@@ -1,4 +1,4 @@
-//! A new revision while requests run, and the stop of a node.
+//! Tests of a new revision while requests run, and of the stop of a node.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -123,7 +123,7 @@ impl Clients {
                         return true;
                     }
                 }
-                // Not sent, or not processed: the server has announced the end of the connection.
+                // The request was not sent, or not processed: the server has announced the end of the connection.
                 Err(error) if http2 && (error.is_canceled() || error.is_closed() || was_told(&error)) => return true,
                 Err(error) => return self.lose(&error),
             }

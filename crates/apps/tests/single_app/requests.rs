@@ -1,5 +1,5 @@
-//! What the front door does to requests before a guest gets them: their target, scheme, client, and the coding of their
-//! bodies.
+//! Tests of how the front door changes requests before a guest gets them: their target, scheme, client, and the coding
+//! of their bodies.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ async fn http_1_0_needs_no_host() {
         for request in ["GET /authority HTTP/1.0\r\n\r\n", "HEAD /authority HTTP/1.0\r\n\r\n"] {
             let response = response(node.connect_raw().await, request).await;
             assert!(response.starts_with("HTTP/1.0 200 "), "{guest} {request:?}: {response}");
-            // It is for the address that it was sent to.
+            // The request is for the address to which it was sent.
             let is_head = request.starts_with("HEAD");
             assert!(is_head || response.contains(&node.address.to_string()), "{guest}: {response}");
         }
@@ -103,7 +103,7 @@ async fn equivalent_paths_have_the_same_route() {
     let mut connection = node.connect().await;
     for target in ["/caf%C3%A9", "/caf%c3%a9", "/c%61f%C3%a9?q=%7e", "/%7euser/x", "/~user", "/~%75ser/%2e", "/a%2fb"] {
         let response = connection.get(target).await;
-        // The guest gets what was sent.
+        // The guest gets the target as it was sent.
         assert!(response.ok().contains(&format!(" {target} host=")), "{target}: {}", response.text());
     }
     for target in ["/cafe", "/a/b", "/%2Fuser", "/caf%25C3%25A9", "/CAF%C3%A9"] {
@@ -123,7 +123,7 @@ async fn an_unread_body_closes_the_connection() {
     let none = start("[components.http-hello]\nwasm = \"http-hello\"\nroutes = [\"/hello\"]\n").await;
     let received = response(none.connect_raw().await, &waits("/")).await;
     assert!(received.starts_with("HTTP/1.1 404 ") && received.contains("connection: close\r\n"), "{received}");
-    // A guest that requests it gets it, and the connection continues.
+    // A guest that reads the body gets it, and the connection continues.
     let node = start(&one("http-stream", "")).await;
     let mut raw = node.connect_raw().await;
     for _ in 0..2 {

@@ -1,5 +1,5 @@
-//! What the front door does to guests' responses: those without content, those that are cut off, streams of events, and
-//! compressed ones.
+//! Tests of how the front door handles guests' responses: responses without content, interrupted responses, streams of
+//! events, and compressed responses.
 
 use std::io::Read as _;
 
@@ -27,7 +27,7 @@ async fn responses_without_content_have_no_body() {
             };
             for (status, target) in targets {
                 for method in [Method::GET, Method::HEAD] {
-                    // On the same connection: nothing of one response is read as the next.
+                    // All requests use the same connection: remaining bytes of one response would be read as the next.
                     let response = connection.ask(method, target).await;
                     assert_eq!((response.status.as_u16(), response.text()), (*status, ""), "{target}");
                     let length = if *status == 205 { "0" } else { "" };
@@ -80,7 +80,7 @@ async fn an_aborted_response_is_logged_with_its_reason() {
                 assert_told(&node, &target, why).await;
             }
         }
-        // A complete response is not reported, also in an instance that has an abandoned body of an earlier request.
+        // A complete response is not reported, even in an instance that has an abandoned body of an earlier request.
         assert_eq!(node.get("/?body=whole&fields=content-length:5").await.status, 200);
         let whole = node.event("access", |event| event["target"] == "/?body=whole&fields=content-length:5").await;
         assert!(whole["cut_off"].is_null(), "{whole}");
@@ -95,7 +95,7 @@ const ANSWERS: [(&str, &str); 3] = [
     ("/?body=text&trailers=error&fields=content-type:text/plain", "the guest fails on purpose"),
 ];
 
-/// The same for WASI 0.2.
+/// Targets of the guest of WASI 0.2, and a part of each message.
 const ANSWERS_P2: [(&str, &str); 4] = [
     ("/short", "12 of the 100 bytes"),
     ("/long", "longer than its content-length"),
@@ -127,7 +127,7 @@ async fn an_event_stream_outlives_the_request_deadline() {
             assert_eq!(response.ok(), "data: x\n\n".repeat(30), "{guest} {lines}");
             assert_eq!(response.header("content-encoding"), "", "an event is not held back by a compressor");
         }
-        // A response that is not a stream of events is cut off there.
+        // A response that is not a stream of events is cut off at the deadline.
         let other = events(1_000, 50).replace("event-stream", "plain").replace("/events", "/");
         assert_broken_off(node.connect().await, &other).await;
         assert_told(&node, &other, "deadline of 1000 ms").await;
@@ -143,8 +143,8 @@ async fn head_requests_do_not_hold_event_streams() {
             let response = connection.ask(Method::HEAD, &target).await;
             assert_eq!((response.status.as_u16(), response.text()), (200, ""), "{guest} {lines}");
             let id = node.event("access", |event| event["target"] == target.as_str()).await["request"].clone();
-            // A guest that shares its instance learns that its response is no longer read; any other one writes until
-            // its request's deadline.
+            // A guest that shares its instance is told that its response is no longer read. Other guests write until
+            // their request's deadline.
             if !lines.contains("concurrency") {
                 let failed = node.event("failed", |event| event["request"] == id).await;
                 assert!(failed["reason"].as_str().is_some_and(|it| it.contains("deadline of 1000 ms")), "{failed}");

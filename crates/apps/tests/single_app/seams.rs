@@ -1,6 +1,6 @@
-//! Calls between components that are not fused: `seam-callee` and its callers, each in its own store.
+//! Tests of calls between components that are not fused: `seam-callee` and its callers, each in its own store.
 //!
-//! With every component isolated, or every one in its own group in this same process.
+//! Every component is isolated, or every component is in its own group of this process.
 
 use serde_json::Value;
 
@@ -97,7 +97,7 @@ async fn a_trap_of_the_callee_fails_the_caller_and_both_are_logged() {
         assert_reason_contains(&callee, &["`unreachable`"]);
         let frames = callee["backtrace"].to_string();
         assert!(frames.contains("act"), "{frames}");
-        // The next one has its own instances.
+        // The next request has its own instances.
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
         assert_eq!(node.get("/act?what=trap").await.status.as_u16(), 500);
     }
@@ -116,7 +116,7 @@ async fn a_loop_in_the_callee_ends_with_the_deadline() {
         }
         assert_eq!(node.get("/act?what=count").await.ok(), "count=1\n");
     }
-    // If the function can return it, it is a value, as long as the caller has time left.
+    // If the function can return the failure, the failure is a value, as long as the caller has time left.
     let node = start(&isolated(limits)).await;
     for path in ["/act-carefully", "/act-later-carefully"] {
         let late = node.get(&format!("{path}?what=loop")).await;
@@ -154,12 +154,13 @@ async fn an_oversized_image_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_caller_cancels_the_callee() {
-    // With one instance of each, the next request is served only when the one before has released both.
+    // With one instance of each component, a request is served only when the previous request has released both
+    // instances.
     let node = Setup::new(&isolated("")).options(|it| it.instances_max = Some(1)).start().await;
     for target in ["/wait?ms=600000", "/act?what=wait%20600000", "/act?what=loop", "/join?ms=600000"] {
         let mut raw = node.connect_raw().await;
         raw.write(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes()).await;
-        // It runs: further requests are refused now.
+        // The call runs now, so further requests are refused.
         until("the callee is busy", async || {
             let other = node.get("/add?a=1&b=1").await;
             (other.status.as_u16() == 503).then_some(())
@@ -213,7 +214,7 @@ async fn new_and_reused_instances_return_the_same() {
         let setup = Setup::new(&isolated(""));
         let node = setup.options(|it| it.requests_per_instance_max = requests).start().await;
         let mut connection = node.connect().await;
-        // State survives like a cache: where instances are reused, and nowhere else.
+        // State survives only where instances are reused, like a cache.
         for number in 0..3 {
             let kept = connection.get(&format!("/act?what=keep%20{number}")).await.ok().to_owned();
             let expected = if requests.is_none() && number > 0 { format!("{}\n", number - 1) } else { "\n".to_owned() };
@@ -234,7 +235,7 @@ async fn each_component_has_its_own_environment_and_output() {
     let node = start(&isolated("grants.config = { COLOUR = \"blue\" }")).await;
     assert_eq!(node.get("/act?what=env%20COLOUR").await.ok(), "blue\n");
     assert_eq!(node.get("/act?what=env%20PATH").await.ok(), "nothing\n");
-    // An unfinished line is the callee's, of this request.
+    // An unfinished line is logged for the callee and this request.
     assert_eq!(node.get("/act?what=say%20hello").await.ok(), "said\n");
     let line = node.event("output", |event| event["line"] == "hello").await;
     assert_eq!(line["component"], "seam-callee");

@@ -106,7 +106,7 @@ async fn a_client_that_does_not_read_cannot_extend_the_deadline() {
         let node = Setup::new(&manifest).options(|options| options.instances_max = Some(1)).start().await;
         let mut connection = if http2 { node.connect_http2().await } else { node.connect().await };
         let request = connection.request(Method::GET, "/drip?chunks=1000&ms=0&bytes=1000000");
-        // More than the buffers in between hold; nothing of it is read.
+        // The body is larger than all buffers, and the client reads nothing of it.
         let unread = connection.send(request.body(whole("")).expect("valid")).await;
         assert_eq!(unread.status(), 200);
         let free = until("the only instance is free", async || {

@@ -281,7 +281,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     let certificates = shop.load();
     let front = serve_nothing(&certificates, |_| {});
     let client = shop.authority.client(BOTH);
-    // A broken certificate next to a new one, and one that was removed.
+    // The folder now has a broken certificate and a new one, and one certificate was removed.
     write(&first.files.certificate, "nonsense", 0o644);
     let second = shop.sign("second", &["second.example"]);
     std::fs::remove_file(shop.folder.path().join("gone.crt")).expect("it is there");
@@ -294,7 +294,7 @@ async fn unreadable_certificates_keep_the_previous_ones() {
     assert_eq!(client.shown(front.address, "shop.example").await.expect("the old one"), first.der);
     assert_eq!(client.shown(front.address, "second.example").await.expect("the new one"), second.der);
     assert!(client.shown(front.address, "gone.example").await.is_err());
-    // The key of another certificate; then the right one again.
+    // First the key belongs to another certificate; then the right key is there again.
     let third = shop.sign("shop", &["shop.example"]);
     let other = shop.sign("second", &["second.example"]);
     std::fs::copy(&other.files.key, &third.files.key).expect("it can be copied");
@@ -361,13 +361,14 @@ async fn a_client_without_a_handshake_is_disconnected() {
     let shop = CertificateFolder::new();
     shop.sign("shop", &["shop.example"]);
     let short = |limits: &mut Limits| {
-        // Enough for a handshake on a busy machine.
+        // The timeout is long enough for a handshake on a busy machine.
         limits.handshake_timeout = Duration::from_secs(1);
         limits.connections_max = 1;
     };
     let front = serve_nothing(&shop.load(), short);
     let client = shop.authority.client(HTTP1);
-    // Nothing at all; HTTP without TLS; the start of a handshake. The next connection waits for each.
+    // The client sends nothing, HTTP without TLS, or the start of a handshake. The next connection waits for each of
+    // them.
     for bytes in ["", "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n", "\u{16}\u{3}\u{1}"] {
         let mut raw = front.connect_raw().await;
         raw.write(bytes).await;

@@ -45,14 +45,14 @@ async fn host_names_are_added_and_removed_with_their_app() {
     world.tenancy.set_hosts(&tenant, &one, &patterns(&["other.example"])).unwrap();
     assert_eq!(world.get("one.example", "/").await.status, 404);
     assert_eq!(name_in(&world.get("other.example", "/").await), "one again");
-    // When it is removed, another tenant may have its name.
+    // When the app is removed, another tenant may use its host name.
     world.tenancy.remove(&tenant, &one).expect("it served");
     assert_eq!(world.get("other.example", "/").await.status, 404);
     assert_eq!(world.tenancy.state(&tenant, &one), None);
     world.deploy("b", "two", &["other.example"], &named("two")).await;
     assert!(world.tenancy.remove(&tenant, &one).is_none());
     assert_eq!(name_in(&world.get("other.example", "/").await), "two");
-    // All apps of a tenant are removed with it.
+    // Removing a tenant removes all its apps.
     world.put("b", "three", &["three.example"], &named("three"));
     world.tenancy.remove_tenant(&"b".parse().unwrap());
     for host in ["other.example", "three.example"] {
@@ -75,7 +75,7 @@ async fn a_stopped_app_refuses_requests_and_resumes() {
     assert!(response.text().contains("stopped"), "{}", response.text());
     assert_eq!(world.tenancy.state(&tenant, &one), Some(AppState::Stopped));
     crate::harness::until("it leaves memory", async || retired.is_drained().then_some(())).await;
-    // A revision that is deployed in the meantime is stopped, too.
+    // A revision that is deployed while the app is stopped is stopped as well.
     world.deploy("a", "one", &["one.example"], &named("second")).await;
     assert_eq!(world.get("one.example", "/").await.status, 503);
     world.tenancy.resume(&tenant, &one).unwrap();

@@ -38,7 +38,7 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
     // A guest may still run when its response has been read, and an app that is in use is not evicted.
     let is_busy = |tenant: &str, app: &str| world.tenancy.is_busy(&tenant.parse().unwrap(), &app.parse().unwrap());
     until("the guests to be done", async || (!is_busy("a", "one") && !is_busy("b", "two")).then_some(())).await;
-    // Now `two` was used longest ago.
+    // Now `two` is the least recently used app.
     assert_eq!(name_in(&world.get("three.example", "/").await), "three");
     let state = |tenant: &str, app: &str| world.tenancy.state(&tenant.parse().unwrap(), &app.parse().unwrap());
     assert_eq!(state("a", "one"), Some(AppState::Loaded));
@@ -59,7 +59,7 @@ async fn least_recently_used_apps_are_evicted_and_loaded_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_load_an_app_once() {
     const CLIENTS: u32 = 30;
-    // All are released at once, and none is to be refused for that.
+    // All requests are released at once, and none must be refused because of that.
     let world = TestTenancy::of(&["a"], |options| options.instances_max = Some(CLIENTS)).await;
     world.put("a", "one", &["one.example"], &named("one"));
     world.repository.close();
@@ -86,12 +86,12 @@ async fn a_failed_load_is_logged_once_and_backs_off() {
         assert_eq!((response.status.as_u16(), response.header("content-type")), (500, "application/problem+json"));
         assert!(!response.text().contains("repository"), "the reason is not for clients: {}", response.text());
     }
-    // At least a second is between two attempts.
+    // There is at least a second between two attempts.
     assert!(world.repository.fetches() < 10, "{} tries", world.repository.fetches());
     let warnings = world.warnings();
     assert_eq!(warnings.len(), world.repository.fetches(), "{warnings:?}");
     assert!(warnings[0].contains("app `one` of tenant `a`") && warnings[0].contains("nothing on the repository"));
-    // The others are served, and this one is as soon as its package is available.
+    // The other apps are served, and this app is served as soon as its package is available.
     assert_eq!(name_in(&world.get("two.example", "/").await), "two");
     world.make("a", "one", &named("one"));
     until("it is tried again", async || (world.get("one.example", "/").await.status == 200).then_some(())).await;
@@ -109,7 +109,7 @@ async fn an_overloaded_repository_is_not_a_broken_app() {
         let response = world.get("one.example", "/").await;
         assert_eq!((response.status.as_u16(), response.header("retry-after")), (503, "1"), "{}", response.text());
     }
-    // The next request tries again at once, and no failure of the app is reported.
+    // The next request tries again immediately, and no failure of the app is reported.
     assert_eq!(name_in(&world.get("one.example", "/").await), "one");
     assert_eq!((world.repository.fetches(), world.warnings()), (4, Vec::new()));
 }

@@ -1,4 +1,4 @@
-//! A node of several tenants without a data directory: the test is the repository that its apps are loaded from.
+//! A node of several tenants without a data directory: the test is the repository from which the apps are loaded.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -56,9 +56,9 @@ pub(crate) struct TestRepository {
     folder: Mutex<PathBuf>,
     fetches: AtomicUsize,
     closed: Mutex<bool>,
-    /// A tenant whose apps can be fetched while it is closed.
+    /// A tenant whose apps can be fetched while the repository is closed.
     exempt: Mutex<Option<String>>,
-    /// How many more fetches are refused because it is busy.
+    /// The number of further fetches that are refused because the repository is busy.
     busy: AtomicUsize,
     opened: Condvar,
 }
@@ -69,12 +69,12 @@ impl TestRepository {
         self.fetches.load(Ordering::SeqCst)
     }
 
-    /// Has all fetches wait until [`TestRepository::open`].
+    /// Makes all fetches wait until [`TestRepository::open`].
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
     }
 
-    /// As [`TestRepository::close`], for all tenants but one.
+    /// Like [`TestRepository::close`], for all tenants except one.
     pub(crate) fn close_but_for(&self, tenant: &str) {
         *self.exempt.lock().unwrap() = Some(tenant.to_owned());
         self.close();
@@ -85,7 +85,7 @@ impl TestRepository {
         self.opened.notify_all();
     }
 
-    /// Refuses this number of fetches because it is busy.
+    /// Refuses this number of fetches as if the repository were busy.
     pub(crate) fn be_busy(&self, times: usize) {
         self.busy.store(times, Ordering::SeqCst);
     }
@@ -203,7 +203,7 @@ impl TestTenancy {
         self.make_of(tenant, app, manifest, components)
     }
 
-    /// The same for components that are not guests.
+    /// Like [`TestTenancy::make`], for components that are not guests.
     pub(crate) fn make_of(
         &self,
         tenant: &str,
@@ -229,13 +229,13 @@ impl TestTenancy {
         self.put_made(tenant, app, hosts, &revision);
     }
 
-    /// The same for a package that was made.
+    /// Like [`TestTenancy::put`], for a package that was made.
     pub(crate) fn put_made(&self, tenant: &str, app: &str, hosts: &[&str], revision: &ReleaseDigest) {
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
         self.tenancy.put(&tenant, &app, revision, &patterns(hosts), false).unwrap();
     }
 
-    /// Starts an app that may take over.
+    /// Starts a revision of an app that may take over.
     pub(crate) async fn start(&self, tenant: &str, app: &str, manifest: &str) -> StandbyRevision {
         let revision = self.make(tenant, app, manifest);
         let (tenant, app) = (tenant.parse().unwrap(), app.parse().unwrap());
@@ -244,7 +244,7 @@ impl TestTenancy {
         started.unwrap_or_else(|error| panic!("the revision starts: {}", chain(&error)))
     }
 
-    /// Starts an app and has it take over.
+    /// Starts a revision of an app and puts it into service.
     pub(crate) async fn deploy(
         &self,
         tenant: &str,
@@ -261,7 +261,7 @@ impl TestTenancy {
         self.connect_with(host, false).await
     }
 
-    /// The same, over HTTP/2 if wanted.
+    /// Like [`TestTenancy::connect`], over HTTP/2 if `http2`.
     pub(crate) async fn connect_with(&self, host: &str, http2: bool) -> Connection {
         let stream = within("connect", TcpStream::connect(self.front.address)).await.expect("the front door is open");
         within("a handshake", Connection::over(stream, http2, host)).await

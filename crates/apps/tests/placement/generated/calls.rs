@@ -22,13 +22,13 @@ pub(crate) const MODES: [Mode; 4] = [
 /// The number of concurrent calls of one function.
 const AT_ONCE: usize = 4;
 
-/// One of them.
+/// One way in which the relay calls the callee.
 #[derive(Debug)]
 pub(crate) struct Mode {
     name: &'static str,
     shape: &'static str,
     transport: Transport,
-    /// The relay's group.
+    /// The relay's group, which the test calls.
     entered: &'static str,
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     let mut first: Option<Vec<Vec<u8>>> = None;
     for mode in &MODES {
         let results = results(&subject, mode, &trials, &package.name, replay).await;
-        // Equal values could still have different layouts: not here, since every mode follows the same rules.
+        // Equal values could have different layouts, but not here, because every mode follows the same rules.
         let first = first.get_or_insert_with(|| results.clone());
         for ((trial, result), first) in trials.iter().zip(&results).zip(first) {
             let same = result == first;
@@ -108,7 +108,7 @@ pub(crate) async fn check(package: &Package, values: usize, random: &mut Random,
     trials.len()
 }
 
-/// The images of all results in one mode, each checked.
+/// Returns the images of all results in one mode, and checks each of them.
 async fn results(subject: &Subject, mode: &Mode, trials: &[Trial<'_>], package: &str, replay: &str) -> Vec<Vec<u8>> {
     let Mode { shape, transport, entered, .. } = *mode;
     let running = Running { shape, transport, fresh: false, without: &["outside"] };
@@ -164,8 +164,8 @@ async fn call(
     callee.call(Call { function, context, is_idempotent: false, image }).await
 }
 
-/// A byte of a result's image that is neither as expected nor one that the caller sent: padding may still have bytes of
-/// the arguments, and nothing else, in particular nothing of an earlier call.
+/// Finds a byte in a result's image that is neither expected nor a byte that the caller sent. Padding may still contain
+/// bytes of the arguments, but nothing else, and especially nothing of an earlier call.
 fn foreign(found: &[u8], expected: &[u8], sent: &[u8]) -> Option<String> {
     if found.len() != expected.len() {
         return Some(format!("has {} bytes instead of {}", found.len(), expected.len()));

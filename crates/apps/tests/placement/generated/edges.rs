@@ -1,5 +1,5 @@
-//! A package of what random generation seldom produces: the largest and smallest of every kind, and what is next to a
-//! limit.
+//! A package of types that random generation seldom produces: the largest and smallest of every kind, and types next to
+//! a limit.
 
 use super::package::{Function, Gives, Package, Style};
 use super::types::{FLAT_MAX, Type};
@@ -28,10 +28,10 @@ pub(crate) fn package() -> Package {
     Package::of("test:edges".to_owned(), functions, true)
 }
 
-/// The function in every way that it can be declared and implemented.
+/// Adds the function in every way in which it can be declared and implemented.
 fn add(functions: &mut Vec<Function>, parameters: Vec<Type>, gives: Gives) {
     let asynchronous = [Style::Blocking, Style::Callback].map(|style| (true, style, style));
-    // They alternate, since there would be too many otherwise.
+    // The combinations alternate, because all of them together would be too many.
     let both = asynchronous[functions.len() % 2];
     for (is_async, relay, callee) in [(false, Style::Blocking, Style::Blocking), both] {
         let name = format!("call-{}", functions.len());
@@ -62,12 +62,12 @@ fn types() -> Vec<Type> {
             Some(boxed(Type::Tuple(vec![U8, Type::Char]))),
         ),
         Type::Option(boxed(Type::Option(boxed(Type::Option(boxed(Type::Bool)))))),
-        // Padding before, between and after.
+        // A record with padding before, between and after its fields.
         Type::Record(10, vec![U8, U64, U8, Type::Integer(2, true), U8, Type::F64, Type::Bool]),
         Type::Variant(11, vec![Some(Type::Tuple(vec![U8, U64])), Some(Type::Tuple(vec![U64, U8])), Some(U8)]),
         Type::List(boxed(Type::List(boxed(Type::List(boxed(U8)))))),
         Type::Tuple(vec![Type::String; 9]),
-        // More cases than one byte can number.
+        // A variant with more cases than one byte can number.
         Type::Variant(12, (0..300).map(|number| (number % 150 == 7).then_some(U64)).collect()),
     ]
 }

@@ -30,7 +30,7 @@ pub(crate) fn at(base: u32, ty: &Type, value: &Value) -> Vec<u8> {
     image.bytes
 }
 
-/// Memory from an address on.
+/// The memory from an address on.
 struct Image {
     base: u32,
     /// The lowest address of blocks.
@@ -101,7 +101,7 @@ impl Image {
 /// Reads the image of a result.
 ///
 /// # Errors
-/// Why it is not an image of a value of this type.
+/// When it is not an image of a value of this type. The error is the reason.
 pub(crate) fn read(ty: &Type, image: &[u8]) -> Result<Value, String> {
     Reader { image }.load(BASE, ty)
 }

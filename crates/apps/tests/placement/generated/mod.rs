@@ -29,7 +29,7 @@ const PACKAGES: usize = 10;
 const FUNCTIONS: usize = 25;
 const VALUES: usize = 40;
 
-/// The same in a long run.
+/// The number of packages in a long run.
 const PACKAGES_LONG: usize = 400;
 
 /// The number of sets of arguments for each function of the package of edges.

@@ -1,7 +1,7 @@
-//! The core modules of those components, as text.
+//! The core modules of the generated components, as text.
 //!
-//! Memory is allocated upwards and freed at the end of a call; then it is filled with bytes that are not zero, so that
-//! reads of memory that was not written are detected.
+//! Memory is allocated upwards and freed at the end of a call. Freed memory is filled with bytes that are not zero, so
+//! that reads of memory that was not written are detected.
 
 use std::fmt::Write as _;
 
@@ -9,13 +9,13 @@ use super::image;
 use super::package::{Function, Gives, Package, Style};
 use super::types::{FLAT_MAX, Flat, Type, discriminant_bytes, fields, flat_all};
 
-/// The number of flat values that a task is started with at most; more are passed in memory.
+/// The maximum number of flat values with which a task is started; more values are passed in memory.
 const FLAT_MAX_OF_TASK: usize = 4;
 
 /// The address of constants.
 const CONSTANTS: u32 = 1024;
 
-/// A component that calls nothing and imports everything.
+/// Returns a component that calls nothing and imports everything.
 pub(crate) fn driver(package: &Package) -> String {
     let mut text = String::from("(module\n");
     for function in &package.functions {
@@ -25,7 +25,7 @@ pub(crate) fn driver(package: &Package) -> String {
     text + ")"
 }
 
-/// A component that forwards every call.
+/// Returns a component that forwards every call.
 pub(crate) fn relay(package: &Package) -> String {
     let mut text = String::from("(module\n");
     for function in &package.functions {
@@ -54,7 +54,7 @@ pub(crate) fn relay(package: &Package) -> String {
     text + ")"
 }
 
-/// A component that returns its arguments.
+/// Returns a component that returns its arguments.
 pub(crate) fn callee(package: &Package) -> String {
     let mut text = String::from("(module\n");
     let echo = package.interface("echo");
@@ -116,7 +116,7 @@ fn names(types: &[Flat]) -> String {
     types.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(" ")
 }
 
-/// The flat parameters of a function that may have `most`; more become a pointer.
+/// Returns the flat parameters of a function, which may have at most `most` of them; more become a pointer.
 fn core_parameters(function: &Function, most: usize) -> Vec<Flat> {
     let flat = flat_all(&function.parameters);
     if flat.len() > most { vec![Flat::I32] } else { flat }
@@ -135,7 +135,7 @@ fn returns_pointer(function: &Function) -> bool {
     function.result().is_some_and(|ty| ty.flat().len() > 1)
 }
 
-/// A function of another component, called synchronously.
+/// Writes the import of a function of another component, which is called synchronously.
 fn import(text: &mut String, package: &Package, interface: &str, function: &Function) {
     let mut parameters = core_parameters(function, FLAT_MAX);
     let mut result = core_result(function);
@@ -152,7 +152,8 @@ fn import(text: &mut String, package: &Package, interface: &str, function: &Func
     );
 }
 
-/// An `async func` of another component, started as a task, and how its own task returns.
+/// Writes the import of an `async func` of another component, which is started as a task, and the import with which the
+/// caller's own task returns.
 fn import_task(text: &mut String, package: &Package, function: &Function) {
     let mut parameters = core_parameters(function, FLAT_MAX_OF_TASK);
     if function.result().is_some() {
@@ -182,7 +183,7 @@ fn task_return_parameters(function: &Function) -> Vec<Flat> {
     if flat.len() > FLAT_MAX { vec![Flat::I32] } else { flat }
 }
 
-/// The head of an exported function with parameters `$a0`, `$a1`, …
+/// Writes the head of an exported function with parameters `$a0`, `$a1`, …
 fn head(text: &mut String, export: &str, parameters: &[Flat], result: &[Flat]) {
     let _ = write!(text, "(func (export \"{export}\")");
     for (number, ty) in parameters.iter().enumerate() {
@@ -270,7 +271,7 @@ fn pass_on_as_task(text: &mut String, front: &str, function: &Function) {
     let _ = writeln!(text, "(call $return-{name}) (call $over))");
 }
 
-/// The result of a task: the flat values at `$to`, or the address.
+/// Writes the result of a task: the flat values at `$to`, or the address.
 fn answer_from_memory(text: &mut String, ty: &Type) {
     let flat = ty.flat();
     if flat.len() > FLAT_MAX {
@@ -294,7 +295,7 @@ fn give_back(text: &mut String, echo: &str, function: &Function) {
             }
         }
         (_, None) => {}
-        // One flat value, or a pointer to the parameters, which are the result.
+        // The parameter is one flat value, or a pointer to the parameters. In both cases it is also the result.
         (_, Some(_)) if parameters.len() == 1 => text.push_str("(local.get $a0)\n"),
         (_, Some(ty)) => {
             let _ = writeln!(text, "(local.set $to {})", allocate(&ty));
@@ -449,7 +450,7 @@ fn zeroes(types: &[Flat]) -> String {
     types.iter().map(|ty| format!("({}.const 0) ", ty.name())).collect()
 }
 
-/// A value in a type that can hold its bits.
+/// Converts a value to a type that can hold its bits.
 fn widened(value: &str, have: Flat, want: Flat) -> String {
     match (have, want) {
         (Flat::F32, Flat::I32) => format!("(i32.reinterpret_f32 {value})"),
@@ -460,7 +461,7 @@ fn widened(value: &str, have: Flat, want: Flat) -> String {
     }
 }
 
-/// The reverse of [`widened`].
+/// Reverses [`widened`].
 fn narrowed(value: &str, have: Flat, want: Flat) -> String {
     match (have, want) {
         (Flat::I32, Flat::F32) => format!("(f32.reinterpret_i32 {value})"),

@@ -1,5 +1,5 @@
-//! A random package: an interface whose functions return their arguments, a component that exports it, one in front of
-//! it that forwards every call, and one that only declares which functions are called.
+//! A random package: an interface whose functions return their arguments, a component that exports the interface, a
+//! second component that forwards every call to the first, and a third that only declares which functions are called.
 //!
 //! ```text
 //! driver ──front──► relay ──echo──► callee
@@ -23,20 +23,20 @@ use crate::random::Random;
 pub(crate) enum Gives {
     /// Nothing.
     Nothing,
-    /// Its only parameter.
+    /// The only parameter.
     Only,
-    /// A tuple of its parameters.
+    /// A tuple of the parameters.
     All,
-    /// Always the same, whatever the arguments are.
+    /// A constant, whatever the arguments are.
     Constant(Type, Value),
 }
 
 /// How an `async func` is implemented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// As if it were synchronous.
+    /// The function blocks, as if it were synchronous.
     Blocking,
-    /// As a task with a callback.
+    /// The function is a task with a callback.
     Callback,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// The type of its result.
+    /// Returns the type of the function's result.
     pub(crate) fn result(&self) -> Option<Type> {
         match &self.gives {
             Gives::Nothing => None,
@@ -63,7 +63,7 @@ impl Function {
         }
     }
 
-    /// Its result.
+    /// Returns the result of a call with these arguments.
     pub(crate) fn expected_result(&self, arguments: &[Value]) -> Option<Value> {
         match &self.gives {
             Gives::Nothing => None,
@@ -73,7 +73,7 @@ impl Function {
         }
     }
 
-    /// Its declaration in WIT.
+    /// Returns the function's declaration in WIT.
     pub(crate) fn declaration(&self) -> String {
         let parameters = self.parameters.iter().enumerate();
         let parameters = parameters.map(|(number, ty)| format!("p{number}: {}", ty.reference())).collect::<Vec<_>>();
@@ -82,7 +82,7 @@ impl Function {
         format!("{}: {is_async}func({}){result};", self.name, parameters.join(", "))
     }
 
-    /// Its properties, as text.
+    /// Returns the function's properties, as text.
     pub(crate) fn traits(&self) -> Vec<&'static str> {
         let flat = flat_all(&self.parameters).len();
         let result = self.result().map_or(0, |ty| ty.flat().len());
@@ -118,7 +118,7 @@ impl Function {
         let (relay, callee) = (style(), style());
         let depth = random.between(0, 4);
         let mut parameters: Vec<_> = (0..random.below(6)).map(|_| maker.make(random, depth)).collect();
-        // A third of them have more than fit into registers.
+        // A third of the functions have more parameters than fit into registers.
         while number.is_multiple_of(3) && flat_all(&parameters).len() <= FLAT_MAX {
             parameters.push(maker.make(random, depth + 1));
         }
@@ -139,7 +139,7 @@ impl Function {
 /// A package.
 #[derive(Debug)]
 pub(crate) struct Package {
-    /// `test:p3`.
+    /// The name of the package, such as `test:p3`.
     pub(crate) name: String,
     pub(crate) functions: Vec<Function>,
     wit: String,
@@ -149,14 +149,14 @@ pub(crate) struct Package {
 pub(crate) const VERSION: &str = "0.1.0";
 
 impl Package {
-    /// The package of this number in the tests of a seed.
+    /// Generates the package with this number.
     pub(crate) fn make(number: usize, functions: usize, random: &mut Random) -> Self {
         let mut maker = TypeMaker::default();
         let functions = (0..functions).map(|number| Function::make(number, &mut maker, random)).collect();
         Self::of(format!("test:p{number}"), functions, random.one_in(2))
     }
 
-    /// A package with these functions. Named types are in an interface of their own, or defined by each interface.
+    /// Returns a package with these functions. Named types are in a separate interface, or defined by each interface.
     pub(crate) fn of(name: String, functions: Vec<Function>, shared_types: bool) -> Self {
         let (mut definitions, mut named) = (String::new(), vec![]);
         for function in &functions {

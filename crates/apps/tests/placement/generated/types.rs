@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use crate::random::Random;
 
-/// The number of flat values that parameters are passed in at most; more are passed in memory.
+/// The maximum number of flat values in which parameters are passed; more values are passed in memory.
 pub(crate) const FLAT_MAX: usize = 16;
 
-/// A type. Those that need a name in WIT have a number.
+/// A type. Types that need a name in WIT have a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Type {
     Bool,
@@ -32,7 +32,7 @@ pub(crate) enum Type {
     Flags(usize, usize),
 }
 
-/// A core value.
+/// The type of a core value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flat {
     I32,
@@ -42,7 +42,7 @@ pub(crate) enum Flat {
 }
 
 impl Flat {
-    /// Its name in the text format.
+    /// Returns the name of the type in the text format.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::I32 => "i32",
@@ -52,7 +52,7 @@ impl Flat {
         }
     }
 
-    /// A type that can hold the bits of both.
+    /// Returns a type that can hold the bits of both types.
     fn join(self, other: Self) -> Self {
         match (self, other) {
             (a, b) if a == b => a,
@@ -143,7 +143,7 @@ impl Type {
         round_up(discriminant_bytes(cases.len()), align)
     }
 
-    /// Its values as parameters of core functions.
+    /// Returns the flat types of a value, as parameters of core functions.
     pub(crate) fn flat(&self) -> Vec<Flat> {
         match self {
             Self::Bool | Self::Char | Self::Flags(..) => vec![Flat::I32],
@@ -168,7 +168,7 @@ impl Type {
         }
     }
 
-    /// The kinds of types in it, as text.
+    /// Adds the kinds of types that this type contains, as text.
     pub(crate) fn traits(&self, traits: &mut Vec<&'static str>) {
         traits.push(match self {
             Self::Bool => "bool",
@@ -202,7 +202,7 @@ impl Type {
         self.parts().into_iter().flatten().chain(payloads).for_each(|ty| ty.traits(traits));
     }
 
-    /// Its reference in WIT.
+    /// Returns the reference to the type in WIT.
     pub(crate) fn reference(&self) -> String {
         let joined = |types: &[Type]| types.iter().map(Type::reference).collect::<Vec<_>>().join(", ");
         let or_none = |ty: &Option<Box<Type>>| ty.as_ref().map_or_else(|| "_".to_owned(), |ty| ty.reference());
@@ -226,8 +226,8 @@ impl Type {
         }
     }
 
-    /// The definitions of the named types in it, each after those that it refers to; those in `done` are already
-    /// defined.
+    /// Writes the definitions of the named types in this type, each after the types to which it refers. Types in `done`
+    /// are already defined.
     pub(crate) fn define(&self, wit: &mut String, done: &mut Vec<String>) {
         let mut inner = |types: &mut dyn Iterator<Item = &Type>| types.for_each(|ty| ty.define(wit, done));
         match self {
@@ -278,14 +278,14 @@ pub(crate) fn flags_bytes(names: usize) -> u32 {
     }
 }
 
-/// Generates types. Named ones are reused sometimes.
+/// Generates types. Named types are sometimes reused.
 #[derive(Debug, Default)]
 pub(crate) struct TypeMaker {
     named: Vec<Type>,
 }
 
 impl TypeMaker {
-    /// A type of at most `depth` levels.
+    /// Generates a type of at most `depth` levels.
     pub(crate) fn make(&mut self, random: &mut Random, depth: usize) -> Type {
         if depth == 0 || random.one_in(4) {
             return self.plain(random);

@@ -1,16 +1,16 @@
-//! Random values of those types: mostly small ones, often edge cases, sometimes large ones.
+//! Random values of the generated types: mostly small ones, often edge cases, sometimes large ones.
 
 use super::types::Type;
 use crate::random::Random;
 
-/// A value. Floats are their bits, so that they are compared bit by bit.
+/// A value. Floats are stored as their bits, so that they are compared bit by bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
-    /// Booleans, integers, floats, characters, flags: as many bytes as the type has.
+    /// The bits of a boolean, integer, float, character or set of flags: as many bytes as the type has.
     Bits(u64),
     String(String),
     List(Vec<Value>),
-    /// A record's or tuple's.
+    /// The fields of a record or tuple.
     AppCapabilities(Vec<Value>),
     Case(usize, Option<Box<Value>>),
 }
@@ -85,7 +85,7 @@ impl<'a> ValueMaker<'a> {
         bits & (u64::MAX >> (64 - bytes * 8))
     }
 
-    /// Of the NaNs, only the one that the component model preserves.
+    /// Generates a float. The only NaN is the one that the component model preserves.
     fn f32(&mut self) -> u64 {
         let edges = [0.0, -0.0, 1.0, f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(1)];
         let any = f32::from_bits(self.random.next() as u32);
@@ -100,7 +100,7 @@ impl<'a> ValueMaker<'a> {
         if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() }
     }
 
-    /// Of one, two, three or four bytes.
+    /// Generates a character of one, two, three or four bytes in UTF-8.
     fn character(&mut self) -> char {
         let edges = [
             '\0',

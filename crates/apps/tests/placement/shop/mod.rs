@@ -69,7 +69,7 @@ async fn every_shape_responds_like_the_monolith() {
     }
 }
 
-/// Checks what holds for the shop whatever its pages look like.
+/// Checks facts that hold for the shop whatever its pages look like.
 fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
     assert_eq!(steps.len(), responses.len());
     assert!(steps.len() >= 450, "only {} requests", steps.len());
@@ -94,7 +94,7 @@ fn check_facts(steps: &[PlannedRequest], responses: &[ComparedResponse]) {
     }
 }
 
-/// All of this relies on it: a different byte, header or status is detected.
+/// The comparisons rely on this: a different byte, header or status is detected.
 #[test]
 fn a_differing_response_is_found() {
     let steps = &script::steps(1)[..2];

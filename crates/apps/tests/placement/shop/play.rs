@@ -17,7 +17,7 @@ use crate::random::Random;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ComparedResponse {
     pub(crate) status: u16,
-    /// In their order; without the date.
+    /// The headers in their order, without the date.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
 }
@@ -48,7 +48,7 @@ impl Browser {
     }
 }
 
-/// All responses to the script, of a shop that is started for it.
+/// Starts a shop, and returns its responses to all requests of the script.
 ///
 /// # Panics
 /// When there is no response, or it has another status than in the script.
@@ -61,7 +61,7 @@ pub(crate) async fn play(
     let fleet = Fleet::start(subject, running).await;
     let visitors = steps.iter().map(|step| step.visitor).max().map_or(0, |last| last + 1);
     let mut browsers: Vec<_> = (0..visitors).map(|_| Browser::default()).collect();
-    // Each request determines its clock and its randomness: they follow from the number of its trace.
+    // A request's clock and randomness depend only on the number of its trace.
     let mut traces = Random::new(seed, 0x7ace);
     let mut responses = Vec::with_capacity(steps.len());
     for (number, step) in steps.iter().enumerate() {
@@ -99,7 +99,7 @@ pub(crate) async fn play(
     responses
 }
 
-/// The number of the order that a page confirms: in the link to the order's page.
+/// Returns the number of the order that a page confirms. It is in the link to the order's page.
 pub(crate) fn order_number(page: &str) -> Option<String> {
     let (_, after) = page.split_once("/orders/")?;
     let number: String = after.chars().take_while(|it| it.is_ascii_alphanumeric() || *it == '-').collect();

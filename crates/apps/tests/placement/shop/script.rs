@@ -44,7 +44,7 @@ const STEPS_OF_WALKER: usize = 34;
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedRequest {
-    /// The visitor whose cookies it has.
+    /// The visitor whose cookies are sent.
     pub(crate) visitor: usize,
     pub(crate) method: &'static str,
     /// Path and query. `{order}` is replaced by the visitor's last order, `{stranger}` by another visitor's.
@@ -53,7 +53,7 @@ pub(crate) struct PlannedRequest {
     pub(crate) body: Vec<u8>,
     /// The status of the response.
     pub(crate) status: u16,
-    /// Whether it places an order.
+    /// Whether the request places an order.
     pub(crate) places_order: bool,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn steps(seed: u64) -> Vec<PlannedRequest> {
     let mut visitors: Vec<_> = visitors.into_iter().map(Vec::into_iter).collect();
     let mut steps = vec![];
     loop {
-        // A visitor with more requests left is chosen more often, so that all end at about the same time.
+        // A visitor with more requests left is chosen more often, so that all visitors end at about the same time.
         let left: usize = visitors.iter().map(ExactSizeIterator::len).sum();
         if left == 0 {
             break;
@@ -255,7 +255,7 @@ fn careless() -> Vec<PlannedRequest> {
         PlannedRequest::get("/orders/0000-0000-0000", 404),
         PlannedRequest::get("/orders/%27%20OR%201=1", 404),
     ]);
-    // More of one product than a cart accepts: 999.
+    // The visitor adds more of one product than a cart accepts: 999.
     steps.extend((0..99).map(|_| PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=10", 302)));
     steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=9", 302));
     steps.push(PlannedRequest::post("/cart", "product_id=1YMWWN1N4O&quantity=1", 422));
@@ -308,7 +308,7 @@ fn tester() -> Vec<PlannedRequest> {
         let headers = vec![("content-type", content_type.to_owned())];
         steps.push(PlannedRequest { headers, ..form.clone() });
     }
-    // Beyond the shop's limit of a form, then beyond the manifest's limit of a body.
+    // The sizes exceed the shop's limit of a form, and then the manifest's limit of a body.
     for bytes in [16 * 1024 + 1, 20_000, 65_537, 200_000] {
         steps.push(PlannedRequest::post("/cart", "x".repeat(bytes), 413));
     }
