@@ -20,9 +20,9 @@ pub(crate) enum Need {
     Wasmtime,
     /// A native HTTP server, and the programs that compose components and issue certificates.
     Programs,
-    /// The same calls by gRPC.
+    /// The programs that make the same calls by gRPC.
     Grpc,
-    /// The same calls through wasmtime's dynamic values.
+    /// The program that makes the same calls through wasmtime's dynamic values.
     Dynamic,
 }
 

@@ -25,10 +25,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum time to wait for a response. It is long because a deployment compiles.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// Bytes of a response.
+/// The maximum size of a response in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of a line of a log.
+/// The maximum size of a line of a log in bytes.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 impl Client {

@@ -17,7 +17,7 @@ use crate::access_rule::AccessRule;
 use crate::admin::{Admin, AdminReply, LogLines};
 use crate::arguments::{Arguments, PathNames};
 
-/// Bytes of a JSON body, unless the operation allows more.
+/// The maximum size of a JSON body in bytes, unless the operation allows more.
 pub(crate) const JSON_BYTES_MAX: u64 = 256 << 10;
 
 /// Creates the schema of a type.

@@ -40,11 +40,11 @@ pub struct AdminLimits {
     pub unauthenticated_timeout: Duration,
     /// Header fields of a request.
     pub headers_max: usize,
-    /// Bytes of a request's head.
+    /// The maximum size of a request's head in bytes.
     pub head_bytes_max: usize,
     /// The maximum time from the moment a connection waits for a request until the request's head is complete.
     pub head_timeout: Duration,
-    /// Between two pieces of an upload; for the whole of any other body.
+    /// The maximum time between two pieces of an upload, and for the whole of any other body.
     pub body_timeout: Duration,
     /// The maximum time that a client may read nothing while data waits to be sent to it.
     pub write_timeout: Duration,

@@ -34,7 +34,7 @@ use crate::tenant_limits::{
     ACTIONS_OF_TENANTS_AT_ONCE_MAX, ExclusivePermits, RequestKind, RequestPermit, TenantLimits,
 };
 
-/// Bytes of an operation's arguments that the audit log shows.
+/// The maximum number of bytes of an operation's arguments that the audit log shows.
 const DETAILS_BYTES_MAX: usize = 4 << 10;
 
 /// Characters of a problem that the audit log shows.

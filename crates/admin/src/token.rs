@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 /// The name of the file in a node's data directory.
 pub const TOKEN_FILE: &str = "admin.token";
 
-/// Bytes of randomness in a token.
+/// The number of random bytes in a token.
 const RANDOM_BYTES: usize = 32;
 
 /// Characters of a token: two hexadecimal digits a byte.

@@ -28,7 +28,7 @@ use crate::response_error::ResponseError;
 /// many compressors as it leaves free. Further responses are sent uncompressed.
 const COMPRESSORS_MAX: usize = 256;
 
-/// Bytes of compressed data in one frame, unless the guest pauses; then a frame can be smaller.
+/// The size of a frame of compressed data in bytes, unless the guest pauses; then a frame can be smaller.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// Bytes that are compressed in one step, which takes about half a millisecond. Between two steps, other tasks of the

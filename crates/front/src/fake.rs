@@ -33,7 +33,7 @@ pub(crate) enum FakeResponse {
 pub(crate) struct FakeHandler {
     response: FakeResponse,
     tenant: Arc<str>,
-    /// Bytes of memory that may be charged.
+    /// The maximum number of bytes of memory that may be charged.
     memory_max: usize,
     /// The requests that were handled.
     pub(crate) requests: Arc<Mutex<Vec<(Uri, HeaderMap)>>>,

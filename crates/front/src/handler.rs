@@ -54,7 +54,7 @@ pub struct HandlerRequest {
     pub stream_allowed: Duration,
     /// The component that handles the request.
     pub component: Arc<str>,
-    /// Bytes of the body that the server may buffer while the handler does not read.
+    /// The maximum number of bytes of the body that the server buffers while the handler does not read.
     pub buffer_bytes: usize,
 }
 

@@ -1,4 +1,5 @@
-//! What the head of a response means by the rules of HTTP. The runtime applies the same rules to the responses of guests.
+//! The meaning of a response's head by the rules of HTTP. The runtime applies the same rules to the responses of
+//! guests.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};

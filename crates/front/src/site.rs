@@ -87,7 +87,8 @@ impl<H: Handler> Site<H> {
         Self { owner: Some(owner), ..self }
     }
 
-    /// Sets the count that the site's requests are counted in, from when their site was found until the handler's body has ended.
+    /// Sets the counter of the site's requests. A request is counted from the moment its site was found until the handler's
+    /// body has ended.
     #[must_use]
     pub fn counted_in(self, in_flight: InFlight) -> Self {
         Self { in_flight, ..self }

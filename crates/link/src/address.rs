@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Bytes that the path of a Unix socket may have: the kernel's `sun_path` has 108, including its end.
+/// The maximum length of a Unix socket's path in bytes: the kernel's `sun_path` has 108, including its end.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Bytes that a host name may have.
+/// The maximum length of a host name in bytes.
 const HOST_BYTES_MAX: usize = 253;
 
 /// A text that is not an address.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are gathered. Beyond, a connection writes at once, and waits if the peer does not read.
+/// The maximum number of gathered bytes. Beyond it, a connection writes at once, and waits if the peer does not read.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 /// The maximum number of bytes that are read in one poll. All other ready tasks run before the next poll.

@@ -18,7 +18,7 @@ pub(crate) mod http2 {
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
     /// The maximum size of one piece of a body in bytes. A small call waits at most for one piece of each other call.
     pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
-    /// Bytes of a stream's HTTP head. That of a call has three.
+    /// The maximum size of a stream's HTTP head in bytes. A call's head has three.
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;
 }
 
@@ -33,8 +33,8 @@ pub struct PeerLimits {
     pub calls_max: usize,
     /// The maximum size of one encoded result in bytes.
     pub image_bytes_max: usize,
-    /// Bytes of all results' images that are being read, over all connections of a peer. A call whose result exceeds
-    /// them fails as overloaded; it has run.
+    /// The maximum number of bytes of all encoded results that are being read, over all connections of a peer. A call
+    /// whose result would exceed it fails as overloaded, after it has run.
     pub answers_bytes_max: usize,
     /// For resolving the host name, connecting, TLS and HTTP/2 together. A call that waits for it waits no longer than
     /// to its deadline.
@@ -86,7 +86,7 @@ pub struct ServerLimits {
     pub images_bytes_max: usize,
     /// The maximum time from the start of a connection until TLS and HTTP/2 are negotiated.
     pub handshake_timeout: Duration,
-    /// Between two pieces of a call's body.
+    /// The maximum time between two pieces of a call's body.
     pub body_timeout: Duration,
     /// The maximum time from the start of a call to its last byte. The call's deadline applies as well.
     pub reading_timeout: Duration,

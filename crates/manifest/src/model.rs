@@ -78,7 +78,7 @@ pub struct Component {
     pub source: Spanned<ComponentSource>,
     /// The routes that its HTTP handler serves: `routes`.
     pub routes: Vec<Spanned<Route>>,
-    /// What the component may reach: `grants`. Default: nothing.
+    /// The component's access to anything outside of it: `grants`. Default: none.
     pub grants: Grants,
     /// The component's own limits: `limits`. Absent ones have the platform's defaults.
     pub limits: ComponentLimits,
@@ -135,7 +135,7 @@ pub enum ComponentSource {
         command: String,
         /// The file that the command makes.
         wasm: PathBuf,
-        /// What the command reads, as paths and patterns: `inputs`. `None` means every file of the app's folder.
+        /// The files that the command reads, as paths and patterns: `inputs`. `None` means every file of the app's folder.
         inputs: Option<Vec<PathBuf>>,
     },
 }
@@ -149,7 +149,7 @@ pub enum Route {
     Prefix(String),
 }
 
-/// What a component may reach through capabilities.
+/// The access that a component gets through capabilities.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grants {
     /// The key-value stores: `kv`.

@@ -53,7 +53,7 @@ pub fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-/// What a server does if a connection cannot be accepted, most likely because the process has no descriptor left.
+/// The reaction of a server when a connection cannot be accepted, most likely because no descriptor is left.
 pub struct ResourceShortage<F> {
     /// The server's name in the log.
     server: &'static str,

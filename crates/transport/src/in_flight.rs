@@ -1,7 +1,7 @@
 //! Guards that count running work.
 //!
-//! This is a counter of its own, and not the reference count of something that the work happens to hold: the place where the guard is taken
-//! shows what is counted, and a further reference to the same thing changes nothing. Nothing is notified when the count drops to 0, because
+//! The count is explicit, and not the reference count of a value that the work happens to hold: the code that takes the guard shows what
+//! is counted, and a further reference to such a value changes nothing. Nothing is notified when the count drops to 0, because
 //! that would take a lock for each request; users ask for the count.
 
 use std::sync::Arc;

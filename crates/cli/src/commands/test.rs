@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, console: &Console) -> Result<(), CliErr
         app.plan(&components, shape)?;
     }
     let detail = if arguments.verbose { ReportDetail::Whole } else { ReportDetail::Short };
-    // The same folder that `isomer run` uses.
+    // `isomer run` uses the same folder.
     let code = app.dir.join(".isomer/cache");
     let mut runs: Vec<ScriptRun<'_>> = Vec::with_capacity(scripts.len() * shapes.len());
     for script in &scripts {
