@@ -36,8 +36,8 @@ pub struct PeerLimits {
     /// The maximum number of bytes of all encoded results that are being read, over all connections of a peer. A call
     /// whose result would exceed it fails as overloaded, after it has run.
     pub answers_bytes_max: usize,
-    /// For resolving the host name, connecting, TLS and HTTP/2 together. A call that waits for it waits no longer than
-    /// to its deadline.
+    /// The maximum time for resolving the host name, connecting, TLS and HTTP/2 together. A call that waits for the
+    /// connection stops waiting at its deadline.
     pub connect_timeout: Duration,
     /// The first pause after a failed attempt to connect. Each further pause is twice as long.
     pub backoff_min: Duration,
