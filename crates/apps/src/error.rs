@@ -19,7 +19,7 @@ pub enum RevisionError {
     Component {
         /// The component.
         component: ComponentName,
-        /// What is wrong with the bytes.
+        /// The error in the bytes.
         source: SeamError,
     },
     /// The app cannot be planned. Contains all findings with their places in the manifest.

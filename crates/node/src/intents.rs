@@ -91,7 +91,7 @@ impl IntentLog {
             .and_then(|()| fs::rename(&temporary, self.path(subject)));
         written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         let synced = sync(&self.folder).and_then(|()| sync(self.folder.parent().unwrap_or(Path::new("."))));
-        // The change itself has not begun, and the caller reports a failure, so the intent is removed.
+        // The change itself was not started, and the caller reports a failure, so the intent is removed.
         synced.inspect_err(|_| drop(self.forget(subject)))
     }
 

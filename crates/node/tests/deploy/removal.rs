@@ -62,7 +62,7 @@ async fn removing_an_app_without_data_finishes_its_replacement() {
     node.stop().await;
 }
 
-/// It is unknown which apps have a pending replacement, so no app may write to its stores.
+/// The node does not know which apps have a pending replacement, so no app may write to its stores.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_app_serves_while_pending_replacements_are_unreadable() {
     let folder = tempfile::tempdir().unwrap();
