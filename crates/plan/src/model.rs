@@ -30,11 +30,11 @@ pub struct Plan {
     pub reuse: BTreeMap<String, u32>,
     /// Every import that another component provides, ordered by importer and interface.
     pub seams: Vec<Seam>,
-    /// What each component may reach, and what it imports without a grant; ordered by component.
+    /// The grants of each component, and the capabilities that it imports without a grant; ordered by component.
     pub access: Vec<ComponentAccess>,
     /// Information that is neither an error nor a warning.
     pub notes: Vec<String>,
-    /// What is allowed and looks like a mistake.
+    /// Settings that are allowed but look like a mistake.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -88,7 +88,7 @@ pub struct StubFunction {
     pub callee: ComponentName,
     /// The key that identifies the function on the callee's side.
     pub key: FunctionKey,
-    /// How the call crosses: `isolated` or `remote`.
+    /// The mode of the seam that the call crosses: `isolated` or `remote`.
     pub mode: SeamMode,
     /// Whether the manifest declares the function idempotent. Only such a call is repeated after it was lost.
     pub idempotent: bool,
@@ -137,7 +137,7 @@ pub struct HostBinding {
     pub component: ComponentName,
     /// The imported interface.
     pub interface: InterfaceId,
-    /// How the composition imports it.
+    /// How the composition imports the interface.
     pub binding: ImportBinding,
 }
 
@@ -166,7 +166,7 @@ pub struct PlannedHandler {
     pub interface: InterfaceId,
     /// The version of `wasi:http` that the handler implements.
     pub http: Http,
-    /// The routes that it serves.
+    /// The routes that the handler serves.
     #[serde(serialize_with = "routes_as_written")]
     pub routes: Vec<Route>,
 }
@@ -188,7 +188,7 @@ pub struct Seam {
     /// The import and the export that provides it.
     #[serde(flatten)]
     pub link: ResolvedImport,
-    /// How calls cross.
+    /// How calls cross the seam.
     pub mode: SeamMode,
     /// The reason for the mode, for people.
     pub reason: String,
@@ -210,7 +210,7 @@ pub enum SeamMode {
     Remote,
 }
 
-/// What one component may reach.
+/// The grants of one component, and the capabilities that it imports without a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComponentAccess {
     /// The component.
@@ -226,9 +226,9 @@ pub struct ComponentAccess {
 pub struct MissingGrant {
     /// The imported interface.
     pub interface: InterfaceId,
-    /// What calls to it result in: `opening a store fails`.
+    /// The result of calls to the interface: `opening a store fails`.
     pub consequence: String,
-    /// The manifest line that grants it.
+    /// The manifest line that grants the capability.
     pub grant: String,
 }
 

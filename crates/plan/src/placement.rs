@@ -47,7 +47,7 @@ impl Placement {
     }
 }
 
-/// Returns the shape. If there is none of this name, the error lists the existing shapes.
+/// Returns the shape `name`. If it does not exist, the error lists the existing shapes.
 pub(crate) fn shape<'a>(app: &'a App, name: &str) -> Result<&'a Shape, Box<Diagnostic>> {
     if let Some(shape) = app.shapes.get(name) {
         return Ok(shape);

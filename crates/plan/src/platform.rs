@@ -1,6 +1,6 @@
 //! The interfaces that the platform implements, the authority that each gives, and the grant that it needs.
 //!
-//! They are listed only here. The **authority** decides how a composition imports an interface:
+//! No other module lists these interfaces. The **authority** decides how a composition imports an interface:
 //!
 //! - *none*: everything is reached through handles, which are in the component's own table. The interface is imported once and shared.
 //! - *own*: calls reach the component's own environment, output, stores or hosts. The interface is imported for each component under a label,

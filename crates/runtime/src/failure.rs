@@ -63,7 +63,7 @@ pub enum Failure {
     Quota {
         /// The quota that was reached.
         quota: Quota,
-        /// What the guest did.
+        /// The action of the guest that exceeded the quota.
         reason: String,
         /// The guest's call stack, if it was stopped.
         backtrace: Vec<String>,

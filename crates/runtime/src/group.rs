@@ -63,7 +63,7 @@ pub struct GroupSettings {
     pub skeletons: Vec<Skeleton>,
 }
 
-/// How long a request may wait for an instance if all are busy.
+/// The maximum time that a request waits for an instance if all are busy.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The host memory of an instance in addition to the engine's data about it: its wasmtime store, a stack of usual

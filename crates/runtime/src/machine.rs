@@ -50,7 +50,7 @@ pub struct Machine {
     pub commits_strictly: bool,
 }
 
-/// How much fits on a machine.
+/// The numbers of apps and instances that fit on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     /// The number of apps that can be loaded at once, each with its own code, in addition to as many live instances as

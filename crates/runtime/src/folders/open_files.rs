@@ -90,7 +90,7 @@ mod tests {
         let (greedy, second, third) = (account(), account(), account());
         let all = |account: &Arc<Account>| std::iter::from_fn(|| OpenFile::new(account)).collect::<Vec<_>>();
         let first = all(&greedy);
-        // Other tests have some files open meanwhile.
+        // Other tests may have some files open at the same time.
         assert!((*OPEN_MAX / 2 - 16..=*OPEN_MAX / 2).contains(&first.len()), "{}", first.len());
         let more = all(&second);
         assert!(more.len() >= *OPEN_MAX / 4 - 16, "{}", more.len());

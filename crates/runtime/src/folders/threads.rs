@@ -27,7 +27,7 @@ use super::fair_queue::{FairJobQueue, RESERVE, THREADS};
 use crate::clock::processor_time;
 use crate::pool::Account;
 
-/// How long a thread waits for work before it ends.
+/// The time that a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);

@@ -1,6 +1,6 @@
 //! The threads of the slow lane.
 //!
-//! They run at a lower priority than the executor's threads. So when the fast lane has work, the kernel preempts them
+//! These threads run at a lower priority than the executor's. So when the fast lane has work, the kernel preempts them
 //! within microseconds, in the middle of a guest's loop or of a host function. There are as many as processors: they
 //! use the time that the fast lane leaves. They share it fairly between accounts, by processor time (see
 //! [`super::queue`]).
@@ -19,7 +19,7 @@ use super::priority;
 use super::queue::{AccountId, FairQueue};
 use crate::clock::processor_time;
 
-/// How long a thread waits for work before it ends.
+/// The time that a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static LANE: LazyLock<SlowLane> = LazyLock::new(|| SlowLane {

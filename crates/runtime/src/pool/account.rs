@@ -70,9 +70,9 @@ pub struct AccountUse {
     pub host_bytes: u64,
     /// The processor time of the account's guests so far.
     pub cpu: Duration,
-    /// How often memory was refused.
+    /// The number of times that memory was refused.
     pub refused_memory: u64,
-    /// How often processor time was refused: requests that did not begin, and guests that were stopped.
+    /// The number of refusals of processor time: requests that did not begin, and guests that were stopped.
     pub refused_cpu: u64,
 }
 

@@ -32,7 +32,7 @@ use super::shares::{Shares, Shortage};
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// How long a request waits if there is no room.
+/// The maximum time that a request waits for room.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The maximum time until the room of a dropped instance is granted.

@@ -19,7 +19,7 @@ pub(super) trait RequestState {
     fn waits_for_client(&self) -> bool;
 }
 
-/// How the run of an instance ended.
+/// The way in which the run of an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunEnd {
     /// The run was stopped because a request was late.

@@ -1,7 +1,7 @@
 //! Guests written by hand: each is a component whose handler is one function of a core module.
 //!
-//! They do not read their request, and return an error instead of a response. A guest that finds something wrong traps,
-//! so a test can tell the two cases apart.
+//! The guests do not read their request, and return an error instead of a response. A guest that finds something wrong
+//! traps, so a test can tell the two cases apart.
 
 #![allow(clippy::unwrap_used, dead_code, reason = "helpers of several test binaries")]
 

@@ -36,7 +36,7 @@ struct TypeEntry {
     layout: Layout,
 }
 
-/// How values of a type are laid out in memory and passed.
+/// The layout of a type's values in memory, and the flat values that pass them.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     /// The size in bytes; a multiple of `align`, and never 0.
@@ -73,7 +73,7 @@ pub(crate) enum Kind {
     },
 }
 
-/// How a scalar is loaded and stored.
+/// The kind of a scalar, which decides how it is loaded and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scalar {
     U8,

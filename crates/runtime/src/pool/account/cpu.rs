@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The bucket holds, and an account owes, no more than what its rate adds in this time.
 const BUCKET: Duration = Duration::from_secs(1);
 
-/// How long a request of an account without any processor time has to wait.
+/// The time after which a request of an account without any processor time may be sent again.
 const NO_RATE_RETRY: Duration = Duration::from_secs(3600);
 
 const SECOND_NS: u128 = 1_000_000_000;
