@@ -160,7 +160,7 @@ impl Use {
         self.items.first().map(|item| item.place.clone()).unwrap_or_default()
     }
 
-    /// Checks that the package has everything that this uses of it.
+    /// Checks that the package has all interfaces and worlds that are used of it.
     fn check(&self, package: &WitPackage, text: &Group) -> Result<(), NeedError> {
         for item in &self.items {
             let has = if item.is_world { text.worlds() } else { text.interfaces() };

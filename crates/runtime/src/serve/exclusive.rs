@@ -149,7 +149,7 @@ impl ExclusiveInstances {
     }
 
     /// Returns an instance to the pool after its call has returned a result. If the callee still has work to do, waits
-    /// for it first. The caller does not wait for that work; it would not if the two were fused either.
+    /// for it first. The caller does not wait for that work, as in a fused call.
     async fn finish(
         self: &Arc<Self>,
         permit: InstancePermit,
