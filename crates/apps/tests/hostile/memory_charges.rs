@@ -4,8 +4,8 @@
 //!
 //! The attacks are made by child processes, which run this test program, because an allocator keeps memory that was
 //! freed. Each attack on the host's own memory has its own process; the other attacks are made one after another, by
-//! one process per kind. All attacks together take minutes, so an ordinary run makes only half of those that share a
-//! process: `ISOMER_SEED=N` selects the half, and `ISOMER_LONG=1` makes all attacks.
+//! one process per kind. All attacks together take minutes, so an ordinary run makes only a quarter of those that share
+//! a process: `ISOMER_SEED=N` selects the quarter, and `ISOMER_LONG=1` makes all attacks.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -32,9 +32,12 @@ use crate::world::TestTenancy;
 /// The variable with the group of attacks that a process is to make.
 const GROUP: &str = "ISOMER_TEST_LEDGER";
 
-/// The variable that selects half of the attacks that share a process: those with an even index if its number is even,
-/// otherwise those with an odd index. If it is not set, all attacks are made.
-const HALF: &str = "ISOMER_TEST_LEDGER_HALF";
+/// The variable that selects which of the attacks that share a process are made: every fourth one, starting at this index.
+/// If it is not set, all attacks are made.
+const QUARTER: &str = "ISOMER_TEST_LEDGER_QUARTER";
+
+/// The number of ordinary runs that make all attacks together.
+const QUARTERS: usize = 4;
 
 /// The number of concurrent processes.
 const PROCESSES: usize = 2;
@@ -143,19 +146,20 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     let mut groups = groups();
     if let Ok(name) = std::env::var(GROUP) {
         let mut attacks = groups.remove(&*name).expect("a group of the list");
-        if let Ok(half) = std::env::var(HALF)
+        if let Ok(quarter) = std::env::var(QUARTER)
             && attacks.len() > 1
         {
-            let half: usize = half.parse().expect("a number");
-            attacks = attacks.into_iter().skip(half % 2).step_by(2).collect();
+            let quarter: usize = quarter.parse().expect("a number");
+            let step = QUARTERS.min(attacks.len());
+            attacks = attacks.into_iter().skip(quarter % step).step_by(step).collect();
         }
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         return runtime.block_on(attack(&attacks));
     }
     let made: usize = groups.values().map(Vec::len).sum();
     assert_eq!(made, CORPUS.len() + ON_DISK.len() + STARTS.len() + HOARDS.len(), "each attack is in a group");
-    let half = half();
-    // The groups that take longest are started first.
+    let quarter = quarter();
+    // The longest ones first.
     let mut names: Vec<&str> = groups.keys().copied().collect();
     names.sort_by_key(|name| std::cmp::Reverse(groups[name].iter().map(|attack| attack.deadline_ms).sum::<u64>()));
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -163,7 +167,7 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
         for _ in 0..PROCESSES {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(output) = run(name, half) {
+                    if let Err(output) = run(name, quarter) {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push(output);
                     }
                 }
@@ -174,8 +178,8 @@ fn host_memory_is_charged_to_the_tenant_that_caused_it() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Returns which half of the attacks that share a process is made; `None` for both halves.
-fn half() -> Option<u64> {
+/// Returns which quarter of the attacks that share a process is made, or `None` for all.
+fn quarter() -> Option<u64> {
     if std::env::var_os("ISOMER_LONG").is_some_and(|value| !value.is_empty() && value != "0") {
         return None;
     }
@@ -183,18 +187,18 @@ fn half() -> Option<u64> {
         Ok(text) => text.parse().expect("ISOMER_SEED is a number"),
         Err(_) => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.expect("it is after 1970").as_secs() % 2
+            now.expect("it is after 1970").as_secs() % QUARTERS as u64
         }
     };
     println!("ISOMER_SEED={seed}");
     Some(seed)
 }
 
-/// Runs a process that makes the attacks of a group. Returns its output if it failed.
-fn run(group: &str, half: Option<u64>) -> Result<(), String> {
+/// Has a process make the attacks of a group. Returns its output if it failed.
+fn run(group: &str, quarter: Option<u64>) -> Result<(), String> {
     let started_at = Instant::now();
     let made = Command::new(std::env::current_exe().expect("this program"))
-        .envs(half.map(|half| (HALF, half.to_string())))
+        .envs(quarter.map(|quarter| (QUARTER, quarter.to_string())))
         .args(["--exact", "memory_charges::host_memory_is_charged_to_the_tenant_that_caused_it", "--nocapture"])
         .env(GROUP, group)
         .output();

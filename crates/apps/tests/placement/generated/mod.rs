@@ -25,9 +25,9 @@ use crate::seed;
 use package::Package;
 
 /// The number of packages, of functions of each, and of sets of arguments for each function: 10,000 calls in each mode.
-const PACKAGES: usize = 10;
+const PACKAGES: usize = 5;
 const FUNCTIONS: usize = 25;
-const VALUES: usize = 40;
+const VALUES: usize = 80;
 
 /// The number of packages in a long run.
 const PACKAGES_LONG: usize = 400;
