@@ -71,7 +71,7 @@ pub(crate) struct FailingThreads {
 
 #[cfg(test)]
 impl FailingThreads {
-    /// Sets whether threads can be started from now on.
+    /// Sets whether starting a thread fails from now on.
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, std::sync::atomic::Ordering::SeqCst);
     }

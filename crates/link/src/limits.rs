@@ -18,7 +18,7 @@ pub(crate) mod http2 {
     pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
     /// The maximum size of one piece of a body in bytes. A small call waits at most for one piece of each other call.
     pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
-    /// The maximum size of a stream's HTTP head in bytes. A call's head has three.
+    /// The maximum size of a stream's HTTP head in bytes. The head of a call takes three bytes.
     pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 4 << 10;
 }
 

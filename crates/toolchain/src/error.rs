@@ -99,8 +99,8 @@ pub enum ToolchainError {
 }
 
 impl ToolchainError {
-    /// Returns whether an installation failed because the machine lacks or forbids something (another system, no root, no network), rather
-    /// than because something is broken.
+    /// Returns whether an installation failed because the machine lacks or forbids something (another system, no root,
+    /// no network), rather than because something is broken.
     pub fn is_unsupported_machine(&self) -> bool {
         match self {
             Self::NotDebian | Self::NoCacheDir | Self::Apt { .. } | Self::TimedOut { .. } => true,
@@ -189,7 +189,7 @@ pub enum BuildError {
         /// The last lines of its output; they were reported when they were printed.
         output: String,
     },
-    /// A command may read more files than are checked for changes.
+    /// The command's inputs are more files than can be checked for changes.
     #[error(
         "component `{component}`: its command may read {most} files or more, which is too many to check for changes"
     )]

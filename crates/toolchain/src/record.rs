@@ -84,7 +84,7 @@ pub(crate) struct Record {
     /// The environment variables that Cargo's packages read. Empty for other sources.
     #[serde(default)]
     pub variables: Variables,
-    /// The files from which it was made.
+    /// The files from which the component was made.
     pub inputs: Inputs,
     /// Files that a command creates in addition to the component. Changes of these files are ignored.
     #[serde(default)]

@@ -28,7 +28,7 @@ pub enum CallFailure {
         /// fused.
         lost: Option<CallError>,
     },
-    /// The call was lost, for a reason that exists only where a seam is crossed.
+    /// The call was lost for a reason that a call within one process cannot have.
     #[error("{reason}")]
     Lost {
         /// The kind of failure.

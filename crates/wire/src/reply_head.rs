@@ -55,7 +55,7 @@ impl ReplyHead {
     /// Returns the result that consists of this head and `body`.
     ///
     /// # Errors
-    /// If the reason is not text.
+    /// If `body` is a failure's reason and is not UTF-8.
     pub fn into_answer(self, body: Vec<u8>) -> Result<CallResult, FrameError> {
         let reason = |body| String::from_utf8(body).map_err(|_| FrameError::Reason);
         Ok(match self.status {

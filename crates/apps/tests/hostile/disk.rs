@@ -16,7 +16,7 @@ pub(crate) const STORAGE_BYTES: u64 = 8 << 20;
 /// entries is not charged in advance.
 const OVERSHOOT_BYTES_MAX: u64 = 1 << 20;
 
-/// An attack, and the result that its guest gets.
+/// An attack on the disk, and the result that the attacking guest gets.
 pub(crate) struct OnDisk {
     /// The name of the attack, also in `docs/reference/attacks.md`.
     pub(crate) name: &'static str,

@@ -323,7 +323,7 @@ fn unless_missing(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Makes the new file of a store.
+/// The preparation of the file that will replace a store's file.
 struct Staging {
     name: String,
     next: PathBuf,

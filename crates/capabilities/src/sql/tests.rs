@@ -1,5 +1,5 @@
-//! Failures that no caller of this crate can cause: threads that do not start, a half-replaced file. Also bounds of
-//! connections that no statement can reach.
+//! Failures that no caller of this crate can cause: threads that do not start, a half-replaced file. Also limits of
+//! connections that statements cannot exceed.
 
 use std::fs;
 use std::time::Instant;

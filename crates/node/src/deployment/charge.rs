@@ -19,8 +19,8 @@ use super::checks::check_tree;
 use crate::node::Node;
 use crate::problems;
 
-/// The number of bytes of a revision that are free. The quota `apps` and the number of revisions per app limit their
-/// total.
+/// The number of bytes of each revision that are not charged. The quota `apps` and the number of revisions per app
+/// limit their total.
 const UNCHARGED_BYTES_MAX: u64 = 256 << 10;
 
 /// The size in bytes of a folder on usual file systems.

@@ -223,7 +223,8 @@ pub(crate) fn lay_out(
         Err(error) => {
             // If the disk fails again, `sweep_unfinished` removes it later.
             let removed = remove(&temporary);
-            // If the folder exists now, another app has laid out the same revision at the same time.
+            // If the folder exists now, a deployment of another app has written the same revision's folder at the same
+            // time.
             if goal.is_dir() { removed } else { Err(error) }
         }
     }

@@ -49,7 +49,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often the sweeper looks for instances that have been idle for long.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// The part of the pool that is kept free of idle instances: one of this many.
+/// The divisor of the pool's size: 1/16 of the pool is kept free of idle instances.
 const KEPT_FREE: u32 = 16;
 
 /// The part of the pool that one group may hold: one of this many.
