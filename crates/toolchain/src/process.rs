@@ -110,7 +110,7 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
 }
 
 /// Returns the lines of a pipe. The pipe is always read to its end: a process in the background must not fail because
-/// nobody reads its output.
+/// its output is not read.
 fn lines(reader: PipeReader) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
