@@ -125,7 +125,7 @@ impl Group {
     /// Links a component and prepares its pool. Does not run any guest code.
     ///
     /// # Errors
-    /// When an import is not implemented, or a handler or a skeleton is missing.
+    /// When no provider implements an import, or a handler or a skeleton is missing.
     pub fn new(
         engine: &Engine,
         code: &Code,

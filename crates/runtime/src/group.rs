@@ -81,7 +81,7 @@ fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
 /// The reasons why a group cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
-    /// An import is not implemented, or cannot be defined.
+    /// No provider implements an import, or an import cannot be defined.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// One instance would take too large a part of the pool.
@@ -136,7 +136,7 @@ impl Group {
     /// group will be part of.
     ///
     /// # Errors
-    /// When an import is not implemented, or a handler or a skeleton is missing.
+    /// When no provider implements an import, or a handler or a skeleton is missing.
     pub(crate) fn link<G: CallableGroups>(
         engine: &Engine,
         code: &Code,

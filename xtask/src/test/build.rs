@@ -153,7 +153,7 @@ impl Messages {
     }
 }
 
-/// Returns the name in a package ID: `path+file:///work/crates/node#isomer-node@0.1.0`, or `…/crates/isomer-node#0.1.0`
+/// Returns the name in a package ID: `path+file:///src/isomer/crates/node#isomer-node@0.1.0`, or `…/crates/isomer-node#0.1.0`
 /// if the folder has the package's name.
 fn package_name(id: &str) -> &str {
     let (path, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn packages_are_named_by_their_ids() {
-        assert_eq!(package_name("path+file:///work/crates/node#isomer-node@0.1.0"), "isomer-node");
-        assert_eq!(package_name("path+file:///work/xtask#0.1.0"), "xtask");
+        assert_eq!(package_name("path+file:///src/isomer/crates/node#isomer-node@0.1.0"), "isomer-node");
+        assert_eq!(package_name("path+file:///src/isomer/xtask#0.1.0"), "xtask");
     }
 
     #[test]

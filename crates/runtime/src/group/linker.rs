@@ -12,7 +12,7 @@ use crate::wasi::{self, Import, InterfaceOwner, Provider};
 /// The reasons why a group could not be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// An import is not implemented.
+    /// No provider implements an import.
     #[error("nothing on this node implements `{interface}`, which {importers} imports")]
     Unknown {
         /// The id of the interface.
