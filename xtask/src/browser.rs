@@ -54,7 +54,7 @@ impl Shop {
         command.arg("run").arg(project.boutique()).args(["--listen", "127.0.0.1:0", "--json", "--data"]).arg(data);
         println!("$ {}", project::show(&command));
         let mut process = command.stdout(Stdio::piped()).spawn().context("cannot run `isomer`")?;
-        let stdout = process.stdout.take().context("stdout is piped")?;
+        let stdout = process.stdout.take().context("stdout is not a pipe")?;
         let mut shop = Self { process, url: String::new() };
         let (sender, ready) = channel();
         std::thread::spawn(move || {

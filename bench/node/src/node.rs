@@ -113,7 +113,7 @@ impl Node {
     /// # Errors
     /// When it fails, or does not exit within `patience`.
     pub fn stop(mut self, patience: Duration) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process has a number")?;
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("the process has no valid number")?;
         kill_process(pid, Signal::TERM).context("the node has exited")?;
         let deadline = Instant::now() + patience;
         loop {

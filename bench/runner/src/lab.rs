@@ -236,7 +236,7 @@ impl Lab {
 
     fn compiled(&self, wasm: &Path, extension: &str, flags: &[&str]) -> Result<PathBuf> {
         self.require(Need::Wasmtime);
-        let stem = wasm.file_stem().context("a component has a file name")?;
+        let stem = wasm.file_stem().context("the component's path has no file name")?;
         let out = self.dir.join(stem).with_extension(extension);
         project::run(
             Command::new(&self.wasmtime)

@@ -27,8 +27,8 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
         match *argument {
             "--long" => long = true,
             "--built" => built = true,
-            "--seed" => seed = Some(value()?.parse().context("a seed is a number")?),
-            "--requests" => requests = Some(value()?.parse().context("requests are a number")?),
+            "--seed" => seed = Some(value()?.parse().context("`--seed` must be a number")?),
+            "--requests" => requests = Some(value()?.parse().context("`--requests` must be a number")?),
             "--isomer" => isomer = Some(std::path::absolute(value()?)?),
             unknown => anyhow::bail!("unknown option: `{unknown}`\n\nUsage: cargo xtask {USAGE}"),
         }

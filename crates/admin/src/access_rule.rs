@@ -59,17 +59,6 @@ fn above(role: TokenRole) -> &'static str {
 mod tests {
     use super::*;
 
-    fn caller(role: TokenRole) -> Caller {
-        Caller::Tenant(TokenInfo {
-            name: "ci".parse().unwrap(),
-            id: [1; 8].into(),
-            tenant: "acme".parse().unwrap(),
-            role,
-            created_at: 1,
-            expires_at: None,
-        })
-    }
-
     fn of(tenant: &str) -> PathNames {
         PathNames { names: vec![("tenant".to_owned(), tenant.to_owned())], ..PathNames::default() }
     }
@@ -79,21 +68,23 @@ mod tests {
         for role in TokenRole::ALL {
             for needed in TokenRole::ALL {
                 let (own, other) = (AccessRule::Tenant(needed), of("other"));
-                assert_eq!(own.check(&caller(role), &of("acme")).is_ok(), role >= needed, "{role} {needed}");
+                assert_eq!(own.check(&Caller::with_role(role), &of("acme")).is_ok(), role >= needed, "{role} {needed}");
                 assert_eq!(
-                    AccessRule::Own(needed).check(&caller(role), &other).is_ok(),
+                    AccessRule::Own(needed).check(&Caller::with_role(role), &other).is_ok(),
                     role >= needed,
                     "{role} {needed}"
                 );
                 for foreign in ["other", "ACME", "acme/", "", "../acme"] {
-                    assert!(own.check(&caller(role), &of(foreign)).is_err(), "{role} {needed} {foreign}");
+                    assert!(own.check(&Caller::with_role(role), &of(foreign)).is_err(), "{role} {needed} {foreign}");
                 }
                 assert!(own.check(&Caller::Node, &other).is_ok());
             }
-            assert!(AccessRule::Node.check(&caller(role), &of("acme")).is_err());
+            assert!(AccessRule::Node.check(&Caller::with_role(role), &of("acme")).is_err());
         }
         assert!(
-            AccessRule::Tenant(TokenRole::Read).check(&caller(TokenRole::Admin), &PathNames::default()).is_err(),
+            AccessRule::Tenant(TokenRole::Read)
+                .check(&Caller::with_role(TokenRole::Admin), &PathNames::default())
+                .is_err(),
             "no tenant in the path"
         );
         assert!(AccessRule::Node.check(&Caller::Node, &of("acme")).is_ok());

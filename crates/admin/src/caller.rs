@@ -44,13 +44,10 @@ impl Caller {
 }
 
 #[cfg(test)]
-mod tests {
-    use isomer_api::TokenRole;
-
-    use super::*;
-
-    fn caller(role: TokenRole) -> Caller {
-        Caller::Tenant(TokenInfo {
+impl Caller {
+    /// Returns a token of the tenant `acme` with this role.
+    pub(crate) fn with_role(role: isomer_api::TokenRole) -> Self {
+        Self::Tenant(TokenInfo {
             name: "ci".parse().unwrap(),
             id: [1; 8].into(),
             tenant: "acme".parse().unwrap(),
@@ -59,15 +56,22 @@ mod tests {
             expires_at: None,
         })
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use isomer_api::TokenRole;
+
+    use super::*;
 
     #[test]
     fn failures_of_the_node_are_redacted_for_tenants() {
         let problem =
             ApiProblem::new(ProblemKind::Failed, "cannot write `/var/lib/isomer/state.redb`").detail("errno 5");
-        let redacted = caller(TokenRole::Admin).redacted(problem.clone());
+        let redacted = Caller::with_role(TokenRole::Admin).redacted(problem.clone());
         assert!(!format!("{redacted:?}").contains("/var") && redacted.detail.is_none());
         assert_eq!(Caller::Node.redacted(problem.clone()), problem);
         let refused = ApiProblem::new(ProblemKind::Refused, "no").hint("mend it");
-        assert_eq!(caller(TokenRole::Admin).redacted(refused.clone()), refused);
+        assert_eq!(Caller::with_role(TokenRole::Admin).redacted(refused.clone()), refused);
     }
 }

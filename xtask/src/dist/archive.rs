@@ -44,7 +44,7 @@ pub(super) fn checksum_line(path: &Path) -> Result<String> {
     for byte in hasher.finalize() {
         write!(line, "{byte:02x}")?;
     }
-    let name = path.file_name().context("a tarball has a name")?;
+    let name = path.file_name().context("the tarball's path has no file name")?;
     Ok(format!("{line}  {}\n", name.to_string_lossy()))
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn run(project: &Project) -> Result<BuildResult> {
     let line = project::show(&command);
     println!("$ {line}");
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{line}`"))?;
-    let stdout = child.stdout.take().context("stdout is piped")?;
+    let stdout = child.stdout.take().context("stdout is not a pipe")?;
     let mut messages = Messages::default();
     for line in BufReader::new(stdout).lines() {
         messages.take(&line.context("cannot read the output of cargo")?);

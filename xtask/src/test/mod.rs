@@ -95,10 +95,14 @@ fn documentation_tests(project: &Project) -> Result<()> {
     command.arg("--doc");
     let mut count = 0;
     for package in project.packages() {
-        let manifest = package["manifest_path"].as_str().context("a package has a manifest")?;
+        let manifest =
+            package["manifest_path"].as_str().context("`cargo metadata` lists a package without a manifest")?;
         let sources = Path::new(manifest).with_file_name("src");
         if has_example(&sources)? {
-            command.args(["--package", package["name"].as_str().context("a package has a name")?]);
+            command.args([
+                "--package",
+                package["name"].as_str().context("`cargo metadata` lists a package without a name")?,
+            ]);
             count += 1;
         }
     }
@@ -167,7 +171,8 @@ fn boutique_logic(project: &Project) -> Result<()> {
     let mut command = project.cargo(&["test", "--quiet", "--locked", "--no-fail-fast", "--manifest-path"]);
     command.arg(&manifest);
     for package in packages.iter().filter(is_logic) {
-        command.args(["--package", package["name"].as_str().context("a package has a name")?]);
+        command
+            .args(["--package", package["name"].as_str().context("`cargo metadata` lists a package without a name")?]);
     }
     // Next to the workspace's own artifacts: the two never share the build of a dependency.
     command.env("CARGO_TARGET_DIR", project.target.join("boutique"));

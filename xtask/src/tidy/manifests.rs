@@ -7,7 +7,7 @@ use crate::project::Project;
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for package in project.packages() {
-        let path = package["manifest_path"].as_str().context("a package has a manifest")?;
+        let path = package["manifest_path"].as_str().context("`cargo metadata` lists a package without a manifest")?;
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{path}`"))?;
         let shown = path.strip_prefix(&*project.root.to_string_lossy()).unwrap_or(path).trim_start_matches('/');
         problems.extend(problems_of(&text).into_iter().map(|problem| format!("{shown}: {problem}")));

@@ -88,7 +88,7 @@ fn one_process(server: &Server) -> Result<Cost> {
 /// Returns the cost of each of these apps after a request, and after its instance was dropped.
 fn loaded(node: &Node, targets: &[Target]) -> Result<[Cost; 2]> {
     block_on(async {
-        let (first, rest) = targets.split_first().context("there are apps")?;
+        let (first, rest) = targets.split_first().context("no app was deployed")?;
         // The first response creates the engine, threads and connections.
         each_once(node.front, first, std::slice::from_ref(first)).await?;
         let loaded_before = node.admin.status().await?.apps_loaded;

@@ -41,7 +41,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let text = project.read(KNOWN)?;
     let known: BTreeSet<String> = entries(&text).collect();
     for package in project.packages() {
-        let name = package["name"].as_str().context("a package has a name")?;
+        let name = package["name"].as_str().context("`cargo metadata` lists a package without a name")?;
         for root in roots(package) {
             for cycle in Graph::read(&root)?.cycles() {
                 let entries = cycle.modules.iter().map(|module| format!("{name} {module}"));
