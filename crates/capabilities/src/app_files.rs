@@ -55,7 +55,7 @@ impl AppFiles {
     /// Returns the path of a file or folder that the app only reads.
     ///
     /// # Errors
-    /// When the path leads out of the app's own files.
+    /// If the path leads out of the app's own files.
     pub fn read_only(&self, path: &Path) -> Result<PathBuf, OutsideError> {
         match self {
             Self::Anywhere(base) => Ok(base.join(path)),
@@ -66,7 +66,7 @@ impl AppFiles {
     /// Returns the folder of a grant, with all links resolved. Creates a tenant's writable folder if it does not exist.
     ///
     /// # Errors
-    /// When the folder does not exist, or is not one of the app's own.
+    /// If the folder does not exist, or is not one of the app's own.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<PathBuf> {
         let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
         let (path, base) = match self {

@@ -75,7 +75,7 @@ impl Engines {
     /// bounded, whatever else the tenant does.
     ///
     /// # Errors
-    /// When the disk fails, or when one of these stores is open or takes too long to open.
+    /// If the disk fails, or when one of these stores is open or takes too long to open.
     pub async fn finish_replacements(
         &self,
         sql: &Path,

@@ -38,7 +38,7 @@ impl StorageAccount {
     /// copied, even by a copy that failed, are added to the tenant's used storage. Blocks.
     ///
     /// # Errors
-    /// When there is not enough space, the copy is stopped, or the disk fails. The caller then removes the incomplete
+    /// If there is not enough space, the copy is stopped, or the disk fails. The caller then removes the incomplete
     /// copy.
     pub fn copy_file(&self, from: &Path, to: &Path, goes_on: impl FnMut() -> bool) -> Result<(), FileCopyError> {
         let from = File::open(from)?;

@@ -23,7 +23,7 @@ impl NodeDir {
     /// process.
     ///
     /// # Errors
-    /// When the directory cannot be created or written, another process has it open, or it is the data directory of an
+    /// If the directory cannot be created or written, another process has it open, or it is the data directory of an
     /// app.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;

@@ -127,7 +127,7 @@ impl AppResources {
     /// uses them. Blocks.
     ///
     /// # Errors
-    /// When there is not enough space in the tenant's storage, or the folders cannot be copied by `deadline`. The
+    /// If there is not enough space in the tenant's storage, or the folders cannot be copied by `deadline`. The
     /// incomplete copy is removed with the candidate's folder.
     ///
     /// # Panics
@@ -154,7 +154,7 @@ impl AppResources {
     /// writable folder if it does not exist.
     ///
     /// # Errors
-    /// When the folder does not exist, or is not one of the app's own.
+    /// If the folder does not exist, or is not one of the app's own.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<(PathBuf, bool)> {
         match (&self.candidate, &self.files) {
             (Some(candidate), AppFiles::Own { files, .. }) if grant.write => {

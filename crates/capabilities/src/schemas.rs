@@ -17,7 +17,7 @@ use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 /// left out. Changes nothing.
 ///
 /// # Errors
-/// When a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
+/// If a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
 pub async fn schemas(
     app: &AppGrants,
     resources: &AppResources,

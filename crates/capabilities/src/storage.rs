@@ -175,7 +175,7 @@ impl StorageAccount {
     /// Scans all files below `dir` again. A missing folder has no files. Blocks.
     ///
     /// # Errors
-    /// When a folder cannot be read. It is then treated as if it used the whole limit, until it can be read.
+    /// If a folder cannot be read. It is then treated as if it used the whole limit, until it can be read.
     pub fn scan(&self, dir: &Path) -> io::Result<()> {
         let mut found = HashMap::new();
         let counted = tree::walk(dir, |path, it| {
@@ -250,7 +250,7 @@ impl StorageAccount {
     /// Scans the folder, unless it or a folder above it was scanned before.
     ///
     /// # Errors
-    /// When a folder cannot be read.
+    /// If a folder cannot be read.
     pub fn scan_once(&self, dir: &Path) -> io::Result<()> {
         if locked(&self.scanned).covers(dir) {
             return Ok(());

@@ -52,7 +52,7 @@ impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
     /// Returns the store to write to. Makes the copy if necessary.
     ///
     /// # Errors
-    /// When the copy cannot be made.
+    /// If the copy cannot be made.
     pub(crate) async fn for_writing(&self) -> Result<Arc<T>, C::Error> {
         match &self.candidate {
             None => Ok(self.store.clone()),

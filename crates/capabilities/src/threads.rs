@@ -9,7 +9,7 @@ pub(crate) trait ThreadSource: Send + Sync + 'static {
     /// Runs `work` on a new thread called `name`. If this fails, `work` is dropped without having run.
     ///
     /// # Errors
-    /// When the system starts no more threads.
+    /// If the system starts no more threads.
     fn start(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
 }
 

@@ -1,13 +1,13 @@
-//! An error and its causes as plain text, for logs and for messages of one line.
+//! Formats an error and its causes as plain text on one line, for logs and messages.
 
 use std::error::Error;
 
-/// Returns the causes of an error, the immediate one first, without the error itself.
+/// Returns the causes of an error, the direct cause first. Does not return the error itself.
 pub fn causes<'a>(error: &'a (dyn Error + 'a)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
 }
 
-/// Returns an error and its causes on one line: `cannot start: cannot listen: the address is in use`.
+/// Formats an error and its causes on one line: `cannot start: cannot listen: the address is in use`.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,8 +1,8 @@
-//! A problem as data: a message, the place in a source file, notes, and hints what to do.
+//! Diagnostics: problems as data, with a message, a place in a source file, notes, and hints.
 //!
-//! A [`Diagnostic`] knows nothing of terminals; only [`crate::Renderer`] turns one into text for people. An error
-//! without a place in a file is passed on as a [`Hinted`](crate::Hinted) error, which carries its hints through a chain
-//! of errors.
+//! A [`Diagnostic`] does not depend on terminals; only [`crate::Renderer`] converts it into text for people. An error
+//! that has no place in a source file is a [`Hinted`](crate::Hinted) error instead, which keeps its hints inside a
+//! chain of errors.
 
 use std::error::Error;
 use std::fmt;
@@ -12,56 +12,57 @@ use serde::{Serialize, Serializer};
 
 use crate::source::{Position, SourceFile, Span};
 
-/// The severity.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// The input works, but is probably not what was meant.
+    /// The input works, but is probably a mistake.
     Warning,
     /// The input cannot be used.
     Error,
 }
 
-/// A place in a source file, with a text about it.
+/// A place in a source file, with a text that is shown under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// The file; absent until [`Diagnostic::in_source`] is called.
+    /// The source file; `None` until [`Diagnostic::in_source`] sets it.
     pub source: Option<SourceFile>,
-    /// The place in the file.
+    /// The place in the source file.
     pub span: Span,
-    /// The text shown under the place; may be empty.
+    /// The text that is shown under the place; can be empty.
     pub text: String,
-    /// A part of the file that is never shown because it may be a secret.
+    /// A part of the source file that is never shown, because it may be a secret.
     pub hidden: Option<Span>,
 }
 
-/// One problem: what is wrong, where, and what to do about it.
+/// A problem: what is wrong, at which place, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The severity.
+    /// The severity of the problem.
     pub severity: Severity,
-    /// A stable name of the kind of problem, for programs.
+    /// A stable identifier of this type of problem, for programs.
     pub code: Option<&'static str>,
     /// The message: one sentence in lower case without a full stop.
     pub message: String,
-    /// The place of the problem.
+    /// The place of the problem; `None` if the problem has no place in a file.
     pub label: Option<Label>,
     /// Other places that the problem involves.
     pub related: Vec<Label>,
-    /// Additional information.
+    /// Additional information about the problem.
     pub notes: Vec<String>,
-    /// Hints how to fix the problem. A hint may have several lines; the second and later lines are text to paste.
+    /// Hints that say how to fix the problem. A hint may have several lines; its second and later lines are text to
+    /// paste.
     pub hints: Vec<String>,
 }
 
 impl Diagnostic {
-    /// Creates an error.
+    /// Creates a diagnostic with the severity error.
     #[must_use]
     pub fn error(message: impl Into<String>) -> Self {
         Self::new(Severity::Error, message.into())
     }
 
-    /// Creates a warning.
+    /// Creates a diagnostic with the severity warning.
     #[must_use]
     pub fn warning(message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, message.into())
@@ -72,28 +73,28 @@ impl Diagnostic {
         Self { severity, code: None, message, label: None, related: vec![], notes: vec![], hints: vec![] }
     }
 
-    /// Sets the name of the kind of problem.
+    /// Sets the identifier of the type of problem.
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }
 
-    /// Sets the place and the text about it. [`Span::NONE`] is ignored.
+    /// Sets the place, and the text that is shown under it. Does nothing if the span is [`Span::NONE`].
     #[must_use]
     pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
         self.label = label(span, text.into());
         self
     }
 
-    /// Declares that the problem concerns the file as a whole.
+    /// Sets the source file as the place, without a position in it, because the problem concerns the complete file.
     #[must_use]
     pub fn in_file(mut self) -> Self {
         self.label = Some(Label { source: None, span: Span::NONE, text: String::new(), hidden: None });
         self
     }
 
-    /// Declares a part of the file that is never shown because it may be a secret.
+    /// Sets the part of the source file that is never shown, because it may be a secret.
     #[must_use]
     pub fn hide(mut self, secret: Span) -> Self {
         if let Some(label) = &mut self.label {
@@ -123,14 +124,14 @@ impl Diagnostic {
         self
     }
 
-    /// Adds a hint, if there is one.
+    /// Adds a hint if `hint` is not `None`.
     #[must_use]
     pub fn hint_if(mut self, hint: Option<String>) -> Self {
         self.hints.extend(hint.map(bounded));
         self
     }
 
-    /// Sets the file of labels that have none.
+    /// Sets the source file of all labels that have none.
     #[must_use]
     pub fn in_source(mut self, source: &SourceFile) -> Self {
         for label in self.label.iter_mut().chain(&mut self.related) {
@@ -139,7 +140,7 @@ impl Diagnostic {
         self
     }
 
-    /// Returns whether it is an error, not a warning.
+    /// Returns whether the diagnostic is an error. Otherwise it is a warning.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -152,7 +153,7 @@ impl Diagnostic {
     }
 }
 
-/// Cuts a text of a diagnostic (message, label, note, hint) to [`TEXT_BYTES_MAX`].
+/// Cuts a text of a diagnostic (message, label, note or hint) to [`TEXT_BYTES_MAX`].
 pub(crate) fn bounded(text: impl Into<String>) -> String {
     cut(text.into(), TEXT_BYTES_MAX)
 }
@@ -167,7 +168,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The JSON form of a label. The offending text is left out, because it may be a secret.
+/// The JSON form of a label. Omits the text at the place, because that text may be a secret.
 #[derive(Serialize)]
 struct LabelJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,7 +229,7 @@ impl Serialize for Diagnostic {
     }
 }
 
-/// Several diagnostics as one error. [`crate::Renderer::error`] shows each of them in full.
+/// Several diagnostics as one error. [`crate::Renderer::error`] renders each of them with its place, notes and hints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 

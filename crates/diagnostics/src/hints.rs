@@ -1,4 +1,4 @@
-//! Errors that carry hints how to fix them.
+//! Errors with hints that say how to fix them.
 
 use std::error::Error;
 use std::fmt;
@@ -7,14 +7,15 @@ use isomer_ids::InvalidText;
 
 use crate::diagnostic::bounded;
 
-/// An error type that has hints. Convert it into a [`Hinted`] (for `anyhow`: `.map_err(Hinted::from)?`), and its hints
-/// are printed wherever it ends up in a chain of errors.
+/// An error type that has hints. Convert the error into a [`Hinted`] (for `anyhow`: `.map_err(Hinted::from)?`); its
+/// hints are then printed wherever the error is in a chain of errors.
 pub trait Hints: Error {
-    /// Returns what to do about the error, each hint a sentence that names an action.
+    /// Returns the hints. Each hint is a sentence that says what to do about the error.
     fn hints(&self) -> Vec<String>;
 }
 
-/// An error with hints. It displays as the error that it wraps, and adds nothing to the chain of causes.
+/// An error with hints. Displays as the wrapped error and has the same source, so it does not lengthen the chain of
+/// causes.
 #[derive(Debug)]
 pub struct Hinted {
     error: Box<dyn Error + Send + Sync>,
@@ -66,12 +67,12 @@ impl<E: Hints + Send + Sync + 'static> From<E> for Hinted {
     }
 }
 
-/// Adds hints to results.
+/// Adds a method to [`Result`] that attaches a hint to the error.
 pub trait HintExt<T> {
-    /// Adds a hint if the result is an error.
+    /// Attaches a hint to the error, if the result is an error.
     ///
     /// # Errors
-    /// With the original error, wrapped with the hint.
+    /// The original error, wrapped with the hint.
     fn hint(self, hint: impl Into<String>) -> Result<T, Hinted>;
 }
 

@@ -1,4 +1,4 @@
-//! Problems as data, and the one renderer that shows them to people.
+//! Diagnostics as data, and the renderer that formats them for people.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -7,9 +7,9 @@
 //! | `hints` | [`Hinted`]: an error that carries hints through a chain of errors |
 //! | `chain` | [`chain`]: an error and its causes on one line |
 //! | `render` | [`Renderer`]: diagnostics and chains of errors as text for people |
-//! | `nearest` | [`nearest`]: the known name that was probably meant |
+//! | `nearest` | [`nearest`]: the known name that is most similar to a misspelt one |
 //!
-//! The crate is pure: it reads no file and prints nothing.
+//! The crate does no I/O: it reads no file and prints nothing.
 
 #![forbid(unsafe_code)]
 

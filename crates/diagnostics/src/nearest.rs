@@ -1,15 +1,16 @@
-//! Finds the known name that was probably meant by an unknown one.
+//! Finds the known name that is most similar to a misspelt one.
 
-/// The maximum length in bytes of a name that is compared. Longer names are neither compared nor suggested.
+/// The maximum length of a compared name, in bytes. Longer names are never suggested.
 const CANDIDATE_BYTES_MAX: usize = 64;
 
-/// The maximum number of candidates with which a name is compared.
+/// The maximum number of candidates that are compared with a name.
 const CANDIDATES_MAX: usize = 256;
 
-/// Returns the candidate with the smallest edit distance to `name`, ignoring case, if the distance is at most a third of the name's length
-/// (at least 1).
+/// Returns the candidate with the smallest edit distance to `name`, ignoring case; `None` if that distance is larger
+/// than a third of the name's length (at least 1).
 ///
-/// One comparison takes as many steps as the product of both lengths, so only names of up to 64 bytes and the first 256 candidates are compared.
+/// The time of one comparison is proportional to the product of both lengths, so only names of up to 64 bytes and the
+/// first 256 candidates are compared.
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > CANDIDATE_BYTES_MAX {

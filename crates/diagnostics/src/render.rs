@@ -1,8 +1,8 @@
-//! The renderer of errors and warnings for people.
+//! Renders errors and warnings as text for people.
 //!
-//! It returns text and prints nothing. The caller chooses whether to use colour. Text from outside (names, source
-//! lines, messages of other programs) cannot move the cursor or reorder the displayed text: control characters are
-//! replaced.
+//! The renderer returns the text and prints nothing. The caller chooses whether to use colour. Text from outside
+//! (names, source lines, messages of other programs) cannot move the cursor or reorder what is displayed, because the
+//! renderer replaces control characters in it.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -18,10 +18,10 @@ use crate::source::{SourceFile, Span};
 
 const TAB: &str = "    ";
 
-/// The maximum number of bytes of a place that are shown.
+/// The maximum number of bytes that are shown of the text at a place.
 const SHOWN_BYTES: usize = 400;
 
-/// The maximum number of bytes that are shown before and after a place.
+/// The maximum number of bytes of a line that are shown before a place, and after it.
 const SHOWN_BESIDE_BYTES: usize = 200;
 
 /// Renders diagnostics and chains of errors.
@@ -43,7 +43,7 @@ impl Renderer {
         Self::new(false)
     }
 
-    /// Renders one diagnostic; the text ends with a line ending.
+    /// Renders one diagnostic. The text ends with a line ending.
     #[must_use]
     pub fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
         let (prefix, style) = match diagnostic.severity {
@@ -78,8 +78,8 @@ impl Renderer {
         rendered.join("\n")
     }
 
-    /// Renders an error and its causes, followed by the hints of all of them. A cause with the same message as the
-    /// error above it is left out. [`Diagnostics`] in the chain are shown in full.
+    /// Renders an error and its causes, followed by the hints of all of them. Omits a cause whose message equals the
+    /// message of the error above it. Renders [`Diagnostics`] in the chain with their places, notes and hints.
     #[must_use]
     pub fn error(&self, error: &(dyn Error + 'static)) -> String {
         let mut out = String::new();
@@ -147,9 +147,9 @@ impl Renderer {
         let place = source.position(label.span.start);
         let line = source.line_at(label.span.start);
         let start = source.floor(label.span.start).min(line.end);
-        // A place of several lines is underlined to the end of its first line.
+        // Underlines a place of several lines only to the end of its first line.
         let end = source.floor(label.span.end.max(start)).clamp(start, line.end);
-        // A long line is shown only around the place.
+        // Shows only the part of a long line around the place.
         let first = source.floor(start.saturating_sub(SHOWN_BESIDE_BYTES)).max(line.start);
         let last = source.floor(end.min(start + SHOWN_BYTES));
         let after = source.floor((last + SHOWN_BESIDE_BYTES).min(line.end));
@@ -180,7 +180,7 @@ impl Renderer {
     }
 }
 
-/// Returns a part of a line for display, with `…` in place of hidden text.
+/// Returns a part of a line for display, with hidden text replaced by `…`.
 fn shown(source: &SourceFile, part: Range<usize>, hidden: Option<Span>) -> String {
     let text = |range: Range<usize>| clean_line(&source.text()[range]);
     match hidden.map(|hidden| source.floor(hidden.start).max(part.start)..source.floor(hidden.end).min(part.end)) {
@@ -191,12 +191,12 @@ fn shown(source: &SourceFile, part: Range<usize>, hidden: Option<Span>) -> Strin
     }
 }
 
-/// Indents all lines but the first.
+/// Indents all lines except the first.
 fn indent(text: &str, columns: usize) -> String {
     text.replace('\n', &format!("\n{}", " ".repeat(columns)))
 }
 
-/// Returns text of several lines without characters that could move the cursor or reorder what is shown.
+/// Replaces the characters of a multi-line text that could move the cursor or reorder what is displayed.
 fn clean(text: &str) -> String {
     text.trim_end().lines().map(clean_line).collect::<Vec<_>>().join("\n")
 }

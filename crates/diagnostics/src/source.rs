@@ -1,6 +1,6 @@
-//! Text with a name, and places in it.
+//! Source files: text with a name, and places in the text.
 //!
-//! A [`Span`] is a range of bytes of a source file. A [`SourceFile`] is made from text that the caller has read.
+//! A [`Span`] is a range of bytes of a source file. A [`SourceFile`] is created from text that the caller has read.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-/// A range of bytes of a source file, `start` included and `end` excluded.
+/// A range of bytes in a source file, from `start` up to but not including `end`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Span {
-    /// The offset of the first byte.
+    /// The offset of the first byte of the range.
     pub start: usize,
-    /// The offset after the last byte.
+    /// The offset after the last byte of the range.
     pub end: usize,
 }
 
 impl Span {
-    /// The place of values that were not written in a file: defaults, and apps without a manifest.
+    /// The span of values that no file contains: default values, and values of apps without a manifest.
     pub const NONE: Self = Self { start: 0, end: 0 };
 
-    /// Returns whether the value was not written in a file.
+    /// Returns whether this is [`Span::NONE`].
     #[must_use]
     pub fn is_none(self) -> bool {
         self == Self::NONE
@@ -34,16 +34,16 @@ impl From<Range<usize>> for Span {
     }
 }
 
-/// A line and a column, both counted from 1; columns count characters.
+/// A line and a column of a source file, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Position {
-    /// The line, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
 }
 
-/// A source file: its name for people, and its text. Cheap to clone.
+/// A source file: its text, and its name in messages. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SourceFile {
     name: Arc<str>,
@@ -51,26 +51,26 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Creates a source file. `name` is its path as people should see it.
+    /// Creates a source file. `name` is the path that messages show.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> Self {
         Self { name: name.into(), text: text.into() }
     }
 
-    /// Returns the name.
+    /// Returns the path that messages show.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the text.
+    /// Returns the text of the file.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Returns the line and column of a byte offset. An offset after the end means the end; one inside a character
-    /// means the character's start.
+    /// Returns the line and column of a byte offset. An offset after the end is treated as the end of the text, and an
+    /// offset inside a character as the start of the character.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
         let before = &self.text[..self.floor(offset)];
@@ -101,7 +101,7 @@ impl SourceFile {
     }
 }
 
-/// Shows the name and the size only: manifests do not belong in logs.
+/// Prints only the name and the size, because the text of a manifest must not be in logs.
 impl fmt::Debug for SourceFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SourceFile({:?}, {} bytes)", self.name, self.text.len())

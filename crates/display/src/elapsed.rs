@@ -1,21 +1,21 @@
-//! A measured time: `85 ms`, `2.3 s`, `1 min 20 s`.
+//! Formats measured durations for messages: `85 ms`, `2.3 s`, `1 min 20 s`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A duration, as messages show it.
+/// A duration that is displayed as in messages: `85 ms`, `2.3 s`, `1 min 20 s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Elapsed(pub Duration);
 
-/// Formats a duration: in milliseconds below one second, in seconds with one decimal below one minute, otherwise in
-/// minutes and seconds.
+/// Returns a duration for display: in milliseconds below one second, in seconds with one decimal below one minute, and
+/// in minutes and seconds above.
 pub fn elapsed(time: Duration) -> Elapsed {
     Elapsed(time)
 }
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Rounded first, so that 999.6 ms is 1.0 s and 59.96 s is 1 min 0 s.
+        // Rounds before it chooses the unit, so that 999.6 ms is shown as 1.0 s, and 59.96 s as 1 min 0 s.
         let milliseconds = (self.0.as_micros() + 500) / 1_000;
         let tenths = (self.0.as_millis() + 50) / 100;
         let shown = match (milliseconds, tenths) {

@@ -1,16 +1,20 @@
-//! Excerpts of text that a guest, a client or another process wrote, for messages of the platform: errors and log records.
+//! Shortens text from guests, clients and other processes before the platform puts the text into an error or a log
+//! record.
 //!
-//! Text is cut before it is copied: formatting stops at the limit, so a text of megabytes costs no more than its beginning.
+//! Formatting stops at the limit, so a text of several megabytes costs no more than its first bytes.
 
 use std::fmt::{self, Display, Write as _};
 
-/// The maximum length of a name (of a store, a host, a method) in a message. No valid name is longer.
+/// The maximum length in bytes of a name (of a store, a host or a method) in a message. All valid names are shorter or
+/// equally long.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// The maximum length of a message, and of a text in it that the platform did not write (the reason of an error).
+/// The maximum length in bytes of a message, and of a text inside a message that the platform did not write (for
+/// example the error text of a guest).
 pub const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// Returns the first `bytes_max` bytes of what `text` displays, followed by `…` if there are more. Does not split a character.
+/// Returns at most the first `bytes_max` bytes of `text` as displayed, and appends `…` if the text is longer. Never
+/// splits a character.
 #[must_use]
 pub fn cut(text: impl Display, bytes_max: usize) -> String {
     let mut bounded = Bounded { text: String::new(), bytes_max };
@@ -20,13 +24,13 @@ pub fn cut(text: impl Display, bytes_max: usize) -> String {
     bounded.text
 }
 
-/// Returns the beginning of a name, for a message.
+/// Shortens a name to [`NAME_BYTES_MAX`] bytes, for a message.
 #[must_use]
 pub fn name(text: &str) -> String {
     cut(text, NAME_BYTES_MAX)
 }
 
-/// A string that fails to take more than `bytes_max` bytes, which ends the formatting.
+/// A string of at most `bytes_max` bytes. A write beyond this limit fails, which ends the formatting.
 struct Bounded {
     text: String,
     bytes_max: usize,

@@ -1,7 +1,8 @@
-//! How messages show values to people: sizes, times, how a process ended, and text from outside.
+//! Formats values for people: sizes, times, the end of a process, and text from outside the platform.
 //!
-//! All messages of the platform use these. Pure: the crate knows no other crate of the project. What is shown is never
-//! parsed again; sizes in a manifest are written by `isomer_manifest::show_size`.
+//! All messages of the platform use these functions. The crate does no I/O and depends on no other crate of the
+//! project. The platform never parses the formatted text. Sizes in a manifest are written by
+//! `isomer_manifest::show_size` instead.
 #![forbid(unsafe_code)]
 
 mod elapsed;

@@ -1,31 +1,32 @@
-//! How a process ended: `ended with exit code 3`, `was killed by SIGKILL (possibly out of memory)`.
+//! Describes how a process ended: `ended with exit code 3`, `was killed by SIGKILL (possibly out of memory)`.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-/// The number that a shell adds to the signal that ended its command, for its own exit code.
+/// A shell whose command was ended by a signal exits with this number plus the number of the signal.
 const SHELL_SIGNAL_BASE: i32 = 128;
 
-/// How a process ended. Displayed as the predicate of a sentence about the process: `was killed by SIGKILL (possibly
-/// out of memory)`.
+/// The exit of a process, by an exit code or a signal. Displayed as the predicate of a sentence about the process: `was
+/// killed by SIGKILL (possibly out of memory)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessExit {
     /// The process exited with this code.
     Code(i32),
     /// The process was ended by this signal.
     Signal(i32),
-    /// The process is a shell and exited with a code that says that its command was ended by a signal.
+    /// The process is a shell. Its exit code means that a signal ended the shell's command.
     Shell {
         /// The shell's exit code.
         code: i32,
-        /// The command's signal.
+        /// The number of the signal that ended the command.
         signal: i32,
     },
 }
 
 impl ProcessExit {
-    /// Returns how a shell (`sh -c`) ended. The shell's exit code may mean that its command was ended by a signal.
+    /// Converts the exit status of a shell (`sh -c`). The shell's exit code may mean that a signal ended the shell's
+    /// command.
     #[must_use]
     pub fn of_shell(status: ExitStatus) -> Self {
         match Self::from(status) {
@@ -38,7 +39,7 @@ impl ProcessExit {
     }
 }
 
-/// Returns the signal that an exit code of a shell stands for, if it is a signal that ends processes.
+/// Returns the signal that the exit code of a shell encodes; `None` if the code encodes no signal that ends processes.
 #[must_use]
 pub fn signal_of_shell(code: i32) -> Option<i32> {
     let signal = code - SHELL_SIGNAL_BASE;
@@ -50,7 +51,7 @@ impl From<ExitStatus> for ProcessExit {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),
             (None, Some(signal)) => Self::Signal(signal),
-            // A process that was waited for has ended in one of these two ways.
+            // Unreachable, because a process that was waited for has either an exit code or a signal.
             (None, None) => Self::Code(status.into_raw()),
         }
     }
@@ -106,7 +107,7 @@ fn name(signal: i32) -> Option<&'static str> {
 
 fn meaning(signal: i32) -> Option<&'static str> {
     Some(match signal {
-        // The kernel sends it when memory runs out; it cannot be distinguished from a person's `kill -9`.
+        // The kernel sends SIGKILL when memory runs out. A manual `kill -9` looks the same.
         9 => "possibly out of memory",
         24 => "more processor time than its limit",
         25 => "a larger file than its limit",
@@ -125,7 +126,7 @@ mod tests {
             (0x0300, "ended with exit code 3"),
             (9, "was killed by SIGKILL (possibly out of memory)"),
             (11, "was killed by SIGSEGV"),
-            // With a core dump.
+            // 0x80 means that the kernel wrote a core dump.
             (0x80 | 6, "was killed by SIGABRT"),
             (24, "was killed by SIGXCPU (more processor time than its limit)"),
             (40, "was killed by signal 40"),
@@ -143,7 +144,7 @@ mod tests {
             [of_shell(1), of_shell(127), of_shell(255)],
             [1, 127, 255].map(|code| format!("ended with exit code {code}"))
         );
-        // The shell itself was killed.
+        // SIGKILL ended the shell itself, not its command.
         let killed = ProcessExit::of_shell(ExitStatus::from_raw(9)).to_string();
         assert_eq!(killed, "was killed by SIGKILL (possibly out of memory)");
     }

@@ -1,12 +1,12 @@
-//! A number of bytes: `128 MiB`, `97.4 KiB`, `12 B`.
+//! Formats numbers of bytes for messages: `128 MiB`, `97.4 KiB`, `12 B`.
 
 use std::fmt;
 
-/// The units, largest first.
+/// The names and sizes of the units, largest first.
 const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// A number of bytes. Displayed in the largest unit that is not larger than it: as a whole number if it is a multiple
-/// of the unit, else with one decimal, rounded down.
+/// A number of bytes. Displayed in the largest unit that is not larger than the number: without decimals if the number
+/// is a multiple of the unit, otherwise with one decimal, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
@@ -23,7 +23,7 @@ impl fmt::Display for Size {
             Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
             None => format!("{bytes} B"),
         };
-        // Applies the width and the alignment of the format.
+        // `pad` applies the width and alignment of the caller's format.
         f.pad(&shown)
     }
 }

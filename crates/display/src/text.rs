@@ -1,7 +1,7 @@
-//! Text from outside (guests, clients, other people), made safe for display on a terminal.
+//! Makes text from outside (guests, clients, other users) safe to display on a terminal.
 
 /// Returns whether a character could move the cursor of a terminal, or reorder or hide the text next to it: control
-/// characters (C1 included) except the tab, directional marks and overrides (Unicode Standard Annex 9), line and
+/// characters (including C1, but not the tab), directional marks and overrides (Unicode Standard Annex 9), line and
 /// paragraph separators, and invisible tag characters.
 #[must_use]
 pub fn is_deceptive(character: char) -> bool {
@@ -17,7 +17,7 @@ pub fn is_deceptive(character: char) -> bool {
     }
 }
 
-/// Escapes [deceptive](is_deceptive) characters: `\u{202e}` instead of the character.
+/// Replaces each [deceptive](is_deceptive) character by an escape sequence, for example `\u{202e}`.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     if !text.contains(is_deceptive) {
@@ -34,13 +34,15 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// Escapes [deceptive](is_deceptive) characters of a JSON text, as JSON does (RFC 8259, section 7); its line endings stay.
+/// Replaces the [deceptive](is_deceptive) characters of a JSON text by JSON escape sequences (RFC 8259, section 7).
+/// Line endings stay unchanged.
 #[must_use]
 pub fn escaped_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
         if character != '\n' && is_deceptive(character) {
-            // Outside of strings, JSON contains only ASCII; inside, control characters are already escaped.
+            // Deceptive characters occur only inside strings of a JSON text, where this escape sequence is allowed: the
+            // rest of the text is ASCII, and control characters in strings are already escaped.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 out.push_str(&format!("\\u{unit:04x}"));
             }

@@ -1,29 +1,29 @@
-//! Points in time, in UTC.
+//! Formats points in time, in UTC.
 
 use std::fmt::Display;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 
-/// Returns `2026-11-21 14:54` of a number of seconds since 1970.
+/// Formats a number of seconds since 1970 as `2026-11-21 14:54`.
 #[must_use]
 pub fn minute(seconds: u64) -> String {
     format(timestamp(seconds.saturating_mul(1000)), "%Y-%m-%d %H:%M")
 }
 
-/// Returns `2026-11-21 14:54:18.123` of a number of milliseconds since 1970.
+/// Formats a number of milliseconds since 1970 as `2026-11-21 14:54:18.123`.
 #[must_use]
 pub fn instant(milliseconds: u64) -> String {
     format(timestamp(milliseconds), "%Y-%m-%d %H:%M:%S%.3f")
 }
 
-/// Returns `14:54:18.123`. A time before 1970 is shown as the beginning of 1970.
+/// Formats the time of day of `at` as `14:54:18.123`. A time before 1970 is shown as the start of 1970.
 pub fn time_of_day(at: SystemTime) -> impl Display {
     let at = Timestamp::try_from(at).unwrap_or(Timestamp::MAX).max(Timestamp::UNIX_EPOCH);
     format(at, "%H:%M:%S%.3f")
 }
 
-/// Returns the time this number of milliseconds after 1970, or the last time that can be represented.
+/// Converts a number of milliseconds since 1970. Returns the last representable time if the number is too large.
 fn timestamp(milliseconds: u64) -> Timestamp {
     i64::try_from(milliseconds).ok().and_then(|since| Timestamp::from_millisecond(since).ok()).unwrap_or(Timestamp::MAX)
 }
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn dates_follow_the_calendar() {
         assert_eq!(minute(0), "1970-01-01 00:00");
-        // 29 February 2000, and the day after 28 February 2100, which is no leap year.
+        // 29 February 2000, and the day after 28 February 2100, which is not a leap year.
         assert_eq!(minute(951_782_400 + 3_660), "2000-02-29 01:01");
         assert_eq!(minute(4_107_542_400), "2100-03-01 00:00");
         assert_eq!(instant(1_795_272_858_004), "2026-11-21 14:54:18.004");

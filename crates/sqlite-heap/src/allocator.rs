@@ -1,5 +1,5 @@
-//! The allocator that SQLite uses: Rust's allocator, with a header before each block that holds the block's size and
-//! heap.
+//! The memory allocator that SQLite uses. It calls Rust's allocator, and puts a header before each block that holds the
+//! block's size and heap.
 #![allow(unsafe_code, reason = "SQLite's allocator is a table of C functions")]
 
 use std::alloc::{Layout, alloc, dealloc, realloc};
@@ -11,29 +11,29 @@ use rusqlite::ffi;
 
 use crate::heap::{self, Heap};
 
-/// The header before each block.
+/// The header before each block that SQLite allocates.
 #[repr(C, align(16))]
 struct Header {
     /// The size of the block without the header.
     bytes: usize,
-    /// From [`Arc::into_raw`], or null.
+    /// The heap to which the block is charged, from [`Arc::into_raw`]; null if the block is not charged.
     heap: *const Heap,
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();
 
-/// SQLite was used before [`install`] was called, so its memory can no longer be counted.
+/// The error of [`install`]: SQLite was used before the call, so its memory can no longer be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("SQLite was used in this process before its memory could be counted (code {code})")]
 pub struct InstallError {
-    /// SQLite's result code.
+    /// The result code that SQLite returned.
     pub code: i32,
 }
 
 /// Installs the allocator in SQLite. Must be called before the first use of SQLite; later calls do nothing.
 ///
 /// # Errors
-/// When SQLite was used before this call.
+/// If SQLite was used before this call.
 pub fn install() -> Result<(), InstallError> {
     static INSTALLED: OnceLock<Result<(), InstallError>> = OnceLock::new();
     *INSTALLED.get_or_init(|| {
@@ -48,21 +48,22 @@ pub fn install() -> Result<(), InstallError> {
             pAppData: null_mut(),
         };
         let methods: *const ffi::sqlite3_mem_methods = &raw const methods;
-        // SAFETY: `sqlite3_config` must not run concurrently with any other use of SQLite. It refuses, and changes
-        // nothing, once SQLite is initialised, and `get_or_init` lets one thread in. With SQLITE_CONFIG_MALLOC it takes
-        // a pointer to such a table, which it copies.
+        // SAFETY: `sqlite3_config` must not run concurrently with any other use of SQLite. If SQLite is initialised
+        // already, `sqlite3_config` returns an error and changes nothing, and `get_or_init` lets only one thread run
+        // this closure. With SQLITE_CONFIG_MALLOC the argument is a pointer to a table of this type, which SQLite
+        // copies.
         let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, methods) };
         if code != ffi::SQLITE_OK {
             return Err(InstallError { code });
         }
-        // SQLite's own statistics would cost a process-wide lock for each allocation. SAFETY: as above; this option
-        // takes an int.
+        // Turns off SQLite's own statistics, because they would need a process-wide lock for each allocation. SAFETY:
+        // as above; the argument of this option is an int.
         let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, c_int::from(0_u8)) };
         if code != ffi::SQLITE_OK {
             return Err(InstallError { code });
         }
-        // SAFETY: as above; this control takes an int and, if that is 2, a function of two pointers, which it keeps.
-        // The function lives as long as the program.
+        // SAFETY: as above. The arguments of this control are an int and, if the int is 2, a function with two pointers
+        // as parameters. SQLite keeps the function, which lives as long as the program.
         let code = unsafe {
             ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_LOCALTIME_FAULT, c_int::from(2_u8), utc as LocalTime)
         };
@@ -70,13 +71,13 @@ pub fn install() -> Result<(), InstallError> {
     })
 }
 
-/// The function that SQLite calls for the local time: it reads a `time_t` and writes a `tm`.
+/// The type of the function that SQLite calls to get the local time: it reads a `time_t` and writes a `tm`.
 type LocalTime = unsafe extern "C" fn(*const libc::time_t, *mut libc::tm) -> c_int;
 
-/// Returns UTC as the local time: the result of a query must not depend on the time zone of the machine.
+/// Writes UTC as the local time, because the result of a query must not depend on the time zone of the machine.
 ///
 /// # Safety
-/// As `gmtime_r`: both pointers must be valid. SQLite passes those that it would pass to `localtime_r`.
+/// Both pointers must be valid, as for `gmtime_r`. SQLite passes the pointers that it would pass to `localtime_r`.
 unsafe extern "C" fn utc(time: *const libc::time_t, fields: *mut libc::tm) -> c_int {
     // SAFETY: by this function's contract.
     let filled = unsafe { libc::gmtime_r(time, fields) };
@@ -90,9 +91,9 @@ fn layout(bytes: usize) -> Option<Layout> {
 /// Returns the header of a block.
 ///
 /// # Safety
-/// `block` must come from [`x_malloc`] or [`x_realloc`] and not have been freed.
+/// `block` must come from [`x_malloc`] or [`x_realloc`], and must not have been freed.
 unsafe fn header(block: *mut c_void) -> *mut Header {
-    // SAFETY: each block lies behind its header in the same allocation.
+    // SAFETY: each block follows its header in the same allocation.
     unsafe { block.cast::<u8>().sub(HEADER_BYTES).cast() }
 }
 
@@ -100,7 +101,7 @@ unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
     let Some(bytes) = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0) else { return null_mut() };
     let Some(layout) = layout(bytes) else { return null_mut() };
     let Ok(heap) = heap::allocate(layout.size()) else { return null_mut() };
-    // SAFETY: the size of the layout is not zero: it includes the header.
+    // SAFETY: the size of the layout is not zero, because it includes the header.
     let start = unsafe { alloc(layout) };
     if start.is_null() {
         if let Some(heap) = heap {
@@ -109,7 +110,7 @@ unsafe extern "C" fn x_malloc(bytes: c_int) -> *mut c_void {
         return null_mut();
     }
     let heap = heap.map_or(null(), Arc::into_raw);
-    // SAFETY: the allocation is aligned for a header and begins with space for one; the block follows it.
+    // SAFETY: the allocation is aligned for a header and starts with space for one; the block follows the header.
     unsafe {
         start.cast::<Header>().write(Header { bytes, heap });
         start.add(HEADER_BYTES).cast()
@@ -126,10 +127,10 @@ unsafe extern "C" fn x_free(block: *mut c_void) {
         (header, header.read())
     };
     let layout = layout(bytes).expect("it was allocated with this size");
-    // SAFETY: this is the layout that it was allocated or last reallocated with.
+    // SAFETY: the block was allocated, or last reallocated, with this layout.
     unsafe { dealloc(header.cast(), layout) };
     if !heap.is_null() {
-        // SAFETY: it came from `into_raw`, and the header that held it was freed.
+        // SAFETY: `heap` came from `into_raw`, and the header that held this reference was freed.
         let heap = unsafe { Arc::from_raw(heap) };
         heap::free(&heap, layout.size());
     }
@@ -145,14 +146,15 @@ unsafe extern "C" fn x_realloc(block: *mut c_void, bytes: c_int) -> *mut c_void 
     };
     let (Some(old), Some(new)) = (layout(bytes), layout(new_bytes)) else { return null_mut() };
     let (more, less) = (new.size().saturating_sub(old.size()), old.size().saturating_sub(new.size()));
-    // SAFETY: the header holds a reference count of the heap, so it exists; it is only borrowed.
+    // SAFETY: the heap exists, because the header holds a reference count of the heap. `ManuallyDrop` leaves the count
+    // unchanged.
     let owner = std::mem::ManuallyDrop::new((!heap.is_null()).then(|| unsafe { Arc::from_raw(heap) }));
     if let (Some(owner), true) = (&*owner, more > 0)
         && !heap::grow_block(owner, more)
     {
         return null_mut();
     }
-    // SAFETY: with its current layout, to a size that is not 0 and fits a layout.
+    // SAFETY: `old` is the block's current layout; the new size is not 0 and fits a layout.
     let start = unsafe { realloc(header.cast(), old, new.size()) };
     let freed = if start.is_null() { more } else { less };
     if let (Some(owner), true) = (&*owner, freed > 0) {
@@ -178,7 +180,7 @@ unsafe extern "C" fn x_size(block: *mut c_void) -> c_int {
 }
 
 unsafe extern "C" fn x_roundup(bytes: c_int) -> c_int {
-    // Rounds in the same way as SQLite's own allocator.
+    // SQLite's own allocator rounds up to a multiple of 8 too.
     bytes.checked_add(7).map_or(bytes, |sum| sum & !7)
 }
 
@@ -256,7 +258,7 @@ mod tests {
         assert_eq!(refusal(), None);
         drop(entered);
         assert!(heap.used() < 1_000_000 && budget.taken() < 2_000_000, "{} {}", heap.used(), budget.taken());
-        // The connection is freed by another thread, which has entered no heap.
+        // Another thread, which has entered no heap, frees the connection.
         std::thread::spawn(move || drop(connection)).join().unwrap();
         assert_eq!((heap.used(), budget.taken()), (0, 0));
     }
@@ -277,7 +279,7 @@ mod tests {
             let entered = poor_heap.enter(Some(usize::MAX));
             assert!(is_out_of_memory(&query(&small, BOMB)));
             assert_eq!(refusal(), Some(Refusal::Account));
-            // This heap is entered while the other one is in use, and left before the other one.
+            // The rich heap is entered while the poor heap is entered, and left before the poor heap is left.
             let within = rich_heap.enter(Some(usize::MAX));
             assert_eq!(query(&richs, BOMB).unwrap(), 4_000_000);
             assert_eq!(refusal(), None);
@@ -285,7 +287,7 @@ mod tests {
             assert_eq!(refusal(), Some(Refusal::Account));
             assert_eq!(query(&small, "SELECT 1").unwrap(), 1);
             drop(entered);
-            // Nothing is refused without a bound.
+            // Without a bound, no allocation is refused.
             let _entered = poor_heap.enter(None);
             assert_eq!(query(&small, BOMB).unwrap(), 4_000_000);
         }

@@ -1,31 +1,31 @@
-//! Heaps, and the heap that each thread allocates for.
+//! Heaps: the memory of SQLite, counted per owner, and the heap that the current thread has entered.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The unit in which a heap is charged, so that most allocations do not need the account.
+/// The multiple in which a heap charges bytes to its account, so that most allocations need not call the account.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The bytes that a heap keeps charged in addition to its use, so that it does not release and charge them repeatedly.
+/// The number of bytes beyond its use that a heap keeps charged, so that the heap does not release and charge the same
+/// bytes again and again.
 const SLACK_BYTES: usize = 4 * STEP_BYTES;
 
-/// The account that a heap is charged to.
+/// The account to which a heap charges its memory.
 ///
-/// Called while SQLite allocates or frees, possibly with locks of SQLite held: an implementation must neither wait nor
-/// call SQLite.
+/// SQLite may hold locks while a heap calls the account, so an implementation must neither wait nor call SQLite.
 pub trait HeapAccount: Send + Sync {
-    /// Charges `bytes` more. Returns `false` if the charge is refused.
+    /// Charges `bytes` to the account. Returns `false`, and charges nothing, if the account refuses.
     fn charge(&self, bytes: usize) -> bool;
 
-    /// Charges `bytes` more without a check.
+    /// Charges `bytes` to the account without checking a limit.
     fn charge_unchecked(&self, bytes: usize);
 
-    /// Releases `bytes`.
+    /// Subtracts `bytes` from the charge.
     fn release(&self, bytes: usize);
 }
 
-/// The memory that SQLite has allocated for one owner.
+/// The count of the memory that SQLite has allocated for one owner.
 pub struct Heap {
     account: Box<dyn HeapAccount>,
     state: Mutex<HeapUse>,
@@ -37,19 +37,19 @@ struct HeapUse {
     charged: usize,
 }
 
-/// The reason why memory was refused to SQLite.
+/// The reason why an allocation of SQLite was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The bound of the statement was reached.
+    /// The allocation would exceed the `bytes_max` of [`Heap::enter`].
     Bound,
-    /// The heap's account refused.
+    /// The account of the heap refused the charge.
     Account,
 }
 
-/// The heap that a thread allocates for.
+/// The heap that the current thread has entered.
 struct CurrentHeap {
     heap: Arc<Heap>,
-    /// The bytes that may still be allocated; `None` if no allocation may be refused.
+    /// The number of bytes that the thread may still allocate; `None` if every allocation is allowed.
     left: Option<usize>,
     refusal: Option<Refusal>,
 }
@@ -58,10 +58,11 @@ thread_local! {
     static CURRENT: RefCell<Option<CurrentHeap>> = const { RefCell::new(None) };
 }
 
-/// Makes its thread allocate for a heap until this is dropped.
+/// Leaves the heap that [`Heap::enter`] entered when the guard is dropped. The thread then allocates from its previous
+/// heap again.
 pub struct HeapGuard {
     before: Option<CurrentHeap>,
-    /// Makes the guard not `Send`: it must be dropped by the thread that created it.
+    /// Makes the guard `!Send`, because the thread that created the guard must drop it.
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
@@ -71,16 +72,17 @@ impl Heap {
         Arc::new(Self { account, state: Mutex::default() })
     }
 
-    /// Returns the number of allocated bytes.
+    /// Returns the number of bytes that are allocated now.
     #[must_use]
     pub fn used(&self) -> usize {
         self.state().used
     }
 
-    /// Makes SQLite's allocations on this thread belong to this heap until the returned guard is dropped.
+    /// Charges SQLite's allocations on this thread to this heap until the returned guard is dropped.
     ///
-    /// With `bytes_max`, at most that many bytes more may be in use, and the account may refuse an allocation. Without
-    /// it, no allocation is refused: for work that must succeed, such as a rollback.
+    /// If `bytes_max` is set, the use may grow by at most this number of bytes while the guard exists, and the account
+    /// may refuse an allocation. If it is `None`, every allocation is allowed, for work that must succeed, such as a
+    /// rollback.
     #[must_use]
     pub fn enter(self: &Arc<Self>, bytes_max: Option<usize>) -> HeapGuard {
         let current = CurrentHeap { heap: self.clone(), left: bytes_max, refusal: None };
@@ -91,8 +93,9 @@ impl Heap {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts `bytes` more. The account is charged while the lock is not held.
-    fn grow(&self, bytes: usize, anyway: bool) -> bool {
+    /// Adds `bytes` to the use, and charges the account if necessary. Does not hold the lock while it calls the
+    /// account. Returns whether the account accepted the charge; with `unchecked`, the account cannot refuse.
+    fn grow(&self, bytes: usize, unchecked: bool) -> bool {
         loop {
             let missing = {
                 let mut state = self.state();
@@ -103,7 +106,7 @@ impl Heap {
                 }
                 (used - state.charged).next_multiple_of(STEP_BYTES)
             };
-            if anyway {
+            if unchecked {
                 self.account.charge_unchecked(missing);
             } else if !self.account.charge(missing) {
                 return false;
@@ -112,24 +115,24 @@ impl Heap {
         }
     }
 
-    /// Counts `bytes` less.
+    /// Subtracts `bytes` from the use, and releases the excess charge.
     pub(crate) fn shrink(&self, bytes: usize) {
-        let given = {
+        let excess = {
             let mut state = self.state();
             state.used = state.used.saturating_sub(bytes);
             let keep = state.used.next_multiple_of(STEP_BYTES);
-            let give = if state.charged > keep + SLACK_BYTES || keep == 0 { state.charged - keep } else { 0 };
-            state.charged -= give;
-            give
+            let excess = if state.charged > keep + SLACK_BYTES || keep == 0 { state.charged - keep } else { 0 };
+            state.charged -= excess;
+            excess
         };
-        if given > 0 {
-            self.account.release(given);
+        if excess > 0 {
+            self.account.release(excess);
         }
     }
 }
 
 impl Drop for Heap {
-    /// Every allocation holds a reference to its heap, so no byte is in use here.
+    /// Every allocation holds a reference to its heap, so no byte is in use when a heap is dropped.
     fn drop(&mut self) {
         let charged = self.state().charged;
         if charged > 0 {
@@ -138,8 +141,8 @@ impl Drop for Heap {
     }
 }
 
-/// Returns the reason why memory was refused on this thread since its current heap was entered; `None` if none was
-/// refused.
+/// Returns why the last refused allocation on this thread was refused, since the thread entered its current heap;
+/// `None` if no allocation was refused.
 #[must_use]
 pub fn refusal() -> Option<Refusal> {
     CURRENT.with_borrow(|current| current.as_ref().and_then(|current| current.refusal))
@@ -152,21 +155,21 @@ impl Drop for HeapGuard {
     }
 }
 
-/// Counts an allocation of this thread. Returns the heap that the allocation belongs to, if there is one.
+/// Counts an allocation on this thread. Returns the thread's current heap; `None` if the thread has entered no heap.
 ///
 /// # Errors
-/// When the allocation is refused.
+/// If the allocation would exceed the thread's bound, or the account refuses the charge.
 pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
-    let asked = CURRENT.try_with(|current| {
+    let current = CURRENT.try_with(|current| {
         let current = current.borrow();
         let current = current.as_ref()?;
         Some((current.heap.clone(), current.left))
     });
-    // A thread that is ending has no heap.
-    let Ok(Some((heap, left))) = asked else { return Ok(None) };
+    // A thread that is being destroyed has no current heap either.
+    let Ok(Some((heap, left))) = current else { return Ok(None) };
     let refusal = match left {
         Some(left) if left < bytes => Some(Refusal::Bound),
-        // A panic of an account must not unwind through SQLite.
+        // Catches panics of the account, because a panic must not unwind through SQLite.
         _ => match catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, left.is_none()))) {
             Ok(true) => None,
             Ok(false) | Err(_) => Some(Refusal::Account),
@@ -186,7 +189,8 @@ pub(crate) fn allocate(bytes: usize) -> Result<Option<Arc<Heap>>, Refusal> {
     }
 }
 
-/// Counts `bytes` that a block of `heap` grows by on this thread, which may have entered another heap, or none.
+/// Counts `bytes` by which a block of `heap` grows. If this thread has entered a different heap or none, the growth is
+/// not checked against a limit.
 pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
     let is_own =
         CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|current| Arc::ptr_eq(&current.heap, heap)));
@@ -196,7 +200,8 @@ pub(crate) fn grow_block(heap: &Arc<Heap>, bytes: usize) -> bool {
     catch_unwind(AssertUnwindSafe(|| heap.grow(bytes, true))).unwrap_or(false)
 }
 
-/// Counts memory that is freed on this thread.
+/// Subtracts freed memory from the use of `heap`, and adds it to what this thread may allocate if `heap` is its current
+/// heap.
 pub(crate) fn free(heap: &Arc<Heap>, bytes: usize) {
     heap.shrink(bytes);
     let _ = CURRENT.try_with(|current| {

@@ -1,17 +1,17 @@
-//! SQLite's memory, counted for each owner and bounded for each statement.
+//! Counts the memory of SQLite per owner, and limits it per statement.
 //!
-//! SQLite's own bound (`PRAGMA hard_heap_limit`) applies to the whole process: one tenant's statement would make
-//! another tenant's fail. This crate installs an allocator in SQLite ([`install`]) that counts memory for the [`Heap`]
-//! that the current thread has entered: see [`Heap::enter`]. A heap is charged to its [`HeapAccount`], in steps, before
-//! the memory is allocated. A statement may have its own bound. When the bound is reached or the account refuses,
-//! SQLite reports `SQLITE_NOMEM`, which undoes the statement and nothing else.
+//! SQLite's own limit (`PRAGMA hard_heap_limit`) applies to the whole process, so one tenant's statement would make
+//! another tenant's statement fail. [`install`] installs an allocator in SQLite that counts each allocation in the
+//! [`Heap`] that the current thread has entered ([`Heap::enter`]). A heap charges its [`HeapAccount`] in steps, before
+//! it allocates memory. In addition, a statement may have its own limit. If the limit is reached or the account
+//! refuses, SQLite reports `SQLITE_NOMEM`, which undoes only this statement.
 //!
-//! Memory belongs to the heap that it was allocated for, whichever thread frees it. Allocations of a thread that has
-//! entered no heap are not counted.
+//! A block stays charged to the heap that was current when the block was allocated, even if another thread frees the
+//! block. Allocations of a thread that has entered no heap are not counted.
 //!
-//! [`install`] also makes SQLite use UTC as the local time, because this needs the same kind of function in C.
+//! [`install`] also makes SQLite use UTC as the local time, because this also needs an `unsafe` call with a C function.
 //!
-//! This crate has no notion of tenants or stores. It is separate from `isomer-capabilities` because an allocator needs
+//! This crate knows neither tenants nor stores. It is separate from `isomer-capabilities` because an allocator needs
 //! `unsafe` code.
 
 mod allocator;

@@ -1,10 +1,11 @@
 //! Files named by their digest: `FOLDER/ab/abcdef…`.
 //!
-//! A blob is written under a temporary name while its digest is computed. It is then synced, and renamed only if the
-//! digest is the announced one. So a file whose name is a digest is complete and correct. Files of releases are
-//! additional names (hard links) of the blob. Every query for a blob marks it as used, and a blob without references is
-//! removed only some time after its last use. So a blob is not removed between its upload and the deployment that needs
-//! it.
+//! A blob is written to a temporary file while its digest is computed. The file is then synced, and renamed only if the
+//! computed digest equals the announced one. So a file whose name is a digest is complete and correct.
+//!
+//! The files of a release are additional names (hard links) of blobs. Each query for a blob marks the blob as used. A
+//! blob without references is removed only some time after its last use, so that it is not removed between its upload
+//! and the deployment that needs it.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -17,36 +18,36 @@ use std::time::{Duration, SystemTime};
 use isomer_ids::Digest;
 use sha2::{Digest as _, Sha256};
 
-/// The maximum size of a blob.
+/// The maximum size of a blob, in bytes.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
-/// The counter that numbers the temporary files of this process.
+/// The number of the next temporary file of this process, so that temporary names are unique.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// Why a blob cannot be stored or read.
+/// The reason why a blob cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
-    /// The digest of the uploaded bytes is not the announced one.
-    #[error("the bytes have the digest `{found}`, not the announced `{said}`")]
+    /// The digest of the uploaded bytes differs from the announced digest.
+    #[error("the uploaded bytes have the digest `{found}`, not the announced digest `{said}`")]
     Digest {
-        /// The announced digest.
+        /// The digest that the client announced.
         said: Digest,
-        /// The digest of the bytes.
+        /// The digest of the uploaded bytes.
         found: Digest,
     },
-    /// The blob is too large.
-    #[error("a part may have at most {}", isomer_display::size(.bytes_max))]
+    /// The upload is larger than [`BLOB_BYTES_MAX`].
+    #[error("the part is larger than the maximum of {}", isomer_display::size(.bytes_max))]
     TooLarge {
-        /// The maximum size.
+        /// The maximum size of a blob, in bytes.
         bytes_max: u64,
     },
-    /// The disk failed.
+    /// An operation on the file system failed.
     #[error("cannot use `{}`", path.display())]
     Io {
-        /// The file or folder.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the file system.
         source: io::Error,
     },
 }
@@ -56,17 +57,18 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> BlobError {
     move |source| BlobError::Io { path, source }
 }
 
-/// A folder of blobs.
+/// A folder that stores blobs.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     folder: PathBuf,
 }
 
 impl Blobs {
-    /// Opens the folder, creating it if it does not exist. Unfinished uploads of an earlier process are removed.
+    /// Opens the folder, and creates it if it does not exist. Removes the temporary files of unfinished uploads of an
+    /// earlier process.
     ///
     /// # Errors
-    /// When the folder cannot be created or read.
+    /// If the folder cannot be created or read, or a temporary file cannot be removed.
     pub fn open(folder: &Path) -> Result<Self, BlobError> {
         let blobs = Self { folder: folder.to_owned() };
         let unfinished = blobs.unfinished();
@@ -78,16 +80,16 @@ impl Blobs {
         Ok(blobs)
     }
 
-    /// Returns the path of a blob, whether or not it exists.
+    /// Returns the path of the blob with this digest, whether or not the blob exists.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(&digest.as_str()[..2]).join(digest.as_str())
     }
 
-    /// Returns whether a blob with this digest and size exists. If so, marks it as used.
+    /// Returns whether a blob with this digest and size exists. Marks the blob as used if it exists.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the file system fails.
     pub fn has(&self, digest: &Digest, bytes: u64) -> Result<bool, BlobError> {
         let path = self.path(digest);
         match File::open(&path) {
@@ -101,10 +103,10 @@ impl Blobs {
         }
     }
 
-    /// Returns the size of the blob; 0 if it does not exist.
+    /// Returns the size of the blob in bytes; 0 if the blob does not exist.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the file system fails.
     pub fn bytes(&self, digest: &Digest) -> Result<u64, BlobError> {
         let path = self.path(digest);
         match fs::metadata(&path) {
@@ -114,11 +116,11 @@ impl Blobs {
         }
     }
 
-    /// Replaces a blob by a copy that has no other names. Used when the file system allows no more names for the blob.
-    /// The copy is synced on return.
+    /// Replaces the blob's file by a synced copy without other names. Used when the file system allows no more hard
+    /// links to the file.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the file system fails.
     pub fn renew(&self, digest: &Digest) -> io::Result<()> {
         let (goal, number) = (self.path(digest), WRITES.fetch_add(1, Ordering::Relaxed));
         let temporary = self.unfinished().join(format!("{digest}.{number}"));
@@ -129,10 +131,10 @@ impl Blobs {
         sync_folder(goal.parent().expect("a blob lies in a folder"))
     }
 
-    /// Starts an upload.
+    /// Starts the upload of a blob that is announced with this digest.
     ///
     /// # Errors
-    /// When the temporary file cannot be created.
+    /// If the temporary file cannot be created.
     pub fn upload(&self, digest: &Digest) -> Result<Upload, BlobError> {
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let temporary = self.unfinished().join(format!("{digest}.{number}"));
@@ -145,10 +147,11 @@ impl Blobs {
         Ok(Upload { digest: digest.clone(), goal, temporary, file, hasher: Sha256::new(), written: 0 })
     }
 
-    /// Removes blobs that are not in `referenced` and were not used for `unused_max`. Returns how many.
+    /// Removes the blobs that are not in `referenced` and were last used at least `unused_max` before `now`. Returns
+    /// the number of removed blobs.
     ///
     /// # Errors
-    /// When the folder cannot be read. Everything that can be removed is removed.
+    /// If a folder cannot be read or a blob cannot be removed. The remaining blobs are then not checked.
     pub fn sweep(
         &self,
         referenced: &HashSet<Digest>,
@@ -185,7 +188,7 @@ fn is_unused(entry: &fs::DirEntry, now: SystemTime, unused_max: Duration) -> boo
     used.is_ok_and(|used| now.duration_since(used).is_ok_and(|unused| unused >= unused_max))
 }
 
-/// An unfinished blob. Dropping it removes the bytes that were written.
+/// An upload of a blob. If the upload is dropped before [`Upload::finish`], the bytes are discarded.
 #[derive(Debug)]
 pub struct Upload {
     digest: Digest,
@@ -197,10 +200,10 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Appends bytes.
+    /// Appends bytes to the upload.
     ///
     /// # Errors
-    /// When the blob becomes too large, or the disk fails.
+    /// If the upload becomes larger than [`BLOB_BYTES_MAX`], or the file system fails.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.written += bytes.len() as u64;
         if self.written > BLOB_BYTES_MAX {
@@ -213,7 +216,7 @@ impl Upload {
     /// Finishes the upload: stores the blob if its bytes have the announced digest.
     ///
     /// # Errors
-    /// When the bytes have another digest, or the disk fails.
+    /// If the bytes have a different digest, or the file system fails.
     pub fn finish(mut self) -> Result<(), BlobError> {
         let found = Digest::from(<[u8; 32]>::from(std::mem::take(&mut self.hasher).finalize()));
         if found != self.digest {
@@ -221,7 +224,7 @@ impl Upload {
         }
         let goal = &self.goal;
         if is_linked(goal, &self.digest, self.written).map_err(failed(goal))? {
-            // The existing blob is kept, as it has other names: replacing it would occupy the space a second time.
+            // Keeps the existing file, because releases link to it: a second file would occupy the space twice.
             return mark_used(goal).map_err(failed(goal));
         }
         self.file.sync_all().map_err(failed(&self.temporary))?;
@@ -229,7 +232,7 @@ impl Upload {
         if !folder.is_dir() {
             make_private(folder).map_err(failed(folder))?;
             let above = folder.parent().expect("in the folder of all");
-            // If the sync fails, the folder is removed, so that the next upload does not use a folder that was not
+            // Removes the folder if its name cannot be synced, because the next upload would take the folder for
             // synced.
             sync_folder(above).inspect_err(|_| drop(fs::remove_dir(folder))).map_err(failed(above))?;
         }
@@ -237,8 +240,8 @@ impl Upload {
         fs::rename(&self.temporary, &self.goal).map_err(failed(&self.goal))?;
         let synced = sync_folder(folder);
         if synced.is_err() && !was_there {
-            // An existing blob is treated as durable, so a new blob whose name was not synced is removed. A blob that
-            // existed before is kept: it may be in use, and has the same bytes.
+            // Removes the new blob if its name cannot be synced, because later uploads treat an existing blob as
+            // durable. A blob that existed before this upload is kept: it may be in use, and has the same bytes.
             let _ = fs::remove_file(&self.goal);
         }
         synced.map_err(failed(folder))
@@ -247,12 +250,12 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // After a finished upload, the temporary file no longer exists.
+        // Fails after a finished upload, because the temporary file was renamed.
         let _ = fs::remove_file(&self.temporary);
     }
 }
 
-/// Returns whether the blob exists, is complete, and has other names, which are files of releases.
+/// Returns whether the blob exists, has the expected bytes, and has other names, which are the files of releases.
 fn is_linked(path: &Path, digest: &Digest, bytes: u64) -> io::Result<bool> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -276,7 +279,7 @@ fn mark_used(path: &Path) -> io::Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }
 
-/// Syncs a folder. Without that, a synced file may be lost together with its name.
+/// Syncs a folder. Without this sync, a crash can remove the name of a synced file.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

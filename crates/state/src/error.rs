@@ -1,58 +1,58 @@
-//! The errors of reading and changing the state.
+//! Errors of reading and changing the node's state.
 
 use std::path::PathBuf;
 
 use isomer_display::size;
 use isomer_ids::{AppName, HostPattern, TenantName, TokenName};
 
-/// Why an operation of the state is refused or fails.
+/// The reason why an operation on the node's state is refused or fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// Another process has the file open.
+    /// Another process has the state file open.
     #[error("the node's state `{}` is in use by another process", path.display())]
     InUse {
-        /// The file.
+        /// The path of the state file.
         path: PathBuf,
     },
-    /// The file is not a database, or is damaged.
+    /// The state file is damaged or is not a database.
     #[error(
         "`{}` is not a node's state, or is damaged: restore a copy of the data directory, or start with an empty one",
         path.display()
     )]
     Damaged {
-        /// The file.
+        /// The path of the state file.
         path: PathBuf,
-        /// The error that was found in the file.
+        /// The error of the database.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The file is a database of another kind.
+    /// The file is a database of a different program.
     #[error("`{}` is a database, but not a node's state", path.display())]
     Foreign {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file was written by a later version.
+    /// A later version of Isomer wrote the state file.
     #[error("`{}` was written by a later version of Isomer (format {found}; this version reads formats up to {known})", path.display())]
     Newer {
-        /// The file.
+        /// The path of the state file.
         path: PathBuf,
-        /// The format of the file.
+        /// The format number in the file.
         found: u32,
-        /// The newest format that this version reads.
+        /// The newest format number that this version of Isomer reads.
         known: u32,
     },
-    /// The disk or the database failed. Nothing was changed.
-    #[error("cannot write the node's state")]
+    /// The disk or the database failed. The state is unchanged.
+    #[error("cannot read or write the node's state")]
     Storage {
-        /// The database's error.
+        /// The error of the database.
         source: Box<redb::Error>,
     },
-    /// The disk or the database failed during a commit and cannot be read now. Either the whole change was made, or no
-    /// part of it.
+    /// The commit of a change failed, and the database cannot be read now. It is unknown whether the change was made;
+    /// it was made either completely or not at all.
     #[error("cannot write the node's state, nor find out whether the change was made")]
     Unsettled {
-        /// The database's error.
+        /// The error of the database.
         source: Box<redb::Error>,
     },
     /// The named tenant does not exist.
@@ -61,7 +61,7 @@ pub enum StateError {
     /// The tenant has no app with this name.
     #[error("tenant `{tenant}` has no app `{app}`")]
     NoApp {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
         /// The app's name.
         app: AppName,
@@ -69,7 +69,7 @@ pub enum StateError {
     /// The tenant has no secret with this name.
     #[error("tenant `{tenant}` has no secret `{name}`")]
     NoSecret {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
         /// The secret's name.
         name: String,
@@ -77,61 +77,61 @@ pub enum StateError {
     /// The tenant has no token with this name.
     #[error("tenant `{tenant}` has no token `{name}`")]
     NoToken {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
         /// The token's name.
         name: TokenName,
     },
-    /// The tenant has a token with this name already.
+    /// The tenant already has a token with this name.
     #[error("tenant `{tenant}` already has a token `{name}`")]
     TokenTaken {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
         /// The token's name.
         name: TokenName,
     },
-    /// A host name conflicts with that of another app or tenant.
+    /// A host name conflicts with a host name of another app or tenant.
     #[error("the host name `{host}` is taken: {holder} has `{theirs}`")]
     HostTaken {
-        /// The host name.
+        /// The requested host name.
         host: HostPattern,
-        /// The existing pattern that `host` conflicts with.
+        /// The existing pattern that conflicts with `host`.
         theirs: HostPattern,
-        /// The owner of that pattern, for admins.
+        /// The owner of the existing pattern: an app or a tenant. Meant for admins.
         holder: String,
     },
-    /// The tenant's quota of apps is used up.
+    /// The tenant has as many apps as its quota allows.
     #[error("tenant `{tenant}` already has {apps_max} apps, which is its quota")]
     TooManyApps {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
-        /// The quota.
+        /// The maximum number of apps of the tenant.
         apps_max: u32,
     },
-    /// The tenant's releases would exceed its quota of storage.
-    #[error("the revisions of tenant `{tenant}` would occupy {} of its storage, and {} are available", size(*charge), size(*max))]
+    /// The revisions of the tenant would occupy more storage than its quota leaves for them.
+    #[error("the revisions of tenant `{tenant}` would occupy {} of its storage, but only {} are available", size(*charge), size(*max))]
     NoRoom {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
-        /// The bytes that the revisions would occupy.
+        /// The number of bytes that the revisions would occupy.
         charge: u64,
-        /// The maximum of these bytes.
+        /// The maximum number of bytes that the revisions may occupy.
         max: u64,
     },
-    /// A limit on the number of something is exceeded.
-    #[error("more than {max} {what}")]
+    /// The change would exceed a maximum number of items.
+    #[error("too many {what}: the maximum is {max}")]
     TooMany {
-        /// The name of the limited things, in the plural.
+        /// The name of the limited items, in the plural.
         what: &'static str,
-        /// The maximum number.
+        /// The maximum number of these items.
         max: usize,
     },
-    /// A tenant with apps cannot be removed.
+    /// A tenant that has apps cannot be removed.
     #[error("tenant `{tenant}` still has apps: {apps}")]
     HasApps {
-        /// The tenant.
+        /// The tenant's name.
         tenant: TenantName,
-        /// The apps' names, in backticks.
+        /// The names of the tenant's apps, each in backticks.
         apps: String,
     },
 }

@@ -1,22 +1,23 @@
 //! Claims of tenants and apps on host names.
 //!
-//! A pattern claims the names that it matches, and the patterns that match only such names. `shop.example` matches that
-//! name; `*.shop.example` matches all names below it, of any depth. Claims of two tenants must not overlap, whether
-//! they belong to an app or to the tenant itself: otherwise one tenant could receive requests for the other tenant's
-//! names. Within a tenant, each pattern belongs to one app, and the more specific pattern serves a request. The pattern
-//! `*` claims only itself: it serves all names that no other pattern matches.
+//! The pattern `shop.example` matches only this name; `*.shop.example` matches all names below `shop.example`, at any
+//! depth. A pattern claims all names that it matches, and all patterns that match only such names. Claims of two
+//! tenants must not overlap, because one tenant could then receive requests for the other tenant's names. This holds
+//! for the claims of apps and for those of the tenants themselves. Within a tenant, each pattern belongs to one app,
+//! and the most specific pattern serves a request. The pattern `*` serves all names that no other pattern matches, and
+//! claims only itself.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use isomer_ids::{AppName, HostPattern, TenantName};
 
-/// The owner of a pattern.
+/// An owner of a host name pattern: an app, or a tenant itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The tenant.
+    /// The tenant that owns the pattern, or whose app owns it.
     pub tenant: TenantName,
-    /// The app that is served under the pattern; `None` if the tenant itself owns it.
+    /// The app that is served under the pattern; `None` if the tenant itself owns the pattern.
     pub app: Option<AppName>,
 }
 
@@ -29,19 +30,20 @@ impl std::fmt::Display for Claim {
     }
 }
 
-/// All claims of a node.
+/// The claims of all tenants and apps of a node.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// The claims by the labels from the right, so that all names below a name are adjacent: the key of `shop.example`
-    /// is `example.shop.`. The key of a wildcard is among the names below it: `*.shop.example` is `example.shop.*.`.
+    /// The patterns with their claims. A key is the pattern's labels in reverse order, so that all names below a name
+    /// are adjacent: the key of `shop.example` is `example.shop.`, and the key of `*.shop.example` is
+    /// `example.shop.*.`.
     claims: BTreeMap<String, (HostPattern, Vec<Claim>)>,
 }
 
 impl Hosts {
-    /// Checks whether `claim` may own `host`.
+    /// Checks whether `claim` may own the pattern `host`.
     ///
     /// # Errors
-    /// With the pattern and the claim that `host` conflicts with.
+    /// If `host` conflicts with an existing pattern. Returns that pattern and its claim.
     pub fn check(&self, host: &HostPattern, claim: &Claim) -> Result<(), (HostPattern, Claim)> {
         let key = key(host);
         let stranger = |claims: &[Claim]| claims.iter().find(|other| other.tenant != claim.tenant).cloned();
@@ -54,7 +56,7 @@ impl Hosts {
         if host.as_str() == "*" {
             return Ok(());
         }
-        // The wildcards that include `host`: `example.*.` for `example.shop.`.
+        // Looks up the wildcards that include `host`: for the key `example.shop.`, the key `example.*.`.
         for (end, _) in key[..key.len() - 1].match_indices('.') {
             let above = format!("{}*.", &key[..=end]);
             if above != key
@@ -64,7 +66,7 @@ impl Hosts {
                 return Err((theirs.clone(), other));
             }
         }
-        // The claimed patterns that lie below `host`, if it is a wildcard.
+        // If `host` is a wildcard, looks up the claimed patterns below it.
         if let Some(below) = key.strip_suffix("*.") {
             let range = self.claims.range::<str, _>((Bound::Excluded(below), Bound::Unbounded));
             for (_, (theirs, claims)) in range.take_while(|(found, _)| found.starts_with(below)) {
@@ -76,7 +78,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Adds a claim.
+    /// Adds a claim on the pattern `host`.
     pub fn add(&mut self, host: &HostPattern, claim: Claim) {
         let (_, claims) = self.claims.entry(key(host)).or_insert_with(|| (host.clone(), Vec::new()));
         if !claims.contains(&claim) {
@@ -84,7 +86,7 @@ impl Hosts {
         }
     }
 
-    /// Removes a claim.
+    /// Removes a claim on the pattern `host`.
     pub fn remove(&mut self, host: &HostPattern, claim: &Claim) {
         let key = key(host);
         if let Some((_, claims)) = self.claims.get_mut(&key) {

@@ -1,6 +1,6 @@
-//! The tenants and apps in memory. Reads use them, and changes are checked against them.
+//! The in-memory index of tenants and apps. Reads use the index, and changes are checked against it.
 //!
-//! Pure: the index is built from the content of the database, and changed after each committed transaction.
+//! The index does no I/O. It is built from the content of the database, and updated after each committed transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::hosts::{Claim, Hosts};
 use crate::model::{App, Deployment, HOSTS_MAX, REVISIONS_MAX, Tenant};
 use crate::tables;
 
-/// An index of the tenants, apps and tokens. Secrets and packages are not part of it.
+/// An index of the tenants, apps and tokens. Contains neither the values of secrets nor packages.
 #[derive(Default)]
 pub(crate) struct StateIndex {
-    /// All tenants.
+    /// All tenants of the node, by name.
     pub(crate) tenants: BTreeMap<TenantName, Arc<Tenant>>,
-    /// All apps.
+    /// All apps of the node, by tenant and name.
     pub(crate) apps: BTreeMap<(TenantName, AppName), Arc<App>>,
-    /// The tenants' tokens.
+    /// The tokens of all tenants, by the token's identifier.
     pub(crate) tokens: HashMap<TokenId, StoredToken>,
-    /// The number of apps that have each release in their history.
+    /// For each release, the number of apps that have the release in their history.
     pub(crate) revisions: HashMap<ReleaseDigest, usize>,
-    /// The bytes that each release is charged with.
+    /// For each release, the number of bytes that are charged for it.
     pub(crate) charges: HashMap<ReleaseDigest, u64>,
-    /// The host names of tenants and apps.
+    /// The claims of tenants and apps on host names.
     pub(crate) hosts: Hosts,
 }
 
@@ -58,7 +58,7 @@ impl StateIndex {
     /// Returns an app.
     ///
     /// # Errors
-    /// When there is no such tenant or app.
+    /// If the tenant or the app does not exist.
     pub(crate) fn app(&self, tenant: &TenantName, name: &AppName) -> Result<&Arc<App>, StateError> {
         if !self.tenants.contains_key(tenant) {
             return Err(StateError::NoTenant(tenant.clone()));
@@ -67,23 +67,23 @@ impl StateIndex {
         app.ok_or_else(|| StateError::NoApp { tenant: tenant.clone(), app: name.clone() })
     }
 
-    /// Returns the apps of a tenant, by name.
+    /// Returns the apps of a tenant, sorted by name.
     pub(crate) fn apps_of(&self, tenant: &TenantName) -> impl Iterator<Item = (&AppName, &Arc<App>)> {
-        // `a` is the first of all valid names.
+        // `a` is the smallest valid name.
         let first: AppName = "a".parse().expect("it is a name");
         let from = self.apps.range((tenant.clone(), first)..);
         let tenant = tenant.clone();
-        from.take_while(move |((of, _), _)| *of == tenant).map(|((_, name), app)| (name, app))
+        from.take_while(move |((owner, _), _)| *owner == tenant).map(|((_, name), app)| (name, app))
     }
 
-    /// Returns the bytes that a tenant's releases are charged with. With `taking`, returns the bytes after the given
-    /// app has taken over the given release, which has the given charge.
+    /// Returns the number of bytes that are charged to a tenant for its releases. If `taking` is set to an app, a
+    /// release and the charge of the release, returns the number after a take-over by this release.
     pub(crate) fn charged(&self, tenant: &TenantName, taking: Option<(&AppName, &ReleaseDigest, u64)>) -> u64 {
         let mut revisions = BTreeSet::new();
         for (app, known) in self.apps_of(tenant) {
             let history = known.history.iter().map(|deployment| &deployment.revision);
             match taking {
-                // The new release becomes the first of the history, so the oldest one is dropped if the history is
+                // The new release becomes the first of the history. The oldest release is dropped if the history is
                 // full.
                 Some((taker, revision, _)) if taker == app => {
                     revisions.extend(history.filter(|it| *it != revision).take(REVISIONS_MAX - 1));
@@ -100,13 +100,13 @@ impl StateIndex {
         revisions.iter().map(charge).fold(sum, u64::saturating_add)
     }
 
-    /// Returns the tokens of a tenant.
+    /// Returns the tokens of a tenant, in no particular order.
     pub(crate) fn tokens_of(&self, tenant: &TenantName) -> impl Iterator<Item = &StoredToken> {
         let tenant = tenant.clone();
         self.tokens.values().filter(move |token| token.info.tenant == tenant)
     }
 
-    /// Checks that `claim` may have these host names.
+    /// Checks that `claim` may own these host names.
     ///
     /// # Errors
     /// [`StateError::TooMany`], or [`StateError::HostTaken`] for the first name that conflicts with another claim.
@@ -124,7 +124,7 @@ impl StateIndex {
         Ok(())
     }
 
-    /// Replaces the host names of `claim`.
+    /// Replaces the host names `before` of `claim` by `after`.
     pub(crate) fn reclaim(&mut self, claim: &Claim, before: Vec<HostPattern>, after: &[HostPattern]) {
         for host in &before {
             self.hosts.remove(host, claim);
@@ -134,7 +134,8 @@ impl StateIndex {
         }
     }
 
-    /// Returns the new number of apps for each release for which this number changes when `before` becomes `after`.
+    /// Returns the number of apps per release after an app changes from `before` to `after`, for each release in the
+    /// history of either.
     pub(crate) fn changed_counts(&self, before: Option<&App>, after: Option<&App>) -> HashMap<ReleaseDigest, usize> {
         let revisions = |app: Option<&App>| {
             let history = app.map(|app| app.history.as_slice()).unwrap_or_default();

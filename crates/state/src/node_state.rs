@@ -1,15 +1,15 @@
-//! The state of a node, and every change of it.
+//! The state of a node, and the functions that read and change it.
 //!
 //! Tenants and apps are also kept in memory, in an index, and are read from there. A change is checked against this
-//! index, written in one synced transaction, and only then made to the index. Changes are made one after the other;
-//! reads do not wait for them.
+//! index, written to the database in one synced transaction, and only then applied to the index. Changes run one after
+//! the other; reads do not wait for changes.
 //!
-//! When the disk fails during a change, the database is opened again ([`isomer_disk::Database`]) and the index is
-//! rebuilt from it before the next change. A failed commit may have become durable, so every change has a number that
-//! is written with it: after a failed commit, the number in the file tells whether the change was made. If the file
-//! cannot be read either, the change is [`StateError::Unsettled`].
+//! If the disk fails during a change, the database is opened again ([`isomer_disk::Database`]), and the index is
+//! rebuilt from the database before the next change. A failed commit may still have become durable. Each transaction
+//! therefore also writes the number of the change, and after a failed commit the number in the file shows whether the
+//! change was made. If the file cannot be read, the result of the change is [`StateError::Unsettled`].
 //!
-//! long because every change is one function that checks, writes and updates the index, and they are read side by side.
+//! long because each change is one function that checks, writes and updates the index, and they are read side by side.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -29,18 +29,18 @@ use crate::model::{
 };
 use crate::tables::{self, APPS, CHARGES, PACKAGES, PARTS, Parts, SECRETS, TENANTS, TOKENS, decode, encode};
 
-/// The maximum time that a change waits after a failed commit for the database to be opened again, to find out whether
+/// The maximum time that a change waits, after a failed commit, until the database can be read again to check whether
 /// the change was made.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 type AppKey = (TenantName, AppName);
 
-/// A node's state. Only one process can have it open.
+/// The state of a node. Only one process at a time can open it.
 pub struct NodeState {
     path: PathBuf,
     database: Database,
-    /// Locked during each change. Contains [`Database::generation`](isomer_disk::Database::generation) of the moment
-    /// when [`Self::seen`] was read.
+    /// Locked during each change. Contains the value of [`Database::generation`](isomer_disk::Database::generation) at
+    /// the time when [`Self::seen`] was built from the database.
     changing: Mutex<u64>,
     seen: RwLock<StateIndex>,
 }
@@ -52,10 +52,11 @@ impl std::fmt::Debug for NodeState {
 }
 
 impl NodeState {
-    /// Opens the state in `path`, creating it if it does not exist.
+    /// Opens the state file at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When another process has it open, or the file is damaged, of another kind, or of a later version.
+    /// If another process has the file open, or the file is damaged, belongs to a different program, or was written by
+    /// a later version of Isomer.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         Self::open_over(path, FileStorage::new(path))
     }
@@ -63,67 +64,67 @@ impl NodeState {
     /// Opens the state over the given storage, for tests of a failing disk.
     ///
     /// # Errors
-    /// As [`NodeState::open`].
+    /// The errors of [`NodeState::open`].
     pub fn open_over(path: &Path, storage: impl Storage) -> Result<Self, StateError> {
         let (database, read) = tables::open(path, storage)?;
         let changing = Mutex::new(database.generation()?);
         Ok(Self { path: path.to_owned(), database, changing, seen: RwLock::new(StateIndex::from(read)) })
     }
 
-    /// The path of the file.
+    /// Returns the path of the state file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns all tenants, by name.
+    /// Returns all tenants, sorted by name.
     #[must_use]
     pub fn tenants(&self) -> Vec<(TenantName, Arc<Tenant>)> {
         self.seen().tenants.iter().map(|(name, tenant)| (name.clone(), tenant.clone())).collect()
     }
 
-    /// Returns a tenant.
+    /// Returns the tenant with this name.
     ///
     /// # Errors
-    /// When there is no such tenant.
+    /// If the tenant does not exist.
     pub fn tenant(&self, name: &TenantName) -> Result<Arc<Tenant>, StateError> {
         self.seen().tenants.get(name).cloned().ok_or_else(|| StateError::NoTenant(name.clone()))
     }
 
-    /// Returns all apps, by tenant and name.
+    /// Returns all apps, sorted by tenant and name.
     #[must_use]
     pub fn apps(&self) -> Vec<(TenantName, AppName, Arc<App>)> {
         self.seen().apps.iter().map(|((tenant, name), app)| (tenant.clone(), name.clone(), app.clone())).collect()
     }
 
-    /// Returns the apps of a tenant, by name.
+    /// Returns the apps of a tenant, sorted by name.
     #[must_use]
     pub fn apps_of(&self, tenant: &TenantName) -> Vec<(AppName, Arc<App>)> {
         self.seen().apps_of(tenant).map(|(name, app)| (name.clone(), app.clone())).collect()
     }
 
-    /// Returns the number of tenants and of apps.
+    /// Returns the number of tenants and the number of apps.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let seen = self.seen();
         (seen.tenants.len(), seen.apps.len())
     }
 
-    /// Returns whether an app has the release.
+    /// Returns whether the release is in the history of an app.
     #[must_use]
     pub fn has_revision(&self, revision: &ReleaseDigest) -> bool {
         self.seen().revisions.contains_key(revision)
     }
 
-    /// Returns the bytes that a tenant is charged with for the releases of its apps. Each release is charged once,
-    /// however many apps have it.
+    /// Returns the number of bytes that are charged to a tenant for the releases of its apps. A release of several apps
+    /// is charged once.
     #[must_use]
     pub fn charged(&self, tenant: &TenantName) -> u64 {
         self.seen().charged(tenant, None)
     }
 
-    /// Returns the bytes that the tenant would be charged with for its releases after `app` has taken over a release
-    /// that is charged with `charge`.
+    /// Returns the number of bytes that would be charged to the tenant for its releases if `app` took over the release
+    /// `revision` with this charge.
     #[must_use]
     pub fn charged_with(&self, tenant: &TenantName, app: &AppName, revision: &ReleaseDigest, charge: u64) -> u64 {
         self.seen().charged(tenant, Some((app, revision, charge)))
@@ -132,15 +133,15 @@ impl NodeState {
     /// Returns an app.
     ///
     /// # Errors
-    /// When there is no such tenant or app.
+    /// If the tenant or the app does not exist.
     pub fn app(&self, tenant: &TenantName, name: &AppName) -> Result<Arc<App>, StateError> {
         self.seen().app(tenant, name).cloned()
     }
 
-    /// Returns the package of a release; `None` if no app has it.
+    /// Returns the encoded package of a release; `None` if no app has the release.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the state file cannot be read.
     pub fn package(&self, revision: &ReleaseDigest) -> Result<Option<Vec<u8>>, StateError> {
         self.database.read(|database| {
             let packages = database.begin_read()?.open_table(PACKAGES)?;
@@ -151,15 +152,15 @@ impl NodeState {
     /// Returns the values of a tenant's secrets.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the state file cannot be read.
     pub fn secrets(&self, tenant: &TenantName) -> Result<Secrets, StateError> {
         self.database.read(|database| {
             let mut found = Secrets::new();
             let secrets = database.begin_read()?.open_table(SECRETS)?;
             for entry in secrets.range((tenant.as_str(), "")..)? {
                 let (key, value) = entry?;
-                let (of, name) = key.value();
-                if of != tenant.as_str() {
+                let (owner, name) = key.value();
+                if owner != tenant.as_str() {
                     break;
                 }
                 found.insert(name.to_owned(), Secret::new(value.value().to_vec()));
@@ -168,16 +169,16 @@ impl NodeState {
         })
     }
 
-    /// Returns a token of a tenant.
+    /// Returns the token with this identifier; `None` if no tenant has the token.
     #[must_use]
     pub fn token(&self, id: &TokenId) -> Option<StoredToken> {
         self.seen().tokens.get(id).cloned()
     }
 
-    /// Returns the tokens of a tenant, by name.
+    /// Returns the tokens of a tenant, sorted by name.
     ///
     /// # Errors
-    /// When there is no such tenant.
+    /// If the tenant does not exist.
     pub fn tokens_of(&self, tenant: &TenantName) -> Result<Vec<StoredToken>, StateError> {
         self.tenant(tenant)?;
         let mut tokens = self.seen().tokens_of(tenant).cloned().collect::<Vec<_>>();
@@ -185,11 +186,11 @@ impl NodeState {
         Ok(tokens)
     }
 
-    /// Returns the parts in `wanted` that are not in any release of the tenant's apps. Releases are read one by one,
-    /// until all parts have been found.
+    /// Returns the parts in `wanted` that are in no release of the tenant's apps. Reads the parts of one release after
+    /// the other, and stops when all wanted parts have been found.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the state file cannot be read.
     pub fn parts_not_of(&self, tenant: &TenantName, wanted: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, StateError> {
         let apps = self.apps_of(tenant);
         let revisions: BTreeSet<_> = apps.iter().flat_map(|(_, app)| &app.history).map(|one| &one.revision).collect();
@@ -208,23 +209,23 @@ impl NodeState {
         })
     }
 
-    /// Returns the parts of all releases of a tenant's apps except for the release `without`. Stops when there are more
-    /// than `most`.
+    /// Returns the parts of all releases of a tenant's apps, except the release `without`. Stops reading releases when
+    /// it has found more than `parts_max` parts.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the state file cannot be read.
     pub fn parts_of(
         &self,
         tenant: &TenantName,
         without: Option<&ReleaseDigest>,
-        most: usize,
+        parts_max: usize,
     ) -> Result<BTreeSet<Digest>, StateError> {
         let apps = self.apps_of(tenant);
         let revisions: BTreeSet<_> = apps.iter().flat_map(|(_, app)| &app.history).map(|one| &one.revision).collect();
         self.database.read(|database| {
             let (mut found, parts) = (BTreeSet::new(), database.begin_read()?.open_table(PARTS)?);
             for revision in revisions.iter().filter(|revision| Some(**revision) != without) {
-                if found.len() > most {
+                if found.len() > parts_max {
                     break;
                 }
                 if let Some(of_revision) = parts.get(revision.as_str())? {
@@ -236,10 +237,10 @@ impl NodeState {
         })
     }
 
-    /// Returns everything that the releases of all apps refer to.
+    /// Returns everything to which the releases of all apps refer.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the state file cannot be read.
     pub fn references(&self) -> Result<References, StateError> {
         self.database.read(|database| {
             let mut found = References::default();
@@ -257,7 +258,7 @@ impl NodeState {
     /// Creates or changes a tenant.
     ///
     /// # Errors
-    /// When another tenant has one of the host names, or the disk fails.
+    /// If a host name conflicts with another tenant's host names, there are too many host names, or the disk fails.
     pub fn set_tenant(&self, name: &TenantName, change: TenantChange) -> Result<Arc<Tenant>, StateError> {
         let _changing = self.changing()?;
         let before = self.seen().tenants.get(name).cloned();
@@ -279,10 +280,10 @@ impl NodeState {
         Ok(tenant)
     }
 
-    /// Removes a tenant without apps, with its secrets.
+    /// Removes a tenant that has no apps, and the tenant's secrets and tokens.
     ///
     /// # Errors
-    /// When there is no such tenant, the tenant has apps, or the disk fails.
+    /// If the tenant does not exist or has apps, or the disk fails.
     pub fn remove_tenant(&self, name: &TenantName) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let tenant = self.tenant(name)?;
@@ -310,10 +311,11 @@ impl NodeState {
         Ok(())
     }
 
-    /// Adds a token of a tenant.
+    /// Adds a token to its tenant.
     ///
     /// # Errors
-    /// When there is no such tenant, the tenant has a token with this name or too many tokens, or the disk fails.
+    /// If the tenant does not exist, already has a token with this name, or has the maximum number of tokens, or if the
+    /// disk fails.
     pub fn add_token(&self, token: &StoredToken) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let (tenant, name) = (&token.info.tenant, &token.info.name);
@@ -332,10 +334,10 @@ impl NodeState {
         Ok(())
     }
 
-    /// Removes a token of a tenant, which is invalid from now on.
+    /// Removes a token of a tenant. The token is then invalid.
     ///
     /// # Errors
-    /// When there is no such tenant or token, or the disk fails.
+    /// If the tenant or the token does not exist, or the disk fails.
     pub fn remove_token(&self, tenant: &TenantName, name: &TokenName) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let found = self.tokens_of(tenant)?.into_iter().find(|token| token.info.name == *name);
@@ -348,10 +350,10 @@ impl NodeState {
         Ok(())
     }
 
-    /// Sets a secret of a tenant.
+    /// Sets the value of a tenant's secret, and creates the secret if it does not exist.
     ///
     /// # Errors
-    /// When there is no such tenant, the tenant has too many secrets, or the disk fails.
+    /// If the tenant does not exist or has the maximum number of secrets, or the disk fails.
     pub fn set_secret(&self, tenant: &TenantName, name: &str, value: &Secret) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let mut changed = Tenant::clone(&*self.tenant(tenant)?);
@@ -367,11 +369,11 @@ impl NodeState {
         Ok(())
     }
 
-    /// Removes a secret of a tenant if `may` allows it. No other change is made between the call of `may` and the
-    /// removal.
+    /// Removes a secret of a tenant if `may` allows the removal. No other change is made between the call of `may` and
+    /// the removal.
     ///
     /// # Errors
-    /// When there is no such tenant or secret, `may` refuses, or the disk fails.
+    /// If the tenant or the secret does not exist, `may` returns an error, or the disk fails.
     pub fn remove_secret<E: From<StateError>>(
         &self,
         tenant: &TenantName,
@@ -392,10 +394,10 @@ impl NodeState {
         Ok(())
     }
 
-    /// Checks whether an app could take over a release under these host names, as [`NodeState::take_over`] does.
+    /// Checks whether [`NodeState::take_over`] would accept a release of the app under these host names.
     ///
     /// # Errors
-    /// When there is no such tenant, the tenant's quota of apps is used up, or a host name is taken.
+    /// If the tenant does not exist, has as many apps as its quota allows, or if a host name is taken.
     pub fn check(&self, tenant: &TenantName, app: &AppName, hosts: Option<&[HostPattern]>) -> Result<(), StateError> {
         let seen = self.seen();
         let quotas = &seen.tenants.get(tenant).ok_or_else(|| StateError::NoTenant(tenant.clone()))?.quotas;
@@ -407,17 +409,17 @@ impl NodeState {
         hosts.map_or(Ok(()), |hosts| seen.check(hosts, &claim))
     }
 
-    /// Records a take-over: the deployment, the content of its release and the host names, in one transaction. An app
-    /// that was stopped serves again.
+    /// Records a take-over: the deployment, the content of its release and the host names, in one transaction. A
+    /// stopped app serves again.
     ///
     /// # Errors
-    /// As [`NodeState::check`]; also when a secret that the app needs was removed, when the charges of the tenant's
-    /// releases would exceed their maximum, and when the disk fails.
+    /// The errors of [`NodeState::check`]. Also if a secret that the app needs was removed, if the charges of the
+    /// tenant's releases would exceed their maximum, or if the disk fails.
     pub fn take_over(&self, taking: Taking) -> Result<Arc<App>, StateError> {
         let _changing = self.changing()?;
         let Taking { tenant, app: name, hosts, deployment, contents, charge, charges_max, secrets } = taking;
         self.check(&tenant, &name, hosts.as_deref())?;
-        // A secret may have been removed since the deployment was checked.
+        // A client may have removed a secret after the deployment was checked.
         if let Some(name) = secrets.difference(&self.tenant(&tenant)?.secrets).next() {
             return Err(StateError::NoSecret { tenant, name: name.clone() });
         }
@@ -448,11 +450,11 @@ impl NodeState {
         Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
     }
 
-    /// Replaces the content of a release that an app has, for example because it was compiled again. Does nothing if no
-    /// app has the release any more.
+    /// Replaces the content of a release, for example because the release was compiled again. Does nothing if no app
+    /// has the release.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the disk fails.
     pub fn renew(&self, revision: &ReleaseDigest, contents: &Contents) -> Result<(), StateError> {
         let _changing = self.changing()?;
         if !self.seen().revisions.contains_key(revision) {
@@ -469,7 +471,7 @@ impl NodeState {
     /// Replaces the host names of an app.
     ///
     /// # Errors
-    /// When there is no such app, a host name is taken, or the disk fails.
+    /// If the app does not exist, a host name is taken, or the disk fails.
     pub fn set_hosts(
         &self,
         tenant: &TenantName,
@@ -482,15 +484,15 @@ impl NodeState {
         })
     }
 
-    /// Stops an app, or lets it serve again.
+    /// Stops an app if `stopped` is true; otherwise the app serves again.
     ///
     /// # Errors
-    /// When there is no such app, or the disk fails.
+    /// If the app does not exist, or the disk fails.
     pub fn set_stopped(&self, tenant: &TenantName, name: &AppName, stopped: bool) -> Result<Arc<App>, StateError> {
         self.change_app(tenant, name, |before| Ok(App { stopped, ..App::clone(before) }))
     }
 
-    /// Makes a change to an app that leaves its history unchanged.
+    /// Applies a change to an app. The change must not modify the app's history.
     fn change_app(
         &self,
         tenant: &TenantName,
@@ -511,10 +513,10 @@ impl NodeState {
         Ok(self.see_app(key, Some(before), Some(app), HashMap::new()).expect("it is there"))
     }
 
-    /// Removes an app, and the releases that only this app had.
+    /// Removes an app, and the releases that no other app has.
     ///
     /// # Errors
-    /// When there is no such app, or the disk fails.
+    /// If the app does not exist, or the disk fails.
     pub fn remove_app(&self, tenant: &TenantName, name: &AppName) -> Result<(), StateError> {
         let _changing = self.changing()?;
         let before = self.app(tenant, name)?;
@@ -556,20 +558,21 @@ impl NodeState {
         after
     }
 
-    /// Runs one transaction. If it fails, no part of it is stored, except for [`StateError::Unsettled`].
+    /// Runs one transaction. Nothing is stored if the transaction fails, except possibly after
+    /// [`StateError::Unsettled`].
     fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), StateError>) -> Result<(), StateError> {
         let mut committing = None;
         // redb's default durability is immediate: `commit` returns after the sync.
         let written = self.database.write(|database| {
             let mut tables = database.begin_write()?;
-            // With this setting, opening the database after a crash does not read the whole file.
+            // Quick repair makes redb open the database after a crash without reading the whole file.
             tables.set_quick_repair(true);
             change(&tables)?;
             committing = Some(tables::count_change(&tables)?);
             Ok(tables.commit()?)
         });
         match (written, committing) {
-            // If the last sync of the commit failed, the change may still be durable. The number in the file tells.
+            // The change may be durable even if the commit failed. The number in the file shows whether it is.
             (Err(StateError::Storage { source }), Some(number)) => {
                 match self.database.read_after_pause(tables::last_change, SETTLE_MAX) {
                     Ok(last) if last == number => Ok(()),
@@ -581,17 +584,17 @@ impl NodeState {
         }
     }
 
-    /// Rebuilds the index from the database. After [`StateError::Unsettled`], and after a change that panicked, this
-    /// finds out whether the change was made.
+    /// Rebuilds the index from the database. After [`StateError::Unsettled`], or after a change that panicked, the
+    /// index then shows whether the change was made.
     ///
     /// # Errors
-    /// When the database cannot be read yet.
+    /// If the database cannot be read yet.
     pub fn reread(&self) -> Result<(), StateError> {
         let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.see(&mut read)
     }
 
-    /// Locks the state for a change. First rebuilds the index if it may not match the database.
+    /// Locks the state for a change. Before that, rebuilds the index if it may differ from the database.
     fn changing(&self) -> Result<MutexGuard<'_, u64>, StateError> {
         let mut read = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if *read != self.database.generation()? {
@@ -600,7 +603,7 @@ impl NodeState {
         Ok(read)
     }
 
-    /// Rebuilds the index. Sets `read` to the generation of the database that the index was read from.
+    /// Rebuilds the index from the database, and sets `read` to the generation of the database.
     fn see(&self, read: &mut u64) -> Result<(), StateError> {
         let generation = self.database.generation()?;
         let seen = StateIndex::from(self.database.read(tables::read)?);
@@ -618,7 +621,7 @@ impl NodeState {
     }
 }
 
-/// Removes releases that no app has any more.
+/// Removes the releases whose count of apps is 0.
 fn forget(tables: &WriteTransaction, counts: &HashMap<ReleaseDigest, usize>) -> Result<(), StateError> {
     let (mut packages, mut parts) = (tables.open_table(PACKAGES)?, tables.open_table(PARTS)?);
     let mut charges = tables.open_table(CHARGES)?;

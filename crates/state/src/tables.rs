@@ -1,7 +1,7 @@
-//! The tables of the database.
+//! The tables of the state database.
 //!
-//! Values are JSON; packages are stored as they are. [`FORMAT`] is incremented when the content changes in such a way
-//! that an earlier version of Isomer cannot read it.
+//! Values are JSON, except for packages, which are stored unchanged. [`FORMAT`] is incremented when the content changes
+//! in such a way that an earlier version of Isomer cannot read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -15,51 +15,52 @@ use serde::{Deserialize, Serialize};
 use crate::error::StateError;
 use crate::model::{App, Tenant};
 
-/// The format that this version of Isomer writes.
+/// The format number that this version of Isomer writes.
 pub(crate) const FORMAT: u32 = 1;
 
-/// Facts about the file: `kind` is [`KIND`], `format` a number.
+/// Metadata of the file: the value of `kind` is [`KIND`], the value of `format` is a number.
 pub(crate) const ABOUT: TableDefinition<'_, &str, &str> = TableDefinition::new("about");
 const KIND: &str = "isomer-node-state";
 
-/// The key in [`ABOUT`] of the number of the last change. It is missing in files of earlier Isomer versions.
+/// The key in [`ABOUT`] under which the number of the last change is stored. Files of earlier Isomer versions do not
+/// have this key.
 const CHANGE: &str = "change";
 
 pub(crate) const TENANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tenants");
 pub(crate) const SECRETS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("secrets");
 pub(crate) const APPS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("apps");
 pub(crate) const PACKAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("packages");
-/// Tokens of tenants, by their ids. Files of earlier Isomer versions do not have this table.
+/// The tenants' tokens, by identifier. Files of earlier Isomer versions do not have this table.
 pub(crate) const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 pub(crate) const PARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("parts");
-/// The bytes that each release is charged with. Files of earlier Isomer versions do not have this table, and their
-/// releases are not charged.
+/// For each release, the number of bytes that are charged for it. Files of earlier Isomer versions do not have this
+/// table, and nothing is charged for their releases.
 pub(crate) const CHARGES: TableDefinition<'_, &str, u64> = TableDefinition::new("charges");
 
-/// The parts that a release refers to.
+/// The blobs and the compiled code to which a release refers.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Parts {
     pub(crate) blobs: BTreeSet<Digest>,
     pub(crate) code: BTreeSet<String>,
 }
 
-/// The data that is kept in memory.
+/// The data that is read when the state is opened, and kept in memory.
 #[derive(Default)]
 pub(crate) struct Read {
     pub(crate) tenants: BTreeMap<TenantName, Tenant>,
     pub(crate) apps: BTreeMap<(TenantName, AppName), App>,
     pub(crate) tokens: HashMap<TokenId, StoredToken>,
-    /// The number of apps that have each release in their history.
+    /// For each release, the number of apps that have the release in their history.
     pub(crate) revisions: HashMap<ReleaseDigest, usize>,
-    /// The bytes that each release is charged with.
+    /// For each release, the number of bytes that are charged for it.
     pub(crate) charges: HashMap<ReleaseDigest, u64>,
 }
 
-/// The maximum size of the database's page cache. It can be small, as data that is read often is kept in memory
-/// ([`Read`]).
+/// The maximum size of the database's page cache. The cache can be small, because the data that is read often is also
+/// kept in memory ([`Read`]).
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Opens the database, creating it if it does not exist, and reads everything but packages and secrets.
+/// Opens the database, and creates it if it does not exist. Reads everything except packages and the values of secrets.
 pub(crate) fn open(path: &Path, storage: impl Storage) -> Result<(Database, Read), StateError> {
     let damaged = |source: Box<dyn std::error::Error + Send + Sync>| StateError::Damaged { path: path.into(), source };
     make_private(path)?;
@@ -75,7 +76,8 @@ pub(crate) fn open(path: &Path, storage: impl Storage) -> Result<(Database, Read
     Ok((database, read))
 }
 
-/// The file contains secrets: no other user may read it.
+/// Creates the file, if it does not exist, with a mode that lets no other user read it, because the file contains
+/// secrets.
 fn make_private(path: &Path) -> Result<(), StateError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -123,7 +125,7 @@ fn make(database: &redb::Database) -> Result<(), StateError> {
     Ok(change.commit()?)
 }
 
-/// Assigns a number to a change, which is written with it.
+/// Increments the number of the last change, within the transaction of the change. Returns the new number.
 pub(crate) fn count_change(tables: &WriteTransaction) -> Result<u64, StateError> {
     let mut about = tables.open_table(ABOUT)?;
     let number = number_in(&about)? + 1;
@@ -131,7 +133,7 @@ pub(crate) fn count_change(tables: &WriteTransaction) -> Result<u64, StateError>
     Ok(number)
 }
 
-/// Returns the number of the last change that was made.
+/// Returns the number of the last committed change.
 pub(crate) fn last_change(database: &redb::Database) -> Result<u64, StateError> {
     number_in(&database.begin_read()?.open_table(ABOUT)?)
 }
@@ -141,7 +143,7 @@ fn number_in(about: &impl ReadableTable<&'static str, &'static str>) -> Result<u
     number.value().parse().map_err(malformed)
 }
 
-/// Reads everything but packages and secrets.
+/// Reads everything except packages and the values of secrets.
 pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
     let mut all = Read::default();
     let tables = database.begin_read()?;
@@ -173,7 +175,7 @@ pub(crate) fn read(database: &redb::Database) -> Result<Read, StateError> {
             for entry in tokens.iter()? {
                 let (id, token) = entry?;
                 let token: StoredToken = decode(token.value())?;
-                // A token whose tenant was removed is ignored.
+                // Ignores a token whose tenant was removed.
                 if all.tenants.contains_key(&token.info.tenant) {
                     all.tokens.insert(decode_name(id.value())?, token);
                 }
@@ -221,7 +223,7 @@ mod tests {
 
     const APPS_MANY: usize = 10_000;
 
-    /// Creates a state with many apps, in one transaction.
+    /// Creates a state with [`APPS_MANY`] apps, in one transaction.
     fn generate(path: &Path) {
         let (database, _) = open(path, FileStorage::new(path)).unwrap();
         let database = database.into_inner().unwrap();

@@ -87,7 +87,7 @@ impl Authorities {
     /// Returns these authorities with those in a PEM file. `shown` is the file's path in errors.
     ///
     /// # Errors
-    /// When the file cannot be read, or contains no certificate.
+    /// If the file cannot be read, or contains no certificate.
     pub fn with_file(&self, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let roots = Arc::new(self.and(&read(path, shown, FILE_BYTES_MAX)?, shown)?);
         let tls = Arc::new(connect::tls_config(&roots));
@@ -165,7 +165,7 @@ impl<'a> AuthorityFiles<'a> {
     /// path in errors.
     ///
     /// # Errors
-    /// When the file cannot be read, contains no certificate or is too large, when the app names too many files, or
+    /// If the file cannot be read, contains no certificate or is too large, when the app names too many files, or
     /// when the tenant's memory has no room for the certificates.
     pub(crate) fn get(&mut self, path: PathBuf, shown: &Path) -> Result<Authorities, AuthorityError> {
         if let Some(known) = self.read.get(&path) {

@@ -256,7 +256,7 @@ impl Sql {
     /// open keeps its other settings.
     ///
     /// # Errors
-    /// When the name is not valid, the file cannot be opened, or a migration is refused or fails.
+    /// If the name is not valid, the file cannot be opened, or a migration is refused or fails.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         let migrations = settings.migrations.clone();
         let (store, was_open) = self.open_file(name, settings).await?;
@@ -317,7 +317,7 @@ impl Sql {
     /// Compares the schema of the store `name` with the migrations of `folder`. Does not create the store.
     ///
     /// # Errors
-    /// When the store cannot be opened, or the migrations differ from those that were applied to it.
+    /// If the store cannot be opened, or the migrations differ from those that were applied to it.
     pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         check_store_name(name)?;
         if !self.is_there(name).await {

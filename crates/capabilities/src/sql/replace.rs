@@ -78,7 +78,7 @@ impl Sql {
     /// synced on return.
     ///
     /// # Errors
-    /// When statements do not end, there is no space or no time for a copy, or a migration fails. The store then
+    /// If statements do not end, there is no space or no time for a copy, or a migration fails. The store then
     /// continues unchanged, and the caller removes the files in `folder`.
     pub(crate) async fn replace(
         &self,
@@ -142,7 +142,7 @@ impl Sql {
     /// tenant's statements may occupy without limit.
     ///
     /// # Errors
-    /// When the disk fails, a store is open, or opening a store takes longer than [`FINISH_WAIT_MAX`].
+    /// If the disk fails, a store is open, or opening a store takes longer than [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
         let deadline = Instant::now() + FINISH_WAIT_MAX;
         let lies_in = folder.to_owned();
@@ -204,7 +204,7 @@ impl Replacing {
     /// Replaces the store's file by the new one. The old file is kept in the folder. Blocks.
     ///
     /// # Errors
-    /// When the disk fails. The store then cannot be used until the switch succeeds: it is repeated when the store is
+    /// If the disk fails. The store then cannot be used until the switch succeeds: it is repeated when the store is
     /// opened, and by [`roll_forward`] at the next start.
     pub fn switch(&mut self) -> io::Result<()> {
         let name = self.name().to_owned();
@@ -219,7 +219,7 @@ impl Replacing {
 /// Finishes the replacements in `folder` of stores in the folder `sql`, none of which is open. Blocks.
 ///
 /// # Errors
-/// When the disk fails.
+/// If the disk fails.
 pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
     for name in replacements(folder)? {
         switch(&sql.join(snapshot_name(&name)), folder, &name)?;
@@ -233,7 +233,7 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
 /// switch is finished. Blocks.
 ///
 /// # Errors
-/// When the disk fails.
+/// If the disk fails.
 pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
     for store in entries(drafts)? {
         let mut numbers: Vec<u64> = entries(&store)?.iter().filter_map(|path| number(path)).collect();
