@@ -11,19 +11,19 @@ use crate::deploy::DeployMessage;
 pub struct AppInfo {
     /// The tenant that owns the app.
     pub tenant: TenantName,
-    /// The name.
+    /// The app's name, unique in its tenant.
     pub name: AppName,
-    /// The host names under which it is served.
+    /// The host names under which the app is served.
     pub hosts: Vec<HostPattern>,
     /// The revision that serves requests.
     pub revision: ReleaseDigest,
-    /// The version in its manifest.
+    /// The app's version, from the manifest of that revision.
     pub version: String,
     /// The state of the app.
     pub state: AppState,
-    /// When that revision was deployed, in seconds since 1970, UTC.
+    /// The time at which that revision was deployed, in seconds since 1970-01-01 00:00 UTC.
     pub deployed_at: u64,
-    /// Why the app cannot be loaded, while its state is `failed`.
+    /// Why the app cannot be loaded; absent unless the state is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
@@ -32,81 +32,84 @@ pub struct AppInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AppState {
-    /// On disk. The next request loads it.
+    /// The app is on disk only. The next request loads it into memory.
     Idle,
-    /// In memory.
+    /// The app is in memory.
     Loaded,
-    /// Stopped by an admin. Requests are answered with 503.
+    /// The app was stopped through the admin API. Its requests get status 503.
     Stopped,
-    /// Loading failed. Requests are answered with 500. Loading is retried at growing intervals of at most a minute.
+    /// The app could not be loaded. Its requests get status 500. The node tries again after pauses that grow up to one
+    /// minute.
     Failed,
 }
 
 /// A revision of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionInfo {
-    /// The name.
+    /// The release digest, which is the revision's name.
     pub revision: ReleaseDigest,
-    /// The version in its manifest.
+    /// The app's version, from the revision's manifest.
     pub version: String,
-    /// When it was last deployed, in seconds since 1970, UTC.
+    /// The time at which the revision was last deployed, in seconds since 1970-01-01 00:00 UTC.
     pub deployed_at: u64,
     /// Whether this revision serves requests.
     pub current: bool,
-    /// How it came into service; absent if an earlier version of the program deployed it.
+    /// The operation that put the revision into service; absent if an earlier version of Isomer deployed the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<RevisionOrigin>,
-    /// The snapshot that a rollback to this revision can restore.
+    /// The snapshot that a rollback to this revision can restore; absent if there is no snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
 }
 
-/// A snapshot of an app's SQL stores, taken when a revision with migrations took over from this one.
+/// A snapshot of an app's SQL stores. It is taken when a revision with migrations replaces another revision, and
+/// belongs to the replaced revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotInfo {
-    /// When it was taken, in seconds since 1970, UTC.
+    /// The time at which the snapshot was taken, in seconds since 1970-01-01 00:00 UTC.
     pub taken_at: u64,
-    /// The stores.
+    /// The stores in the snapshot.
     pub stores: Vec<StoreSnapshot>,
 }
 
 /// One store in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreSnapshot {
-    /// The name.
+    /// The store's name.
     pub store: String,
-    /// The bytes on disk, which count for the tenant's storage quota.
+    /// The size on disk in bytes, which is charged to the tenant's storage quota.
     pub bytes: u64,
 }
 
-/// How a revision last came into service.
+/// The operation that last put a revision into service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevisionOrigin {
-    /// The operation.
+    /// The kind of operation.
     pub how: RevisionOperation,
-    /// Who requested it.
+    /// The holder of the token with which the operation was requested.
     pub by: Actor,
-    /// The message of the operation.
+    /// The message that the client sent with the operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
-    /// What differs from the previous revision; absent if there was none, or it cannot be determined.
+    /// The differences from the previous revision; absent if there was no previous revision, or the differences cannot
+    /// be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ReleaseChanges>,
 }
 
-/// An operation that brings a revision into service.
+/// A kind of operation that puts a revision into service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RevisionOperation {
-    /// `deploy`.
+    /// A release was deployed.
     Deploy,
-    /// `swap`.
+    /// Components of the previous revision were replaced (`isomer swap`).
     Swap,
-    /// `rollback`.
+    /// An earlier revision was put into service again (`isomer rollback`).
     Rollback,
 }
 
-/// Who requested an operation.
+/// The holder of the token with which an operation was requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "token", rename_all = "kebab-case")]
 pub enum Actor {
@@ -121,27 +124,27 @@ pub enum Actor {
     },
 }
 
-/// The maximum number of components that [`ReleaseChanges`] names.
+/// The maximum number of components that [`ReleaseChanges`] lists by name.
 pub const CHANGES_NAMED_MAX: usize = 16;
 
 /// The differences between two revisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ReleaseChanges {
-    /// Whether the manifest differs.
+    /// Whether the manifests differ.
     pub manifest: bool,
-    /// Whether the shape differs.
+    /// Whether the selected shapes differ.
     pub shape: bool,
-    /// Components whose bytes differ.
+    /// The names of components whose bytes differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Components that were added.
+    /// The names of added components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<String>,
-    /// Components that were removed.
+    /// The names of removed components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// The number of further components that differ, beyond the first 16.
+    /// The number of differing components that are not listed by name, because at most 16 are.
     pub more: u32,
     /// The number of files and empty folders that differ.
     pub files: u32,

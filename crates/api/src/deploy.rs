@@ -1,8 +1,8 @@
-//! A deployment uploads a release in three steps, and only the parts that the node does not have:
+//! Deployments. A client deploys a release in three steps, and uploads only the parts that the node does not have:
 //!
-//! 1. `POST …/missing` with a [`Release`] returns the [`Digest`]s of the parts that the node does not have.
-//! 2. `PUT …/blobs/DIGEST` uploads each of them.
-//! 3. `POST …/deploy` with the same [`Release`] returns when the revision serves requests, or why it cannot.
+//! 1. `POST …/missing` with a [`Release`] returns the [`Digest`]s of the missing parts.
+//! 2. `PUT …/blobs/DIGEST` uploads one missing part.
+//! 3. `POST …/deploy` with the same [`Release`] starts the revision. The response arrives when the revision serves requests, or says why it cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,8 @@ use isomer_ids::{Digest, HostPattern, InvalidText, ReleaseDigest};
 /// The maximum number of parts of a release.
 pub const PARTS_MAX: usize = 10_000;
 
-/// The maximum number of folders of a release: those that it names, and all parent folders of its files and folders.
+/// The maximum number of folders in a release: the folders that the release lists, and all parent folders of its files
+/// and folders.
 pub const FOLDERS_MAX: usize = 10_000;
 
 /// The maximum length of a deployment's message in bytes.
@@ -25,31 +26,31 @@ pub const MESSAGE_BYTES_MAX: usize = 1000;
 /// The maximum size of a manifest in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
-/// A release: everything that a revision is made of.
+/// A release: the manifest, components and files from which a node makes a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// The text of `isomer.toml`.
     pub manifest: String,
-    /// The shape. All its groups run in the node's process.
+    /// The name of the shape to run. All groups of the shape run in the node's process.
     pub shape: String,
     /// The components, by name.
     pub components: BTreeMap<String, ReleasePart>,
-    /// Files of the app's folder that are granted or contain migrations, by their paths in the folder.
+    /// The files that components were granted or that contain migrations, by their paths in the app's folder.
     #[serde(default)]
     pub files: BTreeMap<PartPath, ReleasePart>,
-    /// Granted folders that are empty. They are created on the node, too.
+    /// Empty folders that components were granted. The node creates these folders.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub folders: BTreeSet<PartPath>,
-    /// The host names under which the app is served; absent leaves them unchanged.
+    /// The host names under which the app is served; if absent, the app keeps its host names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,
-    /// The message that `isomer revisions` shows. It is not part of the release's digest.
+    /// The message that `isomer revisions` shows. The release digest does not cover the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
 }
 
-/// The message of a deployment: one or several lines of text, at most 1,000 bytes, without other control characters.
+/// The message of a deployment: at most 1,000 bytes of text, without control characters except line breaks and tabs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeployMessage(String);
@@ -60,7 +61,7 @@ pub struct DeployMessage(String);
 pub struct InvalidDeployMessage;
 
 impl DeployMessage {
-    /// Returns the text.
+    /// Returns the message as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -92,17 +93,17 @@ impl From<DeployMessage> for String {
     }
 }
 
-/// A part of a release. The node stores parts by their digests.
+/// A component or file of a release. The node stores parts under their digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleasePart {
-    /// The SHA-256 of the bytes.
+    /// The SHA-256 digest of the part's bytes.
     pub digest: Digest,
-    /// The number of bytes.
+    /// The size of the part in bytes.
     pub bytes: u64,
 }
 
-/// A path in an app's folder: relative, with `/` between plain names.
+/// A relative path in an app's folder. The names in the path are separated by `/`; `.` and `..` are not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PartPath(String);
@@ -152,47 +153,47 @@ impl From<PartPath> for String {
 /// The parts of a release that a node does not have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingParts {
-    /// The digests, each once.
+    /// The digests of the missing parts, without duplicates.
     pub digests: Vec<Digest>,
 }
 
 /// The result of a deployment: the revision serves requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployReport {
-    /// Its name.
+    /// The digest of the release, which is the revision's name.
     pub revision: ReleaseDigest,
-    /// The revision that served before.
+    /// The revision that served requests before the deployment; `null` if the app had none.
     pub previous: Option<ReleaseDigest>,
-    /// The host names under which it is served.
+    /// The host names under which the app is served.
     pub hosts: Vec<HostPattern>,
-    /// Whether components were compiled; `false` if the node had their code.
+    /// Whether components were compiled; `false` if the node already had the compiled code.
     pub compiled: bool,
     /// The duration of the deployment in milliseconds.
     pub took_ms: u64,
-    /// The warnings of the plan, as text for people.
+    /// The warnings of the plan as human-readable text.
     pub warnings: Vec<String>,
-    /// The SQL stores whose data or schema the deployment concerns.
+    /// The SQL stores that were migrated or restored, or whose schema is newer than the revision's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<StoreChange>,
 }
 
-/// What happened to a SQL store when a revision took over.
+/// The effect of a deployment or rollback on one SQL store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreChange {
-    /// Its name.
+    /// The store's name.
     pub store: String,
-    /// The migrations that were applied, in order.
+    /// The migrations that were applied, in the order in which they ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrated: Vec<String>,
-    /// Migrations of later revisions that were already applied: the store's schema is newer than this revision's and
-    /// stays as it is.
+    /// The migrations of later revisions that were already applied. The store's schema is newer than the schema of this
+    /// revision, and was not changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub newer: Vec<String>,
-    /// The store was restored to its state at this time, in seconds since 1970, UTC. What was written since then is
-    /// only in the snapshot that was taken now.
+    /// The time of the snapshot from which the store was restored, in seconds since 1970-01-01 00:00 UTC; absent if the
+    /// store was not restored. Data that was written after that time is only in the snapshot of the replaced store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_to: Option<u64>,
-    /// Whether there is a snapshot of the store's previous state.
+    /// Whether the node has a snapshot of the store as it was before the operation.
     #[serde(default)]
     pub snapshot: bool,
 }
@@ -201,13 +202,14 @@ pub struct StoreChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RollbackRequest {
-    /// The revision to roll back to; absent means the one that served before the current one.
+    /// The revision to roll back to; if absent, the revision that served requests before the current one.
     pub revision: Option<ReleaseDigest>,
-    /// Whether to restore its SQL stores from the snapshot that was taken when a revision with migrations took over
-    /// from it. What was written to them since then is lost to the app. If `false`, the stores stay as they are.
+    /// Whether to restore the SQL stores of that revision from the snapshot that was taken when a revision with
+    /// migrations replaced it. The app loses the data that was written to the stores after the snapshot. If `false`,
+    /// the stores stay unchanged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub to_snapshot: bool,
-    /// The message that `isomer revisions` shows; absent means the message of the revision's deployment.
+    /// The message that `isomer revisions` shows; if absent, the message of the revision's deployment is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<DeployMessage>,
 }
@@ -216,7 +218,7 @@ pub struct RollbackRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SwapRequest {
-    /// The new bytes, by the components' names. The node must have them (`PUT …/blobs/DIGEST`).
+    /// The new components, by name. The node must already have their bytes (`PUT …/blobs/DIGEST`).
     pub components: BTreeMap<String, ReleasePart>,
     /// The message that `isomer revisions` shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]

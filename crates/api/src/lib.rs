@@ -1,8 +1,9 @@
-//! The requests and responses of a node's admin API, and the quotas of tenants. Pure data, as JSON on the wire.
+//! The requests and responses of a node's admin API, and the quotas of tenants. The crate contains only data types,
+//! which are sent as JSON.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`quotas`] | what a tenant may use |
+//! | [`quotas`] | the quotas of a tenant |
 //! | [`tenant`] | tenants |
 //! | [`app`] | apps and their revisions |
 //! | [`deploy`] | releases, deployments, rollbacks |
@@ -11,7 +12,7 @@
 //! | [`problem`] | errors |
 //! | [`routes`] | the paths of the API |
 //!
-//! A value of these types has been checked, wherever it came from: names and digests are types of `isomer-ids`.
+//! Names and digests have types of `isomer-ids`, so they are checked when a request or response is parsed.
 
 #![forbid(unsafe_code)]
 

@@ -9,23 +9,23 @@ use crate::quotas::Quota;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{title}")]
 pub struct ApiProblem {
-    /// The kind of problem.
+    /// The kind of problem, which determines the status code.
     #[serde(rename = "type")]
     pub kind: ProblemKind,
-    /// What is wrong, in one line: lower case, names in backticks.
+    /// A one-line description of the error, in lower case and with names in backticks.
     pub title: String,
-    /// More details, one a line: causes, diagnostics of the manifest as text for people.
+    /// More details, one per line: the causes of the error, or the diagnostics of the manifest as human-readable text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Hints what to do about it.
+    /// Hints on how to solve the problem.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
-    /// The quota that was reached.
+    /// The quota that was reached; absent for other problems.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 }
 
-/// The kinds of problems, each with its status code.
+/// The kinds of problems, each with its HTTP status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
@@ -45,7 +45,7 @@ pub enum ProblemKind {
     TooLarge,
     /// 422: the revision cannot run, because of its manifest, plan, types, compilation, first instance or health check.
     Refused,
-    /// 429: a quota of the tenant is reached, or the rate limit of its tokens.
+    /// 429: a quota of the tenant is reached, or the tenant's tokens exceed their request rate.
     Quota,
     /// 500: the node failed, for example because of its disk or memory.
     Failed,
@@ -73,13 +73,13 @@ impl ProblemKind {
 }
 
 impl ApiProblem {
-    /// Creates a problem of this kind.
+    /// Creates a problem without details and hints. `title` describes the error in one line.
     #[must_use]
     pub fn new(kind: ProblemKind, title: impl Into<String>) -> Self {
         Self { kind, title: title.into(), detail: None, hints: Vec::new(), quota: None }
     }
 
-    /// Adds a hint what to do about it.
+    /// Adds a hint on how to solve the problem.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
@@ -93,13 +93,14 @@ impl ApiProblem {
         self
     }
 
-    /// Creates the problem that something does not exist.
+    /// Creates a [`ProblemKind::NotFound`] problem. `what` is the kind of thing that does not exist, and `name` its
+    /// name.
     #[must_use]
     pub fn not_found(what: &str, name: impl std::fmt::Display) -> Self {
         Self::new(ProblemKind::NotFound, format!("there is no {what} `{name}`"))
     }
 
-    /// Creates the problem that a quota of a tenant is reached.
+    /// Creates a [`ProblemKind::Quota`] problem: the tenant has reached `quota`.
     #[must_use]
     pub fn quota(quota: Quota, title: impl Into<String>) -> Self {
         Self { quota: Some(quota), ..Self::new(ProblemKind::Quota, title) }

@@ -1,33 +1,36 @@
-//! Quotas: what all apps of a tenant together may use.
+//! Quotas: limits on the resources that all apps of a tenant use together.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The quotas of a tenant. A request that exceeds one is refused with an error of its own and counted in
-/// [`TenantUsage::refused`](crate::TenantUsage::refused).
+/// The quotas of a tenant. A request that exceeds a quota is refused with an error that names the quota, and is counted
+/// in [`TenantUsage::refused`](crate::TenantUsage::refused).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quotas {
-    /// Bytes of linear memory and tables of all live instances, and of what the node holds for them and their requests.
+    /// The maximum memory in bytes: linear memories and tables of all live instances, and the memory that the node
+    /// itself needs for these instances and their requests.
     pub memory_bytes: u64,
-    /// Milliseconds of processor time per second, averaged over some seconds: 1000 is one core.
+    /// The maximum processor time in milliseconds per second, averaged over some seconds: 1000 is one core.
     pub cpu_ms_per_second: u32,
-    /// Requests that are served at once.
+    /// The maximum number of requests that are served at the same time.
     pub requests_concurrent: u32,
-    /// Requests per second, averaged over some time.
+    /// The maximum average number of requests per second.
     pub requests_per_second: u32,
-    /// Requests that may arrive at once after a pause.
+    /// The maximum number of requests that may arrive at the same moment after a pause.
     pub requests_burst: u32,
-    /// Hosts to which its apps may send requests, written as in a manifest's `grants.http`. A host must be both in this
-    /// list and granted. `null` allows every public host that a manifest grants.
+    /// The hosts to which the tenant's apps may send requests, written as in a manifest's `grants.http`. An app reaches
+    /// a host only if the list contains the host and the manifest grants it. `null` allows every public host that a
+    /// manifest grants.
     pub outbound_hosts: Option<Vec<String>>,
-    /// Bytes that its stores occupy on disk.
+    /// The maximum number of bytes that the tenant's stores occupy on disk.
     pub storage_bytes: u64,
-    /// The number of apps.
+    /// The maximum number of apps.
     pub apps: u32,
-    /// Bytes of log lines that its apps may write per hour. Further lines are dropped and counted.
+    /// The maximum number of bytes of log lines that the tenant's apps may write per hour. Further lines are dropped
+    /// and counted.
     pub log_bytes_per_hour: u64,
 }
 
@@ -69,26 +72,26 @@ impl Quotas {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quota {
-    /// [`Quotas::memory_bytes`].
+    /// The quota [`Quotas::memory_bytes`].
     Memory,
-    /// [`Quotas::cpu_ms_per_second`].
+    /// The quota [`Quotas::cpu_ms_per_second`].
     Cpu,
-    /// [`Quotas::requests_concurrent`].
+    /// The quota [`Quotas::requests_concurrent`].
     ConcurrentRequests,
-    /// [`Quotas::requests_per_second`].
+    /// The quota [`Quotas::requests_per_second`].
     RequestRate,
-    /// [`Quotas::outbound_hosts`].
+    /// The quota [`Quotas::outbound_hosts`].
     OutboundHosts,
-    /// [`Quotas::storage_bytes`].
+    /// The quota [`Quotas::storage_bytes`].
     Storage,
-    /// [`Quotas::apps`].
+    /// The quota [`Quotas::apps`].
     Apps,
-    /// [`Quotas::log_bytes_per_hour`].
+    /// The quota [`Quotas::log_bytes_per_hour`].
     Log,
 }
 
 impl Quota {
-    /// All kinds.
+    /// All kinds of quotas.
     pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Cpu,
@@ -100,7 +103,7 @@ impl Quota {
         Self::Log,
     ];
 
-    /// Returns the name, as in JSON and in problems.
+    /// Returns the quota's name in JSON and in error messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -122,41 +125,41 @@ impl fmt::Display for Quota {
     }
 }
 
-/// A change of quotas. Absent ones stay unchanged.
+/// A change of quotas. Absent quotas stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaChange {
-    /// [`Quotas::memory_bytes`].
+    /// The new [`Quotas::memory_bytes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// [`Quotas::cpu_ms_per_second`].
+    /// The new [`Quotas::cpu_ms_per_second`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_ms_per_second: Option<u32>,
-    /// [`Quotas::requests_concurrent`].
+    /// The new [`Quotas::requests_concurrent`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_concurrent: Option<u32>,
-    /// [`Quotas::requests_per_second`].
+    /// The new [`Quotas::requests_per_second`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
-    /// [`Quotas::requests_burst`].
+    /// The new [`Quotas::requests_burst`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_burst: Option<u32>,
-    /// [`Quotas::outbound_hosts`]; `["*"]` allows every public host again.
+    /// The new [`Quotas::outbound_hosts`]. `["*"]` removes the restriction, so that every public host is allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outbound_hosts: Option<Vec<String>>,
-    /// [`Quotas::storage_bytes`].
+    /// The new [`Quotas::storage_bytes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<u64>,
-    /// [`Quotas::apps`].
+    /// The new [`Quotas::apps`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apps: Option<u32>,
-    /// [`Quotas::log_bytes_per_hour`].
+    /// The new [`Quotas::log_bytes_per_hour`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes_per_hour: Option<u64>,
 }
 
 impl QuotaChange {
-    /// Applies the change.
+    /// Writes the present values to `quotas`.
     pub fn apply(self, quotas: &mut Quotas) {
         fn set<T>(place: &mut T, value: Option<T>) {
             if let Some(value) = value {

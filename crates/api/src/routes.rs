@@ -1,4 +1,4 @@
-//! The paths of the API. A segment in braces is a parameter, a checked name.
+//! The paths of the admin API. A segment in braces is a placeholder for a name or a digest.
 
 /// `GET`; returns [`NodeStatus`](crate::NodeStatus).
 pub const STATUS: &str = "/v1/status";
@@ -7,7 +7,7 @@ pub const OPENAPI: &str = "/v1/openapi.json";
 /// `GET`; returns all [`TenantInfo`](crate::TenantInfo)s.
 pub const TENANTS: &str = "/v1/tenants";
 /// `GET` returns [`TenantInfo`](crate::TenantInfo). `PUT` of a [`TenantChange`](crate::TenantChange) returns the
-/// changed `TenantInfo`. `DELETE` removes a tenant without apps; the response has no body.
+/// changed `TenantInfo`. `DELETE` removes the tenant, which must have no apps; the response has no body.
 pub const TENANT: &str = "/v1/tenants/{tenant}";
 /// `PUT` with the value as the body (64 KiB at most), or `DELETE`. The responses have no body.
 pub const SECRET: &str = "/v1/tenants/{tenant}/secrets/{secret}";
@@ -16,10 +16,10 @@ pub const SECRET: &str = "/v1/tenants/{tenant}/secrets/{secret}";
 pub const TOKENS: &str = "/v1/tenants/{tenant}/tokens";
 /// `DELETE`; the response has no body.
 pub const TOKEN: &str = "/v1/tenants/{tenant}/tokens/{token}";
-/// `GET` returns all [`AppInfo`](crate::AppInfo)s of the node; with `?tenant=`, those of one tenant.
+/// `GET` returns the [`AppInfo`](crate::AppInfo)s of all apps of the node, or with `?tenant=NAME` of one tenant.
 pub const APPS: &str = "/v1/apps";
-/// `GET` returns [`AppInfo`](crate::AppInfo). `DELETE` removes the app, with `?data=true` also its data; the response
-/// has no body.
+/// `GET` returns [`AppInfo`](crate::AppInfo). `DELETE` removes the app, and with `?data=true` its data as well; the
+/// response has no body.
 pub const APP: &str = "/v1/tenants/{tenant}/apps/{app}";
 /// `GET`; returns [`RevisionInfo`](crate::RevisionInfo)s, the newest first.
 pub const REVISIONS: &str = "/v1/tenants/{tenant}/apps/{app}/revisions";

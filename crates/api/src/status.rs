@@ -28,16 +28,17 @@ pub struct NodeStatus {
     pub resident_bytes: u64,
     /// The number of requests since the node started.
     pub requests: u64,
-    /// How often an app was loaded from disk since the node started.
+    /// The number of times that an app was loaded from disk since the node started.
     pub loads: u64,
-    /// How often an app was evicted from memory since the node started.
+    /// The number of times that an app was evicted from memory since the node started.
     pub drops: u64,
     /// The number of open connections of the front door.
     pub connections: u64,
-    /// The number of idle or half-open connections that were closed in favour of new ones, since the node started.
-    pub connections_evicted: u64,
-    /// The number of connections that were refused because all others had a request in progress, since the node
+    /// The number of idle or half-open connections that were closed to make room for new connections, since the node
     /// started.
+    pub connections_evicted: u64,
+    /// The number of connections that were refused since the node started, because every other connection had a request
+    /// in progress.
     pub connections_refused: u64,
 }
 
@@ -45,32 +46,32 @@ pub struct NodeStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogQuery {
-    /// The number of most recent lines; 100 if absent.
+    /// The number of most recent lines to return; 100 if absent.
     pub lines: Option<u32>,
-    /// Whether to send further lines as they are written.
+    /// Whether to continue with new lines as they are written.
     pub follow: bool,
-    /// Whether to read the app's access log (requests that it answered) instead of its output. The node writes it with
-    /// `--access-log`.
+    /// Whether to return the app's access log (the requests that the app served) instead of its output. The access log
+    /// exists if the node runs with `--access-log`.
     pub access: bool,
 }
 
 /// A line of an app's log. A query returns one JSON object per line (`application/x-ndjson`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
-    /// The time in milliseconds since 1970, UTC.
+    /// The time at which the line was written, in milliseconds since 1970-01-01 00:00 UTC.
     pub at_ms: u64,
-    /// The component that wrote the line; absent for lines of the node.
+    /// The component that wrote the line; absent if the node wrote the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// `stdout`, `stderr`, `access` for a request that was answered, or `node` for messages of the node about the app:
-    /// failures, denials, dropped lines.
+    /// The source of the line: `stdout` or `stderr` of the component, `access` for a served request, or `node` for a
+    /// message of the node about the app, such as a failure, a denied access or a number of dropped lines.
     pub stream: String,
-    /// The request that was being served, as 16 hexadecimal digits.
+    /// The id of the request that the component was serving, as 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
-    /// The text. Control characters are kept; a program that shows it to people must escape them.
+    /// The text of the line. Control characters are not escaped, so a program that prints the text must escape them.
     pub text: String,
-    /// The guest's call stack, innermost frame first. Only failures have one.
+    /// The guest's call stack, innermost frame first; absent if the line does not report a failure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Tenants: their state, and changes of them.
+//! Tenants: their quotas, usage and host names, and the request to change a tenant.
 
 use std::collections::BTreeMap;
 
@@ -11,51 +11,51 @@ use crate::quotas::{Quota, QuotaChange, Quotas};
 /// A tenant, as the admin API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantInfo {
-    /// Its name.
+    /// The tenant's name.
     pub name: TenantName,
-    /// The quotas.
+    /// The tenant's quotas.
     pub quotas: Quotas,
-    /// The current usage.
+    /// The tenant's usage of its quotas.
     pub usage: TenantUsage,
-    /// The names of its apps.
+    /// The names of the tenant's apps.
     pub apps: Vec<AppName>,
-    /// The host names that the tenant owns. Apps of other tenants cannot be deployed under them, nor under names that
-    /// one of its wildcards matches.
+    /// The host names that the tenant owns. Other tenants cannot deploy apps under these names, or under names that one
+    /// of these wildcards matches.
     pub hosts: Vec<HostPattern>,
-    /// The names of its secrets. The values cannot be read.
+    /// The names of the tenant's secrets. The API never returns their values.
     pub secrets: Vec<String>,
 }
 
-/// What a tenant uses now, and has used since the node started.
+/// The current usage of a tenant, and its totals since the node started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantUsage {
-    /// Bytes of memory that count for the quota: linear memories and tables of live instances, and what the node holds
-    /// for them.
+    /// The memory that is charged to the tenant, in bytes: linear memories and tables of live instances, and the memory
+    /// that the node itself needs for these instances and their requests.
     pub memory_bytes: u64,
-    /// The part of `memory_bytes` that the node holds: instances and requests themselves, handles, header fields,
-    /// bodies, values in transit.
+    /// The part of `memory_bytes` that the node itself needs: its records of instances and requests, handles, header
+    /// fields, bodies, values in transit.
     #[serde(default)]
     pub host_memory_bytes: u64,
-    /// Processor time of its guests since the node started, in microseconds.
+    /// The processor time that the tenant's guests used since the node started, in microseconds.
     pub cpu_us: u64,
-    /// The number of requests that are being served.
+    /// The number of requests in flight.
     pub requests_now: u32,
     /// The number of requests since the node started, including refused ones.
     pub requests: u64,
-    /// Bytes that its stores occupy on disk.
+    /// The number of bytes that the tenant's stores occupy on disk.
     pub storage_bytes: u64,
-    /// How often each quota was reached since the node started. Quotas that were not reached are absent.
+    /// The number of times that each quota was reached since the node started. Quotas that were not reached are absent.
     pub refused: BTreeMap<Quota, u64>,
 }
 
-/// The request to create or change a tenant. What is absent stays unchanged.
+/// The request to create or change a tenant. Absent values stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantChange {
-    /// The changed quotas.
+    /// The quotas to change.
     pub quotas: QuotaChange,
-    /// All host names that the tenant is to own, replacing the previous ones. Those under which its apps are deployed
-    /// stay.
+    /// The new list of all host names that the tenant owns. The tenant's apps keep the host names under which they are
+    /// deployed, even if the list omits these names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<HostPattern>>,
 }

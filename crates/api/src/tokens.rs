@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use isomer_ids::{Digest, InvalidText, TenantName, TokenId, TokenName};
 
-/// What the holder of a tenant's token may do with the tenant. Each role includes the permissions of those before it.
+/// The permissions of a tenant's token. Each role includes the permissions of the previous roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenRole {
     /// Read the tenant, its apps, revisions and logs.
     Read,
-    /// Also deploy, roll back and swap, stop and start apps.
+    /// In addition, deploy, roll back, swap, stop and start apps.
     Deploy,
-    /// Also set secrets, remove apps, create and revoke tokens.
+    /// In addition, set secrets, remove apps, create and revoke tokens.
     Admin,
 }
 
@@ -27,7 +27,7 @@ impl TokenRole {
     /// All roles, from the fewest permissions to the most.
     pub const ALL: [Self; 3] = [Self::Read, Self::Deploy, Self::Admin];
 
-    /// Returns the name in the API and on the command line.
+    /// Returns the role's name in the API and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,49 +57,49 @@ impl FromStr for TokenRole {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
-    /// The name, which says what the token is for. It must be unique in the tenant.
+    /// The token's name, which describes its purpose. It must be unique in the tenant.
     pub name: TokenName,
-    /// What the holder may do.
+    /// The token's permissions.
     pub role: TokenRole,
-    /// Seconds until it expires; absent means never. A token that was created with an expiring token does not outlive
-    /// that one.
+    /// The number of seconds until the token expires; if absent, the token never expires. A token that is created with
+    /// an expiring token expires no later than that token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
 }
 
-/// What can be read about a token.
+/// The public information about a token, which the API returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenInfo {
-    /// Its name.
+    /// The token's name.
     pub name: TokenName,
-    /// The id, as in the audit log.
+    /// The token's id, which the audit log contains.
     pub id: TokenId,
-    /// The tenant.
+    /// The tenant that the token belongs to.
     pub tenant: TenantName,
-    /// What the holder may do.
+    /// The token's permissions.
     pub role: TokenRole,
-    /// When it was created, in seconds since 1970, UTC.
+    /// The time at which the token was created, in seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
-    /// When it expires, in seconds since 1970, UTC; absent means never.
+    /// The time at which the token expires, in seconds since 1970-01-01 00:00 UTC; if absent, the token never expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
 }
 
 impl TokenInfo {
-    /// Returns whether the token has expired at `now`, in seconds since 1970.
+    /// Returns whether the token has expired at the time `now`, in seconds since 1970-01-01 00:00 UTC.
     #[must_use]
     pub fn is_expired_at(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|expires_at| now >= expires_at)
     }
 }
 
-/// A created token. Only this response contains the token itself.
+/// A token that was just created. Only this response contains the token itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
-    /// What can be read about it later.
+    /// The public information about the token.
     #[serde(flatten)]
     pub info: TokenInfo,
-    /// The token. It is not shown again.
+    /// The token itself. The API does not return it again.
     pub token: String,
 }
 
@@ -110,10 +110,10 @@ impl fmt::Debug for CreatedToken {
     }
 }
 
-/// What a node stores of a token.
+/// The record of a token that a node stores.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredToken {
-    /// What can be read about it.
+    /// The public information about the token.
     #[serde(flatten)]
     pub info: TokenInfo,
     /// The SHA-256 of the token. The token contains 256 bits of randomness, so a plain hash reveals nothing about it.

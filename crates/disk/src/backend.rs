@@ -1,4 +1,4 @@
-//! Layers between redb and its storage: a layer that tests can use to inject failures, and one that records whether an
+//! Layers between redb and its storage: a layer with which tests inject failures, and a layer that records whether an
 //! operation of the storage failed.
 
 use std::fmt::Debug;
@@ -9,29 +9,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, StorageBackend};
 
-/// The kind of an operation, as a layer sees it.
+/// The kind of a storage operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Length,
     Read,
-    /// A write, or a change of the length.
+    /// A write of bytes, or a change of the storage's length.
     Write,
     Sync,
 }
 
-/// Wraps the operations of a storage.
+/// A wrapper around each operation of a storage.
 pub(crate) trait Around: Debug + Send + Sync + 'static {
-    /// Calls `run`, or returns an error without calling it.
+    /// Calls `run`, which runs the operation, or returns an error without calling `run`.
     fn around<T>(&self, operation: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
 
-    /// Writes `data` by calling `run`, or returns an error. `run` writes the bytes that it is given, which may be only
-    /// a part of `data`.
+    /// Writes `data` by calling `run`, or returns an error. `run` writes the bytes that are passed to it, which may be
+    /// only a part of `data`.
     fn around_write(&self, data: &[u8], run: impl Fn(&[u8]) -> io::Result<()>) -> io::Result<()> {
         self.around(Operation::Write, || run(data))
     }
 }
 
-/// A storage whose operations are wrapped. Locking and closing are passed on unchanged.
+/// A storage whose operations are wrapped, except for locking and closing.
 #[derive(Debug)]
 pub(crate) struct Layer<A> {
     storage: Box<dyn StorageBackend>,
@@ -94,20 +94,20 @@ impl<A: Around> StorageBackend for Layer<A> {
     }
 }
 
-/// Whether an open storage works.
+/// The record of whether an operation of an open storage has failed.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failed: AtomicBool,
 }
 
 impl Health {
-    /// Returns whether an operation has failed. redb refuses all operations from then on.
+    /// Returns whether an operation has failed. After a failure, redb refuses all operations.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 }
 
-/// Passes all operations on and records failures.
+/// Runs all operations, and records failures.
 impl Around for Arc<Health> {
     fn around<T>(&self, _: Operation, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         run().inspect_err(|_| self.failed.store(true, Ordering::Release))

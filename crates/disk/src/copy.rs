@@ -1,12 +1,13 @@
 //! Copies folders that a tenant made, with bounded descriptors, bytes and time, and without following symbolic links.
 //!
-//! Like [`super::tree`], it works on open folders and names in them. At each level the folder and its copy are open, so
-//! folders below [`DEPTH_MAX`] levels are refused. Links are copied as links. Entries that are neither files, folders
-//! nor links are left out. The blocks of a file are shared between copies if the file system can do that.
+//! Like [`super::tree`], this module works on open folders and names in them, not on paths. At each level, the folder
+//! and its copy stay open, so folders below [`DEPTH_MAX`] levels are refused. Symbolic links are copied as links.
+//! Entries other than files, folders and symbolic links are skipped. A file and its copy share blocks if the file
+//! system supports that.
 //!
-//! Each step claims the bytes that it needs before it writes, so concurrent writes by others are respected. Rejected:
-//! checking the free space once before the first step. Copies that start at the same time would all see the same free
-//! space.
+//! Each step claims the bytes that it needs before it writes them, so the copy does not use space that another writer
+//! has claimed. Rejected: checking the free space once before the first step, because copies that start at the same
+//! time would all see the same free space.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,30 +21,31 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
 use crate::tree::{DEPTH_MAX, FOLDER, is_itself, there, too_deep};
 
-/// The minimum size that is claimed for a file or folder: even an empty one occupies space. The sizes of files are
-/// rounded up to a multiple of it, as files occupy whole blocks.
+/// The bytes that are claimed for an empty file or folder, because it occupies space on disk. The sizes of files are
+/// rounded up to a multiple of this number, because files occupy whole blocks.
 const ENTRY_BYTES: u64 = 4096;
 
-/// The bytes that are claimed and copied at once, between two checks of the deadline. If several processes share a
-/// limit (such as the free space of a disk) but do not know each other's claims, each of them may exceed it by this
-/// much.
+/// The bytes that are claimed and copied in one step. The deadline is checked before each step. If several processes
+/// share a limit (such as the free space of a disk) but do not know each other's claims, each process may exceed the
+/// limit by this number of bytes.
 pub const STEP_BYTES: u64 = 1 << 20;
 
-/// A running copy.
+/// The state of a running copy.
 struct Copying<C> {
     claim: C,
     deadline: Instant,
     bytes: u64,
 }
 
-/// Copies the folder `from` with its content to `to`, which is created. If a file is changed during the copy, the copy
-/// has its content from before or after the change. Before each step, `claim` is called with the bytes that the step
-/// needs, at least 4096 for each file and folder; it returns whether they are available. Returns the claimed bytes.
+/// Copies the folder `from` with its content to the new folder `to`. If a file changes during the copy, any part of the
+/// copied file may have the old or the new content. Calls `claim` before each step with the number of bytes that the
+/// step needs, at least 4096 for each file and folder. `claim` returns whether these bytes are available. Returns the
+/// total number of claimed bytes.
 ///
 /// # Errors
-/// When `to` exists, something cannot be read or written, a claim is refused or the copy would be deeper than
-/// [`DEPTH_MAX`] ([`io::ErrorKind::QuotaExceeded`]), or it is not finished at the `deadline`
-/// ([`io::ErrorKind::TimedOut`]). The caller removes the incomplete copy.
+/// If `to` exists, or an entry cannot be read or written. [`io::ErrorKind::QuotaExceeded`] if a claim is refused, or a
+/// folder is deeper than [`DEPTH_MAX`] levels. [`io::ErrorKind::TimedOut`] if the copy is not finished at `deadline`.
+/// After an error, the caller removes the incomplete copy.
 pub fn copy(from: &Path, to: &Path, deadline: Instant, claim: impl FnMut(u64) -> bool) -> io::Result<u64> {
     let mut copying = Copying { claim, deadline, bytes: 0 };
     let from = rustix::fs::open(from, FOLDER, Mode::empty())?;
@@ -91,14 +93,14 @@ impl<C: FnMut(u64) -> bool> Copying<C> {
         let Some(from) = there(rustix::fs::openat(from, name, flags, Mode::empty()))? else { return Ok(()) };
         let from = File::from(from);
         if !from.metadata()?.is_file() {
-            // The file was replaced in the meantime.
+            // The entry was replaced since the folder was read.
             return Ok(());
         }
         self.take(ENTRY_BYTES)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut to = File::from(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?);
-        // The claim for the entry covers the first bytes. A file that grows in the meantime is copied up to its
-        // original length.
+        // The claim for the entry also covers the first bytes of the file. A file that grows during the copy is copied
+        // up to its original length.
         let (mut left, mut paid) = (from.metadata()?.len(), ENTRY_BYTES);
         while left > 0 {
             let wanted = left.min(STEP_BYTES);
@@ -171,7 +173,7 @@ mod tests {
         symlink("a", from.join("to-folder")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         let bytes = copy_in(&from, &to, u64::MAX).unwrap();
-        // The three folders, two links and one small file count as one entry each, the large file as 25.
+        // The three folders, two links and the small file need one unit of `ENTRY_BYTES` each. The large file needs 25.
         assert_eq!(bytes, 6 * ENTRY_BYTES + 25 * ENTRY_BYTES, "a file takes blocks");
         assert_eq!(fs::read(to.join("a/b/small")).unwrap(), b"text");
         assert_eq!(fs::read(to.join("large")).unwrap(), vec![7; 100_000]);
@@ -199,7 +201,8 @@ mod tests {
             true
         });
         assert_eq!((bytes.unwrap(), most), (claimed, STEP_BYTES));
-        // The space that was free at the beginning is then claimed by others.
+        // Space was free when the copy started, but the fourth claim is refused, as if other writers had claimed the
+        // space.
         let mut claims = 0;
         let refused = copy(&from, &dir.path().join("other"), later(), |_| {
             claims += 1;
@@ -217,7 +220,7 @@ mod tests {
         let mut deep = from.clone();
         for _ in 0..DEPTH_MAX {
             fs::create_dir_all(&deep).unwrap();
-            // The path is longer than the system allows.
+            // A longer path would exceed the system's limit on the length of paths.
             if deep.as_os_str().len() > 3000 {
                 break;
             }

@@ -1,17 +1,17 @@
 //! A redb database that is opened again after its storage failed.
 //!
 //! After the first failure of its storage, redb refuses every operation, even reads, until the database is closed and
-//! opened again: its memory may differ from the file. Without this module, one moment without free space would make a
-//! store unusable until the process is restarted. [`Database`] records failures below redb. The next operation closes
-//! the database and opens it again, which rolls back what was not committed. Acknowledged changes were synced and are
-//! kept.
+//! opened again, because redb's memory may differ from the file. Without this module, one moment without free space
+//! would make a store unusable until the process restarts. [`Database`] records failures of the storage. The next
+//! operation closes the database and opens it again, which rolls back uncommitted changes. Committed changes are not
+//! lost, because they were synced.
 //!
-//! A failed sync is a special case: Linux then marks the pages as written, and a reader finds data in memory that the
-//! disk does not have. Therefore [`FileStorage`] drops the file's pages from memory before it opens the file again.
+//! A failed sync is a special case: Linux then marks the pages as written, although the disk does not have their data.
+//! Therefore [`FileStorage`] drops the file's pages from the page cache before it opens the file again.
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | a task that opens failed databases in the background | no caller would benefit from it, and the first operation would still fail |
+//! | a task that opens failed databases in the background | the first operation after the failure would still fail, and later operations can open the database themselves |
 //! | parsing errors of operations | an error is only text when it arrives here; the storage layer sees all failures, and only failures |
 //! | opening again immediately for every operation | opening after a failure reads the whole file; see [`PAUSE_PART`] |
 
@@ -26,24 +26,25 @@ use redb::{Builder, StorageBackend};
 
 use crate::backend::{Health, Layer};
 
-/// The pause after an attempt to open a failed database, as a multiple of the time that the attempt took. Thus, while a
-/// disk stays full, each of its stores uses only a small part of a thread's time. The first attempt after a new failure
-/// is made immediately.
+/// The pause after an attempt to open a failed database, as a multiple of the duration of the attempt. While a disk is
+/// full, each store on the disk therefore uses only a small part of a thread's time. The first attempt after a new
+/// failure needs no pause.
 const PAUSE_PART: u32 = 16;
 
 /// The minimum pause between two attempts.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The maximum pause between two attempts. When the disk works again, the database works again after at most this time.
+/// The maximum pause between two attempts. After the disk works again, the database is unavailable for at most this
+/// time.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// The storage of a database.
+/// The place where a database is stored, such as a file.
 pub trait Storage: Send + Sync + 'static {
-    /// Opens the storage, creating it if it does not exist. `is_reopened` means that it was open before and an
-    /// operation failed.
+    /// Opens the storage, and creates it first if it does not exist. `is_reopened` is true if the storage was open
+    /// before and one of its operations failed.
     ///
     /// # Errors
-    /// When the storage cannot be opened.
+    /// If the storage cannot be opened.
     fn open(&self, is_reopened: bool) -> Result<Box<dyn StorageBackend>, redb::Error>;
 }
 
@@ -53,13 +54,13 @@ pub struct FileStorage {
     path: PathBuf,
 }
 
-/// An open database. A `redb::Error` in a result is redb's own, or means that the database failed recently and cannot
-/// be opened again yet.
+/// An open database. A `redb::Error` in a result is an error of redb, or means that the database failed recently and
+/// cannot be opened again yet.
 pub struct Database {
     storage: Box<dyn Storage>,
     cache_bytes: usize,
     handle: RwLock<Handle>,
-    /// The time of the next attempt to open the database.
+    /// The earliest time of the next attempt to open the database.
     next: Mutex<Option<Instant>>,
 }
 
@@ -76,27 +77,27 @@ impl Database {
     /// Opens the database in `storage`, with a page cache of `cache_bytes`.
     ///
     /// # Errors
-    /// When the storage or the database cannot be opened.
+    /// If the storage or the database cannot be opened.
     pub fn open(storage: impl Storage, cache_bytes: usize) -> Result<Self, redb::Error> {
         let storage = Box::new(storage);
         let handle = Handle::open(&*storage, cache_bytes, 1)?;
         Ok(Self { storage, cache_bytes, handle: RwLock::new(handle), next: Mutex::default() })
     }
 
-    /// Runs `work`, which only reads. If the storage fails meanwhile, `work` runs a second time on the database that
-    /// was opened again.
+    /// Runs `work`, which must only read. If the storage fails during `work`, opens the database again and runs `work`
+    /// a second time.
     ///
     /// # Errors
-    /// Those of `work`; also when the database has failed and cannot be opened again yet.
+    /// The errors of `work`. Also an error if the database has failed and cannot be opened again yet.
     pub fn read<T, E: From<redb::Error>>(&self, work: impl Fn(&redb::Database) -> Result<T, E>) -> Result<T, E> {
         self.run(&work)?.or_else(|error| if self.has_failed() { self.run(&work)? } else { Err(error) })
     }
 
-    /// Runs `work` like [`Database::read`], but waits for the end of the pause after an attempt to open a failed
-    /// database if the pause is not longer than `pause_max`. Blocks.
+    /// Runs `work` like [`Database::read`]. If the database has failed and its next opening is due within `pause_max`,
+    /// waits until then instead of failing. Blocks.
     ///
     /// # Errors
-    /// As [`Database::read`].
+    /// The errors of [`Database::read`].
     pub fn read_after_pause<T, E: From<redb::Error>>(
         &self,
         work: impl Fn(&redb::Database) -> Result<T, E>,
@@ -116,21 +117,21 @@ impl Database {
     /// the database again.
     ///
     /// # Errors
-    /// As [`Database::read`].
+    /// The errors of [`Database::read`].
     pub fn write<T, E: From<redb::Error>>(&self, work: impl FnOnce(&redb::Database) -> Result<T, E>) -> Result<T, E> {
         self.run(work)?
     }
 
-    /// Returns how many times the database was opened, opening it if it has failed. A change that was reported as
-    /// failed may turn out to be durable when the database has been opened again.
+    /// Returns how many times the database was opened. If the database has failed, opens it again first. A change whose
+    /// commit failed may still turn out to be durable after the database was opened again.
     ///
     /// # Errors
-    /// When the database has failed and cannot be opened again yet.
+    /// If the database has failed and cannot be opened again yet.
     pub fn generation(&self) -> Result<u64, redb::Error> {
         self.working().map(|handle| handle.generation)
     }
 
-    /// Returns the redb database, so that it can be closed; `None` if it has failed.
+    /// Returns the redb database, so that the caller can close it. Returns `None` if the database has failed.
     #[must_use]
     pub fn into_inner(self) -> Option<redb::Database> {
         let handle = self.handle.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +174,7 @@ impl Database {
         if next.is_some_and(|next| start < next) {
             return Err(not_yet());
         }
-        // The old handle holds the file's lock, so it is closed before the file is opened again.
+        // The old handle holds the file's lock, so the old handle is closed before the file is opened again.
         drop(handle.database.take());
         let opened = Handle::open(&*self.storage, self.cache_bytes, handle.generation + 1);
         let pause = (start.elapsed() * PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -225,7 +226,7 @@ fn not_yet() -> redb::Error {
 }
 
 impl FileStorage {
-    /// Creates the storage in the file at `path`.
+    /// Creates a storage for the file at `path`. The file is opened later.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
@@ -242,7 +243,8 @@ impl Storage for FileStorage {
     }
 }
 
-/// Makes the system read the file from the disk instead of from memory. This is advice; ignoring it does no harm.
+/// Advises the system to read the file from the disk instead of from the page cache. A system that ignores the advice
+/// does no harm.
 fn forget_pages(file: &File) {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);

@@ -1,4 +1,4 @@
-//! Storage that fails on demand, for tests. It is not part of a release build.
+//! A storage that fails on demand, for tests. This module is not part of a release build.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,28 +10,28 @@ use redb::StorageBackend;
 use crate::backend::{Around, Layer, Operation};
 use crate::{FileStorage, Storage};
 
-/// How storage fails.
+/// A cause for which operations of a storage fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// No free space: writes fail with `ENOSPC`, after half of their bytes were written.
+    /// The disk is full: a write fails with `ENOSPC` after half of its bytes were written.
     NoSpace,
-    /// A failing device: everything fails with `EIO`, writes after half of their bytes were written.
+    /// The device fails: every operation fails with `EIO`, and a write fails after half of its bytes were written.
     Broken,
-    /// No descriptors: files cannot be opened, and operations fail with `EMFILE`, so that the file has to be opened
-    /// again.
+    /// The process has no free descriptors: opening and writing fail with `EMFILE`. After a failed write, the database
+    /// must open the file again.
     NoDescriptors,
 }
 
-/// The operations that fail. Clones share the same plan.
+/// A plan of which operations fail. Clones share the plan.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Plan>);
 
 #[derive(Debug, Default)]
 struct Plan {
     fault: Mutex<Option<Fault>>,
-    /// The number of operations that succeed before the first one that fails.
+    /// The number of operations that still succeed before the first operation fails.
     left: AtomicU64,
-    /// The number of operations that fail after that. Later operations succeed again.
+    /// The number of operations that still fail once `left` is zero. Later operations succeed again.
     fails: AtomicU64,
     met: AtomicBool,
     operations: AtomicU64,
@@ -57,7 +57,7 @@ impl Fault {
         }
     }
 
-    /// Returns the system's error.
+    /// Returns the error with which operations fail.
     #[must_use]
     pub fn error(self) -> io::Error {
         let code = match self {
@@ -70,12 +70,13 @@ impl Fault {
 }
 
 impl Faults {
-    /// From now on, lets `left` operations that `fault` affects succeed, and all later ones fail until [`Faults::end`].
+    /// Starts a fault. The next `left` operations that `fault` affects still succeed. Then all such operations fail
+    /// until [`Faults::end`].
     pub fn begin(&self, fault: Fault, left: u64) {
         self.begin_for(fault, left, u64::MAX);
     }
 
-    /// Starts faults like [`Faults::begin`], but only the given number of operations fails.
+    /// Starts a fault like [`Faults::begin`], but only `fails` operations fail. Later operations succeed again.
     pub fn begin_for(&self, fault: Fault, left: u64, fails: u64) {
         self.0.fails.store(fails, Ordering::SeqCst);
         self.0.left.store(left, Ordering::SeqCst);
@@ -83,13 +84,13 @@ impl Faults {
         *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
-    /// Ends the faults. Returns whether an operation has failed since [`Faults::begin`].
+    /// Ends the fault. Returns whether an operation has failed since [`Faults::begin`].
     pub fn end(&self) -> bool {
         *self.0.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.met.load(Ordering::SeqCst)
     }
 
-    /// The number of operations so far.
+    /// Returns the number of operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.0.operations.load(Ordering::SeqCst)
@@ -112,7 +113,7 @@ impl Faults {
     }
 }
 
-/// A file that fails according to a plan.
+/// A file whose operations fail as planned by [`Faults`].
 #[derive(Debug)]
 pub struct FaultyStorage {
     path: PathBuf,
@@ -120,7 +121,7 @@ pub struct FaultyStorage {
 }
 
 impl FaultyStorage {
-    /// Creates the storage in the file at `path`.
+    /// Creates a storage for the file at `path`, whose operations fail according to `faults`.
     #[must_use]
     pub fn new(path: PathBuf, faults: Faults) -> Self {
         Self { path, faults }

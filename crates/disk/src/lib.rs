@@ -1,9 +1,9 @@
 //! Tools for keeping data on a disk that may be full, broken, or filled by a hostile tenant.
 //!
 //! - [`Database`]: a redb database that is opened again after its storage failed.
-//! - [`tree`]: measuring and removing folders that a tenant made, with bounded descriptors and memory, however deep they are.
-//! - [`copy`]: copying such folders, with bounded descriptors, bytes and time.
-//! - [`rename_new`]: giving a file a name only if the name is not in use.
+//! - [`tree`]: measuring and removing folders that a tenant made, with bounded descriptors and memory at any depth.
+//! - [`copy`]: copying folders that a tenant made, with bounded descriptors, bytes and time.
+//! - [`rename_new`]: renaming a file only if the new name is not in use.
 //! - [`Reserve`]: free space that tenants cannot use.
 //!
 //! This crate must not know what the files mean, or which tenant owns them.

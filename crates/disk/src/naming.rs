@@ -1,13 +1,15 @@
-//! Giving a file a name only if the name is not in use.
+//! Renames a file only if the new name is not in use.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Moves the file `from` to `to` unless `to` exists. If the system has no such rename, uses a hard link instead.
+/// Moves the file `from` to `to`, unless `to` exists. If the system cannot rename without replacing `to`, links the
+/// file to `to` and removes `from`.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if `to` exists; also when the disk fails. `from` is then unchanged.
+/// [`io::ErrorKind::AlreadyExists`] if `to` exists. The system's error if the file cannot be moved. `from` is unchanged
+/// after an error.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -15,7 +17,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         use rustix::io::Errno;
 
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system or the kernel does not support renaming without replacing.
+            // The file system or the kernel does not support a rename that never replaces a file.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             done => return Ok(done?),
         }

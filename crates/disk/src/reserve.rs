@@ -1,9 +1,9 @@
-//! Free space that tenants cannot use, so that the node can write its state, its audit log and its code when tenants
-//! have filled the disk.
+//! Free space that tenants cannot use. The node writes its state, its audit log and its code to this space when tenants
+//! have filled the rest of the disk.
 
 use std::path::{Path, PathBuf};
 
-/// The bytes of a file system that are kept free of tenants' data.
+/// A number of bytes on a file system that tenants' data must leave free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reserve {
     path: PathBuf,
@@ -17,14 +17,14 @@ impl Reserve {
         Self { path: path.to_owned(), bytes }
     }
 
-    /// The size of the reserve in bytes.
+    /// Returns the size of the reserve in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the bytes that tenants may write before they reach the reserve. Asks the file system, which keeps the
-    /// number in memory. Returns 0 if the file system gives no result.
+    /// Returns the number of bytes that tenants may still write before they reach the reserve. The call is cheap,
+    /// because the file system keeps the number of free bytes in memory. Returns 0 if this number cannot be read.
     #[must_use]
     pub fn room(&self) -> u64 {
         let Ok(system) = rustix::fs::statvfs(&self.path) else { return 0 };

@@ -1,19 +1,19 @@
-//! Measures and removes folders that a tenant made. However deep, wide or long-named they are, neither the stack nor
-//! the descriptors of this process are exhausted, and symbolic links are not followed.
+//! Measures and removes folders that a tenant made. However deep, wide or long-named these folders are, neither the
+//! stack nor the descriptors of this process are exhausted, and symbolic links are not followed.
 //!
-//! Both operations work on open folders and names in them, never on whole paths, which a tenant can make longer than
-//! the system allows.
+//! Both operations work on open folders and names in them, never on whole paths, because a tenant can make paths longer
+//! than the system allows.
 //!
-//! [`remove`] has only a folder and its parent open: a folder that is not empty is *moved up*, next to the first level,
-//! and removed later. So a tree of any depth is flattened while it is removed, which needs no memory. If the process
-//! ends halfway, the next attempt continues with the remaining folders.
+//! [`remove`] has only a folder and its parent open. A folder that is not empty is *moved up*, next to the folders of
+//! the first level, and removed later. So a tree of any depth becomes flat during the removal, which needs no memory.
+//! If the process ends before the removal is complete, the next call removes the remaining folders.
 //!
 //! [`walk`] keeps all folders from the first level to the current one open, so folders below [`DEPTH_MAX`] are refused.
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | `std::fs::remove_dir_all`, the crate `remove_dir_all`, cap-std's | all of them recurse, with a frame and a descriptor for each level |
-//! | a stack of names, going up by `..` | a process that moves a folder meanwhile decides where `..` leads, and the names of wide folders need memory |
+//! | `remove_dir_all` of `std::fs`, of the crate `remove_dir_all` and of cap-std | all of them recurse, with a frame and a descriptor for each level |
+//! | a stack of names, going up by `..` | another process can move a folder meanwhile and so decide where `..` leads, and the names of wide folders need memory |
 //! | the crate `walkdir` | it bounds descriptors by keeping the rest of each level in memory, and works on whole paths |
 
 use std::ffi::{CStr, OsStr};
@@ -26,13 +26,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// The maximum nesting of folders below a folder that is walked. Each level needs a descriptor during the walk.
+/// The maximum number of levels of folders below a folder that is walked or copied. Each level needs a descriptor.
 pub const DEPTH_MAX: usize = 64;
 
-/// The unit in which the number of blocks of a file is given, independent of the file system's block size (`stat(2)`).
+/// The unit of `st_blocks`, the size of a file on disk, which does not depend on the file system's block size
+/// (`stat(2)`).
 const BLOCK_BYTES: u64 = 512;
 
-/// The maximum number of names that are tried for a folder that is moved up. The names start at a random number.
+/// The maximum number of names that are tried for one folder that is moved up.
 const NAMES_TRIED_MAX: u32 = 1000;
 
 pub(crate) const FOLDER: OFlags =
@@ -47,11 +48,11 @@ pub struct Found {
     pub is_folder: bool,
 }
 
-/// Calls `visit` with the path and kind of each entry below `root`. Entries that are removed meanwhile are left out. A
-/// missing root has no entries.
+/// Calls `visit` with the path and the size of each entry below `root`. Skips entries that are removed during the walk.
+/// If `root` does not exist, there are no entries.
 ///
 /// # Errors
-/// When a folder cannot be read, or lies deeper than [`DEPTH_MAX`] ([`io::ErrorKind::QuotaExceeded`]).
+/// If a folder cannot be read. [`io::ErrorKind::QuotaExceeded`] if a folder is deeper than [`DEPTH_MAX`] levels.
 pub fn walk(root: &Path, mut visit: impl FnMut(&Path, Found)) -> io::Result<()> {
     let first = match rustix::fs::open(root, FOLDER, Mode::empty()) {
         Ok(first) => first,
@@ -86,11 +87,12 @@ pub fn walk(root: &Path, mut visit: impl FnMut(&Path, Found)) -> io::Result<()> 
     Ok(())
 }
 
-/// Returns how many levels an open folder is below one of `roots` (each given by device and inode), found by going up
-/// from the folder; `None` if it is more than [`DEPTH_MAX`] levels. Neither symbolic links nor names are used.
+/// Returns how many levels an open folder is below one of `roots` (each given by its device and inode). Goes up from
+/// the folder without using names or following symbolic links. Returns `None` if no root is found within [`DEPTH_MAX`]
+/// levels.
 ///
 /// # Errors
-/// When a folder on the way cannot be opened.
+/// If a parent folder cannot be opened.
 pub fn depth_below(folder: impl AsFd, roots: &[(u64, u64)]) -> io::Result<Option<usize>> {
     let mut above: Option<OwnedFd> = None;
     for depth in 0..=DEPTH_MAX {
@@ -106,15 +108,15 @@ pub fn depth_below(folder: impl AsFd, roots: &[(u64, u64)]) -> io::Result<Option
 /// Returns the device and inode of a folder.
 ///
 /// # Errors
-/// When the folder does not exist.
+/// If the folder does not exist.
 pub fn identity_of(folder: &Path) -> io::Result<(u64, u64)> {
     Ok(identity(&rustix::fs::stat(folder)?))
 }
 
-/// Removes a file, or a folder with its content. A symbolic link is removed, not its target.
+/// Removes a file, or a folder with its content. A symbolic link is removed, but not its target.
 ///
 /// # Errors
-/// When the file or folder does not exist, or an entry cannot be removed. All other entries are removed.
+/// If the file or folder does not exist, or an entry cannot be removed. Some entries may then remain.
 pub fn remove(path: &Path) -> io::Result<()> {
     let root = match rustix::fs::open(path, FOLDER, Mode::empty()) {
         Ok(root) => root,
@@ -132,7 +134,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// Removes like [`remove`], but succeeds if the path does not exist.
 ///
 /// # Errors
-/// When an entry cannot be removed.
+/// If an entry cannot be removed.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -140,7 +142,7 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the content of a folder.
+/// Removes everything in a folder, but not the folder itself.
 fn empty(root: &OwnedFd) -> io::Result<()> {
     let mut names = Names::new();
     loop {
@@ -158,7 +160,7 @@ fn empty(root: &OwnedFd) -> io::Result<()> {
         }
         match (found, removed) {
             (false, _) => return Ok(()),
-            // Another pass removes the folders that were moved up meanwhile, and entries that the file system left out
+            // Another pass removes the folders that this pass moved up, and entries that the file system did not list
             // because the folder changed while it was read.
             (true, true) => {}
             (true, false) => return Err(Errno::NOTEMPTY.into()),
@@ -166,8 +168,8 @@ fn empty(root: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Removes the entry `name` of `folder`. A folder that is not empty is passed to `make_empty`. Returns whether
-/// something was removed or moved.
+/// Removes the entry `name` of `folder`. If the entry is a folder that is not empty, calls `make_empty` for it. Returns
+/// whether an entry was removed or moved.
 fn remove_entry(
     root: &OwnedFd,
     folder: impl AsFd,
@@ -192,8 +194,8 @@ fn remove_entry(
     }
 }
 
-/// Empties the folder `name` of `root` and removes it: its files are removed, its folders are moved up into `root`.
-/// Returns whether something changed.
+/// Empties the folder `name` of `root` and removes it: removes its files, and moves its folders up into `root`. Returns
+/// whether an entry was removed or moved.
 fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool> {
     let Some(folder) = there(rustix::fs::openat(root, name, FOLDER, Mode::empty()))? else { return Ok(true) };
     let (mut entries, mut removed) = (Dir::new(folder)?, false);
@@ -209,13 +211,13 @@ fn empty_into(root: &OwnedFd, name: &CStr, names: &mut Names) -> io::Result<bool
     }
     match rustix::fs::unlinkat(root, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
-        // If this pass has removed an entry, another pass may be able to remove the others.
+        // The pass removed an entry, so another pass may be able to remove the remaining entries.
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(removed),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Names for folders that are moved up. They start at a random number, so that they are rarely in use.
+/// A generator of names for folders that are moved up. The names start at a random number, so they are rarely in use.
 struct Names(u64);
 
 impl Names {
@@ -231,7 +233,7 @@ impl Names {
         for _ in 0..NAMES_TRIED_MAX {
             self.0 = self.0.wrapping_add(1);
             match rustix::fs::renameat(&folder, name, root, format!(".removed-{:016x}", self.0)) {
-                // An empty folder of this name was replaced; it would have been removed anyway.
+                // The rename replaced an empty folder of this name, which would be removed anyway.
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
                 Err(error) => return Err(error.into()),
@@ -245,7 +247,7 @@ pub(crate) fn is_itself(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }
 
-/// Returns `None` if the entry no longer exists.
+/// Converts the error that an entry does not exist to `None`.
 pub(crate) fn there<T>(result: rustix::io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),

@@ -1,5 +1,5 @@
-//! A database whose storage fails at every operation, one after the other. It loses no acknowledged change, and works
-//! again when the storage does.
+//! Tests of a database whose storage fails at one operation after the other. The database never loses an acknowledged
+//! change, and works again after the storage works again.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::Path;
@@ -30,7 +30,7 @@ fn get(database: &Database, key: u64) -> Result<Option<Vec<u8>>, redb::Error> {
     })
 }
 
-/// Repeats the operation until it succeeds.
+/// Repeats `attempt` until it succeeds.
 fn eventually<T>(at: &str, mut attempt: impl FnMut() -> Result<T, redb::Error>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {

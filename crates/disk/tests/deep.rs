@@ -1,5 +1,5 @@
-//! Trees of a hostile tenant, in a process with few descriptors and on a thread with a small stack. The test has a
-//! separate process, as the limit of descriptors applies to the whole process.
+//! Trees of a hostile tenant, in a process with few descriptors and on a thread with a small stack. These tests run in
+//! a separate process, because the limit on descriptors applies to the whole process.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io;
@@ -10,12 +10,13 @@ use isomer_disk::tree::{DEPTH_MAX, depth_below, identity_of, remove, walk};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// More levels than the process has descriptors, than a stack of this size has frames, and than a path may have.
+/// The depth of the tree: more levels than the process has descriptors, than the thread's stack has room for frames,
+/// and than a path can have.
 const DEEP: usize = 5_000;
 const STACK_BYTES: usize = 128 << 10;
 const DESCRIPTORS: u64 = DEPTH_MAX as u64 + 32;
 
-/// Creates `levels` nested folders below `root`, with a file in every hundredth of them.
+/// Creates `levels` nested folders below `root`, with a file in every hundredth folder.
 fn make_deep(root: &Path, levels: usize) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut folder = rustix::fs::openat(CWD, root, flags, Mode::empty()).unwrap();
@@ -74,7 +75,7 @@ fn wide() {
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(inner.join("file"), vec![1; 5000]).unwrap();
     }
-    // The names are like those that a removal uses for folders that it moves up.
+    // The folder has a name that a removal could use for a folder that it moves up.
     std::fs::create_dir_all(root.join(".removed-0000000000000000/a/b")).unwrap();
     let mut bytes = 0;
     walk(&root, |_, found| bytes += found.bytes).unwrap();

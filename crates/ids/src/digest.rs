@@ -1,8 +1,8 @@
-//! Hashes as hexadecimal digits in lower case.
+//! Digests, written as hexadecimal digits in lower case.
 //!
-//! A *release* (the upload of a client) is named by its [`ReleaseDigest`]. The parts of a plan on which two processes
-//! must agree to call each other are named by the [`PlanDigest`]. A *revision* is a release that was deployed to an
-//! app; it is named by its release's digest.
+//! A client uploads a *release*, which is named by its [`ReleaseDigest`]. A *revision* is a release that was deployed
+//! to an app, and is named by the digest of the release. The [`PlanDigest`] covers the decisions of a plan on which two
+//! processes must agree before they call each other.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,14 +33,16 @@ name_type! {
 }
 
 name_type! {
-    /// Identifies a token among all tokens that the node ever had: 16 hexadecimal digits. It is part of the token and is not secret.
+    /// The id of a token: 16 hexadecimal digits, unique among all tokens that a node ever had. The id is part of the
+    /// token's text and is not secret.
     TokenId,
     |text| hexadecimal(text, 16, "a token id", "it must have 16 hexadecimal digits, in lower case"),
     { "pattern": "^[0-9a-f]{16}$" }
 }
 
-/// The digest of what two processes must agree on to call each other: the components' bytes, where each runs, how calls cross every seam, and
-/// what each component may reach. The first 16 bytes of a SHA-256.
+/// The digest of everything on which two processes must agree before they call each other: the components' bytes, the
+/// process in which each component runs, how calls cross every seam, and the grants of each component. It has the first
+/// 16 bytes of a SHA-256.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlanDigest(pub [u8; 16]);
@@ -84,7 +86,7 @@ impl ReleaseDigest {
     /// Returns the digest as bytes.
     ///
     /// # Panics
-    /// Never: the digits were checked.
+    /// Never, because the digits were checked when the digest was created.
     #[must_use]
     pub fn bytes(&self) -> [u8; 16] {
         let number = u128::from_str_radix(&self.0, 16).expect("32 hexadecimal digits");

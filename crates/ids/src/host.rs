@@ -12,8 +12,9 @@ pub const HOST_BYTES_MAX: usize = 253;
 const RULE: &str = "write `shop.example`, `*.shop.example` or `*`, without scheme, port and path";
 
 name_type! {
-    /// A host name of requests: `shop.example`, `*.shop.example` (any name below `shop.example`, at any depth, but not `shop.example`
-    /// itself) or `*` (every name that no other app has). Lower case, without a port; an IP literal is written as in a URL.
+    /// A pattern for host names in requests: a name (`shop.example`), a wildcard (`*.shop.example` for any name below
+    /// `shop.example`, at any depth, but not `shop.example` itself) or `*` (every name that no other app has). Patterns
+    /// are in lower case and have no port; an IP literal is written as in a URL.
     HostPattern,
     pattern,
     { "pattern": "^(\\*|(\\*\\.)?[a-z0-9_.:\\[\\]-]+)$" }
@@ -26,8 +27,8 @@ impl HostPattern {
         self.as_str().starts_with('*')
     }
 
-    /// Returns whether owning this pattern means owning every name that `other` matches. `*` covers only itself: it matches the names that
-    /// no other tenant owns.
+    /// Returns whether the owner of this pattern owns every name that `other` matches. `*` covers only itself, because
+    /// it matches only names that no other tenant owns.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let below = self.as_str().strip_prefix('*').filter(|below| !below.is_empty());
@@ -46,13 +47,13 @@ fn pattern(text: &str) -> Result<Arc<str>, InvalidText> {
     Err(InvalidText::new("a host name", "shop.example", text, RULE))
 }
 
-/// Returns whether the text is an address, or DNS labels separated by dots.
+/// Returns whether the text is an IP address, or consists of DNS labels separated by dots.
 fn is_host(text: &str) -> bool {
     is_address(text) || text.split('.').all(is_host_label)
 }
 
-/// Returns whether a text can be a label of a host name: letters, digits, `-` and `_`, without `-` at either end, at most 63 bytes
-/// (RFC 1123, section 2.1; names of services also contain `_`).
+/// Returns whether a text can be a label of a host name: letters, digits, `-` and `_`, without `-` at either end, at
+/// most 63 bytes (RFC 1123, section 2.1; `_` occurs in the names of services).
 #[must_use]
 pub fn is_host_label(text: &str) -> bool {
     (1..=LABEL_BYTES_MAX).contains(&text.len())

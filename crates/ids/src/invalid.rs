@@ -1,43 +1,44 @@
-//! The error for text that breaks the rule of what it should be: a name, a route, a host, a size.
+//! The error for text that does not follow the rule of its kind, such as a name, a route, a host name or a size.
 
 use isomer_display::escaped;
 use isomer_display::excerpt::cut;
 
-/// The maximum number of bytes of the refused text that the error repeats.
+/// The maximum number of bytes of the invalid text that an error quotes.
 const SHOWN_BYTES_MAX: usize = 128;
 
-/// Text that breaks the rule of what it should be.
+/// The error for text that does not follow the rule of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {kind}: {problem}")]
 pub struct InvalidText {
     /// The kind of text that was expected, with its article: `a component name`.
     pub kind: &'static str,
-    /// The text, at most 128 bytes of it, with control characters escaped.
+    /// The invalid text with control characters escaped, cut after 128 bytes.
     pub text: String,
     /// The rule that the text breaks.
     pub problem: String,
     /// An example of a valid text.
     pub example: &'static str,
-    /// The valid text that was probably meant.
+    /// The valid text that the user probably meant.
     pub suggestion: Option<String>,
 }
 
 impl InvalidText {
-    /// Returns the error for `text`, which is not `kind` (with its article) because of `problem`.
+    /// Creates the error for `text`. `kind` is the expected kind of text with its article, `example` is a valid text,
+    /// and `problem` is the rule that `text` breaks.
     #[must_use]
     pub fn new(kind: &'static str, example: &'static str, text: &str, problem: impl Into<String>) -> Self {
         let text = escaped(&cut(text.to_owned(), SHOWN_BYTES_MAX));
         Self { kind, text, problem: problem.into(), example, suggestion: None }
     }
 
-    /// Sets the valid text that was probably meant.
+    /// Sets the valid text that the user probably meant.
     #[must_use]
     pub fn suggest(mut self, suggestion: Option<impl Into<String>>) -> Self {
         self.suggestion = suggestion.map(Into::into);
         self
     }
 
-    /// Returns what to write instead, as a sentence.
+    /// Returns a hint that says what to write instead.
     #[must_use]
     pub fn hint(&self) -> String {
         match &self.suggestion {

@@ -1,4 +1,5 @@
-//! Kebab names, `[a-z][a-z0-9]*(-[a-z0-9]+)*`, of at most [`NAME_CHARS_MAX`] characters: all names in a manifest.
+//! Kebab names, `[a-z][a-z0-9]*(-[a-z0-9]+)*`, of at most [`NAME_CHARS_MAX`] characters. Components, stores, groups and
+//! shapes have kebab names.
 //!
 //! A component's name becomes part of labels inside WebAssembly, where the Component Model requires kebab names, and a
 //! store's name becomes the name of a file.
@@ -9,7 +10,7 @@ use crate::name_type::name_type;
 /// The maximum number of characters of a kebab name.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// The rule of kebab names as a regular expression, without the length.
+/// The regular expression of kebab names. It does not limit the length.
 pub const NAME_PATTERN: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
 
 name_type! {
@@ -29,7 +30,7 @@ name_type! {
 /// Checks a kebab name. `kind` is the kind of name, with its article: `a group name`.
 ///
 /// # Errors
-/// With the rule that the name breaks.
+/// If the name is not a kebab name.
 pub fn check_name(kind: &'static str, name: &str) -> Result<(), InvalidText> {
     let problem = if name.is_empty() {
         "it is empty".to_owned()

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::invalid::InvalidText;
 use crate::name_type::name_type;
 
-/// The maximum length of a tenant's, an app's or a token's name in bytes, as of a DNS label (RFC 1035, section 2.3.4).
+/// The maximum length in bytes of the name of a tenant, an app or a token, which is the limit of a DNS label (RFC 1035,
+/// section 2.3.4).
 pub const LABEL_BYTES_MAX: usize = 63;
 
 const RULE: &str = "use 1 to 63 of a-z, 0-9 and -, beginning with a letter and not ending with -";
@@ -36,7 +37,7 @@ name_type! {
 }
 
 impl TenantName {
-    /// The tenant of requests and commands that name none.
+    /// The tenant that is used if a request or command does not name a tenant.
     pub const DEFAULT: &'static str = "default";
 }
 

@@ -1,7 +1,7 @@
-//! The names and digests of the platform: one type for each, with the one rule that its text obeys.
+//! The names and digests of the platform. Each kind of name has its own type, which checks the rule of that kind.
 //!
-//! A value of these types was checked when it was created, whether it came from an argument, a manifest, a request or a
-//! file. Code that has one may compare it, put it into a path or print it without another check.
+//! Every value is checked when it is created, whether the text comes from an argument, a manifest, a request or a file.
+//! So code may compare a value, put it into a path or print it without another check.
 //!
 //! | file | rule | types |
 //! | --- | --- | --- |
@@ -12,8 +12,8 @@
 //! | `variable` | names of environment variables | [`is_environment_name`] |
 //! | `digest` | hashes in hexadecimal digits | [`Digest`], [`ReleaseDigest`], [`PlanDigest`], [`TokenId`] |
 //!
-//! Texts that break a rule are refused with [`InvalidText`], which names the rule and, if possible, suggests a valid
-//! text. The crate is pure.
+//! The error for a text that breaks a rule is [`InvalidText`]. It states the rule and, if possible, suggests a valid
+//! text. The crate does no input or output.
 
 #![forbid(unsafe_code)]
 

@@ -2,8 +2,8 @@
 
 /// Defines a type of text that is checked whenever a value is created.
 ///
-/// `$check` is a function of the text that returns the text to store (`Arc<str>`) or an `InvalidText`. `$schema` are
-/// the keywords of its JSON Schema.
+/// `$check` is a function that takes the text, and returns the text to store (`Arc<str>`) or an `InvalidText`.
+/// `$schema` lists the keywords of the type's JSON Schema.
 macro_rules! name_type {
     ($(#[doc = $doc:literal])+ $type:ident, $check:expr, { $($schema:tt)* }) => {
         $(#[doc = $doc])+
@@ -11,22 +11,22 @@ macro_rules! name_type {
         pub struct $type(std::sync::Arc<str>);
 
         impl $type {
-            /// Checks a text.
+            /// Creates a value from `text`.
             ///
             /// # Errors
-            /// With the rule that the text breaks.
+            /// If `text` breaks the rule of this type.
             pub fn new(text: &str) -> Result<Self, $crate::InvalidText> {
                 let check: fn(&str) -> Result<std::sync::Arc<str>, $crate::InvalidText> = $check;
                 check(text).map(Self)
             }
 
-            /// Returns the text.
+            /// Returns the checked text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// Returns the text without copying it.
+            /// Returns a reference to the checked text that is shared with this value.
             #[must_use]
             pub fn shared(&self) -> std::sync::Arc<str> {
                 self.0.clone()

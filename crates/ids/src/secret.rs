@@ -1,7 +1,8 @@
-//! Names of secrets and the size of their values.
+//! Names of secrets, and the maximum size of their values.
 //!
-//! The name is at most 64 bytes long everywhere. In the past, a node accepted 128 bytes while its admin API accepted
-//! 64; a manifest, which is the only way to grant a secret, never accepted more than 64.
+//! Every interface accepts names of at most 64 bytes. In the past, a node accepted 128 bytes while its admin API
+//! accepted
+//! 64. A manifest, which is the only way to grant a secret, never accepted more than 64.
 
 use crate::invalid::InvalidText;
 use crate::kebab::kebab;
@@ -13,7 +14,7 @@ pub const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// The maximum length of a secret's name in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The rule of secrets' names as a regular expression.
+/// The regular expression of secrets' names.
 pub const SECRET_NAME_PATTERN: &str = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$";
 
 const RULE: &str = "it must be a letter, then letters, digits, `_`, `-` or `.`, 64 characters at most";

@@ -1,9 +1,10 @@
 //! Names of environment variables.
 
-/// The rule of [`is_environment_name`] as a regular expression.
+/// The regular expression of the names that [`is_environment_name`] accepts.
 pub const ENVIRONMENT_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 
-/// Returns whether an environment variable may have this name: `[A-Za-z_][A-Za-z0-9_]*` (POSIX.1-2017, XBD 3.235).
+/// Returns whether a text can be the name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*` (POSIX.1-2017, XBD
+/// 3.235).
 #[must_use]
 pub fn is_environment_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::RequestId;
 
-/// The tenant and the app that a request was served by, on a node of several tenants.
+/// The app that served a request on a node of several tenants, and the app's tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppIdentity {
     /// The tenant's name.
@@ -18,26 +18,26 @@ pub struct AppIdentity {
 /// A served request.
 #[derive(Debug, Clone)]
 pub struct AccessRecord {
-    /// The request's identity.
+    /// The request's identity in all logs.
     pub id: RequestId,
     /// The request's method.
     pub method: String,
-    /// Path and query as sent.
+    /// The request's path and query, as the client sent them.
     pub target: String,
     /// The response's status code.
     pub status: u16,
-    /// Bytes of the response's body that were handed to the connection.
+    /// The number of bytes of the response's body that were handed to the connection.
     pub body_bytes: u64,
-    /// The time from the request's head to the last byte of the response.
+    /// The time from the arrival of the request's head to the last byte of the response.
     pub took: Duration,
     /// The component that handled the request; `None` if the front door responded itself.
     pub component: Option<Arc<str>>,
-    /// The host name in the request, if it is valid.
+    /// The host name in the request; `None` if the name is missing or not valid.
     pub host: Option<String>,
     /// The app that served the request, on a node of several tenants.
     pub app: Option<AppIdentity>,
     /// The client's address, if it is known.
     pub client: Option<IpAddr>,
-    /// Why the client did not get the whole response; `None` if it did.
+    /// Why the client did not get the whole response; `None` if the response is complete.
     pub cut_off: Option<String>,
 }

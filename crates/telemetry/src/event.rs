@@ -1,7 +1,8 @@
-//! What happens while apps are served, and the trait that receives it.
+//! Events that happen while apps are served, and the trait that receives events.
 //!
 //! An event borrows its data: emitting an event to a sink that ignores it allocates nothing. A sink runs on the
-//! request's path and must not block. It copies what it keeps, within its own bounds.
+//! request's path and must not block. If a sink keeps an event's data, it copies the data and limits the size of the
+//! copies.
 
 use std::fmt::Display;
 
@@ -26,7 +27,7 @@ impl StandardStream {
     }
 }
 
-/// Something that happened while an app was served. `component` is always the component in which it happened.
+/// An event while an app is served. `component` is always the component in which the event happened.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
     /// A component printed a line.
@@ -35,7 +36,7 @@ pub enum Event<'a> {
         component: &'a str,
         /// The stream that the line was printed to.
         stream: StandardStream,
-        /// The request that the instance served at that time, if it is known.
+        /// The request that the instance was serving when it printed the line, if the request is known.
         request: Option<RequestId>,
         /// The line without its newline: any bytes, of bounded length.
         line: &'a [u8],
@@ -44,39 +45,40 @@ pub enum Event<'a> {
     RequestFailed {
         /// The component that handled the request.
         component: &'a str,
-        /// The request.
+        /// The failed request.
         request: RequestId,
-        /// Why it failed. May be long: sinks shorten it.
+        /// Why the request failed. The text may be long, so sinks shorten it.
         reason: &'a dyn Display,
         /// The guest's call stack, the innermost frame first; empty if there is none.
         backtrace: &'a [String],
         /// Whether the head of the response was already sent, so that the client sees a response that is cut off.
         response_cut_off: bool,
     },
-    /// A call across a seam failed in the called component. The caller gets less detail, and reports its own failure.
+    /// A call across a seam failed in the called component. The caller gets fewer details, and emits an event for its
+    /// own failure.
     CallFailed {
         /// The component that was called.
         component: &'a str,
-        /// The request that the call was made for, if it is known.
+        /// The request that the call was made for, if the request is known.
         request: Option<RequestId>,
-        /// Why it failed. May be long: sinks shorten it.
+        /// Why the call failed. The text may be long, so sinks shorten it.
         reason: &'a dyn Display,
         /// The guest's call stack, the innermost frame first; empty if there is none.
         backtrace: &'a [String],
     },
-    /// A component was denied something that it has no grant for. Emitters bound the number and length of these events.
+    /// A component tried to use something for which it has no grant. Emitters limit the number and length of these
+    /// events.
     AccessDenied {
-        /// The component.
+        /// The component that was denied access.
         component: &'a str,
-        /// A description of what was denied, and how to grant it.
+        /// A description of what the component tried to use, and of how to grant it.
         text: &'a str,
     },
 }
 
-/// Receives events. Called on the request's path: must not block.
+/// A receiver of events. Its methods are called on the request's path and must not block.
 pub trait EventSink: Send + Sync + 'static {
-    /// Returns whether the sink receives events at all. If it does not, emitters may skip work that is only needed for
-    /// an event.
+    /// Returns `false` if the sink ignores all events. Emitters can then skip work that only events need.
     fn is_enabled(&self) -> bool {
         true
     }

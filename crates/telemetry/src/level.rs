@@ -3,20 +3,20 @@
 /// The importance of a log message, the most important first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something does not work as it should.
+    /// A failure: something does not work as it should.
     Error,
-    /// Something that an operator should look at.
+    /// A problem that an operator should look at.
     Warning,
-    /// Something that an operator should know.
+    /// Information that an operator should know.
     Info,
-    /// Details for finding a fault.
+    /// Details that help to find a fault.
     Debug,
-    /// Every step.
+    /// Every single step.
     Trace,
 }
 
 impl Level {
-    /// All levels with the name that directives and records use.
+    /// All levels, with the names that directives and records use.
     const NAMES: [(Self, &str); 5] = [
         (Self::Error, "error"),
         (Self::Warning, "warning"),
@@ -30,7 +30,7 @@ impl Level {
         Self::NAMES.into_iter().find_map(|(level, name)| (level == self).then_some(name)).unwrap_or("info")
     }
 
-    /// Returns the level with this name, in lower case. `warn` is another name for `warning`.
+    /// Returns the level whose lower-case name is `name`. `warn` is another name for `warning`.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = if name == "warn" { "warning" } else { name };
         Self::NAMES.into_iter().find_map(|(level, other)| (other == name).then_some(level))

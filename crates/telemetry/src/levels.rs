@@ -1,8 +1,8 @@
 //! The filter of log messages: `info`, or `warn,front=debug,runtime::code=trace`.
 //!
 //! A directive is either a level, which applies to all parts of the platform, or `PART=LEVEL` for one part: a crate, or
-//! a module of it. The most specific directive applies. Messages of third-party crates are never recorded: at these
-//! levels they contain headers and bytes of requests.
+//! a module of a crate. The most specific directive applies. Messages of third-party crates are never recorded, because
+//! they can contain headers and bytes of requests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,21 +46,21 @@ pub const PARTS: &[&str] = &[
 /// The prefix of the `tracing` targets of all parts.
 pub const PLATFORM_TARGET: &str = "isomer";
 
-/// The maximum length of the text of all directives.
+/// The maximum length in bytes of the text that contains all directives.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// Selects the log messages of the platform that are recorded. Guests' output, failed requests and the access log are
-/// not messages of the platform, and are always recorded.
+/// The filter that selects which log messages of the platform are recorded. Guests' output, failed requests and the
+/// access log are not messages of the platform, and are always recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Levels {
-    /// The least important level that is recorded for parts without a directive; `None` records nothing.
+    /// The least important level that is recorded for parts without a directive; `None` if no level is recorded.
     default: Option<Level>,
-    /// The targets of the directives, in the order of the text.
+    /// The target prefix and the level of each directive for a part, in the order of the text.
     directives: Vec<(String, Option<Level>)>,
     text: String,
 }
 
-/// The text is not a list of directives.
+/// Why a text is not a list of directives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLevels {
     /// The text contains an unknown level.
@@ -69,7 +69,7 @@ pub enum InvalidLevels {
     /// The text contains an unknown part.
     #[error("`{0}` is not a part of the platform: the parts are {parts}", parts = PARTS.join(", "))]
     Part(String),
-    /// The text is too long.
+    /// The text is longer than 1024 bytes.
     #[error("the levels are longer than {TEXT_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -81,18 +81,20 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Returns whether messages of this level are recorded if they are about the whole process rather than one part.
+    /// Returns whether a message of this level is recorded if the message is about the whole process rather than one
+    /// part.
     pub fn includes(&self, level: Level) -> bool {
         self.default.is_some_and(|most| level <= most)
     }
 
-    /// Returns the least important level that is recorded for parts without a directive; `None` records nothing.
+    /// Returns the least important level that is recorded for parts without a directive; `None` if no level is
+    /// recorded.
     pub fn default_level(&self) -> Option<Level> {
         self.default
     }
 
-    /// Returns the directives for parts: the prefix of their targets, and the least important level that is recorded.
-    /// If several directives have the same target, the last one applies.
+    /// Returns the target prefix of each directive for a part, with the least important level that is recorded. If
+    /// several directives have the same target, the last one applies.
     pub fn directives(&self) -> impl Iterator<Item = (&str, Option<Level>)> {
         self.directives.iter().map(|(target, level)| (target.as_str(), *level))
     }
@@ -124,7 +126,7 @@ impl fmt::Display for Levels {
     }
 }
 
-/// Parses a level. `Ok(None)` records nothing.
+/// Parses a level. Returns `Ok(None)` for `off` and `none`, which record nothing.
 fn parse_level(text: &str) -> Result<Option<Level>, InvalidLevels> {
     match text.to_ascii_lowercase().as_str() {
         "off" | "none" => Ok(None),
@@ -132,7 +134,8 @@ fn parse_level(text: &str) -> Result<Option<Level>, InvalidLevels> {
     }
 }
 
-/// Converts `front::connection`, `isomer_front::connection` or `isomer-front` to the prefix of the targets of this part.
+/// Converts the name of a part (`front::connection`, `isomer_front::connection` or `isomer-front`) to the prefix of the
+/// part's targets.
 fn parse_target(part: &str) -> Result<String, InvalidLevels> {
     let (name, module) = part.split_once("::").map_or((part, None), |(name, module)| (name, Some(module)));
     let folder = name.replace('_', "-");
@@ -140,7 +143,7 @@ fn parse_target(part: &str) -> Result<String, InvalidLevels> {
     if !PARTS.contains(&folder) {
         return Err(InvalidLevels::Part(part.to_owned()));
     }
-    // The crate of the command line has the name of the program.
+    // The crate in the folder `cli` has the name of the program, without a suffix.
     let crate_name = match folder {
         "cli" => PLATFORM_TARGET.to_owned(),
         _ => format!("{PLATFORM_TARGET}_{}", folder.replace('-', "_")),

@@ -1,22 +1,24 @@
-//! What every crate of the platform may emit about itself and about the apps that it serves: events, log messages and the identities
-//! that connect them.
+//! Events and log messages that the platform's crates emit, and the ids that connect events and messages of one
+//! request.
 //!
-//! This crate lies below the engine (`runtime`) and the transport (`link`), so that both sides of a call can report it. It holds plain
-//! types and traits only: no file, no thread, no output format. `isomer-observe` receives what is emitted, formats it and stores it.
+//! This crate lies below the engine (`runtime`) and the transport (`link`), so that both sides of a call can report it.
+//! It contains only plain types and traits: no file, no thread, no output format. `isomer-observe` receives events and
+//! messages, formats and stores them.
 //!
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`trace`] | W3C Trace Context: trace and span ids, flags, the `traceparent` header |
 //! | [`RequestId`] | the identity of a request in the logs of this platform |
-//! | [`Event`], [`EventSink`] | what happens while apps are served, and the trait that receives it |
+//! | [`Event`], [`EventSink`] | events while apps are served, and the trait that receives events |
 //! | [`AccessRecord`] | a served request |
-//! | [`Level`], [`Levels`] | the importance of log messages, and the filter that is set by operators |
+//! | [`Level`], [`Levels`] | the importance of log messages, and the filter that operators set |
 //!
-//! Spans and metrics belong here, too: as further kinds of [`Event`], so that one sink receives everything that happens to a request,
-//! and every emitter has the same cheap check whether anything listens ([`EventSink::is_enabled`]).
+//! When spans and metrics are added, they become further kinds of [`Event`]. One sink then receives everything that
+//! happens to a request, and every emitter has the same cheap check whether a sink uses events
+//! ([`EventSink::is_enabled`]).
 //!
-//! Log messages of the platform are `tracing` events. The macros are re-exported ([`error!`], [`warn!`], [`info!`], [`debug!`],
-//! [`trace!`](trace!)): a message that the filter excludes costs one relaxed load and a comparison.
+//! Log messages of the platform are `tracing` events. The macros are re-exported ([`error!`], [`warn!`], [`info!`],
+//! [`debug!`], [`trace!`](trace!)): a message that the filter excludes costs one relaxed load and a comparison.
 #![forbid(unsafe_code)]
 
 mod access;

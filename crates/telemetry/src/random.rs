@@ -1,18 +1,19 @@
-//! Random numbers for identities.
+//! Random numbers for the ids of requests, traces and spans.
 
 use std::cell::RefCell;
 
-/// Bytes that a thread requests from the system's generator at once, so that most requests make no system call for
-/// their ids.
+/// The number of bytes that a thread requests from the system's generator in one call. Most requests then make no
+/// system call for their ids.
 const BATCH_BYTES: usize = 1024;
 
-/// Random bytes of one thread. The first `used` bytes have been used.
+/// Random bytes of one thread. The first `used` bytes were already returned.
 struct Batch {
     bytes: [u8; BATCH_BYTES],
     used: usize,
 }
 
-/// Returns a number from the system's generator: cheap, and not predictable from earlier numbers.
+/// Returns a number from the system's generator. The call is cheap, and the number cannot be predicted from earlier
+/// ones.
 pub(crate) fn random_u64() -> u64 {
     thread_local! {
         static BATCH: RefCell<Batch> = const { RefCell::new(Batch { bytes: [0; BATCH_BYTES], used: BATCH_BYTES }) };
@@ -36,10 +37,11 @@ mod tests {
 
     #[test]
     fn numbers_cannot_be_derived_from_earlier_ones() {
-        // More numbers than a batch contains.
+        // 1000 numbers need several batches.
         let numbers: Vec<u64> = (0..1000).map(|_| random_u64()).collect();
         assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), numbers.len());
-        // A generator that steps through a sequence reveals its step, however it mixes the state (here: SplitMix64).
+        // SplitMix64 adds a constant to its state for each number, and mixes the state. Undoing the mix reveals the
+        // constant: it is the difference of any two consecutive states.
         let unmixed = |mixed: u64| {
             let inverse = |mut z: u64, shift: u32| {
                 let seen = z;

@@ -10,7 +10,7 @@ use crate::random::random_u64;
 pub struct RequestId(NonZeroU64);
 
 impl RequestId {
-    /// Returns a new random identity. A client that sees it cannot predict another identity from it.
+    /// Returns a new random identity. A client that knows some identities cannot predict another identity.
     pub fn random() -> Self {
         loop {
             if let Some(id) = Self::from_raw(random_u64()) {
@@ -24,7 +24,7 @@ impl RequestId {
         NonZeroU64::new(raw).map(Self)
     }
 
-    /// Returns the number.
+    /// Returns the identity as a number.
     pub fn get(self) -> u64 {
         self.0.get()
     }

@@ -6,7 +6,7 @@ use std::num::{NonZeroU64, NonZeroU128};
 use crate::RequestId;
 use crate::random::random_u64;
 
-/// Bytes of a `traceparent` header of version 00: `00-<32 trace>-<16 parent>-<2 flags>`.
+/// The length of a `traceparent` header of version 00 in bytes: `00-<32 trace>-<16 parent>-<2 flags>`.
 pub const TRACEPARENT_BYTES: usize = 55;
 
 /// The identity of a trace: all spans that one request caused, in all processes.
@@ -21,10 +21,10 @@ pub struct SpanId(NonZeroU64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TraceFlags(u8);
 
-/// The content of a `traceparent` header.
+/// The trace and the parent span of a request: the content of a `traceparent` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
-    /// The trace.
+    /// The trace that the request belongs to.
     pub trace_id: TraceId,
     /// The span that sent the header.
     pub parent: SpanId,
@@ -44,7 +44,7 @@ impl TraceId {
         NonZeroU128::new(raw).map(Self)
     }
 
-    /// Returns the number.
+    /// Returns the identity as a number.
     pub fn get(self) -> u128 {
         self.0.get()
     }
@@ -56,13 +56,14 @@ impl SpanId {
         NonZeroU64::new(raw).map(Self)
     }
 
-    /// Returns the number.
+    /// Returns the identity as a number.
     pub fn get(self) -> u64 {
         self.0.get()
     }
 }
 
-/// A request's own span has the number of the request, so that logs and traces can be matched.
+/// Converts a request's identity to the identity of the request's span. Both have the same number, so that logs and
+/// traces can be matched.
 impl From<RequestId> for SpanId {
     fn from(id: RequestId) -> Self {
         Self(NonZeroU64::new(id.get()).expect("a request's identity is not zero"))
@@ -88,9 +89,9 @@ impl TraceContext {
         Self { parent, ..self }
     }
 
-    /// Parses a `traceparent` header. Returns `None` if it is not valid.
+    /// Parses a `traceparent` header. Returns `None` if the header is not valid.
     ///
-    /// Later versions may be longer and are read as version 00 (section 3.2.4).
+    /// Headers of later versions may be longer, and are parsed like version 00 (section 3.2.4).
     pub fn parse(header: &[u8]) -> Option<Self> {
         let is_longer = header.len() > TRACEPARENT_BYTES && &header[..2] != b"00" && header[TRACEPARENT_BYTES] == b'-';
         if header.len() != TRACEPARENT_BYTES && !is_longer {
@@ -146,7 +147,7 @@ fn parse_hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// Writes the upper digits of `number`, as many as fit into `out`.
+/// Writes the upper hexadecimal digits of `number`, as many as fit into `out`.
 fn write_hex(number: u64, out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (index, digit) in out.iter_mut().enumerate() {
