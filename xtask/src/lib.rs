@@ -42,7 +42,7 @@ Tasks:
 /// Runs the task that the command line names.
 ///
 /// # Errors
-/// When the task does not exist, or fails.
+/// If the task does not exist, or fails.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let project = Project::find()?;
     match arguments {

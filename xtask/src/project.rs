@@ -21,7 +21,7 @@ impl Project {
     /// Asks cargo for the workspace's folders and packages.
     ///
     /// # Errors
-    /// When `cargo metadata` fails.
+    /// If `cargo metadata` fails.
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("..")
@@ -69,7 +69,7 @@ impl Project {
     /// Reads a file, named by its path in the repository.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub fn read(&self, path: &str) -> Result<String> {
         std::fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read `{path}`"))
     }
@@ -83,7 +83,7 @@ impl Project {
 /// Prints a command and runs it with this program's own output.
 ///
 /// # Errors
-/// When it cannot be started, and when it fails.
+/// If it cannot be started, and when it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = show(command);
     println!("$ {line}");
@@ -95,7 +95,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Replaces this process by the command, so that the command gets all signals. Returns only if that fails.
 ///
 /// # Errors
-/// When the command cannot be started; on systems other than Unix, also when it fails.
+/// If the command cannot be started; on systems other than Unix, also when it fails.
 #[cfg(unix)]
 pub fn hand_over(command: &mut Command) -> Result<()> {
     use std::os::unix::process::CommandExt as _;

@@ -55,7 +55,7 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<()> {
 /// Finds the guest toolchain, or installs it.
 ///
 /// # Errors
-/// When it is missing and cannot be installed.
+/// If it is missing and cannot be installed.
 pub fn guest_toolchain() -> Result<()> {
     match GuestToolchain::find_or_install(SystemPackages::Install, &mut show_progress) {
         Ok(toolchain) => {
@@ -94,7 +94,7 @@ pub(crate) fn browser() -> Option<PathBuf> {
 /// Installs Debian packages, with `sudo` unless this process runs as root.
 ///
 /// # Errors
-/// When this system has no apt, and when apt fails.
+/// If this system has no apt, and when apt fails.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
     if find_program("apt-get").is_none() {
         bail!("install {} first: this system has no apt", packages.join(" and "));

@@ -55,7 +55,7 @@ impl Steps {
     /// Prints the summary.
     ///
     /// # Errors
-    /// When a step failed.
+    /// If a step failed.
     pub(crate) fn finish(self) -> Result<()> {
         println!("\n{}", self.summary());
         let failed = self.done.iter().filter(|step| step.outcome == Outcome::Failed);

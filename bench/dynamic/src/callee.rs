@@ -1,4 +1,4 @@
-//! The called component: one wasmtime store for blocking functions, and a pool of stores for concurrent calls.
+//! The called component, in one wasmtime store for blocking functions and in a pool of stores for concurrent calls.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ struct Home {
     instance: Instance,
 }
 
-/// The instance for calls of blocking functions.
+/// The instance whose blocking functions are called.
 pub(crate) struct Blocking(Home);
 
 impl Blocking {
@@ -43,7 +43,8 @@ impl Blocking {
     }
 }
 
-/// The instances for calls of `async func`s: as many as the number of concurrent calls has required, kept for reuse.
+/// A pool of instances for concurrent calls of `async func`s. If no instance is free, a new one is created; instances
+/// are kept for reuse.
 #[derive(Clone)]
 pub(crate) struct Pool(Arc<Shared>);
 
@@ -70,8 +71,8 @@ impl Pool {
         arguments: &[Val],
         results: &mut [Val],
     ) -> Result<()> {
-        // A wasmtime store cannot run inside the run of another one, so the call runs in its own task, with copies of
-        // the values.
+        // A wasmtime store cannot run inside the execution of another store, so the call runs in its own task, with
+        // copies of the values.
         let (arguments, answers) = (arguments.to_vec(), results.to_vec());
         let shared = Arc::clone(&self.0);
         let answers = tokio::spawn(async move { shared.call(function, &arguments, answers).await }).await??;

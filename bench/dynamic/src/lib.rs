@@ -1,11 +1,11 @@
 //! Links two components by dynamic values, as a host does that learns a component's types only at run time.
 //!
 //! The caller's imports are host functions that take wasmtime's `Val`s and pass them to the called component in a
-//! separate wasmtime store. So the host walks every value twice in each direction. The benchmarks compare seams with
-//! this crate; it has no other use.
+//! separate wasmtime store. So the host walks every value twice in each direction. The seam benchmarks compare Isomer
+//! with this crate, which has no other use.
 //!
-//! The crate is as fast as this approach can be: no deadlines, no limits, and the callee's store is kept and never
-//! cleaned up. It must not depend on Isomer's runtime.
+//! The crate is as fast as this approach can be: it has no deadlines and no limits, and it keeps the callee's store
+//! without ever cleaning it up. It must not depend on Isomer's runtime.
 #![forbid(unsafe_code)]
 
 mod callee;
@@ -21,15 +21,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
 use callee::{Blocking, Pool};
 
-/// The interface of blocking functions, and that of `async func`s.
+/// The interface with the blocking functions. `IN_FLIGHT` is the interface with the `async func`s.
 const BLOCKING: &str = "guest:seam-bench/calls@0.1.0";
 const IN_FLIGHT: &str = "guest:seam-bench/async-calls@0.1.0";
-/// The functions of each interface.
+/// The functions that each of the two interfaces has.
 const FUNCTIONS: [&str; 4] = ["add", "echo", "lookup", "all"];
-/// The interface that the caller exports for hosts without HTTP.
+/// The interface of the caller that starts the calls, for hosts without HTTP.
 const RUNNER: &str = "guest:seam-bench/runner@0.1.0";
 
-/// The linked caller and its wasmtime store.
+/// The linked components: the caller's wasmtime store, and the caller's function that starts the calls.
 #[derive(Clone)]
 pub struct Linked(Arc<Mutex<Caller>>);
 
@@ -39,10 +39,10 @@ struct Caller {
 }
 
 impl Linked {
-    /// Links the two components.
+    /// Compiles and links the two components.
     ///
     /// # Errors
-    /// When one of the files is not a component, or lacks the expected interfaces.
+    /// If one of the files is not a component, or lacks the expected interfaces.
     pub async fn new(caller: &[u8], callee: &[u8]) -> Result<Self> {
         let engine = Engine::new(&config())?;
         let callee = Component::new(&engine, callee)?;
@@ -69,16 +69,20 @@ impl Linked {
         http_traps(&mut linker, &caller)?;
         let mut store = Store::new(&engine, Guest { callee: Some(Blocking::new(&callee)?), ..Guest::default() });
         let instance = linker.instantiate_async(&mut store, &caller).await?;
-        let runner = instance.get_export_index(&mut store, None, RUNNER).context("the caller has no runner")?;
-        let run = instance.get_export_index(&mut store, Some(&runner), "run").context("the runner does not run")?;
+        let runner = instance
+            .get_export_index(&mut store, None, RUNNER)
+            .context("the caller does not export the interface of the runner")?;
+        let run = instance
+            .get_export_index(&mut store, Some(&runner), "run")
+            .context("the caller's runner has no function `run`")?;
         let run = instance.get_typed_func(&mut store, run)?;
         Ok(Self(Arc::new(Mutex::new(Caller { store, run }))))
     }
 
-    /// Returns the caller's response to `GET /run?QUERY`. Calls are made one at a time.
+    /// Returns the caller's response to `GET /run?QUERY`. Concurrent queries run one after another.
     ///
     /// # Errors
-    /// The caller's error message, or that of a trap.
+    /// If the caller returns an error or traps, with the caller's message or that of the trap.
     pub async fn run(&self, query: String) -> Result<String, String> {
         let Caller { store, run } = &mut *self.0.lock().await;
         let (answer,) = run.call_async(store, (query,)).await.map_err(|error| format!("{error:#}"))?;
@@ -86,7 +90,7 @@ impl Linked {
     }
 }
 
-/// Defines the caller's HTTP imports as functions that trap: nothing calls them here.
+/// Defines the caller's imports of `wasi:http` as functions that trap. The benchmark never calls them.
 fn http_traps(linker: &mut Linker<Guest>, caller: &Component) -> Result<()> {
     let engine = caller.engine();
     let ty = caller.component_type();
@@ -97,9 +101,13 @@ fn http_traps(linker: &mut Linker<Guest>, caller: &Component) -> Result<()> {
             match export.ty {
                 ComponentItem::Resource(_) => instance.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?,
                 ComponentItem::ComponentFunc(function) if function.async_() => {
-                    instance.func_new_concurrent(name, |_, _, _, _| Box::pin(async { bail!("there is no HTTP") }))?;
+                    instance.func_new_concurrent(name, |_, _, _, _| {
+                        Box::pin(async { bail!("this host does not implement HTTP") })
+                    })?;
                 }
-                ComponentItem::ComponentFunc(_) => instance.func_new(name, |_, _, _, _| bail!("there is no HTTP"))?,
+                ComponentItem::ComponentFunc(_) => {
+                    instance.func_new(name, |_, _, _, _| bail!("this host does not implement HTTP"))?
+                }
                 _ => {}
             }
         }
@@ -111,7 +119,7 @@ fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     let mut pool = PoolingAllocationConfig::default();
-    // A store for each concurrent call, and some spare ones.
+    // Slots for 1024 concurrent calls and some spare ones.
     pool.total_memories(1200).total_tables(1200).total_component_instances(1200).total_stacks(2400);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

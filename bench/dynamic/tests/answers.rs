@@ -1,4 +1,4 @@
-//! Checks that components linked by dynamic values return correct results: without them, the measured speed has no
+//! Checks that components linked by dynamic values return correct results, because the speed of wrong results has no
 //! meaning.
 
 use isomer_bench_dynamic::Linked;

@@ -1,4 +1,4 @@
-//! The server of the called functions.
+//! The gRPC server with the called functions.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) enum Place {
     Unix(PathBuf),
 }
 
-/// Serves until the process ends.
+/// Serves the functions until the process ends.
 pub(crate) async fn serve(place: Place, tls: Option<Tls>) -> Result<(), Box<dyn Error>> {
     let mut server = Server::builder();
     let scheme = if tls.is_some() { "https" } else { "http" };

@@ -1,4 +1,4 @@
-//! The client: one connection for all calls, written as tonic's generator writes a client.
+//! The gRPC client, written as tonic's generator would write it. All calls use one connection.
 
 use std::error::Error;
 use std::time::Instant;
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// A call that fails leads to a checksum that does not match.
+/// A failed call returns a wrong result, so that the checksum does not match.
 impl Callee for Client {
     async fn add(&mut self, a: u32, b: u32) -> u32 {
         let reply: Result<AddReply, Status> = self.unary(ADD, AddRequest { a, b }).await;

@@ -1,14 +1,14 @@
-//! Makes the calls of the seam benchmarks by gRPC, between native programs, with tonic and prost in their usual
+//! Makes the calls of the seam benchmarks by gRPC between native programs, with tonic and prost in their usual
 //! configuration.
 //!
 //! ```text
-//! isomer-bench-grpc callee --tcp | --unix PATH               prints the address that it serves
-//! isomer-bench-grpc caller ADDRESS                           prints the URL that serves `GET /run?…`
+//! isomer-bench-grpc callee --tcp | --unix PATH               prints the address on which it serves the functions
+//! isomer-bench-grpc caller ADDRESS                           prints the URL under which it serves `GET /run?…`
 //! ```
 //!
-//! With `--tls DIR` at the end, both sides authenticate with the certificates `ca.pem`, `node.pem` and `node.key` of
-//! that folder. The messages and the service are written by hand, as their generators write them, so that building
-//! needs no `protoc`.
+//! With `--tls DIR` at the end, caller and callee authenticate each other with the certificates `ca.pem`, `node.pem`
+//! and `node.key` in that folder. The messages and the service are written by hand, as the generators of prost and
+//! tonic would write them, so that building this crate needs no `protoc`.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program that tells its address")]
 
@@ -24,7 +24,7 @@ use tonic::transport::{Certificate, Identity};
 
 use callee::Place;
 
-/// The host name in the certificates.
+/// The host name in the certificates of both programs.
 const TLS_NAME: &str = "localhost";
 
 const USAGE: &str =
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The certificate and key of a side, and the authority that it trusts.
+/// The certificate and key of one side, and the certificate authority that this side trusts.
 struct Tls {
     ca: Certificate,
     identity: Identity,

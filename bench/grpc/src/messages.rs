@@ -1,4 +1,4 @@
-//! The messages, as prost generates them from a `.proto` file.
+//! The protobuf messages, written as prost would generate them from a `.proto` file.
 
 use isomer_bench_workload::{Digest, answers};
 use prost::Message;

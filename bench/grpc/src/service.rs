@@ -1,4 +1,4 @@
-//! The service, with its functions by path, written as tonic's generator writes one.
+//! The gRPC service, written as tonic's generator would write it. It selects a function by the path of the request.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -14,13 +14,13 @@ use tonic_prost::ProstCodec;
 
 use crate::messages::{AddReply, AddRequest, AllRequest, Bytes, Item, Items, LookupRequest};
 
-/// The paths of the functions.
+/// The request paths of the functions.
 pub(crate) const ADD: &str = "/guest.seambench.Calls/Add";
 pub(crate) const ECHO: &str = "/guest.seambench.Calls/Echo";
 pub(crate) const LOOKUP: &str = "/guest.seambench.Calls/Lookup";
 pub(crate) const ALL: &str = "/guest.seambench.Calls/All";
 
-/// The service. Its functions never wait, so they are plain Rust functions.
+/// The gRPC service. The called functions never wait, so they are plain Rust functions.
 #[derive(Clone)]
 pub(crate) struct Calls;
 

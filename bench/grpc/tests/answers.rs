@@ -1,5 +1,5 @@
-//! Checks that gRPC returns the same results as components, over every measured transport: without correct results, the
-//! measured speed has no meaning.
+//! Checks that gRPC returns the same results as components over every measured transport, because the speed of wrong
+//! results has no meaning.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use isomer_bench_workload::{Mode, What, Work, expected};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-/// A bound that only distinguishes a hang from a slow response.
+/// A generous timeout, which only a hanging program reaches.
 const HANG: Duration = Duration::from_secs(60);
 
 #[test]
@@ -45,7 +45,7 @@ fn answers_are_right(place: &[&str], tls: &[&str]) {
     assert!(get(&caller.output, "what=nothing").starts_with("HTTP/1.1 400"));
 }
 
-/// A running program, killed on drop.
+/// A running program. Killed when dropped.
 struct Program {
     child: Child,
     output: String,

@@ -16,12 +16,12 @@ use serde::de::DeserializeOwned;
 use crate::bundle::{Bundle, part};
 use crate::http::{Connection, Response, request};
 
-/// A deployment compiles; on a busy machine that takes its time.
+/// The maximum time for a response. A deployment compiles the app, which takes long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// A connection that was idle for longer is not used again: the node closes it sooner or later.
+/// The maximum idle time of a connection that is used again. The node closes connections that are idle for longer.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// A node's admin API. Clones share connections.
+/// A client of one node's admin API. Clones share connections.
 #[derive(Clone)]
 pub struct Admin {
     address: SocketAddr,
@@ -30,7 +30,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// At this address, with this token.
+    /// Creates a client of the admin API at `address` that authenticates with `token`.
     #[must_use]
     pub fn new(address: SocketAddr, token: impl Into<String>) -> Self {
         Self { address, token: token.into(), idle: Arc::default() }
@@ -39,24 +39,24 @@ impl Admin {
     /// Returns the status of the node.
     ///
     /// # Errors
-    /// For all functions of this type: when there is no response (the error of a connection), or when the node refuses;
-    /// then the error is its [`ApiProblem`].
+    /// If there is no response, with the error of the connection. If the node refuses the request, with its
+    /// [`ApiProblem`].
     pub async fn status(&self) -> Result<NodeStatus> {
         self.get(routes::STATUS).await
     }
 
-    /// Returns all apps.
+    /// Returns all apps that the token has access to.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn apps(&self) -> Result<Vec<AppInfo>> {
         self.get(routes::APPS).await
     }
 
-    /// Creates a tenant, or changes it.
+    /// Creates a tenant, or changes the quotas and host names of an existing one.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn set_tenant(&self, tenant: &str, change: &TenantChange) -> Result<TenantInfo> {
         self.json("PUT", &at(routes::TENANT, tenant, ""), change).await
     }
@@ -64,7 +64,7 @@ impl Admin {
     /// Returns one tenant.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn tenant(&self, tenant: &str) -> Result<TenantInfo> {
         self.get(&at(routes::TENANT, tenant, "")).await
     }
@@ -72,44 +72,47 @@ impl Admin {
     /// Removes a tenant.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn remove_tenant(&self, tenant: &str) -> Result<()> {
         self.call("DELETE", &at(routes::TENANT, tenant, ""), &[], b"").await.map(drop)
     }
 
-    /// Uploads the parts that the node does not have, then deploys.
+    /// Uploads the parts that the node does not have, then deploys the release.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn deploy(&self, tenant: &str, app: &str, bundle: &Bundle) -> Result<DeployReport> {
         let missing: MissingParts = self.json("POST", routes::MISSING, &bundle.release).await?;
         for digest in &missing.digests {
-            let bytes = bundle.parts.get(digest).context("the node lacks a part that is not in the release")?;
+            let bytes = bundle
+                .parts
+                .get(digest)
+                .with_context(|| format!("the node requests part `{digest}`, which is not in the release"))?;
             self.put_blob(digest, bytes).await?;
         }
         self.deploy_known(tenant, app, &bundle.release).await
     }
 
-    /// Deploys a release whose parts the node has.
+    /// Deploys a release. The node must already have its parts.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn deploy_known(&self, tenant: &str, app: &str, release: &Release) -> Result<DeployReport> {
         self.json("POST", &at(routes::DEPLOY, tenant, app), release).await
     }
 
-    /// Rolls back to an earlier revision.
+    /// Rolls an app back to an earlier revision.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn rollback(&self, tenant: &str, app: &str, rollback: &RollbackRequest) -> Result<DeployReport> {
         self.json("POST", &at(routes::ROLLBACK, tenant, app), rollback).await
     }
 
-    /// Replaces one component.
+    /// Replaces one component of an app.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn swap(&self, tenant: &str, app: &str, component: &str, bytes: &[u8]) -> Result<DeployReport> {
         let part = part(bytes);
         self.put_blob(&part.digest, bytes).await?;
@@ -117,10 +120,10 @@ impl Admin {
         self.json("POST", &at(routes::SWAP, tenant, app), &swap).await
     }
 
-    /// Returns an app's revisions, the newest first.
+    /// Returns an app's revisions, newest first.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn revisions(&self, tenant: &str, app: &str) -> Result<Vec<RevisionInfo>> {
         self.get(&at(routes::REVISIONS, tenant, app)).await
     }
@@ -128,7 +131,7 @@ impl Admin {
     /// Stops an app.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn stop(&self, tenant: &str, app: &str) -> Result<AppInfo> {
         read(&self.call("POST", &at(routes::STOP, tenant, app), &[], b"").await?)
     }
@@ -136,7 +139,7 @@ impl Admin {
     /// Starts an app that was stopped.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn start(&self, tenant: &str, app: &str) -> Result<AppInfo> {
         read(&self.call("POST", &at(routes::START, tenant, app), &[], b"").await?)
     }
@@ -144,7 +147,7 @@ impl Admin {
     /// Removes an app and its data.
     ///
     /// # Errors
-    /// As [`Admin::status`].
+    /// The errors of [`Admin::status`].
     pub async fn remove(&self, tenant: &str, app: &str) -> Result<()> {
         let path = format!("{}?data=true", at(routes::APP, tenant, app));
         self.call("DELETE", &path, &[], b"").await.map(drop)
@@ -194,5 +197,6 @@ fn at(route: &str, tenant: &str, app: &str) -> String {
 }
 
 fn read<T: DeserializeOwned>(answer: &Response) -> Result<T> {
-    serde_json::from_slice(&answer.body).with_context(|| format!("the API answered with: {}", answer.text()))
+    serde_json::from_slice(&answer.body)
+        .with_context(|| format!("cannot parse the response of the admin API: {}", answer.text()))
 }

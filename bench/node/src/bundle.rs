@@ -1,4 +1,4 @@
-//! An app in the form in which it is deployed: its manifest, its components' bytes, and their digests.
+//! An app as it is deployed: its manifest, the bytes of its components, and their digests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +10,9 @@ use sha2::{Digest as _, Sha256};
 /// A release and the bytes of its parts.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    /// The release, which is sent as JSON.
+    /// The description of the release, which is sent as JSON.
     pub release: Release,
-    /// The bytes of its parts, which the node may lack.
+    /// The bytes of the release's parts, by digest. The client uploads those that the node does not have.
     pub parts: BTreeMap<Digest, Vec<u8>>,
 }
 
@@ -20,7 +20,7 @@ impl Bundle {
     /// Creates a release in the shape `monolith` from a manifest, its components, and host names.
     ///
     /// # Errors
-    /// When a host name is invalid.
+    /// If a host name is invalid.
     pub fn new(manifest: &str, components: &[(&str, Vec<u8>)], hosts: &[String]) -> Result<Self> {
         let mut bundle = Self {
             release: Release {
@@ -42,16 +42,17 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Creates a release of one component that handles every path.
+    /// Creates a release of one component that receives the requests to every path.
     ///
     /// # Errors
-    /// As [`Bundle::new`].
+    /// The errors of [`Bundle::new`].
     pub fn one(name: &str, component: Vec<u8>, hosts: &[String]) -> Result<Self> {
         Self::new(&manifest(name, ""), &[("main", component)], hosts)
     }
 }
 
-/// Returns a manifest with one component, `main`, that handles every path. `more` are further lines of its table.
+/// Returns a manifest with one component, `main`, that receives the requests to every path. `more` is TOML text that is
+/// appended to the component's table.
 #[must_use]
 pub fn manifest(name: &str, more: &str) -> String {
     format!(
@@ -59,7 +60,7 @@ pub fn manifest(name: &str, more: &str) -> String {
     )
 }
 
-/// Returns the description of a part with these bytes.
+/// Returns the description of a part with the given bytes.
 #[must_use]
 pub fn part(bytes: &[u8]) -> ReleasePart {
     ReleasePart { digest: Digest::from(<[u8; 32]>::from(Sha256::digest(bytes))), bytes: bytes.len() as u64 }
@@ -73,7 +74,7 @@ mod tests {
     fn parts_are_named_by_their_content() {
         let bundle = Bundle::one("a", b"abc".to_vec(), &["a.test".to_owned()]).unwrap();
         let part = &bundle.release.components["main"];
-        // FIPS 180-2, appendix B.1.
+        // The test vector of FIPS 180-2, appendix B.1.
         assert_eq!(part.digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(bundle.parts[&part.digest], b"abc");
         assert!(Bundle::one("a", Vec::new(), &["a/b".to_owned()]).is_err());

@@ -1,6 +1,6 @@
-//! Pseudo-random numbers that a seed repeats: SplitMix64 (Steele, Lea and Flood, 2014).
+//! Reproducible pseudo-random numbers: SplitMix64 (Steele, Lea and Flood, 2014).
 
-/// A generator of numbers. Two with the same seed generate the same numbers.
+/// A generator of pseudo-random numbers. Two generators with the same seed generate the same numbers.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
@@ -11,8 +11,8 @@ impl Chance {
         Self(seed)
     }
 
-    /// Creates an independent generator for one of several actors. The numbers of one actor do not depend on how many
-    /// numbers the others draw.
+    /// Creates the generator of one actor. Its numbers depend on the seed and on the actor's number, and not on how
+    /// many numbers other actors draw.
     #[must_use]
     pub fn for_actor(seed: u64, actor: u64) -> Self {
         let mut mixed = Self(seed ^ actor.wrapping_mul(0xd134_2543_de82_ef95));
@@ -20,7 +20,7 @@ impl Chance {
         mixed
     }
 
-    /// Returns the next number.
+    /// Returns the next number of 64 bits.
     #[allow(clippy::should_implement_trait, reason = "a source without an end needs no `Option`")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -32,7 +32,7 @@ impl Chance {
 
     /// Returns a number from 0 to `count - 1`; 0 if `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
-        // The bias of the remainder is `count` in 2^64.
+        // The remainder favours some numbers, with a bias of at most `count` in 2^64.
         if count == 0 { 0 } else { (self.next() % count as u64) as usize }
     }
 }
@@ -46,7 +46,7 @@ mod tests {
         let draw = |mut chance: Chance| (0..4).map(|_| chance.next()).collect::<Vec<_>>();
         assert_eq!(draw(Chance::new(7)), draw(Chance::new(7)));
         assert_ne!(draw(Chance::for_actor(7, 1)), draw(Chance::for_actor(7, 2)));
-        // The reference implementation's first number for the seed 0.
+        // The first number that the reference implementation generates for seed 0.
         assert_eq!(Chance::new(0).next(), 0xe220_a839_7b1d_cdaf);
         assert!((0..100).map(|seed| Chance::new(seed).below(3)).all(|drawn| drawn < 3));
     }

@@ -1,9 +1,9 @@
-//! An HTTP/1.1 client with one persistent connection and one request at a time, timed to the first byte of its
-//! response.
+//! An HTTP/1.1 client with one persistent connection and one request at a time. It measures the time to the first byte
+//! of each response.
 //!
-//! It supports the body encodings of the servers under test: bodies with a length, in chunks, or up to the end of the
-//! connection. It never sends a request twice: if a server closes a connection without announcing it, that is an error,
-//! which a soak must detect.
+//! The client supports the body encodings of the servers under test: bodies with a length, in chunks, or up to the end
+//! of the connection. It never sends a request twice. If a server closes a connection without announcing this in a
+//! response, that is an error, which a soak must detect.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,18 +13,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The maximum length of a response body.
+/// The maximum length of a response body, in bytes.
 const BODY_BYTES_MAX: usize = 256 << 20;
-/// The maximum length of a response head.
+/// The maximum length of a response head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
 
 /// A complete response.
 #[derive(Debug)]
 pub struct Response {
-    /// The status code.
+    /// The HTTP status code.
     pub status: u16,
-    /// The body, without the framing of chunks.
+    /// The decoded body, without chunk headers.
     pub body: Vec<u8>,
     /// The time from the first byte of the request to the first byte of the response.
     pub first_byte: Duration,
@@ -33,14 +33,14 @@ pub struct Response {
 }
 
 impl Response {
-    /// Returns the body as text, truncated if it is long.
+    /// Returns the body as text for a message, truncated if it is long.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]).into_owned()
     }
 }
 
-/// Returns the bytes of a request.
+/// Returns an encoded HTTP/1.1 request.
 #[must_use]
 pub fn request(method: &str, path: &str, host: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
@@ -54,12 +54,12 @@ pub fn request(method: &str, path: &str, host: &str, headers: &[(&str, &str)], b
     [head.as_bytes(), body].concat()
 }
 
-/// A connection to a server. The first request opens it. After the server has announced that it closes the connection,
-/// the next request opens it again.
+/// A connection to a server. [`Connection::send`] opens it if it is not open. It is closed after a response in which
+/// the server announces the end of the connection.
 pub struct Connection {
     address: SocketAddr,
     stream: Option<TcpStream>,
-    /// Bytes that were read and not yet used.
+    /// Bytes that were read and do not belong to an earlier response.
     buffer: Vec<u8>,
 }
 
@@ -84,26 +84,26 @@ impl Connection {
         Self { address, stream: None, buffer: Vec::new() }
     }
 
-    /// Opens the connection, unless it is open.
+    /// Opens the connection, unless it is open already.
     ///
     /// # Errors
-    /// When the server accepts no connection.
+    /// If the server accepts no connection.
     pub async fn open(&mut self) -> Result<&mut TcpStream> {
         if self.stream.is_none() {
             let stream = TcpStream::connect(self.address)
                 .await
-                .with_context(|| format!("`{}` takes no connection", self.address))?;
+                .with_context(|| format!("cannot connect to `{}`", self.address))?;
             stream.set_nodelay(true)?;
             self.buffer.clear();
             self.stream = Some(stream);
         }
-        self.stream.as_mut().context("it was just opened")
+        self.stream.as_mut().context("the connection is closed")
     }
 
-    /// Sends a request that [`request`] returned and reads its response, whatever its status.
+    /// Sends an encoded request and reads the response, whatever its status. [`request`] encodes a request.
     ///
     /// # Errors
-    /// When there is no complete HTTP response within `patience`. The connection is closed then.
+    /// If there is no complete HTTP response within `patience`. The connection is closed then.
     pub async fn send(&mut self, request: &[u8], patience: Duration) -> Result<Response> {
         let result = tokio::time::timeout(patience, self.exchange(request)).await;
         let response = result.unwrap_or_else(|_| bail!("no response within {} s", patience.as_secs_f32()));
@@ -113,7 +113,7 @@ impl Connection {
         response
     }
 
-    /// Closes the connection.
+    /// Closes the connection. The next request opens a new one.
     pub fn close(&mut self) {
         self.stream = None;
     }
@@ -121,7 +121,7 @@ impl Connection {
     async fn exchange(&mut self, request: &[u8]) -> Result<Response> {
         self.open().await?;
         let began = Instant::now();
-        let stream = self.stream.as_mut().context("it was just opened")?;
+        let stream = self.stream.as_mut().context("the connection is closed")?;
         stream.write_all(request).await.context("cannot send the request")?;
         ensure!(self.fill().await?, "the connection was closed before a response");
         let first_byte = began.elapsed();
@@ -147,11 +147,11 @@ impl Connection {
         Ok(Response { status: head.status, body, first_byte, whole: began.elapsed() })
     }
 
-    /// Reads more bytes; returns `false` at the end of the connection.
+    /// Reads more bytes into the buffer. Returns `false` if the server has closed the connection.
     async fn fill(&mut self) -> Result<bool> {
         let stream = self.stream.as_mut().context("the connection is closed")?;
         self.buffer.reserve(READ_BYTES);
-        Ok(stream.read_buf(&mut self.buffer).await.context("the connection broke")? > 0)
+        Ok(stream.read_buf(&mut self.buffer).await.context("cannot read the response")? > 0)
     }
 
     async fn take(&mut self, bytes: usize) -> Result<Vec<u8>> {
@@ -169,9 +169,9 @@ impl Connection {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
             let size =
-                usize::from_str_radix(size, 16).with_context(|| format!("`{size}` is not the size of a chunk"))?;
+                usize::from_str_radix(size, 16).with_context(|| format!("`{size}` is not a valid chunk size"))?;
             if size == 0 {
-                // Trailers, and the empty line after them.
+                // Skips the trailers and the empty line after them.
                 while !self.line().await?.is_empty() {}
                 return Ok(body);
             }
@@ -188,13 +188,13 @@ impl Connection {
                 self.buffer.drain(..end + 2);
                 return Ok(line);
             }
-            ensure!(self.buffer.len() <= HEAD_BYTES_MAX, "a line does not end");
+            ensure!(self.buffer.len() <= HEAD_BYTES_MAX, "a line of the response is too long");
             ensure!(self.fill().await?, "the connection was closed within a body");
         }
     }
 }
 
-/// Returns the head, if it is complete.
+/// Parses the head of a response. Returns `None` if `buffer` does not contain the complete head yet.
 fn read_head(buffer: &[u8]) -> Result<Option<Head>> {
     let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
         ensure!(buffer.len() <= HEAD_BYTES_MAX, "a response head is too long");
@@ -213,7 +213,8 @@ fn read_head(buffer: &[u8]) -> Result<Option<Head>> {
         let (name, value) = line.split_once(':').with_context(|| format!("`{line}` is not a header"))?;
         let value = value.trim();
         if name.eq_ignore_ascii_case("content-length") {
-            head.length = Length::Known(value.parse().with_context(|| format!("`{value}` is not a length"))?);
+            head.length =
+                Length::Known(value.parse().with_context(|| format!("`{value}` is not a valid `content-length`"))?);
         } else if name.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked") {
             head.length = Length::Chunked;
         } else if name.eq_ignore_ascii_case("connection") {
@@ -231,8 +232,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Starts a server that reads a request and sends these bytes, one item after another, with a new connection each
-    /// time it closes.
+    /// Starts a server for one connection. It responds to each request with the next item of `responses`, and closes
+    /// the connection after the last one.
     async fn server(responses: &'static [&'static [u8]]) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -243,7 +244,7 @@ mod tests {
                 if stream.read(&mut request).await.unwrap() == 0 {
                     return;
                 }
-                // One byte at a time, as a network may deliver it.
+                // Sends one byte at a time, as a network may deliver a response.
                 for byte in *response {
                     stream.write_all(&[*byte]).await.unwrap();
                     stream.flush().await.unwrap();

@@ -1,21 +1,21 @@
-//! A node seen from outside: started as a process, deployed to through its admin API, put under load by many clients,
-//! and observed. Benchmarks and the soak share this crate.
+//! A node as a black box: started as a process, deployed to through its admin API, put under load by many clients, and
+//! observed. Benchmarks and the soak share this crate.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`numbered`] | any number of distinct components from one build |
-//! | [`bundle`] | an app in the form in which it is deployed |
+//! | [`bundle`] | an app as it is deployed |
 //! | [`node`] | the process |
 //! | [`admin`] | a client of the admin API |
-//! | [`http`] | a client of the front door: one connection |
+//! | [`http`] | an HTTP client with one connection to the front door |
 //! | [`load`] | load over many connections and many host names, each response checked |
 //! | [`usage`] | the resource usage of a process, from `/proc` |
-//! | [`chance`] | pseudo-random numbers that a seed repeats |
+//! | [`chance`] | reproducible pseudo-random numbers |
 //! | [`soak`] | good and hostile tenants for a long time, while apps are deployed |
 //!
-//! This crate depends on the types of the admin API, and on no other part of the platform.
+//! Of the platform's crates, this one depends only on those with the types of the admin API.
 //!
-//! Invariant: a response that was not checked is not counted.
+//! Invariant: every response that is counted was checked.
 
 #![forbid(unsafe_code)]
 
@@ -40,11 +40,11 @@ pub use node::Node;
 pub use numbered::Template;
 pub use usage::Usage;
 
-/// Runs a future on this thread.
+/// Runs a future to completion on the current thread, in a new asynchronous runtime.
 ///
 /// # Errors
-/// Those of the future, and when the asynchronous runtime cannot be created.
+/// The errors of the future. If the asynchronous runtime cannot be created.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("no asynchronous runtime can be had")?.block_on(work)
+    runtime.context("cannot create the asynchronous runtime")?.block_on(work)
 }

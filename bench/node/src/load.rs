@@ -1,4 +1,4 @@
-//! Load: many connections that send requests to many host names; each response is checked and timed.
+//! Load: many connections that send requests to many host names. Each response is checked and timed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,65 +10,65 @@ use tokio::task::JoinSet;
 use crate::chance::Chance;
 use crate::http::{Connection, Response, request};
 
-/// The maximum time for a response. Exceeding it is a failure.
+/// The maximum time for a response. A request without a response in this time has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// The number of failures that are kept as text; all are counted.
+/// The maximum number of failures whose descriptions are kept. All failures are counted.
 const FAILURES_KEPT: usize = 5;
 
-/// A request and its only correct response.
+/// A request and the only response that is correct for it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The bytes of the request.
+    /// The encoded request.
     pub request: Vec<u8>,
-    /// The expected status.
+    /// The status of a correct response.
     pub status: u16,
-    /// The expected body.
+    /// The body of a correct response.
     pub body: Vec<u8>,
 }
 
-/// The end of a load.
+/// The condition that ends a load.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
-    /// After this time.
+    /// The load ends after this time.
     Elapsed(Duration),
-    /// After this number of requests of all connections together.
+    /// The load ends after this number of requests, over all connections together.
     Requests(u64),
 }
 
-/// A load on a server.
+/// The settings of a load on a server.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// The address of the server.
     pub address: SocketAddr,
     /// The number of connections, each with one request in flight.
     pub connections: usize,
-    /// Requests per second of all connections together. If absent, each connection sends the next request when it has a
-    /// response. At a fixed pace, the duration is measured from the time when the request was due, so that a server
-    /// that makes clients wait is noticed.
+    /// The number of requests per second, over all connections together. If `None`, each connection sends a request as
+    /// soon as it has the previous response. If set, a duration is measured from the time at which the request was
+    /// scheduled, so that it includes the time that the client had to wait because the server was slow.
     pub per_second: Option<f64>,
-    /// The end of the load.
+    /// The condition that ends the load.
     pub until: Until,
-    /// Selects the target that each connection begins with.
+    /// The seed that selects the first target of each connection.
     pub seed: u64,
 }
 
 /// The result of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Microseconds to the first byte of each correct response.
+    /// The times to the first byte of the correct responses, in microseconds.
     pub first_byte_us: Vec<f64>,
-    /// Microseconds to the last byte of each correct response.
+    /// The times to the last byte of the correct responses, in microseconds.
     pub whole_us: Vec<f64>,
     /// The number of requests without a correct response.
     pub failed: u64,
-    /// Descriptions of the first failures.
+    /// Descriptions of the first failures, at most five.
     pub failures: Vec<String>,
     /// The duration of the load.
     pub took: Duration,
 }
 
 impl Target {
-    /// Creates a GET request of a path whose correct response has status 200 and this body.
+    /// Creates a target for a GET request of `path`. Its correct response has status 200 and the given body.
     #[must_use]
     pub fn get(host: &str, path: &str, body: impl Into<Vec<u8>>) -> Self {
         Self { request: request("GET", path, host, &[], b""), status: 200, body: body.into() }
@@ -77,11 +77,11 @@ impl Target {
     /// Checks a response.
     ///
     /// # Errors
-    /// When it is not the expected one; the message describes it.
+    /// If the status or the body is wrong. The message describes the response.
     pub fn check(&self, response: &Response) -> Result<()> {
         ensure!(
             response.status == self.status && response.body == self.body,
-            "{} had the response {}: {:?}",
+            "wrong response to {}: {} {:?}",
             String::from_utf8_lossy(&self.request).lines().take(2).collect::<Vec<_>>().join(" "),
             response.status,
             response.text()
@@ -97,7 +97,7 @@ impl Outcome {
         self.whole_us.len() as u64
     }
 
-    /// Returns correct responses per second.
+    /// Returns the number of correct responses per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.requests() as f64 / self.took.as_secs_f64().max(f64::MIN_POSITIVE)
@@ -106,7 +106,7 @@ impl Outcome {
     /// Returns `self` if all responses were correct.
     ///
     /// # Errors
-    /// With descriptions of the first wrong responses.
+    /// If a response was wrong, or there was none. The message has the descriptions of the first failures.
     pub fn all_right(self) -> Result<Self> {
         if self.failed == 0 && !self.whole_us.is_empty() {
             return Ok(self);
@@ -139,7 +139,7 @@ impl Outcome {
     }
 }
 
-/// Returns the value below which `percent` of the values lie, interpolated between two of them; 0 for no values.
+/// Returns the percentile of the values, interpolated between the two closest values. Returns 0 for no values.
 #[must_use]
 pub fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
@@ -151,14 +151,14 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
 }
 
 impl Load {
-    /// Creates a load of connections that send requests as fast as they get responses, for this time.
+    /// Creates a load that lasts `seconds`. Each connection sends a request as soon as it has the previous response.
     #[must_use]
     pub fn for_seconds(address: SocketAddr, connections: usize, seconds: f64) -> Self {
         let until = Until::Elapsed(Duration::from_secs_f64(seconds));
         Self { address, connections, per_second: None, until, seed: 0 }
     }
 
-    /// Puts the targets under load, all equally often.
+    /// Runs the load. The requests are distributed equally among the targets.
     pub async fn run(&self, targets: Arc<[Target]>) -> Outcome {
         let began = Instant::now();
         let mut connections = JoinSet::new();
@@ -176,7 +176,8 @@ impl Load {
     }
 }
 
-/// Runs one connection: it requests every `connections`th target, starting with its own.
+/// Runs the connection `number`. It requests every `connections`th target, so that all connections together request all
+/// targets.
 async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, began: Instant) -> Outcome {
     let mut outcome = Outcome::default();
     let mut connection = Connection::new(load.address);
@@ -204,11 +205,11 @@ async fn one(load: Load, number: usize, offset: usize, targets: Arc<[Target]>, b
     outcome
 }
 
-/// Requests each target once, one after another, over a connection that has been used before, so that only the server
-/// is timed.
+/// Requests each target once, one after another, over one connection. A request to `warm_up` opens the connection
+/// first, so that only the server is timed.
 ///
 /// # Errors
-/// When a response is wrong.
+/// If a response is wrong.
 pub async fn each_once(address: SocketAddr, warm_up: &Target, targets: &[Target]) -> Result<Outcome> {
     let mut connection = Connection::new(address);
     for _ in 0..3 {
@@ -231,7 +232,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts a server that responds with the requested host name, and after `right` responses with another one.
+    /// Starts a server whose first `right` responses have the requested host name as their body. The later ones have
+    /// another host name.
     async fn server(right: usize) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

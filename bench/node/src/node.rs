@@ -1,4 +1,4 @@
-//! A node as a process: started, waited for, and stopped or killed.
+//! The process of a node, which can be started, stopped and killed.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -14,40 +14,40 @@ use serde_json::Value;
 use crate::admin::Admin;
 use crate::usage::Usage;
 
-/// Behaviour a node is started.
+/// The settings for starting a node.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// The `isomer` program.
+    /// The path of the `isomer` program.
     pub program: PathBuf,
-    /// The node's data directory.
+    /// The path of the node's data directory.
     pub data: PathBuf,
-    /// The node's configuration file.
+    /// The path of the node file, or `None` to use the defaults.
     pub config: Option<PathBuf>,
-    /// The file for the node's log.
+    /// The path of the file that the node's log is written to.
     pub log: PathBuf,
 }
 
-/// A running node, killed on drop.
+/// A running node. Killed when dropped.
 pub struct Node {
     child: Child,
     /// The address of the front door.
     pub front: SocketAddr,
-    /// A client of its admin API.
+    /// A client of the node's admin API.
     pub admin: Admin,
-    /// The time when its process was started.
+    /// The time at which the node's process was started.
     pub began: Instant,
-    /// The time from its start to its ready line.
+    /// The time from the start of the process to the line with which the node reports that it is ready.
     pub ready_after: Duration,
 }
 
 impl Launch {
-    /// Creates a launch of a program, with a folder for the data directory and the log.
+    /// Creates the settings for starting `program` with its data directory and its log in `dir`.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, dir: &Path) -> Self {
         Self { program: program.into(), data: dir.join("data"), config: None, log: dir.join("node.log") }
     }
 
-    /// Returns the command.
+    /// Returns the command that starts the node.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -61,7 +61,7 @@ impl Launch {
     /// Starts the node and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not start; the message has the end of its log.
+    /// If the node does not start. The message has the last lines of the node's log.
     pub fn start(&self) -> Result<Node> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot write `{}`", self.log.display()))?;
@@ -69,21 +69,21 @@ impl Launch {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let began = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot run `{}`", self.program.display()))?;
-        let mut output = BufReader::new(child.stdout.take().context("the pipe was just requested")?);
+        let mut output = BufReader::new(child.stdout.take().context("the node's process has no output pipe")?);
         let mut line = String::new();
         let ready = loop {
             line.clear();
             if output.read_line(&mut line)? == 0 {
                 let _gone = child.kill();
                 let _reaped = child.wait();
-                bail!("the node ended before it was ready; its log ends with:\n{}", last_lines(&self.log));
+                bail!("the node exited before it was ready; the last lines of its log:\n{}", last_lines(&self.log));
             }
             if let Some(ready) = read_ready(&line) {
                 break ready;
             }
         };
         let ready_after = began.elapsed();
-        // Read to the end: a process that writes into a full pipe blocks.
+        // Reads the output to its end, because a process that writes into a full pipe blocks.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         let (front, admin) = ready;
         let token_path = self.data.join("admin.token");
@@ -94,7 +94,7 @@ impl Launch {
 }
 
 impl Node {
-    /// Returns its process ID.
+    /// Returns the process ID of the node.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -103,25 +103,25 @@ impl Node {
     /// Returns the node's resource usage.
     ///
     /// # Errors
-    /// When the node has exited.
+    /// If the node has exited.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid())
     }
 
-    /// Lets the node drain and waits until it exits.
+    /// Sends SIGTERM, so that the node drains, and waits until its process exits.
     ///
     /// # Errors
-    /// When it fails, or does not exit within `patience`.
+    /// If the node exits with a failure, or does not exit within `patience`.
     pub fn stop(mut self, patience: Duration) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("the process has no valid number")?;
-        kill_process(pid, Signal::TERM).context("the node has exited")?;
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("the node has no valid process ID")?;
+        kill_process(pid, Signal::TERM).context("cannot send SIGTERM to the node")?;
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "the node ended with {status}");
+                ensure!(status.success(), "the node exited with {status}");
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "the node does not end within {} s", patience.as_secs());
+            ensure!(Instant::now() < deadline, "the node did not exit within {} s", patience.as_secs());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -134,7 +134,8 @@ impl Drop for Node {
     }
 }
 
-/// Returns the addresses of the front door and of the admin API in the line that says that a node is ready.
+/// Parses the line with which a node reports that it is ready. Returns the addresses of the front door and of the admin
+/// API.
 fn read_ready(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let json: Value = serde_json::from_str(line).ok()?;
     (json["event"] == "ready").then_some(())?;

@@ -1,18 +1,18 @@
-//! Any number of distinct components from one build: the guest `numbered` with another number in its code and in its
-//! data.
+//! Any number of distinct components from one build. Each is a copy of the guest `numbered` with another number in its
+//! code and in its data.
 //!
-//! Both numbers are overwritten by numbers of the same length, so that no other byte moves: in the code the operand of
-//! an `i32.const` (five bytes of LEB128), in the data eight digits. So the components differ, their compiled code
-//! differs, and each includes its number in its responses.
+//! Each number replaces one of the same encoded length, so that no other byte moves. In the code, the number is the
+//! operand of an `i32.const` (five bytes of LEB128). In the data, it has eight digits. So the components differ, their
+//! compiled code differs, and each component includes its number in its responses.
 
 use anyhow::{Result, ensure};
 
-/// The number that the template has in both places.
+/// The number in the code and in the data of the guest `numbered`.
 const TEMPLATE: u32 = 12_648_430;
-/// The end of the range of numbers: eight digits, and 24 bits.
+/// The exclusive end of the range of numbers: a number has at most eight digits and 24 bits.
 pub const NUMBER_END: u32 = 1 << 24;
 
-/// The upper eight bits of the constant in the code, so that every number takes five bytes.
+/// The upper eight bits of the constant in the code. They make every number five bytes long.
 const CODE_BASE: u32 = 0x5a00_0000;
 const I32_CONST: u8 = 0x41;
 const DATA_WORD: &[u8] = b"isomer-numbered-";
@@ -20,9 +20,9 @@ const DATA_WORD: &[u8] = b"isomer-numbered-";
 /// The bytes of the guest, and the positions of its numbers.
 pub struct Template {
     bytes: Vec<u8>,
-    /// The positions of the operands of `i32.const`.
+    /// The positions of the operand of `i32.const`, which the compiler may repeat.
     in_code: Vec<usize>,
-    /// The position of the digits.
+    /// The position of the eight digits in the data.
     in_data: usize,
 }
 
@@ -30,30 +30,30 @@ impl Template {
     /// Creates a template from the bytes of the guest `numbered`.
     ///
     /// # Errors
-    /// When the numbers are not found.
+    /// If the template's number is not found in the code and in the data.
     pub fn new(bytes: Vec<u8>) -> Result<Self> {
         let instruction: Vec<u8> = std::iter::once(I32_CONST).chain(operand(TEMPLATE)).collect();
         let in_code: Vec<usize> = places(&bytes, &instruction).iter().map(|place| place + 1).collect();
-        ensure!((1..=4).contains(&in_code.len()), "the template has its number {} times in its code", in_code.len());
+        ensure!((1..=4).contains(&in_code.len()), "the template's number occurs {} times in its code", in_code.len());
         let in_data = places(&bytes, &[DATA_WORD, &digits(TEMPLATE)].concat());
         let [place] = in_data[..] else {
-            anyhow::bail!("the template has its number {} times in its data", in_data.len())
+            anyhow::bail!("the template's number occurs {} times in its data", in_data.len())
         };
         Ok(Self { bytes, in_code, in_data: place + DATA_WORD.len() })
     }
 
-    /// Creates a template from the guest of this repository.
+    /// Creates a template from the guest `numbered` of this repository.
     ///
     /// # Errors
-    /// As [`Template::new`].
+    /// The errors of [`Template::new`].
     pub fn load() -> Result<Self> {
         Self::new(isomer_test_guests::bytes("numbered"))
     }
 
-    /// Returns the component with this number.
+    /// Returns a component with the given number.
     ///
     /// # Panics
-    /// When the number is not below [`NUMBER_END`].
+    /// If the number is not below [`NUMBER_END`].
     #[must_use]
     pub fn component(&self, number: u32) -> Vec<u8> {
         assert!(number < NUMBER_END, "numbers are of 24 bits");
@@ -65,26 +65,27 @@ impl Template {
         bytes
     }
 
-    /// Returns the length of each component.
+    /// Returns the size of a component in bytes, which does not depend on the number.
     #[must_use]
     pub fn component_bytes(&self) -> usize {
         self.bytes.len()
     }
 }
 
-/// Returns the response body of the component with this number.
+/// Returns the response body of the component with the given number, for a request without a nonce.
 #[must_use]
 pub fn body(number: u32) -> String {
     format!("code={number} data={number}\n")
 }
 
-/// Returns the response body if the query has this nonce.
+/// Returns the response body of the component with the given number, for a request with the given nonce.
 #[must_use]
 pub fn body_with(number: u32, nonce: &str) -> String {
     format!("code={number} data={number} nonce={nonce}\n")
 }
 
-/// Returns the number of the component that sent this body, if it has the right form and nonce, and both numbers agree.
+/// Returns the number of the component that sent `body`. Returns `None` if the body has another form or another nonce,
+/// or if the numbers of the code and of the data differ.
 #[must_use]
 pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
     let text = std::str::from_utf8(body).ok()?;
@@ -92,7 +93,7 @@ pub fn number_of(body: &[u8], nonce: &str) -> Option<u32> {
     (text == body_with(number, nonce)).then_some(number)
 }
 
-/// Signed LEB128 of 32 bits. The base makes it five bytes and positive.
+/// Encodes `number` as signed LEB128 of 32 bits. `CODE_BASE` makes the result positive and five bytes long.
 fn operand(number: u32) -> [u8; 5] {
     let value = CODE_BASE | number;
     std::array::from_fn(|place| {
@@ -131,7 +132,7 @@ mod tests {
             assert_ne!(component, before);
             let mut validator = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all());
             validator.validate_all(&component).unwrap_or_else(|error| panic!("{number}: {error}"));
-            // Overwritten in place: the same position decodes to that number.
+            // The operand in the component decodes to the component's number.
             let code = &component[template.in_code[0]..][..5];
             let read = (0..5).fold(0_u32, |read, place| read | (u32::from(code[place] & 0x7f) << (7 * place)));
             assert_eq!(read & 0x00ff_ffff, number);

@@ -4,33 +4,34 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// Ticks per second in `/proc/PID/stat`: a constant of Linux's interface to programs, independent of the kernel's own.
+/// Clock ticks per second in `/proc/PID/stat`. This constant of Linux's interface to programs does not depend on the
+/// kernel's own tick rate.
 const TICKS_PER_S: f64 = 100.0;
 
 /// The resource usage of a process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// Resident memory in bytes, with shared pages in full.
+    /// Resident memory in bytes; shared pages are counted completely.
     pub resident_bytes: u64,
-    /// Resident memory in bytes, with the process's share of shared pages.
+    /// Resident memory in bytes; of each shared page, only the process's share is counted.
     pub proportional_bytes: u64,
-    /// Anonymous memory in bytes, which is not shared and only returned by its owner.
+    /// Anonymous memory in bytes: pages without a file.
     pub anonymous_bytes: u64,
-    /// Mappings of memory.
+    /// The number of memory mappings.
     pub mappings: u64,
-    /// Open file descriptors.
+    /// The number of open file descriptors.
     pub descriptors: u64,
-    /// Threads.
+    /// The number of threads.
     pub threads: u64,
-    /// Processor time since the start, in user and kernel mode.
+    /// Processor time since the start of the process, in user and kernel mode.
     pub cpu: Duration,
 }
 
 impl Usage {
-    /// Returns the usage of the process `pid`.
+    /// Returns the resource usage of the process `pid`.
     ///
     /// # Errors
-    /// When it has exited, or belongs to another user.
+    /// If the process has exited, or belongs to another user.
     pub fn of(pid: u32) -> Result<Self> {
         let read = |name: &str| {
             let path = format!("/proc/{pid}/{name}");
@@ -54,18 +55,18 @@ impl Usage {
             mappings: read("maps")?.lines().count() as u64,
             descriptors: count("fd")?,
             threads: count("task")?,
-            cpu: cpu(&read("stat")?).context("`/proc/PID/stat` has another form")?,
+            cpu: cpu(&read("stat")?).context("`/proc/PID/stat` has an unknown format")?,
         })
     }
 }
 
-/// Returns the number after a key at the beginning of a line.
+/// Returns the number after `key`, which is at the beginning of a line.
 fn number_after(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
 }
 
-/// Returns `utime + stime` (fields 14 and 15), counted from the end of the program's name, which may contain spaces and
-/// brackets.
+/// Returns `utime + stime` (fields 14 and 15 of `/proc/PID/stat`). Fields are counted from the end of the program's
+/// name, because the name may contain spaces and brackets.
 fn cpu(stat: &str) -> Option<Duration> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;

@@ -1,7 +1,7 @@
-//! Code shared by the programs of the benchmarks: [`serve_runs`], which serves `GET /run`.
+//! Code that the benchmarks' programs share: [`serve_runs`], which serves `GET /run`.
 //!
-//! The programs are in `src/bin`: a native server, a composition for other hosts, an issuer of certificates. They must
-//! not depend on the engine, so that they are built in a minute.
+//! The programs are in `src/bin`: for example a native server, a program that composes components for other hosts, and
+//! one that issues certificates. They must not depend on the engine, so that they are built in a minute.
 #![forbid(unsafe_code)]
 
 mod runs;

@@ -1,5 +1,5 @@
-//! Serves `GET /run?QUERY` for programs that make calls without a component, with the requests and responses of
-//! `seam-bench-caller`.
+//! An HTTP server for `GET /run?QUERY`, for programs that make calls without a component. Its requests and responses
+//! are those of the guest `seam-bench-caller`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,11 +15,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// Listens on a port that the system chooses, passes its address to `ready`, and serves queries with `run` until the
-/// process ends. `run` returns the body of the response, or an error message.
+/// Listens on a port that the operating system chooses, passes the server's URL to `ready`, and serves queries with
+/// `run` until the process ends. `run` returns the body of the response, or an error message.
 ///
 /// # Errors
-/// When no port can be opened, or no connection accepted.
+/// If the port cannot be opened, or a connection cannot be accepted.
 pub async fn serve_runs<F, R>(ready: impl FnOnce(String), run: R) -> io::Result<()>
 where
     R: Fn(String) -> F + Send + Sync + 'static,

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: the list of benchmarks, and the run of those that were named.
+//! `cargo xtask bench`: lists the benchmarks, and runs those that the command line names.
 //!
-//! Benchmarks measure and never judge: none fails because it is slow. Subjects that are compared are measured in the
-//! same run, alternately and several times; `docs/reference/benchmarks.md` explains how to read the results.
+//! Benchmarks measure and do not judge: none fails because it is slow. Subjects that are compared are measured in the
+//! same run, alternately and several times. `docs/reference/benchmarks.md` explains how to read the results.
 
 use std::collections::BTreeSet;
 
@@ -16,27 +16,26 @@ use crate::report::Report;
 use crate::results::Results;
 use crate::{boutique, files, fused, hello, seam, start};
 
-/// A benchmark.
 struct Bench {
     name: &'static str,
-    /// A description of the measurement.
+    /// A description of what is measured.
     about: &'static str,
     needs: &'static [Need],
     run: Run,
 }
 
-/// How a benchmark is run.
+/// The function that runs a benchmark.
 #[derive(Clone, Copy)]
 enum Run {
     Plain(fn(&Lab) -> Result<Report>),
-    /// The benchmark uses many apps deployed to a node. They are deployed once for all benchmarks of a run.
+    /// A function that gets a node with many deployed apps. The apps are deployed once for all benchmarks of a run.
     WithFleet(fn(&Lab, &Fleet) -> Result<Report>),
 }
 
 use Need::{Dynamic, Grpc, Isomer, Programs, Wasmtime, Wrk};
 use Run::{Plain, WithFleet};
 
-/// Every benchmark, in the order in which they run.
+/// All benchmarks, in the order in which they run.
 const BENCHES: &[Bench] = &[
     bench("hello-p3", "hello over HTTP, WASI 0.3", &[Isomer, Wrk, Wasmtime, Programs], Plain(hello::p3)),
     bench("hello-p2", "hello over HTTP, WASI 0.2", &[Isomer, Wrk, Wasmtime], Plain(hello::p2)),
@@ -100,7 +99,7 @@ const fn bench(name: &'static str, about: &'static str, needs: &'static [Need], 
 }
 
 impl Bench {
-    /// Is this the benchmark's full name, or the part before a `-`, which names all benchmarks that begin with it?
+    /// Returns whether `name` is the benchmark's name, or the part of it before a `-`.
     fn is_named(&self, name: &str) -> bool {
         self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
@@ -143,7 +142,7 @@ fn measure(project: &Project, options: &Options, results: &mut Results) -> Resul
                 if fleet.is_none() {
                     fleet = Some(Fleet::deploy(&lab)?);
                 }
-                fleet.as_ref().context("deployed").and_then(|fleet| run(&lab, fleet))
+                fleet.as_ref().context("the apps were not deployed").and_then(|fleet| run(&lab, fleet))
             }
         };
         let report = report.with_context(|| format!("cannot measure `{name}`"))?;
@@ -157,7 +156,8 @@ fn measure(project: &Project, options: &Options, results: &mut Results) -> Resul
     Ok(())
 }
 
-/// Returns what the chosen benchmarks need, without `isomer` if a program is given.
+/// Returns the programs that the chosen benchmarks need, without `isomer` if the command line names a program to
+/// measure.
 fn needs_of(chosen: &[&Bench], options: &Options) -> BTreeSet<Need> {
     let needs = chosen.iter().flat_map(|bench| bench.needs).copied();
     needs.filter(|need| *need != Isomer || options.isomer.is_none()).collect()

@@ -1,5 +1,5 @@
-//! The example app under load, in several shapes: its home page, its home page over one connection, and visitors who
-//! shop.
+//! The example app under load in several shapes: its home page over many connections, its home page over one
+//! connection, and visitors who shop.
 
 use anyhow::{Context as _, Result};
 
@@ -8,7 +8,7 @@ use crate::load::{CONNECTIONS, Requests, Run, side_by_side};
 use crate::report::Report;
 use crate::server::Server;
 
-/// Shapes of the app, with the names of their lines in the table.
+/// The shapes of the app, with the names of their lines in the results.
 const SHAPES: [ShapeLines; 4] = [
     ShapeLines {
         shape: "monolith",
@@ -43,7 +43,7 @@ struct ShapeLines {
     shopping: &'static str,
 }
 
-/// Published measurements of the public demo's components, rewritten in Go.
+/// Measurements that were published for the original demo's services, rewritten in Go.
 const PAPER: [&str; 5] = [
     "for comparison, \"Towards Modern Development of Cloud Applications\" (HotOS'23), another port of the same demo, in Go:",
     "    gRPC and Kubernetes         78 cores   5.47 ms",

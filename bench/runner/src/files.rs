@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use xtask::project::Project;
 
-/// Returns the folder of everything that benchmarks write.
+/// Returns the folder that contains all files that benchmarks write.
 pub(crate) fn bench_dir(project: &Project) -> PathBuf {
     project.target.join("bench")
 }
@@ -15,7 +15,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create `{}`", dir.display()))
 }
 
-/// Removes a folder with its contents, if it exists, and creates it again.
+/// Removes a folder with its contents, if it exists, and creates it.
 pub(crate) fn make_empty_dir(dir: &Path) -> Result<()> {
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot empty `{}`", dir.display()))?;
@@ -23,7 +23,7 @@ pub(crate) fn make_empty_dir(dir: &Path) -> Result<()> {
     make_dir(dir)
 }
 
-/// Turns the name of a measured program into a part of a file name.
+/// Converts the name of a measured program to a valid part of a file name.
 pub(crate) fn file_name(name: &str) -> String {
     name.replace([' ', '/', ','], "-")
 }

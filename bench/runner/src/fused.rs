@@ -1,9 +1,9 @@
 //! The cost of a call between two fused components, compared with the same composition in the engine's own server.
 //!
-//! One request makes a component call the other many times; the duration of the same request without a call is
+//! One request makes a component call the other one many times. The duration of the same request without a call is
 //! subtracted. Each call passes a string and returns a record with a string, so allocation and copying are included.
-//! Isomer can stop guest code at its deadline, so its compiled code checks for that at every loop and function.
-//! Therefore there is also a line for the engine's server with a deadline.
+//! Isomer can stop guest code at its deadline, so the compiled code checks for the deadline at every loop and function
+//! entry. Therefore the engine's server is measured both without and with a deadline.
 
 use anyhow::Result;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
         subjects.push(Subject { name: server.name.to_owned(), command: server.line.clone(), series });
     }
     let calls = lab.effort.calls;
-    // There are twice as many rounds as usual, because they are short. The first one warms up.
+    // The rounds are short, so there are twice as many as usual. The first round is a warm-up.
     for round in 0..=2 * lab.effort.rounds {
         for (server, subject) in servers.iter().zip(&mut subjects) {
             let without = http::get(server.address, "/many?n=0")?.whole;

@@ -1,4 +1,4 @@
-//! Small responses over HTTP: one component, and one that calls another.
+//! Small responses over HTTP from one component, and from a component that calls another one.
 
 use anyhow::Result;
 
@@ -8,7 +8,7 @@ use crate::report::Report;
 
 const PATH: Requests = Requests::Path("/");
 
-/// Measures a WASI 0.3 handler, the engine's own server, and a native one.
+/// Measures a WASI 0.3 handler in Isomer and in the engine's own server, and a native handler.
 pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     let hello = isomer_test_guests::path("http-hello");
     let compiled = lab.precompiled(&hello)?;
@@ -32,8 +32,8 @@ pub(crate) fn p3(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// By default the engine's server serves 128 requests with one instance (WASI 0.3) or one (0.2); Isomer serves 10,000
-/// or one.
+/// Makes the engine's server reuse an instance as often as Isomer does. By default, the server handles 128 requests
+/// with one instance of a WASI 0.3 handler, and one request with one of a WASI 0.2 handler.
 const REUSE_AS_ISOMER: &[&str] = &["--max-instance-reuse-count=10000"];
 
 /// Measures a WASI 0.2 handler, with a new instance for each request and with reused instances.
@@ -62,8 +62,8 @@ pub(crate) fn p2(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Measures a component that calls another one, fused; compared with its own plain response and with a single
-/// component.
+/// Measures a component that calls another one, fused. It is compared with its own response without a call, and with an
+/// app of a single component.
 pub(crate) fn front_calls_back(lab: &Lab) -> Result<Report> {
     let app = lab.ping_pong()?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;

@@ -1,6 +1,6 @@
-//! A minimal HTTP client: one request on one connection, timed to the first byte of the response.
+//! A minimal HTTP client that sends one request per connection and measures the time to the first byte of the response.
 //!
-//! It does not decode bodies: chunked ones keep their chunk headers.
+//! The client does not decode bodies: a chunked body contains its chunk headers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -19,24 +19,24 @@ pub(crate) struct Timing {
     pub whole: Duration,
 }
 
-/// Requests `path` with GET.
+/// Sends a GET request for `path`.
 ///
 /// # Errors
-/// When there is no response, or its status is not 200.
+/// If there is no response, or its status is not 200.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Timing> {
     Ok(exchange(address, path)?.0)
 }
 
-/// Requests `path` with GET and returns the first line of the response that begins with `{`.
+/// Sends a GET request for `path` and returns the first line of the response that begins with `{`.
 pub(crate) fn get_json_line(address: SocketAddr, path: &str) -> Result<String> {
     let response = exchange(address, path)?.1;
     let text = String::from_utf8_lossy(&response);
     let line = text.lines().find(|line| line.starts_with('{'));
-    line.map(str::to_owned).with_context(|| format!("GET {path} has a response without JSON:\n{text}"))
+    line.map(str::to_owned).with_context(|| format!("the response to GET {path} contains no JSON:\n{text}"))
 }
 
 fn exchange(address: SocketAddr, path: &str) -> Result<(Timing, Vec<u8>)> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("`{address}` accepts no connection"))?;
+    let mut stream = TcpStream::connect(address).with_context(|| format!("cannot connect to `{address}`"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -50,6 +50,6 @@ fn exchange(address: SocketAddr, path: &str) -> Result<(Timing, Vec<u8>)> {
     let whole = began.elapsed();
     let status = response.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let ok = status.starts_with(b"HTTP/1.1 200");
-    ensure!(ok, "GET {path} has the response:\n{}", String::from_utf8_lossy(&response));
+    ensure!(ok, "unexpected response to GET {path}:\n{}", String::from_utf8_lossy(&response));
     Ok((Timing { first_byte, whole }, response))
 }

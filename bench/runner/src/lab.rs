@@ -11,25 +11,25 @@ use crate::needs::{self, Need};
 use crate::options::Options;
 use crate::server::{AddressOutput, Launch, Server};
 
-/// The amount of measuring: durations, rounds and sizes.
+/// How much a benchmark measures: durations, rounds and sizes.
 #[derive(Clone)]
 pub(crate) struct Effort {
     /// The number of rounds in which each subject is measured.
     pub rounds: u32,
-    /// The duration of a load, in seconds.
+    /// The duration of each measurement under load, in seconds.
     pub load_s: u32,
-    /// The duration of the warm-up load before the measurement, in seconds.
+    /// The duration of the load before the first measurement, in seconds.
     pub warm_up_s: u32,
-    /// The number of starts of a process.
+    /// The number of times that a process is started.
     pub starts: u32,
     /// The number of fused calls in one request.
     pub calls: u32,
-    /// The time that one request spends calling across a seam, in milliseconds: one call at a time, and under load.
+    /// The time that the calls of one request take, in milliseconds, if calls are made one at a time.
     pub calling_ms: u32,
     pub call_load_ms: u32,
-    /// The number of distinct apps on a node, and of tenants with one app.
+    /// The number of distinct apps on a node, and the number of tenants that share one app.
     pub apps: u32,
-    /// The number of starts of a node with all apps, for its start, first requests, and memory.
+    /// The number of times that a node with all apps is started to measure its start.
     pub node_starts: u32,
     pub cold_rounds: u32,
     pub memory_rounds: u32,
@@ -48,7 +48,7 @@ const FULL: Effort = Effort {
     cold_rounds: 3,
     memory_rounds: 3,
 };
-/// Only shows that everything works: the numbers mean little.
+/// The effort that is only enough to see that everything works: its results mean little.
 const QUICK: Effort = Effort {
     rounds: 3,
     load_s: 1,
@@ -65,30 +65,30 @@ const QUICK: Effort = Effort {
 /// The number of apps that a node must be able to hold.
 const LONG_APPS: u32 = 10_000;
 
-/// The programs to measure and a folder for files. A benchmark may use the programs that it lists as its needs.
+/// The programs to measure, and a folder for files. A benchmark may use only the programs that it lists as its needs.
 #[derive(Clone)]
 pub(crate) struct Lab {
-    /// The folder for temporary files, emptied before a run. Results are kept next to it.
+    /// The folder for temporary files. It is emptied before a run; results are kept next to it.
     pub dir: PathBuf,
-    /// The repository's example app.
+    /// The folder of the repository's example app.
     pub boutique: PathBuf,
     pub effort: Effort,
     isomer: PathBuf,
     wasmtime: PathBuf,
     /// The folder of the programs that are built from this workspace.
     programs: PathBuf,
-    /// The needs of the current benchmark.
+    /// The programs that the current benchmark may use.
     needs: &'static [Need],
 }
 
-/// The flags that make the engine's own server fastest, according to its documentation: instances from a pool,
-/// components compiled beforehand. All other relevant features are on by default: WASI 0.3, and the reuse of its
-/// handlers' instances.
+/// The flags that make the engine's own server fastest, according to its documentation: pooled instances and
+/// precompiled components. All other relevant features are on by default: WASI 0.3, and the reuse of the instances of
+/// WASI 0.3 handlers.
 const WASMTIME_FLAGS: [&str; 5] =
     ["serve", "--allow-precompiled", "-Scli", "-Opooling-allocator=y", "--addr=127.0.0.1:0"];
 
 impl Lab {
-    /// Empties the working folder and chooses the effort. The programs have been built before.
+    /// Empties the folder for temporary files and chooses the effort. The programs must have been built before.
     pub(crate) fn prepare(project: &Project, options: &Options) -> Result<Self> {
         let programs = project.target.join("release");
         let isomer = match &options.isomer {
@@ -104,13 +104,13 @@ impl Lab {
         Ok(Self { dir, boutique: project.boutique(), effort, isomer, wasmtime, programs, needs: &[] })
     }
 
-    /// Returns the lab for a benchmark with these needs.
+    /// Returns a copy of the lab for a benchmark with the given needs.
     pub(crate) fn with(&self, needs: &'static [Need]) -> Self {
         Self { needs, ..self.clone() }
     }
 
     /// # Panics
-    /// If the benchmark does not list the need: it would fail on a machine where nothing was installed before.
+    /// If the benchmark does not list `need`. It would fail on a machine on which the program is not installed yet.
     fn require(&self, need: Need) {
         assert!(self.needs.contains(&need), "the benchmark does not list {need:?} among its needs");
     }
@@ -119,23 +119,23 @@ impl Lab {
         Server::start(&mut launch, &self.dir)
     }
 
-    /// Starts a server from a launch that can be used again.
+    /// Starts a server; `launch` can be used again.
     pub(crate) fn start_again(&self, launch: &mut Launch) -> Result<Server> {
         Server::start(launch, &self.dir)
     }
 
-    /// Returns the `isomer` program that is measured.
+    /// Returns the path of the `isomer` program that is measured.
     pub(crate) fn isomer_program(&self) -> &Path {
         &self.isomer
     }
 
-    /// Returns the command of `wrk`, the load generator.
+    /// Returns a command that runs the load generator `wrk`.
     pub(crate) fn wrk(&self) -> Command {
         self.require(Need::Wrk);
         Command::new("wrk")
     }
 
-    /// Returns the launch of a native server.
+    /// Returns the launch of the native HTTP server.
     pub(crate) fn native(&self) -> Launch {
         Launch {
             name: "native hyper",
@@ -144,26 +144,26 @@ impl Lab {
         }
     }
 
-    /// Returns the command of a program that was built for comparison.
+    /// Returns a command that runs a program of this workspace that `need` builds.
     pub(crate) fn program(&self, need: Need, name: &str) -> Command {
         self.require(need);
         Command::new(self.programs.join(name))
     }
 
-    /// Returns the launch of Isomer with an app's folder or a component's file. Each `name` has its own data and
-    /// compiled code.
+    /// Returns the launch of `isomer run` with an app's folder or a component's file. Launches with different names
+    /// have separate data directories and compiled code.
     pub(crate) fn isomer(&self, name: &'static str, what: &Path) -> Launch {
         self.isomer_run(name, name, what)
     }
 
-    /// Returns the launch of Isomer with an app's folder, in a shape.
+    /// Returns the launch of `isomer run` with an app's folder and a shape.
     pub(crate) fn isomer_in_shape(&self, name: &'static str, app: &Path, shape: &str) -> Launch {
         let mut launch = self.isomer(name, app);
         launch.command.args(["--shape", shape]);
         launch
     }
 
-    /// Returns the launch of Isomer with one group of an app's shape, as if the group ran on a separate machine.
+    /// Returns the launch of `isomer run` with one group of a shape, as if the group ran on its own machine.
     pub(crate) fn isomer_group(
         &self,
         name: &'static str,
@@ -183,7 +183,7 @@ impl Lab {
         Launch { name, address_output: AddressOutput::Stdout, command }
     }
 
-    /// Returns the launch of the engine's own server with a component that [`Lab::precompiled`] returned.
+    /// Returns the launch of the engine's own server with a file that [`Lab::precompiled`] returned.
     pub(crate) fn wasmtime(&self, name: &'static str, precompiled: &Path, flags: &[&str]) -> Launch {
         self.require(Need::Wasmtime);
         let mut command = Command::new(&self.wasmtime);
@@ -191,12 +191,12 @@ impl Lab {
         Launch { name, address_output: AddressOutput::Stderr, command }
     }
 
-    /// Builds an app's components, so that its start does not build them.
+    /// Builds an app's components, so that the measured start of the app does not build them.
     pub(crate) fn build_app(&self, dir: &Path) -> Result<()> {
         project::run(Command::new(&self.isomer).arg("build").arg(dir))
     }
 
-    /// Creates an app of two test guests that call each other.
+    /// Creates an app of two test guests, of which one calls the other.
     pub(crate) fn ping_pong(&self) -> Result<PathBuf> {
         let manifest = "[app]\nname = \"ping-pong\"\nversion = \"0.1.0\"\n\n\
                         [components.ping]\nwasm = \"ping.wasm\"\nroutes = [\"/...\"]\n\n\
@@ -204,7 +204,7 @@ impl Lab {
         self.app("ping-pong", manifest, &[("ping", "ping"), ("pong", "pong")])
     }
 
-    /// Creates an app of test guests, each given as (guest, file name without extension).
+    /// Creates an app of test guests. Each pair in `guests` is the name of a guest and a file name without extension.
     pub(crate) fn app(&self, name: &str, manifest: &str, guests: &[(&str, &str)]) -> Result<PathBuf> {
         let dir = self.dir.join(name);
         make_dir(&dir)?;
@@ -217,19 +217,19 @@ impl Lab {
         Ok(dir)
     }
 
-    /// Composes an app's components into one that any host runs.
+    /// Composes an app's components into one component that other WASI hosts can run. Returns its path.
     pub(crate) fn composed(&self, app: &Path) -> Result<PathBuf> {
         let out = app.join("composed.wasm");
         project::run(self.program(Need::Programs, "compose").arg(app).arg(&out))?;
         Ok(out)
     }
 
-    /// Compiles a component with the engine's own command line.
+    /// Compiles a component with the engine's own command line. Returns the path of the compiled file.
     pub(crate) fn precompiled(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "cwasm", &[])
     }
 
-    /// As [`Lab::precompiled`], with code that can be interrupted, for servers with `-Wtimeout`.
+    /// Compiles a component like [`Lab::precompiled`], with interruptible code for servers with `-Wtimeout`.
     pub(crate) fn precompiled_to_be_stopped(&self, wasm: &Path) -> Result<PathBuf> {
         self.compiled(wasm, "stoppable.cwasm", &["-Wepoch-interruption=y"])
     }

@@ -1,4 +1,4 @@
-//! Load on servers, and its measurements: requests per second, latency, processor time, memory.
+//! Runs load on servers and measures requests per second, latency, processor time and memory.
 
 use std::path::PathBuf;
 
@@ -13,21 +13,21 @@ use crate::server::Server;
 pub(crate) const CONNECTIONS: u32 = 32;
 const THREADS_MAX: u32 = 2;
 
-/// The script that prints the result as JSON.
+/// The `wrk` script that prints the result as JSON.
 const REPORT: &str = include_str!("report.lua");
-/// The script that visits the shop.
+/// The `wrk` script that sends the requests of visitors who shop.
 const SHOP: &str = include_str!("shop.lua");
 
 /// The requests of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Requests {
-    /// Requests the same path every time.
+    /// The same path every time.
     Path(&'static str),
-    /// All kinds of requests to the boutique.
+    /// The requests of visitors who shop in the boutique.
     Shop,
 }
 
-/// A line of a comparison: a server and a kind of load.
+/// One line of a comparison: a load on a server.
 pub(crate) struct Run<'a> {
     pub name: &'static str,
     pub server: &'a Server,
@@ -35,7 +35,8 @@ pub(crate) struct Run<'a> {
     pub connections: u32,
 }
 
-/// Puts one server after another under load, in several rounds (A B C A B C …).
+/// Runs the loads one after another, in several rounds (A B C A B C …), so that a slow phase of the machine affects
+/// all.
 pub(crate) fn side_by_side(lab: &Lab, runs: &[Run<'_>]) -> Result<Vec<Subject>> {
     let mut subjects: Vec<Subject> = runs.iter().map(|run| subject(run.name, &run.server.line)).collect();
     for run in runs {
@@ -103,13 +104,16 @@ fn script(lab: &Lab, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Parses the output of `report.lua`. A failed request is an error, because it would distort the numbers.
+/// Parses the output of `report.lua`.
+///
+/// # Errors
+/// If a request failed, because failed requests distort the numbers.
 fn parse(text: &str) -> Result<Load> {
-    let line = text.lines().find(|line| line.starts_with('{')).context("there is no result")?;
-    let json: Value = serde_json::from_str(line).context("the result is not JSON")?;
-    let number = |key: &str| json[key].as_f64().with_context(|| format!("the result lacks `{key}`"));
+    let line = text.lines().find(|line| line.starts_with('{')).context("`wrk` printed no result")?;
+    let json: Value = serde_json::from_str(line).context("the result of `wrk` is not JSON")?;
+    let number = |key: &str| json[key].as_f64().with_context(|| format!("the result of `wrk` lacks `{key}`"));
     let (requests, failed) = (number("requests")?, number("failed")?);
-    ensure!(requests > 0.0, "there was no response");
+    ensure!(requests > 0.0, "no request got a response");
     ensure!(failed == 0.0, "{failed} of {requests} requests failed");
     let per_s = requests / (number("duration_us")? / 1e6);
     Ok(Load { requests, per_s, p50_us: number("p50_us")?, p99_us: number("p99_us")? })

@@ -1,7 +1,7 @@
-//! Runs the benchmarks and the soak: `cargo xtask bench` and `cargo xtask soak` start this program.
+//! The program that `cargo xtask bench` and `cargo xtask soak` start: it runs the benchmarks and the soak.
 //!
-//! It is separate from `xtask`, so that the first `cargo xtask demo` compiles neither an asynchronous runtime nor a
-//! client of nodes.
+//! The program is separate from `xtask`, so that the first `cargo xtask demo` compiles neither an asynchronous runtime
+//! nor a client of the admin API.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod benchmarks;

@@ -1,5 +1,5 @@
-//! The programs that benchmarks need, and their installation. Each benchmark lists its needs, so that a benchmark
-//! without comparisons does not compile the programs for them.
+//! The programs that benchmarks need, and their installation. Each benchmark lists its needs, so that only the programs
+//! of the chosen benchmarks are compiled.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,21 +16,20 @@ pub(crate) enum Need {
     Isomer,
     /// `wrk`, which generates HTTP load.
     Wrk,
-    /// The engine's own command line. Compiling it takes 10 to 30 minutes, once for each version.
+    /// The engine's own command line. Compiling it takes 10 to 30 minutes, once per version.
     Wasmtime,
-    /// A native HTTP server, and the programs that compose components and issue certificates.
+    /// The native HTTP server, and the programs that compose components and issue certificates.
     Programs,
-    /// The programs that make the same calls by gRPC.
+    /// The native programs that make the calls of the seam benchmarks by gRPC.
     Grpc,
-    /// The program that makes the same calls through wasmtime's dynamic values.
+    /// The program that makes the calls of the seam benchmarks through wasmtime's dynamic values.
     Dynamic,
 }
 
 impl Need {
-    /// Every need.
     const ALL: [Self; 6] = [Self::Isomer, Self::Wrk, Self::Wasmtime, Self::Programs, Self::Grpc, Self::Dynamic];
 
-    /// Returns the package of this workspace that the program is built from.
+    /// Returns the workspace's package that builds the program, or `None` if the program is installed from elsewhere.
     fn package(self) -> Option<&'static str> {
         match self {
             Self::Isomer => Some("isomer"),
@@ -42,7 +41,7 @@ impl Need {
     }
 }
 
-/// Installs and builds the missing programs, and the guest toolchain, which every benchmark uses.
+/// Builds or installs the missing programs of `needs`, and the guest toolchain, which every benchmark uses.
 pub(crate) fn provide(project: &Project, needs: &BTreeSet<Need>) -> Result<()> {
     setup::guest_toolchain()?;
     for need in needs {
@@ -52,14 +51,14 @@ pub(crate) fn provide(project: &Project, needs: &BTreeSet<Need>) -> Result<()> {
             _ => {}
         }
     }
-    // One after another: packages that are built together share their features.
+    // Each package is built by its own command, because packages that are built together share their features.
     for package in needs.iter().filter_map(|need| need.package()) {
         project::run(&mut project.cargo(&["build", "--release", "--locked", "--package", package]))?;
     }
     Ok(())
 }
 
-/// Installs the programs that are not built from this workspace.
+/// Installs all programs that are not built from this workspace.
 pub(crate) fn provide_all(project: &Project) -> Result<()> {
     let installed = Need::ALL.into_iter().filter(|need| need.package().is_none()).collect();
     provide(project, &installed)?;
@@ -67,10 +66,10 @@ pub(crate) fn provide_all(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// The version of the engine's command line: the version of the engine.
+/// The version of the engine's command line, which must equal the version of the engine.
 const WASMTIME_VERSION: &str = "48.0.8";
 
-/// The features that are needed to serve components of both versions of WASI.
+/// The features of the engine's command line that are needed to serve WASI 0.2 and WASI 0.3 components.
 const WASMTIME_FEATURES: &str =
     "run,serve,compile,component-model,component-model-async,parallel-compilation,pooling-allocator";
 
@@ -91,8 +90,8 @@ fn install_wasmtime(project: &Project) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["install", "--locked", &package, "--no-default-features", "--features", WASMTIME_FEATURES, "--root"]);
     command.arg(wasmtime_root(project));
-    // The settings of this workspace's release profile: otherwise the two programs would also differ by their compiler
-    // settings.
+    // These are the settings of this workspace's release profile. With other settings, the comparison would also
+    // include different compiler options.
     command.env("CARGO_PROFILE_RELEASE_LTO", "thin").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "4");
     project::run(&mut command)
 }

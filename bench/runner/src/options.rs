@@ -7,19 +7,19 @@ use anyhow::{Context as _, Result, bail};
 /// The command line of `cargo xtask bench`.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Options {
-    /// The benchmarks to run, by name; all of them if empty.
+    /// The names of the benchmarks to run; if empty, all benchmarks run.
     pub names: Vec<String>,
-    /// The file that results are kept in, as JSON.
+    /// The JSON file that results are read from and written to.
     pub json: Option<PathBuf>,
-    /// Measure little, to see that everything works.
+    /// Measure only enough to see that everything works.
     pub quick: bool,
-    /// Give nodes as many apps as a node must be able to hold.
+    /// Deploy as many apps as a node must be able to hold.
     pub long: bool,
-    /// The number of apps that a node has.
+    /// The number of apps on a node.
     pub apps: Option<u32>,
-    /// Write the part of the results that `docs/` shows.
+    /// Write the part of the results that the documentation shows to `docs/`.
     pub publish: bool,
-    /// Measure nothing: publish what earlier runs measured.
+    /// Measure nothing: publish the results of earlier runs.
     pub kept: bool,
     /// The `isomer` program to measure instead of building one.
     pub isomer: Option<PathBuf>,
@@ -27,15 +27,15 @@ pub(crate) struct Options {
     pub built: bool,
 }
 
-/// The minimum number of apps on a node: percentiles of fewer mean nothing.
+/// The minimum number of apps on a node, because percentiles of fewer samples mean nothing.
 const APPS_MIN: u32 = 10;
 
 impl Options {
-    /// Parses the arguments. `is_benchmark` decides whether an argument names benchmarks.
+    /// Parses the arguments. `is_benchmark` returns whether an argument names one or more benchmarks. `known` is the
+    /// list of benchmarks for the error message.
     ///
     /// # Errors
-    /// For an unknown argument, with the list of benchmarks `known` in the message, and for an option without its
-    /// value.
+    /// If an argument is unknown, or an option lacks its value.
     pub(crate) fn parse(arguments: &[&str], is_benchmark: impl Fn(&str) -> bool, known: &str) -> Result<Self> {
         let mut options = Self::default();
         let mut rest = arguments.iter();
@@ -65,11 +65,11 @@ impl Options {
 const HELP: &str = "\
 Options:
   --quick           measure little, to see that everything works
-  --apps N          number of apps on a node, and of tenants with one app [default: 200; 40 with --quick]
-  --long            10,000 of them; takes hours
-  --json FILE       where results are kept, as JSON [default: bench/results.json in the target folder]
+  --apps N          number of apps on a node, and number of tenants with one app [default: 200; 40 with --quick]
+  --long            10,000 apps and tenants; takes hours
+  --json FILE       read and write the results in this file [default: bench/results.json in the target folder]
   --isomer PROGRAM  measure this program instead of building one
-  --built           build nothing, use the programs of an earlier run
+  --built           build nothing; use the programs of an earlier run
   --publish         write the part of the results that the documentation shows
   --kept            measure nothing: publish what earlier runs measured";
 

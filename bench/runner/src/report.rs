@@ -1,15 +1,15 @@
-//! The results of a benchmark: medians, comparisons, a table for people and JSON for programs.
+//! The result of a benchmark: medians and comparisons, as a table for people and as JSON for programs.
 
 use serde_json::{Value, json};
 
-/// The samples of one quantity.
+/// The samples of one measured quantity.
 pub(crate) struct Series {
     pub what: String,
     pub unit: &'static str,
     pub samples: Vec<f64>,
 }
 
-/// A measured subject: a server, a way of calling, a kind of deployment.
+/// A measured subject, for example a server, a transport of calls, or a kind of deployment.
 pub(crate) struct Subject {
     pub name: String,
     /// The command that was run.
@@ -17,12 +17,13 @@ pub(crate) struct Subject {
     pub series: Vec<Series>,
 }
 
-/// A comparison of two subjects.
+/// A comparison of one quantity of two subjects.
 pub(crate) struct Comparison {
     pub what: String,
-    /// The median of the ratios of the same rounds, so that a slow phase of the machine affects both sides.
+    /// The median of the ratios of the rounds. Each ratio is of two samples of the same round, so that a slow phase of
+    /// the machine affects both.
     pub ratio: f64,
-    /// The target, in words. Nothing fails because it is missed.
+    /// The target of the ratio, in words; may be empty. A missed target is not a failure.
     pub target: &'static str,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Comparison {
 pub(crate) struct Report {
     pub subjects: Vec<Subject>,
     pub comparisons: Vec<Comparison>,
-    /// Targets that are not ratios, and remarks.
+    /// Remarks, and targets that are not ratios.
     pub notes: Vec<String>,
 }
 
@@ -52,7 +53,7 @@ impl Series {
         })
     }
 
-    /// Returns `median (min–max)`, each with its significant digits.
+    /// Returns `median (min–max)`.
     fn cell(&self) -> String {
         let [min, max] = [0.0, 100.0].map(|p| show(self.percentile(p)));
         format!("{} ({min}–{max})", show(self.percentile(50.0)))
@@ -60,20 +61,20 @@ impl Series {
 }
 
 impl Subject {
-    /// Returns the series of this name.
+    /// Returns the series of the quantity `what`.
     ///
     /// # Panics
-    /// When there is none: names are written in this program.
+    /// If the subject has no such series, which is a mistake in the benchmark.
     fn series(&self, what: &str) -> &Series {
         self.series.iter().find(|series| series.what == what).expect("benchmarks name series that they measure")
     }
 }
 
 impl Report {
-    /// Compares a series of two subjects, of which each round measured both.
+    /// Adds a comparison of the quantity `what` of two subjects. Each round must have measured both subjects.
     ///
     /// # Panics
-    /// When there is no such subject: names are written in this program.
+    /// If one of the subjects does not exist, which is a mistake in the benchmark.
     pub(crate) fn compare(&mut self, one: &str, other: &str, what: &str, target: &'static str) {
         let samples = |name: &str| {
             let subject = self.subjects.iter().find(|subject| subject.name == name);
@@ -84,7 +85,7 @@ impl Report {
         self.comparisons.push(Comparison { what, ratio: percentile(&ratios, 50.0), target });
     }
 
-    /// Renders the table.
+    /// Renders the subjects, comparisons and notes as a table for a terminal.
     pub(crate) fn table(&self) -> String {
         let mut rows: Vec<Vec<String>> = Vec::new();
         if let Some(first) = self.subjects.first() {
@@ -120,7 +121,7 @@ impl Report {
     }
 }
 
-/// Returns the sample below which `p` per cent lie, interpolated between two samples; 0 for no samples.
+/// Returns the `p`th percentile of the samples, interpolated between the two closest samples. Returns 0 for no samples.
 fn percentile(samples: &[f64], p: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -130,7 +131,7 @@ fn percentile(samples: &[f64], p: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
-/// Renders a number with three digits, or with all digits before the point.
+/// Renders a number with about three significant digits.
 pub(crate) fn show(value: f64) -> String {
     match value.abs() {
         0.0 => "0.00".to_owned(),
@@ -143,7 +144,7 @@ pub(crate) fn show(value: f64) -> String {
     }
 }
 
-/// Aligns columns: the first to the left, the others to the right.
+/// Aligns the cells of each column: to the left in the first column, to the right in the others.
 fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        // The machine was ten times slower in the second round, and the ratio is still 2.
+        // In the second round the machine was ten times slower. The ratio is still 2.
         let mut report =
             Report { subjects: vec![subject("a", &[2.0, 20.0]), subject("b", &[1.0, 10.0])], ..Report::default() };
         report.compare("a", "b", "time", "≤ 2");

@@ -1,5 +1,5 @@
-//! The file of results: an entry for each benchmark, replaced when the benchmark is measured again. So an interrupted
-//! run is continued by running the remaining benchmarks.
+//! The file of results, with one entry per benchmark. A new result of a benchmark replaces the previous one, so an
+//! interrupted run can be continued by running the remaining benchmarks.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,17 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// The file of results.
 pub(crate) struct Results {
     path: PathBuf,
     benches: Vec<Value>,
 }
 
 impl Results {
-    /// Reads the results; there are none if the file does not exist.
+    /// Reads the results. There are no results if the file does not exist.
     ///
     /// # Errors
-    /// When the file exists and does not contain results: it is not overwritten.
+    /// If the file exists and does not contain results. It is not overwritten then.
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
         let benches = match std::fs::read_to_string(&path) {
             Ok(text) => {
@@ -33,7 +32,7 @@ impl Results {
         &self.path
     }
 
-    /// Adds the result of a benchmark, with the facts that it depends on, and writes the file.
+    /// Adds the result of a benchmark, with a description of the machine and the run, and writes the file.
     pub(crate) fn put(&mut self, mut bench: Value, quick: bool) -> Result<()> {
         let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         bench["run"] = json!({ "at_s": at_s, "quick": quick, "machine": machine() });
@@ -42,13 +41,14 @@ impl Results {
         write(&self.path, &text)
     }
 
-    /// Returns the result of this benchmark, if it was measured.
+    /// Returns the result of the benchmark `name`, if it was measured.
     pub(crate) fn bench(&self, name: &str) -> Option<&Value> {
         self.benches.iter().find(|bench| bench["name"] == name)
     }
 
-    /// Returns what is published of these benchmarks, as JSON with a benchmark a line: medians and ranges, without
-    /// single samples and without this machine's paths. Benchmarks that were not measured are taken from `before`.
+    /// Renders the results of the named benchmarks for publication, as JSON with one benchmark per line. It contains
+    /// medians and ranges, and neither single samples nor paths of this machine. For a benchmark that was not measured,
+    /// the result in `before` is used.
     pub(crate) fn published(&self, names: &[&str], before: &Self) -> String {
         let known = |name: &&str| self.bench(name).or_else(|| before.bench(name)).cloned();
         let mut benches: Vec<Value> = names.iter().filter_map(known).collect();
@@ -56,7 +56,7 @@ impl Results {
             for subject in bench["subjects"].as_array_mut().into_iter().flatten() {
                 remove(subject, "command");
                 for series in subject["series"].as_array_mut().into_iter().flatten() {
-                    // A 99th percentile of a few rounds has no meaning.
+                    // The 99th percentile of a few rounds has no meaning.
                     ["samples", "p99"].into_iter().for_each(|key| remove(series, key));
                 }
             }
@@ -85,14 +85,14 @@ fn remove(object: &mut Value, key: &str) {
     }
 }
 
-/// Writes a temporary file and renames it: an interrupted run leaves the earlier results.
+/// Writes a temporary file and renames it, so that an interrupted run does not damage the earlier results.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
     std::fs::write(&partial, text).with_context(|| format!("cannot write `{}`", partial.display()))?;
     std::fs::rename(&partial, path).with_context(|| format!("cannot rename to `{}`", path.display()))
 }
 
-/// Describes the machine, which the numbers depend on most.
+/// Describes the machine, on which the measured numbers depend.
 fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.split_once("model name")?.1.to_owned()));

@@ -1,6 +1,7 @@
-//! Servers that are measured: their start, their resource usage, and their stop.
+//! Servers that are measured: starting them, their resource usage, and stopping them.
 //!
-//! The usage of a server is that of its process and all descendants: an app in several processes is one server.
+//! The resource usage of a server includes that of all its descendant processes, so an app in several processes counts
+//! as one server.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
@@ -14,39 +15,41 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::files::file_name;
 use xtask::project::show;
 
-/// Ticks per second in `/proc/PID/stat`: a constant of Linux's interface to programs, independent of the kernel's own.
+/// Clock ticks per second in `/proc/PID/stat`. This constant of Linux's interface to programs does not depend on the
+/// kernel's own tick rate.
 const TICKS_PER_S: f64 = 100.0;
 
-/// The output on which a server prints its address, in the first line that contains one.
+/// The output stream on which a server prints its address, in the first line that contains an address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AddressOutput {
     Stdout,
     Stderr,
 }
 
-/// How to start a server.
+/// The settings for starting a server.
 pub(crate) struct Launch {
     pub name: &'static str,
     pub address_output: AddressOutput,
     pub command: Command,
 }
 
-/// A running server, killed on drop.
+/// A running server. Killed when dropped.
 pub(crate) struct Server {
     pub name: &'static str,
-    /// The address for HTTP, or for the server's own protocol.
+    /// The address of the server's HTTP port, or of the port for its own protocol.
     pub address: SocketAddr,
-    /// The command as a person would type it.
+    /// The command line that started the server, as a person would type it.
     pub line: String,
-    /// The time when its process was started.
+    /// The time at which the server's process was started.
     pub began: Instant,
     child: Child,
-    /// Kept open: a process that writes into a closed pipe is killed.
+    /// The pipe is kept open, because a process that writes into a closed pipe is killed.
     _output: Box<dyn Read>,
 }
 
 impl Server {
-    /// Starts a server and waits until it prints its address. Its other output is appended to `NAME.log` in `logs`.
+    /// Starts a server and waits until it prints its address. The output stream without the address is appended to
+    /// `NAME.log` in the folder `logs`.
     pub(crate) fn start(launch: &mut Launch, logs: &Path) -> Result<Self> {
         let Launch { name, address_output, command } = launch;
         let line = show(command);
@@ -63,7 +66,7 @@ impl Server {
             AddressOutput::Stdout => child.stdout.take().map(|pipe| Box::new(pipe) as _),
             AddressOutput::Stderr => child.stderr.take().map(|pipe| Box::new(pipe) as _),
         };
-        let mut output = BufReader::new(output.context("the pipe was just requested")?);
+        let mut output = BufReader::new(output.context("the server's process has no output pipe")?);
         let mut printed = String::new();
         loop {
             let start = printed.len();
@@ -78,12 +81,12 @@ impl Server {
         }
     }
 
-    /// Returns the ID of its process.
+    /// Returns the ID of the server's first process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Returns its processor time since the start, in user and kernel mode.
+    /// Returns the processor time of the server since its start, in user and kernel mode.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         let mut ticks = 0;
         for process in self.processes()? {
@@ -92,7 +95,7 @@ impl Server {
         Ok(Duration::from_secs_f64(ticks as f64 / TICKS_PER_S))
     }
 
-    /// Returns the server's resident memory in mebibytes. Memory that processes share is counted for each of them.
+    /// Returns the server's resident memory in mebibytes. Memory that several processes share is counted once for each.
     pub(crate) fn resident_mib(&self) -> Result<f64> {
         let mut kib = 0;
         for process in self.processes()? {
@@ -103,12 +106,12 @@ impl Server {
         Ok(kib as f64 / 1024.0)
     }
 
-    /// Returns its process and all descendants.
+    /// Returns the server's first process and all its descendants.
     fn processes(&self) -> Result<Vec<Process>> {
         let everything = std::fs::read_dir("/proc").context("cannot read `/proc`")?.flatten();
         let all = everything.filter_map(|entry| {
             let id = entry.file_name().to_str()?.parse().ok()?;
-            // A process that has exited since the folder was read is skipped.
+            // A process that has exited since the list was read is skipped.
             Process::new(id, std::fs::read_to_string(entry.path().join("stat")).ok()?)
         });
         let family = family(self.child.id(), all.collect());
@@ -117,7 +120,7 @@ impl Server {
     }
 }
 
-/// A process as `/proc` shows it.
+/// A process, as listed in `/proc`.
 struct Process {
     id: u32,
     parent: u32,
@@ -126,13 +129,13 @@ struct Process {
 
 impl Process {
     fn new(id: u32, stat: String) -> Option<Self> {
-        // The parent is field 4; fields are counted as in `cpu_ticks`.
+        // The parent's ID is field 4. Fields are counted from the end of the program's name, as in `cpu_ticks`.
         let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         Some(Self { id, parent, stat })
     }
 }
 
-/// Returns the process `root` and all its descendants.
+/// Returns the process `root` and all its descendants, out of `all` processes.
 fn family(root: u32, mut all: Vec<Process>) -> Vec<Process> {
     let mut found: Vec<Process> = Vec::new();
     loop {
@@ -158,7 +161,8 @@ impl Drop for Server {
 const PREFIXES: [&str; 3] = ["http://", "https://", "\"link\":\""];
 const SOCKET: &str = "unix://";
 
-/// Returns the address in a line. For a Unix socket it is unspecified: the caller has chosen the path.
+/// Returns the address in a line, if there is one. For a Unix socket, it is the unspecified address, because the caller
+/// already knows the socket's path.
 fn address_in(line: &str) -> Option<SocketAddr> {
     if line.contains(SOCKET) {
         return Some(SocketAddr::from(([0, 0, 0, 0], 0)));
@@ -168,8 +172,8 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-/// Returns `utime + stime` (fields 14 and 15), counted from the end of the program's name, which may contain spaces and
-/// brackets.
+/// Returns `utime + stime` (fields 14 and 15 of `/proc/PID/stat`). Fields are counted from the end of the program's
+/// name, because the name may contain spaces and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
@@ -197,7 +201,7 @@ mod tests {
     #[test]
     fn all_processes_below_count() {
         let process = |id, parent| Process::new(id, format!("{id} (a) b) S {parent} 1")).unwrap();
-        // Grandchildren may precede their parents.
+        // In the list of processes, a descendant may precede its parent.
         let all = vec![process(1, 0), process(5, 4), process(3, 1), process(4, 3), process(2, 1)];
         let mut ids: Vec<u32> = family(3, all).iter().map(|process| process.id).collect();
         ids.sort_unstable();

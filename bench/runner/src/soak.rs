@@ -1,7 +1,7 @@
-//! `cargo xtask soak`: a node under good and hostile tenants for a long time, while apps are deployed.
+//! `cargo xtask soak`: runs a node under good and hostile tenants for a long time, while apps are deployed.
 //!
-//! Unlike a benchmark, the soak judges: a wrong response, a failed request of a good tenant, and a growing node are
-//! failures.
+//! Unlike a benchmark, the soak can fail: if a response is wrong, if a request of a good tenant fails, or if the node's
+//! resource usage grows.
 
 use std::path::PathBuf;
 
@@ -55,6 +55,10 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     println!("\n{}", summary.report());
     node.stop(std::time::Duration::from_secs(60))?;
     let complaints = summary.complaints();
-    ensure!(complaints.is_empty(), "{} things are wrong; again with `--seed {seed}`", complaints.len());
+    ensure!(
+        complaints.is_empty(),
+        "the soak failed ({} failures); to repeat it, use `--seed {seed}`",
+        complaints.len()
+    );
     Ok(())
 }

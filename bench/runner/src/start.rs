@@ -1,6 +1,6 @@
-//! Starts of a process: the time to its first response, the latency of the first request, and memory after it.
+//! The start of a process: the time to its first response, the latency of the first request, and the memory afterwards.
 //!
-//! Everything is built and compiled beforehand, and all files are in the page cache.
+//! Everything is built and compiled before, and all files are in the page cache.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     ];
     let mut subjects = Vec::new();
     for launch in launches {
-        // The first start compiles, and reads the files into memory.
+        // The first start compiles the components and reads the files into memory, so it is not measured.
         let server = lab.start(launch())?;
         http::get(server.address, "/")?;
         let series = [("start", "ms"), ("cold request", "ms"), ("warm request", "ms"), ("resident", "MiB")];
@@ -53,8 +53,8 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Measures one start: milliseconds to the end of the first response, of the first and the second request, and
-/// mebibytes after them.
+/// Measures one start. Returns the milliseconds from the start to the end of the first response, the milliseconds to
+/// the first byte of the first and of the second response, and the resident memory in mebibytes.
 fn once(lab: &Lab, launch: Launch) -> Result<[f64; 4]> {
     let server = lab.start(launch)?;
     let cold = http::get(server.address, "/")?;

@@ -1,15 +1,15 @@
-//! The functions that are called: cheap, and the same in native programs and in components.
+//! The callee's functions. They are cheap, and native programs and components share them.
 
-/// A product: a small record with strings.
+/// A small record with strings, which the callee's functions return: a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// The position in the list.
+    /// The product's position in the list of products.
     pub id: u64,
-    /// The name.
+    /// The product's name.
     pub name: String,
     /// The price in cents.
     pub price_cents: u32,
-    /// The search terms.
+    /// Search terms for the product.
     pub tags: Vec<String>,
 }
 
@@ -25,28 +25,28 @@ const NAMES: [&str; 8] = [
 ];
 const TAGS: [&str; 4] = ["vintage", "kitchen", "photography", "cycling"];
 
-/// Returns the name of the item at this position.
+/// Returns the product name at a position. After the last name, the names repeat.
 #[must_use]
 pub fn key(id: u32) -> &'static str {
     NAMES[id as usize % NAMES.len()]
 }
 
-/// Returns the wrapping sum.
+/// Returns the sum of two numbers, wrapping on overflow.
 #[must_use]
 pub fn add(a: u32, b: u32) -> u32 {
     a.wrapping_add(b)
 }
 
-/// Returns the item with this name.
+/// Returns the item with the name `key`.
 ///
 /// # Errors
-/// A message, when there is no such item.
+/// If there is no such item; the error is a message for people.
 pub fn lookup(key: &str) -> Result<Item, String> {
     let id = NAMES.iter().position(|name| *name == key);
     id.map(|id| item(id as u64)).ok_or_else(|| format!("there is no `{key}`"))
 }
 
-/// Returns the first `count` items.
+/// Returns the first `count` items. After the last product name, the names repeat.
 pub fn all(count: u32) -> impl Iterator<Item = Item> {
     (0..u64::from(count)).map(item)
 }

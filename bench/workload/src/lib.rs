@@ -1,10 +1,10 @@
-//! The work that the seam benchmarks give to every way of making a call, and a check that the work was done.
+//! The work of the seam benchmarks, and a check that the work was done.
 //!
-//! A [`Work`] says which call is made, how often, and how many calls run concurrently. The components of the test app
-//! and the native programs run the same [`worker`] over the same [`answers`], so that only the way of a call differs.
-//! Every result is added to a checksum; [`expected`] computes the same checksum without any seam.
+//! A [`Work`] defines which function is called, how often, and how many calls run concurrently. Components and native
+//! programs run the same [`worker`], which calls the same [`answers`], so that they differ only in how a call is made.
+//! Every result is added to a checksum. [`expected`] computes the same checksum without a seam.
 //!
-//! This crate must not know how a call is made: each [`Callee`] does.
+//! This crate must not know how a call is made: implementations of [`Callee`] do.
 #![forbid(unsafe_code)]
 
 pub mod answers;

@@ -8,24 +8,26 @@ use std::task::{Context, Poll, Waker};
 use crate::answers;
 use crate::work::{What, Work};
 
-/// A way of making the calls. Results are returned as digests, so that no way has to convert them first.
+/// A method of calling the functions in [`answers`], for example over a seam. Items are returned as digests, so that an
+/// implementation need not convert them to a common type first.
 pub trait Callee {
-    /// Returns the sum.
+    /// Returns the sum of two numbers, wrapping on overflow.
     fn add(&mut self, a: u32, b: u32) -> impl Future<Output = u32>;
     /// Returns the bytes unchanged.
     fn echo(&mut self, bytes: Vec<u8>) -> impl Future<Output = Vec<u8>>;
     /// Returns the digest of an item.
     fn lookup(&mut self, key: &str) -> impl Future<Output = Digest>;
-    /// Returns the digest of the first `count` items.
+    /// Returns the digest of the item with the name `key`, or of the error message.
     fn all(&mut self, count: u32) -> impl Future<Output = Digest>;
 }
 
-/// The digest of a result. It covers lengths and a few bytes: checking a result must be cheap compared with the call.
+/// The digest of a result. It covers only lengths and a few bytes, because checking a result must be cheap compared
+/// with the call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Digest(u64);
 
 impl Digest {
-    /// Adds the fields of an item.
+    /// Adds the fields of an item to the digest.
     pub fn item<'a>(&mut self, id: u64, name: &str, price_cents: u32, tags: impl Iterator<Item = &'a str>) {
         self.number(id);
         self.text(name);
@@ -33,7 +35,7 @@ impl Digest {
         tags.for_each(|tag| self.text(tag));
     }
 
-    /// Adds an error message instead of an item.
+    /// Adds the error message that was returned instead of an item.
     pub fn refusal(&mut self, reason: &str) {
         self.text(reason);
     }
@@ -57,24 +59,24 @@ impl Digest {
     }
 }
 
-/// The result of a [`Work`]: `{"ns":…,"checksum":"…"}`.
+/// The result of running a [`Work`]. `Display` writes it as JSON: `{"ns":…,"checksum":"…"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// The time from before the first call to after the last one, in nanoseconds of the caller's clock.
+    /// The time from before the first call to after the last one, in nanoseconds, by the caller's clock.
     pub ns: u64,
-    /// The checksum of all results; it does not depend on their order.
+    /// The sum of the digests of all results, which does not depend on their order.
     pub checksum: u64,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A string, because readers that use floating point keep 53 bits of a JSON number.
+        // The checksum is a string, because JSON parsers that use floating point keep only 53 bits of a number.
         writeln!(f, "{{\"ns\":{},\"checksum\":\"{:016x}\"}}", self.ns, self.checksum)
     }
 }
 
-/// Makes every `concurrency`th call, one after another, starting with call number `first`, and returns the sum of the
-/// digests of the results. `concurrency` workers together make all calls.
+/// Makes a share of the calls of `work`, one after another: `first`, and every `work.concurrency`th call after it.
+/// Returns the sum of the digests of the results. `work.concurrency` workers together make all calls.
 pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
     let mut checksum = 0u64;
     let mut buffer = if work.what == What::Echo { pattern(work.size) } else { Vec::new() };
@@ -84,9 +86,10 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
         match work.what {
             What::Add => digest.number(callee.add(call, 0x0bad_cafe).await.into()),
             What::Echo => {
-                // Each call has different bytes at both ends, so the result of an earlier call is not correct.
+                // Each call sends different first and last bytes, so that the result of an earlier call has a wrong
+                // digest.
                 stamp(&mut buffer, call);
-                // The next call sends the bytes that this one returned.
+                // The next call sends the bytes that this call returned.
                 buffer = callee.echo(buffer).await;
                 digest.bytes(&buffer);
             }
@@ -99,14 +102,14 @@ pub async fn worker<C: Callee>(callee: &mut C, work: Work, first: u32) -> u64 {
     checksum
 }
 
-/// Returns the checksum of this work, computed without a seam.
+/// Returns the checksum of `work`, computed without a seam.
 #[must_use]
 pub fn expected(work: Work) -> u64 {
     let workers = (0..work.concurrency).map(|first| ready(worker(&mut Here, work, first)));
     workers.fold(0, u64::wrapping_add)
 }
 
-/// The called functions, without a seam.
+/// Calls the functions in [`answers`] directly, without a seam.
 struct Here;
 
 impl Callee for Here {
@@ -136,7 +139,7 @@ impl Callee for Here {
     }
 }
 
-/// Returns the output of a future that never waits.
+/// Returns the output of a future that is ready when it is polled first.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
@@ -186,7 +189,7 @@ mod tests {
                 if a == 7 { 0 } else { answers::add(a, b) }
             }
             async fn echo(&mut self, bytes: Vec<u8>) -> Vec<u8> {
-                // Returns the result of the first call every time.
+                // Returns the result of the first call again for every later call.
                 if bytes.first() == Some(&0) { bytes } else { pattern(100) }
             }
             async fn lookup(&mut self, _key: &str) -> Digest {

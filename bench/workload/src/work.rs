@@ -1,4 +1,4 @@
-//! The description of the calls to make, as it is written in a query.
+//! The description of the calls to make, which is passed in the query of a request.
 
 use std::fmt;
 
@@ -15,40 +15,40 @@ pub enum What {
     All,
 }
 
-/// The kind of the function.
+/// Whether a function blocks its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// A function that blocks its caller.
+    /// A function that blocks its caller until it returns.
     Sync,
-    /// An `async func`.
+    /// An `async func` of WASI 0.3.
     Async,
 }
 
-/// Calls to make.
+/// A number of calls of one function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {
-    /// The function.
+    /// The function to call.
     pub what: What,
-    /// The kind of the function.
+    /// Whether the function blocks its caller.
     pub mode: Mode,
-    /// The number of calls.
+    /// The total number of calls.
     pub calls: u32,
-    /// The bytes of an echo, or the items of a list.
+    /// The number of bytes of an echo, or of items in a list; ignored by the other functions.
     pub size: u32,
-    /// The number of concurrent calls; 1 for blocking functions.
+    /// The maximum number of calls in flight; 1 for blocking functions.
     pub concurrency: u32,
 }
 
 impl Work {
-    /// The maximum size of an echo in bytes; what a seam carries is limited as well.
+    /// The maximum size of an echo in bytes. It is below the payload limit of a seam.
     pub const SIZE_MAX: u32 = 8 << 20;
     /// The maximum number of concurrent calls.
     pub const CONCURRENCY_MAX: u32 = 1024;
 
-    /// Parses what `Display` of [`Work`] writes.
+    /// Parses a query in the form that `Display` writes: `what=…&mode=…&n=…&size=…&concurrency=…`.
     ///
     /// # Errors
-    /// A message that says what is wrong.
+    /// If a key or a value is invalid; the error is a message for people.
     pub fn parse(query: &str) -> Result<Self, String> {
         let mut work = Self { what: What::Add, mode: Mode::Sync, calls: 1, size: 0, concurrency: 1 };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -60,14 +60,14 @@ impl Work {
                 "n" => work.calls = number()?,
                 "size" => work.size = number()?,
                 "concurrency" => work.concurrency = number()?,
-                _ => return Err(format!("`{key}` means nothing")),
+                _ => return Err(format!("unknown key `{key}`")),
             }
         }
         if work.size > Self::SIZE_MAX {
-            return Err(format!("`size` is {} at most", Self::SIZE_MAX));
+            return Err(format!("`size` must be at most {}", Self::SIZE_MAX));
         }
         if work.concurrency == 0 || work.concurrency > Self::CONCURRENCY_MAX {
-            return Err(format!("`concurrency` is 1 to {}", Self::CONCURRENCY_MAX));
+            return Err(format!("`concurrency` must be 1 to {}", Self::CONCURRENCY_MAX));
         }
         if work.mode == Mode::Sync && work.concurrency > 1 {
             return Err("functions that block are called one at a time: use `mode=async`".to_owned());
@@ -88,7 +88,7 @@ impl What {
         [Self::Add, Self::Echo, Self::Lookup, Self::All]
             .into_iter()
             .find(|what| what.to_string() == name)
-            .ok_or_else(|| format!("there is no call `{name}`"))
+            .ok_or_else(|| format!("unknown function `{name}`"))
     }
 }
 

@@ -29,7 +29,7 @@ struct LicensedCrate {
 /// Returns the licence texts of all crates that `isomer` depends on when it is built for `target`.
 ///
 /// # Errors
-/// When a crate has no licence file, and neither has any other crate with the same licence.
+/// If a crate has no licence file, and neither has any other crate with the same licence.
 pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String> {
     let output = project
         .cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target])

@@ -49,7 +49,7 @@ struct ProgramResult<'a> {
 /// Runs all programs.
 ///
 /// # Errors
-/// When one failed, after all have run; the message names each.
+/// If one failed, after all have run; the message names each.
 pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Settings) -> Result<()> {
     let logs = project.target.join("test-output").join(settings.label);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create `{}`", logs.display()))?;

@@ -1,5 +1,5 @@
-//! The changes that administrators make meanwhile: deployments, swaps, rollbacks, quotas, and tenants that are created
-//! and removed.
+//! The changes that administrators make during the soak: deployments, swaps, rollbacks, quota changes, and tenants that
+//! are created and removed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::chance::Chance;
 use crate::http::{Connection, request};
 use crate::numbered::{self, Template};
 
-/// The number of this actor.
+/// The number of the actor that makes the changes, which its random numbers depend on.
 const ACTOR: u64 = 1;
-/// The number of revisions that each app cycles through. The first deployment of each revision compiles; later ones
+/// The number of different revisions of each app. The first deployment of a revision compiles it; later deployments
 /// find the compiled code.
 const VERSIONS: usize = 6;
-/// The first number of apps of temporary tenants.
+/// The first number in the components of temporary tenants.
 const PASSING: u32 = 9_000_000;
 const PASSING_NUMBERS: u64 = 4;
 /// The maximum time for a response.
@@ -31,13 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The maximum pause after a change, in milliseconds.
 const PAUSE_MS: usize = 250;
 
-/// Makes changes until the soak ends. A failed change is a fault.
+/// Makes random changes until the soak ends. A change that fails is recorded as a fault.
 pub async fn run(admin: Admin, front: SocketAddr, good: GoodTenants, template: Template, seed: u64, tally: Arc<Tally>) {
     let mut chance = Chance::for_actor(seed, ACTOR);
     let mut bag: Vec<usize> = Vec::new();
     let mut passed = 0;
     while !tally.is_stopped() && !tally.is_lost() {
-        // Drawn from a bag that is filled again when it is empty, so that the shortest soak makes every kind of change.
+        // A change is drawn from a bag, which is refilled when it is empty. So even the shortest soak makes every kind
+        // of change.
         if bag.is_empty() {
             bag = (0..KINDS.len()).collect();
         }
@@ -75,7 +76,7 @@ async fn swap(admin: &Admin, app: &Numbers, template: &Template, number: u32) ->
 }
 
 async fn rollback(admin: &Admin, app: &Numbers) -> Result<()> {
-    // There is no earlier revision yet; the next change creates one.
+    // If the app has no earlier revision yet, there is nothing to roll back to.
     let Some((number, revision)) = app.before() else { return Ok(()) };
     let rollback = RollbackRequest { revision: Some(revision), ..RollbackRequest::default() };
     change(app, number, admin.rollback(&app.tenant, APP, &rollback)).await
@@ -95,7 +96,7 @@ async fn change(app: &Numbers, number: u32, changed: impl Future<Output = Result
     }
 }
 
-/// Creates a tenant, deploys its app, stops and starts the app, and removes both.
+/// Creates a tenant, deploys an app, stops and starts the app, and removes the app and the tenant.
 async fn temporary_tenant(admin: &Admin, front: SocketAddr, template: &Template, number: u64) -> Result<()> {
     let tenant = format!("temporary-{number}");
     let host = format!("{tenant}.test");
@@ -112,7 +113,7 @@ async fn temporary_tenant(admin: &Admin, front: SocketAddr, template: &Template,
     expect(&mut connection, &host, 200, &right).await?;
     admin.remove(&tenant, APP).await?;
     expect(&mut connection, &host, 404, "").await?;
-    // Requests that are still running keep the app for a moment.
+    // The node cannot remove the tenant while requests to its app are still running, so the removal is retried.
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = admin.remove_tenant(&tenant).await {
         if Instant::now() > deadline {
@@ -123,13 +124,13 @@ async fn temporary_tenant(admin: &Admin, front: SocketAddr, template: &Template,
     Ok(())
 }
 
-/// Sends a request and compares the status and, for 200, the body.
+/// Sends a request and compares the status and, if `body` is not empty, the body of the response.
 async fn expect(connection: &mut Connection, host: &str, status: u16, body: &str) -> Result<()> {
     let response = connection.send(&request("GET", "/", host, &[], b""), PATIENCE).await?;
     let right = response.status == status && (body.is_empty() || response.body == body.as_bytes());
     ensure!(
         right,
-        "`{host}` should have responded with {status} {body:?} and did with {} {:?}",
+        "`{host}` did not respond with {status} {body:?}, but with {} {:?}",
         response.status,
         response.text()
     );

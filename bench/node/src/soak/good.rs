@@ -1,10 +1,11 @@
-//! Good tenants: apps for which every correct response is known in advance.
+//! Good tenants, with apps for which every correct response is known in advance.
 //!
-//! - `numbers-N`: responds with the number of its revision and the request's nonce. Administrators change its revision while it serves; a correct
-//!   response is that of a revision that served at some moment between the request and the response.
-//! - `counter`: adds in a key-value store. Each client has its own key, for which each response is the previous value plus the added number;
-//!   all of them share another key, whose sum is known at the end.
-//! - `pair`: two components, fused and isolated, that reverse a text.
+//! - `numbers-N`: responds with the number of its revision and the request's nonce. Administrators change the app's revision
+//!   while it serves requests. A response is correct if it is from a revision that served at some moment between the request
+//!   and the response.
+//! - `counter`: adds numbers in a key-value store. Each client has its own key, for which each response must be the previous
+//!   value plus the added number. All clients also share one key, whose sum is checked at the end.
+//! - `pair`: two apps that reverse a text with two components each, one fused and one isolated.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,56 +24,59 @@ use crate::chance::Chance;
 use crate::http::{Connection, Response, request};
 use crate::numbered::{self, Template};
 
-/// The maximum time for a response. A response to a good tenant is recorded as late long before this time, even next to
-/// hostile tenants.
+/// The maximum time for a response. It is generous, because a good tenant must get a response even next to hostile
+/// tenants.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The number of apps whose revision is changed, and of the clients of each.
+/// The number of apps with changing revisions.
 const NUMBERS: u64 = 3;
+/// The number of clients of each app with changing revisions.
 const CLIENTS: u64 = 2;
-/// The number of clients that count.
+/// The number of clients of the app `counter`.
 const COUNTERS: u64 = 2;
-/// The key that all of them share.
+/// The key that all clients of the app `counter` share.
 const SHARED: &str = "shared";
 const PAIR_HOSTS: [&str; 2] = ["fused.pair.test", "isolated.pair.test"];
-/// The first number of these actors, so that no two actors draw the same random numbers.
+/// The first actor number of the clients of good tenants. It differs from those of other actors, so that no two actors
+/// draw the same random numbers.
 const ACTORS: u64 = 100;
 
-/// The deployed good tenants.
+/// The good tenants, after their deployment.
 #[derive(Clone)]
 pub struct GoodTenants {
-    /// The apps whose revision is changed.
+    /// The apps with changing revisions.
     pub numbers: Arc<[Numbers]>,
     shared_sum: Arc<AtomicU64>,
 }
 
-/// An app whose revision is changed while it serves.
+/// An app with changing revisions. The response of each revision contains a number.
 pub struct Numbers {
-    /// The name of its tenant.
+    /// The name of the tenant that owns the app.
     pub tenant: String,
     /// The app's host name.
     pub host: String,
-    /// The app's index.
+    /// The app's index in [`GoodTenants::numbers`].
     pub place: u64,
     history: Mutex<History>,
 }
 
-/// The name of the app of each tenant.
+/// The name of the app of a tenant that has only one app.
 pub const APP: &str = "main";
 
-/// The revisions that have served, by the numbers in their responses.
+/// The revisions that have served, oldest first, each with the number in its responses.
 struct History {
     served: Vec<(u32, Option<ReleaseDigest>)>,
-    /// The index in `served` of the oldest revision that may still serve.
+    /// The index in `served` of the oldest revision that may still serve requests.
     settled: usize,
 }
 
 impl Numbers {
-    /// Records the beginning of a change to a revision with this number.
+    /// Records that a change to the revision with this number begins. From now on, a response of that revision is
+    /// correct.
     pub fn begin(&self, number: u32) {
         self.history().served.push((number, None));
     }
 
-    /// Records that the change is done.
+    /// Records that the last change has succeeded. From now on, a request must get a response of this revision.
     pub fn settle(&self, revision: ReleaseDigest) {
         let mut history = self.history();
         history.settled = history.served.len() - 1;
@@ -81,12 +85,12 @@ impl Numbers {
         }
     }
 
-    /// Records that the change was refused: the previous revision continues to serve.
+    /// Records that the last change has failed, so the previous revision continues to serve.
     pub fn undo(&self) {
         self.history().served.pop();
     }
 
-    /// Returns the number and the name of the previous revision.
+    /// Returns the number and the digest of the most recent revision that differs from the current one.
     #[must_use]
     pub fn before(&self) -> Option<(u32, ReleaseDigest)> {
         let history = self.history();
@@ -107,16 +111,16 @@ impl Numbers {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a number for its `version`th revision.
+    /// Returns the number in the responses of the app's revision `version`.
     #[must_use]
     pub fn number(&self, version: u32) -> u32 {
         1_000_000 * (self.place as u32 + 1) + version
     }
 
-    /// Returns the app's release with this number.
+    /// Returns the app's release whose responses contain the given number.
     ///
     /// # Errors
-    /// When the app's host name is invalid.
+    /// If the app's host name is invalid.
     pub fn bundle(&self, template: &Template, number: u32) -> Result<Bundle> {
         Bundle::one(APP, template.component(number), std::slice::from_ref(&self.host))
     }
@@ -125,7 +129,7 @@ impl Numbers {
 /// Creates the good tenants and deploys their apps.
 ///
 /// # Errors
-/// When the node refuses.
+/// If the node refuses a request.
 pub async fn deploy(admin: &Admin, template: &Template, seed: u64) -> Result<GoodTenants> {
     let mut numbers = Vec::new();
     for place in 0..NUMBERS {
@@ -161,13 +165,13 @@ pub async fn deploy(admin: &Admin, template: &Template, seed: u64) -> Result<Goo
 }
 
 impl GoodTenants {
-    /// Returns the number of tenants.
+    /// Returns the number of good tenants.
     #[must_use]
     pub fn tenants(&self) -> usize {
         self.numbers.len() + 2
     }
 
-    /// Starts their clients.
+    /// Starts the clients of the good tenants.
     pub fn spawn(&self, actors: &mut JoinSet<()>, front: SocketAddr, seed: u64, tally: &Arc<Tally>) {
         let chance = |actor| Chance::for_actor(seed, ACTORS + actor);
         for place in 0..self.numbers.len() {
@@ -184,13 +188,13 @@ impl GoodTenants {
         }
     }
 
-    /// Checks what can be checked only when all clients have stopped.
+    /// Checks the sum of the shared key, which is known only after all clients have stopped.
     pub async fn check_at_the_end(&self, front: SocketAddr, tally: &Tally) {
         let asked = add(&mut Connection::new(front), SHARED, 0).await;
         let wanted = self.shared_sum.load(Ordering::Relaxed);
         match asked {
             Ok(sum) if sum == wanted => tally.count_right(),
-            Ok(sum) => tally.fault(format!("the shared counter is {sum}, and {wanted} was added")),
+            Ok(sum) => tally.fault(format!("the shared counter is {sum} instead of {wanted}")),
             Err(error) => tally.fault(format!("cannot read the shared counter: {error:#}")),
         }
     }
@@ -206,14 +210,17 @@ async fn ask_numbers(all: Arc<[Numbers]>, place: usize, front: SocketAddr, mut c
         let number = connection.send(&request, PATIENCE).await.and_then(|response| {
             ok(&response)?;
             numbered::number_of(&response.body, &nonce)
-                .with_context(|| format!("response of another revision: {}", response.text()))
+                .with_context(|| format!("cannot parse the response: {}", response.text()))
         });
         match number {
             Ok(number) if app.served_since(settled, number) => tally.count_right(),
-            Ok(number) => tally.fault(format!("`{}` responded with {number}, which does not serve", app.host)),
+            Ok(number) => tally.fault(format!(
+                "`{}` responded from revision {number}, which did not serve during the request",
+                app.host
+            )),
             Err(error) => tally.fault(format!("`{}`: {error:#}", app.host)),
         }
-        // Some clients open a new connection.
+        // Now and then, the client closes its connection and opens a new one for the next request.
         if chance.below(50) == 0 {
             connection.close();
         }
@@ -227,20 +234,20 @@ async fn count(client: u64, front: SocketAddr, mut chance: Chance, shared_sum: A
     while !tally.is_stopped() && !tally.is_lost() {
         let delta = chance.next() % 10;
         let counted = if chance.below(4) == 0 {
-            // Added before the request is sent: the sum is read at the end, after all requests.
+            // `shared_sum` may be increased before the request is sent, because it is compared only after all requests.
             shared_sum.fetch_add(delta, Ordering::Relaxed);
             add(&mut connection, SHARED, delta).await.map(drop)
         } else {
             sum += delta;
             add(&mut connection, &own, delta).await.and_then(|counted| {
-                ensure!(counted == sum, "`{own}` is {counted}, and should be {sum}");
+                ensure!(counted == sum, "key `{own}` is {counted} instead of {sum}");
                 Ok(())
             })
         };
         match counted {
             Ok(()) => tally.count_right(),
             Err(error) => {
-                // After a lost response the count is unknown, so this client stops.
+                // Without a response, the client does not know whether its number was added, so it stops.
                 return tally.fault(format!("`counter`: {error:#}"));
             }
         }
@@ -251,7 +258,7 @@ async fn add(connection: &mut Connection, key: &str, delta: u64) -> Result<u64> 
     let path = format!("/increment?key={key}&delta={delta}");
     let response = connection.send(&request("POST", &path, "counter.test", &[], b""), PATIENCE).await?;
     ok(&response)?;
-    response.text().trim().parse().with_context(|| format!("not a number: {}", response.text()))
+    response.text().trim().parse().with_context(|| format!("the response is not a number: {}", response.text()))
 }
 
 async fn turn_around(host: &'static str, front: SocketAddr, mut chance: Chance, tally: Arc<Tally>) {
@@ -297,7 +304,7 @@ mod tests {
         app.begin(2);
         assert!(app.served_since(asked, 1) && app.served_since(asked, 2) && !app.served_since(asked, 3));
         app.settle(revision(2));
-        // The request began before the change and ended after it.
+        // A response of revision 1 is still correct, because the request was sent before the change ended.
         assert!(app.served_since(asked, 1));
         assert!(!app.served_since(app.settled(), 1));
         assert_eq!(app.before(), Some((1, revision(1))));

@@ -1,18 +1,20 @@
-//! The resource usage of a process over time: observed in windows, judged by the slope after the warm-up.
+//! The growth of a node's resource usage: it is observed at regular intervals, and judged by its slope after the
+//! warm-up.
 //!
-//! The slope is that of Theil and Sen: the median of the slopes between all pairs of windows. A few outliers, as when a
-//! compiler's output is mapped or a deployment is running, do not change it.
+//! The slope is the Theil–Sen estimator: the median of the slopes between all pairs of observations. A few outliers,
+//! for example while a compiler process or a deployment is running, do not change it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::usage::Usage;
 
-/// The fraction of the windows, as a divisor, that is warm-up: caches fill, threads start, all code is loaded.
+/// The divisor of the fraction of observations that belong to the warm-up, in which caches fill, threads start and all
+/// code is loaded.
 const WARM_UP_PARTS: usize = 3;
 
-/// The maximum growth of resident memory from the end of the warm-up to the end, by the slope. It does not depend on
-/// the duration, so a long soak is stricter than a short one.
+/// The maximum growth of resident memory from the end of the warm-up to the end of the soak. The limit does not depend
+/// on the duration, so a long soak is stricter than a short one.
 const RESIDENT_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const ANONYMOUS_BYTES_MAX: f64 = 24.0 * 1024.0 * 1024.0;
 const DESCRIPTORS_MAX: f64 = 16.0;
@@ -33,21 +35,21 @@ pub struct Window {
     pub requests: u64,
 }
 
-/// The growth of a quantity.
+/// The growth of one quantity, for example of the number of threads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Growth {
-    /// The name of the quantity.
+    /// The name of the quantity, with its unit.
     pub what: &'static str,
-    /// The median after the warm-up.
+    /// The median of the quantity after the warm-up.
     pub median: f64,
-    /// The growth after the warm-up, by the slope.
+    /// The growth from the end of the warm-up to the end of the soak: the slope times the duration.
     pub grown: f64,
-    /// The maximum growth.
+    /// The limit of `grown`, in the unit of the quantity.
     pub grown_max: f64,
 }
 
 impl Growth {
-    /// Is it more than chance explains?
+    /// Returns whether the quantity has grown more than [`Growth::grown_max`].
     #[must_use]
     pub fn is_too_much(&self) -> bool {
         self.grown > self.grown_max
@@ -78,7 +80,8 @@ impl fmt::Display for Window {
     }
 }
 
-/// Returns the growth of every quantity after the warm-up; nothing for fewer than two windows.
+/// Returns the growth of every quantity after the warm-up. Returns nothing if there are fewer than two observations
+/// after the warm-up.
 #[must_use]
 pub fn judge(windows: &[Window]) -> Vec<Growth> {
     let after = &windows[windows.len() / WARM_UP_PARTS..];
@@ -102,7 +105,7 @@ pub fn judge(windows: &[Window]) -> Vec<Growth> {
     ]
 }
 
-/// Returns the median of the slopes of all pairs.
+/// Returns the median of the slopes between all pairs of points.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let pairs = points.iter().enumerate().flat_map(|(at, one)| points[at + 1..].iter().map(move |other| (one, other)));
     let slopes = pairs.filter(|(one, other)| other.0 > one.0).map(|(one, other)| (other.1 - one.1) / (other.0 - one.0));

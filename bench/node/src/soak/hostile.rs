@@ -1,6 +1,7 @@
-//! Hostile tenants: each has small quotas and makes one kind of attack, repeatedly.
+//! Hostile tenants, each with small quotas and one kind of attack, which it repeats.
 //!
-//! The outcomes of their requests are only counted. The soak judges the effect on the good tenants and on the node.
+//! The outcomes of the attacks are counted and not judged. The soak judges their effect on the good tenants and on the
+//! node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,15 +21,15 @@ use crate::http::{Connection, request};
 
 /// The number of clients of each attack.
 const CLIENTS: u64 = 2;
-/// The maximum pause of a client between two attacks, in milliseconds: attacks must continue, and must leave processor
-/// time for the rest.
+/// The maximum pause of a client between two attacks, in milliseconds. It is short, so that attacks never stop for
+/// long, and not zero, so that the good tenants get processor time.
 const PAUSE_MS: usize = 60;
 /// The maximum time that a client waits for a response.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The first number of these actors.
+/// The first actor number of the clients of hostile tenants.
 const ACTORS: u64 = 10_000;
 
-/// A way to do harm.
+/// A kind of attack: a request to a test guest, and the behaviour of the client.
 struct Attack {
     name: &'static str,
     guest: &'static str,
@@ -41,11 +42,11 @@ struct Attack {
 enum Behaviour {
     /// Sends a request and waits for the response.
     Request,
-    /// Sends a request and disconnects before there can be a response.
+    /// Sends a request and disconnects before the response.
     Leave,
-    /// Reads an endless response, a few bytes at a time, then disconnects.
+    /// Reads an endless response slowly, a few bytes at a time, then disconnects.
     ReadSlowly,
-    /// Sends an endless body, a few bytes at a time, then disconnects.
+    /// Sends an endless request body slowly, a few bytes at a time, then disconnects.
     WriteSlowly,
 }
 
@@ -66,7 +67,7 @@ const ATTACKS: [Attack; 20] = [
     attack("leaves", "sleeper", "/?ms=60000", Behaviour::Leave),
     attack("reads-slowly", "http-stream", "/drip?chunks=1000000&ms=0&bytes=65536", Behaviour::ReadSlowly),
     attack("writes-slowly", "http-stream", "/sum", Behaviour::WriteSlowly),
-    // The node's own tests have more of these, with the expected outcome of each.
+    // The tests of the node contain more attacks with the guest `hostile`, each with its expected outcome.
     attack("storms-calls", "hostile", "/host-calls", Behaviour::Request),
     attack("storms-waits", "hostile", "/waiting-calls", Behaviour::Request),
     attack("storms-yields", "hostile", "/yields", Behaviour::Request),
@@ -77,7 +78,7 @@ const ATTACKS: [Attack; 20] = [
     attack("leaks-fields", "hostile", "/heavy-fields", Behaviour::Request),
 ];
 
-/// Returns the quotas of a hostile tenant: enough for an attack, too few to use up the machine.
+/// Returns the quotas of a hostile tenant: large enough for an attack, too small to use up the machine.
 fn quotas() -> TenantChange {
     TenantChange {
         quotas: QuotaChange {
@@ -98,10 +99,10 @@ fn host(name: &str) -> String {
     format!("{name}.hostile.test")
 }
 
-/// Creates the hostile tenants and deploys their apps; returns their number.
+/// Creates the hostile tenants and deploys their apps. Returns the number of hostile tenants.
 ///
 /// # Errors
-/// When the node refuses.
+/// If the node refuses a request.
 pub async fn deploy(admin: &Admin) -> Result<usize> {
     for Attack { name, guest, .. } in &ATTACKS {
         admin.set_tenant(name, &quotas()).await?;
@@ -113,7 +114,7 @@ pub async fn deploy(admin: &Admin) -> Result<usize> {
     Ok(ATTACKS.len())
 }
 
-/// Starts the clients of the attacks whose names are `wanted`.
+/// Starts the clients of the attacks for whose name `wanted` returns `true`.
 pub fn spawn(
     actors: &mut JoinSet<()>,
     front: SocketAddr,
@@ -139,7 +140,7 @@ async fn attack_on(attack: &'static Attack, front: SocketAddr, mut chance: Chanc
     }
 }
 
-/// Makes one attack and returns its outcome.
+/// Makes one attack and returns its outcome, for example the status of the response.
 async fn once(attack: &Attack, connection: &mut Connection, chance: &mut Chance) -> Result<String> {
     let ask = request("GET", attack.path, &host(attack.name), &[], b"");
     match attack.how {

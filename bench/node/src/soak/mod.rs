@@ -1,18 +1,19 @@
-//! A node under good and hostile tenants for a long time, with deployments, swaps, rollbacks and stops.
+//! The soak: a node under good and hostile tenants for a long time, with deployments, swaps, rollbacks and stops.
 //!
-//! Every response to a good tenant is checked: it must be that of its app, from a revision that served while the
-//! request was in flight. In addition, the resource usage of the node's process is observed in windows of time, and
-//! must not grow after the warm-up.
+//! Every response to a good tenant is checked: it must come from the tenant's app, and from a revision that served
+//! while the request was in flight. In addition, the resource usage of the node's process is observed at regular
+//! intervals. It must not grow after the warm-up.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`tally`] | the counters that all actors share, and their stop flag |
 //! | [`good`] | tenants whose responses are checked |
-//! | [`hostile`] | tenants that try to do harm |
-//! | [`changes`] | the changes that administrators make meanwhile |
-//! | [`growth`] | the resource usage of the process over time |
+//! | [`hostile`] | tenants that attack the node |
+//! | [`changes`] | the changes that administrators make during the soak |
+//! | [`growth`] | the growth of the node's resource usage |
 //!
-//! The order of requests of each actor depends on the seed only; how the actors interleave depends on the machine.
+//! The requests of each actor and their order depend only on the seed. How the requests of different actors interleave
+//! depends on the machine.
 
 pub mod changes;
 pub mod good;
@@ -35,30 +36,31 @@ use crate::numbered::Template;
 use growth::{Growth, Window};
 use tally::Tally;
 
-/// Behaviour long a soak runs, and its seed.
+/// The length of a soak, and its seed. A soak ends when it has reached all three minimums: `requests`, `changes` and
+/// `windows`.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The seed of all random choices.
     pub seed: u64,
-    /// The number of right responses to good tenants after which it may end.
+    /// The minimum number of correct responses to good tenants.
     pub requests: u64,
-    /// The number of changes by administrators after which it may end.
+    /// The minimum number of changes by administrators.
     pub changes: u64,
-    /// The number of windows in which the process is observed, after which it may end.
+    /// The minimum number of observations of the node's resource usage.
     pub windows: usize,
-    /// The maximum number of windows to which the soak is extended while the process seems to grow. A node's memory
-    /// varies by tens of megabytes within seconds, as stores are opened and closed; over a longer time the variation
-    /// evens out and a leak does not. 0 if growth is not judged.
+    /// The maximum number of observations. While the node seems to grow, the soak continues up to this number: a node's
+    /// memory varies by tens of megabytes within seconds as stores are opened and closed, which evens out over a longer
+    /// time, and a leak does not. 0 if growth is not judged.
     pub windows_max: usize,
-    /// The length of a window.
+    /// The interval between two observations.
     pub window: Duration,
-    /// The time after which it fails.
+    /// The maximum duration of the soak. A soak that takes longer fails.
     pub patience: Duration,
 }
 
 impl Settings {
-    /// Returns settings for a soak of a few seconds, for every run of the tests. It has every kind of tenant and of
-    /// change. Growth is not judged: telling it from a warm-up takes longer.
+    /// Returns settings for a soak of a few seconds, which is a part of the tests. It has every kind of tenant and
+    /// every kind of change. Growth is not judged, because distinguishing it from a warm-up takes longer.
     #[must_use]
     pub fn sample(seed: u64) -> Self {
         Self {
@@ -71,7 +73,7 @@ impl Settings {
         }
     }
 
-    /// Half a minute.
+    /// Returns settings for a soak of about half a minute.
     #[must_use]
     pub fn short(seed: u64) -> Self {
         Self {
@@ -85,7 +87,7 @@ impl Settings {
         }
     }
 
-    /// A million requests.
+    /// Returns settings for a soak of a million requests.
     #[must_use]
     pub fn long(seed: u64) -> Self {
         Self {
@@ -107,21 +109,21 @@ pub struct Summary {
     pub seed: u64,
     /// The number of correct responses to good tenants.
     pub requests: u64,
-    /// Descriptions of wrong responses, of failed requests of good tenants, and of changes that failed.
+    /// Descriptions of the wrong responses to good tenants, of their failed requests, and of the changes that failed.
     pub faults: Vec<String>,
-    /// The number of changes by administrators, by kind.
+    /// The number of successful changes by administrators, by kind.
     pub changes: BTreeMap<&'static str, u64>,
-    /// The outcomes of hostile requests, by tenant.
+    /// The number of attacks with each outcome, by hostile tenant.
     pub hostile: BTreeMap<&'static str, BTreeMap<String, u64>>,
-    /// The resource usage of the process.
+    /// The observations of the node, oldest first.
     pub windows: Vec<Window>,
-    /// The growth of the resource usage.
+    /// The growth of each quantity; empty if growth is not judged.
     pub growth: Vec<Growth>,
     /// The duration of the soak.
     pub took: Duration,
 }
 
-/// Returns quotas for a good tenant, which its few clients cannot reach.
+/// Returns quotas for a good tenant that are too high for its few clients to reach.
 #[must_use]
 pub fn generous() -> TenantChange {
     TenantChange {
@@ -138,11 +140,11 @@ pub fn generous() -> TenantChange {
     }
 }
 
-/// Deploys all tenants, runs their clients until the end that the settings define, and returns the result. `say` gets
-/// lines of progress.
+/// Deploys all tenants, runs their clients until the settings end the soak, and returns the result. Calls `say` with
+/// lines that report the progress.
 ///
 /// # Errors
-/// When the node cannot be reached or deployed to, or has exited.
+/// If a tenant cannot be deployed, or an actor panics.
 pub async fn run(node: &Node, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Summary> {
     let began = Instant::now();
     let template = Template::load()?;
@@ -211,7 +213,7 @@ async fn look(pid: u32, admin: &Admin, tally: &Tally, began: Instant) -> Result<
 }
 
 impl Summary {
-    /// Returns everything that is wrong; nothing, if the node is as it should be.
+    /// Returns descriptions of all failures of the soak; empty if it has passed.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let grown = self.growth.iter().filter(|growth| growth.is_too_much()).map(Growth::to_string);
@@ -221,7 +223,7 @@ impl Summary {
         self.faults.iter().cloned().chain(grown).chain(idle).chain(none).collect()
     }
 
-    /// Returns a report for people.
+    /// Returns the result as text for a terminal.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = format!(

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// The number of faults after which a soak ends: more of them add no information.
+/// The number of faults after which a soak ends, because more faults add no information.
 const FAULTS_MAX: usize = 20;
 
-/// Counters that all actors share.
+/// The counters of a soak and the flag that stops it, shared by all actors.
 pub struct Tally {
     began: Instant,
     stopped: AtomicBool,
@@ -43,7 +43,7 @@ impl Tally {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Must the actors stop?
+    /// Returns whether [`Tally::stop`] was called.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
@@ -54,7 +54,7 @@ impl Tally {
         self.right.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the number of correct responses.
+    /// Returns the number of correct responses to good tenants.
     #[must_use]
     pub fn right(&self) -> u64 {
         self.right.load(Ordering::Relaxed)
@@ -66,40 +66,40 @@ impl Tally {
         lock(&self.faults).push(format!("at {at:.2} s: {what}"));
     }
 
-    /// Returns all faults.
+    /// Returns descriptions of all faults, oldest first.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         lock(&self.faults).clone()
     }
 
-    /// Are there so many faults that the soak can end?
+    /// Returns whether so many faults were recorded that the soak can end.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         lock(&self.faults).len() >= FAULTS_MAX
     }
 
-    /// Counts a change by an administrator.
+    /// Counts a successful change by an administrator.
     pub fn count_change(&self, kind: &'static str) {
         *lock(&self.changes).entry(kind).or_default() += 1;
     }
 
-    /// Returns the changes by kind.
+    /// Returns the number of changes by kind.
     #[must_use]
     pub fn changes(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.changes).clone()
     }
 
-    /// Registers a hostile tenant, so that a tenant that never attacks is noticed.
+    /// Registers a hostile tenant without any attack yet, so that the soak fails if the tenant never attacks.
     pub fn expect_hostile(&self, name: &'static str) {
         lock(&self.hostile).entry(name).or_default();
     }
 
-    /// Counts the outcome of a hostile tenant's request.
+    /// Counts an attack by its tenant and its outcome.
     pub fn count_hostile(&self, name: &'static str, outcome: String) {
         *lock(&self.hostile).entry(name).or_default().entry(outcome).or_default() += 1;
     }
 
-    /// Returns the outcomes of hostile requests, by tenant.
+    /// Returns the number of attacks with each outcome, by tenant.
     #[must_use]
     pub fn hostile(&self) -> BTreeMap<&'static str, BTreeMap<String, u64>> {
         lock(&self.hostile).clone()

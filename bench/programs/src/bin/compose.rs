@@ -1,8 +1,8 @@
-//! Composes an app's components into one file that any WASI host runs: `compose APP_DIR OUT.wasm`.
+//! Composes an app's components into one file that any WASI host can run: `compose APP_DIR OUT.wasm`.
 //!
-//! The benchmarks compare a fused group with the same composition under another host. Such a host does not know labels,
-//! so every import keeps its own name and all components share it: **the result does not separate grants**, and is for
-//! measuring only. Components must be given as files (`wasm = "…"`).
+//! The benchmarks compare a fused group with the same composition under another host. Such a host does not support
+//! Isomer's labels of imports, so every import keeps its own name and all components share it: **the result does not
+//! separate grants** and is only for measuring. The manifest must name the components as files (`wasm = "…"`).
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -45,14 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Exports a handler under the name of its interface as well, which is the only name that other hosts look for.
+/// Exports the handler also under the name of its interface, which is the only name that other hosts look for.
 fn export_again(bytes: &mut Vec<u8>, handler: &HandlerExport) -> Result<(), Box<dyn Error>> {
     let mut instance = None;
     for payload in Parser::new(0).parse_all(bytes) {
         if let Payload::ComponentExportSection(section) = payload? {
             for export in section {
                 let export = export?;
-                // The exports of the parts come first, so the last export of that name belongs to the whole.
+                // The exports of nested components come before those of the composition, so the last export with the
+                // name is the right one.
                 instance = (export.name.name == handler.name).then_some(export.index).or(instance);
             }
         }

@@ -1,8 +1,8 @@
-//! Measures only a call over a link: an echo in another process, without an engine on either side.
+//! Measures a call over a link without an engine on either side: an echo in another process.
 //!
 //! `link_calls` prints one line of JSON for each transport, size and number of concurrent calls: the median and the
-//! 99th percentile of a call in µs, calls per second, and µs of processor time of both processes per call. With
-//! `link_calls ROUND_MS`, each measurement takes that long instead of one second.
+//! 99th percentile of the duration of a call in µs, calls per second, and µs of processor time of both processes per
+//! call. With `link_calls ROUND_MS`, each measurement takes `ROUND_MS` milliseconds instead of one second.
 #![allow(clippy::print_stdout, reason = "a program that tells its results")]
 
 use std::error::Error;
@@ -21,7 +21,7 @@ type Failed = Box<dyn Error + Send + Sync>;
 
 const SIZES: [usize; 4] = [16, 1 << 10, 64 << 10, 1 << 20];
 const IN_FLIGHT: [usize; 3] = [1, 16, 256];
-/// The limit of size times concurrent calls: beyond it, only the speed of memory is measured.
+/// The maximum of size times concurrent calls. With more bytes in flight, only the speed of memory would be measured.
 const BYTES_MAX: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,12 +34,12 @@ impl Callee for Echo {
     }
 }
 
-/// The process of the echo, killed on drop.
+/// The process that returns the bytes of each call. Killed when dropped.
 struct Callees(Child);
 
 impl Drop for Callees {
     fn drop(&mut self) {
-        // The process may have exited already.
+        // Killing fails only if the process has exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -76,7 +76,7 @@ async fn measure(round: Duration) -> Result<(), Failed> {
         peer.wait_ready(Instant::now() + CONNECT_TIMEOUT).await?;
         for size in SIZES {
             for in_flight in IN_FLIGHT.into_iter().filter(|in_flight| size * in_flight <= BYTES_MAX) {
-                // A warm-up of memory and branch predictors.
+                // These calls warm up the caches and branch predictors.
                 calls(&peer, size, in_flight, round / 5).await?;
                 let before = processor_us(callees.0.id())?;
                 let start = Instant::now();
@@ -101,7 +101,8 @@ async fn measure(round: Duration) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns the duration of every call that `in_flight` callers make during `round`, each making one call after another.
+/// Makes calls for the duration `round`. Each of `in_flight` callers makes one call after another. Returns the duration
+/// of each call.
 async fn calls(peer: &Arc<Peer>, size: usize, in_flight: usize, round: Duration) -> Result<Vec<Duration>, Failed> {
     let end = Instant::now() + round;
     let callers: Vec<_> = (0..in_flight)
@@ -138,13 +139,13 @@ fn call(now: Instant, size: usize) -> Call {
     Call { function: FunctionKey([0; 16]), context, is_idempotent: false, image: vec![1; size] }
 }
 
-/// Returns the processor time of this process and of `other`, in µs.
+/// Returns the processor time of this process and of the process `other` together, in µs.
 fn processor_us(other: u32) -> Result<f64, Failed> {
     let mut sum = 0.0;
     for process in [std::process::id(), other] {
         let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
         let fields = text.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-        // `utime` and `stime` are fields 14 and 15, in ticks of 10 ms.
+        // `utime` and `stime` are fields 14 and 15 of `/proc/PID/stat`, in ticks of 10 ms.
         for field in fields.split_whitespace().skip(11).take(2) {
             sum += field.parse::<f64>()? * 10_000.0;
         }

@@ -1,7 +1,7 @@
-//! A native HTTP server that responds with a greeting, with which the benchmarks compare the platform.
+//! A native HTTP server that responds with a greeting. The benchmarks compare Isomer with it.
 //!
-//! It uses only the HTTP library, executor and socket options of the front door. It listens on a port that the
-//! operating system chooses and prints its address on one line.
+//! The server uses only the HTTP library, executor and socket options of Isomer's front door. It listens on a port that
+//! the operating system chooses and prints its address.
 #![allow(clippy::print_stdout, reason = "a program that tells its address")]
 
 use std::convert::Infallible;

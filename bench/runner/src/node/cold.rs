@@ -1,5 +1,8 @@
-//! An app's first request over a connection that has been used before, from its first byte to the first byte of the
-//! response: after the start of the node, after eviction, and with its code already mapped.
+//! The latency of an app's first request: after the start of the node, after eviction, and with its code already
+//! mapped.
+//!
+//! The request uses a connection that has been used for another app. It is timed from its first byte to the first byte
+//! of the response.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +15,7 @@ use super::{add_times, ms, times};
 use crate::lab::Lab;
 use crate::report::{Report, Subject};
 
-/// The time within which idle instances must be dropped.
+/// The time within which the node must evict all idle instances.
 const IDLE_PATIENCE: Duration = Duration::from_secs(180);
 
 const FROM_DISK: &str = "from disk, after the node's start";
@@ -34,7 +37,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     for round in 1..=lab.effort.cold_rounds {
         let node = fleet.start(None)?;
         let (disk, known, warm, loaded) = block_on(async {
-            // The app that is used for the warm-up is not measured.
+            // The warm-up uses the first shared app, so that app is not measured.
             let disk = each_once(node.front, &shared[0], &distinct).await?;
             let known = each_once(node.front, &shared[0], &shared[1..]).await?;
             let last_used = &distinct[distinct.len().saturating_sub(LATEST)..];
@@ -61,10 +64,11 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(report)
 }
 
-/// The number of most recently used apps that are certainly loaded.
+/// A number of most recently used apps that is low enough for all of them to be loaded.
 const LATEST: usize = 200;
 
-/// Measures each app after it was evicted, on a node that may load few apps.
+/// Returns the time to the first byte for each app after its eviction, in microseconds. The node may load only few
+/// apps.
 fn evicted(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f64>> {
     let few = (distinct.len() / 4).clamp(2, 256);
     let node = fleet.start(Some(&format!("[limits]\napps_loaded = {few}\n")))?;
@@ -81,7 +85,7 @@ fn evicted(fleet: &Fleet, distinct: &[Target], warm_up: &Target) -> Result<Vec<f
     Ok(outcome.first_byte_us)
 }
 
-/// Waits until all idle instances are dropped.
+/// Waits until the node has evicted all instances.
 pub(super) async fn without_instances(node: &Node) -> Result<()> {
     let began = Instant::now();
     while node.admin.status().await?.instances > 0 {

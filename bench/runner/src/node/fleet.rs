@@ -1,7 +1,8 @@
-//! Many apps on one node, deployed through its admin API: distinct apps of one tenant, and one app of as many tenants.
+//! Many apps on one node, deployed through its admin API: distinct apps of one tenant, and the same app for as many
+//! tenants.
 //!
-//! All distinct apps come from one build, with a different number in each (`isomer_bench_node::numbered`). So each has
-//! its own bytes and its own compiled code, and its responses contain its number.
+//! All distinct apps come from one build, and each contains a different number (`isomer_bench_node::numbered`). So each
+//! app has its own bytes and its own compiled code, and its responses contain its number.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,16 +25,16 @@ use xtask::project::show;
 const OWNER: &str = "fleet";
 /// The number of concurrent deployments.
 const CONCURRENT_DEPLOYMENTS: usize = 2;
-/// The minimum number of host names of all apps together.
+/// The minimum number of host names, over all distinct apps.
 const HOSTS_MIN: u32 = 1000;
-/// The number in the app that every tenant has.
+/// The number in the app that is deployed for every tenant.
 const SHARED: u32 = numbered::NUMBER_END - 1;
-/// The host name of an app that has a new instance for each request.
+/// The host name of an app that gets a new instance for each request.
 const FRESH_HOST: &str = "fresh.fleet.test";
 /// The time within which a node must stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
-/// A data directory with all apps deployed. Its node is stopped.
+/// The data directory of a stopped node on which all apps are deployed.
 pub(crate) struct Fleet {
     pub apps: u32,
     launch: Launch,
@@ -86,7 +87,7 @@ impl Fleet {
         Ok(Self { apps, launch, distinct, known })
     }
 
-    /// Starts a node with all apps, with the text of a configuration if one is given.
+    /// Starts a node with all apps. `config` is the text of the node file, if there is one.
     pub(super) fn start(&self, config: Option<&str>) -> Result<Node> {
         let mut launch = self.launch.clone();
         if let Some(text) = config {
@@ -102,27 +103,27 @@ impl Fleet {
         node.stop(STOP_PATIENCE)
     }
 
-    /// Returns the command that starts the node.
+    /// Returns the command line that starts the node.
     pub(super) fn command(&self) -> String {
         show(&self.launch.command())
     }
 
-    /// Returns a request to each distinct app.
+    /// Returns one request to each distinct app.
     pub(super) fn distinct(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&host(number), number)).collect()
     }
 
-    /// Returns a request to the app of each tenant.
+    /// Returns one request to each tenant's copy of the shared app.
     pub(super) fn shared(&self) -> Vec<Target> {
         (0..self.apps).map(|number| target(&shared_host(number), SHARED)).collect()
     }
 
-    /// Returns a request to the app that has a new instance for each request.
+    /// Returns a request to the app that gets a new instance for each request.
     pub(super) fn fresh() -> Target {
         target(FRESH_HOST, SHARED)
     }
 
-    /// Returns a request to each host name of the distinct apps, at least a thousand.
+    /// Returns one request to each host name of the distinct apps. There are at least [`HOSTS_MIN`] host names.
     pub(super) fn all_hosts(&self) -> Vec<Target> {
         let both =
             (0..self.apps).flat_map(|number| hosts_of(number, self.apps).into_iter().map(move |host| (host, number)));
@@ -136,7 +137,7 @@ struct Job {
     bundle: Bundle,
 }
 
-/// Deploys `count` apps, a few at a time.
+/// Deploys `count` apps, [`CONCURRENT_DEPLOYMENTS`] at a time.
 async fn deploy_all(
     admin: &Admin,
     count: u32,
@@ -163,7 +164,7 @@ async fn deploy_all(
     }
     let mut deployments = Deployments::default();
     while let Some(deployed) = deployers.join_next().await {
-        deployments.ms.extend(deployed.context("a deployer failed")??);
+        deployments.ms.extend(deployed.context("a deployment task panicked")??);
     }
     deployments.took = began.elapsed();
     ensure!(deployments.ms.len() == count as usize, "not all apps were deployed");
@@ -186,13 +187,13 @@ fn shared_host(number: u32) -> String {
     format!("t{number}.shared.test")
 }
 
-/// Returns the host names of an app: as many as needed for all apps together to have [`HOSTS_MIN`].
+/// Returns the host names of the app `number`. Each of the `apps` gets enough of them for a total of [`HOSTS_MIN`].
 fn hosts_of(number: u32, apps: u32) -> Vec<String> {
     let more = 1..HOSTS_MIN.div_ceil(apps.max(1));
     std::iter::once(host(number)).chain(more.map(|name| format!("h{name}.{}", host(number)))).collect()
 }
 
-/// Reports the durations of the deployments.
+/// Reports the durations of the fleet's deployments.
 pub(crate) fn run(_lab: &Lab, fleet: &Fleet) -> Result<Report> {
     let subject = |name: &str, Deployments { ms, took }: &Deployments| {
         let mut per_s = Series::new("deployments", "1/s");

@@ -1,4 +1,5 @@
-//! Requests per second over a thousand host names, over one, and with a new instance for each request.
+//! Requests per second of a node: over a thousand host names, over one host name, and with a new instance for each
+//! request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::report::{Report, Series, Subject};
 const ONE: &str = "isomer node, one host name";
 const FRESH: &str = "isomer node, a new instance for each";
 
-/// A subject under load.
+/// A server with the requests that it is measured with.
 struct Line<'a> {
     name: String,
     command: String,
@@ -60,7 +61,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
         .iter()
         .map(|line| Subject { name: line.name.clone(), command: line.command.clone(), series: series().into() })
         .collect();
-    // One request to each host name loads every app.
+    // One request to each host name loads all apps before the measurement.
     block_on(async { isomer_bench_node::load::each_once(node.front, &all[0], &all).await.map(drop) })?;
     for round in 0..=lab.effort.rounds {
         for (line, subject) in lines.iter().zip(&mut subjects) {

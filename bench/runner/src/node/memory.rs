@@ -1,4 +1,4 @@
-//! Memory, mappings and descriptors of a loaded app and of a live instance, compared with a process for each app.
+//! The memory, mappings and file descriptors of a loaded app and of a live instance, compared with one process per app.
 
 use anyhow::{Context as _, Result, ensure};
 use isomer_bench_node::load::{Load, Until, each_once};
@@ -14,16 +14,16 @@ use crate::lab::Lab;
 use crate::report::{Report, Series, Subject, show as number};
 use crate::server::Server;
 
-/// The maximum number of apps that are loaded for this; more of them add no information.
+/// The maximum number of apps that are loaded for the measurement, because more apps add no information.
 const LOADED_MAX: usize = 2_000;
-/// The number of processes that are started of each peer.
+/// The number of processes that are started of each server that is compared.
 const PROCESSES: u32 = 10;
-/// The number of concurrent instances.
+/// The number of concurrent instances in the measurement of a live instance.
 const INSTANCES: u64 = 100;
-/// The number of apps that the measurements of peers are extrapolated to.
+/// The number of processes for which the memory is extrapolated.
 const MANY: f64 = 10_000.0;
 
-/// The cost of one more app or instance, by the order of the columns.
+/// The resources that one more app or instance uses, in the order of the columns of the results.
 type Cost = [f64; 5];
 
 pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
@@ -85,11 +85,12 @@ fn one_process(server: &Server) -> Result<Cost> {
     Ok(each(None, &usage, 1))
 }
 
-/// Returns the cost of each of these apps after a request, and after its instance was dropped.
+/// Returns the cost per loaded app: with the instance that has handled a request, and after the eviction of that
+/// instance.
 fn loaded(node: &Node, targets: &[Target]) -> Result<[Cost; 2]> {
     block_on(async {
         let (first, rest) = targets.split_first().context("no app was deployed")?;
-        // The first response creates the engine, threads and connections.
+        // The first request is not measured, because it creates the engine, threads and connections.
         each_once(node.front, first, std::slice::from_ref(first)).await?;
         let loaded_before = node.admin.status().await?.apps_loaded;
         let before = node.usage()?;
@@ -102,7 +103,8 @@ fn loaded(node: &Node, targets: &[Target]) -> Result<[Cost; 2]> {
     })
 }
 
-/// Returns the cost of a busy instance.
+/// Measures the cost of a live instance in several rounds. Returns the command that was run, and the cost in each
+/// round.
 fn live_instances(lab: &Lab) -> Result<(String, Vec<Cost>)> {
     let dir = lab.dir.join("instances");
     make_dir(&dir)?;
@@ -134,7 +136,8 @@ fn live_instances(lab: &Lab) -> Result<(String, Vec<Cost>)> {
     Ok((xtask::project::show(&launch.command()), rows))
 }
 
-/// Returns the cost of each of `count` between two moments, or since the start of the process.
+/// Returns the increase of the usage from `before` to `after`, divided by `count`. Without `before`, `after` is
+/// divided.
 fn each(before: Option<&Usage>, after: &Usage, count: u64) -> Cost {
     let fields: [fn(&Usage) -> f64; 5] = [
         |usage| usage.resident_bytes as f64 / 1024.0,

@@ -2,7 +2,7 @@
 //!
 //! | file | what it measures |
 //! | --- | --- |
-//! | `fleet` | deploying distinct apps, and one app for many tenants. The other benchmarks start these apps |
+//! | `fleet` | deployments of distinct apps, and of one app for many tenants; the other benchmarks start these apps |
 //! | `start` | the start of a node with all apps |
 //! | `cold` | an app's first request |
 //! | `memory` | the cost of a loaded app and of a live instance |
@@ -29,12 +29,12 @@ pub(crate) use memory::run as memory;
 pub(crate) use neighbours::run as neighbours;
 pub(crate) use start::run as start;
 
-/// Returns the series for a distribution of durations.
+/// Returns empty series for the percentiles of durations.
 fn times() -> Vec<Series> {
     ["p50", "p99", "max"].map(|what| Series::new(what, "ms")).into()
 }
 
-/// Adds the distribution of durations in milliseconds, as one sample of each series.
+/// Adds the percentiles of `times_ms` to `series`, as one sample of each.
 fn add_times(series: &mut [Series], times_ms: &[f64]) {
     for (series, percent) in series.iter_mut().zip([50.0, 99.0, 100.0]) {
         series.samples.push(percentile(times_ms, percent));

@@ -1,7 +1,7 @@
 //! The latency of a good tenant's app, without other load and next to hostile tenants.
 //!
-//! The good app is requested at a steady pace, and the latency of a response is measured from the time when its request
-//! was due. The hostile tenants are those of the soak, each with its quotas.
+//! The good app gets requests at a constant rate. The latency of a response is measured from the scheduled time of its
+//! request. The hostile tenants and their quotas are those of the soak.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::files::make_dir;
 use crate::lab::Lab;
 use crate::report::{Report, Subject};
 
-/// Requests per second to the good app, and the number of connections that carry them.
+/// The number of requests per second to the good app.
 const PER_SECOND: f64 = 400.0;
 const CONNECTIONS: usize = 16;
-/// The number in the good app.
+/// The number in the component of the good app.
 const NUMBER: u32 = 7;
 
 const UNDISTURBED: &str = "without other load";
-/// Groups of hostile tenants: all attacks whose names begin with the second text.
+/// Groups of hostile tenants: the group's name in the results, and the prefix of the names of its attacks.
 const ATTACKS: [(&str, &str); 6] = [
     ("next to one that loops", "loops"),
     ("next to one that traps", "traps"),
@@ -78,7 +78,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
-/// Returns the latencies of the good app for a while, in microseconds, while these attacks run.
+/// Returns the latencies of the good app, in microseconds, while the attacks with the given name prefix run.
 async fn once(lab: &Lab, node: &Node, prefix: Option<&str>, seed: u64) -> Result<Vec<f64>> {
     let tally = Arc::new(Tally::new());
     let mut attackers = JoinSet::new();

@@ -1,5 +1,4 @@
-//! The start of a node with all its apps, from the start of the process to its ready line and to the first response of
-//! an app.
+//! The time from the start of a node with all its apps to its ready line, and to the first response of an app.
 
 use anyhow::Result;
 use isomer_bench_node::{Connection, Node, Template, block_on, load};
@@ -39,7 +38,7 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
             let answered = server.began.elapsed();
             rows.push([ready.as_secs_f64() * 1e3, answered.as_secs_f64() * 1e3, server.resident_mib()?]);
         }
-        // The first round reads all files into memory.
+        // Round 0 is a warm-up that reads all files into memory.
         if round == 0 {
             continue;
         }
@@ -58,8 +57,8 @@ pub(crate) fn run(lab: &Lab, fleet: &Fleet) -> Result<Report> {
     Ok(Report { subjects, notes, ..Report::default() })
 }
 
-/// Returns the milliseconds to the ready line and to the end of the first response, and the memory in mebibytes after
-/// the response.
+/// Returns the milliseconds from the start of the process to the ready line and to the end of the first response, and
+/// the resident memory in mebibytes after that response.
 fn measure(node: &Node, fleet: &Fleet) -> Result<[f64; 3]> {
     let targets = fleet.distinct();
     block_on(async {

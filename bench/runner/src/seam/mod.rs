@@ -1,9 +1,12 @@
-//! The cost of a call across a seam, for every way of crossing it, compared with other ways of making the same call.
+//! The cost of a call over a seam in every mode and over every transport, compared with other methods of making the
+//! same call.
 //!
-//! One app of two components is run fused, isolated, in two processes over a Unix socket, and as two groups over
-//! HTTP/2, in plain text and with mutual TLS. It is compared with the engine's own server with the same components
-//! composed, the same components linked by dynamic values, and gRPC between native programs. All of them serve `GET
-//! /run?…`; the response has the duration by the caller's clock and a checksum of all results, which must be correct.
+//! One app of two components runs fused, isolated, in two processes over a Unix socket, and as two groups over HTTP/2,
+//! in plain text and with mutual TLS. It is compared with the same components composed in the engine's own server, the
+//! same components linked by dynamic values, and gRPC between native programs. All of them serve `GET /run?…`. The
+//! response contains the duration by the caller's clock and the checksum of all results, which must be correct.
+//!
+//! A *way* is one of these methods of making a call.
 
 mod plot;
 mod publish;
@@ -19,7 +22,7 @@ pub(crate) use publish::publish;
 use runs::Call;
 use ways::Way;
 
-/// A kind of call.
+/// A kind of call: a function and the size of its payload.
 struct Kind {
     name: &'static str,
     what: What,
@@ -36,18 +39,18 @@ const KINDS: [Kind; 6] = [
     Kind { name: "100 records", what: What::All, size: 100 },
 ];
 
-/// The kinds of calls that are measured under load: the most frequent ones.
+/// The most common kinds of calls, which are also measured under load.
 const LOADED: [&str; 2] = ["small record", "1 KiB of bytes"];
 
 /// The numbers of concurrent calls under load.
 const CONCURRENCIES: [u32; 3] = [1, 16, 256];
 
-/// Measures consecutive calls of blocking functions.
+/// Measures calls of blocking functions, one at a time.
 pub(super) fn calls(lab: &Lab) -> Result<Report> {
     one_by_one(lab, Mode::Sync)
 }
 
-/// Measures consecutive calls of `async func`s.
+/// Measures calls of `async func`s, one at a time.
 pub(super) fn async_calls(lab: &Lab) -> Result<Report> {
     one_by_one(lab, Mode::Async)
 }
@@ -57,7 +60,7 @@ fn one_by_one(lab: &Lab, mode: Mode) -> Result<Report> {
     let mut subjects: Vec<Subject> = ways.iter().map(|way| way.subject(way.name, kinds_in_us())).collect();
     for (number, kind) in KINDS.iter().enumerate() {
         let call = Call { what: kind.what, mode, size: kind.size, concurrency: 1 };
-        // The number of calls that fill a round is determined for each way, which also warms it up.
+        // The number of calls that fill a round is determined for each way. These calls are also its warm-up.
         let mut counts = Vec::new();
         for way in &ways {
             counts.push(call.count_for(way, lab.effort.calling_ms)?);
@@ -92,7 +95,7 @@ fn kinds_in_us() -> Vec<Series> {
     KINDS.iter().map(|kind| Series::new(kind.name, "µs")).collect()
 }
 
-/// Measures calls per second and processor time per call, of concurrent calls of `async func`s.
+/// Measures concurrent calls of `async func`s: calls per second, and processor time per call.
 pub(super) fn load(lab: &Lab) -> Result<Report> {
     let ways = ways::loaded(lab)?;
     let lines: Vec<(&Way, u32)> =

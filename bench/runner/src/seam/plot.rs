@@ -1,22 +1,24 @@
-//! A picture of durations: panels next to each other, each with a line for each way and a dot on a logarithmic scale.
+//! Draws durations as a plain SVG: panels next to each other, each with one row per way of making a call, and a dot on
+//! a logarithmic scale.
 //!
-//! Plain SVG that is readable on light and on dark pages: the colours follow the reader's scheme, and the background is
-//! transparent. The position of a dot shows the duration; the colour only distinguishes Isomer from the other ways.
+//! The picture is readable on light and on dark pages, because the colours follow the reader's colour scheme and the
+//! background is transparent. The position of a dot shows the duration. The colour only distinguishes Isomer from the
+//! other ways.
 
 use std::fmt::Write as _;
 
 use crate::report::show;
 
-/// A panel of the picture.
+/// A panel of the picture, with its own scale.
 pub(super) struct Panel {
     pub title: String,
     pub lines: Vec<Line>,
 }
 
-/// A way in a panel. All durations are in microseconds.
+/// A row of a panel. All durations are in microseconds.
 pub(super) struct Line {
     pub name: String,
-    /// Whether this is one of Isomer's ways.
+    /// Whether the row is about Isomer.
     pub ours: bool,
     pub median: f64,
     pub least: f64,
@@ -24,7 +26,7 @@ pub(super) struct Line {
 }
 
 const COLUMNS: usize = 2;
-/// Sizes in pixels.
+/// The sizes of the parts of the picture, in pixels.
 const PANEL: (f64, f64) = (480.0, 40.0);
 const LINE: f64 = 19.0;
 const NAMES: f64 = 152.0;
@@ -95,7 +97,7 @@ fn draw(out: &mut String, panel: &Panel, (left, top): (f64, f64)) {
     }
 }
 
-/// The decades of a scale, from the one below the minimum to the one above the maximum.
+/// A logarithmic scale, given by the exponents of its first and last power of ten.
 struct Scale {
     first: i32,
     last: i32,
@@ -115,7 +117,7 @@ impl Scale {
         Self { first, last: (most.log10().ceil() as i32).max(first + 1) }
     }
 
-    /// Returns the position of a duration between the first decade (0) and the last (1).
+    /// Returns the position of a duration on the scale, from 0 to 1.
     fn place(&self, us: f64) -> f64 {
         let place = (us.max(f64::MIN_POSITIVE).log10() - f64::from(self.first)) / f64::from(self.last - self.first);
         place.clamp(0.0, 1.0)
@@ -126,10 +128,10 @@ impl Scale {
     }
 }
 
-/// Renders a duration with its unit; a power of ten without insignificant digits.
+/// Renders a duration with its unit. With `round`, it is rendered without decimals.
 fn time(us: f64, round: bool) -> String {
     let (value, unit) = match us {
-        // A little less than the limit, because powers of ten are not exact.
+        // The bounds are a little below the powers of ten, because floating-point powers of ten are not exact.
         0.0..0.9999 => (us * 1e3, "ns"),
         0.9999..999.9 => (us, "µs"),
         999.9..999_900.0 => (us / 1e3, "ms"),
@@ -159,7 +161,7 @@ mod tests {
         Panel { title: "a < b".to_owned(), lines }
     }
 
-    /// Returns the positions of all dots from left to right.
+    /// Returns the horizontal positions of all dots, from left to right.
     fn dots(svg: &str) -> Vec<f64> {
         svg.split("cx=\"").skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect()
     }

@@ -1,4 +1,4 @@
-//! Writes the pictures and numbers that the documentation shows.
+//! Writes the pictures and numbers that the documentation includes.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -34,7 +34,7 @@ const LEGEND: &str = "Logarithmic, each panel with a scale of its own; the dot i
 /// Writes the pictures and numbers into `docs/`. Benchmarks that were not measured keep their published numbers.
 ///
 /// # Errors
-/// When they cannot be written.
+/// If a file cannot be written.
 pub(crate) fn publish(project: &Project, results: &Results) -> Result<()> {
     for (bench, path, title) in PICTURES {
         if let Some(bench) = results.bench(bench) {
@@ -51,7 +51,7 @@ fn write(project: &Project, path: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns a panel for each quantity, with a line for each subject.
+/// Returns one panel for each measured quantity, with one row for each subject.
 fn panels(bench: &Value) -> Vec<Panel> {
     let mut panels: Vec<Panel> = Vec::new();
     for subject in list(&bench["subjects"]) {

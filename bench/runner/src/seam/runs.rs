@@ -1,4 +1,4 @@
-//! Makes calls: determines how many calls fill a round, and checks the results.
+//! Makes the calls of one round and checks their results. Also determines how many calls fill a round.
 
 use anyhow::{Context as _, Result, ensure};
 use isomer_bench_workload::{Mode, What, Work, expected};
@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::ways::Way;
 use crate::http;
 
-/// The maximum number of calls of a run: the expected results of all of them are computed.
+/// The maximum number of calls of a round. It is limited because the expected results of all calls are computed, too.
 const CALLS_MAX: u32 = 20_000_000;
 
-/// A kind of call.
+/// The calls of a round, without their number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub what: What,
@@ -19,15 +19,15 @@ pub(super) struct Call {
     pub concurrency: u32,
 }
 
-/// The measurement of a run.
+/// The measurement of one round.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Measurement {
-    /// The duration by the caller's clock, divided by the number of calls.
+    /// The duration of the round by the caller's clock, divided by the number of calls.
     pub ns_per_call: f64,
 }
 
 impl Call {
-    /// Determines the number of calls that take about `ms` milliseconds, by increasing the number step by step.
+    /// Determines the number of calls that take about `ms` milliseconds, by trying increasing numbers.
     pub(super) fn count_for(self, way: &Way, ms: u32) -> Result<u32> {
         let enough_ns = f64::from(ms) * 1e6;
         let mut count = self.concurrency;
@@ -43,7 +43,7 @@ impl Call {
     /// Makes `calls` calls.
     ///
     /// # Errors
-    /// When a call fails or a result is wrong: the speed of wrong results has no meaning.
+    /// If a call fails, or a result is wrong: the speed of wrong results has no meaning.
     pub(super) fn make(self, way: &Way, calls: u32) -> Result<Measurement> {
         let Self { what, mode, size, concurrency } = self;
         let work = Work { what, mode, calls, size, concurrency };
@@ -53,10 +53,11 @@ impl Call {
     }
 }
 
-/// Returns the number of calls that take `enough_ns`, or as an error the number to try next.
+/// Returns the number of calls that take `enough_ns`, if `count` calls took `ns`. If that is too short for an estimate,
+/// returns as `Err` the number of calls to try next.
 fn next_count(count: u32, ns: f64, enough_ns: f64) -> Result<u32, u32> {
     let fits = f64::from(count) * enough_ns / ns.max(1.0);
-    // The duration of few calls is unreliable: it counts from a fraction of the goal on.
+    // The duration of few calls is unreliable, so an estimate needs at least a quarter of the wanted duration.
     if ns >= enough_ns / 4.0 || count >= CALLS_MAX {
         return Ok(fits.clamp(1.0, f64::from(CALLS_MAX)) as u32);
     }
@@ -66,9 +67,9 @@ fn next_count(count: u32, ns: f64, enough_ns: f64) -> Result<u32, u32> {
 
 fn read(response: &str, work: Work) -> Result<Measurement> {
     let json: Value = serde_json::from_str(response)?;
-    let ns = json["ns"].as_f64().context("it contains no duration")?;
+    let ns = json["ns"].as_f64().context("the response contains no number `ns`")?;
     let wanted = format!("{:016x}", expected(work));
-    ensure!(json["checksum"] == wanted.as_str(), "the results are wrong: their checksum should be {wanted}");
+    ensure!(json["checksum"] == wanted.as_str(), "the results are wrong: the checksum should be {wanted}");
     Ok(Measurement { ns_per_call: ns / f64::from(work.calls) })
 }
 
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_number_of_calls_is_found() {
-        // 100 ns a call, 40 ms: 400,000 calls.
+        // At 100 ns per call, 40 ms are 400,000 calls.
         let mut count = 1;
         let mut tries = 0;
         let found = loop {
@@ -90,7 +91,7 @@ mod tests {
         };
         assert_eq!(found, 400_000);
         assert!(tries < 10, "{tries}");
-        // Slow calls are made once; a clock that stands still also ends the search.
+        // A call that takes longer than a round is made once. A clock that stands still ends the search at the maximum.
         assert_eq!(next_count(1, 1e9, 40e6), Ok(1));
         assert_eq!(next_count(CALLS_MAX, 0.0, 40e6), Ok(CALLS_MAX));
     }

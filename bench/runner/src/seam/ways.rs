@@ -1,4 +1,4 @@
-//! The ways of making a call, each as a server for `GET /run?…` with the processes that it needs.
+//! The ways of making a call, each with a server for `GET /run?…` and the processes that this server needs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ const HTTP2_GRPC: &str = "gRPC, TCP";
 const TLS: &str = "HTTP/2, mutual TLS";
 const TLS_GRPC: &str = "gRPC, mutual TLS";
 
-/// Isomer's remote ways, and the gRPC way that each is compared with.
+/// Pairs of one of Isomer's remote ways and the way over gRPC with which it is compared.
 pub(super) const REMOTE_AND_GRPC: [(&str, &str); 3] = [(UNIX, UNIX_GRPC), (HTTP2, HTTP2_GRPC), (TLS, TLS_GRPC)];
 
-/// Isomer's ways.
+/// The ways in which Isomer makes a call.
 pub(super) const OURS: [&str; 5] = [FUSED, ISOLATED, UNIX, HTTP2, TLS];
 
-/// The app, which has the same two files in every shape.
+/// The manifest of the app, which has the same two component files in every shape.
 const MANIFEST: &str = r#"[app]
 name = "seam-bench"
 version = "0.1.0"
@@ -58,7 +58,7 @@ pub(super) struct Way {
     pub name: &'static str,
     /// The server of `GET /run?…`.
     front: Server,
-    /// The server that it calls, if that was started separately.
+    /// The server that `front` calls, if it was started separately.
     back: Option<Server>,
 }
 
@@ -67,20 +67,20 @@ impl Way {
         self.front.address
     }
 
-    /// Returns the processor time of all processes.
+    /// Returns the processor time of all processes of both servers.
     pub(super) fn cpu(&self) -> Result<Duration> {
         let back = self.back.as_ref().map_or(Ok(Duration::ZERO), Server::cpu)?;
         Ok(self.front.cpu()? + back)
     }
 
-    /// Returns an empty table line for this way.
+    /// Creates a subject of the results for this way, with the commands that were run.
     pub(super) fn subject(&self, name: &str, series: Vec<Series>) -> Subject {
         let lines = self.back.iter().chain([&self.front]).map(|server| server.line.as_str());
         Subject { name: name.to_owned(), command: lines.collect::<Vec<_>>().join(" & "), series }
     }
 }
 
-/// Starts all ways, each next to the way with which it is compared.
+/// Starts the servers of all ways. In the returned list, ways that are compared are next to each other.
 pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
     let composed = lab.precompiled(&lab.composed(&app)?)?;
@@ -96,7 +96,7 @@ pub(super) fn all(lab: &Lab) -> Result<Vec<Way>> {
     Ok(ways)
 }
 
-/// Starts the ways that are measured under load: those for which concurrent calls matter.
+/// Starts the servers of the ways that are measured under load: isolated and remote calls.
 pub(super) fn loaded(lab: &Lab) -> Result<Vec<Way>> {
     let app = app(lab)?;
     let mut ways = vec![single(ISOLATED, lab.start(lab.isomer_in_shape(ISOLATED, &app, "isolated"))?)];
@@ -125,7 +125,7 @@ fn single(name: &'static str, front: Server) -> Way {
     Way { name, front, back: None }
 }
 
-/// Starts the two groups of the shape separately, each with a node file, linked over TCP.
+/// Starts the two groups of the shape as separate processes, each with a node file. Their link uses TCP.
 fn groups(lab: &Lab, name: &'static str, app: &Path, certificates: Option<&Path>) -> Result<Way> {
     let start = |group: &str, text: &str| {
         let file = lab.dir.join(format!("{}.toml", file_name(&format!("{name} {group}"))));
@@ -144,7 +144,7 @@ fn tls(dir: &Path) -> String {
     format!("\n[tls]\nauthority = \"{authority}\"\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
 }
 
-/// The address of the called side of gRPC.
+/// The transport of gRPC.
 enum GrpcTransport {
     Tcp,
     Unix,
@@ -164,7 +164,7 @@ fn grpc(lab: &Lab, name: &'static str, transport: GrpcTransport, certificates: O
     match transport {
         GrpcTransport::Tcp => command.arg("--tcp"),
         GrpcTransport::Unix => {
-            // An earlier benchmark may have left a socket.
+            // An earlier benchmark may have left the socket's file.
             let _none = std::fs::remove_file(&socket);
             command.arg("--unix").arg(&socket)
         }

@@ -70,7 +70,7 @@ struct Trial<'a> {
 /// mode.
 ///
 /// # Panics
-/// When a result is not as expected; `replay` has the way to repeat it.
+/// If a result is not as expected; `replay` has the way to repeat it.
 pub(crate) async fn check(package: &Package, values: usize, random: &mut Random, replay: &str) -> usize {
     let components = ["driver", "relay", "callee"];
     let subject = Subject {

@@ -101,7 +101,7 @@ impl Image {
 /// Reads the image of a result.
 ///
 /// # Errors
-/// When it is not an image of a value of this type. The error is the reason.
+/// If it is not an image of a value of this type. The error is the reason.
 pub(crate) fn read(ty: &Type, image: &[u8]) -> Result<Value, String> {
     Reader { image }.load(BASE, ty)
 }

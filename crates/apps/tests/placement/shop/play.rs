@@ -51,7 +51,7 @@ impl Browser {
 /// Starts a shop, and returns its responses to all requests of the script.
 ///
 /// # Panics
-/// When there is no response, or it has another status than in the script.
+/// If there is no response, or it has another status than in the script.
 pub(crate) async fn play(
     subject: &crate::fleet::Subject,
     running: Running<'_>,

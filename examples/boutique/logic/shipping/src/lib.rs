@@ -26,7 +26,7 @@ pub fn quote(items: &[CartItem]) -> ShippingQuote {
 /// Checks whether these items can be shipped to this address.
 ///
 /// # Errors
-/// When there are no items, or a part of the address is missing.
+/// If there are no items, or a part of the address is missing.
 pub fn check(address: &Address, items: &[CartItem]) -> Result<(), ShippingError> {
     if items.iter().all(|item| item.quantity == 0) {
         return Err(ShippingError::NothingToShip);

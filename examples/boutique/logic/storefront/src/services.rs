@@ -34,17 +34,17 @@ pub trait Services {
     /// Returns the session's cart.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// If the store cannot be reached.
     async fn cart(&self, session: &str) -> Result<Vec<CartItem>, CartError>;
     /// Adds an item to the session's cart.
     ///
     /// # Errors
-    /// When the cart would have too many pieces of one product, and when the store cannot be reached.
+    /// If the cart would have too many pieces of one product, and when the store cannot be reached.
     async fn add_to_cart(&self, session: &str, item: CartItem) -> Result<(), CartError>;
     /// Empties the session's cart.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// If the store cannot be reached.
     async fn empty_cart(&self, session: &str) -> Result<(), CartError>;
     /// Turns the session's cart into an order.
     ///
@@ -54,12 +54,12 @@ pub trait Services {
     /// Returns one of the session's orders.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// If the store cannot be reached.
     async fn order(&self, session: &str, id: &str) -> Result<Option<Order>, Unavailable>;
     /// Returns the session's newest orders.
     ///
     /// # Errors
-    /// When the store cannot be reached.
+    /// If the store cannot be reached.
     async fn orders(&self, session: &str, limit: u32) -> Result<Vec<OrderSummary>, Unavailable>;
     /// Returns 128 random bits that cannot be guessed.
     fn random_u128(&self) -> u128;
