@@ -1,4 +1,4 @@
-//! Resolves the paths of a manifest to files and folders that the app is allowed to use.
+//! Resolves the paths in a manifest to files and folders that the app may use.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -7,34 +7,35 @@ use isomer_manifest::DirGrant;
 
 use crate::private_files::make_private_dir;
 
-/// The files and folders that the paths of a manifest may lead to.
+/// The files and folders that the paths in a manifest may refer to.
 #[derive(Debug, Clone)]
 pub enum AppFiles {
-    /// Paths start at this folder and may lead anywhere: the app belongs to the user who runs the process.
+    /// The app belongs to the user who runs the process. Paths are relative to this folder and may lead to any file.
     Anywhere(PathBuf),
-    /// Paths lead to the revision's own files and the app's own folders, and nowhere else: the app belongs to a tenant.
+    /// The app belongs to a tenant. Paths lead only to the files of the revision and to the app's own folders.
     Own {
-        /// The revision's files, which are only read.
+        /// The folder of the revision's files, which components can only read.
         files: PathBuf,
-        /// Folders that components may write to. Each is empty when it is first granted, and kept from revision to revision.
+        /// The folder of the folders that components may write to. Each of them is empty when it is first granted, and
+        /// later revisions use the same folder.
         writable: PathBuf,
     },
 }
 
-/// The maximum length of a folder's name in bytes, as in most file systems.
+/// The maximum length of a folder's name, in bytes. Most file systems have this limit.
 const FOLDER_NAME_BYTES_MAX: usize = 255;
 
-/// A path of a manifest leads out of the app's own files and folders.
+/// A path in a manifest leads to a place outside the app's own files and folders.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is not one of the app's own files and folders", path.display())]
 pub struct OutsideError {
-    /// The path as written in the manifest.
+    /// The path as it is written in the manifest.
     pub path: PathBuf,
 }
 
 impl AppFiles {
-    /// Returns the folder of a grant with `write`, whether it exists or not; `None` if the app belongs to the user who
-    /// runs the process.
+    /// Returns the path of the folder of a writable grant, whether or not the folder exists; `None` for a read-only
+    /// grant, or if the app belongs to the user who runs the process.
     pub(crate) fn writable(&self, grant: &DirGrant) -> Option<PathBuf> {
         match self {
             Self::Own { writable, .. } if grant.write => Some(writable.join(folder_name(&grant.host).ok()?)),
@@ -42,8 +43,9 @@ impl AppFiles {
         }
     }
 
-    /// Returns a path of the manifest for error messages. If the app belongs to the user who runs the process, this is
-    /// the resolved path; for a tenant, who must not learn about the node's folders, it is the path as written.
+    /// Returns a path of the manifest in the form for error messages: the resolved path if the app belongs to the user
+    /// who runs the process, otherwise the path as written in the manifest, because a tenant must not learn the folders
+    /// of the node.
     #[must_use]
     pub fn shown(&self, path: &Path) -> PathBuf {
         match self {
@@ -55,7 +57,7 @@ impl AppFiles {
     /// Returns the path of a file or folder that the app only reads.
     ///
     /// # Errors
-    /// If the path leads out of the app's own files.
+    /// If the path leads to a place outside the app's own files.
     pub fn read_only(&self, path: &Path) -> Result<PathBuf, OutsideError> {
         match self {
             Self::Anywhere(base) => Ok(base.join(path)),
@@ -63,10 +65,11 @@ impl AppFiles {
         }
     }
 
-    /// Returns the folder of a grant, with all links resolved. Creates a tenant's writable folder if it does not exist.
+    /// Returns the folder of a grant, with all symbolic links resolved. Creates the folder if it is writable, belongs
+    /// to a tenant and does not exist.
     ///
     /// # Errors
-    /// If the folder does not exist, or is not one of the app's own.
+    /// If the folder cannot be read or created, or is not one of the app's own folders.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<PathBuf> {
         let outside = |error| io::Error::new(io::ErrorKind::PermissionDenied, error);
         let (path, base) = match self {
@@ -82,7 +85,7 @@ impl AppFiles {
         if let Some(base) = base
             && !real.starts_with(base.canonicalize()?)
         {
-            // The path of the folder is a link.
+            // The path contains a symbolic link that leads out of the app's own folders.
             return Err(outside(OutsideError { path: grant.host.clone() }));
         }
         std::fs::read_dir(&real)?;
@@ -90,7 +93,7 @@ impl AppFiles {
     }
 }
 
-/// Returns `path` below `base`. Refuses an absolute path and one that leads out of `base` by `..`.
+/// Returns `path` relative to `base`. Refuses an absolute path, and a path that contains `..`.
 fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     let mut joined = base.to_owned();
     for part in path.components() {
@@ -103,9 +106,9 @@ fn below(base: &Path, path: &Path) -> Result<PathBuf, OutsideError> {
     Ok(joined)
 }
 
-/// Returns the name of the folder for a `path` of the manifest. Folders that components may write are all at the same
-/// level, whatever their paths: if one of them contained another, a component with a grant for the outer folder could
-/// replace the inner folder by a link.
+/// Returns the name of the writable folder for a `path` of the manifest. All writable folders are at the same level,
+/// whatever their paths, because a component with a grant for an outer folder could replace an inner folder by a
+/// symbolic link.
 fn folder_name(path: &Path) -> Result<String, OutsideError> {
     let outside = || OutsideError { path: path.to_owned() };
     let relative = below(Path::new(""), path)?;
@@ -119,7 +122,7 @@ fn folder_name(path: &Path) -> Result<String, OutsideError> {
             other => name.push(other),
         }
     }
-    // The path is the app's folder itself.
+    // The path is the app's folder itself, for example `.`.
     if name.is_empty() {
         name.push('%');
     }

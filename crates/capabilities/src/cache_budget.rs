@@ -1,37 +1,37 @@
-//! The sizes of stores' page caches: the first stores of a process get large caches; if there are thousands of stores,
-//! further ones get small caches.
+//! Decides the size of each store's page cache: the first stores of a process get large caches, and later stores get
+//! small ones if thousands of stores are open.
 //!
-//! An engine's cache keeps the size that it was opened with. So each store gets a fraction of the unused budget, within
-//! bounds, and returns it when it is closed.
+//! The size of an engine's cache is fixed when the store is opened. So each store gets a fraction of the unused budget,
+//! between a minimum and a maximum, and returns it when the store is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A store gets one `PART`th of the unused budget.
+/// The divisor of the unused budget: the next store gets one eighth.
 const PART: usize = 8;
 
 pub(crate) struct CacheBudget {
-    given: AtomicUsize,
+    used: AtomicUsize,
     total: usize,
-    least: usize,
-    most: usize,
+    bytes_min: usize,
+    bytes_max: usize,
 }
 
-/// A store's part of the budget. Dropping it returns the part to the budget.
+/// The part of the budget that one store uses. Dropping the share returns it to the budget.
 pub(crate) struct CacheShare {
     budget: Arc<CacheBudget>,
     bytes: usize,
 }
 
 impl CacheBudget {
-    pub(crate) fn new(total: usize, least: usize, most: usize) -> Arc<Self> {
-        Arc::new(Self { given: AtomicUsize::new(0), total, least: least.min(most), most })
+    pub(crate) fn new(total: usize, bytes_min: usize, bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), total, bytes_min: bytes_min.min(bytes_max), bytes_max })
     }
 
     pub(crate) fn share(self: &Arc<Self>) -> CacheShare {
-        let left = self.total.saturating_sub(self.given.load(Ordering::Relaxed));
-        let bytes = (left / PART).clamp(self.least, self.most);
-        self.given.fetch_add(bytes, Ordering::Relaxed);
+        let left = self.total.saturating_sub(self.used.load(Ordering::Relaxed));
+        let bytes = (left / PART).clamp(self.bytes_min, self.bytes_max);
+        self.used.fetch_add(bytes, Ordering::Relaxed);
         CacheShare { budget: self.clone(), bytes }
     }
 }
@@ -44,7 +44,7 @@ impl CacheShare {
 
 impl Drop for CacheShare {
     fn drop(&mut self) {
-        self.budget.given.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

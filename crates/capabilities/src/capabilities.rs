@@ -1,7 +1,7 @@
-//! The capabilities of one app: its open stores, its secrets, its outbound HTTP.
+//! The capabilities of one app: its open stores, its secrets, and its HTTP clients.
 //!
-//! All of them are opened here, before the first request, so that problems (a changed migration, a missing secret, a
-//! data directory in use) are found when the app starts and not by a user.
+//! All stores and secrets are opened here, before the first request, so that a problem (a changed migration, a missing
+//! secret, a data directory in use) stops the start of the app instead of failing a user's request.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ use crate::secrets::{SecretError, SecretOrigin, SecretValues, Secrets};
 use crate::sql::SqlSettings;
 use crate::watched_folders::WatchedFolders;
 
-/// The capabilities of an app. When this and the groups that were linked with it have been dropped, the stores are
-/// closed in the background. Opening one of these stores again waits until it is closed.
+/// The capabilities of an app. The stores are closed in the background after this value and all groups that were linked
+/// with it have been dropped. Opening one of these stores again waits until the store is closed.
 pub struct Capabilities {
     providers: Vec<Arc<dyn Provider>>,
     outbound: BTreeMap<String, Arc<dyn Outbound>>,
@@ -36,9 +36,9 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Opens everything that the components of an app were granted. An app without stores has no thread, file or folder
-    /// of its own. With the resources of a candidate ([`AppResources::for_candidate`]), writes do not reach the app's
-    /// stores.
+    /// Opens everything that the components of an app were granted. Creates no thread, file or folder for an app
+    /// without stores. If `resources` are those of a candidate ([`AppResources::for_candidate`]), writes do not reach
+    /// the app's stores.
     ///
     /// # Errors
     /// The error of the first capability that cannot be opened or read.
@@ -97,18 +97,18 @@ impl Capabilities {
         Ok(Self { providers, outbound, engines: engines.clone(), resources: resources.clone() })
     }
 
-    /// Opens the capabilities of the next revision of the app, whose files lie in `files`. Open stores are shared with
-    /// this revision, and new migrations are applied to them.
+    /// Opens the capabilities of the app's next revision, whose files are in `files`. The two revisions share their
+    /// open stores, and the new migrations are applied to these stores.
     ///
     /// # Errors
-    /// The error of the first capability that cannot be opened or read. The capabilities of this revision are then
-    /// unchanged.
+    /// The error of the first capability that cannot be opened or read. The capabilities of the current revision are
+    /// then unchanged.
     pub async fn next(&self, app: &AppGrants, files: &Path) -> Result<Self, CapabilityError> {
         Self::open(app, &self.resources.with_files(files), &self.engines).await
     }
 
-    /// Returns the storage account that guests' writes to `folders` are checked against; `None` if the tenant has no
-    /// limit or `folders` is empty.
+    /// Returns an object that checks guests' writes to `folders` against the tenant's storage account; `None` if the
+    /// app belongs to no tenant or `folders` is empty.
     pub fn watch_folders(&self, folders: Vec<PathBuf>) -> Option<Arc<dyn FolderStorage>> {
         if folders.is_empty() || matches!(self.resources.files, AppFiles::Anywhere(_)) {
             return None;
@@ -117,25 +117,26 @@ impl Capabilities {
         Some(Arc::new(WatchedFolders::new(folders, self.resources.storage.clone(), lane)))
     }
 
-    /// The folders, accounts and secrets that these capabilities use.
+    /// Returns the folders, accounts and secrets that these capabilities use.
     pub fn resources(&self) -> &AppResources {
         &self.resources
     }
 
-    /// The host interfaces of these capabilities, for linking the app's groups.
+    /// Returns the providers of the host functions, for linking the app's groups.
     pub fn providers(&self) -> &[Arc<dyn Provider>] {
         &self.providers
     }
 
-    /// Returns the HTTP client of `component`, with its own grants. The client of a component without grants refuses
-    /// every host, and logs the name of the refused host.
+    /// Returns the HTTP client of `component`, which uses only this component's grants. The client of a component
+    /// without grants refuses every host, and logs the name of the refused host.
     pub fn outbound(&self, component: &str) -> Option<Arc<dyn Outbound>> {
         self.outbound.get(component).cloned()
     }
 }
 
-/// Measures the app's data on disk when the app is first opened. If the folders cannot be measured, the storage is
-/// treated as full. The app is opened even then, as it may be able to repair the folders.
+/// Measures the app's data on disk, if that has not been done in this process. If the writable folders cannot be
+/// measured, the tenant's storage is treated as full. The app is opened nevertheless, because it may be able to repair
+/// the folders.
 async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), CapabilityError> {
     let AppFiles::Own { writable, .. } = &resources.files else { return Ok(()) };
     let (account, stores, writable) =
@@ -144,14 +145,14 @@ async fn count_data(resources: &AppResources, engines: &Engines) -> Result<(), C
     let counted = lane.run(move || {
         stores.iter().try_for_each(|folder| account.scan_once(folder))?;
         if let Err(error) = account.scan_folders_once(&writable) {
-            tracing::warn!(folder = %writable.display(), %error, "folders cannot be counted, so the quota of storage counts as used up");
+            tracing::warn!(folder = %writable.display(), %error, "cannot measure the app's writable folders, so the tenant's storage quota is treated as full");
         }
         Ok(())
     });
     counted.await.map_err(std::io::Error::other).flatten().map_err(CapabilityError::Count)
 }
 
-/// Creates the HTTP client of a component.
+/// Creates the HTTP client of a component, with its grants and certificate authorities.
 fn client(
     component: &str,
     grants: &ComponentGrants,
@@ -176,8 +177,7 @@ fn client(
 }
 
 fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, SecretError> {
-    // Only secrets that a component was granted are read: an app must not fail because of a secret that no component
-    // uses.
+    // Reads only secrets that a component was granted, so that the app does not fail because of an unused secret.
     let origins = app.secrets.iter().filter(|(name, _)| app.uses_secret(name));
     let origins = origins.map(|(name, source)| (name.to_string(), SecretOrigin::from(source)));
     match (&resources.secrets, &resources.files) {
@@ -186,7 +186,7 @@ fn read_secrets(app: &AppGrants, resources: &AppResources) -> Result<Secrets, Se
             let more = |name: &str| resources.environment.get(name).map(Into::into);
             Secrets::read(origins, base, |name| std::env::var_os(name).or_else(|| more(name)))
         }
-        // A tenant has no access to the environment and files of the machine.
+        // A tenant's app must not read the environment and the files of the machine.
         (SecretValues::FromManifest, files) => {
             Secrets::of_tenant(origins, &BTreeMap::new(), |path| files.read_only(path).ok())
         }

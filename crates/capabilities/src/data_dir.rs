@@ -1,10 +1,10 @@
-//! The data directory: all data of an app under one path. Only one process at a time has it open; the member processes
-//! that it started share it.
+//! The data directory: a folder that holds all data of an app. Only one process at a time can open the directory; the
+//! member processes that this process has started share it.
 //!
-//! Two locks ensure that. `LOCK` is held by the process that opened the directory. `MEMBERS` is shared by the processes
-//! that it started, so that opening the directory after a process was killed waits for the last of its members.
+//! Two lock files ensure this. The process that opened the directory holds the lock on `LOCK`. Its members share the
+//! lock on `MEMBERS`, so that after that process was killed, the next process waits until the last member has ended.
 //!
-//! The layout is documented in `docs/reference/data-directory.md`; no other source file contains it.
+//! The layout is documented in `docs/reference/data-directory.md`; no other source file depends on it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -18,51 +18,52 @@ const LOCK_FILE: &str = "LOCK";
 
 const MEMBERS_FILE: &str = "MEMBERS";
 
-/// The maximum time to wait for the members of a process that has ended: a member ends as soon as it notices that.
+/// The maximum time to wait for the members of an earlier process. A member ends as soon as it notices that its
+/// supervisor has ended.
 const MEMBERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The interval between two checks whether these members have ended.
+/// The interval between two checks whether the members of an earlier process have ended.
 const MEMBERS_WAIT_STEP: Duration = Duration::from_millis(10);
 
-/// An open data directory. Holds the directory's lock until it is dropped.
+/// An open data directory. Holds the lock of the directory until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
-/// Why the data directory cannot be used.
+/// The reason why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Another process has the directory open.
+    /// Another process has opened the directory.
     #[error("the data directory `{}` is in use by process {pid}: stop that process, or use another directory with `--data DIR`", path.display())]
     InUse {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// The process that has the directory open, as written in its lock file (`?` if that cannot be read).
+        /// The identifier of the other process, from the lock file; `?` if the lock file cannot be read.
         pid: String,
     },
-    /// The directory belongs to an app, but a node's directory was expected.
+    /// The directory belongs to an app, although the data directory of a node is required.
     #[error("`{}` is the data directory of an app: use another directory for the node", path.display())]
     OfApp {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
     },
-    /// The directory cannot be created or written.
+    /// A file operation on the directory failed.
     #[error("the data directory `{}` cannot be used: {action}", path.display())]
     Io {
-        /// The directory or file.
+        /// The path of the directory, or of a file in it.
         path: PathBuf,
-        /// The action that failed.
+        /// The operation that failed, as a clause for the message.
         action: &'static str,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl DataDir {
-    /// Opens the data directory at `path`, creating it if it does not exist, and locks it for this process. If an
-    /// earlier process was killed while it replaced a store (see [`DataDir::drafts`]), restores the store's file.
+    /// Opens the data directory at `path`, creates it if it does not exist, and locks it for this process. If an
+    /// earlier process was killed while it replaced a store (see [`DataDir::drafts`]), finishes or discards the replacement.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let (path, lock) = lock_dir(path)?;
         for part in ["kv", "sql", "cache"] {
@@ -72,14 +73,14 @@ impl DataDir {
         sync_dir(&path).map_err(failed(&path, "syncing the directory failed"))?;
         let dir = Self { path, _lock: lock };
         let drafts = dir.drafts();
-        let broken_off = "finishing the replacement of a SQL store that an earlier process started failed";
-        finish_drafts(&dir.sql(), &drafts).map_err(failed(&drafts, broken_off))?;
+        let action = "finishing the replacement of a SQL store that an earlier process started failed";
+        finish_drafts(&dir.sql(), &drafts).map_err(failed(&drafts, action))?;
         Ok(dir)
     }
 
-    /// Opens the data directory as a member: a process that was started by the process that opened the directory.
-    /// `path` is that process's [`DataDir::path`]. The plan decides which member opens which store; no two members open
-    /// the same store.
+    /// Opens the data directory as a member, that is, as a process that was started by the process that holds the
+    /// directory's lock. `path` is the [`DataDir::path`] of that process. The plan decides which member opens which
+    /// store; no two members open the same store.
     pub fn open_as_member(path: &Path) -> Result<Self, DataDirError> {
         let lock_path = path.join(MEMBERS_FILE);
         let lock = open_lock(&lock_path)?;
@@ -92,37 +93,38 @@ impl DataDir {
         }
     }
 
-    /// The absolute path of the directory.
+    /// Returns the absolute path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder of key-value stores: `NAME.redb`.
+    /// Returns the folder of the key-value stores, whose files are named `NAME.redb`.
     pub fn kv(&self) -> PathBuf {
         self.path.join("kv")
     }
 
-    /// The folder of SQL stores: `NAME.sqlite`, and the files that SQLite keeps next to it.
+    /// Returns the folder of the SQL stores, whose files are named `NAME.sqlite`, and of SQLite's additional files.
     pub fn sql(&self) -> PathBuf {
         self.path.join("sql")
     }
 
-    /// The folder of copies of SQL stores for writing new migrations, in `STORE/NUMBER`. It also contains replacements
-    /// of stores until they become the stores' files.
+    /// Returns the folder of copies of SQL stores on which new migrations are tried, in `STORE/NUMBER`. The folder also
+    /// contains the new files of stores that are being replaced, until they become the stores' files.
     pub fn drafts(&self) -> PathBuf {
         self.path.join("drafts")
     }
 
-    /// The folder of compiled components, which can be compiled again.
+    /// Returns the folder of compiled components. If the folder is removed, the components are compiled again.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
 }
 
-/// Creates the directory if it does not exist, and locks it for this process. Returns its absolute path and the lock.
+/// Creates the directory if it does not exist, and locks it for this process. Returns its absolute path and its lock
+/// file.
 pub(crate) fn lock_dir(path: &Path) -> Result<(PathBuf, File), DataDirError> {
     make_private_dir(path).map_err(failed(path, "making the directory failed"))?;
-    let path = path.canonicalize().map_err(failed(path, "resolving its path failed"))?;
+    let path = path.canonicalize().map_err(failed(path, "resolving the path failed"))?;
     let lock_path = path.join(LOCK_FILE);
     let mut lock = open_lock(&lock_path)?;
     match lock.try_lock() {
@@ -162,7 +164,7 @@ fn wait_for_members(path: &Path) -> Result<(), DataDirError> {
     let deadline = Instant::now() + MEMBERS_WAIT_MAX;
     loop {
         match members.try_lock() {
-            // Closing the file unlocks it.
+            // Dropping `members` closes the file, which unlocks it.
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(MEMBERS_WAIT_STEP),
             Err(TryLockError::WouldBlock) => {
@@ -204,20 +206,21 @@ mod tests {
         drop(DataDir::open(dir.path()).unwrap());
         let (store, drafts) = (dir.path().join("sql/s.sqlite"), dir.path().join("drafts/s"));
         let read = |path: &Path| fs::read_to_string(path).ok();
-        let leave = |number: u32, snapshot: Option<&str>, next: &str| {
+        let leave_files = |number: u32, snapshot: Option<&str>, next: &str| {
             let folder = drafts.join(number.to_string());
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("s.next"), next).unwrap();
             snapshot.inspect(|text| fs::write(folder.join("s.sqlite"), text).unwrap());
         };
-        // The process was killed between the two renames. An earlier replacement left a file that was never used.
-        leave(9, None, "older");
-        leave(10, Some("before"), "new");
+        // Simulates a process that was killed between the two renames. The file of an earlier replacement, which was
+        // never used, is also still there.
+        leave_files(9, None, "older");
+        leave_files(10, Some("before"), "new");
         drop(DataDir::open(dir.path()).unwrap());
         assert_eq!((read(&store), read(&drafts.join("10/s.sqlite"))), (Some("new".into()), Some("before".into())));
         assert!(!drafts.join("10/s.next").exists() && !drafts.join("9/s.next").exists());
-        // The process was killed before the first rename.
-        leave(11, None, "never");
+        // Simulates a process that was killed before the first rename.
+        leave_files(11, None, "never");
         fs::write(drafts.join("note"), "no folder").unwrap();
         drop(DataDir::open(dir.path()).unwrap());
         assert_eq!((read(&store), drafts.join("11/s.next").exists()), (Some("new".into()), false));

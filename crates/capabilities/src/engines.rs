@@ -1,4 +1,4 @@
-//! The engines that all apps of a process share: their threads, the network, and the open files.
+//! The engines that all apps of a process share: the threads and open files of stores, and the network.
 
 use std::io;
 use std::path::Path;
@@ -11,19 +11,20 @@ use crate::outbound::{OutboundLimits, OutboundNetwork};
 use crate::sql::{Sql, SqlEngine, SqlLimits};
 use crate::{AppResources, StorageAccount};
 
-/// Limits of the capabilities.
+/// The limits of all engines.
 #[derive(Debug, Clone, Default)]
 pub struct CapabilityLimits {
-    /// Limits of key-value stores.
+    /// The limits of key-value stores.
     pub kv: KvLimits,
-    /// Limits of SQL stores.
+    /// The limits of SQL stores.
     pub sql: SqlLimits,
-    /// Limits of outbound HTTP.
+    /// The limits of outbound HTTP.
     pub outbound: OutboundLimits,
 }
 
-/// The engines of a process, for all its apps. All clones use the same engines. There is no thread and no open file
-/// until a store is opened. Dropping the last handle waits until all files are closed; an open store contains a handle.
+/// A handle of the engines of a process, which all apps share. Clones refer to the same engines. The engines have no
+/// thread and no open file until a store is opened. Each open store contains a handle. Dropping the last handle waits
+/// until all files are closed.
 #[derive(Clone)]
 pub struct Engines {
     pub(crate) kv: KvEngine,
@@ -32,50 +33,50 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Creates engines with these limits.
+    /// Creates engines with these limits, and a new network for outbound HTTP.
     #[must_use]
     pub fn new(limits: CapabilityLimits) -> Self {
         let network = OutboundNetwork::new(limits.outbound.clone());
         Self::with_network(limits, network)
     }
 
-    /// Creates engines with the given network.
+    /// Creates engines with these limits and the given network for outbound HTTP.
     #[must_use]
     pub fn with_network(limits: CapabilityLimits, network: OutboundNetwork) -> Self {
         Self { kv: KvEngine::new(limits.kv), sql: SqlEngine::new(limits.sql), network }
     }
 
-    /// The key-value stores of an app.
+    /// Returns the key-value stores of the app with these resources.
     #[must_use]
     pub fn kv(&self, resources: &AppResources) -> Kv {
         self.kv.stores(&resources.kv, resources.storage.clone(), &resources.account)
     }
 
-    /// The SQL stores of an app.
+    /// Returns the SQL stores of the app with these resources.
     #[must_use]
     pub fn sql(&self, resources: &AppResources) -> Sql {
         self.sql.stores(&resources.sql, resources.storage.clone(), &resources.account)
     }
 
-    /// Waits until no store below `dir` is open, that is, until all of them have been closed and synced. Does not close
-    /// any store: waits for stores that are in use, however long they are.
+    /// Waits until all stores below `dir` have been closed and synced. Closes no store itself, so the wait lasts as
+    /// long as one of these stores is used.
     pub async fn closed(&self, dir: &Path) {
         self.kv.closed(dir).await;
         self.sql.closed(dir).await;
     }
 
-    /// Forgets unfinished replacements of the stores below `dir`, whose files were removed. Waits for stores that are
-    /// being opened.
+    /// Forgets unfinished replacements of the stores below `dir`, because the caller has removed their files. Waits for
+    /// stores that are being opened.
     pub async fn forget(&self, dir: &Path) {
         self.sql.forget(dir).await;
     }
 
-    /// Finishes the replacements in `folder` of SQL stores in the folder `sql`, as
-    /// [`roll_forward`](crate::sql::roll_forward) does, while other stores are in use. The time that this takes is
-    /// bounded, whatever else the tenant does.
+    /// Finishes the replacements in `folder` of SQL stores in the folder `sql`. Unlike
+    /// [`roll_forward`](crate::sql::roll_forward), this may run while other stores are used. It takes a bounded time,
+    /// whatever the tenant does meanwhile.
     ///
     /// # Errors
-    /// If the disk fails, or when one of these stores is open or takes too long to open.
+    /// If the disk fails, or if one of these stores is open or takes too long to open.
     pub async fn finish_replacements(
         &self,
         sql: &Path,
@@ -85,7 +86,7 @@ impl Engines {
         self.sql.stores(sql, storage.clone(), &Account::unlimited()).finish_replacements(folder).await
     }
 
-    /// The number of open stores.
+    /// Returns the number of open stores, key-value and SQL.
     #[must_use]
     pub fn open_stores(&self) -> usize {
         self.kv.open_stores() + self.sql.open_stores()

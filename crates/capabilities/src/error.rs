@@ -1,4 +1,4 @@
-//! Why the capabilities of an app cannot be opened.
+//! The error of opening the capabilities of an app.
 
 use isomer_ids::StoreName;
 
@@ -8,15 +8,15 @@ use crate::outbound::AuthorityError;
 use crate::secrets::SecretError;
 use crate::sql::SqlOpenError;
 
-/// Why the capabilities of an app cannot be opened.
+/// The reason why the capabilities of an app cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
     /// A key-value store cannot be opened.
     #[error("the key-value store `{store}` cannot be opened: {source}")]
     Kv {
-        /// The store.
+        /// The name of the store.
         store: StoreName,
-        /// The cause.
+        /// The reason why the store cannot be opened.
         source: KvError,
     },
     /// A SQL store cannot be opened or migrated.
@@ -28,21 +28,21 @@ pub enum CapabilityError {
     /// The certificate authorities for a granted host cannot be read.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// The file of certificate authorities for a granted host is not one of the app's own.
+    /// The file with the certificate authorities for a granted host is not one of the app's own files.
     #[error("the certificate authorities for a granted host cannot be read")]
     AuthorityOutside {
-        /// The refused path.
+        /// The error with the refused path.
         source: OutsideError,
     },
-    /// The sizes of the app's folders cannot be measured.
-    #[error("the app's folders cannot be read")]
+    /// The sizes of the app's store files cannot be measured.
+    #[error("the app's folders cannot be measured")]
     Count(#[source] std::io::Error),
-    /// The folder of migrations of a SQL store is not one of the app's own.
+    /// The migrations folder of a SQL store is not one of the app's own folders.
     #[error("the migrations of the SQL store `{store}` cannot be read")]
     Migrations {
-        /// The store.
+        /// The name of the store.
         store: StoreName,
-        /// The refused path.
+        /// The error with the refused path.
         source: OutsideError,
     },
 }

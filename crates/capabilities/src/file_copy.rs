@@ -1,8 +1,7 @@
-//! Copies of single files, within a tenant's storage quota and the free space of the disk.
+//! Copies single files, within the tenant's storage quota and the free space of the disk.
 //!
-//! The whole file is checked against the tenant's quota before anything is copied. The reserve of the disk is checked
-//! again before each step: meanwhile other tenants write to the same disk, and how much they write is not known in
-//! advance.
+//! Before the copy starts, the size of the whole file is checked against the tenant's quota. Before each step, the
+//! reserve of the disk is checked again, because other tenants write to the same disk at the same time.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,39 +14,39 @@ use isomer_display::size;
 use crate::StorageAccount;
 use crate::storage::Claim;
 
-/// Why a file was not copied.
+/// The reason why a file was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum FileCopyError {
-    /// There is not enough space.
-    #[error("a copy needs {}, more than is available", size(*bytes))]
+    /// The copy does not fit into the tenant's quota, or would use the reserve of the disk.
+    #[error("a copy needs {}, which is more than the available storage", size(*bytes))]
     NoRoom {
-        /// The size of the file.
+        /// The size of the file in bytes.
         bytes: u64,
     },
-    /// The caller stopped the copy.
+    /// The caller stopped the copy before it was complete.
     #[error("the copy was stopped")]
-    GivenUp,
-    /// The disk failed.
+    Stopped,
+    /// An operation on one of the files failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl StorageAccount {
-    /// Copies the file `from` to `to`, which should not exist. `goes_on` is called between two steps; the copy stops
-    /// when it returns `false`. Shares the blocks of the file if the file system can do that. The bytes that were
-    /// copied, even by a copy that failed, are added to the tenant's used storage. Blocks.
+    /// Copies the file `from` to `to`, which should not exist. Calls `continues` after each step, and stops if it
+    /// returns `false`. Shares the blocks of the file if the file system supports this. Adds the copied bytes to the
+    /// tenant's used storage, even if the copy fails. Blocks.
     ///
     /// # Errors
-    /// If there is not enough space, the copy is stopped, or the disk fails. The caller then removes the incomplete
-    /// copy.
-    pub fn copy_file(&self, from: &Path, to: &Path, goes_on: impl FnMut() -> bool) -> Result<(), FileCopyError> {
+    /// If there is not enough space, the copy is stopped, or a file operation fails. The caller then removes the
+    /// incomplete copy.
+    pub fn copy_file(&self, from: &Path, to: &Path, continues: impl FnMut() -> bool) -> Result<(), FileCopyError> {
         let from = File::open(from)?;
         let bytes = from.metadata()?.len();
         let Some(_claim) = Claim::new(self, bytes) else {
             self.refuse();
             return Err(FileCopyError::NoRoom { bytes });
         };
-        let copied = self.copy_steps(&from, bytes, to, goes_on);
+        let copied = self.copy_steps(&from, bytes, to, continues);
         self.measure(to);
         copied
     }
@@ -57,7 +56,7 @@ impl StorageAccount {
         from: &File,
         bytes: u64,
         to: &Path,
-        mut goes_on: impl FnMut() -> bool,
+        mut continues: impl FnMut() -> bool,
     ) -> Result<(), FileCopyError> {
         let mut to = File::options().write(true).create(true).truncate(true).mode(0o600).open(to)?;
         let mut left = bytes;
@@ -72,8 +71,8 @@ impl StorageAccount {
                 break;
             }
             left -= copied;
-            if !goes_on() {
-                return Err(FileCopyError::GivenUp);
+            if !continues() {
+                return Err(FileCopyError::Stopped);
             }
         }
         Ok(())
@@ -106,10 +105,10 @@ mod tests {
         assert!(account.used() >= bytes && account.room() <= bytes);
         let more = [(); 2].map(|()| account.copy_file(&from, &dir.path().join("more"), || true).is_ok());
         assert!(!more[1], "there is room for two copies at most");
-        let given_up = StorageAccount::new(2 * bytes);
+        let stopped = StorageAccount::new(2 * bytes);
         let part = dir.path().join("part");
-        assert!(matches!(given_up.copy_file(&from, &part, || false), Err(FileCopyError::GivenUp)));
-        assert!((STEP_BYTES..bytes).contains(&given_up.used()), "what is there is counted: {}", given_up.used());
+        assert!(matches!(stopped.copy_file(&from, &part, || false), Err(FileCopyError::Stopped)));
+        assert!((STEP_BYTES..bytes).contains(&stopped.used()), "what is there is counted: {}", stopped.used());
         let poor = StorageAccount::new(bytes - 1);
         let refused = poor.copy_file(&from, &dir.path().join("none"), || true);
         assert!(matches!(refused, Err(FileCopyError::NoRoom { .. })) && !dir.path().join("none").exists());
@@ -118,7 +117,7 @@ mod tests {
     #[test]
     fn the_reserve_is_checked_before_each_step() {
         let dir = tempfile::tempdir().unwrap();
-        // The free space of the disk when the second step begins: meanwhile others have written to the disk.
+        // The second step finds less free space, because other processes have written to the disk.
         let disk = dir.path().join("disk");
         std::fs::create_dir(&disk).unwrap();
         let from = dir.path().join("from");
@@ -127,7 +126,8 @@ mod tests {
         account.set_reserve(Arc::new(Reserve::new(&disk, 0)));
         let to = dir.path().join("to");
         let refused = account.copy_file(&from, &to, || {
-            // A disk whose free space cannot be read is treated as full.
+            // Removes the folder, so that the free space cannot be read. A disk whose free space is unknown is treated
+            // as full.
             let _ = std::fs::remove_dir(&disk);
             true
         });

@@ -1,6 +1,6 @@
-//! The grants of an app's components: the input of all capabilities.
+//! The grants of an app's components, which are the input of all capabilities.
 //!
-//! Capabilities need no other part of an app's manifest. The grants do not say how components are built, linked and
+//! Capabilities need no other part of an app's manifest. The grants do not contain how components are built, linked and
 //! routed, so they can be stored with a revision and loaded without the manifest.
 
 use std::collections::BTreeMap;
@@ -11,38 +11,38 @@ use isomer_ids::{ComponentName, StoreName};
 use isomer_manifest::{App, DirGrant, Grants as WrittenGrants, OutboundHost, SecretSource, Spanned, SqlStoreSettings};
 use serde::{Deserialize, Serialize};
 
-/// The grants of an app's components, and the app's declarations of the secrets and SQL stores that they name.
+/// The grants of an app's components, and the app's settings of the secrets and SQL stores in these grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppGrants {
-    /// The grants of each component.
+    /// The grants of each component, by the component's name.
     pub components: BTreeMap<ComponentName, ComponentGrants>,
-    /// The source of each secret.
+    /// The source of each secret, by the secret's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretSource>,
-    /// The settings of SQL stores. A store without settings has the defaults.
+    /// The settings of SQL stores, by name. A store that is not listed has the default settings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sql: BTreeMap<StoreName, SqlStoreSettings>,
 }
 
-/// What one component was granted. The default is nothing.
+/// The grants of one component. The default grants nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentGrants {
-    /// Key-value stores.
+    /// The names of the granted key-value stores.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kv: Vec<StoreName>,
-    /// SQL stores.
+    /// The names of the granted SQL stores.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sql: Vec<StoreName>,
-    /// Hosts that it may send HTTP requests to.
+    /// The hosts to which the component may send HTTP requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<OutboundHost>,
-    /// Configuration values.
+    /// The configuration values of the component, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
-    /// Names of secrets.
+    /// The names of the granted secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Folders.
+    /// The folders that the component can reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dirs: Vec<DirGrant>,
 }
@@ -53,18 +53,18 @@ pub enum GrantedBy {
     /// The app's `isomer.toml`.
     #[default]
     Manifest,
-    /// Flags of the command line: a component that is run from its file has no manifest.
+    /// Flags of the command line. A component that is run from its file has no manifest.
     Flags,
 }
 
 impl AppGrants {
-    /// Returns whether a component was granted the secret `name`.
+    /// Returns whether any component was granted the secret `name`.
     #[must_use]
     pub fn uses_secret(&self, name: &str) -> bool {
         self.components.values().any(|grants| grants.secrets.iter().any(|granted| granted == name))
     }
 
-    /// Returns whether a component may write to a store or a folder.
+    /// Returns whether any component may write to a store or a folder.
     #[must_use]
     pub fn can_write(&self) -> bool {
         let can_write = |grants: &ComponentGrants| {
@@ -73,17 +73,18 @@ impl AppGrants {
         self.components.values().any(can_write)
     }
 
-    /// Returns all granted folders. A folder that was granted to several components is listed several times.
+    /// Returns the granted folders of all components. A folder that several components were granted is listed several
+    /// times.
     pub fn dirs(&self) -> impl Iterator<Item = &DirGrant> {
         self.components.values().flat_map(|grants| &grants.dirs)
     }
 
-    /// Returns the migrations of a SQL store, as written in the manifest.
+    /// Returns the migrations folder of a SQL store, as written in the manifest; `None` if the store has no migrations.
     pub(crate) fn migrations(&self, store: &StoreName) -> Option<&PathBuf> {
         self.sql.get(store)?.migrations.as_ref()
     }
 
-    /// Returns the time limit of a SQL store's statements, of at most `max`; `None` if the platform's default applies.
+    /// Returns the time limit of a SQL store's statements, at most `max`; `None` if the default limit applies.
     pub(crate) fn statement_time(&self, store: &StoreName, max: Duration) -> Option<Duration> {
         let written = self.sql.get(store).and_then(|settings| settings.statement_timeout);
         let effective = written.unwrap_or(SqlStoreSettings::STATEMENT_TIMEOUT_DEFAULT);

@@ -1,9 +1,9 @@
-//! The data directory of a node: its own state and the data of all tenants' apps, under one path. Only one process at a
-//! time has it open.
+//! The data directory of a node: the node's own state and the data of all tenants' apps, in one folder. Only one
+//! process at a time can open the directory.
 //!
-//! Unlike an app's data directory ([`crate::DataDir`]) it contains many apps. The layout is documented in
-//! `docs/reference/data-directory.md`; no other source file contains it. Names of tenants and apps have the syntax of
-//! labels of host names, so they cannot lead out of the directory.
+//! Unlike an app's data directory ([`crate::DataDir`]), it contains the data of many apps. The layout is documented in
+//! `docs/reference/data-directory.md`; no other source file depends on it. The names of tenants and apps have the
+//! syntax of host name labels, so they cannot lead out of the directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::data_dir::{DataDirError, failed, lock_dir};
 use crate::private_files::{make_private_dir, sync_dir};
 
-/// An open data directory of a node. Holds the directory's lock until it is dropped.
+/// An open data directory of a node. Holds the lock of the directory until it is dropped.
 #[derive(Debug)]
 pub struct NodeDir {
     path: PathBuf,
@@ -19,8 +19,8 @@ pub struct NodeDir {
 }
 
 impl NodeDir {
-    /// Opens the directory at `path`, creating it (for this user only) if it does not exist, and locks it for this
-    /// process.
+    /// Opens the directory at `path`, and locks it for this process. Creates the directory if it does not exist,
+    /// readable only for the current user.
     ///
     /// # Errors
     /// If the directory cannot be created or written, another process has it open, or it is the data directory of an
@@ -38,67 +38,68 @@ impl NodeDir {
         Ok(dir)
     }
 
-    /// The absolute path of the directory.
+    /// Returns the absolute path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file of the node's state.
+    /// Returns the path of the state file.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path.join("state.redb")
     }
 
-    /// The folder of uploaded files, by their digest.
+    /// Returns the folder of uploaded files, which are named by their digest.
     #[must_use]
     pub fn blobs(&self) -> PathBuf {
         self.path.join("blobs")
     }
 
-    /// The folder of the files of releases.
+    /// Returns the folder that contains the files of each release.
     #[must_use]
     pub fn revisions(&self) -> PathBuf {
         self.path.join("revisions")
     }
 
-    /// The folder of compiled code.
+    /// Returns the folder of compiled code.
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
     }
 
-    /// The folder of removed data that may still occupy space.
+    /// Returns the folder of removed data that has not been deleted yet, and may still occupy space.
     #[must_use]
     pub fn trash(&self) -> PathBuf {
         self.path.join("trash")
     }
 
-    /// The folder for the writes of candidate revisions. Its content is not used after the process has ended.
+    /// Returns the folder that candidate revisions write to. Its content is not used after the process has ended.
     #[must_use]
     pub fn trials(&self) -> PathBuf {
         self.path.join("trials")
     }
 
-    /// The folder for the files of running take-overs that replace stores.
+    /// Returns the folder of the files of running take-overs that replace stores.
     #[must_use]
     pub fn takeovers(&self) -> PathBuf {
         self.path.join("takeovers")
     }
 
-    /// The folder of all tenants' data.
+    /// Returns the folder that contains the data of all tenants.
     #[must_use]
     pub fn tenants(&self) -> PathBuf {
         self.path.join("tenants")
     }
 
-    /// The folder of a tenant's data.
+    /// Returns the folder of a tenant's data.
     #[must_use]
     pub fn tenant(&self, tenant: &str) -> PathBuf {
         self.tenants().join(tenant)
     }
 
-    /// The folder of an app's data: `kv/`, `sql/`, `dirs/`, `log/`, `access/`, `snapshots/`, each created on demand.
+    /// Returns the folder of an app's data. It contains `kv/`, `sql/`, `dirs/`, `log/`, `access/` and `snapshots/`,
+    /// each created on demand.
     #[must_use]
     pub fn app(&self, tenant: &str, app: &str) -> PathBuf {
         self.tenant(tenant).join("apps").join(app)

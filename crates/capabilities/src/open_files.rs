@@ -1,10 +1,10 @@
-//! The open files of stores. Each file is open at most once in a process, and is opened again only after it was closed.
+//! The open files of stores. Each file is open at most once per process, and is opened again only after it was closed.
 //!
-//! A store is identified by its file. Its last handle may be dropped on any thread; the file is then closed on a thread
-//! of the pool, and opening the store again waits until it is closed.
+//! A store is identified by the path of its file. The last handle of a store may be dropped on any thread. The file is
+//! then closed on a thread of the pool, and opening the store again waits until the file is closed.
 //!
-//! If an operation on a file failed ([`FileHold::fail`]), it is repeated before the file is opened again. So a
-//! half-finished file is never used, and the store works again as soon as the disk does.
+//! An operation on a file that has failed ([`FileHold::fail`]) is repeated before the file is opened again. So a partly
+//! changed file is never used, and the store works again as soon as the disk works.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,10 +15,10 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::pool::locked;
 
-/// Unused slots are removed when at least this many slots have been added since the last removal.
+/// Unused slots are removed after at least this many slots have been added since the last removal.
 const UNUSED_SLOTS_MAX: usize = 64;
 
-/// The open files of stores of the kind `T`.
+/// The open files of one type of store `T`.
 pub(crate) struct OpenFiles<T> {
     slots: Mutex<FileSlots<T>>,
 }
@@ -33,65 +33,67 @@ struct FileSlots<T> {
 pub(crate) struct Unfinished(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
 impl Unfinished {
-    /// Creates the operation from a function that blocks, and that can be repeated, at whatever point it failed.
+    /// Creates the operation from a function that may block. The function must be repeatable, whatever it had done
+    /// before it failed.
     pub(crate) fn new(work: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(work))
     }
 
-    /// Runs the operation once. Blocks.
+    /// Runs the operation once, and blocks until it has finished.
     pub(crate) fn carry_out(&self) -> io::Result<()> {
         (self.0)()
     }
 }
 
 struct FileSlot<T> {
-    /// Locked while the file is being opened, and while a [`FileHold`] prevents that.
+    /// Locked while the file is being opened, and while a [`FileHold`] prevents the file from being opened.
     known: Arc<tokio::sync::Mutex<FileState<T>>>,
-    /// Has one permit, which is held while the file is open.
+    /// Has one permit, which is taken while the file is open.
     file: Arc<Semaphore>,
 }
 
-/// The state of a file.
+/// The state of one store's file.
 struct FileState<T> {
-    /// The store, while it is open.
+    /// The store, if its file is open.
     store: Weak<T>,
     unfinished: Option<Unfinished>,
 }
 
-/// The right to have a file open. It must be dropped after the file.
+/// The permit to have a file open. The owner must drop the permit after the file.
 pub(crate) struct OpenPermit {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// While this exists, the file cannot be opened. Handles that are already open stay open.
+/// A lock that prevents a file from being opened until the lock is dropped. Handles that are already open stay open.
 pub(crate) struct FileHold<T> {
-    /// The store, if it is open.
+    /// The store, if its file is open.
     pub(crate) store: Option<Arc<T>>,
     known: OwnedMutexGuard<FileState<T>>,
-    /// Held if the file is not open.
+    /// The permit of the file, if the file is not open.
     _closed: Option<OwnedSemaphorePermit>,
 }
 
 impl<T> FileHold<T> {
-    /// Returns the operation that must succeed before the file may be opened, if it failed earlier.
+    /// Returns the failed operation that must succeed before the file may be opened; `None` if there is no such
+    /// operation.
     pub(crate) fn unfinished(&self) -> Option<Unfinished> {
         self.known.unfinished.clone()
     }
 
-    /// Records that the unfinished operation succeeded.
+    /// Records that the unfinished operation has succeeded.
     pub(crate) fn finish(&mut self) {
         self.known.unfinished = None;
     }
 
-    /// Prevents the file from being opened until `unfinished` has succeeded. Handles that are open now are no longer
-    /// returned by [`OpenFiles::get`]; the caller ensures that they no longer have the file open.
+    /// Prevents the file from being opened until `unfinished` has succeeded. [`OpenFiles::get`] no longer returns the
+    /// handles that are open now; the caller ensures that these handles no longer have the file open.
     pub(crate) fn fail(mut self, unfinished: Unfinished) {
         *self.known = FileState { store: Weak::new(), unfinished: Some(unfinished) };
     }
 }
 
 impl OpenPermit {
-    /// A permit for something that is not a file of the data directory.
+    /// Returns a permit for a store whose file is not in a data directory.
     pub(crate) fn of_nothing() -> Self {
         Self { _permit: None }
     }
@@ -104,8 +106,9 @@ impl<T> Default for OpenFiles<T> {
 }
 
 impl<T> OpenFiles<T> {
-    /// Returns the open store of `path` with `true`; or, with `false`, the result of `open`, which is called after the
-    /// file was closed by its previous owner. `open` first finishes an unfinished operation.
+    /// Returns the store of the file `path`, and whether the store was already open. If it was not, waits until the
+    /// previous handle has closed the file, and calls `open`. `open` also receives the unfinished operation, and must
+    /// run it first.
     pub(crate) async fn get<E>(
         &self,
         path: &Path,
@@ -122,7 +125,7 @@ impl<T> OpenFiles<T> {
         Ok((opened, false))
     }
 
-    /// Waits until the file `path` is neither being opened nor closed, and prevents it from being opened.
+    /// Waits until the file `path` is neither being opened nor being closed, and then prevents it from being opened.
     pub(crate) async fn hold(&self, path: &Path) -> FileHold<T> {
         let slot = self.slot(path);
         let known = slot.known.clone().lock_owned().await;
@@ -141,15 +144,15 @@ impl<T> OpenFiles<T> {
         }
     }
 
-    /// Forgets unfinished operations on the files below `dir`, which were removed: they do not apply to new files of
-    /// the same names. Waits for files that are being opened.
+    /// Forgets unfinished operations on the files below `dir`. The caller has removed these files, and the operations
+    /// must not run on new files with the same names. Waits for files that are being opened.
     pub(crate) async fn forget(&self, dir: &Path) {
         for slot in self.below(dir) {
             slot.known.lock().await.unfinished = None;
         }
     }
 
-    /// The number of files that are open or being closed.
+    /// Returns the number of files that are open or being closed.
     pub(crate) fn open(&self) -> usize {
         locked(&self.slots).of_files.values().filter(|slot| slot.file.available_permits() == 0).count()
     }
@@ -176,7 +179,7 @@ impl<T> OpenFiles<T> {
 }
 
 impl<T> FileSlot<T> {
-    /// Returns whether the file is open, locked, or has an unfinished replacement.
+    /// Returns whether the file is open or locked, or has an unfinished operation.
     fn is_used(&self) -> bool {
         self.file.available_permits() == 0 || self.known.try_lock().map_or(true, |known| known.unfinished.is_some())
     }
@@ -203,7 +206,7 @@ mod tests {
             0 => Err(io::ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }));
-        // Other files are opened and closed; the unfinished work is kept.
+        // Opens and closes other files, which must not remove the unfinished operation.
         for other in 0..3 * UNUSED_SLOTS_MAX {
             files.get(Path::new(&other.to_string()), async |_, _| Ok::<_, Infallible>(Arc::new(0))).await.unwrap();
         }

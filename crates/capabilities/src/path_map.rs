@@ -1,11 +1,11 @@
-//! A map of paths that finds everything below a folder without searching the rest of the map: a tenant may have
-//! thousands of apps, and each app is searched for when it is loaded.
+//! A map with paths as keys. It finds all paths below a folder without searching the rest of the map, because a tenant
+//! may have thousands of apps, and the paths of each app are looked up when the app is loaded.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-/// A map whose keys are ordered by their components, so that all paths below a folder are adjacent.
+/// A map whose keys are sorted by path components, so that all paths below a folder are adjacent.
 #[derive(Debug)]
 pub(crate) struct PathMap<V>(BTreeMap<PathBuf, V>);
 
@@ -24,7 +24,7 @@ impl<V> PathMap<V> {
         self.0.get(path)
     }
 
-    /// Sets the value of a path. Returns the previous value.
+    /// Sets the value of a path. Returns the previous value of the path.
     pub(crate) fn insert(&mut self, path: PathBuf, value: V) -> Option<V> {
         self.0.insert(path, value)
     }
@@ -33,18 +33,18 @@ impl<V> PathMap<V> {
         self.0.remove(path)
     }
 
-    /// Returns whether the path or a folder above it is in the map.
+    /// Returns whether the map contains the path or one of the folders above it.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         path.ancestors().any(|around| self.0.contains_key(around))
     }
 
-    /// Returns the entries of `dir` itself and of everything below it.
+    /// Returns the entries of `dir` itself and of all paths below it.
     pub(crate) fn below<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = (&'a PathBuf, &'a V)> {
         let from = (Bound::Included(dir), Bound::Unbounded);
         self.0.range::<Path, _>(from).take_while(move |(path, _)| path.starts_with(dir))
     }
 
-    /// Removes `dir` itself and everything below it.
+    /// Removes `dir` itself and all paths below it. Returns the removed entries.
     pub(crate) fn remove_below(&mut self, dir: &Path) -> Vec<(PathBuf, V)> {
         let paths: Vec<PathBuf> = self.below(dir).map(|(path, _)| path.clone()).collect();
         paths.iter().filter_map(|path| self.0.remove_entry(path)).collect()

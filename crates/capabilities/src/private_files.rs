@@ -1,10 +1,10 @@
-//! Files and folders that only their owner may read.
+//! Files and folders that only their owner can read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Makes the entries of a directory durable. Without it, a synced file may be lost with its name.
+/// Syncs a directory. Without this sync, a crash can remove the name of a synced file.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
@@ -20,7 +20,7 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Creates an empty file that only its owner may read, unless it exists.
+/// Creates an empty file that only its owner can read. Does nothing if the file exists.
 pub(crate) fn make_private_file(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);

@@ -17,56 +17,56 @@ use crate::private_files::make_private_dir;
 use crate::secrets::{Secret, SecretValues};
 use crate::storage::{Claim, StorageAccount};
 
-/// The folders, accounts and secrets of one app. Folders for data need not exist: they are created on demand.
+/// The folders, accounts and secrets of one app. Data folders are created on demand, so they need not exist.
 #[derive(Debug, Clone)]
 pub struct AppResources {
     /// The folder of the app's key-value stores.
     pub kv: PathBuf,
     /// The folder of the app's SQL stores.
     pub sql: PathBuf,
-    /// The files that the app's manifest refers to: migrations, folders, secrets.
+    /// The files to which the paths in the app's manifest may refer: migrations, folders, secrets.
     pub files: AppFiles,
-    /// The tenant's account of storage. All apps with the same account share its storage and its lane of threads.
+    /// The tenant's storage account. Apps with the same account share its quota, and its share of the engines' threads.
     pub storage: Arc<StorageAccount>,
-    /// The tenant's account for processor time and memory of the stores.
+    /// The account to which the stores charge processor time and memory.
     pub account: Arc<Account>,
-    /// The maximum time limit of a SQL statement. The manifest can only set a shorter one.
+    /// The maximum of a SQL store's statement time limit, which the manifest can only reduce.
     pub statement_time_max: Duration,
-    /// The tenant's allowed hosts; `None` if only the manifest restricts where requests go.
+    /// The hosts to which the tenant's apps may send requests; `None` if only the manifest restricts the hosts.
     pub outbound: Option<Arc<TenantHosts>>,
     /// The source of the app's secrets.
     pub secrets: SecretValues,
-    /// Variables for secrets, in addition to those in the environment of the process, which take precedence. Used when
-    /// the process has only one app.
+    /// Environment variables for secrets, used if the environment of the process has no variable of that name. Only set
+    /// in a process that runs one app.
     pub environment: Arc<BTreeMap<String, String>>,
-    /// The folder that a candidate revision writes to; `None` for a revision that serves requests.
+    /// The folders that a candidate revision writes to; `None` for a revision that serves requests.
     pub candidate: Option<CandidateResources>,
-    /// The source of the app's grants, for messages about denials.
+    /// The source of the app's grants, for the messages about denials.
     pub granted_by: GrantedBy,
 }
 
 /// The folders that a candidate revision writes to.
 #[derive(Debug, Clone)]
 pub struct CandidateResources {
-    /// A folder of the candidate, for copies of stores, and for stores and folders that the app does not have yet.
+    /// The candidate's own folder, for copies of stores, and for stores and folders that the app does not have yet.
     pub folder: PathBuf,
-    /// The candidate's access to the app's folders that components may write to.
+    /// Determines whether the candidate reads the app's writable folders or writes to copies of them.
     pub folders: CandidateFolders,
 }
 
-/// The access of a candidate revision to the app's folders that components may write to.
+/// The access of a candidate revision to the app's writable folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateFolders {
-    /// The app's own folders, read-only.
+    /// The candidate can read the app's own folders.
     ReadOnly,
-    /// Copies of the app's folders, made by [`AppResources::copy_folders`].
+    /// The candidate can read and write copies of the app's folders, made by [`AppResources::copy_folders`].
     Copied,
 }
 
 impl AppResources {
-    /// Returns the resources of an app of a tenant. The app's data lies in `data` (`kv/`, `sql/` and `dirs/`, each
-    /// created on demand), and the files of its revision in `files`. Its stores are not charged until
-    /// [`AppResources::account`] is set.
+    /// Returns the resources of a tenant's app. The app's data is in `data` (`kv/`, `sql/` and `dirs/`, each created on
+    /// demand), and the files of its revision are in `files`. The stores charge no account until the caller sets
+    /// [`AppResources::account`].
     #[must_use]
     pub fn of_tenant(
         data: &Path,
@@ -90,8 +90,8 @@ impl AppResources {
         }
     }
 
-    /// Returns the resources of the only app of a process, in its data directory. Paths of its manifest are relative to
-    /// `app_dir`.
+    /// Returns the resources of an app that is the only one of its process, with the process's data directory. Paths in
+    /// the app's manifest are relative to `app_dir`.
     #[must_use]
     pub fn of_process(app_dir: &Path, data: &DataDir) -> Self {
         Self {
@@ -109,37 +109,35 @@ impl AppResources {
         }
     }
 
-    /// Returns the same resources for a candidate revision, whose writes do not reach the app's own stores and folders.
-    /// The candidate writes to copies of stores in `folder`, where new stores and folders are also created.
+    /// Returns these resources for a candidate revision, whose writes do not reach the app's own stores and folders.
+    /// The candidate writes to copies of stores in `folder`. Stores and folders that the app does not have yet are
+    /// created there too.
     #[must_use]
     pub fn for_candidate(&self, folder: &Path, folders: CandidateFolders) -> Self {
         Self { candidate: Some(CandidateResources { folder: folder.to_owned(), folders }), ..self.clone() }
     }
 
-    /// Returns the existing folders that components may write to.
+    /// Returns the existing folders to which components may write.
     #[must_use]
     pub fn writable_folders(&self, app: &AppGrants) -> Vec<PathBuf> {
         let folders: BTreeSet<_> = app.dirs().filter_map(|grant| self.files.writable(grant)).collect();
         folders.into_iter().filter(|folder| folder.is_dir()).collect()
     }
 
-    /// Copies the [writable folders](AppResources::writable_folders) to where a candidate revision with these resources
-    /// uses them. Blocks.
+    /// Copies the [writable folders](AppResources::writable_folders) to the folder of the candidate revision. Does
+    /// nothing if these are not the resources of a candidate. Blocks.
     ///
     /// # Errors
     /// If there is not enough space in the tenant's storage, or the folders cannot be copied by `deadline`. The
-    /// incomplete copy is removed with the candidate's folder.
-    ///
-    /// # Panics
-    /// Never: does nothing if these are not the resources of a candidate.
+    /// incomplete copy is removed later, with the candidate's folder.
     pub fn copy_folders(&self, app: &AppGrants, deadline: Instant) -> io::Result<()> {
         let Some(candidate) = &self.candidate else { return Ok(()) };
         let dirs = candidate.dirs();
         make_private_dir(&dirs)?;
         for folder in self.writable_folders(app) {
             let copied = dirs.join(folder.file_name().unwrap_or_default());
-            // The space is claimed in steps, until the copy has been measured: meanwhile the tenant's guests write, and
-            // other tenants write to the same disk.
+            // Claims the space of the copy in steps, because the tenant's guests and other tenants write to the same
+            // disk at the same time. The claim ends after the copy has been measured.
             let mut claim = Claim::new(&self.storage, 0);
             let more = |bytes| claim.as_mut().is_some_and(|claim| claim.grow(bytes));
             let outcome = isomer_disk::copy(&folder, &copied, deadline, more);
@@ -150,11 +148,11 @@ impl AppResources {
         Ok(())
     }
 
-    /// Returns the folder of a grant, with all links resolved, and whether it may be written. Creates a tenant's
-    /// writable folder if it does not exist.
+    /// Returns the folder of a grant, with all symbolic links resolved, and whether the component may write to it.
+    /// Creates the folder if it is writable, belongs to a tenant and does not exist.
     ///
     /// # Errors
-    /// If the folder does not exist, or is not one of the app's own.
+    /// If the folder cannot be read or created, or is not one of the app's own folders.
     pub fn directory(&self, grant: &DirGrant) -> io::Result<(PathBuf, bool)> {
         match (&self.candidate, &self.files) {
             (Some(candidate), AppFiles::Own { files, .. }) if grant.write => {
@@ -169,12 +167,12 @@ impl AppResources {
         }
     }
 
-    /// Returns the same resources with the stores in `folder`.
+    /// Returns these resources, with the stores in `folder` instead.
     pub(crate) fn within(&self, folder: &Path) -> Self {
         Self { kv: folder.join("kv"), sql: folder.join("sql"), ..self.clone() }
     }
 
-    /// Returns the same resources for the next revision of the app, whose files lie in `dir`.
+    /// Returns these resources for the next revision of the app, whose files are in `dir`.
     #[must_use]
     pub fn with_files(&self, dir: &Path) -> Self {
         let files = match &self.files {
@@ -186,7 +184,7 @@ impl AppResources {
 }
 
 impl CandidateResources {
-    /// The folder of folders that components may write to.
+    /// Returns the folder that contains the candidate's copies of writable folders, and its new ones.
     fn dirs(&self) -> PathBuf {
         self.folder.join("dirs")
     }
@@ -227,12 +225,12 @@ mod tests {
         assert!(may_write && copied.starts_with(candidate.canonicalize().unwrap()));
         assert_eq!(std::fs::read(copied.join("mine")).unwrap(), b"text");
         assert!(storage.used_in(&candidate) >= 4096, "the copy is counted");
-        // Space that guests of the serving app have claimed is not available for a copy.
+        // The copy cannot use space that guests of the serving app have claimed.
         let left = storage.room();
         assert!(storage.claim(left));
         let second = resources.for_candidate(&dir.path().join("second"), CandidateFolders::Copied);
         assert!(second.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());
-        storage.settle(left);
+        storage.release_claim(left);
         storage.set_limit(0);
         let refused = resources.for_candidate(&dir.path().join("other"), CandidateFolders::Copied);
         assert!(refused.copy_folders(&app, Instant::now() + Duration::from_secs(600)).is_err());

@@ -1,5 +1,5 @@
-//! The schemas of an app's SQL stores in consecutive revisions: pending migrations, and the files that replace the
-//! stores when the next revision takes over.
+//! The schemas of an app's SQL stores in consecutive revisions: compares them with the migrations, and prepares the
+//! files that replace the stores when the next revision takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::grants::AppGrants;
 use crate::resources::AppResources;
 use crate::sql::{Replacement, Replacing, Schema, SqlOpenError, snapshot_name};
 
-/// Compares the schemas of the SQL stores that `app` was granted with its migrations. Stores without migrations are
-/// left out. Changes nothing.
+/// Compares the schemas of the SQL stores of `app` with the app's migrations. Omits stores without migrations. Changes
+/// nothing.
 ///
 /// # Errors
-/// If a store cannot be opened, or one of the app's own migrations was changed after it had been applied.
+/// If a store cannot be opened, or a migration of the app was changed after it had been applied.
 pub async fn schemas(
     app: &AppGrants,
     resources: &AppResources,
@@ -34,12 +34,13 @@ pub async fn schemas(
     Ok(found)
 }
 
-/// Makes replacements of the files of `app`'s SQL stores in `folder`, and pauses these stores until the result is
-/// dropped. Replaces the stores that have a file in `snapshot` (a folder that an earlier replacement has left) by that
-/// file, and all other stores with pending migrations by a migrated copy.
+/// Prepares files in `folder` that replace the files of `app`'s SQL stores, and pauses these stores until the result is
+/// dropped. A store with a file in `snapshot` (a folder that an earlier replacement has left) is replaced by that file.
+/// Each other store with pending migrations is replaced by a migrated copy.
 ///
 /// # Errors
-/// The first failure. The stores then continue unchanged; the caller removes the files in `folder`.
+/// The error of the first store that cannot be prepared. The stores then continue unchanged, and the caller removes the
+/// files in `folder`.
 pub async fn replace(
     app: &AppGrants,
     resources: &AppResources,
@@ -70,12 +71,12 @@ pub async fn replace(
     Ok(replacing)
 }
 
-/// Returns the SQL stores that any component was granted, each once.
+/// Returns the SQL stores that at least one component was granted, each once.
 fn stores(app: &AppGrants) -> BTreeSet<&StoreName> {
     app.components.values().flat_map(|grants| &grants.sql).collect()
 }
 
-/// Returns the folder of a store's migrations, if it has one.
+/// Returns the path of a store's migrations folder; `None` if the store has no migrations.
 pub(crate) fn migrations(
     app: &AppGrants,
     resources: &AppResources,

@@ -1,7 +1,7 @@
-//! Secrets: values that only the components that were granted them can read.
+//! Secrets: values that can be read only by the components that were granted them.
 //!
-//! All secrets are read once, when the app starts, so that a missing secret is found before the first request. The
-//! value has no `Display`, and its `Debug` output does not contain it.
+//! All secrets are read once, when the app starts, so that a missing secret is found before the first request. The type
+//! of the value has no `Display`, and its `Debug` does not print the value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,75 +15,75 @@ use isomer_ids::SECRET_BYTES_MAX;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
-/// The source of a secret.
+/// The place from which the value of a secret is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretOrigin {
-    /// An environment variable.
+    /// An environment variable with this name.
     Env(String),
-    /// A file; one final line break is removed.
+    /// A file at this path. One line break at the end of the file is removed.
     File(PathBuf),
 }
 
 /// The source of the values of an app's secrets.
 #[derive(Debug, Clone)]
 pub enum SecretValues {
-    /// The sources that the app's manifest names: the environment of this process, and files.
+    /// The sources in the app's manifest: environment variables of this process, and files.
     FromManifest,
-    /// The tenant's secrets, by name. A secret that the tenant does not have may come from one of the app's own files;
-    /// the environment and other files of this machine are never read.
+    /// The tenant's secrets, by name. A secret that the tenant does not have can be read from one of the app's own
+    /// files. The environment and other files of this machine are never read.
     Given(BTreeMap<String, Secret>),
 }
 
-/// The secrets of an app, by name.
+/// The values of an app's secrets, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     values: BTreeMap<String, Secret>,
 }
 
-/// Why a secret cannot be read. The error contains no part of the secret's value.
+/// The reason why a secret cannot be read. Contains no part of the secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The variable is not set.
+    /// The environment variable of the secret is not set.
     #[error(
-        "the secret `{secret}` comes from the environment variable `{variable}`, which is not set: set it, or use another source in `[secrets]`"
+        "the secret `{secret}` comes from the environment variable `{variable}`, which is not set: set the variable, or use another source in `[secrets]`"
     )]
     Unset {
         /// The secret's name.
         secret: String,
-        /// The variable.
+        /// The name of the environment variable.
         variable: String,
     },
-    /// The file cannot be read.
+    /// The file of the secret cannot be read.
     #[error("the secret `{secret}` comes from the file `{}`, which cannot be read", path.display())]
     Unreadable {
         /// The secret's name.
         secret: String,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The value is not UTF-8.
+    /// The secret's value is not UTF-8.
     #[error("the secret `{secret}` is not UTF-8 text")]
     NotText {
         /// The secret's name.
         secret: String,
     },
-    /// The tenant has no such secret.
-    #[error("the tenant has no secret `{secret}`: set it")]
+    /// The tenant has no secret with this name.
+    #[error("the tenant has no secret `{secret}`: set the secret")]
     NotGiven {
         /// The secret's name.
         secret: String,
     },
-    /// The file is not one of the app's own.
+    /// The file of the secret is not one of the app's own files.
     #[error("the secret `{secret}` comes from the file `{}`, which is not one of the app's own", path.display())]
     Outside {
         /// The secret's name.
         secret: String,
-        /// The file.
+        /// The path of the file, as written in the manifest.
         path: PathBuf,
     },
-    /// The value is too large.
+    /// The secret's value is larger than [`SECRET_BYTES_MAX`].
     #[error("the secret `{secret}` is larger than {}", size(SECRET_BYTES_MAX))]
     TooLarge {
         /// The secret's name.
@@ -92,12 +92,12 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// Creates a secret with this value.
+    /// Creates a secret from its value.
     pub fn new(value: String) -> Self {
         Self(value.into())
     }
 
-    /// Returns the value, for passing it to the component.
+    /// Returns the value, to pass it to the component.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -110,7 +110,8 @@ impl fmt::Debug for Secret {
 }
 
 impl Secrets {
-    /// Reads all of `origins`; paths are relative to `base`, variables are looked up by `variable`.
+    /// Reads the secrets in `origins`. File paths are relative to `base`; `variable` returns the value of an
+    /// environment variable.
     pub fn read(
         origins: impl IntoIterator<Item = (String, SecretOrigin)>,
         base: &Path,
@@ -138,7 +139,8 @@ impl Secrets {
         Ok(Self { values })
     }
 
-    /// Returns the secrets of an app whose tenant has the secrets `given`. `own` returns the path of a file of the app.
+    /// Returns the secrets in `origins` for a tenant's app. `given` contains the tenant's secrets. `own` returns the
+    /// path of one of the app's own files; `None` for any other file.
     pub(crate) fn of_tenant(
         origins: impl IntoIterator<Item = (String, SecretOrigin)>,
         given: &BTreeMap<String, Secret>,
@@ -162,7 +164,7 @@ impl Secrets {
         Ok(Self { values })
     }
 
-    /// Returns the secret `name`.
+    /// Returns the secret `name`; `None` if the app has no such secret.
     pub fn get(&self, name: &str) -> Option<&Secret> {
         self.values.get(name)
     }
@@ -172,7 +174,7 @@ fn read_file(secret: &str, path: &Path) -> Result<String, SecretError> {
     use std::io::Read;
     let unreadable = |source| SecretError::Unreadable { secret: secret.to_owned(), path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    // A file without an end (such as a device) must not be read completely.
+    // Limits the read, because a device file, for example, has no end.
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(SECRET_BYTES_MAX + 3).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.last() == Some(&b'\n') {

@@ -1,17 +1,19 @@
-//! A tenant's storage account: the bytes that its data occupies on disk, and the limit for them.
+//! A tenant's storage account: the number of bytes that the tenant's data occupies on disk, and the limit of this
+//! number.
 //!
-//! The account knows each file and its last size, so the sum is known without opening a store: initially from a scan of
-//! the tenant's folders, then from each store after each of its writes. The size of a file is that of its blocks on
-//! disk, not its length: key-value stores extend their files far in advance without filling them.
+//! The account records the last known size of each file, so it knows the sum without opening a store. The sizes come
+//! first from a scan of the tenant's folders, and then from each store after each of its writes. The size of a file is
+//! the size of its blocks on disk, not its length, because key-value stores extend their files far in advance without
+//! filling them.
 //!
-//! Data that the node itself keeps for the tenant ([`StorageAccount::charge`]) is one more number.
+//! Data that the node itself keeps for the tenant is recorded as one number ([`StorageAccount::charge`]).
 //!
-//! Granted folders, to which guests write without an engine of this crate, are one number each: the size at the last
-//! scan. Bytes that guests have claimed since then ([`StorageAccount::claim`]) are treated as used until the next scan.
-//! A folder whose size cannot be measured, for whatever reason, is treated as if it used the whole limit: otherwise
-//! creating such a folder would bypass the limit.
+//! A granted folder is also recorded as one number, its size at the last scan, because guests write to it without an
+//! engine of this crate. Bytes that guests have claimed since then ([`StorageAccount::claim`]) are treated as used
+//! until the next scan. If the size of a folder cannot be measured, the folder is treated as if it used the whole
+//! limit; otherwise a tenant could bypass the limit with such a folder.
 //!
-//! long because a third of it are tests, and the use is one sum, whichever part of it changes.
+//! long because a third of the file are tests, and every function changes or reads the same sum.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,38 +26,39 @@ use isomer_disk::{Reserve, tree};
 use crate::path_map::PathMap;
 use crate::pool::locked;
 
-/// One tenant's storage account. All apps with the same account also have one common share of the threads.
+/// The storage account of one tenant. Apps with the same account also share one queue for the engines' threads.
 #[derive(Debug)]
 pub struct StorageAccount {
     number: u64,
     limit: AtomicU64,
-    /// Bytes by which the limit is raised: see [`StorageAccount::lend`].
+    /// The number of bytes by which the limit is raised ([`StorageAccount::lend`]).
     lent: AtomicU64,
     used: AtomicU64,
-    /// The part of [`Self::used`] for data that the node itself keeps for the tenant.
+    /// The part of [`Self::used`] that the node itself keeps for the tenant.
     charged: Mutex<u64>,
     refused: AtomicU64,
     files: Mutex<PathMap<u64>>,
-    /// Folders of which all files are known.
+    /// The folders whose files are all known, because the folders were scanned.
     scanned: Mutex<PathMap<()>>,
-    /// Folders whose size could not be measured at their last scan.
+    /// The folders and files whose size could not be measured at the last attempt.
     uncounted: Mutex<PathMap<()>>,
-    /// Bytes that guests have claimed for writes to folders since the folders were last measured.
+    /// The number of bytes that guests have claimed for writes to folders since the last scan of the folders.
     claimed: AtomicU64,
-    /// Bytes of the tenant's key-value writes that wait for a thread.
+    /// The number of bytes in the tenant's key-value writes that wait for a thread.
     waiting: AtomicUsize,
-    /// Bytes of the tenant's SQL statements and parameters that wait or run.
+    /// The number of bytes in the tenant's SQL statements and parameters that wait or run.
     pub(crate) statements: WaitingBytes,
-    /// The space that must stay free on the disk, if it is set.
+    /// The space that must stay free on the disk; unset if there is no reserve.
     reserve: OnceLock<Arc<Reserve>>,
 }
 
-/// A bounded number of bytes of waiting calls.
+/// The number of bytes that a tenant's waiting calls hold, with a limit.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingBytes(AtomicUsize);
 
 impl WaitingBytes {
-    /// Adds `bytes` and returns `true`, unless that would exceed `bytes_max`; a single call may exceed it.
+    /// Adds the bytes of a call and returns `true`. Returns `false` if the sum would exceed `bytes_max`, except for the
+    /// only waiting call, which may be larger.
     pub(crate) fn begin(&self, bytes: usize, bytes_max: usize) -> bool {
         let add = |waiting: usize| {
             let sum = waiting.saturating_add(bytes);
@@ -71,7 +74,7 @@ impl WaitingBytes {
 }
 
 impl StorageAccount {
-    /// Creates an empty account with a limit in bytes.
+    /// Creates an empty account whose limit is `limit` bytes.
     #[must_use]
     pub fn new(limit: u64) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -98,62 +101,64 @@ impl StorageAccount {
         Self::new(u64::MAX)
     }
 
-    /// The limit in bytes.
+    /// Returns the limit in bytes, without loans.
     pub fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Sets the limit for later writes. Existing data stays, even if it exceeds the limit.
+    /// Sets the limit for later writes. Existing data stays even if it exceeds the new limit.
     pub fn set_limit(&self, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Raises the limit by `bytes` until the loan is dropped. Used for copies that exist only as long as the loan, or
-    /// for which other data of the tenant can be removed if they become permanent. The reserve of the disk is not lent.
+    /// Raises the limit by `bytes` until the returned loan is dropped. Used for copies that are removed before the loan
+    /// ends, or for which other data of the tenant is removed if the copies become permanent. A loan does not reduce
+    /// the reserve of the disk.
     #[must_use]
     pub fn lend(self: &Arc<Self>, bytes: u64) -> StorageLoan {
-        // The loan is bounded so that the sum does not overflow. An account without a limit still has none.
+        // Limits the loan, so that the sum of all loans does not overflow. An account without a limit does not need a
+        // larger loan.
         let bytes = bytes.min(LOAN_BYTES_MAX);
         self.lent.fetch_add(bytes, Ordering::Relaxed);
         StorageLoan { account: self.clone(), bytes }
     }
 
-    /// Returns whether the limit is exceeded.
+    /// Returns whether the used bytes exceed the limit, including loans.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.used() > self.bound()
     }
 
-    /// Returns the known size of the files below `dir`.
+    /// Returns the known size of the files below `dir`, in bytes.
     #[must_use]
     pub fn used_in(&self, dir: &Path) -> u64 {
         locked(&self.files).below(dir).map(|(_, bytes)| bytes).sum()
     }
 
-    /// The current limit, including loans.
+    /// Returns the limit in bytes, including loans.
     fn bound(&self) -> u64 {
         self.limit().saturating_add(self.lent.load(Ordering::Relaxed))
     }
 
-    /// From now on, refuses writes that would leave less than the reserve on the disk. Only the first call has an
-    /// effect.
+    /// Sets the reserve: later writes that would leave less free space on the disk are refused. Only the first call has
+    /// an effect.
     pub fn set_reserve(&self, reserve: Arc<Reserve>) {
         let _ = self.reserve.set(reserve);
     }
 
-    /// Returns the used bytes, as far as they are known: see [`StorageAccount::scan`]. Returns at least the limit if a
-    /// file or folder cannot be measured.
+    /// Returns the number of used bytes, as far as it is known (see [`StorageAccount::scan`]). Returns at least the
+    /// limit if the size of a file or folder cannot be measured.
     pub fn used(&self) -> u64 {
         let used = self.used.load(Ordering::Relaxed);
         if self.is_limited() && !locked(&self.uncounted).is_empty() { used.max(self.bound()) } else { used }
     }
 
-    /// Sets the number of bytes that the node itself keeps for the tenant, in addition to the tenant's own files. Calls
-    /// are serialized, including the call of `bytes`, so that the last one sets the final number.
+    /// Sets the number of bytes that the node itself keeps for the tenant, in addition to the tenant's own files. The
+    /// calls of `bytes` are serialized too, so that the most recent result is the one that is recorded.
     pub fn charge(&self, bytes: impl FnOnce() -> u64) {
         let mut charged = locked(&self.charged);
         let before = std::mem::replace(&mut *charged, bytes());
-        // The lock is held, so the sum changes from one correct value to the next.
+        // `charged` is still locked, so concurrent calls change the sum one after the other.
         if *charged >= before {
             self.used.fetch_add(*charged - before, Ordering::Relaxed);
         } else {
@@ -161,21 +166,22 @@ impl StorageAccount {
         }
     }
 
-    /// Returns the maximum that could be charged now: the current charge and the available bytes.
+    /// Returns the maximum for [`StorageAccount::charge`] that fits now: the current charge plus the available bytes.
     pub fn charges_max(&self) -> u64 {
         let charged = *locked(&self.charged);
         charged.saturating_add(self.room())
     }
 
-    /// The number of writes that were refused because of the limit.
+    /// Returns the number of writes that were refused because of the limit.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Scans all files below `dir` again. A missing folder has no files. Blocks.
+    /// Scans all files below `dir`, even if they were scanned before. A folder that does not exist has no files.
+    /// Blocks.
     ///
     /// # Errors
-    /// If a folder cannot be read. It is then treated as if it used the whole limit, until it can be read.
+    /// If a folder cannot be read. Until a later scan succeeds, `dir` is then treated as if it used the whole limit.
     pub fn scan(&self, dir: &Path) -> io::Result<()> {
         let mut found = HashMap::new();
         let counted = tree::walk(dir, |path, it| {
@@ -184,20 +190,20 @@ impl StorageAccount {
         self.found(dir, found, counted)
     }
 
-    /// Scans a folder whose files are not stores. Its content is recorded as one number.
+    /// Scans a folder that contains no stores. Records the size of its content as one number.
     ///
     /// # Errors
-    /// As [`StorageAccount::scan`].
+    /// The errors of [`StorageAccount::scan`].
     pub fn scan_folder(&self, dir: &Path) -> io::Result<()> {
         let mut bytes = 0_u64;
         let counted = tree::walk(dir, |_, it| bytes = bytes.saturating_add(it.bytes.max(ENTRY_BYTES)));
         self.found(dir, HashMap::from([(dir.to_owned(), bytes.saturating_add(ENTRY_BYTES))]), counted)
     }
 
-    /// Scans all folders in `dir` by [`StorageAccount::scan_folder`], unless that was done before.
+    /// Scans all folders in `dir` with [`StorageAccount::scan_folder`], unless they were scanned before.
     ///
     /// # Errors
-    /// The last error. All folders that can be read are measured.
+    /// The last error. The folders that can be read are measured nevertheless.
     pub fn scan_folders_once(&self, dir: &Path) -> io::Result<()> {
         if locked(&self.scanned).covers(dir) {
             return Ok(());
@@ -227,7 +233,7 @@ impl StorageAccount {
             }
         }
         let mut files = locked(&self.files);
-        // The entry of the folder itself, which a scan of the folder above may have found.
+        // The entry of `dir` itself, if a scan of the folder above has recorded it.
         let itself = files.get(dir).copied().filter(|_| is_there).map(|bytes| (dir.to_owned(), bytes));
         let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
         let mut added = 0;
@@ -235,11 +241,12 @@ impl StorageAccount {
             added += bytes;
             added -= files.insert(path, bytes).unwrap_or(0);
         }
-        // The lock is held, so the sum is always that of the recorded files.
+        // `files` is still locked, so the sum always equals the sizes of the recorded files.
         self.used.fetch_add(added, Ordering::Relaxed);
         self.used.fetch_sub(removed, Ordering::Relaxed);
         let mut scanned = locked(&self.scanned);
-        // A folder that could not be measured is scanned again when it is opened the next time.
+        // A folder that could not be measured is not inserted, so the next [`StorageAccount::scan_once`] scans it
+        // again.
         if counted.is_ok() && !scanned.covers(dir) {
             scanned.remove_below(dir);
             scanned.insert(dir.to_owned(), ());
@@ -247,7 +254,7 @@ impl StorageAccount {
         counted
     }
 
-    /// Scans the folder, unless it or a folder above it was scanned before.
+    /// Scans `dir`, unless `dir` or a folder above it was scanned before.
     ///
     /// # Errors
     /// If a folder cannot be read.
@@ -258,27 +265,27 @@ impl StorageAccount {
         self.scan(dir)
     }
 
-    /// Forgets the files below `dir`, which were removed.
+    /// Forgets the files below `dir`, because the caller has removed them.
     pub fn forget(&self, dir: &Path) {
         locked(&self.uncounted).remove_below(dir);
         let mut files = locked(&self.files);
         let removed: u64 = files.remove_below(dir).iter().map(|(_, bytes)| bytes).sum();
         self.used.fetch_sub(removed, Ordering::Relaxed);
-        // A folder that is created again is scanned again.
+        // If the folder is created again, it must be scanned again.
         locked(&self.scanned).remove_below(dir);
     }
 
-    /// The number of the account, unique in the process.
+    /// Returns the number of the account, which is unique in the process.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Returns whether there is a limit: the tenant's limit or the reserve of the disk.
+    /// Returns whether the storage is limited, either by the tenant's limit or by the reserve of the disk.
     pub(crate) fn is_limited(&self) -> bool {
         self.limit() != u64::MAX || self.reserve.get().is_some()
     }
 
-    /// Returns the available bytes.
+    /// Returns the number of bytes that are available for writes.
     pub fn room(&self) -> u64 {
         let own = self.bound().saturating_sub(self.used()).saturating_sub(self.claimed.load(Ordering::Relaxed));
         match self.reserve.get() {
@@ -287,33 +294,34 @@ impl StorageAccount {
         }
     }
 
-    /// Returns the error of a write that does not fit: `limit` if the tenant's limit is exceeded; `disk` if the disk
-    /// reaches its reserve first.
+    /// Returns the error for a write that does not fit: `limit` with the tenant's limit if that limit is exceeded, or
+    /// `disk` if the reserve of the disk would be used first.
     pub(crate) fn full<E>(&self, disk: E, limit: impl FnOnce(u64) -> E) -> E {
         let own = self.bound().saturating_sub(self.used());
         if self.reserve.get().is_some_and(|reserve| reserve.room() < own) { disk } else { limit(self.limit()) }
     }
 
-    /// Claims `bytes` for a write to a folder, until [`StorageAccount::settle`]. Returns whether they were available.
+    /// Claims `bytes` for a write to a folder, until [`StorageAccount::release_claim`]. Returns whether the bytes were
+    /// available.
     pub(crate) fn claim(&self, bytes: u64) -> bool {
-        // The bytes are added before the check, so that two concurrent claims cannot both get the last bytes.
+        // Adds the bytes before the check, so that two concurrent claims cannot both get the last available bytes.
         self.claimed.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.used().saturating_add(self.claimed.load(Ordering::Relaxed));
         let fits = taken <= self.bound() && self.leaves_reserve(bytes);
         if !fits {
-            self.settle(bytes);
+            self.release_claim(bytes);
         }
         fits
     }
 
-    /// Returns whether the reserve of the disk stays free if `bytes` more are written now. Must be called again before
-    /// each step of a long operation.
+    /// Returns whether the reserve of the disk stays free if `bytes` more are written now. A long operation must call
+    /// this again before each step.
     pub(crate) fn leaves_reserve(&self, bytes: u64) -> bool {
         self.reserve.get().is_none_or(|reserve| reserve.room() >= bytes)
     }
 
-    /// Ends a claim: the bytes have been measured, or were not used.
-    pub(crate) fn settle(&self, bytes: u64) {
+    /// Ends a claim, because the bytes have been measured or were not used.
+    pub(crate) fn release_claim(&self, bytes: u64) {
         self.claimed.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -322,14 +330,14 @@ impl StorageAccount {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Measures `file`, records its size and returns it. A file that cannot be measured keeps its previous size, and is
-    /// treated as if it used the whole limit until it can be measured.
+    /// Measures `file`, and records and returns its size in bytes. If the file cannot be measured, its previous size is
+    /// kept, and the file is treated as if it used the whole limit until it can be measured.
     pub(crate) fn measure(&self, file: &Path) -> u64 {
         let (bytes, is_counted) = match std::fs::symlink_metadata(file) {
             Ok(metadata) => (Some(bytes_on_disk(&metadata)), true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Some(0), true),
             Err(error) => {
-                tracing::warn!(file = %file.display(), %error, "a store's file cannot be measured, so the quota of storage counts as used up");
+                tracing::warn!(file = %file.display(), %error, "cannot measure a store's file, so the tenant's storage quota is treated as full");
                 (None, false)
             }
         };
@@ -347,7 +355,7 @@ impl StorageAccount {
         if bytes > 0 || before > 0 {
             files.insert(file.to_owned(), bytes);
         }
-        // The lock is held, so the sum is always that of the recorded files.
+        // `files` is still locked, so the sum always equals the sizes of the recorded files.
         if bytes >= before {
             self.used.fetch_add(bytes - before, Ordering::Relaxed);
         } else {
@@ -356,8 +364,8 @@ impl StorageAccount {
         bytes
     }
 
-    /// Adds `bytes` that wait to be written and returns `true`, unless that would exceed `bytes_max`; a single write
-    /// may exceed it.
+    /// Adds the bytes of a waiting write and returns `true`. Returns `false` if the sum would exceed `bytes_max`,
+    /// except for the only waiting write, which may be larger.
     pub(crate) fn begin_waiting(&self, bytes: usize, bytes_max: usize) -> bool {
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let fits = before == 0 || before.saturating_add(bytes) <= bytes_max;
@@ -373,10 +381,10 @@ impl StorageAccount {
     }
 }
 
-/// The maximum size of one loan.
+/// The maximum size of one loan, in bytes.
 const LOAN_BYTES_MAX: u64 = 1 << 60;
 
-/// A raised limit of an account. The raise ends when this is dropped.
+/// A temporary increase of an account's limit. Dropping the loan ends the increase.
 #[derive(Debug)]
 pub struct StorageLoan {
     account: Arc<StorageAccount>,
@@ -389,19 +397,19 @@ impl Drop for StorageLoan {
     }
 }
 
-/// Bytes that are claimed for a write. The claim ends when this is dropped.
+/// Bytes of an account that are claimed for a write. Dropping the claim ends it.
 pub(crate) struct Claim<'a> {
     account: &'a StorageAccount,
     bytes: u64,
 }
 
 impl<'a> Claim<'a> {
-    /// Claims `bytes`; returns `None` if they are not available.
+    /// Claims `bytes` of the account; `None` if they are not available.
     pub(crate) fn new(account: &'a StorageAccount, bytes: u64) -> Option<Self> {
         account.claim(bytes).then(|| Self { account, bytes })
     }
 
-    /// Claims `bytes` more. Returns whether they were available.
+    /// Claims `bytes` in addition. Returns whether they were available.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let fits = self.account.claim(bytes);
         self.bytes += if fits { bytes } else { 0 };
@@ -411,25 +419,26 @@ impl<'a> Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.account.settle(self.bytes);
+        self.account.release_claim(self.bytes);
     }
 }
 
-/// The minimum size of a file or folder, even if it is empty: a disk can also run out of space for names and inodes.
+/// The size that is recorded for a file or folder at least, because a disk can also run out of space for names and
+/// inodes.
 const ENTRY_BYTES: u64 = 4096;
 
-/// The unit in which the number of blocks of a file is given, independent of the file system's block size (`stat(2)`).
+/// The unit of a file's number of blocks in `stat(2)`, which does not depend on the file system's block size.
 const BLOCK_BYTES: u64 = 512;
 
-/// Returns the bytes that a file occupies on disk.
+/// Returns the number of bytes that a file occupies on disk.
 pub(crate) fn bytes_on_disk(metadata: &std::fs::Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::blocks(metadata) * BLOCK_BYTES
 }
 
-/// Returns the bytes that this thread has written to files since it was started; 0 if the system does not provide the
-/// number.
+/// Returns the number of bytes that this thread has written to files since its start; 0 if the operating system does
+/// not provide the number.
 pub(crate) fn written_by_thread() -> u64 {
-    // See proc_pid_io(5).
+    // The format of this file is in proc_pid_io(5).
     let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
     let written = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
     written.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
@@ -461,7 +470,7 @@ mod tests {
         std::fs::remove_file(first.join("x")).unwrap();
         assert_eq!(account.measure(&first.join("x")), 0);
         assert_eq!(account.used(), both - file);
-        // Known folders are not scanned again; new ones are.
+        // `scan_once` scans only folders that were not scanned before.
         std::fs::write(second.join("y"), vec![1; 10_000]).unwrap();
         account.scan_once(&second).unwrap();
         assert_eq!(account.used(), both - file);
@@ -520,7 +529,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::write(&file, vec![1; 10_000]).unwrap();
         let bytes = account.measure(&file);
-        // A file takes the place of the folder, so that reading fails with `ENOTDIR` for every user, even root.
+        // Replaces the folder by a file, so that reading it fails with `ENOTDIR`, even for root.
         std::fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
         std::fs::write(dir.path().join("a"), "").unwrap();
         assert_eq!((account.measure(&file), account.used(), account.room()), (bytes, 1 << 30, 0));
@@ -532,12 +541,12 @@ mod tests {
     }
 
     #[test]
-    fn claims_count_until_they_are_settled_and_leave_the_reserve() {
+    fn claims_count_until_they_are_released_and_leave_the_reserve() {
         let dir = tempfile::tempdir().unwrap();
         let account = StorageAccount::new(1000);
         assert!(account.claim(600) && !account.claim(401) && account.claim(400));
         assert_eq!((account.room(), account.used()), (0, 0));
-        account.settle(1000);
+        account.release_claim(1000);
         assert_eq!(account.room(), 1000);
         {
             let mut claim = Claim::new(&account, 700).unwrap();
@@ -558,7 +567,7 @@ mod tests {
         assert_eq!((account.used(), account.room(), account.charges_max()), (600, 400, 1000));
         assert!(!account.claim(401) && account.claim(400));
         assert_eq!(account.charges_max(), 600);
-        account.settle(400);
+        account.release_claim(400);
         account.charge(|| 1200);
         assert!(account.is_over() && account.charges_max() == 1200, "what is there stays");
         account.charge(|| 0);
@@ -576,7 +585,7 @@ mod tests {
         let loans = [account.lend(100_000), account.lend(50_000)];
         assert_eq!((account.room(), account.limit(), account.is_over()), (160_000 - used, 10_000, false));
         assert!(account.claim(160_000 - used) && !account.claim(1));
-        account.settle(160_000 - used);
+        account.release_claim(160_000 - used);
         drop(loans);
         assert_eq!(account.room(), 0);
         let endless = Arc::new(StorageAccount::unlimited());

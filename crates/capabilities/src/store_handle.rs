@@ -1,23 +1,23 @@
-//! A handle of a store. For a revision that serves requests, it is the store itself. For a candidate revision, it is
-//! the store to read from and a copy to write to.
+//! A handle of a store. For a revision that serves requests, the handle refers to the store itself. For a candidate
+//! revision, it refers to the store and, after the first write, to a copy.
 //!
 //! The writes of a candidate revision must not reach the app's store before the candidate takes over. So the candidate
-//! reads from the store until its first write. Then a copy is made, and all later operations use the copy.
+//! reads from the store until its first write. The first write makes a copy, and all later operations use the copy.
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-/// Makes the copy of a store `T` that a candidate writes to.
+/// Makes the copy of a store `T` to which a candidate writes.
 pub(crate) trait StoreCopier<T>: Send + Sync {
-    /// The reason for which a store cannot be copied.
+    /// The reason why a store cannot be copied.
     type Error;
 
     /// Copies `store`, and opens the copy.
     fn copy(&self, store: &Arc<T>) -> impl Future<Output = Result<Arc<T>, Self::Error>> + Send;
 }
 
-/// A handle of a store. All clones use the same store and the same copy.
+/// A handle of a store. Clones use the same store and the same copy.
 pub(crate) struct StoreHandle<T, C> {
     store: Arc<T>,
     candidate: Option<Arc<CandidateCopy<T, C>>>,
@@ -29,27 +29,27 @@ struct CandidateCopy<T, C> {
 }
 
 impl<T, C: StoreCopier<T>> StoreHandle<T, C> {
-    /// Creates the handle of a revision that serves requests.
+    /// Creates a handle for a revision that serves requests.
     pub(crate) fn serving(store: Arc<T>) -> Self {
         Self { store, candidate: None }
     }
 
-    /// Creates the handle of a candidate revision.
+    /// Creates a handle for a candidate revision.
     pub(crate) fn candidate(store: Arc<T>, copier: C) -> Self {
         Self { store, candidate: Some(Arc::new(CandidateCopy { copier, copy: OnceCell::new() })) }
     }
 
-    /// The app's store.
+    /// Returns the app's store, even if there is a copy.
     pub(crate) fn store(&self) -> &Arc<T> {
         &self.store
     }
 
-    /// Returns the store to read from.
+    /// Returns the store to read from: the copy, if there is one, otherwise the app's store.
     pub(crate) fn for_reading(&self) -> Arc<T> {
         self.candidate.as_ref().and_then(|candidate| candidate.copy.get()).unwrap_or(&self.store).clone()
     }
 
-    /// Returns the store to write to. Makes the copy if necessary.
+    /// Returns the store to write to. For a candidate revision, this is the copy, which the first call makes.
     ///
     /// # Errors
     /// If the copy cannot be made.

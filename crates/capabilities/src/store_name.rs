@@ -1,24 +1,24 @@
-//! Names of stores, which become names of files.
+//! The names of stores, which are used as file names.
 //!
-//! A name comes from a manifest, but it is checked again here, right before a path is built: no name may lead out of
-//! its folder, hide a file or differ from another only by case.
+//! Names come from a manifest, but are checked again here, just before a path is built. A name must not lead out of its
+//! folder, hide a file, or differ from another name only in case.
 
-/// The maximum length of a store's name in bytes.
+/// The maximum length of a store's name, in bytes.
 const STORE_NAME_BYTES_MAX: usize = 64;
 
-/// The text is not a valid name of a store.
+/// The error for a text that is not a valid name of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{name}` is not a valid name of a store: use 1 to {STORE_NAME_BYTES_MAX} of `a`–`z`, `0`–`9`, `-` and `_`, and start with a \
      letter or digit"
 )]
 pub struct InvalidStoreName {
-    /// The text.
+    /// The invalid text.
     pub name: String,
 }
 
-/// Checks that `name` is a valid name of a store: 1 to 64 of `a`–`z`, `0`–`9`, `-`, `_`, starting with a letter or
-/// digit.
+/// Checks that `name` is a valid name of a store: 1 to 64 characters of `a`–`z`, `0`–`9`, `-` and `_`, the first of
+/// them a letter or digit.
 pub fn check_store_name(name: &str) -> Result<(), InvalidStoreName> {
     let first_fits = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let rest_fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');

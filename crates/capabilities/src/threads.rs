@@ -1,33 +1,34 @@
-//! The source of a pool's threads: the system, or, in tests, a source that fails on demand.
+//! Starts the threads of a pool: with the operating system, or, in tests, with a source that can be told to fail.
 
 use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 
-/// Starts threads.
+/// Starts threads. Implemented by the operating system's threads, and by a source that fails in tests.
 pub(crate) trait ThreadSource: Send + Sync + 'static {
-    /// Runs `work` on a new thread called `name`. If this fails, `work` is dropped without having run.
+    /// Runs `work` on a new thread called `name`. If the thread cannot be started, `work` is dropped without being
+    /// called.
     ///
     /// # Errors
-    /// If the system starts no more threads.
+    /// If the operating system cannot start the thread.
     fn start(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
 }
 
-/// The threads of the operating system.
+/// Starts threads of the operating system.
 ///
-/// On Linux a thread inherits the priority of the thread that starts it, and guests that compute for long run on
+/// On Linux, a new thread inherits the priority of the thread that starts it, and guests with long computations run on
 /// threads of low priority (see `lanes` in the runtime). The threads of a pool serve all tenants and must not have a
-/// low priority, so they are started by a dedicated thread, which has the priority of the process.
+/// low priority. So a dedicated thread with the priority of the process starts them.
 pub(crate) struct SystemThreads;
 
-/// A thread to start, and the channel for the result.
+/// A request to start a thread: its name, its function, and the channel for the result.
 type Start = (String, Box<dyn FnOnce() + Send>, Sender<io::Result<()>>);
 
-/// The channel to the thread that starts the others; `None` if that thread could not be started.
+/// The channel to the thread that starts all other threads; `None` if that thread could not be started.
 static STARTER: OnceLock<Option<Sender<Start>>> = OnceLock::new();
 
 impl SystemThreads {
-    /// Returns the source. Called when a pool is created, which never happens on a guest's thread of low priority.
+    /// Returns the source. Called when a pool is created, which never happens on a thread of low priority.
     pub(crate) fn shared() -> Arc<dyn ThreadSource> {
         Self::starter();
         Arc::new(Self)
@@ -35,9 +36,9 @@ impl SystemThreads {
 
     fn starter() -> Option<&'static Sender<Start>> {
         let start = || {
-            let (starter, orders) = channel::<Start>();
+            let (starter, requests) = channel::<Start>();
             let serve = move || {
-                for (name, work, started) in orders {
+                for (name, work, started) in requests {
                     let _ = started.send(spawn(name, work));
                 }
             };
@@ -62,7 +63,7 @@ impl ThreadSource for SystemThreads {
     }
 }
 
-/// Threads of the system, unless the test has disabled them.
+/// Starts threads of the operating system, or fails if the test has requested that.
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct FailingThreads {
@@ -71,7 +72,7 @@ pub(crate) struct FailingThreads {
 
 #[cfg(test)]
 impl FailingThreads {
-    /// Sets whether starting a thread fails from now on.
+    /// Sets whether later starts of threads fail.
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, std::sync::atomic::Ordering::SeqCst);
     }

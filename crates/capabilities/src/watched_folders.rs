@@ -1,18 +1,18 @@
 //! Enforces a tenant's storage quota for folders that components may write to.
 //!
-//! Guests write files through `wasi:filesystem`, without an engine of this crate. Before each write, the bytes that it
-//! may add are claimed ([`FolderStorage::claim`]). The actual size is measured by a *count*, which scans the folders: a
-//! file that is overwritten occupies no more than before, and a removed file nothing. So a running request can exceed
-//! the quota by at most what is written during a count. The claims of writes are settled by the first count that begins
-//! after the writes have ended; an unfinished write may still fill its claim.
+//! Guests write files through `wasi:filesystem`, without an engine of this crate. Before each write, a guest claims the
+//! bytes that the write may add ([`FolderStorage::claim`]). The actual size is measured by a *count*, which scans the
+//! folders, because a file that is overwritten occupies no more space than before, and a removed file none. So a
+//! running request can exceed the quota by at most what is written during a count. The claim of a write ends with the
+//! first count that starts after the write has ended, because an unfinished write may still use its claim.
 //!
 //! Counts run in the background: at intervals while the folders are used, when claims have taken half of the available
-//! space, and when their app is unloaded. So many small writes, each of which claims whole blocks, cannot use up the
-//! quota with claims alone, and everything that was written is measured eventually. A write that finds no available
-//! space waits for a count.
+//! space, and when the app is unloaded. So many small writes, each of which claims whole blocks, cannot fill the quota
+//! with claims alone, and everything that was written is measured eventually. If a write finds no available space, it
+//! waits for a count.
 //!
-//! When there is no available space, operations that need space are refused and all others are allowed: files can be
-//! read, truncated and removed.
+//! If there is no available space, operations that need space are refused. All others are allowed: files can be read,
+//! truncated and removed.
 //!
 //! | rejected | why |
 //! | --- | --- |
@@ -31,17 +31,18 @@ use tokio::sync::watch;
 use crate::StorageAccount;
 use crate::pool::{Lane, locked};
 
-/// The minimum interval between counts for which no write waits.
+/// The minimum interval between two scans of the folders that no write waits for.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// The pause between two counts, as a multiple of the time that a count takes: while the storage is nearly full, every
-/// write requests a count.
+/// The pause after a scan of the folders, as a multiple of the time that the scan took. A pause is needed because every
+/// write requests a scan while the storage is nearly full.
 const PAUSE_PART: u32 = 8;
 
-/// The minimum pause.
+/// The minimum pause between two scans of the folders.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// The maximum pause. A write that needs a count may have to wait that long.
+/// The maximum pause between two scans of the folders. A write that finds no available space may have to wait that
+/// long.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) struct WatchedFolders {
@@ -54,18 +55,19 @@ struct FolderCounts {
     account: Arc<StorageAccount>,
     last: Mutex<Option<LastCount>>,
     counting: Mutex<CountState>,
-    /// The number of the last finished count.
+    /// The number of the last finished count. Counts (scans of the folders) are numbered from 1.
     counted: watch::Sender<u64>,
-    /// The sum of the claims of writes that have ended but are not included in a count yet.
+    /// The number of bytes that were claimed for writes that have ended, but that no count (scan of the folders)
+    /// includes yet.
     written: AtomicU64,
 }
 
 #[derive(Default)]
 struct CountState {
-    /// The number of the last started count.
+    /// The number of the last started count. Counts (scans of the folders) are numbered from 1.
     started: u64,
     is_running: bool,
-    /// Whether another count must start when the running count has ended.
+    /// Whether another count must start after the running count has ended.
     again: bool,
 }
 
@@ -74,7 +76,8 @@ struct LastCount {
     took: Duration,
 }
 
-/// A requested count. Dropping it marks the count as ended, even if it panicked or never ran.
+/// A requested count (scan of the folders). Dropping it marks the count as ended, even if the count panicked or never
+/// ran.
 struct RequestedCount {
     shared: Arc<FolderCounts>,
     is_over: bool,
@@ -93,7 +96,8 @@ impl WatchedFolders {
         Self { shared: Arc::new(shared), lane }
     }
 
-    /// Starts a count in the background if one is due, or if claims take a large part of the available space.
+    /// Starts a count (a scan of the folders) in the background if the last one is old, or if claims take a large part
+    /// of the available space.
     fn keep_counted(&self) {
         if !self.shared.account.is_limited() {
             return;
@@ -131,7 +135,7 @@ impl FolderStorage for WatchedFolders {
 
     fn count(&self) -> BoxFuture<'static, ()> {
         let (shared, lane) = (self.shared.clone(), self.lane.clone());
-        // A count that another caller requested suffices if it starts after this point.
+        // A count that another caller requests is sufficient if it starts after this point.
         let number = locked(&shared.counting).started + 1;
         let mut counted = shared.counted.subscribe();
         Box::pin(async move {
@@ -139,13 +143,13 @@ impl FolderStorage for WatchedFolders {
                 tokio::time::sleep(pause).await;
             }
             shared.start_count(&lane, number);
-            // The wait cannot fail: the sender exists as long as `shared`.
+            // The wait cannot fail, because `shared` contains the sender.
             let _ = counted.wait_for(|ended| *ended >= number).await;
         })
     }
 }
 
-/// Dropped when the app is unloaded: a last count includes its last writes.
+/// Starts a last count when the app is unloaded, so that the app's last writes are measured.
 impl Drop for WatchedFolders {
     fn drop(&mut self) {
         if self.shared.written.load(Ordering::Acquire) > 0 {
@@ -156,7 +160,7 @@ impl Drop for WatchedFolders {
 }
 
 impl FolderCounts {
-    /// Starts a count in the background, unless one is running.
+    /// Starts a count in the background, unless a count is running.
     fn start_any_count(self: &Arc<Self>, lane: &Lane) {
         let counting = locked(&self.counting);
         if !counting.is_running {
@@ -164,8 +168,8 @@ impl FolderCounts {
         }
     }
 
-    /// Ensures that the count with this `number` or a later one runs in the background. If an earlier count is running,
-    /// another one follows it.
+    /// Ensures that the count with this `number`, or a later one, runs in the background. If an earlier count is
+    /// running, another count starts after it.
     fn start_count(self: &Arc<Self>, lane: &Lane, number: u64) {
         let mut counting = locked(&self.counting);
         if counting.is_running {
@@ -182,13 +186,13 @@ impl FolderCounts {
         lane.spawn(move || count.run());
     }
 
-    /// Returns whether enough time has passed since the last count for the next one to start without a request.
+    /// Returns whether the last count is so old that the next one should start, even if no write waits for it.
     fn is_due(&self) -> bool {
         let last = locked(&self.last);
         last.as_ref().is_none_or(|last| last.at.elapsed() >= (last.took * PAUSE_PART).max(COUNT_EVERY))
     }
 
-    /// Returns the time until the next count may start.
+    /// Returns the time until the next count may start; `None` if it may start now.
     fn pause_left(&self) -> Option<Duration> {
         let last = locked(&self.last);
         let last = last.as_ref()?;
@@ -197,20 +201,20 @@ impl FolderCounts {
 
     fn count(&self) {
         let start = Instant::now();
-        // Data that is written after this point may be missed by the scan.
+        // Reads the claims before the scan, because the scan may miss data that is written from now on.
         let written = self.written.load(Ordering::Acquire);
         for folder in &self.folders {
             if let Err(error) = self.account.scan_folder(folder) {
-                tracing::warn!(folder = %folder.display(), %error, "a folder cannot be counted, so the quota of storage counts as used up");
+                tracing::warn!(folder = %folder.display(), %error, "cannot measure a folder, so the tenant's storage quota is treated as full");
             }
         }
-        self.settle(written);
+        self.release_claims(written);
         *locked(&self.last) = Some(LastCount { at: Instant::now(), took: start.elapsed() });
     }
 
-    fn settle(&self, bytes: u64) {
+    fn release_claims(&self, bytes: u64) {
         self.written.fetch_sub(bytes, Ordering::AcqRel);
-        self.account.settle(bytes);
+        self.account.release_claim(bytes);
     }
 }
 
@@ -218,7 +222,7 @@ impl RequestedCount {
     fn run(mut self) {
         while !self.is_over {
             self.shared.count();
-            // A request that is made after this lock is released starts the next count.
+            // After this lock is released, a request starts the next count.
             let mut counting = locked(&self.shared.counting);
             self.shared.counted.send_replace(counting.started);
             self.is_over = !std::mem::take(&mut counting.again);
@@ -237,7 +241,7 @@ impl Drop for RequestedCount {
         if !self.is_over {
             let mut counting = locked(&self.shared.counting);
             (counting.is_running, counting.again) = (false, false);
-            // The count that was to follow will not run either, so callers must not wait for it.
+            // The next count will not run either, so callers must not wait for it.
             counting.started += 1;
             self.shared.counted.send_replace(counting.started);
         }
@@ -246,8 +250,8 @@ impl Drop for RequestedCount {
 
 impl Drop for FolderCounts {
     fn drop(&mut self) {
-        // The sum is zero, unless no thread could be started for the last count.
-        self.settle(self.written.load(Ordering::Acquire));
+        // The sum is not zero if no thread could be started for the last count.
+        self.release_claims(self.written.load(Ordering::Acquire));
     }
 }
 
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_is_settled_by_a_count_that_started_after_its_write() {
+    async fn a_claim_is_released_by_a_count_that_started_after_its_write() {
         let Bench { dir: _dir, account, folders, .. } = bench();
         let left = account.room();
         assert!(folders.claim(100_000) && folders.claim(200_000));
@@ -296,7 +300,7 @@ mod tests {
     #[tokio::test]
     async fn many_small_writes_are_counted_before_their_claims_use_up_the_quota() {
         let Bench { dir: _dir, account, folders, .. } = bench();
-        // The last count is recent, so that its age does not start the next one.
+        // The last count has just ended, so its age does not start the next one.
         folders.count().await;
         let counted = LastCount { at: Instant::now() - PAUSE_MIN, took: Duration::ZERO };
         *locked(&folders.shared.last) = Some(counted);

@@ -1,18 +1,18 @@
-//! `wasi:config`: configuration values of components.
+//! `wasi:config`: the configuration values of components.
 
 use isomer_runtime::{Guest, InterfaceOwner, Provider, config};
 use wasmtime::component::LinkerInstance;
 
 use super::GrantTable;
 
-/// Provides `wasi:config/store`, to each component with its own values.
+/// Provides `wasi:config/store`. Each component sees only its own values.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigProvider {
     grants: GrantTable<String>,
 }
 
 impl ConfigProvider {
-    /// Creates the provider with each component's values.
+    /// Creates the provider from each component's values.
     pub fn new(grants: GrantTable<String>) -> Self {
         Self { grants }
     }

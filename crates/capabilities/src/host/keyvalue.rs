@@ -1,8 +1,8 @@
-//! `wasi:keyvalue` (store, atomics, batch), in the two versions that guests are built for.
+//! `wasi:keyvalue` (store, atomics, batch), in the two versions that guests use.
 //!
 //! `0.2.0-draft` has numeric cursors and an unsigned `increment`; `0.2.0-draft2` has textual cursors, a signed
-//! `increment` and compare-and-swap. The functions of both are synchronous in WIT: a call suspends its own instance,
-//! which runs on a fiber, and blocks no thread.
+//! `increment` and compare-and-swap. All functions are synchronous in WIT: a call suspends the fiber of the calling
+//! instance, and blocks no thread.
 
 use std::sync::Arc;
 
@@ -22,22 +22,23 @@ pub struct KeyValueProvider {
     grants: GrantTable<KvStore>,
 }
 
-/// A `bucket` handle of a guest.
+/// The host's value behind a guest's `bucket` handle.
 struct Bucket {
     store: KvStore,
 }
 
-/// A `cas` handle of a guest.
+/// The host's value behind a guest's `cas` handle (compare-and-swap).
 struct CasHandle {
     store: KvStore,
     cas: Cas,
     _memory: HostMemory,
 }
 
-/// The bytes of a `cas` in addition to its key: the object itself and its entry in the table of handles.
+/// The number of bytes that are charged for a `cas` handle in addition to its key: the value and its entry in the
+/// resource table.
 const CAS_BYTES: usize = 256;
 
-/// `wasi:keyvalue/store.error`.
+/// The WIT type `wasi:keyvalue/store.error`.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {
@@ -49,7 +50,7 @@ enum Error {
     Other(String),
 }
 
-/// `wasi:keyvalue/store.key-response`, version `draft`.
+/// The WIT type `wasi:keyvalue/store.key-response` of version `draft`.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 struct NumberedKeys {
@@ -57,7 +58,7 @@ struct NumberedKeys {
     cursor: Option<u64>,
 }
 
-/// `wasi:keyvalue/store.key-response`, version `draft2`.
+/// The WIT type `wasi:keyvalue/store.key-response` of version `draft2`.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 struct Keys {
@@ -65,7 +66,7 @@ struct Keys {
     cursor: Option<String>,
 }
 
-/// `wasi:keyvalue/atomics.cas-error`.
+/// The WIT type `wasi:keyvalue/atomics.cas-error`.
 #[derive(ComponentType, Lower)]
 #[component(variant)]
 enum CasError {
@@ -78,7 +79,7 @@ enum CasError {
 type Store<'a> = StoreContextMut<'a, Guest>;
 
 impl KeyValueProvider {
-    /// Creates the provider with each component's stores.
+    /// Creates the provider from each component's stores.
     pub fn new(grants: GrantTable<KvStore>) -> Self {
         Self { grants }
     }
@@ -208,8 +209,8 @@ fn link_atomics(instance: &mut LinkerInstance<'_, Guest>, version: &str) -> wasm
             })
         },
     )?;
-    // From now on the handle holds the version that was just read: the next swap succeeds if the value is still the
-    // same.
+    // `current` updates the version in the handle, so that the next swap succeeds if the value has not changed since
+    // this call.
     instance.func_wrap_async("[method]cas.current", |mut store: Store<'_>, (handle,): (Resource<CasHandle>,)| {
         Box::new(async move {
             let (kv, cas) = {
@@ -261,7 +262,7 @@ fn link_batch(instance: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> 
     })
 }
 
-/// Returns the store of a bucket handle as an owned handle, so that the guest's state is not borrowed.
+/// Returns the store of a `bucket` handle. Clones the store, so that the guest's state is not borrowed during a call.
 fn of(mut store: Store<'_>, bucket: &Resource<Bucket>) -> wasmtime::Result<KvStore> {
     Ok(store.data_mut().table().get(bucket)?.store.clone())
 }

@@ -1,12 +1,12 @@
-//! Host functions: WIT interfaces over the engines, for the components that were granted them.
+//! Host functions: WIT interfaces that call the engines, for the components that were granted them.
 //!
-//! Each provider knows the grants of every component of the app. When an import is linked, the provider selects the
-//! grants of the component that owns the import, so its functions can reach nothing else. An owner without a grant gets
-//! the same functions with an empty set of grants: they return `access-denied`, and the log shows the line to add to
+//! Each provider contains the grants of every component of the app. When an import is linked, the provider selects the
+//! grants of the component that owns the import, so the linked functions can reach nothing else. If the owner has no
+//! grant, the functions get an empty set of grants: they return `access-denied`, and the log shows the line to add to
 //! the manifest.
 //!
-//! Functions that wait (`async func` in WIT, or blocking ones on a fiber) hold no lock and no borrow of the wasmtime
-//! store meanwhile.
+//! While a function waits (an `async func` in WIT, or a blocking function on a fiber), it holds no lock and does not
+//! borrow the wasmtime store.
 
 mod config;
 mod keyvalue;
@@ -26,14 +26,14 @@ pub use keyvalue::KeyValueProvider;
 pub use secrets::SecretsProvider;
 pub use sql::SqlProvider;
 
-/// The grants of each component for one capability, by the component's name.
+/// The grants of all components for one capability, by the component's name.
 #[derive(Debug, Clone)]
 pub struct GrantTable<T> {
     components: BTreeMap<String, Granted<T>>,
     by: GrantedBy,
 }
 
-/// The grants of one component, by the names in its manifest.
+/// The grants of one component for one capability, by the name of the granted resource.
 pub type Granted<T> = Arc<BTreeMap<String, T>>;
 
 impl<T> Default for GrantTable<T> {
@@ -43,18 +43,18 @@ impl<T> Default for GrantTable<T> {
 }
 
 impl<T> GrantTable<T> {
-    /// Creates an empty table. `by` is the source of the grants, for messages about denials.
+    /// Creates an empty table. `by` is the source of the grants, for the messages about denials.
     pub fn new(by: GrantedBy) -> Self {
         Self { components: BTreeMap::new(), by }
     }
 
-    /// Sets what `component` was granted.
+    /// Sets the grants of `component`.
     pub fn insert(&mut self, component: &str, granted: BTreeMap<String, T>) {
         self.components.insert(component.to_owned(), Arc::new(granted));
     }
 
-    /// Returns the grants of the import's owners. Components that share an import must have the same grants, because
-    /// each of them can use everything that the import reaches; if their grants differ, the import is refused.
+    /// Returns the grants for an import of `owner`. Components that share an import must have the same grants, because
+    /// each of them can use everything that the import reaches. If their grants differ, returns an error.
     fn of(&self, owner: &InterfaceOwner) -> wasmtime::Result<OwnerGrants<T>> {
         let of_one = |name: &str| self.components.get(name).cloned().unwrap_or_else(|| Arc::new(BTreeMap::new()));
         match owner {
@@ -65,7 +65,7 @@ impl<T> GrantTable<T> {
                 let granted = names.first().map(|name| of_one(name)).unwrap_or_else(|| Arc::new(BTreeMap::new()));
                 for name in names {
                     if !of_one(name).keys().eq(granted.keys()) {
-                        wasmtime::bail!("components that share an import were granted different things: {names:?}");
+                        wasmtime::bail!("components that share an import have different grants: {names:?}");
                     }
                 }
                 let names: Vec<&str> = names.iter().map(|name| &**name).collect();
@@ -75,7 +75,7 @@ impl<T> GrantTable<T> {
     }
 }
 
-/// The grants of an import's owner.
+/// The grants of the owner of one import.
 struct OwnerGrants<T> {
     component: String,
     granted: Granted<T>,
@@ -83,18 +83,18 @@ struct OwnerGrants<T> {
 }
 
 impl<T> OwnerGrants<T> {
-    /// Returns what was granted under this name. If there is no such grant, logs the denial with the line to add to the
-    /// manifest, and returns the error.
+    /// Returns the resource that was granted under this name. If there is no such grant, logs the denial with the line
+    /// to add to the manifest, and returns the error text for the guest.
     fn get(&self, guest: &Guest, key: &str, what: &str, name: &str) -> Result<&T, String> {
         self.granted.get(name).ok_or_else(|| {
             let (component, name) = (&self.component, excerpt::name(name));
-            let way = match self.by {
+            let instruction = match self.by {
                 GrantedBy::Manifest => format!("write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"),
                 GrantedBy::Flags => {
                     format!("make an app of it (`isomer new`), whose isomer.toml has `grants.{key} = [\"{name}\"]`")
                 }
             };
-            guest.denials().report(component, &format!("the {what} `{name}` was denied; to grant it, {way}"));
+            guest.denials().report(component, &format!("the {what} `{name}` was denied; to grant it, {instruction}"));
             format!("the component `{component}` has no grant for the {what} `{name}`")
         })
     }

@@ -7,13 +7,14 @@ use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 use super::{GrantTable, split};
 use crate::secrets::Secret;
 
-/// Provides `isomer:secrets/store@0.1.0`.
+/// Provides `isomer:secrets/store@0.1.0`. Each component sees only the secrets that it was granted.
 #[derive(Debug, Clone, Default)]
 pub struct SecretsProvider {
     grants: GrantTable<Secret>,
 }
 
-/// `isomer:secrets/store.error`. Sources are read when the app starts, so `unavailable` is never returned here.
+/// The WIT type `isomer:secrets/store.error`. All secrets are read when the app starts, so the host never returns
+/// `unavailable`.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {
@@ -24,7 +25,7 @@ enum Error {
 }
 
 impl SecretsProvider {
-    /// Creates the provider with each component's secrets.
+    /// Creates the provider from each component's secrets.
     pub fn new(grants: GrantTable<Secret>) -> Self {
         Self { grants }
     }

@@ -1,7 +1,7 @@
-//! `isomer:sql`: connections and transactions as resources, every function `async`.
+//! `isomer:sql`: connections and transactions as resources. Every function is `async`.
 //!
-//! The functions of `types` need a handle, so they grant no access and are linked once for all components. Handles come
-//! from `store`, which is linked separately for each component.
+//! The functions of `types` need a handle, so they grant no access by themselves, and are linked once for all
+//! components. Handles are created by `store`, which is linked separately for each component.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ pub struct SqlProvider {
     grants: GrantTable<SqlStore>,
 }
 
-/// A `connection` handle of a guest.
+/// The host's value behind a guest's `connection` handle.
 struct Connection {
     store: SqlStore,
 }
 
-/// A `transaction` handle of a guest. Dropping it rolls the transaction back.
+/// The host's value behind a guest's `transaction` handle. Dropping it rolls the transaction back.
 struct Transaction {
     transaction: sql::Transaction,
 }
 
-/// `isomer:sql/types.value`.
+/// The WIT type `isomer:sql/types.value`.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Value {
@@ -44,7 +44,7 @@ enum Value {
     Blob(Vec<u8>),
 }
 
-/// `isomer:sql/types.rows`.
+/// The WIT type `isomer:sql/types.rows`.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 struct Rows {
@@ -52,7 +52,7 @@ struct Rows {
     rows: Vec<Vec<Value>>,
 }
 
-/// `isomer:sql/types.error`.
+/// The WIT type `isomer:sql/types.error`.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {
@@ -75,7 +75,7 @@ enum Error {
 }
 
 impl SqlProvider {
-    /// Creates the provider with each component's stores.
+    /// Creates the provider from each component's stores.
     pub fn new(grants: GrantTable<SqlStore>) -> Self {
         Self { grants }
     }
@@ -123,7 +123,8 @@ impl From<sql::Value> for Value {
 }
 
 impl From<sql::Rows> for Rows {
-    /// Called just before the rows are copied into a guest's memory: ends the tenant's charge for them.
+    /// Converts the rows just before they are copied into the guest's memory, and releases the tenant's charge for the
+    /// rows.
     fn from(rows: sql::Rows) -> Self {
         let sql::Rows { columns, rows, charge: _released_at_the_end } = rows;
         let values = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect());

@@ -384,7 +384,7 @@ impl Staging {
             FileCopyError::NoRoom { bytes } => {
                 SqlOpenError::NoRoom { store: self.name.clone(), bytes, limit: account.limit() }
             }
-            FileCopyError::GivenUp => SqlOpenError::Busy { store: self.name.clone() },
+            FileCopyError::Stopped => SqlOpenError::Busy { store: self.name.clone() },
             FileCopyError::Io(source) => SqlOpenError::Io { path: from.to_owned(), source },
         })
     }
