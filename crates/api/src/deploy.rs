@@ -57,7 +57,7 @@ pub struct DeployMessage(String);
 
 /// The error for text that is not a [`DeployMessage`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a message has 1 to {MESSAGE_BYTES_MAX} bytes, and no control characters but line breaks and tabs")]
+#[error("a message has 1 to {MESSAGE_BYTES_MAX} bytes, and no control characters except line breaks and tabs")]
 pub struct InvalidDeployMessage;
 
 impl DeployMessage {

@@ -221,7 +221,7 @@ impl Handle {
 
 fn not_yet() -> redb::Error {
     redb::Error::Io(io::Error::other(
-        "the disk failed a moment ago; the database is opened again soon: try again later",
+        "the disk failed a moment ago, and the database is not open again yet: try again later",
     ))
 }
 

@@ -1,7 +1,8 @@
-//! Writes log messages of the platform's crates (a directory that cannot be opened, a damaged file) to the log.
+//! Writes log messages of the platform's crates, such as a directory that cannot be opened or a damaged file, to the
+//! log.
 //!
-//! The messages arrive through `tracing`. Its static filter excludes those that the
-//! [`Levels`](isomer_telemetry::Levels) do not include, at the cost of one load on the request's path.
+//! The messages are `tracing` events. A static filter of `tracing` excludes messages that the
+//! [`Levels`](isomer_telemetry::Levels) do not include, which costs one load on the request's path.
 
 use std::fmt::{Debug, Write as _};
 
@@ -15,10 +16,11 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::log::Log;
 
-/// Writes the log messages of this process's crates to `log`, as far as the log's levels include them. Only the first
+/// Starts to write log messages of this process's crates to `log`, if the log's levels include them. Only the first
 /// call in a process has an effect.
 pub fn listen_to_events(log: Log) {
-    // This fails if a subscriber exists already: one of an embedder, or of another node in the same test program.
+    // This fails if the process already has a subscriber, which belongs to an embedder or to another node in the same
+    // test.
     let _ = tracing::subscriber::set_global_default(subscriber(log));
 }
 
@@ -27,7 +29,8 @@ fn subscriber(log: Log) -> impl Subscriber + Send + Sync {
     tracing_subscriber::registry().with(Bridge(log).with_filter(targets))
 }
 
-/// Converts the levels to a filter. `tracing` caches the filter's result for each place that emits an event.
+/// Converts the levels to a filter. For each place that emits an event, `tracing` caches whether the filter includes
+/// it.
 fn targets(levels: &Levels) -> Targets {
     let platform = Targets::new()
         .with_default(LevelFilter::OFF)
@@ -108,7 +111,7 @@ mod tests {
         }
     }
 
-    /// Emits one event of each level, and one of another crate. Returns the lines that are written.
+    /// Emits an event of each level, and an event of a third-party crate. Returns the lines in the log.
     fn written(levels: &str, format: Format) -> Vec<String> {
         let memory = Memory::default();
         let log = Log::start(memory.clone(), format, false).unwrap().with_levels(levels.parse().unwrap());
@@ -124,7 +127,7 @@ mod tests {
         log.warn("a warning");
         log.flush();
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        // The time of day is removed from the lines.
+        // The first 13 characters of a line are the time of day.
         text.lines().map(|line| line.get(13..).unwrap_or(line).to_owned()).collect()
     }
 
@@ -140,7 +143,7 @@ mod tests {
         assert!(!enables("isomer_runtime::lanes", tracing::Level::INFO));
         assert!(!enables("isomer::serving", tracing::Level::ERROR));
         assert!(!enables("isomer_node::host", tracing::Level::WARN));
-        // Third-party crates.
+        // The targets of third-party crates are disabled.
         for target in ["h2::codec", "hyper", "rustls::client", "wasmtime"] {
             assert!(!enables(target, tracing::Level::ERROR), "{target}");
         }

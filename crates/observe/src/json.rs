@@ -1,5 +1,5 @@
-//! Records as JSON, one object a line. The lines are written for other programs, and are parsed here again when they
-//! come from a member of an app that runs in several processes.
+//! Formats records as JSON, one object per line, for other programs. Also parses these lines, which a supervisor
+//! receives from the processes of an app.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// The `event` of messages of the level [`Level::Info`]. Messages of other levels have the name of the level.
+/// The value of `event` for messages of the level [`Level::Info`]. For other levels, the value is the name of the
+/// level.
 const NOTE: &str = "note";
 
-/// Returns the record as one line. `member` is the process that wrote it, if several processes write to the log.
+/// Returns the record as one line. `member` is the process that wrote the record, if several processes share the log.
 pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&MemberName>) -> String {
     let mut value = match record {
         LogRecord::Output { component, stream, request, line } => json!({
@@ -70,7 +71,7 @@ pub(crate) fn to_json(record: &LogRecord, at: SystemTime, member: Option<&Member
     value.to_string()
 }
 
-/// Parses a line that [`to_json`] wrote. Returns `None` for every other text.
+/// Parses a line that [`to_json`] wrote. Returns `None` for any other text.
 pub(crate) fn parse(line: &str) -> Option<(SystemTime, LogRecord)> {
     let value: Value = serde_json::from_str(line).ok()?;
     let text = |field: &str| value[field].as_str().map(str::to_owned);
@@ -206,7 +207,7 @@ mod tests {
             LogRecord::message(Level::Debug, Some("isomer_node::host"), "so".into()),
             LogRecord::message(Level::Trace, None, "so".into()),
         ];
-        // A new kind of record needs a number here, and an example above.
+        // If you add a kind of record, add its number here and an example above.
         let kind = |record: &LogRecord| match record {
             LogRecord::Output { .. } => 0,
             LogRecord::Access(_) => 1,

@@ -36,17 +36,17 @@ pub struct Log {
 }
 
 enum Message {
-    /// A record, its time, and the member that wrote it.
+    /// A record, the time of the record, and the member that wrote it.
     Record(SystemTime, Option<MemberName>, Box<LogRecord>),
-    /// A request for a signal when all earlier records have been written.
+    /// A request to send a signal after all earlier records are written.
     Flush(SyncSender<()>),
 }
 
 impl Log {
-    /// Starts the thread that writes to `out`. If `access` is set, each served request is recorded.
+    /// Starts the thread that writes records to `out`. If `access` is true, served requests are recorded.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub fn start(out: impl Write + Send + 'static, format: Format, access: bool) -> io::Result<Self> {
         let (queue, records) = sync_channel(RECORDS_MAX);
         let counters = Arc::new(QueueCounters::default());
@@ -57,13 +57,13 @@ impl Log {
         Ok(Self { queue, counters, access, levels: Arc::default() })
     }
 
-    /// Sets the levels of the platform's messages.
+    /// Sets the levels of the platform's messages that are recorded.
     #[must_use]
     pub fn with_levels(self, levels: Levels) -> Self {
         Self { levels: Arc::new(levels), ..self }
     }
 
-    /// The levels of the platform's messages.
+    /// Returns the levels of the platform's messages that are recorded.
     pub fn levels(&self) -> &Levels {
         &self.levels
     }
@@ -73,8 +73,8 @@ impl Log {
         self.access
     }
 
-    /// Records a served request. Also writes it to the app's access log, if `app_log` is set. Does nothing if the log
-    /// does not [want](Self::wants_access) served requests.
+    /// Records a served request. If `app_log` is set, also writes the request to this access log of the app. Does
+    /// nothing if the log does not [want](Self::wants_access) served requests.
     pub fn access(&self, record: AccessRecord, app_log: Option<&AppLog>) {
         if !self.access {
             return;
@@ -86,27 +86,27 @@ impl Log {
         self.push(SystemTime::now(), None, record);
     }
 
-    /// Writes a message that an operator should know.
+    /// Writes a message with the level [`Level::Info`].
     pub fn note(&self, text: impl Into<String>) {
         self.message(Level::Info, text.into());
     }
 
-    /// Writes a message that an operator should look at.
+    /// Writes a message with the level [`Level::Warning`].
     pub fn warn(&self, text: impl Into<String>) {
         self.message(Level::Warning, text.into());
     }
 
-    /// Writes a message about something that does not work as it should.
+    /// Writes a message with the level [`Level::Error`].
     pub fn error(&self, text: impl Into<String>) {
         self.message(Level::Error, text.into());
     }
 
-    /// Writes a message of one module. The caller has already checked that the levels include it.
+    /// Writes a message of one module. The caller must have checked that the levels include the message.
     pub(crate) fn message_of(&self, target: &str, level: Level, text: String) {
         self.push(SystemTime::now(), None, LogRecord::message(level, Some(target), text));
     }
 
-    /// Waits until all earlier records have been written.
+    /// Waits until all earlier records are written.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
         if self.queue.send(Message::Flush(done)).is_ok() {
@@ -140,7 +140,8 @@ impl EventSink for Log {
     }
 }
 
-/// Writes records until the last [`Log`] is dropped. A closed pipe ends only the writing, not the process.
+/// Writes records until the last [`Log`] is dropped. After a write error, such as a closed pipe, further records are
+/// discarded.
 fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCounters, format: Format) {
     let mut open = true;
     while let Ok(first) = queue.recv() {
@@ -152,8 +153,8 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
                     counters.subtract(&RecordWeight::of(&record));
                 }
                 Message::Flush(done) => {
-                    // The flush includes the number of dropped records, as they were dropped before the flush was
-                    // requested.
+                    // Records that were dropped before the flush was requested are counted, so their number is written
+                    // before the flush ends.
                     open = open && write_dropped(&mut out, counters, format).and_then(|()| out.flush()).is_ok();
                     let _ = done.send(());
                 }
@@ -164,12 +165,13 @@ fn write_all(mut out: impl Write, queue: &Receiver<Message>, counters: &QueueCou
     }
 }
 
-/// If records were dropped since the last call, writes how many.
+/// Writes how many records were dropped since the last call, if any.
 fn write_dropped(out: &mut impl Write, counters: &QueueCounters, format: Format) -> io::Result<()> {
     match counters.take_dropped() {
         0 => Ok(()),
         dropped => {
-            let text = format!("{dropped} lines of the log were dropped: too many at once");
+            let text =
+                format!("{dropped} lines of the log were dropped: they were logged faster than they could be written");
             let record = LogRecord::message(Level::Warning, None, text);
             write_record(out, SystemTime::now(), None, &record, format)
         }
@@ -198,13 +200,13 @@ mod tests {
     use super::*;
     use crate::queue::{BYTES_MAX, GUEST_BYTES_MAX, OUTPUT_RECORDS_MAX};
 
-    /// A pipe that blocks its writer until it is opened.
+    /// A pipe whose writer blocks until the pipe is opened.
     #[derive(Clone, Default)]
     struct BlockedPipe(Arc<Pipe>);
 
     #[derive(Default)]
     struct Pipe {
-        /// Whether the pipe is open, and what was written to it.
+        /// Whether the pipe is open, and the bytes that were written to it.
         state: Mutex<(bool, Vec<u8>)>,
         changed: Condvar,
     }
@@ -257,7 +259,8 @@ mod tests {
         log.flush();
         let text = pipe.text();
         assert!(text.contains("it was stopped\n") && text.contains("| again\n"), "{text}");
-        // The writer takes a buffer full of lines before it blocks. Each line has more than 8 bytes.
+        // The writer's thread takes lines from the queue until its buffer of 8 KiB is full, and then blocks. Each line
+        // has more than 8 bytes.
         let taken_max = (8 << 10) / 8;
         assert!(text.matches("| noise\n").count() <= OUTPUT_RECORDS_MAX + taken_max);
     }

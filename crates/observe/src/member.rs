@@ -1,8 +1,8 @@
-//! The name of a member: one process of several that write to the same log.
+//! The name of a member: one of several processes that write to the same log.
 
 use std::sync::Arc;
 
-/// A member's name, and the width that the names of all members are padded to.
+/// A member's name, and the width to which the names of all members are padded.
 #[derive(Debug, Clone)]
 pub(crate) struct MemberName {
     pub(crate) name: Arc<str>,

@@ -1,7 +1,8 @@
-//! The log of one member, as a part of the log of the process that supervises it.
+//! The log of one member, which becomes a part of the supervisor's log.
 //!
-//! A member writes its log as JSON lines to a pipe. The supervisor parses each line back into a record, and writes it
-//! with its original time and the member's name. Other text, such as the message of a panic, is logged as a warning.
+//! A member writes its log as JSON lines to a pipe. The supervisor converts each line back to a record, and writes the
+//! record with its original time and the member's name. Other text, such as the message of a panic, is logged as a
+//! warning.
 
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use crate::log::Log;
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// Writes to the supervisor's log under the name of one member.
+/// A writer to the supervisor's log under the name of one member.
 #[derive(Clone)]
 pub struct MemberLog {
     log: Log,
@@ -20,14 +21,14 @@ pub struct MemberLog {
 }
 
 impl Log {
-    /// Returns the log of the member `name`. `width` is the length of the longest name of all members, in characters.
+    /// Returns the writer for the member `name`. `width` is the length of the longest member name in characters.
     pub fn member(&self, name: &str, width: usize) -> MemberLog {
         MemberLog { log: self.clone(), member: MemberName { name: name.into(), width } }
     }
 }
 
 impl MemberLog {
-    /// Writes a line of the member's own log.
+    /// Writes a line that the member sent: as a record if the line is one, or as a warning.
     pub fn relay(&self, line: &str) {
         match json::parse(line) {
             Some((at, record)) => self.log.push(at, Some(self.member.clone()), record),
@@ -35,12 +36,12 @@ impl MemberLog {
         }
     }
 
-    /// Writes a message about the member that an operator should know.
+    /// Writes a message about the member with the level [`Level::Info`].
     pub fn note(&self, text: impl Into<String>) {
         self.push(Level::Info, text.into());
     }
 
-    /// Writes a message about the member that an operator should look at.
+    /// Writes a message about the member with the level [`Level::Warning`].
     pub fn warn(&self, text: impl Into<String>) {
         self.push(Level::Warning, text.into());
     }

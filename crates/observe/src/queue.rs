@@ -1,7 +1,8 @@
-//! The bounds of the queue of records: how many records may wait to be written, in total and of each source.
+//! The limits of the queue of records: how many records may wait to be written, in total and from each source.
 //!
-//! Guests' output cannot fill the part of the queue that is reserved for failures and messages. Guests and clients
-//! cannot fill the part for the platform, and no tenant can fill the part for the other tenants.
+//! A part of the queue is reserved for failures and messages, and guests' output cannot fill it. Another part is
+//! reserved for the platform's own records, and guests and clients cannot fill it. Each tenant can fill only a small
+//! part.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -10,24 +11,25 @@ use crate::record::LogRecord;
 /// The maximum number of records that wait to be written. Further records are dropped and counted.
 pub(crate) const RECORDS_MAX: usize = 8192;
 
-/// When this number of records is waiting, guests' output is dropped, so that messages about a guest that prints
-/// without end are kept.
+/// The number of waiting records at which guests' output is dropped. A guest that prints without end then does not
+/// prevent messages about itself.
 pub(crate) const OUTPUT_RECORDS_MAX: usize = RECORDS_MAX / 2;
 
-/// The maximum size of all waiting records, which bounds the memory when the reader of the log is slow or has stopped.
+/// The maximum size of all waiting records in bytes. It limits the memory if the reader of the log is slow or has
+/// stopped.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
-/// The part of [`BYTES_MAX`] that guests' output, failures, the access log and debug messages may occupy.
+/// The part of [`BYTES_MAX`] that guests' output, failures, the access log and debug messages may occupy together.
 pub(crate) const GUEST_BYTES_MAX: usize = BYTES_MAX / 2;
 
 /// The part of [`BYTES_MAX`] that records about one tenant may occupy.
 const TENANT_BYTES_MAX: usize = BYTES_MAX / 16;
 
-/// The number of counters of waiting bytes of tenants. A tenant's counter is chosen by a hash of its name, so that
-/// counting takes no lock; several tenants may share a counter.
+/// The number of counters for the tenants' waiting bytes. A hash of the tenant's name selects the counter, so counting
+/// takes no lock. Several tenants may share a counter.
 const TENANT_COUNTERS: usize = 64;
 
-/// Counts the records that wait to be written, and those that were dropped.
+/// The counters of records that wait to be written, and of records that were dropped.
 pub(crate) struct QueueCounters {
     records: AtomicUsize,
     bytes: AtomicUsize,
@@ -36,12 +38,12 @@ pub(crate) struct QueueCounters {
     dropped: AtomicU64,
 }
 
-/// The size of a waiting record, and the properties that decide which bounds apply to it.
+/// The size of a waiting record, and the properties that decide which limits apply to the record.
 pub(crate) struct RecordWeight {
     bytes: usize,
     is_output: bool,
     is_of_guest: bool,
-    /// The index of the tenant's counter.
+    /// The index in [`QueueCounters::tenant_bytes`], if the record is about a tenant.
     tenant: Option<usize>,
 }
 
@@ -70,8 +72,8 @@ impl Default for QueueCounters {
 }
 
 impl QueueCounters {
-    /// Adds a record to the counters. Returns whether it is within all bounds. The caller must also call
-    /// [`Self::subtract`] for a record that is not.
+    /// Adds a record to the counters, and returns whether all limits still hold. The caller must call
+    /// [`Self::subtract`] for the record in either case.
     pub(crate) fn add(&self, weight: &RecordWeight) -> bool {
         let add = |counter: &AtomicUsize| counter.fetch_add(weight.bytes, Ordering::Relaxed) + weight.bytes;
         let mut fits = self.records.fetch_add(1, Ordering::Relaxed) < OUTPUT_RECORDS_MAX || !weight.is_output;
@@ -85,7 +87,7 @@ impl QueueCounters {
         fits
     }
 
-    /// Subtracts what [`Self::add`] added: the record was written or dropped.
+    /// Subtracts a record from the counters, after the record was written or dropped.
     pub(crate) fn subtract(&self, weight: &RecordWeight) {
         let subtract = |counter: &AtomicUsize| counter.fetch_sub(weight.bytes, Ordering::Relaxed);
         self.records.fetch_sub(1, Ordering::Relaxed);

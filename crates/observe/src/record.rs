@@ -1,18 +1,18 @@
-//! One record of the log, while it waits to be written.
+//! A record of the log, while the record waits to be written.
 
 use isomer_display::excerpt::{NAME_BYTES_MAX, TEXT_BYTES_MAX, cut};
 use isomer_telemetry::{AccessRecord, Event, Level, RequestId, StandardStream};
 
-/// A record of the log. It owns its text, whose length is bounded, because another thread writes it.
+/// A record of the log. Texts in a record are copies of bounded length, because another thread writes the record.
 #[derive(Debug)]
 pub(crate) enum LogRecord {
     /// A line that a component printed.
     Output { component: String, stream: StandardStream, request: Option<RequestId>, line: String },
     /// A served request.
     Access(AccessRecord),
-    /// A failed request.
+    /// A request that failed in a component.
     Failed { component: String, request: RequestId, reason: String, backtrace: Vec<String>, response_cut_off: bool },
-    /// A call across a seam failed in the called component. The caller reports whether the request failed.
+    /// A call across a seam that failed in the called component. The caller reports whether its request failed.
     CallFailed { component: String, request: Option<RequestId>, reason: String, backtrace: Vec<String> },
     /// A message of the platform.
     Message {
@@ -24,7 +24,7 @@ pub(crate) enum LogRecord {
 }
 
 impl LogRecord {
-    /// Copies an event. A denied access becomes a warning.
+    /// Converts an event to a record. A denied access becomes a warning.
     pub(crate) fn from_event(event: Event<'_>) -> Self {
         match event {
             Event::OutputLine { component, stream, request, line } => {
@@ -50,7 +50,7 @@ impl LogRecord {
         }
     }
 
-    /// Converts a served request to a record. Texts that the client chose are shortened.
+    /// Converts a served request to a record. Texts from the client are shortened.
     pub(crate) fn access(access: AccessRecord) -> Self {
         Self::Access(AccessRecord {
             method: shortened(access.method, NAME_BYTES_MAX),
@@ -64,7 +64,7 @@ impl LogRecord {
         Self::Message { level, target: target.map(str::to_owned), text: shortened(text, TEXT_BYTES_MAX) }
     }
 
-    /// Returns the memory that the record occupies while it waits to be written.
+    /// Returns the number of bytes of memory that the record occupies.
     pub(crate) fn bytes(&self) -> usize {
         let frames = |frames: &[String]| frames.iter().map(|frame| size_of::<String>() + frame.len()).sum::<usize>();
         let text = match self {
@@ -82,12 +82,12 @@ impl LogRecord {
         size_of::<Self>() + text
     }
 
-    /// Returns whether guests and clients, rather than the platform, decide how many records of this kind there are.
+    /// Returns whether guests and clients, rather than the platform, decide how many records of this kind are written.
     pub(crate) fn is_of_guest(&self) -> bool {
         !matches!(self, Self::Message { level: Level::Error | Level::Warning | Level::Info, .. })
     }
 
-    /// Returns the tenant that the record is about.
+    /// Returns the tenant whose app served the request. Returns `None` for other kinds of records.
     pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
             Self::Access(access) => access.app.as_ref().map(|app| &*app.tenant),

@@ -1,4 +1,4 @@
-//! Formats records for people who read them on a terminal.
+//! Formats records as text for people.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -10,8 +10,8 @@ use isomer_telemetry::{AccessRecord, Level, StandardStream};
 use crate::member::MemberName;
 use crate::record::LogRecord;
 
-/// Returns the record as one line, or as several lines if it has a call stack. `member` is the process that wrote it,
-/// if several processes write to the log.
+/// Returns the record as one line, or as several lines if the record has a call stack. `member` is the process that
+/// wrote the record, if several processes share the log.
 pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&MemberName>, colour: bool) -> String {
     let style = |style: Style| if colour { style } else { Style::new() };
     let dim = style(Style::new().dimmed());
@@ -30,7 +30,7 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
         LogRecord::Access(access) => push_access(&mut text, access, colour),
         LogRecord::Failed { component, request, reason, backtrace, response_cut_off } => {
             let error = style(AnsiColor::Red.on_default().bold());
-            let cut = if *response_cut_off { " (its response was cut off)" } else { "" };
+            let cut = if *response_cut_off { " (the response was cut off)" } else { "" };
             let reason = escaped(reason);
             push(&mut text, format_args!("{error}error{error:#} request {request} in `{component}`: {reason}{cut}"));
             push_frames(&mut text, backtrace);
@@ -47,7 +47,7 @@ pub(crate) fn to_text(record: &LogRecord, at: SystemTime, member: Option<&Member
                 let of_level = style(of_level);
                 push(&mut text, format_args!("{of_level}{label}{of_level:#} "));
             }
-            // Readers of these levels need to know the part of the platform, so that they can set its level.
+            // Debug messages name their part of the platform, so that a reader can change the level of this part.
             if let Some(target) = target.as_deref().filter(|_| *level >= Level::Debug) {
                 push(&mut text, format_args!("{target}: "));
             }
@@ -83,7 +83,7 @@ fn push_access(text: &mut String, access: &AccessRecord, colour: bool) {
     }
 }
 
-/// Appends a call stack, one frame a line.
+/// Appends a call stack, one frame per line.
 fn push_frames(text: &mut String, frames: &[String]) {
     for (number, frame) in frames.iter().enumerate() {
         push(text, format_args!("\n    {number:>3}: {}", escaped(frame)));
@@ -94,7 +94,7 @@ fn push(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("writing to a string cannot fail");
 }
 
-/// Returns the label that is shown in front of a message.
+/// Returns the label in front of messages of this level, and the style of the label.
 fn label(level: Level) -> Option<(Style, &'static str)> {
     let style = match level {
         Level::Error => AnsiColor::Red.on_default().bold(),
@@ -114,7 +114,7 @@ fn colour_of_status(status: u16) -> Style {
     }
 }
 
-/// Returns the colour of a name. The same name always has the same colour.
+/// Returns the colour of a component's or member's name. The same name always has the same colour.
 fn colour_of(name: &str) -> Style {
     const COLOURS: [AnsiColor; 6] = [
         AnsiColor::Cyan,

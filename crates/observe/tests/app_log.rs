@@ -74,7 +74,7 @@ fn files(folder: &Path) -> Vec<(String, u64)> {
     files
 }
 
-/// Repeats `found` until it returns something.
+/// Calls `found` until it returns a value.
 fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -86,12 +86,12 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Returns the next line of the stream.
+/// Returns the next line of the stream, or `None` if the stream has ended.
 fn next(followed: &mut Followed) -> Option<LogLine> {
     until("a line", || followed.next().now_or_never())
 }
 
-/// Returns the number of lines that the log reports as dropped.
+/// Returns the number of lines that the log reports as dropped for the reason `why`.
 fn dropped(lines: &[LogLine], why: &str) -> u64 {
     let of = |line: &LogLine| {
         Some(line.text.split_once(" lines were dropped: ").filter(|it| it.1.contains(why))?.0.parse::<u64>())
@@ -131,7 +131,7 @@ fn lines_are_read_with_their_fields() {
             ("stderr", Some("cart"), id, "two\u{fffd}"),
             ("node", None, None, "a revision took over"),
             ("node", Some("cart"), id, "the guest trapped"),
-            ("node", Some("cart"), id, "no response (its response was cut off)"),
+            ("node", Some("cart"), id, "no response (the response was cut off)"),
             ("node", Some("mail"), None, "the guest trapped"),
             ("node", Some("cart"), id, "responded with 413: the request's body is too large"),
         ]
@@ -203,7 +203,7 @@ fn a_log_is_bounded_by_its_files() {
         let lines = last(&it.log, usize::MAX);
         let files = files(&it.path());
         assert!(files.len() == 3 && files.iter().all(|(_, bytes)| *bytes <= 1000), "{files:?}");
-        // The remaining lines are the newest ones, in order. This also holds if fewer lines are read.
+        // The log has the newest lines, in order, for any number of lines that is read.
         let kept: Vec<_> = (number - lines.len()..number).map(|number| format!("line {number}")).collect();
         assert_eq!(texts(&lines), kept, "{round}");
         assert!(lines.len() > 10);
@@ -264,7 +264,7 @@ fn lines_that_come_too_fast_are_counted_and_reported() {
         let lines = last(&it.log, 1000);
         (dropped(&lines, "faster") == 100).then_some(lines)
     });
-    // There are no other lines, and the follower got the same report.
+    // The log has no other lines, and the follower gets the same report.
     for line in lines {
         assert_eq!(next(&mut followed).expect("more"), line);
     }
@@ -315,7 +315,7 @@ fn a_log_leaves_the_reserve_free() {
 
 #[test]
 fn a_follower_gets_each_line_once() {
-    // The log has several segments. No segment is removed before all readers follow the log.
+    // The log gets several segments. No segment is deleted before all readers follow the log.
     let it = setup(|limits| limits.segment_bytes = 20_000);
     let log = it.log.clone();
     let speaker = std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! Streams of a log's new lines for followers. A reader that is too slow loses lines and is told how many; neither the
-//! app nor the writer waits for it.
+//! Streams of a log's new lines for followers. A follower that reads too slowly loses lines, and gets a line that says
+//! how many were lost. Neither the app nor the writer's thread waits for a follower.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -16,14 +16,15 @@ use super::line::node_line;
 /// The maximum number of lines that wait for one follower.
 const WAITING_LINES_MAX: usize = 1024;
 
-/// The maximum bytes of the lines that wait for one follower. Bounds the memory for a reader that has stopped reading.
+/// The maximum number of bytes in the lines that wait for one follower. It limits the memory if a follower stops
+/// reading.
 const WAITING_BYTES_MAX: usize = 256 << 10;
 
-/// A stream of the lines that are written to a log after a given position. Ends when the log is closed.
+/// A stream of the lines that are written to a log after a given position. The stream ends when the log is closed.
 pub struct Followed {
     lines: Receiver<LogLine>,
     waiting: Arc<FollowerQueue>,
-    /// Keeps the log open, so that opening it meanwhile returns the same log.
+    /// Keeps the log open. While the stream exists, opening the log again returns the same log.
     _log: Arc<dyn Any + Send + Sync>,
 }
 
@@ -33,12 +34,12 @@ pub(super) struct Follower {
     waiting: Arc<FollowerQueue>,
 }
 
-/// The counters that both ends share.
+/// The counters that [`Follower`] and [`Followed`] share.
 #[derive(Default)]
 struct FollowerQueue {
-    /// Bytes of the waiting lines.
+    /// The number of bytes in the waiting lines.
     bytes: AtomicUsize,
-    /// Lines that were dropped since the last report of dropped lines.
+    /// The number of lines that were dropped since the last report of dropped lines.
     lost: AtomicU64,
 }
 
@@ -49,7 +50,7 @@ pub(super) fn pair(log: Arc<dyn Any + Send + Sync>) -> (Follower, Followed) {
 }
 
 impl Follower {
-    /// Returns whether the reader still exists.
+    /// Returns whether the [`Followed`] stream still exists.
     pub(super) fn is_connected(&self) -> bool {
         !self.lines.is_closed()
     }
@@ -72,7 +73,7 @@ impl Stream for Followed {
     type Item = LogLine;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LogLine>> {
-        // Lines that were written before the loss are returned before the report of the loss.
+        // Dropped lines are reported after the lines that were written before them.
         if self.lines.is_empty() {
             let lost = self.waiting.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {

@@ -1,23 +1,23 @@
-//! The bounds of all apps' logs.
+//! The limits of the logs of all apps.
 
 use std::time::Duration;
 
-/// The limits of the logs of all apps.
+/// The limits of the logs of all apps on a node.
 #[derive(Debug, Clone)]
 pub struct AppLogLimits {
-    /// Maximum bytes of one file of a log.
+    /// The maximum size of one file of a log in bytes.
     pub segment_bytes: u64,
-    /// Maximum number of files of a log. When it is reached, the oldest file is deleted before a new one is created.
+    /// The maximum number of files of a log. Before another file is created, the oldest file is deleted.
     pub segments: u64,
-    /// Maximum bytes of lines that wait to be written, of all apps together.
+    /// The maximum number of bytes in lines that wait to be written, for all apps together.
     pub waiting_bytes: usize,
-    /// Maximum bytes of lines that wait to be written, of all apps of one tenant.
+    /// The maximum number of bytes in lines that wait to be written, for all apps of one tenant.
     pub waiting_bytes_of_tenant: usize,
-    /// Maximum bytes of lines that wait to be written, of one app.
+    /// The maximum number of bytes in lines that wait to be written, for one app.
     pub waiting_bytes_of_app: usize,
     /// The interval at which an app's log reports how many of its lines were dropped.
     pub loss_report_interval: Duration,
-    /// Maximum number of followers of one log.
+    /// The maximum number of followers of one log.
     pub followers: usize,
 }
 

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use isomer_api::LogLine;
 use isomer_telemetry::RequestId;
 
-/// The maximum bytes of a call stack, and of a text that is not a guest's own line.
+/// The maximum number of bytes in a call stack, and in the text of a line that no guest wrote.
 pub(super) const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Returns a line that the node writes, with the current time.
@@ -25,7 +25,7 @@ pub(super) fn of_request(text: String, request: Option<RequestId>) -> LogLine {
     }
 }
 
-/// Returns the first frames that fit into the limit. The last element tells how many others there are.
+/// Returns the first frames that fit into [`TEXT_BYTES_MAX`]. If frames are left out, a last element says how many.
 pub(super) fn frames(all: &[String]) -> Vec<String> {
     let mut bytes = 0;
     let fits = |frame: &&String| {

@@ -14,30 +14,30 @@ use super::line::{TEXT_BYTES_MAX, frames, node_line, of_request};
 use super::queue::{AppLogError, OpenLog};
 use super::segments::{Position, last_lines};
 
-/// The size of a line in addition to its text: names, time, quotes.
+/// The assumed size of a line without its text: names, time, quotes.
 const LINE_OVERHEAD_BYTES: usize = 128;
 
-/// The stream name of the lines of an access log.
+/// The value of [`LogLine::stream`] in an access log.
 const ACCESS: &str = "access";
 
-/// An app's log. Cheap to clone. Writing to it never blocks.
+/// An app's log. Cheap to clone. Writing to the log never blocks.
 #[derive(Clone)]
 pub struct AppLog(pub(super) Arc<OpenLog>);
 
 impl AppLog {
-    /// Writes a message of the node that is about the app.
+    /// Writes a message from the node about the app.
     pub fn note(&self, text: impl Into<String>) {
         let text: String = text.into();
         self.push(node_line(cut(text, TEXT_BYTES_MAX)));
     }
 
-    /// Writes that the front door refused a request to the app.
+    /// Writes that the front door refused a request to the app, with the status code and the reason.
     pub fn refused(&self, component: &str, request: RequestId, status: u16, why: &str) {
         let text = format!("responded with {status}: {why}");
         self.push(LogLine { component: Some(component.to_owned()), ..of_request(text, Some(request)) });
     }
 
-    /// Writes a served request. Called for the app's access log.
+    /// Writes a served request. This log must be the app's access log.
     pub(crate) fn access(&self, access: &AccessRecord) {
         let AccessRecord { id, method, target, status, body_bytes, took, component, host, client, cut_off, .. } =
             access;
@@ -57,32 +57,32 @@ impl AppLog {
         self.push(LogLine { component, stream: ACCESS.to_owned(), ..of_request(cut(text, TEXT_BYTES_MAX), Some(*id)) });
     }
 
-    /// Returns the last lines, the oldest first. They include everything that was written before this call. Blocks
-    /// while it reads.
+    /// Returns the last `lines` lines, the oldest first, including everything that was written before this call. Blocks
+    /// while it reads files.
     ///
     /// # Errors
-    /// When the files cannot be read, or the log is closed.
+    /// If the log's files cannot be read, or the log is closed.
     pub fn last(&self, lines: usize) -> Result<Vec<LogLine>, AppLogError> {
         let end = self.0.queue.end(&self.0, None)?;
         self.read(lines, end)
     }
 
-    /// Returns the last lines and a stream of all later ones, without a gap or a repetition between the two. Blocks
-    /// while it reads.
+    /// Returns the last `lines` lines, and a stream that starts with the first line after them. Blocks while it reads
+    /// files.
     ///
     /// # Errors
-    /// When the files cannot be read, the log is closed, or it has too many followers.
+    /// If the log's files cannot be read, the log is closed, or the log has the maximum number of followers.
     pub fn follow(&self, lines: usize) -> Result<(Vec<LogLine>, Followed), AppLogError> {
         let (follower, followed) = follower::pair(self.0.clone());
         let end = self.0.queue.end(&self.0, Some(follower))?;
         Ok((self.read(lines, end)?, followed))
     }
 
-    /// Closes the log: later messages are dropped, and streams of followers end. Blocks until the last write to the
+    /// Closes the log: later messages are dropped, and the streams of followers end. Blocks until the last write to the
     /// log's folder has ended.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
-        // Waits for the earlier messages. The result is always the error that the log is closed.
+        // Waits until earlier messages were processed. The result is always an error, because the log is closed.
         let _ = self.0.queue.end(&self.0, None);
         self.0.written.lock().unwrap_or_else(PoisonError::into_inner).followers.clear();
     }
@@ -128,7 +128,7 @@ impl EventSink for AppLog {
                 self.push(named(component, LogLine { stream: stream.name().to_owned(), ..line }));
             }
             Event::RequestFailed { component, request, reason, backtrace, response_cut_off } => {
-                let cut_off = if response_cut_off { " (its response was cut off)" } else { "" };
+                let cut_off = if response_cut_off { " (the response was cut off)" } else { "" };
                 let line = of_request(cut(format_args!("{reason}{cut_off}"), TEXT_BYTES_MAX), Some(request));
                 self.push(named(component, LogLine { backtrace: frames(backtrace), ..line }));
             }

@@ -14,17 +14,17 @@ use super::limits::AppLogLimits;
 use super::quota::LogQuota;
 use super::segments::{Position, Segments};
 
-/// The maximum number of waiting messages. The total bytes of waiting lines are also bounded.
+/// The maximum number of messages in the queue. The total size of waiting lines is limited separately.
 pub(super) const QUEUE_MAX: usize = 16 << 10;
 
-/// The maximum number of waiting lines of one tenant. Short lines do not reach the limit of bytes, but must not fill
-/// the queue.
+/// The maximum number of waiting lines of one tenant. Many short lines could fill the queue without reaching the limit
+/// of waiting bytes.
 pub(super) const LINES_OF_TENANT_MAX: usize = QUEUE_MAX / 4;
 
-/// Why a log cannot be read.
+/// Why lines of a log cannot be read or followed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppLogError {
-    /// The files cannot be read.
+    /// The log's files cannot be read.
     #[error("cannot read the log in `{}`", folder.display())]
     Read {
         /// The log's folder.
@@ -35,10 +35,10 @@ pub enum AppLogError {
     /// The log has the maximum number of followers.
     #[error("this log already has {most} followers, which is the maximum")]
     Followers {
-        /// The maximum.
+        /// The maximum number of followers of one log.
         most: usize,
     },
-    /// The log was closed: its app was removed, or the node shuts down.
+    /// The log is closed, because its app was removed or the node shuts down.
     #[error("the log is closed")]
     Closed,
 }
@@ -47,21 +47,21 @@ pub(super) struct OpenLog {
     pub(super) folder: PathBuf,
     pub(super) quota: Arc<LogQuota>,
     pub(super) queue: Arc<LineQueue>,
-    /// Whether the log is closed, so that nothing may be written any more.
+    /// Whether the log is closed. Nothing is written to a closed log.
     pub(super) closed: AtomicBool,
-    /// Bytes of lines that wait to be written.
+    /// The number of bytes in the log's lines that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
-    /// The number of lines that exceeded the quota since the last report of dropped lines.
+    /// The number of lines that were dropped since the last report of dropped lines because of the tenant's quota.
     pub(super) over_quota: AtomicU64,
-    /// The number of lines that were dropped because too many were waiting, since the last report of dropped lines.
+    /// The number of lines that were dropped since the last report of dropped lines because too many were waiting.
     pub(super) too_fast: AtomicU64,
-    /// The number of lines that could not be written since the last report of dropped lines.
+    /// The number of lines that were dropped since the last report of dropped lines because writing them failed.
     pub(super) not_written: AtomicU64,
-    /// Used by the writer's thread only.
+    /// The state that the writer's thread needs for this log.
     pub(super) written: Mutex<WriterState>,
 }
 
-/// The writer's state of one log.
+/// The state that the writer's thread needs for one log.
 #[derive(Default)]
 pub(super) struct WriterState {
     pub(super) segments: Segments,
@@ -72,24 +72,24 @@ pub(super) struct WriterState {
 pub(super) struct LineQueue {
     pub(super) messages: SyncSender<QueueMessage>,
     pub(super) waiting_bytes: AtomicUsize,
-    /// Logs that have dropped lines and have not reported that yet.
+    /// Logs with dropped lines that are not reported yet.
     pub(super) lossy: Mutex<Vec<Weak<OpenLog>>>,
     pub(super) limits: AppLogLimits,
-    /// Returns the bytes that logs may currently occupy on the disk.
+    /// Returns how many bytes logs may still write to the disk.
     pub(super) room: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 pub(super) enum QueueMessage {
     Line(Arc<OpenLog>, LogLine, usize),
-    /// A log dropped a line: see [`LineQueue::lossy`].
+    /// The signal that a log was added to [`LineQueue::lossy`].
     Loss,
-    /// A request for the end position of the log after all earlier messages have been written, and a follower that
-    /// starts there.
+    /// A request for the end position of the log after all earlier messages are written. The follower, if any, gets the
+    /// lines after this position.
     End(Arc<OpenLog>, Option<Follower>, SyncSender<Result<Position, AppLogError>>),
 }
 
 impl LineQueue {
-    /// Queues the line unless a bound is exceeded. Returns whether it was queued.
+    /// Adds the line to the queue, unless a limit would be exceeded. Returns whether the line was added.
     pub(super) fn push(&self, app: &Arc<OpenLog>, line: LogLine, bytes: usize) -> bool {
         let of_app = app.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let of_tenant = app.quota.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -106,12 +106,13 @@ impl LineQueue {
         sent
     }
 
-    /// Fails if logs would occupy more of the disk than allowed after `bytes` more were written.
+    /// Returns an error if logs may not write `bytes` more bytes to the disk.
     pub(super) fn check_room(&self, bytes: usize) -> io::Result<()> {
         match self.room.get() {
-            Some(room) if room() < bytes as u64 => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, "the disk has no space left that apps may use"))
-            }
+            Some(room) if room() < bytes as u64 => Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                "the remaining free space of the disk is reserved for the node",
+            )),
             _ => Ok(()),
         }
     }
@@ -123,20 +124,21 @@ impl LineQueue {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Records that a log dropped a line for the first time since its last report of dropped lines.
+    /// Records that a log dropped a line for the first time since the log's last report of dropped lines.
     pub(super) fn record_loss(&self, app: &Arc<OpenLog>) {
         self.lossy.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(app));
         match self.messages.try_send(QueueMessage::Loss) {
-            // If the queue is full, the writer is awake and checks for losses when it has emptied the queue.
+            // If the queue is full, the writer's thread is running, and checks `lossy` after its next batch of
+            // messages.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 
-    /// Waits until everything before this call has been written, and returns the end of the log.
+    /// Waits until all earlier messages are written, and returns the end position of the log.
     pub(super) fn end(&self, app: &Arc<OpenLog>, follower: Option<Follower>) -> Result<Position, AppLogError> {
-        let (answer, answered) = sync_channel(1);
-        let sent = self.messages.send(QueueMessage::End(app.clone(), follower, answer));
+        let (reply, replied) = sync_channel(1);
+        let sent = self.messages.send(QueueMessage::End(app.clone(), follower, reply));
         sent.map_err(|_| AppLogError::Closed)?;
-        answered.recv().map_err(|_| AppLogError::Closed)?
+        replied.recv().map_err(|_| AppLogError::Closed)?
     }
 }

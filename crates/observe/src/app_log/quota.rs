@@ -1,4 +1,4 @@
-//! The bytes that all apps of a tenant together may log in an hour.
+//! The quota of bytes that all apps of a tenant together may log in an hour.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 /// The period of the quota.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A tenant's quota of log bytes per hour. A new hour starts with the first line after the previous hour has ended.
+/// A tenant's quota of log bytes per hour. The first line after the end of an hour starts the next hour.
 #[derive(Debug)]
 pub struct LogQuota {
     bytes_per_hour: AtomicU64,
     hour: Mutex<Hour>,
     refused: AtomicU64,
-    /// Bytes of lines of the tenant's apps that wait to be written.
+    /// The number of bytes in lines of the tenant's apps that wait to be written.
     pub(super) waiting_bytes: AtomicUsize,
     /// The number of lines of the tenant's apps that wait to be written.
     pub(super) waiting_lines: AtomicUsize,
 }
 
-/// The bytes that were logged in the current hour.
+/// The use of the quota in the current hour.
 #[derive(Debug, Default)]
 struct Hour {
     /// The start of the hour.
     since: Option<Instant>,
     bytes: u64,
-    /// The part of `bytes` that was used by lines of access logs.
+    /// The part of `bytes` that lines of access logs used.
     of_access: u64,
 }
 
 impl LogQuota {
-    /// Creates a quota.
+    /// Creates a quota of which nothing is used. `u64::MAX` means unlimited.
     #[must_use]
     pub fn new(bytes_per_hour: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -42,26 +42,26 @@ impl LogQuota {
         })
     }
 
-    /// Changes the quota. This also applies to the current hour.
+    /// Changes the quota, also for the current hour. The use of the current hour is kept.
     pub fn set(&self, bytes_per_hour: u64) {
         self.bytes_per_hour.store(bytes_per_hour, Ordering::Relaxed);
     }
 
-    /// The quota.
+    /// Returns the maximum number of bytes per hour.
     #[must_use]
     pub fn bytes_per_hour(&self) -> u64 {
         self.bytes_per_hour.load(Ordering::Relaxed)
     }
 
-    /// The number of lines that were dropped because of the quota since the process was started.
+    /// Returns the number of lines that were dropped because of the quota since the process started.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Adds `bytes` to the use of the hour that `now` is in, if they fit into the quota. Returns whether they were
-    /// added. Lines of access logs get at most half of the quota: clients decide how many of them there are, and they
-    /// must not cause the loss of the app's own lines.
+    /// Charges `bytes` to the hour of `now` if the quota has room for them. Returns whether they were charged. Access
+    /// logs may use at most half of the quota, because clients decide how many requests are logged. This way, clients
+    /// cannot cause the loss of lines that the app itself writes.
     pub(super) fn take(&self, bytes: u64, is_access: bool, now: Instant) -> bool {
         let max = self.bytes_per_hour();
         if max == u64::MAX {

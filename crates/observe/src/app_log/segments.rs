@@ -1,5 +1,5 @@
-//! A log's files: `NUMBER.jsonl`, each of bounded size; the highest number is the newest. Only the writer's thread
-//! writes them.
+//! A log's files: `NUMBER.jsonl`, each of bounded size. The file with the highest number is the newest. Only the
+//! writer's thread writes to these files.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -8,21 +8,23 @@ use std::path::{Path, PathBuf};
 
 use isomer_api::LogLine;
 
-/// A position in a log: everything up to `bytes` of file `segment`.
+/// A position in a log: after the first `bytes` bytes of the file with the number `segment`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Position {
     pub(super) segment: u64,
     pub(super) bytes: u64,
 }
 
-/// The newest file of a log and its length, as known to the writer.
+/// The end of a log, as far as the writer's thread knows it.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     end: Option<Position>,
 }
 
 impl Segments {
-    /// Appends whole lines, each with its newline. `lines` must not be longer than the maximum size of a file.
+    /// Appends `lines`, each of which ends with a newline. Creates another file if the newest file would exceed
+    /// `segment_bytes`, and deletes the oldest files so that at most `segments` files exist. `lines` must not be longer
+    /// than `segment_bytes`.
     pub(super) fn append(&mut self, folder: &Path, lines: &[u8], segment_bytes: u64, segments: u64) -> io::Result<()> {
         let mut end = self.end(folder)?;
         if end.bytes > 0 && end.bytes + lines.len() as u64 > segment_bytes {
@@ -33,7 +35,8 @@ impl Segments {
                 }
             }
         }
-        // A failed write may have written a part of the lines, so the length is read again before the next write.
+        // A failed write may leave a part of the lines in the file, so the next write must read the file's length
+        // again.
         self.end = None;
         let mut file = match open(folder, end.segment) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -47,7 +50,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Returns the end of the log.
+    /// Returns the end of the log. Reads it from the disk if it is not known.
     pub(super) fn end(&mut self, folder: &Path) -> io::Result<Position> {
         if let Some(end) = self.end {
             return Ok(end);
@@ -56,7 +59,8 @@ impl Segments {
         let mut file = OpenOptions::new().read(true).append(true).open(path(folder, segment))?;
         let mut bytes = file.metadata()?.len();
         if bytes > 0 {
-            // A crash may have cut off the last line. A newline ends it, so that the next line is not appended to it.
+            // A crash may have cut off the last line. It is ended with a newline, so that it does not merge with the
+            // next line.
             file.seek(SeekFrom::End(-1))?;
             let mut last = [0];
             file.read_exact(&mut last)?;
@@ -71,8 +75,8 @@ impl Segments {
     }
 }
 
-/// Returns the last `count` lines before `end`, the oldest first. Text that is not a valid line, such as a line that
-/// was cut off by a crash, is left out.
+/// Returns the last `count` lines before `end`, the oldest first. Skips text that is not a valid line, such as a line
+/// that a crash cut off.
 pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Result<Vec<LogLine>> {
     let mut found = VecDeque::new();
     let mut numbers = numbers(folder)?;
@@ -81,7 +85,7 @@ pub(super) fn last_lines(folder: &Path, count: usize, end: Position) -> io::Resu
         if found.len() >= count {
             break;
         }
-        // The file may have been deleted in the meantime, if it was the oldest.
+        // The file may be deleted since the numbers were read, because it was the oldest.
         let file = match File::open(path(folder, number)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             opened => opened?,
@@ -113,7 +117,7 @@ fn open(folder: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path(folder, number))
 }
 
-/// Returns the numbers of the existing files, in order.
+/// Returns the numbers of the existing files in ascending order.
 fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

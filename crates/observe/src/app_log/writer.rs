@@ -1,8 +1,8 @@
 //! The one thread that writes all apps' logs of a node.
 //!
-//! Waiting lines are written together, app by app: a log's file is opened, appended to and closed, so that thousands of
-//! apps need no open descriptors. If a log cannot be written (no free space, or only the reserve that logs may not
-//! use), its lines are dropped. Their number is reported when the log can be written again.
+//! Waiting lines are written together, app by app. For each batch of lines, the log's file is opened and closed again,
+//! so thousands of apps need no open descriptors. If a log cannot be written (no free space, or only reserved space
+//! that logs may not use), its lines are dropped. Their number is reported when the log can be written again.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,10 +22,10 @@ use super::queue::{AppLogError, LineQueue, OpenLog, QUEUE_MAX, QueueMessage, Wri
 use super::quota::LogQuota;
 use super::segments::Position;
 
-/// The maximum number of messages that are processed together.
+/// The maximum number of messages in one batch.
 const BATCH_MAX: usize = 1024;
 
-/// The logs of all apps of a node. The thread ends when this and all logs have been dropped.
+/// The logs of all apps of a node. The writer's thread ends when this value and all logs are dropped.
 #[derive(Clone)]
 pub struct AppLogs {
     queue: Arc<LineQueue>,
@@ -33,10 +33,10 @@ pub struct AppLogs {
 }
 
 impl AppLogs {
-    /// Starts the thread.
+    /// Starts the writer's thread.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// If the thread cannot be started.
     pub fn start(limits: AppLogLimits) -> io::Result<Self> {
         let (messages, received) = sync_channel(QUEUE_MAX);
         let (waiting_bytes, lossy) = (AtomicUsize::new(0), Mutex::default());
@@ -47,14 +47,14 @@ impl AppLogs {
         Ok(Self { queue, open: Arc::default() })
     }
 
-    /// Sets the function that returns how many bytes logs may still occupy on the disk. Only the first call has an
+    /// Sets the function that returns how many bytes logs may still write to the disk. Only the first call has an
     /// effect.
     pub fn leave_free(&self, room: impl Fn() -> u64 + Send + Sync + 'static) {
         let _ = self.queue.room.set(Box::new(room));
     }
 
     /// Opens the log in `folder`, which need not exist. While a handle of the log exists, further calls return the same
-    /// log. `quota` applies only if the log was not open.
+    /// log, and `quota` is ignored.
     #[must_use]
     pub fn open(&self, folder: PathBuf, quota: &Arc<LogQuota>) -> AppLog {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,14 +83,14 @@ impl AppLogs {
 }
 
 struct Writer {
-    /// A weak reference, so that the thread ends when no handle is left.
+    /// The queue. The reference is weak, so that the thread ends when all [`AppLogs`] and logs are dropped.
     queue: Weak<LineQueue>,
     limits: AppLogLimits,
-    /// Logs that have dropped lines and have not reported that yet.
+    /// Logs with dropped lines that are not reported yet.
     lossy: Vec<Weak<OpenLog>>,
 }
 
-/// Lines of one app that are written together.
+/// Lines of one app's log that are written together.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
@@ -128,12 +128,12 @@ impl Writer {
                     self.add(&mut batches, &app, &line);
                 }
                 QueueMessage::Loss => {}
-                QueueMessage::End(app, follower, answer) => {
+                QueueMessage::End(app, follower, reply) => {
                     if let Some(at) = batches.iter().position(|(other, _)| Arc::ptr_eq(other, &app)) {
                         let (_, batch) = batches.swap_remove(at);
                         self.write(&app, &mut lock(&app), &batch);
                     }
-                    let _ = answer.send(self.end(&app, follower));
+                    let _ = reply.send(self.end(&app, follower));
                 }
             }
         }
@@ -142,7 +142,8 @@ impl Writer {
         }
     }
 
-    /// Adds a line to the batch of its app. If the batch would then exceed the size of a file, writes it first.
+    /// Adds a line to the batch of its app. If the line does not fit into a file together with the batch, writes the
+    /// batch first.
     fn add(&self, batches: &mut Vec<(Arc<OpenLog>, Batch)>, app: &Arc<OpenLog>, line: &LogLine) {
         let at = batches.iter().position(|(other, _)| Arc::ptr_eq(other, app)).unwrap_or_else(|| {
             batches.push((app.clone(), Batch::default()));
@@ -163,7 +164,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch. If that fails, adds its lines to the number of dropped lines and returns `false`.
+    /// Writes a batch. If this fails, adds the number of its lines to the dropped lines and returns `false`.
     fn write(&self, app: &Arc<OpenLog>, written: &mut WriterState, batch: &Batch) -> bool {
         if app.closed.load(Ordering::Acquire) {
             return true;
@@ -171,8 +172,8 @@ impl Writer {
         let (bytes, segments) = (self.limits.segment_bytes, self.limits.segments);
         let mut append = || written.segments.append(&app.folder, &batch.bytes, bytes, segments);
         let Err(error) = app.queue.check_room(batch.bytes.len()).and_then(|()| append()) else { return true };
-        // A batch that only reports dropped lines has `lines == 0`. Its log is already among the lossy logs, and stays
-        // there.
+        // A batch that only reports dropped lines has `lines == 0`. In this case, the log is already in the list of
+        // lossy logs and stays there.
         if batch.lines > 0 && app.not_written.fetch_add(batch.lines, Ordering::Relaxed) == 0 {
             tracing::warn!(folder = %app.folder.display(), %error, "cannot write an app's log");
             app.queue.record_loss(app);
@@ -197,7 +198,7 @@ impl Writer {
         Ok(end)
     }
 
-    /// Returns when the next report of dropped lines is due.
+    /// Returns the time of the next report of dropped lines, if any log has dropped lines.
     fn next_report(&self) -> Option<Instant> {
         let apps = self.lossy.iter().filter_map(Weak::upgrade);
         apps.map(|app| {
@@ -283,7 +284,7 @@ mod tests {
         let (waiting_bytes, lossy, room) = (AtomicUsize::new(0), Mutex::default(), OnceLock::new());
         let queue = Arc::new(LineQueue { messages, waiting_bytes, lossy, limits: limits.clone(), room });
         let logs = AppLogs { queue: queue.clone(), open: Arc::default() };
-        // No space is left on the disk except for its reserve.
+        // The disk has no free space for logs.
         logs.leave_free(|| 0);
         let AppLog(app) = logs.open(folder.path().join("log"), &LogQuota::new(u64::MAX));
         let mut writer = Writer { queue: Arc::downgrade(&queue), limits, lossy: Vec::new() };
