@@ -20,8 +20,9 @@ fn folder(project: &Project) -> PathBuf {
 
 /// Installs mdBook if it is missing.
 ///
-/// It is compiled without optimisation, in a minute on two cores, and builds the book in a second and a half. Rejected: mdBook as a dependency
-/// of this workspace, where its features of shared crates would compile the engine again.
+/// mdBook is compiled without optimisation, which takes a minute on two cores; it then builds the book in a second and
+/// a half. Rejected: mdBook as a dependency of this workspace. It enables other features of shared crates, so the
+/// engine would be compiled again.
 pub(crate) fn install(project: &Project) -> Result<()> {
     if mdbook(project).is_file() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Tests the boutique in a real browser: starts it as a process, visits it, restarts it, and visits it again.
+//! Tests the boutique in a real browser: starts the shop as a process, visits it, restarts the process, and visits the
+//! shop again.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,17 +13,18 @@ use serde_json::Value;
 use crate::project::{self, Project};
 use crate::setup::{browser, playwright_dir};
 
-/// The time from the start of the process to its first line of output, if the components are built and compiled.
+/// The maximum time from the start of the process to its first line of output. Building and compiling the
+/// components, if necessary, is included.
 const START_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// Visits the shop that `isomer` runs, before and after a restart.
+/// Visits the shop, which the program `isomer` runs, before and after a restart.
 pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
-    let browser = browser().context("no browser here; hint: cargo xtask setup")?;
+    let browser = browser().context("no browser is installed; hint: run `cargo xtask setup`")?;
     let folder = project.target.join("browser-test");
     let _left_over = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
 
-    // The second visit checks that the visitor's cookies and the shop's data outlive the process.
+    // The second visit checks that the visitor's cookies and the shop's data survive a restart.
     for visit in ["the first visit", "after a restart"] {
         let shop = Shop::start(project, isomer, &folder.join("data"))?;
         println!("{visit}: {}", shop.url);
@@ -42,7 +44,7 @@ pub(crate) fn run(project: &Project, isomer: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A running shop. Killed when dropped.
+/// A running shop. Its process is killed on drop.
 struct Shop {
     process: Child,
     url: String,
@@ -59,23 +61,23 @@ impl Shop {
         let (sender, ready) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // Read to the end of the output: a process that writes into a full pipe blocks.
-                let _nobody_waits = sender.send(line);
+                // Reads the output to its end, because a process that writes into a full pipe blocks.
+                let _unread = sender.send(line);
             }
         });
-        let line = ready.recv_timeout(START_TIME_MAX).context("`isomer run` did not get ready")?;
+        let line = ready.recv_timeout(START_TIME_MAX).context("`isomer run` printed no event")?;
         let event: Value = serde_json::from_str(&line).with_context(|| format!("`{line}` is not JSON"))?;
         ensure!(event["event"] == "ready", "the first event is `{line}`, not `ready`");
-        shop.url = event["url"].as_str().context("the event `ready` has a URL")?.to_owned();
+        shop.url = event["url"].as_str().context("the event `ready` has no URL")?.to_owned();
         Ok(shop)
     }
 
-    /// Stops the shop as an administrator does; it must exit by itself, with success.
+    /// Stops the shop with SIGTERM, as an administrator does, and checks that the process exits successfully.
     fn stop(mut self) -> Result<()> {
         project::run(Command::new("kill").args(["-TERM", &self.process.id().to_string()]))?;
-        let status = self.process.wait().context("the shop can be waited for")?;
+        let status = self.process.wait().context("cannot wait for the shop's process")?;
         if !status.success() {
-            bail!("`isomer run` ended with {status} after SIGTERM");
+            bail!("`isomer run` exited with {status} after SIGTERM");
         }
         Ok(())
     }
@@ -83,7 +85,7 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        // Both fail only if it has exited already.
+        // Both calls fail only if the process has exited already.
         let _killed = self.process.kill();
         let _waited = self.process.wait();
     }

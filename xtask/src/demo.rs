@@ -1,8 +1,7 @@
-//! `cargo xtask demo`: from a new clone to a shop that can be opened in a browser.
+//! `cargo xtask demo`: builds and runs the boutique in a new clone, so that it can be opened in a browser.
 //!
-//! Nearly all of the time to the first page is compilation. So `isomer` is built with the profile `demo` (see
-//! `Cargo.toml`), and the shop's components are built at the same time, with the processor time that the engine's build
-//! leaves over.
+//! Nearly all of the time until the first page is compilation. So `isomer` is built with the profile `demo` (see
+//! `Cargo.toml`), and the shop's components are built at the same time, with a lower priority than the engine.
 
 use std::process::Child;
 
@@ -12,13 +11,13 @@ use isomer_diagnostics::SourceFile;
 use crate::project::{self, Project, find_program, show};
 use crate::setup::{self, Purpose};
 
-/// The name of the task that builds the components. It runs in its own process because only a process can have a lower
-/// priority.
+/// The name of the task that builds the components. The task runs in its own process, because only a process can have a
+/// lower priority.
 pub(crate) const COMPONENTS_TASK: &str = "demo-components";
 
-/// The niceness that is added to the components' build. It takes a tenth of the engine's time and its result is needed
-/// later. At the same priority it would delay the engine; and the end of the engine's build keeps one processor busy
-/// and leaves the others idle.
+/// The niceness that is added to the build of the components. It takes a tenth of the time of the engine's build and
+/// its result is needed later. At the same priority, it would delay the engine's build. With a lower priority, it uses
+/// the processors that the last crates of the engine's build leave idle.
 const NICENESS: &str = "10";
 
 pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {
@@ -33,7 +32,7 @@ pub(crate) fn run(project: &Project, options: &[&str]) -> Result<()> {
     project::hand_over(&mut command)
 }
 
-/// Starts this program again with [`COMPONENTS_TASK`].
+/// Starts this program again with the task [`COMPONENTS_TASK`].
 fn start_components(project: &Project) -> Result<Child> {
     let this = std::env::current_exe().context("cannot find this program")?;
     let mut command = match find_program("nice") {
@@ -49,17 +48,17 @@ fn start_components(project: &Project) -> Result<Child> {
 
 fn wait(mut components: Child) -> Result<()> {
     let status = components.wait().context("cannot wait for the build of the components")?;
-    ensure!(status.success(), "the shop's components do not build ({status})");
+    ensure!(status.success(), "cannot build the shop's components ({status})");
     Ok(())
 }
 
-/// Builds the shop's components where `isomer run` expects them.
+/// Builds the shop's components. `isomer run` then finds them up to date.
 pub(crate) fn build_components(project: &Project) -> Result<()> {
     let dir = project.boutique();
     let path = dir.join("isomer.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let Ok(parsed) = isomer_manifest::parse(&SourceFile::new(path.display().to_string(), text)) else {
-        bail!("`{}` has errors; `isomer plan` lists them", path.display());
+        bail!("`{}` has errors; to list the errors, run `isomer plan`", path.display());
     };
     isomer_toolchain::build_app(&parsed.app, &dir, &mut setup::show_progress)?;
     Ok(())

@@ -1,9 +1,9 @@
 //! The project's own tasks: `cargo xtask TASK`.
 //!
-//! Every task that needs logic is here rather than in a shell script. A new clone compiles this crate first, so it must
-//! be quick to build: it depends on the guest toolchain and on nothing else of the platform. Tasks that need the engine
-//! run the built `isomer`. The benchmarks are a program of their own (`bench/runner`), which uses this crate as a
-//! library.
+//! Every task that needs logic is in this crate rather than in a shell script. A new clone compiles this crate first,
+//! so it must be quick to build: of the platform's crates, it depends only on those that build components. Tasks that
+//! need the engine run the built `isomer`. The benchmarks are a separate program (`bench/runner`) that uses this crate
+//! as a library.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 
 mod book;
@@ -28,7 +28,7 @@ Tasks:
   setup [--for test|demo|bench]  install what is missing, showing each command (default: test)
   demo [OPTION OF ISOMER RUN…]   build Isomer and the boutique, and run it
   test [--no-browser] [--long] [--jobs N]
-                                 check format, lints and tidiness, run all tests; with --long the full soaks
+                                 check format, lints and tidiness, and run all tests; with --long, run full soaks
   tidy [--cycles CRATE]          check layers, import cycles, file headers and lengths, words, links;
                                  or print the import cycles of one crate
   book                           build the documentation as a book
@@ -42,7 +42,7 @@ Tasks:
 /// Runs the task that the command line names.
 ///
 /// # Errors
-/// If the task does not exist, or fails.
+/// If the task is unknown, or fails.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let project = Project::find()?;
     match arguments {
@@ -68,8 +68,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     }
 }
 
-/// Replaces this process by the program that runs the benchmarks. That program has this one's profile; what it measures
-/// is built in release mode.
+/// Replaces this process by the program that runs the benchmarks. That program is built with the profile `dev`, and the programs that it measures in release mode.
 fn run_benchmarks(project: &Project, arguments: &[&str]) -> Result<()> {
     let mut command = project.cargo(&["run", "--quiet", "--locked", "--package", "isomer-bench-runner", "--"]);
     project::hand_over(command.args(arguments))

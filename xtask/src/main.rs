@@ -1,4 +1,4 @@
-//! The program behind `cargo xtask TASK`.
+//! The program that `cargo xtask TASK` runs.
 #![allow(clippy::print_stderr, reason = "a program for people at a terminal")]
 
 use std::process::ExitCode;

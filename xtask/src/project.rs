@@ -10,15 +10,15 @@ use serde_json::Value;
 pub struct Project {
     /// The root folder of the repository.
     pub root: PathBuf,
-    /// Cargo's target folder.
+    /// Cargo's target folder of the workspace.
     pub target: PathBuf,
-    /// The folder in the user's cache for the tools that this project installs.
+    /// The folder, in the user's cache, of the tools that this project installs.
     pub cache: PathBuf,
     metadata: Value,
 }
 
 impl Project {
-    /// Asks cargo for the workspace's folders and packages.
+    /// Finds the workspace's folders and packages with `cargo metadata`.
     ///
     /// # Errors
     /// If `cargo metadata` fails.
@@ -34,7 +34,7 @@ impl Project {
             .output()
             .context("cannot run `cargo metadata`")?;
         ensure!(output.status.success(), "`cargo metadata` failed ({})", output.status);
-        let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` gives no JSON")?;
+        let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
         let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?.into();
         let home = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)
@@ -48,28 +48,28 @@ impl Project {
         self.metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Returns a command that runs in the repository's folder.
+    /// Returns a command that runs `program` in the root folder of the repository.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        // The cargo that runs this program has set these; the cargo that is started must set its own.
+        // Cargo has set these variables for this program. A new cargo process must set its own.
         for variable in ["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
             command.env_remove(variable);
         }
         command
     }
 
-    /// Returns a command of cargo with these arguments.
+    /// Returns a command that runs cargo with the given arguments in the root folder of the repository.
     pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("cargo");
         command.args(arguments);
         command
     }
 
-    /// Reads a file, named by its path in the repository.
+    /// Reads a text file. `path` is relative to the root folder of the repository.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub fn read(&self, path: &str) -> Result<String> {
         std::fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read `{path}`"))
     }
@@ -80,10 +80,10 @@ impl Project {
     }
 }
 
-/// Prints a command and runs it with this program's own output.
+/// Prints a command and runs it. The command inherits the output of this program.
 ///
 /// # Errors
-/// If it cannot be started, and when it fails.
+/// If the command cannot be started, or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = show(command);
     println!("$ {line}");
@@ -92,17 +92,20 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Replaces this process by the command, so that the command gets all signals. Returns only if that fails.
+/// Replaces this process by the command, so that the command receives all signals. Returns only on failure.
 ///
 /// # Errors
-/// If the command cannot be started; on systems other than Unix, also when it fails.
+/// If the command cannot be started.
 #[cfg(unix)]
 pub fn hand_over(command: &mut Command) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
     Err(command.exec()).with_context(|| format!("cannot run `{}`", show(command)))
 }
 
-/// Runs the command to its end: this system cannot replace a process.
+/// Runs the command and waits until it ends, because a process of this system cannot be replaced.
+///
+/// # Errors
+/// If the command cannot be started, or fails.
 #[cfg(not(unix))]
 pub fn hand_over(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run `{}`", show(command)))?;
@@ -116,7 +119,7 @@ pub fn show(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the path of a program, if it is in the search path.
+/// Returns the path of a program, if a folder in `PATH` contains it.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())

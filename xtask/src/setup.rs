@@ -18,13 +18,13 @@ pub(crate) enum Purpose {
     Demo,
 }
 
-/// The version of the library that drives an installed browser.
+/// The version of Playwright, the library with which the tests control a browser.
 const PLAYWRIGHT_VERSION: &str = "1.58.2";
 
-/// Programs that the browser test can drive.
+/// The names of browsers that the tests can control.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// Installs what is missing for the purpose.
+/// Installs the programs that are needed for `purpose` and missing.
 pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
     guest_toolchain()?;
     match purpose {
@@ -45,7 +45,7 @@ pub(crate) fn run_for(project: &Project, purpose: Purpose) -> Result<()> {
     Ok(())
 }
 
-/// Runs `cargo xtask setup`.
+/// Runs `cargo xtask setup --for test` or `--for demo`.
 pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<()> {
     run_for(project, purpose)?;
     println!("everything is installed");
@@ -55,7 +55,7 @@ pub(crate) fn run(project: &Project, purpose: Purpose) -> Result<()> {
 /// Finds the guest toolchain, or installs it.
 ///
 /// # Errors
-/// If it is missing and cannot be installed.
+/// If the guest toolchain is missing and cannot be installed.
 pub fn guest_toolchain() -> Result<()> {
     match GuestToolchain::find_or_install(SystemPackages::Install, &mut show_progress) {
         Ok(toolchain) => {
@@ -69,7 +69,7 @@ pub fn guest_toolchain() -> Result<()> {
     }
 }
 
-/// Prints the steps of an installation and the output of its programs.
+/// Prints the progress of an installation: its steps, and the output of the programs that it runs.
 pub(crate) fn show_progress(progress: BuildProgress<'_>) {
     match progress {
         BuildProgress::Step(step) => println!("{step}"),
@@ -86,7 +86,7 @@ fn rust_component(name: &str) -> Result<()> {
     run_command(Command::new("rustup").args(["component", "add", name]))
 }
 
-/// Returns the browser that the tests use.
+/// Returns the path of the browser that the tests use, if one is installed.
 pub(crate) fn browser() -> Option<PathBuf> {
     BROWSERS.iter().find_map(|name| find_program(name))
 }
@@ -94,7 +94,7 @@ pub(crate) fn browser() -> Option<PathBuf> {
 /// Installs Debian packages, with `sudo` unless this process runs as root.
 ///
 /// # Errors
-/// If this system has no apt, and when apt fails.
+/// If this system has no `apt-get`, or `apt-get` fails.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
     if find_program("apt-get").is_none() {
         bail!("install {} first: this system has no apt", packages.join(" and "));
@@ -114,7 +114,7 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     run_command(apt_get(&install).stdout(Stdio::null()))
 }
 
-/// Returns the folder that has the browser driver in its `node_modules`.
+/// Returns the folder whose `node_modules` contains Playwright.
 pub(crate) fn playwright_dir(project: &Project) -> PathBuf {
     project.cache.join(format!("playwright-{PLAYWRIGHT_VERSION}"))
 }
@@ -124,7 +124,8 @@ fn playwright(project: &Project) -> Result<()> {
     if dir.join("node_modules/playwright-core/package.json").is_file() {
         return Ok(());
     }
-    // Downloaded into a temporary folder and renamed: an interrupted download starts again.
+    // Playwright is downloaded into a temporary folder, which is then renamed, so that an interrupted download leaves
+    // no incomplete folder.
     let partial = project.cache.join(format!("playwright-{PLAYWRIGHT_VERSION}.partial"));
     let _left_over = std::fs::remove_dir_all(&partial);
     std::fs::create_dir_all(&partial).with_context(|| format!("cannot create `{}`", partial.display()))?;

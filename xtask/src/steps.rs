@@ -1,10 +1,10 @@
-//! Steps that run one after another, are timed, and are summarized at the end.
+//! Steps that run one after another, are timed, and are summarised at the end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The steps that have been run or skipped.
+/// The results of the steps that were run or skipped.
 #[derive(Default)]
 pub(crate) struct Steps {
     done: Vec<Step>,
@@ -20,13 +20,13 @@ struct Step {
 enum Outcome {
     Ok,
     Failed,
-    /// The step was skipped, for this reason.
+    /// The step was skipped, for the given reason.
     Skipped(String),
 }
 
 impl Steps {
-    /// Runs a step and returns its result, or `None` if it failed. A failure is printed and recorded, and the next
-    /// steps still run.
+    /// Runs a step and returns its result. If the step fails, prints and records the error and returns `None`, so that
+    /// the next steps still run.
     pub(crate) fn run<T>(&mut self, name: &str, step: impl FnOnce() -> Result<T>) -> Option<T> {
         println!("\n── {name}");
         let begin = Instant::now();
@@ -45,14 +45,14 @@ impl Steps {
         made
     }
 
-    /// Records that a step is not run, which is not a failure. The summary repeats the reason.
+    /// Records that a step is not run, and the reason. A skipped step is not a failure.
     pub(crate) fn skip(&mut self, name: &str, reason: impl Into<String>) {
         let reason = reason.into();
         println!("\n── {name}: skipped: {reason}");
         self.done.push(Step { name: name.to_owned(), time: Duration::ZERO, outcome: Outcome::Skipped(reason) });
     }
 
-    /// Prints the summary.
+    /// Prints a summary of all steps.
     ///
     /// # Errors
     /// If a step failed.
@@ -74,7 +74,7 @@ impl Steps {
         };
         let total: Duration = self.done.iter().map(|step| step.time).sum();
         let lines: String = self.done.iter().map(line).collect();
-        format!("{lines}{:>16.1} s  in all", total.as_secs_f64())
+        format!("{lines}{:>16.1} s  in total", total.as_secs_f64())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The name of the tarball, its contents, and its checksum.
+//! The release tarball: its name, its contents, and its checksum.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,13 +10,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::project;
 
-/// Returns the name of the tarball without its extension, which is also the name of the folder in it.
+/// Returns the name of the tarball without its extension. The folder in the tarball has the same name.
 pub(super) fn name(version: &str, target: &str) -> String {
     format!("isomer-{version}-{target}")
 }
 
-/// Packs the folder `name` of `dir` into `name.tar.gz` next to it. The same files give the same bytes: entries are
-/// sorted, owned by root, and have the time `seconds` since 1970.
+/// Packs the folder `dir/name` into `dir/name.tar.gz`. The same files result in the same bytes, because entries are
+/// sorted, owned by root, and have the modification time `seconds` since 1970.
 pub(super) fn pack(dir: &Path, name: &str, seconds: u64) -> Result<PathBuf> {
     let tarball = dir.join(format!("{name}.tar.gz"));
     let mut command = Command::new("tar");
@@ -24,7 +24,7 @@ pub(super) fn pack(dir: &Path, name: &str, seconds: u64) -> Result<PathBuf> {
         .args(["--create", "--sort=name", "--format=ustar", "--owner=0", "--group=0", "--numeric-owner"])
         .arg("--mode=u+rwX,go+rX,go-w")
         .arg(format!("--mtime=@{seconds}"))
-        // gzip would store the name and the time of the file that it compresses.
+        // Without `--no-name`, gzip would store the name and the time of the file that it compresses.
         .arg("--use-compress-program=gzip --no-name --best")
         .arg("--file")
         .arg(&tarball)
@@ -35,7 +35,7 @@ pub(super) fn pack(dir: &Path, name: &str, seconds: u64) -> Result<PathBuf> {
     Ok(tarball)
 }
 
-/// Returns the line for a file that `sha256sum --check` reads in the file's folder.
+/// Returns the checksum of a file as a line that `sha256sum --check` can read in the file's folder.
 pub(super) fn checksum_line(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let mut hasher = Sha256::new();

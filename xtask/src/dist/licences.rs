@@ -1,8 +1,8 @@
 //! The licence texts of the crates that are linked into the program.
 //!
-//! They are read from the sources of the crates that `cargo metadata` lists. Each text is included once, with the
-//! crates that it belongs to. cargo-about was rejected: it takes minutes to install, and for a crate without a licence
-//! file it uses a template without the copyright line.
+//! The texts are read from the sources of the crates that `cargo metadata` lists. Each text is included once, with the
+//! names of its crates. cargo-about was rejected: it takes minutes to install, and for a crate without a licence file
+//! it uses a template without the copyright line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,7 +21,7 @@ const FILE_NAMES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLIC
 struct LicensedCrate {
     name: String,
     version: String,
-    /// The SPDX expression.
+    /// The licences of the crate as an SPDX expression.
     expression: String,
     texts: BTreeSet<String>,
 }
@@ -29,7 +29,7 @@ struct LicensedCrate {
 /// Returns the licence texts of all crates that `isomer` depends on when it is built for `target`.
 ///
 /// # Errors
-/// If a crate has no licence file, and neither has any other crate with the same licence.
+/// If a crate has no licence file, and no other crate with the same licence has one.
 pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String> {
     let output = project
         .cargo(&["metadata", "--locked", "--format-version", "1", "--filter-platform", target])
@@ -46,7 +46,7 @@ pub(super) fn of_dependencies(project: &Project, target: &str) -> Result<String>
     Ok(render(&licensed))
 }
 
-/// Returns the third-party packages that `root` depends on, without those that only its tests need.
+/// Returns the third-party packages that `root` depends on, except those that only tests need.
 fn dependencies<'a>(metadata: &'a Value, root: &str) -> Result<Vec<&'a Value>> {
     let list = |value: &'a Value| value.as_array().map(Vec::as_slice).unwrap_or_default();
     let packages: BTreeMap<&str, &Value> =
@@ -54,7 +54,7 @@ fn dependencies<'a>(metadata: &'a Value, root: &str) -> Result<Vec<&'a Value>> {
     let nodes: BTreeMap<&str, &Value> =
         list(&metadata["resolve"]["nodes"]).iter().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
     let root_id = packages.iter().find(|(_, package)| package["name"] == root).map(|(id, _)| *id);
-    let mut open = vec![root_id.with_context(|| format!("no package `{root}`"))?];
+    let mut open = vec![root_id.with_context(|| format!("`cargo metadata` lists no package `{root}`"))?];
     let mut found = BTreeSet::new();
     while let Some(id) = open.pop() {
         if !found.insert(id) {
@@ -85,8 +85,11 @@ fn read(package: &Value) -> Result<LicensedCrate> {
     Ok(LicensedCrate { name: text("name"), version: text("version"), expression: text("license"), texts })
 }
 
-/// Gives each crate without a licence file the text of another crate with the same licence. Crates of a repository with
-/// several crates are often published without the file of its root folder.
+/// Adds to each crate without a licence file the texts of another crate with the same licence. If a repository has
+/// several crates, they are often published without the licence file of its root folder.
+///
+/// # Errors
+/// If no crate with the same licence has a text.
 fn share_texts(licensed: &mut [LicensedCrate]) -> Result<()> {
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for crate_ in licensed.iter().filter(|crate_| !crate_.texts.is_empty()) {
@@ -96,12 +99,12 @@ fn share_texts(licensed: &mut [LicensedCrate]) -> Result<()> {
         let LicensedCrate { name, version, expression, .. } = &crate_;
         let texts = known.get(expression);
         crate_.texts =
-            texts.cloned().with_context(|| format!("no text of the licence of {name} {version}: `{expression}`"))?;
+            texts.cloned().with_context(|| format!("no licence text for {name} {version}: `{expression}`"))?;
     }
     Ok(())
 }
 
-/// Renders the list of crates, and after it each text once, with the crates that it belongs to.
+/// Renders a list of the crates, followed by each licence text with the names of its crates.
 fn render(licensed: &[LicensedCrate]) -> String {
     let mut by_text: BTreeMap<&str, Vec<&LicensedCrate>> = BTreeMap::new();
     let mut sorted: Vec<&LicensedCrate> = licensed.iter().collect();
@@ -113,7 +116,7 @@ fn render(licensed: &[LicensedCrate]) -> String {
             by_text.entry(text).or_default().push(crate_);
         }
     }
-    // Ordered by the first crate of each text.
+    // The texts are ordered by the name of their first crate.
     let mut texts: Vec<(&str, Vec<&LicensedCrate>)> = by_text.into_iter().collect();
     texts.sort_by_key(|(text, crates)| (crates.first().copied(), *text));
     for (text, crates) in texts {
@@ -140,7 +143,7 @@ mod tests {
         share_texts(&mut all).expect("there is one");
         assert_eq!(all[1].texts, all[0].texts);
         let error = share_texts(&mut [licensed("c", "Zlib", &[])]).expect_err("there is none");
-        assert_eq!(error.to_string(), "no text of the licence of c 1.0.0: `Zlib`");
+        assert_eq!(error.to_string(), "no licence text for c 1.0.0: `Zlib`");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! `cargo xtask dist`: the release tarball and its checksum.
+//! `cargo xtask dist`: makes the release tarball and its checksum.
 //!
-//! The tarball `isomer-VERSION-TARGET.tar.gz` contains a folder of that name with the stripped program, shell
-//! completions, man pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked
-//! crates. The names, order, owners and times of its entries do not depend on the machine, nor do the paths in the
-//! program. The time is that of the commit.
+//! The tarball `isomer-VERSION-TARGET.tar.gz` contains one folder with the stripped program, shell completions, man
+//! pages, systemd units, the readme, the changelog, the licence, and the licence texts of all linked crates. The
+//! tarball does not depend on the machine: neither the names, order, owners and times of its entries nor the paths in
+//! the program do. The entries have the time of the commit.
 
 mod archive;
 mod licences;
@@ -24,7 +24,7 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("elvish", "isomer.elv"),
 ];
 
-/// The files of the repository that are included.
+/// The files of the repository that are copied into the tarball.
 const TEXTS: [&str; 3] = ["README.md", "CHANGELOG.md", "LICENSE"];
 
 const THIRD_PARTY: &str = "THIRD-PARTY-LICENSES.txt";
@@ -66,7 +66,7 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program, without this machine's paths in it.
+/// Builds the program without paths of this machine in it. Returns the path of the program.
 fn build(project: &Project) -> Result<PathBuf> {
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
     let home = home.context("neither CARGO_HOME nor HOME is set")?;
@@ -76,7 +76,7 @@ fn build(project: &Project) -> Result<PathBuf> {
     Ok(project.target.join("dist/isomer"))
 }
 
-/// Creates the contents of the tarball in `folder`.
+/// Writes the contents of the tarball into `folder`.
 fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result<()> {
     let dir = |name: &str| -> Result<PathBuf> {
         let dir = folder.join(name);
@@ -84,7 +84,7 @@ fn fill(project: &Project, binary: &Path, target: &str, folder: &Path) -> Result
         Ok(dir)
     };
     let program = dir("")?.join("isomer");
-    // Only copies a program that the profile `dist` has already stripped.
+    // If the profile `dist` has already stripped the program, `strip` only copies it.
     project::run(Command::new("strip").arg("--strip-all").arg("-o").arg(&program).arg(binary))?;
 
     let completions = dir("completions")?;
@@ -122,10 +122,10 @@ fn cannot_write(path: &Path) -> String {
 fn version(project: &Project) -> Result<String> {
     let package = project.packages().iter().find(|package| package["name"] == "isomer");
     let version = package.and_then(|package| package["version"].as_str());
-    version.map(str::to_owned).context("the workspace has a package `isomer`")
+    version.map(str::to_owned).context("the workspace has no package `isomer`")
 }
 
-/// Returns the platform of the compiler, which is also the platform that it builds for.
+/// Returns the target triple that the compiler builds for by default, which is also that of this machine.
 fn host_target() -> Result<String> {
     let text = output_of(Command::new("rustc").arg("-vV"))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

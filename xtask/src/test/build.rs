@@ -1,12 +1,12 @@
 //! Builds all tests, and lints them at the same time.
 //!
 //! `cargo clippy` is `cargo check` with another compiler for the workspace's own crates. Checked and compiled artifacts
-//! have nothing in common, so running it in addition to the tests compiles every dependency twice: five minutes on two
-//! cores. Here the tests themselves are compiled by clippy's driver, which is the same compiler with more lints. Cargo
-//! keeps its artifacts apart from those that `rustc` makes of the same crates, and shares the dependencies.
+//! are not shared, so running `cargo clippy` in addition to the tests processes every dependency twice: five minutes on
+//! two cores. Here the tests themselves are compiled by clippy's driver, which is the same compiler with more lints.
+//! Cargo stores its artifacts separately from those that `rustc` makes of the same crates, and shares the dependencies.
 //!
-//! A lint does not fail the build (all are capped at warnings): the tests run, and the lints are a failed step of their
-//! own.
+//! All lints are capped at warnings, so that a lint does not fail the build. The tests then run, and the lints are
+//! reported as a separate failed step.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
@@ -20,31 +20,32 @@ use crate::project::{self, Project, find_program};
 
 /// The result of the build.
 pub(crate) struct BuildResult {
-    /// The warnings of clippy and the compiler about the workspace's crates, rendered as text, without duplicates.
+    /// The warnings of clippy and the compiler about the workspace's crates, as text, without duplicates.
     pub lints: Vec<String>,
     /// All test programs.
     pub tests: Vec<TestProgram>,
-    /// The `isomer` program that the tests run.
+    /// The path of the `isomer` program that the tests run.
     pub isomer: PathBuf,
 }
 
 /// A compiled test program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TestProgram {
-    /// The package's name: `isomer-node`.
+    /// The package's name, for example `isomer-node`.
     pub package: String,
-    /// The target's name: `deploy` of `tests/deploy/main.rs`.
+    /// The target's name, for example `deploy` for `tests/deploy/main.rs`.
     pub target: String,
-    /// The kind of target: `test`, `lib`, `bin` or `example`.
+    /// The target's kind: `test`, `lib`, `bin` or `example`.
     pub kind: String,
-    /// The path of the program.
+    /// The path of the compiled program.
     pub executable: PathBuf,
-    /// The package's folder.
+    /// The package's folder, in which the program runs.
     pub dir: PathBuf,
 }
 
 impl TestProgram {
-    /// Returns a unique name: `isomer-node/deploy`, `isomer-node/lib` for the unit tests of a library, `isomer/bin-isomer` for those of a program.
+    /// Returns a unique name: `isomer-node/deploy` for a test target, `isomer-node/lib` for the unit tests of a
+    /// library, and `isomer/bin-isomer` for the unit tests of a program.
     pub(crate) fn id(&self) -> String {
         match self.kind.as_str() {
             "lib" => format!("{}/lib", self.package),
@@ -53,7 +54,7 @@ impl TestProgram {
         }
     }
 
-    /// Returns the command that runs only this program.
+    /// Returns the `cargo test` command that runs only this test program.
     pub(crate) fn command_line(&self) -> String {
         let target = match self.kind.as_str() {
             "lib" => "--lib".to_owned(),
@@ -83,20 +84,20 @@ pub(crate) fn run(project: &Project) -> Result<BuildResult> {
     Ok(BuildResult { lints: messages.lints, tests: messages.tests, isomer })
 }
 
-/// Returns a `cargo test` command with the compiler that [`run`] uses. The caller adds the selection of tests.
+/// Returns a `cargo test` command with the same compiler as [`run`]. The caller adds the selection of tests.
 pub(crate) fn cargo_test(project: &Project) -> Command {
     let mut command = project.cargo(&["test", "--locked", "--no-fail-fast"]);
     if !std::io::stderr().is_terminal() {
         command.arg("--quiet");
     }
     command.env("RUSTC_WORKSPACE_WRAPPER", clippy_driver(project));
-    // Clippy's driver reads this, and declares it as an input of its artifacts.
+    // Clippy's driver reads this variable, and tells cargo to rebuild the crate if its value changes.
     command.env("CLIPPY_ARGS", "--cap-lints=warn__CLIPPY_HACKERY__");
     command
 }
 
-/// Returns the clippy driver of the compiler in use. Rustup's proxy of that name would also work, but starts rustup for
-/// every crate.
+/// Returns the path of the clippy driver of the compiler in use. Rustup's proxy with that name would also work, but it
+/// would start rustup for every crate.
 fn clippy_driver(project: &Project) -> PathBuf {
     let sysroot = project.command("rustc").args(["--print", "sysroot"]).output();
     let sysroot = sysroot.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
@@ -104,7 +105,7 @@ fn clippy_driver(project: &Project) -> PathBuf {
     driver.or_else(|| find_program("clippy-driver")).unwrap_or_else(|| "clippy-driver".into())
 }
 
-/// The relevant parts of cargo's JSON messages.
+/// The data that is collected from cargo's JSON messages.
 #[derive(Default)]
 struct Messages {
     lints: Vec<String>,
@@ -115,7 +116,7 @@ struct Messages {
 
 impl Messages {
     fn take(&mut self, line: &str) {
-        // Lines that are not JSON do not come from cargo.
+        // A line that is not JSON was not written by cargo.
         let Ok(message) = serde_json::from_str::<Value>(line) else { return };
         match message["reason"].as_str() {
             Some("compiler-message") => self.diagnostic(&message["message"]),
@@ -127,8 +128,8 @@ impl Messages {
     fn diagnostic(&mut self, diagnostic: &Value) {
         let rendered = diagnostic["rendered"].as_str().unwrap_or_default();
         let has_place = diagnostic["spans"].as_array().is_some_and(|spans| !spans.is_empty());
-        // The same file is compiled for several programs. A diagnostic without a code or a place only counts other
-        // diagnostics.
+        // Duplicates are dropped, because the same file is compiled for several programs. So are diagnostics without a
+        // code and without a location, which only give the number of other diagnostics.
         if !has_place && diagnostic["code"].is_null() || !self.seen.insert(rendered.to_owned()) {
             return;
         }
@@ -153,8 +154,8 @@ impl Messages {
     }
 }
 
-/// Returns the name in a package ID: `path+file:///src/isomer/crates/node#isomer-node@0.1.0`, or `…/crates/isomer-node#0.1.0`
-/// if the folder has the package's name.
+/// Returns the package's name in a package ID. The ID is `path+file:///src/isomer/crates/node#isomer-node@0.1.0`, or
+/// `path+file:///src/isomer/crates/isomer-node#0.1.0` if the folder has the package's name.
 fn package_name(id: &str) -> &str {
     let (path, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
     match fragment.split_once('@') {

@@ -1,13 +1,14 @@
-//! Repeats the tests that depend on guests with the guests of the other toolchain.
+//! Repeats the tests that depend on guests with guests that another toolchain has built.
 //!
-//! Guests can be built by the default Rust toolchain with rustup's target, or by the toolchain that is put together
-//! from Debian's packages; they differ in their C library and in their imports. All tests run with the first of them
-//! that is installed. The tests whose result depends on the guest are repeated with the other one:
+//! Guests can be built by the default Rust toolchain with rustup's target, or by the toolchain that is assembled from
+//! Debian's packages. The guests differ in their C library and in their imports. All tests run with the first of these
+//! toolchains that is installed. The tests whose result depends on the guest are repeated with the other toolchain:
 //!
 //! - always, if it is installed;
-//! - on continuous integration (`CI` is set), after installing it. If the machine does not allow that (no Debian, no root, no network), the
-//!   step is skipped, and the summary says so; an installation that fails for another reason is a failed step;
-//! - never if `ISOMER_GUEST_TOOLCHAIN` selects a toolchain.
+//! - on continuous integration (`CI` is set), after installing it. If the machine does not allow the installation (no Debian,
+//!   no root, no network), the step is skipped, and the summary shows that. If the installation fails for another reason, the
+//!   step fails;
+//! - never, if `ISOMER_GUEST_TOOLCHAIN` selects a toolchain.
 
 use std::path::Path;
 
@@ -23,17 +24,17 @@ use crate::steps::Steps;
 /// The environment variable that selects the guest toolchain.
 const VARIABLE: &str = "ISOMER_GUEST_TOOLCHAIN";
 
-/// Texts in the sources of a test program that show that it uses guests: the test guests, the example shop, or a build
-/// of an app.
+/// A source of a test program that contains one of these texts uses guests: the test guests, the example shop, or an
+/// app that the test builds.
 const SIGNS: [&str; 3] = ["isomer_test_guests::", "examples/boutique", "build_app("];
 
-/// The text in the header of a test program whose guests are only payload: a node deploys, restarts and evicts them in
-/// the same way, whatever they import. Split, so that this file does not contain it.
+/// The text in the header of a test program whose result does not depend on the guests: for example, a node deploys,
+/// restarts and evicts every guest in the same way. The text is split, so that this file does not contain it.
 const ANY_GUEST: &str = concat!("any guest ", "toolchain will do");
 
 /// Repeats the tests with each toolchain that [`GuestToolchain::find`] does not choose.
 pub(crate) fn run(project: &Project, steps: &mut Steps, built: &BuildResult, settings: &Settings) {
-    // An error has already failed the tests.
+    // After an error of these functions, the first run of the tests has already failed.
     let (Ok(None), Ok(first)) = (ToolchainOrigin::chosen(), GuestToolchain::find()) else { return };
     for origin in ToolchainOrigin::ALL.into_iter().filter(|origin| *origin != first.origin()) {
         let name = format!("tests of guests by {}", origin.name());
@@ -55,7 +56,10 @@ pub(crate) fn run(project: &Project, steps: &mut Steps, built: &BuildResult, set
     }
 }
 
-/// Returns the toolchain, after installing it on continuous integration; otherwise the reason why it is missing.
+/// Returns the toolchain. On continuous integration, installs it if it is missing.
+///
+/// # Errors
+/// If the toolchain is missing or unusable; the error is the reason.
 fn find(origin: ToolchainOrigin, steps: &mut Steps) -> Result<GuestToolchain, String> {
     let name = origin.name();
     match GuestToolchain::find_from(origin) {
@@ -69,7 +73,7 @@ fn find(origin: ToolchainOrigin, steps: &mut Steps) -> Result<GuestToolchain, St
         Err(error) if error.is_unsupported_machine() => Err(format!("cannot be installed here: {error}")),
         result => steps
             .run(&format!("guest toolchain by {name}"), || result.context("cannot install the guest toolchain"))
-            .ok_or_else(|| "its installation failed".to_owned()),
+            .ok_or_else(|| "the installation of the toolchain failed".to_owned()),
     }
 }
 
@@ -77,8 +81,7 @@ fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 
-/// Returns the programs whose result depends on the guest toolchain: those that use guests and do not say that any will
-/// do.
+/// Returns the test programs whose result depends on the guest toolchain.
 fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Result<Vec<&'a TestProgram>> {
     let mut programs = Vec::new();
     for program in tests.iter().filter(|program| program.kind == "test") {
@@ -89,11 +92,11 @@ fn depending_on_guests<'a>(project: &Project, tests: &'a [TestProgram]) -> Resul
     Ok(programs)
 }
 
-/// Does the program of this dep-info file use guests, and does none of its sources contain [`ANY_GUEST`]? The compiler
-/// writes the list of a program's source files there, relative to the workspace's root.
+/// Returns whether a source of a program uses guests and none contains [`ANY_GUEST`]. `dep_info` is the file in which
+/// the compiler lists the program's sources, relative to the workspace's root.
 fn depends_on_guests(root: &Path, dep_info: &Path) -> Result<bool> {
     let text = std::fs::read_to_string(dep_info).with_context(|| format!("cannot read `{}`", dep_info.display()))?;
-    // The list ends with a rule without prerequisites for each source: `path:`.
+    // For each source, the file has a rule without prerequisites: `path:`.
     let paths = text.lines().filter_map(|line| line.strip_suffix(':')).map(|path| path.replace("\\ ", " "));
     let sources: Vec<String> = paths.map(|path| std::fs::read_to_string(root.join(path)).unwrap_or_default()).collect();
     let has = |sign: &str| sources.iter().any(|source| source.contains(sign));

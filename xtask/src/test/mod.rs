@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all checks that a change must pass.
+//! `cargo xtask test`: runs all checks that a change must pass.
 
 mod build;
 mod guests;
@@ -21,7 +21,7 @@ struct Options {
     in_browser: bool,
     /// Run the soaks and random tests at their full length.
     long: bool,
-    /// The number of test programs that run at once.
+    /// The number of test programs that run concurrently.
     jobs: usize,
 }
 
@@ -49,7 +49,7 @@ impl Options {
 
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     let Options { in_browser, long, jobs } = Options::parse(arguments)?;
-    // The variable is read by the tests that have a short and a long form.
+    // Tests that have a short and a long form read this variable.
     let variables = long.then(|| ("ISOMER_LONG", "1".to_owned())).into_iter().collect();
     let settings = Settings { jobs, variables, label: "all" };
     let mut steps = Steps::default();
@@ -88,8 +88,8 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Result<()> {
     steps.finish()
 }
 
-/// Runs the examples in doc comments. `rustdoc` has to compile a crate to find them, so it is run only for crates with
-/// an example.
+/// Runs the examples in doc comments. `rustdoc` compiles a crate to find its examples, so only crates with an example
+/// are passed to it.
 fn documentation_tests(project: &Project) -> Result<()> {
     let mut command = build::cargo_test(project);
     command.arg("--doc");
@@ -112,7 +112,7 @@ fn documentation_tests(project: &Project) -> Result<()> {
     }
 }
 
-/// Returns whether a doc comment of a file below `dir` has a code block that is not marked as text.
+/// Returns whether a doc comment of a file in `dir` or its subfolders has a code block that is not marked as text.
 fn has_example(dir: &Path) -> Result<bool> {
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read `{}`", dir.display()))? {
         let path = entry?.path();
@@ -124,7 +124,7 @@ fn has_example(dir: &Path) -> Result<bool> {
                     let lines = text.lines().map(str::trim_start);
                     let comments =
                         lines.filter_map(|line| line.strip_prefix("//!").or_else(|| line.strip_prefix("///")));
-                    // Every second such line ends a block.
+                    // Every second such line ends a code block.
                     comments
                         .map(str::trim_start)
                         .filter(|line| line.starts_with("```"))
@@ -147,7 +147,8 @@ fn format(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// The repository's workspaces: the guests' are built by another compiler, so they are their own.
+/// Returns the manifests of the repository's workspaces. Guests have their own workspaces, because another toolchain
+/// builds them.
 fn manifests(project: &Project) -> Vec<String> {
     ["", "guests", "examples/boutique"]
         .iter()
@@ -155,7 +156,8 @@ fn manifests(project: &Project) -> Vec<String> {
         .collect()
 }
 
-/// Unit tests of the example's plain crates, on this machine: the components are a thin layer over them.
+/// Runs the unit tests of the example's plain Rust crates on this machine. The example's components are a thin layer
+/// over these crates.
 fn boutique_logic(project: &Project) -> Result<()> {
     let manifest = project.boutique().join("Cargo.toml");
     let output = project
@@ -163,7 +165,7 @@ fn boutique_logic(project: &Project) -> Result<()> {
         .arg(&manifest)
         .output()
         .context("cannot run `cargo metadata`")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` gives no JSON")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")?;
     let logic = project.boutique().join("logic");
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_logic =
@@ -174,7 +176,7 @@ fn boutique_logic(project: &Project) -> Result<()> {
         command
             .args(["--package", package["name"].as_str().context("`cargo metadata` lists a package without a name")?]);
     }
-    // Next to the workspace's own artifacts: the two never share the build of a dependency.
+    // The artifacts are in a separate folder, because this build shares no dependency's artifacts with the workspace.
     command.env("CARGO_TARGET_DIR", project.target.join("boutique"));
     project::run(&mut command)
 }

@@ -1,12 +1,12 @@
 //! Runs test programs, several at a time.
 //!
-//! `cargo test` runs them one after another, so a program that waits (for a timeout, a restart, a drained connection)
-//! leaves the processors idle: on two processors for a third of the time. Here as many programs run at once as there
-//! are processors, starting with those that took the longest in the last run. Every program runs, even if others fail.
-//! Each writes its output to a file; the output of a failed program is printed whole.
+//! `cargo test` runs test programs one after another, so a program that waits (for a timeout, a restart, a drained
+//! connection) leaves the processors idle, on two processors for a third of the time. Here as many programs run
+//! concurrently as there are processors, starting with those that took the longest in the last run. Every program runs,
+//! even if others fail. Each program writes its output to a file, which is printed if the program fails.
 //!
-//! cargo-nextest was rejected: it starts a process for each test, and these programs share compiled components among
-//! their tests.
+//! cargo-nextest was rejected: it starts a process for each test, and the tests of one program share compiled
+//! components.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,13 +25,14 @@ const TIME_MAX: Duration = Duration::from_secs(20 * 60);
 /// The interval at which running programs are checked.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How test programs are run.
+/// The settings for running test programs.
 pub(crate) struct Settings {
-    /// The number of programs that run at once.
+    /// The number of programs that run concurrently.
     pub jobs: usize,
-    /// Variables that every program gets.
+    /// Environment variables that are set for every program.
     pub variables: Vec<(&'static str, String)>,
-    /// Distinguishes the output files and durations of this run from those of another run of the same programs.
+    /// The name of the folder for the programs' output and durations. Different runs of the same programs use different
+    /// names.
     pub label: &'static str,
 }
 
@@ -40,16 +41,17 @@ struct ProgramResult<'a> {
     program: &'a TestProgram,
     log: PathBuf,
     time: Duration,
-    /// The processor time of the program and of its children that have ended, as far as the system shows it.
+    /// The processor time of the program and of its child processes that have ended; 0 if the system does not provide
+    /// it.
     cpu_seconds: f64,
-    /// The reason why the program failed.
+    /// The reason why the program failed, or `None`.
     failure: Option<String>,
 }
 
 /// Runs all programs.
 ///
 /// # Errors
-/// If one failed, after all have run; the message names each.
+/// If a program failed. All programs are run before; the message names each failed program.
 pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Settings) -> Result<()> {
     let logs = project.target.join("test-output").join(settings.label);
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create `{}`", logs.display()))?;
@@ -63,7 +65,7 @@ pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Setti
                 loop {
                     let Some(program) = queue.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
                     let done = run_one(program, &logs, settings);
-                    // Printed under the lock, so that the output of one program stays together.
+                    // The output is printed under the lock, so that outputs of different programs are not mixed.
                     let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                     done.print();
                     finished.push(done);
@@ -72,7 +74,7 @@ pub(crate) fn run(project: &Project, programs: &[&TestProgram], settings: &Setti
         }
     });
     let finished = finished.into_inner().unwrap_or_else(PoisonError::into_inner);
-    ensure!(finished.len() == programs.len(), "{} of {} programs were run", finished.len(), programs.len());
+    ensure!(finished.len() == programs.len(), "only {} of {} programs were run", finished.len(), programs.len());
     write_durations(&durations_file, &finished)?;
     let failed: Vec<String> = finished
         .iter()
@@ -91,11 +93,11 @@ fn run_one<'a>(program: &'a TestProgram, logs: &Path, settings: &Settings) -> Pr
     ProgramResult { program, log, time: begin.elapsed(), cpu_seconds, failure }
 }
 
-/// Returns why the program failed, or `None`.
+/// Runs a program until it ends. Returns the reason why it failed, or `None` if it succeeded.
 fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings, cpu_seconds: &mut f64) -> Result<Option<String>> {
     let output = File::create(log).with_context(|| format!("cannot write `{}`", log.display()))?;
     let mut command = Command::new(&program.executable);
-    // Runs in the folder of the program's package, as with cargo.
+    // The program runs in the folder of its package, as `cargo test` runs it.
     command.current_dir(&program.dir).env("CARGO_MANIFEST_DIR", &program.dir);
     command.envs(settings.variables.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
@@ -118,7 +120,7 @@ fn run_to_end(program: &TestProgram, log: &Path, settings: &Settings, cpu_second
 }
 
 fn kill(child: &mut Child) {
-    // Both fail only if it has ended meanwhile.
+    // Both calls fail only if the process has already ended.
     let _killed = child.kill();
     let _waited = child.wait();
 }
@@ -137,7 +139,7 @@ impl ProgramResult<'_> {
     }
 }
 
-/// The number of tests that passed, out of the last line of the test harness.
+/// Returns the number of passed tests in the last result line of the test harness.
 fn passed(output: &str) -> Option<u32> {
     let line = output.lines().rev().find(|line| line.starts_with("test result: "))?;
     let before = line.split_once(" passed")?.0;
@@ -149,14 +151,15 @@ fn passed(output: &str) -> Option<u32> {
 fn parse_cpu(stat: &str) -> Option<f64> {
     let ticks = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(4);
     let sum: u64 = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;
-    // Linux's interface to programs has 100 ticks per second.
+    // Linux's interface to programs always has 100 ticks per second.
     Some(sum as f64 / 100.0)
 }
 
-/// Seconds that each program took, by [`TestProgram::id`].
+/// The duration of each program in the last run, in seconds, by [`TestProgram::id`].
 type Durations = BTreeMap<String, f64>;
 
-/// The programs of which nothing is known first, as they may be long; then the longest first.
+/// Orders the programs by duration, longest first. A program without a known duration comes first, because it may be
+/// long.
 fn in_order<'a>(programs: &[&'a TestProgram], durations: &Durations) -> Vec<&'a TestProgram> {
     let mut ordered = programs.to_vec();
     let seconds = |program: &TestProgram| durations.get(&program.id()).copied().unwrap_or(f64::MAX);

@@ -1,5 +1,5 @@
-//! Checks ARCHITECTURE.md: each crate has a row in it, each source file that it names exists, and each row of its table "Entry points" names three functions or types that
-//! exist.
+//! Checks ARCHITECTURE.md: each crate has a row, each source file that the page names exists, and each row of the table
+//! "Entry points" names three functions or types that exist.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::project::Project;
 const PAGE: &str = "ARCHITECTURE.md";
 const HEADING: &str = "## Entry points";
 
-/// The number of entry points in a row.
+/// The number of entry points in a row of the table.
 const PER_ROW: usize = 3;
 
-/// The keywords before the name of a Rust item.
+/// Keywords before the name of a Rust item in its definition.
 const ITEMS: [&str; 6] = ["fn", "struct", "enum", "trait", "type", "mod"];
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
@@ -24,21 +24,22 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Returns the folder of every crate, from the root of the repository.
+/// Returns the folder of every crate, relative to the root of the repository.
 fn folders(project: &Project) -> Vec<String> {
     let manifests = project.packages().iter().filter_map(|package| package["manifest_path"].as_str());
     let folders = manifests.filter_map(|manifest| Path::new(manifest).parent()?.strip_prefix(&project.root).ok());
     folders.map(|folder| folder.to_string_lossy().into_owned()).collect()
 }
 
-/// A row starts with the crate's folder, without `crates/`.
+/// Returns the problems of the rows for crates. Such a row starts with the crate's folder, without `crates/`.
 fn problems_of_crates(page: &str, folders: &[String]) -> Vec<String> {
     let has_row = |name: &str| page.lines().any(|line| line.starts_with(&format!("| `{name}`")));
     let names = folders.iter().map(|folder| folder.strip_prefix("crates/").unwrap_or(folder));
     names.filter(|name| !has_row(name)).map(|name| format!("{PAGE}: crate `{name}` has no row")).collect()
 }
 
-/// Source files are named by their path from the root of the repository or from `crates/`.
+/// Returns the problems of the source files that the page names. Their paths are relative to the root of the repository
+/// or to `crates/`.
 fn problems_of_files(page: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
     let code = page.split('`').skip(1).step_by(2);
     let files = code.filter(|code| code.ends_with(".rs") && code.contains('/') && !code.contains("::"));
@@ -66,7 +67,7 @@ fn problems_of_entry_points(page: &str, read: &dyn Fn(&str) -> Option<String>) -
             match read(path) {
                 None => problems.push(format!("{PAGE}: entry point `{path}::{name}`: the file does not exist")),
                 Some(source) if !defines(&source, name) => {
-                    problems.push(format!("{PAGE}: entry point `{path}::{name}`: the file does not define it"));
+                    problems.push(format!("{PAGE}: entry point `{path}::{name}`: the file defines no such item"));
                 }
                 Some(_) => {}
             }
@@ -75,7 +76,7 @@ fn problems_of_entry_points(page: &str, read: &dyn Fn(&str) -> Option<String>) -
     problems
 }
 
-/// Does a Rust source define an item of this name?
+/// Returns whether a Rust source defines an item with the given name.
 fn defines(source: &str, name: &str) -> bool {
     ITEMS.iter().any(|item| {
         let definition = format!("{item} {name}");
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(found("| all | `a.rs::one`, `a.rs::Two`, `a.rs::three` |"), "");
         assert!(found("| all | `a.rs::one`, `a.rs::Two` |").contains("2 entry points"));
         assert!(found("| all | `b.rs::one`, `a.rs::Two`, `a.rs::three` |").contains("does not exist"));
-        assert!(found("| all | `a.rs::on`, `a.rs::Two`, `a.rs::three` |").contains("does not define it"));
+        assert!(found("| all | `a.rs::on`, `a.rs::Two`, `a.rs::three` |").contains("defines no such item"));
         assert!(problems_of_entry_points("# Map\n", &read).join("; ").contains("no section"));
     }
 }

@@ -1,4 +1,4 @@
-//! Rules of single files: a header, a maximum length, no marks of unfinished work.
+//! Checks the rules for single files: a header, a maximum length, and no marks of unfinished work.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::project::Project;
 
-/// The number of lines above which a header must give the reason for the length, after [`LONG_BECAUSE`].
+/// The number of lines above which a file's header must give the reason for the length, after [`LONG_BECAUSE`].
 const LINES_EXPLAINED: usize = 500;
 /// The maximum number of lines of a file.
 const LINES_MAX: usize = 800;
@@ -16,15 +16,15 @@ const LONG_BECAUSE: &str = "long because";
 /// The maximum number of lines of ARCHITECTURE.md, which is meant to be read completely.
 const ARCHITECTURE_LINES_MAX: usize = 500;
 
-/// Marks of unfinished work. Split, so that this file does not contain them.
+/// Marks of unfinished work. They are split, so that this file does not contain them.
 const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("for", " now,")];
 
-/// Third-party texts.
+/// The prefixes of the paths of third-party texts, which are not checked.
 const NOT_OURS: &[&str] = &["crates/wit/wit/wasi-", "LICENSE"];
 
 const TEXT: &[&str] = &["rs", "md", "toml", "wit", "cjs", "sh", "yml"];
 
-/// Returns the paths of all files that are committed or would be, from the root of the repository.
+/// Returns the paths of all files that git does not ignore, relative to the root of the repository.
 pub(super) fn listed(project: &Project) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -43,7 +43,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
         if !TEXT.contains(&&*extension) || NOT_OURS.iter().any(|other| path.starts_with(other)) {
             continue;
         }
-        // Git lists a removed file until its removal is committed.
+        // Git lists a removed file until its removal is staged.
         let Ok(text) = std::fs::read_to_string(project.root.join(&path)) else { continue };
         problems.extend(problems_of(&path, &extension, &text).iter().map(|problem| format!("{path}: {problem}")));
     }
@@ -59,13 +59,13 @@ fn problems_of(path: &str, extension: &str, text: &str) -> Vec<String> {
             problems.push("the first line is not a `//!` header that says what the file owns".to_owned());
         }
         if lines > LINES_MAX {
-            problems.push(format!("{lines} lines are too many; {LINES_MAX} are the limit"));
+            problems.push(format!("{lines} lines are too many: the limit is {LINES_MAX}"));
         } else if lines > LINES_EXPLAINED && !header.contains(LONG_BECAUSE) {
             problems.push(format!("{lines} lines, and the header does not say `{LONG_BECAUSE} …`"));
         }
     }
     if path == "ARCHITECTURE.md" && lines > ARCHITECTURE_LINES_MAX {
-        problems.push(format!("{lines} lines are too many; {ARCHITECTURE_LINES_MAX} are the limit"));
+        problems.push(format!("{lines} lines are too many: the limit is {ARCHITECTURE_LINES_MAX}"));
     }
     for (number, line) in (1..).zip(text.lines()) {
         if let Some(word) = UNFINISHED.iter().find(|word| line.contains(**word)) {

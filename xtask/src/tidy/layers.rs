@@ -1,7 +1,8 @@
-//! Layers: which crate may depend on which. ARCHITECTURE.md gives the reasons; this checks `layers.txt`, which lists every edge.
+//! Checks the dependencies between crates. `layers.txt` lists every allowed dependency; ARCHITECTURE.md gives the
+//! reasons.
 //!
-//! The list is exact: a dependency that is not listed is a problem, and so is a line without its dependency. An upper bound was
-//! rejected: it allowed edges that did not exist, so that the list said less than the crates' `Cargo.toml`.
+//! The list is exact: a dependency that is not listed is a problem, and so is a listed dependency that does not exist.
+//! A list that is only an upper bound was rejected, because it contained dependencies that did not exist.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +11,11 @@ use serde_json::Value;
 
 use crate::project::Project;
 
-/// The edges, `crate -> crate`, one a line. If an edge leads to a third-party crate, only crates with such an edge may
-/// depend on it.
+/// The file with the allowed dependencies, one per line: `crate -> crate`. If it lists a third-party crate, only the
+/// listed crates may depend on it.
 const EDGES: &str = "xtask/layers.txt";
 
-/// Crates that are pure: no asynchronous runtime, no engine, no clock and no file that was not passed in.
+/// Pure crates: they must not use an asynchronous runtime, the engine, a clock, or a file that was not passed in.
 const PURE: &[&str] = &[
     "isomer-bench-workload",
     "isomer-diagnostics",
@@ -24,28 +25,28 @@ const PURE: &[&str] = &[
     "isomer-plan",
     "isomer-wire",
 ];
-/// Crates that must not reach the engine, not even through others: `isomer plan`, `build` and `test` need nothing else.
+/// Crates that must not depend on the engine, not even indirectly: `isomer plan`, `build` and `test` do not need it.
 const ENGINE_FREE: &[&str] = &["isomer-app-test", "isomer-project", "isomer-toolchain"];
 const ENGINE: &str = "isomer-runtime";
 
 const IMPURE: &[&str] = &["cap-std", "libc", "tempfile", "tokio", "tracing", "wasmtime"];
 
-/// A dependency of the first crate on the second.
+/// A dependency: the first crate depends on the second one.
 type Edge<'a> = (&'a str, &'a str);
 
-/// Compares the workspace's packages with the list.
+/// Compares the dependencies of the workspace's packages with `layers.txt`. Returns the problems.
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     Ok(check_edges(project.packages(), &project.read(EDGES)?))
 }
 
-/// As [`check`], with the packages of `cargo metadata --no-deps` and the text of the list.
+/// Compares the dependencies of `packages`, as `cargo metadata --no-deps` lists them, with the text of `layers.txt`.
 fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let mut listed: BTreeSet<Edge<'_>> = BTreeSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match line.split_once(" -> ") {
             Some(edge) if listed.insert(edge) => {}
-            Some(_) => problems.push(format!("{EDGES}: `{line}` is there twice")),
+            Some(_) => problems.push(format!("{EDGES}: `{line}` is listed twice")),
             None => problems.push(format!("{EDGES}: `{line}` is not `CRATE -> CRATE`")),
         }
     }
@@ -80,13 +81,13 @@ fn check_edges(packages: &[Value], text: &str) -> Vec<String> {
     problems
 }
 
-/// Returns whether `from` depends on `goal`, itself or through others.
+/// Returns whether `from` depends on `goal`, directly or indirectly.
 fn reaches(edges: &BTreeSet<Edge<'_>>, from: &str, goal: &str) -> bool {
-    // Dependencies between crates have no cycles.
+    // The recursion ends, because dependencies between crates have no cycles.
     edges.iter().filter(|(crate_name, _)| *crate_name == from).any(|(_, to)| *to == goal || reaches(edges, to, goal))
 }
 
-/// Returns the dependencies that a crate needs to be built and at run time. Tests may have any dependency.
+/// Returns the names of a package's dependencies, except those that only its tests use: tests may use any crate.
 fn dependencies(package: &Value) -> impl Iterator<Item = &str> {
     let all = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
     let counts = all.iter().filter(|dependency| dependency["kind"].as_str() != Some("dev"));
@@ -99,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    /// The pure crates and one that is not, with one dependency of `name` on `dependency`.
+    /// Returns the problems of a workspace with all pure crates and one other crate, if `name` depends on `dependency`.
     fn found(name: &str, dependency: &str, kind: Option<&str>, edges: &str) -> String {
         let packages: Vec<Value> = PURE
             .iter()

@@ -1,4 +1,5 @@
-//! Rules of the crates' `Cargo.toml`: lints and versions come from the workspace, and nothing is published by mistake.
+//! Checks each crate's `Cargo.toml`: lints and versions must come from the workspace, and no crate is published by
+//! mistake.
 
 use anyhow::{Context as _, Result};
 
@@ -30,8 +31,9 @@ fn problems_of(text: &str) -> Vec<String> {
         } else if in_dependencies && line.contains('=') && !line.starts_with('#') && !line.contains("workspace = true")
         {
             let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
-            problems
-                .push(format!("dependency `{name}` has a version of its own; it belongs into the workspace's list"));
+            problems.push(format!(
+                "dependency `{name}` has a version of its own; the version belongs in the workspace's list"
+            ));
         }
     }
     problems

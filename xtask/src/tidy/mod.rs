@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: rules that no compiler checks. They are also checked by an ordinary test.
+//! `cargo xtask tidy`: checks rules that no compiler checks. A test of this crate also checks them.
 
 mod architecture;
 mod cycles;
@@ -29,7 +29,8 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     }
 }
 
-/// Prints the import cycles of one crate, named `isomer-node` or `node`, with the references that cause them.
+/// Prints the import cycles of one crate, with the references that cause them. The crate is named by its package
+/// (`isomer-node`) or its folder (`node`).
 pub(crate) fn show_cycles(project: &Project, crate_name: &str) -> Result<()> {
     cycles::show(project, crate_name)
 }

@@ -1,5 +1,5 @@
-//! Rules of Markdown pages: each link leads to a file and a heading that exist, pages of the book link only to files of the book, and the
-//! book's summary lists every page once.
+//! Checks Markdown pages: each link leads to an existing file and heading, pages of the book link only to files of the
+//! book, and the book's summary lists every page once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -9,11 +9,11 @@ use anyhow::Result;
 use super::files;
 use crate::project::Project;
 
-/// The folder of the book. Links that leave it would be broken in the built book.
+/// The folder of the book. Links from the book to files outside of it would be broken in the built book.
 const BOOK: &str = "docs/";
 const SUMMARY: &str = "docs/SUMMARY.md";
 
-/// Returns the text of every page by its path from the root of the repository.
+/// The text of every page, by its path relative to the root of the repository.
 type Pages = BTreeMap<String, String>;
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
@@ -21,7 +21,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let pages: Pages = listed
         .into_iter()
         .filter(|path| path.ends_with(".md"))
-        // Git lists a removed file until its removal is committed.
+        // Git lists a removed file until its removal is staged.
         .filter_map(|path| std::fs::read_to_string(project.root.join(&path)).ok().map(|text| (path, text)))
         .collect();
     Ok(problems(&pages, &|path| project.root.join(path).exists()))
@@ -67,8 +67,8 @@ fn problems_of_summary(summary: &str, pages: &Pages) -> Vec<String> {
     problems
 }
 
-/// Returns the path of a link's file from the root of the repository, or `None` if the link leads out of the
-/// repository.
+/// Returns the path of a link's file relative to the root of the repository. Returns `None` if the link leads out of
+/// the repository.
 fn resolve(page: &str, file: &str) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
     for component in Path::new(page).parent()?.join(file).components() {
@@ -82,7 +82,7 @@ fn resolve(page: &str, file: &str) -> Option<String> {
     Some(names.join("/"))
 }
 
-/// Returns the targets of a page's links, except for addresses on the web.
+/// Returns the targets of a page's links, except for URLs.
 fn links(text: &str) -> Vec<String> {
     let text: String = lines_outside_of_code(text).map(|line| format!("{line}\n")).collect();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
@@ -95,7 +95,7 @@ fn links(text: &str) -> Vec<String> {
     targets.filter(is_local).filter(|target| !target.contains(' ')).map(str::to_owned).collect()
 }
 
-/// Returns the anchors of a page's headings, formed as mdBook and Git hosts form them.
+/// Returns the anchors of a page's headings, in the form that mdBook and Git hosts use.
 fn headings(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in lines_outside_of_code(text) {
@@ -113,7 +113,7 @@ fn headings(text: &str) -> BTreeSet<String> {
                 _ => None,
             })
             .collect();
-        // A repeated heading gets a number.
+        // A heading that occurs again gets a number at the end of its anchor.
         let repeated = (1..).map(|number| format!("{anchor}-{number}")).find(|numbered| !found.contains(numbered));
         if !found.insert(anchor) {
             found.extend(repeated);
@@ -135,7 +135,8 @@ fn lines_outside_of_code(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    /// Returns the problems of a book with the page `docs/guides/a.md`, next to `docs/b.md` and `README.md`.
+    /// Returns the problems of a book in which the page `docs/guides/a.md` has the given text. `docs/b.md` and
+    /// `README.md` also exist.
     fn found(text: &str) -> String {
         let summary = "- [A](guides/a.md)\n- [B](b.md)\n";
         let other = "# B\n\n## Two words\n\n## Two words\n\n```sh\n# code\n```\n";

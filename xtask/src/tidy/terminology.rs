@@ -1,4 +1,5 @@
-//! Checks the page of terms: the types, crates and folders that it names exist, and neither pages nor code use the words that it replaces.
+//! Checks the terminology page: the types, crates and folders that it names must exist, and neither pages nor code may
+//! use the words that it replaces.
 
 use std::path::Path;
 
@@ -9,16 +10,16 @@ use crate::project::Project;
 
 const PAGE: &str = "docs/concepts/terminology.md";
 
-/// The files that list the words.
+/// The files that list the replaced words, and therefore may contain them.
 const LISTS: [&str; 2] = [PAGE, "xtask/src/tidy/terminology.rs"];
 
-/// The extensions of files that are checked for the words.
+/// The extensions of files that must not contain the replaced words.
 const CHECKED: [&str; 5] = ["md", "rs", "snap", "toml", "wit"];
 
-/// The column of a table that names the owner of a term.
+/// The index of the table column that names the owner of a term.
 const OWNER_COLUMN: usize = 2;
 
-/// Words that leave open which person or thing they mean.
+/// The replaced words, which do not say which person or thing they mean.
 const REPLACED: [&str; 9] =
     ["anew", "anybody", "begun", "everybody", "nobody", "somebody", "thereby", "whoever", "whosoever"];
 
@@ -28,7 +29,7 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     let sources = |name: &str| source_of(&crates.join(name).join("src"));
     let mut problems = problems_of_owners(&page, &|path| crates.join(path).exists(), &sources);
     for path in files::listed(project)?.iter().filter(|path| is_checked(path)) {
-        // Git lists a removed file until its removal is committed.
+        // Git lists a removed file until its removal is staged.
         if let Ok(text) = std::fs::read_to_string(project.root.join(path)) {
             problems.extend(replaced_words(&text).iter().map(|problem| format!("{path}: {problem}")));
         }
@@ -85,7 +86,7 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// Returns the text of all Rust files in a folder, or `None` if there is no such folder.
+/// Returns the text of all Rust files in a folder, or `None` if the folder does not exist.
 fn source_of(folder: &Path) -> Option<String> {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).ok()?.flatten() {

@@ -1,4 +1,4 @@
-//! The modules of one crate, which of them refers to which, and the cycles among them.
+//! The graph of the modules of one crate and of their references to each other, and the cycles in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 
 use super::source::{Mention, Source};
 
-/// A module by its path below the crate's root: `["engine", "code"]`. The root is empty.
+/// The path of a module below the crate's root, for example `["engine", "code"]`. The path of the root is empty.
 type ModulePath = Vec<String>;
 
-/// The modules below one crate root, as `lib.rs` or `main.rs`.
+/// The modules of one crate root, which is a `lib.rs` or a `main.rs`.
 pub(super) struct Graph {
     modules: BTreeMap<ModulePath, Module>,
 }
@@ -23,13 +23,13 @@ struct Module {
 /// Modules of one folder that refer to each other in a circle.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cycle {
-    /// The modules, as paths below the crate's root: `engine::code`.
+    /// The modules, as paths below the crate's root, for example `engine::code`.
     pub modules: Vec<String>,
-    /// One place for each reference from one of these modules to another.
+    /// The references among these modules; only the first reference from one module to another.
     pub references: Vec<Reference>,
 }
 
-/// The first place where a module refers to another.
+/// A place where a module refers to another module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
     pub from: String,
@@ -39,11 +39,12 @@ pub(super) struct Reference {
     pub path: String,
 }
 
-/// An import may name an import, but not without end.
+/// The maximum number of imports that are followed to resolve a path, because imports may refer to each other in a
+/// circle.
 const STEPS_MAX: usize = 16;
 
 impl Graph {
-    /// Reads the file of a crate's root and those of all its modules.
+    /// Reads the file `root` of a crate and the files of all its modules.
     pub(super) fn read(root: &Path) -> Result<Self> {
         Self::read_with(root, &|path| std::fs::read_to_string(path).ok())
     }
@@ -67,7 +68,7 @@ impl Graph {
         Ok(Self { modules })
     }
 
-    /// The cycles among the modules of each folder.
+    /// Returns the cycles among the modules of each folder.
     pub(super) fn cycles(&self) -> Vec<Cycle> {
         let references = self.references();
         let mut folders: BTreeMap<&[String], BTreeMap<(&str, &str), &Reference>> = BTreeMap::new();
@@ -77,14 +78,15 @@ impl Graph {
         folders.iter().flat_map(|(folder, edges)| cycles_of(folder, edges)).collect()
     }
 
-    /// Returns the first reference between each two modules of one folder.
+    /// Returns, for each pair of modules of one folder, the first reference from one to the other. The key is the
+    /// folder, the referring module and the module that it refers to.
     fn references(&self) -> BTreeMap<(ModulePath, String, String), Reference> {
         let mut references = BTreeMap::new();
         for (from, module) in &self.modules {
             for Mention { path, line } in self.mentions(from, module) {
                 let Some(to) = self.resolve(from, &path, 0) else { continue };
                 let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-                // A module and all modules below it are treated as one: see the rule in `mod.rs`.
+                // A module and all modules below it are treated as one module, by the rule in `mod.rs`.
                 let (Some(a), Some(b)) = (from.get(common), to.get(common)) else { continue };
                 let folder = from[..common].to_vec();
                 let name = |module: &str| [folder.as_slice(), &[module.to_owned()]].concat().join("::");
@@ -96,7 +98,7 @@ impl Graph {
         references
     }
 
-    /// Returns the paths that a module mentions, including the names that it uses from its glob imports.
+    /// Returns the paths that a module mentions. They include the paths of the names that it uses from glob imports.
     fn mentions(&self, from: &[String], module: &Module) -> Vec<Mention> {
         let mut mentions = module.source.mentions.clone();
         for glob in &module.source.globs {
@@ -112,7 +114,8 @@ impl Graph {
         mentions
     }
 
-    /// The module in which the item that `path` names, as `from` writes it, is defined; `None` if that is another crate's.
+    /// Returns the module that defines the item `path`, as written in the module `from`. Returns `None` if the item
+    /// belongs to another crate.
     fn resolve(&self, from: &[String], path: &[String], steps: usize) -> Option<ModulePath> {
         if steps > STEPS_MAX {
             return None;
@@ -131,7 +134,7 @@ impl Graph {
                     rest = &rest[1..];
                 }
             }
-            // A name of this file: a child, or what an import brings in.
+            // The path begins with a child module.
             Some(first) if self.modules.get(&at)?.source.children.iter().any(|child| child == first) => {}
             _ => return None,
         }
@@ -165,7 +168,7 @@ impl Graph {
     }
 }
 
-/// Returns the cycles of one folder's modules.
+/// Returns the cycles among the modules of one folder.
 fn cycles_of(folder: &[String], edges: &BTreeMap<(&str, &str), &Reference>) -> Vec<Cycle> {
     let names: BTreeSet<&str> = edges.keys().flat_map(|(from, to)| [*from, *to]).collect();
     let reachable: BTreeMap<&str, BTreeSet<&str>> =

@@ -1,21 +1,22 @@
-//! No import cycles: the modules of a crate form a hierarchy, so that each can be read after those that it uses.
+//! Checks that there are no import cycles: the modules of a crate must form a hierarchy, so that each module can be
+//! read after those that it uses.
 //!
 //! The rule, for every crate of the workspace and every folder of modules in it:
 //!
-//! - A module and all modules below it are treated as one. The rule compares the modules of one folder (siblings): `a` refers to
-//!   `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path that begins with `crate`, `self` or
-//!   `super`.
-//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) belongs to all of its children: it may use them, and they may use the items that it
-//!   defines itself. An item that a parent only imports or re-exports is attributed to the module that defines it, so that `use super::Name`
-//!   hides nothing.
+//! - A module and all modules below it are treated as one module. The rule compares the modules of one folder (siblings): `a`
+//!   refers to `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path that begins with `crate`,
+//!   `self` or `super`.
+//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) and its child modules may refer to each other, as far as the children use
+//!   items that the parent's file itself defines. An item that the parent only imports or re-exports is attributed to the module
+//!   that defines it, so that `use super::Name` cannot hide a reference between siblings.
 //! - Code under `#[cfg(test)]` is ignored.
 //! - Siblings that refer to each other in a circle are refused.
 //!
 //! `cycles.txt` lists the modules that are still in a cycle. The list may only shrink: a module in a cycle that is not
 //! listed is a problem, and so is a listed module that is no longer in a cycle.
 //!
-//! A small parser reads the paths. The compiler's own knowledge (rust-analyzer as a library) would add a minute to the
-//! build of this program, and gives the same result for this tree.
+//! A small parser reads the paths. rust-analyzer as a library was rejected: it would add a minute to the build of this
+//! program, and gives the same result for this repository.
 
 mod graph;
 mod source;
@@ -30,9 +31,9 @@ use serde_json::Value;
 use crate::project::Project;
 use graph::{Cycle, Graph, Reference};
 
-/// The modules that are still in a cycle: `crate module`, one a line.
+/// The file that lists the modules that are still in a cycle, one per line: `crate module`.
 const KNOWN: &str = "xtask/cycles.txt";
-/// The maximum number of references of a cycle that are printed; a large cycle has hundreds.
+/// The maximum number of references that are printed for a cycle, because a large cycle has hundreds.
 const REFERENCES_SHOWN: usize = 40;
 
 pub(super) fn check(project: &Project) -> Result<Vec<String>> {
@@ -56,12 +57,12 @@ pub(super) fn check(project: &Project) -> Result<Vec<String>> {
     problems.extend(
         known
             .difference(&found)
-            .map(|entry| format!("`{entry}` is in no cycle any more: remove the line from {KNOWN}")),
+            .map(|entry| format!("`{entry}` is no longer in a cycle: remove the line from {KNOWN}")),
     );
     Ok(problems)
 }
 
-/// Prints every cycle of a crate, listed in `cycles.txt` or not, with the references to cut.
+/// Prints every cycle of a crate with all its references, whether or not it is listed in `cycles.txt`.
 pub(super) fn show(project: &Project, crate_name: &str) -> Result<()> {
     let names = [crate_name.to_owned(), format!("isomer-{crate_name}")];
     let package = project
@@ -80,7 +81,7 @@ pub(super) fn show(project: &Project, crate_name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A cycle and at most `shown` of its references, each with its place.
+/// Describes a cycle with the places of at most `shown` of its references.
 fn describe(project: &Project, crate_name: &str, Cycle { modules, references }: &Cycle, shown: usize) -> String {
     let mut text = format!("crate `{crate_name}`: these modules import each other in a circle: {}", modules.join(", "));
     for Reference { from, to, file, line, path } in references.iter().take(shown) {
@@ -95,7 +96,7 @@ fn describe(project: &Project, crate_name: &str, Cycle { modules, references }: 
     text
 }
 
-/// The files with which the compiler begins: of the library and of each program.
+/// Returns the root files of a package: that of the library and those of the programs.
 fn roots(package: &Value) -> Vec<PathBuf> {
     let targets = package["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_product = |target: &&Value| {

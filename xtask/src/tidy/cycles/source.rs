@@ -1,6 +1,6 @@
-//! Reads one file: its child modules, its imports and their names, its definitions, and every path that it mentions.
+//! Reads one source file: its child modules, imports and definitions, and every path that it mentions.
 //!
-//! Code under `#[cfg(test)]` is ignored: tests may use any module.
+//! Code under `#[cfg(test)]` is ignored, because tests may use any module.
 
 use std::collections::BTreeSet;
 
@@ -9,28 +9,28 @@ use super::tokens::{Token, tokens};
 /// The module structure of one source file.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    /// Child modules in files of their own.
+    /// The names of child modules with a file of their own.
     pub children: Vec<String>,
-    /// Names that `use` brings into this file, with the path that each stands for.
+    /// The names that `use` declarations bring into scope, each with the path that it refers to.
     pub imports: Vec<(String, Vec<String>)>,
-    /// Paths imported with `*`.
+    /// The paths of glob imports, without `*`.
     pub globs: Vec<Mention>,
-    /// Names of the items defined here.
+    /// The names of the items that the file defines.
     pub defines: BTreeSet<String>,
-    /// All identifiers; they show what of a glob import is in use.
+    /// All identifiers. They show which names of a glob import the file uses.
     pub idents: BTreeSet<String>,
-    /// All paths that begin with `crate`, `self` or `super`, and those of `use` declarations.
+    /// All paths that begin with `crate`, `self` or `super`, and all paths of `use` declarations.
     pub mentions: Vec<Mention>,
 }
 
-/// A path and the line where it is.
+/// A path and the line in which it is mentioned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mention {
     pub path: Vec<String>,
     pub line: usize,
 }
 
-/// Keywords that begin an item.
+/// Keywords with which an item can begin, after attributes and visibility.
 const ITEM_KEYWORDS: [&str; 13] = [
     "mod",
     "use",
@@ -46,7 +46,7 @@ const ITEM_KEYWORDS: [&str; 13] = [
     "unsafe",
     "macro_rules",
 ];
-/// Keywords that are followed by the name of what they define.
+/// Keywords that are followed by the name of the item that they define.
 const DEFINING: [&str; 7] = ["fn", "struct", "enum", "trait", "const", "static", "type"];
 
 impl Source {
@@ -61,7 +61,7 @@ impl Source {
 struct Reader<'a> {
     tokens: &'a [Token],
     at: usize,
-    /// The depths of braces at which inline modules are open. Their `super` is this file.
+    /// The brace depths of the open inline modules. In an inline module, `super` is the next outer module of this file.
     inline: Vec<usize>,
     depth: usize,
     source: Source,
@@ -76,7 +76,7 @@ impl Reader<'_> {
         self.tokens.get(self.at + ahead).is_some_and(|token| token.is(punct))
     }
 
-    /// Is the token at `at + ahead` the beginning of `::`?
+    /// Returns whether `::` begins at the token `at + ahead`.
     fn is_path_separator(&self, ahead: usize) -> bool {
         self.is(ahead, ':') && self.is(ahead + 1, ':')
     }
@@ -96,7 +96,7 @@ impl Reader<'_> {
             let (word, line) = (word.to_owned(), token.line);
             self.source.idents.insert(word.clone());
             match word.as_str() {
-                // The path of a visibility names no item that is used.
+                // The path in a visibility (`pub(in a)`) is not a reference.
                 "pub" if self.is(1, '(') => self.skip_to(')'),
                 "mod" => self.module(),
                 "use" => {
@@ -125,7 +125,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `mod name;` or `mod name { … }`.
+    /// Reads `mod name;` or the beginning of `mod name { … }`.
     fn module(&mut self) {
         if let Some(name) = self.ident(1).map(str::to_owned) {
             if self.is(2, ';') {
@@ -142,7 +142,7 @@ impl Reader<'_> {
         self.at >= 2 && self.tokens[self.at - 1].is(':') && self.tokens[self.at - 2].is(':')
     }
 
-    /// `a::b::c`, from the current identifier on.
+    /// Reads a path `a::b::c` that begins at the current token.
     fn path(&mut self) -> Vec<String> {
         let mut path = Vec::new();
         while let Some(segment) = self.ident(0).map(str::to_owned) {
@@ -157,7 +157,7 @@ impl Reader<'_> {
         path
     }
 
-    /// Reads `a::{b, c as d, e::*}`: imports under `prefix`, up to the `,`, `}` or `;` after it.
+    /// Reads the imports of `a::{b, c as d, e::*}`, relative to `prefix`, up to the `,`, `}` or `;` after them.
     fn use_tree(&mut self, prefix: &mut Vec<String>) {
         let length = prefix.len();
         let line = self.tokens.get(self.at).map_or(0, |token| token.line);
@@ -174,7 +174,7 @@ impl Reader<'_> {
             while self.at < self.tokens.len() && !self.is(0, '}') {
                 let begin = self.at;
                 self.use_tree(prefix);
-                // Always advances, so that the loop ends for any text.
+                // Each iteration advances, so that the loop ends even for invalid text.
                 if self.is(0, ',') || self.at == begin {
                     self.at += 1;
                 }
@@ -187,7 +187,7 @@ impl Reader<'_> {
                 path.pop();
                 name = path.last().cloned().unwrap_or_default();
             }
-            // `path()` has stopped before `as`, which no `::` precedes.
+            // `path()` stops before `as`, because there is no `::` before it.
             if self.ident(0) == Some("as") {
                 name = self.ident(1).unwrap_or("_").to_owned();
                 self.at += 2;
@@ -206,7 +206,8 @@ impl Reader<'_> {
         self.source.mentions.push(Mention { path, line });
     }
 
-    /// Returns the path as the file itself would write it: each inline module around it removes one `super`.
+    /// Converts a path in inline modules to the path with the same meaning at the top level of the file. Each inline
+    /// module removes one `super`.
     fn outside_inline(&self, mut path: Vec<String>) -> Vec<String> {
         let supers = path.iter().take_while(|segment| *segment == "super").count();
         path.drain(..supers.min(self.inline.len()));
@@ -217,7 +218,7 @@ impl Reader<'_> {
     }
 }
 
-/// Drops each item, field or statement that `#[cfg(test)]` stands before.
+/// Removes the items, fields and statements with the attribute `#[cfg(test)]`.
 fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut at = 0;
@@ -244,15 +245,15 @@ fn is_cfg_test(tokens: &[Token]) -> bool {
         && tokens[6].is(']')
 }
 
-/// Returns the index after the item to which the attribute at `at` belongs.
+/// Returns the index after the item with the attribute at `at`.
 fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
-    // The attributes.
+    // Skips all attributes of the item.
     while at + 1 < tokens.len() && tokens[at].is('#') && tokens[at + 1].is('[') {
         at += 1;
         at = closing(tokens, at) + 1;
     }
     let mut words = tokens[at.min(tokens.len())..].iter().take(6).map_while(|token| {
-        // `pub(in a)` before the keyword.
+        // The parentheses of a visibility such as `pub(in a)` are skipped, because they precede the keyword.
         token.ident().or(Some("").filter(|_| token.is('(') || token.is(')')))
     });
     let is_item = words.any(|word| ITEM_KEYWORDS.contains(&word));
@@ -275,7 +276,7 @@ fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
     at
 }
 
-/// Returns the index of the bracket that closes the one at `at`.
+/// Returns the index of the bracket that closes the bracket at `at`.
 fn closing(tokens: &[Token], at: usize) -> usize {
     let mut depth = 0usize;
     for (index, token) in tokens.iter().enumerate().skip(at) {

@@ -1,6 +1,7 @@
-//! Splits Rust source text into the tokens that name paths: identifiers and punctuation, without comments and literals.
+//! Splits Rust source text into the tokens that paths consist of: identifiers and punctuation, without comments and
+//! literals.
 
-/// An identifier or one punctuation character, and its line.
+/// An identifier or one punctuation character, and the line that contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub kind: TokenKind,
@@ -28,7 +29,7 @@ impl Token {
 
 /// Returns the tokens of a source file.
 ///
-/// Comments, strings, characters, numbers and lifetimes are dropped: no path begins in them.
+/// Comments, strings, characters, numbers and lifetimes are dropped, because no path begins in them.
 pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut lexer = Lexer { rest: text, line: 1 };
     let mut tokens = Vec::new();
@@ -129,7 +130,7 @@ impl<'a> Lexer<'a> {
         self.advance(length);
     }
 
-    /// `'a'` and `'\n'` are characters; `'a` and `'static` are lifetimes.
+    /// Skips a character or a lifetime: `'a'` and `'\n'` are characters, `'a` and `'static` are lifetimes.
     fn skip_char_or_lifetime(&mut self) {
         let mut after = self.rest.chars().skip(1);
         let (second, third) = (after.next(), after.next());
@@ -142,7 +143,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The number of `#` of a raw string that begins here.
+/// Returns the number of `#` characters of the raw string that begins at the start of `text`, if one does.
 fn raw_string_hashes(text: &str) -> Option<usize> {
     let after = ["r", "br", "cr"]
         .iter()
