@@ -22,7 +22,7 @@ pub enum ListenError {
         address: AdminAddress,
     },
     /// Another process listens there.
-    #[error("the admin API cannot listen on `{address}`: another process does")]
+    #[error("the admin API cannot listen on `{address}`: the address is already in use")]
     InUse {
         /// The address.
         address: AdminAddress,

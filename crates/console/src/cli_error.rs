@@ -4,50 +4,51 @@
 //! | --- | --- |
 //! | 1 | the command failed |
 //! | 2 | the command line is wrong: an argument is unknown, malformed or missing, contradicts another one, or names something that the command cannot use |
-//! | 130 | a second signal ended the process at once |
+//! | 130 | a second signal ended the process immediately |
 //!
-//! So 2 means that the command line has to change, and 1 that something else has to. When a guest exits with a code of
-//! its own, the command exits with that code instead.
+//! With exit code 2, the user has to change the command line; with exit code 1, something else. If a guest exits with
+//! an exit code of its own, the command exits with the guest's code.
 
 use isomer_diagnostics::{Diagnostic, Hinted, Renderer, SourceFile};
 
 /// The exit code of a failure.
 pub const FAILED: u8 = 1;
 
-/// The exit code of a process that a second signal ended at once, as shells report Ctrl-C (128 + SIGINT).
+/// The exit code of a process that a second signal ended immediately. Shells use the same code for Ctrl-C (128 +
+/// SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
-/// The exit code of a wrong command line. clap uses the same.
+/// The exit code of a wrong command line. clap uses the same exit code.
 const USAGE: u8 = 2;
 
 /// The reason why a command failed.
 pub enum CliError {
-    /// A chain of causes, with hints in it.
+    /// The command failed. The error is a chain of causes, some of which have hints.
     Failed(anyhow::Error),
     /// The command line is wrong.
     Usage(anyhow::Error),
     /// The command line is wrong: an argument names something that does not exist.
     UsageFinding(Box<Diagnostic>),
-    /// Findings about the manifest, the plan, or another file, each with its place.
+    /// Findings about the manifest, the plan, or another file, each with its place in that file.
     Findings(Vec<Diagnostic>),
-    /// The error of another process of this program.
+    /// The error of another Isomer process, which rendered the message.
     Rendered {
-        /// The message, rendered by that process.
+        /// The rendered message.
         text: String,
-        /// The exit code.
+        /// The exit code of the command.
         code: u8,
     },
-    /// An exit code without a message: a guest's own, or that of an interrupted process.
+    /// An exit code without a message: the guest's own exit code, or [`INTERRUPTED`].
     ExitCode(u8),
 }
 
 impl CliError {
-    /// Findings about the file `source`.
+    /// Creates an error of findings about the file `source`.
     pub fn findings(findings: Vec<Diagnostic>, source: &SourceFile) -> Self {
         Self::Findings(findings.into_iter().map(|finding| finding.in_source(source)).collect())
     }
 
-    /// An error with hints that say how to fix it.
+    /// Creates an error with hints that state how to fix it.
     pub fn hinted<E>(error: E, hints: impl IntoIterator<Item = impl Into<String>>) -> Self
     where
         E: std::error::Error + Send + Sync + 'static,
@@ -59,19 +60,19 @@ impl CliError {
         }
     }
 
-    /// An error without a cause, with a hint that says how to fix it.
+    /// Creates an error that has no cause and one hint.
     pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let message: anyhow::Error = anyhow::anyhow!(message.into());
         Self::Failed(Hinted::new(message.into_boxed_dyn_error(), hint.into()).into())
     }
 
-    /// A wrong command line, with a hint that says what to write.
+    /// Creates an error for a wrong command line. `hint` states what to write.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         let message: anyhow::Error = anyhow::anyhow!(message.into());
         Self::Usage(Hinted::new(message.into_boxed_dyn_error(), hint.into()).into())
     }
 
-    /// The message for people, and the exit code.
+    /// Returns the message for people, and the exit code.
     pub fn render(&self, renderer: &Renderer) -> (String, u8) {
         match self {
             Self::Failed(error) => (renderer.error(error.as_ref()), FAILED),

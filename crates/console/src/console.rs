@@ -10,10 +10,10 @@ use isomer_diagnostics::Renderer;
 
 use crate::cli_error::{CliError, FAILED};
 
-/// The interval at which a spinner moves.
+/// The time between two frames of a spinner.
 const SPIN_EVERY: Duration = Duration::from_millis(80);
 
-/// Standard error, where messages for people go.
+/// Standard error as the output for messages to people.
 #[derive(Clone, Copy)]
 pub struct Console {
     colour: bool,
@@ -21,13 +21,13 @@ pub struct Console {
 }
 
 impl Console {
-    /// Looks at standard error and the environment to decide on colours and progress.
+    /// Creates the console. Standard error and the environment determine whether it shows colours and progress.
     pub fn open() -> Self {
         let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         Self { colour, terminal: std::io::stderr().is_terminal() }
     }
 
-    /// Returns whether messages may have colours.
+    /// Returns whether messages on standard error may have colours.
     pub fn colour(&self) -> bool {
         self.colour
     }
@@ -37,12 +37,12 @@ impl Console {
         anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
     }
 
-    /// The renderer of diagnostics and errors.
+    /// Returns the renderer of diagnostics and errors.
     pub fn renderer(&self) -> Renderer {
         Renderer::new(self.colour)
     }
 
-    /// Prints a message, with a newline if it has none. Errors (a closed pipe) are ignored.
+    /// Prints a message. Appends a newline if the message does not end with one. Ignores errors, such as a closed pipe.
     pub fn message(&self, text: &str) {
         let mut out = anstream::stderr().lock();
         let _ = out.write_all(text.as_bytes());
@@ -51,7 +51,7 @@ impl Console {
         }
     }
 
-    /// Prints why a command failed and returns its exit code.
+    /// Prints why a command failed. Returns the exit code.
     pub fn report(&self, error: &CliError) -> ExitCode {
         let (text, code) = error.render(&self.renderer());
         if !text.is_empty() {
@@ -60,7 +60,7 @@ impl Console {
         ExitCode::from(code)
     }
 
-    /// A line that shows the current step, removed when the returned value is dropped. Shows nothing without a terminal.
+    /// Shows a line for the current step until the returned value is dropped. Shows nothing without a terminal.
     pub fn progress(&self) -> ProgressLine {
         if !self.terminal {
             return ProgressLine(None);
@@ -72,7 +72,7 @@ impl Console {
         ProgressLine(Some(bar))
     }
 
-    /// A progress bar for an upload of `bytes`. Shows nothing without a terminal or without bytes to send.
+    /// Shows a progress bar for an upload of `bytes` bytes. Shows nothing without a terminal or if `bytes` is 0.
     pub fn upload(&self, bytes: u64) -> UploadBar {
         if !self.terminal || bytes == 0 {
             return UploadBar(None);
@@ -83,12 +83,12 @@ impl Console {
         UploadBar(Some(Arc::new(Bar(bar))))
     }
 
-    /// Returns whether there is a terminal on which a question can be answered.
+    /// Returns whether the user can answer a question: standard error and standard input are terminals.
     pub fn is_interactive(&self) -> bool {
         self.terminal && std::io::stdin().is_terminal()
     }
 
-    /// Asks a question that is answered with yes or no. Returns `None` without a terminal.
+    /// Asks a yes-or-no question, and returns whether the answer is yes. Returns `None` without a terminal.
     pub fn confirm(&self, question: &str) -> Option<bool> {
         if !self.is_interactive() {
             return None;
@@ -100,11 +100,11 @@ impl Console {
         Some(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
-    /// Asks for confirmation before data is removed, unless `yes` (the flag `--yes`) is set. `command` is the command line with
-    /// that flag, for the hint.
+    /// Asks for confirmation before data is removed. Does not ask if `yes` (the flag `--yes`) is set. `command` is the
+    /// hint for use without a terminal: the command line with that flag.
     ///
     /// # Errors
-    /// If the answer is no, or if there is no terminal to ask on.
+    /// If the user does not confirm, or if there is no terminal.
     pub fn confirm_removal(&self, question: &str, yes: bool, command: &str) -> Result<(), CliError> {
         if yes {
             return Ok(());
@@ -117,7 +117,7 @@ impl Console {
     }
 }
 
-/// Prints a result on standard output. A closed pipe is not an error: the reader needs no more output.
+/// Prints a result on standard output. Ignores a closed pipe, because the reader needs no more output.
 ///
 /// # Errors
 /// If standard output cannot be written to.
@@ -131,14 +131,14 @@ pub fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// The progress bar of an upload, removed when the last clone is dropped.
+/// The progress bar of an upload. The bar is removed when the last clone is dropped.
 #[derive(Clone)]
 pub struct UploadBar(Option<Arc<Bar>>);
 
 struct Bar(ProgressBar);
 
 impl UploadBar {
-    /// Counts `bytes` more as sent.
+    /// Records that `bytes` more bytes were sent.
     pub fn advance(&self, bytes: u64) {
         if let Some(bar) = &self.0 {
             bar.0.inc(bytes);
@@ -152,7 +152,7 @@ impl Drop for Bar {
     }
 }
 
-/// A line that shows the current step, removed when dropped.
+/// A line that shows the current step. The line is removed when this value is dropped.
 pub struct ProgressLine(Option<ProgressBar>);
 
 impl ProgressLine {

@@ -1,7 +1,7 @@
-//! The parts of all commands that talk to people: the terminal, and the error of a failed command.
+//! The command-line parts that all commands share: the terminal, and the error of a failed command.
 //!
-//! Standard output carries results; everything else goes to standard error ([`Console`]). A failure is a [`CliError`],
-//! which determines both the printed message and the exit code.
+//! Results are printed on standard output, everything else on standard error ([`Console`]). A failure is a
+//! [`CliError`], which determines the printed message and the exit code.
 
 #![forbid(unsafe_code)]
 

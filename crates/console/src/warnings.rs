@@ -1,10 +1,10 @@
-//! Warnings of something that is done again and again: printed once until they change.
+//! Warnings of an operation that is repeated: the same warnings are printed only once.
 
 use isomer_diagnostics::Diagnostic;
 
 use crate::console::Console;
 
-/// Prints warnings, unless the same warnings were printed last.
+/// A printer of warnings that skips warnings that equal the previously printed ones.
 #[derive(Debug, Default)]
 pub struct WarningPrinter {
     printed: String,
@@ -18,7 +18,7 @@ impl WarningPrinter {
         }
     }
 
-    /// Returns the text to print, if it differs from the text that was printed last.
+    /// Returns the text to print, or `None` if `text` is empty or equals the previous text.
     fn changed(&mut self, text: String, is_empty: bool) -> Option<String> {
         let text = if is_empty { String::new() } else { text };
         if self.printed == text {

@@ -1,20 +1,20 @@
-//! SQL stores whose migrations are still being written.
+//! SQL stores whose migrations are still being edited.
 //!
-//! On a node, an applied migration is final; here it is a draft. Before new migrations are applied to a store that is
-//! not empty, a copy of the store is kept (`drafts/STORE/N` in the data directory). If a migration is edited, renamed
-//! or removed after it was applied, the store can be recreated from the latest copy that fits the current migrations,
-//! or empty. This loses the data that was written since then, so it is done only after a confirmation or with a flag.
-//! The replaced store is also kept as a copy, and is used again if the edit is reverted.
+//! On a node, an applied migration is final. Under `isomer dev`, a migration is a draft. Before new migrations are
+//! applied to a store that is not empty, a copy of the store is saved (`drafts/STORE/N` in the data directory). If a
+//! migration is edited, renamed or removed after it was applied, the store can be recreated: from the latest copy that
+//! fits the current migrations, or empty if no copy fits. Data that was written after that copy is lost, so the store
+//! is recreated only after a confirmation or with a flag. The replaced store is also saved as a copy, which is used
+//! again if the edit is reverted.
 //!
-//! The number of copies that were made before new migrations and the number of copies of replaced stores are limited
-//! separately: ten edits of a draft make ten copies of replaced stores, and these must not displace the copy that all
-//! ten edits start from.
+//! Copies that were saved before new migrations and copies of replaced stores are limited separately. Otherwise ten
+//! edits of a draft, which make ten copies of replaced stores, would displace the copy that all ten edits start from.
 //!
-//! A replacement that a killed process left unfinished is completed when a command opens the data directory
-//! ([`DataDir::open`]).
+//! If a process is killed while it replaces a store, the next command that opens the data directory completes the
+//! replacement ([`DataDir::open`]).
 //!
-//! A store that cannot follow its migrations never prevents a new revision from starting: the store stays as it is, and
-//! is started without them.
+//! A store whose migrations cannot be applied never prevents a new revision from starting: the store stays unchanged,
+//! and the revision starts without the store's migrations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,71 +29,73 @@ use isomer_console::Console;
 use isomer_ids::StoreName;
 use isomer_manifest::App;
 
-/// The number of copies of each kind that are kept of each store. The oldest are removed first.
+/// The maximum number of copies per store and kind. The oldest copies are removed first.
 const KEPT_MAX: usize = 8;
 
-/// The file that marks a copy as a replaced store.
+/// The name of the file that marks a copy as one of a replaced store.
 const REPLACED: &str = "replaced";
 
-/// The maximum time to recreate a store. Meanwhile the store's requests wait.
+/// The maximum time to recreate a store. The store's requests wait during this time.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Decides what to do about stores whose migrations were edited.
+/// The state of stores whose applied migrations were edited: which may be recreated, and which were reported.
 pub(crate) struct DraftStores {
-    /// Whether every such store is recreated without asking.
+    /// Whether all such stores are recreated without confirmation.
     recreate: bool,
-    /// Stores that may be recreated, because the answer to the question was yes.
+    /// The stores that may be recreated because the user has confirmed.
     may_recreate: BTreeSet<StoreName>,
-    /// Stores that were reported as outdated, with a hash of the migrations that they do not follow.
+    /// The stores that were reported as outdated, each with a hash of the migrations that could not be applied.
     reported: BTreeMap<StoreName, u64>,
 }
 
-/// The app's data directory and storage engines.
+/// The locations of the app's stores, and the engines that open them.
 pub(crate) struct StoreContext<'a> {
     pub(crate) engines: &'a Engines,
     pub(crate) place: &'a AppResources,
     pub(crate) data: &'a DataDir,
 }
 
-/// A store that does not follow its migrations.
+/// A store whose migrations could not be applied.
 pub(crate) struct OutdatedStore {
     pub(crate) store: StoreName,
-    /// Whether recreating the store would help.
+    /// Whether the store fails because applied migrations were edited, so that recreating it can help.
     pub(crate) can_be_recreated: bool,
 }
 
 impl DraftStores {
-    /// Creates the initial state. With `recreate`, stores are recreated without asking.
+    /// Creates the initial state. With `recreate`, stores are recreated without confirmation.
     pub(crate) fn new(recreate: bool) -> Self {
         Self { recreate, may_recreate: BTreeSet::new(), reported: BTreeMap::new() }
     }
 
-    /// Allows the next [`DraftStores::settle`] to recreate the store.
-    pub(crate) fn agree(&mut self, store: StoreName) {
+    /// Allows the next [`DraftStores::apply_migrations`] to recreate the store.
+    pub(crate) fn allow_recreation(&mut self, store: StoreName) {
         self.reported.remove(&store);
         self.may_recreate.insert(store);
     }
 
-    /// Applies the migrations of `app` to its stores as far as possible. For stores that cannot follow, the migrations
-    /// are removed from `app`; those that were not reported before are returned.
-    pub(crate) async fn settle(
+    /// Applies the migrations of `app` to its stores. If they cannot be applied to a store, removes that store's
+    /// migrations from `app`. Returns the stores for which this happened and that were not reported before with the
+    /// same migrations.
+    pub(crate) async fn apply_migrations(
         &mut self,
         app: &mut App,
         stores: &StoreContext<'_>,
         console: &Console,
     ) -> Vec<OutdatedStore> {
-        let mut behind = Vec::new();
+        let mut outdated = Vec::new();
         let with_migrations = app.sql.iter().filter(|(_, settings)| settings.migrations.is_some());
         let names: Vec<StoreName> = with_migrations.map(|(name, _)| name.clone()).collect();
         for store in names {
             let only = with_store_only(app, &store);
             let file = stores.data.sql().join(snapshot_name(store.as_str()));
-            let settled = self.settle_one(&only, &store, &file, stores, console).await;
-            let Err(problem) = settled else {
+            let applied = self.apply_store_migrations(&only, &store, &file, stores, console).await;
+            let Err(problem) = applied else {
                 self.reported.remove(&store);
                 continue;
             };
-            // A store that does not exist yet cannot stay as it is: its migrations have to work.
+            // The migrations of a store that does not exist yet stay in `app`, so the start of the revision reports
+            // their error.
             if !file.exists() {
                 continue;
             }
@@ -103,14 +105,14 @@ impl DraftStores {
                 console.message(&format!(
                     "the SQL store {store} is unchanged; the new revision starts without the store's migrations"
                 ));
-                behind.push(OutdatedStore { store: store.clone(), can_be_recreated: is_draft(&problem) });
+                outdated.push(OutdatedStore { store: store.clone(), can_be_recreated: is_draft(&problem) });
             }
             app.sql.entry(store).and_modify(|settings| settings.migrations = None);
         }
-        behind
+        outdated
     }
 
-    async fn settle_one(
+    async fn apply_store_migrations(
         &mut self,
         only: &App,
         store: &StoreName,
@@ -128,8 +130,9 @@ impl DraftStores {
                 }
                 let from = copies.recreate(only, stores).await?;
                 let how = if from { "from the latest copy that fits them" } else { "empty" };
-                console
-                    .message(&format!("the migrations of the SQL store {store} have changed: it was recreated {how}"));
+                console.message(&format!(
+                    "the migrations of the SQL store {store} have changed: the store was recreated {how}"
+                ));
                 return Ok(());
             }
         };
@@ -141,7 +144,7 @@ impl DraftStores {
     }
 }
 
-/// Returns the app with the grants of this store only.
+/// Returns a copy of the app in which no other SQL store is granted.
 fn with_store_only(app: &App, store: &StoreName) -> App {
     let mut app = app.clone();
     for component in app.components.values_mut() {
@@ -150,7 +153,7 @@ fn with_store_only(app: &App, store: &StoreName) -> App {
     app
 }
 
-/// Returns whether the error says that applied migrations were edited, renamed or removed.
+/// Returns whether the error is that applied migrations were edited, renamed or removed.
 fn is_draft(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref::<CapabilityError>(),
@@ -162,7 +165,7 @@ fn is_draft(error: &anyhow::Error) -> bool {
     )
 }
 
-/// Returns a hash of the names and texts of an app's migrations.
+/// Returns a hash of the paths and contents of an app's migrations.
 fn migrations_hash(app: &App, place: &AppResources) -> u64 {
     let isomer_capabilities::AppFiles::Anywhere(dir) = &place.files else { return 0 };
     let mut hasher = DefaultHasher::new();
@@ -172,7 +175,7 @@ fn migrations_hash(app: &App, place: &AppResources) -> u64 {
     hasher.finish()
 }
 
-/// The kept copies of a store, each in a numbered folder.
+/// The saved copies of a store, each in a numbered folder.
 struct StoreCopies {
     store: StoreName,
     folder: PathBuf,
@@ -183,13 +186,13 @@ impl StoreCopies {
         Self { store: store.clone(), folder: data.drafts().join(store.as_str()) }
     }
 
-    /// Applies new migrations. The previous state of the store is kept as a copy.
+    /// Applies new migrations, after saving a copy of the store.
     async fn migrate(&self, app: &App, stores: &StoreContext<'_>) -> anyhow::Result<()> {
         self.replace(app, stores, None).await.map_err(anyhow::Error::new)
     }
 
-    /// Recreates the store from the latest copy that fits its migrations. Returns `false` if there is no such copy, so
-    /// that the store is empty.
+    /// Recreates the store from the latest copy that fits the app's migrations. If no copy fits, creates an empty store
+    /// and returns `false`.
     async fn recreate(&self, app: &App, stores: &StoreContext<'_>) -> anyhow::Result<bool> {
         for number in self.numbers().into_iter().rev() {
             let folder = self.at(number);
@@ -219,12 +222,12 @@ impl StoreCopies {
         });
         let is_kept = folder.join(snapshot_name(self.store.as_str())).exists();
         if switched.is_err() && !is_kept {
-            // A folder that cannot be removed is overwritten next time.
+            // If the folder cannot be removed, the next copy overwrites it.
             let _ = fs::remove_dir_all(&folder);
         }
         if is_kept && from.is_some() {
-            // If the mark cannot be written, the copy is treated as a copy from before a migration, which at worst
-            // displaces an older copy.
+            // Without the mark, the copy is treated as one that was saved before a migration. At worst it displaces an
+            // older copy of that kind.
             let _ = fs::write(folder.join(REPLACED), "");
         }
         self.sweep();
@@ -242,13 +245,13 @@ impl StoreCopies {
         self.folder.join(number.to_string())
     }
 
-    /// Removes the oldest copies of each kind that exceed the limit.
+    /// Removes the oldest copies of each kind until at most [`KEPT_MAX`] are left.
     fn sweep(&self) {
         let is_replaced = |number: &u64| self.at(*number).join(REPLACED).exists();
         let (replaced, before): (Vec<u64>, Vec<u64>) = self.numbers().into_iter().partition(is_replaced);
         for numbers in [replaced, before] {
             for number in &numbers[..numbers.len().saturating_sub(KEPT_MAX)] {
-                // Tried again with the next copy.
+                // If a copy cannot be removed, the next call tries again.
                 let _ = fs::remove_dir_all(self.at(*number));
             }
         }

@@ -1,4 +1,4 @@
-//! The loop: a change, a build, and if its result is new, a revision that takes over.
+//! The loop of `isomer dev`: wait for a change, build, and start a new revision if the result differs.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,47 +17,48 @@ use crate::draft_stores::{DraftStores, OutdatedStore, StoreContext};
 use crate::sources::{SourceSnapshot, watch_set};
 use crate::watch::FileWatcher;
 
-/// Editors write several files, and the same file several times: a build starts after this long without a change.
+/// The time without a change after which a build starts. The pause is needed because editors write several files, and
+/// the same file several times.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// The maximum time that a build waits for [`QUIET`].
+/// The maximum time from the first change to the build, even if there is no pause of [`QUIET`].
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// The number of questions that may be open at once. Further stores are asked about after the next change.
+/// The maximum number of open questions to the user. Questions about further stores are asked after the next change.
 const QUESTIONS_MAX: usize = 1;
 
 /// Settings of a development session.
 #[derive(Debug, Clone)]
 pub struct DevSettings {
-    /// The app's shape, which must have one process.
+    /// The name of the app's shape, which must have one process.
     pub shape: String,
-    /// Values from outside of the manifest.
+    /// The flags and files that provide config values and variables.
     pub values: ValueSources,
-    /// The profile with which Cargo packages are built.
+    /// The Cargo profile with which packages are built.
     pub profile: BuildProfile,
-    /// Whether stores whose applied migrations were edited are recreated without asking.
+    /// Whether stores whose applied migrations were edited are recreated without confirmation.
     pub recreate_stores: bool,
 }
 
 /// An app that is being developed.
 pub struct DevSession {
-    /// The app's path, which is opened again after each change.
+    /// The app's path. The app is opened from this path again after each change.
     path: PathBuf,
     settings: DevSettings,
     console: Console,
     revisions: RevisionStarter,
-    /// The sources of the serving revision.
+    /// The sources of the revision that serves, or `None` before the first revision.
     served: Option<SourceSnapshot>,
-    /// Whether no round has run yet, so that an error can be a mistake on the command line.
+    /// Whether no round has run yet. An error of the first round can be a mistake on the command line.
     is_first: bool,
     /// Whether the last round failed.
     has_failed: bool,
-    /// Whether the last build has added files to watch.
+    /// Whether the last build has added files to the watched ones.
     watches_more: bool,
     watcher: FileWatcher,
     drafts: DraftStores,
     manifest_warnings: WarningPrinter,
-    /// The store for which the user is being asked.
+    /// The store of the open question, if any.
     asking: Option<StoreName>,
     answer_sender: Sender<bool>,
     answers: Receiver<bool>,
@@ -67,7 +68,7 @@ impl DevSession {
     /// Starts to watch the files of `app`.
     ///
     /// # Errors
-    /// If they cannot be watched.
+    /// If the files cannot be watched.
     pub fn new(
         app: &AppDir,
         settings: DevSettings,
@@ -94,7 +95,8 @@ impl DevSession {
         })
     }
 
-    /// Builds and serves the app, again after every change. Returns only an error that no change of a file can fix.
+    /// Builds and serves the app, and repeats this after every change. Returns only on an error that no change of a
+    /// file can fix.
     pub async fn run(mut self, mut began: Instant) -> CliError {
         loop {
             if let Err(error) = self.round(began).await {
@@ -105,14 +107,15 @@ impl DevSession {
         }
     }
 
-    /// Resolves when a watched file has changed and then none for [`QUIET`], or when a question was answered with yes.
+    /// Waits until a watched file has changed and no further change follows for [`QUIET`], or until the user has
+    /// answered yes to a question.
     async fn changed(&mut self) {
         loop {
             tokio::select! {
                 () = self.watcher.changed() => break,
                 Some(yes) = self.answers.recv() => {
                     if let Some(store) = self.asking.take().filter(|_| yes) {
-                        self.drafts.agree(store);
+                        self.drafts.allow_recreation(store);
                         self.served = self.served.take().map(SourceSnapshot::without_migrations);
                         return;
                     }
@@ -128,23 +131,25 @@ impl DevSession {
         }
     }
 
-    /// Builds the app; if the result is new, creates a revision of it. Prints errors that a change of a file can fix.
+    /// Builds the app. If the result differs from the serving revision, starts a new revision. Prints errors that a
+    /// change of a file can fix.
     ///
     /// # Errors
     /// If the command line is wrong, or if files cannot be watched.
     async fn round(&mut self, began: Instant) -> Result<(), CliError> {
-        // Before anything is read.
+        // Watches the files before they are read, so that no change is missed.
         self.watcher.refresh()?;
         let is_first = std::mem::replace(&mut self.is_first, false);
         match self.try_round(began).await {
             Ok(()) => {
                 self.has_failed = false;
-                // A file that only this build has added may have been edited before it was watched.
+                // The build may have read files that were not watched at that time, and that may have changed since.
                 if self.watches_more {
                     self.watcher.look_again();
                 }
             }
-            // Later rounds can fail in the same way after an edit of `.env` or of the manifest, which another edit corrects.
+            // In later rounds, these errors can come from an edit of `.env` or of the manifest, which another edit can
+            // fix.
             Err(error @ (CliError::Usage(_) | CliError::UsageFinding(_))) if is_first => return Err(error),
             Err(error) => {
                 self.has_failed = true;
@@ -166,64 +171,66 @@ impl DevSession {
         let app = AppDir::open_with(&self.path, &self.settings.values)?;
         self.manifest_warnings.print(&self.console, &app.warnings);
         let (console, profile) = (self.console, self.settings.profile);
-        // Files that are known before the build must be watched while it runs.
+        // Files that are known before the build are watched while the build runs.
         self.watcher.follow(watch_set(&app, profile, self.has_failed))?;
         let built = tokio::task::spawn_blocking(move || {
             let built = app.build_as(profile, &console);
             (app, built)
         });
         let (app, built) = built.await.context("the build ended unexpectedly")?;
-        // Done even after a failed build: it may need a file that was not watched.
+        // Updated even after a failed build, because the fix may be in a file that was not watched.
         self.watches_more = self.watcher.follow(watch_set(&app, profile, built.is_err()))?;
         let components = read_components(&built?)?;
         let snapshot = SourceSnapshot::of(&app, components.clone());
         if self.served.as_ref() == Some(&snapshot) {
             if self.has_failed {
-                self.console.message("the sources are the same again as those of the serving revision");
+                self.console.message("the sources equal those of the serving revision again");
             }
             return Ok(());
         }
         self.check_one_process(&app, &components)?;
         let mut source = RevisionSource::new(&app, components);
-        // Composing and compiling block this thread; `block_in_place` lets other threads take over its tasks.
-        let made = tokio::task::block_in_place(|| {
+        // Composing and compiling block this thread, so `block_in_place` moves the thread's other tasks to other
+        // threads.
+        let started = tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
                 let place = self.revisions.place(&source.dir);
                 let stores =
                     StoreContext { engines: self.revisions.stores(), place: &place, data: self.revisions.data() };
-                let outdated = self.drafts.settle(&mut source.app, &stores, &self.console).await;
-                let made = self.revisions.take_over(&source).await;
+                let outdated = self.drafts.apply_migrations(&mut source.app, &stores, &self.console).await;
+                let started = self.revisions.take_over(&source).await;
                 self.ask(outdated);
-                made
+                started
             })
         });
-        let plan = made?;
+        let plan = started?;
         match self.served.replace(snapshot) {
             None => self.revisions.report_ready(&plan, began),
             Some(_) => self.revisions.report_replaced(&plan, began),
         }
     }
 
-    /// Asks whether a store should be recreated. The new revision does not wait for the answer.
+    /// Asks the user whether to recreate a store. Does not wait for the answer.
     fn ask(&mut self, outdated: Vec<OutdatedStore>) {
         for OutdatedStore { store, .. } in outdated.into_iter().filter(|outdated| outdated.can_be_recreated) {
             let (console, answer) = (self.console, self.answer_sender.clone());
             if self.asking.is_none() && console.is_interactive() {
                 let question = format!(
-                    "recreate the SQL store {store} from the latest copy that fits its migrations, or empty if there is none? What was written since then is lost."
+                    "recreate the SQL store {store} from the latest copy that fits its migrations, or empty if there is none? Data written after that copy is lost."
                 );
                 self.asking = Some(store);
-                // The thread ends with the process if there is no answer.
+                // If the user does not answer, the thread ends with the process.
                 std::thread::spawn(move || answer.blocking_send(console.confirm(&question) == Some(true)));
             } else {
                 self.console.message(&format!(
-                    "to recreate {store} from the latest copy that fits its migrations, or empty if there is none: isomer dev --recreate-stores (what was written since then is lost)"
+                    "to recreate {store} from the latest copy that fits its migrations, or empty if there is none: isomer dev --recreate-stores (data written after that copy is lost)"
                 ));
             }
         }
     }
 
-    /// Refuses a shape of several processes: a take-over would have to change all of them at once.
+    /// Refuses a shape of several processes, because a new revision would have to replace the old one in all of them
+    /// together.
     fn check_one_process(&self, app: &AppDir, components: &Components) -> Result<(), CliError> {
         let shape = &self.settings.shape;
         if shape == MONOLITH {

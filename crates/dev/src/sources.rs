@@ -1,4 +1,4 @@
-//! The sources of a revision: which files are watched, and whether they have changed.
+//! The sources of a revision: the files to watch, and a snapshot that shows whether they have changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use isomer_project::AppDir;
 use isomer_seam::Components;
 use isomer_toolchain::{BuildProfile, WatchSet, watch_paths};
 
-/// All that a revision is made from. Equal snapshots make equal revisions.
+/// Everything that a revision is created from. Equal snapshots produce equal revisions.
 #[derive(PartialEq)]
 pub(crate) struct SourceSnapshot {
     manifest: String,
@@ -24,7 +24,7 @@ pub(crate) struct SourceSnapshot {
 type Stamp = (Option<SystemTime>, u64);
 
 impl SourceSnapshot {
-    /// The sources of `app` as they are now, with its built components.
+    /// Reads the current sources of `app`. `components` are its built components.
     pub(crate) fn of(app: &AppDir, components: Components) -> Self {
         Self {
             manifest: app.source.text().to_owned(),
@@ -36,13 +36,14 @@ impl SourceSnapshot {
         }
     }
 
-    /// Returns the snapshot without migrations, which differs from every snapshot of an app that has some.
+    /// Returns the snapshot without migrations. It differs from the snapshot of every app that has migrations, so the
+    /// next round starts a new revision.
     pub(crate) fn without_migrations(self) -> Self {
         Self { migrations: BTreeMap::new(), ..self }
     }
 }
 
-/// Returns the files to watch for an app. After a failure, the sources of all its packages are included.
+/// Returns the files to watch for an app. With `has_failed`, includes the sources of all packages in the app's folder.
 pub(crate) fn watch_set(app: &AppDir, profile: BuildProfile, has_failed: bool) -> WatchSet {
     let mut wanted = watch_paths(&app.app, &app.dir, profile);
     if has_failed {
@@ -54,8 +55,8 @@ pub(crate) fn watch_set(app: &AppDir, profile: BuildProfile, has_failed: bool) -
     wanted
 }
 
-/// Returns the files that a revision reads when it starts, in addition to components and migrations: secrets, and
-/// certificate authorities of its hosts.
+/// Returns the files that a revision reads when it starts, in addition to components and migrations: secrets, and the
+/// certificate authorities of its granted hosts.
 fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
     let secrets = app.app.secrets.values().filter_map(|source| match source {
         SecretSource::File(path) => Some(path),
@@ -66,13 +67,15 @@ fn files(app: &AppDir) -> impl Iterator<Item = PathBuf> + '_ {
     secrets.chain(authorities).map(|path| app.dir.join(path))
 }
 
-/// Returns the stamps of these files. Their content is not stored, as it may be secret.
+/// Returns the stamps of the files that a revision reads when it starts. Contents are not stored, because they may be
+/// secret.
 fn stamps(app: &AppDir) -> BTreeMap<PathBuf, Option<Stamp>> {
     let stamp = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.modified().ok(), found.len()));
     files(app).map(|path| (path.clone(), stamp(&path))).collect()
 }
 
-/// Returns the content of all migration files. A file that cannot be read is reported when the migrations are applied.
+/// Returns the contents of all migration files. Skips files that cannot be read, because applying the migrations
+/// reports them.
 pub(crate) fn migrations(app: &App, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let folders = app.sql.values().filter_map(|store| store.migrations.as_ref());
     let files = folders.flat_map(|folder| std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten());

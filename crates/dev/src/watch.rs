@@ -1,9 +1,9 @@
 //! Watching files for changes.
 //!
-//! The system reports changes only in folders that exist. Which folders these are depends on the paths (see
-//! `isomer_toolchain::WatchFolders`): if a part of the path to a watched file has appeared, disappeared or been
-//! renamed, everything is watched again before anything is read. The new watcher is created before the old one is
-//! dropped, so no change is missed in between.
+//! The operating system reports changes only in folders that exist. A watched path determines which folders these are
+//! (see `isomer_toolchain::WatchFolders`). If a part of the path to a watched file has appeared, disappeared or been
+//! renamed, a new watcher is created before any file is read. The new watcher is created before the old one is dropped,
+//! so that no change is missed in between.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use notify::event::ModifyKind;
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-/// The maximum number of times that everything is watched again if folders change at the same time. After that, a
-/// missed change is assumed.
+/// The maximum number of times that a new watcher is created in one call because folders change at the same time. After
+/// that, the next round checks again.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Watches files for changes.
+/// A watcher of a set of files.
 pub(crate) struct FileWatcher {
     wanted: WatchSet,
     changed: Arc<Notify>,
-    /// Whether a change has made the watched folders outdated.
+    /// Whether a folder has changed in a way that requires a new watcher.
     is_stale: Arc<AtomicBool>,
     watched: Option<WatchedFolders>,
 }
@@ -42,7 +42,7 @@ impl FileWatcher {
         Ok(watch)
     }
 
-    /// Watches `wanted` from now on. Returns whether it differs from the previous set.
+    /// Replaces the watched set by `wanted`. Returns whether the two sets differ.
     pub(crate) fn follow(&mut self, wanted: WatchSet) -> Result<bool, CliError> {
         let is_other = self.wanted != wanted;
         self.wanted = wanted;
@@ -50,13 +50,13 @@ impl FileWatcher {
         Ok(is_other)
     }
 
-    /// Acts as if a change had been seen.
+    /// Makes [`FileWatcher::changed`] resolve as after a change.
     pub(crate) fn look_again(&self) {
         self.changed.notify_one();
     }
 
-    /// Updates the watched folders if necessary. Must be called before files are read, so that every later change is
-    /// seen.
+    /// Creates a new watcher if the watched folders have changed. Must be called before files are read, so that every
+    /// later change is reported.
     pub(crate) fn refresh(&mut self) -> Result<(), CliError> {
         for _ in 0..ATTEMPTS_MAX {
             let folders = self.wanted.folders();
@@ -66,12 +66,12 @@ impl FileWatcher {
             }
             self.watched = Some(self.watch(folders)?);
         }
-        // Check once more in the next round.
+        // Makes the next round check again.
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Resolves when a watched file has changed since the last call.
+    /// Waits until a watched file has changed since the last call.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -82,7 +82,7 @@ impl FileWatcher {
         let on_event = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if event.need_rescan() {
-                // Events were lost: check everything.
+                // The system has lost events, so any file may have changed.
                 is_stale.store(true, Ordering::SeqCst);
                 changed.notify_one();
                 return;
@@ -93,8 +93,8 @@ impl FileWatcher {
                 EventKind::Any | EventKind::Other => true,
                 EventKind::Modify(_) => false,
             };
-            let counts = |path: &PathBuf| known.counts(path, appeared) || (appeared && known.dirs.contains(path));
-            if event.paths.iter().any(counts) {
+            let is_relevant = |path: &PathBuf| known.counts(path, appeared) || (appeared && known.dirs.contains(path));
+            if event.paths.iter().any(is_relevant) {
                 if appeared {
                     is_stale.store(true, Ordering::SeqCst);
                 }
@@ -112,10 +112,11 @@ impl FileWatcher {
 
     fn handle_error(&self, error: notify::Error, dir: &Path) -> Result<(), CliError> {
         match &error.kind {
-            // The folder was removed after it was found.
+            // The folder was removed after the set of folders was computed.
             ErrorKind::PathNotFound => {}
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => {}
-            // Folders of other users above the app. Nothing in them can be read either.
+            // The folder is above the app and belongs to another user. It is ignored, because the app's files cannot be
+            // read through it either.
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
             ErrorKind::MaxFilesWatch => {
                 let error = anyhow::Error::new(error).context(format!("cannot watch `{}`", dir.display()));

@@ -1,4 +1,4 @@
-//! The line that a request adds to the access log, written when its response has been sent.
+//! The access-log line of a request, which is written after the response was sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,17 +9,17 @@ use isomer_telemetry::{AccessRecord, RequestId};
 
 use crate::site::SiteOwner;
 
-/// The access-log line of a request. It is dropped together with the response's body, and is written then.
+/// The access-log line of a request. The response's body holds the line, and dropping it writes it to the log.
 pub(crate) struct AccessLine {
     record: AccessRecord,
     start: Instant,
     log: Log,
-    /// The app's own access log.
+    /// The app's own access log, if the app has one.
     app_log: Option<AppLog>,
 }
 
 impl AccessLine {
-    /// Begins the line of a request that arrived at `start`. Returns `None` if access logging is off.
+    /// Creates the line of a request that arrived at `start`. Returns `None` if access logging is off.
     pub(crate) fn begin<B>(log: &Log, request: &Request<B>, id: RequestId, start: Instant) -> Option<Box<Self>> {
         if !log.wants_access() {
             return None;
@@ -40,7 +40,7 @@ impl AccessLine {
         Some(Box::new(Self { record, start, log: log.clone(), app_log: None }))
     }
 
-    /// Returns the record of the request, to which callers add what they know.
+    /// Returns the record of the request, so that callers can set its fields.
     pub(crate) fn record(&mut self) -> &mut AccessRecord {
         &mut self.record
     }

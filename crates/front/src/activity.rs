@@ -1,10 +1,10 @@
 //! The activity of a connection: whether a request is in progress, how long the connection has been idle, and whether
 //! bytes still arrive.
 //!
-//! Over HTTP/1.1, hyper closes a connection whose next request does not arrive. Over HTTP/2, hyper only checks whether
-//! the peer is alive. So a peer that responds could keep a connection open forever without a request, or with a request
-//! whose head never ends; [`wait_idle`] prevents this. A draining front door closes a connection only after its client
-//! has been silent for a while ([`wait_silent`]).
+//! Over HTTP/1.1, hyper closes a connection on which no next request arrives. Over HTTP/2, hyper only checks whether
+//! the peer is alive. So a peer that responds to pings could keep a connection open forever without a request, or with
+//! a request whose head never ends. [`wait_idle`] detects such connections. A draining front door closes a connection
+//! only after the client has been silent for a while ([`wait_silent`]).
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,11 +16,12 @@ use tokio::sync::Notify;
 use crate::forwarded::Endpoints;
 use crate::tls::TlsSession;
 
-/// The activity of a connection. Shared by the connection's task, its requests and the registry of connections.
+/// The activity of a connection. The connection's task, its requests and the registry of connections share it.
 pub(crate) struct Activity {
-    /// Requests in progress.
+    /// The number of requests in progress.
     requests: AtomicUsize,
-    /// When the last request ended, or the connection was accepted, in milliseconds of [`now_ms`].
+    /// The time at which the last request ended, or at which the connection was accepted, in milliseconds of
+    /// [`now_ms`].
     idle_since_ms: AtomicU64,
     /// The number of reads that returned bytes.
     reads: AtomicU64,
@@ -28,15 +29,15 @@ pub(crate) struct Activity {
     endpoints: OnceLock<Endpoints>,
     /// The connection's TLS session, if the connection uses TLS.
     tls: OnceLock<TlsSession>,
-    /// Notified when the connection has to be closed to make room for another one.
+    /// Notified when the registry closes the connection to make room for another one.
     evicted: Notify,
 }
 
-/// A request in progress. Dropping this ends the request.
+/// A guard for a request in progress. Dropping the guard ends the request.
 pub(crate) struct ActiveRequest(Arc<Activity>);
 
 impl Activity {
-    /// Creates the activity of a connection that was accepted just now.
+    /// Creates the activity of a connection that has just been accepted.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             requests: AtomicUsize::new(0),
@@ -59,23 +60,23 @@ impl Activity {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the time since which no request is in progress, in milliseconds of [`now_ms`]; `None` while a request is
-    /// in progress.
+    /// Returns the time since which no request is in progress, in milliseconds of [`now_ms`], or `None` while a request
+    /// is in progress.
     pub(crate) fn idle_since_ms(&self) -> Option<u64> {
         (self.requests.load(Ordering::Acquire) == 0).then(|| self.idle_since_ms.load(Ordering::Acquire))
     }
 
-    /// Returns the addresses of both ends, which are known before the first request.
+    /// Returns the addresses of client and listener. They are set before the first request.
     pub(crate) fn endpoints(&self) -> Option<&Endpoints> {
         self.endpoints.get()
     }
 
-    /// Sets the addresses of both ends. Later calls have no effect.
+    /// Sets the addresses of client and listener. Later calls have no effect.
     pub(crate) fn set_endpoints(&self, endpoints: Endpoints) {
         let _ = self.endpoints.set(endpoints);
     }
 
-    /// Returns the TLS session; `None` without TLS.
+    /// Returns the TLS session, or `None` if the connection does not use TLS.
     pub(crate) fn tls(&self) -> Option<&TlsSession> {
         self.tls.get()
     }
@@ -85,12 +86,12 @@ impl Activity {
         let _ = self.tls.set(session);
     }
 
-    /// Makes the connection close, so that another one can be accepted.
+    /// Notifies the connection's task that the connection must close to make room for another one.
     pub(crate) fn evict(&self) {
         self.evicted.notify_one();
     }
 
-    /// Resolves when the connection has to be closed to make room for another one.
+    /// Waits until [`Activity::evict`] is called.
     pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -106,14 +107,14 @@ impl Deref for ActiveRequest {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        // Stored before the count becomes 0. Otherwise a reader could see a count of 0 with the end of an earlier
-        // request.
+        // Stored before the count becomes 0. Otherwise a reader could see a count of 0 together with the end of an
+        // earlier request.
         self.0.idle_since_ms.store(now_ms(), Ordering::Release);
         self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// Returns the milliseconds since some moment before the first connection.
+/// Returns the milliseconds since the first call of this function.
 pub(crate) fn now_ms() -> u64 {
     #[cfg(test)]
     if let Some(now_ms) = test_clock::now_ms() {
@@ -123,7 +124,7 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Resolves when no request has been in progress for `idle_max`. Idle time before this call is not counted.
+/// Waits until no request has been in progress for `idle_max`. Idle time before this call is not counted.
 pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
     let (start_ms, idle_max_ms) = (now_ms(), u64::try_from(idle_max.as_millis()).unwrap_or(u64::MAX));
     loop {
@@ -138,8 +139,8 @@ pub(crate) async fn wait_idle(activity: &Activity, idle_max: Duration) {
     }
 }
 
-/// Resolves when no request has been in progress and no byte has arrived for `silence_min`, at the latest after twice
-/// that silence.
+/// Waits until no request is in progress and no byte has arrived for at least `silence_min` and at most twice that
+/// time.
 pub(crate) async fn wait_silent(activity: &Activity, silence_min: Duration) {
     let mut seen = None;
     loop {
@@ -161,7 +162,7 @@ pub(crate) mod test_clock {
         static NOW_MS: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// Returns the time, if this thread has set one.
+    /// Returns the time of this thread's clock, or `None` if the test has not advanced it.
     pub(super) fn now_ms() -> Option<u64> {
         NOW_MS.get()
     }

@@ -17,7 +17,7 @@ use crate::response_body::RequestPermits;
 use crate::site::SiteInUse;
 use crate::tls::TlsSession;
 
-/// Finds the app of a request by the request's host name, and admits the request.
+/// The layer that finds the app by the request's host name and admits the request.
 pub(crate) struct Admission<H: Handler> {
     resolver: Arc<dyn SiteResolver<H>>,
     load_timeout: Duration,
@@ -28,8 +28,8 @@ impl<H: Handler> Admission<H> {
         Self { resolver, load_timeout }
     }
 
-    /// Admits a request that arrived at `start`, and waits for its app if the app has to be loaded. Also returns the
-    /// authority that the request is for.
+    /// Admits a request that arrived at `start`, and waits while its app is loaded, if the app is not in memory. Also
+    /// returns the authority that the request is for.
     pub(crate) async fn admit(
         &self,
         host: RequestedHost,
@@ -59,7 +59,7 @@ impl<H: Handler> Admission<H> {
     ) -> Result<(ResolvedSite<H>, Authority), Problem> {
         let authority = match host {
             RequestedHost::Named(authority) => Some(authority),
-            // A request without a host is for the host that the client named in the TLS handshake, if it named one.
+            // A request without a host is for the host that the client named in the TLS handshake, if any.
             RequestedHost::Unnamed => {
                 let named = connection.tls().and_then(TlsSession::named);
                 named.map(|name| name.parse().map_err(|_| HOST)).transpose()?

@@ -1,11 +1,11 @@
 //! Compressing a response while it is sent.
 //!
 //! Guest output is not delayed: whenever the guest pauses, the compressor is flushed. The memory and processor time of
-//! a compressor are charged to the account of the app. If too many compressors are in use, or the account has no memory
-//! left, the response is sent uncompressed.
+//! a compressor are charged to the account of the app. If too many compressors are in use, or if the account has no
+//! memory left, the response is sent uncompressed.
 //!
 //! Compression runs on the executor's threads, in short steps, so that many responses of one tenant do not delay the
-//! requests of others.
+//! requests of other tenants.
 
 use std::io::{self, Write as _};
 use std::pin::Pin;
@@ -24,44 +24,45 @@ use crate::handler::Handler;
 use crate::negotiation::Coding;
 use crate::response_error::ResponseError;
 
-/// The maximum number of responses that are compressed at the same time, of all apps together. A tenant uses at most as
-/// many compressors as it leaves free. Further responses are sent uncompressed.
+/// The maximum number of responses that are compressed at the same time, of all apps together. Each tenant may use at
+/// most as many compressors as remain free. Further responses are sent uncompressed.
 const COMPRESSORS_MAX: usize = 256;
 
-/// The size of a frame of compressed data in bytes, unless the guest pauses; then a frame can be smaller.
+/// The size of a frame of compressed data in bytes. A frame is smaller if the guest pauses.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Bytes that are compressed in one step, which takes about half a millisecond. Between two steps, other tasks of the
-/// thread run.
+/// The number of bytes that are compressed in one step, which takes about half a millisecond. Between two steps, the
+/// thread runs other tasks.
 const STEP_BYTES: usize = 32 << 10;
 
-/// The compression levels. Higher levels take several times as long to save a few percent.
+/// The compression levels. Higher levels take several times as long to save a few percent of the size.
 const GZIP_LEVEL: u32 = 5;
 const ZSTD_LEVEL: i32 = 3;
 
-/// The window of zstd: 128 KiB. A larger one would take megabytes for each response, on the server and on the client.
+/// The binary logarithm of zstd's window size: 128 KiB. A larger window would take megabytes per response on the server
+/// and on the client.
 const ZSTD_WINDOW_LOG: u32 = 17;
 
-/// Bytes of host memory that a compressor uses: its tables, its window, its input, and the output that waits to be
+/// The host memory in bytes that a compressor uses: its tables, its window, its input, and the output that waits to be
 /// sent.
 const GZIP_BYTES: usize = 512 << 10;
 const ZSTD_BYTES: usize = 1536 << 10;
 
-/// The compressors of the process, by tenant.
+/// The permits for compressors of this process, which tenants share.
 static COMPRESSORS: LazyLock<FairLimiter<Arc<str>>> =
     LazyLock::new(|| FairLimiter::new(COMPRESSORS_MAX, |own, free| own < free));
 
-/// A body that is compressed while it is read.
+/// A response body that is compressed while it is read.
 pub(crate) struct CompressedBody<H: Handler> {
     body: H::Body,
     compressor: Box<Compressor<H>>,
     /// Bytes that the guest has sent and that are not compressed yet.
     input: Bytes,
-    /// Bytes that were compressed in this step.
+    /// The number of bytes that were compressed in this step.
     step_bytes: usize,
-    /// Whether the encoder may still contain bytes that it has not written out.
+    /// Whether the encoder may hold bytes that it has not written to its output.
     unflushed: bool,
-    /// The end of the body, returned after the last piece: trailers, or an error.
+    /// The trailers or the error that are returned after the last piece.
     last: Option<Result<Frame<Bytes>, BodyError<H>>>,
     /// Whether the encoder has been finished.
     finished: bool,
@@ -69,7 +70,7 @@ pub(crate) struct CompressedBody<H: Handler> {
 
 type BodyError<H> = ResponseError<<<H as Handler>::Body as Body>::Error>;
 
-/// An encoder, and the memory that is charged for it.
+/// An encoder, with the permit for it and the memory that is charged for it.
 pub(crate) struct Compressor<H: Handler> {
     encoder: Encoder,
     handler: H,
@@ -83,8 +84,8 @@ enum Encoder {
 }
 
 impl<H: Handler> Compressor<H> {
-    /// Reserves a compressor for a response of `handler`. Returns `None` if too many are in use, or the account has no
-    /// memory left.
+    /// Reserves a compressor for a response of `handler`. Returns `None` if the tenant uses too many compressors, or if
+    /// the account has no memory left.
     pub(crate) fn reserve(coding: Coding, handler: &H) -> Option<Box<Self>> {
         let permit = COMPRESSORS.try_acquire(handler.tenant())?;
         let bytes = match coding {
@@ -96,7 +97,7 @@ impl<H: Handler> Compressor<H> {
         Some(Box::new(Self { encoder, handler: handler.clone(), _memory: memory, _permit: permit }))
     }
 
-    /// Runs `work`, and charges the processor time that it takes.
+    /// Runs `work` on the encoder, and charges the processor time of `work`.
     fn work(&mut self, work: impl FnOnce(&mut Encoder) -> io::Result<()>) -> Result<(), BodyError<H>> {
         let start = Instant::now();
         let done = work(&mut self.encoder);
@@ -104,7 +105,7 @@ impl<H: Handler> Compressor<H> {
         done.map_err(ResponseError::Compression)
     }
 
-    /// Returns the compressed bytes that are available, if any.
+    /// Takes the compressed bytes that are available, if any.
     fn piece(&mut self) -> Option<Frame<Bytes>> {
         let waiting = self.encoder.waiting_mut();
         (!waiting.is_empty()).then(|| Frame::data(std::mem::take(waiting).into()))
@@ -117,12 +118,12 @@ impl<H: Handler> CompressedBody<H> {
         Self { body, compressor, input: Bytes::new(), step_bytes: 0, unflushed: false, last: None, finished: false }
     }
 
-    /// Returns the handler's body.
+    /// Returns the handler's uncompressed body.
     pub(crate) fn body(&self) -> &H::Body {
         &self.body
     }
 
-    /// Returns whether the whole body was read.
+    /// Returns whether the whole compressed body was read.
     pub(crate) fn is_complete(&self) -> bool {
         self.finished && self.last.is_none() && self.compressor.encoder.waiting().is_empty()
     }
@@ -139,7 +140,7 @@ impl<H: Handler> CompressedBody<H> {
         loop {
             if !self.input.is_empty() {
                 if self.step_bytes >= STEP_BYTES {
-                    // Yields even if pieces are always available: a server polls for pieces until its buffer is full.
+                    // Yields even if more input is available, because the server polls until its buffer is full.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -167,8 +168,8 @@ impl<H: Handler> CompressedBody<H> {
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.input = data,
                 Some(Ok(Err(trailers))) => self.finish(Some(Ok(trailers)))?,
-                // The data before the error is sent first. The stream is not finished, so that the client sees an
-                // incomplete response.
+                // The data before the error is sent first. The compressed stream is not finished, so the client detects
+                // an incomplete response.
                 Some(Err(error)) => {
                     self.compressor.work(Encoder::flush)?;
                     (self.finished, self.last) = (true, Some(Err(ResponseError::Handler(error))));
@@ -204,7 +205,7 @@ impl Encoder {
         }
     }
 
-    /// Writes out all input so far in compressed form.
+    /// Writes all input so far to the output, in compressed form.
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Gzip(encoder) => encoder.flush(),
@@ -219,7 +220,7 @@ impl Encoder {
         }
     }
 
-    /// Returns the compressed bytes that were not read yet.
+    /// Returns the compressed bytes that have not been taken yet.
     fn waiting(&self) -> &Vec<u8> {
         match self {
             Self::Gzip(encoder) => encoder.get_ref(),

@@ -1,11 +1,11 @@
 //! One connection: its client, its TLS handshake, its version of HTTP, its requests, and how it is closed.
 //!
-//! A draining front door does not close a connection on which the client may be sending a request. Over HTTP/1.1 the
-//! next response has `connection: close`, and the connection ends after it; a silent client gets
-//! [`Limits::idle_grace`]. Over HTTP/2 the peer is notified (GOAWAY), requests that it sent before are served, then the
-//! connection ends. Handshakes in progress are finished. Hyper's own graceful shutdown is not enough for HTTP/1.1: it
-//! closes idle connections at once, and also connections on which no byte has arrived yet, so a request that is on its
-//! way would be lost.
+//! A draining front door does not close a connection on which the client may be sending a request. Over HTTP/1.1, the
+//! next response has `connection: close`, and the connection ends after that response. An idle connection is closed
+//! after the client has been silent for [`Limits::idle_grace`]. Over HTTP/2, the peer receives GOAWAY, requests that it
+//! sent before are served, then the connection ends. Handshakes in progress are finished. Hyper's graceful shutdown of
+//! HTTP/1.1 is not sufficient: it immediately closes idle connections and connections on which no byte has arrived yet,
+//! so a request that is on its way would be lost.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -38,24 +38,24 @@ use crate::response_deadline::{self, WatchedTasks};
 use crate::socket::{LINGER_MAX, Opening, Socket, Version};
 use crate::tls::{Certificates, TlsSession};
 
-/// The maximum time that closing an idle connection gracefully may take. After it the connection is aborted.
+/// The maximum time for closing an idle connection gracefully, after which the connection is aborted.
 const END_MAX: Duration = LINGER_MAX.saturating_mul(2);
 
 /// An accepted connection, with the certificates of its listener.
 type Accepted = AcceptedTcp<Option<Arc<Certificates>>>;
 
-/// The phases of a front door.
+/// A phase of a front door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// The front door accepts connections and requests.
     Serving,
     /// The front door finishes the requests in progress.
     Draining,
-    /// The time for draining is over.
+    /// The grace period is over, and the remaining connections are closed.
     CutOff,
 }
 
-/// The state that all connections share.
+/// The settings and the pipeline that all connections share.
 pub(crate) struct ConnectionServer<H: Handler> {
     http1: http1::Builder,
     http2: http2::Builder<WatchedTasks>,
@@ -104,7 +104,7 @@ impl<H: Handler> ConnectionServer<H> {
     }
 
     async fn serve(self: Arc<Self>, AcceptedTcp { stream, peer, settings: tls }: Accepted, permit: &ConnectionPermit) {
-        // Nagle's algorithm makes keep-alive clients wait for their own delayed acknowledgements.
+        // Disables Nagle's algorithm, with which a response would wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().unwrap_or(peer);
         let mut socket = Socket::new(stream, self.limits.write_timeout);
@@ -120,7 +120,8 @@ impl<H: Handler> ConnectionServer<H> {
         }
         let is_trusted = match client {
             Some(address) => self.proxies.trusts(address),
-            // A proxy that uses the PROXY protocol passes on what its clients send, including their header fields.
+            // A proxy that uses the PROXY protocol forwards its clients' header fields unchanged, so they are not
+            // trusted.
             None => self.proxies.trusts(peer.ip()) && !self.proxies.proxy_protocol,
         };
         permit.activity.set_endpoints(Endpoints::new(client.unwrap_or(peer.ip()), is_trusted, local));
@@ -130,7 +131,7 @@ impl<H: Handler> ConnectionServer<H> {
         }
     }
 
-    /// Returns the client address that a trusted proxy announces for the connection, if it announces one.
+    /// Returns the client address that a trusted proxy announces for the connection, or `None` without an announcement.
     async fn proxied_client(&self, socket: &mut Socket, peer: SocketAddr) -> Result<Option<IpAddr>, ()> {
         if !self.proxies.sends_header(peer.ip()) {
             return Ok(None);
@@ -171,7 +172,7 @@ impl<H: Handler> ConnectionServer<H> {
             biased;
             version = stream.version() => version,
             () = self.wait_unused(activity) => {
-                // Notifies the peer (over TLS also with `close_notify`), and waits until the peer has closed its side.
+                // Closes the stream (over TLS with `close_notify`), and waits until the peer has closed its side.
                 let _ = tokio::time::timeout(END_MAX, stream.shutdown()).await;
                 return;
             }
@@ -202,7 +203,7 @@ impl<H: Handler> ConnectionServer<H> {
         }
     }
 
-    /// Polls an HTTP connection until it ends, or has been idle for too long.
+    /// Polls an HTTP connection until it ends or has been idle for too long.
     async fn drive<C: HttpConnection>(&self, mut connection: Pin<&mut C>, activity: &Activity) {
         let mut is_notified = !C::NOTIFIES_PEER;
         loop {
@@ -236,19 +237,19 @@ impl<H: Handler> ConnectionServer<H> {
         response
     }
 
-    /// Returns whether the front door drains. Called for every response, so it takes no lock: this receiver has only
-    /// seen `Serving`, so any change means draining.
+    /// Returns whether the front door drains. Takes no lock, since it is called for every response. This receiver has
+    /// only seen `Serving`, so any change means draining.
     fn is_draining(&self) -> bool {
         !matches!(self.phase.has_changed(), Ok(false))
     }
 
-    /// Resolves when the front door starts to drain.
+    /// Waits until the front door starts to drain.
     async fn draining(&self) {
-        // The sender lives until all connections have ended.
+        // Fails only if the sender is dropped, which lives until all connections have ended.
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
     }
 
-    /// Resolves when the connection has had no request for too long.
+    /// Waits until the connection has had no request for too long.
     async fn wait_unused(&self, activity: &Activity) {
         tokio::select! {
             () = wait_idle(activity, self.limits.head_timeout) => {}
@@ -260,12 +261,12 @@ impl<H: Handler> ConnectionServer<H> {
     }
 }
 
-/// A connection of either version of HTTP.
+/// An HTTP/1.1 or HTTP/2 connection of hyper.
 trait HttpConnection: Future<Output = hyper::Result<()>> {
-    /// Whether the protocol can notify the peer that the front door drains. If not, the next response notifies it.
+    /// Whether the protocol can notify the peer of the drain. If not, the next response has `connection: close`.
     const NOTIFIES_PEER: bool;
 
-    /// Ends the connection after the requests in progress.
+    /// Starts a graceful shutdown: the connection ends after the requests in progress.
     fn end(self: Pin<&mut Self>);
 }
 

@@ -1,9 +1,9 @@
 //! The time limits of a stream of server-sent events.
 //!
-//! Such a response is meant to continue, so `request_deadline` applies only to its head. The stream has a maximum
-//! duration instead, and a maximum time in which nothing is sent: without it, a guest that waits for an event which
-//! never happens would keep its instance. A stream that reaches either limit is ended without an error, since its
-//! client reconnects by itself.
+//! Such a response has no end by design, so `request_deadline` applies only to its head. The stream has two limits
+//! instead: a maximum duration, and a maximum time without data. Without the second limit, a guest that waits for an
+//! event that never happens would keep its instance. A stream that reaches a limit ends without an error, since clients
+//! of server-sent events reconnect automatically.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,28 +13,28 @@ use tokio::time::{Instant, Sleep};
 use crate::interruption::Interruption;
 use crate::site::StreamLimits;
 
-/// The timers of one stream.
+/// The time limits of one stream, and its timer.
 pub(crate) struct EventClock {
     limits: StreamLimits,
     ends: Instant,
     silent_until: Instant,
-    /// The timer for the maximum silence; exists while the guest sends nothing.
+    /// The timer for the next limit, or `None` if the guest has not paused yet.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl EventClock {
-    /// Starts the timers of a stream whose request arrived at `start` and whose response head was received `now`.
+    /// Starts the limits of a stream whose request arrived at `start` and whose response head was received at `now`.
     pub(crate) fn new(limits: StreamLimits, start: Instant, now: Instant) -> Self {
         Self { limits, ends: start + limits.max, silent_until: now + limits.idle_max, timer: None }
     }
 
-    /// Records that data was sent `now`. Returns the reason if the stream has to end.
+    /// Records that data was sent at `now`. Returns the reason if the stream must end.
     pub(crate) fn sent(&mut self, now: Instant) -> Option<Interruption> {
         self.silent_until = now + self.limits.idle_max;
         self.interruption(now)
     }
 
-    /// Resolves when the stream has to end, unless data is sent before.
+    /// Polls for the next limit, at which the stream must end. [`EventClock::sent`] postpones the limit for silence.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Interruption> {
         loop {
             let until = self.ends.min(self.silent_until);

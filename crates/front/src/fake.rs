@@ -1,4 +1,4 @@
-//! A handler for unit tests. It responds as the test sets, and counts what is charged.
+//! A handler for unit tests. Tests set its response and read what was charged to its account.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,9 +22,9 @@ pub(crate) enum FakeResponse {
     Text(&'static str),
     /// The request's body.
     Echo,
-    /// A failure.
+    /// A failure of this kind.
     Failure(FailureKind),
-    /// The handler never responds.
+    /// No response: the handler's future stays pending.
     Never,
 }
 
@@ -33,13 +33,13 @@ pub(crate) enum FakeResponse {
 pub(crate) struct FakeHandler {
     response: FakeResponse,
     tenant: Arc<str>,
-    /// The maximum number of bytes of memory that may be charged.
+    /// The maximum number of bytes of memory that can be charged.
     memory_max: usize,
-    /// The requests that were handled.
+    /// The URIs and header fields of the handled requests.
     pub(crate) requests: Arc<Mutex<Vec<(Uri, HeaderMap)>>>,
 }
 
-/// The failure of a fake handler.
+/// The failure that a fake handler returns.
 #[derive(Debug, thiserror::Error)]
 #[error("the fake failed")]
 pub(crate) struct FakeFailure(FailureKind);

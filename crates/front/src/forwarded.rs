@@ -1,14 +1,14 @@
-//! The client of a request, and the header fields that tell a guest about the client.
+//! The client of a request, and the header fields that describe the client to a guest.
 //!
 //! A guest does not see the connection. So every request has `forwarded` (RFC 7239), `x-forwarded-for`,
-//! `x-forwarded-proto` and `x-forwarded-host`, all written by the front door. Fields with these names from a client are
-//! dropped, together with other `x-forwarded-…` fields and `x-real-ip`.
+//! `x-forwarded-proto` and `x-forwarded-host`, all written by the front door. If a client sends fields with these
+//! names, other `x-forwarded-…` fields or `x-real-ip`, the front door removes them.
 //!
-//! On a connection of a trusted proxy, the proxy's fields are read. Each proxy appends the address that it got the
-//! request from, so the list is read from its end: the client is the last address that does not belong to a trusted
-//! proxy, and the client may have sent everything before that address. The guest gets one address, not the list:
-//! whichever end of the list an app reads, it reads the client. `x-forwarded-for` is used if present, otherwise
-//! `forwarded`: a proxy that writes only `forwarded` has to drop `x-forwarded-for`.
+//! On a connection of a trusted proxy, the front door reads the proxy's fields. Each proxy appends the address from
+//! which it received the request, so the list is read from its end: the client is the last address that does not belong
+//! to a trusted proxy. Everything before that address may come from the client. The guest receives one address and not
+//! the list, so that an app finds the client whichever end of the list it reads. `x-forwarded-for` is used if present,
+//! otherwise `forwarded`. A proxy that writes only `forwarded` must therefore remove `x-forwarded-for`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -28,11 +28,11 @@ const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The common prefix of the forwarding fields.
 const FAMILY: &str = "x-forwarded-";
 
-/// The maximum number of entries of a list that are read, from its end. If all of these are trusted proxies, the last
-/// entry that was read is taken as the client.
+/// The maximum number of entries of a list that are read, starting at its end. If all of them are trusted proxies, the
+/// last one that was read is treated as the client.
 const HOPS_MAX: usize = 32;
 
-/// The two ends of a connection: the client (or a proxy) and the listener.
+/// The two ends of a connection: the client (or a proxy), and the listener.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     /// The peer's address, or the client address that a trusted proxy announced in the PROXY protocol.
@@ -41,12 +41,12 @@ pub(crate) struct Endpoints {
     pub(crate) is_trusted: bool,
     /// The listener's address.
     pub(crate) local: SocketAddr,
-    /// The fields of the connection's first request. Most requests of a connection are for the same host, and get the
-    /// same fields.
+    /// The fields that were written for the connection's first request. Cached, because most requests of a connection
+    /// are for the same host and need the same fields.
     first_fields: OnceLock<ForwardedFields>,
 }
 
-/// The values of the fields that a request gets.
+/// The values of the fields that the front door writes to a request.
 #[derive(Debug, Clone)]
 struct ForwardedFields {
     authority: Authority,
@@ -60,9 +60,9 @@ struct ForwardedFields {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) client: IpAddr,
-    /// The scheme that the client used, according to a trusted proxy.
+    /// The scheme that the client used, if a trusted proxy states it.
     pub(crate) scheme: Option<Scheme>,
-    /// The host that the client requested, according to a trusted proxy.
+    /// The host that the client requested, if a trusted proxy states it.
     host: Option<HeaderValue>,
 }
 
@@ -73,14 +73,15 @@ impl Endpoints {
         Self { client, is_trusted, local, first_fields: OnceLock::new() }
     }
 
-    /// Returns the authority of a request without a host: the listener's address (RFC 9110, section 7.1).
+    /// Returns the authority of requests without a host: the listener's address (RFC 9110, section 7.1).
     pub(crate) fn authority(&self) -> Option<Authority> {
         self.local.to_string().parse().ok()
     }
 }
 
 impl Origin {
-    /// Returns the origin of a request that arrived over a connection between `ends`.
+    /// Returns the origin of a request that arrived over the connection between `ends`. `trusted` are the networks of
+    /// trusted proxies.
     pub(crate) fn of(headers: &HeaderMap, ends: &Endpoints, trusted: &[IpNetwork]) -> Self {
         let direct = Self { client: ends.client, scheme: None, host: None };
         if !ends.is_trusted {
@@ -107,7 +108,7 @@ impl Origin {
                 break;
             }
         }
-        // If each proxy has appended to both lists, the entries of one proxy have the same position.
+        // If each proxy has appended to both lists, a proxy's entries have the same position in both.
         let protos = entries(headers, &PROTO).take(HOPS_MAX).collect::<Vec<_>>();
         let of_client = protos.get(hops.max(1) - 1).or(protos.last());
         Self { client, scheme: of_client.and_then(|proto| scheme(proto)), host: None }
@@ -119,7 +120,7 @@ impl Origin {
             let pairs = || split(element, b';').filter_map(|pair| pair.split_once('='));
             let find =
                 |key: &str| pairs().find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, it)| it.trim());
-            // An obfuscated name (`for=_hidden`) is not an address.
+            // Ends at an obfuscated name (`for=_hidden`), which is not an address.
             let Some(address) = find("for").and_then(address) else { break };
             let proto = find("proto").map(|text| text.trim_matches('"'));
             origin = Self {
@@ -134,12 +135,12 @@ impl Origin {
         origin
     }
 
-    /// Writes the forwarding fields of the request, and removes those that the client sent.
+    /// Writes the forwarding fields of the request. Removes all forwarding fields that an untrusted client sent.
     pub(crate) fn write(self, headers: &mut HeaderMap, ends: &Endpoints, scheme: &Scheme, authority: &Authority) {
         let is_secure = *scheme == Scheme::HTTPS;
         let fields = if ends.is_trusted {
             let fields = self.fields(is_secure, authority);
-            // `insert` replaces all values of the field, including those that a client sent.
+            // `insert` replaces all values of the field, including those that the client sent.
             if headers.contains_key(&REAL_IP) {
                 headers.insert(REAL_IP, fields.client.clone());
             }
@@ -168,11 +169,10 @@ impl Origin {
     }
 }
 
-/// The number of fields that the front door adds to a request: four here, and `traceparent`.
+/// The number of fields that the front door adds to a request: the four forwarding fields, and `traceparent`.
 const FIELDS_WRITTEN: usize = 5;
 
-/// Removes forwarding fields, which only a trusted proxy may send. Fields of a trusted proxy stay if the front door
-/// does not write them.
+/// Removes all forwarding fields. Called for requests of clients, because only trusted proxies may send such fields.
 fn remove_family(headers: &mut HeaderMap) {
     let dropped = headers.keys().filter(|name| is_of_family(name.as_str())).cloned().collect::<Vec<_>>();
     for name in dropped {
@@ -180,8 +180,8 @@ fn remove_family(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns whether a field is a forwarding field. `_` and `-` are treated as the same character, because frameworks
-/// that pass fields to an app as variables (CGI) do not distinguish them.
+/// Returns whether `name` is the name of a forwarding field. Treats `_` like `-`, because frameworks that pass fields
+/// to an app as variables (CGI) do not distinguish the two.
 fn is_of_family(name: &str) -> bool {
     let same = |text: &str, other: &str| {
         text.len() == other.len()
@@ -190,7 +190,7 @@ fn is_of_family(name: &str) -> bool {
     name.get(..FAMILY.len()).is_some_and(|start| same(start, FAMILY)) || same(name, REAL_IP.as_str())
 }
 
-/// Returns the value of `Forwarded` (RFC 7239, section 4).
+/// Returns the value of the field `Forwarded` (RFC 7239, section 4).
 fn forwarded(client: IpAddr, text: &HeaderValue, host: &HeaderValue, is_secure: bool) -> HeaderValue {
     let (before, after): (&[u8], &[u8]) = if client.is_ipv6() { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
     let proto: &[u8] = if is_secure { b"https" } else { b"http" };
@@ -198,12 +198,12 @@ fn forwarded(client: IpAddr, text: &HeaderValue, host: &HeaderValue, is_secure: 
     HeaderValue::from_bytes(&parts.concat()).unwrap_or_else(|_| HeaderValue::from_static("for=unknown"))
 }
 
-/// Returns the last entry of a list.
+/// Returns the last entry of the comma-separated list in the fields called `name`.
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     entries(headers, name).next()
 }
 
-/// Returns the entries of a list in all fields of this name, without quotes, from the last to the first.
+/// Returns the entries of the comma-separated list in all fields called `name`, from the last to the first.
 fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let fields = headers.get_all(name).into_iter().rev();
     texts(fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b',')))
@@ -214,15 +214,14 @@ fn elements(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     texts(headers.get_all(FORWARDED).into_iter().rev().flat_map(|field| rsplit_quoted(field.as_bytes())))
 }
 
-/// Returns the entries as text, without empty ones. A client may send bytes that are not text before the entries that a
-/// proxy appends. So each entry is decoded by itself, and an entry that is not text is kept as an invalid entry.
+/// Decodes the entries, and skips empty ones. A client may send bytes that are not UTF-8 before the entries that a
+/// proxy appends. So each entry is decoded separately, and an undecodable entry is kept as an invalid one.
 fn texts<'a>(entries: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a str> {
     entries.map(|entry| std::str::from_utf8(entry).map_or("?", str::trim)).filter(|entry| !entry.is_empty())
 }
 
-/// Returns the pieces of a text between commas outside of quotes, from the last to the first. The text is read from its
-/// end: the entries that a proxy has appended are well formed, while a client may have sent an opening quote before
-/// them that is never closed.
+/// Splits `text` at commas outside of quotes, from the last part to the first. The text is read from its end, because
+/// only the entries that a proxy has appended are well formed. A client may have sent an unclosed quote before them.
 fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -242,12 +241,12 @@ fn rsplit_quoted(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns whether an odd number of backslashes precedes the byte.
+/// Returns whether an odd number of backslashes precedes the byte at `at`.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// Returns the pieces of a text between unquoted separators, without white space around them.
+/// Splits `text` at unquoted separators `between`, and trims each part.
 fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let is_end = move |character: char| {
@@ -261,7 +260,8 @@ fn split(text: &str, between: u8) -> impl Iterator<Item = &str> {
     text.split(is_end).map(str::trim)
 }
 
-/// Returns the address in an entry: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`, each with or without quotes.
+/// Returns the address of an entry: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`, with or without
+/// quotes.
 fn address(entry: &str) -> Option<IpAddr> {
     let text = entry.trim_matches('"');
     let parsed = match text.strip_prefix('[') {
@@ -282,7 +282,7 @@ fn scheme(text: &str) -> Option<Scheme> {
     }
 }
 
-/// Returns the host unchanged if it is valid.
+/// Returns `text` as a header value if it is a valid host.
 fn valid_host(text: &str) -> Option<HeaderValue> {
     let authority = text.parse::<Authority>().ok()?;
     host::normal(&authority).is_some().then(|| value(authority.as_str()))
@@ -292,7 +292,7 @@ fn is_trusted(address: IpAddr, trusted: &[IpNetwork]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Returns a header value for an address or a parsed authority; both consist of visible ASCII.
+/// Returns a header value for an address or a parsed authority, which contain only visible ASCII characters.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -301,7 +301,7 @@ fn value(text: &str) -> HeaderValue {
 mod tests {
     use super::*;
 
-    /// Returns the fields of a request from `client`. The proxy 10.0.0.1 is trusted, and so is its network.
+    /// Returns the fields that a request from `client` has after forwarding. The network 10.0.0.0/8 is trusted.
     fn forwarded_fields(client: &str, fields: &[(&'static str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, text) in fields {
@@ -361,19 +361,19 @@ mod tests {
         };
         for (list, client) in [
             (&["198.51.100.7"][..], "198.51.100.7"),
-            // The client's entries stand before those that the proxies have appended.
+            // The client's entries precede the entries that the proxies have appended.
             (&["10.9.9.9, 192.0.2.66, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
             (&["192.0.2.66", "198.51.100.7:4711", "10.0.0.2,10.0.0.3"], "198.51.100.7"),
             (&["::ffff:198.51.100.7"], "198.51.100.7"),
-            // If all entries are proxies, the first one is the client.
+            // If all entries are trusted proxies, the first one is the client.
             (&["10.0.0.5, 10.0.0.4"], "10.0.0.5"),
             // An entry that is not an address ends the chain.
             (&["198.51.100.7, unknown, 10.0.0.2"], "10.0.0.2"),
             (&["nonsense"], "10.0.0.1"),
-            // A quote that the client opens does not swallow the proxy's entry.
+            // An opening quote from the client does not hide the proxy's entry.
             (&["\", 198.51.100.7"], "198.51.100.7"),
             (&["\"192.0.2.66, 198.51.100.7"], "198.51.100.7"),
-            // Bytes that are not ASCII do not hide the proxy's entry.
+            // Non-ASCII bytes from the client do not hide the proxy's entry.
             (&["\u{fc}, 198.51.100.7"], "198.51.100.7"),
             (&["198.51.100.7, \u{fc}, 10.0.0.2"], "10.0.0.2"),
             (&[], "10.0.0.1"),
@@ -408,7 +408,7 @@ mod tests {
             ],
             &[("forwarded", "for=198.51.100.7;proto=https;host=shop.example, for=10.0.0.2;proto=http")],
             &[("forwarded", "for=\"198.51.100.7:80\"; Host=\"shop.example\" ;PROTO=\"https\"")],
-            // The proxy's own entry is used, not the entry that it has passed on.
+            // The entry that the proxy has appended is used, not the entry that it received.
             &[
                 ("x-forwarded-for", "198.51.100.7"),
                 ("x-forwarded-proto", "https"),

@@ -1,7 +1,7 @@
-//! The interface between the front door and what runs the requests of an app.
+//! The interface between the front door and the code that runs the requests of an app.
 //!
-//! The node implements [`Handler`] for its engine, tests for a fake. The front door is generic over it, so this interface adds no
-//! dynamic dispatch of its own.
+//! The node implements [`Handler`] for its engine, and tests implement it for a fake. The front door is generic over
+//! the implementation, so the interface needs no dynamic dispatch.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use isomer_telemetry::RequestId;
 use crate::failure_kind::FailureKind;
 use crate::request_body::RequestBody;
 
-/// Runs the requests of one component, and provides the account that they are charged to. Cheap to clone.
+/// Runs the requests of one component, and charges the account of the app. Cheap to clone.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// The body of a response.
+    /// The type of a response's body.
     type Body: HandlerBody;
-    /// The error when there is no response.
+    /// The error of a request that gets no response from the handler.
     type Failure: HandlerFailure;
-    /// A charge of memory to the account. Dropping it releases the memory.
+    /// A charge of memory to the account. Dropping the charge releases the memory.
     type Memory: Send + 'static;
 
     /// Runs a request until the head of its response is available. The guest continues to run while the body is read,
@@ -33,28 +33,29 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Returns the name of the tenant whose account is charged.
     fn tenant(&self) -> &Arc<str>;
 
-    /// Charges memory that the front door uses for a response. Returns `None` if the account has no memory left.
+    /// Charges `bytes` bytes of memory that the front door uses for a response. Returns `None` if the account has no
+    /// memory left.
     fn charge_memory(&self, bytes: usize) -> Option<Self::Memory>;
 
     /// Charges processor time that the front door spent on a response.
     fn charge_cpu(&self, used: Duration);
 }
 
-/// A request for a handler.
+/// A request, with its limits, for a handler.
 pub struct HandlerRequest {
-    /// The request, with an absolute URI and its own `traceparent`.
+    /// The request. It has an absolute URI and the `traceparent` of this hop.
     pub http: http::Request<RequestBody>,
     /// The request's identity in logs.
     pub id: RequestId,
-    /// The time at which the request has to be finished.
+    /// The time by which the response must be complete.
     pub deadline: Instant,
     /// The time from the request's arrival to `deadline`, for messages.
     pub allowed: Duration,
-    /// The time from the request's arrival to its deadline if the response is a stream of server-sent events.
+    /// The time from the request's arrival to the deadline of a response that is a stream of server-sent events.
     pub stream_allowed: Duration,
-    /// The component that handles the request.
+    /// The name of the component that handles the request.
     pub component: Arc<str>,
-    /// The maximum number of bytes of the body that the server buffers while the handler does not read.
+    /// The maximum number of bytes of the request's body that the server buffers while the handler does not read.
     pub buffer_bytes: usize,
 }
 
@@ -62,7 +63,7 @@ pub struct HandlerRequest {
 pub trait HandlerBody:
     Body<Data = Bytes, Error: Error + Send + Sync + Unpin + 'static> + Unpin + Send + 'static
 {
-    /// Returns whether the whole body was read, so that a server can drop it without losing unsent data.
+    /// Returns whether the whole body was read, so that dropping it loses no unsent data.
     fn is_complete(&self) -> bool;
 
     /// Returns the reason why the body ended in an error.
@@ -72,17 +73,17 @@ pub trait HandlerBody:
 /// The reason why a response's body ended in an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyFailure {
-    /// The reason, for logs.
+    /// The reason as a text for logs.
     pub reason: String,
-    /// Whether the handler has already emitted an event about the failure.
+    /// Whether the handler has already emitted an event for the failure.
     pub is_reported: bool,
 }
 
-/// The error when a handler has no response. Its `Display` is for logs.
+/// The error of a request that gets no response from a handler. Its `Display` text is for logs only.
 pub trait HandlerFailure: Error + Send + Sync + 'static {
-    /// Returns the kind of failure, from which the front door chooses the response.
+    /// Returns the kind of failure, from which the front door derives the response.
     fn kind(&self) -> FailureKind;
 
-    /// Returns the guest's call stack, the innermost frame first; empty if there is none.
+    /// Returns the guest's call stack, innermost frame first, or an empty slice if there is none.
     fn backtrace(&self) -> &[String];
 }

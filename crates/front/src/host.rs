@@ -1,8 +1,8 @@
-//! The host that a request is for, read once, in the normal form in which hosts are compared.
+//! The host that a request is for. Hosts are read once, and are compared in a normal form.
 //!
-//! If a host name could be written in two ways, a request could be admitted as one tenant's and served as another's. So
-//! a host name has one normal form (lower case, no port, no trailing dot, addresses as the operating system formats
-//! them), and an invalid host name is refused, not corrected.
+//! If two spellings of a host name were treated differently, a request could be admitted for one tenant and served by
+//! another one's app. So a host name has one normal form (lower case, no port, no trailing dot, addresses as the
+//! operating system formats them). An invalid host name is refused and not corrected.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,25 +11,25 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Request, Version};
 
-/// The maximum number of bytes of a host name, and of one of its labels (RFC 1035, section 2.3.4).
+/// The maximum lengths in bytes of a host name, and of one of its labels (RFC 1035, section 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
 /// The host that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestedHost {
-    /// The request is for the host of this authority.
+    /// The host of this authority.
     Named(Authority),
-    /// The request has no host: HTTP/1.0 needs no Host header, and health checks of load balancers often have none.
+    /// No host. HTTP/1.0 does not require a Host header, and health checks of load balancers often have none.
     Unnamed,
 }
 
-/// Returns the host that the request is for: `:authority` or an absolute URI, otherwise the Host header. Returns `None`
-/// if it is not valid.
+/// Returns the host that the request is for: from `:authority` or an absolute URI if present, otherwise from the Host
+/// header. Returns `None` if the host is not valid.
 ///
-/// An HTTP/1.1 request always needs exactly one Host header (RFC 9112, section 3.2); its value is ignored if the URI is
-/// absolute (section 3.2.2). Over HTTP/2, `:authority` and the Host header have to name the same host (RFC 9113,
-/// section 8.3.1).
+/// An HTTP/1.1 request must have exactly one Host header (RFC 9112, section 3.2), which is ignored if the URI is
+/// absolute (section 3.2.2). Over HTTP/2, `:authority` and the Host header must name the same host (RFC 9113, section
+/// 8.3.1).
 pub(crate) fn requested<B>(request: &Request<B>) -> Option<RequestedHost> {
     let header = only_host(request.headers())?;
     if header.is_none() && request.uri().authority().is_none() && request.version() <= Version::HTTP_10 {
@@ -44,8 +44,8 @@ fn authority<B>(request: &Request<B>, header: Option<&[u8]>) -> Option<Authority
     }
     match (request.uri().authority(), header) {
         (Some(authority), Some(header)) if request.version() == Version::HTTP_2 => {
-            let said = Authority::try_from(header).ok()?;
-            (normal(&said)? == normal(authority)? && port(&said) == port(authority)).then(|| authority.clone())
+            let named = Authority::try_from(header).ok()?;
+            (normal(&named)? == normal(authority)? && port(&named) == port(authority)).then(|| authority.clone())
         }
         (Some(authority), _) => Some(authority.clone()),
         (None, Some(header)) => Authority::try_from(header).ok(),
@@ -53,15 +53,16 @@ fn authority<B>(request: &Request<B>, header: Option<&[u8]>) -> Option<Authority
     }
 }
 
-/// Returns the value of the Host header, if the request has one; `None` if it has several.
+/// Returns the value of the Host header, or `Some(None)` if there is no such header. Returns `None` if there are
+/// several.
 fn only_host(headers: &HeaderMap) -> Option<Option<&[u8]>> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(http::HeaderValue::as_bytes);
     hosts.next().is_none().then_some(host)
 }
 
-/// Returns the host of `authority` in normal form; `None` if the host is not valid, or `authority` contains a user
-/// name.
+/// Returns the host of `authority` in normal form. Returns `None` if the host is not valid, or if `authority` contains
+/// user information.
 pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     let text = authority.as_str();
     if let Some(bracketed) = text.strip_prefix('[') {
@@ -73,7 +74,7 @@ pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     if !is_port(rest) {
         return None;
     }
-    // `shop.example.` is the same name, marked as absolute by its trailing dot (RFC 3986, section 3.2.2).
+    // `shop.example.` names the same host: the trailing dot marks the name as absolute (RFC 3986, section 3.2.2).
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.len() > NAME_BYTES_MAX || !name.split('.').all(is_label) {
         return None;
@@ -82,13 +83,13 @@ pub(crate) fn normal(authority: &Authority) -> Option<Cow<'_, str>> {
     Some(if small { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
 }
 
-/// Returns whether a host in normal form is an IP address. A client cannot name an IP address in a TLS handshake (RFC
-/// 6066, section 3).
+/// Returns whether a host in normal form is an IP address. Clients cannot send IP addresses as server names in a TLS
+/// handshake (RFC 6066, section 3).
 pub(crate) fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
 }
 
-/// Returns whether `text` is empty, or `:` and a port; the digits of the port can be missing (RFC 3986, section 3.2.3).
+/// Returns whether `text` is empty, or `:` followed by a port. The port may have no digits (RFC 3986, section 3.2.3).
 fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
         Some("") => true,
@@ -101,8 +102,8 @@ fn port(authority: &Authority) -> Option<u16> {
     authority.port_u16()
 }
 
-/// Returns whether `text` consists of letters, digits and `-` (RFC 1123, section 2.1), or `_`, which occurs in service
-/// names.
+/// Returns whether `text` consists of letters, digits, `-` (RFC 1123, section 2.1) and `_` (which service names
+/// contain).
 fn is_label(text: &str) -> bool {
     (1..=LABEL_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')

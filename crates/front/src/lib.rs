@@ -4,8 +4,8 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`server`] | the front door as a whole: listeners, serving, draining |
-//! | [`limits`] | every limit, with its name |
+//! | [`server`] | the front door: listeners, serving, draining |
+//! | [`limits`] | all limits |
 //! | [`registry`] | the maximum number of connections, and which connection is closed to make room |
 //! | [`proxies`], `proxy_protocol` | trusted proxies; the client address that a proxy announces for a connection |
 //! | `connection` | one connection: handshake, version of HTTP, requests, closing |
@@ -19,26 +19,25 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `pipeline` | the layers of a request, in their order |
-//! | `request_checks` | limits, and responses of the front door itself |
+//! | `request_checks` | limits, and responses that the front door generates |
 //! | `host`, `path` | the normal forms of host names and paths |
-//! | `forwarded` | the client of a request, and the header fields that tell a guest about the client |
+//! | `forwarded` | the client of a request, and the header fields that describe the client to a guest |
 //! | `admission`, [`resolver`], `refusal` | the app of a host name, and whether it admits the request |
-//! | `routing`, [`site`] | the component of a path, and its limits |
+//! | `routing`, [`site`] | the component of a path, and the limits for requests to it |
 //! | [`handler`], `failure_kind` | the interface to the code that runs the request |
 //! | `request_body` | the request's body: its maximum size, and the timeout for each piece |
 //! | `response_head`, `response_body`, `response_error`, `response_semantics` | the response, and what happens when it ends |
 //! | `event_stream`, `interruption` | the time limits of a stream of server-sent events; why a response is cut off |
 //! | `negotiation`, `compressor` | whether a response is compressed; compressing it |
-//! | `access_log` | the line of a request in the access log |
-//! | `problem` | errors as `application/problem+json`; the one place that chooses the status of a failure |
+//! | `access_log` | the access-log line of a request |
+//! | `problem` | errors as `application/problem+json`; the only place that chooses the status of a failure |
 //! | `trace` | W3C trace context |
 //! | [`probe`](mod@probe) | a request of the platform itself, to check whether a site works |
 //!
-//! This is the only crate that names the HTTP server. It does not know the engine: it has no components, plans or
+//! Only this crate depends on the HTTP server library. It does not know the engine: it has no components, plans or
 //! stores.
 //!
-//! Invariant: every wait has a limit ([`Limits`]), and whatever a client sends gets a response, or its connection is
-//! closed.
+//! Invariant: every wait has a limit ([`Limits`]). Every request gets a response, or its connection is closed.
 
 mod access_log;
 mod activity;

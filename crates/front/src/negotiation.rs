@@ -1,11 +1,11 @@
 //! Decides whether a response is compressed, and changes its head accordingly (RFC 9110, sections 8.4, 8.8.3 and
 //! 12.5.3).
 //!
-//! A response is compressed if the manifest enables it for the component (`compress = true`), the client accepts it and
-//! the type of the content is compressible. A response that already has a content coding, is a part of a
-//! representation, is a stream of events or must not be transformed is left unchanged. The compressed form is another
-//! representation: it has no length and no ranges, its entity tag is weak, and `vary` tells caches what it depends on,
-//! even if this response is not compressed.
+//! A response is compressed if the manifest enables compression for the component (`compress = true`), if the client
+//! accepts it, and if the content type is compressible. A response is left unchanged if it already has a content
+//! coding, is a part of a representation, is a stream of events, or must not be transformed. The compressed response is
+//! another representation: it has no length and no ranges, its entity tag is weak, and `vary` tells caches which
+//! request fields it depends on. `vary` is also set if such a response is not compressed for this client.
 
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -15,11 +15,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::response_semantics::has_no_content;
 
-/// The minimum announced length of a response that is compressed. For shorter ones, compression would cost more than it
+/// The minimum length in bytes of a compressed response. For shorter responses, compression would cost more than it
 /// saves.
 const LENGTH_MIN: u64 = 1 << 10;
 
-/// Fields with a digest of the content, which would be wrong for its compressed form.
+/// The fields that contain a digest of the content. A response with such a field is not compressed, because the digest
+/// would be wrong.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
 
 /// A content coding that the front door can apply.
@@ -38,11 +39,11 @@ impl Coding {
     }
 }
 
-/// The fields of a request that determine the coding of its response.
+/// The request's fields that determine the content coding of the response.
 #[derive(Debug, Clone)]
 pub(crate) struct AcceptedCodings {
     coding: Option<Coding>,
-    /// The entity tags that the client has cached.
+    /// The entity tags in `if-none-match`, which the client has cached.
     cached: Option<HeaderValue>,
 }
 
@@ -52,8 +53,8 @@ impl AcceptedCodings {
         Self { coding: preferred(headers), cached: headers.get(IF_NONE_MATCH).cloned() }
     }
 
-    /// Decides whether a response is compressed, and changes its head accordingly. Calls `reserve` for the compression,
-    /// and returns its result; `None` if the response is not compressed.
+    /// Decides whether a response is compressed, and changes its head accordingly. If so, returns the result of
+    /// `reserve`, which reserves a compressor. Returns `None` if the response is not compressed.
     pub(crate) fn decide<T>(
         &self,
         status: StatusCode,
@@ -62,8 +63,8 @@ impl AcceptedCodings {
     ) -> Option<T> {
         if status == StatusCode::NOT_MODIFIED {
             self.confirm(headers);
-            // A 304 has the same `vary` as the response that it confirms (RFC 9110, section 15.4.5); the content type
-            // of that response is not known here.
+            // A 304 must have the `vary` of the cached response (RFC 9110, section 15.4.5), so `vary` is set although
+            // the content type of the cached response is not known here.
             vary(headers);
             return None;
         }
@@ -80,7 +81,7 @@ impl AcceptedCodings {
         Some(reserved)
     }
 
-    /// If the client revalidates with a weak tag, responds with that weak tag instead of the guest's strong one.
+    /// If the client revalidates with the weak form of the guest's strong tag, makes the response's tag weak as well.
     fn confirm(&self, headers: &mut HeaderMap) {
         let Some(tag) = headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else { return };
         let has = self.cached.as_ref().and_then(|cached| cached.to_str().ok()).unwrap_or_default();
@@ -91,7 +92,7 @@ impl AcceptedCodings {
     }
 }
 
-/// Returns the coding that the client prefers; zstd if it accepts both equally.
+/// Returns the coding that the client prefers, or zstd if the client accepts both codings equally.
 fn preferred(headers: &HeaderMap) -> Option<Coding> {
     let (mut zstd, mut gzip, mut others) = (None, None, None);
     for value in headers.get_all(ACCEPT_ENCODING) {
@@ -99,7 +100,7 @@ fn preferred(headers: &HeaderMap) -> Option<Coding> {
             let mut parts = entry.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            // A coding with an invalid weight is not used.
+            // An invalid weight is treated as 0, so the coding is not used.
             let weight = weight
                 .map_or(1.0, |text| text.parse::<f32>().ok().filter(|it| (0.0..=1.0).contains(it)).unwrap_or(0.0));
             match name {
@@ -130,7 +131,7 @@ fn is_transformable(status: StatusCode, headers: &HeaderMap) -> bool {
         && headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(is_compressible)
 }
 
-/// Returns whether content of this type is usually uncompressed, so that compressing it helps.
+/// Returns whether content of this type is usually uncompressed, so that compressing it saves bytes.
 fn is_compressible(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.split_once('/') {
@@ -161,7 +162,7 @@ fn is_compressible(content_type: &str) -> bool {
     }
 }
 
-/// Returns whether `item` is in the list of this field.
+/// Returns whether the comma-separated list in the fields called `name` contains `item`.
 fn lists(headers: &HeaderMap, name: &HeaderName, item: &str) -> bool {
     let texts = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     texts.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case(item))
@@ -173,7 +174,7 @@ fn vary(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes the entity tag weak: a strong one promises that every byte is the same.
+/// Makes the entity tag weak, because a strong tag promises identical bytes.
 fn weaken(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")) else { return };
     if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
@@ -260,13 +261,13 @@ mod tests {
             ("vary", "accept-encoding"),
         ]);
         assert_eq!(headers, expected);
-        // `vary` is set: a cache has to know that other clients get another representation.
+        // `vary` is set, because caches must know that other clients get another representation.
         let mut headers = fields(&original);
         assert_eq!(accepts("identity").decide(StatusCode::OK, &mut headers, Some), None);
         expected = fields(&original);
         expected.append(VARY, HeaderValue::from_static("accept-encoding"));
         assert_eq!(headers, expected);
-        // Without a compressor the response is sent unchanged.
+        // If no compressor can be reserved, the response is sent unchanged.
         let mut headers = fields(&original);
         assert_eq!(accepts("gzip").decide(StatusCode::OK, &mut headers, |_| None::<()>), None);
         assert_eq!(headers, expected);

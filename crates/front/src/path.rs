@@ -1,7 +1,8 @@
 //! The normal form of paths, in which they are compared with routes (RFC 3986, sections 6.2.2.1 and 6.2.2.2).
 //!
-//! `%7E`, `%7e` and `~` are the same character, and `%c3` is `%C3`. A percent-encoded `/` is not the `/` between two segments, so reserved
-//! characters stay encoded. Dots are not resolved: a guest sees the path as it was sent, and could not know how the dots were resolved.
+//! `%7E`, `%7e` and `~` are the same character, and `%c3` is `%C3`. Reserved characters stay encoded: for example, an
+//! encoded `/` is part of a segment and does not separate segments. Dot segments are not resolved: a guest receives the
+//! path as the client sent it, and would not know how the front door resolved them.
 
 /// Returns `path` with its percent-encodings in upper case and unreserved characters decoded. Returns `None` if `path`
 /// has no percent-encoding and so is already in normal form.
@@ -25,7 +26,7 @@ pub(crate) fn normalize(path: &str) -> Option<String> {
                 }
                 rest = &after[2..];
             }
-            // Not a percent-encoding: kept as it is.
+            // `%` does not start a percent-encoding here, so it is kept.
             None => normal.push('%'),
         }
     }

@@ -23,7 +23,7 @@ use crate::tls::Certificates;
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
     /// Another process listens on the address.
-    #[error("cannot listen on `{address}`: another process does")]
+    #[error("cannot listen on `{address}`: the address is already in use")]
     InUse {
         /// The address.
         address: SocketAddr,

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// The maximum length of a Unix socket's path in bytes: the kernel's `sun_path` has 108, including its end.
+/// The maximum length of a Unix socket's path in bytes: the kernel's `sun_path` has 108 bytes, including the
+/// terminating NUL.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The maximum length of a host name in bytes.
 const HOST_BYTES_MAX: usize = 253;
 
-/// A text that is not an address.
+/// The text as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a valid address: {problem}")]
 pub struct InvalidLinkAddress {
@@ -28,7 +29,7 @@ pub enum Address {
     Unix(PathBuf),
     /// A host name or IP address (without brackets), and a port.
     Tcp {
-        /// The host.
+        /// The host name or IP address, without brackets.
         host: String,
         /// The port; for a listener, 0 lets the system choose.
         port: u16,
@@ -36,7 +37,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Returns whether the address is on this machine, judged by its text: a loopback address, or `localhost`.
+    /// Returns whether the address is a Unix socket, a loopback address or `localhost`. Does not resolve host names.
     pub fn is_local(&self) -> bool {
         match self {
             Self::Unix(_) => true,
@@ -47,7 +48,7 @@ impl Address {
         }
     }
 
-    /// Returns whether it is a Unix socket, over which TLS is never used.
+    /// Returns whether the address is a Unix socket, over which TLS is never used.
     pub fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
     }
@@ -57,7 +58,7 @@ impl Address {
             return Err("the path of a socket has to be absolute");
         }
         if path.len() > SOCKET_PATH_BYTES_MAX {
-            return Err("the path of a socket may have 107 bytes");
+            return Err("the path of a socket may have at most 107 bytes");
         }
         if path.contains('\0') || path.ends_with('/') {
             return Err("it is not the path of a file");

@@ -1,4 +1,4 @@
-//! A call as it is sent. Its head is encoded for each attempt; the encoded arguments are shared by all attempts.
+//! A call as it is sent. The frame's head is encoded for each attempt, and all attempts share the encoded arguments.
 
 use std::time::Instant as StdInstant;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::payload::Payload;
 
-/// A call that was checked.
+/// A call that has passed the checks of the client: its deadline is in the future and its head can be encoded.
 #[derive(Debug)]
 pub(crate) struct CallFrame {
     pub(crate) request: CallHead,
@@ -17,10 +17,10 @@ pub(crate) struct CallFrame {
 }
 
 impl CallFrame {
-    /// Returns the bytes to send now. The head has the time that is left now.
+    /// Returns the frame's bytes. The head contains the time that remains until the deadline now.
     pub(crate) fn payload(&self) -> Payload {
         let remaining = self.deadline.saturating_duration_since(Instant::now().into_std());
-        // The time that is left has become shorter since the check.
+        // The remaining time has become shorter since the check.
         let request = CallHead { remaining: remaining.min(self.request.remaining), ..self.request.clone() };
         Payload::new(request.head_bytes(), self.image.clone(), |frame| {
             request.encode(frame).expect("the call was checked, and only its time became shorter");

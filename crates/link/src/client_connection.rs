@@ -1,4 +1,4 @@
-//! The client's side of one connection: its task, and calls over it.
+//! The client's side of one connection: the connection's task, and calls over the connection.
 
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard};
@@ -24,16 +24,16 @@ use crate::tls;
 /// An open connection.
 pub(crate) struct ClientConnection {
     sender: Mutex<SendRequest<Payload>>,
-    /// The number of calls in flight that the server accepts.
+    /// The maximum number of calls in flight that the server accepts.
     pub(crate) calls_max: usize,
-    /// Bytes of results that are being read. Shared with the peer's other connections.
-    answers: Limiter,
-    /// Notified by the first call that finds the connection ended. Each connection has its own, so that a late
-    /// notification does not reach its successor.
+    /// Counts the bytes of results that are being read. Shared with the peer's other connections.
+    result_bytes: Limiter,
+    /// Notified by the first call that finds that the connection has ended. Each connection has its own `Notify`, so
+    /// that a late notification does not reach the next connection.
     pub(crate) ended: Notify,
 }
 
-/// A request that was given to the connection.
+/// A request that was passed to the connection.
 struct SentRequest {
     response: ResponseFuture,
     /// Whether the connection accepted the whole body.
@@ -51,12 +51,12 @@ pub(crate) struct FailedAttempt {
 }
 
 impl ClientConnection {
-    /// Starts HTTP/2 over `stream`, with a task in `tasks`. Returns when the other side has responded, so its limits
-    /// are known. The receiver resolves when the connection ends, with the reason.
+    /// Starts HTTP/2 over `stream`, with a task in `tasks`. Returns when the server has responded to a ping, so that
+    /// the server's limits are known. The receiver resolves with the reason when the connection ends.
     pub(crate) async fn open(
         stream: LinkStream,
         limits: &PeerLimits,
-        answers: Limiter,
+        result_bytes: Limiter,
         tasks: &mut JoinSet<()>,
     ) -> Result<(Self, oneshot::Receiver<String>), String> {
         let is_clear_tcp = matches!(stream, LinkStream::Tcp(_));
@@ -68,42 +68,43 @@ impl ClientConnection {
             .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
             .max_frame_size(http2::FRAME_BYTES_MAX)
             .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
-            // Responses to calls that were cancelled still arrive.
+            // Responses to cancelled calls still arrive.
             .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
             .initial_max_send_streams(http2::STREAMS_MAX as usize);
         let (sender, mut connection) = builder.handshake(corked).await.map_err(|error| error.to_string())?;
-        let ping_pong = connection.ping_pong().expect("it is taken once");
-        let (first, answered) = oneshot::channel();
-        let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout).asking(first);
+        let ping_pong = connection.ping_pong().expect("`ping_pong` is called once");
+        let (first, responded) = oneshot::channel();
+        let keep_alive =
+            KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout).ping_now(first);
         let (end, ended) = oneshot::channel();
         tasks.spawn(async move {
             // Fails if the receiver was dropped.
             let _ = end.send(run(connection, handle, keep_alive).await);
         });
-        if answered.await.is_err() {
+        if responded.await.is_err() {
             let reason = ended.await.unwrap_or_default();
             return Err(match reason {
                 reason if is_clear_tcp => {
-                    format!("it does not speak HTTP/2 in the clear; does it want TLS? ({reason})")
+                    format!("it does not speak HTTP/2 without TLS; does it require TLS? ({reason})")
                 }
                 reason => reason,
             });
         }
         let calls_max = sender.current_max_send_streams();
-        Ok((Self { sender: Mutex::new(sender), calls_max, answers, ended: Notify::new() }, ended))
+        Ok((Self { sender: Mutex::new(sender), calls_max, result_bytes, ended: Notify::new() }, ended))
     }
 
-    /// Sends a frame and waits for the frame of the reply, whose encoded result has at most `image_bytes_max` bytes.
-    /// Dropping the future also cancels the call on the other side.
+    /// Sends `frame` and waits for the reply's frame, whose encoded result has at most `image_bytes_max` bytes.
+    /// Dropping the future cancels the call on the server.
     pub(crate) async fn call(&self, frame: &CallFrame, image_bytes_max: usize) -> Result<CallResult, FailedAttempt> {
         let SentRequest { response, is_whole } = self.send(Method::POST, Some(frame))?;
         let response = response.await.map_err(|error| {
             let failed = after_sending(&error);
-            // A call whose body did not end is never run.
+            // The server never runs a call whose body is incomplete.
             FailedAttempt { not_run: failed.not_run || !is_whole, ..failed }
         })?;
         if response.status() != StatusCode::OK {
-            return Err(rejected(format!("it answered with HTTP status {}", response.status().as_u16())));
+            return Err(rejected(format!("it responded with HTTP status {}", response.status().as_u16())));
         }
         let mut body = response.into_body();
         let mut reader = FrameReader::<ReplyHead>::new(image_bytes_max);
@@ -112,23 +113,23 @@ impl ClientConnection {
             let piece = piece.map_err(|error| after_sending(&error))?;
             reader.push(&piece).map_err(|error| rejected(format!("malformed reply frame: {error}")))?;
             if let (None, Some(head)) = (&permit, reader.head()) {
-                let taken = self.answers.try_acquire_many(head.body_bytes()).ok_or_else(|| {
+                let acquired = self.result_bytes.try_acquire_many(head.body_bytes()).ok_or_else(|| {
                     let reason = "too many bytes of results are being read".to_owned();
                     FailedAttempt { error: CallError::Overloaded, reason, not_run: false, is_connection_ended: false }
                 })?;
-                permit = Some(taken);
+                permit = Some(acquired);
             }
         }
-        let answer = reader.finish().and_then(|(reply, body)| reply.into_answer(body));
-        answer.map_err(|error| rejected(format!("malformed reply frame: {error}")))
+        let result = reader.finish().and_then(|(reply, body)| reply.into_answer(body));
+        result.map_err(|error| rejected(format!("malformed reply frame: {error}")))
     }
 
-    /// Checks whether the server serves, without calling the callee.
+    /// Sends `GET /` to check whether the server responds. Does not call the callee.
     pub(crate) async fn check_health(&self) -> Result<(), FailedAttempt> {
         let response = self.send(Method::GET, None)?.response.await.map_err(|error| after_sending(&error))?;
         match response.status() {
             StatusCode::OK => Ok(()),
-            status => Err(rejected(format!("it answered with HTTP status {}", status.as_u16()))),
+            status => Err(rejected(format!("it responded with HTTP status {}", status.as_u16()))),
         }
     }
 
@@ -147,16 +148,16 @@ impl ClientConnection {
                 });
             }
         }
-        // Neither scheme nor host: h2 adds `http` for the first and omits the second, so the head is three static
-        // indices.
+        // The request has neither scheme nor host: h2 adds the scheme `http` and omits the host, so the head is three
+        // indices of the static table.
         let mut request = Request::new(());
         *request.method_mut() = method;
         let (response, mut body) =
             sender.send_request(request, frame.is_none()).map_err(|error| before_sending(&error))?;
         drop(sender);
-        // Fails if the stream has ended meanwhile. The server may have sent its response before the whole call arrived
-        // (for example because it is overloaded) and may have reset the stream since. The connection is still usable
-        // then, and the response has the reply or the reason.
+        // `send_data` fails if the stream has ended. For example, an overloaded server may respond and reset the stream
+        // before the whole call has arrived. The connection is still usable, and the response contains the reply or the
+        // reason.
         let is_whole = frame.is_none_or(|frame| body.send_data(frame.payload(), true).is_ok());
         Ok(SentRequest { response, is_whole })
     }
@@ -166,8 +167,8 @@ impl ClientConnection {
     }
 }
 
-/// Returns the next piece of a body. Its bytes are released from the window at once, since the frame's head limits
-/// their number.
+/// Returns the next piece of a body. Releases the piece's bytes from the window immediately, since the frame's head
+/// limits the size of the body.
 pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h2::Error>> {
     if body.is_end_stream() {
         return None;
@@ -180,7 +181,7 @@ pub(crate) async fn next(body: &mut RecvStream) -> Option<Result<bytes::Bytes, h
     piece
 }
 
-/// Runs the connection until it ends, and returns why it ended.
+/// Runs the connection until it ends. Returns the reason.
 async fn run(
     mut connection: Connection<Cork<LinkStream>, Payload>,
     handle: CorkHandle<LinkStream>,
@@ -188,7 +189,7 @@ async fn run(
 ) -> String {
     poll_fn(|cx| {
         if keep_alive.poll_dead(cx).is_ready() {
-            return Poll::Ready("it does not respond any more".to_owned());
+            return Poll::Ready("it no longer responds".to_owned());
         }
         if let Poll::Ready(ended) = std::pin::Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(match (handle.tls_error(), ended) {
@@ -205,18 +206,18 @@ async fn run(
     .await
 }
 
-/// Returns the failure of a call whose head was not sent.
+/// Returns the failure of a call if its head was not sent.
 fn before_sending(error: &h2::Error) -> FailedAttempt {
     let reason = format!("the connection is ending: {error}");
     FailedAttempt { error: CallError::Unreachable, reason, not_run: true, is_connection_ended: true }
 }
 
-/// Returns the failure of a call whose head was sent. If the server refused the stream, or announced an earlier stream
-/// as its last one, the server did not process the call.
+/// Returns the failure of a call if its head was sent. The server did not process the call if it refused the stream, or
+/// if its GOAWAY names an earlier stream as the last one.
 fn after_sending(error: &h2::Error) -> FailedAttempt {
     let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let not_run = error.is_remote() && (error.is_go_away() || is_refused);
-    let reason = format!("the connection was lost before the answer: {error}");
+    let reason = format!("the connection was lost before the response: {error}");
     FailedAttempt { error: CallError::Unreachable, reason, not_run, is_connection_ended: !error.is_reset() }
 }
 

@@ -1,4 +1,4 @@
-//! Connecting to an address. A failure is a text for an operator.
+//! Connecting to an address. Failures are texts for an operator.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::stream::LinkStream;
 use crate::tls::{self, Tls};
 
-/// Connects to `address`: with TLS if it is configured, unless the address is a Unix socket.
+/// Connects to `address`. Uses TLS if `tls` is set and the address is not a Unix socket.
 pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<LinkStream, String> {
     let (host, port) = match address {
         Address::Unix(path) => {
@@ -21,12 +21,13 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Link
         }
         Address::Tcp { host, port } => (host, *port),
     };
-    let found = lookup_host((&**host, port)).await.map_err(|_| "its host name cannot be resolved".to_owned())?;
-    // Whatever a host name resolves to, nothing leaves this machine without TLS.
-    let found: Vec<SocketAddr> = found.filter(|found| tls.is_some() || found.ip().is_loopback()).collect();
+    let addresses = lookup_host((&**host, port)).await.map_err(|_| "its host name cannot be resolved".to_owned())?;
+    // Without TLS, only loopback addresses are used, whatever the host name resolves to: no unencrypted bytes leave
+    // this machine.
+    let addresses: Vec<SocketAddr> = addresses.filter(|address| tls.is_some() || address.ip().is_loopback()).collect();
     let mut reason = "its host is another machine, and TLS is not configured".to_owned();
-    for found in found {
-        match TcpStream::connect(found).await {
+    for address in addresses {
+        match TcpStream::connect(address).await {
             Ok(stream) => {
                 // Nagle's algorithm would delay a call until the previous one is acknowledged.
                 let _ = stream.set_nodelay(true);
@@ -41,8 +42,8 @@ pub(crate) async fn connect(address: &Address, tls: Option<&Tls>) -> Result<Link
     Err(reason)
 }
 
-/// Connects to the socket `path`, if its holder is this process's user or root: any other holder would be sent all
-/// calls.
+/// Connects to the socket `path`. Fails if the listening process belongs neither to this process's user nor to root,
+/// since such a process would receive all calls.
 async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(path).await?;
     let holder = stream.peer_cred()?.uid();
@@ -50,7 +51,9 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
         return Ok(stream);
     }
     let user = socket_file::current_user();
-    Err(io::Error::other(format!("its socket is held by user {holder}, and this process's is {user}")))
+    Err(io::Error::other(format!(
+        "its socket belongs to a process of user {holder}, but this process runs as user {user}"
+    )))
 }
 
 async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<LinkStream, String> {
@@ -68,7 +71,7 @@ async fn secure(stream: TcpStream, host: &str, tls: &Tls) -> Result<LinkStream, 
     }
 }
 
-/// Returns the system's error without its number.
+/// Describes a connection error without its OS error number.
 fn without_number(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "its socket does not exist".to_owned(),

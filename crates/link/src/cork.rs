@@ -1,13 +1,13 @@
-//! Gathers the writes of a connection, and writes them at the end of each poll of the connection's task.
+//! Buffers the writes of a connection, and writes the buffer at the end of each poll of the connection's task.
 //!
-//! h2 flushes after every piece of a body, which is a system call for each call and each reply. A busy connection's
-//! task handles many of them in one poll, so their writes are gathered here, and [`CorkHandle::poll_drain`] sends them
-//! with one system call at the end of the poll. Large pieces are not copied: they are written at once, after the
-//! gathered bytes. At most [`GATHERED_BYTES_MAX`] bytes are gathered.
+//! h2 flushes after every piece of a body, which costs a system call for each call and each reply. A busy connection's
+//! task handles many calls and replies in one poll. So this module buffers their writes, and [`CorkHandle::poll_drain`]
+//! sends the buffer with one system call at the end of the poll. Large pieces are not copied: they are written
+//! immediately, after the buffered bytes. The buffer has at most [`GATHERED_BYTES_MAX`] bytes.
 //!
-//! The number of bytes that are read in one poll is also limited. h2 reads as long as bytes are available. If a peer
-//! sends many large arguments or results, megabytes would be buffered, and would leave the processor's cache before the
-//! first of them is processed.
+//! The number of bytes that are read in one poll is also limited, because h2 reads as long as bytes are available. If a
+//! peer sent many large arguments or results, h2 would buffer megabytes, which would leave the processor's cache before
+//! the first of them is processed.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +17,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The maximum number of gathered bytes. Beyond it, a connection writes at once, and waits if the peer does not read.
+/// The maximum size of the write buffer in bytes. A write that does not fit is passed to the stream immediately, and
+/// waits if the peer does not read.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 /// The maximum number of bytes that are read in one poll. All other ready tasks run before the next poll.
@@ -26,24 +27,24 @@ const READ_BYTES_MAX: usize = 256 << 10;
 /// The maximum number of slices in one write.
 const SLICES_MAX: usize = 16;
 
-/// The stream as h2 uses it.
+/// A stream that buffers writes, for h2.
 pub(crate) struct Cork<T>(Arc<Mutex<CorkedStream<T>>>);
 
-/// A handle to the same stream, for the task that runs the connection.
+/// A handle to the stream of a [`Cork`], for the task that runs the connection.
 pub(crate) struct CorkHandle<T>(Arc<Mutex<CorkedStream<T>>>);
 
 struct CorkedStream<T> {
     stream: T,
     gathered: BytesMut,
-    /// Bytes that may still be read in this poll.
+    /// The number of bytes that may still be read in this poll.
     readable_bytes: usize,
-    /// Whether the stream may hold bytes that are not flushed.
+    /// Whether the stream may hold written bytes that are not flushed.
     is_dirty: bool,
-    /// The error with which TLS ended. h2 does not keep this error.
+    /// The TLS error that ended the connection. Kept here because h2 does not keep it.
     tls_error: Option<rustls::Error>,
 }
 
-/// Returns a stream that gathers writes, and the handle that writes them.
+/// Returns a stream that buffers writes, and the handle that writes the buffer.
 pub(crate) fn cork<T>(stream: T) -> (Cork<T>, CorkHandle<T>) {
     let held = CorkedStream {
         stream,
@@ -61,7 +62,7 @@ fn lock<T>(held: &Mutex<CorkedStream<T>>) -> MutexGuard<'_, CorkedStream<T>> {
 }
 
 impl<T: AsyncWrite + Unpin> CorkHandle<T> {
-    /// Writes what was gathered. Called at the end of each poll.
+    /// Writes the buffer to the stream. Called at the end of each poll.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut held = lock(&self.0);
         if held.readable_bytes == 0 {
@@ -71,7 +72,7 @@ impl<T: AsyncWrite + Unpin> CorkHandle<T> {
         held.poll_drain(cx)
     }
 
-    /// Returns why TLS ended, if an error of TLS ended the connection.
+    /// Returns the TLS error that ended the connection, if any.
     pub(crate) fn tls_error(&self) -> Option<rustls::Error> {
         lock(&self.0).tls_error.clone()
     }
@@ -122,7 +123,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut held = lock(&self.0);
         if held.readable_bytes == 0 {
-            // `poll_drain` wakes the task.
+            // `poll_drain` wakes the task that is pending here.
             return Poll::Pending;
         }
         let before = buf.filled().len();

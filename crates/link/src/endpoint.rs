@@ -1,4 +1,4 @@
-//! One address of a group, and the task that keeps a connection to it.
+//! One address of a group, and the task that keeps a connection to the address.
 //!
 //! ```text
 //!              ┌──────────── lost, or shutting down ─────────────┐
@@ -8,9 +8,10 @@
 //!        └── failed ──► Down ── pause, attempt, pause, attempt … ┘
 //! ```
 //!
-//! Calls wait while the endpoint is `Connecting`, and fail at once while it is `Down`, since the last attempt has
-//! failed. A connection that is lost is replaced without a pause, unless it lived only for a short time. A connection
-//! that shuts down accepts no new calls and ends with its last one, while its successor is in use.
+//! Calls wait while the endpoint is `Connecting`, and fail immediately while it is `Down`, because the last attempt to
+//! connect has failed. The task replaces a lost connection without a pause, unless the connection lived only for a
+//! short time. A connection that shuts down accepts no new calls and ends with its last call, while new calls use the
+//! next connection.
 
 use std::sync::Arc;
 
@@ -30,28 +31,28 @@ use crate::tls::Tls;
 /// The state of an address.
 #[derive(Clone)]
 pub(crate) enum EndpointState {
-    /// An attempt is running, and none has failed since the last connection.
+    /// An attempt to connect is running, and no attempt has failed since the last connection.
     Connecting,
     /// Calls use this connection.
     Ready(Arc<ClientConnection>),
-    /// The last attempt failed, for this reason.
+    /// The last attempt to connect failed for this reason.
     Down(Arc<str>),
 }
 
 /// One address of a group.
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
-    /// Bytes of results that are being read, shared by all addresses of the group.
-    answers: Limiter,
+    /// Counts the bytes of results that are being read. Shared by all addresses of the group.
+    result_bytes: Limiter,
     state: watch::Sender<EndpointState>,
-    /// The calls in flight.
+    /// Counts the calls in flight to the address.
     calls: Limiter,
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Address, answers: Limiter) -> Self {
+    pub(crate) fn new(address: Address, result_bytes: Limiter) -> Self {
         let state = watch::Sender::new(EndpointState::Connecting);
-        Self { address, answers, state, calls: Limiter::new(usize::MAX) }
+        Self { address, result_bytes, state, calls: Limiter::new(usize::MAX) }
     }
 
     pub(crate) fn state(&self) -> EndpointState {
@@ -66,10 +67,10 @@ impl Endpoint {
         matches!(*self.state.borrow(), EndpointState::Down(_))
     }
 
-    /// Resolves when there is a connection.
+    /// Waits until the address is connected.
     pub(crate) async fn ready(&self) {
         let mut state = self.state.subscribe();
-        // Fails only if the sender is dropped, which this holds.
+        // Fails only if the sender is dropped, but `self` holds the sender.
         let _ = state.wait_for(|state| matches!(state, EndpointState::Ready(_))).await;
     }
 
@@ -78,16 +79,16 @@ impl Endpoint {
         self.calls.in_use()
     }
 
-    /// Makes one attempt at a call. Waits for a connection while an attempt to connect is running, but not while the
-    /// endpoint is down.
+    /// Makes one attempt at a call. Waits for a connection if the endpoint is connecting, and fails immediately if it
+    /// is down.
     pub(crate) async fn call(&self, frame: &CallFrame, limits: &PeerLimits) -> Result<CallResult, FailedAttempt> {
         let connection = match self.state() {
             EndpointState::Ready(connection) => connection,
             EndpointState::Down(reason) => return Err(down(&reason)),
             EndpointState::Connecting => {
                 let mut state = self.state.subscribe();
-                let settled = state.wait_for(|state| !matches!(state, EndpointState::Connecting)).await;
-                match settled.map(|state| state.clone()) {
+                let changed = state.wait_for(|state| !matches!(state, EndpointState::Connecting)).await;
+                match changed.map(|state| state.clone()) {
                     Ok(EndpointState::Ready(connection)) => connection,
                     Ok(EndpointState::Down(reason)) => return Err(down(&reason)),
                     Ok(EndpointState::Connecting) | Err(_) => return Err(down("no connection is attempted")),
@@ -96,18 +97,19 @@ impl Endpoint {
         };
         let max = limits.calls_max.min(connection.calls_max);
         let permit = self.calls.try_acquire_within(1, max).ok_or_else(|| {
-            let reason = format!("{max} calls are in flight already");
+            let reason = format!("{max} calls are already in flight");
             FailedAttempt { error: CallError::Overloaded, reason, not_run: true, is_connection_ended: false }
         })?;
-        let answered = connection.call(frame, limits.image_bytes_max).await;
+        let result = connection.call(frame, limits.image_bytes_max).await;
         drop(permit);
-        if answered.as_ref().is_err_and(|failed| failed.is_connection_ended) {
+        if result.as_ref().is_err_and(|failed| failed.is_connection_ended) {
             self.replace(&connection);
         }
-        answered
+        result
     }
 
-    /// Makes further calls wait for the successor of `connection`.
+    /// Sets the state to `Connecting` if `connection` is the current one, so that further calls wait for the next
+    /// connection.
     fn replace(&self, connection: &Arc<ClientConnection>) {
         let is_replaced = self.state.send_if_modified(|state| match state {
             EndpointState::Ready(current) if Arc::ptr_eq(current, connection) => {
@@ -121,7 +123,7 @@ impl Endpoint {
         }
     }
 
-    /// Keeps a connection until the task is aborted.
+    /// Connects, and replaces each connection that ends, until the task is aborted.
     pub(crate) async fn run(self: Arc<Self>, tls: Option<Tls>, limits: PeerLimits, jitter: Arc<Jitter>) {
         let backoff = Backoff { first: limits.backoff_min, max: limits.backoff_max };
         let mut connections = JoinSet::new();
@@ -130,7 +132,7 @@ impl Endpoint {
             while connections.try_join_next().is_some() {}
             let attempt = async {
                 let stream = connect(&self.address, tls.as_ref()).await?;
-                ClientConnection::open(stream, &limits, self.answers.clone(), &mut connections).await
+                ClientConnection::open(stream, &limits, self.result_bytes.clone(), &mut connections).await
             };
             let attempted = timeout(limits.connect_timeout, attempt).await;
             let reason = match attempted.unwrap_or_else(|_| Err("it does not respond".to_owned())) {

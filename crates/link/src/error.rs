@@ -1,4 +1,4 @@
-//! Errors of setting up a side of a link, with hints. Later failures are results of calls
+//! Errors of setting up the client or the server of a link, with hints. Later failures are results of calls
 //! ([`isomer_wire::CallFailure`]).
 
 use std::io;
@@ -8,13 +8,13 @@ use isomer_transport::SocketFileError;
 
 use crate::address::{Address, InvalidLinkAddress};
 
-/// The reason why a side of a link cannot be set up.
+/// The reason why the client or the server of a link cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The text is not an address.
     #[error(transparent)]
     Address(#[from] InvalidLinkAddress),
-    /// The address is on another machine, and there is no TLS.
+    /// The address is on another machine, and TLS is not configured.
     #[error("`{address}` is on another machine, and TLS is not configured")]
     Cleartext {
         /// The address.
@@ -23,17 +23,17 @@ pub enum LinkError {
     /// The group has no address.
     #[error("group `{group}` has no address")]
     NoAddress {
-        /// The group.
+        /// The group's name.
         group: String,
     },
     /// The group has too many addresses.
     #[error("group `{group}` has {found} addresses; the maximum is {max}")]
     TooManyAddresses {
-        /// The group.
+        /// The group's name.
         group: String,
         /// The number of addresses.
         found: usize,
-        /// The maximum.
+        /// The maximum number of addresses.
         max: usize,
     },
     /// The host name cannot be resolved.
@@ -44,13 +44,13 @@ pub enum LinkError {
         /// The system's error.
         source: io::Error,
     },
-    /// Another process listens there.
-    #[error("cannot listen on `{address}`: another process does")]
+    /// Another process listens on the address.
+    #[error("cannot listen on `{address}`: the address is already in use")]
     InUse {
         /// The address.
         address: Address,
     },
-    /// The operating system does not permit it.
+    /// The operating system does not permit this process to listen on the address.
     #[error("cannot listen on `{address}`: permission denied")]
     NotAllowed {
         /// The address.
@@ -58,7 +58,7 @@ pub enum LinkError {
         /// The system's error.
         source: io::Error,
     },
-    /// The operating system refuses it for another reason.
+    /// The operating system refuses to listen on the address for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
         /// The address.
@@ -66,7 +66,7 @@ pub enum LinkError {
         /// The system's error.
         source: io::Error,
     },
-    /// Other users can enter the socket's folder, and each process that can open the socket may call.
+    /// Other users can enter the socket's folder, so their processes could open the socket and call the group.
     #[error("other users can enter `{folder}` (mode {mode:03o}), so they can call the functions of the group")]
     OpenFolder {
         /// The socket's folder.
@@ -74,7 +74,7 @@ pub enum LinkError {
         /// The permissions of the folder.
         mode: u32,
     },
-    /// The folder belongs to another user, who could put a socket of their own there.
+    /// The socket's folder belongs to another user, who could replace the socket.
     #[error("`{folder}` belongs to user {owner}, and this process runs as user {user}")]
     ForeignFolder {
         /// The socket's folder.
@@ -84,30 +84,30 @@ pub enum LinkError {
         /// The effective user of this process.
         user: u32,
     },
-    /// The path is a file that is not a socket.
+    /// The path of the socket is a file that is not a socket.
     #[error("`{path}` exists, and is not a socket")]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// A file of the TLS settings cannot be read.
+    /// A certificate, key or authority file cannot be read.
     #[error("cannot read the {what} `{path}`")]
     TlsFile {
-        /// `certificate`, `key` or `authority`.
+        /// The role of the file: `certificate`, `key` or `authority`.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
-    /// The content of a file of the TLS settings is not valid.
+    /// The content of a certificate, key or authority file is not valid.
     #[error("the {what} `{path}` cannot be used: {problem}")]
     TlsContent {
-        /// `certificate`, `key` or `authority`.
+        /// The role of the file: `certificate`, `key` or `authority`.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with the file; never contains the file's content.
+        /// What is wrong with the file. Never contains the file's content.
         problem: String,
     },
 }
@@ -131,7 +131,7 @@ impl LinkError {
         }
     }
 
-    /// Returns what to do about the error, if that is known.
+    /// Returns advice for the user, if any.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Address(_) => "write `unix:/path/to.sock`, `127.0.0.1:7000`, `[::1]:7000` or `host:7000`".to_owned(),
@@ -163,7 +163,7 @@ impl LinkError {
                 "give a PEM file with the certificate of the authority that signs the peers' certificates".to_owned()
             }
             Self::TlsContent { .. } => {
-                "give a PEM file with this process's certificate, and its chain behind it".to_owned()
+                "give a PEM file with this process's certificate, followed by its chain".to_owned()
             }
         };
         Some(hint)

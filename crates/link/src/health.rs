@@ -1,4 +1,4 @@
-//! A health check of an address, for the supervisor of a process.
+//! The health check that a supervisor sends to a member's address.
 
 use std::time::Instant;
 
@@ -11,20 +11,20 @@ use crate::connect::connect;
 use crate::limits::PeerLimits;
 use crate::tls::Tls;
 
-/// Connects to `address` and sends `GET /` to check whether it serves. Makes one attempt, which ends by `deadline`.
+/// Connects to `address` and sends `GET /`. Makes one attempt, which ends by `deadline`.
 ///
 /// # Errors
-/// When it does not serve, with the reason.
+/// The reason, if no successful response arrives by `deadline`.
 pub async fn health(address: &Address, tls: Option<&Tls>, deadline: Instant) -> Result<(), String> {
-    // The connection's task ends when this is dropped.
+    // Dropping the set aborts the connection's task.
     let mut tasks = JoinSet::new();
-    let asked = async {
+    let check = async {
         let stream = connect(address, tls).await?;
         let limits = PeerLimits::default();
-        let answers = Limiter::new(limits.answers_bytes_max);
-        let (connection, _ended) = ClientConnection::open(stream, &limits, answers, &mut tasks).await?;
+        let result_bytes = Limiter::new(limits.results_bytes_max);
+        let (connection, _ended) = ClientConnection::open(stream, &limits, result_bytes, &mut tasks).await?;
         connection.check_health().await.map_err(|failed| failed.reason)
     };
-    let asked = tokio::time::timeout_at(deadline.into(), asked).await;
-    asked.unwrap_or_else(|_| Err("it does not respond".to_owned())).map_err(|reason| format!("`{address}`: {reason}"))
+    let checked = tokio::time::timeout_at(deadline.into(), check).await;
+    checked.unwrap_or_else(|_| Err("it does not respond".to_owned())).map_err(|reason| format!("`{address}`: {reason}"))
 }

@@ -1,5 +1,5 @@
-//! Checks whether the other side of a connection is alive. Without the check, a half-open connection looks like an idle
-//! one.
+//! Checks with pings whether the peer of a connection is alive. Without pings, a half-open connection looks like an
+//! idle one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,8 +14,8 @@ pub(crate) struct KeepAlive {
     interval: Duration,
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
-    is_asked: bool,
-    /// Notified of the first response: the other side uses HTTP/2, and its settings are known.
+    is_ping_sent: bool,
+    /// Notified of the first response, which proves that the peer uses HTTP/2 and that its settings have arrived.
     first: Option<oneshot::Sender<()>>,
 }
 
@@ -26,33 +26,33 @@ impl KeepAlive {
             interval,
             timeout,
             timer: Box::pin(tokio::time::sleep(interval)),
-            is_asked: false,
+            is_ping_sent: false,
             first: None,
         }
     }
 
-    /// Sends the first ping at once, and notifies `first` of the response.
-    pub(crate) fn asking(mut self, first: oneshot::Sender<()>) -> Self {
+    /// Sends the first ping immediately, and notifies `first` of the response.
+    pub(crate) fn ping_now(mut self, first: oneshot::Sender<()>) -> Self {
         self.first = Some(first);
         self.timer.as_mut().reset(Instant::now());
         self
     }
 
-    /// Resolves when the other side has not responded in time. The connection's task polls this before it polls the
-    /// connection for the last time, since the connection sends the pings.
+    /// Resolves when the peer has not responded in time. The connection's task must poll this before it polls the
+    /// connection, because the connection sends the pings.
     pub(crate) fn poll_dead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.is_asked {
+            if self.is_ping_sent {
                 match self.ping_pong.poll_pong(cx) {
                     Poll::Ready(Ok(_)) => {
-                        self.is_asked = false;
+                        self.is_ping_sent = false;
                         self.timer.as_mut().reset(Instant::now() + self.interval);
                         if let Some(first) = self.first.take() {
                             // Fails if the receiver was dropped.
                             let _ = first.send(());
                         }
                     }
-                    // The connection is ending, and returns the reason itself.
+                    // The connection is ending, and its own future returns the reason.
                     Poll::Ready(Err(_)) => return Poll::Pending,
                     Poll::Pending => {
                         return self.timer.as_mut().poll(cx);
@@ -63,7 +63,7 @@ impl KeepAlive {
                 if self.ping_pong.send_ping(Ping::opaque()).is_err() {
                     return Poll::Pending;
                 }
-                self.is_asked = true;
+                self.is_ping_sent = true;
                 self.timer.as_mut().reset(Instant::now() + self.timeout);
             }
         }

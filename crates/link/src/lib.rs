@@ -4,35 +4,35 @@
 //! | --- | --- |
 //! | [`address`] | the addresses of groups |
 //! | [`tls`] | mutual TLS: certificates, key, authority |
-//! | [`limits`] | every limit of both sides, with its name |
+//! | [`limits`] | all limits of client and server |
 //! | [`peer`] | the client: a group at one address or several, as a [`Callee`](isomer_wire::Callee) |
-//! | `endpoint`, `client_connection` | one address of a group; one connection to it |
+//! | `endpoint`, `client_connection` | one address of a group; one connection to the address |
 //! | [`server`] | the server, which exports an `Arc<dyn Callee>` |
 //! | `server_connection`, `server_call` | one connection of the server; one call |
 //! | `response_write`, `response_progress` | writing a response; the permits that it holds until it is written |
-//! | `cork` | gathering writes |
+//! | `cork` | buffering writes |
 //! | [`mod@health`] | a health check |
-//! | [`error`] | errors of setting up a side, with hints |
+//! | [`error`] | errors of setting up a client or a server, with hints |
 //!
 //! A call is one HTTP/2 stream: `POST /`, whose body is a frame of `isomer_wire` ([`isomer_wire::CallHead`] and the
-//! *image*, the encoded arguments). The response is `200` with a frame ([`isomer_wire::ReplyHead`] and the image, here
-//! the encoded result). All data of a call is in the binary head of the body and not in HTTP's head: values that change
-//! with each call gain nothing from HPACK, and so a call's HTTP head is three bytes, all of them indices of the static
-//! table. `GET /` is the health check.
+//! *image*, which is the encoded arguments). The response is `200` with a frame ([`isomer_wire::ReplyHead`] and the
+//! image, which is the encoded result). The metadata of a call is in the binary head of the body, not in HTTP's head:
+//! HPACK does not compress values that change with each call. So a call's HTTP head is three bytes, which are indices
+//! of the static table. `GET /` is the health check.
 //!
-//! The engine is h2, the one inside hyper, used directly: hyper's client and server put two tasks, two channels and the
-//! machinery of a body around each call, which cost more than the call. Without them, a reply that needs no waiting is
-//! written by the task that read the call, all writes of one poll need one system call (`cork.rs`), and it is known
-//! exactly why a stream ended, which decides whether a call may have run.
+//! The HTTP/2 implementation is h2, used directly and not through hyper. hyper puts two tasks, two channels and its
+//! body types around each call, which cost more than the call. Without hyper, the task that reads a call writes the
+//! reply if the reply is available without waiting, one system call writes all output of a poll (`cork.rs`), and the
+//! reason why a stream ended is known exactly. This reason decides whether a call may have run.
 //!
-//! Frames are not read by a codec of `tokio-util`: an HTTP/2 stream has one frame and ends with it, so there is nothing
-//! to delimit, and the reader copies each piece once, into a buffer of the announced size, where a codec would collect
-//! the pieces in a growing buffer first.
+//! Frames are not read by a codec of `tokio-util`: an HTTP/2 stream carries one frame and ends with it, so there is
+//! nothing to delimit. The reader copies each piece once, into a buffer of the announced size. A codec would first
+//! collect the pieces in a growing buffer.
 //!
-//! **At most once.** A failure tells whether the callee certainly did not run (`not_run`). Only such calls and
-//! idempotent calls are tried again, within limits and the deadline. This holds for each attempt, not for bytes: an
-//! attacker who repeats a whole connection repeats its calls. Between machines TLS prevents that; without TLS, links
-//! are accepted only inside one machine.
+//! **At most once.** A failure states whether the callee certainly did not run (`not_run`). Only calls that did not run
+//! and idempotent calls are tried again, within limits and the deadline. This guarantee does not protect against
+//! replayed bytes: an attacker who replays a whole connection repeats its calls. TLS prevents this between machines,
+//! and links without TLS are accepted only inside one machine.
 #![forbid(unsafe_code)]
 
 pub mod address;

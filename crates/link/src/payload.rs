@@ -1,5 +1,5 @@
-//! The bytes of one frame as they are passed to a connection: a head and a body, which are joined only if the body is
-//! small.
+//! The bytes of one frame as they are passed to a connection: a head and a body, which are copied into one buffer only
+//! if the body is small.
 
 use std::io::IoSlice;
 
@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes};
 
 use crate::response_progress::ResponseGuard;
 
-/// The maximum size of a body that is copied after its head in bytes: up to this size, one piece is cheaper than two.
+/// The maximum size in bytes of a body that is copied after its head. Up to this size, writing one piece is cheaper
+/// than writing two.
 const JOINED_BYTES_MAX: usize = 4 << 10;
 
 /// The bytes of a frame.
@@ -19,7 +20,7 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Creates a frame of a head and `body`. `encode` writes the head, which has `head_bytes`.
+    /// Creates a frame of a head and `body`. `encode` appends the head, which has `head_bytes` bytes.
     pub(crate) fn new(head_bytes: usize, body: Bytes, encode: impl FnOnce(&mut Vec<u8>)) -> Self {
         let is_joined = body.len() <= JOINED_BYTES_MAX;
         let mut head = Vec::with_capacity(head_bytes + if is_joined { body.len() } else { 0 });
@@ -32,7 +33,7 @@ impl Payload {
         }
     }
 
-    /// Keeps `guard` until the frame is written or discarded.
+    /// Attaches `guard`, which is dropped when the frame is written or discarded.
     pub(crate) fn with(self, guard: ResponseGuard) -> Self {
         Self { guard: Some(guard), ..self }
     }

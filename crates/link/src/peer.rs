@@ -1,13 +1,13 @@
 //! The client: a group at one address or several, as a [`Callee`].
 //!
-//! **Choice.** Of two random addresses with a connection, the one with fewer calls in flight is used. A call waits for
-//! an address that is connecting only if no address is connected. An address that is down is not tried. If all are
-//! down, the call fails at once.
+//! **Choice.** The client picks two connected addresses at random and uses the one with fewer calls in flight. If no
+//! address is connected, a call waits for an address that is connecting. An address that is down is not used while
+//! another one is not down. If all addresses are down, the call fails immediately.
 //!
 //! **Retries.** A call that certainly did not run is repeated without a pause, up to [`PeerLimits::attempts_max`]
-//! times: at another address that has not failed it, or at the same address over its next connection. An idempotent
-//! call is tried again, after a pause, even if it may have run. All other failures are returned to the caller: the call
-//! may have run, and is not run twice.
+//! times: at an address that was not tried yet, or at the same address over its next connection. An idempotent call is
+//! also retried, after a pause, if it may have run. All other failures are returned to the caller, because the call may
+//! have run and must not run twice.
 //!
 //! **Deadline.** A timer of this process ends every call at its deadline, regardless of the network.
 
@@ -34,10 +34,10 @@ use crate::tls::Tls;
 /// The maximum number of addresses of one group.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// A group at one address or several. Its connections are closed when this is dropped.
+/// The client of a group at one address or several. Dropping the client closes its connections.
 pub struct Peer {
     group: Arc<Group>,
-    /// The tasks of the connections, which are aborted when this is dropped.
+    /// The tasks of the connections, which are aborted on drop.
     _connections: JoinSet<()>,
 }
 
@@ -49,11 +49,11 @@ struct Group {
 }
 
 impl Peer {
-    /// Creates a client of the group `name` (for messages) at `addresses`, each of which can serve each call. Starts to
-    /// connect, so it must be called within a tokio runtime with timers and I/O.
+    /// Creates a client of the group `name` (used in messages) at `addresses`. Each address must be able to serve each
+    /// call. Starts to connect, so this must be called within a tokio runtime with timers and I/O.
     ///
     /// # Errors
-    /// When there is no address, there are too many, or an address is on another machine and there is no TLS.
+    /// If `addresses` is empty or too long, or if an address is on another machine and `tls` is `None`.
     pub fn new(name: &str, addresses: Vec<Address>, tls: Option<Tls>, limits: PeerLimits) -> Result<Self, LinkError> {
         if addresses.is_empty() {
             return Err(LinkError::NoAddress { group: name.to_owned() });
@@ -66,8 +66,8 @@ impl Peer {
             return Err(LinkError::Cleartext { address: address.clone() });
         }
         let jitter = Arc::new(Jitter::new());
-        let answers = Limiter::new(limits.answers_bytes_max);
-        let endpoint = |address| Arc::new(Endpoint::new(address, answers.clone()));
+        let result_bytes = Limiter::new(limits.results_bytes_max);
+        let endpoint = |address| Arc::new(Endpoint::new(address, result_bytes.clone()));
         let endpoints: Vec<_> = addresses.into_iter().map(endpoint).collect();
         let mut connections = JoinSet::new();
         for endpoint in &endpoints {
@@ -85,7 +85,7 @@ impl Peer {
     /// Waits until an address is connected.
     ///
     /// # Errors
-    /// When none is connected by `deadline`: unreachable, with the last reason.
+    /// If no address is connected by `deadline`: [`CallError::Unreachable`] with the reason of one address.
     pub async fn wait_ready(&self, deadline: std::time::Instant) -> Result<(), CallFailure> {
         let endpoints = &self.group.endpoints;
         let mut ready: FuturesUnordered<_> = endpoints.iter().map(|endpoint| endpoint.ready()).collect();
@@ -117,8 +117,10 @@ impl Group {
     async fn call(&self, call: Call) -> CallResult {
         let deadline = Instant::from_std(call.context.deadline);
         match timeout_at(deadline, self.attempts(call)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(CallFailure::deadline(format!("`{}` did not answer before the deadline", self.name))),
+            Ok(result) => result,
+            Err(_) => {
+                Err(CallFailure::deadline(format!("`{}` did not return a result before the deadline", self.name)))
+            }
         }
     }
 
@@ -131,8 +133,8 @@ impl Group {
             let index = self.choose(tried);
             let endpoint = &self.endpoints[index];
             let failed = match endpoint.call(&frame, &self.limits).await {
-                Ok(answer) => match as_failed_attempt(answer) {
-                    Ok(answer) => return answer,
+                Ok(result) => match as_failed_attempt(result) {
+                    Ok(result) => return result,
                     Err(failed) => failed,
                 },
                 Err(failed) => failed,
@@ -154,7 +156,7 @@ impl Group {
         }
     }
 
-    /// Returns the frame of a call.
+    /// Encodes `call` as a frame.
     fn frame(&self, call: Call) -> Result<CallFrame, CallFailure> {
         let now = Instant::now().into_std();
         let deadline = call.context.deadline;
@@ -167,7 +169,7 @@ impl Group {
         Ok(CallFrame { request, deadline, image: call.image.into() })
     }
 
-    /// Returns the address for the next attempt. It is none of `tried` if another address is not down.
+    /// Returns the index of the address for the next attempt. Prefers addresses whose bit in `tried` is not set.
     fn choose(&self, tried: u64) -> usize {
         if self.endpoints.len() == 1 { 0 } else { self.choose_of_many(tried) }
     }
@@ -177,14 +179,14 @@ impl Group {
         let all = || 0..self.endpoints.len();
         let ready = |index: &usize| self.endpoints[*index].is_ready();
         let alive = |index: &usize| !self.endpoints[*index].is_down();
-        // Each pass is over at most 64 addresses and allocates nothing.
+        // Each line iterates over at most 64 addresses and does not allocate.
         self.less_loaded(all().filter(is_new).filter(ready))
             .or_else(|| self.less_loaded(all().filter(is_new).filter(alive)))
             .or_else(|| self.less_loaded(all().filter(alive)))
             .unwrap_or_else(|| self.jitter.below(self.endpoints.len()))
     }
 
-    /// Returns the address with fewer calls in flight, of two random ones.
+    /// Picks two of `among` at random and returns the one with fewer calls in flight.
     fn less_loaded(&self, among: impl Iterator<Item = usize> + Clone) -> Option<usize> {
         let count = among.clone().count();
         if count == 0 {
@@ -202,7 +204,7 @@ impl Group {
         Some(chosen)
     }
 
-    /// Returns the pause after which a call is tried again; `None` if it is not tried again.
+    /// Returns the pause before the call is retried, or `None` if the call is not retried.
     fn pause_before_next(
         &self,
         failed: &FailedAttempt,
@@ -223,7 +225,7 @@ impl Group {
         is_idempotent.then(|| self.jitter.spread(backoff.pause(attempt)))
     }
 
-    /// Returns an address that is not connected, and the reason.
+    /// Returns an address that is down, and the reason; if no address is down, the first address.
     fn reason(&self) -> (&Endpoint, String) {
         let down = self.endpoints.iter().find_map(|endpoint| match endpoint.state() {
             EndpointState::Down(reason) => Some((&**endpoint, reason.to_string())),
@@ -243,12 +245,12 @@ impl Group {
     }
 }
 
-/// Treats failures that the server reported like failures of this side: some of them are worth another attempt.
-fn as_failed_attempt(answer: CallResult) -> Result<CallResult, FailedAttempt> {
-    match answer {
+/// Converts a failure that the server reported into a failed attempt, because some of these failures are retried.
+fn as_failed_attempt(result: CallResult) -> Result<CallResult, FailedAttempt> {
+    match result {
         Err(CallFailure::Lost { error, reason, not_run }) => {
             Err(FailedAttempt { error, reason, not_run, is_connection_ended: false })
         }
-        answer => Ok(answer),
+        result => Ok(result),
     }
 }

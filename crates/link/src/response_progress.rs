@@ -1,5 +1,5 @@
-//! How many bytes of a response have been written. The bytes themselves and the task that waits for them share this
-//! state.
+//! The number of bytes of a response that have been written. The buffer of the response updates the number, and the
+//! task that waits for the response reads it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use isomer_transport::Permit;
 use tokio::sync::Notify;
 
-/// The permit of a call, and the permit for the bytes of its response if they need one.
+/// The permit of a call, and the permit for the bytes of its response. A response that replaces an overloaded result
+/// has no second permit.
 pub(crate) type ResponsePermits = (Permit, Option<Permit>);
 
-/// The progress of a response. Clones are the same response.
+/// The progress of writing a response. Clones refer to the same response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResponseProgress(Arc<Shared>);
 
@@ -21,7 +22,8 @@ struct Shared {
     finished: Notify,
 }
 
-/// Travels with the bytes of a response, and is dropped with them: written, or discarded with their stream. Returns the permits then.
+/// A guard inside the buffer of a response. The guard is dropped with the buffer, when all bytes are written or the
+/// stream discards them. Dropping the guard returns the permits.
 #[derive(Debug)]
 pub(crate) struct ResponseGuard {
     progress: ResponseProgress,
@@ -29,7 +31,7 @@ pub(crate) struct ResponseGuard {
 }
 
 impl ResponseProgress {
-    /// Returns a guard for the bytes of the response, which holds `permits`.
+    /// Returns a guard for the buffer of the response. The guard holds `permits`.
     pub(crate) fn guard(&self, permits: ResponsePermits) -> ResponseGuard {
         ResponseGuard { progress: self.clone(), permits: Some(permits) }
     }
@@ -38,12 +40,12 @@ impl ResponseProgress {
         self.0.written_bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the last byte was written, or all were discarded.
+    /// Returns whether all bytes of the response are written or discarded.
     pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished.load(Ordering::Acquire)
     }
 
-    /// Resolves when the last byte is written, or all are discarded.
+    /// Waits until all bytes of the response are written or discarded.
     pub(crate) async fn finished(&self) {
         self.0.finished.notified().await;
     }
@@ -58,7 +60,7 @@ impl ResponseGuard {
 
 impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        // Before the notification: a task that is notified finds the permits returned.
+        // Returned before the notification, so that a notified task finds the permits available.
         drop(self.permits.take());
         self.progress.0.is_finished.store(true, Ordering::Release);
         self.progress.0.finished.notify_one();

@@ -1,8 +1,8 @@
 //! Writing a response, with time limits.
 //!
-//! HTTP/2 keeps a response in memory as long as its reader does not open the window or does not read from the network.
-//! So the permits of a response are stored next to its bytes and are returned with them ([`ResponseProgress`]). If a
-//! peer does not read, its stream is reset.
+//! HTTP/2 keeps a response in memory while the peer does not open the window or does not read from the network. So the
+//! permits of a response are stored with its bytes and are returned when the bytes are written or discarded
+//! ([`ResponseProgress`]). If a peer does not read, its stream is reset.
 
 use std::time::Duration;
 
@@ -12,18 +12,19 @@ use tokio::time::{Instant, timeout_at};
 use crate::payload::Payload;
 use crate::response_progress::{ResponsePermits, ResponseProgress};
 
-/// A response that was given to the connection.
+/// A response that was passed to the connection and may not be fully written yet.
 pub(crate) struct ResponseWrite {
     stream: SendStream<Payload>,
     progress: ResponseProgress,
-    /// The time at which the caller stops waiting for the response.
+    /// The time at which the stream is reset even if the peer still reads.
     end: Instant,
-    /// The maximum time in which no byte is written.
+    /// The maximum time without a written byte.
     timeout: Duration,
 }
 
 impl ResponseWrite {
-    /// Sends `payload` after its head. The peer has until `deadline` and `timeout` more, and must never stop reading for `timeout`.
+    /// Sends `payload` after the HTTP head. The peer must read all of it until `timeout` after `deadline`, and must not
+    /// stop reading for `timeout`. Returns `None` if the stream is closed.
     pub(crate) fn begin(
         mut stream: SendStream<Payload>,
         payload: Payload,
@@ -37,12 +38,13 @@ impl ResponseWrite {
         Some(Self { stream, progress, end: deadline + timeout, timeout })
     }
 
-    /// Returns whether the last byte was written, or all were discarded.
+    /// Returns whether all bytes of the response are written or discarded.
     pub(crate) fn is_finished(&self) -> bool {
         self.progress.is_finished()
     }
 
-    /// Waits until the response is written. Resets the stream if that takes too long, which discards what was not written.
+    /// Waits until the response is written. If a time limit is exceeded, resets the stream, which discards the
+    /// unwritten bytes.
     pub(crate) async fn finish(mut self) {
         let mut written_bytes = 0;
         while !self.is_finished() {

@@ -1,4 +1,4 @@
-//! The server: listening, connections and their limit, and draining.
+//! The server: listening, limiting the number of connections, and draining.
 
 use std::future::Future;
 use std::io;
@@ -22,7 +22,7 @@ use crate::server_connection;
 use crate::stream::LinkStream;
 use crate::tls::{self, Tls};
 
-/// Serves calls at one address.
+/// A server of calls at one address.
 pub struct Server {
     listener: Listener,
     address: Address,
@@ -31,7 +31,7 @@ pub struct Server {
 
 enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
-    /// The file is removed when this is dropped.
+    /// The socket file is removed when this variant is dropped.
     Unix {
         listener: UnixListener,
         _file: SocketFile,
@@ -39,11 +39,11 @@ enum Listener {
 }
 
 impl Server {
-    /// Starts listening: with mutual TLS if there is `tls`, except on a Unix socket, which only processes of this user
-    /// can open. Connections are accepted when [`Server::serve`] runs; until then they wait in the kernel's queue.
+    /// Starts listening. Uses mutual TLS if `tls` is set, except on a Unix socket, which only processes of this user
+    /// can open. Connections wait in the kernel's queue until [`Server::serve`] accepts them.
     ///
     /// # Errors
-    /// When listening on the address fails, or the address is on another machine and there is no TLS.
+    /// If listening on the address fails, or if the address is on another machine and `tls` is `None`.
     pub async fn listen(
         address: &Address,
         tls: Option<&Tls>,
@@ -75,8 +75,9 @@ impl Server {
         &self.address
     }
 
-    /// Serves until `stop` resolves, then accepts no further connections and calls, and lets running calls finish for
-    /// up to `grace`. Returns how many connections were cut off at its end; their calls are cancelled.
+    /// Serves until `stop` resolves. Then accepts no further connections and calls, and gives running calls up to
+    /// `grace` to finish. Returns the number of connections that were still open after `grace`; their calls are
+    /// cancelled.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
         let permits = Arc::new(Semaphore::new(self.server.limits.connections_max));
         let (stopping, stopped) = watch::channel(false);
@@ -144,8 +145,7 @@ impl Incoming {
     }
 }
 
-/// A listener that accepts at most as many connections as there are permits. Further connections wait in the kernel's
-/// queue.
+/// A listener that accepts a connection only if a permit is available. Further connections wait in the kernel's queue.
 struct LinkAcceptor {
     listener: Listener,
     permits: Arc<Semaphore>,

@@ -1,6 +1,6 @@
 //! One call on the server: reading it, running it, responding.
 //!
-//! Reading and running end when the stream is reset or the connection ends: the callee's future is dropped.
+//! If the stream is reset or the connection ends, the callee's future is dropped.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -21,26 +21,26 @@ use crate::limits::ServerLimits;
 use crate::payload::Payload;
 use crate::response_write::ResponseWrite;
 
-/// The callee of a server, and what its calls share.
+/// The callee of a server, with the limits and limiters that all calls share.
 pub(crate) struct CallServer {
     callee: Arc<dyn Callee>,
     pub(crate) limits: ServerLimits,
     calls: Limiter,
-    images: Limiter,
-    answers: Limiter,
+    argument_bytes: Limiter,
+    result_bytes: Limiter,
 }
 
 impl CallServer {
     pub(crate) fn new(callee: Arc<dyn Callee>, limits: ServerLimits) -> Self {
         let calls = Limiter::new(limits.calls_max);
-        let images = Limiter::new(limits.images_bytes_max);
-        let answers = Limiter::new(limits.images_bytes_max);
-        Self { callee, limits, calls, images, answers }
+        let argument_bytes = Limiter::new(limits.images_bytes_max);
+        let result_bytes = Limiter::new(limits.images_bytes_max);
+        Self { callee, limits, calls, argument_bytes, result_bytes }
     }
 }
 
-/// A call that was read, with two permits: one for the call, held until its response is written, and one for the bytes
-/// of its encoded arguments, held until it has run.
+/// A call that was read, with two permits: one for the call, held until the response is written, and one for the bytes
+/// of the encoded arguments, held until the call has run.
 pub(crate) struct ReadyCall {
     call: Call,
     respond: SendResponse<Payload>,
@@ -48,7 +48,7 @@ pub(crate) struct ReadyCall {
     image_permit: Permit,
 }
 
-/// Reads one stream to the end of its call, or responds if that needs no callee.
+/// Reads the call of one stream. If the stream is not a valid call, responds and returns `None`.
 pub(crate) async fn read_stream(
     server: Arc<CallServer>,
     request: HttpRequest<RecvStream>,
@@ -69,7 +69,7 @@ pub(crate) async fn read_stream(
 
 async fn read_call(server: &CallServer, mut body: RecvStream, mut respond: SendResponse<Payload>) -> Option<ReadyCall> {
     let Some(call_permit) = server.calls.try_acquire() else {
-        let reason = format!("{} calls are in flight already", server.limits.calls_max);
+        let reason = format!("{} calls are already in flight", server.limits.calls_max);
         send(&mut respond, Err(CallFailure::overloaded(reason)));
         return None;
     };
@@ -84,28 +84,29 @@ async fn read_call(server: &CallServer, mut body: RecvStream, mut respond: SendR
     }
 }
 
-/// Runs a call and responds. The response may not be written yet.
+/// Runs a call and starts the response, which may not be fully written on return.
 pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<ResponseWrite> {
     let ReadyCall { call, mut respond, call_permit, image_permit } = ready;
     let deadline = Instant::from_std(call.context.deadline);
-    // A panic is a fault of this process. It ends this call only, as a trap does.
+    // A panic is a bug of this process. As with a trap, only this call fails.
     let running = AssertUnwindSafe(async { server.callee.call(call).await }).catch_unwind();
     let reset = poll_fn(|cx| respond.poll_reset(cx));
-    let answer = tokio::select! {
+    let result = tokio::select! {
         biased;
-        answer = timeout_at(deadline, running) => match answer {
-            Ok(Ok(answer)) => answer,
+        result = timeout_at(deadline, running) => match result {
+            Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(CallFailure::trap("the callee's host panicked")),
-            Err(_) => Err(CallFailure::deadline("the callee did not end before the deadline")),
+            Err(_) => Err(CallFailure::deadline("the callee did not return before the deadline")),
         },
         _ = reset => return None,
     };
     drop(image_permit);
-    let (mut reply, mut body) = ReplyHead::of(answer);
-    let response_permit = server.answers.try_acquire_many(body.len());
+    let (mut reply, mut body) = ReplyHead::of(result);
+    let response_permit = server.result_bytes.try_acquire_many(body.len());
     if response_permit.is_none() {
-        let reason = format!("answers of {} are being written", size(server.limits.images_bytes_max));
-        // The few bytes of such a failure are bounded by the number of calls.
+        let reason =
+            format!("the results that are being written already have {}", size(server.limits.images_bytes_max));
+        // The failure needs no permit for its bytes: they are few, and the number of calls bounds them.
         (reply, body) = ReplyHead::of(Err(CallFailure::Lost { error: CallError::Overloaded, reason, not_run: false }));
     }
     // Fails only if the stream is closed.
@@ -115,26 +116,26 @@ pub(crate) async fn run(server: Arc<CallServer>, ready: ReadyCall) -> Option<Res
         payload(&reply, body),
         (call_permit, response_permit),
         deadline,
-        server.limits.answer_timeout,
+        server.limits.response_timeout,
     )
 }
 
-/// Reads a call. Fails with a failure to respond with, or with `None` if the stream has ended.
+/// Reads a call. The error is the failure to respond with, or `None` if the stream has ended.
 async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call, Permit), Option<CallFailure>> {
     let limits = &server.limits;
     let malformed = |error| Some(CallFailure::refused(format!("malformed request frame: {error}")));
     let mut reader = FrameReader::<CallHead>::new(limits.image_bytes_max);
-    let mut images = None;
+    let mut image_permit = None;
     let mut start = Instant::now();
     let mut end = start + limits.reading_timeout;
     loop {
-        // If a call's bytes arrive one by one, the call still holds its permit no longer than reading may take.
+        // A call whose bytes arrive one by one holds its permit for at most `reading_timeout`.
         let piece = match timeout_at(end.min(Instant::now() + limits.body_timeout), next(body)).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(_))) => return Err(None),
             Ok(None) => break,
             Err(_) => {
-                let reason = "the rest of the call did not come".to_owned();
+                let reason = "the rest of the call did not arrive in time".to_owned();
                 return Err(Some(CallFailure::Lost { error: CallError::Deadline, reason, not_run: true }));
             }
         };
@@ -145,21 +146,25 @@ async fn read_frame(server: &CallServer, body: &mut RecvStream) -> Result<(Call,
         {
             start = Instant::now();
             end = end.min(start + head.remaining);
-            images = Some(server.images.try_acquire_many(head.body_bytes()).ok_or_else(|| {
-                Some(CallFailure::overloaded(format!("images of {} are held", size(limits.images_bytes_max))))
+            image_permit = Some(server.argument_bytes.try_acquire_many(head.body_bytes()).ok_or_else(|| {
+                Some(CallFailure::overloaded(format!(
+                    "the arguments of the calls in flight already have {}",
+                    size(limits.images_bytes_max)
+                )))
             })?);
         }
     }
     let (head, image) = reader.finish().map_err(malformed)?;
-    let images = images.expect("a frame that is complete has a head");
-    // The call's time starts at its head, so the time to read large arguments is part of it.
-    Ok((head.into_call(image, start.into_std()), images))
+    let image_permit = image_permit.expect("a frame that is complete has a head");
+    // The remaining time of a call is measured from the arrival of its head, so it includes the time to read large
+    // arguments.
+    Ok((head.into_call(image, start.into_std()), image_permit))
 }
 
-/// Responds to a call that holds no permit.
-fn send(respond: &mut SendResponse<Payload>, answer: CallResult) {
-    let (reply, body) = ReplyHead::of(answer);
-    // Both fail only if the stream is closed.
+/// Responds to a call for which there is no permit for the response's bytes.
+fn send(respond: &mut SendResponse<Payload>, result: CallResult) {
+    let (reply, body) = ReplyHead::of(result);
+    // Both operations fail only if the stream is closed.
     if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
         let _ = stream.send_data(payload(&reply, body), true);
     }

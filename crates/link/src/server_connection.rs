@@ -1,11 +1,11 @@
 //! The server's side of one connection: a task that reads calls, starts them, and writes replies.
 //!
-//! This task reads the calls, since it receives their pieces anyway. It polls a complete call once. If the result is
-//! available after this poll, as for calls of a few microseconds, the reply is written together with all others of this
-//! poll, and no other task or thread was woken. If not, the call continues in its own task. Calls that compute for long
-//! without waiting would delay the connection's other calls. So the first polls are measured: after one that takes
-//! longer than [`FIRST_POLL_MAX`], the next [`SPAWNED_CALLS`] are started in their own tasks, then one is polled here
-//! again.
+//! The connection's task reads the calls, because it receives their pieces anyway. It polls each complete call once. If
+//! the result is available after this poll, as for calls of a few microseconds, the task writes the reply together with
+//! all others of its own poll, and wakes no other task or thread. Otherwise the call continues in a new task. A call
+//! that computes for long without waiting would delay the connection's other calls. So the first polls are measured:
+//! after a poll that takes longer than [`FIRST_POLL_MAX`], the next [`SPAWNED_CALLS`] calls start in new tasks, and
+//! after them a call is polled here again.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -27,13 +27,14 @@ use crate::response_write::ResponseWrite;
 use crate::server_call::{CallServer, ReadyCall, read_stream, run};
 use crate::stream::LinkStream;
 
-/// The maximum time of the first poll of a call on the connection's task.
+/// The maximum time of a call's first poll on the connection's task. After a longer poll, the next calls start in new
+/// tasks.
 const FIRST_POLL_MAX: Duration = Duration::from_micros(100);
 
-/// After a longer poll, so many calls are started as tasks of their own.
+/// The number of calls that start in new tasks after a first poll that took too long.
 const SPAWNED_CALLS: u32 = 64;
 
-/// Serves a connection until it ends, or until its last call when `stop` becomes true.
+/// Serves a connection until it ends. When `stop` becomes true, accepts no further calls and ends after the last call.
 pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: watch::Receiver<bool>) {
     let limits = &server.limits;
     let (corked, handle) = cork(stream);
@@ -45,12 +46,12 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
         .max_header_list_size(http2::HEADER_LIST_BYTES_MAX)
         .max_concurrent_streams(http2::STREAMS_MAX)
         .max_concurrent_reset_streams(http2::STREAMS_MAX as usize)
-        // A client that disconnects cancels all its calls at once, which is not an attack.
+        // A client that disconnects cancels all its calls together, which is not an attack.
         .max_pending_accept_reset_streams(http2::STREAMS_MAX as usize);
     let mut handshake = std::pin::pin!(builder.handshake(corked));
     let handshake = poll_fn(|cx| {
         let polled = handshake.as_mut().poll(cx);
-        // A peer may wait for our settings.
+        // The buffer is written here because the peer may wait for the server's settings.
         if polled.is_pending() && matches!(handle.poll_drain(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(None);
         }
@@ -61,7 +62,7 @@ pub(crate) async fn serve(stream: LinkStream, server: Arc<CallServer>, stop: wat
         Ok(Some(Err(error))) => return isomer_telemetry::debug!(%error, "a peer does not use HTTP/2"),
         Ok(None) | Err(_) => return isomer_telemetry::debug!("a peer did not start HTTP/2 in time"),
     };
-    let ping_pong = connection.ping_pong().expect("it is taken once");
+    let ping_pong = connection.ping_pong().expect("`ping_pong` is called once");
     let keep_alive = KeepAlive::new(ping_pong, limits.keep_alive_interval, limits.keep_alive_timeout);
     let reading = FuturesUnordered::new();
     ServerConnection { connection, handle, keep_alive, server, reading, writing: Vec::new(), spawned_calls: 0 }
@@ -74,24 +75,24 @@ struct ServerConnection {
     handle: CorkHandle<LinkStream>,
     keep_alive: KeepAlive,
     server: Arc<CallServer>,
-    /// Calls that have not arrived completely; at most as many as there are streams.
+    /// The calls that have not arrived completely: at most one per stream.
     reading: FuturesUnordered<BoxFuture<'static, Option<ReadyCall>>>,
-    /// Replies of this poll.
+    /// The replies that were started in this poll.
     writing: Vec<ResponseWrite>,
-    /// The number of further calls that are started as tasks of their own.
+    /// The number of following calls that start in new tasks.
     spawned_calls: u32,
 }
 
 impl ServerConnection {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut stop = std::pin::pin!(async move {
-            // A dropped sender means that the server has ended, which is treated as a stop.
+            // A dropped sender means that the server has ended, which has the same effect as `true`.
             let _ = stop.wait_for(|stop| *stop).await;
         });
         let mut is_stopping = false;
         poll_fn(move |cx| {
             if self.keep_alive.poll_dead(cx).is_ready() {
-                isomer_telemetry::debug!("a peer does not respond any more");
+                isomer_telemetry::debug!("a peer no longer responds");
                 return Poll::Ready(());
             }
             if !is_stopping && stop.as_mut().poll(cx).is_ready() {
@@ -116,7 +117,7 @@ impl ServerConnection {
                 Poll::Pending => break,
             }
         }
-        // Most replies were written in this poll. For each of the others, a new task waits.
+        // Most replies are already written. For each unfinished one, a new task waits.
         for writing in self.writing.drain(..).filter(|writing| !writing.is_finished()) {
             tokio::spawn(writing.finish());
         }
@@ -143,7 +144,8 @@ impl ServerConnection {
         }
     }
 
-    /// Reads further pieces. Returns whether a call is complete, so that there may be more to write.
+    /// Polls the calls that have not arrived completely. Returns whether one of them made progress, so the caller polls
+    /// again.
     fn poll_reading(&mut self, cx: &mut Context<'_>) -> bool {
         match self.reading.poll_next_unpin(cx) {
             Poll::Ready(Some(Some(ready))) => self.begin_call(ready, cx),
@@ -173,7 +175,7 @@ impl ServerConnection {
     }
 }
 
-/// Runs a call until its reply is written.
+/// Runs a call and waits until its reply is written.
 async fn finish(call: impl Future<Output = Option<ResponseWrite>>) {
     if let Some(writing) = call.await {
         writing.finish().await;

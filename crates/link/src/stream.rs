@@ -1,4 +1,4 @@
-//! The stream of a connection over TCP, Unix sockets or TLS: one type, so that HTTP/2 is compiled once.
+//! The stream of a connection over TCP, a Unix socket or TLS. It is one type, so that HTTP/2 is compiled only once.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

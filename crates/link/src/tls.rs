@@ -1,8 +1,9 @@
-//! Mutual TLS 1.3: both sides present a certificate that the same authority has signed.
+//! Mutual TLS 1.3: client and server present certificates that are signed by the same authority.
 //!
-//! The authority belongs to the deployment and is not a public one: each holder of a certificate that it has signed may
-//! call, and can be called if the name matches. This module never prints keys or certificates. Sessions are not
-//! resumed: connections are kept open, and a new connection presents the certificates again.
+//! The authority belongs to the deployment and is not a public one. Each holder of a certificate that it signed may
+//! call groups, and can be called if the certificate matches the expected name. This module never prints keys or
+//! certificates. TLS sessions are not resumed: connections stay open, and each new connection presents the certificates
+//! again.
 
 use std::fmt;
 use std::path::Path;
@@ -18,7 +19,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore, Se
 use crate::address::InvalidLinkAddress;
 use crate::error::LinkError;
 
-/// The TLS settings of both sides.
+/// The TLS settings of client and server.
 #[derive(Clone)]
 pub struct Tls {
     pub(crate) client: Arc<ClientConfig>,
@@ -27,11 +28,11 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the PEM files: this process's certificate (followed by its chain), its private key, and the authority that signs the
-    /// certificates of peers.
+    /// Reads three PEM files: this process's certificate (followed by its chain), its private key, and the certificate
+    /// of the authority that signs the certificates of peers.
     ///
     /// # Errors
-    /// When a file cannot be read, or its content is not valid.
+    /// If a file cannot be read, or if its content is not valid.
     pub fn load(certificate: &Path, key: &Path, authority: &Path) -> Result<Self, LinkError> {
         let read = |what, path: &Path| {
             std::fs::read(path).map_err(|source| LinkError::TlsFile { what, path: path.to_owned(), source })
@@ -64,10 +65,11 @@ impl Tls {
         Ok(Self { client: Arc::new(client), server: Arc::new(server), peer_name: None })
     }
 
-    /// Expects this name in the certificates of callees, instead of the host in their address: for groups whose addresses change.
+    /// Sets the name that the certificates of callees must have, instead of the host in their address. Used for groups
+    /// whose addresses change.
     ///
     /// # Errors
-    /// When `name` is neither a DNS name nor an IP address.
+    /// If `name` is neither a DNS name nor an IP address.
     pub fn with_peer_name(mut self, name: &str) -> Result<Self, LinkError> {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| InvalidLinkAddress {
             text: name.to_owned(),
@@ -133,7 +135,7 @@ fn key_problem(error: &rustls::Error) -> String {
     }
 }
 
-/// Explains to an operator why TLS failed.
+/// Describes for an operator why TLS failed.
 pub(crate) fn explain(error: &rustls::Error) -> String {
     use CertificateError as Bad;
     match error {

@@ -183,7 +183,7 @@ async fn images_have_a_limit_on_each_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_being_read_have_a_limit_together() {
     let server = TestServer::tcp().await;
-    let small = peer_with(&[&server.address], PeerLimits { answers_bytes_max: 10, ..quick() });
+    let small = peer_with(&[&server.address], PeerLimits { results_bytes_max: 10, ..quick() });
     small.wait_ready(Instant::now() + LONG).await.unwrap();
     let (error, reason, not_run) = lost(small.call(call(vec![b'e'; 11])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
@@ -199,7 +199,7 @@ async fn answers_of_several_addresses_share_one_limit() {
     const ANSWER_BYTES: usize = 1 << 20;
     let servers = [TestServer::tcp().await, TestServer::tcp().await];
     let proxies = [Proxy::new(&servers[0].address).await, Proxy::new(&servers[1].address).await];
-    let limits = PeerLimits { answers_bytes_max: ANSWER_BYTES * 3 / 2, ..quick() };
+    let limits = PeerLimits { results_bytes_max: ANSWER_BYTES * 3 / 2, ..quick() };
     let peer = Arc::new(peer_with(&[&proxies[0].address, &proxies[1].address], limits));
     until("both are connected", || peer.healthy() == 2).await;
     // Only the head of each reply arrives, which has its length.

@@ -114,7 +114,7 @@ async fn a_call_that_does_not_arrive_is_not_waited_for() {
     body.send_data(Bytes::copy_from_slice(&frame()[..80]), false).unwrap();
     let mut answer = response.await.unwrap().into_body();
     let bytes = answer.data().await.unwrap().unwrap();
-    assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not come"));
+    assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not arrive in time"));
     assert_eq!(server.script.started(), 0);
 }
 
@@ -182,7 +182,7 @@ async fn silent_connections_are_closed_for_others() {
 async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
     let (bytes, timeout) = (400 << 10, Duration::from_secs(2));
     let limits =
-        ServerLimits { images_bytes_max: 1 << 20, calls_max: 4, answer_timeout: timeout, ..ServerLimits::default() };
+        ServerLimits { images_bytes_max: 1 << 20, calls_max: 4, response_timeout: timeout, ..ServerLimits::default() };
     let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Default::default()).await;
     let peer = peer(&[&server.address]);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
@@ -242,7 +242,7 @@ async fn a_call_that_arrives_byte_by_byte_ends_in_time() {
         });
         let answered = tokio::time::timeout(LONG / 2, response).await.expect("it is read for ever");
         let bytes = answered.unwrap().into_body().data().await.unwrap().unwrap();
-        assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not come"));
+        assert!(String::from_utf8_lossy(&bytes).contains("the rest of the call did not arrive in time"));
         assert_eq!(server.script.started(), 0);
         drip.abort();
     }

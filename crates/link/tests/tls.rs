@@ -97,7 +97,7 @@ async fn untrusted_peers_are_refused_with_the_reason() {
     let reason = refused(&good, Some(authority.tls("localhost", 2021, &ours))).await;
     assert!(reason.contains("it reports that our certificate has expired"), "{reason}");
     let reason = refused(&good, None).await;
-    assert!(reason.contains("does it want TLS?"), "{reason}");
+    assert!(reason.contains("does it require TLS?"), "{reason}");
     let expired = server(Some(&authority.tls("localhost", 2021, &ours))).await;
     let reason = refused(&expired, Some(authority.good())).await;
     assert!(reason.contains("its certificate has expired"), "{reason}");

@@ -1,7 +1,8 @@
 //! Finding an app on disk, reading its manifest, and building its components.
 //!
-//! An app is named by its folder (or a folder inside it), by its isomer.toml, or by a component that answers HTTP. A
-//! component has no manifest, so one is generated for it ([`manifest_of`]), and every command treats all apps alike.
+//! The path of an app is its folder (or a folder inside it), its isomer.toml, or the file of a component that handles
+//! HTTP requests. A manifest is generated for such a component ([`manifest_of`]), so that commands treat all apps
+//! alike.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,29 +23,29 @@ use crate::wasm_file::WasmFile;
 
 /// An app on disk.
 pub struct AppDir {
-    /// The path that opens the app again: its folder, or its component's file.
+    /// The path from which the app can be opened again: its folder, or the file of its component.
     pub path: PathBuf,
     /// The folder at which relative paths in the manifest start.
     pub dir: PathBuf,
     /// The manifest's text.
     pub source: SourceFile,
-    /// The app as the manifest describes it, including values from outside of the manifest.
+    /// The app that the manifest describes, with config values from flags and files.
     pub app: App,
     /// Warnings about the manifest.
     pub warnings: Vec<Diagnostic>,
-    /// Values from outside of the manifest.
+    /// Config values and variables from flags, files and `.env`.
     pub values: AppValues,
 }
 
 impl AppDir {
-    /// The folder of data, built components and compiled code, in the app's folder.
+    /// The name of the folder, inside the app's folder, for data, built components and compiled code.
     pub const OWN_DIR: &str = ".isomer";
 
-    /// As [`AppDir::open`], with values from the flags and from the app's `.env`. For commands that run or deploy the
-    /// app.
+    /// Opens the app like [`AppDir::open`], and applies the values from flags and from the app's `.env`. Used by
+    /// commands that run or deploy the app.
     ///
     /// # Errors
-    /// As [`AppDir::open`], or if the values are wrong.
+    /// The errors of [`AppDir::open`], and if a value is not valid.
     pub fn open_with(path: &Path, flags: &ValueSources) -> Result<Self, CliError> {
         let mut opened = Self::open(path)?;
         opened.values = match is_component(path) {
@@ -55,10 +56,10 @@ impl AppDir {
         Ok(opened)
     }
 
-    /// Reads the app at `path`: a manifest, a folder in or below the app's folder, or a component's file.
+    /// Opens the app at `path`: a manifest, the app's folder or a folder in it, or a component's file.
     ///
     /// # Errors
-    /// If there is no app, or if its manifest is invalid.
+    /// If there is no app at `path`, or if its manifest is not valid.
     pub fn open(path: &Path) -> Result<Self, CliError> {
         if is_component(path) {
             return Self::of_component(path);
@@ -78,10 +79,10 @@ impl AppDir {
         })
     }
 
-    /// Opens the app that consists of this component, which answers every path.
+    /// Opens the app that consists of one component, which receives the requests for all paths.
     fn of_component(path: &Path) -> Result<Self, CliError> {
         WasmFile::open(path)?.check_http()?;
-        // Links are not followed: the files of the app are next to the path that was config_value.
+        // A symbolic link to the component is not followed, because the app's files are next to the link.
         let absolute = std::path::absolute(path).map_err(|error| cannot_open(path, error))?;
         let folder = absolute.parent().unwrap_or(Path::new("/"));
         let dir = folder.canonicalize().map_err(|error| cannot_open(path, error))?;
@@ -91,10 +92,10 @@ impl AppDir {
         Ok(Self { path, dir, source, app: parsed.app, warnings: parsed.warnings, values: AppValues::default() })
     }
 
-    /// Returns the manifest's text, including values from outside of the manifest, for a node or another process.
+    /// Returns the manifest's text with the config values from flags and files, for a node or another process.
     ///
     /// # Errors
-    /// If the text is not TOML.
+    /// If the manifest's text is not TOML.
     pub fn manifest(&self) -> anyhow::Result<SourceFile> {
         Ok(SourceFile::new(self.source.name(), self.values.manifest(&self.source)?))
     }
@@ -106,19 +107,20 @@ impl AppDir {
         }
     }
 
-    /// Brings all components up to date, with Cargo's release profile.
+    /// Builds all components that are out of date, with Cargo's release profile.
     ///
     /// # Errors
-    /// As [`AppDir::build_as`].
+    /// The errors of [`AppDir::build_as`].
     pub fn build(&self, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
         self.build_as(BuildProfile::Release, console)
     }
 
-    /// Brings all components up to date.
+    /// Builds all components that are out of date.
     ///
     /// # Errors
-    /// If a source is missing (then nothing is built), if a component cannot be built, or if the manifest names a
-    /// folder of migrations that does not exist (checked after the build, because a command may create it).
+    /// If a component's source is missing (nothing is built), if a component cannot be built, or if the manifest names
+    /// a folder of migrations that does not exist. That folder is checked after the build, because a build command may
+    /// create it.
     pub fn build_as(&self, profile: BuildProfile, console: &Console) -> Result<Vec<BuiltComponent>, CliError> {
         let missing = missing_sources(&self.app, &self.dir);
         if !missing.is_empty() {
@@ -137,7 +139,7 @@ impl AppDir {
         Ok(built)
     }
 
-    /// Plans the app in one of its shapes. `components` are the bytes of its built components.
+    /// Plans the app in the shape with the name `shape`. `components` are the bytes of its built components.
     ///
     /// # Errors
     /// If the app has no such shape, or if the plan refuses the app.
@@ -154,7 +156,7 @@ impl AppDir {
         })
     }
 
-    /// Checks that the folders of migrations exist. Without this check, the app would fail only at its start, and the
+    /// Checks that the folders of migrations exist. Without this check, the app would fail only when it starts, and the
     /// error would not show the place in the manifest.
     fn check_migrations(&self) -> Result<(), CliError> {
         let mut found = Vec::new();
@@ -174,8 +176,8 @@ impl AppDir {
         if found.is_empty() { Ok(()) } else { Err(CliError::findings(found, &self.source)) }
     }
 
-    /// Turns an error of the build into the command's error. The errors of a missing source and of a failed command
-    /// show the place in the manifest.
+    /// Converts an error of the build into the command's error. For a missing source or a failed command, the error
+    /// shows the place in the manifest.
     fn build_error(&self, error: BuildError) -> CliError {
         if let Some(finding) = self.missing_source(&error) {
             return CliError::findings(vec![finding], &self.source);
@@ -192,11 +194,11 @@ impl AppDir {
         }
     }
 
-    /// Returns the finding about a missing source, if that is the error.
+    /// Returns a finding if the error is a missing source.
     fn missing_source(&self, error: &BuildError) -> Option<Diagnostic> {
         let (component, found) = match error {
             BuildError::NoFile { component, .. } => (component, None),
-            // If there is no package at all, Cargo's output adds nothing.
+            // Without a Cargo.toml, Cargo's output adds nothing.
             BuildError::NoPackage { component, dir, output } => {
                 (component, dir.join("Cargo.toml").is_file().then_some(output.trim()))
             }
@@ -213,14 +215,14 @@ impl AppDir {
     }
 }
 
-/// Returns whether the path is a component's file rather than an app's folder or manifest. A path that ends with
-/// `.wasm` is treated as a file even if it does not exist.
+/// Returns whether `path` is a component's file and not an app's folder or manifest. A path that ends with `.wasm` is a
+/// component's file even if it does not exist.
 pub fn is_component(path: &Path) -> bool {
     let has = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
     (path.is_file() && !has("toml")) || (has("wasm") && !path.is_dir())
 }
 
-/// Returns the manifest of an app that consists of this component.
+/// Returns the generated manifest of an app that consists of the component `wasm`.
 fn manifest_of(wasm: &Path) -> String {
     let name = App::single(wasm, Grants::default()).name;
     let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -244,13 +246,13 @@ pub fn read_components(built: &[BuiltComponent]) -> Result<Components, CliError>
     built.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()
 }
 
-/// Returns the app's folder. If `start` is a manifest, that is the manifest's folder; if `start` is a folder, it is the
-/// folder itself or the nearest one above it that has a manifest.
+/// Returns the app's folder. If `start` is a manifest, returns the manifest's folder. If `start` is a folder, returns
+/// it or its nearest parent folder that contains a manifest.
 ///
 /// # Errors
 /// If there is no such folder.
 pub fn find_app_dir(start: &Path) -> Result<PathBuf, CliError> {
-    // Checked before links are followed: a link called isomer.toml may lead anywhere.
+    // Checked before symbolic links are followed, because a link called isomer.toml may point to any file.
     let is_manifest = start.file_name().is_some_and(|name| name == MANIFEST_FILE) && !start.is_dir();
     let start = match start.parent() {
         Some(parent) if is_manifest && start.exists() => {

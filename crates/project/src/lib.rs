@@ -1,13 +1,13 @@
-//! An app on this machine: its folder, its manifest, its built components, and values from outside of the manifest.
+//! An app on this machine: its folder, its manifest, its built components, and config values from flags and files.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `app_dir` | finding, reading and building an app ([`AppDir`]) |
 //! | `wasm_file` | a component in a file without a manifest ([`WasmFile`]) |
 //! | `values` | config values and variables from flags, files and `.env` ([`ValueSources`], [`AppValues`]) |
-//! | `paths` | how paths are shown to people |
+//! | `paths` | paths in messages |
 //!
-//! The crate knows neither the engine nor the node, so `isomer plan` and `isomer build` do not need them.
+//! This crate depends neither on the engine nor on the node, so `isomer plan` and `isomer build` work without them.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A component in a file, without a manifest: its kind, and the command that runs it.
+//! A component in a file, without a manifest: what it exports, and which command runs it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use isomer_console::CliError;
 use isomer_diagnostics::Hinted;
 use isomer_plan::ComponentType;
 
-/// A version of WASI that a component is written for.
+/// The WASI version of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WasiVersion {
     /// WASI 0.2.
@@ -15,16 +15,16 @@ pub enum WasiVersion {
     P3,
 }
 
-/// A file that holds a component.
+/// A file that contains a component.
 pub struct WasmFile {
-    /// The file's path, as it was config_value.
+    /// The file's path, as the user wrote it.
     pub path: PathBuf,
-    /// The component.
+    /// The content of the file.
     pub bytes: Vec<u8>,
     kind: Kind,
 }
 
-/// The kind of a component.
+/// The kind of a component, by what it exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Command(WasiVersion),
@@ -33,10 +33,10 @@ enum Kind {
 }
 
 impl WasmFile {
-    /// Reads the file.
+    /// Reads the file at `path`.
     ///
     /// # Errors
-    /// If it cannot be read or is not a component; the error says what it is instead.
+    /// If the file cannot be read or is not a component. The error states what the file is instead.
     pub fn open(path: &Path) -> Result<Self, CliError> {
         let cannot_read = |source: std::io::Error| {
             let error = anyhow::Error::new(source).context(format!("cannot read `{}`", path.display()));
@@ -54,10 +54,10 @@ impl WasmFile {
         Ok(Self { path: path.to_owned(), bytes, kind: kind(&ty) })
     }
 
-    /// Returns the WASI version of a command.
+    /// Returns the WASI version of a component that is a command.
     ///
     /// # Errors
-    /// If the component is not a command; the hint names what runs it.
+    /// If the component is not a command. The hint states how to run the component.
     pub fn command(&self) -> Result<WasiVersion, CliError> {
         let file = self.path.display();
         match self.kind {
@@ -76,7 +76,7 @@ impl WasmFile {
     /// Checks that the component handles HTTP requests.
     ///
     /// # Errors
-    /// If it does not; the hint names what runs it.
+    /// If the component does not handle HTTP requests. The hint states how to run the component.
     pub fn check_http(&self) -> Result<(), CliError> {
         let file = self.path.display();
         match self.kind {
@@ -95,7 +95,7 @@ impl WasmFile {
     }
 }
 
-/// A file that is not a component.
+/// The error of a file that is not a component.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot run `{}`", path.display())]
 struct NotAComponent {

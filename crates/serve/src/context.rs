@@ -1,4 +1,4 @@
-//! The context of every process that serves: options, a log, the console, and the messages about the process's state.
+//! The context of every process that serves an app: its options, its log, the console, and reports about its state.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,22 +23,21 @@ use crate::{network, service_manager};
 /// Options for serving an app.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// The app's shape.
+    /// The name of the app's shape.
     pub shape: String,
-    /// The address of the front door.
+    /// The address that the front door listens on.
     pub listen: SocketAddr,
-    /// The data directory; `None` for `.isomer` in the app's folder.
+    /// The data directory, or `None` for `.isomer` in the app's folder.
     pub data: Option<PathBuf>,
-    /// Whether the process reports on standard output, with a line of JSON, that the app is ready, and writes its log
-    /// as JSON.
+    /// Whether the process writes its log as JSON, and reports readiness as a line of JSON on standard output.
     pub json: bool,
     /// Whether every request is logged.
     pub access_log: bool,
     /// The levels of the platform's own log.
     pub log_levels: Levels,
-    /// The maximum time that running requests may take after the signal to stop.
+    /// The maximum time for running requests to finish after SIGTERM or SIGINT.
     pub grace: Duration,
-    /// Set if the process serves a test.
+    /// The test options, if the process runs for `isomer test`.
     pub test_mode: Option<TestMode>,
 }
 
@@ -47,11 +46,11 @@ pub struct ServeOptions {
 pub struct TestMode {
     /// The folder of compiled code.
     pub code: PathBuf,
-    /// Whether the clock and random numbers of guests are derived from the request and the component.
+    /// Whether guests get a clock and random numbers that are derived from the request and the component.
     pub deterministic: bool,
-    /// A folder with files that are named like secrets. Their contents replace the secrets of the manifest.
+    /// A folder with one file per secret, named like the secret. The files' contents replace the manifest's secrets.
     pub secrets: Option<PathBuf>,
-    /// Addresses by host name: requests to such a host are sent to the address instead.
+    /// Stub addresses by host name: a request to such a host is sent to the stub address.
     pub stubs: BTreeMap<String, SocketAddr>,
 }
 
@@ -62,19 +61,19 @@ impl ServeOptions {
     }
 }
 
-/// The state of a process that serves: its options, its log, the console, the network.
+/// The state that all parts of a serving process share: its options, its log, the console, the network.
 pub struct ServeContext {
     /// The console, which writes to standard error.
     pub console: Console,
-    /// The log of the process and of the app.
+    /// The log of the platform and of the app.
     pub log: Log,
-    /// The maximum time that running requests may take after the signal to stop.
+    /// The maximum time for running requests to finish after SIGTERM or SIGINT.
     pub grace: Duration,
-    /// Set if the process serves a test.
+    /// The test options, if the process runs for `isomer test`.
     pub test_mode: Option<TestMode>,
     /// The network for outgoing requests.
     pub network: OutboundNetwork,
-    /// Whether call stacks contain source lines.
+    /// Whether guest stack traces contain source lines.
     pub source_lines: bool,
     json: bool,
 }
@@ -102,13 +101,13 @@ impl ServeContext {
         })
     }
 
-    /// Returns whether the clock and random numbers of guests are derived from the request and the component.
+    /// Returns whether guests get a clock and random numbers that are derived from the request and the component.
     pub fn is_deterministic(&self) -> bool {
         self.test_mode.as_ref().is_some_and(|test| test.deterministic)
     }
 
-    /// Reports that the app is ready at `url`, to people or programs and to the service manager. `members` are the
-    /// app's processes if there are several.
+    /// Reports on the console or on standard output, and to the service manager, that the app is ready at `url`.
+    /// `members` are the app's processes if there are several.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -142,7 +141,7 @@ impl ServeContext {
         Ok(())
     }
 
-    /// Reports that a new revision has taken over.
+    /// Reports that a new revision serves at `url` in place of the previous one.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -155,8 +154,8 @@ impl ServeContext {
         Ok(())
     }
 
-    /// Reports that one group of a shape is ready. `url` is its front door, if it has one; `link` is the address for
-    /// calls from other groups.
+    /// Reports that one group of a shape is ready. `url` is the front door of the group, if the group has routes.
+    /// `link` is the address for calls from other groups.
     ///
     /// # Errors
     /// If standard output cannot be written to.
@@ -202,7 +201,7 @@ impl ServeContext {
     }
 }
 
-/// Logs how many connections were closed because the time to finish them was over, and waits until the log is written.
+/// Logs the number of connections that were still open when the grace period ended, and waits until the log is written.
 pub fn report_cut_off(log: &Log, connections: usize) {
     if connections > 0 {
         log.warn(format!("closed {connections} connections that did not finish within the grace period"));
@@ -210,7 +209,7 @@ pub fn report_cut_off(log: &Log, connections: usize) {
     log.flush();
 }
 
-/// Describes a step of making a revision, for a progress line.
+/// Returns the text of the progress line for a step of creating a revision.
 pub(crate) fn describe(step: Progress<'_>) -> String {
     match step {
         Progress::Plan => "planning".to_owned(),
@@ -236,7 +235,7 @@ fn milliseconds(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
-/// Tells the service manager, if there is one, that the process serves.
+/// Notifies the service manager, if there is one, that the process is ready at `address`.
 fn notify_ready(address: &str) {
     service_manager::ready(&format!("serving at {address}"));
     service_manager::keep_alive();

@@ -7,16 +7,16 @@
 //! | `revision_starter` | serving from this process: starts a revision and replaces the previous one ([`AppServer`], [`RevisionStarter`]) |
 //! | `shape` | serving from several processes: the supervisor's side ([`run_shape`]) |
 //! | `member` | serving from several processes: one member's side ([`run_member`]) |
-//! | `member_order` | the order that tells a member what to run |
+//! | `member_order` | the order: the supervisor's first message, which states what a member runs |
 //! | `single_group` | one group of a shape, whose other groups run on other machines ([`run_group`]) |
 //! | `start_error` | errors of planning or starting an app, with hints |
 //! | `network` | the network that outgoing requests use |
 //! | `test_secrets` | secrets that a test gives an app |
 //! | `stop_signals`, `service_manager` | SIGTERM and Ctrl-C; systemd's notifications |
 //!
-//! The port and the data directory are opened before anything is built, so errors about them are reported at once;
-//! connections that are made before the app is ready wait. Resources that a revision has opened (stores, secrets) are
-//! passed on to the next revision, because a store can be open only once.
+//! The port and the data directory are opened before anything is built, so errors about them are reported immediately.
+//! Connections that clients make before the app is ready wait. A store can be opened only once, so the stores and
+//! secrets that a revision has opened are passed to the next revision.
 
 #![forbid(unsafe_code)]
 

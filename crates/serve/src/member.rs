@@ -1,6 +1,6 @@
-//! A process that runs one group of a shape: a member that a supervisor has started.
+//! A member: a process that a supervisor has started to run one group of a shape.
 //!
-//! The member runs its order, and ends when the control channel closes.
+//! The member serves its group until the supervisor stops it, and exits when the control channel closes.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -26,13 +26,13 @@ use crate::network;
 use crate::start_error::StartAttempt;
 use crate::test_secrets::apply_test_secrets;
 
-/// Runs as a member until the supervisor stops it. Errors are sent to the supervisor.
+/// Runs this process as a member until the supervisor stops it. Sends errors to the supervisor.
 ///
 /// # Errors
 /// If this process was not started by a supervisor, or if the group cannot be served.
 pub fn run_member() -> Result<(), CliError> {
     let (control, order, listener) = ControlChannel::open(|order: &MemberOrder| order.private_dir.clone())
-        .context("`--member` is only for processes that `isomer run` starts itself")?;
+        .context("cannot run as a member: only `isomer run` starts processes with `--member`")?;
     let renderer = Renderer::new(order.colour);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the executor")?;
@@ -44,10 +44,10 @@ pub fn run_member() -> Result<(), CliError> {
 }
 
 async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<TcpListener>) -> Result<(), CliError> {
-    // A terminal or a service manager sends these signals to all processes. Only the supervisor obeys them: from here
-    // on the member ignores them.
+    // A terminal or a service manager sends these signals to all processes. Only the supervisor reacts to them, so the
+    // member replaces their default handlers with ones that do nothing.
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        drop(signal(kind).context("cannot listen for the signals to stop")?);
+        drop(signal(kind).context("cannot install the handlers of SIGTERM and SIGINT")?);
     }
     let log = Log::start(std::io::stdout(), Format::Json, order.access_log).context("cannot start the log")?;
     let log = log.with_levels(order.log.parse().context("cannot read the supervisor's log levels")?);
@@ -67,7 +67,7 @@ async fn serve(control: &ControlChannel, order: &MemberOrder, listener: Option<T
         tls: None,
         front: listener,
         limits: Limits::default(),
-        // The warnings are dropped: the supervisor has already printed them.
+        // Warnings are dropped, because the supervisor has already printed the same warnings.
         network: network::from_environment(|_| ()).with_stubs(order.stubs.clone()),
         environment: order.environment.clone(),
         deterministic: order.deterministic,

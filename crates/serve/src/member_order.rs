@@ -1,4 +1,4 @@
-//! The order that tells a member what to run. It is the first line on the control channel.
+//! The order that states what a member runs. The order is the first line on the control channel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,41 +6,41 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The order of a member. If the member has the front door, the listening socket is sent separately.
+/// The configuration of a member. The listening socket of the front door is sent separately.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MemberOrder {
-    /// The shape of the app.
+    /// The name of the app's shape.
     pub(crate) shape: String,
-    /// The group that the member runs.
+    /// The name of the group that the member runs.
     pub(crate) group: String,
-    /// The app's folder, where relative paths start.
+    /// The app's folder. Relative paths in the manifest start there.
     pub(crate) app_dir: PathBuf,
-    /// The manifest's name for messages, and the manifest's text.
+    /// The manifest's file name for messages, and the manifest's text.
     pub(crate) manifest: (String, String),
-    /// Variables for secrets, used if the process's environment lacks them.
+    /// Variables that secrets may use if the process's environment lacks them.
     pub(crate) environment: BTreeMap<String, String>,
-    /// The files of the components, by name. The files never change.
+    /// The files of the components, by component name. The content of the files never changes.
     pub(crate) components: BTreeMap<String, PathBuf>,
-    /// The data directory, locked by the supervisor.
+    /// The data directory, which the supervisor has locked.
     pub(crate) data: PathBuf,
     /// The folder of compiled code.
     pub(crate) cache: PathBuf,
-    /// The sockets of all groups, including this one.
+    /// The link sockets of all groups by group name, including this member's own socket.
     pub(crate) sockets: BTreeMap<String, PathBuf>,
-    /// The supervisor's private folder. A member whose supervisor has ended removes it.
+    /// The supervisor's private folder. The member removes the folder if the supervisor has ended.
     pub(crate) private_dir: PathBuf,
     /// The levels of the platform's own log.
     pub(crate) log: String,
     /// Whether every request is logged.
     pub(crate) access_log: bool,
-    /// The maximum time that running requests may take after the message to stop, in seconds.
+    /// The maximum time in seconds for running requests to finish after the stop message.
     pub(crate) grace_s: u64,
     /// Whether messages for people may have colours.
     pub(crate) colour: bool,
-    /// Whether the clock and random numbers of guests are derived from the request and the component.
+    /// Whether guests get a clock and random numbers that are derived from the request and the component.
     pub(crate) deterministic: bool,
-    /// A folder of secrets that replace the secrets of the manifest, for tests.
+    /// A folder of secrets that replace the manifest's secrets, in tests.
     pub(crate) test_secrets: Option<PathBuf>,
-    /// Addresses by host name: requests to such a host are sent to the address instead, for tests.
+    /// Stub addresses by host name, in tests: a request to such a host is sent to the stub address.
     pub(crate) stubs: BTreeMap<String, SocketAddr>,
 }

@@ -1,4 +1,4 @@
-//! The network that apps' outgoing requests use, with its certificate authorities.
+//! The network of an app's outgoing requests, with its trusted certificate authorities.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +7,9 @@ use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, SourceFile};
 use isomer_manifest::NodeSettings;
 
-/// Returns a network that trusts the public certificate authorities and those in the file that `SSL_CERT_FILE` names, a
-/// variable that other programs also read. If that file cannot be read, calls `warn` and trusts only the public ones:
-/// most apps need no others.
+/// Returns a network that trusts the public certificate authorities and the ones in the file that the environment
+/// variable `SSL_CERT_FILE` names. Other programs also read this variable. If the file cannot be read, calls `warn` and
+/// trusts only the public authorities, which are enough for most apps.
 pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
     let network = OutboundNetwork::default();
     let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from) else {
@@ -22,16 +22,16 @@ pub fn from_environment(warn: impl FnOnce(Diagnostic)) -> OutboundNetwork {
             if let Some(cause) = std::error::Error::source(&error) {
                 warning = warning.note(cause.to_string());
             }
-            warn(warning.hint("`SSL_CERT_FILE` in the environment names it; only public authorities are trusted now"));
+            warn(warning.hint("correct or unset the environment variable `SSL_CERT_FILE`; without the file, only public certificate authorities are trusted"));
             network
         }
     }
 }
 
-/// Makes `network` trust the certificate authorities that a node file names. Relative paths start at `dir`.
+/// Makes `network` also trust the certificate authorities that a node file names. Relative paths start at `dir`.
 ///
 /// # Errors
-/// If the authorities cannot be read; the error contains the place in the node file.
+/// If the file of authorities cannot be read. The error contains the place in the node file.
 pub fn with_authority(
     network: OutboundNetwork,
     file: &NodeSettings,

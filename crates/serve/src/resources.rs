@@ -36,19 +36,19 @@ impl ServeResources {
     }
 }
 
-/// Starts to listen at the front door's address. Returns the socket and its URL.
+/// Starts to listen at the front door's address. Returns the socket and the front door's URL.
 pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CliError> {
     let listener = isomer_front::bind(address).await.map_err(listen_error)?;
     let address = listener.local_addr().context("cannot read the address of the front door's socket")?;
     Ok((listener, format!("http://{address}")))
 }
 
-/// Adds hints to the error of a front door that cannot listen.
+/// Converts the error of a front door that cannot listen into the command's error, with hints.
 pub fn listen_error(error: FrontError) -> CliError {
     match &error {
         FrontError::InUse { address } => {
             let hint = format!(
-                "stop that process, or listen elsewhere: --listen {}:0 lets the system choose a port",
+                "stop the process that uses the address, or let the system choose a port: --listen {}:0",
                 address.ip()
             );
             Hinted::new(error, hint).into()
@@ -57,15 +57,15 @@ pub fn listen_error(error: FrontError) -> CliError {
     }
 }
 
-/// Opens the data directory and locks it. Creates it if it does not exist.
+/// Opens the data directory and locks it. Creates the directory if it does not exist.
 ///
 /// # Errors
-/// If another process uses it, or if it cannot be written to.
+/// If another process uses the data directory, or if this process cannot write to it.
 pub fn open_data(data: &Path) -> Result<DataDir, CliError> {
     DataDir::open(data).map_err(data_dir_error)
 }
 
-/// Adds hints to the error of a data directory that cannot be used.
+/// Converts the error of a data directory that cannot be used into the command's error, with hints.
 pub fn data_dir_error(error: DataDirError) -> CliError {
     match &error {
         DataDirError::Io { .. } => CliError::hinted(error, ["name a folder that this user can write to: --data DIR"]),

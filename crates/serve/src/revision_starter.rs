@@ -1,4 +1,4 @@
-//! Serving an app from this process: revisions are created one after another, and each replaces the previous one.
+//! Serving an app from this process. Revisions are created one after the other, and each replaces the previous one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ use crate::stop_signals::StopSignals;
 
 /// The source of a revision: an app with its components' bytes.
 pub struct RevisionSource {
-    /// The app.
+    /// The app as its manifest describes it.
     pub app: App,
-    /// The folder in which relative paths start.
+    /// The folder at which relative paths start.
     pub dir: PathBuf,
-    /// The manifest, if there is one.
+    /// The manifest, or `None` for a component without a manifest.
     pub source: Option<SourceFile>,
     /// The components' bytes.
     pub components: Components,
-    /// Variables for secrets, used if the process's environment lacks them.
+    /// Variables that secrets may use if the process's environment lacks them.
     pub environment: BTreeMap<String, String>,
 }
 
@@ -42,7 +42,7 @@ impl RevisionSource {
     }
 }
 
-/// A listening front door, and the starter of the revisions that it serves.
+/// A listening front door, with the starter of the revisions that the front door serves.
 pub struct AppServer {
     front: AppFront,
     /// Creates revisions and replaces the previous ones.
@@ -54,15 +54,15 @@ pub struct RevisionStarter {
     context: ServeContext,
     shape: String,
     url: String,
-    sole: SingleApp,
+    single_app: SingleApp,
     data: DataDir,
     missing_variable: Option<String>,
     warnings: WarningPrinter,
 }
 
 impl AppServer {
-    /// Starts the front door, which serves no revision yet. `cache` is the folder of compiled code if it differs from
-    /// that of `resources`.
+    /// Starts the front door, which serves no revision yet. `cache` is the folder of compiled code, or `None` for the
+    /// folder in `resources`.
     ///
     /// # Errors
     /// If the engine or the code cache cannot be opened.
@@ -79,18 +79,21 @@ impl AppServer {
             source_lines: context.source_lines,
             ..TenancyOptions::default()
         };
-        let sole = SingleApp::new(cache, context.log.clone(), running);
-        let sole = sole.map_err(|error| revision_error(error, None))?;
-        let front = AppFront::from_listener(listener, Limits::default(), sole.resolver(), context.log.clone())
+        let single_app = SingleApp::new(cache, context.log.clone(), running);
+        let single_app = single_app.map_err(|error| revision_error(error, None))?;
+        let front = AppFront::from_listener(listener, Limits::default(), single_app.resolver(), context.log.clone())
             .map_err(|source| FrontError::Listen { address: options.listen, source })?;
         let shape = options.shape.clone();
         let (missing_variable, warnings) = (None, WarningPrinter::default());
-        Ok(Self { front, revisions: RevisionStarter { context, shape, url, sole, data, missing_variable, warnings } })
+        Ok(Self {
+            front,
+            revisions: RevisionStarter { context, shape, url, single_app, data, missing_variable, warnings },
+        })
     }
 
-    /// Splits the server into the future that serves until a signal stops it, and the starter of revisions, so that
-    /// each can run in its own task. From this call on the future handles the signals to stop; before, they end the
-    /// process at once.
+    /// Splits the server into a future that serves until SIGTERM or SIGINT arrives, and the starter of revisions, so
+    /// that each can run in its own task. Installs handlers for these signals; without them, a signal ends the process
+    /// immediately.
     ///
     /// # Errors
     /// If signal handlers cannot be installed.
@@ -109,7 +112,7 @@ impl AppServer {
 }
 
 impl RevisionStarter {
-    /// Creates a revision of `source`, which replaces the previous revision. On an error, the previous revision
+    /// Creates a revision of `source`, which replaces the previous revision. If this fails, the previous revision
     /// continues to serve.
     ///
     /// # Errors
@@ -119,20 +122,20 @@ impl RevisionStarter {
             PackageOptions { shape: self.shape.clone(), process: None, deterministic: self.context.is_deterministic() };
         let progress = self.context.console.progress();
         let report = |step: Progress<'_>| progress.step(describe(step));
-        self.sole.set_environment(source.environment.clone());
+        self.single_app.set_environment(source.environment.clone());
         let failed = |error| revision_error(error, source.source.as_ref());
         let granted_by = if source.source.is_some() { GrantedBy::Manifest } else { GrantedBy::Flags };
-        let sole = self.sole.clone().granted_by(granted_by);
-        let made = sole.make(&source.app, &source.components, &options, &report).map_err(failed)?;
-        let NewPackage { package, plan, code, .. } = made;
-        let started = sole.start(package, &source.dir, &self.data, Peers::new(), &report).await;
+        let single_app = self.single_app.clone().granted_by(granted_by);
+        let new_package = single_app.make(&source.app, &source.components, &options, &report).map_err(failed)?;
+        let NewPackage { package, plan, code, .. } = new_package;
+        let started = single_app.start(package, &source.dir, &self.data, Peers::new(), &report).await;
         let started = started.map_err(|error| {
             self.missing_variable = missing_variable(&error).map(str::to_owned);
             let RevisionSource { app, dir, source, .. } = source;
             StartAttempt { app, dir, source: source.as_ref(), data: &self.data }.failed(error)
         })?;
         drop((code, progress));
-        self.sole.take_over(started);
+        self.single_app.take_over(started);
         if let Some(source) = &source.source {
             let warnings: Vec<_> = plan.warnings.iter().map(|warning| warning.clone().in_source(source)).collect();
             self.warnings.print(&self.context.console, &warnings);
@@ -140,25 +143,25 @@ impl RevisionStarter {
         Ok(plan)
     }
 
-    /// Clears [`RevisionStarter::missing_variable`], before another revision is created.
+    /// Clears [`RevisionStarter::missing_variable`]. Called before another revision is created.
     pub fn clear_missing_variable(&mut self) {
         self.missing_variable = None;
     }
 
-    /// Returns the environment variable that was missing when the last revision was started. No change of a source file
-    /// can add it.
+    /// Returns the name of the environment variable that was not set when the last revision was started. The process
+    /// must be restarted to set the variable, or the variable must be added to `.env`.
     pub fn missing_variable(&self) -> Option<&str> {
         self.missing_variable.as_deref()
     }
 
-    /// Returns the storage engines of the revisions.
+    /// Returns the storage engines that all revisions share.
     pub fn stores(&self) -> &Engines {
-        self.sole.stores()
+        self.single_app.stores()
     }
 
-    /// Returns the locations of the files and stores of an app in `dir`.
+    /// Returns the locations of the files and stores of an app whose folder is `dir`.
     pub fn place(&self, dir: &Path) -> AppResources {
-        self.sole.place(dir, &self.data)
+        self.single_app.place(dir, &self.data)
     }
 
     /// Returns the data directory.
@@ -174,7 +177,7 @@ impl RevisionStarter {
         self.context.report_ready(plan, &self.url, &[], began)
     }
 
-    /// Reports that a new revision has taken over.
+    /// Reports that a new revision serves in place of the previous one.
     ///
     /// # Errors
     /// If standard output cannot be written to.

@@ -1,24 +1,24 @@
-//! Notifications to a service manager: that the process serves, that it stops, and that it is alive.
+//! Notifications to a service manager: the process is ready, stops, or is alive.
 //!
-//! The protocol is systemd's (sd_notify(3)). Without `NOTIFY_SOCKET` in the environment nothing is sent. If a
-//! notification fails, the process still serves, so the failure is only a warning.
+//! The protocol is systemd's (sd_notify(3)). Nothing is sent without `NOTIFY_SOCKET` in the environment. A failed
+//! notification is only logged as a warning, because the process serves without it.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Notifies the service manager that the process serves. The service manager shows `status`.
+/// Notifies the service manager that the process is ready. The service manager displays `status`.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Notifies the service manager that the process stops once its running requests have ended.
+/// Notifies the service manager that the process is stopping.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Notifies the service manager that the process is alive, twice as often as required, as long as the executor runs
-/// tasks. Does nothing if the service manager has no watchdog for this process.
+/// Spawns a task that sends watchdog notifications twice as often as required, as long as the executor runs tasks. Does
+/// nothing if the service manager has no watchdog for this process.
 pub fn keep_alive() {
     let Some(interval) = sd_notify::watchdog_enabled() else { return };
     tokio::spawn(async move {

@@ -1,7 +1,8 @@
-//! A shape of several processes on one machine: this process supervises, a member runs each group of the shape.
+//! A shape of several processes on one machine: this process is the supervisor, and each group of the shape runs in a
+//! member.
 //!
-//! All members serve the same revision, even members that are restarted after the sources have changed: the supervisor
-//! keeps a copy of the manifest's text and of the components' bytes in its private folder, from the time of planning.
+//! All members serve the same revision, even members that are restarted after the sources have changed. For this, the
+//! supervisor keeps the manifest's text and the components' bytes from the time of planning in its private folder.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,24 +22,24 @@ use crate::member_order::MemberOrder;
 use crate::resources::ServeResources;
 use crate::stop_signals::StopSignals;
 
-/// The time that a member may take to stop, in addition to the time for its running requests.
+/// The time that a member may take to stop, in addition to the grace period of its running requests.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// An app whose shape has several processes.
 pub struct ShapeApp<'a> {
     /// The app's folder.
     pub app_dir: PathBuf,
-    /// The manifest, including values from outside of it.
+    /// The manifest, including config values from flags and files.
     pub manifest: &'a SourceFile,
-    /// Variables for secrets, used if the process's environment lacks them.
+    /// Variables that secrets may use if the process's environment lacks them.
     pub environment: &'a BTreeMap<String, String>,
     /// The components' bytes.
     pub components: &'a Components,
-    /// The plan, whose groups are run.
+    /// The plan whose groups are run.
     pub plan: &'a Plan,
 }
 
-/// Runs every group of the plan in a process of its own until a signal stops them.
+/// Runs each group of the plan in its own process until SIGTERM or SIGINT arrives.
 ///
 /// # Errors
 /// If a member cannot be started or ends too often.
@@ -112,7 +113,7 @@ fn rendered(console: &Console, error: Diagnostic) -> CliError {
     CliError::Rendered { text: console.renderer().diagnostic(&error), code: FAILED }
 }
 
-/// Returns a member for each group of the plan.
+/// Returns the specification of one member per process of the plan.
 fn members(
     context: &ServeContext,
     resources: &ServeResources,
@@ -153,7 +154,7 @@ fn members(
         let arguments = ["run", "--member", "--shape", &order.shape, "--group", &order.group].map(Into::into);
         MemberSpec {
             name: (*group).to_owned(),
-            // These arguments are only for people who read the list of processes; the member obeys its order.
+            // The arguments are only shown in the list of processes. The member reads its configuration from the order.
             arguments: arguments.into_iter().chain([app.app_dir.clone().into_os_string()]).collect(),
             order: serde_json::to_vec(&order).expect("an order is plain data"),
             has_front_door: *group == front,
@@ -163,8 +164,8 @@ fn members(
     Ok(processes.keys().map(member).collect())
 }
 
-/// Returns the group that gets the front door: the one with routes, of which a plan has at most one. Without routes it
-/// is the first group, so that the platform's own responses are served.
+/// Returns the group that gets the front door. This is the group with routes, of which a plan has at most one. If no
+/// group has routes, the first group serves the platform's own responses.
 fn front_group(plan: &Plan) -> &str {
     let processes = plan.processes();
     let with_routes = processes.iter().find(|(_, groups)| groups.iter().any(|group| !group.handlers.is_empty()));

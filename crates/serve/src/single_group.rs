@@ -1,5 +1,4 @@
-//! One group of a shape on this machine, while the other groups run on other machines, whose addresses are in a node
-//! file.
+//! One group of a shape on this machine. The other groups run on other machines, whose addresses are in a node file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,17 +21,17 @@ use crate::resources::{listen, open_data};
 use crate::start_error::StartAttempt;
 use crate::stop_signals::StopSignals;
 
-/// A node file and its folder.
+/// A parsed node file, and the folder that contains it.
 struct NodeConfig {
     source: SourceFile,
     dir: PathBuf,
     file: NodeFile,
 }
 
-/// Builds the app and serves `group` until a signal stops it. `config` is the node file.
+/// Builds the app and serves `group` until SIGTERM or SIGINT arrives. `config` is the path of the node file.
 ///
 /// # Errors
-/// If the node file is wrong, or if the group cannot be built, started or reached.
+/// If the node file is not valid, or if the group cannot be built or started.
 pub async fn run_group(
     app: &AppDir,
     group: &str,
@@ -100,7 +99,7 @@ fn has_routes(plan: &Plan, group: &str) -> bool {
     plan.processes().get(group).is_some_and(|groups| groups.iter().any(|it| !it.handlers.is_empty()))
 }
 
-/// Returns the address, with the relative path of a socket resolved against the node file's folder.
+/// Returns `address`. Resolves the relative path of a socket against `dir`, the node file's folder.
 fn resolve(dir: &Path, address: &LinkAddress) -> LinkAddress {
     match address {
         LinkAddress::Unix(path) => LinkAddress::Unix(dir.join(path)),
@@ -113,7 +112,7 @@ fn peers(config: &NodeConfig) -> BTreeMap<String, Vec<LinkAddress>> {
     config.file.peers.iter().map(|(group, at)| (group.value.clone(), addresses(at))).collect()
 }
 
-/// Returns the files of certificates and keys, after checking that each can be read.
+/// Returns the paths of the TLS files that the node file names, after checking that each file can be read.
 fn tls_files(config: &NodeConfig) -> Result<Option<TlsFiles>, CliError> {
     let Some(tls) = &config.file.tls else { return Ok(None) };
     let mut found = vec![];

@@ -1,4 +1,4 @@
-//! Errors of planning or starting an app, with hints: for an app in this process, and for one group of a shape.
+//! Errors of planning or starting an app, with hints. Used for an app in this process and for one group of a shape.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use isomer_console::CliError;
 use isomer_diagnostics::{Diagnostic, Hinted, SourceFile};
 use isomer_manifest::App;
 
-/// The hint that is added to findings about a manifest when the app has none.
-const NO_MANIFEST: &str = "a component that is run from its file has no manifest: `isomer new` makes an app with one";
+/// The hint of findings about an app that has no manifest.
+const NO_MANIFEST: &str = "create an app with a manifest: `isomer new`; a component that runs from its file has none";
 
-/// Turns the error of creating a revision into the command's error. Findings of the plan point into the manifest
-/// `source`, if there is one.
+/// Converts the error of creating a revision into the command's error. If `source`, the manifest, is set, the plan's
+/// findings show their place in it.
 pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) -> CliError {
     match error {
         RevisionError::Plan(findings) => match source {
@@ -32,32 +32,32 @@ pub(crate) fn revision_error(error: RevisionError, source: Option<&SourceFile>) 
     }
 }
 
-/// The app that could not be started, for errors.
+/// An attempt to start an app. Its errors name the app's manifest and files.
 #[derive(Clone, Copy)]
 pub(crate) struct StartAttempt<'a> {
-    /// The app.
+    /// The app as its manifest describes it.
     pub(crate) app: &'a App,
-    /// The folder in which relative paths start.
+    /// The folder at which relative paths start.
     pub(crate) dir: &'a Path,
-    /// The manifest, if there is one.
+    /// The manifest, or `None` for a component without a manifest.
     pub(crate) source: Option<&'a SourceFile>,
     /// The data directory.
     pub(crate) data: &'a DataDir,
 }
 
 impl StartAttempt<'_> {
-    /// Turns the error of a start in this process into the command's error.
+    /// Converts the error of starting the app in this process into the command's error.
     pub(crate) fn failed(self, error: TenancyError) -> CliError {
         match error {
             TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
-                self.without(error)
+                self.capability_error(error)
             }
             TenancyError::Revision(error) => revision_error(error, self.source),
             error => error.into(),
         }
     }
 
-    /// Turns the error of a member's start into the command's error.
+    /// Converts the error of starting a member into the command's error.
     pub(crate) fn member_failed(self, error: MemberError) -> CliError {
         match error {
             MemberError::Revision(error) => self.failed(TenancyError::Revision(error)),
@@ -70,29 +70,33 @@ impl StartAttempt<'_> {
         }
     }
 
-    /// Returns the error for a missing capability, with its place in the manifest or a hint. A missing folder that is
-    /// granted is a mistake in the manifest (or in a flag). A store whose migrations were changed can be recreated if
-    /// its data may be lost.
-    fn without(self, error: AppCapabilityError) -> CliError {
-        if let Some(variable) = of_parts(&error) {
-            let hint = format!(
-                "start again with {variable}=… in front of the command, or write {variable}=… into the app's .env"
-            );
+    /// Converts the error of a capability that cannot be provided into the command's error. An unset environment
+    /// variable gets a hint. A missing granted folder is a mistake in the manifest or in a flag, so the error shows the
+    /// grant. A store whose applied migrations were edited gets a hint how to recreate the store.
+    fn capability_error(self, error: AppCapabilityError) -> CliError {
+        if let Some(variable) = unset_variable(&error) {
+            let hint =
+                format!("start again with {variable}=… before the command, or write {variable}=… into the app's .env");
             return Hinted::new(error, hint).into();
         }
         match &error {
-            AppCapabilityError::Directory { component, path, source } if is_not_there(source) => {
+            AppCapabilityError::Directory { component, path, source } if is_missing(source) => {
                 let finding = Diagnostic::error(format!(
                     "component `{component}` is granted the folder `{}`, which does not exist",
                     path.display()
                 ))
                 .code("missing-folder");
-                let dirs = self.app.components.get(component).map(|it| it.grants.dirs.as_slice()).unwrap_or_default();
+                let dirs = self
+                    .app
+                    .components
+                    .get(component)
+                    .map(|component| component.grants.dirs.as_slice())
+                    .unwrap_or_default();
                 let at = dirs.iter().find(|grant| self.dir.join(&grant.value.host) == *path).map(|grant| grant.span);
                 match self.source {
                     Some(source) => {
                         let hint = format!(
-                            "create it: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
+                            "create the folder: mkdir -p {}; or correct `host`, which is relative to isomer.toml",
                             path.display()
                         );
                         CliError::findings(vec![finding.at(at.unwrap_or_default(), "").hint(hint)], source)
@@ -106,7 +110,8 @@ impl StartAttempt<'_> {
                 | SqlOpenError::MigrationOutOfOrder { store, .. },
             )) => {
                 let files = self.data.sql().join(snapshot_name(store));
-                let hint = format!("or, if its data may be lost, start with an empty store: rm {}*", files.display());
+                let hint =
+                    format!("or, if the store's data may be lost, start with an empty store: rm {}*", files.display());
                 Hinted::new(error, hint).into()
             }
             _ => error.into(),
@@ -114,23 +119,23 @@ impl StartAttempt<'_> {
     }
 }
 
-/// Returns the environment variable of a secret, if the error is that the variable is not set.
+/// Returns the name of the environment variable if the error is that a secret's variable is not set.
 pub(crate) fn missing_variable(error: &TenancyError) -> Option<&str> {
     match error {
         TenancyError::Capabilities(error) | TenancyError::Revision(RevisionError::Capabilities(error)) => {
-            of_parts(error)
+            unset_variable(error)
         }
         _ => None,
     }
 }
 
-fn of_parts(error: &AppCapabilityError) -> Option<&str> {
+fn unset_variable(error: &AppCapabilityError) -> Option<&str> {
     match error {
         AppCapabilityError::Capability(CapabilityError::Secret(SecretError::Unset { variable, .. })) => Some(variable),
         _ => None,
     }
 }
 
-fn is_not_there(error: &std::io::Error) -> bool {
+fn is_missing(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }

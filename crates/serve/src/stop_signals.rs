@@ -1,4 +1,5 @@
-//! The signals that stop a process that serves: the first one stops it gracefully, the second one at once.
+//! The stop signals SIGTERM and SIGINT (Ctrl-C): the first one shuts the process down gracefully, the second one ends
+//! the process immediately.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,24 +10,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service_manager;
 
-/// SIGTERM and SIGINT (Ctrl-C). Their handlers are installed before the app is reported as ready, so that a caller that
-/// has read this report can stop the process gracefully.
+/// A stream of SIGTERM and SIGINT (Ctrl-C). The handlers are installed before the app is reported as ready, so that a
+/// caller that has read this report can stop the process gracefully.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    /// Installs the signal handlers. From this call on the signals no longer end the process by themselves.
+    /// Installs the signal handlers. From this call on, the signals no longer end the process.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// If the operating system refuses to install a handler.
     pub fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for the signals to stop");
+        let listen = |kind| signal(kind).context("cannot install the handlers of SIGTERM and SIGINT");
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    /// Resolves at the next signal.
+    /// Waits for the next SIGTERM or SIGINT.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {},
@@ -34,11 +35,11 @@ impl StopSignals {
         }
     }
 
-    /// Calls `serve` with a future that resolves at the first signal, and runs the future that `serve` returns. At the
-    /// second signal that future is dropped.
+    /// Calls `serve` with a future that resolves at the first signal, and runs the future that `serve` returns. Drops
+    /// the returned future at the second signal.
     ///
     /// # Errors
-    /// [`INTERRUPTED`], at the second signal.
+    /// The exit code [`INTERRUPTED`], at the second signal.
     pub async fn stop<F: Future>(mut self, serve: impl FnOnce(StopSignal) -> F) -> Result<F::Output, CliError> {
         let (first, stop) = tokio::sync::oneshot::channel();
         let second = async {
@@ -54,7 +55,7 @@ impl StopSignals {
     }
 }
 
-/// Resolves at the first signal to stop.
+/// A future that resolves at the first SIGTERM or SIGINT.
 pub struct StopSignal(tokio::sync::oneshot::Receiver<()>);
 
 impl Future for StopSignal {

@@ -1,4 +1,4 @@
-//! Secrets that a test gives an app, instead of those that its manifest takes from the environment or from files.
+//! Secrets of a test, which replace the secrets that a manifest takes from the environment or from files.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use isomer_console::CliError;
 use isomer_manifest::{App, SecretSource};
 
-/// Makes the app read a secret from the file in `folder` that has the secret's name. Secrets without such a file stay
-/// as in the manifest.
+/// Makes `app` read each secret from the file in `folder` that has the secret's name. A secret without such a file
+/// keeps its source.
 ///
 /// # Errors
-/// If the folder cannot be read.
+/// If `folder` cannot be read.
 pub fn apply_test_secrets(app: &mut App, folder: Option<&Path>) -> Result<(), CliError> {
     let Some(folder) = folder else { return Ok(()) };
     for (name, source) in &mut app.secrets {

@@ -1,7 +1,7 @@
 //! The control channel between supervisor and member: a socket pair, one end of which is the member's standard input.
 //!
-//! The supervisor first sends one byte, together with the front door's listening socket if the member gets it
-//! (`SCM_RIGHTS`, unix(7)). Then both sides send lines. When the supervisor's end closes, the member ends.
+//! The supervisor first sends one byte, together with the front door's listening socket if the member serves the front
+//! door (`SCM_RIGHTS`, unix(7)). Then both sides send lines. When the supervisor's end closes, the member exits.
 
 use std::io::{self, BufReader, IoSlice, IoSliceMut, Write as _};
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ use crate::messages::{MemberMessage, SupervisorMessage};
 /// The exit code of a member whose supervisor has ended.
 const ABANDONED: i32 = 1;
 
-/// Sends the front door's socket, or a message that the member does not get one.
+/// Sends the front door's socket, or a byte that states that the member does not get the socket.
 pub(crate) fn send_listener(channel: &UnixStream, listener: Option<&TcpListener>) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -56,12 +56,12 @@ pub struct ControlChannel {
 }
 
 impl ControlChannel {
-    /// Takes over standard input as the control channel. Returns the channel, the member's order and the front door's
-    /// socket, if the member gets one. From then on this process ends when the channel closes, after removing the
-    /// supervisor's private folder, whose path `private_dir` reads from the order.
+    /// Opens standard input as the control channel. Returns the channel, the member's order, and the front door's
+    /// socket if the member serves the front door. From this call on, a thread waits for the channel to close. It then
+    /// removes the supervisor's private folder, whose path `private_dir` reads from the order, and exits the process.
     ///
     /// # Errors
-    /// If standard input is not such a channel.
+    /// If standard input is not a control channel.
     pub fn open<O: DeserializeOwned>(
         private_dir: impl FnOnce(&O) -> PathBuf,
     ) -> io::Result<(Arc<Self>, O, Option<TcpListener>)> {
@@ -72,7 +72,7 @@ impl ControlChannel {
         let order: O = read(&mut lines)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let (stop_sender, stop) = watch::channel(false);
         let private_dir = private_dir(&order);
-        // A thread and not a task: it must notice the end of the channel even when the executor is busy.
+        // A thread and not a task, because it must notice the end of the channel even when the executor is busy.
         std::thread::Builder::new().name("isomer-control".into()).spawn(move || {
             while let Ok(Some(SupervisorMessage::Stop)) = read(&mut lines) {
                 let _ = stop_sender.send(true);
@@ -89,26 +89,26 @@ impl ControlChannel {
         let _ = self.sender.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line);
     }
 
-    /// Resolves when the supervisor asks the member to stop.
+    /// Waits until the supervisor asks the member to stop.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stop = self.stop.clone();
         async move {
             if stop.wait_for(|stop| *stop).await.is_err() {
-                // Never returns: the channel's thread ends the process.
+                // Waits forever, because the channel's thread exits the process.
                 std::future::pending::<()>().await;
             }
         }
     }
 }
 
-/// Ends this process because its supervisor has ended.
+/// Exits this process because its supervisor has ended.
 fn abandoned(private_dir: &Path) -> ! {
-    // All members try to remove it; it does not matter which one succeeds.
+    // All members try to remove the folder, and any of them may succeed.
     let _ = std::fs::remove_dir_all(private_dir);
     std::process::exit(ABANDONED)
 }
 
-/// Returns the next line; `None` at the end of the channel.
+/// Reads the next line. Returns `None` at the end of the channel.
 fn read<T: DeserializeOwned>(lines: &mut impl io::BufRead) -> io::Result<Option<T>> {
     let mut line = String::new();
     if lines.read_line(&mut line)? == 0 {

@@ -2,23 +2,23 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `supervisor` | the event loop: carries out what `reconcile` decides ([`run`]) |
+//! | `supervisor` | the event loop: carries out the actions that `reconcile` decides on ([`run`]) |
 //! | `reconcile` | the next actions that bring all members to their goal; pure |
 //! | `restarts` | when a member that ended is started again, and when the supervisor gives up; pure |
 //! | `process` | one member as seen from the supervisor: its process and its pipes |
 //! | `messages` | the messages between supervisor and members |
-//! | `control` | the channel that carries these messages, and the member's end of it ([`ControlChannel`]) |
+//! | `control` | the channel that carries these messages, and the member's end of the channel ([`ControlChannel`]) |
 //! | `private_dir` | the folder of sockets and of files that all members read ([`PrivateDir`]) |
 //!
 //! Invariants:
 //! - **No member outlives its supervisor,** however the supervisor ends: a member's standard input is one end of a socket pair, and
-//!   a dedicated thread ends the process when the other end is closed.
+//!   a dedicated thread of the member exits the process when the other end is closed.
 //! - **The port outlives the process that serves it:** the supervisor holds the listening socket and passes it to each process that
-//!   is started for the front door, so connections wait while that process restarts.
-//! - **Members obey their supervisor only.** A terminal's Ctrl-C and a service manager's SIGTERM reach all processes. If each
-//!   obeyed, requests would be lost that a graceful shutdown finishes.
+//!   it starts for the front door, so connections wait while that process restarts.
+//! - **Members ignore stop signals.** A terminal's Ctrl-C and a service manager's SIGTERM reach all processes. If members stopped
+//!   on them, requests would be lost that a graceful shutdown finishes. Only the supervisor's message stops a member.
 //!
-//! The crate does not know what a member does: its orders are any serializable value.
+//! This crate does not know what a member does: the order of a member is any serializable value.
 
 #![forbid(unsafe_code)]
 

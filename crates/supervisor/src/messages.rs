@@ -1,14 +1,14 @@
-//! The messages between supervisor and member: one JSON object a line.
+//! The messages between supervisor and member: one JSON object per line.
 //!
-//! The first line to a member is its order, which this crate passes on without reading it.
+//! The first line to a member is its order, which this crate forwards without parsing it.
 
 use serde::{Deserialize, Serialize};
 
-/// A message to a member, after its order.
+/// A message to a member after its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SupervisorMessage {
-    /// Accept no new requests, finish those that run, then end.
+    /// Accept no new requests, finish the running requests, then exit.
     Stop,
 }
 
@@ -16,7 +16,7 @@ pub(crate) enum SupervisorMessage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MemberMessage {
-    /// The member serves.
+    /// The member serves requests.
     Ready,
     /// The member ends because of an error.
     Failed {

@@ -1,8 +1,8 @@
-//! The private folder of a supervisor: the sockets of its members, and files that all of them read.
+//! The private folder of a supervisor: the sockets of its members, and files that all members read.
 //!
-//! A process that can enter the folder can call any function of the app, so only this user may (mode 0700). The kernel
-//! accepts at most 107 bytes for a socket's path, so names in the folder are short, and the folder is created below a
-//! path that leaves room for them.
+//! A process that can enter the folder can call any function of the app, so the folder has mode 0700. The kernel
+//! accepts at most 107 bytes for a socket's path, so names in the folder are short, and the folder is created inside a
+//! folder with a short path.
 
 use std::fs::Permissions;
 use std::io;
@@ -15,26 +15,26 @@ use tempfile::TempDir;
 /// The maximum length of a socket's path in bytes (`sun_path` of unix(7), without the terminating zero).
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The length of the part of a socket's path below the folder that [`socket_folders`] returns:
+/// The number of bytes that a socket's path has after the path of one of the [`socket_folders`]:
 /// `/isomer-XXXXXX/NNNN.sock`.
 const TAIL_BYTES: usize = "/isomer-XXXXXX/0000.sock".len();
 
-/// The error of a private folder.
+/// The reason why a private folder cannot be created or written to.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
-    /// No folder for temporary files has a path short enough.
+    /// The path of every folder for temporary files is too long for a socket.
     #[error("cannot create a private folder for sockets: `TMPDIR` is longer than a socket's path may be")]
     PathTooLong,
-    /// No folder can be written to.
+    /// No folder for temporary files is writable.
     #[error("cannot create a private folder for sockets in {}", .tried.join(" or "))]
     NotWritable {
         /// The folders that were tried, in backticks.
         tried: Vec<String>,
     },
-    /// A file could not be written.
+    /// A file in the private folder cannot be written.
     #[error("cannot write `{}`", .path.display())]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -47,10 +47,10 @@ pub struct PrivateDir {
 }
 
 impl PrivateDir {
-    /// Creates the folder in the first of [`socket_folders`] that can be written to.
+    /// Creates the folder inside the first writable one of the [`socket_folders`].
     ///
     /// # Errors
-    /// If none of them can be written to.
+    /// If none of the [`socket_folders`] is writable.
     pub fn create() -> Result<Self, PrivateDirError> {
         let folders: Vec<_> = socket_folders().collect();
         for folder in &folders {
@@ -71,15 +71,15 @@ impl PrivateDir {
         self.dir.path()
     }
 
-    /// Returns the path for the socket of the member with this number.
+    /// Returns the path of the socket of member `number`.
     pub fn socket(&self, number: usize) -> PathBuf {
         self.dir.path().join(format!("{number}.sock"))
     }
 
-    /// Writes a file for the members, which restarted members also read. Returns its path.
+    /// Writes a file that members read when they start or restart. Returns the path of the file.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, PrivateDirError> {
         let path = self.dir.path().join(name);
         match std::fs::write(&path, bytes) {
@@ -90,7 +90,7 @@ impl PrivateDir {
 }
 
 /// Returns the folders in which a private folder may be created, the preferred one first: the user's runtime folder,
-/// the folder for temporary files, `/tmp`. Folders whose path is too long are left out.
+/// the folder for temporary files, `/tmp`. Omits folders whose path is too long.
 pub fn socket_folders() -> impl Iterator<Item = PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let all = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);

@@ -1,4 +1,4 @@
-//! One member as seen from the supervisor: its process, its messages, its output, and its end.
+//! One member as seen from the supervisor: its process, its messages, its output, and its exit.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -21,14 +21,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::control::send_listener;
 use crate::messages::{MemberMessage, SupervisorMessage};
 
-/// The maximum length of a line in bytes. Longer lines are split. The lines of the log itself are far shorter.
+/// The maximum length in bytes of a line of a member's output. Longer lines are split. Log lines are far shorter.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// The number of last lines of standard error that are kept and shown if the member ends too often.
+/// The maximum number of lines at the end of a member's standard error that are kept. They are shown if the member ends
+/// too often.
 const LAST_LINES_MAX: usize = 20;
 
-/// The maximum time for which the pipes of an ended member are read: a process that the member has started may hold
-/// them open.
+/// The maximum time for which the pipes of an ended member are still read. A limit is needed because a process that the
+/// member started may keep the pipes open.
 const PIPES_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// An event of a member.
@@ -40,9 +41,9 @@ pub(crate) enum MemberEvent {
 /// The end of a member's process.
 #[derive(Debug)]
 pub struct ProcessEnd {
-    /// The process's exit status, or why it is unknown.
+    /// The process's exit status, or the error of reading the status.
     pub status: io::Result<ExitStatus>,
-    /// The error that the member itself reported, rendered for people, and its exit code.
+    /// The error that the member reported before it ended, rendered for people, and the error's exit code.
     pub error: Option<(String, u8)>,
     /// The last lines of the member's standard error.
     pub last_lines: Vec<String>,
@@ -58,7 +59,7 @@ impl ProcessEnd {
     }
 }
 
-/// A member's running process. Dropping it kills the process.
+/// A member's running process. Dropping this value kills the process.
 pub(crate) struct MemberProcess {
     pub(crate) pid: u32,
     requests: UnboundedSender<ProcessRequest>,
@@ -70,9 +71,9 @@ enum ProcessRequest {
 }
 
 impl MemberProcess {
-    /// Starts this program with `arguments` and sends it the member's order and, if there is one, the front door's
-    /// socket. `events` receives all events of the process, together with `number`; the last event is the end of the
-    /// process.
+    /// Starts this program with `arguments`. Sends it the member's order and, if `listener` is set, the front door's
+    /// socket. `events` receives all events of the process, together with `number`. The last event is
+    /// [`MemberEvent::Ended`].
     pub(crate) fn start(
         arguments: &[OsString],
         order: &[u8],
@@ -88,7 +89,8 @@ impl MemberProcess {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Puts the member outside of the terminal's foreground group: Ctrl-C is for the supervisor.
+            // Moves the member out of the terminal's foreground process group, because only the supervisor handles
+            // Ctrl-C.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -117,8 +119,7 @@ impl MemberProcess {
             };
             let mut relayed = std::pin::pin!(relayed);
             let mut ended = std::pin::pin!(run(&mut process, control, order, requested));
-            // Waits for the process and reads the pipes at once until the process has ended; then reads the rest of the
-            // pipes.
+            // Reads the pipes while the process runs. After the process has ended, reads the rest of the pipes.
             let (status, rest) = tokio::select! {
                 status = &mut ended => (status, tokio::time::timeout(PIPES_WAIT_MAX, relayed).await.ok()),
                 rest = &mut relayed => (ended.await, Some(rest)),
@@ -129,7 +130,7 @@ impl MemberProcess {
         Ok(Self { pid, requests })
     }
 
-    /// Asks the member to drain and end.
+    /// Asks the member to drain and exit.
     pub(crate) fn stop(&self) {
         let _ = self.requests.send(ProcessRequest::Send(SupervisorMessage::Stop));
     }
@@ -139,7 +140,7 @@ impl MemberProcess {
     }
 }
 
-/// Sends `unsent` and further messages to the process until it ends.
+/// Sends `unsent` and further messages to the process until the process ends.
 async fn run(
     process: &mut Child,
     mut control: OwnedWriteHalf,
@@ -150,7 +151,8 @@ async fn run(
         tokio::select! {
             status = process.wait() => return status,
             written = control.write(&unsent), if !unsent.is_empty() => {
-                // A process that does not read has ended or is about to be killed.
+                // A process whose channel cannot be written has ended or is about to be killed, so the messages are
+                // discarded.
                 let written = written.unwrap_or(unsent.len());
                 unsent.drain(..written);
             }
@@ -159,7 +161,7 @@ async fn run(
                     unsent.extend(serde_json::to_vec(&message).expect("a message is plain data"));
                     unsent.push(b'\n');
                 }
-                // `None`: the [`MemberProcess`] was dropped.
+                // `None` means that the [`MemberProcess`] was dropped.
                 Some(ProcessRequest::Kill) | None => {
                     process.kill().await?;
                 }
@@ -184,7 +186,7 @@ async fn read_messages(mut channel: impl AsyncBufRead + Unpin, mut ready: impl F
     error
 }
 
-/// Calls `each` for every line of a pipe.
+/// Calls `each` for every line that is read from `pipe`.
 async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, mut each: impl FnMut(String)) {
     let Some(pipe) = pipe else { return };
     let mut pipe = BufReader::new(pipe);
@@ -196,8 +198,8 @@ async fn read_lines(pipe: Option<impl AsyncRead + Unpin>, mut each: impl FnMut(S
     }
 }
 
-/// Returns the executable of this process, even if its file has been replaced since: member and supervisor must be the
-/// same version.
+/// Returns the executable of this process, even if the file at its path was replaced since the start: member and
+/// supervisor must be the same version.
 fn this_program() -> io::Result<PathBuf> {
     let running = Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }

@@ -1,25 +1,25 @@
 //! Computes the next actions that bring all members to their goal. Pure: no process, no clock.
 //!
-//! Events (a member is ready, a member ended, a signal asks to stop) only change the known state. Then
-//! [`Reconciler::next`] compares the known state with the goal and returns the actions; called again without a new
-//! event, it returns nothing. So the result does not depend on the order of events, on simultaneous events, or on
+//! Events (a member is ready, a member ended, a stop signal arrived) only change the known state. Then
+//! [`Reconciler::next`] compares the known state with the goal and returns the actions. If it is called again without a
+//! new event, it returns no action. So the result does not depend on the order of events, on simultaneous events, or on
 //! repeated events.
 //!
 //! | goal | what holds when no action is left |
 //! | --- | --- |
-//! | [`Goal::Serve`] | every member runs; those that ended wait for their restart |
-//! | [`Goal::Stop`] | the front door's member has drained and ended, then the others have ended; those that took too long were killed |
+//! | [`Goal::Serve`] | every member runs; members that ended wait for their restart |
+//! | [`Goal::Stop`] | first the front door's member drained and ended, then the others; members that took too long were killed |
 //! | [`Goal::Kill`] | no member runs |
 //!
-//! Rejected: a task per member that restarts it by itself. Stopping members in order, giving up on all at once and
-//! announcing readiness once need one place that sees all members, and two tasks that decide about the same process
-//! would contradict each other.
+//! Rejected: a task per member that restarts its member by itself. Stopping members in order, giving up on all members
+//! together and announcing readiness once need one place that sees all members. Two tasks that decide about the same
+//! process would contradict each other.
 
 use std::time::{Duration, Instant};
 
 use crate::restarts::Restarts;
 
-/// The goal for all members together.
+/// The goal that applies to all members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
     Serve,
@@ -30,35 +30,36 @@ pub(crate) enum Goal {
 /// The known state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberState {
-    /// The member does not run, and is started at `due`.
+    /// The member does not run, and is started at the time `due`.
     Down { due: Instant },
     /// The member's process runs, but has not reported that it is ready.
     Starting,
-    /// The member serves.
+    /// The member has reported that it is ready.
     Ready,
     /// The member does not run and is not started again.
     Ended,
 }
 
-/// An action for one member, given by its number, or for all.
+/// An action for the member with a number, or for all members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Start(usize),
-    /// Ask the member to drain and end.
+    /// Ask the member to drain and exit.
     Stop(usize),
     Kill(usize),
-    /// Report that all members are ready, for the first time.
+    /// Report that all members are ready. Happens once.
     Announce,
 }
 
 /// The consequence of a member's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndOutcome {
-    /// The member was asked to end.
+    /// The member was asked to stop, or all members are being killed.
     Expected,
-    /// The member is started again after this time.
+    /// The member is started again after this pause.
     Restart(Duration),
-    /// The member ended before all were ready. It is not started again: it would fail in the same way.
+    /// The member ended before all members were ready. It is not started again, because it would probably fail again in
+    /// the same way.
     NeverReady,
     /// The member ended too often within [`WINDOW`](crate::restarts::WINDOW).
     TooOften,
@@ -70,24 +71,24 @@ struct Member {
     front: bool,
     state: MemberState,
     restarts: Restarts,
-    /// When the member was asked to stop.
+    /// The time at which the member was asked to stop, or `None` if it was not asked.
     stop_sent: Option<Instant>,
     killed: bool,
 }
 
-/// The known state of all members, and the goal.
+/// The known state of all members, and their goal.
 #[derive(Debug)]
 pub(crate) struct Reconciler {
     members: Vec<Member>,
     goal: Goal,
     announced: bool,
-    /// The maximum time that a member may take to stop.
+    /// The time after a stop request at which a member that still runs is killed.
     stop_timeout: Duration,
 }
 
 impl Reconciler {
-    /// Creates the state in which all members are to be started. `fronts` has one entry per member: whether it has the
-    /// front door.
+    /// Creates the state in which no member runs and all are due to start. `fronts` has one entry per member: whether
+    /// the member has the front door.
     pub(crate) fn new(fronts: impl IntoIterator<Item = bool>, stop_timeout: Duration, now: Instant) -> Self {
         let member = |front| Member {
             front,
@@ -99,7 +100,7 @@ impl Reconciler {
         Self { members: fronts.into_iter().map(member).collect(), goal: Goal::Serve, announced: false, stop_timeout }
     }
 
-    /// Records that the member serves.
+    /// Records that the member has reported that it is ready.
     pub(crate) fn ready(&mut self, member: usize) {
         let member = &mut self.members[member];
         if member.state == MemberState::Starting {
@@ -132,12 +133,12 @@ impl Reconciler {
         }
     }
 
-    /// Records a signal to stop. The second one kills all members.
+    /// Records a stop signal. The second signal kills all members.
     pub(crate) fn stop(&mut self) {
         self.goal = if self.goal == Goal::Serve { Goal::Stop } else { Goal::Kill };
     }
 
-    /// Records that a process could not be started: all members are killed.
+    /// Records that a process could not be started, so that all members are killed.
     pub(crate) fn give_up(&mut self) {
         self.goal = Goal::Kill;
     }
@@ -151,7 +152,7 @@ impl Reconciler {
         self.goal != Goal::Serve && self.members.iter().all(|member| member.state == MemberState::Ended)
     }
 
-    /// Returns the next actions. They are recorded as done when this returns.
+    /// Returns the next actions, and records them as done.
     pub(crate) fn next(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.goal != Goal::Serve {
@@ -163,8 +164,8 @@ impl Reconciler {
         for (number, member) in self.members.iter_mut().enumerate() {
             let runs = matches!(member.state, MemberState::Starting | MemberState::Ready);
             let late = member.stop_sent.is_some_and(|sent| now >= sent + self.stop_timeout);
-            // A member that has not started to serve has no requests to finish, so it is killed. The exception is a
-            // front door that restarts after all were announced as ready: clients are already connected to its socket.
+            // A member that has not become ready has no requests to finish, so it is killed. The exception is a front
+            // door that restarts after the announcement, because clients may already be connected to its socket.
             let unneeded = member.state == MemberState::Starting && !(member.front && self.announced);
             match self.goal {
                 Goal::Serve => {
@@ -199,7 +200,7 @@ impl Reconciler {
         actions
     }
 
-    /// Returns when [`Reconciler::next`] must be called again even without an event.
+    /// Returns the time at which [`Reconciler::next`] must be called even if no event occurs.
     pub(crate) fn due(&self) -> Option<Instant> {
         let due = |member: &Member| match (self.goal, member.state) {
             (Goal::Serve, MemberState::Down { due }) => Some(due),
@@ -219,7 +220,7 @@ mod tests {
 
     const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Three members, of which the second has the front door, all ready.
+    /// Returns a reconciler of three ready members, the second of which has the front door.
     fn serving(now: Instant) -> Reconciler {
         let mut all = Reconciler::new([false, true, false], STOP_TIMEOUT, now);
         assert_eq!(all.next(now), [Start(0), Start(1), Start(2)]);
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(all.next(now + pause), [Stop(1)]);
         assert_eq!(all.due(), Some(now + pause + STOP_TIMEOUT));
         assert_eq!(all.next(now + pause + STOP_TIMEOUT), [Kill(1)]);
-        // Before all were announced as ready, no client can be connected.
+        // Before the announcement that all members are ready, no client can be connected.
         let mut all = Reconciler::new([true, false], STOP_TIMEOUT, now);
         all.next(now);
         all.stop();
@@ -326,7 +327,7 @@ mod tests {
         assert_eq!(all.goal(), Goal::Stop);
     }
 
-    /// In any order of events, no member is started while it runs, and none is started after a stop.
+    /// Whatever the order of events, no member is started while it runs, and no member is started after a stop signal.
     #[test]
     fn no_member_runs_twice() {
         for seed in 0..500_u64 {

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The maximum number of restarts after unexpected ends within [`WINDOW`]. At one more end, the supervisor gives up.
+/// The maximum number of restarts of a member within [`WINDOW`]. When the member ends once more, the supervisor gives
+/// up.
 pub(crate) const RESTARTS_MAX: usize = 8;
 
-/// The time after which an unexpected end is forgotten.
+/// The age at which an unexpected end is no longer counted.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
 /// The pause before the first restart. Each further pause within the window is twice as long.
@@ -15,14 +16,14 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The maximum pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The recent unexpected ends of one member.
+/// The times of the recent unexpected ends of one member.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
     ends: VecDeque<Instant>,
 }
 
 impl Restarts {
-    /// Counts an unexpected end. Returns how long to wait before the next start, or `None` if there were too many.
+    /// Counts an unexpected end. Returns the pause before the next start, or `None` if there were too many ends.
     pub(crate) fn after_end(&mut self, now: Instant) -> Option<Duration> {
         while self.ends.front().is_some_and(|end| now.duration_since(*end) > WINDOW) {
             self.ends.pop_front();

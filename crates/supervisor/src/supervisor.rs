@@ -12,32 +12,33 @@ use crate::process::{MemberEvent, MemberProcess, ProcessEnd};
 use crate::reconcile::{Action, EndOutcome, Goal, Reconciler};
 use crate::restarts::{RESTARTS_MAX, WINDOW};
 
-/// A process to run.
+/// A member to run.
 pub struct MemberSpec {
-    /// The member's name, for people.
+    /// The member's name in messages.
     pub name: String,
     /// The arguments of the member's command line.
     pub arguments: Vec<OsString>,
-    /// The first line that is sent to the member: JSON, without a line ending.
+    /// The first line that is sent to the member: JSON without a line ending.
     pub order: Vec<u8>,
-    /// Whether the member gets the front door's listening socket, stops first, and is given time to finish requests.
+    /// Whether the member gets the front door's listening socket. This member is stopped first, so that it can finish
+    /// its requests while the others still run.
     pub has_front_door: bool,
-    /// The log for the member's output.
+    /// The log that receives the member's output.
     pub log: MemberLog,
 }
 
-/// A member that serves.
+/// A member that is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadyMember<'a> {
     /// The member's name.
     pub name: &'a str,
-    /// The id of the member's process; `None` if the process has just ended.
+    /// The id of the member's process, or `None` if the process has just ended.
     pub pid: Option<u32>,
 }
 
-/// Reports the state of the members to people.
+/// Reports the state of the members to the user.
 pub trait MemberReporter {
-    /// The error of a failed report, which ends the supervisor.
+    /// The error of a failed report. It ends the supervisor.
     type Error;
 
     /// Reports that all members are ready. Called once.
@@ -47,18 +48,18 @@ pub trait MemberReporter {
     fn member_failed(&mut self, text: &str);
 }
 
-/// How the supervisor's work ended.
+/// The outcome of a supervisor's run.
 #[derive(Debug)]
 pub enum SupervisorOutcome {
-    /// All members were stopped gracefully, after a signal.
+    /// All members were stopped gracefully after a signal.
     Stopped,
-    /// All members were killed, after a second signal.
+    /// All members were killed after a second signal.
     Killed,
     /// A member failed, and all others were stopped.
     Failed(MemberFailure),
 }
 
-/// The failure of one member, because of which all were stopped.
+/// The failure of one member that made the supervisor stop all members.
 #[derive(Debug)]
 pub enum MemberFailure {
     /// A member's process could not be started.
@@ -81,18 +82,18 @@ pub enum MemberFailure {
         member: String,
         /// The number of ends within `window`.
         times: usize,
-        /// The time in which the ends are counted.
+        /// The period within which ends are counted.
         window: Duration,
-        /// The last end of the member's process.
+        /// The latest end of the member's process.
         end: ProcessEnd,
     },
 }
 
-/// Runs `members` until `next_signal` resolves. Then stops them, the one with the front door first. A member that takes
-/// longer than `stop_timeout` is killed. At the second signal, all members are killed.
+/// Runs `members` until `next_signal` resolves. Then stops them, the member with the front door first, and kills each
+/// member that takes longer than `stop_timeout`. If `next_signal` resolves again, kills all members.
 ///
 /// # Errors
-/// If a report fails. All members are killed then.
+/// If a report fails. In this case all members are killed.
 pub async fn run<R: MemberReporter>(
     members: Vec<MemberSpec>,
     listener: TcpListener,
@@ -140,7 +141,7 @@ pub async fn run<R: MemberReporter>(
 async fn next(events: &mut UnboundedReceiver<(usize, MemberEvent)>) -> (usize, MemberEvent) {
     match events.recv().await {
         Some(event) => event,
-        // Cannot happen: the supervisor holds a sender.
+        // Unreachable, because the supervisor holds a sender.
         None => std::future::pending().await,
     }
 }
@@ -148,7 +149,7 @@ async fn next(events: &mut UnboundedReceiver<(usize, MemberEvent)>) -> (usize, M
 struct Member {
     spec: MemberSpec,
     process: Option<MemberProcess>,
-    /// Whether the member has ended since it was last ready.
+    /// Whether the process has ended at least once since the member was last ready.
     ended_before: bool,
 }
 
@@ -164,7 +165,7 @@ struct Supervisor {
     /// The front door's listening socket. Closed before the first member is stopped.
     listener: Option<TcpListener>,
     events: UnboundedSender<(usize, MemberEvent)>,
-    /// The first failure that ends all members.
+    /// The first failure, because of which all members are stopped.
     failure: Option<MemberFailure>,
 }
 

@@ -1,8 +1,8 @@
 //! The accept loop.
 //!
-//! An error of `accept` either concerns the single connection that it would have returned, which is then lost, or the
-//! process: most likely the process has no descriptor left. The connection then stays in the kernel's queue and is
-//! accepted when a descriptor is free.
+//! An error of `accept` concerns either a single connection, which is then lost, or the whole process. The usual error
+//! of the second kind is that the process has no free file descriptor. The connection then stays in the kernel's queue
+//! and is accepted when a descriptor is free.
 
 use std::io;
 use std::pin::pin;
@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pause after a failed `accept`. Descriptors become free when connections end.
+/// The pause after an `accept` that failed for the whole process. Connections that end in this time free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A source of connections.
 pub trait Acceptor {
-    /// An accepted connection.
+    /// The type of an accepted connection.
     type Connection;
 
-    /// Returns the next connection. Dropping the future loses none.
+    /// Returns the next connection. Cancel safe: dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
-/// Passes every connection of `acceptor` to `serve` until `stop` resolves. A connection that is accepted after that is
-/// not passed on.
+/// Passes every connection of `acceptor` to `serve` until `stop` resolves. Drops a connection that is accepted after
+/// `stop` has resolved.
 pub async fn accept_until<A: Acceptor>(
     acceptor: &mut A,
     stop: impl Future<Output = ()>,
@@ -45,7 +45,7 @@ pub async fn accept_until<A: Acceptor>(
     }
 }
 
-/// Returns whether an error of `accept` concerns only the connection that it would have returned.
+/// Returns whether an error of `accept` concerns only a single connection, and not the whole process.
 pub fn is_of_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -53,11 +53,12 @@ pub fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The reaction of a server when a connection cannot be accepted, most likely because no descriptor is left.
+/// The reaction of a server to an `accept` that failed for the whole process, usually because no file descriptor is
+/// free.
 pub struct ResourceShortage<F> {
     /// The server's name in the log.
     server: &'static str,
-    /// Closes a connection that is not needed, and returns whether there was one.
+    /// Closes a connection that is not needed. Returns whether there was such a connection.
     close_one: F,
     /// The earliest time at which connections are closed.
     from: Instant,
@@ -72,18 +73,18 @@ impl ResourceShortage<fn() -> bool> {
 }
 
 impl<F: FnMut() -> bool> ResourceShortage<F> {
-    /// Creates a reaction that calls `close_one` on each shortage, which closes a connection that is not needed, and
-    /// returns whether there was one.
+    /// Creates a reaction that calls `close_one` on each failed `accept`. `close_one` closes a connection that is not
+    /// needed, and returns whether there was such a connection.
     pub fn closing(server: &'static str, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() }
     }
 
-    /// Creates a reaction that calls `close_one` on each shortage, but not before `delay` has passed.
+    /// Creates a reaction like [`ResourceShortage::closing`] that does not call `close_one` before `delay` has passed.
     pub fn closing_after(server: &'static str, delay: Duration, close_one: F) -> Self {
         Self { server, close_one, from: Instant::now() + delay }
     }
 
-    /// Logs `error`, closes a connection if possible, and waits a moment.
+    /// Logs `error`, closes a connection if possible, and waits for a short fixed time.
     pub async fn pause(&mut self, error: &io::Error) {
         let closed = Instant::now() >= self.from && (self.close_one)();
         tracing::warn!(%error, closed, server = self.server, "cannot accept a connection");
@@ -97,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns these results, then nothing more.
+    /// An acceptor that returns these results, and then stays pending.
     struct Script(VecDeque<io::Result<u32>>);
 
     impl Acceptor for Script {

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The pauses between attempts.
+/// The bounds of the pauses between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The pause after the first failure.
@@ -15,15 +15,15 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the pause after this number of failures in a row: `first`, doubled for each failure after the first, and
-    /// at most `max`.
+    /// Returns the pause after this number of consecutive failures: `first`, doubled for each failure after the first
+    /// one, and at most `max`.
     #[must_use]
     pub fn pause(&self, failures: u32) -> Duration {
         self.first.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.max)
     }
 }
 
-/// A generator of pseudo-random numbers that are evenly distributed but not secret (splitmix64). Tasks share it.
+/// A generator of uniformly distributed pseudo-random numbers (splitmix64), not for secrets. Tasks share one generator.
 #[derive(Debug)]
 pub struct Jitter(AtomicU64);
 
@@ -54,7 +54,7 @@ impl Jitter {
         (self.next() % end as u64) as usize
     }
 
-    /// Returns a duration between half of `pause` and all of it.
+    /// Returns a random duration between half of `pause` and `pause`.
     #[must_use]
     pub fn spread(&self, pause: Duration) -> Duration {
         let half = pause / 2;

@@ -1,7 +1,7 @@
-//! Permits for a bounded resource that several tenants share by a rule ([`Share`]).
+//! Permits for a bounded resource that several tenants share. A rule ([`Share`]) limits the units of each tenant.
 //!
-//! Waiters have no order: each returned permit wakes them all, and each tries again. `apps/src/fair_semaphore.rs` has a queue and serves tenants in
-//! round-robin order; use that where requests wait for long.
+//! Waiters are not queued: each returned permit wakes all of them, and each tries again. `apps/src/fair_semaphore.rs`
+//! has a queue and serves tenants in round-robin order. Use it where requests wait for long.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Decides whether a tenant that has `own` units may have one more while `free` are left.
+/// A function that decides whether a tenant that holds `own` units may have one more while `free` units are left.
 pub type Share = fn(own: usize, free: usize) -> bool;
 
-/// Counts the units of a resource by the tenant that uses them. Clones count the same units.
+/// Counts the units of a resource that each tenant holds. Clones share the counts.
 #[derive(Debug)]
 pub struct FairLimiter<T>(Arc<Shared<T>>);
 
@@ -29,7 +29,7 @@ struct Shared<T> {
 #[derive(Debug)]
 struct Units<T> {
     in_use: usize,
-    /// The units in use, by tenant; tenants that use none are absent.
+    /// The number of units that each tenant holds; tenants that hold none are absent.
     by_tenant: HashMap<T, usize>,
 }
 
@@ -47,14 +47,14 @@ impl<T> Clone for FairLimiter<T> {
 }
 
 impl<T: Eq + Hash + Clone> FairLimiter<T> {
-    /// Creates a resource of `max` units. `share` decides how many of them a tenant may have.
+    /// Creates a limiter of `max` units. `share` decides how many of them a tenant may have.
     #[must_use]
     pub fn new(max: usize, share: Share) -> Self {
         let units = Mutex::new(Units { in_use: 0, by_tenant: HashMap::new() });
         Self(Arc::new(Shared { max, share, units, returned: Notify::new() }))
     }
 
-    /// Takes a unit for `tenant`, if the tenant may have one more.
+    /// Takes one unit for `tenant`, or returns `None` if the tenant may not have one more.
     #[must_use]
     pub fn try_acquire(&self, tenant: &T) -> Option<FairPermit<T>> {
         let mut units = self.0.lock();
@@ -72,7 +72,8 @@ impl<T: Eq + Hash + Clone> FairLimiter<T> {
     pub async fn acquire(&self, tenant: &T) -> FairPermit<T> {
         loop {
             let mut returned = pin!(self.0.returned.notified());
-            // Registers for notifications first, so that a permit that is returned before `try_acquire` is not missed.
+            // Registers for notifications before `try_acquire`, so that a permit that is returned in between is not
+            // missed.
             returned.as_mut().enable();
             if let Some(permit) = self.try_acquire(tenant) {
                 return permit;
@@ -81,13 +82,13 @@ impl<T: Eq + Hash + Clone> FairLimiter<T> {
         }
     }
 
-    /// Returns how many units are in use.
+    /// Returns the number of units in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.0.lock().in_use
     }
 
-    /// Returns how many tenants use at least one unit.
+    /// Returns the number of tenants that hold at least one unit.
     #[must_use]
     pub fn tenants(&self) -> usize {
         self.0.lock().by_tenant.len()
@@ -122,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns a limiter that gives no tenant more units than it leaves free.
+    /// Returns a limiter whose rule allows each tenant at most as many units as remain free.
     fn limiter(max: usize) -> FairLimiter<&'static str> {
         FairLimiter::new(max, |own, free| own < free)
     }

@@ -1,17 +1,17 @@
 //! Guards that count running work.
 //!
-//! The count is explicit, and not the reference count of a value that the work happens to hold: the code that takes the guard shows what
-//! is counted, and a further reference to such a value changes nothing. Nothing is notified when the count drops to 0, because
-//! that would take a lock for each request; users ask for the count.
+//! The counter is explicit. Rejected: the reference count of a value that the work holds, because any further reference
+//! to the value would change it, and because the code would not show what is counted. No task is notified when the
+//! count drops to 0, because that would need a lock for each request; users poll the count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts running work. Clones count the same work.
+/// A counter of running work. Clones share the counter.
 #[derive(Debug, Clone, Default)]
 pub struct InFlight(Arc<AtomicUsize>);
 
-/// One unit of running work. Dropping the guard ends it.
+/// A guard for one unit of running work. Dropping the guard ends the unit.
 #[derive(Debug)]
 pub struct InFlightGuard(Arc<AtomicUsize>);
 
@@ -23,13 +23,13 @@ impl InFlight {
         InFlightGuard(self.0.clone())
     }
 
-    /// Returns how many units of work are running.
+    /// Returns the number of units of work that are running.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Returns whether nothing is running. If so, the effects of all finished work are visible to the caller.
+    /// Returns whether no work is running. If so, the effects of all finished work are visible to the caller.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.count() == 0

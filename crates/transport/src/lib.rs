@@ -1,23 +1,23 @@
-//! The pieces that every server of the platform is made of: accepting connections, bounding what they use, and draining them.
+//! The parts that every server of the platform uses: accepting connections, limiting resources, and draining.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`accept`] | the accept loop, and what it does when a process has no descriptor left |
+//! | [`accept`] | the accept loop, and its reaction to a process without free file descriptors |
 //! | [`tcp`] | TCP listeners that drain without losing a connection |
 //! | [`socket_file`] | the file of a Unix socket: its permissions, its owner, stale files |
-//! | [`write_timeout`] | streams whose peer has to keep reading |
+//! | [`write_timeout`] | streams that fail if their peer does not read |
 //! | [`limiter`] | permits: how many units of a resource are in use, and how many may be |
-//! | [`fair_limiter`] | the same, shared fairly between the tenants that use it |
+//! | [`fair_limiter`] | permits that tenants share fairly |
 //! | [`in_flight`] | guards that count running work |
 //! | [`backoff`] | pauses between attempts, with jitter |
-//! | [`network`] | client networks, the unit in which connections are counted, and networks of trusted proxies |
+//! | [`network`] | client networks, by which connections are counted, and networks of trusted proxies |
 //!
-//! This crate knows no protocol above TCP, and no other crate of the project.
+//! This crate implements no protocol above TCP, and depends on no other crate of the project.
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | `tokio-io-timeout` for [`WriteTimeout`] | its streams are not `Unpin`, which hyper and rustls need, so each connection would be boxed; and its timer is part of every connection, where ours exists only while a write waits |
-//! | `tokio_util::task::TaskTracker` for [`InFlight`] | it keeps a queue of waiters behind a lock, which each request would take, and nothing here waits; and its feature `rt` is not in the tree |
+//! | `tokio-io-timeout` for [`WriteTimeout`] | its streams are not `Unpin`, which hyper and rustls need, so each connection would be boxed; and each connection would always have a timer, but here a timer exists only while a write waits |
+//! | `tokio_util::task::TaskTracker` for [`InFlight`] | it keeps a queue of waiters behind a lock, which each request would take although no task waits here; and the dependency tree does not contain its feature `rt` |
 #![forbid(unsafe_code)]
 
 pub mod accept;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the units of a resource that are in use, and refuses units beyond a maximum. No method waits. Clones count
-/// the same units.
+/// Counts the units of a resource that are in use, and refuses units beyond a maximum. No method waits. Clones share
+/// the count.
 #[derive(Debug, Clone)]
 pub struct Limiter(Arc<Units>);
 
@@ -14,7 +14,7 @@ struct Units {
     max: AtomicUsize,
 }
 
-/// The right to use some units of a resource. Dropping the permit returns them.
+/// The right to use some units of a resource. Dropping the permit returns the units.
 #[derive(Debug)]
 pub struct Permit {
     resource: Arc<Units>,
@@ -22,28 +22,28 @@ pub struct Permit {
 }
 
 impl Limiter {
-    /// Creates a resource of `max` units. `usize::MAX` means no limit.
+    /// Creates a limiter of `max` units. `usize::MAX` means no limit.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self(Arc::new(Units { in_use: AtomicUsize::new(0), max: AtomicUsize::new(max) }))
     }
 
-    /// Takes one unit, if one is left.
+    /// Takes one unit, or returns `None` if no unit is left.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit> {
         self.try_acquire_many(1)
     }
 
-    /// Takes `units`, if that many are left.
+    /// Takes `units`, or returns `None` if fewer are left.
     #[must_use]
     pub fn try_acquire_many(&self, units: usize) -> Option<Permit> {
         self.try_acquire_within(units, self.max())
     }
 
-    /// Takes `units`, if at most `max` are in use afterwards. The limiter's own maximum does not apply.
+    /// Takes `units` if at most `max` units are in use afterwards. Uses `max` instead of the limiter's own maximum.
     ///
-    /// Refused units are never counted, not even for a moment. Otherwise a large request that is refused could cause
-    /// the refusal of small requests at the same time.
+    /// Refused units are never counted, not even temporarily, because a large refused request could otherwise cause the
+    /// refusal of small requests at the same time.
     #[must_use]
     pub fn try_acquire_within(&self, units: usize, max: usize) -> Option<Permit> {
         let add = |in_use: usize| in_use.checked_add(units).filter(|sum| *sum <= max);
@@ -51,7 +51,7 @@ impl Limiter {
         Some(Permit { resource: self.0.clone(), units })
     }
 
-    /// Returns how many units are in use.
+    /// Returns the number of units in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.0.in_use.load(Ordering::Acquire)

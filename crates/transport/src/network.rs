@@ -1,16 +1,15 @@
-//! The networks that connections come from: client networks, the unit in which connections are counted, and networks of
-//! addresses.
+//! Networks of IP addresses: client networks, by which connections are counted, and networks of trusted proxies.
 //!
-//! One client usually has a whole /64 of IPv6 addresses and can use a new one for every connection, so a /64 is counted
-//! as one client. An IPv4 address mapped into IPv6, as a dual-stack listener reports it, is treated as the IPv4
-//! address.
+//! A client usually has a whole /64 of IPv6 addresses and can use a new address for every connection, so all addresses
+//! of a /64 are counted as one client. A dual-stack listener reports IPv4 addresses as IPv4-mapped IPv6 addresses,
+//! which are treated as IPv4 addresses.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The number of leading bits of an IPv6 address that identify the network of one client.
 const IPV6_CLIENT_BITS: u8 = 64;
 
-/// The network that connections of one client come from: an IPv4 address, or the /64 of an IPv6 address.
+/// The network of one client: an IPv4 address, or the /64 of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientNetwork(IpAddr);
 
@@ -28,9 +27,9 @@ impl ClientNetwork {
 /// A network: the addresses that share the first `prefix` bits of `address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpNetwork {
-    /// One of the addresses of the network.
+    /// Any address of the network.
     pub address: IpAddr,
-    /// The number of leading bits that all addresses share: at most 32 of an IPv4 address, 128 of an IPv6 address.
+    /// The number of leading bits that all addresses share: at most 32 for IPv4, and at most 128 for IPv6.
     pub prefix: u8,
 }
 

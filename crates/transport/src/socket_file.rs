@@ -1,8 +1,9 @@
-//! The file of a Unix socket: mode 0600, never taken from a running process, and removed with its listener.
+//! The file of a Unix socket. The file has mode 0600, never replaces the socket of a running process, and is removed
+//! with its listener.
 //!
-//! The socket file of a process that was killed remains. Such a file is removed when a process listens there again, if
-//! no process accepts connections on it. If two processes start at once, both could find that no process accepts
-//! connections. Where that matters, a lock file next to the socket is held for as long as the server runs
+//! If a process is killed, its socket file remains. The next process that listens on the path removes the file if no
+//! process accepts connections on it. If two processes start at the same time, both could find that no process accepts
+//! connections. Servers that must prevent this hold a lock file next to the socket while they run
 //! ([`SocketFile::listen_locked`]). The operating system releases the lock however a process ends.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -19,10 +20,10 @@ use tokio::net::{UnixListener, UnixStream};
 #[derive(Debug, thiserror::Error)]
 pub enum SocketFileError {
     /// Another process listens on the socket.
-    #[error("another process listens there")]
+    #[error("another process listens on this socket")]
     InUse,
     /// The path is a file that is not a socket.
-    #[error("there is a file already, and it is not a socket")]
+    #[error("a file exists at this path, and it is not a socket")]
     NotASocket,
     /// Other users can enter or read the folder.
     #[error("other users can enter `{folder}` (mode {mode:03o})")]
@@ -32,7 +33,7 @@ pub enum SocketFileError {
         /// The permissions of the folder.
         mode: u32,
     },
-    /// The folder belongs to another user, who could put a socket of their own there.
+    /// The folder belongs to another user, who could replace the socket.
     #[error("`{folder}` belongs to user {owner}, and this process's user is {user}")]
     ForeignFolder {
         /// The socket's folder.
@@ -42,13 +43,13 @@ pub enum SocketFileError {
         /// The effective user of this process.
         user: u32,
     },
-    /// The operating system refuses to listen.
+    /// The operating system refuses to listen on the socket.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// The file of a Unix socket on which this process listens. Dropping this removes the file, unless it has been
-/// replaced.
+/// The file of a Unix socket on which this process listens. Dropping this value removes the file, unless another
+/// process has replaced the file.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -57,7 +58,8 @@ pub struct SocketFile {
     _lock: Option<File>,
 }
 
-/// A file's inode and, if the file system records it, the time of its creation: inode numbers are reused.
+/// A file's inode number and, if the file system records it, the file's creation time. The time is needed because inode
+/// numbers are reused.
 type FileIdentity = (u64, Option<SystemTime>);
 
 fn identity(metadata: &fs::Metadata) -> FileIdentity {
@@ -65,22 +67,23 @@ fn identity(metadata: &fs::Metadata) -> FileIdentity {
 }
 
 impl SocketFile {
-    /// Listens on the socket `path`, which is made accessible to this process's user only. Other users can connect before that is done, so
-    /// the caller must refuse peers by their user ([`is_trusted_user`]).
+    /// Listens on the socket `path`. The file's mode is set to 0600 after the socket is created, so other users can
+    /// connect for a short time: the caller must refuse peers by their user ([`is_trusted_user`]).
     ///
     /// # Errors
-    /// When another process listens there, there is a file that is no socket, or the system refuses it.
+    /// If another process listens on the socket, if `path` is a file that is not a socket, or if the system refuses to
+    /// listen.
     pub async fn listen(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
         Self::bind(path, None).await
     }
 
-    /// Listens on the socket `path` in a folder that only this process's user can enter, and holds a lock while it
-    /// listens. The folder is created if it is missing.
+    /// Listens on the socket `path` in a folder that only this process's user can enter, and holds a lock while
+    /// listening. Creates the folder if it is missing.
     ///
     /// # Errors
-    /// As [`SocketFile::listen`], and when other users can enter the folder.
+    /// The errors of [`SocketFile::listen`], and if other users can enter the folder.
     pub async fn listen_locked(path: &Path) -> Result<(UnixListener, Self), SocketFileError> {
-        // The folder of a relative path without one is the working directory, not the empty path.
+        // Makes the path absolute, because the parent of a path like `a.sock` would be the empty path.
         let path = &std::path::absolute(path)?;
         make_private_folder(path.parent().unwrap_or(Path::new("/")))?;
         let mut lock_path = path.as_os_str().to_owned();
@@ -93,16 +96,17 @@ impl SocketFile {
         }
     }
 
-    /// Binds `path` as it is given: the kernel allows 107 bytes, which an absolute path may exceed.
+    /// Binds `path` as the caller wrote it, because the kernel accepts at most 107 bytes, which the absolute path may
+    /// exceed.
     async fn bind(path: &Path, lock: Option<File>) -> Result<(UnixListener, Self), SocketFileError> {
         remove_stale(path).await?;
         let listener = UnixListener::bind(path).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => SocketFileError::InUse,
             _ => error.into(),
         })?;
-        // Until then, other users can connect to a socket in a folder that they can enter: see `listen`.
+        // Before this call, other users can connect to a socket in a folder that they can enter: see `listen`.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        // Still the same file if the working directory changes.
+        // Stores the absolute path, which stays valid if the working directory changes.
         let path = std::path::absolute(path)?;
         let identity = identity(&fs::symlink_metadata(&path)?);
         Ok((listener, Self { path, identity, _lock: lock }))
@@ -124,7 +128,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Returns whether a process of `user` may be at the other end of a Unix socket: this process's own user, or root.
+/// Returns whether a peer of a Unix socket that runs as `user` is trusted: this process's own user, or root.
 #[must_use]
 pub fn is_trusted_user(user: u32) -> bool {
     is_trusted(user, current_user())
@@ -157,7 +161,7 @@ fn make_private_folder(folder: &Path) -> Result<(), SocketFileError> {
     Ok(())
 }
 
-/// Removes the file of a socket on which no process listens any more.
+/// Removes the socket file at `path` if no process listens on it.
 async fn remove_stale(path: &Path) -> Result<(), SocketFileError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketFileError::NotASocket),
@@ -222,7 +226,7 @@ mod tests {
         let folder = dir.path().join("private");
         let path = folder.join("a.sock");
         let held = SocketFile::listen_locked(&path).await.expect("the folder is created");
-        // A process that starts at the same time sees the lock even if the socket's file is missing.
+        // The lock also works while the socket's file is missing.
         fs::remove_file(&path).expect("it is there");
         assert!(matches!(SocketFile::listen_locked(&path).await, Err(SocketFileError::InUse)));
         drop(held);

@@ -2,18 +2,18 @@
 //!
 //! A client sees a connection as established before this process accepts it: the kernel finishes the handshake and puts
 //! the connection into the listener's queue. When the listener is closed, the kernel resets all connections in the
-//! queue. So a listener that no other process holds is closed in three steps: the kernel begins no further handshake
-//! ([`refuse_handshakes`]), handshakes in progress get time to finish, and the queue is emptied. A listener that
-//! another process also holds, such as a service manager, is only dropped: the connections in its queue wait for the
-//! next process.
+//! queue. So a listener that no other process holds is closed in three steps: the kernel starts no further handshake
+//! ([`refuse_handshakes`]), handshakes in progress get time to finish, and all connections in the queue are accepted.
+//! If another process also holds the listener, for example a service manager, this process only drops the listener: the
+//! connections in the queue wait for the next process.
 //!
-//! While the process has no descriptor for a connection, the connection stays in the queue ([`ResourceShortage`]).
+//! While the process has no free file descriptor, connections stay in the queue ([`ResourceShortage`]).
 //!
 //! | rejected | why |
 //! | --- | --- |
-//! | emptying the queue, then closing | a connection that is made between the two steps is reset |
+//! | accepting all connections in the queue, then closing | a connection that is made between the two steps is reset |
 //! | `shutdown` of the listener | Linux also resets the connections in the queue |
-//! | a second listener on the port (`SO_REUSEPORT`) | there is no process that would serve it |
+//! | a second listener on the port (`SO_REUSEPORT`) | no process would serve the second listener |
 
 use std::future::poll_fn;
 use std::io;
@@ -27,11 +27,10 @@ use tokio::time::Instant;
 
 use crate::accept::{Acceptor, ResourceShortage, is_of_connection};
 
-/// The maximum time that TCP handshakes in progress may take to finish when draining starts: a packet to the client and
-/// back.
+/// The maximum time that a drain waits for TCP handshakes in progress: one round trip to the client.
 const HANDSHAKES_MAX: Duration = Duration::from_millis(250);
 
-/// The maximum time for handshakes in progress over the loopback interface, where only the kernel takes part.
+/// The maximum time that a drain waits for handshakes over the loopback interface, which involve only the kernel.
 const LOOPBACK_HANDSHAKES_MAX: Duration = Duration::from_millis(20);
 
 /// An accepted connection.
@@ -47,8 +46,8 @@ pub struct AcceptedTcp<T> {
 /// Listeners that are polled in rotation, each with settings for its connections.
 pub struct TcpListeners<T> {
     all: Vec<Listener<T>>,
-    /// The listener that is polled first. It changes with each connection, so a busy listener does not starve the
-    /// others.
+    /// The index of the listener that is polled first. It advances with each connection, so that a busy listener does
+    /// not starve the others.
     first: usize,
 }
 
@@ -68,10 +67,10 @@ impl<T> Default for TcpListeners<T> {
 
 impl<T: Clone> TcpListeners<T> {
     /// Adds a listening socket. `shared` means that another process also holds the socket and accepts from it later.
-    /// Needs tokio's runtime.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When `socket` does not listen.
+    /// If `socket` does not listen.
     pub fn push(&mut self, socket: std::net::TcpListener, settings: T, shared: bool) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let socket = TcpListener::from_std(socket)?;
@@ -96,8 +95,8 @@ impl<T: Clone> TcpListeners<T> {
         Poll::Pending
     }
 
-    /// Stops listening. Passes every connection that no other process could serve to `serve`. If connections have to
-    /// wait for a free descriptor, this waits with them.
+    /// Stops listening. Passes the queued connections of listeners that are not shared to `serve`. If no file
+    /// descriptor is free, waits until these connections can be accepted.
     pub async fn drain(
         mut self,
         shortage: &mut ResourceShortage<impl FnMut() -> bool>,
@@ -137,16 +136,17 @@ impl<T: Clone + Send + Sync> Acceptor for TcpListeners<T> {
 }
 
 impl<T: Clone> Listener<T> {
-    /// Passes the remaining connections of the queue to `serve`, and closes the listener.
+    /// Passes the connections in the listener's queue to `serve`, and closes the listener.
     async fn empty(
         self,
         shortage: &mut ResourceShortage<impl FnMut() -> bool>,
         serve: &mut impl FnMut(AcceptedTcp<T>),
     ) {
         let Self { socket, settings, .. } = self;
-        // Polls the kernel itself: tokio only knows the result of its last poll of all sockets.
+        // Polls the kernel directly, because tokio only knows the result of its last poll of all sockets.
         let Ok(socket) = socket.into_std() else { return };
-        // Checks for a connection first: without a free descriptor `accept` fails even if no connection waits.
+        // Checks for a connection before `accept`, which fails without a free file descriptor even if the queue is
+        // empty.
         while is_readable(&socket) {
             match socket.accept() {
                 Ok((stream, peer)) => {
@@ -169,19 +169,19 @@ fn is_readable(socket: &std::net::TcpListener) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::IN)];
     match poll(&mut polled, Some(&Timespec::default())) {
         Ok(number) => number > 0,
-        // `accept` will return the error.
+        // The following `accept` returns the error.
         Err(_) => true,
     }
 }
 
-/// Makes the kernel drop the first packet of every further handshake, so that clients try again until the port is
-/// closed or another process listens there. Returns whether the kernel supports it.
+/// Makes the kernel drop the first packet of every further handshake, so that clients retry until the port is closed or
+/// another process listens on it. Returns whether the kernel supports this.
 #[cfg(target_os = "linux")]
 fn refuse_handshakes(socket: &TcpListener) -> bool {
     use socket2::{SockFilter, SockRef};
 
-    // A classic BPF filter sees a segment from its TCP header on. The flags are byte 13; a handshake begins with SYN
-    // without ACK.
+    // A classic BPF filter sees a segment from its TCP header on. The flags are byte 13. A handshake starts with a
+    // segment that has SYN but not ACK.
     const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
     const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
     const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K

@@ -1,8 +1,8 @@
 //! Streams that fail when their peer does not read.
 //!
-//! The guest of a response runs only while the response is read, and a log can be followed forever. So a peer that
-//! stops reading would hold the resources of its connection forever. Therefore a connection fails if no byte can be
-//! written for a while.
+//! A guest that writes a response runs only while the client reads, and a client can follow a log without end. So a
+//! peer that stops reading would hold the resources of its connection forever. To prevent this, a connection fails if
+//! no byte can be written for a while.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A stream that fails when no byte can be written for a while.
+/// A stream that fails when no byte can be written for `timeout`.
 #[derive(Debug)]
 pub struct WriteTimeout<S> {
     stream: S,
     timeout: Duration,
-    /// The timer of the current wait; exists while a write waits.
+    /// The timer of the current wait, or `None` if no write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteTimeout<S> {
-    /// Limits each wait of a write on `stream` to `timeout`. Reading, flushing and shutting down have no limit.
+    /// Limits each wait of a write on `stream` to `timeout`. Reading, flushing and shutting down have no time limit.
     pub fn new(stream: S, timeout: Duration) -> Self {
         Self { stream, timeout, timer: None }
     }

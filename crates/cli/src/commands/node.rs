@@ -224,7 +224,7 @@ fn cannot_listen_to_admins(error: ListenError) -> CliError {
             "listen on a loopback address or a Unix socket and go through a tunnel (ssh -L), or set `remote = true` in [admin] of the node file"
         }
         ListenError::InUse { .. } => {
-            "stop that process, or listen elsewhere: --admin 127.0.0.1:0 lets the system choose a port"
+            "stop the process that uses the address, or let the system choose a port: --admin 127.0.0.1:0"
         }
         ListenError::NoSocket { .. } => "remove that file, or name another path: --admin unix:PATH",
         ListenError::Io { .. } => return error.into(),

@@ -57,7 +57,7 @@ fn an_error_is_shown_and_the_previous_revision_keeps_serving() {
     assert_eq!(server.get("/").1, "hello from WASI 0.3\n");
     workspace.guest("http-hello", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
-    server.wait_for_log("the sources are the same again as those of the serving revision");
+    server.wait_for_log("the sources equal those of the serving revision again");
     workspace.guest("http-hello-p2", "hello.wasm");
     workspace.write("isomer.toml", MANIFEST);
     assert_eq!(server.event()["event"], "replaced");
@@ -165,7 +165,7 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
     assert_eq!(server.get(STARS), (200, "stars\ni:1\n".to_owned()), "what was there before it is kept");
     assert_eq!(server.get(INSERT).0, 200);
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 5;\n");
-    server.wait_for_log("the SQL store notes have changed: it was recreated from the latest copy");
+    server.wait_for_log("the SQL store notes have changed: the store was recreated from the latest copy");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(
         server.get(STARS),
@@ -179,7 +179,7 @@ fn editing_a_draft_migration_recreates_the_store_from_before_it() {
     // The first migration can be edited as well; there is no copy of the store from before it.
     std::fs::remove_file(workspace.path("migrations/2.sql")).unwrap();
     workspace.write("migrations/1.sql", "CREATE TABLE note (text TEXT, other TEXT);\n");
-    server.wait_for_log("the SQL store notes have changed: it was recreated empty");
+    server.wait_for_log("the SQL store notes have changed: the store was recreated empty");
     assert_eq!(server.event()["event"], "replaced");
     assert_eq!(server.get(COUNT), (200, "n\ni:0\n".to_owned()));
 }

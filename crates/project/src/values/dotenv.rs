@@ -1,15 +1,15 @@
 //! Files of variables (`.env`), one `NAME=VALUE` per line.
 //!
-//! Blank lines and lines that begin with `#` are ignored, and so is `export` before a name. A value without quotes ends
-//! at the end of its line, or before ` #`. Single quotes take everything literally; in double quotes `\n`, `\r`, `\t`,
-//! `\"`, `\\` and `\$` have their usual meaning. Both may span several lines. `$NAME` is not replaced: a password may
-//! contain any character. If a name occurs more than once, the last value is used.
+//! Blank lines, lines that begin with `#`, and `export` before a name are ignored. An unquoted value ends at the end of
+//! its line, or before ` #`. In single quotes, all characters are literal. In double quotes, `\n`, `\r`, `\t`, `\"`,
+//! `\\` and `\$` are escape sequences. A quoted value may span several lines. `$NAME` is not replaced, because a
+//! password may contain any character. If a name occurs more than once, the last value is used.
 
 use std::collections::BTreeMap;
 
 use isomer_ids::is_environment_name;
 
-/// A line that cannot be read.
+/// A line that is not a valid assignment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub(super) struct InvalidLine {
@@ -17,7 +17,7 @@ pub(super) struct InvalidLine {
     pub(super) problem: String,
 }
 
-/// Parses the variables of a file.
+/// Parses the text of a file of variables.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut variables = BTreeMap::new();
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine>
         }
         let assignment = without_export(assignment);
         let Some((name, _)) = assignment.split_once('=') else {
-            // Only a name is shown: the line may be part of a secret that spans several lines.
+            // The error shows only a valid name, because the line may be part of a secret that spans several lines.
             return Err(invalid(match is_environment_name(assignment) {
                 true => format!("`{assignment}` has no value: write `{assignment}=VALUE`"),
                 false => "expected `NAME=VALUE`".to_owned(),
@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, InvalidLine>
                     .to_owned(),
             ));
         }
-        // The text from the value on, which may span several lines.
+        // The rest of the file from the value on, because the value may span several lines.
         let value = rest.split_once('=').map_or("", |(_, value)| value).trim_start_matches([' ', '\t']);
         let (value, below) = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => quoted(value, quote).map_err(|problem| invalid(problem.to_owned()))?,
@@ -71,7 +71,7 @@ fn without_export(assignment: &str) -> &str {
     }
 }
 
-/// Parses a value without quotes.
+/// Parses an unquoted value.
 fn plain(value: &str) -> &str {
     if value.starts_with('#') {
         return "";
@@ -80,7 +80,7 @@ fn plain(value: &str) -> &str {
     value[..comment.unwrap_or(value.len())].trim()
 }
 
-/// Parses a value in quotes. Returns it with the text after its line.
+/// Parses a quoted value. Returns the value, and the text after the value's last line.
 fn quoted(text: &str, quote: char) -> Result<(String, &str), &'static str> {
     let mut value = String::new();
     let mut rest = text[1..].chars();

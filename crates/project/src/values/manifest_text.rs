@@ -1,5 +1,4 @@
-//! A manifest's text with other config values: for other processes and for a node, to which an app is given as its
-//! manifest's text.
+//! A manifest's text with other config values. Other processes and nodes receive an app as its manifest's text.
 //!
 //! Everything else stays the same, except for layout and comments, so errors are reported with the original text.
 //! (`toml_edit` would keep the layout, but it changes the features with which the engine's dependencies are built.)
@@ -12,7 +11,7 @@ use toml::{Table, Value};
 /// Config values by component and key.
 pub(super) type ConfigOverrides = BTreeMap<(ComponentName, String), String>;
 
-/// Returns the manifest's text with these values in place of its own.
+/// Returns the manifest's text with `values` in place of its own config values.
 ///
 /// # Errors
 /// If the text is not TOML.
@@ -23,7 +22,7 @@ pub(super) fn with_values(text: &str, values: &ConfigOverrides) -> Result<String
         for name in ["components", component.as_str(), "grants", "config"] {
             place = place.and_then(|table| table.entry(name).or_insert_with(|| Table::new().into()).as_table_mut());
         }
-        // If `place` is `None`, a key above it is not a table. The manifest's checks report that.
+        // `place` is `None` if a parent key is not a table. The manifest's checks report this.
         if let Some(config) = place {
             config.insert(key.clone(), Value::String(value.clone()));
         }
@@ -62,7 +61,7 @@ mod tests {
             let mut expected = app(&text);
             let grants = &mut expected.components.get_mut(&name).expect("it is there").grants;
             grants.config.insert("K".to_owned(), value.to_owned());
-            // Spans are not compared.
+            // Comparing the parsed apps ignores the spans in the text.
             assert_eq!(app(&written), expected, "{written}");
         }
     }

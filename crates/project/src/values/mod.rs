@@ -1,11 +1,12 @@
-//! Values for an app's config and secrets that come from outside of its manifest: flags, files, `.env`.
+//! Values for an app's config and secrets that do not come from its manifest: flags, files, `.env`.
 //!
 //! Precedence of config values, highest first: `--config`, `--config-file`, `--env-file` (or the app's `.env`),
-//! isomer.toml. The process's environment is not used for config values: an app's `HOME` or `PATH` is not the user's.
-//! For secrets with `{ env = "NAME" }`, the process's environment takes precedence over `--env-file` or `.env`.
+//! isomer.toml. The process's environment is not used for config values, because variables such as `HOME` and `PATH`
+//! describe the user and not the app. For secrets with `{ env = "NAME" }`, the process's environment takes precedence
+//! over `--env-file` or `.env`.
 //!
-//! A file of variables serves many programs, so only the keys are used that a component has in its `config`. A key in a
-//! flag or in a file of config values is an error if no component has it, unless the app has only one component.
+//! A file of variables may serve many programs, so variables that no component has in its `config` are ignored. In a
+//! flag or in a file of config values, a key that no component has is an error, unless the app has only one component.
 
 mod dotenv;
 mod manifest_text;
@@ -22,40 +23,41 @@ use isomer_manifest::App;
 use crate::paths::shown;
 use manifest_text::{ConfigOverrides, with_values};
 
-/// The file of variables that is read by default.
+/// The name of the file of variables in the app's folder that is read by default.
 pub const ENV_FILE: &str = ".env";
 
 /// The maximum size in bytes of a file of config values or variables.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Sources of values besides the manifest, as flags name them.
+/// The flags that name sources of values.
 #[derive(Debug, Clone, Default)]
 pub struct ValueSources {
-    /// `KEY=VALUE` or `COMPONENT.KEY=VALUE`, each from a `--config`. A later one replaces an earlier one.
+    /// The values of `--config`: `KEY=VALUE` or `COMPONENT.KEY=VALUE`. Later values replace earlier ones.
     pub config: Vec<String>,
-    /// Files of config values: TOML, JSON or variables. A later one replaces an earlier one.
+    /// Files of config values: TOML, JSON or variables. Values of later files replace values of earlier ones.
     pub config_files: Vec<PathBuf>,
-    /// Files of variables, read instead of the app's `.env`. A later one replaces an earlier one.
+    /// Files of variables, which are read instead of the app's `.env`. Values of later files replace values of earlier
+    /// ones.
     pub env_files: Vec<PathBuf>,
 }
 
-/// A file of variables, and the variables in it.
+/// The path of a file of variables, and its variables.
 type FileVariables = (PathBuf, BTreeMap<String, String>);
 
-/// The values that the sources have for an app.
+/// The values for an app that were read from all sources.
 #[derive(Debug, Default)]
 pub struct AppValues {
     /// Config values that differ from the manifest's, by component and key.
     pub config: BTreeMap<(ComponentName, String), String>,
-    /// Variables for secrets.
+    /// Variables that secrets may use.
     pub environment: BTreeMap<String, String>,
-    /// The files that were read, including a `.env` that does not exist.
+    /// The paths of the files that were read. Contains the path of the app's `.env` even if that file does not exist.
     pub files: Vec<PathBuf>,
-    /// Config keys whose values come from a file of variables, as `COMPONENT.KEY`, each with that file.
+    /// Config keys whose values come from a file of variables, as `COMPONENT.KEY`, each with the path of that file.
     pub from_variables: Vec<(String, PathBuf)>,
 }
 
-/// A value from a source: for one component, or for all that have the key.
+/// A config value for one component, or for all components that have the key.
 #[derive(Debug, PartialEq, Eq)]
 struct ConfigValue {
     component: Option<String>,
@@ -64,7 +66,7 @@ struct ConfigValue {
 }
 
 impl AppValues {
-    /// Puts the config values into the app.
+    /// Replaces config values in `app`.
     pub fn apply(&self, app: &mut App) {
         for ((component, key), value) in &self.config {
             if let Some(component) = app.components.get_mut(component) {
@@ -73,7 +75,7 @@ impl AppValues {
         }
     }
 
-    /// Returns the manifest's text with the config values in it.
+    /// Returns the manifest's text with the config values.
     ///
     /// # Errors
     /// If the text is not TOML.
@@ -86,7 +88,7 @@ impl AppValues {
 }
 
 impl ValueSources {
-    /// Reads the values for the app in the folder `dir`.
+    /// Reads the values for `app`, whose folder is `dir`.
     ///
     /// # Errors
     /// If a source cannot be read, or has a key that no component has.
@@ -113,7 +115,7 @@ impl ValueSources {
         for text in &self.config {
             assign(ConfigValue::parse(text)?, app, &mut chosen)?;
         }
-        // A flag or a file of config values may have replaced some of these values.
+        // Removes values that a flag or a file of config values has replaced.
         of_variables.retain(|place, (value, _)| chosen.get(place) == Some(&*value));
         let named = of_variables.into_iter().map(|((component, key), (_, path))| (format!("{component}.{key}"), path));
         values.from_variables = named.collect();
@@ -122,11 +124,11 @@ impl ValueSources {
         Ok(values)
     }
 
-    /// Reads the values for an app that consists of a component without a manifest: all keys, as
-    /// [`ValueSources::for_file`].
+    /// Reads the values for an app that consists of a component without a manifest. Like [`ValueSources::for_file`],
+    /// returns all keys as config values.
     ///
     /// # Errors
-    /// As [`ValueSources::for_file`].
+    /// The errors of [`ValueSources::for_file`].
     pub fn read_for_component(&self, app: &App) -> Result<AppValues, CliError> {
         let component = app.components.keys().next().expect("it has the one component");
         let config = self.for_file()?.into_iter().map(|(key, value)| ((component.clone(), key), value)).collect();
@@ -134,10 +136,10 @@ impl ValueSources {
         Ok(AppValues { config, files, ..AppValues::default() })
     }
 
-    /// Reads the values for a component without a manifest: all keys.
+    /// Reads all keys of all sources, as config values for a component without a manifest.
     ///
     /// # Errors
-    /// If a source cannot be read, or names a component.
+    /// If a source cannot be read, or if a key names a component.
     pub fn for_file(&self) -> Result<BTreeMap<String, String>, CliError> {
         let mut values = BTreeMap::new();
         for (_, variables) in self.variables(None, &mut Vec::new())? {
@@ -157,13 +159,14 @@ impl ValueSources {
         Ok(values)
     }
 
-    /// Removes and returns the value of `--config` that is not `KEY=VALUE`: with `--group` it is the node file.
+    /// Removes and returns the first value of `--config` that is not `KEY=VALUE`. With `--group`, this value is the
+    /// path of the node file.
     pub fn take_node_file(&mut self) -> Option<PathBuf> {
         let at = self.config.iter().position(|text| ConfigValue::parse(text).is_err() && !text.contains('='))?;
         Some(self.config.remove(at).into())
     }
 
-    /// Returns the flags for another process of this program.
+    /// Returns the flags as command-line arguments, for another process of this program.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         for text in &self.config {
@@ -189,7 +192,7 @@ impl ValueSources {
         }
         let Some(own) = dir.map(|dir| dir.join(ENV_FILE)) else { return Ok(Vec::new()) };
         files.push(own.clone());
-        // A folder with this name is not a file of variables.
+        // A missing file, and a folder called `.env`, have no variables.
         if !own.is_file() {
             return Ok(Vec::new());
         }
@@ -222,7 +225,7 @@ impl ConfigValue {
     }
 }
 
-/// Adds the value for each component that it is meant for.
+/// Inserts the value for its component, or for each component that has its key.
 fn assign(config_value: ConfigValue, app: &App, chosen: &mut ConfigOverrides) -> Result<(), CliError> {
     let ConfigValue { component, key, value } = config_value;
     if let Some(component) = component {
@@ -292,7 +295,7 @@ fn read_config(path: &Path) -> Result<Vec<ConfigValue>, CliError> {
     Ok(values)
 }
 
-/// A value of TOML as JSON. Dates and times, which JSON lacks, become strings.
+/// Converts a TOML value to JSON. Dates and times become strings, because JSON has no such types.
 pub fn toml_to_json(value: &toml::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -306,7 +309,7 @@ pub fn toml_to_json(value: &toml::Value) -> serde_json::Value {
     }
 }
 
-/// Returns the text of a config value. Numbers and truth values have one spelling; other types are refused.
+/// Returns the text of a config value. Refuses values that are not strings, numbers or booleans.
 fn config_text(key: &str, value: &serde_json::Value) -> Result<String, String> {
     match value {
         serde_json::Value::String(text) => Ok(text.clone()),
