@@ -1,4 +1,5 @@
-//! The capabilities of one app: the stores, secrets, directories and outbound hosts that its components were granted.
+//! The capabilities of one app: the stores, secrets, directories and outbound hosts that the app's components were
+//! granted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,35 +26,35 @@ pub enum AppCapabilityError {
     Directory {
         /// The component that was granted the directory.
         component: ComponentName,
-        /// The directory.
+        /// The directory's path on the machine.
         path: PathBuf,
         /// The file system's error.
         source: std::io::Error,
     },
 }
 
-/// The open capabilities of an app, and the sink of its guests' output.
+/// The open capabilities of an app, and the receiver of its guests' output.
 pub struct AppCapabilities {
     sink: Arc<dyn EventSink>,
     capabilities: Capabilities,
 }
 
 impl AppCapabilities {
-    /// Opens the grants of the only app of a process. Relative paths in the grants are resolved against `app_dir`;
-    /// stores are in `data`.
+    /// Opens everything that was granted to the only app of a process. Relative paths in the grants are resolved
+    /// against `app_dir`. The stores are in `data`.
     ///
     /// # Errors
-    /// Like [`AppCapabilities::open_at`].
+    /// The errors of [`AppCapabilities::open_at`].
     pub async fn open(app: &AppGrants, app_dir: &Path, data: &DataDir, log: Log) -> Result<Self, AppCapabilityError> {
         let engines = Engines::new(CapabilityLimits::default());
         Self::open_at(app, &AppResources::of_process(app_dir, data), &engines, Arc::new(log)).await
     }
 
-    /// Opens the grants of `app` in the directories of `place`, with the storage engines that all apps of the process
-    /// share. The guests' output is written to `sink`.
+    /// Opens everything that was granted to `app`, in the directories of `place`. `engines` are the storage engines
+    /// that all apps of the process share. The guests' output is written to `sink`.
     ///
     /// # Errors
-    /// When a store cannot be opened or migrated, or a secret cannot be read.
+    /// If a store cannot be opened or migrated, or a secret cannot be read.
     pub async fn open_at(
         app: &AppGrants,
         place: &AppResources,
@@ -63,16 +64,16 @@ impl AppCapabilities {
         Ok(Self { sink, capabilities: Capabilities::open(app, place, engines).await? })
     }
 
-    /// Opens the grants of the app's next revision. Stores that are already open stay open and are shared by both
-    /// revisions.
+    /// Opens everything that was granted to the app's next revision. Stores that are already open stay open, and both
+    /// revisions share them.
     ///
     /// # Errors
-    /// Like [`AppCapabilities::open_at`]; `self` is not changed.
+    /// The errors of [`AppCapabilities::open_at`]. `self` does not change.
     pub async fn next(&self, app: &AppGrants, app_dir: &Path) -> Result<Self, AppCapabilityError> {
         Ok(Self { sink: self.sink.clone(), capabilities: self.capabilities.next(app, app_dir).await? })
     }
 
-    /// Returns the sink of the guests' output.
+    /// Returns the receiver of the guests' output.
     pub fn sink(&self) -> Arc<dyn EventSink> {
         self.sink.clone()
     }
@@ -85,7 +86,7 @@ impl AppCapabilities {
     /// Returns the settings of each component of a group: environment, directories, outbound requests.
     ///
     /// # Errors
-    /// When a granted directory cannot be opened.
+    /// If a granted directory cannot be opened.
     pub fn owners(
         &self,
         app: &AppGrants,
@@ -94,8 +95,8 @@ impl AppCapabilities {
         let known = components.iter().filter_map(|name| app.components.get_key_value(name));
         let owners = known.map(|(name, grants)| self.owner(name, grants));
         let mut owners = owners.collect::<Result<Vec<_>, _>>()?;
-        // All components share one account of written bytes: when several components share a wasmtime store, the host
-        // cannot tell which of them writes.
+        // All components are charged to one account of written bytes, because the host cannot tell which component of a
+        // wasmtime store writes.
         let folders = owners.iter().flat_map(|owner| &owner.directories).filter(|directory| directory.write);
         let folders: BTreeSet<_> = folders.map(|directory| directory.host.clone()).collect();
         let storage = self.capabilities.watch_folders(folders.into_iter().collect());

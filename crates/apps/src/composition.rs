@@ -1,7 +1,8 @@
 //! A group's composition and its compiled code. The same content is composed and compiled only once.
 //!
-//! Compositions and code are cached under a key over the components' bytes, the plan's decisions and the engine's
-//! settings. The cache stores metadata next to the code, so that the code can be used without composing again.
+//! The cache finds a group's code by a key, which is a hash of the components' bytes, the plan's decisions and the
+//! engine's settings. The cache stores metadata next to the code, so that the code can be used without composing the
+//! group again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::RevisionError;
 use crate::progress::Progress;
 
-/// A version to increment when a change of the program composes the same plan and components differently.
+/// A version to increment when a new version of the program composes the same plan and components differently.
 const COMPOSED_AS: &[u8] = b"6";
 
 /// The metadata that the cache stores next to a group's compiled code.
@@ -31,7 +32,7 @@ pub(crate) struct GroupMetadata {
     memories: u32,
     tables: u32,
     stacks: u32,
-    /// The number of bytes of the engine's own data per instance.
+    /// The number of bytes that the engine itself needs for each instance.
     state_bytes: usize,
 }
 
@@ -48,12 +49,12 @@ pub(crate) struct CompiledGroup {
     pub(crate) key: Key,
     pub(crate) note: GroupMetadata,
     pub(crate) code: Code,
-    /// Whether this call compiled the code; `false` if the code was found in the cache.
+    /// Whether the code was compiled now; `false` if the code was found in the cache.
     pub(crate) compiled: bool,
 }
 
 impl CompiledGroup {
-    /// Composes and compiles `group`, unless the cache has its code.
+    /// Composes and compiles `group`, unless the group's code is in the cache.
     pub(crate) fn new(
         group: &PlannedGroup,
         components: &Components,
@@ -66,7 +67,7 @@ impl CompiledGroup {
         let mut ingredients = vec![env!("CARGO_PKG_VERSION").as_bytes(), COMPOSED_AS, decisions.as_slice()];
         ingredients.extend(group.components.iter().filter_map(|name| digests.get(name)).map(AsRef::as_ref));
         let key = Key::new(engine, ingredients);
-        // An interrupted write or a clean-up can leave metadata without code.
+        // Metadata without code can remain after an interrupted write or a clean-up.
         if let Some(note) = cache.note(&key).and_then(|note| serde_json::from_slice(&note).ok())
             && let Some(code) = cache.load(engine, &key)
         {
@@ -81,7 +82,7 @@ impl CompiledGroup {
     }
 }
 
-/// Composes a group's components, and returns the metadata and the composition's bytes.
+/// Composes the components of a group, and returns the metadata and the bytes of the composition.
 pub(crate) fn compose(
     group: &PlannedGroup,
     components: &Components,

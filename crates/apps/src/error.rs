@@ -1,4 +1,4 @@
-//! The error of making or starting a revision.
+//! The errors of making and starting a revision.
 
 use isomer_diagnostics::Diagnostic;
 use isomer_ids::ComponentName;
@@ -17,24 +17,24 @@ pub enum RevisionError {
     /// The bytes of a component are invalid.
     #[error("cannot read component `{component}`")]
     Component {
-        /// The component.
+        /// The component with the invalid bytes.
         component: ComponentName,
-        /// The error in the bytes.
+        /// What is invalid.
         source: SeamError,
     },
-    /// The app cannot be planned. Contains all findings with their places in the manifest.
+    /// The app cannot be planned. The diagnostics have all problems, with their places in the manifest.
     #[error("the app cannot run as it is")]
     Plan(Vec<Diagnostic>),
-    /// The shape has no such group.
-    #[error("the shape has no group `{process}`; it has {known}")]
+    /// The shape has no group of the requested name.
+    #[error("the shape has no group `{process}`; its groups are {known}")]
     NoProcess {
-        /// The name that was requested.
+        /// The requested name.
         process: String,
         /// The names of the shape's groups, in backticks.
         known: String,
     },
-    /// A component is called that runs in another process, and no address of that process is known.
-    #[error("component `{component}` runs in group `{process}`, and no address of that group is known")]
+    /// A component calls a component in another process, but the address of that process is not known.
+    #[error("component `{component}` runs in group `{process}`, but no address of this group is known")]
     NoPeer {
         /// The called component.
         component: ComponentName,
@@ -46,11 +46,11 @@ pub enum RevisionError {
     Compose {
         /// The group.
         group: String,
-        /// The reason.
+        /// Why the components cannot be composed.
         source: SeamError,
     },
-    /// An instance of a group would need more of the engine's pool than one instance is allowed to use.
-    #[error("group `{group}` cannot run")]
+    /// One instance of a group would use more of the engine's pool than an instance may use.
+    #[error("an instance of group `{group}` needs too many resources")]
     TooLarge {
         /// The group.
         group: String,
@@ -60,13 +60,13 @@ pub enum RevisionError {
     /// The code cache or the compiler failed.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// A package's code is not in the cache, or was compiled by another version of the program.
+    /// The code of a package is not in the cache, or was compiled by another version of the program.
     #[error("the compiled code of group `{group}` is missing")]
     NoCode {
         /// The group.
         group: String,
     },
-    /// The engine could not be set up.
+    /// The engine could not be created.
     #[error("cannot reserve address space for the app's instances")]
     Engine {
         /// The operating system's error.

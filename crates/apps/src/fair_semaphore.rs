@@ -1,12 +1,12 @@
 //! A semaphore that shares its permits fairly among tenants.
 //!
-//! A request takes a free permit, or waits. Permits that become free are granted to the waiting tenants in round-robin
-//! order, one at a time, however many requests each tenant has. A tenant that already holds a permit gets another
-//! permit only while more than half of all permits are free, so that a few busy tenants always leave some permits for
-//! tenants that hold none.
+//! A request takes a free permit, or waits for one. When a permit becomes free, it goes to the next waiting tenant in
+//! round-robin order, no matter how many requests each tenant has. A tenant that already holds a permit gets another
+//! permit only while more than half of all permits are free. So a few busy tenants always leave permits for tenants
+//! that hold none.
 //!
-//! Work that turns out to be slow can continue without its permit ([`FairPermit::run`]), which is then free for others.
-//! Slow work still counts towards its tenant's limit, and the total amount of slow work is limited.
+//! Slow work can continue without its permit ([`FairPermit::run`]), so that another request gets the permit. The slow
+//! work is still counted in its tenant's limit, and the total number of slow operations is limited.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -21,21 +21,21 @@ use tokio::sync::oneshot;
 pub struct FairSemaphoreLimits {
     /// The number of permits.
     pub permits: usize,
-    /// The number of permits that one tenant may hold, including its slow work.
+    /// The maximum number of permits and slow operations of one tenant.
     pub of_tenant: usize,
-    /// The number of requests that may wait for a permit.
+    /// The maximum number of requests that wait for a permit.
     pub waiting: usize,
-    /// The number of waiting requests that one tenant may have.
+    /// The maximum number of one tenant's requests that wait for a permit.
     pub waiting_of_tenant: usize,
-    /// The number of slow operations that may continue without a permit.
+    /// The maximum number of slow operations that continue without a permit.
     pub slow: usize,
 }
 
-/// The error of a request for a permit when too many requests already wait.
+/// The error if too many requests already wait for a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{waiting} requests are already waiting")]
 pub struct QueueFull {
-    /// The limit that was reached.
+    /// The limit that was reached: the maximum number of waiting requests.
     pub waiting: usize,
 }
 
@@ -55,44 +55,45 @@ struct SemaphoreState {
     slow: usize,
     waiting: usize,
     tenants: HashMap<TenantName, TenantPermits>,
-    /// The tenants with waiting requests, in the order in which they will get permits.
+    /// The tenants with waiting requests, in the order in which they get permits.
     queue: VecDeque<TenantName>,
 }
 
 /// The permits that one tenant holds, and its waiting requests.
 #[derive(Debug, Default)]
 struct TenantPermits {
-    /// The number of permits and slow operations that the tenant holds.
+    /// The number of permits that the tenant holds, plus the number of its slow operations without a permit.
     held: usize,
     waiting: VecDeque<oneshot::Sender<FairPermit>>,
 }
 
-/// A permit. Dropping it releases the permit.
+/// A permit of a tenant. It is released when this value is dropped.
 #[derive(Debug)]
 pub struct FairPermit {
     shared: Arc<Shared>,
     tenant: TenantName,
     is_slow: AtomicBool,
-    /// Whether the requester was dropped before it received the permit. Dropping such a permit releases nothing.
+    /// Whether the request was dropped before it received this permit. Dropping such a permit releases nothing.
     is_void: AtomicBool,
 }
 
-/// A request for a permit, which may already be granted. Dropping it cancels the request or releases the permit.
+/// A request for a permit, which waits or was granted. Dropping the value cancels the request or releases the permit.
 #[derive(Debug)]
 pub struct PermitRequest(oneshot::Receiver<FairPermit>);
 
 impl PermitRequest {
-    /// Waits for the permit.
+    /// Waits until the permit is granted.
     ///
     /// # Panics
-    /// Never: a request in the queue is granted or was dropped.
+    /// Never, because the semaphore removes a request from the queue only to grant it, or after the request was
+    /// dropped.
     pub async fn granted(self) -> FairPermit {
         self.0.await.expect("the semaphore exists while a request waits")
     }
 }
 
 impl FairSemaphore {
-    /// Creates a semaphore with all permits free.
+    /// Creates a semaphore whose permits are all free.
     #[must_use]
     pub fn new(limits: FairSemaphoreLimits) -> Self {
         let limits =
@@ -104,20 +105,20 @@ impl FairSemaphore {
     /// Requests a permit for a tenant.
     ///
     /// # Errors
-    /// When the request would have to wait and too many requests already wait.
+    /// If no permit is free for the tenant, and too many requests already wait.
     pub fn request(&self, tenant: &TenantName) -> Result<PermitRequest, QueueFull> {
         let shared = &self.0;
         let (sender, receiver) = oneshot::channel();
         let mut state = shared.state();
-        let of = state.tenants.entry(tenant.clone()).or_default();
-        of.waiting.push_back(sender);
-        let is_first = of.waiting.len() == 1;
+        let permits = state.tenants.entry(tenant.clone()).or_default();
+        permits.waiting.push_back(sender);
+        let is_first = permits.waiting.len() == 1;
         state.waiting += 1;
         if is_first {
             state.queue.push_back(tenant.clone());
         }
         shared.grant(&mut state);
-        // Waiting requests that were dropped in the meantime must not be counted.
+        // Waiting requests that were dropped do not count towards the limits, so they are removed first.
         if state.exceeded_limit(tenant, &shared.limits).is_some() {
             state.remove_cancelled();
         }
@@ -136,7 +137,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives free permits to waiting requests, as far as the limits of their tenants allow.
+    /// Grants free permits to waiting requests, within the limits of their tenants.
     fn grant(self: &Arc<Self>, state: &mut SemaphoreState) {
         let mut passed = 0;
         while state.free > 0
@@ -144,14 +145,14 @@ impl Shared {
             && let Some(tenant) = state.queue.pop_front()
         {
             let (free, limits) = (state.free, self.limits);
-            let Some(of) = state.tenants.get_mut(&tenant) else { continue };
-            let may = of.held < limits.of_tenant && (of.held == 0 || free > limits.permits / 2);
+            let Some(permits) = state.tenants.get_mut(&tenant) else { continue };
+            let may = permits.held < limits.of_tenant && (permits.held == 0 || free > limits.permits / 2);
             if !may {
                 state.queue.push_back(tenant);
                 passed += 1;
                 continue;
             }
-            let Some(sender) = of.waiting.pop_front() else { continue };
+            let Some(sender) = permits.waiting.pop_front() else { continue };
             state.waiting -= 1;
             let permit = FairPermit {
                 shared: self.clone(),
@@ -161,11 +162,12 @@ impl Shared {
             };
             match sender.send(permit) {
                 Ok(()) => {
-                    of.held += 1;
+                    permits.held += 1;
                     state.free -= 1;
                     passed = 0;
                 }
-                // The request was dropped. Its permit was never taken; releasing it would need the lock, which is held.
+                // The request was dropped, so this permit was not counted. Releasing it would deadlock, because the
+                // lock is held.
                 Err(permit) => permit.is_void.store(true, Ordering::Relaxed),
             }
             state.requeue(tenant);
@@ -174,57 +176,56 @@ impl Shared {
 }
 
 impl SemaphoreState {
-    /// Moves a tenant with waiting requests to the end of the queue. Removes a tenant that neither holds a permit nor
+    /// Moves a tenant with waiting requests to the end of the queue. Forgets a tenant that neither holds a permit nor
     /// waits for one.
     fn requeue(&mut self, tenant: TenantName) {
         match self.tenants.get(&tenant) {
-            Some(of) if !of.waiting.is_empty() => self.queue.push_back(tenant),
-            Some(of) if of.held == 0 => drop(self.tenants.remove(&tenant)),
+            Some(permits) if !permits.waiting.is_empty() => self.queue.push_back(tenant),
+            Some(permits) if permits.held == 0 => drop(self.tenants.remove(&tenant)),
             _ => {}
         }
     }
 
-    /// Returns the limit that is exceeded, if this tenant has waiting requests and a limit of waiting requests is
-    /// exceeded.
+    /// Returns the exceeded limit of waiting requests, if this tenant has waiting requests: the tenant's limit, or the
+    /// limit of all tenants together.
     fn exceeded_limit(&self, tenant: &TenantName, limits: &FairSemaphoreLimits) -> Option<usize> {
-        let of_tenant = self.tenants.get(tenant).map_or(0, |of| of.waiting.len());
+        let of_tenant = self.tenants.get(tenant).map_or(0, |permits| permits.waiting.len());
         let of_tenant_is_over = of_tenant > limits.waiting_of_tenant;
         let is_over = of_tenant > 0 && self.waiting > limits.waiting;
         of_tenant_is_over.then_some(limits.waiting_of_tenant).or(is_over.then_some(limits.waiting))
     }
 
-    /// Removes requests that were dropped.
+    /// Removes waiting requests that were dropped.
     fn remove_cancelled(&mut self) {
-        for of in self.tenants.values_mut() {
-            let before = of.waiting.len();
-            of.waiting.retain(|sender| !sender.is_closed());
-            self.waiting -= before - of.waiting.len();
+        for permits in self.tenants.values_mut() {
+            let before = permits.waiting.len();
+            permits.waiting.retain(|sender| !sender.is_closed());
+            self.waiting -= before - permits.waiting.len();
         }
         self.remove_idle();
     }
 
     fn cancel_last(&mut self, tenant: &TenantName) {
-        if let Some(of) = self.tenants.get_mut(tenant)
-            && of.waiting.pop_back().is_some()
+        if let Some(permits) = self.tenants.get_mut(tenant)
+            && permits.waiting.pop_back().is_some()
         {
             self.waiting -= 1;
-            if of.waiting.is_empty() {
+            if permits.waiting.is_empty() {
                 self.remove_idle();
             }
         }
     }
 
-    /// Removes tenants without waiting requests from the queue, and deletes the entries of those that hold no permit
-    /// either.
+    /// Removes tenants without waiting requests from the queue, and forgets tenants that also hold no permit.
     fn remove_idle(&mut self) {
-        self.queue.retain(|tenant| self.tenants.get(tenant).is_some_and(|of| !of.waiting.is_empty()));
-        self.tenants.retain(|_, of| of.held > 0 || !of.waiting.is_empty());
+        self.queue.retain(|tenant| self.tenants.get(tenant).is_some_and(|permits| !permits.waiting.is_empty()));
+        self.tenants.retain(|_, permits| permits.held > 0 || !permits.waiting.is_empty());
     }
 }
 
 impl FairPermit {
-    /// Runs `work` with the permit. If `slow` resolves first, the work continues without the permit, unless too many
-    /// slow operations are already running.
+    /// Runs `work` with the permit. If `slow` resolves before `work`, releases the permit and continues `work` without
+    /// it, unless too many slow operations already run without a permit.
     pub async fn run<T>(self, slow: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -237,7 +238,7 @@ impl FairPermit {
         }
     }
 
-    /// Releases the permit and counts the work as slow from now on.
+    /// Releases the permit, and counts the work as a slow operation, unless there are too many.
     fn release_slot(&self) {
         let mut state = self.shared.state();
         if state.slow < self.shared.limits.slow && !self.is_slow.swap(true, Ordering::Relaxed) {
@@ -259,9 +260,9 @@ impl Drop for FairPermit {
         } else {
             state.free += 1;
         }
-        let is_idle = state.tenants.get_mut(&self.tenant).is_some_and(|of| {
-            of.held -= 1;
-            of.held == 0 && of.waiting.is_empty()
+        let is_idle = state.tenants.get_mut(&self.tenant).is_some_and(|permits| {
+            permits.held -= 1;
+            permits.held == 0 && permits.waiting.is_empty()
         });
         if is_idle {
             state.tenants.remove(&self.tenant);
@@ -287,7 +288,7 @@ mod tests {
         permits.request(&tenant(name)).unwrap().granted().now_or_never()
     }
 
-    /// Requests permits for a tenant, and returns the permits that were granted immediately.
+    /// Requests ten permits for a tenant, and returns the permits that are granted immediately.
     fn take_all(permits: &FairSemaphore, name: &str) -> Vec<FairPermit> {
         (0..10).filter_map(|_| request(permits, name)).collect()
     }
@@ -312,15 +313,15 @@ mod tests {
         let queue = |name: &str| permits.request(&tenant(name)).unwrap();
         let mut waiting =
             [("a", queue("a")), ("a", queue("a")), ("b", queue("b")), ("c", queue("c")), ("b", queue("b"))]
-                .map(|(name, asked)| (name, Some(Box::pin(asked.granted()))));
+                .map(|(name, pending)| (name, Some(Box::pin(pending.granted()))));
         let mut permit = Some(first);
         let mut order = Vec::new();
         while permit.take().is_some() {
-            for (name, asked) in &mut waiting {
-                if let Some(future) = asked
+            for (name, pending) in &mut waiting {
+                if let Some(future) = pending
                     && let Some(got) = future.now_or_never()
                 {
-                    (permit, *asked) = (Some(got), None);
+                    (permit, *pending) = (Some(got), None);
                     order.push(*name);
                     break;
                 }
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn slow_work_releases_its_permit_and_still_counts() {
         let permits = FairSemaphore::new(FairSemaphoreLimits { permits: 2, of_tenant: 2, slow: 3, ..LIMITS });
-        // Work that is slow from the start and never ends.
+        // Starts work that is slow from the start and never ends.
         let slow = |name: &str| {
             let permit = request(&permits, name).unwrap_or_else(|| panic!("{name} gets a permit"));
             let mut work = Box::pin(permit.run(std::future::ready(()), std::future::pending::<()>()));
@@ -359,7 +360,8 @@ mod tests {
         let first = [slow("a"), slow("a")];
         assert!(request(&permits, "a").is_none(), "it has two that are slow");
         let third = slow("b");
-        // The limit of slow work is reached, so these operations keep their permits.
+        // The maximum number of slow operations is reached after the first of these two, so the second keeps its
+        // permit.
         let rest = [slow("c"), slow("d")];
         assert!(request(&permits, "e").is_none());
         drop((first, third, rest));

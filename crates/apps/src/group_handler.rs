@@ -1,4 +1,4 @@
-//! Adapts the engine's groups to handlers of the front door.
+//! Implements the front door's handlers with groups of the engine.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use isomer_front::{
 use isomer_runtime::{Failure, GroupHandle, GuestRequest, HostMemory, HttpError, ResponseBody};
 use isomer_wire::CallError;
 
-/// A front door for apps.
+/// A front door that serves apps.
 pub type AppFront = Front<GroupHandler>;
 
-/// The routes of an app.
+/// The routes of an app, which lead to HTTP handlers of the app's groups.
 pub type AppSite = Site<GroupHandler>;
 
-/// The routes of an app while they serve a request.
+/// The routes of an app, kept in memory while they serve a request.
 pub type AppSiteInUse = SiteInUse<GroupHandler>;
 
 /// The routes of an app, or a future that resolves to them.
 pub type AppSiteLookup = SiteLookup<GroupHandler>;
 
-/// Finds the app of a host name.
+/// A function from a host name to the app that serves it.
 pub type AppResolver = dyn SiteResolver<GroupHandler>;
 
-/// One of the HTTP handlers of a group.
+/// One of the HTTP handlers in a group.
 #[derive(Clone)]
 pub struct GroupHandler {
     group: GroupHandle,
-    /// The position of the handler among those of the group.
+    /// The index of the handler in the group's list of handlers.
     index: usize,
 }
 
@@ -81,7 +81,7 @@ impl Handler for GroupHandler {
     }
 }
 
-/// Returns the error that a guest sees when reading the request body fails.
+/// Returns the error that a guest gets if reading the request body fails.
 fn to_http_error(error: RequestBodyError) -> HttpError {
     match error {
         RequestBodyError::TooLarge => HttpError::HttpRequestBodySize(None),
@@ -97,8 +97,8 @@ impl HandlerFailure for GuestFailure {
             Failure::Deadline { .. } => FailureKind::Deadline,
             Failure::Overloaded { .. } | Failure::Full { .. } => FailureKind::Overloaded,
             Failure::Quota { quota, .. } => FailureKind::Quota(*quota),
-            // A trap in the callee is reported as a failure of the caller, unless the call itself was lost, at this
-            // level or in a nested call.
+            // If the call was lost, at this level or in a nested call, the kind depends on the cause of the loss.
+            // Otherwise the callee trapped, which is a failure of the handler.
             Failure::Call { failure, .. } => match failure.lost() {
                 None => FailureKind::Failed,
                 Some(CallError::Unreachable | CallError::Refused) => FailureKind::Unreachable,

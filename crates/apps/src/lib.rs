@@ -1,10 +1,10 @@
-//! Serving apps: starts revisions from apps' components, and keeps the apps of many tenants on disk, with only the apps
-//! in use in memory.
+//! Serves apps: starts revisions of apps, and keeps the apps of many tenants on disk and only the apps in use in
+//! memory.
 //!
-//! A [`Package`] is the set of files of an app's revision. Making a package plans, composes and compiles the app.
-//! Starting a package gives a [`Revision`]: mapped code, linked groups and routes. A [`Tenancy`] has tenants and their
-//! apps, keeps apps in memory while they are used, and replaces the revision in service by another one. A [`SingleApp`]
-//! is a tenancy with one app, and a [`member::Member`] is one group of a shape in its own process.
+//! A [`Package`] is the set of files of a revision. To make a package, the app is planned, composed and compiled. A
+//! started package is a [`Revision`]: mapped code, linked groups and routes. A [`Tenancy`] has tenants and their apps,
+//! keeps apps in memory while they are used, and replaces the revision in service. A [`SingleApp`] is a tenancy with
+//! one app. A [`member::Member`] is one group of a shape in its own process.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -12,16 +12,16 @@
 //! | [`composition`] | a group's composition, compiled once |
 //! | [`revision`] | a started package |
 //! | [`app_capabilities`] | the capabilities that an app was granted: stores, secrets, outbound requests |
-//! | [`group_handler`] | adapts groups of the engine to handlers of the front door |
+//! | [`group_handler`] | the front door's handlers, implemented with groups of the engine |
 //! | [`seams`] | the targets of calls that leave a composition |
 //! | [`tenancy`] | tenants, their apps, and which apps are in memory |
 //! | [`single_app`] | the only app of a process, as a tenancy |
 //! | [`membership`] | checks that a node file has everything that a group needs |
 //! | [`member`] | one group of a shape in its own process |
 //! | [`fair_semaphore`] | permits that are shared fairly among tenants |
-//! | [`error`], [`progress`] | why a revision cannot be made, and the steps of making one |
+//! | [`error`], [`progress`] | why a revision cannot be made, and the steps of making a revision |
 //!
-//! Invariant: a revision that cannot be made changes nothing of the revision in service.
+//! Invariant: if making or starting a revision fails, the revision in service does not change.
 
 pub mod app_capabilities;
 pub mod composition;

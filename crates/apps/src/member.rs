@@ -1,8 +1,8 @@
-//! One group of a shape in its own process: its revision, the link on which other groups call it, the links to the
-//! groups that it calls, and the front door if the group has routes.
+//! One group of a shape in its own process. It has a revision, a link on which other groups call it, links to the
+//! groups that it calls, and a front door if the group has routes.
 //!
-//! The link starts to listen after the revision has started, so a call that reaches a member gets a reply. Links to
-//! peers are established when they are first needed, so members can start in any order.
+//! The link starts to listen after the revision has started, so that every call that reaches a member gets a reply. A
+//! link to a peer is established when it is first needed, so members can start in any order.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,40 +30,40 @@ use crate::single_app::SingleApp;
 use crate::tenancy::{TenancyError, TenancyOptions};
 use isomer_seam::Components;
 
-/// The time limit of one attempt to reach a peer. Attempts are repeated.
+/// The time limit of one attempt to connect to a peer. Failed attempts are repeated.
 const LINK_WAIT: Duration = Duration::from_secs(60);
 
 /// The options of a [`Member`].
 pub struct MemberOptions {
-    /// The shape of the app.
+    /// The name of the shape that the app runs in.
     pub shape: String,
-    /// The name of the group.
+    /// The name of the group that this process runs.
     pub group: String,
     /// The address at which other groups call this group; `None` if the group accepts no calls.
     pub listen: Option<LinkAddress>,
-    /// The addresses of the groups that this group calls, by name. Entries for other groups are ignored.
+    /// The addresses of the groups that this group calls, by the groups' names. Entries for other groups are ignored.
     pub peers: BTreeMap<String, Vec<LinkAddress>>,
-    /// Certificates for addresses on other machines.
+    /// The certificates for links to other machines; `None` if all addresses are local.
     pub tls: Option<TlsFiles>,
-    /// The socket of the front door, if the group has one.
+    /// The listening socket of the front door; `None` if the group has no front door.
     pub front: Option<std::net::TcpListener>,
     /// The limits of the front door.
     pub limits: Limits,
-    /// How long requests and calls may continue after the signal to stop.
+    /// The time for which requests and calls in flight may continue after the signal to stop.
     pub grace: Duration,
     /// The network that outgoing requests use.
     pub network: OutboundNetwork,
-    /// Variables for secrets. They are used if the process's environment does not have them.
+    /// Variables for secrets. A variable is used only if the process's own environment does not have it.
     pub environment: BTreeMap<String, String>,
     /// See [`PackageOptions::deterministic`].
     pub deterministic: bool,
 }
 
-/// PEM files: the node's certificate, its private key, and the certificate of the authority that signed all
-/// certificates.
+/// The paths of PEM files: the node's certificate, its private key, and the certificate of the authority that signed
+/// the certificates of all nodes.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The certificate.
+    /// The node's certificate.
     pub certificate: PathBuf,
     /// The private key of the certificate.
     pub key: PathBuf,
@@ -71,14 +71,14 @@ pub struct TlsFiles {
     pub authority: PathBuf,
 }
 
-/// Why a member does not run.
+/// Why a member cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
     /// The package of the group could not be made.
     #[error(transparent)]
     Revision(#[from] RevisionError),
-    /// The revision does not start, or a granted capability could not be provided.
+    /// The revision does not start, or a granted capability could not be opened.
     #[error(transparent)]
     Start(#[from] TenancyError),
     /// A link could not be set up.
@@ -89,12 +89,12 @@ pub enum MemberError {
     Front(#[from] FrontError),
 }
 
-/// A running group.
+/// A running group of a shape.
 pub struct Member {
     /// The plan of the whole shape.
     pub plan: Plan,
     front: Option<AppFront>,
-    /// The app that handles the link's calls.
+    /// The app with the revision that handles calls on the link.
     _single_app: SingleApp,
     server: Option<Server>,
     peers: Vec<Arc<Peer>>,
@@ -102,10 +102,10 @@ pub struct Member {
 }
 
 impl Member {
-    /// Makes the package of the group, starts it and begins to listen.
+    /// Makes the package of the group, starts the package, and starts to listen.
     ///
     /// # Errors
-    /// At the first step that fails.
+    /// If one of these steps fails. The later steps are then not run.
     #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and all come from different places")]
     pub async fn make(
         app: &App,
@@ -158,13 +158,13 @@ impl Member {
         })
     }
 
-    /// Returns the address at which other groups call this group. If the configured port was 0, the address has the
+    /// Returns the address at which other groups call this group. If the configured port is 0, the address contains the
     /// port that the system chose.
     pub fn link_address(&self) -> Option<String> {
         self.server.as_ref().map(|server| server.address().to_string())
     }
 
-    /// Resolves when every group that this group calls was reached. [`Member::serve`] must run at the same time,
+    /// Resolves when links to all groups that this group calls are established. [`Member::serve`] must run meanwhile,
     /// because groups may call each other.
     pub fn linked(&self) -> impl Future<Output = ()> + Send + 'static {
         let peers = self.peers.clone();
@@ -175,8 +175,8 @@ impl Member {
         }
     }
 
-    /// Serves until `stop` resolves. The front door then closes first, and calls are still accepted until its requests
-    /// have finished. Returns the number of connections and calls that were aborted.
+    /// Serves until `stop` resolves. Then closes the front door, accepts calls until the front door's requests have
+    /// finished, and stops. Returns the number of connections and calls that were aborted.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> usize {
         let Self { front, server, grace, _single_app, .. } = self;
         let (close_link, mut closed) = watch::channel(false);
@@ -206,7 +206,7 @@ impl Member {
     }
 }
 
-/// Creates the links to the groups that this group calls and whose addresses are known.
+/// Creates links to the groups that this group calls, except for groups without a known address.
 fn peers(
     peer_groups: &PeerGroups,
     mut addresses: BTreeMap<String, Vec<LinkAddress>>,

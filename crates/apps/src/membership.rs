@@ -1,4 +1,5 @@
-//! Checks that a node file has everything that one group of a shape needs. Pure: problems are returned as diagnostics.
+//! Checks that a node file has everything that one group of a shape needs. The checks only return diagnostics and have
+//! no other effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +7,16 @@ use isomer_diagnostics::{Diagnostic, nearest};
 use isomer_manifest::{App, Component, LinkAddress, NodeFile, Spanned};
 use isomer_plan::{Plan, SeamMode};
 
-/// The groups that one group is connected with.
+/// The other groups that call one group or that the group calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerGroups {
-    /// The groups that the group calls. Each value has the importing and the exporting component of one seam.
+    /// The groups that the group calls, by name. Each value is the importing and the exporting component of one seam.
     pub calls: BTreeMap<String, (String, String)>,
-    /// The groups that call the group, with values as in `calls`.
+    /// The groups that call the group, by name. Each value is the importing and the exporting component of one seam.
     pub called_by: BTreeMap<String, (String, String)>,
 }
 
-/// Returns the groups that `group` is connected with by the plan's remote seams.
+/// Returns the groups that remote seams of the plan connect with `group`.
 #[must_use]
 pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
     let process = |component| plan.group_of(component).map_or("", |group| group.process());
@@ -36,7 +37,7 @@ pub fn peer_groups(plan: &Plan, group: &str) -> PeerGroups {
 /// Checks that the plan's shape has a group of this name.
 ///
 /// # Errors
-/// When there is no such group. The diagnostic lists the existing groups and suggests the most similar name.
+/// If the shape has no such group. The diagnostic lists the existing groups and suggests the most similar name.
 pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
     let processes = plan.processes();
     if processes.contains_key(group) {
@@ -46,10 +47,10 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
     let near = nearest(group, processes.keys().copied());
     let error = Diagnostic::error(format!("shape `{}` has no group `{group}`", plan.shape))
         .code("unknown-group")
-        .note(format!("it has {}", known.join(", ")))
+        .note(format!("the groups of the shape are {}", known.join(", ")))
         .hint(match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "name one of them, or choose another shape: `--shape SHAPE`".to_owned(),
+            None => "name one of these groups, or choose another shape: `--shape SHAPE`".to_owned(),
         });
     Err(Box::new(error))
 }
@@ -57,7 +58,7 @@ pub fn check_group(plan: &Plan, group: &str) -> Result<(), Box<Diagnostic>> {
 /// Checks that `file` has everything that `group` needs.
 ///
 /// # Errors
-/// With one diagnostic for everything that is missing or wrong, each with the line to write.
+/// If something is missing or wrong. There is one diagnostic for each problem, with the line to write.
 pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(), Vec<Diagnostic>> {
     let peer_groups = peer_groups(plan, group);
     let mut found = file.unread_by_group();
@@ -66,7 +67,7 @@ pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(),
     for (peer, (importer, exporter)) in &peer_groups.calls {
         if !file.peers.keys().any(|named| named.value == *peer) {
             found.push(
-                Diagnostic::error(format!("the node file has no address of group `{peer}`, which `{group}` calls"))
+                Diagnostic::error(format!("the node file has no address for group `{peer}`, which `{group}` calls"))
                     .code("missing-peer")
                     .in_file()
                     .note(format!("`{importer}` imports from `{exporter}`"))
@@ -82,7 +83,7 @@ pub fn check(app: &App, plan: &Plan, group: &str, file: &NodeFile) -> Result<(),
             .code("missing-listen")
             .in_file()
             .note(format!("`{importer}` imports from `{exporter}`"))
-            .hint("add it:\n[link]\nlisten = \"0.0.0.0:7070\""),
+            .hint("add the address:\n[link]\nlisten = \"0.0.0.0:7070\""),
         );
     }
     if file.tls.is_none() {
@@ -107,8 +108,8 @@ fn unknown_peers<'a>(plan: &'a Plan, file: &'a NodeFile) -> impl Iterator<Item =
     })
 }
 
-/// Reports groups with stores that would run in more than one process: each process would have its own stores, and each
-/// call would reach any one of them.
+/// Reports groups with stores for which the node file has several addresses. Each of the processes would have its own
+/// stores, and a call could go to any process.
 fn stores_in_several_places<'a>(
     app: &'a App,
     plan: &'a Plan,
@@ -121,18 +122,22 @@ fn stores_in_several_places<'a>(
             .filter(|(component, _)| plan.group_of(component).is_some_and(|group| group.process() == name.value));
         let (component, store) = members.filter_map(|(component, made)| Some((component, store_of(made)?))).next()?;
         Some(
-            Diagnostic::error(format!("group `{}` has {} addresses, and {store}", name.value, addresses.value.len()))
-                .code("home-apart")
-                .at(addresses.span, "calls would reach any of them")
-                .note(format!("`{component}` was granted it; each process would have its own"))
-                .hint(format!(
-                    "give one address, or let a shape place `{component}` in a group of its own, with one address"
-                )),
+            Diagnostic::error(format!(
+                "group `{}` has {} addresses, but only one process can have {store}",
+                name.value,
+                addresses.value.len()
+            ))
+            .code("home-apart")
+            .at(addresses.span, "calls would go to any of these addresses")
+            .note(format!("`{component}` was granted {store}"))
+            .hint(format!(
+                "give one address, or let a shape place `{component}` in a group of its own, with one address"
+            )),
         )
     })
 }
 
-/// Returns a store or folder that the component writes and that only one process can have.
+/// Returns the description of a store or folder that the component writes, which only one process can have.
 fn store_of(component: &Component) -> Option<String> {
     let grants = &component.grants;
     let kv = grants.kv.iter().map(|store| format!("the key-value store `{}`", store.value));
@@ -142,23 +147,22 @@ fn store_of(component: &Component) -> Option<String> {
     kv.chain(sql).chain(folders).next()
 }
 
-/// Reports addresses on other machines if the node file has no certificates.
+/// Reports addresses that are not local, for a node file without certificates.
 fn cleartext(file: &NodeFile) -> impl Iterator<Item = Diagnostic> {
     let listen = file.listen.iter().map(|at| (at.span, &at.value));
     let peers = file.peers.values().flat_map(|at: &Spanned<Vec<LinkAddress>>| at.value.iter().map(|it| (at.span, it)));
     let far = listen.chain(peers).filter(|(_, address)| !address.is_local());
     far.map(|(span, address)| {
-        Diagnostic::error(format!("`{address}` is on another machine, and there are no certificates"))
+        Diagnostic::error(format!("`{address}` is not a local address, and the node file has no certificates"))
             .code("no-tls")
-            .at(span, "groups on other machines are reached by mutual TLS only")
+            .at(span, "links between machines need mutual TLS")
             .hint(
                 "add the certificates:\n[tls]\ncertificate = \"node.crt\"\nkey = \"node.key\"\nauthority = \"authority.crt\"",
             )
     })
 }
 
-/// Returns the app with the components of one group only, so that the stores of other groups are not opened and their
-/// secrets are not read.
+/// Returns the app with only the components of one group, so that stores and secrets of other groups are not opened.
 #[must_use]
 pub fn member_part(app: &App, plan: &Plan, group: &str) -> App {
     let mut part = app.clone();

@@ -1,14 +1,14 @@
-//! The steps of making and starting a revision, as they are reported.
+//! The steps of making and starting a revision, for progress reports.
 
 /// A step of making or starting a revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// Planning: deciding how seams are crossed and where components run.
+    /// Planning: deciding in which mode each seam runs, and in which group each component runs.
     Plan,
-    /// Composing the components of a group.
+    /// Composing the components of the named group.
     Compose(&'a str),
-    /// Compiling a group.
+    /// Compiling the named group.
     Compile(&'a str),
-    /// Starting the first instance of a group.
+    /// Starting the first instance of the named group.
     Start(&'a str),
 }

@@ -1,7 +1,7 @@
-//! A started revision: a package's code, mapped and linked to the capabilities that the app was granted, with its
-//! routes.
+//! A started revision: a package's code, which is mapped and linked to the capabilities that the app was granted, and
+//! the app's routes.
 //!
-//! Starting is fast: planning, composing and compiling were done when the [`Package`] was made.
+//! Starting is fast, because planning, composing and compiling were done when the [`Package`] was made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,43 +20,46 @@ use crate::package::{Package, PackedGroup};
 use crate::progress::Progress;
 use crate::seams::{self, LocalCallee, Peers};
 
-/// The number of requests that an instance serves before it is replaced.
+/// The default number of requests that an instance serves before it is replaced.
 const REQUESTS_PER_INSTANCE_MAX: u32 = 10_000;
 
-/// The maximum number of live instances of a group; fewer if the engine's pool has no room for this number.
+/// The default of the maximum number of live instances of a group. The maximum is lower if the engine's pool has no
+/// room for this number.
 const INSTANCES_MAX: u32 = 256;
 
-/// The maximum age of an instance.
+/// The age at which an instance is replaced.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// The maximum time that the first instance of a group may take to start.
+/// The time limit for starting the first instance of a group.
 const START_MAX: Duration = Duration::from_secs(30);
 
 /// The options for starting a package.
 #[derive(Clone)]
 pub struct StartOptions {
-    /// The number of requests that one instance serves before it is replaced; 1 gives each request a new instance.
+    /// The number of requests that one instance serves before it is replaced; with 1, each request gets a new instance.
+    /// `None` uses the number in the manifest or the default.
     pub requests_per_instance_max: Option<u32>,
-    /// The maximum number of live instances of a group; fewer if the engine's pool has no room for this number.
+    /// The maximum number of live instances of a group; `None` for the default. The maximum is lower if the engine's
+    /// pool has no room for this number.
     pub instances_max: Option<u32>,
-    /// The maximum time of a request, even if the manifest allows more.
+    /// The maximum duration of a request, even if the manifest allows more.
     pub deadline_max: Duration,
-    /// The maximum time of a stream of server-sent events, even if the manifest allows more.
+    /// The maximum duration of a stream of server-sent events, even if the manifest allows more.
     pub stream_max: Duration,
-    /// The callees in the shape's other processes. If all groups run in this process, peers are not required, but those
-    /// given are used.
+    /// The callees in the shape's other processes. May be empty if all groups run in this process. A remote seam to a
+    /// group that has an entry here uses the entry, even if the group also runs in this process.
     pub peers: Peers,
     /// The account that the guests are charged to.
     pub account: Arc<Account>,
-    /// The app and its logs; `None` for the only app of a process.
+    /// The app and its logs; `None` if the app is the only app of a process.
     pub owner: Option<SiteOwner>,
-    /// Whether to start the first instance of each group now. If not, the first request starts it, and fails if the
-    /// instance cannot be started.
+    /// Whether to start the first instance of each group now. If `false`, the first request starts the instance, and
+    /// fails if the instance does not start.
     pub warm_up: bool,
 }
 
 impl Default for StartOptions {
-    /// The platform's own limits, and an account without limits.
+    /// The options without limits other than the platform's defaults, and with an account without limits.
     fn default() -> Self {
         Self {
             requests_per_instance_max: None,
@@ -77,7 +80,7 @@ pub struct Revision {
     local_callee: Arc<LocalCallee>,
 }
 
-/// The values that are needed to start the groups of a package.
+/// The values with which the groups of a package are started.
 struct GroupStarter<'a> {
     package: &'a Package,
     engine: &'a Engine,
@@ -85,17 +88,17 @@ struct GroupStarter<'a> {
     parts: &'a AppCapabilities,
     options: &'a StartOptions,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
-    /// For tests: one counter of calls, which all groups of the process share.
-    given: DeterministicClockAndRandom,
+    /// For tests: a clock and random values that depend on a count of calls, which all groups of the process share.
+    clock_and_random: DeterministicClockAndRandom,
 }
 
 impl Revision {
-    /// Maps the package's code, links its groups to `parts`, which were opened for [`Package::grants`], and starts the
-    /// groups. Calls `progress` at each step.
+    /// Maps the package's code, links the groups to the capabilities in `parts`, and starts the groups. `parts` must
+    /// have the capabilities of [`Package::grants`]. Calls `progress` at each step.
     ///
     /// # Errors
-    /// When code is missing, a group cannot be linked, or an instance does not start. Everything that was started is
-    /// shut down again in that case.
+    /// If code is missing, a group cannot be linked, or an instance does not start. Groups that were already started
+    /// are then shut down.
     pub async fn start(
         package: &Package,
         engine: &Engine,
@@ -104,12 +107,12 @@ impl Revision {
         options: &StartOptions,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Self, RevisionError> {
-        let given = DeterministicClockAndRandom::default();
-        let starting = GroupStarter { package, engine, cache, parts, options, progress, given };
-        let entrances = seams::entrances(&package.groups);
+        let clock_and_random = DeterministicClockAndRandom::default();
+        let starting = GroupStarter { package, engine, cache, parts, options, progress, clock_and_random };
+        let functions = seams::local_functions(&package.groups);
         let mut made = Vec::with_capacity(package.groups.len());
         for packed in &package.groups {
-            let stubs = seams::stubs(packed, &entrances, &options.peers, options.deadline_max)?;
+            let stubs = seams::stubs(packed, &functions, &options.peers, options.deadline_max)?;
             made.push(starting.group(packed, stubs).await?);
         }
         let graph = Graph::new(package.plan_digest(), made);
@@ -120,7 +123,7 @@ impl Revision {
         for (index, packed) in package.groups.iter().enumerate() {
             add_routes(&mut site, packed, &graph.group(index), options);
         }
-        Ok(Self { site: Arc::new(site), local_callee: Arc::new(LocalCallee { graph, entrances }) })
+        Ok(Self { site: Arc::new(site), local_callee: Arc::new(LocalCallee { graph, functions }) })
     }
 
     /// Returns the digest of the plan, which is equal in all processes with the same components and the same plan.
@@ -128,34 +131,34 @@ impl Revision {
         self.local_callee.graph.plan()
     }
 
-    /// Returns the callee for calls from the shape's other processes. The revision runs until the callee is dropped.
+    /// Returns the callee for calls from other processes of the shape. The revision runs until the callee is dropped.
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.local_callee.clone()
     }
 
-    /// Returns the routes, for the front door.
+    /// Returns the routes of the revision for the front door.
     pub fn site(&self) -> &Arc<AppSite> {
         &self.site
     }
 
-    /// Returns the groups. Every request and call in flight has a reference to them.
+    /// Returns the groups. Every request and call in flight has a reference to the groups.
     pub(crate) fn graph(&self) -> &Arc<Graph> {
         &self.local_callee.graph
     }
 
-    /// Returns whether requests or calls are in flight. A request is in flight from the moment when its site was found
-    /// until its handler's body and its guest have ended. An idle instance that serves several requests also counts as
-    /// busy, until it is evicted.
+    /// Returns whether requests or calls are in flight. A request is in flight from the moment at which its site was
+    /// found until the handler's body and the guest have ended. An instance that serves several requests at the same
+    /// time also counts as busy while it is idle, until it is evicted.
     pub(crate) fn is_busy(&self) -> bool {
         !self.graph().in_flight().is_idle()
     }
 }
 
-/// Creates an engine with a pool of `sizes`, which all apps of a process share. With `source_lines`, call stacks have
+/// Creates an engine with a pool of `sizes`, which all apps of a process share. With `source_lines`, call stacks name
 /// source lines.
 ///
 /// # Errors
-/// When the address space of the pool cannot be reserved.
+/// If the address space of the pool cannot be reserved.
 pub fn engine(sizes: PoolSizes, source_lines: bool) -> Result<Engine, RevisionError> {
     let engine = if source_lines { Engine::with_source_lines(sizes) } else { Engine::new(sizes) };
     engine.map_err(|source| RevisionError::Engine { source: source.into() })
@@ -190,7 +193,7 @@ impl GroupStarter<'_> {
         let imports = packed.note.imports();
         let mut providers = self.parts.providers().to_vec();
         if self.package.deterministic {
-            providers.insert(0, Arc::new(self.given.clone()));
+            providers.insert(0, Arc::new(self.clock_and_random.clone()));
         }
         let group = Group::new(self.engine, &code, &imports, &handlers, &providers, settings)
             .map_err(|source| RevisionError::Link { group: name.clone(), source })?;

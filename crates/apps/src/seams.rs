@@ -1,4 +1,4 @@
-//! The targets of calls that leave a composition: a package's stubs and skeletons, connected to their callees.
+//! The targets of calls that leave a composition: connects the stubs in a package to their callees.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -12,22 +12,23 @@ use isomer_wire::{Call, CallFailure, Callee, FunctionKey};
 use crate::error::RevisionError;
 use crate::package::{PackedFunction, PackedGroup, PackedStub};
 
-/// The callees in the other processes of a shape, by the names of their groups.
+/// The callees in the other processes of a shape, by the names of the groups that these processes run.
 pub type Peers = BTreeMap<String, Arc<dyn Callee>>;
 
-/// Returns the functions of this process that are called from outside their compositions.
-pub(crate) fn entrances(groups: &[PackedGroup]) -> HashMap<FunctionKey, GroupFunction> {
-    let mut entrances = HashMap::new();
+/// Returns the functions in this process that are called from outside their composition.
+pub(crate) fn local_functions(groups: &[PackedGroup]) -> HashMap<FunctionKey, GroupFunction> {
+    let mut found = HashMap::new();
     for (group, packed) in groups.iter().enumerate() {
         let functions = packed.skeletons.iter().flat_map(|skeleton| &skeleton.functions);
         for (function, (key, _)) in functions.enumerate() {
-            entrances.insert(*key, GroupFunction { group, function });
+            found.insert(*key, GroupFunction { group, function });
         }
     }
-    entrances
+    found
 }
 
-/// Returns the skeletons of a group, in the order of the indexes that [`entrances`] returns.
+/// Returns the skeletons of a group. The position of each function agrees with the index that [`local_functions`]
+/// returns.
 pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
     let skeletons = group.skeletons.iter().map(|packed| Skeleton {
         component: packed.component.as_str().into(),
@@ -37,10 +38,10 @@ pub(crate) fn skeletons(group: &PackedGroup) -> Vec<Skeleton> {
     skeletons.collect()
 }
 
-/// Returns the stubs of a group, connected to the callees of their calls.
+/// Returns the stubs of a group, with the callee of each function.
 pub(crate) fn stubs(
     group: &PackedGroup,
-    entrances: &HashMap<FunctionKey, GroupFunction>,
+    local_functions: &HashMap<FunctionKey, GroupFunction>,
     peers: &Peers,
     deadline_max: Duration,
 ) -> Result<Vec<SeamStub>, RevisionError> {
@@ -50,7 +51,7 @@ pub(crate) fn stubs(
             catches: function.catches,
             idempotent: function.idempotent,
             allowed: function.allowed.min(deadline_max),
-            callee: destination(function, entrances, peers)?,
+            callee: destination(function, local_functions, peers)?,
         })
     };
     let stub = |packed: &PackedStub| {
@@ -60,37 +61,37 @@ pub(crate) fn stubs(
     group.stubs.iter().map(stub).collect()
 }
 
-/// Returns the callee of a call. A remote seam leads to its peer. Without a peer, it leads to this process if the
-/// callee runs here, which allows a whole shape to run in one process.
+/// Returns the callee of a function. For a remote seam, the callee is the peer. Without a peer, the callee is in this
+/// process if the function is, so that a shape with several groups can run in one process.
 fn destination(
     function: &PackedFunction,
-    entrances: &HashMap<FunctionKey, GroupFunction>,
+    local_functions: &HashMap<FunctionKey, GroupFunction>,
     peers: &Peers,
 ) -> Result<SeamCallee, RevisionError> {
     if let (true, Some(callee)) = (function.remote, peers.get(&function.process)) {
         return Ok(SeamCallee::Remote { callee: callee.clone(), key: function.key });
     }
-    match entrances.get(&function.key) {
-        Some(entrance) => Ok(SeamCallee::Local(*entrance)),
+    match local_functions.get(&function.key) {
+        Some(local) => Ok(SeamCallee::Local(*local)),
         None => Err(RevisionError::NoPeer { component: function.callee.clone(), process: function.process.clone() }),
     }
 }
 
-/// Handles calls from other processes.
+/// Handles calls that come from other processes.
 pub(crate) struct LocalCallee {
     pub(crate) graph: Arc<Graph>,
-    pub(crate) entrances: HashMap<FunctionKey, GroupFunction>,
+    pub(crate) functions: HashMap<FunctionKey, GroupFunction>,
 }
 
 impl Callee for LocalCallee {
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>> {
         if call.context.plan != self.graph.plan() {
-            let refused = CallFailure::refused("another revision of the app runs here");
+            let refused = CallFailure::refused("this process runs another revision of the app");
             return Box::pin(std::future::ready(Err(refused)));
         }
-        match self.entrances.get(&call.function) {
-            Some(entrance) => Box::pin(self.graph.run_call(*entrance, call)),
-            None => Box::pin(std::future::ready(Err(CallFailure::refused("there is no such function here")))),
+        match self.functions.get(&call.function) {
+            Some(function) => Box::pin(self.graph.run_call(*function, call)),
+            None => Box::pin(std::future::ready(Err(CallFailure::refused("this process has no such function")))),
         }
     }
 }

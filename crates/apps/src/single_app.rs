@@ -1,5 +1,5 @@
-//! The only app of a process, used by `isomer run` and `isomer dev`: a tenancy with one tenant without limits, and one
-//! app that serves every host name and always stays in memory.
+//! The only app of a process, for `isomer run` and `isomer dev`: a tenancy with one tenant without limits, and one app
+//! that serves every host name and always stays in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ use isomer_seam::Components;
 /// The name of the app in the tenancy.
 const NAME: &str = "app";
 
-/// An app with its tenancy and engine. Cheap to clone.
+/// An app with its own tenancy and engine. Cheap to clone.
 #[derive(Clone)]
 pub struct SingleApp {
     tenancy: Tenancy,
@@ -34,16 +34,16 @@ pub struct SingleApp {
     environment: Arc<BTreeMap<String, String>>,
 }
 
-/// The number of groups that can all be busy at the same time if the number of instances per group is limited: the pool
-/// has room for that many groups. Limiting the pool lets several such apps fit into the address space of one process.
+/// The number of groups whose instances fit into the engine's pool at the same time, if the number of instances per
+/// group is limited. With a limited pool, several such apps fit into the address space of one process.
 const GROUPS_AT_ONCE: u32 = 16;
 
 impl SingleApp {
-    /// Creates an app without a revision. Must be called in a tokio runtime. Of `options`, those about how the app runs
-    /// apply; limits on the use of resources do not apply.
+    /// Creates an app without a revision. Must be called in a tokio runtime. The limits on loaded apps, memory and time
+    /// in `options` are ignored.
     ///
     /// # Errors
-    /// When the engine's address space cannot be reserved.
+    /// If the address space of the engine cannot be reserved.
     pub fn new(cache: CodeCache, log: Log, options: TenancyOptions) -> Result<Self, RevisionError> {
         let sizes = options.instances_max.map_or_else(PoolSizes::of_one_app, |of_a_group| {
             PoolSizes::new(of_a_group.saturating_mul(GROUPS_AT_ONCE)).at_most(PoolSizes::of_one_app())
@@ -63,19 +63,19 @@ impl SingleApp {
         Ok(Self { tenancy, tenant, name, granted_by: GrantedBy::Manifest, environment: Arc::default() })
     }
 
-    /// Sets where the app's grants come from.
+    /// Sets the source of the app's grants: the manifest, or flags of the command line.
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
     }
 
-    /// Sets variables for the secrets of revisions that are started after this call. They are used if the process's own
-    /// environment does not have them.
+    /// Sets variables for secrets. They apply to revisions that start after this call. A variable is used only if the
+    /// process's own environment does not have it.
     pub fn set_environment(&mut self, environment: BTreeMap<String, String>) {
         self.environment = Arc::new(environment);
     }
 
-    /// Returns the directories of the app: relative paths of its manifest are resolved against `dir`, and its stores
+    /// Returns the directories of the app: relative paths in the manifest are resolved against `dir`, and the stores
     /// are in `data`.
     #[must_use]
     pub fn place(&self, dir: &Path, data: &DataDir) -> AppResources {
@@ -83,13 +83,13 @@ impl SingleApp {
         AppResources { granted_by: self.granted_by, environment, ..AppResources::of_process(dir, data) }
     }
 
-    /// Returns the resolver of the front door.
+    /// Returns the resolver that the front door uses.
     #[must_use]
     pub fn resolver(&self) -> Arc<Tenancy> {
         Arc::new(self.tenancy.clone())
     }
 
-    /// Returns the storage engines that all revisions share.
+    /// Returns the storage engines that all revisions of the app share.
     #[must_use]
     pub fn stores(&self) -> &Engines {
         self.tenancy.stores()
@@ -98,7 +98,7 @@ impl SingleApp {
     /// Makes a package for the engine of this process.
     ///
     /// # Errors
-    /// Like [`Package::make`].
+    /// The errors of [`Package::make`].
     pub fn make(
         &self,
         app: &isomer_manifest::App,
@@ -109,11 +109,11 @@ impl SingleApp {
         Package::make(app, components, options, self.tenancy.engine(), self.tenancy.cache(), progress)
     }
 
-    /// Starts a package next to the revision in service. Relative paths of the manifest are resolved against `dir`, and
-    /// stores are in `data`.
+    /// Starts a package next to the revision in service. Relative paths in the manifest are resolved against `dir`, and
+    /// the stores are in `data`.
     ///
     /// # Errors
-    /// Like [`Tenancy::start`].
+    /// The errors of [`Tenancy::start`].
     pub async fn start(
         &self,
         package: Package,
@@ -127,11 +127,11 @@ impl SingleApp {
         self.tenancy.start_with_peers(&self.tenant, &self.name, &revision, &spec, peers, progress).await
     }
 
-    /// Puts `started` into service, and returns the revision that leaves service. Requests in flight finish with the
-    /// revision with which they began.
+    /// Puts `started` into service, and returns the revision that leaves service. Requests in flight are finished by
+    /// the revision that began to serve them.
     ///
     /// # Panics
-    /// Never: the tenant is not removed.
+    /// Never, because the tenant is not removed.
     pub fn take_over(&self, started: StandbyRevision) -> Option<RetiredRevision> {
         let every: HostPattern = "*".parse().expect("it is a pattern");
         self.tenancy.take_over(started, &[every]).expect("the tenant is not removed")

@@ -1,4 +1,4 @@
-//! A group, in the form in which a package stores it: everything that is needed to start the group.
+//! The stored form of a group in a package. It contains everything that is needed to start the group.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{PackageMismatch, PackageOptions};
 use crate::composition::GroupMetadata;
 
-/// Components that run in one wasmtime store, with the limits that apply to all of them together.
+/// Components that run in one wasmtime store, with the limits that apply to all of these components together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedGroup {
     pub(crate) name: String,
@@ -21,8 +21,7 @@ pub(crate) struct PackedGroup {
     pub(crate) note: GroupMetadata,
     pub(crate) memory_bytes: u64,
     pub(crate) concurrency: u32,
-    /// The number of requests and calls that one instance may serve, one after another; `None` for as many as the
-    /// platform allows.
+    /// The number of requests and calls that one instance serves, one after another; `None` for the platform's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reuse: Option<u32>,
     pub(crate) handlers: Vec<PackedHandler>,
@@ -38,7 +37,7 @@ pub(crate) struct PackedHandler {
     pub(crate) component: ComponentName,
     pub(crate) routes: Vec<Route>,
     pub(crate) deadline: Duration,
-    /// The longest time of a stream of events. Packages of earlier versions have no limits for streams.
+    /// The maximum duration of a stream of events. Packages of earlier versions do not have this field.
     #[serde(default = "stream_max")]
     pub(crate) stream_max: Duration,
     #[serde(default = "stream_idle")]
@@ -66,10 +65,10 @@ pub(crate) struct PackedStub {
 /// A function that is called across a seam.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedFunction {
-    /// Caller, callee, interface and function, as messages show them.
+    /// Caller, callee, interface and function, as they appear in messages.
     pub(crate) seam: String,
     pub(crate) callee: ComponentName,
-    /// The process that the callee runs in.
+    /// The process of the callee.
     pub(crate) process: String,
     pub(crate) key: FunctionKey,
     /// Whether the callee is in another group of the shape.
@@ -79,7 +78,8 @@ pub(crate) struct PackedFunction {
     pub(crate) allowed: Duration,
 }
 
-/// The functions of one component that are called from outside its composition: their keys, and whether they are async.
+/// The functions of one component that are called from outside its composition: the key of each function, and whether
+/// the function is async.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PackedSkeleton {
     pub(crate) component: ComponentName,
@@ -131,7 +131,7 @@ impl PackedGroup {
 }
 
 impl PackedGroup {
-    /// Checks a group from an untrusted draft against the manifest: see [`Package::checked`](super::Package::checked).
+    /// Checks a group of an untrusted draft against the manifest: see [`Package::checked`](super::Package::checked).
     pub(super) fn checked(mut self, app: &App, key: Key) -> Result<Self, PackageMismatch> {
         let component = |name: &ComponentName| match app.components.get(name) {
             Some(component) if self.components.contains(name) => Ok(component),
@@ -191,7 +191,7 @@ fn function(app: &App, plan: &Plan, caller: &ComponentName, function: &StubFunct
     }
 }
 
-/// Returns the memory limit of a group: the largest limit of the components that handle its requests and calls.
+/// Returns the memory limit of a group: the maximum of the limits of the components that handle its requests and calls.
 fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     let handlers = group.handlers.iter().map(|handler| &handler.component);
     let entered = handlers.chain(group.skeletons.iter().map(|skeleton| &skeleton.component));
@@ -199,16 +199,16 @@ fn memory_bytes(app: &App, group: &PlannedGroup) -> u64 {
     limits.map(|component| component.limits.memory_bytes()).max().unwrap_or(ComponentLimits::MEMORY_BYTES_DEFAULT)
 }
 
-/// Returns how often an instance of these components is reused: the lowest number in the manifest. `default` is used
-/// for components without a number in the manifest.
+/// Returns the number of requests and calls that one instance of these components serves: the lowest number in the
+/// manifest. `default` is used for components without a number in the manifest.
 fn reuse(app: &App, components: &[ComponentName], default: Option<u32>) -> Option<u32> {
     let default = default.map_or(Reuse::Unbounded, |times| Reuse::Times(times.max(1)));
     let of = |name: &ComponentName| app.components.get(name).and_then(|component| component.reuse).unwrap_or(default);
     components.iter().map(of).min().and_then(Reuse::times)
 }
 
-/// Returns how many requests an instance serves at the same time: more than one only if all handlers of the group
-/// support it.
+/// Returns how many requests one instance serves at the same time. The number is 1 unless all handlers of the group
+/// support concurrent requests.
 fn concurrency(app: &App, group: &PlannedGroup, options: &PackageOptions) -> u32 {
     if options.deterministic {
         return 1;

@@ -1,13 +1,12 @@
-//! A package: the files of a revision, which are enough to start it.
+//! A package: the files that are needed to start a revision.
 //!
-//! Making a package is slow and needs the components' bytes, because it plans, composes and compiles. Starting a
-//! package needs none of this, so an idle app is loaded on its first request in the time that it takes to read a few
-//! kilobytes and to map the code. For this, a package stores the plan's decisions in the form in which they are used
-//! (names, numbers and limits), without the plan and its reasons. If a shape has several processes, a package has the
-//! part of one process.
+//! Making a package is slow and needs the components' bytes, because the app is planned, composed and compiled.
+//! Starting a package needs none of these steps. The first request for an idle app therefore only waits until a few
+//! kilobytes are read and the code is mapped. For this purpose, a package stores the plan's decisions as names, numbers
+//! and limits, without the plan and its reasons. If a shape has several processes, a package is for one process.
 //!
-//! The compiled code is not in the package. It is in the [`CodeCache`] under a digest of its content, so that apps with
-//! the same components share it. The package has the [`Key`]s of the code.
+//! The compiled code is not in the package. It is in the [`CodeCache`], which finds code by the [`Key`]s in the
+//! package. Apps with the same components have the same keys, and share the code.
 
 mod app;
 mod group;
@@ -32,19 +31,19 @@ use crate::progress::Progress;
 use app::PackedApp;
 use isomer_seam::Components;
 
-/// A version to increment when the format of packages changes. A package of another version is made again from its
-/// components.
+/// A version to increment when the format of packages changes. A package with another version is made again from the
+/// app's components.
 const FORMAT: u32 = 4;
 
 /// The options for making a package.
 #[derive(Debug, Clone)]
 pub struct PackageOptions {
-    /// The shape of the app.
+    /// The name of the shape that the app runs in.
     pub shape: String,
-    /// The group of the shape that the package is for; `None` for all groups in one process.
+    /// The name of the group that the package is for; `None` if all groups run in one process.
     pub process: Option<String>,
-    /// For tests: the time of day and randomness depend only on the request's trace and the component, and no instance
-    /// serves several requests at the same time. This makes random values predictable.
+    /// For tests: the time of day and random values depend only on the request's trace and the component, and an
+    /// instance serves one request at a time. Random values are then predictable.
     pub deterministic: bool,
 }
 
@@ -55,7 +54,7 @@ impl Default for PackageOptions {
     }
 }
 
-/// Everything that is needed to start a revision.
+/// The decisions and keys that are needed to start a revision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Package {
     format: u32,
@@ -74,20 +73,19 @@ pub struct NewPackage {
     pub package: Package,
     /// The plan of the whole shape.
     pub plan: Plan,
-    /// Whether code was compiled; `false` if all code was found in the cache.
+    /// Whether any code was compiled; `false` if all code was found in the cache.
     pub compiled: bool,
-    /// The compiled code. While it is held, the code cache that made it finds the mapped code without reading the file
-    /// again.
+    /// The compiled code. While this value exists, the code cache finds the mapped code without reading files.
     pub code: Vec<Code>,
 }
 
-/// The components' digests, by name.
+/// The digest of each component's bytes, by the component's name.
 type Digests<'a> = BTreeMap<&'a ComponentName, sha2::digest::Output<Sha256>>;
 
-/// A function that composes and compiles a group, or has another process do it.
+/// A function that composes and compiles a group, or lets another process do this work.
 type Compose<'a, E> = dyn FnMut(&PlannedGroup, &Digests<'_>) -> Result<(Key, GroupMetadata), E> + 'a;
 
-/// How a draft of a package contradicts the manifest that it was made from.
+/// The error for a draft of a package that contradicts the manifest. The text says what differs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the package contradicts its manifest: {0}")]
 pub struct PackageMismatch(pub(crate) String);
@@ -105,7 +103,7 @@ pub enum PackageError {
     /// The package was made by another version of the program.
     #[error("the package has format {found}, and this version reads {FORMAT}")]
     Format {
-        /// The package's format.
+        /// The format of the package.
         found: u32,
     },
 }
@@ -115,7 +113,7 @@ impl Package {
     /// Calls `progress` at each step.
     ///
     /// # Errors
-    /// When a component cannot be read, the app cannot be planned, or a group cannot be composed or compiled.
+    /// If a component cannot be read, the app cannot be planned, or a group cannot be composed or compiled.
     pub fn make(
         app: &App,
         components: &Components,
@@ -135,11 +133,11 @@ impl Package {
         Ok(NewPackage { package, plan, compiled, code })
     }
 
-    /// Plans the app and composes its groups, which are passed to `compiler` one by one. The returned package does not
+    /// Plans the app and composes its groups, and passes each composition to `compiler`. The returned package does not
     /// have the keys of its compiled code yet: see [`Package::checked`].
     ///
     /// # Errors
-    /// Like [`Package::make`], or with the error of `compiler`.
+    /// The errors of [`Package::make`] and of `compiler`.
     pub fn draft<E: From<RevisionError>>(
         app: &App,
         components: &Components,
@@ -186,19 +184,19 @@ impl Package {
         Ok((package, plan))
     }
 
-    /// Checks a draft from an untrusted process against the manifest that it was made from. Everything that the
-    /// manifest decides (grants, limits, deadlines) is taken from the manifest. `code` has the keys of the groups'
-    /// compiled code, in the order of the groups. The rest of the draft must agree with the manifest.
+    /// Checks a draft that an untrusted process made from a manifest. The result has the grants, limits and deadlines
+    /// of the manifest, not of the draft. `code` has the keys of the groups' compiled code, in the order of the groups.
+    /// Other values are taken from the draft, if they agree with the manifest.
     ///
     /// # Errors
-    /// With the part of the draft that does not agree.
+    /// If the draft does not agree with the manifest, `shape` or the number of keys in `code`.
     pub fn checked(self, app: &App, shape: &str, code: Vec<Key>) -> Result<Self, PackageMismatch> {
         if self.shape != shape || self.deterministic {
-            return Err(PackageMismatch("it is for another shape".to_owned()));
+            return Err(PackageMismatch("the package is for another shape".to_owned()));
         }
         if self.groups.len() != code.len() {
             return Err(PackageMismatch(format!(
-                "it has {} groups, and {} were composed",
+                "the package has {} groups, but {} were composed",
                 self.groups.len(),
                 code.len()
             )));
@@ -206,8 +204,8 @@ impl Package {
         let mut placed = BTreeSet::new();
         let mut groups = Vec::with_capacity(code.len());
         for (group, key) in self.groups.into_iter().zip(code) {
-            if let Some(twice) = group.components.iter().find(|name| !placed.insert((*name).clone())) {
-                return Err(PackageMismatch(format!("component `{twice}` has two places")));
+            if let Some(repeated) = group.components.iter().find(|name| !placed.insert((*name).clone())) {
+                return Err(PackageMismatch(format!("component `{repeated}` is in two groups")));
             }
             groups.push(group.checked(app, key)?);
         }
@@ -223,10 +221,10 @@ impl Package {
         serde_json::to_vec(self).expect("a package is plain data")
     }
 
-    /// Parses the bytes of [`Package::to_bytes`].
+    /// Parses the bytes that [`Package::to_bytes`] returned.
     ///
     /// # Errors
-    /// When they were not written by this version of the program.
+    /// If the bytes are not a package, or another version of the program wrote a package of another format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackageError> {
         #[derive(Deserialize)]
         struct Format {
@@ -248,25 +246,26 @@ impl Package {
         self.plan_digest
     }
 
-    /// Returns the app's name in the manifest.
+    /// Returns the app's name, as in the manifest.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.app.name
     }
 
-    /// Returns the app's version in the manifest.
+    /// Returns the app's version, as in the manifest.
     #[must_use]
     pub fn version(&self) -> &semver::Version {
         &self.app.version
     }
 
-    /// The shape of the app.
+    /// Returns the name of the shape that the app runs in.
     #[must_use]
     pub fn shape(&self) -> &str {
         &self.shape
     }
 
-    /// Returns the health path: a request for it must succeed before the revision is put into service.
+    /// Returns the path of the health check: a request for this path must succeed before the revision is put into
+    /// service.
     #[must_use]
     pub fn health(&self) -> Option<&str> {
         self.app.health.as_deref()

@@ -1,9 +1,9 @@
-//! The digest of a plan: processes may call each other as parts of one app only if their digests are equal.
+//! The digest of a plan. Processes may call each other as parts of one app only if their digests are equal.
 //!
 //! A call carries the digest of the caller, and a callee with another digest rejects the call. So two processes that
 //! call each other agree on the components, on the process in which each component runs, on how calls cross every seam,
-//! and on the grants of each component. The hashed values are listed here by hand, so that a changed message, hint or
-//! field name does not change the digest and make two builds of the platform incompatible.
+//! and on the grants of each component. This file lists the hashed values explicitly. Otherwise, a change of a message,
+//! a hint or a field's name would change the digest, and two builds of the platform would reject each other's calls.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use isomer_plan::{
 use isomer_wire::FunctionKey;
 use sha2::{Digest as _, Sha256};
 
-/// A version to increment when the hashed values or their encoding change.
+/// A version to increment when different values are hashed, or their encoding changes.
 const FORMAT: u64 = 1;
 
-/// Returns a hash over the components (`digests` of their bytes) and the decisions about them.
+/// Returns a hash of the components (`digests` of their bytes) and of the plan's decisions about them.
 pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentName, impl AsRef<[u8]>>) -> PlanDigest {
     let mut hash = Hash(Sha256::new());
     hash.number(FORMAT);
@@ -39,8 +39,8 @@ pub(super) fn plan_digest(app: &App, plan: &Plan, digests: &BTreeMap<&ComponentN
     hash.finish()
 }
 
-/// A hasher for lists of values. Every text and list is preceded by its length, so that different lists give different
-/// bytes.
+/// A hasher for lists of values. The length of each text and list is hashed before its content, so different lists
+/// never give the same bytes.
 struct Hash(Sha256);
 
 impl Hash {
@@ -157,7 +157,8 @@ impl Hash {
         });
     }
 
-    /// Hashes a seam, except for `reason`, which is prose, and `class`, which follows from the components' types.
+    /// Hashes a seam without `reason`, which is prose, and without `class`, which depends only on the components'
+    /// types.
     fn seam(&mut self, seam: &Seam) {
         let Seam { link, mode, reason: _, class: _, functions } = seam;
         self.link(link);
@@ -165,7 +166,7 @@ impl Hash {
         self.each(functions, |hash, function| hash.text(function));
     }
 
-    /// Hashes the names in the grants. The values of config and the platform's paths may differ between processes.
+    /// Hashes the names in the grants. Config values and paths of the machine may differ between processes.
     fn grants(&mut self, grants: &Grants) {
         let Grants { kv, sql, http, config, secrets, dirs, at: _ } = grants;
         self.each(kv, |hash, store| hash.text(store.value.as_str()));
@@ -343,8 +344,8 @@ mod tests {
         assert_ne!(one, of(&BTreeMap::from([(&shop, [7; 32]), (&cart, [7; 32])])));
     }
 
-    /// Two builds of the platform accept each other's calls only if this value stays the same. Change it only together
-    /// with [`FORMAT`].
+    /// Two builds of the platform accept each other's calls only if they compute the same digest. Change the expected
+    /// value only together with [`FORMAT`].
     #[test]
     fn the_digest_is_the_same_in_every_build() {
         let digest = digest_after(|_, _| {});

@@ -26,7 +26,7 @@ pub(super) struct AdmissionLimits {
 pub(super) struct Admission {
     in_flight: Limiter,
     /// Whether the rate is unlimited.
-    any_rate: AtomicBool,
+    is_rate_unlimited: AtomicBool,
     bucket: Mutex<Bucket>,
     requests: AtomicU64,
     refused_concurrent: AtomicU64,
@@ -61,7 +61,7 @@ impl Admission {
         let burst = f64::from(limits.burst.max(1));
         Arc::new(Self {
             in_flight: Limiter::new(requests_max(limits)),
-            any_rate: AtomicBool::new(limits.per_second == u32::MAX),
+            is_rate_unlimited: AtomicBool::new(limits.per_second == u32::MAX),
             bucket: Mutex::new(Bucket { per_second: f64::from(limits.per_second), burst, tokens: burst, at: now }),
             requests: AtomicU64::new(0),
             refused_concurrent: AtomicU64::new(0),
@@ -72,7 +72,7 @@ impl Admission {
     /// Changes the limits. Requests in flight are not affected.
     pub(super) fn set_limits(&self, limits: AdmissionLimits) {
         self.in_flight.set_max(requests_max(limits));
-        self.any_rate.store(limits.per_second == u32::MAX, Ordering::Relaxed);
+        self.is_rate_unlimited.store(limits.per_second == u32::MAX, Ordering::Relaxed);
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         bucket.per_second = f64::from(limits.per_second);
         bucket.burst = f64::from(limits.burst.max(1));
@@ -89,7 +89,7 @@ impl Admission {
             self.refused_concurrent.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::Concurrency);
         };
-        if self.any_rate.load(Ordering::Relaxed) {
+        if self.is_rate_unlimited.load(Ordering::Relaxed) {
             return Ok(permit);
         }
         if let Err(retry_after) = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now) {

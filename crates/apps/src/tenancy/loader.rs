@@ -101,16 +101,16 @@ struct QueuedLoad {
 /// Why an app was not loaded.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
-    #[error("all apps in memory serve requests, and no more fit")]
+    #[error("no more apps fit into memory, and all apps in memory are serving requests")]
     Full,
-    #[error("its package cannot be fetched")]
+    #[error("the app's package cannot be fetched")]
     Repository(#[source] RepositoryError),
     #[error(transparent)]
     Start(#[from] TenancyError),
-    #[error("it did not start within {} s", LOAD_MAX.as_secs())]
+    #[error("the app did not start within {} s", LOAD_MAX.as_secs())]
     StartTimeout,
     /// Fetching the package took too long. The app is not at fault: the next request waits for the package again.
-    #[error("its package is still being made after {} s", LOAD_MAX.as_secs())]
+    #[error("the app's package is still not ready after {} s", LOAD_MAX.as_secs())]
     RepositoryTimeout,
 }
 
@@ -322,7 +322,7 @@ impl Loader {
         let (tenant, name) = (&app.tenant.name, app.name());
         self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));
         if let Some(log) = self.repository.log(tenant, name) {
-            log.note(format!("the app cannot be loaded, and requests are answered with 500: {shown}"));
+            log.note(format!("the app cannot be loaded, so its requests get status 500: {shown}"));
         }
     }
 }

@@ -119,7 +119,7 @@ fn another_revision_is_refused_and_logged() {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         assert_eq!(front.get("/greet?name=ann").0, 502);
-        if front.wait_for_log("ping → pong").contains("another revision of the app runs here") {
+        if front.wait_for_log("ping → pong").contains("this process runs another revision of the app") {
             break;
         }
         assert!(Instant::now() < deadline, "the revision is not logged");
@@ -157,7 +157,8 @@ fn a_group_with_a_store_has_one_address() {
     let workspace = Workspace::ping_pong(&SHAPES.replace("} }", "}, kv = [\"greetings\"] }"));
     workspace.write("node.toml", "[peers]\nback = [\"127.0.0.1:7070\", \"127.0.0.1:7071\"]\n");
     let run = workspace.run(&["run", "--shape", "split", "--group", "front", "--config", "node.toml"]).to_string();
-    assert!(run.contains("group `back` has 2 addresses, and the key-value store `greetings`"), "{run}");
+    let error = "group `back` has 2 addresses, but only one process can have the key-value store `greetings`";
+    assert!(run.contains(error), "{run}");
     assert!(run.contains("node.toml:2"), "{run}");
 }
 
