@@ -92,10 +92,10 @@ async fn a_migration_cannot_end_its_transaction_or_leave_the_store() {
         ("CREATE TABLE x (a); ROLLBACK;", "leave ROLLBACK out"),
         ("SAVEPOINT a; CREATE TABLE x (a); ROLLBACK TO a;", "leave ROLLBACK out"),
         ("ATTACH 'x' AS y;", "leave ATTACH, DETACH and VACUUM out"),
-        ("VACUUM;", "leave it out, migrations run in a transaction"),
-        ("PRAGMA writable_schema = ON;", "PRAGMA writable_schema: leave it out"),
-        ("PRAGMA mmap_size = 1000000;", "PRAGMA mmap_size: leave it out"),
-        ("DELETE FROM _isomer_migrations;", "is kept by Isomer"),
+        ("VACUUM;", "remove the statement, because migrations run in a transaction"),
+        ("PRAGMA writable_schema = ON;", "PRAGMA writable_schema: remove the statement"),
+        ("PRAGMA mmap_size = 1000000;", "PRAGMA mmap_size: remove the statement"),
+        ("DELETE FROM _isomer_migrations;", "is managed by Isomer"),
         ("CREATE TABLE x (a); COMMIT; INSERT INTO nowhere VALUES (1);", "no such table: nowhere"),
     ] {
         let app = App::new(&[CREATE, ("002_bad.sql", statements)]);

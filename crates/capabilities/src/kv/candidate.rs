@@ -1,8 +1,9 @@
-//! A store of a candidate revision. Its writes must not reach the app's own store before the candidate goes live.
+//! Key-value stores of a candidate revision, whose writes must not reach the app's own store before the candidate takes
+//! over.
 //!
-//! Reads use the app's store until the candidate's first write. Then the entries are copied, with their versions, into
-//! a store of the candidate, within the tenant's storage quota and [`COPY_TIME`]. From then on, all operations use the
-//! copy, which is removed with the candidate.
+//! Reads use the app's store until the candidate's first write. The first write copies the entries, with their
+//! versions, into a store of the candidate, within the tenant's storage quota and [`COPY_TIME`]. All later operations
+//! use the copy, which is removed with the candidate.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -18,10 +19,10 @@ use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
 use crate::{StorageAccount, check_store_name};
 
-/// The maximum time of a copy. The health check, which waits for the copy, times out earlier.
+/// The time limit for copying a store. The health check, which waits for the copy, times out earlier.
 const COPY_TIME: Duration = Duration::from_secs(60);
 
-/// Copies the app's stores into the stores of a candidate.
+/// Copies an app's stores into the stores of a candidate, which are `self`.
 impl StoreCopier<OpenStore> for Kv {
     type Error = KvError;
 
@@ -33,11 +34,11 @@ impl StoreCopier<OpenStore> for Kv {
 }
 
 impl Kv {
-    /// Opens the store `name` for a candidate revision, whose own stores are `candidate`. The app's store is not
-    /// changed, and not created if it does not exist.
+    /// Opens the store `name` for a candidate revision, whose own stores are `candidate`. Does not change the app's
+    /// store, and does not create it.
     ///
     /// # Errors
-    /// As [`Kv::store`].
+    /// The errors of [`Kv::store`].
     pub(crate) async fn candidate_store(&self, name: &str, candidate: &Self) -> Result<KvStore, KvError> {
         check_store_name(name)?;
         if !self.path_of(name).exists() {
@@ -50,7 +51,7 @@ impl Kv {
 fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     let deadline = Instant::now() + COPY_TIME;
     let copy = open_file(goal, CACHE_BYTES_MIN)?;
-    // Held until the size of the copy has been recorded.
+    // The claim on the tenant's storage, which ends after the size of the copy has been recorded.
     let claim = RefCell::new(None);
     store.database().read(|from| copy.write(|to| copy_entries(from, to, &store.account, &claim, deadline)))?;
     drop(copy);
@@ -59,8 +60,8 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), KvError> {
     Ok(())
 }
 
-/// Copies all entries. Stores the claim for the space of the copy in `claim`, and releases the claim of an earlier
-/// attempt.
+/// Copies all entries from one database into the other. Claims the space of the copy in `claim`. May be called again
+/// after a failure, and then releases the claim of the previous attempt.
 fn copy_entries<'a>(
     from: &Database,
     to: &Database,
@@ -69,7 +70,7 @@ fn copy_entries<'a>(
     deadline: Instant,
 ) -> Result<(), KvError> {
     let mut claim = claim.borrow_mut();
-    // The earlier claim must be released first.
+    // Drops the previous claim before the new one is made, so that the space is not claimed twice.
     *claim = None;
     *claim = Claim::new(account, 0);
     let read = from.begin_read().map_err(KvError::storage)?;

@@ -1,29 +1,29 @@
-//! Numeric cursors, for `wasi:keyvalue` 0.2.0-draft, which has no textual cursors.
+//! Numeric cursors for listing keys, as `wasi:keyvalue` 0.2.0-draft requires.
 
 use std::collections::VecDeque;
 
-/// The maximum number of numeric cursors that a store remembers.
+/// The maximum number of cursors that a store remembers.
 const CURSORS_MAX: usize = 4096;
 
-/// Numeric cursors and the keys that they stand for, in the order of their creation.
+/// The cursors of a store, oldest first, each with the key after which its listing continues.
 #[derive(Default)]
 pub(super) struct Cursors {
-    given: VecDeque<(u64, String)>,
+    cursors: VecDeque<(u64, String)>,
     last: u64,
 }
 
 impl Cursors {
-    pub(super) fn give(&mut self, key: String) -> u64 {
-        if self.given.len() >= CURSORS_MAX {
-            self.given.pop_front();
+    pub(super) fn create(&mut self, key: String) -> u64 {
+        if self.cursors.len() >= CURSORS_MAX {
+            self.cursors.pop_front();
         }
         self.last += 1;
-        self.given.push_back((self.last, key));
+        self.cursors.push_back((self.last, key));
         self.last
     }
 
     pub(super) fn find(&self, cursor: u64) -> Option<String> {
-        let at = self.given.binary_search_by_key(&cursor, |(given, _)| *given).ok()?;
-        Some(self.given[at].1.clone())
+        let at = self.cursors.binary_search_by_key(&cursor, |(number, _)| *number).ok()?;
+        Some(self.cursors[at].1.clone())
     }
 }

@@ -1,9 +1,9 @@
-//! Entries in a redb file, and results of reading them.
+//! The format of entries in a redb file, and the functions that read them.
 //!
-//! Table `entries`: key → 8 bytes of version (little-endian), then the value. Table `meta`: `format`; `version`, the
-//! number of the last change; and `bytes`, the size of all entries (missing in stores of earlier Isomer versions until
-//! the store is written). Each change of an entry gives it a new version, which is never used again: comparing versions
-//! detects every change, even one that restores an old value.
+//! Table `entries`: the key, and as value 8 bytes of version (little-endian), followed by the stored value. Table
+//! `meta`: `format`; `version`, the number of the last change; and `bytes`, the size of all entries (missing in stores
+//! of earlier Isomer versions until the store is written). Each change of an entry gives the entry a new version, and
+//! no version is used twice. So comparing versions detects every change, even one that restores an old value.
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
@@ -12,12 +12,13 @@ use super::{KvError, KvLimits};
 pub(super) const ENTRIES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("entries");
 pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 pub(super) const META_VERSION: &str = "version";
-/// The key in `meta` under which the sum of [`entry_bytes`] of all entries is stored.
+/// The key in `meta` under which the sum of [`entry_bytes`] over all entries is stored.
 pub(super) const META_BYTES: &str = "bytes";
 const META_FORMAT: &str = "format";
 const FORMAT: u64 = 1;
 const VERSION_BYTES: usize = 8;
-/// The size of an entry in addition to key and value: its version, and its part of the tree's nodes.
+/// The number of bytes that an entry occupies in addition to its key and value: its version, and its share of the
+/// B-tree's nodes.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 
 /// One page of a listing of keys.
@@ -25,20 +26,20 @@ pub(super) const ENTRY_OVERHEAD_BYTES: usize = 32;
 pub struct KeyPage {
     /// The keys, ordered by their bytes.
     pub keys: Vec<String>,
-    /// The value of `after` for the next page; `None` at the end.
+    /// The argument `after` of the next page; `None` if this is the last page.
     pub next: Option<String>,
 }
 
-/// The amount that [`KvStore::increment`](super::KvStore::increment) adds, and the type whose range the sum must be in.
+/// The amount that [`KvStore::increment`](super::KvStore::increment) adds. Its type determines the range of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delta {
-    /// A 64-bit signed integer.
+    /// A 64-bit signed integer; the sum must be one too.
     Signed(i64),
-    /// A 64-bit unsigned integer.
+    /// A 64-bit unsigned integer; the sum must be one too.
     Unsigned(u64),
 }
 
-/// A value with the version of the change that wrote it.
+/// A stored value and the version that its last change has given to the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Versioned {
     pub(super) version: u64,
@@ -46,7 +47,8 @@ pub(super) struct Versioned {
 }
 
 impl Delta {
-    /// Returns the sum of the decimal number `text` and this amount, if it is in the range of the type.
+    /// Adds this amount to the decimal number `text`. Returns an error if `text` is not a number, or if the sum is out
+    /// of range.
     pub(super) fn add_to(self, key: &str, text: &[u8]) -> Result<i128, KvError> {
         let not_a_number = || KvError::NotANumber { key: key.to_owned() };
         let text = std::str::from_utf8(text).map_err(|_| not_a_number())?;
@@ -64,7 +66,7 @@ impl Delta {
     }
 }
 
-/// Creates the tables of a new file. Refuses a file of another format.
+/// Creates the tables of a new file. Returns an error if the file has a different format.
 pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
     let transaction = database.begin_write().map_err(KvError::storage)?;
     let format = {
@@ -80,23 +82,25 @@ pub(super) fn prepare(database: &Database) -> Result<(), KvError> {
         Some(FORMAT) => transaction.abort().map_err(KvError::storage)?,
         None => transaction.commit().map_err(KvError::storage)?,
         Some(other) => {
-            return Err(KvError::storage(format!("its format is {other}; this version of Isomer reads {FORMAT}")));
+            return Err(KvError::storage(format!(
+                "the file has format {other}; this version of Isomer reads format {FORMAT}"
+            )));
         }
     }
     Ok(())
 }
 
-/// Returns the approximate size of an entry in the file.
+/// Returns the approximate number of bytes that an entry occupies in the file.
 pub(super) fn entry_bytes(key: &str, value_bytes: usize) -> usize {
     key.len() + value_bytes + ENTRY_OVERHEAD_BYTES
 }
 
-/// Returns the value in a stored entry.
+/// Returns the size of the value in a stored entry, in bytes.
 pub(super) fn value_bytes(stored: &[u8]) -> usize {
     stored.len().saturating_sub(VERSION_BYTES)
 }
 
-/// Returns the size of all entries of the table.
+/// Returns the sum of [`entry_bytes`] over all entries of the table.
 pub(super) fn count_bytes(table: &Table<'_, &'static str, &'static [u8]>) -> Result<u64, KvError> {
     let mut bytes = 0;
     for entry in table.iter().map_err(KvError::storage)? {
@@ -119,7 +123,7 @@ fn split(stored: &[u8]) -> Result<(u64, &[u8]), KvError> {
     Ok((u64::from_le_bytes(*version), value))
 }
 
-/// Reads the entry of `key` in a write transaction, with the changes of that transaction.
+/// Reads the entry of `key` in a write transaction, including the transaction's own changes.
 pub(super) fn read_for_write(table: &Table<'_, &str, &[u8]>, key: &str) -> Result<Option<Versioned>, KvError> {
     table.get(key).map_err(KvError::storage)?.map(|stored| own(stored.value())).transpose()
 }
@@ -132,18 +136,18 @@ fn begin(database: &Database) -> Result<ReadTransaction, KvError> {
     database.begin_read().map_err(KvError::storage)
 }
 
-/// Returns the version of the entry of `key`.
+/// Returns the version of the entry of `key`; `None` if `key` does not exist.
 pub(super) fn version(database: &Database, key: &str) -> Result<Option<u64>, KvError> {
     let entries = begin(database)?.open_table(ENTRIES).map_err(KvError::storage)?;
     entries.get(key).map_err(KvError::storage)?.map(|stored| Ok(split(stored.value())?.0)).transpose()
 }
 
-/// Returns the version of the entry of `key` in a write transaction.
+/// Returns the version of the entry of `key` in a write transaction; `None` if `key` does not exist.
 pub(super) fn version_for_write(table: &Table<'_, &str, &[u8]>, key: &str) -> Result<Option<u64>, KvError> {
     table.get(key).map_err(KvError::storage)?.map(|stored| Ok(split(stored.value())?.0)).transpose()
 }
 
-/// Returns the size of all entries if it is recorded.
+/// Returns the recorded size of all entries; `None` in a store of an earlier Isomer version.
 pub(super) fn known_bytes(database: &Database) -> Result<Option<u64>, KvError> {
     let meta = begin(database)?.open_table(META).map_err(KvError::storage)?;
     Ok(meta.get(META_BYTES).map_err(KvError::storage)?.map(|bytes| bytes.value()))
@@ -159,7 +163,7 @@ pub(super) fn exists(database: &Database, key: &str) -> Result<bool, KvError> {
     Ok(entries.get(key).map_err(KvError::storage)?.is_some())
 }
 
-/// Reads the values of `keys` from one state of the store.
+/// Reads the values of `keys` in one read transaction, so that they belong to the same state of the store.
 pub(super) fn get_many(
     database: &Database,
     keys: &[String],

@@ -1,14 +1,14 @@
-//! Key-value stores on redb, with one file for each store.
+//! Key-value stores on redb, one file per store.
 //!
-//! All waiting writes of a store are applied in one transaction and synced once (group commit); each caller gets its
+//! All waiting writes of a store are applied in one transaction and synced once (group commit). Each caller gets its
 //! result after that sync. Reads use the last committed state and never wait for a writer. Reads and groups of writes
 //! are jobs on the tenant's [lane](crate::pool). The queue of writes and the queue of jobs are bounded.
 //!
 //! - [`Kv`]: the stores of one data directory.
-//! - [`KvStore`]: one of them; cheap to clone.
+//! - [`KvStore`]: a handle of one store; cheap to clone.
 //! - [`Cas`]: the version of a key that was read, for [`KvStore::swap`].
 //!
-//! Invariant: the result of a write is sent only after the commit that contains it has returned.
+//! Invariant: the result of a write is sent only after the commit that contains the write has returned.
 
 mod candidate;
 mod cursors;
@@ -36,37 +36,38 @@ use open_store::{OpenFile, OpenStore};
 
 pub use store::{Cas, KvStore, Swap};
 
-/// Limits of the key-value stores. Exceeding one is an error.
+/// The limits of key-value stores. An operation that exceeds a limit returns an error.
 #[derive(Debug, Clone)]
 pub struct KvLimits {
-    /// Maximum bytes of a key.
+    /// The maximum size of a key, in bytes.
     pub key_bytes_max: usize,
-    /// Maximum bytes of a value.
+    /// The maximum size of a value, in bytes.
     pub value_bytes_max: usize,
-    /// Maximum number of keys of a batch operation.
+    /// The maximum number of keys in a batch operation.
     pub batch_keys_max: usize,
-    /// Maximum bytes that a batch operation writes or reads.
+    /// The maximum number of bytes that a batch operation writes or reads.
     pub batch_bytes_max: usize,
-    /// Maximum number of keys of one page of a listing.
+    /// The maximum number of keys in one page of a listing.
     pub page_keys_max: usize,
-    /// Maximum bytes of the keys of one page of a listing.
+    /// The maximum total size of the keys in one page of a listing, in bytes.
     pub page_bytes_max: usize,
-    /// Maximum number of waiting writes of one store.
+    /// The maximum number of waiting writes per store.
     pub waiting_writes_max: usize,
-    /// Maximum bytes of the waiting writes of all stores of a tenant.
+    /// The maximum total size of the waiting writes of a tenant's stores, in bytes.
     pub waiting_bytes_max: usize,
-    /// Maximum number of waiting reads of all stores of a tenant.
+    /// The maximum number of waiting reads of a tenant's stores.
     pub waiting_reads_max: usize,
-    /// Threads for the stores of all tenants.
+    /// The maximum number of threads that the stores of all tenants share.
     pub threads_max: usize,
-    /// Number of additional threads. Each is used for a tenant that has no thread while all others are busy.
+    /// The maximum number of additional threads. A tenant that has no thread gets one of them if all shared threads are
+    /// busy.
     pub reserve_threads_max: usize,
-    /// Maximum number of threads for the stores of one tenant.
+    /// The maximum number of threads that the stores of one tenant use at the same time.
     pub tenant_threads_max: usize,
-    /// Maximum bytes of a store's page cache.
+    /// The maximum size of one store's page cache, in bytes.
     pub cache_bytes: usize,
-    /// Total bytes of the page caches of all stores. A store that is opened gets a part of the unused bytes, but at
-    /// least [`CACHE_BYTES_MIN`].
+    /// The total size of the page caches of all stores, in bytes. A store that is opened gets a part of the unused
+    /// bytes, but at least [`CACHE_BYTES_MIN`].
     pub caches_bytes: usize,
 }
 
@@ -91,87 +92,88 @@ impl Default for KvLimits {
     }
 }
 
-/// The minimum size of a store's page cache.
+/// The minimum size of a store's page cache, in bytes.
 pub const CACHE_BYTES_MIN: usize = 256 << 10;
 
-/// Why a key-value operation failed.
+/// The reason why an operation on a key-value store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
     /// The name is not a valid store name.
     #[error(transparent)]
     Name(#[from] InvalidStoreName),
-    /// The key is too long.
+    /// The key is longer than [`KvLimits::key_bytes_max`].
     #[error("the key has {}, more than the maximum of {}", size(.bytes), size(.bytes_max))]
     KeyTooLong {
-        /// The length of the key.
+        /// The length of the key, in bytes.
         bytes: usize,
-        /// [`KvLimits::key_bytes_max`].
+        /// The maximum length of a key, in bytes.
         bytes_max: usize,
     },
-    /// The value is too long.
+    /// The value is larger than [`KvLimits::value_bytes_max`].
     #[error("the value of `{key}` has {}, more than the maximum of {}", size(.bytes), size(.bytes_max))]
     ValueTooLong {
         /// The key of the value.
         key: String,
-        /// The length of the value.
+        /// The size of the value, in bytes.
         bytes: usize,
-        /// [`KvLimits::value_bytes_max`].
+        /// The maximum size of a value, in bytes.
         bytes_max: usize,
     },
-    /// A batch has too many keys.
-    #[error("the batch has {keys} keys, more than the maximum of {keys_max}: split it")]
+    /// A batch has more keys than [`KvLimits::batch_keys_max`].
+    #[error("the batch has {keys} keys, more than the maximum of {keys_max}: split the batch")]
     BatchTooLong {
-        /// The number of keys.
+        /// The number of keys in the batch.
         keys: usize,
-        /// [`KvLimits::batch_keys_max`].
+        /// The maximum number of keys in a batch.
         keys_max: usize,
     },
-    /// A batch has too many bytes.
-    #[error("the values of the batch exceed the maximum of {}: split it", size(.bytes_max))]
+    /// A batch has more bytes than [`KvLimits::batch_bytes_max`].
+    #[error("the values of the batch exceed the maximum of {}: split the batch", size(.bytes_max))]
     BatchTooLarge {
-        /// [`KvLimits::batch_bytes_max`].
+        /// The maximum size of a batch, in bytes.
         bytes_max: usize,
     },
     /// The value to increment is not a decimal number.
     #[error("the value of `{key}` is not a decimal number, so it cannot be incremented")]
     NotANumber {
-        /// The key.
+        /// The key of the value.
         key: String,
     },
-    /// The sum of an increment is outside the range of its type.
+    /// The sum of an increment is out of the range of its type.
     #[error("incrementing `{key}` would overflow")]
     Overflow {
-        /// The key.
+        /// The key whose value was to be incremented.
         key: String,
     },
-    /// A numeric cursor is unknown: it was created long ago, or by another process.
+    /// The store does not know this numeric cursor, because too many newer cursors were created, or because a different
+    /// process created it.
     #[error("the cursor `{cursor}` has expired: list the keys from the beginning")]
     CursorExpired {
-        /// The cursor.
+        /// The unknown cursor.
         cursor: u64,
     },
-    /// Too many operations wait for the store.
+    /// Too many operations of the store or of the tenant are waiting.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
-    /// The tenant's quota of storage is used up. Nothing was written; deleting entries frees space.
+    /// The tenant's storage quota is exhausted. Nothing was written; deleting entries frees space.
     #[error("the quota `storage` of {} is used up: delete data, or ask for a higher quota", size(.limit))]
     Quota {
-        /// [`StorageAccount::limit`].
+        /// The quota in bytes ([`StorageAccount::limit`]).
         limit: u64,
     },
-    /// The tenant's memory is used up by its guests and by values that the node holds for the tenant.
-    #[error("the quota `memory` of {} is used up: request less at once, or ask for a higher quota", size(.limit))]
+    /// The tenant's memory quota is exhausted, by guests and by values that the node holds for the tenant.
+    #[error("the quota `memory` of {} is used up: request less data at a time, or ask for a higher quota", size(.limit))]
     Memory {
-        /// The quota.
+        /// The quota in bytes.
         limit: u64,
     },
-    /// The free space of the disk is below the reserve that tenants must not use. Nothing was written.
+    /// The free space of the disk has reached the reserve, which tenants must not use. Nothing was written.
     #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
-    /// The engine failed. It is unknown whether a write that was not acknowledged has been stored.
+    /// The database failed. If the operation was a write, it is unknown whether the write was stored.
     #[error("the store failed: {message}")]
     Storage {
-        /// The engine's error.
+        /// The error of the database.
         message: String,
     },
 }
@@ -203,7 +205,8 @@ impl From<PoolError> for KvError {
     }
 }
 
-/// The engine that the key-value stores of all apps of a process share.
+/// The part that the key-value stores of all apps in a process share: threads, open files, and the budget of page
+/// caches.
 #[derive(Clone)]
 pub(crate) struct KvEngine {
     limits: Arc<KvLimits>,
@@ -219,20 +222,20 @@ impl KvEngine {
         Self::on(pool, limits)
     }
 
-    /// Creates an engine with the threads of `pool`.
+    /// Creates an engine whose jobs run on the threads of `pool`.
     fn on(pool: Arc<Pool>, limits: KvLimits) -> Self {
         let cache = CacheBudget::new(limits.caches_bytes, CACHE_BYTES_MIN, limits.cache_bytes);
         Self { limits: Arc::new(limits), pool, files: Arc::default(), cache }
     }
 
-    /// Returns the lane of a tenant, whose jobs are charged to `account`.
+    /// Returns the lane of the tenant with this storage account. The lane charges its jobs to `account`.
     pub(crate) fn lane(&self, storage: &StorageAccount, account: &Arc<Account>) -> Lane {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.waiting_reads_max };
         self.pool.lane(storage.number(), account.clone(), bounds)
     }
 
-    /// Returns the stores in `dir`. The directory is created with the first store.
+    /// Returns the stores in `dir`. The directory is created when the first store is opened.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Kv {
         let lane = self.lane(&storage, account);
         Kv { dir: dir.to_owned(), engine: self.clone(), lane, account: storage }
@@ -243,13 +246,13 @@ impl KvEngine {
         self.files.closed(dir).await;
     }
 
-    /// The number of open stores.
+    /// Returns the number of open stores.
     pub(crate) fn open_stores(&self) -> usize {
         self.files.open()
     }
 }
 
-/// The key-value stores of one directory. A store is opened on demand and closed with its last handle.
+/// The key-value stores in one directory. A store is opened on demand, and closed when its last handle is dropped.
 #[derive(Clone)]
 pub struct Kv {
     dir: PathBuf,
@@ -259,12 +262,12 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// Creates stores as files in `dir`, with threads of their own and without a quota.
+    /// Creates stores in `dir` that have their own threads and no quota.
     pub fn new(dir: &Path, limits: KvLimits) -> Self {
         KvEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
 
-    /// Opens the store `name`, creating it if it does not exist.
+    /// Opens the store `name`, and creates it if it does not exist.
     ///
     /// # Errors
     /// [`KvError::Name`], or [`KvError::Storage`] if the store's file cannot be opened.
@@ -312,7 +315,8 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, KvError> {
     let failed = |error: &dyn std::fmt::Display| KvError::storage(format!("`{name}`: {error}"));
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir).map_err(|error| failed(&error))?;
-    // The name of a new file is synced before anything is written to it. So the name of a file with content is durable.
+    // Syncs the name of a new file before anything is written to the file, so that a crash cannot lose a file that has
+    // content.
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         make_private_file(path).map_err(|error| failed(&error))?;
         sync_dir(dir).map_err(|error| failed(&error))?;

@@ -1,4 +1,4 @@
-//! An open key-value store: its database, its queue of writes and the storage that its tenant is charged for.
+//! An open key-value store: its database, its queue of writes, and the storage account of its tenant.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,10 @@ use crate::open_files::OpenPermit;
 use crate::pool::Lane;
 use crate::storage::{Claim, StorageAccount};
 
-/// A file is compacted when it is closed if it is more than this many times as large as its content.
+/// A file is compacted on close only if it is more than this many times as large as its entries.
 const COMPACT_FROM: u64 = 4;
 
-/// Files up to this size are not compacted.
+/// A file is compacted on close only if it is larger than this.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
 pub(crate) struct OpenStore {
@@ -27,14 +27,14 @@ pub(crate) struct OpenStore {
     pub(super) account: Arc<StorageAccount>,
     pub(super) waiting: WriteQueue,
     pub(super) cursors: Mutex<Cursors>,
-    /// Present until this is dropped.
+    /// Always `Some`, except while the store is being dropped.
     open: Option<OpenFile>,
 }
 
-/// An open database; the fields are in the order in which they are closed.
+/// An open database. Its fields are declared in the order in which they must be dropped.
 pub(super) struct OpenFile {
     pub(super) database: Database,
-    /// The path of the file; `None` in tests.
+    /// The path of the database file; `None` in tests that use a different storage.
     pub(super) path: Option<PathBuf>,
     pub(super) _cache: CacheShare,
     pub(super) _permit: OpenPermit,
@@ -64,9 +64,9 @@ impl OpenStore {
         self.database().read(work)
     }
 
-    /// Returns how many of `wanted` bytes may be added to the store; `None` if there is no limit. The bytes are
-    /// claimed, so that the tenant's other stores cannot use them. The caller drops the claim after the file was
-    /// measured.
+    /// Returns the space that a group of writes may use, and the claim on this space, which the caller drops after it
+    /// has measured the file. While the claim exists, other stores of the tenant cannot use the space. `wanted` is the
+    /// maximum that the writes can use. Returns `None` if the tenant's storage is not limited.
     pub(super) fn room(&self, wanted: u64) -> Option<(StoreRoom, Option<Claim<'_>>)> {
         let file = self.open().path.as_ref().filter(|_| self.account.is_limited())?;
         let file = self.account.measure(file);
@@ -76,7 +76,7 @@ impl OpenStore {
         Some((StoreRoom { left: if claim.is_some() { left } else { 0 }, file, full }, claim))
     }
 
-    /// Records the current size of the file.
+    /// Records the current size of the store's file.
     pub(super) fn measure(&self) {
         if let Some(path) = &self.open().path {
             self.account.measure(path);
@@ -85,7 +85,7 @@ impl OpenStore {
 }
 
 impl Drop for OpenStore {
-    /// Closing syncs the file, so it is done by a job of the pool. The permit is released after that.
+    /// Closes the database in a job on the pool, because closing syncs the file. The job also releases the permit.
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
             let account = self.account.clone();
@@ -108,7 +108,7 @@ impl OpenFile {
                 && entries.is_ok_and(|entries| entries.is_some_and(|bytes| bytes.saturating_mul(COMPACT_FROM) < file))
                 && let Err(error) = database.compact()
             {
-                tracing::debug!(%error, "a key-value store could not be made smaller");
+                tracing::debug!(%error, "cannot compact a key-value store");
             }
         }
         drop(database);
@@ -118,13 +118,13 @@ impl OpenFile {
     }
 }
 
-/// The space that a write may use in a store.
+/// The space that a group of writes may use.
 pub(super) struct StoreRoom {
-    /// The bytes that the tenant may still add, at most the wanted ones.
+    /// The number of bytes by which the entries may grow.
     pub(super) left: u64,
-    /// The size of the store's file. While the content is smaller than half of it, only entries that fit into the
-    /// existing file are added.
+    /// The size of the store's file in bytes. Entries that fit into the unused half of the file are accepted even if
+    /// `left` is exceeded.
     pub(super) file: u64,
-    /// The error of a write that does not fit.
+    /// The error for a write that does not fit.
     pub(super) full: KvError,
 }

@@ -1,4 +1,4 @@
-//! One key-value store: the operations that the host functions call.
+//! A handle of a key-value store, with the operations that the host functions call.
 
 use std::sync::Arc;
 
@@ -9,20 +9,22 @@ use super::{Kv, KvError, writer};
 use crate::pool::locked;
 use crate::store_handle::StoreHandle;
 
-/// A store. All clones use the same store. When the last clone is dropped, a thread of the pool closes the store.
+/// A handle of a key-value store. Clones refer to the same store. After the last one is dropped, a thread of the pool
+/// closes the store.
 #[derive(Clone)]
 pub struct KvStore(StoreHandle<OpenStore, Kv>);
 
-/// The version of a key that was read. Its size does not depend on the value, which it does not contain.
+/// The version of a key that was read, for compare-and-swap. Does not contain the value, so its size does not depend on
+/// the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cas {
     key: String,
-    /// `None` if the key did not exist.
+    /// The version of the entry; `None` if the key did not exist.
     version: Option<u64>,
 }
 
 impl Cas {
-    /// The key.
+    /// Returns the key whose version was read.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -31,9 +33,9 @@ impl Cas {
 /// The result of a compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swap {
-    /// The value was set and synced.
+    /// The value was set, and the change was synced.
     Swapped,
-    /// The key was changed since it was read. Nothing was set. Contains the current version.
+    /// The value was not set, because the key was changed after it had been read. Contains the current version.
     Changed(Cas),
 }
 
@@ -42,7 +44,7 @@ impl KvStore {
         Self(StoreHandle::serving(inner))
     }
 
-    /// Returns the store for a candidate revision, whose own stores are `stores`.
+    /// Returns a handle for a candidate revision, whose own stores are `stores`.
     pub(super) fn for_candidate(self, stores: Kv) -> Self {
         Self(StoreHandle::candidate(self.inner().clone(), stores))
     }
@@ -51,12 +53,12 @@ impl KvStore {
         self.0.store()
     }
 
-    /// The store's name.
+    /// Returns the store's name.
     pub fn name(&self) -> &str {
         &self.inner().name
     }
 
-    /// Returns the value of `key`.
+    /// Returns the value of `key`; `None` if `key` does not exist.
     pub async fn get(&self, key: String) -> Result<Option<Vec<u8>>, KvError> {
         Ok(self.read(key).await?.1.map(|found| found.value))
     }
@@ -67,17 +69,18 @@ impl KvStore {
         self.run(move |store| store.read(|database| entry::exists(database, &key)), |_| 0).await
     }
 
-    /// Sets the value of `key`. The change has been synced on return.
+    /// Sets the value of `key`. When this returns, the change has been synced.
     pub async fn set(&self, key: String, value: Vec<u8>) -> Result<(), KvError> {
         self.set_many(vec![(key, value)]).await
     }
 
-    /// Removes `key`, if it exists.
+    /// Removes `key` if it exists. When this returns, the change has been synced.
     pub async fn delete(&self, key: String) -> Result<(), KvError> {
         self.delete_many(vec![key]).await
     }
 
-    /// Returns a page of keys in order, starting after `after`.
+    /// Returns a page of the store's keys, in the order of their bytes. The page starts with the first key greater than
+    /// `after`.
     pub async fn list_keys(&self, after: Option<String>) -> Result<KeyPage, KvError> {
         if let Some(after) = &after {
             self.check_key(after)?;
@@ -87,20 +90,20 @@ impl KvStore {
         self.run(read, |page| page.keys.iter().map(|key| size_of_val(key) + key.len()).sum()).await
     }
 
-    /// Lists keys like [`KvStore::list_keys`], for an interface with numeric cursors. A cursor stands for a key, so
-    /// deleting keys while listing does not skip others. It is valid in this process, until 4,096 newer ones have been
-    /// created.
+    /// Lists keys like [`KvStore::list_keys`], for an interface with numeric cursors. A cursor refers to the last
+    /// listed key, so deleting keys during a listing does not skip other keys. A cursor is valid in this process, until
+    /// 4,096 newer ones have been created.
     pub async fn list_keys_numbered(&self, cursor: Option<u64>) -> Result<(Vec<String>, Option<u64>), KvError> {
         let after = match cursor {
             None => None,
             Some(cursor) => Some(locked(&self.inner().cursors).find(cursor).ok_or(KvError::CursorExpired { cursor })?),
         };
         let page = self.list_keys(after).await?;
-        let next = page.next.map(|next| locked(&self.inner().cursors).give(next));
+        let next = page.next.map(|next| locked(&self.inner().cursors).create(next));
         Ok((page.keys, next))
     }
 
-    /// Returns the values of `keys`, in the same order. All of them are read from the same state of the store.
+    /// Returns the values of `keys`, in the same order. All values belong to the same state of the store.
     pub async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
@@ -111,7 +114,7 @@ impl KvStore {
         .await
     }
 
-    /// Sets all of `entries`, or none. The changes have been synced on return.
+    /// Sets all of `entries`, or none. When this returns, the changes have been synced.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), KvError> {
         self.check_batch(entries.len())?;
         let limits = &self.inner().limits;
@@ -127,14 +130,15 @@ impl KvStore {
         writer::write(&self.0.for_writing().await?, Write::Set(entries)).await.map(|_| ())
     }
 
-    /// Removes all of `keys`, or none.
+    /// Removes all of `keys`, or none. When this returns, the changes have been synced.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KvError> {
         self.check_batch(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))?;
         writer::write(&self.0.for_writing().await?, Write::Delete(keys)).await.map(|_| ())
     }
 
-    /// Adds to the decimal number in `key` (0 if it does not exist) and returns the sum. Atomic and synced.
+    /// Adds `delta` to the decimal number in `key` (0 if `key` does not exist), and returns the sum. Atomic; when this
+    /// returns, the change has been synced.
     pub async fn increment(&self, key: String, delta: Delta) -> Result<i128, KvError> {
         self.check_key(&key)?;
         match writer::write(&self.0.for_writing().await?, Write::Increment { key, delta }).await? {
@@ -143,7 +147,7 @@ impl KvStore {
         }
     }
 
-    /// Reads the version of `key` for a [`KvStore::swap`].
+    /// Reads the version of `key`, for a later [`KvStore::swap`].
     pub async fn compare(&self, key: String) -> Result<Cas, KvError> {
         self.check_key(&key)?;
         let read = move |store: &OpenStore| {
@@ -152,14 +156,15 @@ impl KvStore {
         self.run(read, |_| 0).await
     }
 
-    /// Returns the current value of the key of `cas`, with its version.
+    /// Reads the key of `cas` again. Returns its current version and value.
     pub async fn current(&self, cas: &Cas) -> Result<(Cas, Option<Vec<u8>>), KvError> {
         let (key, found) = self.read(cas.key.clone()).await?;
         let (version, value) = found.map(|found| (found.version, found.value)).unzip();
         Ok((Cas { key, version }, value))
     }
 
-    /// Sets the value of the key of `cas` if it was not changed since it was read. Atomic and synced.
+    /// Sets the value of the key of `cas`, if the key was not changed after its version had been read. Atomic; when
+    /// this returns, the change has been synced.
     pub async fn swap(&self, cas: Cas, value: Vec<u8>) -> Result<Swap, KvError> {
         let Cas { key, version } = cas;
         self.check_value(&key, &value)?;
@@ -177,7 +182,7 @@ impl KvStore {
     }
 
     /// Runs `read` on the tenant's lane. `bytes` returns the size of the result, which is charged to the tenant until
-    /// the result is returned.
+    /// this returns.
     async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&OpenStore) -> Result<T, KvError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The writes of a store that wait for a group commit.
+//! The queue of writes that wait for the next group commit of a store.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::KvError;
 use super::entry::{Delta, ENTRY_OVERHEAD_BYTES, entry_bytes};
 
-/// One write. It is applied as a whole or not at all.
+/// One write to a store, which is applied completely or not at all.
 pub(super) enum Write {
     Set(Vec<(String, Vec<u8>)>),
     Delete(Vec<String>),
@@ -21,7 +21,8 @@ pub(super) enum Write {
 pub(super) enum WriteOutcome {
     Done,
     Number(i128),
-    /// The entry had changed, so nothing was swapped. Contains the entry's current version.
+    /// A swap found a newer version of the entry and changed nothing. Contains the current version; `None` if the entry
+    /// does not exist.
     Changed(Option<u64>),
 }
 
@@ -35,12 +36,12 @@ pub(super) struct WriteQueue {
 pub(super) struct QueueState {
     pub(super) writes: VecDeque<QueuedWrite>,
     pub(super) last: u64,
-    /// Whether a job that will apply these writes is queued or running.
-    pub(super) taken: bool,
+    /// Whether a job that applies these writes is queued or running.
+    pub(super) has_job: bool,
 }
 
 pub(super) struct QueuedWrite {
-    /// The number of the write, increasing in the order of arrival.
+    /// The number of the write. Numbers increase in the order of arrival.
     pub(super) number: u64,
     pub(super) write: Write,
     pub(super) bytes: usize,
@@ -60,7 +61,7 @@ impl Write {
         }
     }
 
-    /// Returns the maximum number of bytes that the write adds to the store.
+    /// Returns the maximum number of bytes by which the write makes the store's entries grow.
     pub(super) fn adds(&self) -> usize {
         match self {
             Self::Set(entries) => entries.iter().map(|(key, value)| entry_bytes(key, value.len())).sum(),

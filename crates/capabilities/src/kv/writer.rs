@@ -1,10 +1,10 @@
-//! Writing to a store: group commit.
+//! Writing to a store with group commit.
 //!
 //! Writes wait in the store's queue. While the queue is not empty, the store has one job on the tenant's lane. The job
-//! takes waiting writes, up to a bound, applies them in the order of their arrival in one transaction, commits with a
-//! sync, and only then sends the results. A write that fails for a reason of its own (a lost swap, a value that is not
-//! a number, a used-up quota) changes nothing. Its result is sent with the others, because it depends on a state that
-//! becomes durable with the same commit. If the engine fails, all writes of the group fail.
+//! takes waiting writes, up to a limit, applies them in the order of arrival in one transaction, commits with a sync,
+//! and only then sends the results. A write that fails by itself (a lost swap, a value that is not a number, an
+//! exhausted quota) changes nothing. Its error is also sent after the commit, because it depends on a state that this
+//! commit makes durable. If the database fails, all writes of the group fail.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use super::open_store::{OpenStore, StoreRoom};
 use super::write_queue::{QueuedWrite, Reply, Write, WriteOutcome};
 use crate::pool::locked;
 
-/// The maximum number of writes that share one commit.
+/// The maximum number of writes in one commit.
 const GROUP_WRITES_MAX: usize = 512;
-/// When a group has reached this size, no more writes are added to it.
+/// The size in bytes from which no more writes are added to a group.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteOutcome, KvError> {
@@ -39,7 +39,7 @@ pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteO
         queue.last += 1;
         let number = queue.last;
         queue.writes.push_back(QueuedWrite { number, write, bytes, charge, reply });
-        (!std::mem::replace(&mut queue.taken, true), number)
+        (!std::mem::replace(&mut queue.has_job, true), number)
     };
     let mut waited = WaitingCaller { store, number, is_over: false };
     if is_first {
@@ -50,7 +50,8 @@ pub(super) async fn write(store: &Arc<OpenStore>, write: Write) -> Result<WriteO
     written.map_err(|_| KvError::storage("the write was abandoned"))?
 }
 
-/// A caller that waits for a write. Dropping it removes a write that still waits: nothing was acknowledged.
+/// A caller that waits for its write. If the caller is dropped (its request was cancelled), its write is removed from
+/// the queue, unless a job has already taken the write.
 struct WaitingCaller<'a> {
     store: &'a OpenStore,
     number: u64,
@@ -73,24 +74,25 @@ impl Drop for WaitingCaller<'_> {
     }
 }
 
-/// The right to write one group of a store. When it has been used, a job for the next group is queued after the other
-/// jobs of the lane. If it is dropped unused (no thread could be started), all waiting writes fail.
+/// Writes one group of a store's waiting writes. When this is dropped after writing, it queues a job for the next group
+/// behind the other jobs of the lane. If it is dropped without writing, because no thread could be started, all waiting
+/// writes fail.
 struct GroupWriter {
     store: Arc<OpenStore>,
     used: bool,
 }
 
 impl GroupWriter {
-    /// Starts a job for the next group. The caller must not hold the queue's lock: if no thread can be started, the
-    /// writer is dropped here, which locks the queue.
+    /// Queues a job that writes the next group. The caller must not hold the lock of the queue: if no thread can be
+    /// started, the writer is dropped here, and its `drop` locks the queue.
     fn start(store: Arc<OpenStore>) {
         let lane = store.lane.clone();
         let mut writer = Self { store, used: false };
         lane.spawn(move || {
             writer.used = true;
             let results = write_group(&writer.store);
-            // The store is released before the results are sent: a caller that then drops its handle expects the file
-            // to be closed if that handle was the last.
+            // Releases the store before the results are sent, because a caller that drops the last handle after its
+            // result expects the file to be closed.
             drop(writer);
             for (reply, result) in results {
                 let _ = reply.send(result);
@@ -104,8 +106,8 @@ impl Drop for GroupWriter {
         let abandoned = {
             let mut queue = locked(&self.store.waiting.queue);
             let abandoned = if self.used { VecDeque::new() } else { std::mem::take(&mut queue.writes) };
-            queue.taken = !queue.writes.is_empty();
-            if queue.taken {
+            queue.has_job = !queue.writes.is_empty();
+            if queue.has_job {
                 drop(queue);
                 Self::start(self.store.clone());
                 return;
@@ -119,7 +121,7 @@ impl Drop for GroupWriter {
     }
 }
 
-/// Writes a group and returns each caller's result.
+/// Writes one group. Returns the channel and the result for each caller.
 fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     {
@@ -131,7 +133,7 @@ fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)>
         }
     }
     store.account.end_waiting(bytes);
-    // A caller that no longer waits (its request was cancelled) gets no result, so its write need not be applied.
+    // Skips the writes of callers that no longer wait because their requests were cancelled.
     group.retain(|request| !request.reply.is_closed());
     if group.is_empty() {
         return Vec::new();
@@ -161,8 +163,8 @@ fn write_group(store: &OpenStore) -> Vec<(Reply, Result<WriteOutcome, KvError>)>
     }
 }
 
-/// Applies `writes` in one transaction and syncs it. Returns the result of each write, or the failure that rolled back
-/// all of them.
+/// Applies `writes` in one transaction, and syncs. Returns the result of each write, or the error that rolled back all
+/// of them.
 fn commit(
     database: &Database,
     writes: Vec<Write>,
@@ -180,7 +182,7 @@ fn commit(
         let before = number(META_VERSION)?.unwrap_or(0);
         let bytes = match number(META_BYTES)? {
             Some(bytes) => bytes,
-            // An earlier Isomer version did not record the size, so it is computed once.
+            // Stores of earlier Isomer versions do not record the size, so it is computed once.
             None => entry::count_bytes(&entries)?,
         };
         let mut change = Change { entries, version: before, bytes, added: 0 };
@@ -214,20 +216,20 @@ fn commit(
 }
 
 impl StoreRoom {
-    /// Returns whether `adds` more bytes may be written. If less than half of the file is in use, the bytes fit into
-    /// the existing file, which the tenant has already been charged for.
+    /// Returns whether a write that adds `adds` bytes may be applied. If less than half of the file is used after the
+    /// write, the bytes fit into the existing file, which is charged to the tenant already.
     fn fits(&self, change: &Change<'_>, adds: u64) -> bool {
         adds == 0 || change.added + adds <= self.left || 2 * (change.bytes + adds) <= self.file
     }
 }
 
-/// The effects of a write transaction so far.
+/// A write transaction, with the changes that it has made so far.
 struct Change<'a> {
     entries: Table<'a, &'static str, &'static [u8]>,
     version: u64,
-    /// Bytes of all entries.
+    /// The size of all entries, in bytes.
     bytes: u64,
-    /// Bytes that writes of this transaction may have added.
+    /// The maximum number of bytes that the writes of this transaction have added so far.
     added: u64,
 }
 
@@ -312,7 +314,7 @@ mod tests {
         threads.fail(false);
         store.set("b".to_owned(), b"3".to_vec()).await.unwrap();
         assert_eq!(store.get("a".to_owned()).await.unwrap(), Some(b"1".to_vec()));
-        // The last handle is dropped while no thread can be started; the file is closed even then.
+        // Drops the last handle while no thread can be started. The file must be closed nevertheless.
         pool.wait_without_threads();
         threads.fail(true);
         drop(store);
@@ -329,7 +331,7 @@ mod tests {
         let (one, other) = (stores.store("one").await.unwrap(), stores.store("other").await.unwrap());
         for store in [&one, &other] {
             store.set("a".to_owned(), b"1".to_vec()).await.unwrap();
-            // Measures the store's file.
+            // `room` measures the store's file.
             drop(store.inner().room(0).unwrap());
         }
         let left = account.room();

@@ -1,35 +1,35 @@
 //! Decides which statements may be prepared.
 //!
-//! Guests share pooled connections: statements that would change a connection's state, reach another file, or load code
-//! are denied here, while SQLite prepares them. SQLite calls the authorizer again whenever it prepares a statement
-//! again.
+//! Guests share pooled connections. So statements that would change a connection's state, access another file, or load
+//! code are refused here, while SQLite prepares them. SQLite calls the authorizer again each time it prepares a
+//! statement again.
 //!
-//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails), which put them into a
-//! transaction of their own and turn foreign keys off for it. Here migrations already run in a transaction, and foreign
-//! keys are checked at its end, so such statements do nothing.
+//! Migrations are often written by programs (`sqlite3 .dump`, drizzle-kit, Prisma, Rails). These programs add their own
+//! transaction and turn off foreign keys for it. Here, migrations run in a transaction anyway, and foreign keys are
+//! checked at its end, so such statements are skipped.
 
 use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
 use super::functions;
 
-/// The table in which applied migrations are recorded.
+/// The name of the table that records the applied migrations.
 pub(super) const MIGRATIONS_TABLE: &str = "_isomer_migrations";
 
-/// The origin of a statement.
+/// The source of a statement, which determines its rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// A component.
+    /// The statement comes from a component.
     Guest,
-    /// A file of the app's migrations.
+    /// The statement comes from a file of the app's migrations.
     Migration,
-    /// This crate, for a query whose duration depends on a guest's data.
-    Look,
-    /// This crate.
+    /// This crate runs the statement, and its duration depends on a guest's data.
+    BoundedInternal,
+    /// This crate runs the statement, which takes a short time.
     Internal,
 }
 
-/// Pragmas that only read, by name. The only values that they accept are names of the objects to read.
-const PRAGMAS_THAT_LOOK: [&str; 11] = [
+/// The names of allowed pragmas. They only read; their arguments can only be names of the objects to read.
+const PRAGMAS_READ_ONLY: [&str; 11] = [
     "foreign_key_check",
     "foreign_key_list",
     "function_list",
@@ -43,14 +43,14 @@ const PRAGMAS_THAT_LOOK: [&str; 11] = [
     "table_xinfo",
 ];
 
-/// Virtual tables that keep all their data in the store itself.
+/// The modules of allowed virtual tables, which keep all their data in the store itself.
 const VIRTUAL_TABLES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 
-/// Functions that reach outside of the store.
+/// The functions that access something outside the store.
 const FUNCTIONS_DENIED: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 
-/// Pragmas that do nothing in a migration. They configure the connection, which only the platform may do, or request
-/// what a migration's transaction does anyway.
+/// The pragmas that are skipped in a migration. They configure the connection, which only the platform may do, or
+/// request what the migration's transaction does anyway.
 const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
     "auto_vacuum",
     "busy_timeout",
@@ -63,13 +63,13 @@ const PRAGMAS_OF_MIGRATIONS: [&str; 9] = [
     "temp_store",
 ];
 
-/// The decision about an action.
+/// The decision about one action of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allowed,
-    /// The statement does nothing.
+    /// The action is skipped: the statement has no effect and returns no error.
     Skipped,
-    /// The action is refused, with the reason.
+    /// The action is refused, with this reason.
     Refused(String),
 }
 
@@ -79,13 +79,13 @@ impl From<Result<(), String>> for Verdict {
     }
 }
 
-/// Decides about an action of a statement.
+/// Decides about one action of a statement.
 pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     if mode != Mode::Migration {
         return check(mode, context).into();
     }
     match context.action {
-        // A rollback would undo the earlier statements of the migration, while the later ones would still be applied.
+        // A rollback would undo the migration's earlier statements, but its later statements would still be applied.
         AuthAction::Transaction { operation: TransactionOperation::Rollback }
         | AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => {
             Verdict::Refused("a migration is applied as a whole or not at all: leave ROLLBACK out".to_owned())
@@ -100,9 +100,9 @@ pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
     }
 }
 
-/// Returns `Ok` if the action is allowed, or the reason for the refusal.
+/// Checks whether the action is allowed. Returns the reason if it is refused.
 fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
-    if matches!(mode, Mode::Internal | Mode::Look) {
+    if matches!(mode, Mode::Internal | Mode::BoundedInternal) {
         return Ok(());
     }
     let denied = |what: &str| Err(what.to_owned());
@@ -151,7 +151,7 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
         | AuthAction::CreateIndex { table_name, .. }
         | AuthAction::CreateTrigger { table_name, .. } => {
             if table_name.eq_ignore_ascii_case(MIGRATIONS_TABLE) {
-                return Err(format!("the table `{MIGRATIONS_TABLE}` is kept by Isomer"));
+                return Err(format!("the table `{MIGRATIONS_TABLE}` is managed by Isomer"));
             }
             Ok(())
         }
@@ -170,15 +170,15 @@ fn check(mode: Mode, context: &AuthContext<'_>) -> Result<(), String> {
 
 fn check_pragma(mode: Mode, name: &str, value: Option<&str>) -> Result<(), String> {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
-    let looks = PRAGMAS_THAT_LOOK.iter().any(is);
+    let is_read_only = PRAGMAS_READ_ONLY.iter().any(is);
     let reads_version = is(&"user_version") && (value.is_none() || mode == Mode::Migration);
-    // FTS5 reads this when its table is opened.
+    // FTS5 reads `data_version` when its table is opened.
     let fts = is(&"data_version") && value.is_none();
-    if looks || reads_version || fts {
+    if is_read_only || reads_version || fts {
         return Ok(());
     }
     if mode == Mode::Migration {
-        return Err(format!("a migration cannot set PRAGMA {name}: leave it out"));
+        return Err(format!("a migration cannot set PRAGMA {name}: remove the statement"));
     }
-    Err(format!("PRAGMA {name} is not allowed, only those that look: {}", PRAGMAS_THAT_LOOK.join(", ")))
+    Err(format!("PRAGMA {name} is not allowed; allowed are {}", PRAGMAS_READ_ONLY.join(", ")))
 }

@@ -1,10 +1,10 @@
-//! A store of a candidate revision. Its writes must not reach the app's own store before the candidate takes over.
+//! SQL stores of a candidate revision, whose writes must not reach the app's own store before the candidate takes over.
 //!
-//! Reads use the app's store. Writes go to a copy, which is made at the first write (or at once, if there are pending
-//! migrations, which run on the copy); from then on, reads also use the copy. SQLite's backup copies one consistent
-//! state of the store, page by page, while others continue to write. The copy is bounded by the tenant's storage quota
-//! and [`SqlLimits::copy_time`], and its connections have the same bounds as all others. It is removed with the
-//! candidate.
+//! Reads use the app's store. Writes go to a copy, which is made at the first write, or when the store is opened if
+//! there are pending migrations, which run on the copy. After that, reads also use the copy. SQLite's backup API copies
+//! one consistent state of the store, page by page, while the app continues to write. The copy is limited by the
+//! tenant's storage quota and [`SqlLimits::copy_time`], and its connections have the limits of all other connections.
+//! It is removed with the candidate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::private_files::{make_private_dir, make_private_file};
 use crate::storage::Claim;
 use crate::store_handle::StoreCopier;
 
-/// The number of pages that are copied between two checks of the deadline.
+/// The number of pages to copy between two checks of the deadline.
 const PAGES_PER_STEP: i32 = 1024;
 
-/// Copies the app's stores into the stores of a candidate.
+/// Copies an app's stores into the stores of a candidate.
 pub(super) struct CandidateStores {
     pub(super) stores: Sql,
     pub(super) settings: SqlSettings,
@@ -38,7 +38,7 @@ impl StoreCopier<OpenStore> for CandidateStores {
     }
 }
 
-/// Copies `store` into the folder of `stores`, and opens it there.
+/// Copies `store` into the folder of `stores`, and opens the copy.
 pub(super) async fn copy_into(
     store: &Arc<OpenStore>,
     stores: &Sql,
@@ -58,14 +58,14 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
     let open = |source| SqlOpenError::Open { path: goal.to_owned(), source };
     let io = |source| SqlOpenError::Io { path: goal.to_owned(), source };
     let (name, account) = (&store.name, &store.opening.account);
-    if store.is_lost() {
+    if store.is_abandoned() {
         return Err(SqlOpenError::Abandoned);
     }
     let session = Session::open(&store.opening, Access::Read).map_err(open)?;
     let _entered = session.enter();
     let from = session.connection();
-    // The transaction stays open to the end of the copy, so that all pages are from the same state, even if others
-    // commit meanwhile.
+    // Keeps a read transaction open until the end of the copy, so that all pages belong to the same state, even if
+    // other connections commit during the copy.
     let read = from.unchecked_transaction().map_err(open)?;
     let number = |pragma: &str| read.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
     let page_bytes = number("PRAGMA page_size").map_err(open)?;
@@ -83,7 +83,7 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
         let backup = Backup::new(from, &mut to).map_err(open)?;
         let mut left = bytes;
         loop {
-            // Meanwhile others write to the same disk, so the reserve is checked before each step.
+            // Checks the reserve before each step, because other processes write to the same disk during the copy.
             let step = left.min(u64::from(PAGES_PER_STEP.unsigned_abs()) * page_bytes);
             if !account.leaves_reserve(step) {
                 return Err(no_room());
@@ -107,7 +107,7 @@ fn copy(store: &OpenStore, goal: &Path) -> Result<(), SqlOpenError> {
     Ok(())
 }
 
-/// Returns the path of a file that SQLite keeps next to a store's own.
+/// Returns the path of a file that SQLite creates next to the store's file, for example with the suffix `-wal`.
 pub(super) fn companion_file(path: &Path, suffix: &str) -> PathBuf {
     let mut file = path.as_os_str().to_owned();
     file.push(suffix);

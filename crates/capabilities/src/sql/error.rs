@@ -1,4 +1,4 @@
-//! Errors of SQL stores, and the conversion of SQLite's errors.
+//! The errors of SQL stores, and the conversion from SQLite's errors.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use crate::InvalidStoreName;
 use crate::app_files::AppFiles;
 use crate::pool::PoolError;
 
-/// Why a statement or transaction failed. The cases are those of `isomer:sql/types.error`.
+/// The reason why a statement or transaction failed. Most variants equal those of `isomer:sql/types.error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
     /// The statement cannot be prepared, or is not allowed.
     #[error("the statement cannot be run: {0}")]
     Statement(String),
-    /// The parameters do not match the placeholders.
+    /// The number of parameters differs from the number of placeholders, or a parameter is invalid.
     #[error("{0}")]
     Parameters(String),
-    /// A constraint refused the change.
+    /// A constraint of the schema refused the change.
     #[error("a constraint refused the change: {0}")]
     Constraint(String),
     /// The statement or transaction exceeded its time limit.
@@ -29,29 +29,29 @@ pub enum SqlError {
     /// A statement, parameter or result exceeds its limit.
     #[error("{0}")]
     TooLarge(String),
-    /// Too many statements wait for the store.
+    /// Too many statements of the store or of the tenant are waiting.
     #[error("the store has too many operations waiting: try again later")]
     Overloaded,
-    /// The tenant's quota of storage is used up. Nothing was changed; deleting rows frees space.
+    /// The tenant's storage quota is exhausted. Nothing was changed; deleting rows frees space.
     #[error("the quota `storage` of {} is used up: delete data, or ask for a higher quota", size(.limit))]
     Quota {
-        /// [`StorageAccount::limit`](crate::StorageAccount::limit).
+        /// The quota in bytes ([`StorageAccount::limit`](crate::StorageAccount::limit)).
         limit: u64,
     },
-    /// The free space of the disk is below the reserve that tenants must not use. Nothing was changed.
+    /// The free space of the disk has reached the reserve, which tenants must not use. Nothing was changed.
     #[error("the disk has no space left: try again later, or contact the administrator")]
     DiskFull,
-    /// The tenant's memory is used up by its guests and by data that the node holds for the tenant, such as queued
+    /// The tenant's memory quota is exhausted, by guests and by data that the node holds for the tenant, such as queued
     /// statements and results.
-    #[error("the quota `memory` of {} is used up: request less at once, or ask for a higher quota", size(.limit))]
+    #[error("the quota `memory` of {} is used up: request less data at a time, or ask for a higher quota", size(.limit))]
     Memory {
-        /// The quota.
+        /// The quota in bytes.
         limit: u64,
     },
-    /// The tenant has exceeded its quota of processor time. Nothing was changed.
+    /// The tenant's processor time quota is exhausted. Nothing was changed.
     #[error("the quota `cpu` is used up: statements are expensive, or there are too many of them")]
     Cpu,
-    /// The store failed.
+    /// The database failed.
     #[error("the store failed: {0}")]
     Store(String),
 }
@@ -62,7 +62,7 @@ impl From<OutOfMemory> for SqlError {
     }
 }
 
-/// Why a store cannot be opened or migrated.
+/// The reason why a store cannot be opened, migrated or replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlOpenError {
     /// The name is not a valid store name.
@@ -71,72 +71,72 @@ pub enum SqlOpenError {
     /// SQLite cannot open the store's file.
     #[error("the SQL store `{}` cannot be opened", path.display())]
     Open {
-        /// The store's file.
+        /// The path of the store's file.
         path: PathBuf,
-        /// SQLite's error.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
-    /// A thread could not be started or a directory could not be created for the store.
+    /// A file or folder of the store could not be created or read.
     #[error("the SQL store `{}` cannot be opened", path.display())]
     Io {
-        /// The store's file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file of migrations, or their folder, cannot be read.
+    /// The migrations folder, or a file in it, cannot be read.
     #[error("the migrations `{}` cannot be read", path.display())]
     MigrationUnreadable {
-        /// The file or folder.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A migration failed. No part of it was applied.
     #[error("the migration `{}` of the SQL store `{store}` failed, and nothing of it was applied: {message}", path.display())]
     MigrationFailed {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// The file.
+        /// The path of the migration.
         path: PathBuf,
-        /// SQLite's message.
+        /// The message of SQLite.
         message: String,
     },
-    /// An applied migration was changed.
+    /// A migration was changed after it had been applied.
     #[error(
-        "the migration `{}` was changed after it had been applied to the SQL store `{store}`: restore it, and make the \
+        "the migration `{}` was changed after it had been applied to the SQL store `{store}`: restore the file, and make the \
          change in a new file",
         path.display()
     )]
     MigrationChanged {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// The file.
+        /// The path of the migration.
         path: PathBuf,
     },
-    /// An applied migration is missing.
+    /// The file of an applied migration is missing.
     #[error("the migration `{}` is missing, but was applied to the SQL store `{store}`: restore the file", path.display())]
     MigrationMissing {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// The file.
+        /// The path at which the migration is expected.
         path: PathBuf,
     },
-    /// A new migration comes before an applied one.
+    /// The name of a new migration comes before the name of an applied one.
     #[error(
         "the migration `{}` is new, but its name comes before `{applied}`, which was applied to the SQL store `{store}` already: \
-         give it a later name",
+         give the file a later name",
         path.display()
     )]
     MigrationOutOfOrder {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// The file.
+        /// The path of the new migration.
         path: PathBuf,
-        /// The last applied migration.
+        /// The name of the last applied migration.
         applied: String,
     },
-    /// The tenant's storage has not enough space for a copy.
+    /// The tenant's storage quota has not enough space for a copy of the store.
     #[error(
         "a copy of the SQL store `{store}` has {}, more than the quota `storage` of {} has left: ask for a higher \
          quota, or delete data",
@@ -144,47 +144,47 @@ pub enum SqlOpenError {
         size(.limit)
     )]
     NoRoom {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// The size of the copy.
+        /// The size of the copy, in bytes.
         bytes: u64,
-        /// [`StorageAccount::limit`](crate::StorageAccount::limit).
+        /// The quota in bytes ([`StorageAccount::limit`](crate::StorageAccount::limit)).
         limit: u64,
     },
-    /// A copy takes too long.
+    /// Copying the store for a candidate takes longer than [`SqlLimits::copy_time`](super::SqlLimits::copy_time).
     #[error("copying the SQL store `{store}` takes longer than {seconds} s")]
     Late {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// [`SqlLimits::copy_time`](super::SqlLimits::copy_time).
+        /// The time limit, in seconds.
         seconds: u64,
     },
-    /// The store could not be closed, copied and migrated in the time for which requests may wait.
+    /// The store could not be closed, copied and migrated within the time that requests may wait.
     #[error(
         "the SQL store `{store}` is in use, or too large to be migrated while requests wait: try again, or stop the app first"
     )]
     Busy {
-        /// The store.
+        /// The name of the store.
         store: String,
     },
     /// The disk failed while the store's file was being replaced.
     #[error(
-        "the SQL store `{store}` is half replaced, as the disk failed: finishing it is tried again when the store is next opened"
+        "the disk failed while the SQL store `{store}` was being replaced: Isomer finishes the replacement when the store is next opened"
     )]
     Unfinished {
-        /// The store.
+        /// The name of the store.
         store: String,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The thread that was opening the store panicked or was stopped.
+    /// The job that should open the store panicked, was cancelled, or got no thread.
     #[error("opening the SQL store was abandoned")]
     Abandoned,
 }
 
 impl SqlOpenError {
-    /// Returns the same error with paths that a tenant may see: full paths of the app's own files, and only the names
-    /// of other files.
+    /// Replaces the paths in the error by paths that a tenant may see: paths relative to the app's own files, and only
+    /// the names of other files.
     pub(crate) fn shown_in(mut self, files: &AppFiles) -> Self {
         let AppFiles::Own { files, .. } = files else { return self };
         if let Self::Open { source, .. } = &mut self {
@@ -205,7 +205,7 @@ impl SqlOpenError {
     }
 }
 
-/// Removes the path from SQLite's message about a file that cannot be opened.
+/// Removes SQLite's message about a file that cannot be opened, because it contains the path.
 fn without_path(error: &mut rusqlite::Error) {
     if let rusqlite::Error::SqliteFailure(failure, message) = error
         && failure.code == ErrorCode::CannotOpen
@@ -224,28 +224,30 @@ impl From<PoolError> for SqlError {
 }
 
 impl SqlError {
-    /// Converts an error of SQLite; `denied` is the authorizer's reason, if it refused something.
+    /// Converts an error of SQLite. `denied` is the reason of the authorizer, if it refused the statement.
     pub(super) fn from_sqlite(error: &rusqlite::Error, denied: Option<String>) -> Self {
         let (code, message) = match error {
             rusqlite::Error::SqliteFailure(failure, message) => (failure.code, message.clone()),
             rusqlite::Error::SqlInputError { error, msg, .. } => (error.code, Some(msg.clone())),
             rusqlite::Error::MultipleStatement => {
-                return Self::Statement("it is more than one statement: send them one by one".to_owned());
+                return Self::Statement(
+                    "the text contains more than one statement: send the statements one by one".to_owned(),
+                );
             }
             other => return Self::Store(other.to_string()),
         };
-        // The message may repeat parts of the statement.
+        // Cuts the message, because it may repeat parts of the statement.
         let message = excerpt::cut(message.unwrap_or_else(|| format!("{code:?}")), excerpt::TEXT_BYTES_MAX);
         match code {
             ErrorCode::ConstraintViolation => Self::Constraint(message),
             ErrorCode::OperationInterrupted => Self::Timeout,
             ErrorCode::TooBig => Self::TooLarge(message),
             ErrorCode::OutOfMemory => Self::TooLarge("the statement needs more memory than is available".to_owned()),
-            // SQLite's message for an empty statement.
-            ErrorCode::ApiMisuse => Self::Statement("it is empty".to_owned()),
+            // SQLite reports misuse for an empty statement.
+            ErrorCode::ApiMisuse => Self::Statement("the statement is empty".to_owned()),
             ErrorCode::AuthorizationForStatementDenied => Self::Statement(denied.unwrap_or(message)),
-            // The message contains the file's path.
-            ErrorCode::CannotOpen => Self::Store("its file cannot be opened".to_owned()),
+            // Omits SQLite's message, because it contains the path of the file.
+            ErrorCode::CannotOpen => Self::Store("the store's file cannot be opened".to_owned()),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Overloaded,
             ErrorCode::Unknown
             | ErrorCode::TypeMismatch

@@ -1,9 +1,10 @@
-//! Replacements of SQLite's functions that can take hours, or gigabytes, in one call.
+//! Replacements for SQLite functions that can take hours, or allocate gigabytes, in one call.
 //!
-//! A function call is one instruction of SQLite's virtual machine, and the time limit is not checked while it runs. The
-//! time of `instr`, `replace` and the three `trim` is proportional to the product of their arguments' sizes (an hour
-//! for two values of a few megabytes), and `concat` allocates the result before it checks whether that is too large.
-//! The functions here give the same results in time and memory proportional to input and output.
+//! A function call is one instruction of SQLite's virtual machine, so the time limit is not checked during the call.
+//! The time of `instr`, `replace`, `trim`, `ltrim` and `rtrim` is proportional to the product of their arguments' sizes
+//! (an hour for two values of a few megabytes), and `concat` allocates its result before it checks the size of the
+//! result. The functions here return the same results, and their time and memory are proportional to the sizes of input
+//! and output.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,10 +14,10 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Error, ffi};
 
-/// SQLite's functions that take quadratic time and have no replacement here. They are not available to guests.
+/// SQLite functions that take quadratic time and have no replacement here. Guests cannot call them.
 pub(super) const QUADRATIC: [&str; 2] = ["json_patch", "jsonb_patch"];
 
-/// Defines the functions on `connection`; no value may be larger than `value_bytes_max`.
+/// Defines the replacements on `connection`. They return an error if a result is larger than `value_bytes_max`.
 pub(super) fn define(connection: &Connection, value_bytes_max: usize) -> Result<(), Error> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection.create_scalar_function("instr", 2, flags, instr)?;
@@ -42,7 +43,7 @@ pub(super) fn define(connection: &Connection, value_bytes_max: usize) -> Result<
     })
 }
 
-/// Returns a value as text, as SQLite converts it; `None` for NULL.
+/// Converts a value to text as SQLite does; returns `None` for NULL.
 fn bytes(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     Some(match value {
         ValueRef::Null => return None,
@@ -52,7 +53,7 @@ fn bytes(value: ValueRef<'_>) -> Option<Cow<'_, [u8]>> {
     })
 }
 
-/// Formats a number like SQLite: the shortest digits that parse to the same number, with a decimal point.
+/// Formats a number as SQLite does: the shortest digits that parse to the same number, with a decimal point.
 fn real_text(real: f64) -> String {
     if real.is_infinite() {
         return if real > 0.0 { "Inf" } else { "-Inf" }.to_owned();
@@ -85,7 +86,7 @@ fn too_big() -> Error {
     Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_TOOBIG), None)
 }
 
-/// Counts characters like SQLite: all bytes except UTF-8 continuation bytes.
+/// Returns the number of characters as SQLite counts them: all bytes except UTF-8 continuation bytes.
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
@@ -125,7 +126,7 @@ fn replace(context: &Context<'_>, bytes_max: usize) -> Result<Value, Error> {
     Ok(text(Cow::Owned(replaced)))
 }
 
-/// Splits text into its UTF-8 characters as bytes, from the front.
+/// Splits text into its UTF-8 characters, each as a slice of bytes.
 fn split_characters(bytes: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     bytes.chunk_by(|_, next| *next & 0xc0 == 0x80)
 }
@@ -165,7 +166,7 @@ fn join<'a>(values: impl Iterator<Item = Cow<'a, [u8]>>, separator: &[u8], bytes
 mod tests {
     use super::*;
 
-    /// Every result equals SQLite's own.
+    /// Compares the result of each replacement with the result of SQLite's own function.
     #[test]
     fn results_equal_those_of_sqlite() {
         isomer_sqlite_heap::install().unwrap();
@@ -232,7 +233,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         define(&connection, 8 << 20).unwrap();
         let ask = |statement: &str| connection.query_row(statement, [], |row| row.get::<_, i64>(0));
-        // A needle of half the haystack's size that matches at each position, except for its last byte.
+        // The needle is half as long as the haystack, and matches at each position except for its last byte.
         let hay = "hex(zeroblob(4000000))";
         assert_eq!(ask(&format!("SELECT instr({hay}, hex(zeroblob(2000000)) || 'x')")).unwrap(), 0);
         assert_eq!(

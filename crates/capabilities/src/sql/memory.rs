@@ -1,9 +1,9 @@
-//! SQLite's memory for a store, charged to its tenant.
+//! Charges the memory that SQLite allocates for a store to the store's tenant.
 //!
-//! This includes pages, prepared statements and schemas that connections keep, and the memory of a running statement,
-//! which also has a bound of its own ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So
-//! a statement that allocates without end is stopped by its own tenant's limits, and statements of other tenants still
-//! have all the memory of theirs.
+//! The charge includes pages, prepared statements and schemas that connections keep, and the memory of running
+//! statements. Each statement also has its own limit
+//! ([`SqlLimits::statement_memory_max`](super::SqlLimits::statement_memory_max)). So a statement that allocates without
+//! end is stopped by its own tenant's limits, and does not reduce the memory of other tenants' statements.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,11 +12,11 @@ use isomer_sqlite_heap::{Heap, HeapAccount};
 
 use crate::pool::locked;
 
-/// Before a statement runs, and while it runs, idle instances of the tenant are evicted until this many bytes are free:
-/// SQLite's allocator must not wait for evictions.
+/// The number of free bytes for which idle instances of the tenant are evicted, before and while a statement runs. This
+/// is done outside SQLite's allocator, because the allocator must not wait for an eviction.
 pub(super) const ROOM_BYTES: usize = 8 << 20;
 
-/// Creates the heap of a store, charged to its tenant's account.
+/// Creates the heap of a store. The heap is charged to the tenant's `account`.
 pub(super) fn heap(account: &Arc<Account>) -> Arc<Heap> {
     Heap::new(Box::new(StoreMemory(Mutex::new(account.host_memory()))))
 }

@@ -1,14 +1,15 @@
-//! Migrations: the `.sql` files of a folder (upper or lower case), applied once each, in the order of their names.
+//! Migrations: the `.sql` files of a folder (with the extension in upper or lower case), each applied once, in the
+//! order of their names.
 //!
 //! All new migrations are applied in one transaction, together with their records (name and SHA-256) in a table of the
-//! store, so the store changes from one schema to the next completely or not at all. Foreign keys are checked at the
-//! end of each file, not at each statement: otherwise a table that others refer to could not be rebuilt, which is how
-//! SQLite's documentation says to alter a table.
+//! store. So the store changes from one schema to the next completely or not at all. Foreign keys are checked at the
+//! end of each file and not at each statement, because otherwise a table that other tables refer to could not be
+//! rebuilt, which is how SQLite's documentation says to alter a table.
 //!
-//! Applied files must not change: a changed or missing file, or a new file before an applied one, is refused.
-//! Migrations that only a later revision has, and that were already applied, come after all files of this revision and
-//! are accepted: this revision then uses the newer schema. Line endings do not matter, neither for the hash nor for the
-//! statements: a checkout with CRLF has the same migrations.
+//! Applied files must not change: a changed file, a missing file, or a new file before an applied one is an error. A
+//! migration that was applied but belongs to a later revision is accepted if its name comes after all files of this
+//! revision; this revision then uses the newer schema. Line endings affect neither the hash nor the statements, so a
+//! checkout with CRLF has the same migrations.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,10 @@ use super::sections::forward;
 use super::session::Session;
 use super::{SqlError, SqlOpenError};
 
-/// If a folder has no migrations, at most this many of its entries are searched for a folder that has some.
-const ENTRIES_LOOKED_AT: usize = 1000;
+/// The maximum number of entries of a folder without migrations that are searched for a folder with migrations.
+const ENTRIES_SEARCHED_MAX: usize = 1000;
 
-/// The migrations of a store in one revision.
+/// The migrations of one store in one revision of the app.
 pub(super) struct Migrations {
     store: String,
     folder: PathBuf,
@@ -36,30 +37,31 @@ pub(super) struct Migrations {
 struct Migration {
     name: String,
     path: PathBuf,
-    /// The statements to run: with LF line endings, and without the statements that revert the migration.
+    /// The statements to run, with LF line endings, and without statements that revert the migration.
     statements: String,
     sha256: String,
-    /// The hashes that earlier Isomer versions recorded: those of the file with the line endings of the checkout.
+    /// The hashes that earlier Isomer versions may have recorded: of the file as it is, and of the file with CRLF line
+    /// endings.
     sha256_as_written: [String; 2],
 }
 
-/// A store's schema compared with a revision's migrations.
+/// The differences between a store's schema and the migrations of a revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Files that have not been applied yet, in order.
+    /// The names of the migrations that have not been applied yet, in order.
     pub pending: Vec<String>,
-    /// Migrations of later revisions that were applied and that this revision does not have, in the order of their
-    /// names.
+    /// The names of the applied migrations that this revision does not have because a later revision added them, in
+    /// order.
     pub newer: Vec<String>,
 }
 
 impl Migrations {
-    /// Reads the files of `folder`. Blocks.
+    /// Reads the migrations in `folder`. Blocks.
     pub(super) fn read(store: &str, folder: &Path) -> Result<Self, SqlOpenError> {
         Ok(Self { store: store.to_owned(), folder: folder.to_owned(), files: read(folder)? })
     }
 
-    /// Compares the schema of the store that `session` is connected to with these migrations. Changes nothing.
+    /// Compares the schema of the store of `session` with these migrations. Changes nothing.
     pub(super) fn schema(&self, session: &Session) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let applied = recorded(session).map_err(|source| self.unreadable(source))?;
@@ -68,12 +70,12 @@ impl Migrations {
         Ok(Schema { pending, newer: applied.into_keys().filter(|name| !is_own(name)).collect() })
     }
 
-    /// Returns the schema of a store that does not exist: all migrations are pending.
+    /// Returns the differences for a store that does not exist: all migrations are pending.
     pub(super) fn schema_of_none(&self) -> Schema {
         Schema { pending: self.files.iter().map(|file| file.name.clone()).collect(), newer: Vec::new() }
     }
 
-    /// Migrates the store that `session` is connected to: applies all pending migrations, or none.
+    /// Applies all pending migrations, or none, to the store of `session`. Returns the differences before the call.
     pub(super) fn apply(&self, session: &Session, deadline: Instant) -> Result<Schema, SqlOpenError> {
         let _entered = session.enter();
         let schema = self.schema(session)?;
@@ -94,20 +96,20 @@ impl Migrations {
         };
         foreign_keys(false)?;
         let done = apply_all(session, pending, deadline).map_err(|(file, message)| {
-            // A failure of the commit is attributed to the last migration.
+            // If the commit fails, the error names the last migration.
             let path = file.or(pending.last()).map_or_else(|| self.folder.clone(), |file| file.path.clone());
             SqlOpenError::MigrationFailed { store: self.store.clone(), path, message }
         });
         session.roll_back();
-        // Foreign keys are turned on again even after a failure: a store that was already open continues to use the
-        // connection.
+        // Turns foreign keys on again even after a failure, because an open store continues to use this connection.
         foreign_keys(true)?;
         done?;
         tracing::info!(store = self.store, migrations = schema.pending.join(", "), "migrations applied");
         Ok(schema)
     }
 
-    /// Returns the migrations that are not applied yet. The applied migrations must be the first files of the list.
+    /// Returns the migrations that have not been applied yet. Returns an error if the applied migrations differ from
+    /// the first files of the list.
     fn pending(&self, applied: &BTreeMap<String, String>) -> Result<&[Migration], SqlOpenError> {
         let store = || self.store.clone();
         let Some(last) = self.files.iter().rposition(|file| applied.contains_key(&file.name)) else {
@@ -143,7 +145,7 @@ impl Migration {
         let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            // The hash covers the whole file, because earlier Isomer versions ran all of it.
+            // The hash covers the without_file file, because earlier Isomer versions ran all of it.
             sha256: hash(&plain),
             sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
             statements: forward(&plain).into_owned(),
@@ -163,48 +165,48 @@ fn with_plain_line_ends(text: &str) -> Cow<'_, str> {
 
 type Failure<'a> = (Option<&'a Migration>, String);
 
-/// Applies migrations in one transaction, which is left open if it fails.
+/// Applies migrations in one transaction. Leaves the transaction open if one of them fails.
 fn apply_all<'a>(session: &Session, files: &'a [Migration], deadline: Instant) -> Result<(), Failure<'a>> {
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
             name TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
     );
-    let whole = |error: &dyn std::fmt::Display| (None, error.to_string());
-    session.begin().map_err(|error| whole(&error))?;
-    session.internal(&create).map_err(|error| whole(&error))?;
+    let without_file = |error: &dyn std::fmt::Display| (None, error.to_string());
+    session.begin().map_err(|error| without_file(&error))?;
+    session.internal(&create).map_err(|error| without_file(&error))?;
     for file in files {
         apply_one(session, file, deadline).map_err(|message| (Some(file), message))?;
     }
-    session.internal("COMMIT").map_err(|error| whole(&error))
+    session.internal("COMMIT").map_err(|error| without_file(&error))
 }
 
 fn apply_one(session: &Session, file: &Migration, deadline: Instant) -> Result<(), String> {
-    session.migrate(&file.statements, deadline).map_err(|error| said(&error))?;
-    // The check reads all tables, however large they are.
+    session.migrate(&file.statements, deadline).map_err(|error| message_with_advice(&error))?;
+    // Runs the check with the limits of a migration, because it reads all tables, which may be large.
     if let Some(table) = session.bounded(deadline, violation).map_err(|error| error.to_string())? {
-        return Err(format!("it leaves rows in the table `{table}` whose foreign keys point to nothing"));
+        return Err(format!("the migration leaves rows in the table `{table}` whose foreign keys refer to no row"));
     }
     let record = format!("INSERT INTO {MIGRATIONS_TABLE} VALUES (?1, ?2, datetime('now'))");
     session.connection().execute(&record, (&file.name, &file.sha256)).map_err(|error| error.to_string())?;
     Ok(())
 }
 
-/// Returns SQLite's message about a statement of a migration, with added advice if the message has none.
-fn said(error: &SqlError) -> String {
+/// Returns SQLite's message about a statement of a migration. Adds advice to the message about VACUUM.
+fn message_with_advice(error: &SqlError) -> String {
     let mut text = error.to_string();
-    // SQLite refuses VACUUM in a transaction without calling the authorizer.
+    // SQLite refuses VACUUM in a transaction without asking the authorizer.
     if text.contains("cannot VACUUM") {
-        text += ": leave it out, migrations run in a transaction";
+        text += ": remove the statement, because migrations run in a transaction";
     }
     text
 }
 
-/// Returns a table with a row whose foreign key points to nothing.
+/// Returns the name of a table that has a row whose foreign key refers to no row; `None` if there is none.
 fn violation(connection: &Connection) -> Result<Option<String>, rusqlite::Error> {
     connection.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()
 }
 
-/// Returns the hashes of the applied migrations, by name.
+/// Returns the recorded hashes of the applied migrations, by name.
 fn recorded(session: &Session) -> Result<BTreeMap<String, String>, rusqlite::Error> {
     let connection = session.connection();
     let is_table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
@@ -228,34 +230,34 @@ fn read(folder: &Path) -> Result<Vec<Migration>, SqlOpenError> {
             continue;
         }
         let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, "its name is not UTF-8");
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, "the file's name is not UTF-8");
             return Err(SqlOpenError::MigrationUnreadable { path, source });
         };
         let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
         files.push(Migration::new(name, path, &text));
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    without_ways_back(&mut files);
+    remove_reverting_files(&mut files);
     if files.is_empty()
         && let Some(inner) = folder_of_migrations(folder)
     {
         let source = std::io::Error::other(format!(
-            "it contains no `.sql` file, but its folder `{inner}` does: use one folder for all files"
+            "the folder contains no `.sql` file, but the folder `{inner}` in it does: put all files into one folder"
         ));
         return Err(SqlOpenError::MigrationUnreadable { path: folder.to_owned(), source });
     }
     Ok(files)
 }
 
-/// Removes files that revert another file, `NAME.down.sql` next to `NAME.up.sql`: in the order of names they would be
-/// applied first.
-fn without_ways_back(files: &mut Vec<Migration>) {
+/// Removes each file `NAME.down.sql` that reverts a file `NAME.up.sql`. Otherwise it would be applied too, and even
+/// first, because of its name.
+fn remove_reverting_files(files: &mut Vec<Migration>) {
     let forward: BTreeSet<String> =
         files.iter().filter_map(|file| Some(stem(&file.name, ".up.sql")?.to_owned())).collect();
     files.retain(|file| stem(&file.name, ".down.sql").is_none_or(|name| !forward.contains(name)));
 }
 
-/// Returns `name` without the extension `end`, which may be in upper or lower case.
+/// Returns `name` without the extension `end`, ignoring case; `None` if `name` has a different extension.
 fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
     let at = name.len().checked_sub(end.len())?;
     name.is_char_boundary(at)
@@ -264,15 +266,16 @@ fn stem<'a>(name: &'a str, end: &str) -> Option<&'a str> {
         .map(|it| it.0)
 }
 
-/// Returns the first folder in `folder` that contains migrations. Some programs create a folder for each migration.
+/// Returns the name of the first folder in `folder` that contains migrations, because some programs create a folder for
+/// each migration.
 fn folder_of_migrations(folder: &Path) -> Option<String> {
     let has_migrations = |path: &Path| {
         let files = std::fs::read_dir(path).into_iter().flatten().flatten();
         files
-            .take(ENTRIES_LOOKED_AT)
+            .take(ENTRIES_SEARCHED_MAX)
             .any(|file| file.path().extension().is_some_and(|it| it.eq_ignore_ascii_case("sql")))
     };
-    let entries = std::fs::read_dir(folder).ok()?.flatten().take(ENTRIES_LOOKED_AT);
+    let entries = std::fs::read_dir(folder).ok()?.flatten().take(ENTRIES_SEARCHED_MAX);
     let folders = entries.filter(|entry| entry.path().is_dir() && has_migrations(&entry.path()));
     folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).min()
 }

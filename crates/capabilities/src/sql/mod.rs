@@ -1,15 +1,17 @@
-//! SQL stores on SQLite, with one file for each store, in WAL mode with `synchronous=FULL`.
+//! SQL stores on SQLite, one file per store, in WAL mode with `synchronous=FULL`.
 //!
-//! A store has one connection that writes and a few that read, opened on demand. A statement that only reads uses a
-//! reading connection and waits for no writer. A transaction holds the writing connection until it ends. It is rolled
-//! back when its handle is dropped or its time is up. Statements run on the tenant's [lane](crate::pool).
+//! A store has one connection that writes and a few that read. They are opened on demand. A statement that only reads
+//! uses a reading connection and waits for no writer. A transaction holds the writing connection until it ends; it is
+//! rolled back if its handle is dropped or its time limit is exceeded. Statements run on the tenant's
+//! [lane](crate::pool).
 //!
 //! - [`Sql`]: the stores of one data directory.
-//! - [`SqlStore`]: one of them; cheap to clone.
-//! - [`Transaction`]: all its changes, or none.
+//! - [`SqlStore`]: a handle of one store; cheap to clone.
+//! - [`Transaction`]: a transaction, whose changes are applied completely or not at all.
 //!
-//! Each call of a guest runs one statement. It is prepared under an authorizer (`authorizer.rs`) and run under a time
-//! limit (`session.rs`). SQLite's functions that could take long in a single call are replaced (`functions.rs`).
+//! Each call of a guest runs one statement. An authorizer checks the statement while it is prepared (`authorizer.rs`),
+//! and the statement runs with a time limit (`session.rs`). SQLite functions that could take long in a single call are
+//! replaced (`functions.rs`).
 //!
 //! Invariant: a change is acknowledged after `COMMIT` has returned, and `COMMIT` returns after the sync.
 
@@ -49,60 +51,63 @@ pub use replace::{Replacement, Replacing, roll_forward, snapshot_name};
 pub use store::SqlStore;
 pub use transaction::Transaction;
 
-/// Limits of the SQL stores. Exceeding one is an error.
+/// The limits of SQL stores. An operation that exceeds a limit returns an error.
 #[derive(Debug, Clone)]
 pub struct SqlLimits {
-    /// Maximum bytes of a statement.
+    /// The maximum length of a statement, in bytes.
     pub statement_bytes_max: usize,
-    /// Maximum number of parameters of a statement.
+    /// The maximum number of parameters of a statement.
     pub parameters_max: usize,
-    /// Maximum bytes of one value, as parameter, in a table or in a result.
+    /// The maximum size of one value (a parameter, a value in a table, or a value in a result), in bytes.
     pub value_bytes_max: usize,
-    /// Maximum number of rows of a result.
+    /// The maximum number of rows of a result.
     pub result_rows_max: usize,
-    /// Maximum bytes of a result, including [`VALUE_OVERHEAD_BYTES`] for each value.
+    /// The maximum size of a result in bytes, including [`VALUE_OVERHEAD_BYTES`] for each value.
     pub result_bytes_max: usize,
-    /// Time limit of a statement, unless the store's settings set one.
+    /// The time limit of a statement, if the settings of the store contain none.
     pub statement_time: Duration,
-    /// Time limit of a transaction.
+    /// The time limit of a transaction.
     pub transaction_time: Duration,
-    /// Maximum time that a change or a `begin` waits for other transactions to end.
+    /// The maximum time that a change or the start of a transaction waits for other transactions to end.
     pub wait_time: Duration,
-    /// Maximum number of changes and `begin`s that wait for one store.
+    /// The maximum number of changes and starts of transactions that wait for one store.
     pub waiting_writes_max: usize,
-    /// Maximum number of reads that wait for one store.
+    /// The maximum number of reads that wait for one store.
     pub waiting_reads_max: usize,
-    /// Number of reading connections of each store.
+    /// The maximum number of reading connections per store.
     pub readers: usize,
-    /// Number of prepared statements that each connection keeps.
+    /// The maximum number of prepared statements that one connection keeps.
     pub prepared_statements_max: usize,
-    /// Time limit of all migrations of a store.
+    /// The time limit for all migrations of a store together.
     pub migration_time: Duration,
-    /// Time limit of copying a store for a candidate revision.
+    /// The time limit for copying a store for a candidate revision.
     pub copy_time: Duration,
-    /// Number of pages in the write-ahead log after which a commit copies the log into the file (a checkpoint).
+    /// The number of pages in the write-ahead log from which a commit copies the log into the file (a checkpoint).
     pub log_pages_max: u32,
-    /// Bytes of each connection's page cache.
+    /// The size of each connection's page cache, in bytes.
     pub cache_bytes: usize,
-    /// Threads for the stores of all tenants.
+    /// The maximum number of threads that the stores of all tenants share.
     pub threads_max: usize,
-    /// Number of additional threads. Each is used for a tenant that has no thread while all others are busy.
+    /// The maximum number of additional threads. A tenant that has no thread gets one of them if all shared threads are
+    /// busy.
     pub reserve_threads_max: usize,
-    /// Maximum number of threads for the stores of one tenant.
+    /// The maximum number of threads that the stores of one tenant use at the same time.
     pub tenant_threads_max: usize,
-    /// Maximum number of statements of all stores of a tenant that wait for a thread.
+    /// The maximum number of statements of one tenant's stores that wait for a thread.
     pub tenant_waiting_max: usize,
-    /// Maximum bytes of the waiting and running statements of a tenant, with their parameters. A single statement may
-    /// exceed it.
+    /// The maximum total size in bytes of one tenant's waiting and running statements, with their parameters. A
+    /// tenant's only statement may be larger.
     pub tenant_waiting_bytes_max: usize,
-    /// Maximum memory that SQLite may allocate for one statement, in addition to the memory of the connection. A
-    /// statement that needs more fails.
+    /// The maximum number of bytes that SQLite may allocate for one statement, in addition to the memory of the
+    /// connection. A statement that needs more fails.
     pub statement_memory_max: usize,
-    /// Maximum bytes that one statement may write, including temporary files, if the tenant's storage is limited.
+    /// The maximum number of bytes that one statement may write, including temporary files. Applies only if the
+    /// tenant's storage is limited.
     pub statement_writes_max: u64,
 }
 
-/// The bytes that each value adds to [`SqlLimits::result_bytes_max`] in addition to its own size.
+/// The number of bytes that each value of a result adds to the size of the result, in addition to the value's own
+/// bytes.
 pub const VALUE_OVERHEAD_BYTES: usize = 32;
 
 impl Default for SqlLimits {
@@ -135,10 +140,11 @@ impl Default for SqlLimits {
     }
 }
 
-/// Settings of one store.
+/// The settings of one store.
 #[derive(Debug, Clone, Default)]
 pub struct SqlSettings {
-    /// A folder of `.sql` files, applied once each in the order of their names when the store is opened.
+    /// The folder of the store's migrations: `.sql` files that are applied once each, in the order of their names, when
+    /// the store is opened.
     pub migrations: Option<PathBuf>,
     /// The time limit of this store's statements, instead of [`SqlLimits::statement_time`].
     pub statement_time: Option<Duration>,
@@ -160,7 +166,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Returns the heap memory of the value.
+    /// Returns the number of heap bytes that the value occupies.
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.capacity(),
@@ -170,31 +176,31 @@ impl Value {
     }
 }
 
-/// The result of a query.
+/// The rows that a query returns.
 #[derive(Debug, PartialEq, Default)]
 pub struct Rows {
-    /// Names of the columns.
+    /// The names of the columns.
     pub columns: Vec<String>,
-    /// The rows. Each has one value for each column.
+    /// The rows. Each row has one value per column.
     pub rows: Vec<Vec<Value>>,
-    /// The charge for the memory of the rows. It must be kept until the rows are dropped.
+    /// The charge for the memory of the rows, which must be kept as long as the rows.
     pub charge: RowsCharge,
 }
 
-/// The charge to a tenant for the memory of a result's rows. It ends when this is dropped.
+/// The charge to a tenant for the memory of a query's rows. Dropping it releases the charge.
 #[derive(Debug, Default)]
 pub struct RowsCharge {
     _held: Option<HostMemory>,
 }
 
-/// Charges do not affect the comparison of results.
+/// Makes all charges equal, so that comparing [`Rows`] ignores them.
 impl PartialEq for RowsCharge {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-/// The engine that the SQL stores of all apps of a process share.
+/// The part that the SQL stores of all apps in a process share: threads and open files.
 #[derive(Clone)]
 pub(crate) struct SqlEngine {
     limits: Arc<SqlLimits>,
@@ -208,12 +214,12 @@ impl SqlEngine {
         Self::on(Pool::new("isomer-sql", size), limits)
     }
 
-    /// Creates an engine with the threads of `pool`.
+    /// Creates an engine whose jobs run on the threads of `pool`.
     fn on(pool: Arc<Pool>, limits: SqlLimits) -> Self {
         Self { limits: Arc::new(limits), pool, files: Arc::default() }
     }
 
-    /// Returns the stores in `dir`. The directory is created with the first store.
+    /// Returns the stores in `dir`. The directory is created when the first store is opened.
     pub(crate) fn stores(&self, dir: &Path, storage: Arc<StorageAccount>, account: &Arc<Account>) -> Sql {
         let bounds =
             LaneBounds { running_max: self.limits.tenant_threads_max, waiting_max: self.limits.tenant_waiting_max };
@@ -226,18 +232,18 @@ impl SqlEngine {
         self.files.closed(dir).await;
     }
 
-    /// Forgets unfinished replacements of the stores below `dir`.
+    /// Forgets unfinished replacements of the stores below `dir`, because the caller has removed their files.
     pub(crate) async fn forget(&self, dir: &Path) {
         self.files.forget(dir).await;
     }
 
-    /// The number of open stores.
+    /// Returns the number of open stores.
     pub(crate) fn open_stores(&self) -> usize {
         self.files.open()
     }
 }
 
-/// The SQL stores of one directory. A store is opened on demand and closed with its last handle.
+/// The SQL stores in one directory. A store is opened on demand, and closed when its last handle is dropped.
 #[derive(Clone)]
 pub struct Sql {
     dir: PathBuf,
@@ -247,16 +253,16 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Creates stores as files in `dir`, with threads of their own and without a quota.
+    /// Creates stores in `dir` that have their own threads and no quota.
     pub fn new(dir: &Path, limits: SqlLimits) -> Self {
         SqlEngine::new(limits).stores(dir, Arc::new(StorageAccount::unlimited()), &Account::unlimited())
     }
 
-    /// Opens the store `name`, creating it if it does not exist, and applies its migrations. A store that is already
-    /// open keeps its other settings.
+    /// Opens the store `name`, creates it if it does not exist, and applies its migrations. If the store is already
+    /// open, the other settings are ignored.
     ///
     /// # Errors
-    /// If the name is not valid, the file cannot be opened, or a migration is refused or fails.
+    /// If the name is invalid, the file cannot be opened, or a migration is refused or fails.
     pub async fn open(&self, name: &str, settings: SqlSettings) -> Result<SqlStore, SqlOpenError> {
         let migrations = settings.migrations.clone();
         let (store, was_open) = self.open_file(name, settings).await?;
@@ -267,11 +273,11 @@ impl Sql {
         Ok(store)
     }
 
-    /// Opens the store `name` for a candidate revision, whose own stores are `stores`. The app's store is not changed,
-    /// and not created if it does not exist.
+    /// Opens the store `name` for a candidate revision, whose own stores are `stores`. Does not change the app's store,
+    /// and does not create it.
     ///
     /// # Errors
-    /// As [`Sql::open`], and when a copy is needed but there is not enough space or time for it.
+    /// The errors of [`Sql::open`]. Also if a copy is needed and there is not enough space or time for it.
     pub(crate) async fn open_candidate(
         &self,
         name: &str,
@@ -279,7 +285,7 @@ impl Sql {
         stores: &Self,
     ) -> Result<SqlStore, SqlOpenError> {
         check_store_name(name)?;
-        // If the candidate already has a store of this name, that store is the copy.
+        // If the candidate already has a store of this name, it is the copy of the app's store.
         if stores.path_of(name).exists() || !self.is_there(name).await {
             return stores.open(name, settings).await;
         }
@@ -296,7 +302,8 @@ impl Sql {
         Ok(store.for_candidate(CandidateStores { stores: stores.clone(), settings: of_store }))
     }
 
-    /// Opens the file of the store `name`, and migrates it if it was not open. Returns whether it was already open.
+    /// Opens the file of the store `name`, and migrates the store if it was not open. Returns whether it was already
+    /// open.
     async fn open_file(&self, name: &str, settings: SqlSettings) -> Result<(Arc<OpenStore>, bool), SqlOpenError> {
         check_store_name(name)?;
         let path = self.path_of(name);
@@ -314,10 +321,10 @@ impl Sql {
         self.engine.files.get(&path, open).await
     }
 
-    /// Compares the schema of the store `name` with the migrations of `folder`. Does not create the store.
+    /// Compares the schema of the store `name` with the migrations in `folder`. Does not create the store.
     ///
     /// # Errors
-    /// If the store cannot be opened, or the migrations differ from those that were applied to it.
+    /// If the store cannot be opened, or the applied migrations differ from the files in `folder`.
     pub(crate) async fn schema(&self, name: &str, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         check_store_name(name)?;
         if !self.is_there(name).await {
@@ -332,7 +339,7 @@ impl Sql {
         self.dir.join(snapshot_name(name))
     }
 
-    /// Returns whether the store exists, even while its file is being replaced.
+    /// Returns whether the store exists. This is also true while the store's file is being replaced.
     async fn is_there(&self, name: &str) -> bool {
         let path = self.path_of(name);
         if path.exists() {

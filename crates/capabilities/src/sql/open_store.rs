@@ -1,4 +1,4 @@
-//! An open SQL store: its connections, and the charges to its tenant.
+//! An open SQL store: its connections, its queues of callers, and the accounts of its tenant.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,23 +24,23 @@ pub(crate) struct OpenStore {
     pub(super) opening: Opening,
     pub(super) reading: Arc<Semaphore>,
     pub(super) waiting: AtomicUsize,
-    /// Set when the store must not use its file again: see [`OpenStore::give_up`].
-    is_lost: AtomicBool,
-    /// Present until this is dropped.
+    /// Whether the store must not use its file again, because [`OpenStore::abandon_file`] was called.
+    is_abandoned: AtomicBool,
+    /// Always `Some`, except while the store is being dropped.
     open: Option<Connections>,
 }
 
-/// The connections of an open database, in the order in which they are closed. The writer is closed after the readers,
-/// so that closing it copies the log into the file.
+/// The connections of an open database. The writing connection is closed last, because closing the last connection
+/// copies the log into the file.
 pub(super) struct Connections {
     pub(super) readers: Mutex<Vec<Session>>,
     writer: Writer,
-    /// The permit to have the file open. Released earlier than the connections if the store was given up.
+    /// The permit to have the file open. [`OpenStore::abandon_file`] releases the permit before the store is dropped.
     permit: Mutex<Option<OpenPermit>>,
 }
 
 impl OpenStore {
-    /// Opens the file and migrates it. Blocks.
+    /// Opens the file of a store, and applies the migrations. Blocks.
     pub(super) fn open_file(
         name: &str,
         path: &Path,
@@ -59,8 +59,8 @@ impl OpenStore {
         let dir = path.parent().unwrap_or(Path::new("."));
         make_private_dir(dir).map_err(io)?;
         let session = Session::open(&opening, Access::Write).map_err(open)?;
-        // The switch to WAL mode has deleted a rollback journal. If a crash undid that deletion, SQLite would roll the
-        // journal back over later commits. So the deletion is synced before anything is committed.
+        // Syncs the folder before anything is committed, because the switch to WAL mode may have deleted a rollback
+        // journal. If a crash undid this deletion, SQLite would roll the journal back over later commits.
         sync_dir(dir).map_err(io)?;
         if let Some(folder) = &settings.migrations {
             Migrations::read(name, folder)?.apply(&session, Instant::now() + limits.migration_time)?;
@@ -69,15 +69,24 @@ impl OpenStore {
         let reading = Arc::new(Semaphore::new(limits.readers.max(1)));
         let open =
             Connections { readers: Mutex::default(), writer: Writer::new(session), permit: Mutex::new(Some(permit)) };
-        let (waiting, is_lost) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Ok(Arc::new(Self { name: name.to_owned(), limits, lane, opening, reading, waiting, is_lost, open: Some(open) }))
+        let (waiting, is_abandoned) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            limits,
+            lane,
+            opening,
+            reading,
+            waiting,
+            is_abandoned,
+            open: Some(open),
+        }))
     }
 
     pub(super) fn open(&self) -> &Connections {
         self.open.as_ref().expect("it is open until it is dropped")
     }
 
-    /// Checks a statement and charges it to the tenant.
+    /// Checks the size of a statement and charges it to the tenant.
     pub(super) fn admit(&self, statement: String, parameters: Vec<Value>) -> Result<PendingStatement, SqlError> {
         PendingStatement::new(statement, parameters, &self.limits, &self.opening.account, self.lane.account())
     }
@@ -86,31 +95,31 @@ impl OpenStore {
         &self.open().writer
     }
 
-    /// Releases the file for its next owner: later statements fail. The connections must be closed already, and no
-    /// caller may still use one.
-    pub(super) fn give_up(&self) {
-        self.is_lost.store(true, Ordering::Release);
+    /// Releases the file, so that it can be opened again; all later statements of this store fail. The connections must
+    /// be closed already, and no caller may still use one.
+    pub(super) fn abandon_file(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
         drop(locked(&self.open().permit).take());
     }
 
-    /// Opens the writing connection, if it could not be opened when the store was resumed after a pause.
+    /// Opens the writing connection again, if that failed when the store was resumed after a pause.
     pub(super) fn open_writer(&self) -> Result<Session, SqlError> {
         self.connect(Access::Write)
     }
 
-    /// Returns whether the store was given up.
-    pub(super) fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Acquire)
+    /// Returns whether [`OpenStore::abandon_file`] was called.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     fn connect(&self, access: Access) -> Result<Session, SqlError> {
-        if self.is_lost() {
-            return Err(lost());
+        if self.is_abandoned() {
+            return Err(abandoned());
         }
         Session::open(&self.opening, access).map_err(|error| SqlError::from_sqlite(&error, None))
     }
 
-    /// Runs `work` on a connection that only reads, which is opened if necessary.
+    /// Runs `work` on a reading connection. Opens the connection if there is no idle one.
     pub(super) fn with_reader<T>(&self, work: impl FnOnce(&Session) -> T) -> Result<T, SqlError> {
         let idle = locked(&self.open().readers).pop();
         let session = idle.map_or_else(|| self.connect(Access::Read), Ok)?;
@@ -119,16 +128,17 @@ impl OpenStore {
         Ok(done)
     }
 
-    /// Runs a statement on a reading connection. If no such connection can be opened (no descriptor, or the writing
-    /// connection has to be opened first), tells the caller to use the writing connection.
+    /// Runs a statement on a reading connection. If no reading connection can be opened, returns
+    /// [`ReadOutcome::NeedsWriter`]. This happens if there is no file descriptor left, or if the writing connection has
+    /// to be opened first.
     pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
         self.with_reader(|session| session.read(statement, parameters)).unwrap_or(ReadOutcome::NeedsWriter)
     }
 }
 
 impl Drop for OpenStore {
-    /// Closing copies the log into the file and syncs it, so it is done by a job of the pool. The permit is released
-    /// after that.
+    /// Closes the connections in a job on the pool, because closing copies the log into the file and syncs it. The job
+    /// then releases the permit.
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         let opening = self.opening.clone();
@@ -142,7 +152,7 @@ impl Drop for OpenStore {
     }
 }
 
-/// The writing connection of a store while it is not in use, and the callers that wait for it.
+/// The writing connection of a store while no caller uses it, and the queue of the callers.
 pub(super) struct Writer {
     pub(super) session: Mutex<Option<Session>>,
     pub(super) slot: Arc<Semaphore>,
@@ -154,13 +164,13 @@ impl Writer {
         Self { session: Mutex::new(Some(session)), slot: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Returns the connection, so that it can be closed.
+    /// Returns the connection, so that the caller can close it.
     pub(super) fn into_session(self) -> Option<Session> {
         self.session.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Includes a caller in the number of waiting callers, until this is dropped.
+/// Counts a waiting caller until it is dropped.
 pub(super) struct WaitingCount<'a>(&'a AtomicUsize);
 
 impl<'a> WaitingCount<'a> {
@@ -176,6 +186,6 @@ impl Drop for WaitingCount<'_> {
     }
 }
 
-pub(super) fn lost() -> SqlError {
-    SqlError::Store("its file is being replaced: it has to be opened again".to_owned())
+pub(super) fn abandoned() -> SqlError {
+    SqlError::Store("the store's file is being replaced: open the store again".to_owned())
 }

@@ -1,7 +1,7 @@
-//! A statement with its parameters, which the node holds for a guest until it has been executed.
+//! A statement with its parameters, which the node holds for a guest until the statement has been executed.
 //!
-//! Its size is charged to the tenant's memory, and is part of the total size of the tenant's waiting and running
-//! statements, until the statement has ended or its caller no longer waits.
+//! Until the statement has ended or its caller no longer waits, its size is charged to the tenant's memory, and is part
+//! of the total size of the tenant's waiting and running statements.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use isomer_runtime::{Account, HostMemory};
 use super::{SqlError, SqlLimits, Value};
 use crate::StorageAccount;
 
-/// A statement and its charges.
+/// A statement with its parameters and charges.
 pub(super) struct PendingStatement {
     pub(super) statement: String,
     pub(super) parameters: Vec<Value>,
@@ -19,7 +19,7 @@ pub(super) struct PendingStatement {
     _charge: HostMemory,
 }
 
-/// The statement's part of the tenant's waiting bytes.
+/// The statement's bytes in the tenant's total of waiting and running statements.
 struct StatementBytes {
     storage: Arc<StorageAccount>,
     bytes: usize,
@@ -32,11 +32,12 @@ impl Drop for StatementBytes {
 }
 
 impl PendingStatement {
-    /// Checks the size of the statement and its parameters, and charges it to the tenant.
+    /// Checks the sizes of the statement and its parameters, and charges them to the tenant.
     ///
     /// # Errors
-    /// [`SqlError::TooLarge`] if the statement or a parameter exceeds its own limit, [`SqlError::Overloaded`] if the
-    /// tenant's statements together exceed their limit, [`SqlError::Memory`] if the tenant's memory is used up.
+    /// [`SqlError::TooLarge`] if the statement or a parameter exceeds its own limit, [`SqlError::Overloaded`] if all
+    /// statements of the tenant exceed their common limit, [`SqlError::Memory`] if the tenant's memory quota is
+    /// exhausted.
     pub(super) fn new(
         statement: String,
         parameters: Vec<Value>,
@@ -65,7 +66,7 @@ fn check_sizes(limits: &SqlLimits, statement: &str, parameters: &[Value]) -> Res
         )));
     }
     if statement.contains('\0') {
-        return Err(SqlError::Statement("it has a NUL character".to_owned()));
+        return Err(SqlError::Statement("the statement contains a NUL character".to_owned()));
     }
     if parameters.len() > limits.parameters_max {
         return Err(SqlError::TooLarge(format!(

@@ -1,19 +1,20 @@
-//! Replaces the whole file of a store: by a copy with a later schema, or by an earlier copy.
+//! Replaces the complete file of a store, by a copy with a later schema or by an earlier copy.
 //!
-//! The new file is made next to the store, whose own file is only read, so no byte of the store changes until the
-//! switch. To make that possible the store is *paused*: open transactions and statements have ended, its connections
-//! are closed, its log is copied into its file, and its requests wait. The switch is two renames: the store's old file
-//! gets another name and becomes the snapshot, then the new file gets the store's name. Between the two renames there
-//! is no store, so that nothing can be written to the wrong file. (Rejected: a hard link for the snapshot, which would
-//! close that gap. Not every file system has links, and at this point the replacement can no longer be refused, because
-//! the switch is already recorded. Rejected: migrating the store in place and restoring a snapshot if the take-over
-//! fails. A process that is killed in between would leave a store that must be repaired before it is read, and the
-//! restored file is not the original one.)
+//! The new file is made next to the store's own file, which is only read, so that no byte of the store changes before
+//! the switch. To make this possible, the store is *paused*: its transactions and statements have ended, its
+//! connections are closed, its log has been copied into its file, and new requests wait. The switch consists of two
+//! renames. First, the store's old file gets another name and becomes the snapshot. Then the new file gets the store's
+//! name. Between the two renames the store does not exist, so nothing can be written to the wrong file.
+//!
+//! Rejected: a hard link for the snapshot, with which the store would exist at any time. Not every file system has hard
+//! links, and at this point the replacement can no longer be refused, because the switch is already recorded. Rejected:
+//! migrating the store in place, and restoring a snapshot if the take-over fails. If the process were killed in
+//! between, the store would have to be repaired before it is read, and the restored file is not the original one.
 //!
 //! Between [`Sql::replace`] and [`Replacing::switch`], the caller records which of the two files is the store. After a
-//! crash it applies its record: by [`roll_forward`], or by removing the folder. A switch that failed is repeated
-//! whenever the store is opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements); until it
-//! succeeds, the store cannot be used.
+//! crash, the caller follows this record: it calls [`roll_forward`], or removes the folder. A switch that has failed is
+//! repeated when the store is opened, and by [`Engines::finish_replacements`](crate::Engines::finish_replacements). The
+//! store cannot be used until the switch succeeds.
 
 use std::fs::{self, File};
 use std::io;
@@ -36,49 +37,49 @@ use crate::private_files::{make_private_dir, make_private_file, sync_dir};
 use crate::storage::bytes_on_disk;
 use crate::{StorageAccount, check_store_name};
 
-/// The maximum time that finishing an earlier replacement waits for stores that are being opened or closed.
+/// The maximum time that [`Sql::finish_replacements`] waits for stores that are being opened or closed.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The extension of new files in a folder of replacements. Old files keep the extension of the store.
+/// The extension of the new files in a folder of replacements. Snapshots have the extension of the store.
 const NEXT: &str = ".next";
 
-/// The origin of a store's new file.
+/// The content of a store's new file.
 #[derive(Debug, Clone)]
 pub enum Replacement {
-    /// A copy of the current store, to which the migrations of this folder were applied.
+    /// A copy of the current store, to which the migrations of this folder are applied.
     Migrated(PathBuf),
-    /// A copy of an earlier file, to which the migrations of the folder were applied if there is a folder.
+    /// A copy of this earlier file, to which the migrations of the folder, if any, are applied.
     Restored(PathBuf, Option<PathBuf>),
 }
 
-/// A paused store, and the file that will replace the store's file.
+/// A paused store, and the new file that will replace its file.
 pub struct Replacing {
     paused: Paused,
     path: PathBuf,
     folder: PathBuf,
     account: Arc<StorageAccount>,
-    /// The schema that the new file was made from, compared with its migrations.
+    /// The migrations that were pending before the new file was migrated, and those that only a later revision has.
     pub schema: Schema,
-    /// The size of the store's file; 0 if it does not exist.
+    /// The size of the store's file in bytes; 0 if the store does not exist.
     pub bytes: u64,
 }
 
-/// A store whose connections are closed until this is dropped.
+/// A store whose connections stay closed until this is dropped.
 struct Paused {
     store: Option<Arc<OpenStore>>,
     permits: Vec<OwnedSemaphorePermit>,
-    /// Prevents the store from being opened, if it was not open. Present until this is dropped.
+    /// Prevents the store from being opened. `None` only while this is dropped.
     held: Option<FileHold<OpenStore>>,
-    /// The operation that must succeed before the store may be used, if the switch failed.
+    /// If the switch failed, the operation that must succeed before the store may be used.
     unfinished: Option<Unfinished>,
 }
 
 impl Sql {
-    /// Pauses the store `name` and makes the file that will replace the store's file, in `folder`. The new file is
-    /// synced on return.
+    /// Pauses the store `name`, and makes the new file in `folder` that will replace the store's file. When this
+    /// returns, the new file has been synced.
     ///
     /// # Errors
-    /// If statements do not end, there is no space or no time for a copy, or a migration fails. The store then
+    /// If statements do not end, there is not enough space or time for a copy, or a migration fails. The store then
     /// continues unchanged, and the caller removes the files in `folder`.
     pub(crate) async fn replace(
         &self,
@@ -130,7 +131,8 @@ impl Sql {
         let permits = vec![slot.expect(closed), reading.expect(closed)];
         let paused = Paused { store: Some(store.clone()), permits, held: Some(held), unfinished: None };
         let job = move || {
-            // The readers are closed first: closing the last connection copies the log into the file.
+            // Closes the readers first, so that closing the writer, as the last connection, copies the log into the
+            // file.
             locked(&store.open().readers).clear();
             drop(locked(&store.writer().session).take());
         };
@@ -138,15 +140,17 @@ impl Sql {
         Ok(paused)
     }
 
-    /// Finishes the replacements in `folder`, of stores that are not open. Does not use the tenant's threads, which the
-    /// tenant's statements may occupy without limit.
+    /// Finishes the replacements in `folder`. Does not use the tenant's threads, because the tenant's statements may
+    /// occupy them for any time.
     ///
     /// # Errors
     /// If the disk fails, a store is open, or opening a store takes longer than [`FINISH_WAIT_MAX`].
     pub(crate) async fn finish_replacements(&self, folder: &Path) -> io::Result<()> {
         let deadline = Instant::now() + FINISH_WAIT_MAX;
-        let lies_in = folder.to_owned();
-        let names = tokio::task::spawn_blocking(move || replacements(&lies_in)).await.map_err(io::Error::other)??;
+        let replacements_folder = folder.to_owned();
+        let names = tokio::task::spawn_blocking(move || replacements(&replacements_folder))
+            .await
+            .map_err(io::Error::other)??;
         for name in names {
             let path = self.path_of(&name);
             let in_use =
@@ -157,7 +161,7 @@ impl Sql {
                 return Err(in_use("open"));
             }
             let (folder, account) = (folder.to_owned(), self.account.clone());
-            // The job holds the store until it has ended, even if the caller stops waiting.
+            // The job owns `held` until it has ended, even if the caller stops waiting.
             let job = move || {
                 switch_and_measure(&path, &folder, &name, &account)?;
                 held.finish();
@@ -170,14 +174,14 @@ impl Sql {
 }
 
 impl Drop for Paused {
-    /// Resumes the store with its current file, which may be the new one. If the switch failed, the store's handles can
-    /// no longer be used; opening the store again repeats the switch.
+    /// Resumes the store with its current file, which is the new file after a switch. If the switch failed, the
+    /// existing handles of the store no longer work, and opening the store repeats the switch.
     fn drop(&mut self) {
         let (held, permits) = (self.held.take(), std::mem::take(&mut self.permits));
         let store = self.store.take();
         if let (Some(unfinished), Some(held)) = (self.unfinished.take(), held) {
             if let Some(store) = &store {
-                store.give_up();
+                store.abandon_file();
             }
             held.fail(unfinished);
             return;
@@ -185,9 +189,9 @@ impl Drop for Paused {
         let Some(store) = store else { return };
         let lane = store.lane.clone();
         lane.spawn(move || {
-            // If the connection cannot be opened now, the next write tries again.
+            // If the connection cannot be opened now, the next write tries to open it.
             if let Err(error) = store.open_writer().map(|session| *locked(&store.writer().session) = Some(session)) {
-                tracing::error!(store = store.name, %error, "a store could not be opened again");
+                tracing::error!(store = store.name, %error, "cannot open a SQL store again after a replacement");
             }
             drop(permits);
         });
@@ -195,17 +199,17 @@ impl Drop for Paused {
 }
 
 impl Replacing {
-    /// The store's name.
+    /// Returns the store's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// Replaces the store's file by the new one. The old file is kept in the folder. Blocks.
+    /// Replaces the store's file by the new file, and keeps the old file in the folder as snapshot. Blocks.
     ///
     /// # Errors
-    /// If the disk fails. The store then cannot be used until the switch succeeds: it is repeated when the store is
-    /// opened, and by [`roll_forward`] at the next start.
+    /// If the disk fails. The store then cannot be used until the switch succeeds. The switch is repeated when the
+    /// store is opened, and by [`roll_forward`] at the next start.
     pub fn switch(&mut self) -> io::Result<()> {
         let name = self.name().to_owned();
         let (path, folder, account) = (self.path.clone(), self.folder.clone(), self.account.clone());
@@ -216,7 +220,7 @@ impl Replacing {
     }
 }
 
-/// Finishes the replacements in `folder` of stores in the folder `sql`, none of which is open. Blocks.
+/// Finishes the replacements in `folder`, of stores in the folder `sql`. None of these stores may be open. Blocks.
 ///
 /// # Errors
 /// If the disk fails.
@@ -227,17 +231,18 @@ pub fn roll_forward(sql: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finishes the replacements in the folders `drafts/STORE/NUMBER`, of stores in the folder `sql` that no process has
-/// open. They were left by a process that was killed. There is no record of them: if the store has its file, it was not
-/// replaced, and the new file is removed; if it has no file, the process was killed between the two renames, and the
-/// switch is finished. Blocks.
+/// Finishes or undoes the replacements in the folders `drafts/STORE/NUMBER`, which a killed process left. The stores
+/// are in the folder `sql`, and no process may have them open. Blocks.
+///
+/// There is no record of these replacements. If the store has a file, it was not replaced, so the new file is removed.
+/// If it has no file, the process was killed between the two renames, so the switch is finished.
 ///
 /// # Errors
 /// If the disk fails.
 pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
     for store in entries(drafts)? {
         let mut numbers: Vec<u64> = entries(&store)?.iter().filter_map(|path| number(path)).collect();
-        // Only the last replacement was interrupted, but earlier ones may also have left files.
+        // Starts with the last replacement, which is the interrupted one. Earlier ones may also have left new files.
         numbers.sort_unstable_by(|one, other| other.cmp(one));
         for folder in numbers.iter().map(|number| store.join(number.to_string())) {
             for name in replacements(&folder)? {
@@ -253,7 +258,7 @@ pub(crate) fn finish_drafts(sql: &Path, drafts: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the folders in `folder`, which need not exist.
+/// Returns the paths of the folders in `folder`; none if `folder` does not exist.
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let found = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -267,7 +272,7 @@ fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// Returns the stores with replacements in `folder`.
+/// Returns the names of the stores that have a new file in `folder`.
 fn replacements(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -277,7 +282,7 @@ fn replacements(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns the name of a store's snapshot in its folder.
+/// Returns the file name of a store's snapshot, which is also the name of the store's own file.
 #[must_use]
 pub fn snapshot_name(store: &str) -> String {
     format!("{store}.sqlite")
@@ -291,20 +296,20 @@ fn switch_and_measure(path: &Path, folder: &Path, name: &str, account: &StorageA
     switched
 }
 
-/// Does the two renames. If it is interrupted at any point, it can be repeated.
+/// Makes the two renames. Can be repeated, wherever it was interrupted.
 fn switch(path: &Path, folder: &Path, name: &str) -> io::Result<()> {
     let (snapshot, next) = (folder.join(snapshot_name(name)), folder.join(format!("{name}{NEXT}")));
     let sql = path.parent().unwrap_or(Path::new("."));
     make_private_dir(sql)?;
     if next.try_exists()? {
-        // Removes a log that belongs to the old file. It exists only if another process opened the store after it was
-        // closed here.
+        // Removes the log of the old file. A log exists only if another process opened the store after it was closed
+        // here.
         unless_missing(fs::remove_file(companion_file(path, "-shm")))?;
         unless_missing(fs::rename(companion_file(path, "-wal"), companion_file(&snapshot, "-wal")))?;
         if !snapshot.try_exists()? {
             unless_missing(fs::rename(path, &snapshot))?;
-            // The name of the snapshot is synced before the new file gets the store's name: a crash must not leave the
-            // old file without a name.
+            // Syncs the name of the snapshot before the new file gets the store's name, because after a crash the old
+            // file must still have a name.
             sync_dir(folder)?;
             sync_dir(sql)?;
         }
@@ -323,12 +328,12 @@ fn unless_missing(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The preparation of the file that will replace a store's file.
+/// The preparation of the new file that will replace a store's file.
 struct Staging {
     name: String,
     next: PathBuf,
     folder: PathBuf,
-    /// The current file of the store.
+    /// The settings for opening the store's current file.
     opening: Opening,
     by: Replacement,
     deadline: Instant,
@@ -340,9 +345,9 @@ impl Staging {
         let path = &self.opening.path;
         let is_there = path.exists();
         if is_there {
-            self.fold()?;
+            self.merge_log()?;
         }
-        // The log has been copied into the file.
+        // Measures the files again, because the log has been copied into the store's file.
         self.opening.measure();
         let bytes = fs::metadata(path).map_or(0, |metadata| bytes_on_disk(&metadata));
         let (from, migrations) = match &self.by {
@@ -364,8 +369,8 @@ impl Staging {
         Ok((schema, bytes))
     }
 
-    /// Makes the store a single file: copies the log that a killed process left into it.
-    fn fold(&self) -> Result<(), SqlOpenError> {
+    /// Copies a log that a killed process left into the store's file, so that the store consists of one file.
+    fn merge_log(&self) -> Result<(), SqlOpenError> {
         let path = &self.opening.path;
         if companion_file(path, "-wal").exists() {
             let open = |source| SqlOpenError::Open { path: path.clone(), source };

@@ -1,12 +1,12 @@
-//! Migrations with both directions in one file, where comments mark the statements of each direction.
+//! Migration files that contain both directions, with comments that mark the statements of each direction.
 //!
-//! Only the forward direction is applied. Applying all statements in the order of the file would silently undo each
-//! migration at once. (Rejected: refusing such files. Several programs write migrations only in this form, and the
-//! meaning is clear.)
+//! Only the forward direction is applied. Applying all statements in the order of the file would silently undo the
+//! migration. (Rejected: refusing such files. Several programs write migrations only in this form, and the meaning is
+//! clear.)
 
 use std::borrow::Cow;
 
-/// The comments that begin the forward part and the backward part, in lower case. In this order: goose, dbmate,
+/// The comments before the forward statements and the backward statements, in lower case, as written by: goose, dbmate,
 /// sql-migrate, node-pg-migrate, Rambler.
 const MARKS: [(&str, &str); 5] = [
     ("+goose up", "+goose down"),
@@ -16,9 +16,9 @@ const MARKS: [(&str, &str); 5] = [
     ("rambler up", "rambler down"),
 ];
 
-/// Returns the statements of the forward direction. The lines of the backward direction are replaced by empty lines, so
-/// that line numbers stay the same. A mark of the backward direction is recognized only in a file that also has a mark
-/// of the forward direction; otherwise it is an ordinary comment.
+/// Returns the statements of the forward direction. Replaces the lines of the backward direction by empty lines, so
+/// that line numbers stay the same. Recognizes backward marks only in a file that also has the forward mark of the same
+/// program; otherwise they are ordinary comments.
 pub(super) fn forward(text: &str) -> Cow<'_, str> {
     let mut marks = text.lines().filter_map(|line| MARKS.into_iter().find(|(up, _)| is_mark(line, up)));
     let Some((up, down)) = marks.next() else { return text.into() };
@@ -34,7 +34,7 @@ pub(super) fn forward(text: &str) -> Cow<'_, str> {
     kept.into()
 }
 
-/// Returns whether the line is the comment `mark`, with or without options after it.
+/// Returns whether the line is a comment that starts with `mark`. Options may follow the mark.
 fn is_mark(line: &str, mark: &str) -> bool {
     let Some(comment) = line.trim().strip_prefix("--") else { return false };
     let comment = comment.trim().to_ascii_lowercase();

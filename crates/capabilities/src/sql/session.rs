@@ -1,7 +1,8 @@
-//! One SQLite connection with its guards: authorizer, time limit, sizes.
+//! One SQLite connection with its limits: authorizer, time limit, sizes.
 //!
-//! All operations block and are called on a thread of the store. Every statement of a guest goes through
-//! [`Session::execute`] and [`Session::query`], which leave the connection in its original state, whatever happens.
+//! All operations block, and run on a thread of the pool. Every statement of a guest goes through [`Session::execute`],
+//! [`Session::query`] or [`Session::read`]. These leave the connection in its original state even if the statement
+//! fails.
 //!
 //! long because what is set before a statement and what is reset after it must be read together.
 
@@ -27,52 +28,54 @@ use crate::StorageAccount;
 use crate::pool::{self, Interruption, locked};
 use crate::storage::written_by_thread;
 
-/// The number of SQLite's instructions between two checks of the time limit.
+/// The number of instructions of SQLite's virtual machine between two checks of the time limit.
 const INSTRUCTIONS_PER_CHECK: i32 = 1000;
-/// The maximum time that SQLite waits for a lock that another connection of this process holds briefly.
+/// The maximum time that SQLite waits for a lock of another connection in this process. Such locks are held briefly.
 const BUSY_TIME: Duration = Duration::from_secs(5);
-/// The interval at which the processor time of a statement is charged.
-const CPU_LOOK: Duration = Duration::from_millis(1);
-/// The maximum pause of a migration whose tenant has no processor time left.
+/// The interval at which the processor time of a running statement is charged.
+const CPU_CHARGE_INTERVAL: Duration = Duration::from_millis(1);
+/// The maximum length of one sleep of a migration whose tenant has no processor time left.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// A result is charged in steps of this many bytes.
+/// The multiple in which the memory of a result is charged, in bytes.
 const RESULT_STEP_BYTES: usize = 64 << 10;
-/// The interval at which the bytes that a statement has written are checked.
-const WRITES_LOOK: Duration = Duration::from_millis(20);
-/// Maximum bytes of a pattern of LIKE and GLOB: a match is one instruction, which the time limit cannot interrupt.
+/// The interval between two checks of the number of bytes that a statement has written.
+const WRITES_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// The maximum length of a pattern of LIKE and GLOB, in bytes. It is short because a match is one instruction, which
+/// the time limit cannot interrupt.
 const LIKE_PATTERN_BYTES_MAX: i32 = 256;
-/// Maximum number of arguments of a function: some functions concatenate all arguments before they check the size.
+/// The maximum number of arguments of a function. It is small because some functions concatenate all arguments before
+/// they check the size.
 const FUNCTION_ARGUMENTS_MAX: i32 = 100;
-/// Maximum number of instructions of a compiled statement, which stays in memory.
+/// The maximum number of instructions of a prepared statement, which limits the memory of the statement.
 const STATEMENT_INSTRUCTIONS_MAX: i32 = 250_000;
-/// Maximum depth of nested triggers.
+/// The maximum depth of nested triggers.
 const TRIGGER_DEPTH_MAX: i32 = 100;
-/// The unused pages of a store are released only if there are at least this many.
-const GIVE_BACK_PAGES_MIN: u64 = 64;
-/// SQLite's own maximum number of pages.
+/// The minimum number of unused pages in a store's file from which they are released.
+const UNUSED_PAGES_MIN: u64 = 64;
+/// The maximum number of pages that SQLite supports, which means no limit here.
 const PAGES_MAX: u64 = 0xffff_fffe;
 
-/// The access of a connection.
+/// Whether a connection can write or only read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Write,
     Read,
 }
 
-/// The settings with which connections of a store are opened.
+/// The settings for opening a connection of a store.
 #[derive(Clone)]
 pub(super) struct Opening {
     pub(super) path: PathBuf,
     pub(super) limits: Arc<SqlLimits>,
     pub(super) statement_time: Duration,
     pub(super) account: Arc<StorageAccount>,
-    /// The account that results and SQLite's memory are charged to.
+    /// The tenant's account, to which results and SQLite's memory are charged.
     pub(super) tenant_account: Arc<Account>,
     pub(super) heap: Arc<Heap>,
 }
 
 impl Opening {
-    /// Records the current size of the store's files.
+    /// Records the current sizes of the store's file and of its log files.
     pub(super) fn measure(&self) {
         self.account.measure(&self.path);
         for suffix in ["-wal", "-shm"] {
@@ -82,9 +85,9 @@ impl Opening {
         }
     }
 
-    /// Opens a connection through which the store's pages are copied into `path`. The file is not synced, so it is
-    /// useless after a crash. No statement of a guest runs on the connection. Memory that it allocates while the
-    /// store's heap is entered belongs to that heap.
+    /// Opens a connection to the file `path`, into which the store's pages will be copied. Commits do not sync the
+    /// file, so a crash makes it unusable. The connection runs no statement of a guest. Its memory is charged to the
+    /// heap that the caller has entered.
     pub(super) fn connect_to_copy(&self, path: &Path) -> Result<Connection, rusqlite::Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -94,7 +97,7 @@ impl Opening {
     }
 }
 
-/// Sets the bounds of every connection, whatever its purpose.
+/// Sets the limits that apply to every connection.
 fn bound(connection: &Connection, limits: &SqlLimits) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(BUSY_TIME)?;
     let kibibytes = i64::try_from(limits.cache_bytes / 1024).unwrap_or(i64::MAX);
@@ -123,30 +126,30 @@ pub(super) struct Session {
     connection: Connection,
     guard: Arc<Mutex<Guard>>,
     opening: Opening,
-    /// The maximum number of pages that SQLite is currently set to.
+    /// The value of `max_page_count` that was set last.
     pages_max: Cell<u64>,
 }
 
-/// The state that SQLite's callbacks use.
+/// The state of the current statement, which SQLite's callbacks use.
 struct Guard {
     mode: Mode,
     deadline: Option<Instant>,
     denied: Option<String>,
     writes: Option<Writes>,
-    cpu_look_at: Instant,
-    /// The reason if the statement was interrupted before its time was up.
+    cpu_charge_at: Instant,
+    /// The reason why the statement was interrupted before its time limit; `None` if it was not.
     interruption: Option<Interruption>,
     tenant_account: Arc<Account>,
 }
 
-/// The limit for the bytes that a statement writes: to the log, and to temporary files, which no setting of SQLite
-/// bounds.
+/// The limit for the bytes that a statement writes to the log and to temporary files. SQLite has no setting for this
+/// limit.
 struct Writes {
-    /// The bytes that the thread had written at the first check. `None` before that: most statements end before the
-    /// first check.
-    begun_at: Option<u64>,
+    /// The number of bytes that the thread had written at the first check. `None` before that check, which most
+    /// statements do not reach.
+    bytes_at_start: Option<u64>,
     bytes_max: u64,
-    look_at: Instant,
+    check_at: Instant,
     reached: bool,
 }
 
@@ -154,32 +157,32 @@ impl Guard {
     fn new(tenant_account: &Arc<Account>) -> Self {
         let (mode, tenant_account) = (Mode::Internal, tenant_account.clone());
         let (deadline, denied, writes, interruption) = (None, None, None, None);
-        Self { mode, deadline, denied, writes, cpu_look_at: Instant::now(), interruption, tenant_account }
+        Self { mode, deadline, denied, writes, cpu_charge_at: Instant::now(), interruption, tenant_account }
     }
 
-    /// Prepares the callbacks for a statement of this kind.
+    /// Prepares the callbacks for a statement that runs in `mode`.
     fn begin(&mut self, mode: Mode, deadline: Option<Instant>, writes: Option<Writes>) {
         (self.mode, self.deadline, self.writes) = (mode, deadline, writes);
         (self.denied, self.interruption) = (None, None);
-        self.cpu_look_at = Instant::now() + CPU_LOOK;
+        self.cpu_charge_at = Instant::now() + CPU_CHARGE_INTERVAL;
     }
 
-    /// Returns whether the statement must end now.
+    /// Checks the limits, and charges processor time. Returns whether the statement must be interrupted.
     fn is_over(&mut self) -> bool {
         let now = Instant::now();
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return true;
         }
-        if now >= self.cpu_look_at {
-            self.cpu_look_at = now + CPU_LOOK;
+        if now >= self.cpu_charge_at {
+            self.cpu_charge_at = now + CPU_CHARGE_INTERVAL;
             pool::charge();
             if self.mode != Mode::Internal {
-                // No lock is held here, so an idle instance can be evicted.
+                // An idle instance can be evicted here, because this thread holds no lock of SQLite's allocator.
                 self.tenant_account.make_room(memory::ROOM_BYTES);
             }
             match self.mode {
                 Mode::Guest => self.interruption = pool::interruption(),
-                Mode::Migration | Mode::Look => self.pause(),
+                Mode::Migration | Mode::BoundedInternal => self.pause(),
                 Mode::Internal => {}
             }
         } else if self.mode == Mode::Guest && pool::caller_is_gone() {
@@ -188,15 +191,15 @@ impl Guard {
         if self.interruption.is_some() {
             return true;
         }
-        let Some(writes) = self.writes.as_mut().filter(|writes| now >= writes.look_at) else { return false };
-        writes.look_at = now + WRITES_LOOK;
+        let Some(writes) = self.writes.as_mut().filter(|writes| now >= writes.check_at) else { return false };
+        writes.check_at = now + WRITES_CHECK_INTERVAL;
         let written = written_by_thread();
-        writes.reached = written.saturating_sub(*writes.begun_at.get_or_insert(written)) > writes.bytes_max;
+        writes.reached = written.saturating_sub(*writes.bytes_at_start.get_or_insert(written)) > writes.bytes_max;
         writes.reached
     }
 
-    /// Called where a statement of a guest would be interrupted because the tenant has no processor time left: makes a
-    /// migration wait until it has some again, or until the migration's time is up.
+    /// Waits while the tenant has no processor time left, at most until the deadline. Called for migrations, in a
+    /// situation in which a guest's statement would be interrupted.
     fn pause(&mut self) {
         while let Some(wait) = pool::cpu_retry_after() {
             let now = Instant::now();
@@ -209,10 +212,10 @@ impl Guard {
     }
 }
 
-/// The result of a query on a connection that only reads.
+/// The outcome of a query on a reading connection.
 pub(super) enum ReadOutcome {
     Rows(Result<Rows, SqlError>),
-    /// The statement changes something, so it must run on the writing connection.
+    /// The statement was not run, because it changes something and must run on the writing connection.
     NeedsWriter,
 }
 
@@ -230,14 +233,14 @@ impl Session {
         Self::guard(connection, access, opening)
     }
 
-    /// Sets the bounds, callbacks and modes of a new connection.
+    /// Sets the limits, callbacks and modes of a new connection.
     fn guard(mut connection: Connection, access: Access, opening: &Opening) -> Result<Self, rusqlite::Error> {
         let limits = &opening.limits;
         bound(&connection, limits)?;
         if access == Access::Write {
             let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
             if pages == 0 {
-                // Allows unused pages to be released later. Must be set before the first page is written.
+                // Makes it possible to release unused pages later. Must be set before the first page is written.
                 connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
             }
             let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -245,10 +248,10 @@ impl Session {
                 return Err(rusqlite::Error::InvalidParameterName(format!("journal mode is `{mode}`, not `wal`")));
             }
             connection.pragma_update(None, "wal_autocheckpoint", limits.log_pages_max)?;
-            // Allows the space of a log that a large transaction has extended to be released.
+            // Makes SQLite truncate a log that a large transaction has extended.
             connection.pragma_update(None, "journal_size_limit", i64::from(limits.log_pages_max) * 4096)?;
         }
-        // With FULL, each commit syncs the log before it returns.
+        // With `FULL`, each commit syncs the log before it returns.
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         functions::define(&connection, limits.value_bytes_max)?;
         connection.set_prepared_statement_cache_capacity(limits.prepared_statements_max);
@@ -270,30 +273,31 @@ impl Session {
         Ok(Self { connection, guard, opening: opening.clone(), pages_max: Cell::new(PAGES_MAX) })
     }
 
-    /// Begins a transaction, in which the store may grow as far as the tenant's storage currently allows.
+    /// Begins a transaction, in which the store may grow by the storage that is available to the tenant now.
     pub(super) fn begin(&self) -> Result<(), SqlError> {
         self.bound_growth()?;
         self.internal("BEGIN IMMEDIATE")
     }
 
-    /// While the returned guard exists, SQLite's allocations on this thread belong to the store's heap.
+    /// Charges SQLite's allocations on this thread to the store's heap until the returned guard is dropped.
     pub(super) fn enter(&self) -> HeapGuard {
         self.opening.heap.enter(None)
     }
 
-    /// Records the current size of the store's files, and releases unused pages if there are many.
+    /// Records the current sizes of the store's files after a change. Before that, releases unused pages if there are
+    /// many.
     pub(super) fn wrote(&self) {
         let _entered = self.enter();
         if self.opening.account.is_limited()
             && !self.in_transaction()
-            && let Err(error) = self.give_back()
+            && let Err(error) = self.release_unused_pages()
         {
             tracing::debug!(%error, "unused pages could not be released");
         }
         self.opening.measure();
     }
 
-    /// Sets the maximum size of the store to what the tenant's storage currently allows.
+    /// Sets the maximum number of pages to the current size plus the storage that is available to the tenant now.
     fn bound_growth(&self) -> Result<(), SqlError> {
         let _entered = self.enter();
         let account = &self.opening.account;
@@ -301,7 +305,7 @@ impl Session {
             self.opening.measure();
             let number = |pragma| self.number(pragma).map_err(|error| self.error(&error));
             let (pages, page_bytes) = (number("page_count")?, number("page_size")?.max(1));
-            // SQLite accepts no bound below the current size.
+            // SQLite cannot set a maximum below the current number of pages.
             (pages + account.room() / page_bytes).clamp(1, PAGES_MAX)
         } else {
             PAGES_MAX
@@ -314,12 +318,12 @@ impl Session {
         Ok(())
     }
 
-    fn give_back(&self) -> Result<(), rusqlite::Error> {
+    fn release_unused_pages(&self) -> Result<(), rusqlite::Error> {
         let free = self.number("freelist_count")?;
-        if free < GIVE_BACK_PAGES_MIN || free < self.number("page_count")? / 4 {
+        if free < UNUSED_PAGES_MIN || free < self.number("page_count")? / 4 {
             return Ok(());
         }
-        // Each step of the pragma releases one page and returns a row, so it is stepped to the end.
+        // Steps the pragma to its end, because each step releases one page and returns a row.
         let mut statement = self.connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
@@ -332,7 +336,7 @@ impl Session {
         statement.query_row([], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
     }
 
-    /// Runs one statement that returns no rows. Returns the number of rows that it changed.
+    /// Runs one statement that returns no rows. Returns the number of changed rows.
     pub(super) fn execute(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<u64, SqlError> {
         let is_own_transaction = !self.in_transaction();
         if is_own_transaction {
@@ -341,12 +345,15 @@ impl Session {
         let result = self.guarded(Mode::Guest, self.statement_deadline(by), || {
             let mut prepared = self.prepare(statement)?;
             if prepared.column_count() > 0 {
-                return Err(SqlError::Statement("it returns rows: run it with `query`".to_owned()));
+                return Err(SqlError::Statement(
+                    "the statement returns rows: run the statement with `query`".to_owned(),
+                ));
             }
             bind(&mut prepared, parameters)?;
             let before = self.connection.total_changes();
             prepared.raw_execute().map_err(|error| self.error(&error))?;
-            // If a statement (such as CREATE TABLE) changes no rows, SQLite keeps the count of the previous statement.
+            // After a statement that changes no rows (such as CREATE TABLE), `changes` still returns the count of the
+            // previous statement.
             let changed = self.connection.total_changes() != before;
             Ok(if changed { self.connection.changes() } else { 0 })
         });
@@ -356,7 +363,7 @@ impl Session {
         result
     }
 
-    /// Runs one statement on a connection that only reads, if the statement only reads.
+    /// Runs one statement on a reading connection, if the statement only reads.
     pub(super) fn read(&self, statement: &str, parameters: &[Value]) -> ReadOutcome {
         let rows = self.guarded(Mode::Guest, self.statement_deadline(None), || {
             let mut prepared = self.prepare(statement)?;
@@ -372,8 +379,8 @@ impl Session {
         }
     }
 
-    /// Runs one statement and collects its rows. If a statement that changes something fails, for example because its
-    /// result is too large, its changes are undone.
+    /// Runs one statement and collects its rows. If the statement fails, for example because its result is too large,
+    /// its changes are undone.
     pub(super) fn query(&self, statement: &str, parameters: &[Value], by: Option<Instant>) -> Result<Rows, SqlError> {
         let deadline = self.statement_deadline(by);
         let changes = self.guarded(Mode::Guest, deadline, || Ok(!self.prepare(statement)?.readonly()))?;
@@ -401,31 +408,33 @@ impl Session {
         result
     }
 
-    /// Runs statements of this crate.
+    /// Runs statements that are part of this crate and take a short time.
     pub(super) fn internal(&self, statements: &str) -> Result<(), SqlError> {
         self.guarded(Mode::Internal, None, || {
             self.connection.execute_batch(statements).map_err(|error| self.error(&error))
         })
     }
 
-    /// Runs the statements of a migration.
+    /// Runs the statements of a migration, with the limits of [`Mode::Migration`].
     pub(super) fn migrate(&self, statements: &str, deadline: Instant) -> Result<(), SqlError> {
         self.guarded(Mode::Migration, Some(deadline), || {
             self.connection.execute_batch(statements).map_err(|error| self.error(&error))
         })
     }
 
-    /// Runs `work`: statements of this crate that process a guest's data. They have the same bounds of time and memory
-    /// as a guest's statement.
+    /// Runs `work`, which consists of statements of this crate that process a guest's data. The limits of time and
+    /// memory are those of a migration.
     pub(super) fn bounded<T>(
         &self,
         deadline: Instant,
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>,
     ) -> Result<T, SqlError> {
-        self.guarded(Mode::Look, Some(deadline), || work(&self.connection).map_err(|error| self.error(&error)))
+        self.guarded(Mode::BoundedInternal, Some(deadline), || {
+            work(&self.connection).map_err(|error| self.error(&error))
+        })
     }
 
-    /// The connection, for statements of this crate with parameters.
+    /// Returns the connection, for statements of this crate that have parameters.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -435,7 +444,7 @@ impl Session {
         !self.connection.is_autocommit()
     }
 
-    /// Rolls back an open transaction, if there is one.
+    /// Rolls back the open transaction, if there is one.
     pub(super) fn roll_back(&self) {
         if self.in_transaction()
             && let Err(error) = self.internal("ROLLBACK")
@@ -449,7 +458,7 @@ impl Session {
         Some(by.map_or(own, |by| by.min(own)))
     }
 
-    /// Runs `work` in `mode` until `deadline`. Afterwards the connection is in [`Mode::Internal`] again.
+    /// Runs `work` in `mode`, at most until `deadline`. Sets [`Mode::Internal`] again before it returns.
     fn guarded<T>(
         &self,
         mode: Mode,
@@ -457,8 +466,9 @@ impl Session {
         work: impl FnOnce() -> Result<T, SqlError>,
     ) -> Result<T, SqlError> {
         let writes = if mode != Mode::Internal && self.opening.account.is_limited() {
-            let (bytes_max, look_at) = (self.opening.limits.statement_writes_max, Instant::now() + WRITES_LOOK);
-            Some(Writes { begun_at: None, bytes_max, look_at, reached: false })
+            let (bytes_max, check_at) =
+                (self.opening.limits.statement_writes_max, Instant::now() + WRITES_CHECK_INTERVAL);
+            Some(Writes { bytes_at_start: None, bytes_max, check_at, reached: false })
         } else {
             None
         };
@@ -563,7 +573,7 @@ fn bind(prepared: &mut CachedStatement<'_>, parameters: &[Value]) -> Result<(), 
     Ok(())
 }
 
-/// Charges a result that has grown. Charges some bytes in advance.
+/// Charges the growth of a result to `bytes`, rounded up so that not every row needs a charge.
 fn grow_to(charge: &mut HostMemory, bytes: usize) -> Result<(), SqlError> {
     let charged = usize::try_from(charge.bytes()).unwrap_or(usize::MAX);
     if bytes > charged {

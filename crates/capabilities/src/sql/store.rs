@@ -1,4 +1,4 @@
-//! One SQL store: the operations that the host functions call.
+//! A handle of an SQL store, with the operations that the host functions call.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use super::transaction::{self, Transaction};
 use super::{Rows, SqlError, SqlOpenError, Value};
 use crate::store_handle::StoreHandle;
 
-/// A store. All clones use the same store. When the last clone is dropped, a thread of the pool closes the store.
+/// A handle of an SQL store. Clones refer to the same store. After the last one is dropped, a thread of the pool closes
+/// the store.
 #[derive(Clone)]
 pub struct SqlStore(StoreHandle<OpenStore, CandidateStores>);
 
@@ -21,7 +22,7 @@ impl SqlStore {
         Self(StoreHandle::serving(inner))
     }
 
-    /// Returns the store for a candidate revision.
+    /// Returns a handle for a candidate revision. `candidate` contains the candidate's own stores.
     pub(super) fn for_candidate(self, candidate: CandidateStores) -> Self {
         Self(StoreHandle::candidate(self.inner().clone(), candidate))
     }
@@ -30,15 +31,15 @@ impl SqlStore {
         self.0.store()
     }
 
-    /// The store's name.
+    /// Returns the store's name.
     pub fn name(&self) -> &str {
         &self.inner().name
     }
 
-    /// Applies the new migrations of `folder`, after writes that are already queued.
+    /// Applies the new migrations in `folder`, after the writes that are already queued.
     pub(super) async fn migrate(&self, folder: PathBuf) -> Result<(), SqlOpenError> {
         let Some(first) = self.schema(folder.clone()).await?.pending.into_iter().next() else { return Ok(()) };
-        // All migrations are applied in one transaction: if it cannot begin, the failure is attributed to the first
+        // All migrations are applied in one transaction. If the transaction cannot begin, the error names the first
         // migration.
         let (store, path) = (self.inner().name.clone(), folder.join(first));
         let (name, time) = (store.clone(), self.inner().limits.migration_time);
@@ -50,7 +51,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Compares the store's schema with the migrations of `folder`. Changes nothing, and waits for no writer.
+    /// Compares the store's schema with the migrations in `folder`. Changes nothing, and waits for no writer.
     pub(super) async fn schema(&self, folder: PathBuf) -> Result<Schema, SqlOpenError> {
         let (inner, path) = (self.inner().clone(), folder.clone());
         let store = inner.name.clone();
@@ -65,8 +66,8 @@ impl SqlStore {
         read.map_err(failed)?
     }
 
-    /// Runs one statement that returns no rows. Returns the number of rows that it changed. The change has been synced
-    /// on return.
+    /// Runs one statement that returns no rows. Returns the number of changed rows. When this returns, the change has
+    /// been synced.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let pending = self.inner().admit(statement, parameters)?;
         let run = move |session: &Session| session.execute(&pending.statement, &pending.parameters, None);
@@ -83,7 +84,7 @@ impl SqlStore {
         };
         let (store, read) = (inner.clone(), pending.clone());
         let job = move || {
-            // Held until the job has ended, even if the caller no longer waits.
+            // The job owns the permit until it has ended, even if the caller no longer waits.
             let _reader = reader;
             store.read(&read.statement, &read.parameters)
         };
@@ -96,7 +97,7 @@ impl SqlStore {
         }
     }
 
-    /// Begins a transaction. Waits until earlier transactions have ended, for at most [`SqlLimits::wait_time`].
+    /// Begins a transaction. Waits for earlier transactions to end, at most for [`SqlLimits::wait_time`].
     pub async fn begin(&self) -> Result<Transaction, SqlError> {
         transaction::begin(&self.0.for_writing().await?).await
     }

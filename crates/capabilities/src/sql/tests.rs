@@ -1,5 +1,5 @@
-//! Failures that no caller of this crate can cause: threads that do not start, a half-replaced file. Also limits of
-//! connections that statements cannot exceed.
+//! Tests of failures that a caller of this crate cannot cause (threads that do not start, an interrupted replacement),
+//! and of limits that no statement can exceed.
 
 use std::fs;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::threads::FailingThreads;
 
-/// The time limit of waits, which only detects a hang.
+/// The maximum time of a wait, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stores {
@@ -45,13 +45,13 @@ impl Stores {
         opened.expect("it does not hang")
     }
 
-    /// After this call no thread runs, and none can be started.
+    /// Waits until no thread runs, and makes all later starts of threads fail.
     fn without_threads(&self) {
         self.pool.wait_without_threads();
         self.threads.fail(true);
     }
 
-    /// The replacement of the store has one more column.
+    /// Prepares a replacement of the store by a copy with one more column.
     async fn replacing(&self) -> Replacing {
         let migrations = self.dir.path().join("migrations");
         fs::create_dir_all(&migrations).unwrap();
@@ -103,7 +103,7 @@ async fn statements_without_a_thread_fail_and_later_ones_run() {
         insert(&store, round).await.unwrap();
         assert_eq!(query(&store, "n").await.unwrap(), numbers(&(0..=round).collect::<Vec<_>>()));
     }
-    // The last handle is dropped while no thread can be started; the file is closed even then.
+    // Drops the last handle while no thread can be started. The file must be closed nevertheless.
     stores.without_threads();
     drop(store);
     stores.threads.fail(false);
@@ -173,7 +173,7 @@ async fn a_failed_switch_can_be_finished_without_opening_the_store() {
     let new = stores.open().await.unwrap();
     insert(&new, 2).await.unwrap();
     assert_eq!(query(&new, "m").await.unwrap(), numbers(&[7]));
-    // An open store is not replaced: the call fails, and the store continues to work.
+    // An open store cannot be replaced: the call fails, and the store continues to work.
     fs::write(folder.join("s.next"), "").unwrap();
     let refused = stores.sql().finish_replacements(&folder).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ResourceBusy);
@@ -190,7 +190,7 @@ async fn a_failed_switch_is_finished_while_the_tenant_occupies_all_threads() {
     replacing.switch().unwrap_err();
     drop(replacing);
     fs::rename(&away, &folder).unwrap();
-    // More jobs than the tenant has threads. Those that get no thread yet wait in front of later jobs.
+    // Occupies the tenant's threads. Later jobs of the tenant have to wait.
     let gate = Arc::new(std::sync::Barrier::new(1 + 2));
     for _ in 0..2 {
         let gate = gate.clone();

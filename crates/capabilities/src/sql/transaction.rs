@@ -1,9 +1,9 @@
-//! Access to the writing connection of a store, and the transactions that hold it.
+//! Access to the writing connection of a store, and the transactions that hold this connection.
 //!
-//! Writers are queued by a fair semaphore with one permit. The holder of the permit has the writing connection as a
-//! [`WriterLease`]. The lease moves into the job on the pool and is returned when the job has ended, so the connection
-//! is not released too early when a caller stops waiting. A transaction keeps its lease, but no thread, until it ends:
-//! by `commit` or `rollback`, by dropping its handle, or by its deadline.
+//! Writers wait for a fair semaphore with one permit. The holder of the permit has the writing connection as a
+//! [`WriterLease`]. The lease moves into the job on the pool and is returned when the job has ended, so a caller that
+//! stops waiting does not release the connection too early. A transaction keeps its lease, but no thread, until it
+//! ends: by `commit` or `rollback`, when its last handle is dropped, or at its deadline.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -12,32 +12,33 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::open_store::{OpenStore, WaitingCount, lost};
+use super::open_store::{OpenStore, WaitingCount, abandoned};
 use super::session::Session;
 use super::{Rows, SqlError, Value};
 use crate::pool::locked;
 
-/// The writing connection of a store while it is in use.
+/// The writing connection of a store while a caller uses it. Dropping the lease returns the connection to the store.
 struct WriterLease {
-    /// The connection. `None` if it has to be opened first, and after this was dropped.
+    /// The connection; `None` if it has to be opened first, or if `drop` has returned it.
     session: Option<Session>,
-    // Declared before the permit, so that it is dropped first: dropping the last handle closes the store. In that case
-    // no other caller is left.
+    // Declared before the permit, so that the store is dropped first. If this is the store's last handle, dropping it
+    // closes the store, and no other caller waits for the permit.
     store: Arc<OpenStore>,
     slot: Option<OwnedSemaphorePermit>,
     rolled_back: bool,
 }
 
-/// An open transaction. Clones are handles of the same transaction. Dropping the last one rolls it back.
+/// A handle of an open transaction. Clones refer to the same transaction. Dropping the last one rolls the transaction
+/// back.
 #[derive(Clone)]
 pub struct Transaction {
     open: Arc<OpenTransaction>,
 }
 
 struct OpenTransaction {
-    /// `None` once it has ended.
+    /// The writing connection; `None` after the transaction has ended.
     lease: Mutex<Option<WriterLease>>,
-    /// Held by the running step. Steps run in the order in which they were requested.
+    /// Has one permit, which the running step holds. Steps run in the order in which they were requested.
     step: Arc<Semaphore>,
     expired: AtomicBool,
     deadline: Instant,
@@ -45,13 +46,13 @@ struct OpenTransaction {
     expiry: OnceLock<AbortHandle>,
 }
 
-/// Runs `work` on the writing connection, outside of any transaction.
+/// Runs `work` on the writing connection, outside a transaction.
 pub(super) async fn run<T: Send + 'static>(
     store: &Arc<OpenStore>,
     work: impl FnOnce(&Session) -> Result<T, SqlError> + Send + 'static,
 ) -> Result<T, SqlError> {
     let mut lease = lease(store).await?;
-    // The job drops the lease on the pool's thread.
+    // The job owns the lease, so the lease is dropped on a thread of the pool.
     store.lane.run(move || work(lease.connected()?)).await?
 }
 
@@ -76,13 +77,13 @@ pub(super) async fn begin(store: &Arc<OpenStore>) -> Result<Transaction, SqlErro
     Ok(Transaction { open })
 }
 
-/// Ends the transaction at its deadline, if it is still open.
+/// Ends the transaction at its deadline, if the transaction is still open.
 async fn expire(open: Weak<OpenTransaction>, deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
     let Some(open) = open.upgrade() else { return };
-    // A running step ends at the same deadline.
+    // Waits for a running step, which ends at the same deadline.
     let Ok(_step) = open.step.clone().acquire_owned().await else { return };
-    // A separate statement, so that the lock is released before the lease is dropped.
+    // In a separate statement, so that the lock is released before the lease is dropped.
     let lease = locked(&open.lease).take();
     if let Some(lease) = lease {
         open.expired.store(true, Ordering::Release);
@@ -98,13 +99,13 @@ async fn lease(store: &Arc<OpenStore>) -> Result<WriterLease, SqlError> {
             let session = locked(&writer.session).take();
             Ok(WriterLease { session, store: store.clone(), slot: Some(slot), rolled_back: false })
         }
-        Ok(Err(_)) => Err(lost()),
+        Ok(Err(_)) => Err(abandoned()),
         Err(_) => Err(SqlError::Overloaded),
     }
 }
 
 impl WriterLease {
-    /// Returns the connection, which is opened if necessary. Blocks.
+    /// Returns the connection, and opens it if necessary. Blocks.
     fn connected(&mut self) -> Result<&Session, SqlError> {
         let session = match self.session.take() {
             Some(session) => session,
@@ -113,15 +114,15 @@ impl WriterLease {
         Ok(self.session.insert(session))
     }
 
-    /// Returns the connection of a transaction.
+    /// Returns the connection of a transaction, which is open as long as the lease.
     fn session(&self) -> &Session {
         self.session.as_ref().expect("a transaction holds its connection until the lease is dropped")
     }
 }
 
 impl Drop for WriterLease {
-    /// Returns the connection to the store in its original state. An open transaction is rolled back, on a thread of
-    /// the pool, or here if no thread can be started.
+    /// Returns the connection to the store without an open transaction. An open transaction is rolled back on a thread
+    /// of the pool, or on this thread if no thread can be started.
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         if session.in_transaction() && !self.rolled_back {
@@ -136,7 +137,7 @@ impl Drop for WriterLease {
 }
 
 impl Transaction {
-    /// Runs one statement that returns no rows. Returns the number of rows that it changed.
+    /// Runs one statement that returns no rows. Returns the number of changed rows.
     pub async fn execute(&self, statement: String, parameters: Vec<Value>) -> Result<u64, SqlError> {
         let pending = self.open.store.admit(statement, parameters)?;
         self.step(move |session, deadline| session.execute(&pending.statement, &pending.parameters, Some(deadline)))
@@ -149,12 +150,12 @@ impl Transaction {
         self.step(move |session, deadline| session.query(&pending.statement, &pending.parameters, Some(deadline))).await
     }
 
-    /// Commits the changes. They have been synced on return.
+    /// Commits the changes. When this returns, the changes have been synced.
     pub async fn commit(self) -> Result<(), SqlError> {
         self.end(true).await
     }
 
-    /// Undoes the changes.
+    /// Rolls back the changes.
     pub async fn rollback(self) -> Result<(), SqlError> {
         self.end(false).await
     }
@@ -166,7 +167,7 @@ impl Transaction {
         let step = self.open.step.clone().acquire_owned().await.map_err(|_| ended())?;
         let open = self.open.clone();
         let job = move || {
-            // Held until the job has ended, even if the caller no longer waits.
+            // The job owns the permit until it has ended, even if the caller no longer waits.
             let _step = step;
             let lease = locked(&open.lease);
             let Some(lease) = lease.as_ref() else { return Err(open.gone()) };
@@ -193,7 +194,7 @@ impl Transaction {
 }
 
 impl OpenTransaction {
-    /// Returns the error that tells why the transaction accepts no more steps.
+    /// Returns the error for a step after the end of the transaction.
     fn gone(&self) -> SqlError {
         if self.expired.load(Ordering::Acquire) { SqlError::Timeout } else { ended() }
     }
@@ -220,7 +221,7 @@ fn end(session: &Session, commit: bool) -> Result<(), SqlError> {
         return if commit { Err(undone()) } else { Ok(()) };
     }
     let result = session.internal(if commit { "COMMIT" } else { "ROLLBACK" });
-    // If a deferred constraint makes COMMIT fail, the transaction stays open.
+    // If a deferred constraint makes COMMIT fail, the transaction stays open, so it is rolled back here.
     session.roll_back();
     session.wrote();
     result
