@@ -1,6 +1,6 @@
-//! The operations of the admin API, each delegated to the file for its subject.
+//! The node's implementation of the admin API. Each operation is delegated to the module for its subject.
 //!
-//! Each operation runs in its own task: if the client disconnects, the operation still completes.
+//! Each operation runs in its own tokio task, so it completes even if the client disconnects.
 
 use std::sync::Arc;
 
@@ -16,23 +16,23 @@ use crate::node::Node;
 use crate::problems;
 use crate::tenants::SecretChange;
 
-/// Runs an operation in a task. The task starts with the first poll of the returned future: until then the audit log
-/// can still refuse the operation.
+/// Returns a future that runs `operation` in a tokio task. The task is spawned by the first poll of the future: before
+/// that poll, the audit log can still refuse the operation.
 fn spawn_operation<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiProblem>> + Send + 'static,
 ) -> AdminReply<T> {
     async move {
         tokio::spawn(work)
             .await
-            .unwrap_or_else(|_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log")))
+            .unwrap_or_else(|_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see the node's log")))
     }
     .boxed()
 }
 
-/// Runs an operation that reads and syncs files.
+/// Returns a future that runs `work` on a blocking thread, because `work` reads and syncs files.
 fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static) -> AdminReply<T> {
     spawn_operation(async move {
-        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see the node's log"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     })
 }

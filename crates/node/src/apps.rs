@@ -1,4 +1,4 @@
-//! Administration of apps: their state, stopping and starting, removal, and logs.
+//! Operations on apps: list them, stop and start them, remove them, and read their logs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::revisions::snapshots;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
 
-/// The default and the maximum number of log lines that are returned.
+/// The number of log lines that a request for logs returns: `LINES_DEFAULT` if the request names no number, and at most
+/// `LINES_MAX`.
 const LINES_DEFAULT: u32 = 100;
 const LINES_MAX: u32 = 10_000;
 
@@ -82,7 +83,7 @@ impl Node {
         }
         self.blocking(move || upload.finish().map_err(problems::of_blob)).await?;
         if let Some(pending) = pending {
-            pending.kept(digest);
+            pending.complete(digest);
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl Node {
         let set = move |node: &Self| node.state.set_stopped(&key.0, &key.1, stopped);
         let app = self.record(&ChangeTarget::app(&tenant, &name), &app_lock, set).await?;
         self.step(ChangeStep::Recorded);
-        // An app that the tenancy does not know needs no stop.
+        // Errors are ignored: they mean that the tenancy does not know the app, so there is nothing to stop or resume.
         if stopped {
             let _ = self.tenancy.stop(&tenant, &name);
         } else {
@@ -121,13 +122,15 @@ impl Node {
         self.state.app(&tenant, &name).map_err(problems::of_state)?;
         let subject = ChangeTarget::app(&tenant, &name);
         if !data {
-            // The app's data is kept, so its stores must not be left half replaced.
+            // Finish a pending replacement of the app's stores: the app's data is kept, so all its stores must be
+            // complete.
             takeover::finish_pending(self, &tenant, &name).await?;
         }
         let (node, of) = (self.clone(), subject.clone());
         let pending = self.blocking(move || {
             let intents = removals::intents(&node.dir);
-            // If the outcome of an earlier attempt was unknown, its intent is obsolete now.
+            // An earlier attempt to remove the app with its data may have left an intent, because its outcome was
+            // unknown. The app still exists, so that intent is obsolete.
             let pending = if data { intents.write(&of, "") } else { intents.forget(&of) };
             pending.map_err(|error| problems::failed(&error))
         });
@@ -138,9 +141,9 @@ impl Node {
         let (key, of) = ((tenant.clone(), name.clone()), subject.clone());
         let remove = move |node: &Self| {
             node.state.remove_app(&key.0, &key.1).inspect_err(|error| {
-                // The removal failed, so the app and its data stay. The intent must be removed: if the app is later
-                // removed without its data, the intent would still remove the data. If the outcome is unknown, the
-                // intent is still needed.
+                // The removal failed, so the app and its data stay. Remove the intent: if the app were later removed
+                // without its data, the intent would still remove the data. If the outcome of the removal is unknown,
+                // the intent is still needed.
                 if data && !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::intents(&node.dir).forget(&of);
                 }
@@ -168,7 +171,7 @@ impl Node {
             node.state.app(&tenant, &name).map_err(problems::of_state)?;
             if query.access && !node.repository.access_log {
                 let problem = ApiProblem::new(ProblemKind::NotFound, "the node writes no access log");
-                return Err(problem.hint("start it with `isomer node --access-log`"));
+                return Err(problem.hint("start the node with `isomer node --access-log`"));
             }
             let repository = &node.repository;
             let log =

@@ -1,9 +1,10 @@
-//! The deployments in progress, by revision. When a revision is refused, the files that were laid out for it are
-//! removed immediately: `sweep` would remove them only after hours, and a tenant with thousands of refused deployments
-//! in an hour would fill the disk with their folders.
+//! The number of deployments in progress for each revision. It decides which deployment removes the files of a refused
+//! revision.
 //!
-//! Several apps may deploy the same revision at the same time. So the last deployment that ends removes the files, and
-//! no other deployment of the revision can begin during the removal.
+//! Files are removed as soon as their revision is refused. `sweep` would remove them only after hours, and a tenant
+//! with thousands of refused deployments in an hour would fill the disk. Several apps may deploy the same revision at
+//! the same time, so only the last of these deployments removes the files. No other deployment of the revision can
+//! begin during the removal.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ type Counts = HashMap<ReleaseDigest, usize>;
 #[derive(Debug, Default)]
 pub(crate) struct Attempts(Arc<Mutex<Counts>>);
 
-/// A deployment in progress. It ends when this is dropped.
+/// A deployment in progress. Dropping the value ends the deployment.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     counts: Arc<Mutex<Counts>>,
@@ -24,7 +25,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempts {
-    /// Begins a deployment. Waits while the files of the same revision are being removed. Blocks.
+    /// Begins a deployment of `revision`. Blocks while the files of the same revision are being removed.
     pub(crate) fn begin(&self, revision: &ReleaseDigest) -> Attempt {
         *lock(&self.0).entry(revision.clone()).or_default() += 1;
         Attempt { counts: self.0.clone(), revision: revision.clone() }
@@ -32,13 +33,13 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// Ends the deployment, and calls `remove` if it is the last deployment of its revision. No other deployment of the
-    /// revision can begin before `remove` returns. Blocks.
+    /// Ends the deployment. If no other deployment of the same revision is in progress, calls `remove`. No deployment
+    /// of the revision can begin before `remove` returns. Blocks.
     pub(crate) fn end<T>(self, remove: impl FnOnce(&ReleaseDigest) -> T) -> Option<T> {
         let counts = self.counts.clone();
         let counts = lock(&counts);
         let removed = (counts.get(&self.revision) == Some(&1)).then(|| remove(&self.revision));
-        // The lock must be released before `self` is dropped, because the drop takes it again.
+        // Release the lock before `self` is dropped, because `drop` takes the lock again.
         drop(counts);
         removed
     }

@@ -1,13 +1,17 @@
-//! Intents: planned changes of an app's or a tenant's data, which are written to disk before the change is made. So a
-//! change that is interrupted by a killed process or a failing disk is finished or undone later.
+//! Intents. An intent records a planned change of an app's or a tenant's data on disk, before the change starts. If a
+//! killed process or a failing disk interrupts the change, the node finds the intent later and finishes or undoes the
+//! change.
 //!
-//! An intent is a file `TENANT` or `TENANT.APP` in the folder of its kind: data to be removed, or stores to be
-//! replaced. Only the files on disk are authoritative: an intent is carried out only if its file was found while its
-//! app or tenant was locked, and never from a list that was read earlier.
+//! An intent is a file named `TENANT` or `TENANT.APP`. There is one folder for each kind of change: removing data, and
+//! replacing stores. An intent may be carried out only if its file is read while its app or tenant is locked. A list of
+//! intents that was read without the lock may be outdated.
 //!
-//! Invariants: an intent is written completely or not at all, and it is synced, with its folder, when
-//! [`IntentLog::write`] returns. Its removal is synced when [`IntentLog::forget`] returns: an intent that reappeared
-//! after a power failure could undo later changes.
+//! Invariants:
+//!
+//! - An intent is written completely or not at all. When [`IntentLog::write`] returns, the file and its folder are
+//!   synced.
+//! - When [`IntentLog::forget`] returns, the removal is synced. If an intent reappeared after a power failure, the node
+//!   could undo later changes.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,12 +21,11 @@ use std::path::{Path, PathBuf};
 use isomer_capabilities::NodeDir;
 use isomer_ids::{AppName, TenantName};
 
-/// The target of a change: an app, or a tenant as a whole.
+/// The target of a change: a tenant, or one app of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChangeTarget {
-    /// The tenant.
     pub(crate) tenant: TenantName,
-    /// The app; `None` for the tenant itself.
+    /// The app; `None` if the target is the tenant itself.
     pub(crate) app: Option<AppName>,
 }
 
@@ -35,7 +38,7 @@ impl ChangeTarget {
         Self { tenant: tenant.clone(), app: None }
     }
 
-    /// Returns the folder of the target's data.
+    /// Returns the path of the folder with the target's data.
     pub(crate) fn data(&self, dir: &NodeDir) -> PathBuf {
         match &self.app {
             Some(app) => dir.app(self.tenant.as_str(), app.as_str()),
@@ -43,7 +46,8 @@ impl ChangeTarget {
         }
     }
 
-    /// Returns the name of the intent's file. Names of tenants and apps do not contain dots.
+    /// Returns the name of the target's intent file. The name is unambiguous, because names of tenants and apps contain
+    /// no dots.
     fn file_name(&self) -> String {
         self.app.as_ref().map_or_else(|| self.tenant.to_string(), |app| format!("{}.{app}", self.tenant))
     }
@@ -66,55 +70,55 @@ impl fmt::Display for ChangeTarget {
     }
 }
 
-/// The intents of one kind. All functions block.
+/// The intents of one kind. All methods except `new` block.
 #[derive(Debug, Clone)]
 pub(crate) struct IntentLog {
     folder: PathBuf,
 }
 
 impl IntentLog {
-    /// Returns the intents in `folder`, which is created when the first intent is written.
+    /// Returns the intents in `folder`. The folder is created when the first intent is written.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// Writes an intent. Replaces an earlier intent for the same target.
+    /// Writes an intent. Replaces an existing intent for the same target.
     ///
     /// # Errors
-    /// When the disk fails. Then there is no intent.
+    /// If the disk fails. In this case, the new intent is not stored.
     pub(crate) fn write(&self, subject: &ChangeTarget, text: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
-        // No intent has this name, because names of intents do not begin with a dot.
+        // This cannot be the name of an intent, because names of intents do not begin with a dot.
         let temporary = self.folder.join(format!(".{}", subject.file_name()));
         let written = File::create(&temporary)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, self.path(subject)));
         written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         let synced = sync(&self.folder).and_then(|()| sync(self.folder.parent().unwrap_or(Path::new("."))));
-        // The change itself was not started, and the caller reports a failure, so the intent is removed.
+        // If the sync fails, the caller reports a failure and does not start the change, so the intent is removed.
         synced.inspect_err(|_| drop(self.forget(subject)))
     }
 
-    /// Returns the text of an intent; `None` if the target has no intent.
+    /// Returns the text of a target's intent; `None` if the target has no intent.
     ///
     /// # Errors
-    /// When the intent exists but cannot be read.
+    /// If the intent exists but cannot be read.
     pub(crate) fn read(&self, subject: &ChangeTarget) -> io::Result<Option<String>> {
         none_if_missing(fs::read_to_string(self.path(subject)))
     }
 
-    /// Returns whether there is an intent.
+    /// Returns whether the target has an intent.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If the disk fails.
     pub(crate) fn has(&self, subject: &ChangeTarget) -> io::Result<bool> {
         self.path(subject).try_exists()
     }
 
-    /// Returns the targets of all intents.
+    /// Returns the targets of all intents, in sorted order.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder cannot be read.
     pub(crate) fn all(&self) -> io::Result<Vec<ChangeTarget>> {
         let Some(entries) = none_if_missing(fs::read_dir(&self.folder))? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -125,13 +129,13 @@ impl IntentLog {
         Ok(found)
     }
 
-    /// Removes an intent, if there is one.
+    /// Removes the target's intent. Does nothing if the target has no intent.
     ///
     /// # Errors
-    /// When the disk fails. The intent may be removed, or reappear after a power failure.
+    /// If the disk fails. In this case, the intent may still exist, or reappear after a power failure.
     pub(crate) fn forget(&self, subject: &ChangeTarget) -> io::Result<()> {
         none_if_missing(fs::remove_file(self.path(subject)))?;
-        // The folder is synced even if the intent did not exist: an earlier removal may not have been synced.
+        // Sync the folder even if the intent did not exist, because an earlier call may have failed after the removal.
         none_if_missing(sync(&self.folder)).map(drop)
     }
 
@@ -182,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let intents = IntentLog::new(folder.path().join("kind"));
         let subject = ChangeTarget::tenant(&"acme".parse().unwrap());
-        // This is the state that a killed process leaves.
+        // A killed process leaves temporary files like these.
         fs::create_dir(&intents.folder).unwrap();
         fs::write(intents.folder.join(".acme"), "12").unwrap();
         fs::write(intents.folder.join(".acme.shop"), "12").unwrap();
@@ -190,7 +194,7 @@ mod tests {
         assert!(!intents.has(&subject).unwrap());
         intents.write(&subject, "123").unwrap();
         assert_eq!(intents.all().unwrap(), std::slice::from_ref(&subject));
-        // A failing disk leaves no intent. Here, a folder with the name of the intent's file makes the write fail.
+        // A write that fails leaves no intent. A folder with the name of the intent's file makes the write fail.
         intents.forget(&subject).unwrap();
         fs::create_dir(intents.path(&subject)).unwrap();
         fs::write(intents.path(&subject).join("in the way"), "").unwrap();

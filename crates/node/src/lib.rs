@@ -1,8 +1,8 @@
 //! A node: a server for the apps of many tenants, with its data directory, its state, and the operations of its admin
 //! API.
 //!
-//! This crate administers apps; the crate `isomer-apps`, on which it is based, serves them. Start reading at [`Node`]:
-//! its fields are the parts of a node. The operations are `impl Node` blocks, each in the file for its subject.
+//! This crate administers apps. It is based on the crate `isomer-apps`, which serves them. Start reading at [`Node`]:
+//! its fields are the parts of a node. The operations are `impl Node` blocks, each in the module for its subject.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -10,20 +10,20 @@
 //! | `opening` | opening a node's data directory |
 //! | `admin` | the operations of the admin API, and the tasks that run them |
 //! | `apps`, `tenants`, `tokens` | administration of apps, tenants and tokens |
-//! | `deployment` | from an uploaded release to a revision in service |
+//! | `deployment` | bringing an uploaded release into service |
 //! | [`compiler`] | child processes that compile uploaded releases |
 //! | [`revisions`] | the files and records of revisions |
-//! | `repository` | the source of apps that are not in memory |
-//! | `uploads` | the parts that tenants have uploaded and not deployed yet |
-//! | `tenant_resources` | the disk space that a tenant's apps share |
-//! | `removals`, `trash` | data that is to be removed |
-//! | `replacements`, `suspended_apps` | stores that may be half replaced, and the apps that do not serve until the replacement is finished |
-//! | `settlement` | recording changes, and changes with an unknown outcome |
+//! | `repository` | packages of revisions on disk, and making a package again if it is unusable |
+//! | `uploads` | the parts that each tenant has uploaded but not deployed yet |
+//! | `tenant_resources` | the accounts of each tenant's disk space |
+//! | `removals`, `trash` | removal of data |
+//! | `replacements`, `suspended_apps` | interrupted replacements of stores, and the apps that cannot serve because of them |
+//! | `reconciliation` | recording changes, and determining unknown outcomes |
 //! | `maintenance` | tasks that the node runs every minute and every hour |
-//! | `intents` | planned changes of data, written to disk before they are made |
-//! | `locks`, `attempts` | the changes and deployments in progress |
+//! | `intents` | planned changes of data, written to disk before they start |
+//! | `locks`, `attempts` | locks of apps and tenants, and counts of deployments in progress |
 //! | [`steps`] | the steps of every change |
-//! | `problems` | errors as the admin API reports them |
+//! | `problems` | converting errors to problems of the admin API |
 //! | [`listeners`] | the front door's listeners, certificates and limits |
 
 mod admin;
@@ -38,11 +38,11 @@ mod maintenance;
 mod node;
 mod opening;
 mod problems;
+mod reconciliation;
 mod removals;
 mod replacements;
 mod repository;
 pub mod revisions;
-mod settlement;
 pub mod steps;
 mod suspended_apps;
 mod tenant_resources;

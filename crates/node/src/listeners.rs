@@ -1,4 +1,4 @@
-//! The listeners of a node's front door, with and without TLS, as the node file or the command line configures them.
+//! The listeners of a node's front door, with and without TLS. The node file and the command line configure them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,56 +15,56 @@ use isomer_observe::Log;
 /// The addresses at which a node serves apps, and the limits of its front door.
 #[derive(Debug, Default)]
 pub struct ListenerOptions {
-    /// Addresses without TLS.
+    /// The addresses at which the node accepts connections without TLS.
     pub plain: Vec<SocketAddr>,
-    /// Addresses with TLS.
+    /// The addresses at which the node accepts connections with TLS.
     pub secured: Vec<SocketAddr>,
-    /// The certificates for the addresses with TLS.
+    /// The certificates for all listeners with TLS.
     pub tls: Option<TlsSettings>,
-    /// Listening sockets that were passed by a service manager, which keeps them open as well.
+    /// Listening sockets from a service manager. The service manager keeps them open when the node stops.
     pub inherited: Vec<(std::net::TcpListener, Encryption)>,
-    /// The proxies in front of the node.
+    /// The proxies in front of the node that it trusts to name the client's address.
     pub proxies: Proxies,
-    /// The limits of the front door.
+    /// The limits on connections, requests and times of the front door.
     pub limits: Limits,
 }
 
 /// Whether a listener uses TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// With TLS.
+    /// The listener accepts only connections with TLS.
     Tls,
-    /// Without TLS.
+    /// The listener accepts only connections without TLS.
     Plain,
 }
 
-/// A front door that listens.
+/// A front door whose listeners are open, with its certificates.
 pub struct OpenListeners {
-    /// The front door.
+    /// The front door, ready to serve.
     pub front: AppFront,
-    /// The certificates, which can be read again, and the result of reading them first.
+    /// The certificates, which can be reloaded, and the result of the first load; `None` without TLS.
     pub certificates: Option<(Arc<Certificates>, LoadedCertificates)>,
 }
 
-/// Why a node cannot listen.
+/// The reason why a node cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
-    /// The node cannot listen at an address.
+    /// An address cannot be bound, or its socket cannot be used.
     #[error(transparent)]
     Front(#[from] FrontError),
-    /// The certificates cannot be used.
+    /// The certificates cannot be loaded.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// An address is configured with TLS, but no certificates are configured.
-    #[error("cannot listen with TLS on `{address}`: there are no certificates")]
+    /// An address is configured for TLS, but no certificates are configured.
+    #[error("cannot listen with TLS on `{address}`: no certificates are configured")]
     NoCertificates {
-        /// The address.
+        /// The address that is configured for TLS.
         address: SocketAddr,
     },
 }
 
 impl ListenerOptions {
-    /// Returns the options that a node file configures. Relative paths in the file are resolved against `folder`.
+    /// Returns the options in a node file. Relative paths in the file are resolved against `folder`.
     #[must_use]
     pub fn of(file: &NodeSettings, folder: &Path) -> Self {
         Self {
@@ -77,7 +77,8 @@ impl ListenerOptions {
         }
     }
 
-    /// Uses the given sockets of a service manager in place of all addresses. Without sockets, changes nothing.
+    /// Replaces all configured addresses by the given sockets from a service manager. Changes no address if `sockets`
+    /// is empty.
     pub fn inherit(&mut self, sockets: Vec<(std::net::TcpListener, Encryption)>) {
         if !sockets.is_empty() {
             self.plain.clear();
@@ -86,18 +87,18 @@ impl ListenerOptions {
         self.inherited = sockets;
     }
 
-    /// Returns whether each address uses TLS, in the order of the front door's addresses after
-    /// [`ListenerOptions::open`].
+    /// Returns whether each listener uses TLS, in the order of the addresses of the front door that
+    /// [`ListenerOptions::open`] returns.
     pub fn speaks_tls(&self) -> Vec<bool> {
         let inherited = self.inherited.iter().map(|(_, secured)| *secured == Encryption::Tls);
         inherited.chain(self.plain.iter().map(|_| false)).chain(self.secured.iter().map(|_| true)).collect()
     }
 
-    /// Listens on all addresses or on none. `resolver` finds the app of each request. Reads the certificates, which
-    /// blocks.
+    /// Opens all listeners, or none if one of them fails. `resolver` finds the app for each request. Loading the
+    /// certificates blocks the thread.
     ///
     /// # Errors
-    /// When the node cannot listen on an address, or the certificates cannot be used.
+    /// If the node cannot listen on an address, or cannot load the certificates.
     pub async fn open(self, resolver: Arc<AppResolver>, log: Log) -> Result<OpenListeners, ListenerError> {
         let certificates = match self.tls {
             Some(settings) => Some(Certificates::load(settings)?),

@@ -1,4 +1,4 @@
-//! Locks of apps and of tenants (with their secrets) during a change.
+//! Locks on apps and tenants. A lock is held during a change of its app, or of its tenant and the tenant's secrets.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,14 +8,14 @@ use isomer_api::{ApiProblem, ProblemKind};
 use isomer_ids::{AppName, TenantName};
 use tokio::sync::OwnedMutexGuard;
 
-/// How long a change of a tenant waits for an earlier change of the same tenant.
+/// The maximum time that a change of a tenant waits for other changes of the same tenant.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The apps that are being changed.
+/// The locks on apps. The set contains the locked apps.
 #[derive(Debug, Default)]
 pub(crate) struct AppLocks(Arc<Mutex<HashSet<(TenantName, AppName)>>>);
 
-/// The exclusive right to change an app. It ends when this is dropped.
+/// The exclusive lock on an app. Dropping this value releases the lock.
 #[derive(Debug)]
 pub(crate) struct AppLock {
     busy: Arc<Mutex<HashSet<(TenantName, AppName)>>>,
@@ -23,7 +23,10 @@ pub(crate) struct AppLock {
 }
 
 impl AppLocks {
-    /// Locks an app, or fails if it is locked.
+    /// Locks an app. Does not wait.
+    ///
+    /// # Errors
+    /// If the app is already locked.
     pub(crate) fn begin(&self, tenant: &TenantName, app: &AppName) -> Result<AppLock, ApiProblem> {
         let app = (tenant.clone(), app.clone());
         if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(app.clone()) {
@@ -40,18 +43,20 @@ impl Drop for AppLock {
     }
 }
 
-/// The locks of tenants. Changes of one tenant or its secrets are made one after another, so that the memory agrees
-/// with the recorded state. If a tenant is created again during its removal, the creation waits, so that the new
-/// tenant's data is not removed. (A single lock for all tenants was rejected: a removal waits for requests in flight,
-/// and changes of other tenants must not wait for those requests.)
+/// The locks on tenants. Changes of a tenant or of its secrets run one after another, so that the node's memory agrees
+/// with its recorded state. If a tenant is created again while it is being removed, the creation waits for the removal,
+/// which would remove the new tenant's data otherwise.
+///
+/// A single lock for all tenants was rejected: a removal waits for the tenant's requests in flight, and changes of
+/// other tenants must not wait for these requests.
 #[derive(Default)]
 pub(crate) struct TenantLocks(Mutex<HashMap<TenantName, Weak<tokio::sync::Mutex<()>>>>);
 
 impl TenantLocks {
-    /// Locks a tenant. Waits for an earlier change of the tenant.
+    /// Locks a tenant. Waits until other changes of the tenant have finished.
     ///
     /// # Errors
-    /// When the earlier change takes longer than [`LOCK_TIMEOUT`].
+    /// If the wait exceeds [`LOCK_TIMEOUT`].
     pub(crate) async fn take(&self, tenant: &TenantName) -> Result<OwnedMutexGuard<()>, ApiProblem> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Background tasks of a node: every minute it finishes pending changes of data, and every hour it removes files to
-//! which nothing refers.
+//! Background tasks of a node: finishing interrupted changes of data every minute, and removing unreferenced files
+//! every hour.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -16,26 +16,25 @@ use crate::revisions::sweep::{self, SweepCounts, UNUSED_MAX};
 use crate::revisions::{release, snapshots};
 use crate::{problems, removals, replacements, trash};
 
-/// The interval at which pending changes of data are tried again.
+/// The interval between two attempts to finish interrupted changes of data.
 const FINISH_EVERY: Duration = Duration::from_secs(60);
 
-/// The maximum number of removals and take-overs that are tried at the same time, so that one that has to wait does not
-/// delay the others.
+/// The maximum number of interrupted removals and take-overs that are finished concurrently. They run concurrently, so
+/// that a removal that waits for requests does not delay the others.
 const FINISHED_AT_ONCE_MAX: usize = 16;
 
-/// The interval at which unreferenced files are removed.
+/// The interval between two removals of unreferenced files.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
-/// Starts the background tasks. They end when the node is dropped.
+/// Starts the background tasks of a node. The tasks end after the node is dropped.
 pub(crate) fn begin(node: &Arc<Node>) {
     tokio::spawn(finish_often(Arc::downgrade(node)));
     tokio::spawn(sweep_often(Arc::downgrade(node)));
 }
 
 impl Node {
-    /// Tries again to finish pending removals of data, and take-overs that have left stores half replaced. Apps that
-    /// were suspended because of such a take-over are then resumed. The node itself runs this every minute. Failures
-    /// are logged.
+    /// Tries to finish interrupted removals of data and interrupted replacements of stores. Resumes apps that were
+    /// suspended because of such a replacement. The node calls this method every minute. Failures are logged.
     pub async fn finish_intents(self: &Arc<Self>) {
         let node = self.clone();
         let pending = self.blocking(move || {
@@ -43,7 +42,7 @@ impl Node {
             match replacements::unfinished(&node.dir) {
                 Ok(unfinished) => taken_over.extend(unfinished),
                 Err(error) => {
-                    tracing::error!(%error, "pending replacements of stores cannot be read; this is tried again later")
+                    tracing::error!(%error, "cannot read which replacements of stores are unfinished; the node tries again later")
                 }
             }
             Ok((removals::pending(&node.dir), taken_over))
@@ -51,7 +50,7 @@ impl Node {
         let (removed, taken_over) = pending.await.unwrap_or_default();
         stream::iter(removed).for_each_concurrent(FINISHED_AT_ONCE_MAX, |subject| self.try_removal(subject)).await;
         let finish = |(tenant, app): (TenantName, AppName)| async move {
-            // If the app is locked, the change that holds the lock finishes the pending replacement.
+            // If the app is locked, skip it: the change that holds the lock finishes the replacement.
             let Ok(_lock) = self.app_locks.begin(&tenant, &app) else { return };
             takeover::finish(self, &tenant, &app).await;
         };
@@ -59,7 +58,7 @@ impl Node {
     }
 
     async fn try_removal(self: &Arc<Self>, subject: ChangeTarget) {
-        // The lock prevents other changes of the same target.
+        // Lock the target, because a removal must not run during another change of the target.
         let done = match &subject.app {
             Some(app) => match self.app_locks.begin(&subject.tenant, app) {
                 Ok(_lock) => self.finish_removal(&subject).await,
@@ -71,21 +70,21 @@ impl Node {
             },
         };
         if let Err(problem) = done {
-            tracing::error!(%problem, "the removal of {subject} cannot be finished; it is tried again later");
+            tracing::error!(%problem, "cannot finish the removal of {subject}; the node tries again later");
         }
     }
 
-    /// Removes parts, code and files to which no app's revision refers and that were not used for `unused_max`. The
-    /// node itself runs this every hour.
+    /// Removes parts, compiled code and files that no recorded revision refers to and that were last used more than
+    /// `unused_max` ago. Also removes outdated snapshots, and empties the trash. The node calls this method every hour.
     ///
     /// # Errors
-    /// When something cannot be read or removed.
+    /// If a part, a file or the state cannot be read or removed.
     pub async fn sweep(self: &Arc<Self>, unused_max: Duration) -> Result<SweepCounts, ApiProblem> {
         let node = self.clone();
         self.blocking(move || {
             let (repository, now) = (&node.repository, SystemTime::now());
             let swept = sweep::sweep(&node.state, &node.blobs, &repository.cache, &node.dir, now, unused_max);
-            // This also removes what could not be removed earlier.
+            // The trash may contain data whose removal failed earlier.
             trash::clean(&node.dir);
             release::sweep_unfinished(&node.dir.revisions(), now, unused_max);
             node.sweep_snapshots(now);
@@ -101,23 +100,24 @@ impl Node {
             if !snapshots::folder(&data).exists() {
                 continue;
             }
-            // If the app is locked, the change that holds the lock removes the app's old snapshots.
+            // If the app is locked, skip it: the change that holds the lock removes the app's outdated snapshots.
             let Ok(_lock) = self.app_locks.begin(&tenant, &app) else { continue };
             let swept = snapshots::sweep(&data, &resources.storage, now, snapshots::SNAPSHOT_AGE_MAX);
             if let Err(error) = swept {
-                tracing::warn!(%tenant, %app, %error, "old snapshots cannot be removed");
+                tracing::warn!(%tenant, %app, %error, "cannot remove old snapshots");
             }
         }
     }
 }
 
-/// Finishes intents every minute, and tries to empty the trash until it is empty. The first round skips the intents,
-/// because opening the node has just tried them. The trash is not emptied at the opening, because that may take long.
+/// Finishes interrupted changes every minute, and tries to empty the trash until it is empty. The first round skips the
+/// interrupted changes, because opening the node has just tried to finish them. The trash is emptied here, and not
+/// while the node opens, because emptying it may take a long time.
 async fn finish_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(FINISH_EVERY);
     let mut is_clean = false;
     for round in 0_u64.. {
-        // The first tick completes at once.
+        // The first call returns immediately.
         tick.tick().await;
         let Some(node) = node.upgrade() else { return };
         if round > 0 {
@@ -132,7 +132,7 @@ async fn finish_often(node: Weak<Node>) {
 
 async fn sweep_often(node: Weak<Node>) {
     let mut tick = tokio::time::interval(SWEEP_EVERY);
-    // The first tick completes at once, while the node is still starting.
+    // The first call returns immediately. It is skipped, because the node has just been opened.
     tick.tick().await;
     loop {
         tick.tick().await;

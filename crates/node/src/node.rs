@@ -1,4 +1,4 @@
-//! A node, and the resources that its parts share.
+//! The type [`Node`], and the resources that all parts of a node share.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,39 +30,39 @@ use crate::uploads::Uploads;
 
 /// The options for opening a node.
 pub struct NodeOptions {
-    /// The data directory.
+    /// The path of the data directory.
     pub data: PathBuf,
-    /// The node's log.
+    /// The log of the node itself.
     pub log: Log,
-    /// How releases are compiled.
+    /// The options for compiling releases.
     pub compiler: CompilerOptions,
-    /// How apps run, and how many are in memory.
+    /// The options for running apps, including how many apps stay in memory.
     pub tenancy: TenancyOptions,
-    /// Called at each step of every change, from any thread.
+    /// A function that is called after each step of every change, on any thread.
     pub watch: Option<Arc<dyn Fn(ChangeStep) + Send + Sync>>,
 }
 
-/// Why a node cannot be opened.
+/// The reason why a node cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The data directory is in use or cannot be opened.
+    /// The data directory is in use by another process, or cannot be opened.
     #[error(transparent)]
     Dir(#[from] DataDirError),
-    /// The node's state cannot be read.
+    /// The node's recorded state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The uploaded parts cannot be read.
+    /// The stored parts of releases cannot be read.
     #[error(transparent)]
     Blobs(#[from] BlobError),
     /// The cache of compiled code cannot be opened.
     #[error(transparent)]
     Code(#[from] CodeError),
-    /// The engine cannot be set up.
+    /// The WebAssembly engine cannot be set up.
     #[error(transparent)]
     Engine(RevisionError),
     /// The thread that writes the apps' logs cannot be started.
-    #[error("cannot start writing the apps' logs")]
+    #[error("cannot start the thread that writes the apps' logs")]
     Log {
         /// The operating system's error.
         source: std::io::Error,
@@ -95,7 +95,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// Returns the resolver of the front door.
+    /// Returns the resolver with which the front door finds the app for each request.
     #[must_use]
     pub fn resolver(&self) -> Arc<AppResolver> {
         Arc::new(self.tenancy.clone())
@@ -107,22 +107,22 @@ impl Node {
         self.dir.path()
     }
 
-    /// Sets the addresses of the front door and the counter of its connections, for the node's status. Calls after the
-    /// first are ignored.
+    /// Sets what the node's status reports about its front door: the addresses, and the counter of open connections.
+    /// Only the first call has an effect.
     pub fn set_front(&self, addresses: Vec<SocketAddr>, connections: Connections) {
         let _ = self.front.set((addresses, connections));
     }
 
-    /// Returns how many compilers were started so far.
+    /// Returns the number of compiler processes that were started so far.
     #[must_use]
     pub fn compilers_started(&self) -> u64 {
         self.compilers.started()
     }
 
-    /// Returns how compilers are confined on this system, and logs a warning if the confinement is insufficient.
+    /// Returns which layers of the compiler's sandbox this system supports. Logs a warning if they are not sufficient.
     ///
     /// # Errors
-    /// When no compiler can be started.
+    /// If no compiler process can be started.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
         self.compilers.confinement().await
     }
@@ -154,29 +154,31 @@ impl Node {
         }
     }
 
-    /// Returns the disk space that uploads and tenants must leave free.
+    /// Returns the limit of free disk space that uploads and tenants' data must not use.
     pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         self.resources.reserve()
     }
 
-    /// Returns the account of a tenant's bytes on disk.
+    /// Returns the account of a tenant's disk space; `None` if the tenant does not exist.
     pub(crate) fn storage(&self, tenant: &TenantName) -> Option<Arc<StorageAccount>> {
         self.resources.get(tenant).map(|resources| resources.storage.clone())
     }
 
-    /// Charges a tenant for its revisions' data in the state. Must be called after the state has changed.
+    /// Updates the charge to a tenant for its revisions. Must be called after each change of the tenant's revisions in
+    /// the state.
     pub(crate) fn charge(&self, tenant: &TenantName) {
         self.resources.charge(tenant, &self.state);
     }
 
-    /// Counts a deployment that was refused because the tenant's storage is used up.
+    /// Counts a deployment that is refused because the tenant's quota `storage` is exhausted.
     pub(crate) fn refuse_storage(&self, tenant: &TenantName) {
         if let Some(storage) = self.storage(tenant) {
             storage.refuse();
         }
     }
 
-    /// Returns the maximum charge for a tenant's revisions that its quota allows now. Blocks.
+    /// Returns the maximum number of bytes that may be charged to a tenant for its revisions: the part of the quota
+    /// `storage` that the tenant's other data does not use. Blocks.
     pub(crate) fn charges_max(&self, tenant: &TenantName) -> u64 {
         let Some(resources) = self.resources.get(tenant) else { return u64::MAX };
         resources.count(&self.dir.tenant(tenant.as_str()));
@@ -189,12 +191,12 @@ impl Node {
         }
     }
 
-    /// Runs work that reads and syncs files.
+    /// Runs `work`, which reads and syncs files, on a blocking thread.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ApiProblem> + Send + 'static,
     ) -> Result<T, ApiProblem> {
-        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see the node's log"));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
     }
 }

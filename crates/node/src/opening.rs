@@ -1,5 +1,5 @@
-//! Opening a node: locks its data directory, finishes changes of data that an earlier process left pending, and adds
-//! all tenants and apps to the tenancy. Nothing is compiled, and each app is loaded only by its first request.
+//! Opening a node: locks the data directory, finishes the changes of data that an earlier process left unfinished, and
+//! adds all tenants and apps to the tenancy. Opening compiles nothing. An app is loaded by its first request.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -28,18 +28,18 @@ use crate::uploads::Uploads;
 use crate::{maintenance, removals, replacements};
 
 impl Node {
-    /// Opens a node's data directory. Must be called in a tokio runtime; blocks.
+    /// Opens the node in a data directory. Blocks. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// When another process uses the directory, or something in it cannot be read.
+    /// If another process uses the directory, or a part of the node's data cannot be read.
     pub fn open(options: NodeOptions) -> Result<Arc<Self>, NodeError> {
         Self::open_over(options, FileStorage::new)
     }
 
-    /// Like [`Node::open`], but the node's state is in the given storage: for tests of a failing disk.
+    /// Like [`Node::open`], but stores the node's state in the given storage. For tests with a failing disk.
     ///
     /// # Errors
-    /// Like [`Node::open`].
+    /// The errors of [`Node::open`].
     pub fn open_over<S: Storage>(
         options: NodeOptions,
         storage: impl FnOnce(&Path) -> S,

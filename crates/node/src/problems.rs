@@ -1,4 +1,4 @@
-//! Converts errors to the problems that the admin API reports.
+//! Functions that convert errors to problems of the admin API.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use isomer_disk::Reserve;
 use isomer_display::size;
 use isomer_state::{BlobError, StateError};
 
-/// Returns the problem for an error of the state.
+/// Returns the API problem for an error of the node's state.
 pub(crate) fn of_state(error: StateError) -> ApiProblem {
     let title = error.to_string();
     match &error {
@@ -24,34 +24,36 @@ pub(crate) fn of_state(error: StateError) -> ApiProblem {
             ApiProblem::new(ProblemKind::NotFound, title)
         }
         StateError::TokenTaken { tenant, name } => ApiProblem::new(ProblemKind::Conflict, title).hint(format!(
-            "choose another name, or revoke that one first: isomer tokens revoke {name} --tenant {tenant}"
+            "choose another name, or revoke the existing token first: isomer tokens revoke {name} --tenant {tenant}"
         )),
         StateError::HostTaken { .. } => ApiProblem::new(ProblemKind::Conflict, title)
-            .hint("choose another host name, or remove it from that app first"),
-        StateError::HasApps { .. } => ApiProblem::new(ProblemKind::Conflict, title).hint("remove its apps first"),
+            .hint("choose another host name, or remove this host name from the other app first"),
+        StateError::HasApps { .. } => ApiProblem::new(ProblemKind::Conflict, title).hint("remove the tenant's apps first"),
         StateError::TooManyApps { tenant, .. } => ApiProblem::quota(Quota::Apps, title)
             .hint(format!("remove an app, or raise the quota: isomer tenant set {tenant} --apps N")),
         StateError::NoRoom { tenant, .. } => ApiProblem::quota(Quota::Storage, title)
-            .hint("deploy fewer files and folders, or shorter paths; or remove apps that are no longer needed")
+            .hint("deploy fewer files and folders, or shorter paths, or remove apps that are no longer needed")
             .hint(format!("or raise the quota: isomer tenant set {tenant} --storage SIZE")),
         StateError::Unsettled { .. } => failed(&error).hint(
-            "the change was made completely or not at all: when the disk works again, check which before you repeat it",
+            "the change was made completely or not at all: when the disk works again, check whether it was made before you repeat it",
         ),
         StateError::TooMany { .. } => ApiProblem::new(ProblemKind::Refused, title),
         _ => failed(&error),
     }
 }
 
-/// Returns the problem for an error of the uploaded parts.
+/// Returns the API problem for an error of the store of uploaded parts.
 pub(crate) fn of_blob(error: BlobError) -> ApiProblem {
     match &error {
-        BlobError::Digest { .. } => ApiProblem::new(ProblemKind::BadRequest, error.to_string()).hint("send it again"),
+        BlobError::Digest { .. } => {
+            ApiProblem::new(ProblemKind::BadRequest, error.to_string()).hint("upload the part again")
+        }
         BlobError::TooLarge { .. } => ApiProblem::new(ProblemKind::TooLarge, error.to_string()),
         _ => failed(&error),
     }
 }
 
-/// Returns the problem for an upload that would use the disk space reserved for the node.
+/// Returns the API problem for a write that would use the disk space that `reserve` keeps free.
 pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
     let title = "the disk has no room left except the reserve of the node";
     tracing::error!(reserve = %size(reserve.bytes()), "an upload was refused: {title}");
@@ -60,19 +62,19 @@ pub(crate) fn no_room(reserve: &Reserve) -> ApiProblem {
         .hint(format!("`disk_reserve` in the node file sets the reserve, now {}", size(reserve.bytes())))
 }
 
-/// Returns a text in the form that a client, who may be a tenant, may see: without the path `data`, where the node
-/// keeps its data. The node's log has the original text.
+/// Returns `text` with the path `data` of the node's data directory replaced by `…`, because clients must not see this
+/// path. The node's log contains the original text.
 pub(crate) fn hidden(text: &str, data: &Path) -> String {
     let data = data.display().to_string();
-    // If the data is in the root folder, every path would be replaced.
+    // If the data directory is `/`, replacing it would change every path.
     if data.len() <= 1 {
         return text.to_owned();
     }
-    // First replaces paths below the folder, then the folder itself where nothing follows it.
+    // Replace paths below the directory first, then the path of the directory itself.
     text.replace(&format!("{data}/"), "…/").replace(&format!("`{data}`"), "`…`")
 }
 
-/// Returns a problem in the form that a client may see: see [`hidden`].
+/// Applies [`hidden`] to all texts of a problem.
 pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
     ApiProblem {
         title: hidden(&problem.title, data),
@@ -82,7 +84,7 @@ pub(crate) fn without_folder(problem: ApiProblem, data: &Path) -> ApiProblem {
     }
 }
 
-/// Logs a failure of the node itself, and returns the problem for it.
+/// Logs a failure of the node itself, and returns the API problem for the failure.
 pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     let problem = ApiProblem::new(ProblemKind::Failed, error.to_string());
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
@@ -90,7 +92,7 @@ pub(crate) fn failed(error: &(dyn std::error::Error + 'static)) -> ApiProblem {
     if causes.is_empty() { problem } else { problem.detail(causes.join("\n")) }
 }
 
-/// Returns the problem for a revision that cannot be made or started.
+/// Returns the API problem for a release that cannot be compiled, or a revision that cannot be started.
 pub(crate) fn refusal(error: &RevisionError) -> ApiProblem {
     let render = Renderer::plain();
     let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
@@ -103,7 +105,7 @@ pub(crate) fn refusal(error: &RevisionError) -> ApiProblem {
     }
 }
 
-/// Returns the problem for a revision that does not start.
+/// Returns the API problem for an error of starting a revision.
 pub(crate) fn not_started(error: &TenancyError) -> ApiProblem {
     match error {
         TenancyError::Revision(error) => refusal(error),

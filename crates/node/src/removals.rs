@@ -1,14 +1,16 @@
-//! Removal of data. Each removal is written to disk before it begins, so that it is completed even if the process is
-//! killed.
+//! Removal of the data of apps and tenants. An intent is written to disk before a removal starts, so that the removal
+//! is completed even if the process is killed.
 //!
-//! An [intent](crate::intents) is a file in `removals/` of the node's directory. If the tenant or app of an intent
-//! still exists, its removal was not recorded and the intent is obsolete; otherwise its data is removed. Intents are
-//! carried out when the node opens, before a tenant or app of the same name is created, and every minute. (Removing all
-//! data without a tenant was rejected: a node that was started with the wrong state would remove all data.)
+//! An [intent](crate::intents) to remove data is a file in `removals/` of the data directory. If the tenant or app of
+//! an intent is still recorded, the removal was not recorded, so the intent is obsolete. If the tenant or app is not
+//! recorded, its data is removed. The node carries out intents when it opens, before it creates a tenant or app of the
+//! same name, and every minute. (An alternative is to remove all data whose tenant is not recorded. It was rejected: a
+//! node that was started with a wrong state would remove all data.)
 //!
-//! Data is removed in two steps. First it is moved to `trash/`, which is a rename and immediate. Then it is removed
-//! from there, which takes longer the more data there is. Nothing refers to the trash, so a failure to empty it blocks
-//! nothing: it is logged, and this process and every later one try again ([`clean`](crate::trash::clean)).
+//! Data is removed in two steps. The first step renames the data's folder into `trash/`, which is fast. The second step
+//! removes the files, which takes time in proportion to their number. Nothing refers to files in the trash, so a
+//! failure of the second step blocks nothing. It is logged, and the node tries again until the trash is empty
+//! ([`clean`](crate::trash::clean)).
 
 use std::fs::File;
 use std::io;
@@ -28,14 +30,15 @@ use crate::replacements;
 use crate::steps::ChangeStep;
 use crate::trash::{discard, move_to_trash};
 
-/// How long a background removal waits for requests in flight. After that time, it is tried again later.
+/// The maximum time that a removal in the background waits for requests in flight. After that time, the removal is
+/// tried again a minute later.
 const CLOSED_MAX: Duration = Duration::from_secs(10);
 
 impl Node {
-    /// Finishes a pending removal, if there is one. The target must be locked.
+    /// Finishes the target's interrupted removal, if there is one. The caller must hold the target's lock.
     ///
     /// # Errors
-    /// When the removal cannot be finished now. The intent is then still there.
+    /// If the removal cannot be finished. In this case, the intent remains.
     pub(super) async fn finish_removal(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         let (node, of) = (self.clone(), subject.clone());
         let is_gone = self.blocking(move || {
@@ -52,24 +55,26 @@ impl Node {
         if is_gone.await? { self.remove_data(subject, CLOSED_MAX).await } else { Ok(()) }
     }
 
-    /// Removes the remaining data of an earlier tenant or app, before a tenant or app of the same name is created.
+    /// Removes the data that a removed tenant or app of the same name has left. Must be called before a tenant or app
+    /// is created.
     ///
     /// # Errors
-    /// When the data cannot be removed.
+    /// If the data cannot be removed.
     pub(crate) async fn remove_leftovers(self: &Arc<Self>, subject: &ChangeTarget) -> Result<(), ApiProblem> {
         self.finish_removal(subject).await.map_err(|problem| {
             tracing::error!(%problem, "the data of an earlier {subject} cannot be removed");
             let title = format!("the data of an earlier {subject} still exists and cannot be removed");
             ApiProblem::new(ProblemKind::Conflict, title)
-                .hint("see the node's log; removing it is tried again every minute")
+                .hint("see the node's log for the reason; the node tries to remove the data every minute")
         })
     }
 
-    /// Removes the data of a tenant or app that was removed, and the intent. Waits at most `patience` for requests in
-    /// flight to finish with its stores.
+    /// Removes the data of a tenant or app that is no longer recorded, and removes the intent. Waits at most `patience`
+    /// for requests in flight that use the target's stores.
     ///
     /// # Errors
-    /// When the data cannot be moved to the trash. The intent is then still there.
+    /// If requests use the stores for longer than `patience`, or if the data cannot be moved to the trash. In both
+    /// cases, the intent remains.
     pub(super) async fn remove_data(
         self: &Arc<Self>,
         subject: &ChangeTarget,
@@ -77,25 +82,25 @@ impl Node {
     ) -> Result<(), ApiProblem> {
         let (data, stores) = (subject.data(&self.dir), self.tenancy.stores());
         if tokio::time::timeout(patience, stores.closed(&data)).await.is_err() {
-            let title = format!("requests of an earlier {subject} still use its stores");
+            let title = format!("requests of an earlier {subject} still use the stores");
             return Err(ApiProblem::new(ProblemKind::Conflict, title));
         }
         let (node, of) = (self.clone(), subject.clone());
         let moved = self.blocking(move || {
-            // Requests in flight may have written to the logs until now, so the logs are closed only here.
+            // Close the logs only here, because requests in flight may have written to them until now.
             node.logs_of(&of).iter().for_each(AppLog::close);
             let moved = set_aside(&node.dir, &of).map_err(|error| problems::failed(&error))?;
             if let Some(storage) = node.storage(&of.tenant) {
                 storage.forget(&of.data(&node.dir));
             }
-            // These intents are about data that was removed. If removing an intent fails, the intent is found to be
-            // obsolete later.
+            // The target's intents to replace stores are obsolete, because the stores were removed. Errors are ignored:
+            // an intent that remains is later found to be obsolete.
             let _ = replacements::forget_all(&node.dir, &of);
             Ok(moved)
         });
         let moved = moved.await?;
         if tokio::time::timeout(patience, stores.forget(&data)).await.is_err() {
-            tracing::error!("a store of an earlier {subject} is still in use after it was closed");
+            tracing::error!("a store of an earlier {subject} is still in use, although all stores were closed");
         }
         self.step(ChangeStep::DataSetAside);
         self.blocking(move || {
@@ -105,7 +110,7 @@ impl Node {
         .await
     }
 
-    /// Returns the logs of an app, or of all apps of a tenant. Blocks.
+    /// Returns the logs of an app; for a tenant, the logs of all its apps. Blocks.
     fn logs_of(&self, subject: &ChangeTarget) -> Vec<AppLog> {
         match &subject.app {
             Some(app) => {
@@ -122,16 +127,17 @@ pub(crate) fn intents(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.path().join("removals"))
 }
 
-/// Returns the targets of all pending removals. If they cannot be read, logs the error and returns none. Blocks.
+/// Returns the targets of all intents to remove data. If they cannot be read, logs the error and returns an empty list.
+/// Blocks.
 pub(super) fn pending(dir: &NodeDir) -> Vec<ChangeTarget> {
     intents(dir).all().unwrap_or_else(|error| {
-        tracing::error!(%error, "pending removals cannot be read; this is tried again later");
+        tracing::error!(%error, "cannot read which removals are unfinished; the node tries again later");
         Vec::new()
     })
 }
 
-/// Moves the data of an earlier process's pending removals to the trash. The data must not be open. Failures are logged
-/// and tried again later. Blocks.
+/// Carries out the intents to remove data that an earlier process has left: moves the data to the trash. The data must
+/// not be open. Failures are logged, and the removals are tried again later. Blocks.
 pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
     for subject in pending(dir) {
         let done = match is_recorded(state, &subject) {
@@ -139,15 +145,15 @@ pub(super) fn recover(dir: &NodeDir, state: &NodeState) {
             false => set_aside(dir, &subject).map(drop),
         };
         if let Err(error) = done {
-            tracing::error!(%error, "the removal of {subject} that an earlier process began cannot be finished; it is tried again later");
+            tracing::error!(%error, "cannot finish the removal of {subject}; the node tries again later");
         }
     }
 }
 
-/// Moves the data to the trash, then removes the intent. The result must be passed to [`discard`].
+/// Moves the target's data to the trash, then removes the intent. The caller must pass the result to [`discard`].
 ///
 /// # Errors
-/// When the data could not be moved. The intent is then still there.
+/// If the data cannot be moved. In this case, the intent remains.
 fn set_aside(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<Option<PathBuf>> {
     let data = subject.data(dir);
     let moved = move_to_trash(dir, &data)?;
@@ -211,7 +217,7 @@ mod tests {
             fs::create_dir_all(subject.data(&dir).join("apps/shop/kv")).unwrap();
             intents(&dir).write(subject, "").unwrap();
         }
-        // If the trash is a file, nothing can be moved into it.
+        // Nothing can be moved into the trash if it is a file instead of a folder.
         fs::remove_dir(dir.trash()).unwrap();
         fs::write(dir.trash(), "").unwrap();
         recover(&dir, &state);
@@ -220,7 +226,7 @@ mod tests {
         assert!(dir.tenant("first").exists() && dir.tenant("second").exists());
         fs::remove_file(dir.trash()).unwrap();
         fs::create_dir(dir.trash()).unwrap();
-        // For a target without data, the removal is finished.
+        // The target `first` has no data any more, so its removal succeeds.
         tree::remove(&dir.tenant("first")).unwrap();
         recover(&dir, &state);
         assert!(!dir.tenant("second").exists());

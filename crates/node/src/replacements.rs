@@ -1,6 +1,6 @@
-//! Pending replacements of an app's stores: the files that a take-over with stores leaves on disk until it is finished.
+//! Interrupted replacements of an app's stores, and the files on disk that they have left.
 //!
-//! See [`crate::deployment::takeover`] for how stores are replaced.
+//! The module [`crate::deployment::takeover`] describes how stores are replaced.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,9 +15,9 @@ use isomer_state::NodeState;
 use crate::intents::{ChangeTarget, IntentLog};
 use crate::revisions::snapshots;
 
-/// Finishes or undoes the pending replacements of an earlier process. No store must be open. Returns the apps for which
-/// this failed: they must not serve before their replacement is finished. If the intents cannot be read, returns all
-/// apps. Blocks.
+/// Finishes or undoes the replacements that an earlier process has left. No store may be open. Returns the apps that
+/// must not serve, because their replacement could be neither finished nor undone. If the intents cannot be read,
+/// returns all apps. Blocks.
 pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, AppName)> {
     if let Err(error) = snapshots::remove(&dir.trials(), &StorageAccount::unlimited()) {
         tracing::error!(%error, "the files of earlier candidates cannot be removed");
@@ -25,34 +25,34 @@ pub(crate) fn recover(dir: &NodeDir, state: &NodeState) -> HashSet<(TenantName, 
     let pending = match unfinished(dir) {
         Ok(pending) => pending,
         Err(error) => {
-            tracing::error!(%error, "pending replacements of stores cannot be read: no app is served until they can");
+            tracing::error!(%error, "cannot read which replacements of stores are unfinished; no app is served until this can be read");
             return state.apps().into_iter().map(|(tenant, app, _)| (tenant, app)).collect();
         }
     };
     let mut failed = HashSet::new();
     for (tenant, app) in pending {
         if let Err(error) = recover_one(dir, state, &tenant, &app) {
-            tracing::error!(%error, %tenant, %app, "the app's stores are half replaced: it is not served until the replacement is finished");
+            tracing::error!(%error, %tenant, %app, "cannot finish replacing the app's stores; the app is not served until the replacement is finished");
             failed.insert((tenant, app));
         }
     }
     failed
 }
 
-/// Returns the intents to replace stores. The text of each intent is the name of a replacement.
+/// Returns the intents to replace stores. The text of such an intent is the number that names the replacement.
 pub(crate) fn intents(dir: &NodeDir) -> IntentLog {
     IntentLog::new(dir.takeovers())
 }
 
-/// Returns the apps with pending replacements. Blocks.
+/// Returns the apps with interrupted replacements. Blocks.
 ///
 /// # Errors
-/// When the intents cannot be read.
+/// If the intents cannot be read.
 pub(crate) fn unfinished(dir: &NodeDir) -> io::Result<Vec<(TenantName, AppName)>> {
     Ok(intents(dir).all()?.into_iter().filter_map(|ChangeTarget { tenant, app }| Some((tenant, app?))).collect())
 }
 
-/// Removes the intents of an app, or of all apps of a tenant, whose data was removed. Blocks.
+/// Removes the intent to replace stores of an app, or of all apps of a tenant, after their data was removed. Blocks.
 pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()> {
     let intents = intents(dir);
     let is_of = |pending: &ChangeTarget| {
@@ -61,13 +61,14 @@ pub(crate) fn forget_all(dir: &NodeDir, subject: &ChangeTarget) -> io::Result<()
     intents.all()?.iter().filter(|pending| is_of(pending)).try_for_each(|pending| intents.forget(pending))
 }
 
-/// Returns whether stores of the app may be half replaced. Such an app must not serve. Blocks.
+/// Returns whether a recorded replacement of the app's stores is not finished, so that the app must not serve. Returns
+/// `true` if this cannot be read. Blocks.
 pub(crate) fn is_pending(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppName) -> bool {
     let pending = pending(dir, state, &ChangeTarget::app(tenant, app));
     matches!(pending, Ok(Some(PendingReplacement::Recorded { .. })) | Err(_))
 }
 
-/// Syncs `folder` and all its parents up to `top`, so that their entries survive a power failure.
+/// Syncs `folder` and all its parents up to `top`, so that the files in `folder` survive a power failure.
 pub(crate) fn sync_up_to(folder: &Path, top: &Path) -> io::Result<()> {
     let mut above = folder.ancestors().take_while(|above| above.starts_with(top)).filter(|above| above.is_dir());
     above.try_for_each(|above| File::open(above)?.sync_all())
@@ -86,24 +87,25 @@ fn recover_one(dir: &NodeDir, state: &NodeState, tenant: &TenantName, app: &AppN
     intents(dir).forget(&subject)
 }
 
-/// What remains to be done for a pending replacement, depending on whether it was recorded.
+/// The remaining work for an interrupted replacement.
 pub(crate) enum PendingReplacement {
-    /// The replacement was recorded: the stores in `sql` are to be replaced by the files in `folder`.
+    /// The replacement was recorded: replace the stores in the folder `sql` by the files in `folder`.
     Recorded { sql: PathBuf, folder: PathBuf },
-    /// The replacement was not recorded: the files in `folder` are to be removed.
+    /// The replacement was not recorded: remove the files in `folder`.
     ForNothing { folder: PathBuf },
-    /// Only the intent is left: the replacement was finished, or its files were never made.
+    /// Only the intent must be removed: the replacement was finished, or its files were never made.
     Done,
 }
 
-/// Returns what remains to be done for the intent of an app; `None` if there is no intent.
+/// Returns the remaining work for an app's interrupted replacement; `None` if the app has no intent.
 pub(crate) fn pending(
     dir: &NodeDir,
     state: &NodeState,
     subject: &ChangeTarget,
 ) -> io::Result<Option<PendingReplacement>> {
     let Some(id) = intents(dir).read(subject)? else { return Ok(None) };
-    // An earlier version of the program did not write the intent completely. In that case, no files were made.
+    // Earlier versions of the program could leave an incomplete intent. They made no files before the intent was
+    // complete.
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Some(PendingReplacement::Done));
     }
@@ -111,8 +113,8 @@ pub(crate) fn pending(
     let folder = snapshots::folder(&data).join(&id);
     let recorded = subject.app.as_ref().and_then(|app| state.app(&subject.tenant, app).ok());
     Ok(Some(match recorded {
-        // If the folder does not exist, the replacement was finished, and only the intent was left: see the module
-        // `takeover`.
+        // The folder of a recorded replacement is removed only after the replacement is finished. So if the folder does
+        // not exist, only the intent remains.
         Some(app) if app.current().replacement.as_deref() == Some(&id) => {
             if folder.try_exists()? {
                 PendingReplacement::Recorded { sql: data.join("sql"), folder }
@@ -120,13 +122,15 @@ pub(crate) fn pending(
                 PendingReplacement::Done
             }
         }
-        // The switch was started, so the only copy of a store may be in the folder, under its snapshot's name.
+        // The app is not recorded, but its stores were being switched. The only copy of a store may now be the snapshot
+        // in the folder, so finish the replacement.
         None if is_started(&folder)? => PendingReplacement::Recorded { sql: data.join("sql"), folder },
         _ => PendingReplacement::ForNothing { folder },
     }))
 }
 
-/// Returns whether old files of stores are in the folder of a replacement. The switch moves them there.
+/// Returns whether the switch to the new files in `folder` has started: it moves the old files of the stores to this
+/// folder.
 fn is_started(folder: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -134,7 +138,7 @@ fn is_started(folder: &Path) -> io::Result<bool> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        // The name may also be that of a write-ahead log, which is moved first.
+        // The switch moves a store's write-ahead log first. Its name contains the snapshot's name as well.
         if entry?.file_name().to_str().is_some_and(|name| name.contains(&snapshot_name(""))) {
             return Ok(true);
         }
@@ -142,7 +146,10 @@ fn is_started(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Writes the intent. Fails if an earlier intent exists, which has to be finished first.
+/// Writes the intent to replace the target's stores by the replacement `id`.
+///
+/// # Errors
+/// If the target already has an intent, which must be finished first, or if the disk fails.
 pub(crate) fn write_intent(dir: &NodeDir, subject: &ChangeTarget, id: &str) -> io::Result<()> {
     let intents = intents(dir);
     if intents.has(subject)? {

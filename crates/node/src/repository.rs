@@ -1,8 +1,9 @@
-//! The apps of a node that are not in memory: their revisions in the state, and their files in the node's directory.
+//! The packages of a node's apps on disk, from which the tenancy loads apps into memory.
 //!
-//! A package that another version of the program made, or whose code was lost, is made again from its release, by a
-//! child process as in a deployment. So no app has to be deployed again after an upgrade or after the cache was
-//! emptied. The package is made once for all requests that wait for it (see [`CompileJobs`]).
+//! A recorded package cannot be used if another version of the program made it, or if its compiled code was lost. In
+//! this case, the node compiles the app's release again, in a child process as for a deployment. So no app needs to be
+//! deployed again after an upgrade, or after the code cache was deleted. The release is compiled once for all requests
+//! that wait for it (see [`CompileJobs`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +28,17 @@ use crate::revisions::record::{self, RevisionRecord};
 use crate::revisions::release;
 use crate::tenant_resources::ResourcesByTenant;
 
-/// A release that was compiled.
+/// The result of compiling a release.
 pub(crate) struct CompiledRelease {
     pub(crate) package: Arc<Package>,
     pub(crate) contents: Contents,
-    /// Whether code was compiled for it.
+    /// Whether a child process compiled code; `false` if the cache had all the code.
     pub(crate) compiled: bool,
-    /// The warnings of the manifest and the plan, rendered for people.
+    /// The warnings about the manifest and the plan, as text for people.
     pub(crate) warnings: Vec<String>,
 }
 
-/// The apps on a node's disk.
+/// The packages and logs of apps in a node's data directory.
 pub(crate) struct DiskRepository {
     pub(crate) dir: Arc<NodeDir>,
     pub(crate) state: Arc<NodeState>,
@@ -47,15 +48,15 @@ pub(crate) struct DiskRepository {
     pub(crate) jobs: CompileJobs<Arc<CompiledRelease>>,
     pub(crate) resources: Arc<ResourcesByTenant>,
     pub(crate) logs: AppLogs,
-    /// Whether requests are logged.
+    /// Whether the node writes an access log for each app.
     pub(crate) access_log: bool,
-    /// A key over this program's version and its engine's settings: see [`RevisionRecord::maker`].
+    /// A hash of this program's version and its engine's settings: see [`RevisionRecord::maker`].
     pub(crate) maker: Key,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl DiskRepository {
-    /// Returns the spec for starting a package of the app. Blocks.
+    /// Returns the launch spec of an app's revision, with its package. Blocks.
     pub(crate) fn spec(
         &self,
         tenant: &TenantName,
@@ -89,13 +90,13 @@ impl DiskRepository {
         Ok(LaunchSpec { package, place, log: Some(self.log_of(tenant, app)?), access })
     }
 
-    /// Returns the app's own log.
+    /// Returns the app's own log, which contains the guests' output.
     pub(crate) fn log_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("log", tenant, app)
     }
 
-    /// Returns the app's access log. It is a separate file next to the app's own log, so that access lines do not
-    /// displace the guests' output.
+    /// Returns the app's access log. The access log is a separate file, so that its lines do not displace the guests'
+    /// output.
     pub(crate) fn access_of(&self, tenant: &TenantName, app: &AppName) -> Result<AppLog, ApiProblem> {
         self.log_in("access", tenant, app)
     }
@@ -105,7 +106,7 @@ impl DiskRepository {
         Ok(self.logs.open(self.dir.app(tenant.as_str(), app.as_str()).join(folder), &resources.log))
     }
 
-    /// Returns the logs of all apps of a tenant that have logs on disk, including removed apps. Blocks.
+    /// Returns the logs of all apps of a tenant that have a folder on disk, including removed apps. Blocks.
     pub(crate) fn logs_of(&self, tenant: &TenantName) -> Vec<AppLog> {
         let folders = std::fs::read_dir(self.dir.tenant(tenant.as_str()).join("apps"));
         let names = folders.into_iter().flatten().flatten().map(|folder| folder.file_name());
@@ -114,7 +115,8 @@ impl DiskRepository {
         logs.flatten().collect()
     }
 
-    /// Returns the package, if this program can start it and its code is in the cache. Blocks.
+    /// Returns the package in a revision's record; `None` if this program cannot start the package, or if the cache
+    /// lacks some of its code. Blocks.
     pub(crate) fn usable_package(&self, bytes: &[u8]) -> Result<Option<Package>, ApiProblem> {
         let kept = RevisionRecord::read(bytes)?;
         if kept.maker != self.maker.as_str().as_bytes() {
@@ -124,31 +126,31 @@ impl DiskRepository {
         Ok(package.filter(|package| package.code().all(|key| self.cache.has(key))))
     }
 
-    /// Compiles a release in a child process, once for all requests that wait for it.
+    /// Compiles a release in a child process. Concurrent requests for the same release share one compilation.
     pub(crate) async fn compile(
         self: &Arc<Self>,
         tenant: &TenantName,
         revision: &ReleaseDigest,
         release: &Release,
-        asker: CompileReason,
+        reason: CompileReason,
     ) -> Result<Arc<CompiledRelease>, ApiProblem> {
         let (repository, of) = (self.clone(), (tenant.clone(), revision.clone(), release.clone()));
         let compile = move |permit: CompilePermit| async move {
             let (tenant, revision, release) = of;
             let compiled = repository.compile_now(permit, &tenant, &release).await?;
-            // Updates the records of revisions that apps have, even if no request waits any more. If the update fails,
-            // the result is still used, and the release is compiled again after a restart.
+            // Update the record of the revision, even if no request waits for the result any more. If the update fails,
+            // the result is used anyway, and the release is compiled again after a restart of the node.
             let kept = repository.blocking({
                 let compiled = compiled.clone();
                 move |repository| repository.state.renew(&revision, &compiled.contents).map_err(problems::of_state)
             });
             if let Err(problem) = kept.await {
-                tracing::warn!(%tenant, %problem, "the record of a revision that was compiled again cannot be written");
+                tracing::warn!(%tenant, %problem, "cannot write the record of a revision that was compiled again");
             }
             Ok(compiled)
         };
-        let ask = || self.compilers.request_permit(tenant).map_err(ApiProblem::from);
-        self.jobs.join(revision, tenant, asker, ask, compile).await
+        let request_permit = || self.compilers.request_permit(tenant).map_err(ApiProblem::from);
+        self.jobs.join(revision, tenant, reason, request_permit, compile).await
     }
 
     async fn compile_now(
@@ -158,7 +160,7 @@ impl DiskRepository {
         release: &Release,
     ) -> Result<Arc<CompiledRelease>, ApiProblem> {
         let components = release.components.iter();
-        let order = CompileRequest {
+        let request = CompileRequest {
             tenant: tenant.clone(),
             manifest: release.manifest.clone(),
             shape: release.shape.clone(),
@@ -166,19 +168,19 @@ impl DiskRepository {
             cache: self.cache.clone(),
             maker: self.maker.clone(),
         };
-        let made = self.compilers.make_with_cache(permit, &order).await.map_err(ApiProblem::from)?;
+        let made = self.compilers.make_with_cache(permit, &request).await.map_err(ApiProblem::from)?;
         let CompileOutput { package, code, compiled, warnings } = made;
         let contents = record::contents(&self.maker, release, &package.to_bytes(), code);
         Ok(Arc::new(CompiledRelease { package: Arc::new(package), contents, compiled, warnings }))
     }
 
-    /// Runs work that reads and syncs files.
+    /// Runs `work`, which reads and syncs files, on a blocking thread.
     async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiProblem> + Send + 'static,
     ) -> Result<T, ApiProblem> {
         let repository = self.clone();
-        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see its log"));
+        let failed = |_| Err(ApiProblem::new(ProblemKind::Failed, "the node failed; see the node's log"));
         self.runtime.spawn_blocking(move || work(&repository)).await.unwrap_or_else(failed)
     }
 }
@@ -193,7 +195,7 @@ impl AppRepository for DiskRepository {
         Box::pin(async move {
             self.fetch_package(tenant, app, revision).await.map_err(|problem| match problem.kind {
                 ProblemKind::Unavailable => RepositoryError::Busy(problem.into()),
-                _ => RepositoryError::Failed(whole(&problem).into()),
+                _ => RepositoryError::Failed(with_detail(&problem).into()),
             })
         })
     }
@@ -207,8 +209,8 @@ impl AppRepository for DiskRepository {
     }
 }
 
-/// Returns a problem with its detail, for logs: the `Display` of a problem is only its title.
-fn whole(problem: &ApiProblem) -> String {
+/// Returns the title and the detail of a problem, for the log. The `Display` of a problem has only the title.
+fn with_detail(problem: &ApiProblem) -> String {
     match &problem.detail {
         Some(detail) => format!("{}: {detail}", problem.title),
         None => problem.title.clone(),
@@ -234,7 +236,7 @@ impl DiskRepository {
         let package = match found.await? {
             StoredRevision::Package(package) => package,
             StoredRevision::Release(release) => {
-                tracing::info!(%tenant, %app, %revision, "compiling an app's code again");
+                tracing::info!(%tenant, %app, %revision, "compiling an app again, because its code is missing or was compiled by another version");
                 self.compile(&tenant, &revision, &release, CompileReason::Load).await?.package.clone()
             }
         };
@@ -242,9 +244,9 @@ impl DiskRepository {
     }
 }
 
-/// The form in which the state has a revision.
+/// The usable content of a revision's record.
 enum StoredRevision {
     Package(Arc<Package>),
-    /// The package was made by another version of the program, or its code was lost, so only the release can be used.
+    /// The release. The package cannot be used, because another version of the program made it, or its code was lost.
     Release(Box<Release>),
 }

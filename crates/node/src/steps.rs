@@ -1,62 +1,63 @@
 //! The steps of a deployment, and their guarantees.
 //!
 //! ```text
-//! parts are there ─► manifest, folders, secrets ─► package (child) ─► files laid out ─► started next to the one in service
+//! parts are there ─► manifest, folders, secrets ─► package (child) ─► files created ─► started next to the one in service
 //!      ─► healthy ─► recorded (one transaction) ─► took over ─► the old one drains
 //! ```
 //!
-//! If stores are replaced (migrations, or a rollback to a snapshot), there are more steps around *recorded*: see
-//! [`crate::deployment::takeover`].
+//! If stores are replaced (by migrations, or by a rollback to a snapshot), there are more steps before and after
+//! *recorded*: see [`crate::deployment::takeover`].
 //!
 //! Nothing refers to the files that are made before *recorded*. So a deployment that fails or is killed before
-//! *recorded* has changed nothing, and `sweep` removes its files. The steps after *recorded* only make the running
-//! process agree with the recorded state, as opening a node does. So at every moment the app has one whole revision. (A
-//! journal of steps, which a restart would finish or undo, was rejected: there is nothing to undo, and every start
-//! already finishes what has to be finished.)
+//! *recorded* changes nothing, and `sweep` removes its files. The steps after *recorded* only bring the running process
+//! in line with the recorded state, as opening a node does. So at any moment, the app has exactly one complete
+//! revision.
 //!
-//! Deployments of one app run one after another. A second deployment at the same time is refused immediately, because
-//! it would be based on a state that its client has not seen.
+//! (A journal of steps, from which a restart would finish or undo a deployment, was rejected: there is nothing to undo,
+//! and every start of a node already does what remains to be done.)
+//!
+//! Deployments of one app do not run concurrently. If a deployment of the app is in progress, another one is refused
+//! immediately, because its client has not seen the state of the app that the first one will leave.
 
-/// A completed step. Every change of an app, a secret or a tenant consists of such steps; tests kill the process after
-/// each step.
+/// A completed step of a change of an app, a secret or a tenant. Tests kill the process after each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeStep {
-    /// The release is complete and may run.
+    /// The checks of the release passed, before it is compiled.
     Checked,
-    /// The package of the release and its code exist.
+    /// The package of the release and its compiled code exist.
     Packed,
-    /// The files of the revision are laid out.
+    /// The files of the revision exist on disk.
     LaidOut,
-    /// The revision runs next to the revision in service.
+    /// The new revision runs as a candidate next to the revision in service.
     Started,
-    /// The health check of the revision passed.
+    /// The health check of the candidate passed.
     Healthy,
-    /// The app's requests wait, because its stores are to be replaced.
+    /// The app's requests are held, because its stores are about to be replaced.
     Held,
     /// The intent to replace the stores is written.
     Noted,
-    /// The files that replace the stores are made.
+    /// The new files of the stores are made.
     Staged,
-    /// The change is recorded: the app's revision, a secret's value, a tenant's quotas.
+    /// The change is recorded in the state: for example an app's revision, a secret's value, or a tenant's quotas.
     Recorded,
-    /// The app's stores were switched to those of the new revision.
+    /// The new files of the app's stores have replaced the previous ones.
     Switched,
-    /// The new revision serves.
+    /// The new revision, or the new state of the app, tenant or secret, is in effect.
     TookOver,
     /// The intent to remove an app's or a tenant's data is written.
     RemovalNoted,
-    /// The removal of the app or tenant is recorded.
+    /// The removal of the app or tenant is recorded in the state.
     Forgotten,
     /// The app or tenant is removed from memory.
     Unloaded,
-    /// The data is moved to the trash.
+    /// The data of the app or tenant is in the trash.
     DataSetAside,
-    /// The data is removed.
+    /// The data of the app or tenant is removed from the disk.
     DataRemoved,
 }
 
 impl ChangeStep {
-    /// All steps.
+    /// All steps, in the order of their declaration.
     pub const ALL: [Self; 16] = [
         Self::Checked,
         Self::Packed,

@@ -1,7 +1,7 @@
-//! Apps that do not serve although they were not stopped: their stores may be half replaced, or the node cannot
-//! determine whether they are.
+//! Suspended apps: apps that the node does not serve although no admin has stopped them. Their stores may be partly
+//! replaced, or the node cannot read whether they are.
 //!
-//! Suspended apps are checked again before each change of the app, and every minute; see
+//! The node checks suspended apps again before each change of the app, and every minute: see
 //! [`crate::deployment::takeover::finish`].
 
 use std::collections::BTreeSet;
@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use isomer_ids::{AppName, TenantName};
 
-/// The name of an app, with its tenant.
+/// The name of a tenant, and the name of one of its apps.
 type AppKey = (TenantName, AppName);
 
-/// The suspended apps of a node.
+/// The set of a node's suspended apps.
 #[derive(Debug, Default)]
 pub(crate) struct SuspendedApps(Mutex<BTreeSet<AppKey>>);
 
@@ -29,7 +29,7 @@ impl SuspendedApps {
         self.lock().clone()
     }
 
-    /// Removes an app. Returns whether it was suspended.
+    /// Removes an app from the set. Returns whether the app was in the set.
     pub(crate) fn remove(&self, tenant: &TenantName, app: &AppName) -> bool {
         self.lock().remove(&(tenant.clone(), app.clone()))
     }

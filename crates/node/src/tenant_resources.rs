@@ -1,4 +1,4 @@
-//! Each tenant's accounts on the node's disk, which the tenant's apps share.
+//! The accounts of tenants' disk space. All apps of a tenant share the tenant's accounts.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,29 +12,30 @@ use isomer_ids::TenantName;
 use isomer_observe::LogQuota;
 use isomer_state::NodeState;
 
-/// The accounts of one tenant.
+/// The accounts of one tenant, which its apps share.
 #[derive(Debug)]
 pub(crate) struct TenantResources {
     pub(crate) storage: Arc<StorageAccount>,
     pub(crate) log: Arc<LogQuota>,
-    /// Set after the sizes of the tenant's files were measured. They are measured at the first use, so that a node with
-    /// many tenants starts sooner.
+    /// Set after the tenant's files were measured. The files are measured at the first use of the account, and not when
+    /// the node opens, so that a node with many tenants opens faster.
     counted: OnceLock<()>,
 }
 
 impl TenantResources {
-    /// Measures the size of the files in the tenant's folder, at the first call only. Blocks.
+    /// Measures the existing files in the tenant's folder, and adds their size to the account. Only the first call has
+    /// an effect. Blocks.
     pub(crate) fn count(&self, folder: &Path) {
         self.counted.get_or_init(|| {
             if let Err(error) = count_apps(&self.storage, folder) {
-                tracing::warn!(%error, folder = %folder.display(), "cannot count a tenant's bytes on disk");
+                tracing::warn!(%error, folder = %folder.display(), "cannot measure a tenant's files");
             }
         });
     }
 }
 
-/// Measures the sizes of the folders of a tenant's apps. Each writable folder is measured separately, because the
-/// maximum depth is counted from that folder.
+/// Measures the folders of all apps of a tenant. Each writable folder is measured separately, because the maximum depth
+/// of nested folders is counted from the writable folder.
 fn count_apps(storage: &StorageAccount, tenant: &Path) -> io::Result<()> {
     let mut counted = Ok(());
     for app in folders_in(&tenant.join("apps"))? {
@@ -55,11 +56,11 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-/// The accounts of all tenants.
+/// The accounts of all tenants of a node.
 #[derive(Debug)]
 pub(crate) struct ResourcesByTenant {
     of_tenants: RwLock<HashMap<TenantName, Arc<TenantResources>>>,
-    /// The disk space that tenants must leave free.
+    /// The limit of free disk space that tenants' data must not use.
     reserve: Arc<Reserve>,
 }
 
@@ -68,12 +69,13 @@ impl ResourcesByTenant {
         Self { of_tenants: RwLock::default(), reserve: Arc::new(reserve) }
     }
 
-    /// Returns the disk space that tenants must leave free.
+    /// Returns the limit of free disk space that tenants' data must not use.
     pub(crate) fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
 
-    /// Adds the accounts of a tenant that `tenancy` knows. If the tenant was created again, its accounts are new.
+    /// Adds accounts for a tenant that `tenancy` knows. If the tenant was removed and created again, replaces its
+    /// accounts by new ones.
     pub(crate) fn add(&self, tenant: &TenantName, tenancy: &Tenancy) {
         let (Some(storage), Some(log)) = (tenancy.storage(tenant), tenancy.log_quota(tenant)) else { return };
         storage.set_reserve(self.reserve.clone());
@@ -87,7 +89,7 @@ impl ResourcesByTenant {
         self.of_tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
     }
 
-    /// Charges a tenant for its revisions' data in the state.
+    /// Updates the charge to a tenant for its revisions in the state.
     pub(crate) fn charge(&self, tenant: &TenantName, state: &NodeState) {
         if let Some(resources) = self.get(tenant) {
             resources.storage.charge(|| state.charged(tenant));

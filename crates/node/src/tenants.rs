@@ -1,4 +1,4 @@
-//! Administration of tenants: quotas, host names, secrets and usage.
+//! Operations on tenants: changing their quotas, host names and secrets, and reporting their use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::revisions::release::read_manifest;
 use crate::steps::ChangeStep;
 use crate::{problems, removals};
 
-/// A change of a secret.
+/// A requested change of a secret.
 pub(crate) enum SecretChange {
     Set(Vec<u8>),
-    /// Removes the secret. If the secret is in use, it is removed only with force.
+    /// Removes the secret. A secret that an app uses is removed only if `force` is true.
     Remove {
         force: bool,
     },
 }
 
-/// Why a secret is not removed.
+/// The reason why a secret is not removed.
 enum SecretRefusal {
     ByUse(ApiProblem),
     ByState(StateError),
@@ -40,12 +40,12 @@ impl From<StateError> for SecretRefusal {
     }
 }
 
-/// Returns the components of a revision to which the secret was granted, in backticks.
+/// Returns the names, in backticks, of the components in a revision's record to which the secret is granted.
 fn used_by(kept: &[u8], secret: &str) -> Result<Vec<String>, ApiProblem> {
     let kept = RevisionRecord::read(kept)?;
     let grants = match Package::from_bytes(kept.package) {
         Ok(package) => package.grants().clone(),
-        // The package was made by another version of this program, so the grants are read from the manifest.
+        // Another version of this program made the package. Read the grants from the manifest instead.
         Err(_) => AppGrants::from(&read_manifest(&kept.release()?.manifest)?.0),
     };
     let granted = grants.components.iter().filter(|(_, it)| it.secrets.iter().any(|name| name == secret));
@@ -76,7 +76,7 @@ impl Node {
         change.quotas.clone().apply(&mut quotas);
         let wrong = |error: InvalidHostRule| {
             ApiProblem::new(ProblemKind::BadRequest, error.to_string())
-                .hint("write hosts as in a manifest's `grants.http`, or `*` for all public hosts")
+                .hint("write hosts in the form of `grants.http` in a manifest, or `*` for all public hosts")
         };
         TenantHosts::new(quotas.outbound_hosts.as_deref()).map_err(wrong)?;
         let of = name.clone();
@@ -99,8 +99,8 @@ impl Node {
         let of = subject.clone();
         let remove = move |node: &Self| {
             node.state.remove_tenant(&of.tenant).inspect_err(|error| {
-                // The removal failed, so the tenant and its data stay. The intent must be removed, because the next
-                // start would remove the data. If the outcome is unknown, the intent is still needed.
+                // The removal failed, so the tenant and its data stay, and the intent is obsolete. If the outcome of
+                // the removal is unknown, the intent is still needed.
                 if !matches!(error, StateError::Unsettled { .. }) {
                     let _ = removals::intents(&node.dir).forget(&of);
                 }
@@ -110,7 +110,8 @@ impl Node {
         self.step(ChangeStep::Forgotten);
         self.unload_tenant(name);
         self.step(ChangeStep::Unloaded);
-        // Requests in flight of apps that were removed without their data may still write, so this waits for them.
+        // Waits without a limit for requests in flight: requests of apps that were removed without their data may still
+        // write to the tenant's folder.
         let removed = self.remove_data(&subject, Duration::MAX).await;
         self.resources.remove(name);
         removed?;
@@ -141,17 +142,18 @@ impl Node {
             SecretChange::Set(value) => node.state.set_secret(&of, name.as_str(), &Secret::new(value)).map(Ok),
             SecretChange::Remove { force } => {
                 let is_set = node.state.tenant(&of).is_ok_and(|tenant| tenant.secrets.contains(name.as_str()));
-                let looked = if force || !is_set {
+                let checked = if force || !is_set {
                     Ok(HashMap::new())
                 } else {
                     node.check_unused(&of, name.as_str(), &HashMap::new())
                 };
-                let looked = match looked {
-                    Ok(looked) => looked,
+                let checked = match checked {
+                    Ok(checked) => checked,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                // This check blocks all changes of the node, so it checks only apps that changed since the first check.
-                let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &looked).map(drop) };
+                // This check blocks all changes of the node. So it checks only the apps whose revision has changed
+                // since the first check.
+                let may = || if force { Ok(()) } else { node.check_unused(&of, name.as_str(), &checked).map(drop) };
                 match node.state.remove_secret(&of, name.as_str(), || may().map_err(SecretRefusal::ByUse)) {
                     Ok(()) => Ok(Ok(())),
                     Err(SecretRefusal::ByUse(problem)) => Ok(Err(problem)),
@@ -166,18 +168,21 @@ impl Node {
         Ok(())
     }
 
-    /// Checks that no revision in service uses the secret. Skips the revisions in `looked`, which were checked before.
-    /// Returns the checked revisions.
+    /// Checks that no revision in service uses the secret. Skips the revisions in `checked`, which an earlier call has
+    /// checked. Returns the revisions that do not use the secret.
+    ///
+    /// # Errors
+    /// The components that use the secret.
     fn check_unused(
         &self,
         tenant: &TenantName,
         name: &str,
-        looked: &HashMap<AppName, ReleaseDigest>,
+        checked: &HashMap<AppName, ReleaseDigest>,
     ) -> Result<HashMap<AppName, ReleaseDigest>, ApiProblem> {
         let (mut users, mut unused) = (Vec::new(), HashMap::new());
         for (app, kept) in self.state.apps_of(tenant) {
             let revision = &kept.current().revision;
-            if looked.get(&app) == Some(revision) {
+            if checked.get(&app) == Some(revision) {
                 continue;
             }
             let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { continue };
@@ -194,7 +199,7 @@ impl Node {
         Err(ApiProblem::new(ProblemKind::Conflict, format!("the secret `{name}` of tenant `{tenant}` is in use"))
             .detail(users.join("\n"))
             .hint("deploy these apps without the secret first")
-            .hint(format!("`isomer secrets remove {name} --tenant {tenant} --force` removes it anyway; these apps do not start then")))
+            .hint(format!("or remove the secret anyway, so that these apps no longer start: isomer secrets remove {name} --tenant {tenant} --force")))
     }
 
     fn tenant_info(&self, name: TenantName, tenant: &Tenant) -> TenantInfo {

@@ -1,4 +1,4 @@
-//! Administration of tenants' tokens.
+//! Operations on the tokens of tenants.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ impl Node {
         Ok(info)
     }
 
-    /// Revokes a token. If the outcome is unknown, the change is settled as soon as the state can be read; until then
-    /// the token may still be valid.
+    /// Revokes a token. If it is unknown whether the revocation was recorded, the token may stay valid until the node
+    /// can read its state again.
     pub(crate) async fn delete_token(self: &Arc<Self>, tenant: TenantName, name: TokenName) -> Result<(), ApiProblem> {
         let lock = Arc::new(self.tenant_locks.take(&tenant).await?);
         let subject = ChangeTarget::tenant(&tenant);

@@ -1,5 +1,5 @@
-//! The node's trash folder. Data to be removed is first moved there, by a rename, and then removed, which may take
-//! long.
+//! The folder `trash/` of the data directory. Data to be removed is first moved there by a rename, which is fast. Then
+//! it is removed, which may take a long time.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use isomer_capabilities::NodeDir;
 use isomer_disk::tree;
 
-/// Moves a file or folder of the node's directory to the trash, and returns its path there; `None` if it does not
-/// exist. A mount point cannot be moved, so it is removed in its place.
+/// Moves a file or folder of the data directory to the trash. Returns the new path; `None` if the file or folder does
+/// not exist. A mount point cannot be moved, so its content is removed immediately.
 pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<PathBuf>> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -26,21 +26,21 @@ pub(crate) fn move_to_trash(dir: &NodeDir, path: &Path) -> io::Result<Option<Pat
     }
 }
 
-/// Removes a file or folder that was moved to the trash. A failure is logged, and [`clean`] tries again.
+/// Removes a file or folder that [`move_to_trash`] has moved. If this fails, logs the error; [`clean`] tries again.
 pub(crate) fn discard(moved: Option<PathBuf>) {
     if let Some(path) = moved
         && let Err(error) = tree::remove_if_there(&path)
     {
-        tracing::warn!(path = %path.display(), %error, "removed data still takes space; removing it is tried again later");
+        tracing::warn!(path = %path.display(), %error, "cannot empty the trash, whose files still take space; the node tries again later");
     }
 }
 
-/// Empties the trash. Blocks until it is done. Returns whether something is left in the trash.
+/// Removes everything in the trash. Returns whether some files could not be removed. Blocks.
 pub(crate) fn clean(dir: &NodeDir) -> bool {
     let mut is_left = false;
     let mut failed = |error: &io::Error| {
         is_left = true;
-        tracing::warn!(%error, "removed data still takes space; removing it is tried again later");
+        tracing::warn!(%error, "cannot empty the trash, whose files still take space; the node tries again later");
     };
     match fs::read_dir(dir.trash()) {
         Ok(entries) => {

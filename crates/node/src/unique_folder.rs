@@ -1,5 +1,5 @@
-//! Folders with names that were never used before, so that the remains of an earlier attempt or an earlier process are
-//! never mistaken for new data.
+//! Folders with names that were never used before. So files that an earlier attempt or process has left are never
+//! mistaken for new files.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -8,19 +8,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The maximum number of names that are tried.
+/// The maximum number of names that are tried for one folder.
 const NAMES_TRIED_MAX: u32 = 100;
 
-/// Creates an empty folder in `above`, accessible to this user only. Its name begins with `prefix`.
+/// Creates an empty folder in the folder `above`, with a name that begins with `prefix`. Only the current user can
+/// access the new folder.
 ///
 /// # Errors
-/// When the folder cannot be created.
+/// If the folder cannot be created.
 pub(crate) fn create_unique_folder(above: &Path, prefix: &str) -> io::Result<PathBuf> {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     fs::create_dir_all(above)?;
     for _ in 0..NAMES_TRIED_MAX {
-        // The number distinguishes the folders of this process, and the time distinguishes them from those of other
-        // processes.
+        // The number distinguishes the folder from other folders of this process, and the time distinguishes it from
+        // folders of other processes.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("{prefix}{now:x}-{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         match DirBuilder::new().mode(0o700).create(above.join(&name)) {

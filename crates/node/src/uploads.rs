@@ -1,10 +1,11 @@
-//! The parts that each tenant has uploaded and to which none of its revisions refers yet.
+//! The list of parts that each tenant has uploaded since the node started and that none of the tenant's revisions
+//! refers to yet.
 //!
-//! Each part is stored once for all tenants. If a tenant could see which parts are stored, it could learn what others
-//! deploy. If a tenant could deploy parts that it did not upload, it could get the bytes of any part by its digest. So
-//! a tenant sees only the parts to which its own revisions refer, or that it has uploaded since the node started. The
-//! number of bytes that a tenant may upload is limited, because parts to which no revision refers are not charged to
-//! its storage. Neither rule applies to the node's own token.
+//! Each part is stored once for all tenants. But a tenant must not learn which parts other tenants have deployed, and
+//! must not get the bytes of a part just by its digest. So for a tenant, a part exists only if one of the tenant's own
+//! revisions refers to it, or if the tenant itself has uploaded it. Parts that no revision refers to are not charged to
+//! the tenant's storage, so the number of bytes in the list is limited per tenant. Neither rule applies to the node's
+//! own token.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,40 +18,42 @@ use isomer_ids::{Digest, TenantName};
 use crate::revisions::release::RELEASE_BYTES_MAX;
 use crate::revisions::sweep::UNUSED_MAX;
 
-/// The maximum number of bytes that a tenant may have uploaded and not deployed, including uploads in progress: two
-/// releases of the maximum size. Parts are no longer counted after they were deployed, or removed as unused.
+/// The maximum number of bytes in the parts that a tenant has uploaded but not deployed, including uploads in progress:
+/// two releases of the maximum size. A part is no longer counted after it is deployed, or after the sweep may remove
+/// it.
 pub(crate) const SENT_BYTES_MAX: u64 = 2 * RELEASE_BYTES_MAX;
 
-/// The maximum number of these parts: twice the maximum of a release.
+/// The maximum number of parts that a tenant has uploaded but not deployed: twice the maximum number in a release.
 pub(crate) const SENT_PARTS_MAX: usize = 2 * PARTS_MAX;
 
-/// The interval at which old parts are removed from this list. (The sweep removes their files as unused.)
+/// The minimum interval between two removals of old parts from the list. (The sweep removes the files of these parts
+/// from the disk.)
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// The uploads of all tenants.
+/// The uploaded parts of all tenants.
 #[derive(Debug, Default)]
 pub(crate) struct Uploads(Arc<Mutex<UploadTable>>);
 
 #[derive(Debug, Default)]
 struct UploadTable {
     tenants: HashMap<TenantName, TenantUploads>,
-    /// The time at which old parts were last removed from the list.
+    /// The time of the last removal of old parts from the list.
     forgot_at: Option<Instant>,
 }
 
-/// The uploads of one tenant.
+/// The uploaded parts of one tenant.
 #[derive(Debug, Default)]
 struct TenantUploads {
     parts: HashMap<Digest, (Instant, u64)>,
-    /// The number of bytes of all parts.
+    /// The total number of bytes of the complete parts in the list.
     bytes: u64,
-    /// The number of uploads in progress, and their bytes so far.
+    /// The number of uploads in progress.
     pending: usize,
     pending_bytes: u64,
 }
 
-/// An upload in progress. Its bytes count towards the limits until this is dropped. The bytes of a complete part still
-/// count afterwards.
+/// An upload in progress. Its bytes count towards the tenant's limits until this value is dropped. If the upload
+/// completes, the bytes then count as those of a complete part.
 #[derive(Debug)]
 pub(crate) struct PendingUpload {
     all: Arc<Mutex<UploadTable>>,
@@ -62,7 +65,7 @@ impl Uploads {
     /// Begins an upload.
     ///
     /// # Errors
-    /// When the tenant has uploaded too many parts.
+    /// If the tenant has already uploaded the maximum number of parts.
     pub(crate) fn begin(&self, tenant: &TenantName) -> Result<PendingUpload, ApiProblem> {
         self.begin_at(tenant, Instant::now())
     }
@@ -78,7 +81,7 @@ impl Uploads {
         Ok(PendingUpload { all: self.0.clone(), tenant: tenant.clone(), bytes: 0 })
     }
 
-    /// Returns whether the tenant has uploaded this part.
+    /// Returns whether the tenant has uploaded the part with this digest.
     pub(crate) fn has(&self, tenant: &TenantName, digest: &Digest) -> bool {
         let now = Instant::now();
         let all = lock(&self.0);
@@ -86,14 +89,14 @@ impl Uploads {
         sent.is_some_and(|(at, _)| now.saturating_duration_since(*at) < UNUSED_MAX)
     }
 
-    /// Removes parts from the list to which a revision of the tenant refers now.
+    /// Removes deployed parts from the list: a revision of the tenant refers to them now.
     pub(crate) fn deployed<'a>(&self, tenant: &TenantName, digests: impl Iterator<Item = &'a Digest>) {
         if let Some(sent) = lock(&self.0).tenants.get_mut(tenant) {
             digests.for_each(|digest| sent.remove(digest));
         }
     }
 
-    /// Removes the parts of a removed tenant from the list.
+    /// Removes all parts of a tenant from the list, because the tenant is removed.
     pub(crate) fn forget(&self, tenant: &TenantName) {
         if let Some(sent) = lock(&self.0).tenants.get_mut(tenant) {
             sent.parts.clear();
@@ -103,7 +106,7 @@ impl Uploads {
 }
 
 impl UploadTable {
-    /// Removes old parts from the list. This looks at all parts, so it is not done at each upload.
+    /// Removes old parts from the list. At most once per [`FORGET_EVERY`], because this looks at all parts.
     fn forget_old(&mut self, now: Instant) {
         if self.forgot_at.is_some_and(|at| now.saturating_duration_since(at) < FORGET_EVERY) {
             return;
@@ -132,10 +135,10 @@ impl TenantUploads {
 }
 
 impl PendingUpload {
-    /// Counts received bytes.
+    /// Adds received bytes to the size of this upload.
     ///
     /// # Errors
-    /// When the tenant is not allowed to upload this number of bytes.
+    /// If the tenant would exceed the maximum number of uploaded bytes.
     pub(crate) fn add(&mut self, bytes: u64) -> Result<(), ApiProblem> {
         let mut all = lock(&self.all);
         let sent = all.tenants.entry(self.tenant.clone()).or_default();
@@ -147,8 +150,8 @@ impl PendingUpload {
         Ok(())
     }
 
-    /// Completes the upload of the part with this digest.
-    pub(crate) fn kept(self, digest: Digest) {
+    /// Adds the completely uploaded part to the list, with the given digest.
+    pub(crate) fn complete(self, digest: Digest) {
         if let Some(sent) = lock(&self.all).tenants.get_mut(&self.tenant) {
             sent.insert(digest, self.bytes);
         }
@@ -164,12 +167,12 @@ impl Drop for PendingUpload {
     }
 }
 
-fn limit_problem(most: String) -> ApiProblem {
+fn limit_problem(limit: String) -> ApiProblem {
     ApiProblem::new(
         ProblemKind::Quota,
-        format!("the tenant has uploaded {most} that no revision of it uses, and may not upload more"),
+        format!("the tenant has uploaded {limit} that none of its revisions uses, and may not upload more"),
     )
-    .hint("deploy them; parts that are not deployed are removed after six hours")
+    .hint("deploy the uploaded parts; parts that are not deployed are removed after six hours")
 }
 
 fn lock(all: &Mutex<UploadTable>) -> MutexGuard<'_, UploadTable> {
@@ -192,14 +195,14 @@ mod tests {
         let mut pending = uploads.begin(&acme).unwrap();
         pending.add(7).unwrap();
         assert!(!uploads.has(&acme, &digest(1)), "it is not whole yet");
-        pending.kept(digest(1));
+        pending.complete(digest(1));
         assert!(uploads.has(&acme, &digest(1)) && !uploads.has(&rival, &digest(1)));
         uploads.deployed(&acme, [digest(1)].iter());
         assert!(!uploads.has(&acme, &digest(1)), "its revision has it");
-        uploads.begin(&acme).unwrap().kept(digest(2));
+        uploads.begin(&acme).unwrap().complete(digest(2));
         uploads.forget(&acme);
         assert!(!uploads.has(&acme, &digest(2)));
-        uploads.begin(&acme).unwrap().kept(digest(3));
+        uploads.begin(&acme).unwrap().complete(digest(3));
         drop(uploads.begin_at(&rival, Instant::now() + UNUSED_MAX).unwrap());
         assert_eq!(lock(&uploads.0).tenants.len(), 1, "nothing is kept of a tenant that has nothing left");
     }
@@ -214,19 +217,19 @@ mod tests {
         second.add(10).unwrap();
         uploads.begin(&rival).unwrap().add(11).unwrap();
         drop(second);
-        first.kept(digest(1));
-        // A second upload of the same part is counted only once.
+        first.complete(digest(1));
+        // The same part is counted only once, even if it is uploaded twice.
         let mut again = uploads.begin(&acme).unwrap();
         again.add(10).unwrap();
-        again.kept(digest(1));
+        again.complete(digest(1));
         assert_eq!(lock(&uploads.0).tenants[&acme].bytes, 10);
         let mut third = uploads.begin(&acme).unwrap();
         assert!(third.add(SENT_BYTES_MAX - 9).is_err());
         uploads.deployed(&acme, [digest(1), digest(9)].iter());
         third.add(SENT_BYTES_MAX).unwrap();
-        third.kept(digest(2));
+        third.complete(digest(2));
         assert!(uploads.begin(&acme).unwrap().add(1).is_err());
-        // Old parts are not counted any more after they were removed from the list.
+        // Old parts do not count towards the limit after they are removed from the list.
         drop(uploads.begin_at(&acme, Instant::now() + UNUSED_MAX).unwrap());
         uploads.begin(&acme).unwrap().add(1).unwrap();
         for number in 0..SENT_PARTS_MAX {

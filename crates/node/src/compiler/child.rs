@@ -1,10 +1,13 @@
-//! A compiling child process: reads uploaded components, so that the node does not have to.
+//! The compiler's child process: it reads uploaded components, so that the node itself never parses them.
 //!
-//! The child limits and confines itself before it reads anything (see `sandbox`). It does not trust its input: it
-//! accepts only plain components, and rejects core modules and compiled code, which would be run without a check. It
-//! sends its results only to the node, over the socket that it was given. One child plans and composes a release. Each
-//! composition that is not in the cache is compiled by another child, which has seen nothing else. So the cached code
-//! of a composition was made by a process that knew only the bytes of this composition.
+//! The child sets its resource limits and enters its sandbox before it reads anything (see `sandbox`). It does not
+//! trust its input: it accepts only plain components. It rejects core modules and precompiled code, because precompiled
+//! code would run without validation. It sends its results only to the node, over the socket that is its standard
+//! input.
+//!
+//! One child plans and composes a release. A composition that is not in the code cache is compiled by another child,
+//! which reads only this composition. So the cached code of a composition depends on the bytes of this composition
+//! only.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
@@ -28,30 +31,30 @@ use super::sandbox::{self, Layer};
 use crate::problems::refusal;
 use crate::revisions::release::read_manifest;
 
-/// The maximum length in bytes of a task's first line.
-const ORDER_BYTES_MAX: u64 = 64 << 20;
+/// The maximum length in bytes of a task: the first line that the child reads.
+const TASK_BYTES_MAX: u64 = 64 << 20;
 
 /// The niceness of a child (nice(2)): the node's requests have priority.
 const NICENESS: i32 = 10;
 
-/// Runs a child until it ends. Standard input must be the socket to the node. The process must have one thread and must
-/// not have opened any files.
+/// Runs one task of the node in this process, and returns the exit code of the process. Standard input must be the
+/// socket to the node. The process must have one thread and must not have opened any files.
 #[must_use]
 pub fn compile_child(limits: ChildLimits) -> ExitCode {
-    match live(limits) {
+    match run(limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The error appears in the node's log, if the node is still running.
+            // The node logs the child's standard error.
             let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn live(limits: ChildLimits) -> io::Result<()> {
+fn run(limits: ChildLimits) -> io::Result<()> {
     limit(limits)?;
     sandbox::close_descriptors()?;
-    // Duplicates the descriptor for both directions now, because the sandbox forbids it later.
+    // Duplicate standard input now, once to read and once to write, because the sandbox forbids `dup`.
     let open = || io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let (input, channel) = (open()?, open()?);
     let confinement = sandbox::confine(&Layer::ALL)?;
@@ -64,24 +67,24 @@ fn limit(limits: ChildLimits) -> io::Result<()> {
     let set = |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
     set(Resource::Core, 0, 0)?;
     set(Resource::As, limits.memory_bytes, limits.memory_bytes)?;
-    // At the soft limit, a signal ends the process and tells the node the reason. The hard limit ends a process that
-    // ignores the signal.
+    // At the soft limit, the kernel sends SIGXCPU, which ends the process and tells the node the reason. At the hard
+    // limit, the kernel kills a process that ignores SIGXCPU.
     set(Resource::Cpu, limits.cpu_s, limits.cpu_s + 5)?;
     // The child writes no files.
     set(Resource::Fsize, 0, 0)?;
     set(Resource::Nofile, limits.files, limits.files)?;
     setpriority_process(None, NICENESS)?;
-    // If the machine runs out of memory, the kernel should kill this process and not the node. Not every system permits
-    // this setting.
+    // Make the kernel kill this process, and not the node, if the machine runs out of memory. Ignores errors, because
+    // some systems do not permit this setting.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
 }
 
 fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()> {
     let mut line = String::new();
-    (&mut input).take(ORDER_BYTES_MAX).read_line(&mut line)?;
-    let work: ChildTask = serde_json::from_str(&line)?;
-    let inputs = match &work {
+    (&mut input).take(TASK_BYTES_MAX).read_line(&mut line)?;
+    let task: ChildTask = serde_json::from_str(&line)?;
+    let inputs = match &task {
         ChildTask::Nothing => return Ok(()),
         ChildTask::Compose { components, .. } => {
             let read = |(name, bytes): (&String, &u64)| {
@@ -92,13 +95,14 @@ fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()
         }
         ChildTask::Compile { bytes, .. } => vec![read(&mut input, *bytes)?],
     };
-    // Runs in a thread instead of a task: it must notice that the channel was closed, even if all tasks are busy.
+    // Exits the process if the node closes the channel. A separate thread reads the channel, because the main thread is
+    // busy with the task.
     std::thread::Builder::new().name("isomer-channel".into()).spawn(move || {
         let mut sink = [0; 64];
         while input.read(&mut sink).is_ok_and(|read| read > 0) {}
         std::process::exit(1)
     })?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| match &work {
+    let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
         ChildTask::Nothing => Ok(()),
         ChildTask::Compose { manifest, shape, components } => {
             compose(manifest, shape, components.keys().zip(inputs), node)
@@ -109,7 +113,7 @@ fn run_task(mut input: BufReader<File>, node: &NodeChannel<'_>) -> io::Result<()
         Ok(Err(ChildError::Refused(problem))) => node.send(&ChildMessage::Refused(problem)),
         Ok(Err(ChildError::NodeChannel(error))) => Err(error),
         Ok(Ok(())) => Ok(()),
-        // After a panic, the revision is refused without further details.
+        // The node refuses the revision, and does not report the text of the panic to the client.
         Err(_) => Err(io::Error::other("the compiler panicked")),
     }
 }
@@ -120,7 +124,7 @@ fn read(input: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
     if read.len() as u64 == bytes { Ok(read) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// The channel to the node.
+/// The socket over which the child sends messages to the node.
 struct NodeChannel<'a>(Mutex<&'a File>);
 
 impl NodeChannel<'_> {
@@ -128,7 +132,7 @@ impl NodeChannel<'_> {
         self.send_with(message, &[])
     }
 
-    /// Sends a message, and the bytes that the message announces.
+    /// Sends a message, followed by the bytes that the message announces.
     fn send_with(&self, message: &ChildMessage, bytes: &[u8]) -> io::Result<()> {
         let mut line = serde_json::to_vec(message).expect("a message is plain data");
         line.push(b'\n');
@@ -137,17 +141,17 @@ impl NodeChannel<'_> {
         channel.write_all(bytes)
     }
 
-    /// Reports a phase. Ignores errors: if the node cannot receive the report, the node has ended, and this process
-    /// will end too.
+    /// Tells the node that a phase begins. Ignores errors: if the socket fails, the node has ended, and then this
+    /// process ends as well.
     fn report(&self, phase: CompilePhase) {
         let _ = self.send(&ChildMessage::Phase(phase));
     }
 }
 
-/// Why a task has no result.
+/// The reason why a task has no result.
 enum ChildError {
     Refused(ApiProblem),
-    /// The node cannot be reached.
+    /// The child cannot write to the socket.
     NodeChannel(io::Error),
 }
 
@@ -193,13 +197,16 @@ fn compile(group: &str, composition: &[u8], node: &NodeChannel<'_>) -> Result<()
     node.send_with(&ChildMessage::Compiled(code.len() as u64), &code).map_err(ChildError::NodeChannel)
 }
 
-/// Returns the components of the app from the components that were sent. Both must be the same set.
+/// Returns the received components by their names in the manifest.
+///
+/// # Errors
+/// If the manifest has a component that was not received, or lacks a component that was received.
 fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) -> Result<Components, ApiProblem> {
     let refused = |title: String| Err(ApiProblem::new(ProblemKind::Refused, title));
     let mut components = Components::new();
     for (name, bytes) in sent {
         let Some(known) = app.components.keys().find(|known| known.as_str() == name) else {
-            return refused(format!("the release has a component `{name}`, which the manifest does not have"));
+            return refused(format!("the release has a component `{name}`, which is not in the manifest"));
         };
         check_kind(known, &bytes)?;
         components.insert(known.clone(), bytes.into());
@@ -210,8 +217,8 @@ fn components<'a>(app: &App, sent: impl Iterator<Item = (&'a String, Vec<u8>)>) 
     }
 }
 
-/// Checks that the bytes are a plain component. The header of a binary tells its kind (Component Model, `Binary.md`,
-/// "Component Definitions").
+/// Checks that the bytes are a plain component. The first 8 bytes of a WebAssembly binary state its kind (Component
+/// Model, `Binary.md`, "Component Definitions").
 fn check_kind(name: &ComponentName, bytes: &[u8]) -> Result<(), ApiProblem> {
     let (what, hint) = match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => return Ok(()),

@@ -1,4 +1,4 @@
-//! The error of compiling a release.
+//! The error type of the compiler.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -12,23 +12,23 @@ use super::protocol::CompilePhase;
 
 const SIGKILL: i32 = 9;
 
-/// Why a release was not compiled.
+/// The reason why a release was not compiled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
     /// The release is invalid.
     #[error("{0}")]
     Refused(ApiProblem),
-    /// Too many releases wait for a compiler: of all tenants together, or of this tenant.
+    /// Too many deployments wait for a compiler process: either of all tenants together, or of this tenant.
     #[error("{waiting_max} deployments already wait for the compiler")]
     Overloaded {
-        /// The limit that was reached.
+        /// The limit that was reached: the maximum number of waiting deployments.
         waiting_max: usize,
     },
-    /// The compiler took too long.
+    /// The compiler did not finish within its time limit.
     #[error("the compiler was stopped after {} s, while {phase}", after.as_secs())]
     TimedOut {
-        /// The time limit.
+        /// The time limit, in elapsed time.
         after: Duration,
         /// The phase in which the compiler was stopped.
         phase: CompilePhase,
@@ -44,15 +44,15 @@ pub enum CompileError {
     /// The compiler used too much memory.
     #[error("the compiler used more than {} of memory, while {phase}", size(.memory_bytes))]
     OutOfMemory {
-        /// The limit in bytes of memory.
+        /// The limit in bytes of address space.
         memory_bytes: u64,
         /// The phase in which the compiler reached the limit.
         phase: CompilePhase,
     },
-    /// The compiler produced too much code.
-    #[error("the compiler made more than {} of code, while {phase}", size(.file_bytes))]
+    /// The compiled code of a group is larger than the limit.
+    #[error("the compiled code is larger than {}, while {phase}", size(.file_bytes))]
     FileTooLarge {
-        /// The limit in bytes of code.
+        /// The limit in bytes for the code of one group.
         file_bytes: u64,
         /// The phase in which the compiler reached the limit.
         phase: CompilePhase,
@@ -60,26 +60,26 @@ pub enum CompileError {
     /// The compiler ended without a result.
     #[error("the compiler {}, while {phase}", ProcessExit::from(*status))]
     Crashed {
-        /// The exit status of the process.
+        /// The exit status of the compiler process.
         status: ExitStatus,
         /// The phase in which the compiler ended.
         phase: CompilePhase,
-        /// The beginning of the compiler's standard error.
+        /// The first bytes of the compiler's standard error.
         error_output: String,
     },
-    /// The compiler sent an invalid message, or a result that contradicts the manifest.
+    /// The compiler sent an invalid message, or a package that contradicts the manifest.
     #[error("the compiler sent an invalid result, while {phase}")]
     InvalidOutput {
         /// The phase in which the compiler sent the message.
         phase: CompilePhase,
     },
-    /// The compiler's input or output cannot be read or written: the disk fails or is full.
-    #[error("the compiled code cannot be written")]
+    /// The node cannot read the components or write the compiled code, because the disk fails or is full.
+    #[error("cannot read the components or write the compiled code")]
     Disk {
         /// The file system's error.
         source: io::Error,
     },
-    /// The compiler cannot be started, or its socket cannot be set up.
+    /// The compiler process cannot be started, or its socket cannot be set up.
     #[error("the compiler cannot be started")]
     Start {
         /// The operating system's error.
@@ -96,11 +96,12 @@ impl From<CompileError> for ApiProblem {
             CompileError::Start { source } | CompileError::Disk { source } => {
                 Self::new(ProblemKind::Failed, title).detail(source.to_string())
             }
-            // A component cannot make its compiler send SIGKILL to itself.
+            // A component cannot make its compiler send SIGKILL to itself, so the release is not the cause of this
+            // signal.
             CompileError::Crashed { status, .. } if status.signal() == Some(SIGKILL) => Self::new(ProblemKind::Failed, title)
-                .hint("the machine may have run out of memory: free some, or try again when less is running"),
+                .hint("the machine may have run out of memory: free memory, or try again when fewer programs run"),
             CompileError::Crashed { .. } | CompileError::InvalidOutput { .. } => Self::new(ProblemKind::Refused, title)
-                .hint("see the node's log for its output; the component may be made to break compilers, or the compiler may have a defect"),
+                .hint("see the node's log for the compiler's output; the component may be malicious, or the compiler may have a defect"),
             CompileError::TimedOut { .. }
             | CompileError::ProcessorTime { .. }
             | CompileError::OutOfMemory { .. }

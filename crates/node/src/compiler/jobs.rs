@@ -1,15 +1,18 @@
-//! Compile jobs: at most one job compiles a release at a time, for all requests that need the release.
+//! Compile jobs. At any time, at most one job compiles a given release, and its result goes to all requests that need
+//! the release.
 //!
-//! All requests for a release that is being compiled wait for the same job, each until its own deadline. If the load of
-//! an app has requested the job, the job continues even when no request waits any more, and the next request uses its
-//! result. If only deployments have requested the job, it is cancelled when the last of them stops waiting.
+//! A request is a deployment, or the load of a deployed app. All requests for the release wait for its job, each until
+//! the request's own deadline. If at least one of them is a load, the job continues even when no request waits any
+//! more, so that the next request finds the result. If all of them are deployments, the job is cancelled when the last
+//! deployment stops waiting.
 //!
-//! A job needs a [permit](isomer_apps::fair_semaphore) for a compiler, and each tenant waits for one in its own queue.
-//! The first permit that is granted starts the job for all tenants. So a tenant whose queue is long or full does not
-//! delay another tenant with the same release, and a full queue fails only the requests of its own tenant.
+//! A job needs a [permit](isomer_apps::fair_semaphore) for a compiler process. Each tenant that needs the release waits
+//! for a permit in the tenant's own queue, and the first permit that is granted to any of these tenants starts the job.
+//! So a tenant with a long or full queue does not delay other tenants that need the same release. If a tenant's queue
+//! is full, only requests of this tenant fail.
 //!
-//! After a release was refused, loads get the same error for a while instead of a new attempt; a deployment always
-//! tries again. Failures of the node itself are not remembered.
+//! If a release is refused, loads of the release get the same error for [`FAILED_FOR`], without another compilation. A
+//! deployment always compiles again. Failures of the node itself are not stored.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -23,23 +26,22 @@ use isomer_apps::fair_semaphore::{FairPermit, PermitRequest};
 use isomer_ids::{ReleaseDigest, TenantName};
 use tokio::sync::{mpsc, watch};
 
-/// How long the error of a failed compilation is returned to further loads of the same release, without compiling it
-/// again.
+/// The time for which loads of a refused release get the stored error, without another compilation.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
-/// The maximum number of remembered errors. Further errors are not remembered.
+/// The maximum number of stored errors. Further errors are not stored.
 const FAILURES_MAX: usize = 1024;
 
-/// Why a compilation is requested.
+/// The reason for a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CompileReason {
-    /// A deployment, whose client waits for the result.
+    /// A deployment: a client waits for the result.
     Deployment,
-    /// The load of an app that was deployed before.
+    /// The load of an app whose revision is already deployed.
     Load,
 }
 
-/// The jobs in progress, and recent errors. `T` is the result of a compilation.
+/// The compile jobs in progress, and the stored errors of refused releases. `T` is the result of a compilation.
 pub(crate) struct CompileJobs<T>(Arc<Mutex<JobTable<T>>>);
 
 struct JobTable<T> {
@@ -49,16 +51,16 @@ struct JobTable<T> {
 
 struct CompileJob<T> {
     sender: Arc<watch::Sender<Option<Result<T, ApiProblem>>>>,
-    /// Whether the job continues when no request waits for it.
+    /// Whether the job continues when no request waits for its result.
     is_kept: bool,
-    /// `None` once the job has a permit.
+    /// The tenants that wait for a permit; `None` after the job got one.
     waiting: Option<PermitWaiters>,
 }
 
-/// The tenants that wait for a permit for one job.
+/// The tenants that have requested a permit for the same job.
 struct PermitWaiters {
     tenants: HashSet<TenantName>,
-    asked: mpsc::UnboundedSender<PermitRequest>,
+    requests: mpsc::UnboundedSender<PermitRequest>,
 }
 
 impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
@@ -66,17 +68,18 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
         Self(Arc::new(Mutex::new(JobTable { running: HashMap::new(), failed: HashMap::new() })))
     }
 
-    /// Returns the result of compiling `revision`. Waits for the job in progress if there is one, and otherwise starts
-    /// `compile`. `ask` requests a permit for `tenant`. Must be called in a tokio runtime.
+    /// Returns the result of compiling `revision`. If a job compiles the revision already, waits for the job. If there
+    /// is no such job, starts a job that calls `compile`. `request_permit` requests a permit for `tenant`. Must be
+    /// called in a tokio runtime.
     ///
     /// # Errors
-    /// With the error of the compilation. Without a job in progress, also with the error of `ask`.
+    /// The error of the compilation. If there is no job yet, also the error of `request_permit`.
     pub(crate) async fn join<F>(
         &self,
         revision: &ReleaseDigest,
         tenant: &TenantName,
         reason: CompileReason,
-        ask: impl FnOnce() -> Result<PermitRequest, ApiProblem>,
+        request_permit: impl FnOnce() -> Result<PermitRequest, ApiProblem>,
         compile: impl FnOnce(FairPermit) -> F + Send + 'static,
     ) -> Result<T, ApiProblem>
     where
@@ -88,10 +91,10 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 job.is_kept |= reason == CompileReason::Load;
                 if let Some(waiting) = &mut job.waiting
                     && !waiting.tenants.contains(tenant)
-                    // If the tenant's own queue is full, the tenant waits for the permits that other tenants have
-                    // requested.
-                    && let Ok(asked) = ask()
-                    && waiting.asked.send(asked).is_ok()
+                    // If `request_permit` fails because the tenant's queue is full, the tenant waits for the permits
+                    // that other tenants have requested.
+                    && let Ok(request) = request_permit()
+                    && waiting.requests.send(request).is_ok()
                 {
                     waiting.tenants.insert(tenant.clone());
                 }
@@ -103,11 +106,11 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
                 {
                     return Err(problem.clone());
                 }
-                let first = ask()?;
+                let first = request_permit()?;
                 let (sender, outcome) = watch::channel(None);
-                let (asked, more) = mpsc::unbounded_channel();
+                let (requests, more) = mpsc::unbounded_channel();
                 let sender = Arc::new(sender);
-                let waiting = PermitWaiters { tenants: HashSet::from([tenant.clone()]), asked };
+                let waiting = PermitWaiters { tenants: HashSet::from([tenant.clone()]), requests };
                 let job = CompileJob {
                     sender: sender.clone(),
                     is_kept: reason == CompileReason::Load,
@@ -127,14 +130,14 @@ impl<T: Clone + Send + Sync + 'static> CompileJobs<T> {
     }
 }
 
-/// The permits that were requested for one job.
+/// The permit requests of all tenants that wait for the same job.
 struct PermitRequests {
     first: PermitRequest,
     more: mpsc::UnboundedReceiver<PermitRequest>,
 }
 
 impl PermitRequests {
-    /// Returns the first permit that is granted, and cancels all other requests.
+    /// Waits for the first permit that is granted, and cancels all other permit requests.
     async fn granted(self) -> FairPermit {
         let Self { first, mut more } = self;
         let mut waiting = FuturesUnordered::new();
@@ -143,7 +146,7 @@ impl PermitRequests {
             tokio::select! {
                 biased;
                 Some(permit) = waiting.next() => return permit,
-                Some(asked) = more.recv() => waiting.push(asked.granted()),
+                Some(request) = more.recv() => waiting.push(request.granted()),
             }
         }
     }
@@ -156,7 +159,8 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     permits: PermitRequests,
     compile: impl FnOnce(FairPermit) -> F + Send,
 ) {
-    // Removes the job however it ends. The channel closes then, because its last sender is dropped.
+    // Removes the job from the table when this function ends, for whatever reason. If there is no outcome, dropping the
+    // last sender then closes the channel.
     let registration = JobRegistration { state: &state, revision: &revision, sender: &sender };
     let compiled = async {
         let permit = permits.granted().await;
@@ -187,7 +191,7 @@ async fn run_job<T: Clone + Send + Sync, F: Future<Output = Result<T, ApiProblem
     sender.send_replace(Some(outcome));
 }
 
-/// A job's entry in the table. Dropping it removes the entry, even if the compile panics.
+/// The entry of a job in the table. Dropping this value removes the entry, even if the compilation panics.
 struct JobRegistration<'a, T> {
     state: &'a Mutex<JobTable<T>>,
     revision: &'a ReleaseDigest,
@@ -195,8 +199,8 @@ struct JobRegistration<'a, T> {
 }
 
 impl<T> JobRegistration<'_, T> {
-    /// Resolves when no request waits for a job that only deployments have requested. Removes the job before it
-    /// resolves.
+    /// Waits until no request waits for the job, then removes the job from the table. Waits forever if a load has
+    /// requested the job.
     async fn abandoned(&self) {
         loop {
             self.sender.closed().await;
@@ -204,7 +208,8 @@ impl<T> JobRegistration<'_, T> {
             if state.running.get(self.revision).is_some_and(|job| job.is_kept) {
                 break;
             }
-            // No request can join while the lock is held.
+            // Check the number of receivers again: a request may have joined before the lock was taken, but none can
+            // join while the lock is held.
             if self.sender.receiver_count() == 0 {
                 self.remove_from(&mut state);
                 return;
@@ -213,7 +218,7 @@ impl<T> JobRegistration<'_, T> {
         std::future::pending().await
     }
 
-    /// Removes the entry, unless another job for the same release has replaced it.
+    /// Removes the job from the table, unless the table has a newer job for the same release.
     fn remove_from(&self, state: &mut JobTable<T>) {
         if state.running.get(self.revision).is_some_and(|job| Arc::ptr_eq(&job.sender, self.sender)) {
             state.running.remove(self.revision);
@@ -239,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// A compiler for tests that waits for a signal before it ends, and counts its runs.
+    /// A fake compiler that waits for a signal before it ends, and counts its runs.
     #[derive(Clone)]
     struct FakeCompiler {
         started: Arc<watch::Sender<usize>>,
@@ -282,7 +287,7 @@ mod tests {
         }
     }
 
-    /// Jobs, and the permits that they need.
+    /// The compile jobs under test, and the semaphore of their permits.
     struct Fixture {
         jobs: CompileJobs<u32>,
         permits: isomer_apps::fair_semaphore::FairSemaphore,
@@ -300,7 +305,7 @@ mod tests {
             }
         }
 
-        fn ask(&self, tenant: &str) -> Result<PermitRequest, ApiProblem> {
+        fn request_permit(&self, tenant: &str) -> Result<PermitRequest, ApiProblem> {
             let full = |_| ApiProblem::new(ProblemKind::Unavailable, "too many wait");
             self.permits.request(&tenant.parse().unwrap()).map_err(full)
         }
@@ -314,7 +319,9 @@ mod tests {
             let (compiler, (tenant, reason)) = (self.compiler.clone(), who);
             let compile = move |permit| compiler.compile(permit, answer);
             let tenant_name = tenant.parse().unwrap();
-            self.jobs.join(&ReleaseDigest::from([number; 16]), &tenant_name, reason, || self.ask(tenant), compile).await
+            self.jobs
+                .join(&ReleaseDigest::from([number; 16]), &tenant_name, reason, || self.request_permit(tenant), compile)
+                .await
         }
 
         fn is_idle(&self) -> bool {
@@ -375,7 +382,7 @@ mod tests {
         assert_eq!(fixture.join(DEPLOYMENT, 7, Ok(2)).await, Ok(2));
         compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Ok(3)).await, Ok(3), "it is forgotten");
-        // A failure of the node itself is not a failure of the release.
+        // A failure of the node itself must not be stored as an error of the release.
         let failed = ApiProblem::new(ProblemKind::Failed, "no descriptors");
         compiler.go.add_permits(1);
         assert_eq!(fixture.join(LOAD, 7, Err(failed.clone())).await, Err(failed));
@@ -385,15 +392,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_fails_only_its_own_tenant() {
-        // One permit, and one waiting request per tenant.
+        // There is one permit, and each tenant may have one waiting request.
         let fixture = Fixture::new(1, 1);
         let compiler = &fixture.compiler;
-        let busy = fixture.ask("greedy").unwrap().granted().now_or_never().unwrap();
+        let busy = fixture.request_permit("greedy").unwrap().granted().now_or_never().unwrap();
         let mut first = Box::pin(fixture.join(("greedy", CompileReason::Load), 7, Ok(1)));
         assert!((&mut first).now_or_never().is_none());
         let refused = fixture.join(("greedy", CompileReason::Load), 8, Ok(2)).await.unwrap_err();
         assert_eq!(refused.kind, ProblemKind::Unavailable);
-        // The error is neither shared with another tenant nor remembered.
+        // The error of the full queue is neither stored nor returned to another tenant.
         let mut other = Box::pin(fixture.join(("modest", CompileReason::Load), 8, Ok(3)));
         assert!((&mut other).now_or_never().is_none());
         drop(busy);
@@ -407,23 +414,27 @@ mod tests {
     async fn the_first_granted_permit_starts_the_shared_job() {
         let fixture = Fixture::new(1, 100);
         let compiler = &fixture.compiler;
-        let mut busy = fixture.ask("greedy").unwrap().granted().now_or_never();
-        // The greedy tenant has other requests in its queue before its release.
-        let queue: Vec<_> = (0..10).map(|_| fixture.ask("greedy").unwrap()).collect();
+        let mut busy = fixture.request_permit("greedy").unwrap().granted().now_or_never();
+        // The greedy tenant has ten requests in its queue before the request for this release.
+        let queue: Vec<_> = (0..10).map(|_| fixture.request_permit("greedy").unwrap()).collect();
         let mut greedy = Box::pin(fixture.join(("greedy", CompileReason::Load), 7, Ok(1)));
         assert!((&mut greedy).now_or_never().is_none());
         let mut modest = Box::pin(fixture.join(("modest", CompileReason::Load), 7, Ok(2)));
         assert!((&mut modest).now_or_never().is_none());
         busy.take();
-        // One permit goes to the greedy tenant's queue, the next one to the other tenant.
+        // The first permit goes to the greedy tenant's queue, and the second permit to the other tenant.
         let mut queue = queue.into_iter();
         drop(queue.next().unwrap().granted().now_or_never().expect("it is granted in the order of tenants"));
-        // The job does not wait for the greedy tenant's other nine requests.
+        // The job starts with the other tenant's permit, although nine requests still wait in the greedy tenant's
+        // queue.
         compiler.have_started(1).await;
         compiler.go.add_permits(1);
         assert_eq!((greedy.await, modest.await), (Ok(1), Ok(1)));
         drop(queue);
-        assert!(fixture.ask("greedy").unwrap().granted().now_or_never().is_some(), "nothing holds the permit");
+        assert!(
+            fixture.request_permit("greedy").unwrap().granted().now_or_never().is_some(),
+            "nothing holds the permit"
+        );
     }
 
     #[tokio::test]
@@ -436,7 +447,7 @@ mod tests {
                 assert!(!panics, "as a test wants it");
                 Ok(1)
             };
-            fixture.jobs.join(&revision, &tenant, CompileReason::Load, || fixture.ask("t"), compile)
+            fixture.jobs.join(&revision, &tenant, CompileReason::Load, || fixture.request_permit("t"), compile)
         };
         assert!(join(true).await.is_err_and(|problem| problem.title.contains("unexpectedly")));
         assert_eq!(join(false).await, Ok(1));

@@ -1,14 +1,15 @@
-//! Compiling uploaded releases in child processes.
+//! The compiler: makes packages from uploaded releases, in child processes.
 //!
-//! Malicious components could make a program that reads them use all memory, run forever, or crash. So a child process
-//! reads them. (The node itself reads only the text of a manifest, whose size is limited, for the folders and secrets
-//! that are needed.) The child is the same program, with its own limits (see `child`), without the node's environment,
-//! and with a single socket. It is killed when it takes too long or when no request waits for it any more. It also ends
-//! when the node ends, because that closes the other end of the socket. (`PR_SET_PDEATHSIG` was rejected: it applies
-//! when the thread that started the child ends, and an executor's threads start and end at any time.)
+//! A malicious component could make the process that reads it use all memory, run forever, or crash. So only child
+//! processes read components. (The node itself reads only the text of the manifest, whose size is limited, to find the
+//! folders and secrets that the app needs.) A child runs the same program as the node, but with its own limits (see
+//! `child`), without the node's environment variables, and with a socket to the node as its only open file. The node
+//! kills the child when its time limit expires, or when no request waits for its result any more. If the node ends, its
+//! end of the socket is closed, and the child exits. (`PR_SET_PDEATHSIG` was rejected: the signal is sent when the
+//! thread that started the child ends, and the threads of an async runtime start and end at any time.)
 //!
-//! The number of children that run at the same time is limited and shared fairly among the tenants ([`FairSemaphore`]).
-//! A limited number of further requests wait.
+//! The number of children that run at the same time is limited, and tenants share them fairly ([`FairSemaphore`]). The
+//! number of requests that wait for a child is limited as well.
 
 mod child;
 mod error;
@@ -47,41 +48,43 @@ pub use error::CompileError;
 use protocol::ChildTask;
 pub use protocol::{ChildLimits, CompileOutput, CompilePhase, CompileRequest};
 
-/// A version to increment when a change of the program compiles the same composition differently.
+/// A part of the key of cached code. To be incremented if a new version of the program must compile the same
+/// composition to different code.
 const COMPILED_AS: &[u8] = b"1";
 
-/// One tenant may have at most the total number of waiting requests divided by this number.
+/// The minimum number of tenants that can share the queue: one tenant may have at most `waiting_max` divided by this
+/// number of waiting requests.
 const TENANTS_WAITING_MIN: usize = 4;
 
-/// The options of the compiler: how child processes are started, and how many of them.
+/// The options of the compiler: how its child processes are started, and how many run at the same time.
 #[derive(Debug, Clone)]
 pub struct CompilerOptions {
-    /// The program, which calls [`compile_child`] with these `limits`.
+    /// The program of the child processes. It must call [`compile_child`] with these `limits`.
     pub program: ChildProgram,
-    /// The limits of each child.
+    /// The resource limits of each child process.
     pub limits: ChildLimits,
-    /// The maximum time for compiling one release.
+    /// The maximum time that compiling one release may take, including all its child processes.
     pub time_max: Duration,
-    /// The maximum number of children that run at the same time.
+    /// The maximum number of child processes that run at the same time, of all tenants together.
     pub children_max: usize,
-    /// The maximum number of further requests that wait.
+    /// The maximum number of requests that wait for a child process, of all tenants together.
     pub waiting_max: usize,
 }
 
-/// A program with its arguments and environment.
+/// A program to run as a child process, with its arguments and environment.
 #[derive(Debug, Clone)]
 pub struct ChildProgram {
-    /// The program's file.
+    /// The path of the executable file.
     pub path: PathBuf,
-    /// The arguments.
+    /// The arguments, without the name of the program.
     pub arguments: Vec<String>,
-    /// The complete environment: nothing is inherited.
+    /// All environment variables of the child: the child inherits none from the node.
     pub environment: Vec<(String, String)>,
 }
 
 impl CompilerOptions {
-    /// Returns options for this program's hidden subcommand `compile-child`. Half of the machine's processors compile;
-    /// the other half serve requests.
+    /// Returns options that run this program's hidden subcommand `compile-child`. At most half of the machine's
+    /// processors run compilers, so that the other half can serve requests.
     #[must_use]
     pub fn new(limits: ChildLimits) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -103,20 +106,20 @@ impl CompilerOptions {
     }
 }
 
-/// Returns the path of the running program, even if its file was replaced since the start: the output of a child must
-/// be usable by this process, so the child must be the same program.
+/// Returns a path that runs the same executable as this process, even if the file was replaced after the start. The
+/// child must be the same version of the program, because this process uses the child's output.
 fn this_program() -> PathBuf {
     let running = Path::new("/proc/self/exe");
     if running.exists() { running.to_owned() } else { std::env::current_exe().unwrap_or_else(|_| running.to_owned()) }
 }
 
-/// The package and compositions that one child has planned and composed.
+/// A planned and composed release, before its compositions are compiled.
 struct CompiledDraft {
     package: Package,
     warnings: Vec<String>,
 }
 
-/// Makes packages from uploaded releases.
+/// Compiles uploaded releases to packages, in child processes.
 #[derive(Debug)]
 pub struct Compilers {
     options: CompilerOptions,
@@ -127,7 +130,7 @@ pub struct Compilers {
 }
 
 impl Compilers {
-    /// Creates a compiler. Children are started only when they are needed.
+    /// Creates a compiler. No child process is started before the first request.
     #[must_use]
     pub fn new(options: CompilerOptions) -> Self {
         let permits = FairSemaphore::new(FairSemaphoreLimits {
@@ -146,80 +149,80 @@ impl Compilers {
         }
     }
 
-    /// Returns how many children were started so far.
+    /// Returns the number of child processes that were started so far.
     #[must_use]
     pub fn started(&self) -> u64 {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Returns how many of the started children compiled a composition.
+    /// Returns the number of started child processes that compiled a composition.
     #[must_use]
     pub fn compiled(&self) -> u64 {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    /// Starts a child that does nothing, to find out how well this system can confine it.
+    /// Starts a child process without a task, to find out which layers of the sandbox this system supports.
     ///
     /// # Errors
-    /// When the child cannot be started or cannot confine itself.
+    /// If the child cannot be started or cannot enter its sandbox.
     pub async fn confinement(&self) -> Result<Confinement, CompileError> {
-        let answer = self.run_child(&ChildTask::Nothing, Vec::new(), SessionPurpose::Nothing, self.deadline()).await?;
-        answer.confinement.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Starting })
+        let output = self.run_child(&ChildTask::Nothing, Vec::new(), SessionPurpose::Nothing, self.deadline()).await?;
+        output.confinement.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Starting })
     }
 
-    /// Plans and composes a release, and compiles the groups whose code is not in the cache. Dropping the future kills
-    /// the child.
+    /// Makes a package: plans and composes a release, and compiles the groups whose code is not in the cache. Dropping
+    /// the future kills the child process.
     ///
     /// # Errors
-    /// When the release is invalid, or the child exceeds a limit.
-    pub async fn make(&self, order: &CompileRequest) -> Result<CompileOutput, CompileError> {
-        let permit = self.request_permit(&order.tenant)?.granted().await;
-        self.make_with_cache(permit, order).await
+    /// If the release is invalid, if a child exceeds a limit, or if the disk fails.
+    pub async fn make(&self, request: &CompileRequest) -> Result<CompileOutput, CompileError> {
+        let permit = self.request_permit(&request.tenant)?.granted().await;
+        self.make_with_cache(permit, request).await
     }
 
-    /// Requests a permit for a tenant's release.
+    /// Requests a permit to run a child process for `tenant`.
     pub(crate) fn request_permit(&self, tenant: &TenantName) -> Result<PermitRequest, CompileError> {
         self.permits.request(tenant).map_err(|full| CompileError::Overloaded { waiting_max: full.waiting })
     }
 
-    /// Like [`Compilers::make`], with a permit that was already granted. The permit is released when this ends.
+    /// Like [`Compilers::make`], but with a permit that was already granted. The permit is released at the end.
     pub(crate) async fn make_with_cache(
         &self,
-        _place: FairPermit,
-        order: &CompileRequest,
+        _permit: FairPermit,
+        request: &CompileRequest,
     ) -> Result<CompileOutput, CompileError> {
         let deadline = self.deadline();
-        let (drafted, compositions) = self.compose(order, deadline).await?;
+        let (drafted, compositions) = self.compose(request, deadline).await?;
         let (mut keys, mut compiled) = (Vec::new(), false);
         for (index, composition) in compositions.into_iter().enumerate() {
-            let key = order.maker.with([COMPILED_AS, composition.digest.as_slice()]);
-            let (cache, wanted) = (order.cache.clone(), key.clone());
+            let key = request.maker.with([COMPILED_AS, composition.digest.as_slice()]);
+            let (cache, wanted) = (request.cache.clone(), key.clone());
             if !blocking(move || Ok(cache.has(&wanted))).await? {
                 let group = drafted.package.group_names().nth(index).unwrap_or_default();
-                self.compile(order, group, composition, &key, deadline).await?;
+                self.compile(request, group, composition, &key, deadline).await?;
                 compiled = true;
             }
             keys.push(key);
         }
         let invalid_output = |phase| CompileError::InvalidOutput { phase };
-        let manifest = read_manifest(&order.manifest).map_err(CompileError::Refused)?.0;
+        let manifest = read_manifest(&request.manifest).map_err(CompileError::Refused)?.0;
         let code = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        let package = drafted.package.checked(&manifest, &order.shape, keys).map_err(|mismatch| {
-            tracing::warn!(tenant = %order.tenant, %mismatch, "the output of a compiler is refused");
+        let package = drafted.package.checked(&manifest, &request.shape, keys).map_err(|mismatch| {
+            tracing::warn!(tenant = %request.tenant, %mismatch, "refused a compiler's output, which contradicts the manifest");
             invalid_output(CompilePhase::Planning)
         })?;
         Ok(CompileOutput { package, code, compiled, warnings: drafted.warnings })
     }
 
-    /// Starts a child that plans and composes a release.
+    /// Runs a child process that plans and composes a release.
     async fn compose(
         &self,
-        order: &CompileRequest,
+        request: &CompileRequest,
         deadline: Instant,
     ) -> Result<(CompiledDraft, Vec<Composition>), CompileError> {
         let mut inputs = Vec::new();
         let mut components = BTreeMap::new();
-        for (name, path) in &order.components {
+        for (name, path) in &request.components {
             let (path, name) = (path.clone(), name.clone());
             let (file, bytes) = blocking(move || {
                 let file = File::open(path)?;
@@ -231,33 +234,33 @@ impl Compilers {
             inputs.push((file, bytes));
         }
         let groups_max = components.len();
-        let work = ChildTask::Compose { manifest: order.manifest.clone(), shape: order.shape.clone(), components };
-        let purpose = SessionPurpose::Compose { cache: order.cache.clone(), groups_max };
-        let answer = self.run_child(&work, inputs, purpose, deadline).await?;
-        let drafted = answer.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
+        let task = ChildTask::Compose { manifest: request.manifest.clone(), shape: request.shape.clone(), components };
+        let purpose = SessionPurpose::Compose { cache: request.cache.clone(), groups_max };
+        let output = self.run_child(&task, inputs, purpose, deadline).await?;
+        let drafted = output.drafted.ok_or(CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
         let package = Package::from_bytes(drafted.package.as_bytes());
         let package = package.map_err(|_| CompileError::InvalidOutput { phase: CompilePhase::Planning })?;
-        Ok((CompiledDraft { package, warnings: drafted.warnings }, answer.compositions))
+        Ok((CompiledDraft { package, warnings: drafted.warnings }, output.compositions))
     }
 
-    /// Starts a child that compiles one composition, and puts the code into the cache.
+    /// Runs a child process that compiles one composition, and stores the code in the cache.
     async fn compile(
         &self,
-        order: &CompileRequest,
+        request: &CompileRequest,
         group: &str,
         composition: Composition,
         key: &Key,
         deadline: Instant,
     ) -> Result<(), CompileError> {
-        let work = ChildTask::Compile { group: group.to_owned(), bytes: composition.bytes };
-        let (cache, wanted) = (order.cache.clone(), key.clone());
+        let task = ChildTask::Compile { group: group.to_owned(), bytes: composition.bytes };
+        let (cache, wanted) = (request.cache.clone(), key.clone());
         let sealing = blocking(move || cache.write_code(&wanted)).await?;
         let inputs = vec![(composition.file, composition.bytes)];
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let answer = self.run_child(&work, inputs, SessionPurpose::Compile(Some(sealing)), deadline).await?;
+        let output = self.run_child(&task, inputs, SessionPurpose::Compile(Some(sealing)), deadline).await?;
         let phase = CompilePhase::Compiling(group.to_owned());
-        let sealing = answer.code.ok_or(CompileError::InvalidOutput { phase })?;
-        let cache = order.cache.clone();
+        let sealing = output.code.ok_or(CompileError::InvalidOutput { phase })?;
+        let cache = request.cache.clone();
         blocking(move || cache.finish(sealing)).await
     }
 
@@ -265,15 +268,15 @@ impl Compilers {
         Instant::now() + self.options.time_max
     }
 
-    /// Starts a child, sends it its task, and receives the result.
+    /// Starts a child process, sends `task` and `inputs` to the child, and returns the child's output.
     async fn run_child(
         &self,
-        work: &ChildTask,
+        task: &ChildTask,
         inputs: Vec<(File, u64)>,
         purpose: SessionPurpose,
         deadline: Instant,
     ) -> Result<SessionOutput, CompileError> {
-        if !matches!(work, ChildTask::Nothing) {
+        if !matches!(task, ChildTask::Nothing) {
             self.started.fetch_add(1, Ordering::Relaxed);
         }
         let start = |source| CompileError::Start { source };
@@ -287,7 +290,7 @@ impl Compilers {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // The child gets its own process group, so that Ctrl-C in the terminal is sent to the node only.
+            // Put the child into its own process group, so that Ctrl-C in the terminal reaches only the node.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -298,20 +301,20 @@ impl Compilers {
             ChildSession { phase: CompilePhase::Starting, purpose, file_bytes: self.options.limits.file_bytes };
         let error_output = tokio::spawn(read_error_output(stderr));
         let run = tokio::time::timeout_at(deadline, async {
-            let answer = session.run(channel, work, inputs).await;
-            // The child has sent its result or closed the channel. Killing a child that is already ending does not
-            // change its exit status.
+            let output = session.run(channel, task, inputs).await;
+            // At this point, the child has sent its result or closed the channel. If the child is already exiting,
+            // killing it does not change its exit status.
             let _ = child.start_kill();
-            (answer, error_output.await.unwrap_or_default(), child.wait().await)
+            (output, error_output.await.unwrap_or_default(), child.wait().await)
         });
-        let Ok((answer, error_output, status)) = run.await else {
+        let Ok((output, error_output, status)) = run.await else {
             let _ = child.kill().await;
             return Err(CompileError::TimedOut { after: self.options.time_max, phase: session.phase });
         };
-        match answer {
-            Ok(answer) => {
-                self.log_confinement(answer.confinement.as_ref());
-                Ok(answer)
+        match output {
+            Ok(output) => {
+                self.log_confinement(output.confinement.as_ref());
+                Ok(output)
             }
             Err(SessionError::Refused(error)) => Err(error),
             Err(SessionError::Ended) => {
@@ -323,7 +326,7 @@ impl Compilers {
         }
     }
 
-    /// Logs how children are confined, once.
+    /// Logs the sandbox of the child processes, at the first call only.
     fn log_confinement(&self, confinement: Option<&Confinement>) {
         self.confinement_logged.call_once(|| match confinement {
             Some(confinement) if confinement.is_sufficient() => tracing::info!(%confinement, "compilers are confined"),
@@ -338,7 +341,7 @@ impl Compilers {
         let limits = &self.options.limits;
         match status.signal() {
             Some(SIGXCPU) => CompileError::ProcessorTime { cpu_s: limits.cpu_s, phase },
-            // The text that Rust's runtime writes before it aborts.
+            // Rust's runtime writes this text before it aborts because of a failed allocation.
             Some(SIGABRT) if error_output.contains("memory allocation of") => {
                 CompileError::OutOfMemory { memory_bytes: limits.memory_bytes, phase }
             }

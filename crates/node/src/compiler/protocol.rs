@@ -1,6 +1,6 @@
-//! The protocol between a node and its compiling children: one JSON object per line, over the child's standard input,
-//! which is one end of a socket pair. Some lines announce bytes, which follow the line. A child is given no file and no
-//! file name: all input and output goes over the socket.
+//! The protocol between a node and the child processes of its compiler. Both send one JSON object per line over a
+//! socket pair, one end of which is the child's standard input. A line may announce a number of bytes, which follow the
+//! line. The child gets no other open files and no file names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,22 +14,22 @@ use serde::{Deserialize, Serialize};
 
 use super::sandbox::Confinement;
 
-/// The limits of a child. The child sets them for itself before it reads anything.
+/// The resource limits of a child process. The child applies them to itself before it reads its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildLimits {
-    /// The maximum number of bytes of address space.
+    /// The maximum size in bytes of the child's address space.
     pub memory_bytes: u64,
-    /// The maximum number of seconds of processor time.
+    /// The maximum processor time of the child, in seconds.
     pub cpu_s: u64,
-    /// The maximum number of bytes of the code of one group.
+    /// The maximum size in bytes of the compiled code of one group.
     pub file_bytes: u64,
-    /// The maximum number of open files.
+    /// The maximum number of files that the child may have open.
     pub files: u64,
 }
 
 impl Default for ChildLimits {
-    /// Returns limits that are high enough for the largest components in practice, and low enough not to harm the
-    /// machine.
+    /// Returns limits that are sufficient for the largest components in practice, and that protect the machine from a
+    /// malicious component.
     fn default() -> Self {
         Self { memory_bytes: 4 << 30, cpu_s: 300, file_bytes: 1 << 30, files: 256 }
     }
@@ -38,25 +38,27 @@ impl Default for ChildLimits {
 /// A release to compile.
 #[derive(Debug, Clone)]
 pub struct CompileRequest {
-    /// The tenant whose release it is: compilers are shared fairly among tenants.
+    /// The tenant that deploys the release, whose queue for a compiler the request joins.
     pub tenant: TenantName,
-    /// The text of the manifest.
+    /// The text of the manifest, `isomer.toml`.
     pub manifest: String,
-    /// The shape of the app.
+    /// The name of the shape in which the app is planned.
     pub shape: String,
-    /// The files of the components, by name.
+    /// The paths of the component files, by component name.
     pub components: BTreeMap<String, PathBuf>,
-    /// The cache of compiled code. Children have no access to it.
+    /// The cache of compiled code, which only the node reads and writes.
     pub cache: CodeCache,
-    /// A key over the program's version and its engine's settings: code with another key cannot be run.
+    /// A hash of the program's version and its engine's settings. The engine cannot run code that was compiled with
+    /// another value.
     pub maker: Key,
 }
 
-/// The task of one child: the first line that the child reads. The bytes that the line announces follow.
+/// The task of a child process, and the first line that the child reads. The bytes that the task announces follow the
+/// line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildTask {
-    /// No task: the node only asks how the child is confined.
+    /// No task: the child only reports its confinement.
     Nothing,
     /// Plan an app and compose its groups.
     Compose {
@@ -64,58 +66,59 @@ pub(crate) enum ChildTask {
         manifest: String,
         /// The shape of the app.
         shape: String,
-        /// The number of bytes of each component. The bytes follow in the order of the names.
+        /// The number of bytes of each component. The bytes of all components follow, ordered by component name.
         components: BTreeMap<String, u64>,
     },
     /// Compile one composition.
     Compile {
-        /// The group's name, for messages.
+        /// The group's name, for the phase that the child reports.
         group: String,
-        /// The number of bytes of the composition, which follow.
+        /// The number of bytes of the composition. The bytes follow.
         bytes: u64,
     },
 }
 
-/// A message from a child.
+/// A message from a child process to the node.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChildMessage {
-    /// How the child confined itself. Always the first message.
+    /// The layers of the child's sandbox. This is always the first message.
     Confined(Confinement),
-    /// The phase that begins.
+    /// A phase of the task begins.
     Phase(CompilePhase),
-    /// A group is composed. This number of bytes follows.
+    /// A group is composed. The composition follows, with this number of bytes.
     Composed(u64),
-    /// All groups are composed.
+    /// All groups are composed. This is the last message of the task [`ChildTask::Compose`].
     Drafted(PackageDraft),
-    /// The group is compiled. This number of bytes of code follows, and the child is done.
+    /// The composition is compiled. The code follows, with this number of bytes. This is the last message of the task
+    /// [`ChildTask::Compile`].
     Compiled(u64),
-    /// The release is invalid.
+    /// The release is invalid. This is the last message.
     Refused(ApiProblem),
 }
 
-/// An app that was planned and composed.
+/// A planned and composed app, before its compositions are compiled.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PackageDraft {
-    /// The package, without the keys of its code.
+    /// The package as JSON, without the cache keys of its code.
     pub(crate) package: String,
-    /// The warnings of the manifest and the plan, rendered for people.
+    /// The warnings about the manifest and the plan, as text for people.
     pub(crate) warnings: Vec<String>,
 }
 
-/// The phase of a child's task.
+/// A phase of a child's task, for error messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CompilePhase {
-    /// Before the child reads anything.
+    /// The child is starting and has not read any component.
     Starting,
-    /// Reading a component.
+    /// The child reads the component with this name.
     Reading(String),
-    /// Planning the app.
+    /// The child plans the app.
     Planning,
-    /// Composing the components of a group.
+    /// The child composes the components of the group with this name.
     Composing(String),
-    /// Compiling a group.
+    /// The child compiles the group with this name.
     Compiling(String),
 }
 
@@ -131,15 +134,15 @@ impl fmt::Display for CompilePhase {
     }
 }
 
-/// A release that was compiled.
+/// The result of compiling a release.
 #[derive(Debug, Clone)]
 pub struct CompileOutput {
-    /// The package.
+    /// The package that starts the app.
     pub package: Package,
-    /// The keys of the compiled code.
+    /// The cache keys of the package's compiled code.
     pub code: BTreeSet<String>,
-    /// Whether code was compiled; `false` if all code was found in the cache.
+    /// Whether a child process compiled code; `false` if the cache had all the code.
     pub compiled: bool,
-    /// The warnings of the manifest and the plan, rendered for people.
+    /// The warnings about the manifest and the plan, as text for people.
     pub warnings: Vec<String>,
 }

@@ -1,21 +1,25 @@
-//! A candidate: a new revision that is started next to the revision in service. It must pass its health check before
-//! any of its changes take effect.
+//! A candidate: a new revision that runs next to the revision in service. It must pass its health check before any of
+//! its changes take effect.
 //!
-//! A candidate must not change the app's data, because it may still be refused. It writes to copies of the stores in
-//! its own folder, and its migrations run there as well. Folders that components may write are read-only at first,
-//! which costs nothing. If the candidate does not start, or is not healthy, it is tried once more with copies of these
-//! folders. So a revision with stores or writable folders is started again before it serves, and its state in memory is
-//! lost. A revision without them serves with the instances that passed the health check.
+//! A candidate may still be refused, so it must not change the app's data:
 //!
-//! Copies may use the space of the app's older snapshots (see [`snapshots::lend_storage`]). The snapshots themselves
-//! stay: a candidate removes nothing.
+//! - It writes to copies of the stores, in a folder of its own. Its migrations run on these copies as well.
+//! - Folders that components may write are read-only for the candidate at first, because this costs nothing. If the
+//!   candidate does not start, or fails its health check, it is started once more with copies of these folders.
 //!
-//! | rejected for folders | why |
+//! A revision that passed its check with copies of stores or folders must be started again before it serves, so it
+//! loses its state in memory. A revision without stores and writable folders serves with the instances that passed the
+//! health check.
+//!
+//! The copies may use the disk space of the app's older snapshots (see [`snapshots::lend_storage`]). A candidate does
+//! not remove these snapshots.
+//!
+//! | alternative for writable folders | rejected because |
 //! | --- | --- |
-//! | copies from the beginning | a folder of uploads would be copied at each deployment, for health checks that rarely write |
-//! | read-only | health checks that write, and apps that create files when they start, would have to be written for the platform |
-//! | an empty folder | the files that an app reads at its start are missing |
-//! | an overlay file system | needs root, or a kernel that lets users mount |
+//! | copy them at the first start | every deployment would copy a folder of uploads, although health checks rarely write |
+//! | read-only folders only | health checks that write, and apps that create files when they start, would fail |
+//! | an empty folder | the files that an app reads at its start would be missing |
+//! | an overlay file system | this needs root, or a kernel that lets users mount |
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,37 +40,38 @@ use crate::revisions::snapshots::{self, Snapshot};
 use crate::steps::ChangeStep;
 use crate::unique_folder::create_unique_folder;
 
-/// How long the stores of a candidate may take to close.
+/// The maximum time to wait for the candidate's stores to close.
 const CLOSED_WAIT: Duration = Duration::from_secs(30);
 
-/// How long copying an app's folders may take.
+/// The maximum time for copying the app's writable folders.
 const COPY_MAX: Duration = Duration::from_secs(60);
 
-/// A revision that is checked before it takes over.
+/// A new revision to check before it takes over.
 pub(super) struct Candidate<'a> {
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
     pub(super) revision: &'a ReleaseDigest,
     pub(super) package: &'a Package,
-    /// The host names that the revision would serve.
+    /// The host names under which the revision is to serve.
     pub(super) hosts: &'a [HostPattern],
-    /// The snapshot to which the stores are restored; `None` leaves them as they are.
+    /// The snapshot to which the take-over will restore the stores; `None` if the app keeps its current data.
     pub(super) snapshot: Option<&'a Snapshot>,
     pub(super) spec: &'a LaunchSpec,
-    /// See [`isomer_apps::Tenancy::inputs`].
+    /// The value of the counter [`isomer_apps::Tenancy::inputs`] before `spec` was made.
     pub(super) inputs: u64,
 }
 
-/// Why a candidate failed.
+/// The reason why a candidate failed.
 enum CandidateError {
-    /// The revision does not start, or is not healthy.
+    /// The revision does not start, or fails its health check.
     Revision(ApiProblem),
-    /// The copies that the candidate needs cannot be made.
+    /// The copies for the candidate cannot be made.
     Preparation(ApiProblem),
 }
 
 impl Candidate<'_> {
-    /// Starts the candidate and checks its health. Returns the candidate if it can serve without a new start.
+    /// Starts the candidate and checks its health. Returns the running candidate if it can serve as it is, and `None`
+    /// if the revision must be started again before it serves.
     pub(super) async fn run(self, node: &Arc<Node>) -> Result<Option<StandbyRevision>, ApiProblem> {
         if !self.package.grants().can_write() {
             return Ok(Some(self.start_and_check(node, self.spec).await?.with_inputs(self.inputs)));
@@ -85,17 +90,18 @@ impl Candidate<'_> {
         match self.attempt(node, CandidateFolders::Copied).await {
             Ok(()) => Ok(None),
             Err(CandidateError::Revision(problem)) => Err(problem),
-            // The candidate may be healthy with writable folders, but this cannot be tried without the copies.
+            // The candidate might pass its health check with writable copies of the folders, but the copies cannot be
+            // made. Report the failure with read-only folders.
             Err(CandidateError::Preparation(problem)) => {
                 let why = problem.detail.unwrap_or(problem.title);
                 Err(reading.hint(format!(
-                    "the candidate could only read the app's folders, because they could not be copied: {why}"
+                    "the candidate could not write to the app's folders, because they could not be copied: {why}"
                 )))
             }
         }
     }
 
-    /// Starts the candidate in a new folder and checks its health. Removes the folder afterwards.
+    /// Starts the candidate in a new folder, checks its health, and removes the folder.
     async fn attempt(&self, node: &Arc<Node>, folders: CandidateFolders) -> Result<(), CandidateError> {
         let above = node.dir.trials();
         let made =
@@ -125,7 +131,7 @@ impl Candidate<'_> {
             copied.await.map_err(CandidateError::Preparation)?;
         }
         let started = self.start_and_check(node, &spec).await.map_err(CandidateError::Revision)?;
-        // Shutting the candidate down takes a while, so it is dropped on a blocking thread.
+        // Dropping the candidate shuts it down, which blocks for a while.
         let ended = node.blocking(move || {
             drop(started);
             Ok(())
@@ -133,7 +139,8 @@ impl Candidate<'_> {
         ended.await.map_err(CandidateError::Preparation)
     }
 
-    /// Copies the stores of a snapshot to the folder in which the candidate looks first.
+    /// Copies the stores of the snapshot to the candidate's folder, so that the candidate opens them instead of copies
+    /// of the app's current stores.
     async fn copy_snapshot(&self, node: &Arc<Node>, folder: &Path) -> Result<(), ApiProblem> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let (from, to) = (snapshot.folder.clone(), folder.join("sql"));
@@ -144,8 +151,11 @@ impl Candidate<'_> {
                 let name = snapshot_name(&store.store);
                 account.copy_file(&from.join(&name), &to.join(&name), || true).map_err(|error| match error {
                     FileCopyError::NoRoom { bytes } => {
-                        let title =
-                            format!("a copy of the store `{}` needs {}, which are not left", store.store, size(bytes));
+                        let title = format!(
+                            "a copy of the store `{}` needs {}, and the tenant's storage has less left",
+                            store.store,
+                            size(bytes)
+                        );
                         ApiProblem::quota(Quota::Storage, title)
                     }
                     error => problems::failed(&error),
@@ -167,18 +177,17 @@ impl Candidate<'_> {
         Ok(started)
     }
 
-    /// Removes the files that the candidate wrote. Files that cannot be removed now are removed when the node opens
-    /// again.
+    /// Removes the candidate's folder. If this fails, the folder is removed when the node is opened again.
     async fn clear(&self, node: &Arc<Node>, folder: PathBuf) {
         let stores = node.tenancy.stores();
         if tokio::time::timeout(CLOSED_WAIT, stores.closed(&folder)).await.is_err() {
-            tracing::warn!(folder = %folder.display(), "the stores of a candidate are still open");
+            tracing::warn!(folder = %folder.display(), "cannot remove the folder of a candidate: its stores are still open");
             return;
         }
         let account = self.spec.place.storage.clone();
         let removed =
             node.blocking(move || snapshots::remove(&folder, &account).map_err(|error| problems::failed(&error)));
-        // A failure was already logged.
+        // `problems::failed` has logged the error.
         let _ = removed.await;
     }
 }

@@ -1,12 +1,12 @@
-//! The charge of a tenant for its apps' revisions, and the check whether there is room for another revision.
+//! The disk space that is charged to a tenant for the revisions of its apps.
 //!
-//! A revision uses disk space in addition to its parts: for its release and package in the node's state, and for the
-//! folders and names of its files. For a release of small or equal files with long paths, this is most of the space
-//! that the release uses. So this space is charged to the tenant's quota `storage`, from before it is written until no
-//! app of the tenant has the revision any more. The first [`UNCHARGED_BYTES_MAX`] of each revision are free: a tenant
-//! whose storage is used up must be able to deploy a revision that frees space.
+//! A revision uses disk space in addition to its parts: its release and package are stored in the node's state, and its
+//! files need folders and names. If a release has many small or equal files with long paths, this is most of its disk
+//! space. So this space is charged to the tenant's quota `storage`. The charge begins before the space is used, and
+//! ends when no app of the tenant has the revision any more. The first [`UNCHARGED_BYTES_MAX`] bytes of each revision
+//! are free, because a tenant without free storage must still be able to deploy a revision that frees storage.
 //!
-//! A separate limit was rejected, so that a node's operator limits a tenant's disk space by a single number.
+//! A separate limit was rejected: the operator of a node should limit a tenant's disk space by a single number.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,23 +19,23 @@ use super::checks::check_tree;
 use crate::node::Node;
 use crate::problems;
 
-/// The number of bytes of each revision that are not charged. The quota `apps` and the number of revisions per app
-/// limit their total.
+/// The number of bytes of each revision that are not charged. The total of these bytes is limited by the quota `apps`
+/// and by the maximum number of revisions per app.
 const UNCHARGED_BYTES_MAX: u64 = 256 << 10;
 
-/// The size in bytes of a folder on usual file systems.
+/// The size in bytes of a small folder on common file systems.
 const FOLDER_BYTES: u64 = 4096;
 
-/// The size in bytes of a folder entry, in addition to its name.
+/// The size in bytes of a file's entry in its folder, without the name.
 const ENTRY_BYTES: u64 = 32;
 
-/// The minimum size in bytes of a page of the state's database.
+/// The minimum size in bytes of a page in the database of the node's state.
 const PAGE_BYTES: u64 = 4096;
 
-/// The size in bytes of a digest in the state, with its separator.
+/// The size in bytes of a digest in the node's state, with its separator.
 const DIGEST_BYTES: u64 = 68;
 
-/// The charge for a revision, and the maximum charge for all revisions of the tenant.
+/// The charge for a new revision, and the limit for the charges of its tenant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StorageCharge {
     pub(super) bytes: u64,
@@ -43,10 +43,10 @@ pub(super) struct StorageCharge {
 }
 
 impl Node {
-    /// Returns the charge to `tenant` for a revision that `app` is to serve. Blocks.
+    /// Returns the charge to `tenant` for a new revision of `app`. Blocks.
     ///
     /// # Errors
-    /// When there is no room for the revision in the tenant's quota, or on the disk above its reserve.
+    /// If the charge would exceed the tenant's quota `storage`, or the disk has no space above the node's reserve.
     pub(super) fn charge_of(
         &self,
         (tenant, app, revision): (&TenantName, &AppName, &ReleaseDigest),
@@ -69,9 +69,10 @@ impl Node {
     }
 }
 
-/// Returns the bytes that a revision uses on disk in addition to its parts, whose files are hard links.
+/// Returns the number of bytes that a revision uses on disk in addition to its parts. (The revision's files are hard
+/// links to the parts, so the files themselves use no further space.)
 fn bytes_of(release: &Release, folders: usize, contents: &Contents) -> u64 {
-    // The database stores a large value in its own page, whose size is a power of two.
+    // The database stores a large value in a page of its own. The size of a page is a power of two.
     let in_state = |bytes: u64| bytes.next_power_of_two().max(PAGE_BYTES);
     let digests = contents.blobs.len() as u64 * DIGEST_BYTES;
     let names = release.files.keys().map(|path| name_of(path).len() as u64 + ENTRY_BYTES).sum::<u64>();

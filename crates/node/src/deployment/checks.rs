@@ -1,5 +1,5 @@
-//! Checks of a release before a compiler reads it: its size, whether its caller has uploaded its parts, and the host
-//! names that the caller may use.
+//! Checks of a release before it is compiled: its size, whether its parts are uploaded, and whether the caller may use
+//! its host names.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -15,20 +15,20 @@ use crate::node::Node;
 use crate::problems;
 use crate::revisions::release::{RELEASE_BYTES_MAX, parts};
 
-/// The maximum number of bytes of the parts of all revisions that a tenant deploys with its own tokens: sixteen
-/// releases of the maximum size.
+/// The maximum number of bytes in the parts of all revisions of a tenant: sixteen releases of the maximum size. It
+/// applies to deployments with the tenant's own tokens.
 const KEPT_BYTES_MAX: u64 = 16 * RELEASE_BYTES_MAX;
 
-/// The maximum number of these parts.
+/// The maximum number of parts in all revisions of a tenant, for deployments with the tenant's own tokens.
 const KEPT_PARTS_MAX: usize = 10 * PARTS_MAX;
 
 impl Node {
-    /// Returns the parts of a release that the caller has to upload. Parts that a tenant has neither deployed nor
-    /// uploaded are missing for that tenant.
+    /// Returns the parts of a release that the caller must upload before the deployment. For a tenant, these include
+    /// parts that the node stores but that this tenant has neither deployed nor uploaded.
     pub(crate) fn missing_of(&self, caller: &Caller, release: &Release) -> Result<MissingParts, ApiProblem> {
         check_size(release)?;
-        // This is checked before anything is uploaded. Folders that the manifest grants are checked when the manifest
-        // is read.
+        // Checked here so that nothing is uploaded for a refused release. The manifest is not parsed yet, so the
+        // folders that it grants are checked later.
         check_tree(release, &BTreeSet::new())?;
         let foreign = match caller.tenant() {
             Some(tenant) => {
@@ -49,9 +49,9 @@ impl Node {
         Ok(MissingParts { digests })
     }
 
-    /// Checks that the parts of all revisions of a tenant, including a new release, do not exceed what the node stores
-    /// for one tenant. Parts are not charged to the tenant's storage, so without this limit, a tenant's own token would
-    /// be enough to fill the node's disk.
+    /// Checks that the parts of all revisions of a tenant, including the new release, do not exceed [`KEPT_BYTES_MAX`]
+    /// and [`KEPT_PARTS_MAX`]. Parts are not charged to the tenant's storage, so without these limits, a tenant's token
+    /// would be sufficient to fill the node's disk.
     pub(super) fn check_kept(
         &self,
         caller: &Caller,
@@ -59,7 +59,8 @@ impl Node {
         before: Option<&App>,
     ) -> Result<(), ApiProblem> {
         let Some(tenant) = caller.tenant() else { return Ok(()) };
-        // The oldest revision is removed when the new one is recorded, so its parts are not counted.
+        // Recording the new revision will remove the app's oldest revision, so the parts of the oldest one are not
+        // counted.
         let last =
             before.filter(|before| before.history.len() >= REVISIONS_MAX).and_then(|before| before.history.last());
         let kept = self.state.parts_of(tenant, last.map(|last| &last.revision), KEPT_PARTS_MAX);
@@ -69,26 +70,26 @@ impl Node {
         if new.is_empty() {
             return Ok(());
         }
-        let too_much = |most: String| {
-            let title = format!("the parts of the revisions of tenant `{tenant}` would exceed {most}");
+        let exceeds = |limit: String| {
+            let title = format!("the parts of the revisions of tenant `{tenant}` would exceed {limit}");
             Err(ApiProblem::new(ProblemKind::Quota, title)
-                .hint("remove apps that are no longer needed: the last 10 revisions of each are kept")
-                .hint("or ask an admin of the node to deploy it"))
+                .hint("remove apps that are no longer needed: the node stores the last 10 revisions of each app")
+                .hint("or ask an admin of the node to deploy the release"))
         };
         if kept.len() + new.len() > KEPT_PARTS_MAX {
-            return too_much(KEPT_PARTS_MAX.to_string());
+            return exceeds(KEPT_PARTS_MAX.to_string());
         }
         let mut bytes = new.iter().fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
         for digest in &kept {
             bytes = bytes.saturating_add(self.blobs.bytes(digest).map_err(problems::of_blob)?);
         }
-        if bytes > KEPT_BYTES_MAX { too_much(isomer_display::size(KEPT_BYTES_MAX).to_string()) } else { Ok(()) }
+        if bytes > KEPT_BYTES_MAX { exceeds(isomer_display::size(KEPT_BYTES_MAX).to_string()) } else { Ok(()) }
     }
 }
 
-/// Checks that the caller may use these host names. With a tenant's token, only names that the tenant was given, or
-/// that the app already has, are allowed. Without this check, a token would be enough to take host names that no tenant
-/// has yet.
+/// Checks that the caller may use the host names `wanted`. A tenant's token may use only the host names that an admin
+/// assigned to the tenant (`own`), and those that the app already has (`served`). Without this check, a tenant's token
+/// would be sufficient to take any unused host name.
 pub(super) fn check_hosts(
     caller: &Caller,
     wanted: &[HostPattern],
@@ -99,46 +100,50 @@ pub(super) fn check_hosts(
     let is_own = |host: &HostPattern| served.contains(host) || own.iter().any(|own| own.covers(host));
     let Some(foreign) = wanted.iter().find(|host| !is_own(host)) else { return Ok(()) };
     let title = format!(
-        "a token of tenant `{tenant}` may use the tenant's own host names only, and `{foreign}` is not one of them"
+        "a token of tenant `{tenant}` may use only the tenant's own host names, and `{foreign}` is not one of them"
     );
-    // The command replaces the list of host names, so the hint contains all of them.
+    // `isomer tenant set` replaces the list of host names, so the suggested command contains the existing names as
+    // well.
     let hosts = own.iter().chain([foreign]).map(|host| format!(" --host '{host}'")).collect::<String>();
     Err(ApiProblem::new(ProblemKind::Forbidden, title)
-        .hint(format!("an admin of the node can add it: isomer tenant set {tenant}{hosts}")))
+        .hint(format!("an admin of the node can add the host name: isomer tenant set {tenant}{hosts}")))
 }
 
-/// Checks the size of a release.
+/// Checks the size of a release's manifest, and the number and total size of its parts.
 pub(super) fn check_size(release: &Release) -> Result<(), ApiProblem> {
     let too_large = |title: String| Err(ApiProblem::new(ProblemKind::TooLarge, title));
     if release.manifest.len() > MANIFEST_BYTES_MAX {
-        return too_large(format!("a manifest may have {} at most", isomer_display::size(MANIFEST_BYTES_MAX)));
+        return too_large(format!("the manifest is larger than {}", isomer_display::size(MANIFEST_BYTES_MAX)));
     }
     if release.components.len() + release.files.len() + release.folders.len() > PARTS_MAX {
-        return too_large(format!("a release may have {PARTS_MAX} parts"));
+        return too_large(format!("the release has more than {PARTS_MAX} parts"));
     }
     if parts(release).fold(0_u64, |bytes, part| bytes.saturating_add(part.bytes)) > RELEASE_BYTES_MAX {
-        return too_large(format!("a release may have {} at most", isomer_display::size(RELEASE_BYTES_MAX)));
+        return too_large(format!(
+            "the parts of the release are larger than {} in total",
+            isomer_display::size(RELEASE_BYTES_MAX)
+        ));
     }
     Ok(())
 }
 
-/// Checks that a release's files are in no more folders than allowed, and that no file is also a folder. `granted` has
-/// further folders that will be created. Returns the number of folders.
+/// Checks that a release has at most [`FOLDERS_MAX`] folders, including those of its files, and that no path is both a
+/// file and a folder. `granted` contains the folders that the manifest grants. Returns the number of folders.
 ///
 /// # Errors
-/// When there are too many folders, or a path is both a file and a folder.
+/// If there are too many folders, or a path is both a file and a folder.
 pub(super) fn check_tree(release: &Release, granted: &BTreeSet<PathBuf>) -> Result<usize, ApiProblem> {
     let files: HashSet<&str> = release.files.keys().map(PartPath::as_str).collect();
-    // A grant that names a file is ignored here: it is refused when it is opened.
+    // Skips grants that name a file: such a grant is refused later, when the file is opened as a folder.
     let granted = granted.iter().filter_map(|path| path.to_str()).filter(|path| !files.contains(path));
     let named = release.folders.iter().map(PartPath::as_str).chain(granted);
     let mut folders = HashSet::new();
     for path in named.map(Some).chain(files.iter().map(|file| parent(file))) {
         let mut next = path;
-        // If a folder is already in the set, so are its parents.
+        // If the set contains a folder, it also contains all parents of the folder.
         while let Some(folder) = next.filter(|folder| folders.insert(*folder)) {
             if folders.len() > FOLDERS_MAX {
-                let title = format!("a release may have {FOLDERS_MAX} folders at most, including those of its files");
+                let title = format!("the release has more than {FOLDERS_MAX} folders, including those of its files");
                 return Err(ApiProblem::new(ProblemKind::TooLarge, title));
             }
             next = parent(folder);
@@ -183,8 +188,8 @@ mod tests {
         let refused = |release: &Release, granted: &BTreeSet<PathBuf>| {
             check_tree(release, granted).map_err(|problem| problem.kind).unwrap_err()
         };
-        // A file is in 500 folders. An empty folder of the same depth adds 501, because the folder itself is counted as
-        // well.
+        // A file with this path adds 500 folders. An empty folder with this path adds 501, because the folder itself is
+        // counted too.
         assert!(
             check_tree(&with(20, 0), &BTreeSet::new()).is_ok() && check_tree(&with(0, 19), &BTreeSet::new()).is_ok()
         );
@@ -200,7 +205,7 @@ mod tests {
         let problem = check_tree(&both, &BTreeSet::new()).unwrap_err();
         assert!(problem.kind == ProblemKind::Refused && problem.title.contains("`a`"), "{problem:?}");
         both.files.remove(&"a/b".parse().unwrap());
-        // A grant that names a file is refused when it is opened, not here.
+        // A grant that names a file is not refused by this check, but later, when the file is opened as a folder.
         check_tree(&both, &[PathBuf::from("a"), "".into()].into()).unwrap();
         check_tree(&both, &["a/b".into()].into()).unwrap_err();
         both.folders.insert("a/c".parse().unwrap());

@@ -1,4 +1,4 @@
-//! Removing the files that were laid out on disk for a revision that was refused.
+//! Removal of a revision's files from the disk after the revision was refused.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::node::Node;
 use crate::trash;
 
 impl Node {
-    /// Runs a deployment of `revision`. If the revision is refused, removes its files. A failure of the removal is
-    /// logged, and the refusal is returned.
+    /// Runs the deployment `work` of `revision`. If the deployment is refused, removes the revision's files and returns
+    /// the refusal. If the removal fails, only logs the failure.
     pub(super) async fn attempt<T>(
         self: &Arc<Self>,
         revision: ReleaseDigest,
@@ -26,16 +26,16 @@ impl Node {
                 node.clear_up(attempt, &problem);
                 Ok(())
             };
-            // The client gets the refusal even if the files cannot be removed.
+            // The client gets the refusal, even if the files cannot be removed.
             if let Err(failure) = self.blocking(clear_up).await {
-                tracing::error!(problem = %failure, "the files of a refused revision cannot be removed; they are removed later");
+                tracing::error!(problem = %failure, "cannot remove the files of a refused revision; the node tries again later");
             }
         }
         done
     }
 
-    /// After `problem`, removes the files of a revision if no app has the revision. After a failure of the node itself,
-    /// it is unknown whether an app has the revision, and the removal is left to `sweep`. Blocks.
+    /// Removes the files of a refused revision, unless an app has the revision. If `problem` is a failure of the node
+    /// itself, it is unknown whether an app has the revision, so the removal is left to `sweep`. Blocks.
     fn clear_up(&self, attempt: Attempt, problem: &ApiProblem) {
         if !matches!(problem.kind, ProblemKind::Refused | ProblemKind::Quota) {
             return;
@@ -46,7 +46,9 @@ impl Node {
         });
         match moved {
             Some(Ok(moved)) => trash::discard(moved),
-            Some(Err(error)) => tracing::warn!(%error, "the files of a refused revision are removed later"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot remove the files of a refused revision; the node tries again later")
+            }
             None => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The health check of a started revision.
+//! The health check of a candidate.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use isomer_diagnostics::causes;
 use isomer_front::probe;
 use isomer_ids::HostPattern;
 
-/// How long a revision may take to answer its health path.
+/// The maximum time from the health request to the response.
 pub(super) const HEALTH_MAX: Duration = Duration::from_secs(10);
 
-/// The host name of the request if the app has no host name without a wildcard.
+/// The host name of the health request if all host names of the app are wildcards, or if the app has none.
 const HOST: &str = "localhost";
 
-/// Requests the health path of the manifest, with the app's first host name that is not a wildcard.
+/// Sends a request for the manifest's health path to a candidate, with the app's first host name that is not a
+/// wildcard.
 pub(super) async fn check(site: &AppSite, path: &str, hosts: &[HostPattern]) -> Result<(), ApiProblem> {
     let host = hosts.iter().find(|host| !host.is_wildcard()).map_or(HOST, HostPattern::as_str);
     probe(site, host, path, HEALTH_MAX).await.map_err(|error| {

@@ -1,15 +1,16 @@
-//! Deployments: from an uploaded release to a revision in service. At every moment, one whole revision serves.
+//! Deployments: bring an uploaded release into service. At any moment, exactly one complete revision of the app is in
+//! service.
 //!
-//! The steps and their guarantees are listed in [`crate::steps`].
+//! The steps of a deployment, and their guarantees, are listed in [`crate::steps`].
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `rollout` | carrying out a deployment, a rollback or a swap |
-//! | `checks` | checks of a release before the rollout |
-//! | `charge` | the charge of a tenant for a revision |
-//! | `candidate` | a revision that is checked before it takes over |
-//! | `health` | the health check of a started revision |
-//! | `takeover` | taking over together with the app's stores |
+//! | `rollout` | running a deployment, a rollback or a swap |
+//! | `checks` | the checks of a release before it is compiled |
+//! | `charge` | the disk space that is charged to a tenant for a revision |
+//! | `candidate` | a new revision that is checked before it takes over |
+//! | `health` | the health check of a candidate |
+//! | `takeover` | the take-over of a revision that replaces stores |
 //! | `cleanup` | removing the files of a refused revision |
 
 mod candidate;

@@ -1,5 +1,5 @@
-//! Rollouts: a deployment, a rollback to an earlier revision, and a swap of components all bring a release into
-//! service.
+//! Rollouts. A rollout brings a release into service: by a deployment, a rollback to an earlier revision, or a swap of
+//! components.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,35 +34,35 @@ use crate::revisions::release::{self, parts};
 use crate::revisions::snapshots::Snapshot;
 use crate::steps::ChangeStep;
 
-/// A release that is being brought into service.
+/// A rollout in progress: the release to bring into service, and the request for it.
 struct Rollout {
     caller: Caller,
-    how: RevisionOperation,
+    operation: RevisionOperation,
     message: Option<DeployMessage>,
     tenant: TenantName,
     app: AppName,
     release: Release,
     revision: ReleaseDigest,
-    /// The recorded app before the rollout; `None` for a new app.
+    /// The app as it was recorded before the rollout; `None` for a new app.
     before: Option<Arc<App>>,
-    /// The snapshot to which the stores are restored; `None` leaves them as they are, except for migrations.
+    /// The snapshot to which the stores are to be restored; `None` keeps the current data, except for migrations.
     snapshot: Option<Snapshot>,
     started_at: Instant,
     app_lock: Arc<AppLock>,
 }
 
-/// The warnings about a release that can be deployed.
+/// The warnings that a client gets about a valid release.
 struct ReleaseWarnings {
-    /// The warnings of the manifest.
+    /// The warnings about the manifest.
     warnings: Vec<String>,
-    /// Warnings about times in the manifest that are longer than the node allows.
-    cut: Vec<String>,
+    /// The warnings about times in the manifest that the node shortens to its own limits.
+    shortened_times: Vec<String>,
 }
 
-/// A tenant, an app, a revision and its package.
+/// A tenant, an app, the app's revision, and the package of the revision.
 type RevisionKey<'a> = (&'a TenantName, &'a AppName, &'a ReleaseDigest, &'a Arc<Package>);
 
-/// A package, its record, whether code was compiled for it, and the warnings of the child that compiled it.
+/// A package, its record, whether code was compiled for the package, and the compiler's warnings if the compiler ran.
 type PreparedPackage = (Arc<Package>, Contents, bool, Option<Vec<String>>);
 
 impl Node {
@@ -78,10 +78,10 @@ impl Node {
         check_size(&release)?;
         let before = self.app_before(&tenant, &app)?;
         let revision = release::revision_of(&release);
-        let (how, message) = (RevisionOperation::Deploy, release.message.take());
+        let (operation, message) = (RevisionOperation::Deploy, release.message.take());
         self.attempt_rollout(Rollout {
             caller,
-            how,
+            operation,
             message,
             tenant,
             app,
@@ -105,7 +105,7 @@ impl Node {
         let started_at = Instant::now();
         let app_lock = Arc::new(self.app_locks.begin(&tenant, &app)?);
         let before = self.state.app(&tenant, &app).map_err(problems::of_state)?;
-        let hint = format!("`isomer revisions {app} --tenant {tenant}` lists them");
+        let hint = format!("list the app's revisions: isomer revisions {app} --tenant {tenant}");
         let revision = match rollback.revision {
             Some(revision) if before.history.iter().any(|one| one.revision == revision) => revision,
             Some(revision) => {
@@ -127,7 +127,7 @@ impl Node {
         let message = rollback.message.or_else(|| origin?.message.clone());
         self.attempt_rollout(Rollout {
             caller,
-            how: RevisionOperation::Rollback,
+            operation: RevisionOperation::Rollback,
             message,
             tenant,
             app,
@@ -156,7 +156,9 @@ impl Node {
             let Some(component) = release.components.get_mut(&name) else {
                 let known = release.components.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
                 let title = format!("app `{app}` of tenant `{tenant}` has no component `{name}`");
-                return Err(ApiProblem::new(ProblemKind::NotFound, title).hint(format!("it has {known}")));
+                return Err(
+                    ApiProblem::new(ProblemKind::NotFound, title).hint(format!("the app's components are {known}"))
+                );
             };
             *component = part;
         }
@@ -164,7 +166,7 @@ impl Node {
         let revision = release::revision_of(&release);
         self.attempt_rollout(Rollout {
             caller,
-            how: RevisionOperation::Swap,
+            operation: RevisionOperation::Swap,
             message: swap.message,
             tenant,
             app,
@@ -178,12 +180,12 @@ impl Node {
         .await
     }
 
-    /// Runs all steps. If a step refuses the revision, removes the revision's files.
+    /// Runs all steps of a rollout. If a step refuses the revision, removes the files of the revision.
     async fn attempt_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         self.attempt(rollout.revision.clone(), self.run_rollout(rollout)).await
     }
 
-    /// Runs all steps. If a step fails, nothing of the app has changed.
+    /// Runs all steps of a rollout. If a step before [`ChangeStep::Recorded`] fails, the app is unchanged.
     async fn run_rollout(self: &Arc<Self>, rollout: Rollout) -> Result<DeployReport, ApiProblem> {
         takeover::finish_pending(self, &rollout.tenant, &rollout.app).await?;
         if rollout.before.is_none() {
@@ -191,15 +193,15 @@ impl Node {
         }
         let node = self.clone();
         let checked = move || node.check(&rollout).map(|checked| (rollout, checked));
-        let (rollout, ReleaseWarnings { warnings, cut }) = self.blocking(checked).await?;
+        let (rollout, ReleaseWarnings { warnings, shortened_times }) = self.blocking(checked).await?;
         self.step(ChangeStep::Checked);
         if let Some(deployed) = self.nothing_to_do(&rollout).await? {
             return Ok(deployed);
         }
         let (package, contents, compiled, compiler_warnings) = self.prepare_package(&rollout).await?;
-        // The child's warnings already include those of the manifest.
+        // The warnings of the compiler include those of the manifest.
         let mut warnings = compiler_warnings.unwrap_or(warnings);
-        warnings.extend(cut);
+        warnings.extend(shortened_times);
         self.step(ChangeStep::Packed);
         let node = self.clone();
         let (revision, release) = (rollout.revision.clone(), rollout.release.clone());
@@ -218,8 +220,19 @@ impl Node {
             })
             .await?;
         self.step(ChangeStep::LaidOut);
-        let Rollout { caller, how, message, tenant, app, release, revision, before, snapshot, started_at, app_lock } =
-            rollout;
+        let Rollout {
+            caller,
+            operation,
+            message,
+            tenant,
+            app,
+            release,
+            revision,
+            before,
+            snapshot,
+            started_at,
+            app_lock,
+        } = rollout;
         let (spec, inputs) = self.launch_spec(&tenant, &app, &revision, &package).await?;
         let hosts = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
         let candidate = Candidate {
@@ -237,7 +250,7 @@ impl Node {
         let schemas = schemas::schemas(package.grants(), &spec.place, self.tenancy.stores()).await;
         let schemas = schemas.map_err(|error| ApiProblem::new(ProblemKind::Refused, error.to_string()))?;
         let now_s = now_s();
-        // The earlier release may be damaged, which must not prevent the deployment.
+        // Ignore errors: a damaged earlier release must not prevent the deployment.
         let earlier = match &before {
             Some(before) => self.release_of(&before.current().revision).await.ok(),
             None => None,
@@ -245,7 +258,7 @@ impl Node {
         let changes = earlier.map(|earlier| changes::between(&earlier, &release));
         let sent: Vec<_> = parts(&release).map(|part| part.digest.clone()).collect();
         let deployment = Deployment {
-            origin: Some(RevisionOrigin { how, by: caller.actor(), message, changes }),
+            origin: Some(RevisionOrigin { how: operation, by: caller.actor(), message, changes }),
             revision: revision.clone(),
             version: package.version().to_string(),
             deployed_at: now_s,
@@ -276,12 +289,12 @@ impl Node {
                 taking,
                 now_s,
             };
-            let taken = takeover.run().await?;
-            warnings.extend(taken.warnings);
+            let outcome = takeover.run().await?;
+            warnings.extend(outcome.warnings);
             self.resume_if(was_stopped, &tenant, &app);
-            self.serve_recorded(key, &taken.recorded).await?;
-            drop(taken.held);
-            (taken.recorded.hosts.clone(), taken.changes)
+            self.serve_recorded(key, &outcome.recorded).await?;
+            drop(outcome.held);
+            (outcome.recorded.hosts.clone(), outcome.changes)
         } else {
             let started = match started {
                 Some(started) => started,
@@ -307,7 +320,8 @@ impl Node {
         })
     }
 
-    /// Returns the spec for starting a revision, and the [inputs](isomer_apps::Tenancy::inputs) that were read for it.
+    /// Returns the launch spec of a revision, and the value of the counter [`inputs`](isomer_apps::Tenancy::inputs)
+    /// before the spec was made.
     async fn launch_spec(
         self: &Arc<Self>,
         tenant: &TenantName,
@@ -321,7 +335,7 @@ impl Node {
         Ok((spec, inputs))
     }
 
-    /// Starts a revision again, to serve, after it was checked as a candidate.
+    /// Starts a revision that has passed its health check as a candidate, this time with the app's real data.
     async fn restarted(self: &Arc<Self>, key: RevisionKey<'_>) -> Result<StandbyRevision, TenancyError> {
         let (tenant, app, revision, package) = key;
         let (spec, inputs) =
@@ -329,13 +343,13 @@ impl Node {
         Ok(self.tenancy.start_cold(tenant, app, revision, &spec).await?.with_inputs(inputs))
     }
 
-    /// Puts a recorded revision into service. If it does not start now, its next request loads it.
+    /// Puts a recorded revision into service. If the revision does not start now, the app's next request loads it.
     async fn serve_recorded(self: &Arc<Self>, key: RevisionKey<'_>, recorded: &App) -> Result<(), ApiProblem> {
         let (tenant, app, revision, _) = key;
         let served = match self.restarted(key).await {
             Ok(started) => self.tenancy.take_over(started, &recorded.hosts).map(drop),
             Err(error) => {
-                tracing::warn!(%error, %tenant, %app, "a revision that took over is started by its next request");
+                tracing::warn!(%error, %tenant, %app, "cannot start a recorded revision now; the app's next request starts it");
                 self.tenancy.put(tenant, app, revision, &recorded.hosts, recorded.stopped)
             }
         };
@@ -344,7 +358,7 @@ impl Node {
 
     fn resume_if(&self, was_stopped: bool, tenant: &TenantName, app: &AppName) {
         if was_stopped {
-            // If the tenancy does not know the app, there is nothing to resume.
+            // The tenancy returns an error if it does not know the app. Then there is nothing to resume.
             let _ = self.tenancy.resume(tenant, app);
         }
     }
@@ -359,7 +373,8 @@ impl Node {
         self.blocking(move || takeover::snapshot_of(&node.dir, &key.0, &key.1, &key.2)).await
     }
 
-    /// Returns the problem for an error of the state, and counts a refusal because of a quota.
+    /// Returns the API problem for an error of the node's state. If a quota is the reason, counts the refusal in the
+    /// tenant's usage.
     pub(crate) fn state_refusal(&self, error: StateError) -> ApiProblem {
         match &error {
             StateError::TooManyApps { tenant, .. } => self.tenancy.count_refused_app(tenant),
@@ -369,14 +384,13 @@ impl Node {
         problems::of_state(error)
     }
 
-    /// Checks that the release is complete, that its manifest is valid, and that the tenant has the secrets it needs.
-    /// Blocks.
+    /// Checks that all parts of the release are uploaded, that its manifest is valid, that the caller may use its host
+    /// names, and that the tenant has the secrets that it needs. Blocks.
     fn check(&self, rollout: &Rollout) -> Result<ReleaseWarnings, ApiProblem> {
         let Rollout { caller, tenant, app, release, before, .. } = rollout;
         let own = self.state.tenant(tenant).map_err(problems::of_state)?;
         let served = before.as_ref().map(|before| before.hosts.as_slice()).unwrap_or_default();
-        // This must be checked before the names are compared with other tenants' host names, which not every tenant may
-        // learn.
+        // This must be checked first, because the next check reveals whether another tenant has the host name.
         check_hosts(caller, release.hosts.as_deref().unwrap_or_default(), &own.hosts, served)?;
         let allowed = self.state.check(tenant, app, release.hosts.as_deref());
         allowed.map_err(|error| self.state_refusal(error))?;
@@ -384,17 +398,18 @@ impl Node {
         if !missing.is_empty() {
             let shown = missing.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join("\n");
             let title = format!("{} parts of the release are missing on the node", missing.len());
-            return Err(ApiProblem::new(ProblemKind::Conflict, title).detail(shown).hint("upload them first"));
+            return Err(ApiProblem::new(ProblemKind::Conflict, title).detail(shown).hint("upload these parts first"));
         }
         self.check_kept(caller, release, before.as_deref())?;
         let (manifest, warnings) = release::read_manifest(&release.manifest)?;
         release::check_folders(&manifest, release)?;
         check_tree(release, &release::folders_read(&AppGrants::from(&manifest)))?;
         release::check_secrets(&manifest, release, tenant, &own.secrets)?;
-        Ok(ReleaseWarnings { warnings, cut: self.tenancy.time_limits().warnings(&manifest) })
+        Ok(ReleaseWarnings { warnings, shortened_times: self.tenancy.time_limits().warnings(&manifest) })
     }
 
-    /// Handles a release that is already in service: only its host names may change.
+    /// Handles a release that is already in service, for which only the host names can change. Returns `None` for any
+    /// other release.
     async fn nothing_to_do(self: &Arc<Self>, rollout: &Rollout) -> Result<Option<DeployReport>, ApiProblem> {
         let Rollout {
             tenant, app, release, revision, before: Some(before), snapshot: None, started_at, app_lock, ..
@@ -426,7 +441,7 @@ impl Node {
         }))
     }
 
-    /// Returns the recorded package if its code is in the cache, and otherwise a new package.
+    /// Returns the recorded package if all its code is in the cache. If not, compiles the release.
     async fn prepare_package(self: &Arc<Self>, rollout: &Rollout) -> Result<PreparedPackage, ApiProblem> {
         let (node, revision, release) = (self.clone(), rollout.revision.clone(), rollout.release.clone());
         let known = self.blocking(move || node.known(&revision, &release)).await?;
@@ -439,8 +454,8 @@ impl Node {
         Ok((package.clone(), contents.clone(), *compiled, Some(warnings.clone())))
     }
 
-    /// Returns the package and record of a revision that some app has, if the package can be started without compiling.
-    /// Blocks.
+    /// Returns the recorded package of a revision, with its record, if the package can be started without compiling.
+    /// Returns `None` if not, or if no app has the revision. Blocks.
     fn known(&self, revision: &ReleaseDigest, release: &Release) -> Result<Option<(Package, Contents)>, ApiProblem> {
         let Some(bytes) = self.state.package(revision).map_err(problems::of_state)? else { return Ok(None) };
         let Some(package) = self.repository.usable_package(&bytes)? else { return Ok(None) };
@@ -449,7 +464,7 @@ impl Node {
         Ok(Some((package, Contents { package: bytes, blobs, code })))
     }
 
-    /// Returns the release that a revision was made from.
+    /// Returns the release from which a recorded revision was made.
     pub(crate) async fn release_of(self: &Arc<Self>, revision: &ReleaseDigest) -> Result<Release, ApiProblem> {
         let (node, revision) = (self.clone(), revision.clone());
         self.blocking(move || {
@@ -459,14 +474,14 @@ impl Node {
         .await
     }
 
-    /// Returns the app, or `None` if it does not exist yet.
+    /// Returns the recorded app, or `None` if the app does not exist yet.
     fn app_before(&self, tenant: &TenantName, app: &AppName) -> Result<Option<Arc<App>>, ApiProblem> {
         self.state.tenant(tenant).map_err(problems::of_state)?;
         Ok(self.state.app(tenant, app).ok())
     }
 }
 
-/// Returns the stores whose schema is newer than the revision's.
+/// Returns a change report for each store whose schema is newer than the revision expects.
 fn unchanged(schemas: BTreeMap<StoreName, Schema>) -> Vec<StoreChange> {
     let newer = schemas.into_iter().filter(|(_, schema)| !schema.newer.is_empty());
     newer

@@ -1,26 +1,31 @@
-//! Taking over together with the app's stores: for a revision with new migrations, or a revision whose stores are
-//! restored to a snapshot.
+//! The take-over of a revision that replaces files of the app's stores: a revision with new migrations, or a revision
+//! whose stores are restored to a snapshot.
 //!
 //! ```text
 //! requests held, those in flight finished ─► intent written ─► new files made next to the stores ─► recorded ─► files switched ─► requests continue
 //! ```
 //!
-//! The guarantee of [`crate::steps`] includes stores: before *recorded*, their files are only read, and nothing refers
-//! to the new files next to them. The state names the [`replacement`](isomer_state::Deployment::replacement) that was
-//! recorded. If an [intent](crate::intents) is found later, this name decides whether the replacement is finished or
-//! undone. Intents are looked for when the node opens, before the next change of the app ([`finish_pending`]), and
-//! every minute. Because of the intent, the data of other apps need not be searched.
+//! The guarantee of [`crate::steps`] includes stores. Before the step *recorded*, the take-over only reads the current
+//! files of the stores, and nothing refers to the new files.
 //!
-//! Files are synced, with the folders that contain them, before the state refers to them. The removal of an intent is
-//! synced before the files of its replacement are removed. So if there is an intent for a recorded replacement but no
-//! folder with its files, the replacement was finished.
+//! The recorded revision names its [`replacement`](isomer_state::Deployment::replacement), and the
+//! [intent](crate::intents) names the replacement that was started. After an interruption, the node compares the two
+//! names: if they are equal, the replacement is finished; if not, it is undone. The node looks for intents when it
+//! opens, before the next change of the app ([`finish_pending`]), and every minute. Because there are intents, the node
+//! need not search the data of all apps for interrupted replacements.
 //!
-//! Before an app is removed without its data, its pending replacement is finished. If the app was removed nevertheless,
-//! a replacement that was started is finished as if it had been recorded, because the app's data was to be kept.
+//! The new files and the folders that contain them are synced before the state refers to them. The removal of an intent
+//! is synced before the files of its replacement are removed. So if there is an intent for a recorded replacement, but
+//! the folder with the new files does not exist, the replacement is already finished.
 //!
-//! If recording fails and the outcome cannot be read ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)),
-//! neither outcome is assumed: requests continue to wait, and nothing is removed. [`Node::settle_later`] finishes or
-//! undoes the replacement as soon as the state can be read, or the next start of the node does.
+//! Before an app is removed without its data, its pending replacement is finished. If the app was removed without this
+//! step (earlier versions of the program did that), a replacement whose switch has started is finished as if it were
+//! recorded, because the app's data must be kept.
+//!
+//! If recording fails, and the node cannot read whether the change was recorded
+//! ([`StateError::Unsettled`](isomer_state::StateError::Unsettled)), requests continue to wait and no file is removed.
+//! As soon as the state can be read, [`Node::reconcile_later`] finishes or undoes the replacement. If the process ends
+//! before that, the next start of the node does it.
 
 use std::fs;
 use std::io;
@@ -39,61 +44,63 @@ use crate::intents::{ChangeTarget, IntentLog};
 use crate::locks::AppLock;
 use crate::node::Node;
 use crate::problems;
+use crate::reconciliation::RecordError;
 use crate::replacements::{PendingReplacement, intents, pending, sync_up_to, write_intent};
 use crate::revisions::snapshots::{self, SNAPSHOT_AGE_MAX, Snapshot, SnapshotDescription};
-use crate::settlement::RecordError;
 use crate::steps::ChangeStep;
 
-/// How long a take-over waits for requests in flight. Requests that take longer continue, and see the new schema.
+/// The maximum time that a take-over waits for requests in flight. Requests that take longer continue, and see the new
+/// schema.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// How long requests may be held while the new files of the stores are made.
+/// The maximum time for making the new files if the app is in service, because its requests wait meanwhile.
 const HELD_MAX: Duration = Duration::from_secs(30);
 
-/// How long making the new files may take for an app that is not in service.
+/// The maximum time for making the new files if the app is not in service.
 const UNHELD_MAX: Duration = Duration::from_secs(1800);
 
-/// A take-over of a revision with its stores.
+/// A take-over that replaces files of the app's stores.
 pub(super) struct Takeover<'a> {
     pub(super) node: &'a Arc<Node>,
     pub(super) tenant: &'a TenantName,
     pub(super) app: &'a AppName,
-    /// The lock on changes of the app.
+    /// The lock that the caller holds on changes of the app.
     pub(super) app_lock: &'a Arc<AppLock>,
     pub(super) before: Option<&'a App>,
     pub(super) spec: &'a LaunchSpec,
-    /// The snapshot to which the stores are restored.
+    /// The snapshot to which the stores are restored; `None` keeps the current data, except for migrations.
     pub(super) snapshot: Option<Snapshot>,
     pub(super) taking: Taking,
     pub(super) now_s: u64,
 }
 
-/// The outcome of a take-over that was recorded.
+/// The result of a recorded take-over.
 pub(super) struct TakeoverOutcome {
     pub(super) recorded: Arc<App>,
     pub(super) changes: Vec<StoreChange>,
-    /// Warnings for the admin.
+    /// Warnings for the client that requested the take-over.
     pub(super) warnings: Vec<String>,
-    /// The hold on the app's requests.
+    /// The hold on the app's requests: requests wait until this is dropped. `None` if the app was not in service.
     pub(super) held: Option<RequestHold>,
 }
 
-/// New files of stores. They replace the old files if the replacement is recorded, and are removed otherwise.
+/// The new files of an app's stores. If the replacement is recorded, they replace the current files. If not, they are
+/// removed.
 struct StagedStores {
-    /// The node's data directory.
+    /// The node's data directory. Folders are synced up to here.
     top: PathBuf,
     intents: IntentLog,
     subject: ChangeTarget,
-    /// The folder of the app's data.
+    /// The folder with the app's data.
     data: PathBuf,
-    /// The folder of the new files.
+    /// The folder with the new files.
     folder: PathBuf,
     account: Arc<StorageAccount>,
     replacing: Vec<Replacing>,
 }
 
 impl Takeover<'_> {
-    /// Runs all steps except starting the revision.
+    /// Runs all steps of the take-over except starting the revision.
     pub(super) async fn run(self) -> Result<TakeoverOutcome, ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let held = node.tenancy.hold(tenant, app);
@@ -114,7 +121,7 @@ impl Takeover<'_> {
                 return Err(node.state_refusal(error));
             }
             Err(RecordError::Unknown(problem)) => {
-                self.settle_later(id, staged, (held, loan));
+                self.reconcile_later(id, staged, (held, loan));
                 return Err(problem);
             }
         };
@@ -126,18 +133,18 @@ impl Takeover<'_> {
         drop(loan);
         let mut warnings = self.sweep(data, folder, account).await;
         if let Err(problem) = switched {
-            tracing::error!(%problem, %tenant, %app, "stores are replaced later: when they are next opened, or within a minute");
+            tracing::error!(%problem, %tenant, %app, "cannot replace the app's stores yet; the node tries again when they are next opened, and every minute");
             let problem = problems::without_folder(problem, node.dir.path());
             warnings.push(format!(
-                "warning: the revision took over, but the stores of `{app}` could not be replaced yet ({problem}): requests that need them fail until \
-                 that is done, which the node tries again when they are opened, and every minute"
+                "warning: the revision took over, but the stores of `{app}` could not be replaced yet ({problem}): requests that need the stores fail \
+                 until they are replaced, which the node tries again when they are opened, and every minute"
             ));
         }
         Ok(TakeoverOutcome { recorded, changes, warnings, held })
     }
 
-    /// Writes the intent and makes the new files. They may use the space of older snapshots. The snapshots are removed
-    /// later if their space was needed.
+    /// Writes the intent and makes the new files. The new files may use the disk space of the app's older snapshots, as
+    /// long as the returned loan is held.
     async fn prepare(&self, id: &str, data: PathBuf) -> Result<(StagedStores, StorageLoan), ApiProblem> {
         let Self { node, tenant, app, .. } = self;
         let subject = ChangeTarget::app(tenant, app);
@@ -165,7 +172,7 @@ impl Takeover<'_> {
                 node.step(ChangeStep::Staged);
                 Ok((staged, loan))
             }
-            // Nothing refers to the new files, so they can be removed.
+            // Nothing refers to the new files, so it is safe to remove them.
             Err(problem) => {
                 cleared(node, staged).await;
                 Err(problem)
@@ -173,18 +180,19 @@ impl Takeover<'_> {
         }
     }
 
-    /// Finishes or undoes the replacement as soon as its outcome is known, and drops `kept` then.
-    fn settle_later(&self, id: String, staged: StagedStores, kept: impl Send + 'static) {
+    /// Starts a task that waits until the node can read whether the replacement was recorded, then finishes or undoes
+    /// the replacement and drops `kept`.
+    fn reconcile_later(&self, id: String, staged: StagedStores, kept: impl Send + 'static) {
         let (tenant, app) = (self.tenant.clone(), self.app.clone());
-        self.node.settle_later(staged.subject.clone(), self.app_lock.clone(), move |node| {
+        self.node.reconcile_later(staged.subject.clone(), self.app_lock.clone(), move |node| {
             let recorded = node.state.app(&tenant, &app).ok();
             let is_recorded = recorded.is_some_and(|recorded| recorded.current().replacement.as_ref() == Some(&id));
-            let settled = if is_recorded { staged.switch() } else { staged.clear() };
-            if let Err(error) = settled {
-                tracing::error!(%error, %tenant, %app, "stores are replaced later: when they are next opened, or within a minute");
+            let replaced = if is_recorded { staged.switch() } else { staged.clear() };
+            if let Err(error) = replaced {
+                tracing::error!(%error, %tenant, %app, "cannot replace the app's stores yet; the node tries again when they are next opened, and every minute");
             }
             if is_recorded {
-                // The revision may be the same as before, with other data, so it must be loaded again.
+                // Load the app again, even if the revision did not change: its stores have other data now.
                 let _ = node.tenancy.unload(&tenant, &app);
             }
             kept
@@ -204,7 +212,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Makes the new files, in the folder of `staged`. Everything is synced on return.
+    /// Makes the new files in the folder of `staged`, and syncs them.
     async fn stage(&self, staged: &mut StagedStores) -> Result<(), ApiProblem> {
         let Self { node, spec, .. } = self;
         let serves = self.before.is_some_and(|before| !before.stopped);
@@ -233,14 +241,14 @@ impl Takeover<'_> {
         .await
     }
 
-    /// Removes snapshots beyond the maximum number, beyond the maximum age, or beyond the tenant's quota. Returns
-    /// warnings about those removed for the quota, for the admin.
+    /// Removes the app's snapshots that exceed the maximum number, the maximum age, or the tenant's storage quota.
+    /// Returns a warning for the client if snapshots were removed because of the quota.
     async fn sweep(&self, data: PathBuf, folder: PathBuf, account: Arc<StorageAccount>) -> Vec<String> {
         let now = std::time::SystemTime::now();
         let (intents, subject) = (intents(&self.node.dir), ChangeTarget::app(self.tenant, self.app));
         let from = self.snapshot.as_ref().map(|snapshot| snapshot.folder.clone());
         let swept = self.node.blocking(move || {
-            // If the stores did not exist before, the folder has no snapshot.
+            // The folder has no snapshot if the stores did not exist before the take-over.
             if !snapshots::has_description(&folder) && intents.has(&subject).is_ok_and(|is_pending| !is_pending) {
                 let _ = snapshots::remove(&folder, &account);
             }
@@ -250,13 +258,13 @@ impl Takeover<'_> {
             });
             swept.map_err(|error| problems::failed(&error))
         });
-        // A failure was already logged. The removal is tried again within the hour.
+        // `problems::failed` has logged the error. The hourly sweep tries the removal again.
         match swept.await {
-            Ok(given_up) if !given_up.is_empty() => {
-                let count = given_up.len();
+            Ok(removed) if !removed.is_empty() => {
+                let count = removed.len();
                 let which = if count == 1 { "the oldest snapshot" } else { "the oldest snapshots" };
                 vec![format!(
-                    "warning: {which} of the app's stores ({count}) were removed for the new one: the tenant's quota `storage` has no room for all"
+                    "warning: {which} of the app's stores ({count}) were removed to make room for a new snapshot: the tenant's quota `storage` is exhausted"
                 )]
             }
             _ => Vec::new(),
@@ -265,27 +273,28 @@ impl Takeover<'_> {
 }
 
 impl StagedStores {
-    /// Puts the new files in place of the stores' current files. If one store fails, the others are still tried, and
-    /// the failed one is finished at the next start. Blocks.
+    /// Replaces the current files of all stores by the new files. If this fails for a store, continues with the next
+    /// store; the node later finishes the failed one because of the intent. Blocks.
     fn switch(mut self) -> io::Result<()> {
         let switched: Vec<_> = self.replacing.iter_mut().map(Replacing::switch).collect();
         let switched: io::Result<()> = switched.into_iter().collect();
         switched.and_then(|()| sync_up_to(&self.data, &self.top)).and_then(|()| self.intents.forget(&self.subject))
     }
 
-    /// Removes the new files. The stores stay as they were. Blocks.
+    /// Removes the new files. The stores keep their current files. Blocks.
     fn clear(self) -> io::Result<()> {
         drop(self.replacing);
         snapshots::remove(&self.folder, &self.account).and_then(|()| self.intents.forget(&self.subject))
     }
 }
 
-/// Calls [`StagedStores::clear`]. A failure is logged, and the removal is finished at the next start.
+/// Calls [`StagedStores::clear`] on a blocking thread. Ignores a failure, which is logged: the intent remains, so the
+/// removal is tried again later.
 async fn cleared(node: &Arc<Node>, staged: StagedStores) {
     let _ = node.blocking(move || staged.clear().map_err(|error| problems::failed(&error))).await;
 }
 
-/// Returns the snapshot with the stores as `revision` left them.
+/// Returns the newest snapshot of the data that `revision` last served with.
 pub(super) fn snapshot_of(
     dir: &NodeDir,
     tenant: &TenantName,
@@ -293,18 +302,18 @@ pub(super) fn snapshot_of(
     revision: &ReleaseDigest,
 ) -> Result<Snapshot, ApiProblem> {
     snapshots::of(&dir.app(tenant.as_str(), app.as_str()), revision).ok_or_else(|| {
-        let title =
-            format!("there is no snapshot of the stores of `{app}` as revision `{}` left them", revision.short());
+        let title = format!("app `{app}` has no snapshot of the data of revision `{}`", revision.short());
         ApiProblem::new(ProblemKind::NotFound, title)
-            .hint(format!("`isomer revisions {app} --tenant {tenant}` lists them"))
-            .hint("without `--to-snapshot` the stores stay as they are")
+            .hint(format!("list the snapshots: isomer revisions {app} --tenant {tenant}"))
+            .hint("or roll back without `--to-snapshot`: the stores then keep their current data")
     })
 }
 
-/// Finishes or undoes a pending replacement, before the app is changed.
+/// Finishes or undoes the app's pending replacement of stores, if there is one. Must be called before the app is
+/// changed.
 ///
 /// # Errors
-/// When the replacement can be neither finished nor undone. The problem tells the admin what to do.
+/// If the replacement can be neither finished nor undone. The problem tells the client what to do.
 pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &AppName) -> Result<(), ApiProblem> {
     finish(node, tenant, app).await;
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
@@ -313,11 +322,12 @@ pub(crate) async fn finish_pending(node: &Arc<Node>, tenant: &TenantName, app: &
         return Ok(());
     }
     let title = format!("an earlier replacement of the stores of `{app}` is not finished");
-    let hint = "see the node's log for the reason; when it is resolved, try again, or wait a minute until the node finishes it";
+    let hint = "see the node's log for the reason, and resolve it; then try again, or wait a minute until the node finishes the replacement";
     Err(ApiProblem::new(ProblemKind::Conflict, title).hint(hint))
 }
 
-/// Tries to finish or undo a pending replacement while the node serves. The app must be locked. A failure is logged.
+/// Tries to finish or undo the app's pending replacement of stores while the node serves other apps. The caller must
+/// hold the app's lock. Logs a failure.
 pub(crate) async fn finish(node: &Arc<Node>, tenant: &TenantName, app: &AppName) {
     let (reading, subject) = (node.clone(), ChangeTarget::app(tenant, app));
     let of = subject.clone();
@@ -363,12 +373,12 @@ async fn finish_pending_replacement(
     rest.await.map_err(|problem| io::Error::other(problem.to_string()))?
 }
 
-/// Returns the problem for stores that could not be replaced.
+/// Returns the API problem for an error that prevents the replacement of stores.
 fn not_replaced(error: &CapabilityError, tenant: &TenantName, app: &AppName) -> ApiProblem {
     match error {
         CapabilityError::Sql(SqlOpenError::NoRoom { .. }) => ApiProblem::quota(Quota::Storage, error.to_string()),
         CapabilityError::Sql(SqlOpenError::Busy { .. }) => ApiProblem::new(ProblemKind::Conflict, error.to_string())
-            .hint(format!("`isomer stop {app} --tenant {tenant}` first, then deploy: then no request waits, and the migration may take half an hour")),
+            .hint(format!("run `isomer stop {app} --tenant {tenant}` before you deploy: no request waits for a stopped app, so its migration may take half an hour")),
         error => {
             let problem = ApiProblem::new(ProblemKind::Refused, error.to_string());
             match std::error::Error::source(error) {

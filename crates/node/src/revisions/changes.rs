@@ -1,11 +1,11 @@
-//! The differences between two releases, for the list of an app's revisions.
+//! The differences between two releases. They are shown in the list of an app's revisions.
 
 use std::collections::BTreeMap;
 
 use isomer_api::app::CHANGES_NAMED_MAX;
 use isomer_api::{Release, ReleaseChanges, ReleasePart};
 
-/// Returns the differences from `before` to `after`.
+/// Returns the differences between two releases of an app.
 pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
     let mut changes = ReleaseChanges {
         manifest: before.manifest != after.manifest,
@@ -29,7 +29,7 @@ pub(crate) fn between(before: &Release, after: &Release) -> ReleaseChanges {
     changes
 }
 
-/// Returns the names of parts that differ, or that only one of the two releases has.
+/// Returns the names of the parts that differ between two releases, or that only one of them has.
 fn differing<'a, K: Ord>(
     before: &'a BTreeMap<K, ReleasePart>,
     after: &'a BTreeMap<K, ReleasePart>,

@@ -1,12 +1,12 @@
-//! The data of revisions on disk. Nothing here uses a running node.
+//! The files and records of revisions on disk. The modules of this folder do not use a running node.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `release` | a release: its digest, its checks, its files on disk |
-//! | `record` | the record of a revision in the state |
+//! | `record` | the record of a revision in the node's state |
 //! | `changes` | the differences between two releases |
-//! | [`snapshots`] | an app's stores as they were before a take-over replaced them |
-//! | [`sweep`] | removing files to which nothing refers |
+//! | [`snapshots`] | the files of an app's stores from before a take-over replaced them |
+//! | [`sweep`] | removing unreferenced files |
 
 pub(crate) mod changes;
 pub(crate) mod record;

@@ -1,8 +1,9 @@
-//! The record of a revision in the state: the package that starts it, and the release from which it was made.
+//! The record of a revision in the node's state. It contains the package, from which the revision is started, and the
+//! release, from which the package was made.
 //!
-//! The package comes first, so that an app's first request does not read the rest. The release is used to make the
-//! package again (by another version of the program, or after the compiled code was lost), and to make the next
-//! revision from it (when a component is swapped).
+//! The package is stored first, so that loading an app need not read the release. The release is used to make the
+//! package again (after an upgrade of the program, or after the compiled code was lost), and to make the next revision
+//! when a component is swapped.
 
 use std::collections::BTreeSet;
 
@@ -10,24 +11,24 @@ use isomer_api::{ApiProblem, ProblemKind, Release};
 use isomer_runtime::code::Key;
 use isomer_state::Contents;
 
-/// The number of bytes of the maker's key, which is at the beginning of a record: see [`RevisionRecord::maker`].
+/// The number of bytes of the field `maker`, with which a record begins: see [`RevisionRecord::maker`].
 const MAKER_BYTES: usize = 64;
 
-/// The number of bytes of the package's length, which precedes the package, in little-endian order.
+/// The number of bytes of the package's length. The length precedes the package and is a little-endian integer.
 const LENGTH_BYTES: usize = 4;
 
-/// The record of a revision.
+/// The parsed record of a revision.
 pub(crate) struct RevisionRecord<'a> {
-    /// A key over the version of the program that made the package, and its engine's settings. Code with another key
-    /// cannot be run.
+    /// A hash of the version of the program that made the package, and of its engine's settings. A program with another
+    /// hash cannot run the package's code.
     pub(crate) maker: &'a [u8],
-    /// The bytes of the package.
+    /// The package as bytes: see [`isomer_apps::Package::from_bytes`].
     pub(crate) package: &'a [u8],
     release: &'a [u8],
 }
 
 impl<'a> RevisionRecord<'a> {
-    /// Parses a record.
+    /// Splits a record into its fields.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ApiProblem> {
         let (maker, rest) = bytes.split_at_checked(MAKER_BYTES).ok_or_else(damaged)?;
         let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(damaged)?;
@@ -41,10 +42,10 @@ impl<'a> RevisionRecord<'a> {
     }
 }
 
-/// Returns the record of a revision, for the state.
+/// Returns the contents of a revision's record, to be stored in the node's state.
 ///
 /// # Panics
-/// Never: a package is smaller than 4 GiB.
+/// Never, because a package is smaller than 4 GiB.
 pub(crate) fn contents(maker: &Key, release: &Release, package: &[u8], code: BTreeSet<String>) -> Contents {
     let length = u32::try_from(package.len()).expect("a package is smaller than 4 GiB");
     let release = Release { hosts: None, message: None, ..release.clone() };

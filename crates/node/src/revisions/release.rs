@@ -1,4 +1,4 @@
-//! A release: its digest, the checks before a compiler reads it, and its files on disk.
+//! Releases: their digest, the checks that need no compiler, and their files on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,13 +18,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::unique_folder::create_unique_folder;
 
-/// The maximum number of bytes of all parts of a release.
+/// The maximum number of bytes in all parts of a release.
 pub(crate) const RELEASE_BYTES_MAX: u64 = 1 << 30;
 
-/// The prefix of the name of an incomplete folder.
+/// The prefix of the names of folders that are not complete yet.
 const UNFINISHED: &str = ".";
 
-/// A prefix to change when a release must get a different digest than before.
+/// The first input of a release's digest. Changing this value changes the digests of all releases.
 const IDENTITY: &[u8] = b"isomer-revision-1";
 
 /// Returns the digest of a release: a hash of all its content, except its host names.
@@ -47,7 +47,7 @@ pub(crate) fn revision_of(release: &Release) -> ReleaseDigest {
         add(part.digest.as_str().as_bytes());
     }
     if !release.folders.is_empty() {
-        // This separator cannot be a path, so the folders that follow cannot be confused with files.
+        // A separator that cannot be a path, so that the folders after it cannot be confused with the files before it.
         add(b"\0folders");
         release.folders.iter().for_each(|path| add(path.as_str().as_bytes()));
     }
@@ -62,10 +62,10 @@ pub(crate) fn parts(release: &Release) -> impl Iterator<Item = &ReleasePart> {
     release.components.values().chain(release.files.values())
 }
 
-/// Parses a manifest. Returns the app, and the warnings rendered for people.
+/// Parses a manifest. Returns the app, and the warnings as text for people.
 ///
 /// # Errors
-/// With all errors of the manifest, rendered for people.
+/// All errors in the manifest, as text for people.
 pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem> {
     let render = Renderer::plain();
     match isomer_manifest::parse(&SourceFile::new("isomer.toml", text)) {
@@ -76,10 +76,10 @@ pub(crate) fn read_manifest(text: &str) -> Result<(App, Vec<String>), ApiProblem
     }
 }
 
-/// Checks that all paths of the manifest are in the app's folder.
+/// Checks that all paths in the manifest are inside the app's folder.
 ///
 /// # Errors
-/// With the lines of the manifest that are wrong.
+/// The lines of the manifest with a path outside of the folder.
 pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProblem> {
     let source = SourceFile::new("isomer.toml", release.manifest.as_str());
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProbl
             && inside(folder).is_none()
         {
             let message =
-                format!("the migrations of `{name}` lie in `{}`, outside of the app's folder", folder.display());
+                format!("the migrations of `{name}` are in `{}`, outside of the app's folder", folder.display());
             found.push(Diagnostic::error(message).code("outside-of-folder").at(store.migrations_at, "").hint(HINT));
         }
     }
@@ -124,13 +124,13 @@ pub(crate) fn check_folders(app: &App, release: &Release) -> Result<(), ApiProbl
     Err(ApiProblem::new(ProblemKind::Refused, "the manifest names folders that a node cannot provide").detail(detail))
 }
 
-const HINT: &str = "an app on a node can use its own folder only: write a relative path";
+const HINT: &str = "write a relative path: an app on a node can use only its own folder";
 
 fn outside<T>(message: String, place: &Spanned<T>) -> Diagnostic {
     Diagnostic::error(message).code("outside-of-folder").at(place.span, "").hint(HINT)
 }
 
-/// Returns a relative path without `.` components, or `None` if the path leaves the folder in which it starts.
+/// Returns a relative path without its `.` components; `None` if the path leads out of the folder in which it starts.
 fn inside(path: &Path) -> Option<PathBuf> {
     let mut inside = PathBuf::new();
     for part in path.components() {
@@ -143,21 +143,21 @@ fn inside(path: &Path) -> Option<PathBuf> {
     Some(inside)
 }
 
-/// Returns whether a path in the app's folder is the folder itself, or could be the path of a part.
+/// Returns whether a path is the app's folder itself, or is valid as the path of a part.
 fn is_path_of_part(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.to_str().is_some_and(|path| path.parse::<PartPath>().is_ok())
 }
 
-/// Returns the read-only folders in the app's folder. Writable folders are part of the app's data, and are created when
-/// they are first granted.
+/// Returns the paths of the folders that the manifest grants read-only. (Folders that it grants for writing are part of
+/// the app's data, and are created at their first use.)
 pub(crate) fn folders_read(grants: &AppGrants) -> BTreeSet<PathBuf> {
     grants.dirs().filter(|grant| !grant.write).filter_map(|grant| inside(&grant.host)).collect()
 }
 
-/// Checks that the tenant has all secrets of the manifest that are not files of the release.
+/// Checks that the tenant has all secrets that the app needs, except those that are files of the release.
 ///
 /// # Errors
-/// With the secrets that the tenant lacks, and how to set them.
+/// The missing secrets, and the commands that set them.
 pub(crate) fn check_secrets(
     app: &App,
     release: &Release,
@@ -169,14 +169,14 @@ pub(crate) fn check_secrets(
         return Ok(());
     }
     let names = missing.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let title = format!("tenant `{tenant}` lacks secrets of the manifest: {names}");
+    let title = format!("tenant `{tenant}` lacks secrets that the app needs: {names}");
     let problem = ApiProblem::new(ProblemKind::Refused, title);
     Err(missing
         .iter()
         .fold(problem, |problem, name| problem.hint(format!("isomer secrets set {name} --tenant {tenant}"))))
 }
 
-/// Returns the secrets of the manifest that are not files of the release, which the tenant must have.
+/// Returns the secrets in the manifest that the tenant must have: all except those that are files of the release.
 pub(crate) fn secrets_needed<'a>(
     secrets: &'a BTreeMap<String, SecretSource>,
     release: &Release,
@@ -190,16 +190,17 @@ pub(crate) fn secrets_needed<'a>(
     secrets.iter().filter(move |(_, source)| !is_sent(source)).map(|(name, _)| name.as_str())
 }
 
-/// Returns the folder with the files of a revision.
+/// Returns the path of the folder with a revision's files.
 pub(crate) fn files_of(revisions: &Path, revision: &ReleaseDigest) -> PathBuf {
     revisions.join(revision.as_str()).join("files")
 }
 
-/// Lays out the files of a release, its empty folders and the `granted` folders, unless they already exist. Everything
-/// is laid out and synced, or nothing is. Files are hard links to the blobs if the file system supports that.
+/// Creates the folder of a revision on disk, with the files of the release, its empty folders and the `granted`
+/// folders. If the folder exists already, only marks it as used. On return, the folder is complete and synced; if an
+/// error occurs, it does not exist. Files are hard links to the stored parts if the file system supports hard links.
 ///
 /// # Errors
-/// When the disk fails, or has no room above its reserve ([`io::ErrorKind::StorageFull`]).
+/// If the disk fails, or has no space above its reserve ([`io::ErrorKind::StorageFull`]).
 pub(crate) fn lay_out(
     revisions: &Path,
     revision: &ReleaseDigest,
@@ -213,7 +214,7 @@ pub(crate) fn lay_out(
     }
     let goal = revisions.join(revision.as_str());
     if goal.is_dir() {
-        // Marks the folder as used, because unreferenced folders are removed only some time after their last use.
+        // Mark the folder as used: an unreferenced folder is removed only some time after its last use.
         return File::open(&goal)?.set_modified(SystemTime::now());
     }
     let temporary = create_unique_folder(revisions, &format!("{UNFINISHED}{revision}-"))?;
@@ -221,16 +222,16 @@ pub(crate) fn lay_out(
     match laid_out {
         Ok(()) => File::open(revisions)?.sync_all(),
         Err(error) => {
-            // If the disk fails again, `sweep_unfinished` removes it later.
+            // If this removal fails too, `sweep_unfinished` removes the folder later.
             let removed = remove(&temporary);
-            // If the folder exists now, a deployment of another app has written the same revision's folder at the same
-            // time.
+            // The folder may exist now, because a concurrent deployment of another app has created the folder of the
+            // same revision.
             if goal.is_dir() { removed } else { Err(error) }
         }
     }
 }
 
-/// Creates the files of a release in `folder`, and syncs them.
+/// Creates the files and folders of a release in `folder`, and syncs them.
 fn fill(
     folder: &Path,
     release: &Release,
@@ -252,15 +253,15 @@ fn fill(
         if linked.is_err() && reserve.room() < part.bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // The number of links to a file is limited. When the limit is reached, a new copy of the blob takes further
-        // links.
+        // The file system limits the number of links to a file. At the limit, replace the stored part by a new copy, to
+        // which further links are possible.
         let linked = match linked {
             Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
                 blobs.renew(&part.digest).and_then(|()| fs::hard_link(&blob, &path))
             }
             linked => linked,
         };
-        // Some file systems support only one link per file, so the file is copied.
+        // Some file systems do not support hard links. Copy the file instead.
         if linked.is_err() {
             fs::copy(&blob, &path)?;
             File::open(&path)?.sync_all()?;
@@ -271,7 +272,7 @@ fn fill(
     }
     for folder in granted {
         let folder = files.join(folder);
-        // If a grant names a file, no folder is created, and the grant is refused when it is opened.
+        // If the path is a file, create no folder. The grant is refused later, when the file is opened as a folder.
         if !folder.exists() {
             make(&folder)?;
         }
@@ -279,13 +280,13 @@ fn fill(
     folders.iter().try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
-/// Removes the folders that an earlier process did not finish. A failure is only logged, because nothing waits for the
-/// removal, and [`sweep_unfinished`] tries again.
+/// Removes the incomplete folders that an earlier process has left. Failures are only logged, because
+/// [`sweep_unfinished`] tries again.
 pub(crate) fn remove_unfinished(revisions: &Path) {
     remove_unfinished_if(revisions, |_| true);
 }
 
-/// Removes unfinished folders of deployments that failed because of the disk, if they were not used for `unused_max`.
+/// Removes incomplete folders that failed deployments have left, if they were last changed more than `unused_max` ago.
 pub(crate) fn sweep_unfinished(revisions: &Path, now: SystemTime, unused_max: Duration) {
     remove_unfinished_if(revisions, |entry| {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
@@ -301,7 +302,7 @@ fn remove_unfinished_if(revisions: &Path, may: impl Fn(&fs::DirEntry) -> bool) {
             .try_for_each(|entry| remove(&entry?.path()))
     });
     if let Err(error) = removed {
-        tracing::warn!(folder = %revisions.display(), %error, "the files of an unfinished deployment still take space");
+        tracing::warn!(folder = %revisions.display(), %error, "cannot remove the files of an unfinished deployment, which still take space");
     }
 }
 
@@ -404,7 +405,7 @@ mod tests {
         release.folders.insert("static/empty/inner".parse().unwrap());
         let granted = [PathBuf::from("static"), "nothing/at/all".into(), "".into()].into();
         let revision = revision_of(&release);
-        // This is the state that a killed process leaves.
+        // A killed process leaves an incomplete folder like this one.
         fs::create_dir_all(revisions.join(format!(".{revision}-0/files/static"))).unwrap();
         remove_unfinished(&revisions);
         for _ in 0..2 {
@@ -437,12 +438,12 @@ mod tests {
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
         let revisions = folder.path().join("revisions");
         fs::create_dir(&revisions).unwrap();
-        // This part was not uploaded.
+        // The part of `static/a.txt` was not uploaded.
         let release = release("", &["static/a.txt"]);
         lay_out(&revisions, &revision_of(&release), &release, &BTreeSet::new(), &blobs, &no_reserve(folder.path()))
             .unwrap_err();
         assert_eq!(fs::read_dir(&revisions).unwrap().count(), 0);
-        // This is the state that a failing disk leaves.
+        // A failing disk leaves an incomplete folder like this one.
         let left = revisions.join(format!(".{}-0", revision_of(&release)));
         fs::create_dir_all(left.join("files")).unwrap();
         let later = SystemTime::now() + Duration::from_secs(60);
@@ -456,7 +457,7 @@ mod tests {
     fn copying_a_part_leaves_the_reserve() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
-        // The part is missing, so it can neither be linked nor copied.
+        // The part of `static/a.txt` does not exist, so it can be neither linked nor copied.
         let release = release("", &["static/a.txt"]);
         let all = Reserve::new(folder.path(), u64::MAX);
         let error =

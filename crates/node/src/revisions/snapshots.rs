@@ -1,11 +1,12 @@
-//! Snapshots: the files of an app's SQL stores that were replaced when a revision took over. They can be restored.
+//! Snapshots: the files of an app's SQL stores from before a take-over replaced them. A rollback can restore them.
 //!
 //! Each snapshot is a folder `snapshots/ID/` in the app's data, with a description. Snapshots are charged to the
-//! tenant's storage. The last [`SNAPSHOTS_MAX`] of an app are kept, for [`SNAPSHOT_AGE_MAX`].
+//! tenant's quota `storage`. An app keeps its newest [`SNAPSHOTS_MAX`] snapshots, each for at most
+//! [`SNAPSHOT_AGE_MAX`].
 //!
-//! If a tenant's storage has no room for a deployment's copies, the deployment may use the space of older snapshots in
-//! addition (`lend_storage`). These snapshots are removed (`remove_for_space`) only when the deployment is recorded, so
-//! a refused deployment deletes no snapshot.
+//! If the tenant's storage has no room for the copies that a deployment needs, the deployment may use the space that is
+//! charged for older snapshots (`lend_storage`). These snapshots are removed only after the deployment is recorded
+//! (`remove_for_space`), so a refused deployment deletes no snapshot.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,20 +23,20 @@ use serde::{Deserialize, Serialize};
 /// The maximum number of snapshots of an app.
 pub const SNAPSHOTS_MAX: usize = 3;
 
-/// How long a snapshot is kept.
+/// The maximum age of a snapshot.
 pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// The name of the file with the description of a snapshot.
+/// The name of the file in a snapshot's folder that describes the snapshot.
 const ABOUT: &str = "about.json";
 
-/// The description of a snapshot.
+/// The description of a snapshot, as JSON in its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotDescription {
-    /// The time at which the snapshot was taken, in seconds since 1970, UTC.
+    /// The Unix time at which the snapshot was taken, in seconds.
     pub(crate) taken_at: u64,
-    /// The revision in service at that time, if there was one.
+    /// The revision in service when the snapshot was taken; `None` if the app had none.
     pub(crate) before: Option<ReleaseDigest>,
-    /// The stores.
+    /// The stores in the snapshot, with their sizes.
     pub(crate) stores: Vec<StoreSnapshot>,
 }
 
@@ -52,13 +53,13 @@ impl Snapshot {
     }
 }
 
-/// Returns the folder of the snapshots of an app whose data is in `data`.
+/// Returns the path of the folder with all snapshots of an app. `data` is the path of the app's data.
 pub(crate) fn folder(data: &Path) -> PathBuf {
     data.join("snapshots")
 }
 
-/// Returns a name for a new snapshot. It sorts after existing names and after `before`, the replacement that the app's
-/// state names.
+/// Returns a name for a new snapshot of an app. The name sorts after the names of all existing snapshots, and after
+/// `before`, the name of the app's last recorded replacement.
 pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
@@ -67,7 +68,7 @@ pub(crate) fn new_id(data: &Path, before: Option<&str>) -> String {
     format!("{:013}", last.map_or(now, |last: u64| now.max(last.saturating_add(1))))
 }
 
-/// Writes the description of the snapshot in `folder`, and syncs it.
+/// Writes the description of the snapshot in `folder`, and syncs the file.
 pub(crate) fn write_description(folder: &Path, about: &SnapshotDescription) -> io::Result<()> {
     let path = folder.join(ABOUT);
     fs::write(&path, serde_json::to_vec(about).expect("it is plain data"))?;
@@ -75,12 +76,12 @@ pub(crate) fn write_description(folder: &Path, about: &SnapshotDescription) -> i
     File::open(folder)?.sync_all()
 }
 
-/// Returns all snapshots of an app, the newest first.
+/// Returns all snapshots of an app, newest first.
 pub(crate) fn all(data: &Path) -> Vec<Snapshot> {
     ids(data).into_iter().filter_map(|id| read(&folder(data).join(id))).collect()
 }
 
-/// Returns whether there is a snapshot in this folder.
+/// Returns whether `folder` contains the description of a snapshot.
 pub(crate) fn has_description(folder: &Path) -> bool {
     read(folder).is_some()
 }
@@ -90,12 +91,13 @@ fn read(folder: &Path) -> Option<Snapshot> {
     (!about.stores.is_empty()).then(|| Snapshot { folder: folder.to_owned(), about })
 }
 
-/// Returns the newest snapshot with the data of `revision`.
+/// Returns the newest snapshot that was taken while `revision` was in service; `None` if there is none.
 pub(crate) fn of(data: &Path, revision: &ReleaseDigest) -> Option<Snapshot> {
     all(data).into_iter().find(|snapshot| snapshot.about.before.as_ref() == Some(revision))
 }
 
-/// Removes snapshots beyond the maximum number or age. Returns the number of removed snapshots.
+/// Removes the snapshots of an app that exceed the maximum number or the age `age_max`. Returns the number of removed
+/// snapshots.
 pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_max: Duration) -> io::Result<usize> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let is_old = |id: &str| id.parse().is_ok_and(|ms: u64| now.saturating_sub(ms / 1000) >= age_max.as_secs());
@@ -109,17 +111,17 @@ pub(crate) fn sweep(data: &Path, account: &StorageAccount, now: SystemTime, age_
     Ok(removed)
 }
 
-/// Raises the tenant's quota by the size of its app's snapshots, except `kept`, until the returned loan is dropped.
-/// Blocks.
+/// Raises the tenant's storage quota by the size of the app's snapshots, except the snapshot `kept`, until the returned
+/// loan is dropped. Blocks.
 pub(crate) fn lend_storage(data: &Path, account: &Arc<StorageAccount>, kept: Option<&Path>) -> StorageLoan {
     let folders = ids(data).into_iter().map(|id| folder(data).join(id)).filter(|folder| Some(folder.as_path()) != kept);
     account.lend(folders.map(|folder| account.used_in(&folder)).sum())
 }
 
-/// Removes the oldest snapshots, except `kept`, until the tenant no longer exceeds its quota. Returns the times at
-/// which the removed snapshots were taken.
+/// Removes the app's oldest snapshots, except those in `kept`, until the tenant no longer exceeds its storage quota.
+/// Returns the Unix times in seconds at which the removed snapshots were taken.
 pub(crate) fn remove_for_space(data: &Path, account: &StorageAccount, kept: &[&Path]) -> io::Result<Vec<u64>> {
-    let mut given_up = Vec::new();
+    let mut removed = Vec::new();
     for folder in ids(data).into_iter().rev().map(|id| folder(data).join(id)) {
         if !account.is_over() {
             break;
@@ -127,21 +129,21 @@ pub(crate) fn remove_for_space(data: &Path, account: &StorageAccount, kept: &[&P
         if !kept.contains(&folder.as_path()) {
             let snapshot = read(&folder);
             remove(&folder, account)?;
-            given_up.extend(snapshot.map(|snapshot| snapshot.about.taken_at));
+            removed.extend(snapshot.map(|snapshot| snapshot.about.taken_at));
         }
     }
-    Ok(given_up)
+    Ok(removed)
 }
 
-/// Removes a folder of replacements or of a snapshot.
+/// Removes a folder with store files, and the charge for it.
 pub(crate) fn remove(folder: &Path, account: &StorageAccount) -> io::Result<()> {
-    // A candidate may have created deeply nested folders.
+    // `tree::remove_if_there` also removes deeply nested folders, which a candidate may have created.
     let removed = tree::remove_if_there(folder);
     account.forget(folder);
     removed
 }
 
-/// Returns the names of all snapshot folders, the newest first.
+/// Returns the names of the app's snapshot folders, newest first.
 fn ids(data: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder(data)).into_iter().flatten().flatten();
     let mut ids: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();

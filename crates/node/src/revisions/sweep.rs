@@ -1,8 +1,8 @@
-//! Removing files to which nothing refers: uploaded parts, compiled code, files of revisions.
+//! Removal of unreferenced files: uploaded parts, compiled code, and the files of revisions.
 //!
-//! A deployment uses such files before the state refers to them. So each use marks a file by its modification time, and
-//! the file is removed only [`UNUSED_MAX`] after its last use, which is longer than any deployment. This allows
-//! deployments to run during a sweep.
+//! A deployment uses such files before the state refers to them. So each use of a file sets its modification time, and
+//! the sweep removes a file only if the last use was more than [`UNUSED_MAX`] ago. This is longer than any deployment
+//! takes, so deployments may run during a sweep.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,21 +16,21 @@ use isomer_state::{Blobs, NodeState};
 
 use crate::trash;
 
-/// How long unreferenced files are kept.
+/// The minimum time between the last use of an unreferenced file and its removal.
 pub const UNUSED_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// The numbers of removed files.
+/// The numbers of files that a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepCounts {
     /// The number of removed uploaded parts.
     pub blobs: usize,
-    /// The number of removed files of compiled code.
+    /// The number of removed files with compiled code.
     pub code: usize,
     /// The number of removed folders with a revision's files.
     pub revisions: usize,
 }
 
-/// Removes files to which no app's revision refers and that were not used for `unused_max`. Blocks.
+/// Removes files that no recorded revision refers to and that were last used more than `unused_max` ago. Blocks.
 pub(crate) fn sweep(
     state: &NodeState,
     blobs: &Blobs,
@@ -60,7 +60,7 @@ fn sweep_files(
         let is_unneeded = is_unneeded.is_some_and(|revision| !needed.contains(&revision));
         let used = entry.metadata()?.modified()?;
         if is_unneeded && now.duration_since(used).is_ok_and(|unused| unused >= unused_max) {
-            // Rename first: a deployment must find either all of a revision's files or none.
+            // Rename the folder first: a deployment must find either all of a revision's files or none of them.
             trash::discard(trash::move_to_trash(dir, &entry.path())?);
             removed += 1;
         }

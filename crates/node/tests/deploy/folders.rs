@@ -92,7 +92,7 @@ async fn without_room_for_copies_folders_stay_read_only_and_the_refusal_says_so(
     node.node.clone().set_tenant(tenant.clone(), TenantChange { quotas, hosts: None }).await.unwrap();
     let problem =
         refused(node.deploy(&with_folder("1").healthy_at("/check/append/notes/other")), ProblemKind::Refused).await;
-    assert!(problem.hints.iter().any(|hint| hint.contains("could only read the app's folders")), "{problem:?}");
+    assert!(problem.hints.iter().any(|hint| hint.contains("could not write to the app's folders")), "{problem:?}");
     node.deploy(&with_folder("2").healthy_at("/check/read/notes/mine")).await.unwrap();
     assert_eq!(node.get("/list?path=/notes").await, (200, "mine\n".to_owned()));
     let usage = node.node.clone().tenant(tenant).await.unwrap().usage;

@@ -13,10 +13,10 @@ mod folders;
 mod migration;
 mod node;
 mod pending_replacements;
+mod reconciliation;
 mod removal;
 mod reports;
 mod sandbox;
-mod settlement;
 mod tokens;
 mod unknown_outcome;
 

@@ -1,8 +1,9 @@
-//! The system calls that a compiler needs after it has opened its descriptors. All other calls fail with `EPERM`.
+//! A seccomp filter that allows only the system calls that a compiler needs after it has opened its descriptors. All
+//! other calls fail with `EPERM`.
 //!
-//! A compiler allocates memory, starts threads that wait for one another, reads the clock, and reads and writes open
-//! descriptors. It opens no files, maps no executable memory (it never runs the code that it makes), starts no process,
-//! and can send signals only to itself.
+//! A compiler allocates memory, starts and synchronizes threads, reads the clock, and reads and writes open
+//! descriptors. It opens no files, maps no executable memory (it never runs the code that it compiles), starts no
+//! processes, and sends signals only to itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,17 +15,18 @@ use seccompiler::{
 
 /// The system calls that are allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
-    // Open descriptors.
+    // Reading and writing open descriptors.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
-    // Memory.
+    // Managing memory.
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Threads. `clone3` is allowed here because the other filter decides about it.
+    // Starting and synchronizing threads. `clone3` is allowed here, because the filter for `clone3` makes it fail with
+    // `ENOSYS`.
     libc::SYS_clone3,
     libc::SYS_futex,
     libc::SYS_set_robust_list,
@@ -35,19 +37,19 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_gettid,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // Signals to itself.
+    // Handling signals that the process sends to itself.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
-    // Time and randomness.
+    // Reading the time and random bytes.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_getrandom,
 ];
 
-/// The flags that `clone` needs to start a thread, and the flags that are forbidden.
+/// The flags that a call of `clone` must have to start a thread, and the flags that it must not have.
 const THREAD: libc::c_int = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
 const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -60,15 +62,15 @@ const NO_THREAD: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_PTRACE
     | libc::CLONE_PARENT;
 
-/// Installs the filter for all threads. Returns a description of the filter, or the reason why the system has no
-/// filters.
+/// Installs the filter for all threads of the process. Returns a description of the filter. If the kernel does not
+/// support seccomp filters, returns the reason as the inner `Err`.
 pub(super) fn install() -> io::Result<Result<String, String>> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
-        return Ok(Err(format!("there is no filter for {}", std::env::consts::ARCH)));
+        return Ok(Err(format!("seccomp filters are not supported on {}", std::env::consts::ARCH)));
     };
     let invalid = |error: BackendError| io::Error::new(io::ErrorKind::InvalidInput, error);
-    // `clone3` takes its flags by reference, where a filter cannot read them. If it fails with `ENOSYS`, the C library
-    // uses `clone`.
+    // A filter cannot check the flags of `clone3`, because `clone3` takes them by reference. So `clone3` fails with
+    // `ENOSYS`, and the C library then calls `clone`.
     let clone3 = SeccompFilter::new(
         [(libc::SYS_clone3, vec![])].into(),
         SeccompAction::Allow,
@@ -81,7 +83,7 @@ pub(super) fn install() -> io::Result<Result<String, String>> {
         SeccompAction::Allow,
         arch,
     );
-    // If several filters are installed, the kernel uses the strictest result.
+    // If several filters are installed, the kernel applies the strictest of their results.
     for filter in [clone3, allowed] {
         let program = filter.and_then(BpfProgram::try_from).map_err(invalid)?;
         match apply_filter_all_threads(&program) {
@@ -89,7 +91,7 @@ pub(super) fn install() -> io::Result<Result<String, String>> {
             Err(seccompiler::Error::Seccomp(error))
                 if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) =>
             {
-                return Ok(Err("the kernel does not have it".to_owned()));
+                return Ok(Err("the kernel does not support seccomp filters".to_owned()));
             }
             Err(error) => return Err(io::Error::other(error.to_string())),
         }
@@ -111,7 +113,7 @@ fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     allow(libc::SYS_mmap, is(2, libc::PROT_EXEC, 0)?)?;
     allow(libc::SYS_mprotect, is(2, libc::PROT_EXEC, 0)?)?;
     allow(libc::SYS_clone, is(0, THREAD | NO_THREAD, THREAD)?)?;
-    // A panic aborts the process with a signal to itself.
+    // A process that panics aborts by sending a signal to itself.
     allow(libc::SYS_tgkill, whole(0, std::process::id())?)?;
     // Threads set their names.
     allow(libc::SYS_prctl, whole(0, libc::PR_SET_NAME.unsigned_abs())?)?;

@@ -1,17 +1,18 @@
-//! The sandbox of a compiling child: the child may compute, and use the descriptors that it has.
+//! The sandbox of the compiler's child processes. A sandboxed child can only compute and use the descriptors that it
+//! already has.
 //!
-//! A child reads untrusted uploads, so it is treated as hostile. Before it reads the first byte, and while it has one
-//! thread, it gives up all other rights, in independent layers: each layer alone prevents access to the node's files
-//! and to the network.
+//! A child reads untrusted uploads, so the node treats it as hostile. Before the child reads the first byte, and while
+//! it has only one thread, it applies three independent layers. Each layer by itself prevents access to the node's
+//! files and to the network.
 //!
-//! | layer | what it does | where it is missing |
+//! | layer | effect | not available if |
 //! | --- | --- | --- |
-//! | [`Layer::Namespaces`] | own user, network, IPC, host name and mount namespaces; the root is an empty folder; the number of threads is limited | where unprivileged user namespaces are forbidden, as under the packaged systemd unit |
-//! | [`Layer::Landlock`] | no files, no TCP, no signals or abstract sockets to other processes | before Linux 5.13, or where it is not enabled |
-//! | [`Layer::Seccomp`] | only the system calls that computing needs; all others fail with `EPERM` | where the kernel has no seccomp filters |
+//! | [`Layer::Namespaces`] | new user, network, IPC, host name and mount namespaces; the root is an empty folder; the number of threads is limited | unprivileged user namespaces are forbidden, as in the packaged systemd unit |
+//! | [`Layer::Landlock`] | no files, no TCP, no signals or abstract sockets to other processes | the kernel is older than Linux 5.13, or Landlock is disabled |
+//! | [`Layer::Seccomp`] | only the system calls that computing needs; all others fail with `EPERM` | the kernel has no seccomp filters |
 //!
-//! A layer that the kernel does not support is reported ([`Confinement`]), and the child continues with the other
-//! layers. Any other failure ends the child.
+//! If the kernel does not support a layer, the child reports this ([`Confinement`]) and continues with the other
+//! layers. If a supported layer cannot be applied, the child exits.
 
 mod filter;
 mod landlock;
@@ -24,21 +25,21 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// A layer of confinement. Each layer works without the others.
+/// A layer of the sandbox. Each layer works without the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
-    /// Namespaces of its own.
+    /// New Linux namespaces, without network and files.
     Namespaces,
-    /// A Landlock ruleset that allows nothing.
+    /// A Landlock ruleset that allows no access.
     Landlock,
-    /// A filter of system calls.
+    /// A seccomp filter of system calls.
     Seccomp,
 }
 
 impl Layer {
-    /// All layers, in the order in which they are applied. A later layer would forbid the calls that apply an earlier
-    /// one.
+    /// All layers, in the order in which they are applied. In another order, a layer would forbid the system calls that
+    /// apply the next layer.
     pub const ALL: [Self; 3] = [Self::Namespaces, Self::Landlock, Self::Seccomp];
 }
 
@@ -52,19 +53,19 @@ impl fmt::Display for Layer {
     }
 }
 
-/// The layers that could be applied, and those that could not.
+/// The layers of the sandbox that a child applied, and the layers that its system does not support.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// The layers in force, each with a description.
+    /// The layers in effect, each with a description.
     pub held: BTreeMap<Layer, String>,
     /// The layers that this system does not support, each with the reason.
     pub missing: BTreeMap<Layer, String>,
 }
 
 impl Confinement {
-    /// Returns whether the layers that every supported kernel has are in force. Namespaces are not required, because
-    /// administrators often forbid user namespaces, and the other two layers also prevent everything that namespaces
-    /// prevent.
+    /// Returns whether the Landlock and seccomp layers are in effect. Every supported kernel has both. The namespaces
+    /// are not required: administrators often forbid user namespaces, and the other two layers together prevent the
+    /// same accesses.
     #[must_use]
     pub fn is_sufficient(&self) -> bool {
         self.held.contains_key(&Layer::Landlock) && self.held.contains_key(&Layer::Seccomp)
@@ -86,19 +87,19 @@ impl fmt::Display for Confinement {
     }
 }
 
-/// Closes all descriptors except the three standard ones.
+/// Closes all descriptors except standard input, standard output and standard error.
 ///
 /// # Errors
-/// When the kernel cannot list or close the descriptors.
+/// If the kernel cannot list or close the descriptors.
 pub fn close_descriptors() -> io::Result<()> {
     system::close_from(3)
 }
 
-/// Confines this process for the rest of its life. The process must have a single thread: other threads would not be
-/// confined.
+/// Applies `layers` to this process, permanently. The process must have a single thread, because other threads would
+/// not be confined.
 ///
 /// # Errors
-/// When the process has more threads, or a layer that the system supports cannot be applied.
+/// If the process has several threads, or if a layer that the system supports cannot be applied.
 pub fn confine(layers: &[Layer]) -> io::Result<Confinement> {
     if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() != 1) {
         return Err(io::Error::other("a process with several threads cannot be confined"));
@@ -111,7 +112,7 @@ pub fn confine(layers: &[Layer]) -> io::Result<Confinement> {
     if layers.contains(&Layer::Namespaces) {
         note(Layer::Namespaces, namespaces::enter());
     }
-    // This also drops the privileges that a user namespace adds.
+    // A new user namespace grants capabilities to the process. They are dropped here as well.
     system::give_up_privileges()?;
     if layers.contains(&Layer::Landlock) {
         note(Layer::Landlock, landlock::restrict()?);

@@ -1,4 +1,4 @@
-//! Namespaces for a child: without network and mounts, and with an empty folder as the root.
+//! The namespaces layer of the sandbox: no network, no mounts, and an empty folder as the root.
 
 use std::io;
 
@@ -6,11 +6,12 @@ use rustix::process::{Resource, Rlimit, chdir, chroot, pivot_root, setrlimit};
 
 use super::system;
 
-/// The maximum number of threads of a child. The kernel counts them in the child's own user namespace; without that
-/// namespace, it would count the node's threads as well.
+/// The maximum number of threads of a child. It is set only in the child's own user namespace. Outside of a new user
+/// namespace, the kernel would count the node's threads as well.
 const THREADS_MAX: u64 = 512;
 
-/// Enters as many namespaces as the system permits. Returns their names, or the reason why none is permitted.
+/// Enters as many of the namespaces as the system permits. Returns their names, or the reason why the system permits
+/// none.
 pub(super) fn enter() -> Result<String, String> {
     system::unshare(libc::CLONE_NEWUSER).map_err(|error| format!("no user namespace: {error}"))?;
     let mut entered = vec!["user"];
@@ -35,29 +36,29 @@ pub(super) fn enter() -> Result<String, String> {
     }
     let threads = Rlimit { current: Some(THREADS_MAX), maximum: Some(THREADS_MAX) };
     if let Err(error) = setrlimit(Resource::Nproc, threads) {
-        refused.push(format!("bound of threads: {error}"));
+        refused.push(format!("limit of threads: {error}"));
     }
     let entered = entered.join(", ");
     if refused.is_empty() {
         Ok(entered)
     } else if entered == "user" {
-        // This happens, for example, where AppArmor permits user namespaces but no privileges in them.
+        // For example, AppArmor can permit user namespaces, but no privileges in them.
         Err(format!("a user namespace only; {}", refused.join(", ")))
     } else {
         Ok(format!("{entered}; not {}", refused.join(", ")))
     }
 }
 
-/// Replaces the root by an empty folder.
+/// Replaces the root of the file system by an empty folder.
 fn empty_root() -> io::Result<()> {
     system::make_mounts_private()?;
-    // `/proc` is a folder that every system has. Its content is not needed any more.
+    // `/proc` is the mount point because every system has this folder. The child no longer needs the files in `/proc`.
     system::mount_empty(c"/proc")?;
     chdir("/proc")?;
     match pivot_root(".", ".") {
-        // The old root is now mounted above the new one.
+        // `pivot_root` has mounted the old root on top of the new root.
         Ok(()) => system::unmount(c".")?,
-        // If the root is the kernel's initial root file system, it cannot be replaced, only left.
+        // `pivot_root` cannot replace the kernel's initial root file system, so `chroot` is used.
         Err(_) => chroot(".")?,
     }
     Ok(chdir("/")?)

@@ -1,4 +1,4 @@
-//! The system calls that the sandbox needs and that no library of the workspace wraps.
+//! The system calls of the sandbox for which no library of the workspace has a safe function.
 #![allow(unsafe_code, reason = "system calls without a wrapper; each says why it is sound")]
 
 use std::ffi::CStr;
@@ -9,34 +9,37 @@ fn check(outcome: libc::c_int) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Closes all descriptors from `first` on.
+/// Closes all descriptors with the number `first` or a greater number.
 pub(super) fn close_from(first: libc::c_int) -> io::Result<()> {
-    // SAFETY: a descriptor with another owner would be closed under that owner. The only caller is a process that has
-    // just started and has opened nothing: descriptors beyond the standard ones were left open by its parent.
+    // SAFETY: a descriptor that has an owner in this process would be closed while the owner uses it. The only caller
+    // is a process that has just started and has opened nothing: descriptors beyond the standard three were left open
+    // by its parent.
     if check(unsafe { libc::close_range(first.unsigned_abs(), libc::c_uint::MAX, 0) }).is_ok() {
         return Ok(());
     }
-    // The call does not exist before Linux 5.9, or a filter does not know it: close the descriptors one by one.
+    // `close_range` does not exist before Linux 5.9, and a seccomp filter may forbid it. Close the descriptors one by
+    // one.
     let open = std::fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for descriptor in open.collect::<Vec<libc::c_int>>().into_iter().filter(|descriptor| *descriptor >= first) {
-        // SAFETY: as above. The descriptor that the folder was read with is closed by now, so closing it fails, which
-        // changes nothing.
+        // SAFETY: as above, no descriptor has an owner. The descriptor with which the folder was read is already
+        // closed, so closing it again fails without effect.
         unsafe { libc::close(descriptor) };
     }
     Ok(())
 }
 
-/// Leaves the namespaces in `flags` for new ones.
+/// Moves the process to new namespaces of the kinds in `flags`.
 pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: nothing is passed by reference. `CLONE_FILES` and `CLONE_FS`, which would change what threads share, are
     // not among the flags of any caller, and the process has one thread.
     check(unsafe { libc::unshare(flags) })
 }
 
-/// Makes mounts private: changes in mounts below `/` affect only this namespace from now on.
+/// Makes all mounts private: from now on, changes of mounts affect only this mount namespace.
 pub(super) fn make_mounts_private() -> io::Result<()> {
     let flags = libc::MS_REC | libc::MS_PRIVATE;
-    // SAFETY: `mount` only reads the strings, which end with a zero byte; the others may be null for these flags.
+    // SAFETY: `mount` only reads the strings, which end with a zero byte; the other pointers may be null for these
+    // flags.
     check(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), flags, ptr::null()) })
 }
 
@@ -54,12 +57,12 @@ pub(super) fn unmount(path: &CStr) -> io::Result<()> {
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) })
 }
 
-/// Drops all capabilities, prevents programs that are started from gaining new ones, and prevents the user's other
-/// processes from inspecting this one.
+/// Drops all Linux capabilities, prevents this process from gaining privileges by executing a program
+/// (`PR_SET_NO_NEW_PRIVS`), and prevents other processes of the same user from tracing it (`PR_SET_DUMPABLE`).
 pub(super) fn give_up_privileges() -> io::Result<()> {
-    // SAFETY: these options of `prctl` take numbers.
+    // SAFETY: this option of `prctl` takes numbers, no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-    // SAFETY: as above.
+    // SAFETY: this option of `prctl` takes numbers, no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
     #[repr(C)]
     struct Header {
@@ -74,12 +77,13 @@ pub(super) fn give_up_privileges() -> io::Result<()> {
     }
     let header = Header { version: 0x2008_0522, process: 0 };
     let none = [const { Sets { effective: 0, permitted: 0, inheritable: 0 } }; 2];
-    // SAFETY: header and sets have the layout of capset(2) for this version, which takes two sets and reads both.
+    // SAFETY: `header` and `none` have the layout that capset(2) defines for this version: one header and two sets,
+    // which the kernel only reads.
     let outcome = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
     match io::Error::last_os_error() {
         _ if outcome == 0 => Ok(()),
-        // A service manager's filter forbids the call. The service's own remaining capabilities have no effect after
-        // this process's filter is installed.
+        // The system call filter of a service manager may forbid `capset`. The capabilities that the service still has
+        // can do nothing after this process installs its own filter.
         error if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
         error => Err(error),
     }

@@ -1,10 +1,10 @@
-//! Recording changes, and settling changes with an unknown outcome: the disk failed and cannot be read, or the node
-//! itself failed.
+//! Recording changes in the node's state, and determining unknown outcomes.
 //!
-//! Every change of an app, a tenant or a secret goes through [`Node::record`] or [`Node::try_record`]. If its outcome
-//! is unknown, neither outcome is assumed until the state can be read again: apps serve as before, the app or tenant
-//! stays locked, and files that either outcome needs are not removed. After the state was read, the node's memory is
-//! updated to agree with it, as when a node opens.
+//! Every change of an app, a tenant or a secret is recorded by [`Node::record`] or [`Node::try_record`]. If the disk
+//! fails, or the node itself fails, it can be unknown whether a change was recorded. Until the node can read its state
+//! again, it assumes neither outcome: apps serve as before the change, the app or tenant stays locked, and no file is
+//! removed that one of the outcomes needs. As soon as the state can be read, the node brings its memory in line with
+//! the state, as it does when it opens.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::node::Node;
 use crate::problems;
 use crate::replacements;
 
-/// The interval between two attempts to read the state.
+/// The interval between two attempts to read the state after a failure.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Why a change is not known to be recorded.
+/// The reason why a change is not known to be recorded.
 pub(crate) enum RecordError {
     /// The change was not recorded.
     Refused(StateError),
-    /// The change may have been recorded.
+    /// It is unknown whether the change was recorded.
     Unknown(ApiProblem),
 }
 
 impl Node {
-    /// Records a change, on a thread that may block.
+    /// Runs `change`, which records a change in the state, on a blocking thread.
     ///
     /// # Errors
-    /// When the change was not recorded, or may have been recorded. In the second case, the caller must call
-    /// [`Node::settle_later`].
+    /// If the change was not recorded, or if this is unknown. In the second case, the caller must call
+    /// [`Node::reconcile_later`].
     pub(crate) async fn try_record<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
@@ -45,20 +45,20 @@ impl Node {
             Ok(Ok(recorded)) => Ok(recorded),
             Ok(Err(error @ StateError::Unsettled { .. })) => Err(RecordError::Unknown(problems::of_state(error))),
             Ok(Err(error)) => Err(RecordError::Refused(error)),
-            // The change panicked, before or after it was recorded.
+            // `change` panicked, and may have done so before or after the commit.
             Err(problem) => Err(RecordError::Unknown(problem)),
         }
     }
 
-    /// Records a change of `subject`. `right` is the lock of the target: if the outcome is unknown, the lock is held
-    /// until the outcome is known.
+    /// Runs `change`, which records a change of `subject` in the state. `lock` is the caller's lock on `subject`. If
+    /// the outcome is unknown, a background task determines the outcome, and holds the lock until then.
     ///
     /// # Errors
-    /// When the change was not recorded, or may have been recorded.
+    /// If the change was not recorded, or if this is unknown.
     pub(crate) async fn record<T: Send + 'static, R: Send + Sync + 'static>(
         self: &Arc<Self>,
         subject: &ChangeTarget,
-        right: &Arc<R>,
+        lock: &Arc<R>,
         change: impl FnOnce(&Self) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, ApiProblem> {
         let recorded = self.try_record(change).await;
@@ -66,27 +66,27 @@ impl Node {
         recorded.map_err(|unrecorded| match unrecorded {
             RecordError::Refused(error) => self.state_refusal(error),
             RecordError::Unknown(problem) => {
-                self.settle_later(subject.clone(), right.clone(), |_| ());
+                self.reconcile_later(subject.clone(), lock.clone(), |_| ());
                 problem
             }
         })
     }
 
-    /// Waits until the state can be read, calls `first` on a thread that may block, and makes the memory agree with the
-    /// state. Drops `right` and the result of `first` afterwards.
-    pub(crate) fn settle_later<T: Send + 'static>(
+    /// Starts a task that waits until the state can be read, calls `first` on a blocking thread, and brings the node's
+    /// memory in line with the state. Then the task drops `lock` and the result of `first`.
+    pub(crate) fn reconcile_later<T: Send + 'static>(
         self: &Arc<Self>,
         subject: ChangeTarget,
-        right: impl Send + 'static,
+        lock: impl Send + 'static,
         first: impl FnOnce(&Self) -> T + Send + 'static,
     ) {
         tracing::error!(
-            "a change of {subject} has an unknown outcome; it is settled when the node's state can be read"
+            "it is unknown whether a change of {subject} was recorded; the node determines this when it can read its state again"
         );
-        tokio::spawn(settle(Arc::downgrade(self), subject, right, first));
+        tokio::spawn(reconcile(Arc::downgrade(self), subject, lock, first));
     }
 
-    /// Applies the recorded quotas of a tenant to its apps.
+    /// Applies the recorded quotas of a tenant, and adds the tenant to memory if it is new.
     pub(crate) fn take_tenant(&self, name: &TenantName, tenant: &Tenant) -> Result<(), InvalidHostRule> {
         self.tenancy.set_tenant(name, &tenant.quotas)?;
         self.resources.add(name, &self.tenancy);
@@ -94,32 +94,32 @@ impl Node {
         Ok(())
     }
 
-    /// Removes a tenant from memory, with its apps and uploads.
+    /// Removes a tenant from memory, with its apps and its list of uploads.
     pub(crate) fn unload_tenant(&self, name: &TenantName) {
         self.tenancy.remove_tenant(name);
         self.uploads.forget(name);
     }
 
-    /// Makes the next requests of a tenant's apps load the apps again: apps in memory, or being loaded, still have the
-    /// secrets with which they were started.
+    /// Makes the next request of each of the tenant's apps load the app again. Must be called after a change of the
+    /// tenant's secrets, because apps that are in memory, or are being loaded, have the previous values.
     pub(crate) fn reload_apps(&self, tenant: &TenantName) {
         self.tenancy.inputs_changed(tenant);
         for (app, _) in self.state.apps_of(tenant) {
-            // If the tenancy does not know the app, the app is not in memory.
+            // The tenancy returns an error if it does not know the app. Then the app is not in memory.
             let _ = self.tenancy.unload(tenant, &app);
         }
     }
 
-    /// Makes a suspended app serve again after its stores were found to be completely replaced, unless an admin has
-    /// stopped the app.
+    /// Makes a suspended app serve again, unless an admin has stopped the app. Must be called only after all the app's
+    /// stores are completely replaced.
     pub(crate) fn resume_suspended(&self, tenant: &TenantName, app: &AppName) {
         if self.suspended.remove(tenant, app) && self.state.app(tenant, app).is_ok_and(|app| !app.stopped) {
-            // If the tenancy does not know the app, there is nothing to resume.
+            // The tenancy returns an error if it does not know the app. Then there is nothing to resume.
             let _ = self.tenancy.resume(tenant, app);
         }
     }
 
-    async fn settle_app(self: &Arc<Self>, tenant: &TenantName, app: &AppName) {
+    async fn reconcile_app(self: &Arc<Self>, tenant: &TenantName, app: &AppName) {
         self.charge(tenant);
         let Ok(recorded) = self.state.app(tenant, app) else {
             drop(self.tenancy.remove(tenant, app));
@@ -127,7 +127,7 @@ impl Node {
         };
         let (node, key) = (self.clone(), (tenant.clone(), app.clone()));
         let is_pending = self.blocking(move || Ok(replacements::is_pending(&node.dir, &node.state, &key.0, &key.1)));
-        // If this is unknown, the app is suspended, as when a node opens: half replaced stores must not be written.
+        // If this cannot be read, suspend the app, as when a node opens: partly replaced stores must not be written.
         let is_pending = is_pending.await.unwrap_or(true);
         if is_pending {
             self.suspended.insert(tenant, app);
@@ -139,11 +139,11 @@ impl Node {
         }
     }
 
-    fn settle_tenant(&self, name: &TenantName) {
+    fn reconcile_tenant(&self, name: &TenantName) {
         match self.state.tenant(name) {
             Ok(tenant) => {
                 if let Err(error) = self.take_tenant(name, &tenant) {
-                    tracing::error!(tenant = %name, %error, "a tenant keeps its previous quotas");
+                    tracing::error!(tenant = %name, %error, "cannot apply a tenant's recorded quotas; the previous quotas stay in effect");
                 }
             }
             Err(_) => self.unload_tenant(name),
@@ -152,33 +152,33 @@ impl Node {
     }
 }
 
-async fn settle<T: Send + 'static>(
+async fn reconcile<T: Send + 'static>(
     node: Weak<Node>,
     subject: ChangeTarget,
-    right: impl Send + 'static,
+    lock: impl Send + 'static,
     first: impl FnOnce(&Node) -> T + Send + 'static,
 ) {
     let node = loop {
         tokio::time::sleep(TRY_EVERY).await;
-        // If the node was dropped, the next node that opens the directory settles the change.
+        // If the node was dropped, the next process that opens the data directory reads the state.
         let Some(node) = node.upgrade() else { return };
         let reading = node.clone();
         if node.blocking(move || Ok(reading.state.reread())).await.is_ok_and(|read| read.is_ok()) {
             break node;
         }
     };
-    let settling = node.clone();
-    let kept = node.blocking(move || Ok(first(&settling))).await;
+    let node_for_first = node.clone();
+    let kept = node.blocking(move || Ok(first(&node_for_first))).await;
     match &subject.app {
-        Some(app) => node.settle_app(&subject.tenant, app).await,
-        None => node.settle_tenant(&subject.tenant),
+        Some(app) => node.reconcile_app(&subject.tenant, app).await,
+        None => node.reconcile_tenant(&subject.tenant),
     }
     if let Err(problem) = node.finish_removal(&subject).await {
-        tracing::error!(%problem, "the removal of {subject} cannot be finished; it is tried again later");
+        tracing::error!(%problem, "cannot finish the removal of {subject}; the node tries again later");
     }
     if node.state.tenant(&subject.tenant).is_err() {
         node.resources.remove(&subject.tenant);
     }
-    tracing::warn!("the change of {subject} is settled");
-    drop((kept, right));
+    tracing::warn!("the node has read its state again, and the change of {subject} is in effect or undone");
+    drop((kept, lock));
 }
