@@ -1,8 +1,8 @@
 //! One-off commands: a component with `wasi:cli/run` (0.2 or 0.3), run once with the stdin, stdout and stderr of this
 //! process.
 //!
-//! A command has no limits of time and memory: the person who started it can stop it (dropping the future ends it, even
-//! in a loop). It can reach what [`CommandSettings`] grant, and nothing by default.
+//! A command has no time or memory limit, because the user who started it can stop it. Dropping the future stops it
+//! even in an endless loop. A command can reach only what its [`CommandSettings`] grant.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::failure::Failure;
 use crate::guest::{Directory, Outbound};
 use crate::wasi::{config, http_heads};
 
-/// The exit code of a command whose `run` returns an error without a code.
+/// The exit code of a command whose `run` function returns an error without an exit code.
 const FAILED: u8 = 1;
 
-/// The settings of a command.
+/// The arguments, environment and permissions of a command.
 #[derive(Clone, Default)]
 pub struct CommandSettings {
     /// The command-line arguments. The first one is the command's name.
     pub arguments: Vec<String>,
-    /// The environment variables, which are also the values of `wasi:config`.
+    /// The environment variables. The command also gets them as the values of `wasi:config`.
     pub environment: Vec<(String, String)>,
     /// The directories that the command can open.
     pub directories: Vec<Directory>,
@@ -40,14 +40,14 @@ pub struct CommandSettings {
     pub sockets: Option<Arc<dyn SocketPolicy>>,
 }
 
-/// The purpose that a guest uses a socket address for.
+/// What a guest wants to use a socket address for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketUse {
-    /// Exchange data with this peer, on the guest's initiative.
+    /// Exchange data with a peer at this address, on the guest's initiative.
     Connect,
-    /// Bind to a local address. The system does this with the unspecified address and port 0 before every connection.
+    /// Bind to this local address. Before every connection, the system binds to the unspecified address and port 0.
     Bind,
-    /// Listen on this local address, or accept a connection from this peer.
+    /// Listen on this local address, or accept a connection from a peer at this address.
     Serve,
 }
 
@@ -56,7 +56,7 @@ pub trait SocketPolicy: Send + Sync + 'static {
     /// Returns whether the guest may use `address` for `purpose`.
     fn allows(&self, address: SocketAddr, purpose: SocketUse) -> BoxFuture<'static, bool>;
 
-    /// Returns whether the guest may look up names.
+    /// Returns whether the guest may look up host names.
     fn looks_up_names(&self) -> bool;
 }
 
@@ -69,14 +69,14 @@ pub enum Generation {
     P3,
 }
 
-/// The reasons why a command did not run to its end.
+/// The reasons why a command was not started or did not return.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The engine cannot be set up.
+    /// The wasmtime engine cannot be set up.
     #[error("cannot start the engine")]
     Engine {
-        /// The reason.
+        /// Why the engine cannot be set up.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The command cannot be compiled.
@@ -87,13 +87,13 @@ pub enum CommandError {
     Directory {
         /// The granted directory.
         directory: Directory,
-        /// The reason.
+        /// Why the directory cannot be opened.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The command imports an interface that commands do not get, or its instantiation failed.
+    /// The command cannot be instantiated, for example because it imports an interface that commands do not get.
     #[error("the command cannot be started")]
     Start {
-        /// The reason.
+        /// Why the command cannot be instantiated.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The command trapped.
@@ -101,7 +101,7 @@ pub enum CommandError {
     Trap(Failure),
 }
 
-/// A compiled command.
+/// A compiled command, which can be run.
 pub struct Program {
     engine: Engine,
     code: Code,
@@ -109,11 +109,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles `bytes`, or loads the code from `cache` if it has been compiled before. Calls `compiling` before it
-    /// compiles.
+    /// Loads the code of `bytes` from `cache`, or compiles `bytes` if the cache has no code for them. Calls `compiling`
+    /// before it compiles.
     ///
     /// # Errors
-    /// When the bytes do not compile.
+    /// If the bytes do not compile.
     pub fn load(
         bytes: &[u8],
         generation: Generation,
@@ -137,14 +137,14 @@ impl Program {
         Ok(Self { engine, code, generation })
     }
 
-    /// Runs the command to its end and returns its exit code. Dropping the future stops the command.
+    /// Runs the command until it returns or exits, and returns its exit code. Dropping the future stops the command.
     ///
     /// # Errors
-    /// When the command cannot be started, or traps.
+    /// If the command cannot be started, or traps.
     pub async fn run(&self, settings: CommandSettings) -> Result<u8, CommandError> {
         let linker = linker(&self.engine, &settings.environment).map_err(cannot_start)?;
         let mut store = Store::new(self.engine.wasmtime(), CommandData::new(settings)?);
-        // The epoch interrupts a guest in a loop, so that its future can be dropped.
+        // With an epoch deadline, a guest in a loop yields, so that its future can be dropped.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         let pre = linker.instantiate_pre(self.code.component()).map_err(cannot_start)?;
@@ -171,7 +171,7 @@ impl Program {
             Ok(Ok(())) => Ok(0),
             Ok(Err(())) => Ok(FAILED),
             Err(error) => match error.downcast_ref::<I32Exit>() {
-                // An exit code is one byte. Keeps the low byte of a larger code, as the operating system does.
+                // An exit code is one byte. Of a larger code, the low byte is kept, as the operating system does.
                 Some(exit) => Ok(exit.0.to_le_bytes()[0]),
                 None => Err(CommandError::Trap(Failure::from_trap(&error, None))),
             },
@@ -216,8 +216,8 @@ impl CommandData {
         if let Some(policy) = settings.sockets {
             builder.allow_ip_name_lookup(policy.looks_up_names()).allow_tcp(true).allow_udp(true).socket_addr_check(
                 move |address, used| {
-                    // The future of the check must be `Sync`. That of a policy need not be, but the handle of a task
-                    // always is.
+                    // wasmtime requires a `Sync` future here. A policy's future may not be `Sync`, but the handle of a
+                    // tokio task always is.
                     let decided = tokio::spawn(policy.allows(address, purpose(used)));
                     Box::pin(async move { decided.await.unwrap_or(false) })
                 },
@@ -259,7 +259,7 @@ impl http_heads::HandleCharges for CommandData {
     }
 }
 
-/// Sends the outgoing requests of a command.
+/// Sends the outgoing HTTP requests of a command.
 struct CommandHooks(Option<Arc<dyn Outbound>>);
 
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);

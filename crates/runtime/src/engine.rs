@@ -1,5 +1,5 @@
-//! The wasmtime engine of a process: its settings, the sizes of its pool, the clock that interrupts guests, and what
-//! all groups share.
+//! The wasmtime engine of a process: its settings, the sizes of its pool, the epoch clock that interrupts guests, and
+//! the resources that all groups share.
 
 mod epoch;
 mod settings;
@@ -19,8 +19,8 @@ pub use crate::pool::bounds::MEMORY_BYTES_MAX;
 pub use crate::pool::{Dimension, Footprint, PoolSizes, Slots, SlotsError};
 use crate::wasi::BaseLinker;
 
-/// A wasmtime engine with its pool, its epoch clock and the linker that all groups start from. One per process; cheap
-/// to clone.
+/// A wasmtime engine with its pool, its epoch clock, and the linker that the linkers of all groups are copied from. A
+/// process has one engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<EngineInner>);
 
@@ -28,24 +28,24 @@ struct EngineInner {
     engine: wasmtime::Engine,
     room: Arc<Room>,
     linker: BaseLinker,
-    /// Whether the engine still exists. The thread of the epoch clock ends when this is false.
+    /// Whether the engine still exists. The thread of the epoch clock ends when this value is false.
     is_alive: Arc<AtomicBool>,
 }
 
 impl Engine {
-    /// Returns an engine with a pool of `sizes`.
+    /// Returns an engine whose pool has the given sizes.
     ///
     /// # Errors
-    /// When the pool's address space cannot be reserved (`ulimit -v`, or more slots than the address space has room
-    /// for).
+    /// If the pool's address space cannot be reserved, because of `ulimit -v` or because the process's address space is
+    /// too small for the slots.
     pub fn new(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(sizes)));
         Self::start(&config, sizes)
     }
 
-    /// Returns an engine for an app that is being developed: call stacks name source lines if components have debug
-    /// information. Its compiled code and that of other engines are not interchangeable.
+    /// Returns an engine for an app that is being developed: call stacks name source lines if the components have debug
+    /// information. Other engines cannot use the code that this engine compiles, and this engine cannot use theirs.
     pub fn with_source_lines(sizes: PoolSizes) -> wasmtime::Result<Self> {
         let mut config = settings();
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
@@ -54,10 +54,10 @@ impl Engine {
         Self::start(&config, sizes)
     }
 
-    /// Returns an engine that allocates each instance on demand: for one-off commands, and for compiling.
+    /// Returns an engine without a pool, for one-off commands and for compiling. Each instance is allocated on demand.
     ///
     /// # Errors
-    /// When the processor lacks features that the compiler needs.
+    /// If the processor lacks features that the compiler needs.
     pub fn on_demand() -> wasmtime::Result<Self> {
         Self::start(&settings(), PoolSizes::of_a_node())
     }
@@ -75,7 +75,7 @@ impl Engine {
         std::thread::Builder::new()
             .name("isomer-epoch".into())
             .spawn(move || tick(&engine, || is_alive.load(Ordering::Relaxed)))?;
-        // Dropping an instance may spawn tasks.
+        // A tokio runtime must be entered here, because dropping an instance may spawn tasks.
         let runtime = tokio::runtime::Handle::try_current().ok();
         std::thread::Builder::new().name("isomer-sweep".into()).spawn(move || {
             let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
@@ -84,20 +84,20 @@ impl Engine {
         Ok(Self(shared))
     }
 
-    /// Returns the wasmtime engine.
+    /// Returns the underlying wasmtime engine.
     pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.0.engine
     }
 
-    /// Returns the number of live instances.
+    /// Returns the number of live instances in this engine.
     #[must_use]
     pub fn live_instances(&self) -> u32 {
         self.0.room.instances()
     }
 
-    /// Returns how often wasmtime's pool was full although the runtime counted room in it. The number is always 0
-    /// unless the runtime has a defect; in that case, a tenant may be refused slots because others hold slots that were
-    /// not counted.
+    /// Returns how often wasmtime's pool was full although the runtime's own count showed free slots. The number is
+    /// always 0 unless the runtime has a defect. With such a defect, a tenant may be refused slots because other
+    /// tenants hold slots that were not counted.
     #[must_use]
     pub fn pool_miscounts(&self) -> u64 {
         self.0.room.miscounts()
@@ -107,10 +107,10 @@ impl Engine {
         &self.0.room
     }
 
-    /// Returns a linker that defines all of WASI under its standard names, without an owner.
+    /// Returns a linker that defines all of WASI under its standard names. The host functions act for no owner.
     ///
     /// # Errors
-    /// When an interface cannot be defined.
+    /// If wasmtime refuses a definition.
     pub(crate) fn base_linker(&self) -> wasmtime::Result<Linker<Guest>> {
         self.0.linker.get(&self.0.engine)
     }

@@ -1,4 +1,4 @@
-//! The reasons why a request gets no response from its guest. The front door chooses the status code, in one place.
+//! The reasons why a guest gives no response to a request. The front door chooses the HTTP status code for each reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,41 +10,42 @@ use isomer_wire::{CallError, CallFailure};
 
 use crate::pool::{OutOfMemory, RoomLimit};
 
-/// The maximum length of one frame of a guest's call stack: a function's name, which the guest's author chose.
+/// The maximum length in bytes of one frame of a guest's call stack. A frame contains a function's name, which the
+/// guest's author chose.
 const FRAME_BYTES_MAX: usize = 512;
 
-/// A request or a call that its guest did not complete. The `Display` is for logs; the backtrace is never sent to a
-/// client.
+/// The reason why a guest did not complete a request or a call. The `Display` text is for logs. The backtrace is never
+/// sent to a client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The guest trapped (or called `exit`). Its instance is dropped.
+    /// The guest trapped or called `exit`. Its instance is dropped.
     #[error("the guest trapped: {reason}")]
     Trap {
         /// The message of the trap.
         reason: String,
-        /// The guest's call stack, innermost frame first, one line for each frame; empty if there is none.
+        /// The guest's call stack, innermost frame first, one line for each frame; empty if the trap has no call stack.
         backtrace: Vec<String>,
     },
-    /// The guest trapped after an allocation was refused at the memory limit.
+    /// The guest trapped after it was refused memory at the limit of its instance.
     #[error("the guest ran out of memory at its limit of {}: {reason}", size(.limit_bytes))]
     Memory {
-        /// The limit of the instance.
+        /// The memory limit of the instance, in bytes.
         limit_bytes: usize,
         /// The message of the trap.
         reason: String,
-        /// The guest's call stack.
+        /// The guest's call stack, innermost frame first.
         backtrace: Vec<String>,
     },
-    /// The deadline passed.
+    /// The deadline of the request or call passed.
     #[error("no response within the deadline of {} ms", deadline.as_millis())]
     Deadline {
-        /// The whole time that the request was allowed.
+        /// The total time that the request was allowed.
         deadline: Duration,
-        /// The guest's call stack, if the guest was running.
+        /// The guest's call stack, innermost frame first; empty if the guest was not running.
         backtrace: Vec<String>,
     },
-    /// All instances are busy, and the queue of waiting requests is full.
+    /// All instances of the group are busy, and its queue of waiting requests is full.
     #[error("all {instances} instances are busy, and {waiting} requests are waiting")]
     Overloaded {
         /// The maximum number of instances of the group.
@@ -52,58 +53,57 @@ pub enum Failure {
         /// The number of requests that wait for an instance.
         waiting: usize,
     },
-    /// There is no room for another instance, and no idle one could be evicted to make room.
+    /// The node has no room for another instance, and no idle instance could be evicted to make room.
     #[error("{limit}")]
     Full {
         /// The limit that was reached.
         limit: RoomLimit,
     },
-    /// The guest reached a quota of its tenant.
+    /// The guest exceeded a quota of its tenant.
     #[error("the tenant is at its quota of {quota}: {reason}")]
     Quota {
-        /// The quota that was reached.
+        /// The quota that the guest exceeded.
         quota: Quota,
-        /// The action of the guest that exceeded the quota.
+        /// The guest's action that exceeded the quota.
         reason: String,
-        /// The guest's call stack, if it was stopped.
+        /// The guest's call stack, innermost frame first; empty if the guest was not running.
         backtrace: Vec<String>,
     },
-    /// No instance could be made.
+    /// Creating an instance failed.
     #[error("cannot create an instance: {reason}")]
     Instantiate {
-        /// The reason.
+        /// Why creating the instance failed.
         reason: String,
     },
     /// The handler returned an error instead of a response.
     #[error("the handler returned the error {code}")]
     Handler {
-        /// The error, a `wasi:http/types.error-code`.
+        /// The returned error, a `wasi:http/types.error-code`.
         code: String,
-        /// Whether the error says that the request's body is larger than allowed.
+        /// Whether the error means that the body of the request is larger than allowed.
         body_too_large: bool,
     },
-    /// The handler returned a response with an informational status, which a final response cannot have.
+    /// The handler returned a response with an informational status, which a final response must not have.
     #[error("the handler responded with status {status}, but the final response cannot have a status of 100 to 199")]
     NotFinal {
-        /// The status.
+        /// The status code of the response.
         status: u16,
     },
     /// The handler returned without a response.
     #[error("the handler returned without a response")]
     NoResponse,
-    /// Another request in the same instance (`concurrency` over 1) trapped or missed its deadline, which ended the
-    /// instance.
+    /// The instance was lost because another request in it (`concurrency` over 1) trapped or missed its deadline.
     #[error("the instance was lost: another request trapped or missed its deadline")]
     InstanceLost,
-    /// A call across a seam failed, and the called function has no error type in which its caller could get the
-    /// failure.
+    /// A call across a seam failed, and the called function has no error type that could carry the failure to the
+    /// caller.
     #[error("the call {seam} failed: {failure}")]
     Call {
-        /// Caller, callee and function: `checkout → payment, boutique:shop/payment.charge`.
+        /// The caller, the callee and the function: `checkout → payment, boutique:shop/payment.charge`.
         seam: Arc<str>,
-        /// The reason.
+        /// Why the call failed.
         failure: CallFailure,
-        /// The caller's call stack.
+        /// The caller's call stack, innermost frame first.
         backtrace: Vec<String>,
     },
     /// The encoded arguments or the encoded result (the image) of a call exceed the maximum length.
@@ -111,26 +111,26 @@ pub enum Failure {
     ImageTooLarge {
         /// The maximum length of an image (encoded arguments or an encoded result), in bytes.
         limit_bytes: u32,
-        /// The guest's call stack.
+        /// The guest's call stack, innermost frame first.
         backtrace: Vec<String>,
     },
-    /// The request cannot be passed to a guest.
+    /// The request cannot be converted into a request of the guest's handler.
     #[error("the request cannot be passed to a handler: {reason}")]
     BadRequest {
-        /// The reason.
+        /// Why the request cannot be converted.
         reason: String,
     },
 }
 
-/// The limit at which memory was refused.
+/// The limit that was the reason for refusing memory to a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedBy {
-    /// The limit of the instance.
+    /// The memory limit of the guest's instance.
     Instance {
         /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// The limit of the account.
+    /// The memory limit of the account that the guest is charged to.
     Account {
         /// The limit, in bytes.
         limit_bytes: u64,
@@ -150,8 +150,8 @@ impl From<OutOfMemory> for Failure {
 }
 
 impl Failure {
-    /// Returns the failure for a run that ended with `error`. `refused` is the limit at which memory was refused during
-    /// the run.
+    /// Returns the failure for an execution of the guest that ended with `error`. `refused` is the limit at which the
+    /// guest was refused memory during the execution, if it was.
     pub(crate) fn from_trap(error: &wasmtime::Error, refused: Option<RefusedBy>) -> Self {
         let backtrace = backtrace(error);
         if let Some(CallTrap { seam, failure }) = error.downcast_ref() {
@@ -183,7 +183,7 @@ impl Failure {
         Self::Quota { quota: Quota::Cpu, reason, backtrace }
     }
 
-    /// Returns the guest's call stack; empty if there is none.
+    /// Returns the guest's call stack, innermost frame first; empty if the failure has none.
     pub fn backtrace(&self) -> &[String] {
         match self {
             Self::Trap { backtrace, .. }
@@ -196,13 +196,14 @@ impl Failure {
         }
     }
 
-    /// Returns the failure that the caller on the other side of a seam gets. Call stacks stay in the log of this side.
+    /// Converts the failure for the caller on the other side of a seam. The call stack is not included: it stays in the
+    /// log of the callee's side.
     pub(crate) fn to_call_failure(&self) -> CallFailure {
         match self {
             Self::Trap { reason, .. } => CallFailure::trap(reason.as_str()),
             Self::Deadline { .. } => CallFailure::deadline(self.to_string()),
             Self::Overloaded { .. } => CallFailure::overloaded(self.to_string()),
-            // The call may have started before it was stopped.
+            // The call may have run partly before it was stopped.
             Self::Full { .. } | Self::Quota { .. } => {
                 CallFailure::Lost { error: CallError::Overloaded, reason: self.to_string(), not_run: false }
             }
@@ -212,10 +213,10 @@ impl Failure {
     }
 }
 
-/// The name of the function in which generated parts trap if an image is too large.
+/// The name of the function in which generated stubs and skeletons trap if an image is too large.
 const IMAGE_TOO_LARGE: &str = "image_too_large";
 
-/// The trap of a caller whose call failed.
+/// The error that makes a caller trap if its call failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the call {seam} failed: {failure}")]
 pub(crate) struct CallTrap {
@@ -223,8 +224,8 @@ pub(crate) struct CallTrap {
     pub(crate) failure: CallFailure,
 }
 
-/// Returns the frames of a guest's call stack by function name, innermost first, without the hash that Rust appends and
-/// without the frames that only start a program. With source lines
+/// Returns the function names on a guest's call stack, innermost first. Omits the hash that Rust appends to names, and
+/// the frames that only start a program. With source lines
 /// ([`Engine::with_source_lines`](crate::engine::Engine::with_source_lines)), inlined functions also have frames.
 pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return Vec::new() };
@@ -254,12 +255,12 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     shown.map(|(module, name, place)| excerpt::cut(format_args!("{module}: {name}"), FRAME_BYTES_MAX) + place).collect()
 }
 
-/// The maximum number of frames that are shown. With inlined functions, a stack can have many times as many frames as
-/// the engine records.
+/// The maximum number of frames that are shown. With inlined functions, a call stack can have many times as many frames
+/// as the engine records.
 const FRAMES_MAX: usize = 256;
 
-/// Functions that run before the `main` of a program: those of the C library, the Rust standard library and the linker.
-/// The toolchain decides which of them exist, and none of them shows what the program was doing.
+/// The functions that run before the `main` function of a program: functions of the C library, the Rust standard
+/// library and the linker. The toolchain decides which of them exist. None of them shows what the program was doing.
 const STARTUP: [&str; 7] = [
     "_start",
     "_start.command_export",
@@ -270,8 +271,8 @@ const STARTUP: [&str; 7] = [
     "std::rt::lang_start",
 ];
 
-/// Returns the innermost frames, without the outermost ones that only start the program; all frames if every frame only
-/// starts the program.
+/// Returns the innermost frames, without the outermost frames that only start the program. Returns all frames if every
+/// frame only starts the program.
 fn without_startup<T>(frames: &[T], name: impl Fn(&T) -> &str) -> &[T] {
     let is_startup = |name: &str| {
         let is_run = name.starts_with("wasi:cli/run@") && name.ends_with("#run");

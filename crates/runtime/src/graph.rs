@@ -1,8 +1,8 @@
-//! The groups of one process and one revision, which call one another.
+//! The groups of one revision that run in this process and call one another.
 //!
-//! Groups may call each other in cycles, so no group owns another one: the graph owns all, and a request holds the
-//! graph while it runs. So a request stays in the revision that it began in, and the groups of a revision are dropped
-//! when its last request has ended.
+//! Groups may call each other in cycles, so no group owns another group. The graph owns all of them, and a request
+//! holds a reference to the graph while it runs. So a request stays in the revision in which it started, and the groups
+//! of a revision are dropped when its last request has ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,16 +24,17 @@ use crate::pool::Account;
 use crate::serve::{GuestRequest, ResponseBody};
 use crate::wasi::{Import, Provider};
 
-/// All groups of one process.
+/// All groups of one revision in this process.
 pub struct Graph {
     plan: PlanDigest,
     groups: Box<[Group]>,
-    /// The requests and calls that run in the groups.
+    /// The count of the requests and calls that run in the groups.
     in_flight: InFlight,
 }
 
 impl Graph {
-    /// Combines the groups of one plan. [`GroupFunction`]s number them in this order.
+    /// Returns the graph of `groups`, which belong to one plan. A [`GroupFunction`] refers to a group by its index in
+    /// `groups`.
     pub fn new(plan: PlanDigest, groups: Vec<Group>) -> Arc<Self> {
         Arc::new(Self { plan, groups: groups.into(), in_flight: InFlight::default() })
     }
@@ -43,25 +44,25 @@ impl Graph {
         self.plan
     }
 
-    /// Returns the count of the requests and calls that run in the groups. Requests that have not reached a group yet
-    /// may be included.
+    /// Returns the count of the requests and calls that run in the groups. It may include requests that have not
+    /// reached a group yet.
     pub fn in_flight(&self) -> &InFlight {
         &self.in_flight
     }
 
-    /// Returns a handle of the group at `index`, to send requests to.
+    /// Returns a handle for sending requests to the group at `index`.
     ///
     /// # Panics
-    /// When there is no group at `index`.
+    /// If there is no group at `index`.
     pub fn group(self: &Arc<Self>, index: usize) -> GroupHandle {
         assert!(index < self.groups.len(), "a graph of {} groups has no group {index}", self.groups.len());
         GroupHandle { graph: self.clone(), index }
     }
 
-    /// Runs a call that came from another process. The call counts as in flight from now on, and ends by its deadline.
+    /// Runs a call from another process. The call is in flight from now on, and fails if its deadline passes.
     ///
     /// # Errors
-    /// Those of [`isomer_wire::Callee::call`].
+    /// The errors of [`isomer_wire::Callee::call`].
     pub fn run_call(
         self: &Arc<Self>,
         function: GroupFunction,
@@ -122,10 +123,10 @@ impl CallableGroups for Graph {
 }
 
 impl Group {
-    /// Links a component and prepares its pool. Does not run any guest code.
+    /// Links the group's component and prepares its instance pool. Does not run guest code.
     ///
     /// # Errors
-    /// When no provider implements an import, or a handler or a skeleton is missing.
+    /// If no provider implements an import, or the component lacks an export for a handler or a skeleton.
     pub fn new(
         engine: &Engine,
         code: &Code,
@@ -148,7 +149,7 @@ impl fmt::Debug for Graph {
     }
 }
 
-/// One group of a graph. Cheap to clone.
+/// A handle for one group of a graph. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct GroupHandle {
     graph: Arc<Graph>,
@@ -162,10 +163,11 @@ impl GroupHandle {
         self.graph.groups[self.index].account()
     }
 
-    /// Serves one request. The body of the response must be read or dropped; until then the request holds its instance.
+    /// Sends one request to the group and returns the response. The body of the response must be read or dropped,
+    /// because the request holds its instance until then.
     ///
     /// # Errors
-    /// When the guest gives no response: see [`Failure`].
+    /// If the guest returns no response. [`Failure`] lists the reasons.
     pub async fn handle(&self, request: GuestRequest) -> Result<http::Response<ResponseBody>, Failure> {
         let group = &self.graph.groups[self.index];
         let memory = group.account().charge_host_memory(request.host_bytes())?;

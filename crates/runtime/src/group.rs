@@ -1,4 +1,5 @@
-//! A group: one (composed) component, linked to the platform, with its pool of instances. It serves requests and calls.
+//! A group: one component, usually a composition, that is linked with host functions, and its pool of instances. It
+//! serves requests and calls.
 
 mod linker;
 mod stub;
@@ -24,12 +25,12 @@ use crate::pool::{Account, Slots};
 use crate::serve::{ExclusiveInstances, GuestRequest, PoolLimits, ResponseBody, SharedInstances};
 use crate::wasi::{Import, Provider};
 
-/// An exported HTTP handler.
+/// The exported HTTP handler of a group's component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpHandlerExport {
-    /// The name of the exported interface in the (composed) component.
+    /// The name of the exported interface in the group's component.
     pub export: String,
-    /// The id of the interface: `wasi:http/handler@0.3…` or `wasi:http/incoming-handler@0.2…`.
+    /// The standard id of the interface: `wasi:http/handler@0.3…` or `wasi:http/incoming-handler@0.2…`.
     pub interface: String,
 }
 
@@ -37,54 +38,55 @@ pub struct HttpHandlerExport {
 pub struct GroupSettings {
     /// The group's components, in any order.
     pub owners: Vec<OwnerSettings>,
-    /// Where the components' output and failures are sent.
+    /// Receives the components' output and failures.
     pub sink: Arc<dyn EventSink>,
     /// The account that the group's instances are charged to.
     pub account: Arc<Account>,
-    /// The slots that one instance takes of the engine's pool. The numbers of memories and tables are replaced by those
-    /// of the compiled code.
+    /// The slots of the engine's pool that one instance takes. The numbers of memories and tables are overwritten with
+    /// the numbers in the compiled code.
     pub slots: Slots,
-    /// The bytes that the engine needs on the host's heap for one instance:
+    /// The number of bytes on the host's heap that the engine needs for one instance:
     /// [`Footprint::state_bytes`](crate::engine::Footprint).
     pub state_bytes: usize,
-    /// The memory limit of one instance, all its components together, in bytes.
+    /// The memory limit of one instance in bytes, for all its components together.
     pub memory_bytes: usize,
-    /// The number of requests that one instance may serve at once. Only handlers of WASI 0.3 can serve more than one.
+    /// The maximum number of requests that one instance serves at the same time. Only handlers of WASI 0.3 can serve
+    /// more than one.
     pub concurrency: u32,
-    /// The maximum number of live instances. The engine's pool may have room for fewer.
+    /// The maximum number of live instances of the group. The engine's pool may have room for fewer.
     pub instances_max: usize,
-    /// The number of requests after which an instance is replaced.
+    /// The number of requests after which an instance is replaced by a new one.
     pub requests_per_instance_max: u32,
-    /// The age at which an instance is replaced.
+    /// The age at which an instance is replaced by a new one.
     pub instance_age_max: Duration,
-    /// The components that call others across seams.
+    /// The stubs of the components that make calls across seams.
     pub stubs: Vec<SeamStub>,
-    /// The components that are called from outside of the group.
+    /// The skeletons of the components that receive calls from outside of the group.
     pub skeletons: Vec<Skeleton>,
 }
 
-/// The maximum time that a request waits for an instance if all are busy.
+/// The maximum time that a request waits for an instance when all instances are busy.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The host memory of an instance in addition to the engine's data about it: its wasmtime store, a stack of usual
-/// depth, and the resident part of the memory that was returned to the pool.
+/// The host memory of an instance in bytes, in addition to the engine's data about the instance: its wasmtime store,
+/// one stack of usual depth, and the part of its returned memory that stays resident in the pool.
 const INSTANCE_BYTES: usize = 64 << 10;
 
 /// Returns the bytes of host memory that an instance with `slots` takes. Each of its components may be suspended deep
-/// in its code, which needs a stack of full depth. One additional stack is used to lower results in the meantime; it
-/// counts with the usual depth.
+/// in its code, which needs a stack of full depth. One more stack is used to lower results meanwhile; it is assumed to
+/// have the usual depth.
 fn instance_bytes(slots: Slots, state_bytes: usize) -> usize {
     let stacks = slots.stacks.saturating_sub(1) as usize;
     INSTANCE_BYTES + state_bytes + stacks * STACK_RESIDENT_BYTES
 }
 
-/// The reasons why a group cannot be made.
+/// The reasons why a group cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
     /// No provider implements an import, or an import cannot be defined.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// One instance would take too large a part of the pool.
+    /// One instance would take too many of the pool's slots.
     #[error(
         "an instance of the group takes {} memories, {} tables and {} stacks; that is more than one may have",
         slots.memories, slots.tables, slots.stacks
@@ -93,22 +95,23 @@ pub enum GroupError {
         /// The slots that the instance would take.
         slots: Slots,
     },
-    /// The component imports a core module. The size of an instance would only be known when the module is.
-    #[error("the group's component imports a core module: build what it needs into the component")]
+    /// The component imports a core module. The size of an instance must be known in advance, but it would depend on
+    /// the module that is supplied.
+    #[error("the group's component imports a core module: build the module into the component")]
     ImportsModule,
-    /// The component does not match the definitions that it was linked with.
+    /// The types of the component's imports do not match the definitions in the linker.
     #[error("cannot link the group's component")]
     Prepare {
-        /// The error of wasmtime.
+        /// The error that wasmtime returned.
         source: wasmtime::Error,
     },
-    /// The component does not export the skeleton.
+    /// The component has no export for a skeleton.
     #[error("the group's component has no export `{export}` with the functions `call` and `call-async`")]
     NoSkeleton {
         /// The name of the missing export.
         export: String,
     },
-    /// The component does not export the handler.
+    /// The component has no export for the handler.
     #[error("the group's component has no export `{export}` with a function `handle`")]
     NoHandler {
         /// The name of the missing export.
@@ -116,27 +119,27 @@ pub enum GroupError {
     },
 }
 
-/// A group that can serve requests and calls, as part of a [`Graph`](crate::Graph).
+/// A group that is ready to serve requests and calls, as part of a [`Graph`](crate::Graph).
 pub struct Group {
     requests: Instances,
-    /// The instances that serve calls; `None` if the group has no skeleton.
+    /// The pool of instances that serve calls; `None` if the group has no skeleton.
     calls: Option<Arc<ExclusiveInstances>>,
     account: Arc<Account>,
 }
 
 enum Instances {
-    /// Each request has its own instance.
+    /// Each instance serves one request at a time.
     Exclusive(Arc<ExclusiveInstances>),
-    /// Several requests share an instance.
+    /// An instance serves several requests at a time.
     Shared(Arc<SharedInstances>),
 }
 
 impl Group {
-    /// Links a component and prepares its pool. Does not run any guest code. `G` is the type of the graph that the
-    /// group will be part of.
+    /// Links the group's component and prepares its instance pool. Does not run guest code. `G` is the type of the
+    /// graph that the group will be part of.
     ///
     /// # Errors
-    /// When no provider implements an import, or a handler or a skeleton is missing.
+    /// If no provider implements an import, or the component lacks an export for a handler or a skeleton.
     pub(crate) fn link<G: CallableGroups>(
         engine: &Engine,
         code: &Code,
@@ -214,10 +217,10 @@ impl Group {
         &self.account
     }
 
-    /// Creates one instance before the first request and keeps it.
+    /// Creates one instance in advance and keeps it for the first request.
     ///
     /// # Errors
-    /// When the instance cannot be created: then the group could not serve a request either.
+    /// If the instance cannot be created. The group could not serve a request in that case.
     pub async fn warm_up(&self, allowed: Duration) -> Result<(), Failure> {
         for instances in self.exclusive() {
             instances.warm_up(Instant::now() + allowed).await?;

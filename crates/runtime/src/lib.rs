@@ -1,32 +1,32 @@
 //! Runs guests: the wasmtime engine, instances, and the limits that confine every guest.
 //!
-//! A [`Group`] is the unit that runs: one component (often a composition of several), linked to the platform, with a
-//! bounded pool of instances. A request gets an instance for itself, runs in it and returns it to the pool.
+//! A [`Group`] is the unit that runs: one component (often a composition of several), linked with host functions, with
+//! a bounded pool of instances. A request takes an instance from the pool, runs in it, and returns it to the pool.
 //!
-//! The modules form layers. A file uses the layers below its own, never one above:
+//! The modules form layers. A file uses only the layers below its own:
 //!
 //! | layer | what it owns |
 //! | --- | --- |
 //! | [`graph`] | the groups of a process, which call one another |
 //! | [`group`] | the settings of a group; its linker; the host functions that stubs of seams call |
-//! | `serve` | passing requests and calls to instances, and their responses back |
-//! | `instance` | how instances are made, what they export, a live instance |
+//! | `serve` | passing requests and calls to instances, and returning their responses |
+//! | `instance` | how instances are created, what they export, and how a live instance is used |
 //! | [`code`] | compiled code on disk and in memory |
-//! | [`engine`] | the wasmtime engine: its settings, its clock, its pool |
+//! | [`engine`] | the wasmtime engine: its settings, its epoch clock, its pool |
 //! | `wasi` | the interfaces that the runtime itself provides to guests |
 //! | [`guest`] | the host's state of one running instance |
 //! | [`folders`] | file access of guests |
-//! | `lanes` | the threads that guests run on: a fast lane, and a slow one for guests that compute for long |
-//! | `failure` | why a request gets no response |
-//! | [`pool`] | the engine's pool, and how much of it each account may have: accounts, shares, idle instances |
+//! | `lanes` | the threads that run guests: a fast lane, and a slow lane for guests that compute for a long time |
+//! | `failure` | the reasons why a guest gives no response |
+//! | [`pool`] | the engine's pool, and the part of it that each account may use: accounts, shares, idle instances |
 //!
-//! In addition to them: [`command`] (one-off commands), [`machine`] (how many apps and instances the machine has room
-//! for).
+//! The crate also contains [`command`] (one-off commands) and [`machine`] (the numbers of apps and instances that the
+//! machine has room for).
 //!
 //! This crate has no notion of an app, a manifest or a route, and contains no storage engine and no socket.
 //!
-//! Invariant: one request at a time uses a wasmtime store unless the group's `concurrency` is over 1, and a wasmtime
-//! store whose run did not end cleanly (trap, deadline, disconnected client) is dropped, never reused.
+//! Invariant: one request at a time uses a wasmtime store unless the group's `concurrency` is over 1. A wasmtime store
+//! whose execution did not end cleanly (trap, deadline, disconnected client) is dropped, never reused.
 
 mod clock;
 pub mod code;

@@ -1,62 +1,61 @@
-//! How many apps and instances the machine has room for, and which setting to change if that is too few. Pure, except
-//! for [`Machine::read`].
+//! The numbers of apps and instances that the machine has room for, and the setting to change if they are too low. Only
+//! [`Machine::read`] does input and output.
 //!
-//! A loaded app takes mappings and a descriptor of the process (its code is mapped from a file, in parts with different
-//! access rights); an instance takes mappings for each of its memories. Linux limits both, by default to 65,530
-//! mappings and often to 1,024 descriptors.
+//! A loaded app takes a descriptor and mappings of the process, because its code is mapped from a file, in parts with
+//! different access rights. An instance takes mappings for each of its memories. Linux limits both, by default to
+//! 65,530 mappings and often to 1,024 descriptors.
 
 use std::fs;
 use std::path::{Component, Path};
 
 use crate::pool::PoolSizes;
 
-/// The number of mappings of a loaded app's code: the read-only part, the executable part, and the rest.
+/// The number of mappings that a loaded app's code takes: the read-only part, the executable part, and the rest.
 pub const MAPPINGS_PER_APP: u64 = 3;
 
-/// The number of descriptors of a loaded app: the file of its code stays open, because instances map the initial
-/// content of their memory from it.
+/// The number of descriptors that a loaded app takes. The file of its code stays open, because instances map the
+/// initial content of their memory from the file.
 pub const DESCRIPTORS_PER_APP: u64 = 1;
 
-/// The resident memory of a loaded app in bytes, measured with a component of 130 KB.
+/// The resident memory of a loaded app in bytes, as measured with a component of 130 KB.
 pub const BYTES_PER_APP: u64 = 300 << 10;
 
-/// The number of mappings of a live instance with one memory: before, in and after the memory's initial content, and
-/// the space that the memory can still grow into.
+/// The number of mappings that a live instance with one memory takes: the space before the memory's initial content,
+/// the content itself, the space after it, and the space that the memory can still grow into.
 pub const MAPPINGS_PER_INSTANCE: u64 = 4;
 
 /// The memory of a live instance in bytes, without what its guest allocates: the 64 KiB of its linear memory that stay
-/// resident, a stack, page tables, the wasmtime store.
+/// resident, a stack, page tables, and the wasmtime store.
 pub const BYTES_PER_INSTANCE: u64 = 1 << 20;
 
-/// The number of mappings of the process itself: libraries, threads, the heap.
+/// The number of mappings that the process itself takes: libraries, threads, the heap.
 const MAPPINGS_OF_PROCESS: u64 = 2_000;
 
-/// The number of descriptors for everything else, mainly connections of clients.
+/// The number of descriptors that are kept for everything except loaded apps, mainly connections of clients.
 const DESCRIPTORS_OF_PROCESS: u64 = 12_000;
 
-/// The resources that a process may take of the machine. `None` means that there is no limit, or that it cannot be
-/// read.
+/// The machine's limits for a process. `None` means that there is no limit, or that the limit cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// `vm.max_map_count`.
+    /// The maximum number of mappings (`vm.max_map_count`).
     pub mappings: Option<u64>,
     /// The soft limit of open files.
     pub descriptors: Option<u64>,
-    /// The memory of the machine or of the control group, whichever is less, in bytes.
+    /// The memory of the machine, or the memory limit of the control group if that is less, in bytes.
     pub memory_bytes: Option<u64>,
     /// The limit of the address space (`ulimit -v`), in bytes.
     pub address_bytes: Option<u64>,
-    /// Whether the system refuses memory that it could not provide all at once (`vm.overcommit_memory=2`).
+    /// Whether the system refuses reservations of memory beyond what it could provide (`vm.overcommit_memory=2`).
     pub commits_strictly: bool,
 }
 
 /// The numbers of apps and instances that fit on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// The number of apps that can be loaded at once, each with its own code, in addition to as many live instances as
-    /// the pool has. Other apps stay on disk.
+    /// The number of apps that can be loaded at the same time, each with its own code, in addition to `instances` live
+    /// instances. Other apps stay on disk.
     pub loaded_apps: u64,
-    /// The number of instances that can be live at once.
+    /// The number of instances that can be live at the same time.
     pub instances: u64,
     /// The resource that limits the number of loaded apps.
     pub bound: Bound,
@@ -65,18 +64,18 @@ pub struct Capacity {
 /// The scarcest resource of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bound {
-    /// `vm.max_map_count`.
+    /// The number of mappings (`vm.max_map_count`).
     Mappings,
-    /// The limit of open files.
+    /// The number of open files.
     Descriptors,
     /// The memory of the machine.
     Memory,
-    /// The address space is too small, or strictly accounted: there is no room for the pool itself.
+    /// The address space: it is too small for the pool, or its use is strictly accounted.
     AddressSpace,
 }
 
 impl Machine {
-    /// Reads the limits of this process.
+    /// Reads the machine's limits for this process.
     #[must_use]
     pub fn read() -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -96,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Returns how much fits on this machine next to a pool of `sizes`.
+    /// Returns the numbers of apps and instances that fit on this machine if the pool has the given sizes.
     #[must_use]
     pub fn capacity(&self, sizes: &PoolSizes) -> Capacity {
         if self.commits_strictly || self.address_bytes.is_some_and(|bytes| bytes < sizes.address_bytes()) {
@@ -105,18 +104,18 @@ impl Machine {
         let mappings = self.mappings.unwrap_or(u64::MAX);
         let mappings = mappings.saturating_sub(MAPPINGS_OF_PROCESS + sizes.mappings());
         let memory = self.memory_bytes.unwrap_or(u64::MAX);
-        // Instances get half of the mappings and half of the memory; apps get what the instances do not need.
+        // Instances get half of the mappings and half of the memory. Apps get what the instances do not need.
         let room = (mappings / 2 / MAPPINGS_PER_INSTANCE).min(memory / 2 / BYTES_PER_INSTANCE);
         let instances = u64::from(sizes.instances()).min(room);
         let mappings = mappings.saturating_sub(instances * MAPPINGS_PER_INSTANCE);
         let memory = memory.saturating_sub(instances.saturating_mul(BYTES_PER_INSTANCE));
-        // If the limit of descriptors is low, connections get no more than half of it.
+        // If the limit of open files is low, connections get at most half of it.
         let descriptors = self.descriptors.unwrap_or(u64::MAX);
         let descriptors = descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS).max(descriptors / 2);
         let bounds = [
             (mappings / MAPPINGS_PER_APP, Bound::Mappings),
             (descriptors / DESCRIPTORS_PER_APP, Bound::Descriptors),
-            // The other half is for the memory that guests allocate.
+            // The other half of the remaining memory is for what guests allocate.
             (memory / 2 / BYTES_PER_APP, Bound::Memory),
         ];
         let (loaded_apps, bound) = bounds.into_iter().min().expect("there are three");
@@ -125,7 +124,7 @@ impl Machine {
 }
 
 impl Bound {
-    /// Returns the command or the advice that makes room for `apps` loaded apps.
+    /// Returns a command or an instruction for the operator that makes room for `apps` loaded apps.
     #[must_use]
     pub fn advice(self, apps: u64, sizes: &PoolSizes) -> String {
         match self {
@@ -145,12 +144,12 @@ impl Bound {
 }
 
 /// Returns the memory limit of a process whose `/proc/self/cgroup` contains `groups`: the minimum of the limits of its
-/// control group and the enclosing ones. `root` is the mount point of the tree of control groups.
+/// control group and all enclosing control groups. `root` is the mount point of the control group tree.
 fn control_group_bytes(root: &Path, groups: &str) -> Option<u64> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let parts: Vec<_> = Path::new(path).components().filter(|part| *part != Component::RootDir).collect();
-    // In a container, the path may lead out of the mounted tree; then the mounted root is the innermost group that can
-    // be read.
+    // In a container, the path may lead out of the mounted tree. In that case, the mounted root is the innermost
+    // control group that can be read.
     let is_inside = parts.iter().all(|part| matches!(part, Component::Normal(_)));
     let group =
         if is_inside { parts.iter().fold(root.to_owned(), |group, part| group.join(part)) } else { root.to_owned() };
@@ -226,7 +225,7 @@ mod tests {
         assert_eq!(bytes(of_unit), Some(2000));
         allow(unit.parent().unwrap(), "1000\n");
         assert_eq!((bytes(of_unit), bytes("0::/\n")), (Some(1000), None));
-        // The root of a container's tree has a limit, and the paths of the host do not exist in this tree.
+        // The root of a container's tree has a limit, and the host's paths do not exist in this tree.
         allow(root.path(), "500\n");
         for groups in ["0::/\n", "0::/../../other\n", "0::/kubepods/pod\n", "", of_unit] {
             assert_eq!(bytes(groups), Some(500), "{groups}");

@@ -33,7 +33,7 @@ pub enum PlanError {
 /// Reads the types of an app's components and plans the app in one of its shapes.
 ///
 /// # Errors
-/// When the bytes of a component cannot be read, or the plan refuses the app.
+/// If the bytes of a component cannot be read, or the plan refuses the app.
 pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, PlanError> {
     plan_with(app, components, shape, PlanOptions::default())
 }

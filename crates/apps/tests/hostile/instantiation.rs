@@ -93,7 +93,7 @@ const REFUSED: &[RefusedComponent] = &[
     RefusedComponent {
         name: "table bomb at the start",
         component: || wat_components::handler("(table 9000000 funcref)", ""),
-        contains: "it begins with a table of 9000000 elements; at most 100000 are allowed",
+        contains: "the component begins with a table of 9000000 elements; at most 100000 are allowed",
     },
     RefusedComponent {
         name: "many memories",

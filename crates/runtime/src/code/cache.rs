@@ -1,6 +1,6 @@
-//! The folder of compiled code: its files, their seals, and when they are removed.
+//! The cache of compiled code: a folder of sealed files, and the rules by which files are removed.
 //!
-//! long because a third of it are tests, which try one by one how a file of code can be tampered with.
+//! long because a third of it are tests, one for each way to tamper with a file of code.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -18,46 +18,46 @@ use super::loaded::{Code, LoadedCode};
 use super::seal::{SealKey, SealedFile, new_file, temporary_path};
 use crate::engine::Engine;
 
-/// The maximum total size of all files of a folder, in bytes.
+/// The maximum total size of all files in the folder, in bytes.
 const BYTES_MAX: u64 = 2 << 30;
 
-/// The maximum time that an unused file is kept.
+/// The time after which an unused file is removed.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The maximum length of a note.
+/// The maximum length in bytes of the note that is stored next to an entry's code.
 const NOTE_BYTES_MAX: u64 = 64 << 20;
 
-/// The maximum difference between a file's last use and its modification time. Recording every use would cost a write
-/// each.
+/// The minimum time between two updates of a file's modification time, which records the file's last use. Updating it
+/// at every use would cost a disk write each time.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(600);
 
-/// The number of files that are remembered as verified. When it is exceeded, all are forgotten, and each is verified
-/// again at its next use.
+/// The maximum number of files that are remembered as verified. When it is exceeded, the list is cleared, and each file
+/// is verified again at its next use.
 const VERIFIED_MAX: usize = 16_384;
 
 /// The reasons why code cannot be loaded or compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CodeError {
-    /// The cache's folder cannot be created, or others may write to it.
+    /// The cache's folder cannot be created, or other users may write to it.
     #[error("cannot use `{}` for compiled code", path.display())]
     Folder {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// The reason.
+        /// Why the folder cannot be used.
         source: io::Error,
     },
     /// The component is not valid, or the compiler failed.
     #[error("cannot compile the component")]
     Compile {
-        /// The error of wasmtime.
+        /// The error that wasmtime returned.
         source: wasmtime::Error,
     },
 }
 
-/// Compiles `component` and returns the code as bytes. Maps nothing in this process.
+/// Compiles `component` and returns the machine code as bytes. Does not map the code into this process.
 ///
 /// # Errors
-/// When it does not compile.
+/// If the component does not compile.
 pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeError> {
     engine.wasmtime().precompile_component(component).map_err(|source| CodeError::Compile { source })
 }
@@ -66,15 +66,16 @@ pub fn precompile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>, CodeErro
 #[derive(Debug, Clone)]
 pub struct CodeCache {
     folder: PathBuf,
-    /// Whether deployed apps need the code. If not, it can be compiled again at any time.
+    /// Whether the folder holds the code of deployed apps, which only [`CodeCache::sweep`] removes. The code in other
+    /// folders is compiled again when it is missing.
     is_kept: bool,
     key: SealKey,
     verified: Arc<Mutex<HashMap<Key, FileStamp>>>,
     loaded: Arc<LoadedCode>,
 }
 
-/// The state of a file when it was verified. Every change of its content changes its change time, which no program can
-/// set.
+/// The identity and the change time (ctime) of a file when it was verified. Every change of the file's content updates
+/// its change time, and no program can set a change time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     device: u64,
@@ -84,10 +85,10 @@ struct FileStamp {
 }
 
 impl CodeCache {
-    /// Opens `folder`, which is created (for this user only) if it does not exist, and the key next to it.
+    /// Opens `folder`, and the key file next to it. Creates the folder, for this user only, if it does not exist.
     ///
     /// # Errors
-    /// When the folder cannot be created, or another user owns it or may write to it: code is run from there.
+    /// If the folder cannot be created, or if another user owns it or may write to it, because code is run from there.
     pub fn open(folder: &Path) -> Result<Self, CodeError> {
         let failed = |source| CodeError::Folder { path: folder.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
@@ -102,25 +103,25 @@ impl CodeCache {
         Ok(Self { folder: folder.to_owned(), is_kept: false, key, verified: Arc::default(), loaded: Arc::default() })
     }
 
-    /// Opens `folder` like [`CodeCache::open`], for code that stays until [`CodeCache::sweep`] removes it.
+    /// Opens `folder` like [`CodeCache::open`], but only [`CodeCache::sweep`] removes code from the folder.
     ///
     /// # Errors
-    /// Those of [`CodeCache::open`].
+    /// The errors of [`CodeCache::open`].
     pub fn open_kept(folder: &Path) -> Result<Self, CodeError> {
         Ok(Self { is_kept: true, ..Self::open(folder)? })
     }
 
-    /// Returns whether the entry's code exists and is unchanged since it was written. If so, marks it as used; if it
-    /// was changed, removes it. Reads all of a file that was not verified yet.
+    /// Returns whether code exists under `key` and is unchanged since it was written. Records the use of unchanged
+    /// code, and removes changed code. Reads the whole file unless the file is already verified.
     pub fn has(&self, key: &Key) -> bool {
         self.open_verified(key).is_some()
     }
 
-    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and have not been used for `unused_max`, and
-    /// files that writers left unfinished. Returns the number of removed files.
+    /// Removes entries that are not among `needed` (by [`Key::as_str`]) and have not been used for `unused_max`. Also
+    /// removes files that writers left unfinished. Returns the number of removed files.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder cannot be read.
     pub fn sweep(&self, needed: &HashSet<String>, now: SystemTime, unused_max: Duration) -> io::Result<usize> {
         let mut removed = 0;
         for entry in fs::read_dir(&self.folder)? {
@@ -137,7 +138,7 @@ impl CodeCache {
         Ok(removed)
     }
 
-    /// Returns the entry's note. Cheap: needs no engine with a pool.
+    /// Returns the note that is stored under `key`. Cheap, because it needs no engine with a pool.
     pub fn note(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(key, "note");
         let file = File::open(&path).ok()?;
@@ -155,14 +156,14 @@ impl CodeCache {
         }
     }
 
-    /// Maps the entry's code. Returns `None` if it does not exist, was changed, or wasmtime refuses it (another
-    /// version): then it must be compiled again.
+    /// Maps the code that is stored under `key`. Returns `None` if the code must be compiled again, because it does not
+    /// exist, was changed, or is refused by wasmtime (as the code of another version).
     pub fn load(&self, engine: &Engine, key: &Key) -> Option<Code> {
         if let Some(code) = self.loaded.get(engine, key) {
             return Some(code);
         }
         let file = self.open_verified(key)?;
-        // The path refers to the file that was verified, even if another file has its name by now.
+        // This path refers to the verified file even if another file has replaced it under its name.
         let verified = format!("/proc/self/fd/{}", file.as_raw_fd());
         #[expect(unsafe_code, reason = "compiled code is run as it is")]
         // SAFETY: `deserialize_file` must be given only what `Component::serialize` or `Engine::precompile_component`
@@ -176,7 +177,7 @@ impl CodeCache {
             .inspect_err(|error| {
                 isomer_telemetry::debug!(path = %path.display(), %error, "compiled code is not used");
                 // Code of another wasmtime version is removed, so that it is compiled again. Code that could not be
-                // read may be intact.
+                // read is not removed, because it may be intact.
                 if error.downcast_ref::<io::Error>().is_none() {
                     let _ = fs::remove_file(&path);
                 }
@@ -185,7 +186,7 @@ impl CodeCache {
         Some(self.loaded.add(engine, key, component.into()))
     }
 
-    /// Opens the entry's code if it is unchanged since it was written.
+    /// Opens the code that is stored under `key`, if it is unchanged since it was written.
     fn open_verified(&self, key: &Key) -> Option<File> {
         let path = self.path(key, "code");
         let file = File::open(&path).ok()?;
@@ -211,8 +212,8 @@ impl CodeCache {
         if !self.key.verify(file, &self.name(key, "code"))? {
             return Ok(false);
         }
-        // The file was touched in the meantime, for example by another process that records a use. The content that was
-        // read is valid, but the file is read again next time.
+        // The file was touched while it was read, for example by another process that records a use. The content that
+        // was read is valid, but the file is verified again at its next use.
         if FileStamp::of(file)? != stamp {
             return Ok(true);
         }
@@ -228,33 +229,33 @@ impl CodeCache {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a file that was changed after it was written.
+    /// Removes a file that was changed after it was written, and logs this.
     fn refuse(&self, path: &Path) {
         isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by another program, or sealed with another key: it is removed and compiled again");
         let _ = fs::remove_file(path);
     }
 
-    /// Begins to write the code of an entry that was compiled elsewhere. Readers do not see it before
+    /// Creates a file for the code of `key`, which another process compiles. Readers do not see the file before
     /// [`CodeCache::finish`].
     ///
     /// # Errors
-    /// When the file cannot be created.
+    /// If the file cannot be created.
     pub fn write_code(&self, key: &Key) -> io::Result<SealedFile> {
         self.key.write(&self.path(key, "code"))
     }
 
-    /// Gives the written code its final name. Blocks.
+    /// Seals the written code and gives the file its final name. Blocks.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// If writing to the disk fails.
     pub fn finish(&self, code: SealedFile) -> io::Result<()> {
         code.finish(self.is_kept)
     }
 
-    /// Creates a file without a name on the folder's disk, for data that is too large for memory.
+    /// Creates an unnamed temporary file on the folder's disk, for data that is too large for memory.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// If the file cannot be created.
     pub fn scratch(&self) -> io::Result<File> {
         let path = temporary_path(&self.folder.join("scratch"));
         let file = new_file(&path, 0o600)?;
@@ -262,10 +263,11 @@ impl CodeCache {
         Ok(file)
     }
 
-    /// Compiles `component` and keeps the code under `key`. If the disk is full, the code is returned but not kept.
+    /// Compiles `component` and stores the code under `key`. If the code cannot be stored, for example because the disk
+    /// is full, it is still returned.
     ///
     /// # Errors
-    /// When the component does not compile.
+    /// If the component does not compile.
     pub fn compile(&self, engine: &Engine, key: &Key, component: &[u8], note: &[u8]) -> Result<Code, CodeError> {
         let compiled =
             Component::from_binary(engine.wasmtime(), component).map_err(|source| CodeError::Compile { source })?;
@@ -282,17 +284,19 @@ impl CodeCache {
         {
             isomer_telemetry::warn!(folder = %self.folder.display(), %error, "cannot clean up compiled code");
         }
-        // Code that is mapped from the file takes only the memory of its used pages, and the system can reclaim those.
+        // Code that is mapped from a file occupies memory only for the pages in use, and the system can reclaim these
+        // pages.
         let mapped = if is_written { self.load(engine, key) } else { None };
         Ok(mapped.unwrap_or_else(|| self.loaded.add(engine, key, compiled.into())))
     }
 
-    /// Removes files that have not been used for [`UNUSED_MAX`], and the least recently used ones beyond `bytes_max`.
+    /// Removes files that have not been used for [`UNUSED_MAX`]. Then removes the least recently used files until at
+    /// most `bytes_max` bytes are left.
     fn remove_unused(&self, now: SystemTime, bytes_max: u64) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            // A file that no longer exists was removed by another process that also cleans up.
+            // A file that no longer exists was removed by another process that cleans up the same folder.
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_file() {
                 files.push((metadata.modified()?, metadata.len(), entry.path()));
@@ -317,7 +321,7 @@ impl CodeCache {
         self.folder.join(self.name(key, kind))
     }
 
-    /// Written under a temporary name first: readers see the whole file or no file.
+    /// Writes a file under a temporary name and renames it, so that readers see the whole file or no file.
     fn write(&self, key: &Key, kind: &str, bytes: &[u8]) -> io::Result<()> {
         let mut sealing = self.key.write(&self.path(key, kind))?;
         sealing.write_all(bytes)?;
@@ -337,22 +341,22 @@ impl FileStamp {
     }
 }
 
-/// Returns the path of the key for a folder's seals. It is next to the folder, so that write access to the folder by
-/// itself does not give access to the key.
+/// Returns the path of the key file of `folder`. The key is outside of the folder, so that write access to the folder
+/// does not include write access to the key.
 fn key_of(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".key");
     folder.with_file_name(name)
 }
 
-/// Records a use in the file's modification time. The file's content never changes.
+/// Records a use of `file` in its modification time. The file's content never changes.
 fn note_use(file: &File) {
     let now = SystemTime::now();
     let noted = file.metadata().and_then(|metadata| metadata.modified());
     if noted.is_ok_and(|noted| now.duration_since(noted).is_ok_and(|since| since < USE_NOTED_EVERY)) {
         return;
     }
-    // If this fails, the file is only removed a little too early.
+    // An error is ignored: the only consequence is that the file may be removed earlier.
     let _ = file.set_modified(now);
 }
 
@@ -404,7 +408,7 @@ mod tests {
         assert!(Key::try_from("../".repeat(21) + "a").is_err(), "a key is not a path");
     }
 
-    /// Returns a folder with compiled code under two keys.
+    /// Returns a cache that has compiled code under two keys.
     fn two_compiled(folder: &Path) -> (Engine, CodeCache, [Key; 2]) {
         let engine = Engine::on_demand().unwrap();
         let cache = CodeCache::open(folder).unwrap();
@@ -417,7 +421,7 @@ mod tests {
         (engine, cache, keys)
     }
 
-    /// Replaces a file by another one.
+    /// Replaces the file at `path` by a new file that contains `bytes`.
     fn replace(path: &Path, bytes: &[u8]) {
         fs::remove_file(path).unwrap();
         fs::write(path, bytes).unwrap();
@@ -443,7 +447,7 @@ mod tests {
                 replace(path, &bytes[..bytes.len() - 40]);
             }),
             ("changed in place", |path, _| {
-                // A program with the same rights can change the file despite its mode.
+                // Another program of the same user can change the file despite its read-only mode.
                 fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
                 let file = fs::OpenOptions::new().write(true).open(path).unwrap();
                 std::os::unix::fs::FileExt::write_all_at(&file, b"x", 100).unwrap();

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::engine::Engine;
 
-/// The name of an entry: a SHA-256 hash of its ingredients.
+/// The name of an entry in the code cache: a SHA-256 hash of what the entry was made from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(String);
 
-/// A text that is not a key.
+/// The error for a text that is not a [`Key`].
 #[derive(Debug, thiserror::Error)]
 #[error("a key has 64 hexadecimal digits")]
 pub struct InvalidKey;
@@ -20,7 +20,7 @@ pub struct InvalidKey;
 impl TryFrom<String> for Key {
     type Error = InvalidKey;
 
-    /// A key becomes part of a path, so nothing else is accepted.
+    /// Accepts only hexadecimal digits, because a key becomes part of a path.
     fn try_from(text: String) -> Result<Self, InvalidKey> {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if text.len() == 64 && text.bytes().all(is_digit) { Ok(Self(text)) } else { Err(InvalidKey) }
@@ -40,14 +40,14 @@ impl Key {
         &self.0
     }
 
-    /// Returns a key that no entry has.
+    /// Returns the key of 64 zeros, which no entry has.
     #[must_use]
     pub fn unknown() -> Self {
         Self("0".repeat(64))
     }
 
-    /// Returns the key of `ingredients` and the engine's settings. The length of each ingredient is hashed too, so that
-    /// moving a byte from one ingredient to the next changes the key.
+    /// Returns the hash of `ingredients` and the engine's settings. The length of each ingredient is also hashed, so
+    /// that moving a byte from one ingredient to the next changes the key.
     pub fn new<'a>(engine: &Engine, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hasher = Self::hasher(ingredients);
         let mut settings = HashInto(&mut hasher);
@@ -55,8 +55,8 @@ impl Key {
         Self::of(hasher)
     }
 
-    /// Returns the key of `ingredients` and the ingredients of `self`. In this way, code without access to an engine
-    /// gets a key that includes the engine's settings.
+    /// Returns the hash of this key and `ingredients`. Code without access to an engine can thus derive a key that
+    /// depends on the engine's settings.
     #[must_use]
     pub fn with<'a>(&'a self, ingredients: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self::of(Self::hasher(std::iter::once(self.0.as_bytes()).chain(ingredients)))
@@ -76,7 +76,7 @@ impl Key {
     }
 }
 
-/// Lets a `Hash` value feed a SHA-256.
+/// A [`Hasher`](std::hash::Hasher) that passes the bytes on to a SHA-256 digest.
 struct HashInto<'a>(&'a mut Sha256);
 
 impl Hasher for HashInto<'_> {

@@ -8,12 +8,12 @@ use wasmtime::component::Component;
 use super::key::Key;
 use crate::engine::Engine;
 
-/// Compiled code, ready to be linked. All copies share one mapping. Cheap to clone.
+/// Compiled code of one component, ready to be linked. Cheap to clone: all clones share one mapping.
 #[derive(Clone)]
 pub struct Code(pub(crate) Arc<Component>);
 
 impl Code {
-    /// Returns the component.
+    /// Returns the compiled component.
     pub fn component(&self) -> &Component {
         &self.0
     }
@@ -25,14 +25,14 @@ impl From<Component> for Code {
     }
 }
 
-/// The code that is mapped now, by its key. Code is unmapped when its last [`Code`] is dropped.
+/// All code that is currently mapped, by its key. Code is unmapped when its last [`Code`] is dropped.
 #[derive(Debug, Default)]
 pub(super) struct LoadedCode(Mutex<Map>);
 
 #[derive(Default)]
 struct Map {
     code: HashMap<Key, Weak<Component>>,
-    /// The number of entries that were left after the last cleanup of the map.
+    /// The number of entries that remained after the last removal of entries whose code is unmapped.
     cleaned: usize,
 }
 
@@ -41,13 +41,13 @@ impl LoadedCode {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the code under `key`, if it is mapped for `engine`.
+    /// Returns the code under `key` if it is mapped for `engine`.
     pub(super) fn get(&self, engine: &Engine, key: &Key) -> Option<Code> {
         self.map().get(engine, key)
     }
 
-    /// Adds `code` under `key` for as long as it is in use. If `engine` already has code under this key, returns that
-    /// code instead.
+    /// Adds `code` under `key`; the entry lasts as long as the code is in use. If `engine` already has code under this
+    /// key, returns the existing code instead of `code`.
     pub(super) fn add(&self, engine: &Engine, key: &Key, code: Code) -> Code {
         let mut map = self.map();
         if let Some(first) = map.get(engine, key) {
@@ -65,7 +65,7 @@ impl LoadedCode {
 impl Map {
     fn get(&self, engine: &Engine, key: &Key) -> Option<Code> {
         let code = self.code.get(key)?.upgrade()?;
-        // A folder may serve several engines with the same settings; code belongs to the one that it was mapped for.
+        // Several engines with the same settings may share a folder, but mapped code belongs to a single engine.
         wasmtime::Engine::same(code.engine(), engine.wasmtime()).then_some(Code(code))
     }
 }

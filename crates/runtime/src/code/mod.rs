@@ -1,18 +1,18 @@
-//! Compiled code on disk: compiled once, mapped from then on.
+//! A cache of compiled code on disk. A component is compiled once; afterwards its code is mapped from the file.
 //!
-//! An entry is named by a [`Key`], which is a hash of the compiled component and the engine. A note is stored next to
+//! An entry is named by a [`Key`], which is a hash of the component and the engine's settings. A note is stored next to
 //! the code. This module does not interpret the note: it contains what the caller needs to use the code without reading
 //! the component again.
 //!
 //! Compiled code is executed without further checks. So every file is sealed (see `seal`) with a key that is stored
 //! next to the folder, as `FOLDER.key`, and is verified through the same descriptor that is mapped. A file that was
-//! changed, truncated, renamed or sealed with another key is removed, logged, and compiled again. A file is verified
-//! once for as long as its change time stays the same.
+//! changed, truncated, renamed or sealed with another key is removed, logged, and compiled again. A verified file is
+//! verified again only if its change time has changed.
 //!
-//! The kind of folder decides what is removed. A cache ([`CodeCache::open`]) cleans up itself: files that have not been
-//! used for long, or exceed the folder's limit, are removed when something new is compiled. Kept code
-//! ([`CodeCache::open_kept`]) is what deployed apps start from. Only [`CodeCache::sweep`] removes any of it, and gets a
-//! list of the needed entries. Kept code is synced, so that it survives a loss of power. Removing code that is mapped
+//! There are two kinds of folders. A cache folder ([`CodeCache::open`]) cleans itself up whenever code is compiled: it
+//! removes files that have not been used for a long time, and the least recently used files if the folder exceeds its
+//! limit. A folder of deployed apps ([`CodeCache::open_kept`]) is cleaned up only by [`CodeCache::sweep`], which gets a
+//! list of the needed entries. Its files are synced, so that they survive a loss of power. Removing code that is mapped
 //! is harmless.
 
 mod cache;

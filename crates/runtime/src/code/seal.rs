@@ -1,9 +1,9 @@
-//! Seals of files: a keyed digest (HMAC-SHA256) at the end of a file proves that a program with the same key wrote the
-//! file under that name.
+//! Seals of files. A seal is a keyed digest (HMAC-SHA256) at the end of a file. It proves that a program with the same
+//! key wrote the file under the same name.
 //!
 //! The key is random, is stored next to the sealed folder with mode 0600, and is created when it is first needed. A
-//! seal covers the file's name, so that one valid file cannot replace another one. A file is verified through the
-//! descriptor that is used afterwards, never by its path.
+//! seal covers the file's name, so that one valid file cannot replace another valid file. A file is verified through
+//! the descriptor that is used afterwards, never by its path.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write};
@@ -14,25 +14,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ring::hmac::{Context, HMAC_SHA256, Key};
 use subtle::ConstantTimeEq as _;
 
-/// The length of a key.
+/// The length of a key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// The end of a seal. A file of another version does not end with it, and is therefore not mistaken for a damaged one.
+/// The last bytes of every sealed file. They include the version of the format, so that a file of another version is
+/// not mistaken for a damaged file.
 const MAGIC: &[u8; 8] = b"isoseal1";
 
-/// The length of a digest.
+/// The length of a digest, in bytes.
 const DIGEST_BYTES: usize = 32;
 
-/// The bytes that a seal adds to a file: the digest, then [`MAGIC`].
+/// The number of bytes that a seal adds to a file: the digest, then [`MAGIC`].
 pub(crate) const SEAL_BYTES: u64 = (DIGEST_BYTES + MAGIC.len()) as u64;
 
-/// The bytes that are read and digested at a time.
+/// The number of bytes of a file that are read and digested in one step.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// The number of the next file that this process writes.
+/// The number that the next temporary file name of this process contains.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// The key of a folder's seals. Cheap to clone; never shown.
+/// The key of a folder's seals. Cheap to clone. Its `Debug` output does not show the key.
 #[derive(Clone)]
 pub(crate) struct SealKey(Key);
 
@@ -43,11 +44,11 @@ impl std::fmt::Debug for SealKey {
 }
 
 impl SealKey {
-    /// Reads the key in `path`, or creates it if it does not exist. A key that other users may read, or that is
-    /// damaged, is replaced; then all files that were sealed with it become invalid.
+    /// Reads the key from `path`, or creates the key file if it does not exist. A key that is damaged, or that other
+    /// users may read, is replaced. All files that were sealed with the replaced key become invalid.
     ///
     /// # Errors
-    /// When the file cannot be read or created.
+    /// If the key file cannot be read or created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match read_key(path) {
             Ok(Some(key)) => return Ok(Self::new(&key)),
@@ -60,7 +61,7 @@ impl SealKey {
         }
         let temporary = temporary_path(path);
         let made = make_key(&temporary).and_then(|()| match isomer_disk::rename_new(&temporary, path) {
-            // Another process created a key at the same time. That key is used.
+            // Another process has just created a key. This process uses the same key.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             named => named,
         });
@@ -74,7 +75,7 @@ impl SealKey {
         Self(Key::new(HMAC_SHA256, key))
     }
 
-    /// Starts a digest that covers `name`.
+    /// Returns a new digest that already includes `name`.
     fn digest(&self, name: &str) -> Context {
         let mut mac = Context::with_key(&self.0);
         mac.update(&(name.len() as u64).to_le_bytes());
@@ -82,11 +83,11 @@ impl SealKey {
         mac
     }
 
-    /// Returns whether `file` was sealed under `name` with this key. Reads the file once, from its beginning, whatever
+    /// Returns whether `file` was sealed under `name` with this key. Reads the whole file from the beginning, whatever
     /// the position of its cursor.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub(crate) fn verify(&self, file: &File, name: &str) -> io::Result<bool> {
         let Some(content) = file.metadata()?.len().checked_sub(SEAL_BYTES) else { return Ok(false) };
         let mut mac = self.digest(name);
@@ -95,7 +96,7 @@ impl SealKey {
         while at < content {
             let wanted = usize::try_from(content - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             match file.read_at(&mut chunk[..wanted], at)? {
-                // The file was truncated in the meantime.
+                // The file was truncated while it was read.
                 0 => return Ok(false),
                 read => {
                     mac.update(&chunk[..read]);
@@ -109,11 +110,11 @@ impl SealKey {
         Ok(magic == MAGIC && is_same(mac, digest))
     }
 
-    /// Returns the content of a small file that was sealed under `name`; `None` if the seal is not valid, or the file
-    /// has more than `bytes_max`.
+    /// Returns the content of a small file that was sealed under `name`. Returns `None` if the seal is not valid, or if
+    /// the content is longer than `bytes_max` bytes.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub(crate) fn read(&self, file: File, name: &str, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         file.take(bytes_max.saturating_add(SEAL_BYTES)).read_to_end(&mut bytes)?;
@@ -125,10 +126,10 @@ impl SealKey {
         Ok(is_sealed.then(|| content.to_vec()))
     }
 
-    /// Creates a file for `path`. The path does not exist before the file is finished.
+    /// Creates a temporary file that becomes the file at `path` when [`SealedFile::finish`] is called.
     ///
     /// # Errors
-    /// When the temporary file next to it cannot be created.
+    /// If the temporary file cannot be created next to `path`.
     pub(crate) fn write(&self, path: &Path) -> io::Result<SealedFile> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let temporary = temporary_path(path);
@@ -142,7 +143,7 @@ impl SealKey {
     }
 }
 
-/// A sealed file that is being written, under a temporary name. Dropping it removes the file.
+/// A file that is being written under a temporary name, to be sealed. Dropping this value removes the file.
 #[derive(Debug)]
 pub struct SealedFile {
     mac: Context,
@@ -164,7 +165,7 @@ impl Write for SealedFile {
 }
 
 impl SealedFile {
-    /// Seals the file and gives it its final name, in one step. Blocks.
+    /// Appends the seal to the file, then renames the file to its final name, which is atomic. Blocks.
     pub(crate) fn finish(mut self, is_synced: bool) -> io::Result<()> {
         self.file.write_all(self.mac.clone().sign().as_ref())?;
         self.file.write_all(MAGIC)?;
@@ -183,12 +184,12 @@ impl SealedFile {
     }
 }
 
-/// Compares in constant time.
+/// Compares the digests in constant time.
 fn is_same(mac: Context, digest: &[u8]) -> bool {
     mac.sign().as_ref().ct_eq(digest).into()
 }
 
-/// The temporary name of a file. Dropping this removes the file, unless the name was taken out.
+/// The path of a temporary file. Dropping this value removes the file, unless it is `None`.
 #[derive(Debug)]
 struct TemporaryName(Option<PathBuf>);
 
@@ -200,13 +201,13 @@ impl Drop for TemporaryName {
     }
 }
 
-/// Creates a file with `mode`. The returned handle can read and write, whatever the mode is.
+/// Creates a file with the permission bits `mode`. The returned handle can read and write whatever `mode` is.
 pub(crate) fn new_file(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
 }
 
-/// Returns a temporary name that no other writer uses, so that two writers of the same file do not write into each
-/// other's temporary file.
+/// Returns a temporary path for a file, next to `path`. Every call returns a different path, so that two writers of the
+/// same file do not write into each other's temporary file.
 pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = WRITES.fetch_add(1, Ordering::Relaxed);
@@ -217,13 +218,13 @@ fn make_key(path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     let mut file = new_file(path, 0o600)?;
-    // Sets the mode explicitly, because the process's umask may have changed it.
+    // Sets the mode again, because the process's umask may have changed it.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(&key)?;
     file.sync_all()
 }
 
-/// Returns `None` for a key that is damaged, or that other users may read or write.
+/// Reads the key from `path`. Returns `None` if the key is damaged, or if other users may read or write the file.
 fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;

@@ -1,19 +1,20 @@
-//! The clock that interrupts guests.
+//! The thread that advances wasmtime's epoch, which interrupts guests.
 
 use std::time::{Duration, Instant};
 
 use crate::lanes::watch;
 
-/// How often the epoch advances: a guest may run for this long before its deadline is checked again.
+/// The interval at which the epoch advances. A guest may run for this long before its deadline is checked again.
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 
-/// How often the time slices are checked while guests run.
+/// The interval at which the time slices of running guests are checked.
 const WATCH_TICK: Duration = Duration::from_millis(1);
 
-/// The minimum time between two checks, even if a time slice ends earlier.
+/// The minimum time between two checks, even if a time slice ends earlier than that.
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 
-/// Advances the epoch at every tick, and as soon as a guest has used up its time slice.
+/// Advances the epoch at every tick, and when a guest has used up its time slice. Returns when `is_alive` returns
+/// false.
 pub(super) fn tick(engine: &wasmtime::EngineWeak, is_alive: impl Fn() -> bool) {
     let (mut advanced, mut pause) = (Instant::now(), EPOCH_TICK);
     while is_alive() {

@@ -8,18 +8,18 @@ use crate::pool::bounds::{
 };
 use crate::pool::{PoolSizes, Slots};
 
-/// The bytes of a returned slot that are cleared and kept, instead of being returned to the operating system. Measured:
-/// a fresh instance per request costs 26 µs with 0 bytes, and 11 µs with 64 KiB and `pagemap_scan`; 1 MiB is slower
-/// than 0.
+/// The number of bytes of a returned slot that are cleared and stay resident, instead of being returned to the
+/// operating system. Measured: a fresh instance per request costs 26 µs with 0 bytes, and 11 µs with 64 KiB and
+/// `pagemap_scan`; 1 MiB is slower than 0.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// The bytes of a returned stack that are cleared and kept: the depth that requests usually reach. The rest is returned
-/// to the operating system. If it were kept, a guest could recurse deeply once in each stack, and the node would never
-/// get that memory back.
+/// The number of bytes of a returned stack that are cleared and stay resident: the depth that requests usually reach.
+/// The rest is returned to the operating system. If all of it stayed resident, a guest could recurse deeply once in
+/// each stack, and the node would never get that memory back.
 const STACK_KEPT_BYTES: usize = 32 << 10;
 
-/// Returns the settings of the compiler. They are part of the key of the code cache, through wasmtime's compatibility
-/// hash.
+/// Returns the settings of the compiler. The keys of the code cache depend on these settings, through wasmtime's
+/// compatibility hash.
 pub(super) fn settings() -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
@@ -30,9 +30,9 @@ pub(super) fn settings() -> Config {
     config.max_wasm_stack(GUEST_STACK_BYTES);
     config.epoch_interruption(true);
     config.cranelift_opt_level(OptLevel::Speed);
-    // Call stacks name functions, but no source lines: the line information is a quarter of the file of compiled code,
-    // and would be read at every trap. Unwind information is omitted because nothing unwinds through guests, and with
-    // thousands of guests the system is slow to register it.
+    // Call stacks name functions but no source lines, because line information is a quarter of a file of compiled code
+    // and would be read at every trap. Unwind information is omitted because nothing unwinds through guests, and
+    // because the system is slow to register it for thousands of guests.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.generate_address_map(false);
     config.native_unwind_info(false);
@@ -44,8 +44,8 @@ pub(super) fn settings() -> Config {
 pub(super) fn pool(sizes: PoolSizes) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(sizes.instances.max(1))
-        // The engine only counts these, and reserves no memory for them. All instances together have at most 16,384 ×
-        // 10,000.
+        // The engine only counts core instances and reserves no memory for them. All instances together have at most
+        // 16,384 × 10,000 core instances.
         .total_core_instances(u32::MAX)
         .total_memories(sizes.memories.max(1))
         .total_tables(sizes.tables.max(1))

@@ -1,9 +1,9 @@
-//! Calls of wasmtime's functions on files, outside of any guest's wasmtime store: a thread for file work makes them
-//! with a copy of the guest's handles, and waits until they return.
+//! Calls of wasmtime's file functions outside of any guest's wasmtime store. A thread for file work makes such a call
+//! with a copy of the guest's handles, and waits until it returns.
 //!
-//! A [`FileCall`] is [admitted](FileCall::admit) first: the length of its texts is checked, the memory that it holds is
-//! charged, and the space that it may fill is reserved. [`call`] accepts only an admitted call, so no function can skip
-//! these checks.
+//! A [`FileCall`] must be [admitted](FileCall::admit) first: this checks the length of its texts, charges the memory
+//! that the call holds, and reserves the space that it may fill. [`call`] accepts only an admitted call, so no function
+//! can skip these checks.
 //!
 //! Handles of guests are created so that wasmtime does the work on the calling thread
 //! ([`WasiCtxBuilder::allow_blocking_current_thread`]), which must be a thread for file work.
@@ -22,17 +22,17 @@ use super::storage::{FolderStorage, SpaceReservation, full, no_memory};
 use super::threads;
 use crate::pool::{Account, HostMemory};
 
-/// A guest's handle of a file or a folder.
+/// A guest's handle of an open file or folder.
 pub(crate) type Handle = Resource<Descriptor>;
 
-/// The maximum length of a path, of a name and of the target of a link: what the system accepts, minus the zero byte at
-/// the end. A longer text is refused with the same error that the system returns.
+/// The maximum length in bytes of a path, a name, or the target of a link. This is what the system accepts, without the
+/// zero byte at the end. A longer text gets the same error that the system returns.
 const TEXT_BYTES_MAX: usize = 4095;
 
-/// The host memory of a call in bytes, without its texts: its job, and the job's entry in the queue.
+/// The host memory of a call in bytes, without the call's texts: the job, and the job's entry in the queue.
 const CALL_BYTES: usize = 512;
 
-/// The engine of the wasmtime stores that file calls use. No component is ever instantiated in it.
+/// The engine of the wasmtime stores that file calls use. No component is ever instantiated in this engine.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
@@ -43,7 +43,7 @@ thread_local! {
     static STORE: RefCell<Store<FileCallState>> = RefCell::new(Store::new(&ENGINE, FileCallState::new()));
 }
 
-/// The data of a wasmtime store for file calls, used by wasmtime's functions instead of a guest's data.
+/// The data of a wasmtime store for file calls. wasmtime's functions use it instead of a guest's data.
 pub(crate) struct FileCallState {
     ctx: WasiCtx,
     table: ResourceTable,
@@ -59,18 +59,19 @@ impl FileCallState {
         WasiFilesystemCtxView { ctx: self.ctx.filesystem(), table: &mut self.table }
     }
 
-    /// Removes the object that a handle refers to, and returns it.
+    /// Removes the object that `handle` refers to from the table, and returns the object.
     ///
     /// # Errors
-    /// When the handle does not exist.
+    /// If the handle does not exist.
     pub(crate) fn take(&mut self, handle: Resource<Descriptor>) -> wasmtime::Result<Descriptor> {
         Ok(self.table.delete(handle)?)
     }
 }
 
-/// An argument of a function on files.
+/// An argument of a file function.
 pub(crate) trait FileArgument {
-    /// Returns the text of the argument. Only an argument with text needs memory in addition to that of the call.
+    /// Returns the argument if it is a text, and an empty text otherwise. Only a text needs memory in addition to the
+    /// memory of the call.
     fn text(&self) -> &str {
         ""
     }
@@ -84,42 +85,41 @@ impl FileArgument for String {
 
 impl FileArgument for u64 {}
 
-/// A call of a function on files.
+/// A call of a file function that is not admitted yet.
 pub(crate) struct FileCall {
     file: Handle,
     other: Option<Handle>,
-    /// The bytes of the storage that the call may fill.
+    /// The maximum number of bytes of the tenant's storage that the call may fill.
     cost: u64,
-    /// The total length of all texts of the call.
+    /// The total length of all texts of the call, in bytes.
     text_bytes: usize,
     is_too_long: bool,
 }
 
-/// The charge and the reservation of a call. Held until the work of the call is done.
+/// The memory charge and the space reservation of an admitted call. Held until the call's work is done.
 pub(crate) struct FileCallPermit {
     _claim: Option<SpaceReservation>,
     _memory: HostMemory,
 }
 
 impl FileCall {
-    /// Returns a call of a function of `file` that has these texts as arguments and may fill `cost` bytes of the
-    /// storage.
+    /// Returns a call of a function on `file` that has the arguments `texts` and may fill `cost` bytes of the storage.
     pub(crate) fn of(file: Handle, cost: u64, texts: &[&str]) -> Self {
         let lengths = || texts.iter().map(|text| text.len());
         let is_too_long = lengths().any(|bytes| bytes > TEXT_BYTES_MAX);
         Self { file, other: None, cost, text_bytes: lengths().sum(), is_too_long }
     }
 
-    /// Adds a second handle.
+    /// Adds a second handle, for functions on two files or folders.
     pub(crate) fn and(self, other: Handle) -> Self {
         Self { other: Some(other), ..self }
     }
 
-    /// Charges the memory that the call holds, and then reserves the space that it may fill, if the storage has a
-    /// limit.
+    /// Charges the memory that the call holds. Then reserves the space that the call may fill, if the storage has a
+    /// limit; only this step waits.
     ///
     /// # Errors
-    /// When a text is too long, or memory or space is used up. Only the check of space waits.
+    /// If a text is too long, the account has no memory left, or the storage has no space left.
     pub(crate) async fn admit(
         &self,
         account: &Arc<Account>,
@@ -139,20 +139,21 @@ impl FileCall {
     /// Returns the objects that the handles of the call refer to.
     ///
     /// # Errors
-    /// When a handle does not exist.
+    /// If a handle does not exist.
     pub(crate) fn files(&self, table: &ResourceTable) -> wasmtime::Result<(Descriptor, Option<Descriptor>)> {
         let other = self.other.as_ref().map(|other| table.get(other).cloned()).transpose()?;
         Ok((table.get(&self.file)?.clone(), other))
     }
 }
 
-/// The handles of a call: the one that the function is called on, and for some functions a second one.
+/// The handles of a call: the file or folder that the function is called on, and the second handle of functions that
+/// take two.
 pub(crate) type Handles = (Resource<Descriptor>, Resource<Descriptor>);
 
 /// Runs `work` on a thread for file work. The permit is dropped when the work is done.
 ///
 /// # Errors
-/// Those of `work`, and when no thread is available.
+/// The errors of `work`, and an error if no thread is available.
 pub(crate) async fn call<T, E>(
     account: &Arc<Account>,
     admitted: FileCallPermit,
@@ -166,7 +167,7 @@ where
     let job = move || {
         let _admitted = admitted;
         STORE.with_borrow_mut(|store| {
-            // Removes the objects that an earlier call left when it panicked.
+            // Removes the objects that remain if an earlier call panicked.
             let table = &mut store.data_mut().table;
             *table = ResourceTable::new();
             let (file, other) = files;
@@ -176,7 +177,7 @@ where
                 None => Resource::new_borrow(file.rep()),
             };
             let result = work(store, (file, other));
-            // Closes files now instead of when the next call begins.
+            // Closes the call's files now, instead of at the beginning of the next call.
             store.data_mut().table = ResourceTable::new();
             result
         })
@@ -184,17 +185,18 @@ where
     threads::run(account, job).await?
 }
 
-/// Returns a second copy of a handle.
+/// Returns another handle with the same number. Does not duplicate the file.
 pub(crate) fn again(handle: &Handle) -> Handle {
     Resource::new_borrow(handle.rep())
 }
 
-/// Returns the result of a call of WASI 0.2. The result is ready at once, because the thread is allowed to block.
+/// Returns the result of a WASI 0.2 function. The future is ready at its first poll, because the thread is allowed to
+/// block.
 pub(crate) fn now<T, E: From<io::Error>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     call.now_or_never().unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::WouldBlock).into()))
 }
 
-/// Calls a function of WASI 0.3 and returns its result, which is ready at once.
+/// Calls a WASI 0.3 function and returns its result. The function's future is ready at its first poll.
 pub(crate) fn now3<T: Send + 'static, E: From<io::Error>>(
     store: &mut Store<FileCallState>,
     call: impl AsyncFnOnce(&Accessor<FileCallState, WasiFilesystem>) -> Result<T, E> + Send,

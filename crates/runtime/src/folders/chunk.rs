@@ -1,5 +1,5 @@
-//! Chunks of files in transit between a guest and a file, at most [`CHUNK_BYTES`] each. A chunk is charged to the
-//! account before it is allocated and until it is dropped. The threads for file work read and write the chunks.
+//! Chunks of bytes that are transferred between a guest and a file. A chunk has at most [`CHUNK_BYTES`], and is charged
+//! to the account from before it is allocated until it is dropped. The threads for file work read and write the chunks.
 
 use std::fs::File;
 use std::io;
@@ -12,21 +12,21 @@ use super::storage::{SpaceReservation, no_memory};
 use super::threads;
 use crate::pool::{Account, HostMemory};
 
-/// The bytes that are read or written at once: as many as in wasmtime's implementation.
+/// The maximum length of a chunk in bytes: the same as in wasmtime's implementation.
 pub(crate) const CHUNK_BYTES: usize = 64 << 10;
 
-/// Bytes of a file that were read, or are to be written.
+/// Bytes that were read from a file, or will be written to a file.
 pub(crate) struct Chunk {
     bytes: Bytes,
-    /// The charge for the allocation.
+    /// The account's charge for the chunk's allocation.
     _memory: HostMemory,
 }
 
 impl Chunk {
-    /// Returns a chunk of `bytes` that the guest has passed.
+    /// Returns a chunk that holds `bytes`, which the guest passed, without a copy.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub(crate) fn of(account: &Arc<Account>, bytes: Bytes) -> io::Result<Self> {
         let memory = account.charge_host_memory(bytes.len()).map_err(|_| no_memory())?;
         Ok(Self { bytes, _memory: memory })
@@ -35,13 +35,13 @@ impl Chunk {
     /// Returns a chunk with a copy of `bytes`.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub(crate) fn copy(account: &Arc<Account>, bytes: &[u8]) -> io::Result<Self> {
         let memory = account.charge_host_memory(bytes.len()).map_err(|_| no_memory())?;
         Ok(Self { bytes: Bytes::copy_from_slice(bytes), _memory: memory })
     }
 
-    /// Returns the bytes that are left.
+    /// Returns the bytes that are left in the chunk.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -50,21 +50,21 @@ impl Chunk {
         self.bytes.is_empty()
     }
 
-    /// Takes the first `length` bytes, or all if there are fewer.
+    /// Removes the first `length` bytes from the chunk and returns them; all bytes if the chunk has fewer.
     pub(crate) fn take(&mut self, length: usize) -> Bytes {
         self.bytes.split_to(length.min(self.bytes.len()))
     }
 
-    /// Drops the first `length` bytes.
+    /// Removes the first `length` bytes from the chunk.
     pub(crate) fn advance(&mut self, length: usize) {
         self.bytes.advance(length.min(self.bytes.len()));
     }
 }
 
-/// Reads up to `length` bytes at `offset`. The chunk is empty at the end of the file.
+/// Reads up to `length` bytes of `file` at `offset`. Returns an empty chunk at the end of the file.
 ///
 /// # Errors
-/// Those of the file, and when the account's memory is used up.
+/// If the file cannot be read, or the account has no memory left.
 pub(crate) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, length: usize) -> io::Result<Chunk> {
     let length = length.min(CHUNK_BYTES);
     let memory = account.charge_host_memory(length).map_err(|_| no_memory())?;
@@ -82,17 +82,18 @@ pub(crate) async fn read(account: Arc<Account>, file: Arc<File>, offset: u64, le
     threads::run(&account, read).await.flatten()
 }
 
-/// The result of a write.
+/// The result of writing a chunk.
 pub(crate) struct WriteOutcome {
     pub(crate) bytes: usize,
-    /// The new end of the file, after a write at the end.
+    /// The new length of the file, if the chunk was written at the end of the file.
     pub(crate) end: Option<u64>,
 }
 
-/// Writes all of `chunk` at `offset`, or at the end. Drops the reservation after the write.
+/// Writes all of `chunk` at `offset`, or at the end of the file if there is no offset. Releases the space reservation
+/// after the write.
 ///
 /// # Errors
-/// Those of the file; a part may have been written.
+/// If the file cannot be written. A part of the chunk may have been written before the error.
 pub(crate) async fn write(
     account: Arc<Account>,
     file: Arc<File>,
@@ -134,7 +135,8 @@ fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(not(target_os = "linux"))]
 use append_by_length as append;
 
-/// Two writers of the same file can overwrite each other here: reading the length and writing are separate steps.
+/// Appends `bytes` by reading the file's length and writing there. These are separate steps, so two concurrent writers
+/// of the same file can overwrite each other's bytes.
 fn append_by_length(file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write_at(bytes, file.metadata()?.len())
 }

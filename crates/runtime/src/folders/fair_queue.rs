@@ -1,24 +1,24 @@
-//! A queue of jobs that is fair between accounts: the next job is that of the account that has the fewest threads, and
-//! no account has more than its share. Pure.
+//! A queue of jobs that shares threads fairly between accounts. The next job belongs to the account with the fewest
+//! threads, and no account has more threads than its share. This module only keeps the state: it starts no threads.
 //!
-//! A running job cannot be interrupted. To prevent accounts with slow jobs from delaying all others, an account without
-//! a thread gets one even if [`THREADS`] are in use: one of [`RESERVE`] extra threads.
+//! A running job cannot be interrupted. To prevent accounts with slow jobs from delaying all other accounts, an account
+//! without a thread gets one of [`RESERVE`] extra threads if all [`THREADS`] are in use.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// The number of threads that accounts share. More of them would not make a busy disk faster.
+/// The number of threads that all accounts share. More threads would not make a busy disk faster.
 pub(super) const THREADS: usize = 16;
 
-/// The number of extra threads for accounts that have no thread: each such account gets one of them.
+/// The number of extra threads for accounts that have no thread. Each such account can get one.
 pub(super) const RESERVE: usize = 16;
 
-/// The maximum number of threads that work for one account at once.
+/// The maximum number of threads that one account may use at a time.
 pub(super) const ACCOUNT_THREADS_MAX: usize = THREADS / 2;
 
 pub(super) struct FairJobQueue<J> {
-    /// The accounts that have a thread or wait for one.
+    /// The accounts that have running or waiting jobs.
     accounts: HashMap<u64, AccountJobs<J>>,
-    /// The number of the last job.
+    /// The number of the job that was added last.
     number: u64,
     /// The number of running jobs of all accounts.
     running: usize,
@@ -26,7 +26,7 @@ pub(super) struct FairJobQueue<J> {
 
 struct AccountJobs<J> {
     running: usize,
-    /// Waiting jobs by number, which is the order in which they were added.
+    /// The waiting jobs by number. Numbers increase in the order in which jobs are added.
     waiting: BTreeMap<u64, J>,
 }
 
@@ -55,14 +55,14 @@ impl<J> FairJobQueue<J> {
         self.accounts.get(&account).map_or(0, |jobs| jobs.waiting.len())
     }
 
-    /// Adds a job after the other jobs of its account. Returns the number of the job.
+    /// Adds a job after the other jobs of `account`. Returns the number of the new job.
     pub(super) fn push(&mut self, account: u64, job: J) -> u64 {
         self.number += 1;
         self.accounts.entry(account).or_default().waiting.insert(self.number, job);
         self.number
     }
 
-    /// Removes a waiting job; `None` if it no longer waits.
+    /// Removes a waiting job from the queue. Returns `None` if the job is not waiting any more.
     pub(super) fn remove(&mut self, account: u64, number: u64) -> Option<J> {
         let jobs = self.accounts.get_mut(&account)?;
         let job = jobs.waiting.remove(&number)?;
@@ -72,25 +72,25 @@ impl<J> FairJobQueue<J> {
         Some(job)
     }
 
-    /// Returns the current limit of threads for one account: an account with fewer threads gets another one.
+    /// Returns the current maximum number of threads per account. An account with fewer threads can get another thread.
     fn account_max(&self) -> usize {
         if self.running < THREADS { ACCOUNT_THREADS_MAX } else { usize::from(self.running < THREADS + RESERVE) }
     }
 
-    /// Returns how many of the waiting jobs could run now if there were enough threads.
+    /// Returns the number of waiting jobs that could run now if there were enough idle threads.
     pub(super) fn ready(&self) -> usize {
         let (mut ready, mut newcomers) = (0, 0);
         for jobs in self.accounts.values() {
             ready += jobs.waiting.len().min(ACCOUNT_THREADS_MAX.saturating_sub(jobs.running));
             newcomers += usize::from(jobs.running == 0 && !jobs.waiting.is_empty());
         }
-        // Accounts without a thread come first, so they use the free shared threads before those of the reserve.
+        // Accounts without a thread come first: they use the free shared threads before the extra threads.
         let shared = THREADS.saturating_sub(self.running);
         let reserve = (THREADS + RESERVE).saturating_sub(self.running.max(THREADS));
         ready.min(shared) + newcomers.saturating_sub(shared).min(reserve)
     }
 
-    /// Returns whether there is a job that may run now.
+    /// Returns whether [`FairJobQueue::next`] would return a job.
     pub(super) fn has_next(&self) -> bool {
         self.ready() > 0
     }
@@ -103,13 +103,14 @@ impl<J> FairJobQueue<J> {
         abandoned
     }
 
-    /// Takes the next job, with its account. [`FairJobQueue::end`] must be called when the job is done.
+    /// Removes the next job from the queue and returns it with its account. [`FairJobQueue::end`] must be called when
+    /// the job is done.
     pub(super) fn next(&mut self) -> Option<(u64, J)> {
         let most = self.account_max();
         let waiting_jobs = self.accounts.iter().filter(|(_, jobs)| jobs.running < most);
         let waiting_jobs =
             waiting_jobs.filter_map(|(account, jobs)| Some((jobs.running, *jobs.waiting.keys().next()?, *account)));
-        // Among accounts with equally many threads, takes the one that has waited longest.
+        // Among accounts with the same number of threads, chooses the account whose first job has waited longest.
         let (_, _, account) = waiting_jobs.min()?;
         let jobs = self.accounts.get_mut(&account)?;
         let (_, job) = jobs.waiting.pop_first()?;

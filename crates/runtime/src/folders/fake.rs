@@ -1,4 +1,4 @@
-//! A storage for tests with a fixed amount of free space. Measuring the folders again does not change it.
+//! A storage for tests with a fixed amount of free space. A new measurement of the folders does not change the amount.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,8 @@ pub(crate) struct FakeStorage {
     pub(crate) refused: AtomicUsize,
     pub(crate) counts: AtomicUsize,
     never_counted: AtomicBool,
-    /// The memory charged to the account at each reservation of space, and at the end of each write.
+    /// The memory in bytes that was charged to the account, as recorded at each reservation of space (first list) and
+    /// at the end of each write (second list).
     pub(crate) charged: Mutex<(Vec<u64>, Vec<u64>)>,
 }
 
@@ -35,7 +36,7 @@ impl FakeStorage {
         })
     }
 
-    /// From now on, a measurement of the folders never ends.
+    /// Makes every later measurement of the folders pending for ever.
     pub(crate) fn never_ends_counts(&self) {
         self.never_counted.store(true, Ordering::SeqCst);
     }

@@ -1,8 +1,8 @@
 //! The directories that a manifest grants, opened for the instances of a group.
 //!
-//! All instances of a group share one descriptor of each directory, which counts as one open file of their account. It
-//! is closed when the last instance that uses it is dropped. After a directory was replaced on the host, instances that
-//! are created later open the new one.
+//! All instances of a group share one descriptor for each directory, which counts as one open file of their account.
+//! The descriptor is closed when the last instance that uses it is dropped. If a directory is replaced on the host,
+//! instances that are created afterwards open the new directory.
 //!
 //! Rejected: a descriptor for each instance (a manifest may grant many directories and a tenant may have hundreds of
 //! instances, so an app that grants a few would use up its tenant's limit of open files); keeping the directories open
@@ -22,34 +22,34 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir, OpenMode};
 use super::open_files::OpenFile;
 use crate::pool::Account;
 
-/// A directory of the host that a component was granted.
+/// A directory of the host that a manifest grants to a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
-    /// The absolute path on the host.
+    /// The absolute path of the directory on the host.
     pub host: PathBuf,
-    /// The absolute path that the guest sees.
+    /// The absolute path at which the guest sees the directory.
     pub guest: String,
     /// Whether the guest may change the content of the directory.
     pub write: bool,
 }
 
-/// The index of an owner in its group, and the index of one of the owner's directories.
+/// The index of an owner in its group, and the index of a directory among the owner's directories.
 type DirectoryPosition = (usize, usize);
 
-/// The directories of a group that instances have open.
+/// The granted directories that instances of a group currently have open.
 #[derive(Default)]
 pub(crate) struct GrantedFolders {
     open: Mutex<HashMap<DirectoryPosition, Weak<GrantedFolder>>>,
 }
 
-/// A directory that stays open until the last instance drops it.
+/// An open directory. It is closed when the last instance drops its reference to this value.
 pub(crate) struct GrantedFolder {
     dir: Dir,
     identity: FolderIdentity,
     _open: OpenFile,
 }
 
-/// The reasons why a directory was not opened.
+/// The reasons why a granted directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenDirectoryError {
     /// The account has reached its limit of open files.
@@ -57,7 +57,7 @@ pub(crate) enum OpenDirectoryError {
         "the granted directory `{guest}` cannot be opened: the tenant's guests have as many files open as they may"
     )]
     TooMany {
-        /// The path that the guest sees.
+        /// The path at which the guest sees the directory.
         guest: String,
     },
     /// The operating system cannot open the directory.
@@ -65,14 +65,14 @@ pub(crate) enum OpenDirectoryError {
     Io(#[from] io::Error),
 }
 
-/// Device and inode.
+/// The device and inode numbers of a directory.
 type FolderIdentity = (u64, u64);
 
 impl GrantedFolders {
-    /// Returns the directory that another instance has open, or opens it.
+    /// Returns the directory if another instance already has it open, and opens it otherwise.
     ///
     /// # Errors
-    /// When the directory cannot be opened, or `account` has reached its limit of open files.
+    /// If the directory cannot be opened, or `account` has reached its limit of open files.
     pub(crate) fn open(
         &self,
         place: DirectoryPosition,
@@ -88,7 +88,7 @@ impl GrantedFolders {
         let too_many = || OpenDirectoryError::TooMany { guest: directory.guest.clone() };
         let open = OpenFile::new(account).ok_or_else(too_many)?;
         let folder = Arc::new(GrantedFolder::open(&directory.host, directory.write, open)?);
-        // If two instances open the directory at the same time, later instances share the descriptor of either.
+        // If two instances open the directory at the same time, later instances share one of the two descriptors.
         self.lock().insert(place, Arc::downgrade(&folder));
         Ok(folder)
     }
@@ -108,11 +108,12 @@ impl GrantedFolder {
         } else {
             (FsPerms::ReadOnly, OpenMode::READ)
         };
-        // Blocking is allowed: only threads that may block use the files.
+        // The last argument allows blocking on the calling thread, because only threads for file work use the
+        // directory.
         Ok(Self { dir: Dir::new(folder, perms, mode, true), identity, _open: open })
     }
 
-    /// Returns the object for a new handle of the directory. The wasmtime store that has the handle also keeps this
+    /// Returns a new object for a handle of the directory. The wasmtime store that has the handle must also keep this
     /// value.
     pub(crate) fn handle(&self) -> Descriptor {
         Descriptor::Dir(self.dir.clone())

@@ -1,8 +1,8 @@
 //! Listings of folders, read a batch at a time by the threads for file work.
 //!
-//! For each stream of WASI 0.2, wasmtime's implementation keeps the names of a whole folder in the host's memory,
-//! uncharged. For each stream of WASI 0.3, it keeps a thread that waits until the guest takes the next name. Here a
-//! stream holds at most one batch, and no thread between reads.
+//! wasmtime's implementation of WASI 0.2 holds the names of a whole folder in the host's memory for each stream,
+//! without charging them. Its implementation of WASI 0.3 occupies a thread for each stream, which waits until the guest
+//! takes the next name. The streams of this module hold at most one batch each, and occupy no thread between reads.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,13 +23,14 @@ use super::open_files::OpenFile;
 use super::threads;
 use crate::pool::{Account, HostMemory};
 
-/// The number of names that are read at once.
+/// The maximum number of names that are read as one batch.
 const BATCH: usize = 32;
 
-/// The maximum host memory of a name in bytes: 255 bytes, the rest of the entry, and the overhead of the allocator.
+/// The maximum host memory of one name in bytes: 255 bytes of text, the other fields of the entry, and the overhead of
+/// the allocator.
 const NAME_BYTES: usize = 384;
 
-/// The memory that the C library holds for a folder that is being read, in bytes.
+/// The memory in bytes that the C library holds for one folder while it is read.
 const SYSTEM_BYTES: usize = 36 << 10;
 
 /// The host memory of a stream of names, in bytes.
@@ -40,12 +41,12 @@ struct Entry {
     kind: FileType,
 }
 
-/// The reasons why a listing ends early.
+/// The reasons why a listing ends before the last name.
 #[derive(Debug)]
 enum ListingError {
     /// Reading the folder failed.
     Io(io::Error),
-    /// A name is not valid text.
+    /// A name in the folder is not valid UTF-8.
     NotText,
 }
 
@@ -55,7 +56,7 @@ impl From<io::Error> for ListingError {
     }
 }
 
-/// A folder that is being read. It has exactly one open descriptor, which `_open` counts.
+/// A folder that is being read. It uses one descriptor, which `_open` counts.
 struct Listing {
     account: Arc<Account>,
     at: ListingPosition,
@@ -64,9 +65,9 @@ struct Listing {
 
 enum ListingPosition {
     Beginning(Arc<File>),
-    /// The entries that were read, and the rest of the folder.
+    /// The entries that were read but not returned yet, and the folder from which the next batch is read.
     Middle(VecDeque<Entry>, Box<Dir>),
-    /// The entries that were read, and the error that ended the listing, if any.
+    /// The entries that were read but not returned yet, and the error that ended the listing, if any.
     End(VecDeque<Entry>, Option<ListingError>),
 }
 
@@ -75,7 +76,8 @@ impl Listing {
         Self { account, at: ListingPosition::Beginning(folder), _open: open }
     }
 
-    /// Returns the next entry of the current batch. If this returns `None`, [`Listing::more`] must be called first.
+    /// Returns the next entry of the current batch, `Ok(None)` at the end of the folder. Returns `None` if
+    /// [`Listing::more`] must be called first.
     fn next_read(&mut self) -> Option<Result<Option<Entry>, ListingError>> {
         match &mut self.at {
             ListingPosition::Beginning(_) => None,
@@ -87,7 +89,7 @@ impl Listing {
         }
     }
 
-    /// Reads the next batch. If the future is dropped before it ends, the listing ends.
+    /// Reads the next batch. If the future is dropped before it is ready, the listing ends early.
     async fn more(&mut self) {
         let rest = match std::mem::replace(&mut self.at, ListingPosition::End(VecDeque::new(), None)) {
             ListingPosition::Middle(entries, dir) if entries.is_empty() => UnreadPart::Started(dir),
@@ -108,7 +110,7 @@ enum UnreadPart {
     Started(Box<Dir>),
 }
 
-/// Reads a batch.
+/// Reads the next batch of `rest`.
 fn read(rest: UnreadPart) -> ListingPosition {
     let mut entries = VecDeque::new();
     let opened = match rest {
@@ -132,7 +134,7 @@ fn read(rest: UnreadPart) -> ListingPosition {
         let kind = match entry.file_type() {
             FileType::Unknown => match dir.fd().and_then(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                // The entry no longer exists.
+                // The entry was removed while the folder was being read.
                 Err(rustix::io::Errno::NOENT) => continue,
                 Err(error) => return ListingPosition::End(entries, Some(ListingError::Io(error.into()))),
             },
@@ -146,7 +148,7 @@ fn read(rest: UnreadPart) -> ListingPosition {
     ListingPosition::Middle(entries, dir)
 }
 
-/// A stream of WASI 0.2. Charged with the handles of its wasmtime store ([`LISTING_BYTES`]).
+/// A listing as a stream of WASI 0.2. Its memory ([`LISTING_BYTES`]) is charged with the handles of the wasmtime store.
 pub(crate) struct ListingP2(Listing);
 
 impl ListingP2 {
@@ -192,7 +194,7 @@ fn kind3(kind: FileType) -> p3::DescriptorType {
 
 type Done3 = oneshot::Sender<Result<(), p3::ErrorCode>>;
 
-/// A stream of WASI 0.3.
+/// A listing as a stream of WASI 0.3.
 pub(crate) struct ListingP3 {
     state: ListingP3State,
     done: Option<Done3>,
@@ -206,7 +208,7 @@ enum ListingP3State {
 }
 
 impl ListingP3 {
-    /// `memory` is the charge of the stream ([`LISTING_BYTES`]).
+    /// Returns the stream of names in `folder`. `memory` is the charge for the stream ([`LISTING_BYTES`]).
     pub(crate) fn new(
         account: Arc<Account>,
         folder: Arc<File>,
@@ -224,7 +226,7 @@ impl ListingP3 {
     fn end(&mut self, result: Result<(), p3::ErrorCode>) {
         self.state = ListingP3State::Over;
         if let Some(done) = self.done.take() {
-            // The guest may have dropped the future.
+            // Sending fails if the guest has dropped the future that would receive the result.
             let _ = done.send(result);
         }
     }
@@ -278,7 +280,7 @@ impl<D> StreamProducer<D> for ListingP3 {
                         }));
                     }
                 },
-                // A batch that arrives too late for this read is kept for the next one.
+                // If the guest cancels the read before the batch arrives, the batch is kept for the next read.
                 ListingP3State::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     polled => me.state = ListingP3State::Has(ready!(polled)),

@@ -1,30 +1,30 @@
-//! Granted folders: the tenant's storage is checked before each write, the depth of folders is limited, and the work
-//! and memory of the host for guests that use files are limited and charged.
+//! Granted folders. The tenant's free space is checked before each write, the depth of folders is limited, and the
+//! host's work and memory for guests that use files are limited and charged.
 //!
-//! wasmtime's implementation of `wasi:filesystem` checks permissions and paths. It has no quota, does its work on the
-//! blocking threads of the current executor, and holds the bytes that it reads or has to write in the host's memory
-//! without a limit. So its functions are replaced (in `wasi/filesystem*.rs`), for both versions of the interface, with
-//! these parts:
+//! wasmtime's implementation of `wasi:filesystem` checks permissions and paths. But it has no quota, does its work on
+//! the blocking threads of the current executor, and holds the bytes that it has read or must write in the host's
+//! memory without a limit. So its functions are replaced (in `wasi/filesystem*.rs`), for both versions of the
+//! interface, with these parts:
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `storage` | the space that a write may fill, reserved before the write begins |
-//! | `open_files` | how many files guests may have open |
+//! | `storage` | the space that a write may fill, reserved before the write starts |
+//! | `open_files` | the number of files that guests may have open |
 //! | `threads`, `fair_queue` | the threads that do the work, and the order of their jobs |
 //! | `granted` | the folders that a manifest grants, open once for all instances of a group |
 //! | `calls` | the limits of a call, and the calls of wasmtime's functions on those threads |
-//! | `chunk` | chunks of files in transit |
+//! | `chunk` | chunks of bytes that are transferred between guests and files |
 //! | `streams_p2`, `streams_p3` | streams of bytes, without wasmtime's implementation |
 //! | `listing` | listings of folders, without wasmtime's implementation |
 //!
-//! A write has a *cost*: the blocks that it may fill. It reserves that much of the storage ([`SpaceReservation`]) until
-//! it has ended and the folders have been measured again. Setting a file's length costs nothing, because it fills no
-//! block.
+//! A write has a *cost*: the size of the blocks that it may fill. It reserves that much of the storage
+//! ([`SpaceReservation`]) until the write has ended and the folders have been measured again. Setting a file's length
+//! costs nothing, because it fills no block.
 //!
 //! A folder that is created deeper than [`DEPTH_MAX`](isomer_disk::tree::DEPTH_MAX) is removed again, and the guest
 //! gets the error that the name is too long. (Rejected: limiting the number of parts of a path. A symbolic link makes a
-//! deep path short.) Moving a folder can put its subfolders below that depth. Then the folders cannot be measured, and
-//! the storage counts as full.
+//! deep path short.) Moving a folder can put its subfolders below that depth. The folders can then no longer be
+//! measured, so the storage is treated as full.
 
 pub(crate) mod calls;
 pub(crate) mod chunk;

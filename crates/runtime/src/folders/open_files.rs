@@ -1,15 +1,17 @@
-//! How many files and folders guests may have open at once. Each uses a descriptor of the process, which also needs
-//! descriptors for connections and stores: a guest that opens files without end must not prevent the node from
-//! accepting the clients of other tenants.
+//! The limit on the number of files and folders that guests may have open at the same time. Each open file uses a
+//! descriptor of the process, which also needs descriptors for connections and stores. A guest that opens files without
+//! end must not prevent the node from accepting the clients of other tenants.
 //!
-//! All guests together may use a part of the process's descriptors. Each account may have `ACCOUNT_MIN` in any case. It
-//! gets more only as long as at least as many are still free as it then has. So one account has at most half of them,
-//! two have a third each, and a new account always finds some. An account without limits shares the process with no
-//! other tenant, and its files are not counted.
+//! All guests together may use a part of the process's descriptors. Each account may always have `ACCOUNT_MIN` of them.
+//! An account gets another one only if, afterwards, at least as many descriptors of the guests' part are free as the
+//! account has. So one account gets at most half of the part, two accounts get at most a third each, and a new account
+//! always finds free descriptors. The files of an account without limits are not counted, because such an account
+//! shares its process with no other tenant.
 //!
-//! An [`OpenFile`] counts one descriptor and is kept with it: in the job of a call that opens a file, then next to the
-//! handle until the handle is dropped; in a stream; in a granted folder, which all instances of a group share
-//! (`folders/granted.rs`). So calls in flight count, and the number of open files is never recomputed.
+//! An [`OpenFile`] counts one descriptor, and is stored with it: in the job of a call that opens a file, and then next
+//! to the handle until the handle is dropped; in a stream; and in a granted folder, which all instances of a group
+//! share (`folders/granted.rs`). Calls in flight are therefore included, and the number of open files never has to be
+//! recomputed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -18,16 +20,16 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::pool::Account;
 
-/// The part of the process's descriptors that guests may use: one of this many.
+/// The divisor of the process's descriptor limit that gives the guests' part: guests may use a quarter.
 const PART: usize = 4;
 
-/// The number of descriptors that an account may always have, however many the other accounts have.
+/// The number of descriptors that an account may always have, whatever the other accounts use.
 const ACCOUNT_MIN: usize = 16;
 
-/// The minimum number of descriptors for guests, even if the process has few.
+/// The minimum size of the guests' part, even if the process's descriptor limit is low.
 const GUESTS_MIN: usize = 8 * ACCOUNT_MIN;
 
-/// The maximum number of descriptors for guests: more than all guests together need.
+/// The maximum size of the guests' part. All guests together never need more descriptors.
 const GUESTS_MAX: usize = 1 << 20;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -37,22 +39,22 @@ static OPEN_MAX: LazyLock<usize> = LazyLock::new(|| {
     usize::try_from(most).unwrap_or(usize::MAX).saturating_div(PART).clamp(GUESTS_MIN, GUESTS_MAX)
 });
 
-/// One file or folder that a guest has open, counted until this is dropped.
+/// The permit for one open file or folder of a guest. The file is counted until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
-    /// `None` if the file is not counted.
+    /// The account whose open files include this one; `None` if the account's files are not counted.
     account: Option<Arc<Account>>,
 }
 
 impl OpenFile {
-    /// Counts one more open file for `account`; `None` if the account has reached its limit.
+    /// Counts one more open file of `account`. Returns `None` if the account has reached its limit.
     pub(crate) fn new(account: &Arc<Account>) -> Option<Self> {
         if account.has_all_memory() {
             return Some(Self { account: None });
         }
         let (held, open) = (account.open_files(), &OPEN);
         let may = |all: usize, own: usize| own <= ACCOUNT_MIN || own <= OPEN_MAX.saturating_sub(all);
-        // Counts before it checks: two threads that want the last descriptor must not both get it.
+        // The counters are increased before the check, so that two threads cannot both get the last descriptor.
         let own = held.fetch_add(1, Ordering::AcqRel) + 1;
         let all = open.fetch_add(1, Ordering::AcqRel) + 1;
         let file = Self { account: Some(account.clone()) };
@@ -69,7 +71,7 @@ impl Drop for OpenFile {
     }
 }
 
-/// Locked by tests that open many files.
+/// A lock for tests that open many files, which must not run at the same time.
 #[cfg(test)]
 pub(crate) static MANY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -90,7 +92,7 @@ mod tests {
         let (greedy, second, third) = (account(), account(), account());
         let all = |account: &Arc<Account>| std::iter::from_fn(|| OpenFile::new(account)).collect::<Vec<_>>();
         let first = all(&greedy);
-        // Other tests may have some files open at the same time.
+        // Tests that run at the same time may have a few files open.
         assert!((*OPEN_MAX / 2 - 16..=*OPEN_MAX / 2).contains(&first.len()), "{}", first.len());
         let more = all(&second);
         assert!(more.len() >= *OPEN_MAX / 4 - 16, "{}", more.len());

@@ -1,47 +1,49 @@
-//! The storage of a tenant, as its guests' writes to granted folders use it: the space that a write may fill is
-//! reserved before the write begins.
+//! The reservation of storage space for guests' writes to granted folders. The space that a write may fill is reserved
+//! before the write starts.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use isomer_disk::tree::{self, DEPTH_MAX};
 
-/// The storage of a tenant, as used for writes to granted folders.
+/// The storage quota of a tenant, for writes to granted folders.
 pub trait FolderStorage: Send + Sync + 'static {
-    /// Records that guests use the folders. If a new measurement of their size is due, it starts in the background.
+    /// Records that guests have used the folders. If it is time to measure the folders again, a measurement starts in
+    /// the background.
     fn touched(&self);
 
-    /// Returns the bytes that are free.
+    /// Returns the number of bytes that are free.
     fn room(&self) -> u64;
 
-    /// Reserves `bytes` for a write. Returns whether as many bytes were free.
+    /// Reserves `bytes` for a write. Returns false, without a reservation, if fewer bytes are free.
     fn claim(&self, bytes: u64) -> bool;
 
-    /// Records that a write which reserved `bytes` has ended. The bytes stay reserved until a measurement of the
-    /// folders that began after this call has ended.
+    /// Records that a write with a reservation of `bytes` has ended. The reservation remains until the end of a
+    /// measurement of the folders that starts after this call.
     fn written(&self, bytes: u64);
 
-    /// Records that a write was refused although the folders had just been measured.
+    /// Records that a write was refused even though the folders had just been measured again.
     fn refused(&self);
 
-    /// Measures the size of the folders again. Resolves at the end of the measurement, which takes seconds for large
-    /// folders.
+    /// Measures the size of the folders again. The future is ready at the end of the measurement, which takes seconds
+    /// for large folders.
     fn count(&self) -> BoxFuture<'static, ()>;
 }
 
-/// Space that a write has reserved. Dropped when the write ends, even if it failed.
+/// Space that is reserved for a write. Dropped when the write ends, even if the write failed.
 pub(crate) struct SpaceReservation {
     storage: Arc<dyn FolderStorage>,
     bytes: u64,
 }
 
 impl SpaceReservation {
-    /// Reserves `bytes` if the last measurement of the folders leaves room for them. Never waits.
+    /// Reserves `bytes` without waiting. Returns `None` if, by the last measurement, fewer bytes are free.
     pub(crate) fn now(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         storage.claim(bytes).then(|| Self { storage: storage.clone(), bytes })
     }
 
-    /// Reserves `bytes`. If there is no room for them, measures the folders again first.
+    /// Reserves `bytes`. If fewer bytes are free, measures the folders again and makes a second attempt. Returns `None`
+    /// if that fails too.
     pub(crate) async fn wait(storage: &Arc<dyn FolderStorage>, bytes: u64) -> Option<Self> {
         if let Some(claim) = Self::now(storage, bytes) {
             return Some(claim);
@@ -61,26 +63,26 @@ impl Drop for SpaceReservation {
     }
 }
 
-/// The unit in which space is reserved: the block size of common file systems.
+/// The unit in bytes in which space is reserved: the block size of common file systems.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
 
-/// The cost of a new file, folder or link: its name and its inode.
+/// The cost in bytes of a new file, folder or link, for its name and its inode.
 pub(crate) const ENTRY_BYTES: u64 = BLOCK_BYTES;
 
-/// Returns the bytes that a write of `bytes` bytes at `offset` may fill. Without an offset, the write is at the end of
-/// the file, which is not known here.
+/// Returns the size of the blocks that a write of `bytes` bytes at `offset` may fill, in bytes. Without an offset, the
+/// write is at the end of the file, and the length of the file is not known here.
 pub(crate) fn cost(offset: Option<u64>, bytes: usize) -> u64 {
     if bytes == 0 {
         return 0;
     }
-    // Assumes the worst alignment if the offset is unknown: the first byte is the last one of its block.
+    // If the offset is unknown, assumes the worst alignment: the write starts at the last byte of a block.
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     (before + bytes as u64).div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES)
 }
 
-/// Returns the maximum number of bytes at `offset` whose cost is at most `room`. Returns 0 if the offset is not known
-/// and `room` is smaller than the cost of a block at any alignment. Otherwise a guest would write the rest byte by
-/// byte, and reserve the rest of a block thousands of times.
+/// Returns the maximum number of bytes that can be written at `offset` for a cost of at most `room`. Returns 0 if the
+/// offset is unknown and `room` does not suffice for a write of one block at any alignment. If this function returned a
+/// few bytes instead, a guest would write byte by byte, and would reserve the rest of a block thousands of times.
 pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
     let before = offset.map_or(BLOCK_BYTES - 1, |offset| offset % BLOCK_BYTES);
     let mut bytes = (room / BLOCK_BYTES).saturating_mul(BLOCK_BYTES).saturating_sub(before);
@@ -92,16 +94,17 @@ pub(super) fn affordable(offset: Option<u64>, room: u64) -> usize {
 
 /// Returns the error that guests get when the storage is full.
 pub(super) fn full() -> std::io::Error {
-    // wasmtime maps the system's error numbers.
+    // wasmtime converts the system's error numbers into WASI's error codes.
     rustix::io::Errno::NOSPC.into()
 }
 
-/// Returns the error that guests get when their account has no memory left for what the host would hold.
+/// Returns the error that guests get if their account has no memory left for data that the host would hold.
 pub(super) fn no_memory() -> std::io::Error {
     rustix::io::Errno::NOMEM.into()
 }
 
-/// Returns whether the folder is deeper than allowed. Returns true if the depth cannot be determined.
+/// Returns whether the folder is deeper than allowed below its granted folder, one of `roots`. Also returns true if the
+/// depth cannot be determined.
 pub(crate) fn is_too_deep(folder: &std::fs::File, roots: &[std::path::PathBuf]) -> bool {
     let roots: Vec<_> = roots.iter().filter_map(|root| tree::identity_of(root).ok()).collect();
     !matches!(tree::depth_below(folder, &roots), Ok(Some(depth)) if depth <= DEPTH_MAX)

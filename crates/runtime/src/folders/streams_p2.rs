@@ -1,4 +1,4 @@
-//! Streams of WASI 0.2 into and out of files. A stream holds one chunk at most, and reserves space before it writes.
+//! File streams of WASI 0.2. A stream holds at most one chunk, and an output stream reserves space before each write.
 
 use std::fs::File;
 use std::io;
@@ -15,14 +15,14 @@ use super::open_files::OpenFile;
 use super::storage::{BLOCK_BYTES, FolderStorage, SpaceReservation, affordable, cost, full};
 use crate::pool::Account;
 
-/// The number of bytes that are read before the guest asks for any: a guest waits until some bytes are available.
+/// The number of bytes that are read when a guest waits for a stream, before the guest states how many bytes it wants.
 const READ_AHEAD_BYTES: usize = 4096;
 
 fn failed(error: io::Error) -> StreamError {
     StreamError::LastOperationFailed(error.into())
 }
 
-/// Reads a file, beginning at an offset.
+/// An input stream that reads a file from an offset.
 pub(crate) struct FileInput {
     account: Arc<Account>,
     file: Arc<File>,
@@ -57,7 +57,7 @@ impl FileInput {
         };
     }
 
-    /// Waits for a read that has started.
+    /// Waits until the current read, if any, has ended.
     async fn wait(&mut self) {
         if let ReadState::Reads(read) = &mut self.state {
             let read = read.await;
@@ -103,7 +103,7 @@ impl InputStream for FileInput {
     }
 
     async fn cancel(&mut self) {
-        // The result of the read is dropped; the thread that reads holds what it needs.
+        // The result of a running read is discarded. The thread that reads owns everything that it needs.
         self.state = ReadState::Closed;
     }
 }
@@ -118,19 +118,19 @@ impl Pollable for FileInput {
     }
 }
 
-/// Writes a file, beginning at an offset or at the file's end.
+/// An output stream that writes to a file from an offset, or at the end of the file.
 pub(crate) struct FileOutput {
     account: Arc<Account>,
     file: Arc<File>,
-    /// `None` means the end of the file.
+    /// The offset of the next write; `None` for writes at the end of the file.
     offset: Option<u64>,
-    /// The end of the file after this stream's last write at the end.
+    /// The length of the file after this stream's last write at the end of the file.
     end: Option<u64>,
-    /// `None` if the storage has no limit.
+    /// The storage in which space is reserved; `None` if the tenant's storage has no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: WriteState,
-    /// Whether the folders were measured because no space was left. If there is still none afterwards, the storage is
-    /// full.
+    /// Whether the folders were measured again because no space was free. If no space is free afterwards, the storage
+    /// is full.
     has_counted: bool,
     _open: OpenFile,
 }
@@ -138,7 +138,7 @@ pub(crate) struct FileOutput {
 enum WriteState {
     Idle,
     Writes(AbortOnDropJoinHandle<io::Result<WriteOutcome>>),
-    /// The folders are being measured.
+    /// The stream waits for a new measurement of the folders.
     Counts(BoxFuture<'static, ()>),
     Failed(io::Error),
     Closed,
@@ -171,7 +171,7 @@ impl FileOutput {
         };
     }
 
-    /// Returns the error of an earlier write, if there is one.
+    /// Returns an error if the stream is closed or an earlier write failed.
     fn check(&mut self) -> StreamResult<()> {
         match std::mem::replace(&mut self.state, WriteState::Closed) {
             WriteState::Failed(error) => Err(failed(error)),
@@ -183,8 +183,8 @@ impl FileOutput {
         }
     }
 
-    /// Returns the write of `bytes`, for which space is reserved. Ends the stream if the account cannot be charged for
-    /// them.
+    /// Returns a future that writes `bytes`. The caller has reserved space for them in `claim`. Closes the stream if
+    /// the account has no memory left for the chunk.
     fn begin(
         &mut self,
         bytes: Bytes,
@@ -194,7 +194,7 @@ impl FileOutput {
         Ok(chunk::write(self.account.clone(), self.file.clone(), self.offset, chunk, claim))
     }
 
-    /// Ends the stream with an error that the current call returns.
+    /// Closes the stream and returns `error` in the form that the current call returns.
     fn refuse(&mut self, error: io::Error) -> StreamError {
         self.state = WriteState::Closed;
         failed(error)
@@ -225,7 +225,7 @@ impl OutputStream for FileOutput {
         if !matches!(self.state, WriteState::Idle) || bytes.len() > CHUNK_BYTES {
             return Err(StreamError::trap("more is written than `check-write` permitted"));
         }
-        // Another stream may since have reserved the space that `check_write` found free.
+        // Another stream may have reserved the space that was free at the time of `check_write`.
         let claim = match &self.storage {
             Some(storage) => match SpaceReservation::now(storage, cost(self.place(), bytes.len())) {
                 Some(claim) => Some(claim),
@@ -261,8 +261,8 @@ impl OutputStream for FileOutput {
         Ok(0)
     }
 
-    /// Used by `blocking-flush`, which writes nothing more, and by `blocking-splice`, which writes as much as
-    /// [`Self::blocking_write_and_flush`] permits. So a full storage is no error here: the next write returns the
+    /// `blocking-flush` calls this and writes no more bytes. `blocking-splice` calls this and writes as many bytes as
+    /// [`Self::blocking_write_and_flush`] permits. So a full storage is not an error here; the next write returns the
     /// error.
     async fn write_ready(&mut self) -> StreamResult<usize> {
         self.ready().await;
@@ -289,7 +289,7 @@ impl OutputStream for FileOutput {
         self.check()
     }
 
-    /// Waits for a running write, because the guest was told that its bytes are accepted.
+    /// Waits for a running write, because the stream has already accepted the write's bytes from the guest.
     async fn cancel(&mut self) {
         if matches!(self.state, WriteState::Writes(_)) {
             self.ready().await;
@@ -311,7 +311,7 @@ mod tests {
         FileOutput::new(storage.account.clone(), Arc::new(file.reopen().unwrap()), Some(0), Some(limit), open)
     }
 
-    /// Polls the stream as a guest does until it permits a write, and returns how many bytes it permits.
+    /// Polls the stream, as a guest does, until it permits a write. Returns the number of bytes that it permits.
     async fn permitted(stream: &mut FileOutput) -> StreamResult<usize> {
         loop {
             stream.ready().await;
@@ -328,12 +328,12 @@ mod tests {
         let mut stream = output(&storage, &file);
         assert_eq!(permitted(&mut stream).await.unwrap(), CHUNK_BYTES);
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
-        // `blocking-flush` does this.
+        // `blocking-flush` makes these calls.
         stream.flush().unwrap();
         stream.write_ready().await.unwrap();
         assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
         assert_eq!((storage.counts.load(Ordering::SeqCst), storage.refused.load(Ordering::SeqCst)), (0, 0));
-        // `blocking-splice` does this.
+        // `blocking-splice` makes these calls.
         assert_eq!(stream.write_ready().await.unwrap(), BLOCK_BYTES as usize);
         let refused = stream.blocking_write_and_flush(Bytes::from(vec![1; BLOCK_BYTES as usize])).await.unwrap_err();
         let StreamError::LastOperationFailed(refused) = refused else { panic!("{refused:?}") };
@@ -384,7 +384,7 @@ mod tests {
         stream.write(Bytes::from(vec![1; CHUNK_BYTES])).unwrap();
         assert_eq!(storage.account.used().host_bytes, CHUNK_BYTES as u64, "charged while it waits");
         assert!(matches!(stream.write(Bytes::from_static(b"x")), Err(StreamError::Trap(_))), "one at a time");
-        // The guest drops the stream: accepted bytes are written.
+        // The guest drops the stream. Bytes that the stream has accepted are still written.
         stream.cancel().await;
         assert_eq!(std::fs::read(file.path()).unwrap().len(), CHUNK_BYTES);
     }

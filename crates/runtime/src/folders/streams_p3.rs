@@ -1,5 +1,5 @@
-//! Streams of WASI 0.3 into and out of files. A stream holds one chunk at most. Space is reserved before bytes are
-//! copied: a guest whose storage or memory is used up costs the host nothing.
+//! File streams of WASI 0.3. A stream holds at most one chunk. Space is reserved before bytes are copied out of the
+//! guest, so a guest whose storage or memory is used up causes no work for the host.
 
 use std::fs::File;
 use std::io;
@@ -19,13 +19,14 @@ use super::open_files::OpenFile;
 use super::storage::{FolderStorage, SpaceReservation, cost};
 use crate::pool::Account;
 
-/// Sends the outcome of a stream. Dropping this reports success: the stream reached its end, or the guest dropped it.
+/// Sends the outcome of a stream to the guest's future. Dropping this value reports success: the stream reached its
+/// end, or the guest dropped the stream.
 struct OutcomeSender(Option<oneshot::Sender<Result<(), ErrorCode>>>);
 
 impl OutcomeSender {
     fn say(&mut self, result: Result<(), ErrorCode>) {
         if let Some(done) = self.0.take() {
-            // The guest may have dropped the future.
+            // Sending fails if the guest has dropped the future that would receive the outcome.
             let _ = done.send(result);
         }
     }
@@ -37,7 +38,7 @@ impl Drop for OutcomeSender {
     }
 }
 
-/// Reads a file, beginning at an offset.
+/// A stream that reads a file from an offset.
 pub(crate) struct FileReader {
     account: Arc<Account>,
     file: Arc<File>,
@@ -89,7 +90,7 @@ impl<D> StreamProducer<D> for FileReader {
                     let read = chunk::read(me.account.clone(), me.file.clone(), me.offset, wanted);
                     me.state = ReadState::Reads(Box::pin(read));
                 }
-                // Bytes that arrive too late for this read are kept for the next one.
+                // If the guest cancels the read before the bytes arrive, the bytes are kept for the next read.
                 ReadState::Reads(read) => match read.as_mut().poll(cx) {
                     Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                     polled => match ready!(polled) {
@@ -123,13 +124,13 @@ impl<D> StreamProducer<D> for FileReader {
     }
 }
 
-/// Writes a file, beginning at an offset or at the file's end.
+/// A stream that writes to a file from an offset, or at the end of the file.
 pub(crate) struct FileWriter {
     account: Arc<Account>,
     file: Arc<File>,
-    /// `None` means the end of the file.
+    /// The offset of the next write; `None` for writes at the end of the file.
     offset: Option<u64>,
-    /// `None` if the storage has no limit.
+    /// The storage in which space is reserved; `None` if the tenant's storage has no limit.
     storage: Option<Arc<dyn FolderStorage>>,
     state: WriteState,
     done: OutcomeSender,
@@ -138,9 +139,9 @@ pub(crate) struct FileWriter {
 
 enum WriteState {
     Idle,
-    /// Waits for space for this many bytes.
+    /// The stream waits until space for this many bytes is reserved.
     Claims(BoxFuture<'static, Option<SpaceReservation>>, usize),
-    /// Has reserved space for this many bytes.
+    /// The stream has reserved space for this many bytes, and can copy them from the guest.
     May(Option<SpaceReservation>, usize),
     Writes(BoxFuture<'static, io::Result<WriteOutcome>>),
     Over,
@@ -163,7 +164,7 @@ impl FileWriter {
         self.done.say(Err(error));
     }
 
-    /// Returns the first step of a write of `length` bytes.
+    /// Returns the first state of a write of `length` bytes, which reserves space.
     fn claim(&self, length: usize) -> WriteState {
         let Some(storage) = &self.storage else { return WriteState::May(None, length) };
         let bytes = cost(self.offset, length);
@@ -225,7 +226,8 @@ impl<D> StreamConsumer<D> for FileWriter {
                         Err(error) => me.fail(error.into()),
                     }
                 }
-                // A running write cannot be undone, so the stream waits for it even if the guest has cancelled.
+                // A running write cannot be undone, so the stream waits for its end even if the guest has cancelled the
+                // write.
                 WriteState::Writes(mut write) => match write.as_mut().poll(cx) {
                     Poll::Ready(Ok(written)) => {
                         source.mark_read(written.bytes);
@@ -258,7 +260,7 @@ mod tests {
 
     const LENGTH: usize = 3 * CHUNK_BYTES + 100;
 
-    /// Writes a stream of [`LENGTH`] bytes into a file. Returns the outcome, and the length of the file.
+    /// Writes a stream of [`LENGTH`] bytes to a file. Returns the outcome and the length of the file.
     async fn write(storage: &Arc<FakeStorage>) -> (Result<(), ErrorCode>, usize) {
         let mut config = Config::new();
         config.wasm_component_model_async(true).concurrency_support(true);

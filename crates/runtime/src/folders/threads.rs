@@ -1,17 +1,17 @@
 //! The threads that do the file work of guests.
 //!
-//! On Linux a thread inherits the priority of the thread that starts it, and an executor starts a thread for blocking
-//! work on the thread that requests it. If a thread of the slow lane requests one, the new thread keeps the low
-//! priority for ever, and serves all tenants afterwards. So file work has its own threads, each of which is started by
-//! a task of the executor, whose threads have the priority of the process. They are started when there is work for
-//! them, and end after they have been idle for a while.
+//! On Linux, a new thread inherits the priority of the thread that starts it, and a tokio runtime starts its blocking
+//! threads on the thread that requests them. If a thread of the slow lane requested a blocking thread, that thread
+//! would keep the low priority for ever, and later work for other tenants. So file work has its own threads. Each of
+//! them is started by a task of the runtime, whose threads have the priority of the process. Threads are started when
+//! there is work for them, and end after they have been idle for a while.
 //!
-//! A job is a whole call of a guest. A thread runs it from beginning to end, even if the guest is not polled in the
+//! A job is a complete call of a guest. A thread runs it from beginning to end, even if the guest is not polled in the
 //! meantime or computes for ever, so no guest can hold an idle thread. Accounts share the threads fairly
 //! (`fair_queue`), and are charged the processor time of their jobs. If the caller of a waiting job is dropped, the job
-//! and all that it holds are dropped at once.
+//! and everything that it holds are dropped immediately.
 //!
-//! Rejected: having wasmtime's implementation request threads from a second executor (a guest that gets a thread and is
+//! Rejected: letting wasmtime's implementation request threads from a second runtime (a guest that gets a thread and is
 //! not polled would hold it while others wait); blocking the thread that polls the guest (one slow disk would delay all
 //! requests).
 
@@ -27,16 +27,16 @@ use super::fair_queue::{FairJobQueue, RESERVE, THREADS};
 use crate::clock::processor_time;
 use crate::pool::Account;
 
-/// The time that a thread waits for work before it ends.
+/// The time for which a thread waits for a job before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static FILES: LazyLock<FileThreads> = LazyLock::new(FileThreads::default);
 
-/// Runs `job` on one of the threads, for `account`. If the future is dropped before the job has started, the job is
-/// dropped at once.
+/// Runs `job` on a thread for file work and charges its processor time to `account`. If the future is dropped before
+/// the job has started, the job is dropped immediately.
 ///
 /// # Errors
-/// When no thread is available, or the job panicked.
+/// If no thread is available, or the job panicked.
 pub(super) async fn run<T: Send + 'static>(
     account: &Arc<Account>,
     job: impl FnOnce() -> T + Send + 'static,
@@ -44,7 +44,7 @@ pub(super) async fn run<T: Send + 'static>(
     let (reply, result) = oneshot::channel();
     let job = move || {
         if !reply.is_closed() {
-            // The caller may have been dropped since the job began.
+            // Sending fails if the caller's future was dropped after the job started.
             let _ = reply.send(job());
         }
     };
@@ -55,7 +55,8 @@ pub(super) async fn run<T: Send + 'static>(
     result.map_err(|_| io::Error::other("work on a file was abandoned"))
 }
 
-/// A job whose result is awaited. Dropping this removes the job from the queue if the job has not started.
+/// A job whose caller waits for the result. Dropping this value removes the job from the queue if the job has not
+/// started.
 struct QueuedJob {
     account: u64,
     number: u64,
@@ -66,13 +67,13 @@ impl Drop for QueuedJob {
     fn drop(&mut self) {
         if !self.is_over {
             let job = FILES.state().queue.remove(self.account, self.number);
-            // The job is dropped after the lock is released, because dropping it may lock the same state.
+            // The job is dropped after the lock is released, because dropping the job may acquire the same lock.
             drop(job);
         }
     }
 }
 
-/// A unit of work, and the account that it is charged to.
+/// A unit of file work, with the account that is charged for it.
 struct FileJob {
     account: Arc<Account>,
     work: Box<dyn FnOnce() + Send>,
@@ -81,19 +82,19 @@ struct FileJob {
 #[derive(Default)]
 struct FileThreads {
     state: Mutex<ThreadsState>,
-    /// Notified when a job waits.
+    /// Notified when a job is added to the queue.
     ready: Condvar,
 }
 
 #[derive(Default)]
 struct ThreadsState {
     queue: FairJobQueue<FileJob>,
-    /// The number of threads that run, wait, or are being started.
+    /// The number of threads that run a job, are idle, or are being started.
     threads: usize,
     /// The number of threads that are being started and have taken no job yet.
     starting: usize,
-    /// The number of idle threads. A notified thread counts as idle until it has woken up, so several jobs may be
-    /// waiting for the same thread.
+    /// The number of idle threads. A notified thread counts as idle until it has woken up, so several jobs may wait for
+    /// the same idle thread.
     idle: usize,
 }
 
@@ -102,7 +103,7 @@ impl FileThreads {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job to the queue, and starts a thread if one is needed. Returns the number of the job.
+    /// Adds a job to the queue, and starts a thread if too few threads are idle. Returns the number of the job.
     fn push(&'static self, job: FileJob) -> u64 {
         let (number, must_start) = {
             let mut state = self.state();
@@ -124,7 +125,7 @@ impl FileThreads {
         number
     }
 
-    /// Runs one thread until it has been idle for [`IDLE_TIME_MAX`].
+    /// Runs jobs on the calling thread until there was no job for [`IDLE_TIME_MAX`].
     fn work(&self) {
         self.state().starting -= 1;
         while let Some((account, FileJob { account: charged, work })) = self.next() {
@@ -137,7 +138,7 @@ impl FileThreads {
         }
     }
 
-    /// Waits for a job; `None` if there was none for [`IDLE_TIME_MAX`].
+    /// Waits for a job. Returns `None` if there was no job for [`IDLE_TIME_MAX`].
     fn next(&self) -> Option<(u64, FileJob)> {
         let mut state = self.state();
         loop {
@@ -148,7 +149,7 @@ impl FileThreads {
             let (woken, waited) = self.ready.wait_timeout(state, IDLE_TIME_MAX).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            // If an account already has its maximum of threads, those threads do its waiting jobs.
+            // Waiting jobs of an account that already has its maximum number of threads are left to those threads.
             if waited.timed_out() && !state.queue.has_next() {
                 state.threads -= 1;
                 return None;
@@ -157,7 +158,8 @@ impl FileThreads {
     }
 }
 
-/// A thread that was counted and has yet to be started. The executor may shut down before that.
+/// A thread that is already counted but not started yet. If the runtime shuts down before it starts the thread,
+/// dropping this value subtracts the thread again.
 struct ThreadStart {
     files: &'static FileThreads,
 }
@@ -179,16 +181,16 @@ impl Drop for ThreadStart {
             let mut state = self.files.state();
             state.threads -= 1;
             state.starting -= 1;
-            // Running threads do the waiting jobs.
+            // If other threads are left, they run the waiting jobs.
             if state.threads == 0 { state.queue.abandon() } else { Vec::new() }
         };
-        // The jobs are dropped after the lock is released, because dropping one may lock the same state.
+        // The jobs are dropped after the lock is released, because dropping a job may acquire the same lock.
         drop(abandoned);
     }
 }
 
-/// Blocks all threads that `account` may have until the returned value is dropped. All earlier jobs of the account have
-/// ended by then, as they no longer have a thread.
+/// Occupies all threads that `account` may have until the returned value is dropped. When this function returns, all
+/// earlier jobs of the account have ended, because none of them has a thread any more.
 #[cfg(test)]
 pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     use futures::FutureExt as _;
@@ -210,7 +212,7 @@ pub(crate) async fn hold_all(account: &Arc<Account>) -> impl Sized {
     for _ in &held {
         starts.recv().await;
     }
-    // The gate must be dropped first, so that the jobs end.
+    // The sender comes first, so that it is dropped first, which ends the jobs.
     (open, held)
 }
 
@@ -224,7 +226,7 @@ mod tests {
     use super::super::fair_queue::ACCOUNT_THREADS_MAX;
     use super::*;
 
-    /// Returns the nice value of the calling thread: see getpriority(2) on threads.
+    /// Returns the nice value of the calling thread, as getpriority(2) does on Linux.
     fn nice() -> i32 {
         rustix::process::getpriority_process(None).unwrap()
     }
@@ -234,7 +236,7 @@ mod tests {
         let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let usual = nice();
         let handle = executor.handle().clone();
-        // Like a thread of the slow lane.
+        // This thread has a low priority, as the threads of the slow lane do.
         let slow = std::thread::spawn(move || {
             rustix::process::setpriority_process(None, usual + 10).unwrap();
             assert_eq!(nice(), (usual + 10).min(19));
@@ -256,7 +258,8 @@ mod tests {
             while processor_time() < until {}
         };
         run(&account, spin).await.unwrap();
-        // A job is charged after its result is sent, and before its thread takes another job.
+        // A job is charged after its result is sent and before its thread takes another job, so this waits for the
+        // charge.
         drop(hold_all(&account).await);
         assert!(account.used().cpu >= Duration::from_millis(5), "{:?}", account.used());
     }
@@ -268,7 +271,7 @@ mod tests {
         let closed = Arc::new(Mutex::new(closed));
         let done = Arc::new(AtomicUsize::new(0));
         let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
-        // None of these futures is polled again before the end of the test.
+        // The test does not poll these futures again.
         let held = (0..2 * THREADS).map(|_| {
             let (greedy, closed, done) = (greedy.clone(), closed.clone(), done.clone());
             let started = started.clone();

@@ -1,4 +1,5 @@
-//! The linker of a group: the host functions for each of its imports, and the component that they act for.
+//! The linker of a group: the host functions for each import of the group's component, and the owner that each of them
+//! acts for.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::engine::Engine;
 use crate::guest::{CallableGroups, Guest};
 use crate::wasi::{self, Import, InterfaceOwner, Provider};
 
-/// The reasons why a group could not be linked.
+/// The reasons why a group's component cannot be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// No provider implements an import.
@@ -17,21 +18,21 @@ pub enum LinkError {
     Unknown {
         /// The id of the interface.
         interface: String,
-        /// The components that import the interface, in backticks.
+        /// The names of the components that import the interface, in backticks.
         importers: String,
     },
-    /// A provider or the linker refused to define an interface.
+    /// A provider or the linker returned an error while an interface was defined.
     #[error("cannot link `{interface}`")]
     Define {
         /// The id of the interface.
         interface: String,
-        /// The reason.
+        /// Why the interface cannot be linked.
         source: wasmtime::Error,
     },
 }
 
-/// Returns the linker of a group. `owners` are the group's components, in the order of its owner settings; `stubs`
-/// belong to the components that call across seams.
+/// Returns the linker of a group. `owners` are the group's components, in the order of the group's owner settings;
+/// `stubs` belong to those components that make calls across seams.
 pub(super) fn linker<G: CallableGroups>(
     engine: &Engine,
     imports: &[Import],
@@ -68,8 +69,8 @@ pub(super) fn linker<G: CallableGroups>(
     Ok(linker)
 }
 
-/// Takes the stub of `component` and returns it with its number. A composition imports the interface once for each
-/// stub.
+/// Removes the stub of `component` from `stubs` and returns it with its number. Each stub is taken once, because a
+/// composition imports the interface once for each stub.
 fn take_stub(stubs: &mut [Option<SeamStub>], component: &str) -> Option<(usize, SeamStub)> {
     let number = stubs.iter().position(|stub| stub.as_ref().is_some_and(|stub| *stub.component == *component))?;
     Some((number, stubs[number].take()?))

@@ -1,13 +1,14 @@
 //! The host side of `isomer:link/wire`: the functions that the stub of a component calls to leave its composition.
 //!
 //! The functions of a stub are numbered, and each number has a [`SeamTarget`]. A synchronous call (`call`) blocks its
-//! wasmtime store. Many calls of an `async func` may be in flight (`begin`, then `take` when the call has returned),
-//! and they run next to the store (see `in_flight_calls`).
+//! wasmtime store. Many calls of an `async func` may be in flight (the stub calls `begin`, and `take` when the call has
+//! returned). They run outside of the store (see `in_flight_calls`).
 //!
-//! The host does not read the values: it copies the image (the encoded arguments) from the caller's memory into the
-//! callee's, and the image of the result back. The generated parts on both sides check what they receive.
+//! The host does not interpret the values: it copies the image (the encoded arguments) from the caller's memory into
+//! the callee's memory, and the image of the result back. The generated stub and skeleton check what they receive.
 //!
-//! The caller's own timer ends calls that take too long. A timer is set here only if the callee is allowed less time.
+//! The caller's own timer ends calls that take too long. This module sets a timer only if the callee is allowed less
+//! time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,43 +27,43 @@ use crate::pool::OutOfMemory;
 /// The interface that stubs import.
 pub(crate) const INTERFACE: &str = "isomer:link/wire@1.0.0";
 
-/// The calls of one component that leave its composition.
+/// The targets of all calls that one component makes out of its composition.
 pub struct SeamStub {
     /// The name of the calling component.
     pub component: Arc<str>,
-    /// The targets of the component's calls, by the functions' numbers.
+    /// The targets of the component's calls, indexed by the number of the function.
     pub targets: Vec<SeamTarget>,
 }
 
-/// The target of one function's calls.
+/// The callee and the settings for the calls of one function.
 pub struct SeamTarget {
-    /// Caller, callee and function, for logs: `checkout → payment, boutique:shop/payment.charge`.
+    /// The caller, the callee and the function, for logs: `checkout → payment, boutique:shop/payment.charge`.
     pub seam: Arc<str>,
-    /// Whether a failed call returns a value of the function's error type. If not, it traps.
+    /// Whether a failed call returns a value of the function's error type. If false, the caller traps.
     pub catches: bool,
-    /// Whether a call may be made again if its result was lost.
+    /// Whether a call may be repeated if its result was lost.
     pub idempotent: bool,
-    /// The time that the callee is allowed.
+    /// The maximum time that the callee may take for a call.
     pub allowed: Duration,
-    /// The callee.
+    /// The group that runs the calls.
     pub callee: SeamCallee,
 }
 
-/// The callee of a call.
+/// The group that runs the calls of a function.
 #[derive(Clone)]
 pub enum SeamCallee {
     /// Another group of the same process.
     Local(GroupFunction),
     /// A group of another process.
     Remote {
-        /// Sends calls to the other process.
+        /// Sends calls to the process of the group.
         callee: Arc<dyn Callee>,
-        /// The name of the function in the other process.
+        /// The key that identifies the function in the other process.
         key: FunctionKey,
     },
 }
 
-/// `isomer:link/wire.call-error` as a component model value.
+/// The `call-error` of `isomer:link/wire` as a component model value.
 #[derive(Debug, Clone, Copy, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
@@ -79,7 +80,8 @@ enum CallErrorValue {
 
 type ResultValue = (Result<Vec<u8>, CallErrorValue>,);
 
-/// Defines the interface for the component whose stub has the number `stub` in its group.
+/// Defines the interface `isomer:link/wire` for one component. `stub` is the number of the component's stub in its
+/// group.
 pub(crate) fn link<G: CallableGroups>(
     instance: &mut LinkerInstance<'_, Guest>,
     stub: usize,
@@ -115,14 +117,14 @@ pub(crate) fn link<G: CallableGroups>(
     })
 }
 
-/// Returns the target of a function. Stubs are generated from the list that the targets were made from, so every number
-/// has a target.
+/// Returns the target of the function with this number. Stubs are generated from the same list as `targets`, so every
+/// number has a target.
 fn target(targets: &[SeamTarget], function: u32) -> wasmtime::Result<&SeamTarget> {
     let found = usize::try_from(function).ok().and_then(|function| targets.get(function));
     found.ok_or_else(|| wasmtime::format_err!("the stub has no function {function}"))
 }
 
-/// Turns the result of a call into a value of the caller, or into its trap.
+/// Turns the result of a call into the value that the caller receives, or into an error that makes the caller trap.
 fn settle(target: &SeamTarget, result: CallResult) -> wasmtime::Result<ResultValue> {
     match result {
         Ok(image) => Ok((Ok(image),)),
@@ -139,11 +141,11 @@ fn settle(target: &SeamTarget, result: CallResult) -> wasmtime::Result<ResultVal
     }
 }
 
-/// Returns how long a call may take, and whether that is shorter than the caller's timer allows.
+/// Returns the time limit of a call, and whether it ends earlier than the caller's own time limit.
 fn until(guest: &Guest, target: &SeamTarget) -> (TimeLimit, bool) {
     match guest.until() {
-        // The clock need not be read: the caller's remaining time is at most what it was allowed, which is less than
-        // the target's.
+        // Avoids reading the clock: if the caller was allowed no more time in total than the target allows, then the
+        // caller's remaining time is also the smaller limit.
         Some(until) if until.allowed <= target.allowed => (until, false),
         until => {
             let own = TimeLimit { deadline: Instant::now() + target.allowed, allowed: target.allowed };
@@ -256,7 +258,8 @@ fn no_memory(full: OutOfMemory) -> CallFailure {
     CallFailure::overloaded(full.to_string())
 }
 
-/// Returns the failure of a call that a component makes while it starts, or after its request has ended.
+/// Returns the failure of a call that a component makes outside of any request: while it starts, or after its request
+/// has ended.
 fn no_request() -> CallFailure {
     CallFailure::refused("no request is being served that this call could belong to")
 }

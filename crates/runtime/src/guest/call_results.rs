@@ -1,4 +1,4 @@
-//! The results of asynchronous calls across seams, until the guest takes them.
+//! The results of asynchronous calls across seams that the guest has not taken yet.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use isomer_wire::{CallError, CallFailure};
 
 use super::in_flight_calls::CallPermit;
 
-/// Results that the guest has not taken yet, each with the permit of its call.
+/// The results that the guest has not taken yet, each with the permit of its call.
 #[derive(Default)]
 pub(crate) struct CallResults(pub(crate) Vec<PendingResult>);
 
@@ -17,13 +17,13 @@ pub(crate) struct PendingResult {
     pub(crate) ticket: u32,
     pub(crate) function: usize,
     pub(crate) result: CallResult,
-    /// `None` for a call that got no permit.
+    /// The permit of the call; `None` if the call failed because it got no permit.
     pub(crate) _permit: Option<CallPermit>,
 }
 
 impl CallResults {
-    /// Returns the seam and the failure of a call that missed its deadline, if the guest has not taken the result yet:
-    /// that call is the reason why the guest missed its own deadline.
+    /// Returns the seam and the failure of a call that missed its deadline, if the guest has not taken the result yet.
+    /// That call is the reason why the guest missed its own deadline.
     pub(crate) fn too_late(&self) -> Option<(Arc<str>, CallFailure)> {
         self.0.iter().find_map(|waiting| match &waiting.result {
             Err(failure) if failure.lost() == Some(CallError::Deadline) => {

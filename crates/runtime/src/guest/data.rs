@@ -1,9 +1,9 @@
 //! The data of a wasmtime store: the host's state of one running instance.
 //!
-//! A fused group has several *owners* (its components) in one wasmtime store. A call from the guest does not tell the
-//! host which owner it comes from. So each labelled import is linked for one owner, and enters that owner's context
-//! before it does anything else (see `wasi`). A context is created at its first use, so it costs nothing in an instance
-//! whose components print nothing and read no environment.
+//! A fused group has several *owners* (its components) in one wasmtime store. A call from the guest does not state
+//! which owner makes it. So each labelled import is linked for one owner, and its host function enters that owner's
+//! context before it does anything else (see `wasi`). A context is created at its first use, so it costs nothing in an
+//! instance whose components print nothing and read no environment.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,15 +32,16 @@ use crate::folders::{FolderStorage, GrantedFolder, OpenDirectoryError};
 use crate::pool::bounds::COMPONENT_HANDLES_MAX;
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// The part of the handles (one of this many) that an instance may still hold at the end of a request. An instance that
-/// holds more is not used again: otherwise a guest that leaks a handle with each request would cause the failure of a
-/// later request that is not to blame.
+/// The divisor of the maximum number of handles that gives the number an instance may still hold at the end of a
+/// request. An instance that holds more is not used again. Otherwise, a guest that leaks a handle with each request
+/// would make a later request fail that did not cause the leak.
 const HANDLES_KEPT_PART: usize = 2;
 
-/// The maximum number of random bytes of one call. If a guest asks for more, WASI 0.3 returns fewer, and 0.2 traps.
+/// The maximum number of random bytes that one call returns. If a guest asks for more, WASI 0.3 returns this many, and
+/// WASI 0.2 traps.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
-/// The directories that are granted to an owner, and the paths at which its guest sees them.
+/// The directories that are granted to an owner, each with the path at which the owner's guest sees it.
 type GrantedDirectories = Arc<[(Arc<GrantedFolder>, String)]>;
 
 /// The data of one instance's wasmtime store.
@@ -48,42 +49,43 @@ pub struct Guest {
     table: ResourceTable,
     http: WasiHttpCtx,
     hooks: OutboundHooks,
-    /// One context for each owner, and a last one without any authority for the imports that all owners share.
+    /// One context for each owner. The last context has no authority, and is for imports that all owners share.
     contexts: Box<[Option<Box<WasiCtx>>]>,
-    /// The index of the context in use.
+    /// The index in `contexts` of the context that host functions use now.
     current: usize,
-    /// The writers of stdout and stderr, whose unfinished lines are emitted when a request ends.
+    /// The writers of stdout and stderr. Their unfinished lines are emitted when a request ends.
     writers: Vec<LineWriter>,
     request: Arc<CurrentRequest>,
     template: Arc<GroupTemplate>,
     pub(crate) limiter: MemoryLimiter,
     /// Whether the guest was stopped because its account has no processor time left.
     pub(crate) out_of_cpu: bool,
-    /// The time limit of the current request or call.
+    /// The time limit of the current request or call; `None` between requests.
     until: Option<TimeLimit>,
-    /// The signals of the current request, whose response may extend the time limit.
+    /// The signals of the current request, through which its response can extend the time limit.
     signals: Option<Arc<ResponseSignals>>,
-    /// The asynchronous calls across seams that have started.
+    /// The asynchronous calls across seams that have started and have no result yet.
     pub(crate) in_flight_calls: Arc<InFlightCalls>,
-    /// The results of those calls, until the guest takes them.
+    /// The results of asynchronous calls across seams that the guest has not taken yet.
     pub(crate) call_results: CallResults,
-    /// The seam of the synchronous call that the guest waits for.
+    /// The seam of the synchronous call that the guest currently waits for.
     pub(crate) waits_for: Option<Arc<str>>,
-    /// The open-file permits of the files and folders that the guest has opened, by handle.
+    /// The permits of the files and folders that the guest has open, by the number of the handle.
     files: HashMap<u32, OpenFile>,
-    /// The granted directories, for each owner that has asked for them. They stay open until the wasmtime store is
+    /// The granted directories of each owner that has requested them. They stay open until the wasmtime store is
     /// dropped.
     granted: Vec<(usize, GrantedDirectories)>,
     /// The number of host handles that the guest held at the end of the last request.
     handles: usize,
-    /// The number of tasks, streams, futures and sets at the last count.
+    /// The number of tasks, streams, futures and waitable sets of the guest when they were last counted.
     pub(crate) entries: usize,
-    /// The charge for the last call of a capability, whose result may still be on its way into the guest's memory.
+    /// The charge for the last call of a capability, whose result may still be being copied into the guest's memory.
     lowered: Option<HostMemory>,
 }
 
 impl Guest {
-    /// Returns the data of a new instance. `host` is the host memory that the instance takes whatever its guest does.
+    /// Returns the data of a new instance. `host` is the charge for the host memory that every instance of the group
+    /// takes.
     pub(crate) fn new(template: Arc<GroupTemplate>, memory_bytes: usize, host: HostMemory) -> Self {
         let owners = template.owners.len();
         let mut table = ResourceTable::new();
@@ -114,7 +116,7 @@ impl Guest {
         }
     }
 
-    /// Returns the handles that the host gave to this instance.
+    /// Returns the table of the handles that the host gave to this instance.
     pub fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
@@ -124,14 +126,13 @@ impl Guest {
         &self.template.account
     }
 
-    /// Charges the `bytes` that are about to be added to the table of handles.
+    /// Charges `bytes` for entries that are about to be added to the table of handles.
     pub(crate) fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()> {
         let table = &mut self.table;
         self.limiter.charge_host(bytes, || held_bytes(table)).map_err(wasmtime::Error::new)
     }
 
-    /// Creates a handle of a file or a folder that was opened. `open` counts its descriptor until the handle is
-    /// dropped.
+    /// Creates a handle for an open file or folder. `open` counts the file's descriptor until the handle is dropped.
     pub(crate) fn push_file(&mut self, file: Descriptor, open: OpenFile) -> wasmtime::Result<Resource<Descriptor>> {
         self.charge_handles(HANDLE_BYTES)?;
         let handle = self.table.push(file)?;
@@ -139,7 +140,7 @@ impl Guest {
         Ok(handle)
     }
 
-    /// Drops a handle of a file or a folder.
+    /// Drops the handle `rep` of a file or folder.
     pub(crate) fn drop_file(&mut self, rep: u32) -> wasmtime::Result<()> {
         let closed = self.table.delete(Resource::<Descriptor>::new_own(rep))?;
         drop(closed);
@@ -147,11 +148,12 @@ impl Guest {
         Ok(())
     }
 
-    /// Returns handles of the directories that are granted to `owner`, with the paths at which its guest sees them.
+    /// Returns handles of the directories that are granted to `owner`, with the paths at which the owner's guest sees
+    /// them.
     ///
     /// # Errors
-    /// When the account has reached its limit of open files, or has no memory left for the handles. The interface has
-    /// no error for this, so the guest traps.
+    /// If the account has reached its limit of open files, or has no memory left for the handles. The interface has no
+    /// error for this, so the guest traps.
     pub(crate) fn get_directories(&mut self, owner: usize) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let granted = self.granted(owner)?;
         self.charge_handles(granted.len() * HANDLE_BYTES)?;
@@ -172,8 +174,8 @@ impl Guest {
         for (index, directory) in settings.directories.iter().enumerate() {
             match template.folders.open((owner, index), directory, &template.account) {
                 Ok(folder) => granted.push((folder, directory.guest.clone())),
-                // The directory existed when the app started, but no longer. It is left out of the list that the guest
-                // gets.
+                // The directory existed when the app started, but no longer exists. It is omitted from the list that
+                // the guest gets.
                 Err(OpenDirectoryError::Io(error)) => {
                     let text = format!("the granted directory `{}` cannot be opened: {error}", directory.guest);
                     template.denials.report(&settings.component, &text);
@@ -186,24 +188,25 @@ impl Guest {
         Ok(granted)
     }
 
-    /// Starts the charge for the host's memory for a call of a capability, with the call's arguments.
+    /// Begins a call of a capability: charges the host memory of the call's arguments, and releases the charge of the
+    /// previous call.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub fn charge_call(&mut self, argument_bytes: usize) -> Result<HostMemory, OutOfMemory> {
-        // A guest that makes another call has already taken the result of the previous one.
+        // A guest that makes another call has already received the result of the previous call.
         self.lowered = None;
         self.template.account.charge_host_memory(argument_bytes)
     }
 
-    /// Ends the call of a capability. Its result is copied into the guest's memory after the host function has
-    /// returned, and only as fast as the guest's allocator works. So the charge stays until the next call, or the end
-    /// of the request.
+    /// Ends a call of a capability, but keeps its charge until the next call or the end of the request. The call's
+    /// result is copied into the guest's memory after the host function has returned, and the guest's allocator decides
+    /// how fast.
     pub fn end_call(&mut self, memory: HostMemory) {
         self.lowered = Some(memory);
     }
 
-    /// Returns the reporter of this group's denials.
+    /// Returns the value through which denied requests of this group are reported.
     pub fn denials(&self) -> &Denials {
         &self.template.denials
     }
@@ -217,13 +220,13 @@ impl Guest {
         self.signals.as_ref().map(|signals| signals.until()).or(self.until)
     }
 
-    /// Makes `signals` decide the deadline of the request, until the request ends.
+    /// Makes `signals` determine the deadline of the current request until the request ends.
     pub(crate) fn follow(&mut self, signals: Arc<ResponseSignals>) {
         self.signals = Some(signals);
     }
 
-    /// Returns whether the guest holds a body of WASI 0.2 that it has neither finished nor dropped: that of the
-    /// response, or of an outgoing request.
+    /// Returns whether the guest holds a WASI 0.2 body that it has neither finished nor dropped: the body of the
+    /// response or of an outgoing request.
     pub(crate) fn has_open_body(&mut self) -> bool {
         self.table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>())
     }
@@ -233,7 +236,7 @@ impl Guest {
         self.hooks.scope.clone()
     }
 
-    /// Returns the trace of the current request (`traceparent`), if it has one.
+    /// Returns the `traceparent` of the current request, if it has one.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.hooks.scope.as_ref().and_then(|scope| scope.traceparent.as_ref()).and_then(|value| value.to_str().ok())
     }
@@ -242,7 +245,7 @@ impl Guest {
         &*self.template.sink
     }
 
-    /// Starts a request, which is the current one from now on.
+    /// Makes the request of `scope` the current request, with the time limit `until`.
     pub(crate) fn begin_request(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.request.set(scope.id);
         self.limiter.forget_refusals();
@@ -251,7 +254,7 @@ impl Guest {
         self.hooks.scope = Some(scope);
     }
 
-    /// Ends the request: emits unfinished lines of output and counts the handles that the guest still holds.
+    /// Ends the current request: emits unfinished lines of output and counts the handles that the guest still holds.
     pub(crate) fn end_request(&mut self) {
         for writer in &self.writers {
             writer.finish_line();
@@ -269,21 +272,21 @@ impl Guest {
         }
     }
 
-    /// Counts the entries of the table of handles, and charges their memory.
+    /// Counts the entries in the table of handles, and adjusts the account's charge for their memory.
     pub(crate) fn count_handles(&mut self) {
         let held = held(&mut self.table);
         self.limiter.settle_host(held.bytes);
         self.handles = held.handles;
     }
 
-    /// Returns whether earlier requests left so many handles, at the last count, that another request may not find
-    /// enough free ones.
+    /// Returns whether so many handles were left by earlier requests, at the last count, that another request might not
+    /// find enough free ones.
     pub(crate) fn is_cluttered(&self) -> bool {
         self.handles > self.template.handles_max() / HANDLES_KEPT_PART
             || self.entries > COMPONENT_HANDLES_MAX / HANDLES_KEPT_PART
     }
 
-    /// Returns the seam of the call that the guest waits for, if any.
+    /// Returns the seam of the call that the guest waits for; `None` if it waits for no call.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.waits_for.clone().or_else(|| self.in_flight_calls.oldest())
     }
@@ -299,7 +302,7 @@ impl Guest {
         self.current = self.template.owners.len();
     }
 
-    /// Returns the context of the current owner, which is created at its first use.
+    /// Returns the WASI context of the current owner. Creates the context if this is its first use.
     fn context(&mut self) -> WasiCtxView<'_> {
         let index = self.current;
         if self.contexts[index].is_none() {
@@ -310,13 +313,13 @@ impl Guest {
         WasiCtxView { ctx, table: &mut self.table }
     }
 
-    /// Returns the storage that the instance's folders use; `None` if there is no limit. All owners of a wasmtime store
-    /// belong to the same tenant.
+    /// Returns the storage in which the instance's writes reserve space; `None` if the storage has no limit. All owners
+    /// in a wasmtime store belong to the same tenant.
     pub(crate) fn folder_storage(&self) -> Option<Arc<dyn FolderStorage>> {
         self.template.owners.iter().find_map(|owner| owner.storage.clone())
     }
 
-    /// Returns the folders that the instance's owners may write to.
+    /// Returns the host paths of the folders that the instance's owners may write to.
     pub(crate) fn writable_folders(&self) -> Arc<[PathBuf]> {
         let directories = self.template.owners.iter().flat_map(|owner| &owner.directories);
         directories.filter(|directory| directory.write).map(|directory| directory.host.clone()).collect()

@@ -1,8 +1,9 @@
-//! Reports of what guests were denied, in the log of their app: a repeated denial is reported once per [`PERIOD`].
+//! Reports of accesses that guests were denied, in the log of their app. A repeated denial is reported once per
+//! [`PERIOD`].
 //!
-//! A guest chooses what it asks for and how often, so it must not be able to choose the length of a line or the number
-//! of lines. Names are cut, a line is not repeated for [`PERIOD`], and denials without a line are counted and reported
-//! with the next line.
+//! A guest chooses what it requests and how often, so it must not be able to choose the length of a line or the number
+//! of lines. Names are truncated, a line is not repeated for [`PERIOD`], and denials without a line are counted and
+//! reported with the next line.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 use isomer_display::excerpt;
 use isomer_telemetry::{Event, EventSink};
 
-/// The time during which a reported line is not repeated.
+/// The time after a line for which the same line is not reported again.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// The maximum number of different lines per [`PERIOD`]. Further denials are only counted.
 const LINES_MAX: usize = 32;
 
-/// The denials of one group.
+/// Reports the denials of one group, at a limited rate.
 pub struct Denials {
     sink: Arc<dyn EventSink>,
     reported: Mutex<ReportedLines>,
@@ -28,9 +29,9 @@ pub struct Denials {
 #[derive(Default)]
 struct ReportedLines {
     since: Option<Instant>,
-    /// The hashes of the reported lines.
+    /// The hashes of the lines that were reported in the current period.
     lines: HashSet<u64>,
-    /// The number of denials that were not reported.
+    /// The number of denials that were only counted since the last line.
     unreported: u64,
 }
 
@@ -39,8 +40,8 @@ impl Denials {
         Arc::new(Self { sink, reported: Mutex::default(), hasher: RandomState::new() })
     }
 
-    /// Reports that `component` was denied something, unless the same was reported within the last minute. `text`
-    /// states what was denied, and how to grant it. The caller must cut names in it that the guest chose
+    /// Reports a denial to `component`, unless the same line was reported within the last minute. `text` states what
+    /// was denied, and how to grant it. The caller must truncate names in `text` that the guest chose
     /// ([`excerpt::name`]).
     pub fn report(&self, component: &str, text: &str) {
         self.report_at(component, text, Instant::now());

@@ -1,4 +1,4 @@
-//! The host's memory for the handles that a guest holds: heads of requests and responses, listings of folders.
+//! The host memory of the handles that a guest holds, for example of heads of requests and of folder listings.
 
 use std::any::Any;
 
@@ -8,23 +8,23 @@ use wasmtime_wasi_http::{FieldMap, p2, p3};
 
 use crate::folders::{LISTING_BYTES, ListingP2};
 
-/// The maximum number of bytes of the fields of one head, and of a path with its query.
+/// The maximum total size in bytes of the fields of one head. Also the maximum length of a path with its query.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
 
 /// The host memory of a handle in bytes, without its variable data: the largest object that a handle can refer to, and
-/// its slot in the table.
+/// the handle's entry in the table.
 pub(crate) const HANDLE_BYTES: usize = 512;
 
-/// The host memory of a field of a head in bytes, without its name and value: its slot in the map including the map's
-/// reserve, and the overhead of small allocations.
+/// The host memory of one header field in bytes, without its name and value: the field's entry in the map, the map's
+/// unused capacity, and the overhead of small allocations.
 pub(crate) const FIELD_BYTES: usize = 192;
 
-/// Returns the host memory of the fields of a head, in bytes.
+/// Returns the host memory of the header fields in `fields`, in bytes.
 pub(crate) fn fields_bytes(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len()).sum()
 }
 
-/// Returns the host memory of the handles in a table, in bytes.
+/// Returns the host memory of the handles in `table`, in bytes.
 pub(super) fn held_bytes(table: &mut ResourceTable) -> usize {
     held(table).bytes
 }
@@ -60,8 +60,8 @@ fn behind(entry: &(dyn Any + Send)) -> usize {
     } else if entry.is::<ListingP2>() {
         LISTING_BYTES
     } else {
-        // Streams of files have their own charge. The head of an incoming request is part of the charge of the request,
-        // and bodies are part of the charge of their exchange.
+        // These objects need no charge here: file streams have their own charge, the head of an incoming request is
+        // charged with the request, and bodies are charged with their exchange.
         0
     }
 }

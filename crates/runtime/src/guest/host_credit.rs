@@ -1,34 +1,35 @@
-//! The host memory of one wasmtime store: what wasmtime and the host keep for an instance in addition to its memories
-//! and tables.
+//! The charge for the host memory of one wasmtime store: what wasmtime and the host hold for an instance in addition to
+//! its memories and tables.
 //!
 //! This memory is charged to the account in steps, so that most host calls do not touch a counter that other threads
-//! use too. Within a step, only additions are counted. Before a new step is charged, the memory that is actually held
-//! is counted again (`handles::held_bytes`), which releases what was dropped in the meantime. So the charge is never
-//! less than the memory that is held, and functions that drop something need no hook.
+//! also use. Within a step, only additions are counted. Before a new step is charged, the memory that is actually held
+//! is counted again (`handles::held_bytes`), so that memory that was dropped in the meantime is released. So the charge
+//! is never less than the memory that is held, and functions that drop something do not have to update it.
 
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The bytes that are charged to the account at once.
+/// The minimum number of bytes by which the charge to the account grows.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The charge of one wasmtime store.
+/// The charge for the host memory of one wasmtime store.
 #[derive(Debug)]
 pub(crate) struct HostCredit {
     memory: HostMemory,
-    /// The bytes that the wasmtime store takes whatever its guest does. Charged together with `used_bytes`.
+    /// The number of bytes that the wasmtime store takes whatever its guest does. `memory` includes them.
     fixed_bytes: usize,
-    /// An upper bound of the bytes that are held in addition to `fixed_bytes`.
+    /// An upper bound of the number of bytes that the wasmtime store holds in addition to `fixed_bytes`.
     used_bytes: usize,
 }
 
 impl HostCredit {
-    /// Returns the credit of a new wasmtime store. `memory` is what the store takes whatever its guest does.
+    /// Returns the credit of a new wasmtime store. `memory` is the charge for what the store takes whatever its guest
+    /// does.
     pub(crate) fn new(memory: HostMemory) -> Self {
         let fixed_bytes = usize::try_from(memory.bytes()).unwrap_or(usize::MAX);
         Self { memory, fixed_bytes, used_bytes: 0 }
     }
 
-    /// Returns all bytes that are charged.
+    /// Returns the number of bytes that are charged to the account, including the fixed bytes.
     pub(crate) fn charged(&self) -> u64 {
         self.memory.bytes()
     }
@@ -37,17 +38,18 @@ impl HostCredit {
         usize::try_from(self.memory.bytes()).unwrap_or(usize::MAX).saturating_sub(self.fixed_bytes)
     }
 
-    /// Adds `bytes` that are about to be held. Calls `held` to count the bytes that are held now, if it needs that
-    /// number.
+    /// Adds `bytes` that the store is about to hold. Calls `held` only if the store's current memory must be counted
+    /// again.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub(crate) fn add(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
         if self.used_bytes.saturating_add(bytes) > self.charged_bytes() {
             self.settle(held());
             let wanted = self.used_bytes.saturating_add(bytes);
             if wanted > self.charged_bytes() {
-                // Charges a quarter more as a reserve: the more the store holds, the less often its content is counted.
+                // Charges at least a quarter more than needed: the more the store holds, the less often its content is
+                // counted.
                 let with_reserve = wanted.saturating_add(STEP_BYTES.max(wanted / 4)) - self.charged_bytes();
                 let exact = wanted - self.charged_bytes();
                 self.memory.grow(with_reserve).or_else(|_| self.memory.grow(exact))?;
@@ -57,7 +59,7 @@ impl HostCredit {
         Ok(())
     }
 
-    /// Sets the number of bytes that are actually held, and releases the charge that exceeds it by more than a step.
+    /// Sets the number of bytes that the store actually holds. If the charge is much larger, reduces it.
     pub(crate) fn settle(&mut self, held_bytes: usize) {
         self.used_bytes = held_bytes;
         let kept = held_bytes.saturating_add(STEP_BYTES.max(held_bytes / 4));
@@ -91,7 +93,7 @@ mod tests {
             assert!(account.used().host_bytes >= 1000 + held as u64);
         }
         assert!(looked < 4, "{looked}");
-        // If everything is dropped each time, the charge does not grow.
+        // The charge does not grow if everything is dropped each time.
         for _ in 0..1000 {
             credit.add(1000, || 0).unwrap();
         }

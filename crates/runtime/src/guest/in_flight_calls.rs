@@ -1,10 +1,10 @@
-//! The asynchronous calls across seams that a wasmtime store's guests have started and whose results they have not
+//! The asynchronous calls across seams that the guests of a wasmtime store have started and whose results they have not
 //! taken yet.
 //!
-//! Such a call runs next to its store, in the same task: the store's run and the calls that it started are polled one
-//! after another. A call cannot run inside the store's own event loop, because the callee has its own event loop and
-//! wasmtime does not allow one loop inside another. A separate task would wake other threads for every call. Dropping
-//! the run also drops the calls.
+//! Such a call runs next to its store, in the same task: the guest's execution and the calls that it started are polled
+//! one after another. A call cannot run inside the store's own event loop, because the callee has its own event loop
+//! and wasmtime does not allow one loop inside another. A separate task would wake other threads for every call.
+//! Dropping the execution also drops the calls.
 
 use std::fmt;
 use std::pin::pin;
@@ -20,25 +20,25 @@ use isomer_wire::image::IMAGE_BYTES_MAX;
 
 use crate::pool::{Account, HostMemory, OutOfMemory};
 
-/// The number of calls that one instance may have in flight.
+/// The maximum number of calls that one instance may have in flight.
 pub(crate) const CALLS_MAX: usize = 1024;
 
-/// The maximum number of bytes of the images of all those calls together: the encoded arguments until the callee has
-/// them, then the encoded results.
+/// The maximum total size in bytes of the images of an instance's calls in flight. An image holds the encoded arguments
+/// until the callee has them, then the encoded result.
 pub(crate) const BYTES_MAX: usize = 4 * IMAGE_BYTES_MAX as usize;
 
-/// The host memory of a call in bytes, without its image: the call's future, which includes the callee's.
+/// The host memory of a call in bytes, without its image: mainly the call's future, which contains the callee's future.
 const CALL_BYTES: usize = 4 << 10;
 
-/// The calls of one wasmtime store.
+/// The calls in flight of one wasmtime store.
 #[derive(Default)]
 pub(crate) struct InFlightCalls(Mutex<CallState>);
 
 #[derive(Default)]
 struct CallState {
-    /// Calls that have not been polled yet.
+    /// The futures of calls that have not been polled yet.
     new: Vec<BoxFuture<'static, ()>>,
-    /// The seams of the calls in flight, each with its number.
+    /// The number and the seam of each call in flight, the oldest first.
     in_flight: Vec<(u64, Arc<str>)>,
     next: u64,
     bytes: usize,
@@ -49,11 +49,11 @@ impl InFlightCalls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a permit for a call over `seam` with an image of `bytes`.
+    /// Returns a permit for a call over `seam` whose image has `bytes` bytes.
     ///
     /// # Errors
-    /// When too many calls are in flight, or there is no room for the image, in the limit for all images or in the
-    /// account's memory.
+    /// If too many calls are in flight, if the images of all calls would exceed their limit, or if the account has no
+    /// memory left.
     pub(crate) fn enter(
         self: &Arc<Self>,
         seam: &Arc<str>,
@@ -78,7 +78,7 @@ impl InFlightCalls {
         Ok(CallPermit { in_flight_calls: self.clone(), number, bytes, memory })
     }
 
-    /// Adds `call`, which runs next to the wasmtime store from now on.
+    /// Adds the future of a call. [`Self::run_alongside`] polls it from now on.
     pub(crate) fn push(&self, call: BoxFuture<'static, ()>) {
         self.state().new.push(call);
     }
@@ -92,14 +92,16 @@ impl InFlightCalls {
         self.state().in_flight.first().map(|(_, seam)| seam.clone())
     }
 
-    /// Runs `run` to its end, together with the calls that it starts. Calls that have not ended by then are dropped.
+    /// Runs `run` until it is ready, together with the calls that it starts. Calls that are still in flight at the end
+    /// are dropped.
     pub(crate) async fn run_alongside<T>(&self, run: impl Future<Output = T>) -> T {
         let mut run = pin!(run);
         let mut calls = None::<FuturesUnordered<BoxFuture<'static, ()>>>;
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(output) = run.as_mut().poll(cx) {
-                    // Dropped after the lock is released, because dropping a call's permit locks it again.
+                    // The futures are dropped after the lock is released, because dropping a call's permit acquires the
+                    // same lock.
                     drop(self.take_new());
                     return Poll::Ready(output);
                 }
@@ -107,7 +109,7 @@ impl InFlightCalls {
                 if !new.is_empty() {
                     calls.get_or_insert_default().extend(new);
                 }
-                // When a call has ended, the run can continue, so it is polled again.
+                // When a call has ended, `run` may be able to continue, so `run` is polled again.
                 match calls.as_mut().map(|calls| calls.poll_next_unpin(cx)) {
                     Some(Poll::Ready(Some(()))) => {}
                     _ => return Poll::Pending,
@@ -126,20 +128,20 @@ fn no_room() -> String {
     format!("the images of the caller's calls in flight take more than {}", size(BYTES_MAX))
 }
 
-/// The permit of a call, held from its start until its result is taken.
+/// The permit of a call in flight, held from the start of the call until the guest takes its result.
 pub(crate) struct CallPermit {
     in_flight_calls: Arc<InFlightCalls>,
     number: u64,
     bytes: usize,
-    /// The charge to the caller's account.
+    /// The charge to the caller's account for the call and its image.
     memory: HostMemory,
 }
 
 impl CallPermit {
-    /// Records that the call has returned an image of `bytes`, which replaces the image of its arguments.
+    /// Records that the result of the call is an image of `bytes` bytes, which replaces the image of its arguments.
     ///
     /// # Errors
-    /// When there is no room for the image.
+    /// If the images of all calls would exceed their limit, or the account has no memory left.
     pub(crate) fn set_result(&mut self, bytes: usize) -> Result<(), CallFailure> {
         let mut state = self.in_flight_calls.state();
         let others = state.bytes - self.bytes;

@@ -1,5 +1,5 @@
-//! The memory of one instance: the sum of all memories and tables of the group, exact to the byte, and charged to its
-//! account. The host's memory for the instance is counted separately.
+//! The memory of one instance: the sum of all memories and tables of its group, counted in bytes and charged to the
+//! account. The host memory for the instance is counted separately.
 
 use std::sync::Arc;
 
@@ -12,29 +12,28 @@ use crate::pool::{Account, HostMemory, OutOfMemory};
 /// The host memory of a table element, in bytes.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>() * 2;
 
-/// The bytes of tasks and streams that the fixed charge of an instance covers.
+/// The number of bytes of tasks and streams that the fixed charge of an instance includes.
 const TASKS_FREE_BYTES: u64 = 16 << 10;
 
-/// The bytes that are charged at a time for tasks and streams beyond [`TASKS_FREE_BYTES`].
+/// The unit in bytes in which tasks and streams beyond [`TASKS_FREE_BYTES`] are charged.
 const TASKS_STEP_BYTES: u64 = 64 << 10;
 
-/// Counts the bytes of the memories and tables of a wasmtime store and refuses growth past the limit: `memory.grow`
-/// returns -1, as the core specification (section 4.4.7) allows at any time. The charge is released when this is
-/// dropped.
+/// Counts the bytes in the memories and tables of a wasmtime store, and refuses growth past the limit: `memory.grow`
+/// returns -1, as the core specification (section 4.4.7) allows at any time. Dropping the limiter releases the charge.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     used_bytes: usize,
     limit_bytes: usize,
     account: Arc<Account>,
     host: HostCredit,
-    /// The charge of tasks and streams beyond [`TASKS_FREE_BYTES`].
+    /// The charge for tasks and streams beyond [`TASKS_FREE_BYTES`].
     tasks: HostMemory,
     refused: Option<RefusedBy>,
 }
 
 impl MemoryLimiter {
-    /// Returns the limiter of a new wasmtime store. `host` is the host memory that the store takes whatever its guest
-    /// does.
+    /// Returns the limiter of a new wasmtime store. `host` is the charge for the host memory that the store takes
+    /// whatever its guest does.
     pub(crate) fn new(limit_bytes: usize, account: Arc<Account>, host: HostMemory) -> Self {
         let tasks = account.host_memory();
         Self { used_bytes: 0, limit_bytes, account, host: HostCredit::new(host), tasks, refused: None }
@@ -44,33 +43,32 @@ impl MemoryLimiter {
         &self.account
     }
 
-    /// Returns the limit at which growth was refused since the request started, if any. A trap that follows is most
-    /// likely a failed allocation.
+    /// Returns the limit at which growth was refused last since the request started, if any. If the guest traps after a
+    /// refusal, the most likely reason is a failed allocation.
     pub(crate) fn refused(&self) -> Option<RefusedBy> {
         self.refused
     }
 
-    /// Forgets the refusals of earlier requests, because they do not explain a trap of the next one.
+    /// Forgets the refusals of earlier requests, because they do not explain a trap of the next request.
     pub(crate) fn forget_refusals(&mut self) {
         self.refused = None;
     }
 
-    /// Charges host memory that the wasmtime store is about to hold. Calls `held` to count the memory that it holds
-    /// now.
+    /// Charges `bytes` of host memory that the wasmtime store is about to hold. Calls `held` only if the store's
+    /// current host memory must be counted again.
     ///
     /// # Errors
-    /// When the account's memory is used up. The guest traps, and the trap is explained like any other refusal of
-    /// memory.
+    /// If the account has no memory left. The guest traps, and the trap is explained like any other refusal of memory.
     pub(crate) fn charge_host(&mut self, bytes: usize, held: impl FnOnce() -> usize) -> Result<(), OutOfMemory> {
         self.host.add(bytes, held).inspect_err(|full| {
             self.refused = Some(RefusedBy::Account { limit_bytes: full.limit_bytes });
         })
     }
 
-    /// Charges the memory of the wasmtime store's tasks and streams, if it is more than ever before.
+    /// Charges `bytes` for the wasmtime store's tasks and streams, if this is more than the charge so far.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub(crate) fn charge_tasks(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let more = (bytes as u64).saturating_sub(TASKS_FREE_BYTES + self.tasks.bytes());
         if more == 0 {
@@ -82,7 +80,7 @@ impl MemoryLimiter {
         })
     }
 
-    /// Returns the bytes that are charged to the account for the wasmtime store.
+    /// Returns the number of bytes that are charged to the account for the wasmtime store.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.used_bytes as u64 + self.host.charged() + self.tasks.bytes()
     }

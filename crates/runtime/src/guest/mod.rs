@@ -3,12 +3,12 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | `data` | [`Guest`], the data itself |
-//! | `template` | what all instances of a group share, and the grants of each component |
-//! | `memory_limiter`, `host_credit` | the memory of an instance, and the host's memory for it |
-//! | `handles`, `tasks` | the host's memory for handles, tasks and streams |
+//! | `template` | the data that all instances of a group share, and the grants of each component |
+//! | `memory_limiter`, `host_credit` | the memory of an instance, and the host memory for the instance |
+//! | `handles`, `tasks` | the host memory for handles, tasks and streams |
 //! | `scope`, `signals` | the current request: its identity, its deadline, its response |
 //! | `in_flight_calls`, `call_results` | calls across seams, from their start until the guest takes their results |
-//! | [`output`], [`denials`] | what guests print, and what they were denied |
+//! | [`output`], [`denials`] | what guests print, and which accesses they were denied |
 //! | `outbound_hooks` | outgoing HTTP requests, as wasmtime's implementation sends them |
 
 mod call_results;

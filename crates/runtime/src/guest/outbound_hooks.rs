@@ -1,4 +1,4 @@
-//! The hooks of wasmtime's HTTP implementation: each outgoing request is sent for the owner whose context was entered.
+//! The hooks of wasmtime's HTTP implementation. Each outgoing request is sent for the owner whose context was entered.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,28 +10,29 @@ use wasmtime_wasi_http::{
 use super::scope::RequestScope;
 use super::template::GroupTemplate;
 
-/// An index that no owner has. A request that is sent while no owner is entered is refused.
+/// An index that no owner has. If no owner is entered, a request is refused.
 pub(crate) const NO_OWNER: usize = usize::MAX;
 
-/// The bytes of a body that are copied out of a guest at a time. Each request may hold a few such pieces that are not
-/// part of the guest's memory.
+/// The maximum number of bytes of a body that are copied out of a guest as one chunk. Each request may hold a few
+/// chunks in host memory.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The host memory of one exchange with an external server in bytes: the waiting pieces of both bodies, the head of the
-/// response, and the connection with its buffers, which have the same limit (`outbound/exchange.rs`).
+/// The host memory of one exchange with an external server in bytes: the waiting chunks of both bodies, the head of the
+/// response, and the connection with its buffers. `outbound/exchange.rs` enforces the same limits.
 const OUTBOUND_EXCHANGE_BYTES: usize = 256 << 10;
 
-/// The hooks of one wasmtime store.
+/// The HTTP hooks of one wasmtime store.
 pub(crate) struct OutboundHooks {
     pub(crate) template: Arc<GroupTemplate>,
-    /// The owner that sends: set by `enter` right before a request is sent, and valid for that request only.
+    /// The index of the owner that sends. `enter` sets it immediately before a request is sent, and the request resets
+    /// it.
     pub(crate) current: usize,
-    /// The scope of the current request.
+    /// The scope of the current request; `None` between requests.
     pub(crate) scope: Option<Arc<RequestScope>>,
 }
 
-/// wasmtime's list, created once. wasmtime's default implementation creates the list again for each field of each
-/// message.
+/// wasmtime's list of forbidden header names, created once. wasmtime's default implementation creates the list again
+/// for each field of each message.
 static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 static FORBIDDEN_FILTER: LazyLock<ForbiddenHeaderFilter> = LazyLock::new(|| Arc::new(|name| FORBIDDEN.contains(name)));

@@ -1,7 +1,8 @@
-//! What guests print: captured, cut into lines, marked with component and request, and emitted to a sink.
+//! The output that guests print. It is split into lines, each line is labelled with its component and request, and the
+//! lines are sent to a sink.
 //!
-//! A guest cannot block the host by printing, and the host never holds more than [`LINE_BYTES_MAX`] bytes per stream:
-//! longer lines are cut into pieces.
+//! A guest cannot block the host by printing, and the host never holds more than [`LINE_BYTES_MAX`] bytes per stream,
+//! because longer lines are cut into pieces.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +16,14 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// The maximum length of a line. A longer one is emitted in pieces.
+/// The maximum length of a line in bytes. A longer line is emitted in pieces.
 pub const LINE_BYTES_MAX: usize = 8 << 10;
 
 /// The maximum number of bytes that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The request that an instance serves now, for the writers of its output. Zero means no request, or several at once.
+/// The id of the request that an instance currently serves, for the writers of its output. Zero means that the instance
+/// serves no request, or several at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentRequest(AtomicU64);
 
@@ -35,7 +37,7 @@ impl CurrentRequest {
     }
 }
 
-/// The stdout or stderr of one component in one instance. Clones share the unfinished line.
+/// The writer of one component's stdout or stderr in one instance. Clones share the unfinished line.
 #[derive(Clone)]
 pub(crate) struct LineWriter(Arc<LineBuffer>);
 
@@ -75,7 +77,7 @@ impl LineWriter {
         }
     }
 
-    /// Adds to the unfinished line, emitting full pieces.
+    /// Appends `bytes` to the unfinished `line`, and emits a piece whenever the line is full.
     fn append(&self, line: &mut Vec<u8>, mut bytes: &[u8]) {
         while line.len() + bytes.len() > LINE_BYTES_MAX {
             let (now, later) = bytes.split_at(LINE_BYTES_MAX - line.len());
@@ -87,7 +89,7 @@ impl LineWriter {
         line.extend_from_slice(bytes);
     }
 
-    /// Emits an unfinished line, because the request that wrote it has ended.
+    /// Emits the unfinished line, if any, because the request that wrote it has ended.
     pub(crate) fn finish_line(&self) {
         let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
         if !line.is_empty() {

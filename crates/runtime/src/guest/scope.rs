@@ -1,4 +1,4 @@
-//! The scope of a request: the data that accompanies it along the whole chain of calls that it causes.
+//! The scope of a request: the data that all calls share which a request causes, directly or indirectly.
 
 use std::any::Any;
 use std::fmt;
@@ -12,20 +12,20 @@ use isomer_telemetry::RequestId;
 use isomer_transport::{InFlight, InFlightGuard};
 use isomer_wire::{CallContext, CallFailure};
 
-/// A function of a group that other groups call: the position of the group in its graph, and the position of the
-/// function among those of the group's skeletons.
+/// Identifies a function that other groups can call: the position of its group in the graph, and the position of the
+/// function among the functions of the group's skeletons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupFunction {
-    /// The position of the group.
+    /// The position of the group in its graph.
     pub group: usize,
-    /// The position of the function.
+    /// The position of the function in its group.
     pub function: usize,
 }
 
-/// The groups of one process of a revision, as used by calls across seams.
+/// The groups of one revision in this process, as calls across seams use them.
 ///
-/// A [`RequestScope`] holds them behind a pointer, and the host functions of stubs are generic over their type. So this
-/// layer does not depend on how groups are made, and a call needs no boxed future.
+/// A [`RequestScope`] refers to the groups as a trait object, and the host functions of stubs are generic over the
+/// implementing type. So this layer does not depend on how groups are created, and a call needs no boxed future.
 pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the digest of the plan that the groups were started with.
     fn plan(&self) -> PlanDigest;
@@ -33,8 +33,8 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
     /// Returns the count of the requests and calls that use the groups.
     fn in_flight(&self) -> &InFlight;
 
-    /// Calls a function of one of the groups, within a poll that is measured. Sets no timer: the caller drops the
-    /// future at the deadline.
+    /// Calls a function of one of the groups, within a poll whose processor time is measured. Sets no timer: the caller
+    /// drops the future at the deadline.
     fn call(
         &self,
         function: GroupFunction,
@@ -46,28 +46,29 @@ pub(crate) trait CallableGroups: Any + fmt::Debug + Send + Sync {
         Self: Sized;
 }
 
-/// The scope of a request. All wasmtime stores that work for one request have the same scope.
+/// The scope of a request. All wasmtime stores that work for one request share one scope.
 #[derive(Debug, Default)]
 pub(crate) struct RequestScope {
-    /// `None` while an instance starts, and if one wasmtime store serves several requests at once.
+    /// The id of the request; `None` while an instance starts, and if one wasmtime store serves several requests at the
+    /// same time.
     pub(crate) id: Option<RequestId>,
     pub(crate) traceparent: Option<HeaderValue>,
-    /// The groups that calls lead to. A request stays in one revision: it holds the groups of that revision until it
-    /// ends.
+    /// The groups that receive the request's calls across seams. The scope keeps them alive, so a request stays in one
+    /// revision until it ends.
     pub(crate) groups: Option<GroupsInUse>,
 }
 
-/// The time that one wasmtime store may work for a request.
+/// The time limit for the work of one wasmtime store for a request or a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLimit {
-    /// The deadline of the work.
+    /// The time at which the work must have ended.
     pub(crate) deadline: Instant,
-    /// The time from the start of the work to the deadline; so the remaining time is never more.
+    /// The time from the start of the work to the deadline, which is an upper bound of the remaining time.
     pub(crate) allowed: Duration,
 }
 
-/// The groups of a revision while a request or a call uses them. The request or call is counted until this value and
-/// its clones are dropped.
+/// The groups of a revision while a request or call uses them. The request or call is counted as in flight until this
+/// value and all its clones are dropped.
 #[derive(Debug)]
 pub(crate) struct GroupsInUse {
     groups: Arc<dyn CallableGroups>,
@@ -75,7 +76,7 @@ pub(crate) struct GroupsInUse {
 }
 
 impl GroupsInUse {
-    /// Counts a request or a call from now on.
+    /// Counts one more request or call in `groups`, until the returned value is dropped.
     pub(crate) fn new(groups: Arc<dyn CallableGroups>) -> Self {
         let _guard = groups.in_flight().begin();
         Self { groups, _guard }
@@ -97,7 +98,7 @@ impl Deref for GroupsInUse {
 }
 
 impl RequestScope {
-    /// Returns the scope of a call that came from another process.
+    /// Returns the scope for a call from another process.
     pub(crate) fn of_call(context: &CallContext, groups: GroupsInUse) -> Self {
         Self {
             id: RequestId::from_raw(context.request),
@@ -106,7 +107,7 @@ impl RequestScope {
         }
     }
 
-    /// Returns the context of a call to another process.
+    /// Returns the context that is sent with a call to another process.
     pub(crate) fn context(&self, deadline: Instant) -> CallContext {
         CallContext {
             deadline,
@@ -116,7 +117,7 @@ impl RequestScope {
         }
     }
 
-    /// Returns the groups that calls lead to, if their type is `G`.
+    /// Returns the groups that receive calls across seams, if their type is `G`.
     pub(crate) fn groups<G: CallableGroups>(&self) -> Option<&G> {
         let groups: &dyn Any = &**self.groups.as_ref()?;
         groups.downcast_ref()

@@ -1,4 +1,4 @@
-//! The signals between the body of a response and the run that produces it.
+//! The signals between the body of a response and the guest's execution that produces the body.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,34 +14,34 @@ use tokio::time::timeout_at;
 use super::scope::TimeLimit;
 use crate::failure::Failure;
 
-/// The signals between the body of a response and the run that produces it.
+/// The signals between the body of a response and the guest's execution that produces the body.
 #[derive(Debug)]
 pub(crate) struct ResponseSignals {
-    /// The reason why the run has failed. Set before the wasmtime store is dropped: the body ends when its guest is
-    /// dropped, and must not be taken for a complete one.
+    /// The reason why the execution failed. Set before the wasmtime store is dropped: the body ends when its guest is
+    /// dropped, and must not be mistaken for a complete body.
     pub(crate) failed: OnceLock<String>,
-    /// Whether a frame was returned and the next one has not been requested. If so, the client is slow, not the guest.
+    /// Whether a frame was returned and the next frame has not been requested. If so, the guest waits for the client.
     pub(crate) unasked: AtomicBool,
-    /// Whether the handler has returned and none of its work is still running. A body that is still open then will
-    /// never be finished.
+    /// Whether the handler has returned and none of its work is still running. If the body is still open at that point,
+    /// it will never be finished.
     returned: AtomicBool,
-    /// Wakes the reader of the body, which often runs in another task than the run.
+    /// Wakes the task that reads the body, which is often not the task that runs the guest.
     reader: AtomicWaker,
-    /// The time limit of the request.
+    /// The time limit of the request if its response is not an event stream.
     until: TimeLimit,
     /// The time limit of the request if its response is an event stream (server-sent events).
     until_of_stream: TimeLimit,
     is_stream: AtomicBool,
 }
 
-/// How much later than the front door the runtime ends an event stream. The front door comes first because it can end
-/// the response properly.
+/// The time between the deadline at which the front door ends an event stream and the deadline at which the runtime
+/// does. The front door's deadline comes first because the front door can end the response properly.
 pub(crate) const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 impl ResponseSignals {
-    /// Returns the signals of a request that must end by `until`, or, if its response is an event stream,
-    /// `stream_allowed` after it arrived. `None` means that the client reads no body: then `until` applies to an event
-    /// stream too.
+    /// Returns the signals of a request with the time limit `until`. If its response is an event stream, the request
+    /// may take `stream_allowed` from its start instead. `None` means that the client reads no body, so `until` also
+    /// applies to an event stream.
     pub(crate) fn new(until: TimeLimit, stream_allowed: Option<Duration>) -> Arc<Self> {
         let until_of_stream = stream_allowed.and_then(|stream_allowed| {
             let allowed = stream_allowed.saturating_add(STREAM_GRACE).max(until.allowed);
@@ -61,7 +61,7 @@ impl ResponseSignals {
     }
 
     pub(crate) fn fail(&self, why: &Failure) {
-        // Only the first reason is kept.
+        // If a reason is already set, the first reason is kept.
         let _ = self.failed.set(excerpt::cut(why, excerpt::TEXT_BYTES_MAX));
     }
 
@@ -69,13 +69,13 @@ impl ResponseSignals {
         self.unasked.load(Ordering::Relaxed)
     }
 
-    /// Records that the handler has returned with the body of its response open.
+    /// Records that the handler has returned while the body of its response is open.
     pub(crate) fn set_returned(&self) {
         self.returned.store(true, Ordering::Release);
         self.reader.wake();
     }
 
-    /// Returns whether the handler has returned. If not, `cx` is woken when it does.
+    /// Returns whether the handler has returned. If not, `cx` is woken when the handler returns.
     pub(crate) fn poll_returned(&self, cx: &Context<'_>) -> bool {
         if !self.returned.load(Ordering::Acquire) {
             self.reader.register(cx.waker());
@@ -83,19 +83,19 @@ impl ResponseSignals {
         self.returned.load(Ordering::Acquire)
     }
 
-    /// Records the head of the response, which decides how long the request may take.
+    /// Records the head of the response, which determines the time limit of the request.
     pub(crate) fn note_head<B>(&self, response: &http::Response<B>) {
         if is_event_stream(response.headers()) && !has_no_content(response.status()) {
             self.is_stream.store(true, Ordering::Release);
         }
     }
 
-    /// Returns the time limit of the request, as far as is known so far.
+    /// Returns the time limit of the request. It may grow when the head of the response is recorded.
     pub(crate) fn until(&self) -> TimeLimit {
         if self.is_stream.load(Ordering::Acquire) { self.until_of_stream } else { self.until }
     }
 
-    /// Runs `run` until the time limit of the request. Returns `None` if `run` has not ended by then.
+    /// Runs `run` until it is ready or the time limit of the request is reached, in which case it returns `None`.
     pub(crate) async fn limit<T>(&self, run: impl Future<Output = T>) -> Option<T> {
         let mut run = pin!(run);
         loop {
@@ -117,8 +117,8 @@ pub fn is_event_stream(headers: &http::HeaderMap) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
-/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), even if its guest
-/// sends some.
+/// Returns whether a response with this status has no content (RFC 9110, sections 6.4.1 and 15.3.6), even if the guest
+/// sends a body.
 #[must_use]
 pub fn has_no_content(status: StatusCode) -> bool {
     let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
@@ -147,7 +147,7 @@ mod tests {
         let events = events.body(()).unwrap();
         signals.note_head(&events);
         assert_eq!(signals.until().deadline, first + Duration::from_secs(3600 - 30) + STREAM_GRACE);
-        // A client that gets no body does not wait for it, so the guest must not be kept running for it.
+        // The client of a `HEAD` request reads no body, so the guest must not be kept running to produce one.
         let of_head = ResponseSignals::new(TimeLimit { deadline: first, allowed: Duration::from_secs(30) }, None);
         of_head.note_head(&events);
         assert_eq!(of_head.until().deadline, first);

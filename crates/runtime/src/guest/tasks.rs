@@ -1,11 +1,11 @@
-//! The host memory of wasmtime for the tasks, streams, futures and sets of a wasmtime store, charged to its account
-//! while it runs.
+//! The host memory that wasmtime uses for the tasks, streams, futures and waitable sets of a wasmtime store. It is
+//! charged to the account of the store while the guest runs.
 //!
-//! A guest creates them without calling any function of the platform, up to
+//! A guest creates these objects without calling any function of the platform, up to
 //! [`COMPONENT_HANDLES_MAX`](crate::pool::bounds::COMPONENT_HANDLES_MAX) in a store. They are counted each time that
 //! the guest has run and before it waits for anything, and at every epoch tick while it runs. So uncharged memory
-//! belongs only to guests that are running at this moment, which are no more than there are threads, and to guests that
-//! were called across a seam, created these objects within one tick and now wait. The charge follows the highest count
+//! belongs only to guests that are running at this moment, which are at most as many as threads, and to guests that
+//! were called across a seam, created such objects within one tick, and now wait. The charge follows the highest count
 //! and stays until the instance ends, because wasmtime's tables do not shrink.
 
 use std::future::poll_fn;
@@ -17,14 +17,14 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::data::Guest;
 
-/// The host memory of one entry of wasmtime's table of tasks and streams in bytes, with the entry's data and the
+/// The host memory in bytes of one entry in wasmtime's table of tasks and streams, with the entry's data and the
 /// guest's handle. `tests/handles.rs` measures it.
 pub(crate) const ENTRY_BYTES: usize = 512;
 
-/// Runs `run`, which wasmtime polls before the store waits. After each poll, charges what the store holds.
+/// Runs `run`, which wasmtime polls before the store waits. After each poll, charges the store's tasks and streams.
 ///
 /// # Errors
-/// Those of `run`, and when the account's memory is used up.
+/// The errors of `run`, and an error if the account has no memory left.
 pub(crate) async fn charged<T>(
     accessor: &Accessor<Guest>,
     run: impl Future<Output = wasmtime::Result<T>>,
@@ -33,7 +33,8 @@ pub(crate) async fn charged<T>(
     poll_fn(|cx| {
         let polled = run.as_mut().poll(cx);
         match &polled {
-            // Also charged at the end, because what is left stays with the instance.
+            // Memory is also charged when `run` is ready, because tasks and streams that are left stay with the
+            // instance.
             Poll::Pending | Poll::Ready(Ok(_)) => accessor
                 .with(|mut store| charge(store.as_context_mut()))
                 .map_or_else(|error| Poll::Ready(Err(error)), |()| polled),
@@ -46,7 +47,7 @@ pub(crate) async fn charged<T>(
 /// Charges the memory of the tasks and streams that the wasmtime store holds now.
 ///
 /// # Errors
-/// When the account's memory is used up: the guest has to be stopped.
+/// If the account has no memory left. The caller must stop the guest.
 pub(crate) fn charge(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     let entries = store.concurrent_resource_table().map_or(0, |table| table.iter_mut().count());
     store.data_mut().entries = entries;

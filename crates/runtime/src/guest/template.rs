@@ -10,22 +10,24 @@ use super::denials::Denials;
 use crate::folders::{Directory, FolderStorage, GrantedFolders};
 use crate::pool::Account;
 
-/// The number of host handles that one instance may hold: requests, fields, buckets, connections. The object of each
-/// handle may take as much host memory as `http_heads` allows. A guest that leaks handles traps.
+/// The number of host handles that one instance may hold for its first request, such as requests, fields, buckets and
+/// connections. The object of each handle may take as much host memory as `http_heads` allows. A guest that exceeds the
+/// number traps.
 const HANDLES_MAX: usize = 2_000;
 
-/// The number of additional handles for each request that an instance serves at the same time as the first.
+/// The number of additional handles for each further request that an instance may serve at the same time.
 const HANDLES_PER_REQUEST: usize = 20;
 
-/// The response to an outgoing request (head and body), and the work that has to be polled until it ends.
+/// The response to an outgoing request, and the work that transfers the bodies, which must be polled until it ends.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), HttpError>>);
 
 /// Sends a component's outgoing HTTP requests, or refuses them.
 pub trait Outbound: Send + Sync + 'static {
-    /// Sends `request`.
+    /// Sends `request` for the component and returns the response.
     ///
     /// # Errors
-    /// `HttpRequestDenied` if the component has no grant for the host; this is reported to `denials` if it is `Some`.
+    /// `HttpRequestDenied` if the component has no grant for the host. The denial is reported to `denials` if it is
+    /// `Some`.
     fn send(
         &self,
         request: http::Request<WasiBody>,
@@ -34,38 +36,38 @@ pub trait Outbound: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>>;
 }
 
-/// The settings of one component of a group. The default grants nothing.
+/// The settings and grants of one component of a group. The default grants nothing.
 #[derive(Clone, Default)]
 pub struct OwnerSettings {
-    /// The component's name, for its output.
+    /// The name of the component, which labels its output.
     pub component: Arc<str>,
-    /// The environment variables.
+    /// The environment variables that the component sees, as names and values.
     pub environment: Vec<(String, String)>,
-    /// The command-line arguments.
+    /// The command-line arguments that the component sees.
     pub arguments: Vec<String>,
-    /// The granted directories.
+    /// The directories of the host that are granted to the component.
     pub directories: Vec<Directory>,
     /// Sends the component's outgoing HTTP requests. `None` refuses every request.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// The storage that writes to the component's directories use. `None` means that there is no limit.
+    /// The storage in which writes to the component's directories reserve space; `None` if the storage has no limit.
     pub storage: Option<Arc<dyn FolderStorage>>,
 }
 
 /// The data that all instances of a group share.
 pub(crate) struct GroupTemplate {
     pub(crate) owners: Box<[OwnerSettings]>,
-    /// The owners' directories that are open.
+    /// The granted directories that instances of the group have open.
     pub(crate) folders: GrantedFolders,
     pub(crate) sink: Arc<dyn EventSink>,
     pub(crate) denials: Arc<Denials>,
-    /// The account that instances are charged to.
+    /// The account that the group's instances are charged to.
     pub(crate) account: Arc<Account>,
-    /// The number of requests that an instance may serve at the same time as the first.
+    /// The number of requests that one instance may serve at the same time, minus one.
     pub(crate) concurrent_others: usize,
 }
 
 impl GroupTemplate {
-    /// Returns the number of host handles that one instance may hold.
+    /// Returns the maximum number of host handles that one instance may hold.
     pub(super) fn handles_max(&self) -> usize {
         HANDLES_MAX.saturating_add(self.concurrent_others.saturating_mul(HANDLES_PER_REQUEST))
     }

@@ -1,5 +1,5 @@
-//! The exports through which requests and calls enter a group's component: HTTP handlers, and skeletons, which turn an
-//! image (encoded arguments) into a call.
+//! The exports through which requests and calls enter a group's component: HTTP handlers, and skeletons. A skeleton
+//! decodes an image (encoded arguments) and calls a function.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use wasmtime_wasi_http::p3::bindings::http::types as types3;
 
 use crate::guest::Guest;
 
-/// The functions of one component that are called from outside of its group.
+/// The skeleton of one component: the functions of the component that are called from outside of its group.
 #[derive(Debug, Clone)]
 pub struct Skeleton {
-    /// The name of the called component.
+    /// The name of the component whose functions are called.
     pub component: Arc<str>,
-    /// The name of the exported `isomer:link/dispatch`.
+    /// The name of the export that implements `isomer:link/dispatch`.
     pub export: String,
-    /// Whether each function is an `async func`, by the functions' numbers.
+    /// For each function, whether it is an `async func`, indexed by the number of the function.
     pub functions: Vec<bool>,
 }
 
-/// `isomer:link/dispatch.refusal`.
+/// The `refusal` of `isomer:link/dispatch` as a component model value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
@@ -40,16 +40,16 @@ pub(crate) type HandleFunctionP2 = TypedFunc<(Resource<HostIncomingRequest>, Res
 pub(crate) type HandleFunctionP3 =
     TypedFunc<(Resource<p3::Request>,), (Result<Resource<p3::Response>, types3::ErrorCode>,)>;
 
-/// The index of an exported handler.
+/// The export index of a component's HTTP handler.
 #[derive(Debug, Clone)]
 pub(crate) enum HandlerIndex {
-    /// `wasi:http/incoming-handler@0.2`.
+    /// A handler of `wasi:http/incoming-handler@0.2`.
     P2(ComponentExportIndex),
-    /// `wasi:http/handler@0.3`.
+    /// A handler of `wasi:http/handler@0.3`.
     P3(ComponentExportIndex),
 }
 
-/// An exported handler of a live instance.
+/// The HTTP handler of a live instance.
 #[derive(Clone)]
 pub(crate) enum HandlerFunction {
     P2(HandleFunctionP2),
@@ -58,21 +58,21 @@ pub(crate) enum HandlerFunction {
 
 type Dispatch = TypedFunc<(u32, &'static [u8]), (Result<Vec<u8>, Refusal>,)>;
 
-/// The indices of an exported skeleton.
+/// The export indices of a skeleton's two functions.
 #[derive(Debug, Clone)]
 pub(crate) struct DispatchExport {
     call: ComponentExportIndex,
     call_async: ComponentExportIndex,
 }
 
-/// An exported skeleton of a live instance.
+/// The two functions of a skeleton in a live instance.
 #[derive(Clone, Copy)]
 pub(crate) struct DispatchFunctions {
     pub(super) call: Dispatch,
     pub(super) call_async: Dispatch,
 }
 
-/// One function of a group's skeletons.
+/// One function that a group's skeletons can call.
 #[derive(Debug, Clone)]
 pub(crate) struct SkeletonFunction {
     pub(crate) component: Arc<str>,
@@ -82,7 +82,7 @@ pub(crate) struct SkeletonFunction {
 }
 
 impl DispatchExport {
-    /// Finds the skeleton that `component` exports as `export`; `None` if there is no such export.
+    /// Finds the skeleton that `component` exports as `export`. Returns `None` if the component has no such export.
     pub(crate) fn find(component: &Component, export: &str) -> Option<Self> {
         let instance = component.get_export_index(None, export)?;
         let function = |name| component.get_export_index(Some(&instance), name);
@@ -97,7 +97,7 @@ impl DispatchExport {
     }
 }
 
-/// Returns the functions of all skeletons, one skeleton after another.
+/// Returns the functions of all skeletons, in the order of the skeletons.
 pub(crate) fn skeleton_functions(skeletons: &[Skeleton]) -> Vec<SkeletonFunction> {
     let mut skeleton_functions = Vec::new();
     for (position, skeleton) in skeletons.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A live instance, which runs one request or call at a time unless the `concurrency` of its group is over 1.
+//! A live instance. It runs one request or call at a time unless the `concurrency` of its group is over 1.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,21 +12,23 @@ use crate::failure::{Failure, backtrace};
 use crate::guest::{Guest, InFlightCalls, RequestScope, TimeLimit, tasks};
 use crate::pool::RoomReservation;
 
-/// A live instance, the only one in its wasmtime store.
+/// A live instance with its own wasmtime store.
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) handlers: Vec<HandlerFunction>,
     pub(crate) dispatches: Vec<DispatchFunctions>,
-    /// The asynchronous calls that the instance has started; `None` if it cannot start any.
+    /// The asynchronous calls across seams that the instance has started; `None` if the instance has no stub to start
+    /// calls.
     pub(crate) in_flight_calls: Option<Arc<InFlightCalls>>,
     served: u32,
     born: Instant,
-    /// Declared after the wasmtime store, because the store must be dropped first.
+    /// The instance's room in the engine's pool. Declared after the wasmtime store, because the store must be dropped
+    /// first.
     room: RoomReservation,
 }
 
 impl Instance {
-    /// Returns an instance that has served nothing yet. `room` is the instance's room in the engine's pool.
+    /// Returns an instance that has not served anything yet. `room` is the instance's room in the engine's pool.
     pub(super) fn new(
         store: Store<Guest>,
         handlers: Vec<HandlerFunction>,
@@ -42,12 +44,12 @@ impl Instance {
         self.served
     }
 
-    /// Returns whether a pending request would get the room of the instance if the instance were dropped.
+    /// Returns whether a waiting request would get the instance's room if the instance were dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.room.is_wanted()
     }
 
-    /// See [`Guest::is_cluttered`].
+    /// Returns whether the guest holds so many handles that another request might fail: see [`Guest::is_cluttered`].
     pub(crate) fn is_cluttered(&self) -> bool {
         self.store.data().is_cluttered()
     }
@@ -56,20 +58,20 @@ impl Instance {
         self.born.elapsed()
     }
 
-    /// Returns the memory of the account that the instance holds, in bytes.
+    /// Returns the number of bytes that the account is charged for the instance's memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.store.data().limiter.held_bytes()
     }
 
-    /// Starts a request or a call in the instance.
+    /// Starts a request or call with this scope and time limit in the instance.
     pub(crate) fn begin(&mut self, scope: Arc<RequestScope>, until: TimeLimit) {
         self.served += 1;
         self.store.set_epoch_deadline(1);
         self.store.data_mut().begin_request(scope, until);
     }
 
-    /// Runs the work that a call has started and did not need for its result, until it ends. An error ends the
-    /// instance.
+    /// Runs the work that is left after a call has returned its result, until the work ends. After an error, the
+    /// instance must be dropped.
     pub(crate) async fn rest(&mut self) -> wasmtime::Result<()> {
         let run = self.store.run_concurrent(async |accessor| {
             let rest = async {
@@ -84,7 +86,7 @@ impl Instance {
         }
     }
 
-    /// Counts `error` if it shows a defect of the runtime: see [`RoomReservation::check`].
+    /// Records a defect of the runtime if `error` shows one: see [`RoomReservation::check`].
     pub(crate) fn check(&self, error: &wasmtime::Error) {
         self.room.check(error, self.store.engine());
     }
@@ -104,8 +106,8 @@ impl Instance {
         Failure::from_trap(error, self.store.data().limiter.refused())
     }
 
-    /// Makes one call. After a result, or a refusal of the skeleton, the instance can be used again once
-    /// [`Instance::rest`] has ended; after a failure it cannot.
+    /// Makes one call. If the call returns a result or the skeleton refuses it, the instance can be used again as soon
+    /// as [`Instance::rest`] has returned. After a failure, the instance must be dropped.
     pub(crate) async fn call(
         &mut self,
         entry: &SkeletonFunction,

@@ -1,4 +1,4 @@
-//! The maker of a group's instances, and the callback that interrupts them.
+//! Creates the instances of a group, and defines the callback that interrupts them.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -21,28 +21,28 @@ use crate::pool::{RoomLimit, Slots};
 /// Creates instances of one group.
 pub(crate) struct InstanceMaker {
     pub(crate) engine: Engine,
-    /// Held so that other groups that load the same code share the mapping.
+    /// The compiled code of the group. Held so that other groups that load the same code share its mapping.
     pub(crate) _code: Code,
-    /// The slots that an instance takes of the engine's pool.
+    /// The slots of the engine's pool that one instance takes.
     pub(crate) slots: Slots,
     pub(crate) pre: InstancePre<Guest>,
     pub(crate) handlers: Vec<HandlerIndex>,
-    /// The skeletons, in their order.
+    /// The export indices of the skeletons, in the order of the group's settings.
     pub(crate) dispatches: Vec<DispatchExport>,
-    /// Whether the component has a stub, which can start calls.
+    /// Whether the component has a stub, through which it can make calls across seams.
     pub(crate) calls: bool,
     pub(crate) template: Arc<GroupTemplate>,
     pub(crate) memory_bytes: usize,
-    /// The host memory that an instance takes whatever its guest does, in bytes.
+    /// The host memory in bytes that an instance takes whatever its guest does.
     pub(crate) host_bytes: usize,
 }
 
-/// The maximum number of bytes that one call of a host function may make the host copy out of a guest: strings, lists,
-/// whole batches of values.
+/// The maximum number of bytes that the host copies out of a guest for one call of a host function, for example
+/// strings, lists and batches of values.
 const HOST_CALL_BYTES_MAX: usize = 32 << 20;
 
 impl InstanceMaker {
-    /// Registers a pool of these instances, so that its idle instances can be evicted.
+    /// Registers a pool of instances that this maker creates, so that idle instances in the pool can be evicted.
     pub(crate) fn register<P: IdlePool + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
         let pool: Weak<P> = Arc::downgrade(pool);
         let account = &self.template.account;
@@ -50,7 +50,7 @@ impl InstanceMaker {
         account.idle_pools().add(since.clone(), pool, ());
     }
 
-    /// Returns whether a pending request would get the room of such an instance if one were dropped.
+    /// Returns whether a waiting request would get an instance's room if an instance of this group were dropped now.
     pub(crate) fn is_room_wanted(&self) -> bool {
         self.engine.room().is_wanted(self.slots, &self.template.account)
     }
@@ -114,8 +114,8 @@ fn too_long(allowed: Duration) -> Failure {
     Failure::Instantiate { reason: format!("it has not started within {} ms", allowed.as_millis()) }
 }
 
-/// The callback of every epoch tick at which the guest runs. Stops a guest whose deadline has passed, or whose account
-/// has used up its processor time. Makes a guest yield if its time slice is over.
+/// The callback that wasmtime calls at every epoch tick at which the guest runs. Stops a guest whose deadline has
+/// passed, or whose account has used up its processor time. Makes a guest yield if its time slice is over.
 pub(crate) fn on_epoch(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     tasks::charge(store.as_context_mut())?;
     let guest = store.data_mut();

@@ -1,4 +1,4 @@
-//! Instances of a group: how they are created, what they export, and a live instance.
+//! The instances of a group: how they are created, what they export, and how a live instance is used.
 
 mod exports;
 mod live;

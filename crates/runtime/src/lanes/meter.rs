@@ -1,16 +1,17 @@
 //! Measures the processor time of guests.
 //!
-//! A guest runs only while its future is polled, so the processor time of a thread during all polls is the guest's. Two
-//! things make the measurement cheap enough for every poll of every request:
+//! A guest runs only while its future is polled, so its processor time is the time that threads use during its polls.
+//! Two techniques make the measurement cheap enough for every poll of every request:
 //!
-//! - Reading the thread's processor clock is a system call (about half a microsecond), reading the monotonic clock is not (25 ns). A poll
-//!   of less than [`SHORT`] was hardly interrupted, so its duration is taken as its processor time. Only a longer poll, during which
+//! - Reading the thread's processor clock is a system call (about half a microsecond), but reading the monotonic clock is not (25 ns). A
+//!   poll of less than [`SHORT`] was hardly interrupted, so its duration is taken as its processor time. Only a longer poll, during which
 //!   the thread may have waited for a processor, is measured by the thread's processor clock.
-//! - A long poll does not need to read the processor clock at its beginning: it was read at most [`SHORT`] ago, or is read now. The time
-//!   that polls have been charged since that reading is not charged again.
+//! - At the beginning of a poll, the processor clock is read only if the last reading is more than [`SHORT`] old. The time that polls
+//!   have been charged since the last reading is not charged again.
 //!
-//! A guest that calls another guest on its own thread polls it within its own poll. Both belong to one account (no call
-//! leaves its app), so the outer poll is charged for both, and the inner one is not measured.
+//! If a guest calls another guest on its own thread, the callee is polled within the caller's poll. Both guests belong
+//! to one account (no call leaves its app), so the outer poll is charged for both guests, and the inner poll is not
+//! measured.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use super::watch::PollSlot;
 use crate::clock::processor_time;
 use crate::pool::Account;
 
-/// Polls up to this length are measured by the monotonic clock, and the thread's processor clock is read no more often
-/// than this: at half a microsecond, that is half a per cent of the time.
+/// The maximum duration of a poll that is measured by the monotonic clock. Also the minimum time between two readings
+/// of the thread's processor clock: at half a microsecond each, the readings take at most half a per cent of the time.
 const SHORT: Duration = Duration::from_micros(100);
 
 thread_local! {
@@ -32,14 +33,14 @@ thread_local! {
     static SLOT: OnceCell<Arc<PollSlot>> = const { OnceCell::new() };
 }
 
-/// The processor time of a thread, as far as it was measured.
+/// The state of a thread's measurements.
 #[derive(Clone, Copy)]
 struct ThreadClock {
-    /// The last reading of the thread's processor clock, and the time of the reading.
+    /// The last reading of the thread's processor clock, after the time at which it was read.
     read: Option<(Instant, Duration)>,
-    /// The processor time that was charged since that reading.
+    /// The processor time that was charged to accounts since the last reading.
     charged: Duration,
-    /// The poll that is being measured.
+    /// The poll that is currently measured, if any.
     polling: Option<Poll>,
 }
 
@@ -49,14 +50,14 @@ struct Poll {
     slice: Duration,
 }
 
-/// The measurement of a poll. Charges the account when it is dropped, even after a panic.
+/// The measurement of a poll. Charges the account when this value is dropped, even after a panic.
 pub(crate) struct PollMeasurement<'a> {
     account: &'a Account,
     began: Instant,
 }
 
 impl<'a> PollMeasurement<'a> {
-    /// Starts to measure a poll, after which the guest yields once `slice` is over. Returns `None` within another poll.
+    /// Starts to measure a poll whose guest should yield when `slice` is over. Returns `None` within another poll.
     pub(crate) fn begin(account: &'a Account, slice: Duration) -> Option<Self> {
         let mut thread = THREAD.get();
         if thread.polling.is_some() {
@@ -73,7 +74,7 @@ impl<'a> PollMeasurement<'a> {
         Some(Self { account, began })
     }
 
-    /// Charges the poll and returns the processor time that it took.
+    /// Ends the measurement, charges the account, and returns the processor time of the poll.
     pub(crate) fn end(self) -> Duration {
         let used = self.charge();
         std::mem::forget(self);
@@ -108,7 +109,7 @@ impl Drop for PollMeasurement<'_> {
     }
 }
 
-/// Returns whether the guest that runs on this thread has used up its time slice. True if no poll is being measured.
+/// Returns whether the guest that runs on this thread has used up its time slice. Returns true if no poll is measured.
 pub(crate) fn slice_is_over() -> bool {
     THREAD.get().polling.is_none_or(|poll| poll.began.elapsed() >= poll.slice)
 }

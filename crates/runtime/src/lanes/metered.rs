@@ -1,4 +1,5 @@
-//! The future of a guest: measured, charged to its account, and polled in the fast or the slow lane.
+//! The future of a guest, whose processor time is measured and charged to its account. It is polled in the fast or the
+//! slow lane.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,52 +16,54 @@ use super::meter::PollMeasurement;
 use super::slow;
 use crate::pool::Account;
 
-/// The time that a guest may run without a pause in the fast lane before it yields. A guest that has used up a whole
-/// slice moves to the slow lane, because requests that arrive in the meantime would wait for its computation.
+/// The time that a guest may run without a pause in the fast lane before it must yield. A guest that uses up a complete
+/// slice moves to the slow lane, because otherwise its computation would delay requests that arrive in the meantime.
 const FAST_SLICE: Duration = Duration::from_micros(500);
 
-/// The processor time that a guest may use in the fast lane within [`FAST_WINDOW`], in polls shorter than
+/// The processor time that a guest may use within [`FAST_WINDOW`] in the fast lane, in polls shorter than
 /// [`FAST_SLICE`], before it moves to the slow lane.
 const FAST_TOTAL: Duration = Duration::from_millis(2);
 
-/// The time over which polls in the fast lane are added up. It is limited because a guest that serves many short
-/// requests, one after another or at once, computes a little all the time.
+/// The period over which a guest's processor time in the fast lane is added up. It is short because a guest that serves
+/// many short requests, one after another or at the same time, always uses some processor time.
 const FAST_WINDOW: Duration = Duration::from_millis(20);
 
-/// The time that a guest may run without a pause in the slow lane, and in the fast one if its account has no limits.
+/// The time that a guest may run without a pause in the slow lane before it must yield. Also applies in the fast lane
+/// if the guest's account has no limits.
 pub(crate) const SLOW_SLICE: Duration = Duration::from_millis(5);
 
-/// A guest counts as calm if it has used less than [`CALM_USE`] of processor time in this time, in short polls only. It
-/// then moves back to the fast lane, where it may use the same amount.
+/// The period over which a guest in the slow lane is observed. A guest is calm if it uses less than [`CALM_USE`] of
+/// processor time in this period, in short polls only. A calm guest moves back to the fast lane, where it may use the
+/// same amount.
 const CALM_TIME: Duration = Duration::from_millis(50);
 
-/// The processor time below which a guest counts as calm: see [`CALM_TIME`].
+/// The processor time per [`CALM_TIME`] below which a guest is calm.
 const CALM_USE: Duration = Duration::from_millis(4);
 
-/// The future of a guest: measured, charged to its account, and polled in the fast or the slow lane. Dropping it drops
-/// the guest.
+/// The future of a guest, whose processor time is measured and charged to its account. It is polled in the fast or the
+/// slow lane. Dropping it drops the guest.
 pub(crate) struct MeteredFuture<T> {
     account: Arc<Account>,
     state: LaneState<T>,
 }
 
-/// The lane that a guest's future is in.
+/// The future of a guest, and the lane that the future is in.
 enum LaneState<T> {
     /// The future has not been polled yet.
     New(BoxFuture<'static, T>),
     Fast(BoxFuture<'static, T>, FastUse),
     Slow(Task<SlowLaneEnd<T>>),
-    /// The future has ended.
+    /// The future was ready and must not be polled again.
     Over,
 }
 
-/// The time that a guest has used in the fast lane.
+/// The use of the fast lane by one guest.
 #[derive(Debug, Clone, Copy, Default)]
 struct FastUse {
-    /// The processor time since `window`.
+    /// The processor time that the guest has used since the start of `window`.
     used: Duration,
     window: Option<Instant>,
-    /// Whether a whole slice was used up.
+    /// Whether the guest has used up a complete time slice.
     is_slice_used: bool,
 }
 
@@ -79,10 +82,10 @@ impl FastUse {
     }
 }
 
-/// The end of a stay in the slow lane.
+/// The reasons why a guest leaves the slow lane.
 enum SlowLaneEnd<T> {
     Ended(PanicSafeDrop<T>),
-    /// The guest has become calm.
+    /// The guest is calm, so its future moves back to the fast lane.
     Calm(PanicSafeDrop<BoxFuture<'static, T>>),
 }
 
@@ -109,7 +112,7 @@ impl<T: Send + 'static> Future for MeteredFuture<T> {
                 LaneState::Fast(mut future, mut used) => {
                     let slice = if this.account.is_limited() { FAST_SLICE } else { SLOW_SLICE };
                     let Some(polling) = PollMeasurement::begin(&this.account, slice) else {
-                        // Not measured, because this poll is part of another guest's poll, which is measured.
+                        // This poll is not measured, because it is part of another guest's poll, which is measured.
                         let polled = future.as_mut().poll(cx);
                         if polled.is_pending() {
                             this.state = LaneState::Fast(future, used);
@@ -152,7 +155,7 @@ impl<T: Send + 'static> Future for MeteredFuture<T> {
 }
 
 fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'static, T>) -> LaneState<T> {
-    // Without an executor, there is no other work that the guest could delay.
+    // Outside of a tokio runtime, there is no other work that the guest could delay.
     let Ok(executor) = Handle::try_current() else { return LaneState::Fast(future, FastUse::default()) };
     let id = account.id();
     let schedule = move |runnable| slow::push(id, runnable, executor.clone());
@@ -163,7 +166,7 @@ fn move_to_slow<T: Send + 'static>(account: &Arc<Account>, future: BoxFuture<'st
     LaneState::Slow(task)
 }
 
-/// Runs a guest in the slow lane until it ends or has become calm.
+/// Runs a guest in the slow lane until its future is ready or the guest is calm.
 async fn run_in_slow_lane<T: Send + 'static>(
     account: Arc<Account>,
     mut guest: PanicSafeDrop<BoxFuture<'static, T>>,
@@ -192,8 +195,8 @@ async fn run_in_slow_lane<T: Send + 'static>(
     }
 }
 
-/// A value whose drop does not panic. `async_task` drops a guest's future, or its output, when the task is dropped, and
-/// aborts the process if that panics.
+/// A value whose drop does not panic. When a task of `async_task` is dropped, it drops the guest's future or output,
+/// and aborts the process if that panics.
 struct PanicSafeDrop<V>(Option<V>);
 
 impl<V> PanicSafeDrop<V> {
@@ -231,9 +234,9 @@ mod tests {
     use crate::clock::processor_time;
     use crate::pool::AccountLimits;
 
-    /// Makes a guest compute for the duration that is sent.
+    /// Sends durations to a guest, which computes for each of them.
     type Orders = mpsc::UnboundedSender<Duration>;
-    /// The threads on which the guest computed.
+    /// Receives the id of the thread on which the guest computed, once for each duration.
     type Threads = mpsc::UnboundedReceiver<ThreadId>;
 
     fn limited() -> Arc<Account> {
@@ -271,7 +274,7 @@ mod tests {
         assert_eq!(computes(&orders, &mut threads, SHORT).await, executor);
         assert_eq!(computes(&orders, &mut threads, LONG).await, executor, "it is known afterwards");
         assert_ne!(computes(&orders, &mut threads, SHORT).await, executor);
-        // Waits for several windows of time.
+        // Waits for several periods of `FAST_WINDOW`.
         let waited = Instant::now();
         while computes(&orders, &mut threads, SHORT).await != executor {
             assert!(waited.elapsed() < Duration::from_secs(60), "it has not come back");
@@ -353,7 +356,7 @@ mod tests {
         assert_eq!(dropped.recv().await, None);
     }
 
-    /// Panics when it is dropped.
+    /// A value that panics when it is dropped.
     struct Panics;
 
     impl Drop for Panics {
@@ -362,8 +365,8 @@ mod tests {
         }
     }
 
-    /// Runs `guest` in the slow lane, in a task that is dropped in its last poll: when the guest has become calm, or
-    /// has ended.
+    /// Runs `guest` in the slow lane, in a task that is dropped during its last poll, in which the guest becomes calm
+    /// or its future becomes ready.
     fn dropped_in_its_last_poll<T: Send + 'static>(guest: impl FnOnce() -> Poll<T> + Send + 'static) {
         let task = Arc::new(std::sync::Mutex::new(None::<Task<SlowLaneEnd<T>>>));
         let (dropping, mut guest, panics) = (task.clone(), Some(guest), Panics);
@@ -375,7 +378,7 @@ mod tests {
         let stay = run_in_slow_lane(limited(), PanicSafeDrop::new(Box::pin(future) as BoxFuture<'static, T>));
         let (runnable, spawned) = async_task::spawn(stay, |_| ());
         *task.lock().unwrap() = Some(spawned);
-        // The window in which the guest is calm begins with its first poll.
+        // The guest's first observed period begins with this poll.
         runnable.run();
     }
 

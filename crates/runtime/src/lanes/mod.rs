@@ -1,20 +1,20 @@
-//! Two lanes for guests, so that a short request never waits for one that computes for long.
+//! Two lanes for guests, so that a short request never waits for a guest that computes for a long time.
 //!
 //! | lane | threads | guests |
 //! | --- | --- | --- |
-//! | fast | those of the executor, which also do all input and output | every guest at first, for one `FAST_SLICE`, or `FAST_TOTAL` in short polls |
+//! | fast | the threads of the tokio runtime, which also do all input and output | every guest at first, for one `FAST_SLICE`, or `FAST_TOTAL` in short polls |
 //! | slow | as many as processors, at a lower priority | guests that have computed for longer |
 //!
 //! A [`MeteredFuture`] is polled in the fast lane, within the task that owns the connection, so no other thread is
 //! woken. When it has used up its time there, the guest's future moves to the slow lane, and the task waits for it.
-//! When the guest has become calm (for example, a stream that waits most of the time), its future moves back. An
-//! account whose guests often compute for long starts in the slow lane (see
+//! When the guest is calm (for example, a stream that waits most of the time), its future moves back. An account whose
+//! guests often compute for a long time starts in the slow lane (see
 //! [`FastLaneCredit`](crate::pool::account::fast_lane::FastLaneCredit)).
 //!
 //! Guests of an account without limits share the process with no other tenant, so they stay in the fast lane.
 //!
-//! Rejected: slices of 5 ms on the executor's own threads (the p99 of a neighbour tenant was 2.7 to 28 times the value
-//! without hostile tenants, because a request waits for whole slices); a thread for every guest (a wake-up for every
+//! Rejected: slices of 5 ms on the runtime's own threads (the p99 of a neighbour tenant was 2.7 to 28 times the value
+//! without hostile tenants, because a request waits for complete slices); a thread for every guest (a wake-up for every
 //! request, a quarter fewer requests per second); `SCHED_IDLE` (on a busy machine, a thread that holds a lock may not
 //! run for seconds).
 

@@ -1,53 +1,57 @@
 //! The scheduling parameters of the threads of both lanes.
 //!
-//! The nice value by itself decides how much of a busy processor a thread gets, but not how soon: a thread that wakes
+//! The nice value determines how large a share of a busy processor a thread gets, but not how soon. A thread that wakes
 //! up cannot preempt a running thread until the running thread's slice (some milliseconds) is over. Linux 6.12 and
 //! later accept a slice for each thread (`sched_runtime` of an ordinary thread, sched_setattr(2)) and let a thread with
-//! a shorter slice preempt one with a longer slice. Older kernels ignore it.
+//! a shorter slice preempt a thread with a longer slice. Older kernels ignore this value.
 
 use std::io;
 use std::time::Duration;
 
-/// The lowest priority.
+/// The maximum nice value, which is the lowest priority.
 const NICE_MAX: i32 = 19;
 
-/// How much lower the priority of the slow lane's threads is, as a nice value. With this value, a thread of the fast
-/// lane that wakes up runs first. A much lower priority (such as `SCHED_IDLE`) would let other programs block a slow
-/// thread for seconds, while it may hold a lock that the fast lane needs.
+/// The amount by which the nice value of the slow lane's threads exceeds the nice value of the process. With this
+/// amount, a thread of the fast lane that wakes up runs first. A much lower priority (such as `SCHED_IDLE`) would let
+/// other programs stop a slow thread for seconds, while it may hold a lock that the fast lane needs.
 const SLOW_NICE: i32 = 10;
 
-/// The slice of the slow lane: longer than that of all ordinary threads (a few milliseconds).
+/// The kernel's time slice for threads of the slow lane: longer than the slice of ordinary threads (a few
+/// milliseconds).
 const KERNEL_SLICE_SLOW: Duration = Duration::from_millis(20);
 
-/// The slice of the fast lane: shorter than that of all ordinary threads.
+/// The kernel's time slice for threads of the fast lane: shorter than the slice of ordinary threads.
 const KERNEL_SLICE_FAST: Duration = Duration::from_micros(300);
 
-/// Gives the calling thread the priority of the slow lane: other threads that wake up run first, and when it wakes up,
-/// it does not preempt them (`SCHED_BATCH`). The result does not depend on the thread that has started this one.
+/// Gives the calling thread the priority of the slow lane. Other threads that wake up run first, and when this thread
+/// wakes up, it does not preempt them (`SCHED_BATCH`). The result does not depend on the priority of the thread that
+/// started the calling thread.
 ///
 /// # Errors
-/// When the system refuses, as a sandbox may. Then the thread only delays others for longer.
+/// If the system refuses the change, as a sandbox may. The only consequence is that the thread delays others for
+/// longer.
 pub(super) fn lower() -> io::Result<()> {
     set(libc::SCHED_BATCH, (nice_of_process()? + SLOW_NICE).min(NICE_MAX), KERNEL_SLICE_SLOW)
 }
 
-/// Gives the calling thread the scheduling parameters of an executor's thread, which runs for a short time whenever it
-/// wakes up and should not have to wait.
+/// Gives the calling thread the scheduling parameters of a thread of the tokio runtime, which runs for a short time
+/// whenever it wakes up and should not have to wait.
 ///
 /// # Errors
-/// When the system refuses, as a sandbox may. Then the thread may have to wait for longer.
+/// If the system refuses the change, as a sandbox may. The only consequence is that the thread may wait for longer.
 pub fn prefer_latency() -> io::Result<()> {
     set(libc::SCHED_OTHER, nice()?, KERNEL_SLICE_FAST)
 }
 
-/// Returns the nice value of the process's first thread, which belongs to neither lane. The calling thread's own value
-/// would not do: it is inherited from the thread that started it, which may belong to the slow lane.
+/// Returns the nice value of the process's first thread, which belongs to neither lane. The calling thread's own nice
+/// value cannot be used: it was inherited from the thread that started the calling thread, which may belong to the slow
+/// lane.
 fn nice_of_process() -> io::Result<i32> {
     Ok(rustix::process::getpriority_process(Some(rustix::process::getpid()))?)
 }
 
 /// Returns the calling thread's own nice value. On Linux, each thread has one (setpriority(2), "C library/kernel
-/// differences"): that of the process, unless it was changed.
+/// differences"), which is inherited unless it is changed.
 fn nice() -> io::Result<i32> {
     Ok(rustix::process::getpriority_process(None)?)
 }
@@ -64,8 +68,8 @@ fn set(policy: libc::c_int, nice: i32, slice: Duration) -> io::Result<()> {
         sched_deadline: 0,
         sched_period: 0,
     };
-    // SAFETY: the kernel reads `size` bytes from `attributes`, which is a structure of that size and outlives the call;
-    // it writes no memory of ours. 0 is the calling thread, and there are no flags.
+    // SAFETY: the kernel reads `size` bytes from `attributes`, which is a structure of that size and outlives the call.
+    // The kernel writes no memory of this process. 0 is the calling thread, and there are no flags.
     let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -79,8 +83,8 @@ mod tests {
         text.rsplit_once(") ").expect("a name").1.split(' ').map(str::to_owned).collect()
     }
 
-    /// Returns the nice value and policy of the calling thread: fields 19 and 41 of proc_pid_stat(5), of which the
-    /// first two are cut off.
+    /// Returns the nice value and the policy of the calling thread: fields 19 and 41 of proc_pid_stat(5). The first two
+    /// fields are removed before the others are counted.
     fn scheduled() -> (i32, i32) {
         let fields = statistics();
         let number = |field: usize| fields[field - 3].parse().expect("a number");

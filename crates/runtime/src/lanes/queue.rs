@@ -1,30 +1,31 @@
-//! A queue that is fair between accounts: the next job is that of the account which has used the least time. Pure.
+//! A queue that shares time fairly between accounts: the next job belongs to the account that has used the least time.
+//! This module only keeps the state: it starts no threads.
 //!
 //! Each account has a virtual time, which grows by the time that its jobs used. An account that has had no job for a
-//! while does not save up time: it resumes at the virtual time of the account that was served last. When no job waits
-//! or runs, all accounts are equal again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996) with equal
-//! weights.
+//! while does not accumulate a claim to time: it resumes at the virtual time of the account that was served last. When
+//! no job waits or runs, all accounts are equal again. This is start-time fair queueing (Goyal, Vin and Cheng, 1996)
+//! with equal weights.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// Identifies an account in the queue.
+/// The number that identifies an account in the queue.
 pub(crate) type AccountId = u64;
 
-/// The waiting jobs, by account.
+/// The waiting jobs by account, and the virtual time of each account.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     accounts: HashMap<AccountId, AccountEntry<T>>,
-    /// The accounts that have jobs, by virtual time.
+    /// The accounts that have waiting jobs, ordered by virtual time.
     order: BTreeSet<(u64, AccountId)>,
     /// The virtual time of the account that was served last.
     virtual_ns: u64,
-    /// The largest virtual time of an account so far.
+    /// The largest virtual time that any account has had so far.
     virtual_ns_max: u64,
     /// The number of jobs that wait.
     waiting: usize,
     /// The number of jobs that run.
     running: usize,
-    /// The number of entries that were left when entries without jobs were last removed.
+    /// The number of entries that remained when entries without jobs were last removed.
     cleaned: usize,
 }
 
@@ -50,7 +51,7 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Adds a job after the other jobs of its account.
+    /// Adds a job after the other jobs of `account`.
     pub(crate) fn push(&mut self, account: AccountId, job: T) {
         self.clean_up();
         let now = self.virtual_ns;
@@ -69,7 +70,7 @@ impl<T> FairQueue<T> {
         self.waiting += 1;
     }
 
-    /// Takes the next job. [`Self::finish`] must be called after it has run.
+    /// Removes the next job from the queue and returns it. [`Self::finish`] must be called after the job has run.
     pub(crate) fn pop(&mut self) -> Option<(AccountId, T)> {
         let (virtual_ns, account) = self.order.pop_first()?;
         let entry = self.accounts.get_mut(&account)?;
@@ -84,7 +85,7 @@ impl<T> FairQueue<T> {
         Some((account, job))
     }
 
-    /// Records that a job of `account` has run for `used_ns`.
+    /// Records that a job of `account` has run, and adds `used_ns` to the account's virtual time.
     pub(crate) fn finish(&mut self, account: AccountId, used_ns: u64) {
         let Some(entry) = self.accounts.get_mut(&account) else { return };
         entry.running = entry.running.saturating_sub(1);
@@ -103,12 +104,12 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Returns how many jobs wait.
+    /// Returns the number of waiting jobs.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Removes entries without a job whose virtual time is not ahead of the queue's.
+    /// Removes entries without a job whose virtual time is not ahead of the queue's virtual time.
     fn clean_up(&mut self) {
         if self.accounts.len() < 2 * self.cleaned + 16 {
             return;
@@ -166,7 +167,7 @@ mod tests {
         queue.push(1, 'a');
         run(&mut queue, 1_000);
         run(&mut queue, 1_000);
-        // A new account begins at the queue's virtual time, which is that of the job taken last.
+        // A new account begins at the queue's virtual time: the virtual time of the account that was served last.
         queue.push(2, 'b');
         queue.push(2, 'b');
         let order: String = (0..3).map(|_| run(&mut queue, 600)).collect();

@@ -1,12 +1,12 @@
 //! The threads of the slow lane.
 //!
-//! These threads run at a lower priority than the executor's. So when the fast lane has work, the kernel preempts them
-//! within microseconds, in the middle of a guest's loop or of a host function. There are as many as processors: they
-//! use the time that the fast lane leaves. They share it fairly between accounts, by processor time (see
-//! [`super::queue`]).
+//! These threads run at a lower priority than the threads of the tokio runtime. So when the fast lane has work, the
+//! kernel preempts a slow thread within microseconds, in the middle of a guest's loop or of a host function. There are
+//! as many slow threads as processors, and they use the processor time that the fast lane leaves. Accounts share this
+//! time fairly (see [`super::queue`]).
 //!
-//! A thread is started when there is work for it and ends when there has been none for a while. If no thread can be
-//! started, the executor's own threads do the work.
+//! A thread is started when there is work for it, and ends when it has had no work for a while. If no thread can be
+//! started, the tokio runtime's own threads do the work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use super::priority;
 use super::queue::{AccountId, FairQueue};
 use crate::clock::processor_time;
 
-/// The time that a thread waits for work before it ends.
+/// The time for which a thread waits for a job before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 static LANE: LazyLock<SlowLane> = LazyLock::new(|| SlowLane {
@@ -31,7 +31,7 @@ static LANE: LazyLock<SlowLane> = LazyLock::new(|| SlowLane {
 struct SlowLane {
     threads_max: usize,
     state: Mutex<SlowLaneState>,
-    /// Notified when a job waits.
+    /// Notified when a job is added to the queue.
     ready: Condvar,
 }
 
@@ -42,18 +42,18 @@ struct SlowLaneState {
     idle: usize,
 }
 
-/// One poll of a guest, with the executor whose timers and tasks it uses.
+/// One poll of a guest, with the tokio runtime whose timers and tasks the guest uses.
 struct SlowJob {
     runnable: Runnable,
     executor: Handle,
 }
 
-/// Runs `runnable` in the slow lane, for `account`.
+/// Adds one run of `runnable` to the slow lane's queue, for `account`.
 pub(super) fn push(account: AccountId, runnable: Runnable, executor: Handle) {
     let must_start = {
         let mut state = LANE.state();
         state.queue.push(account, SlowJob { runnable, executor });
-        // A notified thread counts as idle until it has woken up, so several jobs may be waiting for the same thread.
+        // A notified thread counts as idle until it has woken up, so several jobs may wait for the same idle thread.
         let start = state.queue.waiting() > state.idle && state.threads < LANE.threads_max;
         state.threads += usize::from(start);
         start
@@ -70,7 +70,7 @@ impl SlowLane {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one thread until it has been idle for [`IDLE_TIME_MAX`].
+    /// Runs jobs on the calling thread until there was no job for [`IDLE_TIME_MAX`].
     fn work(&self) {
         if let Err(error) = priority::lower() {
             isomer_telemetry::debug!(%error, "cannot lower the priority of a thread");
@@ -81,7 +81,7 @@ impl SlowLane {
         }
     }
 
-    /// Waits for a job; `None` if there was none for [`IDLE_TIME_MAX`].
+    /// Waits for a job. Returns `None` if there was no job for [`IDLE_TIME_MAX`].
     fn next(&self) -> Option<(AccountId, SlowJob)> {
         let mut state = self.state();
         loop {
@@ -99,7 +99,8 @@ impl SlowLane {
         }
     }
 
-    /// Records that a thread could not be started. If the lane has no thread, the executors run the waiting jobs.
+    /// Records that a thread could not be started. If the lane has no other thread, the tokio runtimes of the waiting
+    /// jobs run them.
     fn give_up(&self) {
         let mut left = Vec::new();
         {
@@ -124,8 +125,8 @@ impl SlowJob {
     fn run(self) -> Duration {
         let _entered = self.executor.enter();
         let before = processor_time();
-        // A guest's panic is delivered to the task that waits for the guest. Any other panic must not end this thread,
-        // because the thread is counted.
+        // A panic of a guest is passed to the task that waits for the guest. No other panic may end this thread,
+        // because it would still be counted as running.
         if catch_unwind(AssertUnwindSafe(|| self.runnable.run())).is_err() {
             isomer_telemetry::error!("a panic in the slow lane outside of any guest");
         }

@@ -1,9 +1,9 @@
 //! The state of the threads that poll guests, for the engine's epoch clock: when a poll began, and how long its guest
 //! may run before it should yield.
 //!
-//! The clock interrupts all guests of the engine at once, and each interruption makes every running guest check its
-//! time. So the clock first checks here, every millisecond while guests run, and interrupts only if a guest has used up
-//! its time slice.
+//! An epoch tick interrupts all guests of the engine, and makes every running guest check its time. So, every
+//! millisecond while guests run, the epoch clock first checks this state, and advances the epoch only if a guest has
+//! used up its time slice.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,28 +11,28 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{nanoseconds_at, now};
 
-/// The time after the last poll of any guest during which the clock still checks often.
+/// The time after the last poll of any guest for which the epoch clock continues to check at short intervals.
 const ACTIVE: Duration = Duration::from_millis(100);
 
 static SLOTS: Mutex<Vec<Arc<PollSlot>>> = Mutex::new(Vec::new());
 
-/// The polls of one thread, as observed by the clock.
+/// The current or last poll of one thread, as the epoch clock sees it.
 #[derive(Debug, Default)]
 pub(crate) struct PollSlot {
-    /// When the last poll began, in nanoseconds as of [`now`].
+    /// The time at which the last poll began, in nanoseconds as returned by [`now`].
     began_ns: AtomicU64,
     slice_ns: AtomicU64,
     is_polling: AtomicBool,
 }
 
-/// The activity of the threads that poll guests.
+/// The combined state of all threads that poll guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Activity {
-    /// Whether a guest has used up its time slice.
+    /// Whether any guest has used up its time slice.
     pub(crate) slice_is_over: bool,
-    /// Whether a guest was polled within the last [`ACTIVE`].
+    /// Whether any guest was polled within the last [`ACTIVE`].
     pub(crate) is_active: bool,
-    /// The time until the next running guest will have used up its time slice.
+    /// The time until the next running guest has used up its time slice; `None` if no guest is within its slice.
     pub(crate) next: Option<Duration>,
 }
 
@@ -58,8 +58,8 @@ impl PollSlot {
         slot
     }
 
-    // The clock may combine the beginning of this poll with the slice of the previous one. Then it interrupts
-    // unnecessarily, or a millisecond later.
+    // The clock may read the beginning of this poll together with the slice of the previous poll. The only consequence
+    // is an unnecessary interruption, or one that is a millisecond late.
     pub(crate) fn begin(&self, began: Instant, slice: Duration) {
         self.began_ns.store(nanoseconds_at(began), Ordering::Relaxed);
         self.slice_ns.store(u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -1,15 +1,15 @@
-//! The account of one tenant: the memory, the processor time and the counts of its guests, and their limits.
+//! The account of one tenant: the memory, the processor time and the counts that its guests use, and their limits.
 //!
-//! Memory is charged when it grows and released when its wasmtime store is dropped, so idle instances stay charged. When
-//! an account is full, its own idle instances are evicted before anything is refused: the least recently used first,
-//! only as many as necessary, and none for a charge that would not fit even then. So the apps of one tenant compete with
-//! each other, but not with those of another tenant.
+//! Memory is charged when it grows and released when its wasmtime store is dropped, so idle instances stay charged.
+//! When an account is full, its own idle instances are evicted before a charge is refused: the least recently used
+//! first, only as many as necessary, and none if the charge would not fit even then. So the apps of one tenant compete
+//! with each other, but not with the apps of another tenant.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `memory` | how much memory is charged, and the limit |
-//! | `cpu` | the processor time of the account: a bucket that fills at its rate |
-//! | [`fast_lane`] | which lane the account's requests begin in |
+//! | `memory` | the amount of memory that is charged, and the limit |
+//! | `cpu` | the processor time of the account: a token bucket that fills at the account's rate |
+//! | [`fast_lane`] | the lane in which the account's requests start |
 
 mod cpu;
 pub(crate) mod fast_lane;
@@ -28,20 +28,21 @@ use super::idle::IdlePools;
 use super::sizes::PoolSizes;
 use crate::clock::now;
 
-/// The id of the next account.
+/// The id that the next account gets.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// The limits of all groups that share an account.
+/// The limits of an account, for all groups that are charged to it together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountLimits {
-    /// The memory of all live instances and of what the host holds for them, in bytes.
+    /// The maximum memory of all live instances, including the host memory for them, in bytes.
     pub memory_bytes: u64,
-    /// The processor time per second of the clock, as a long-run average. Over one second means more than one core.
+    /// The maximum processor time per second of real time, as a long-run average. A value over one second means more
+    /// than one core.
     pub cpu_per_second: Duration,
 }
 
 impl AccountLimits {
-    /// No limits other than those of each group.
+    /// No limits of the account. The limits of each group still apply.
     pub const UNLIMITED: Self = Self { memory_bytes: u64::MAX, cpu_per_second: Duration::MAX };
 }
 
@@ -57,34 +58,34 @@ pub struct Account {
     held: Mutex<PoolSizes>,
     /// The number of files and folders that the account's guests have open.
     open_files: AtomicUsize,
-    /// The pools whose instances are charged to the account.
+    /// The instance pools whose instances are charged to the account.
     idle_pools: IdlePools<()>,
 }
 
-/// The resources that were charged to an account.
+/// The resources that an account uses and has used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AccountUse {
-    /// The bytes that are charged now: linear memories and tables, and the host's memory for the guests.
+    /// The bytes that are currently charged: linear memories and tables, and the host memory for the guests.
     pub memory_bytes: u64,
-    /// The part of `memory_bytes` that is the host's memory for the guests: handles, queued calls, values, bodies.
+    /// The part of `memory_bytes` that is host memory for the guests: handles, queued calls, values, bodies.
     pub host_bytes: u64,
-    /// The processor time of the account's guests so far.
+    /// The total processor time of the account's guests since the account was created.
     pub cpu: Duration,
-    /// The number of times that memory was refused.
+    /// The number of charges that were refused because the account had no memory left.
     pub refused_memory: u64,
-    /// The number of refusals of processor time: requests that did not begin, and guests that were stopped.
+    /// The number of requests that were refused, and of guests that were stopped, because no processor time was left.
     pub refused_cpu: u64,
 }
 
-/// Host memory that is charged to an account until this is dropped.
+/// A charge to an account for host memory. Dropping this value releases the charge.
 #[derive(Debug)]
 pub struct HostMemory {
     account: Arc<Account>,
     bytes: u64,
 }
 
-/// The memory of an instance that was evicted and has not been dropped yet. It counts as free for new charges until
-/// this value is dropped, which must be after the instance.
+/// The memory of an evicted instance that has not been dropped yet. New charges may already use this memory, within a
+/// limit. This value must be dropped after the instance.
 #[derive(Debug)]
 pub(crate) struct EvictedMemory {
     account: Arc<Account>,
@@ -97,19 +98,19 @@ impl Drop for EvictedMemory {
     }
 }
 
-/// The memory of an account is used up.
+/// The error for a charge that would exceed the memory limit of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tenant's memory of {} is used up", size(.limit_bytes))]
 pub struct OutOfMemory {
-    /// The account's limit.
+    /// The memory limit of the account, in bytes.
     pub limit_bytes: u64,
 }
 
 impl HostMemory {
-    /// Charges `bytes` more.
+    /// Adds `bytes` to the charge.
     ///
     /// # Errors
-    /// When the account's memory is used up; earlier charges stay.
+    /// If the account has no memory left. The charge is unchanged then.
     pub fn grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         if bytes == 0 {
             return Ok(());
@@ -122,11 +123,11 @@ impl HostMemory {
         Ok(())
     }
 
-    /// Charges `bytes` more without evicting idle instances: for callers that cannot evict at that point. They call
+    /// Adds `bytes` to the charge without evicting idle instances. Callers that cannot evict when they charge call
     /// [`Account::make_room`] earlier.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub fn try_grow(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         if !self.account.memory.try_charge(bytes as u64) {
             self.account.memory.refuse();
@@ -136,20 +137,20 @@ impl HostMemory {
         Ok(())
     }
 
-    /// Charges `bytes` more even beyond the limit: for work that must be done, such as rolling back.
+    /// Adds `bytes` to the charge even beyond the limit, for work that must be done, such as a rollback.
     pub fn grow_anyway(&mut self, bytes: usize) {
         self.account.memory.charge_anyway(bytes as u64);
         self.bytes += bytes as u64;
     }
 
-    /// Releases the part of the charge that exceeds `bytes`.
+    /// Reduces the charge to `bytes`, if it is larger.
     pub fn shrink_to(&mut self, bytes: usize) {
         let released = self.bytes.saturating_sub(bytes as u64);
         self.bytes -= released;
         self.account.memory.release(released);
     }
 
-    /// Returns the bytes that are charged.
+    /// Returns the amount of the charge, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -163,7 +164,7 @@ impl Drop for HostMemory {
 }
 
 impl Account {
-    /// Returns a new account of `tenant`, to which nothing is charged yet.
+    /// Returns a new account of `tenant` without any charge.
     #[must_use]
     pub fn new(tenant: Arc<str>, limits: AccountLimits) -> Arc<Self> {
         Arc::new(Self {
@@ -184,19 +185,19 @@ impl Account {
         Self::new("".into(), AccountLimits::UNLIMITED)
     }
 
-    /// Returns the name of the tenant.
+    /// Returns the name of the tenant that owns the account.
     #[must_use]
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
 
-    /// Changes the limits.
+    /// Changes the account's limits. What is already charged stays charged.
     pub fn set_limits(&self, limits: AccountLimits) {
         self.memory.set_limit(limits.memory_bytes);
         self.cpu.set_rate(limits.cpu_per_second);
     }
 
-    /// Returns the resources that were charged.
+    /// Returns the resources that the account uses and has used.
     #[must_use]
     pub fn used(&self) -> AccountUse {
         let memory_bytes = self.memory.charged();
@@ -209,52 +210,54 @@ impl Account {
         }
     }
 
-    /// Returns the limit of the account's memory, in bytes.
+    /// Returns the account's memory limit, in bytes.
     #[must_use]
     pub fn memory_bytes_max(&self) -> u64 {
         self.memory.limit()
     }
 
-    /// Returns whether the account's memory has no limit. Such an account may also have all slots of the engine's pool.
+    /// Returns whether the account has no memory limit. Such an account may also use all slots of the engine's pool.
     pub(crate) fn has_all_memory(&self) -> bool {
         self.memory_bytes_max() == u64::MAX
     }
 
-    /// Returns the number of files and folders that the account's guests have open. Only `OpenFile` changes it.
+    /// Returns the number of files and folders that the account's guests have open. Only `OpenFile` changes the number.
     pub(crate) fn open_files(&self) -> &AtomicUsize {
         &self.open_files
     }
 
-    /// Returns the pools whose instances are charged to the account.
+    /// Returns the instance pools whose instances are charged to the account.
     pub(crate) fn idle_pools(&self) -> &IdlePools<()> {
         &self.idle_pools
     }
 
-    /// Returns a number that no other account of the process has.
+    /// Returns the id of the account, which is unique in the process.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Returns whether a request of the account may begin in the fast lane.
+    /// Returns whether a request of the account may start in the fast lane.
     pub(crate) fn may_begin_fast(&self) -> bool {
         !self.is_limited() || self.fast_lane.permits(now)
     }
 
-    /// Charges the time that a guest spent in the fast lane before it was found to compute for long.
+    /// Charges the time that a guest spent in the fast lane before it moved to the slow lane.
     pub(crate) fn charge_fast_lane(&self, used: Duration) {
         self.fast_lane.charge(used, now());
     }
 
-    /// Returns whether the account's processor time has a limit.
+    /// Returns whether the account's processor time is limited.
     pub(crate) fn is_limited(&self) -> bool {
         self.cpu.is_limited()
     }
 
-    /// Charges memory, after evicting as many idle instances as necessary. Returns whether there was enough.
+    /// Charges `bytes`, after evicting as many idle instances as necessary. Returns false, and counts a refusal, if the
+    /// limit would still be exceeded.
     fn charge_memory(&self, bytes: u64) -> bool {
         while !self.memory.try_charge(bytes) {
             if !self.evict_for(bytes) {
-                // Tried again even if nothing was evicted here: another thread may have evicted the last idle instance.
+                // A second attempt even if nothing was evicted here, because another thread may have evicted the last
+                // idle instance.
                 let is_charged = self.memory.try_charge(bytes);
                 if !is_charged {
                     self.memory.refuse();
@@ -270,12 +273,12 @@ impl Account {
     }
 
     /// Evicts idle instances until `bytes` of memory are free, or an eighth of the limit if that is less. Evicts
-    /// nothing if that would not be enough.
+    /// nothing if all idle instances together would not free enough memory.
     pub fn make_room(&self, bytes: usize) {
         self.evict_for((bytes as u64).min(self.memory.room_max()));
     }
 
-    /// Evicts just enough idle instances to make room for `bytes` more. Returns whether an instance was evicted.
+    /// Evicts just enough idle instances for a charge of `bytes`. Returns whether any instance was evicted.
     fn evict_for(&self, bytes: u64) -> bool {
         let missing = self.memory.missing(bytes);
         if missing == 0 || self.idle_pools.idle_bytes() < missing {
@@ -290,20 +293,21 @@ impl Account {
         freed > 0
     }
 
-    /// Records that an instance which holds `bytes` was evicted and will be dropped by its own task.
+    /// Records that an instance was evicted that holds `bytes`. The instance's own task drops it later, and then drops
+    /// the returned value.
     pub(crate) fn evicted(self: &Arc<Self>, bytes: u64) -> EvictedMemory {
         self.memory.add_evicted(bytes);
         EvictedMemory { account: self.clone(), bytes }
     }
 
-    /// Returns a charge of 0 bytes, which the caller grows.
+    /// Returns a charge of 0 bytes, to which the caller adds bytes later.
     #[must_use]
     pub fn host_memory(self: &Arc<Self>) -> HostMemory {
         HostMemory { account: self.clone(), bytes: 0 }
     }
 
     /// Charges `bytes` of a guest's memories and tables, after evicting as many idle instances as necessary. Returns
-    /// whether there was enough.
+    /// false if the limit would still be exceeded.
     pub(crate) fn charge_guest_memory(&self, bytes: u64) -> bool {
         let is_charged = self.charge_memory(bytes);
         if is_charged {
@@ -312,33 +316,33 @@ impl Account {
         is_charged
     }
 
-    /// Releases `bytes` of a guest's memories and tables.
+    /// Releases a charge of `bytes` for a guest's memories and tables.
     pub(crate) fn release_guest_memory(&self, bytes: u64) {
         self.memory.remove_guest(bytes);
         self.memory.release(bytes);
     }
 
-    /// Charges `bytes` of host memory before they are allocated. They are released when the charge is dropped, so the
-    /// charge belongs into the value that owns the allocation.
+    /// Charges `bytes` of host memory, which must be done before they are allocated. The charge ends when the returned
+    /// value is dropped, so the value that owns the allocation should also own the charge.
     ///
     /// # Errors
-    /// When the account's memory is used up, even if all its idle instances were evicted. Each refusal is counted.
+    /// If the account has no memory left even after all its idle instances were evicted. Each refusal is counted.
     pub fn charge_host_memory(self: &Arc<Self>, bytes: usize) -> Result<HostMemory, OutOfMemory> {
         let mut charge = self.host_memory();
         charge.grow(bytes)?;
         Ok(charge)
     }
 
-    /// Returns the slots of the engine's pool that the account's instances hold. Only `Room` changes them, under its
-    /// own lock.
+    /// Returns the slots of the engine's pool that the account's instances hold. Only `Room` changes them, while it
+    /// holds its own lock.
     pub(super) fn held(&self) -> MutexGuard<'_, PoolSizes> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether there is processor time left for a new request. Each refusal is counted.
+    /// Checks whether the account has processor time left for a new request. Each refusal is counted.
     ///
     /// # Errors
-    /// The time until there is processor time again.
+    /// The time until the account has processor time again, if it has none.
     pub fn begin(&self) -> Result<(), Duration> {
         match self.cpu_retry_after() {
             None => Ok(()),
@@ -349,13 +353,15 @@ impl Account {
         }
     }
 
-    /// Returns the time until there is processor time for a new request; `None` if there is some. Counts no refusal.
+    /// Returns the time until the account has processor time for a new request; `None` if it has some now. Does not
+    /// count a refusal.
     #[must_use]
     pub fn cpu_retry_after(&self) -> Option<Duration> {
         self.cpu.retry_after(now)
     }
 
-    /// Returns whether the account's guests, and the host's work for them, must stop at once. If so, counts a refusal.
+    /// Returns whether the account's guests, and the host's work for them, must stop immediately. If so, counts a
+    /// refusal.
     pub fn must_stop(&self) -> bool {
         let must_stop = self.cpu.is_overdrawn(now);
         if must_stop {
@@ -364,7 +370,7 @@ impl Account {
         must_stop
     }
 
-    /// Charges processor time that was used.
+    /// Charges the processor time `used` to the account.
     pub fn charge_cpu(&self, used: Duration) {
         self.cpu.charge(used);
     }
@@ -381,12 +387,12 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes, cpu_per_second: Duration::from_millis(cpu_ms) })
     }
 
-    /// A pool of idle instances of 100 bytes each.
+    /// An instance pool whose idle instances hold 100 bytes each.
     struct FakePool {
         account: Weak<Account>,
         idle: Mutex<Vec<u64>>,
         since: Arc<IdleSince>,
-        /// The memory of evicted instances, if they are dropped later.
+        /// The memory of evicted instances; `None` if evicted instances are dropped immediately.
         evicted: Option<Mutex<Vec<EvictedMemory>>>,
     }
 
@@ -462,7 +468,7 @@ mod tests {
         assert_eq!((pool.idle(), account.used().memory_bytes), (9, 1080), "one is enough, and it still exists");
         assert!(account.charge_memory(20), "its memory counts as free");
         assert_eq!(pool.idle(), 9);
-        // Evicted memory counts as free only up to a part of the limit. Beyond that, it must have been released.
+        // New charges may use evicted memory only up to a part of the limit. More is free only after it is released.
         assert!(!account.charge_memory(100));
         assert_eq!(pool.idle(), 8);
         pool.drop_evicted();

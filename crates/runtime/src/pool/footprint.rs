@@ -1,21 +1,22 @@
-//! The footprint of an instance of a component: what it takes of the engine's pool and of the host's heap.
+//! The footprint of an instance of a component: the resources that it takes of the engine's pool and of the host's
+//! heap.
 //!
-//! The numbers come from the compiler. wasmtime resolves a component statically: it follows every module and nested
-//! component through imports, arguments, aliases and exports until a flat list of core modules to instantiate is left.
-//! That list is read here, so the count includes everything that will be allocated from the pool. Rejected: counting
-//! from the component's sections. That count misses a core module that is passed to its instantiation as an argument,
-//! or as an export of an instance.
+//! The numbers come from wasmtime's compiler, which resolves a component statically: it follows every module and nested
+//! component through imports, arguments, aliases and exports until it has a flat list of core modules to instantiate.
+//! This module reads that list, so the count includes everything that will be allocated from the pool. Rejected:
+//! counting from the component's sections. That count misses a core module that is passed to its instantiation as an
+//! argument, or as an export of an instance.
 //!
 //! Imported core modules and components cannot be resolved statically, because the host would have to provide them. A
 //! component that imports one is refused.
 //!
 //! # Stacks
 //! wasmtime runs guest code on stacks ("fibers") and keeps one for each call that is suspended in the middle of a
-//! function. A call that enters a component instance from outside of it, on a stack of its own, locks that instance
-//! until its code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
-//! for synchronous exports and for asynchronous ones with a callback. Asynchronous exports without a callback
+//! function. A call that enters a component instance from outside, on its own stack, locks that instance until the
+//! instance's code returns (`do_not_enter` in wasmtime's `concurrent.rs`); other calls wait without a stack. This holds
+//! for synchronous exports and for asynchronous exports with a callback. Asynchronous exports without a callback
 //! (`cm_async_stackful`) and threads (`cm_threading`) are not enabled. So there are at most as many suspended stacks as
-//! component instances, and one more that lowers results in the meantime, or is kept for the next call.
+//! component instances, and one more stack that lowers results in the meantime, or is kept for the next call.
 
 use isomer_display::size;
 use wasmtime_environ::component::{
@@ -36,15 +37,15 @@ use super::slots::Slots;
 #[non_exhaustive]
 pub enum SlotsError {
     /// The bytes are not a component that the engine can compile.
-    #[error("it is not a component")]
+    #[error("the bytes are not a component")]
     Invalid(#[source] wasmtime::Error),
     /// The component imports a core module.
-    #[error("it imports a core module{}: build what it needs into the component", in_import(import))]
+    #[error("the component imports a core module{}: build the module into the component", in_import(import))]
     ImportsModule {
-        /// The name of the import, if the module itself is imported and not an instance that contains it.
+        /// The name of the import if the module itself is imported; `None` if an imported instance contains the module.
         import: Option<String>,
     },
-    /// One instance would take too large a part of a pool.
+    /// One instance would take too many of the pool's slots.
     #[error(
         "an instance takes {} memories, {} tables and stacks for {} components; at most {}, {} and {} are allowed",
         slots.memories, slots.tables, slots.stacks, Slots::MAX.memories, Slots::MAX.tables, Slots::MAX.stacks
@@ -53,13 +54,13 @@ pub enum SlotsError {
         /// The slots that the instance would take.
         slots: Slots,
     },
-    /// An instance consists of too many core modules.
-    #[error("an instance is made of {core_instances} core modules; at most {CORE_INSTANCES_MAX} are allowed")]
+    /// An instance of the component has too many core instances.
+    #[error("an instance of the component has {core_instances} core modules; at most {CORE_INSTANCES_MAX} are allowed")]
     TooManyModules {
-        /// The number of core modules.
+        /// The number of core instances.
         core_instances: u32,
     },
-    /// The engine's own data about an instance, or about one of its core modules, is too large.
+    /// The engine's own data about an instance, or about one of its core instances, is too large.
     #[error(
         "functions, globals and imports of {} take {}; at most {} are allowed",
         if *bytes_max == INSTANCE_BYTES_MAX { "an instance" } else { "a core module" },
@@ -72,16 +73,16 @@ pub enum SlotsError {
         /// The limit, in bytes.
         bytes_max: usize,
     },
-    /// A table is larger than a slot.
-    #[error("it begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
+    /// A table has more elements than a slot of the pool has room for.
+    #[error("the component begins with a table of {elements} elements; at most {TABLE_ELEMENTS_MAX} are allowed")]
     Table {
-        /// The initial number of elements.
+        /// The initial number of elements in the table.
         elements: u64,
     },
-    /// A memory is larger than a slot.
-    #[error("it begins with a memory of {}; at most {} are allowed", size(.bytes), size(MEMORY_BYTES_MAX))]
+    /// A memory is larger than a slot of the pool.
+    #[error("the component begins with a memory of {}; at most {} are allowed", size(.bytes), size(MEMORY_BYTES_MAX))]
     Memory {
-        /// The initial size, in bytes.
+        /// The initial size of the memory, in bytes.
         bytes: u64,
     },
 }
@@ -90,48 +91,49 @@ fn in_import(import: &Option<String>) -> String {
     import.as_ref().map(|name| format!(" as `{name}`")).unwrap_or_default()
 }
 
-/// The maximum size of the tables of handles, in bytes, in an instance whose components define resources. No function
-/// of the host creates those handles, so they are charged in advance. (Handles of the host's resources, tasks and
-/// streams are charged as they are created.)
+/// The maximum size in bytes of the handle tables in an instance whose components define resources: twice the size of all
+/// handles, because a table doubles in size when it is full. No host function creates these handles, so the tables are
+/// charged in advance. (Handles of the host's resources, tasks and streams are charged as they are created.)
 const RESOURCE_TABLES_BYTES: usize = 2 * COMPONENT_HANDLES_MAX * HANDLE_SLOT_BYTES;
 
-/// The bytes of a handle in wasmtime's table, which doubles in size when it is full. `tests/handles.rs` measures it.
+/// The size in bytes of one handle in wasmtime's table, as measured by `tests/handles.rs`.
 const HANDLE_SLOT_BYTES: usize = 24;
 
-/// What an instance of a component takes of the pool and of the host's heap.
+/// The resources that an instance of a component takes of the engine's pool and of the host's heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footprint {
-    /// The slots that the instance takes of the pool.
+    /// The slots of the pool that the instance takes.
     pub slots: Slots,
-    /// The number of instances of core modules, including adapters between components.
+    /// The number of core instances, including adapters between components.
     pub core_instances: u32,
-    /// The bytes that the engine allocates on the host's heap for each instance: function references, globals, imports,
-    /// bookkeeping, handles of its own resources. Memories, tables and stacks are not part of it.
+    /// The number of bytes that the engine allocates on the host's heap for each instance: function references,
+    /// globals, imports, bookkeeping, and handles of the components' own resources. Memories, tables and stacks are not
+    /// included.
     pub state_bytes: usize,
 }
 
 impl Slots {
-    /// Returns the slots of [`Footprint::measure`].
+    /// Returns the slots that an instance of `component` takes, as [`Footprint::measure`] does.
     ///
     /// # Errors
-    /// Those of [`Footprint::measure`].
+    /// The errors of [`Footprint::measure`].
     pub fn count(component: &[u8]) -> Result<Self, SlotsError> {
         Footprint::measure(component).map(|footprint| footprint.slots)
     }
 }
 
 impl Footprint {
-    /// Measures an instance of `component`. Function bodies are ignored: a component with a footprint can still fail to
-    /// compile.
+    /// Returns the footprint of an instance of `component`. Function bodies are ignored, so a component with a
+    /// footprint can still fail to compile.
     ///
-    /// The time and memory that this takes grow with the number of instances inside the component, like those of
-    /// compiling it. Most components that have far too many are refused before that (see `nesting`). For the rest, the
-    /// caller has to set limits, as it does for compiling.
+    /// The time and memory for this grow with the number of instances inside the component, as they do for compiling
+    /// the component. Most components with far too many instances are refused before that (see `nesting`). For the
+    /// other components, the caller must set limits, as for compiling.
     ///
     /// # Errors
-    /// When the bytes are not a component, or not one that the engine can instantiate.
+    /// If the bytes are not a component, or if the engine cannot instantiate the component.
     pub fn measure(component: &[u8]) -> Result<Self, SlotsError> {
-        // If the bytes cannot even be read, the translator below refuses them and reports the reason.
+        // If the bytes cannot be parsed, the translator below also fails and reports the reason.
         if let Ok(slots) = nesting::at_least(component)
             && !slots.fits()
         {
@@ -212,15 +214,15 @@ impl Footprint {
     }
 }
 
-/// The minimum that wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`, which is
-/// private).
+/// The minimum number of bytes that wasmtime allocates for a core instance before its `vmctx` (`size_of::<Instance>()`,
+/// which is private).
 const CORE_INSTANCE_BYTES: usize = 512;
 
-/// Returns the proposals that the engine's settings enable, for reading a component. Compiling checks the component
-/// against the settings themselves.
+/// Returns the WebAssembly proposals that the engine's settings enable, for parsing a component. When the component is
+/// compiled, it is checked against the settings themselves.
 fn features() -> WasmFeatures {
     let mut features = WasmFeatures::WASM3;
-    // These need parts of wasmtime that are not built in.
+    // These proposals need parts of wasmtime that are not built in.
     features.remove(WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS | WasmFeatures::THREADS);
     features | WasmFeatures::COMPONENT_MODEL | WasmFeatures::CM_ASYNC
 }
@@ -285,7 +287,7 @@ mod tests {
                 (instance (instantiate $twice (with "c" (component $one)))))
             "#,
         );
-        // 2 × $m in $uses, 1 × $m of $provided, 2 × $n. The stacks: $uses, $provided, $twice, 2 × $one, the whole
+        // Modules: 2 × $m in $uses, 1 × $m of $provided, 2 × $n. Stacks: $uses, $provided, $twice, 2 × $one, the outer
         // component, and one more.
         assert_eq!(slots.unwrap(), Slots { memories: 8, tables: 3, stacks: 7 });
     }
@@ -295,7 +297,7 @@ mod tests {
         let module = count(r#"(component (import "m" (core module $m)) (core instance (instantiate $m)))"#);
         assert_eq!(
             module.expect_err("it imports a module").to_string(),
-            "it imports a core module as `m`: build what it needs into the component"
+            "the component imports a core module as `m`: build the module into the component"
         );
         let in_instance = count(
             r#"

@@ -1,4 +1,4 @@
-//! Pools with idle instances, and the order in which these are evicted when room is needed.
+//! Instance pools with idle instances, and the order in which idle instances are evicted when room is needed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,24 +7,25 @@ use std::time::Duration;
 
 use crate::clock::now;
 
-/// The maximum time that an instance stays idle before it is evicted.
+/// The time after which an idle instance is evicted.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Returns the time ([`now`]) of [`IDLE_MAX`] ago: instances that were last used before it are evicted.
+/// Returns the time that is [`IDLE_MAX`] before [`now`]. Instances that were last used before this time are evicted.
 pub(crate) fn oldest_kept() -> u64 {
     now().saturating_sub(u64::try_from(IDLE_MAX.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The time since which the least recently used instance of one pool has been idle. The pool sets it; others read it
-/// without a lock.
+/// The time since which the least recently used instance of one instance pool has been idle. The pool writes the time,
+/// and other threads read it without a lock.
 #[derive(Debug)]
 pub(crate) struct IdleSince(AtomicU64);
 
 impl IdleSince {
-    /// The value that means that no instance is idle.
+    /// The value for a pool without idle instances.
     const NONE: u64 = u64::MAX;
 
-    /// Records since when the least recently used instance has been idle, as of [`now`].
+    /// Sets the time since which the least recently used instance has been idle, as a value of [`now`]. `None` means
+    /// that no instance is idle.
     pub(crate) fn set(&self, since: Option<u64>) {
         self.0.store(since.unwrap_or(Self::NONE), Ordering::Relaxed);
     }
@@ -40,35 +41,35 @@ impl Default for IdleSince {
     }
 }
 
-/// An idle instance that was evicted.
+/// The result of evicting one idle instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Eviction {
-    /// The memory of the account that the instance held, in bytes.
+    /// The bytes that the account was charged for the instance.
     pub(crate) bytes: u64,
-    /// Whether the instance has been dropped already. If not, its own task drops it soon, which frees its memory and
-    /// its room.
+    /// Whether the instance has already been dropped. If false, the instance's own task drops it soon, which frees its
+    /// memory and its room.
     pub(crate) is_gone: bool,
 }
 
-/// A pool that keeps idle instances.
+/// An instance pool that may hold idle instances.
 pub(crate) trait IdlePool: Send + Sync {
-    /// Evicts the least recently used idle instance, if there is one.
+    /// Evicts the least recently used idle instance, if the pool has an idle instance.
     fn evict_oldest(&self) -> Option<Eviction>;
 
-    /// Returns the memory of the account that idle instances hold, in bytes.
+    /// Returns the bytes that the account is charged for the idle instances of the pool.
     fn idle_bytes(&self) -> u64;
 
-    /// Evicts the instances that have been idle for [`IDLE_MAX`].
+    /// Evicts the instances that have been idle for [`IDLE_MAX`] or longer.
     fn evict_old(&self);
 }
 
-/// Registered pools, each with a tag to select it by. A pool that no longer exists is removed from the list some time
-/// later.
+/// A list of instance pools, each with a tag by which callers select pools. A pool that no longer exists is removed
+/// from the list some time later.
 pub(crate) struct IdlePools<T>(Mutex<List<T>>);
 
 struct List<T> {
     pools: Vec<RegisteredPool<T>>,
-    /// The number of pools that were left after the last cleanup of the list.
+    /// The number of pools that remained after the last removal of pools that no longer exist.
     cleaned: usize,
 }
 
@@ -89,7 +90,7 @@ impl<T> IdlePools<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers `pool`, which keeps `since` up to date.
+    /// Adds `pool` to the list. The pool must keep `since` up to date.
     pub(crate) fn add(&self, since: Arc<IdleSince>, pool: Weak<dyn IdlePool>, tag: T) {
         let mut list = self.list();
         if list.pools.len() >= 2 * list.cleaned + 16 {
@@ -99,14 +100,15 @@ impl<T> IdlePools<T> {
         list.pools.push(RegisteredPool { since, pool, tag });
     }
 
-    /// Evicts the least recently used idle instance of all pools, if any is idle.
+    /// Evicts the least recently used idle instance of all pools. Returns `None` if no instance is idle.
     pub(crate) fn evict_oldest(&self) -> Option<Eviction> {
         self.evict_oldest_of(|_| true)
     }
 
-    /// Evicts the least recently used idle instance of the pools whose tag `selects` accepts, if any is idle.
+    /// Evicts the least recently used idle instance of the pools whose tag `selects` accepts. Returns `None` if none of
+    /// these pools has an idle instance.
     pub(crate) fn evict_oldest_of(&self, selects: impl Fn(&T) -> bool) -> Option<Eviction> {
-        // Repeated because the oldest instance may have been used or evicted since it was found.
+        // A loop, because the oldest instance may have been used or evicted since its pool was found.
         while let Some(pool) = self.oldest(&selects) {
             let evicted = pool.evict_oldest();
             if evicted.is_some() {
@@ -116,14 +118,14 @@ impl<T> IdlePools<T> {
         None
     }
 
-    /// Returns the memory that the idle instances of all pools hold, in bytes.
+    /// Returns the bytes that are charged for the idle instances of all pools.
     pub(crate) fn idle_bytes(&self) -> u64 {
         let idle: Vec<_> = {
             let list = self.list();
             let idle = list.pools.iter().filter(|registered| registered.since.get() != IdleSince::NONE);
             idle.filter_map(|registered| registered.pool.upgrade()).collect()
         };
-        // The list is not locked here, because this may drop the last handle of a pool.
+        // The list is not locked here, because dropping `idle` may drop the last reference to a pool.
         idle.iter().map(|pool| pool.idle_bytes()).sum()
     }
 
@@ -132,7 +134,7 @@ impl<T> IdlePools<T> {
         let idle = list.pools.iter().map(|registered| (registered.since.get(), registered));
         let idle = idle.filter(|(since, registered)| *since != IdleSince::NONE && selects(&registered.tag));
         let mut idle = idle.collect::<Vec<_>>();
-        // This loop rarely examines more than one pool: a pool that is dropped sets its `IdleSince` to `NONE`.
+        // This loop rarely examines more than one pool, because a pool that is dropped sets its `IdleSince` to `NONE`.
         while let Some((position, _)) = idle.iter().enumerate().min_by_key(|(_, (since, _))| *since) {
             let (_, registered) = idle.swap_remove(position);
             if let Some(pool) = registered.pool.upgrade() {
@@ -142,7 +144,8 @@ impl<T> IdlePools<T> {
         None
     }
 
-    /// Makes every pool with an instance that has been idle since before `before` evict its old instances.
+    /// Makes every pool evict its old instances if one of its instances has been idle since a time earlier than
+    /// `before`.
     pub(crate) fn evict_old(&self, before: u64) {
         let old: Vec<_> = {
             let list = self.list();

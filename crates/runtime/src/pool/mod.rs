@@ -1,14 +1,14 @@
-//! The engine's pool of instances, and how much of it each account may have.
+//! The engine's pool of instances, and the part of it that each account may use.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `bounds` | the maximum that one instance can take |
-//! | `slots`, `footprint`, `nesting` | what an instance of a component takes of the pool, counted from its bytes |
-//! | `sizes` | how large the pool is, in each dimension |
-//! | `shares` | how much of the pool each account may have |
-//! | `idle` | the lists of pools whose idle instances can be evicted, and their order |
+//! | `bounds` | the maximum resources that one instance can take |
+//! | `slots`, `footprint`, `nesting` | the resources that an instance of a component takes, computed from the component's bytes |
+//! | `sizes` | the size of the pool in each dimension |
+//! | `shares` | the part of the pool that each account may use |
+//! | `idle` | the lists of instance pools whose idle instances can be evicted, and the order of eviction |
 //! | [`account`] | the memory and the processor time of one tenant's guests |
-//! | `room` | what is taken of the pool, the requests that wait for it, and the thread that evicts idle instances |
+//! | `room` | the room that is in use, the requests that wait for room, and the thread that evicts idle instances |
 
 pub mod account;
 pub(crate) mod bounds;

@@ -1,9 +1,10 @@
-//! A lower bound of what an instance of a component takes, counted from its sections without resolving it.
+//! A lower bound of the slots that an instance of a component takes, counted from the component's sections without
+//! resolving the component.
 //!
 //! Components can be nested so that a few hundred bytes contain millions of instances, and resolving them (see
-//! `footprint`) takes time and memory for each. This count reads the bytes once, and components above the limit are
-//! refused before they are resolved. It does not include modules and components that are passed to their instantiation
-//! as an import, as an argument, or as an export of an instance.
+//! `footprint`) takes time and memory for each instance. This count reads the bytes once, so components above the limit
+//! can be refused before they are resolved. The count does not include modules and components that are passed to their
+//! instantiation as an import, as an argument, or as an export of an instance.
 
 use wasmtime_environ::wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
@@ -15,7 +16,7 @@ use super::slots::Slots;
 /// Returns the minimum numbers of memories, tables and stacks that an instance of `component` takes.
 ///
 /// # Errors
-/// When the bytes are not a component.
+/// If the bytes are not a component.
 pub(crate) fn at_least(component: &[u8]) -> Result<Slots, BinaryReaderError> {
     let mut scopes = vec![Scope { is_component: true, ..Scope::default() }];
     for payload in Parser::new(0).parse_all(component) {
@@ -37,12 +38,13 @@ pub(crate) fn at_least(component: &[u8]) -> Result<Slots, BinaryReaderError> {
     Ok(slots)
 }
 
-/// A module or component that is being read.
+/// The counts for a module or component that is being parsed.
 #[derive(Default)]
 struct Scope {
     /// The slots that an instance of this module or component takes.
     slots: Slots,
-    /// The slots that instances of the modules inside it take, by index. `components` holds the same for components.
+    /// The slots that an instance of each inner module takes, by the module's index. `components` holds the slots of
+    /// inner components.
     modules: Vec<Slots>,
     components: Vec<Slots>,
     is_component: bool,
@@ -113,7 +115,7 @@ fn read(payload: Payload<'_>, scopes: &mut [Scope]) -> Result<(), BinaryReaderEr
             }
         }
         Payload::ComponentExportSection(section) => {
-            // An export is a separate item with the next index.
+            // An export creates a separate item with the next index.
             for export in section {
                 let export = export?;
                 match export.kind {

@@ -88,7 +88,7 @@ impl ResponseBody {
     /// Takes the charge of the request, and grows it by the size of the response, whose head has `head_bytes`.
     ///
     /// # Errors
-    /// When the account's memory is used up.
+    /// If the account has no memory left.
     pub(crate) fn charged(mut self, head_bytes: usize, mut memory: HostMemory) -> Result<Self, OutOfMemory> {
         let longest = usize::try_from(self.inner.size_hint().upper().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         // A small response is covered by the basic charge of each request.

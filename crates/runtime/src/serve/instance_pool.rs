@@ -104,7 +104,7 @@ impl<I: PooledInstance> InstancePool<I> {
     /// Takes a permit, and an idle instance if there is one. Waits until `deadline` at the latest.
     ///
     /// # Errors
-    /// When all instances are busy, and too many requests wait or no instance became free in time.
+    /// If all instances are busy, and too many requests wait or no instance became free in time.
     pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<I>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,

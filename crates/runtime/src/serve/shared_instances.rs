@@ -94,7 +94,7 @@ impl SharedInstances {
     /// Serves one request.
     ///
     /// # Errors
-    /// When there is no response: see [`Failure`].
+    /// If there is no response: see [`Failure`].
     pub(crate) async fn handle(
         self: Arc<Self>,
         groups: GroupsInUse,

@@ -36,7 +36,7 @@ pub fn implements(interface: &str) -> bool {
 /// Defines the functions of the interface over `values`.
 ///
 /// # Errors
-/// Those of the linker.
+/// The errors of the linker.
 pub fn define<T: 'static>(instance: &mut LinkerInstance<'_, T>, values: &Values) -> wasmtime::Result<()> {
     let (one, all) = (values.clone(), values.clone());
     instance.func_wrap("get", move |_, (key,): (String,)| Ok((Ok::<_, Error>(one.get(&key).cloned()),)))?;

@@ -6,7 +6,7 @@
 //! authority of any length that fits into a call's arguments. So the functions that set them are replaced here, for
 //! both versions of the interface, and check the length first. A text that is too long is refused with the same error
 //! as an invalid value. Functions that create fields or add to them are also replaced, and charge the fields first. If
-//! the account's memory is used up, the guest traps, as it does at the limit of its handles: the interface has no error
+//! the account has no memory left, the guest traps, as it does at the limit of its handles: the interface has no error
 //! for it.
 
 use wasmtime::StoreContextMut;

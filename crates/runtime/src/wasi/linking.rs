@@ -60,7 +60,7 @@ impl BaseLinker {
     /// Returns a copy of the linker. The first call creates it for `engine`.
     ///
     /// # Errors
-    /// When an interface cannot be defined.
+    /// If an interface cannot be defined.
     pub(crate) fn get(&self, engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
         if let Some(linker) = self.0.get() {
             return Ok(linker.clone());

@@ -39,7 +39,7 @@ pub trait Provider: Send + Sync + 'static {
     /// access to nothing.
     ///
     /// # Errors
-    /// Those of the linker.
+    /// The errors of the linker.
     fn link(
         &self,
         instance: &mut LinkerInstance<'_, Guest>,

@@ -1,32 +1,32 @@
-//! The processor time of an account: a bucket that fills at the account's rate, and from which the time that guests
-//! have used is subtracted.
+//! The processor time of an account: a token bucket that fills at the account's rate, and from which the processor time
+//! of its guests is subtracted.
 //!
-//! No new request begins while the bucket is empty. Guests are stopped when the bucket is more than its own size below
-//! zero. So a short excess delays new requests instead of stopping those that are nearly done, and in the long run no
-//! account uses more than its rate.
+//! No new request starts while the bucket is empty. Guests are stopped when the content is below zero by more than the
+//! size of the bucket. So a short excess delays new requests instead of stopping requests that are nearly done, and in
+//! the long run no account uses more than its rate.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The bucket holds, and an account owes, no more than what its rate adds in this time.
+/// The time in which the account's rate fills the empty bucket. It determines the size of the bucket.
 const BUCKET: Duration = Duration::from_secs(1);
 
-/// The time after which a request of an account without any processor time may be sent again.
+/// The retry time for a request of an account whose rate is zero.
 const NO_RATE_RETRY: Duration = Duration::from_secs(3600);
 
 const SECOND_NS: u128 = 1_000_000_000;
 
-/// The processor time of one account. Times are those of [`now`](crate::clock::now).
+/// The processor time of one account. All points in time are values of [`now`](crate::clock::now).
 #[derive(Debug)]
 pub(super) struct CpuBucket {
-    /// Nanoseconds for each second of the clock. [`u64::MAX`] means no limit.
+    /// The nanoseconds of processor time that are added per second of real time. [`u64::MAX`] means no limit.
     rate: AtomicU64,
     used_ns: AtomicU64,
-    /// Nanoseconds that are left; negative if time is owed.
+    /// The content of the bucket in nanoseconds. Negative if guests have used more than the bucket contained.
     left_ns: AtomicI64,
     /// The time of the last addition to the bucket.
     filled_at: AtomicU64,
-    /// The number of requests that did not begin, and of guests that were stopped.
+    /// The number of requests that were refused and of guests that were stopped.
     refusals: AtomicU64,
 }
 
@@ -45,7 +45,8 @@ impl CpuBucket {
         bucket
     }
 
-    /// Changes the rate. The amount that was saved or owed under the old rate is limited to one bucket of the new one.
+    /// Changes the rate. The content of the bucket, whether positive or negative, is limited to the new size of the
+    /// bucket.
     pub(super) fn set_rate(&self, per_second: Duration) {
         self.rate.store(u64::try_from(per_second.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let most = self.capacity();
@@ -54,27 +55,26 @@ impl CpuBucket {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.clamp(most.saturating_neg(), most)));
     }
 
-    /// Returns whether there is a limit.
+    /// Returns whether the processor time is limited.
     pub(super) fn is_limited(&self) -> bool {
         self.rate().is_some()
     }
 
-    /// Returns the processor time that was charged so far.
+    /// Returns the total processor time that was charged so far.
     pub(super) fn used(&self) -> Duration {
         Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
     }
 
-    /// Returns how often processor time was refused.
+    /// Returns the number of requests that were refused and of guests that were stopped.
     pub(super) fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    /// Counts a refusal.
     pub(super) fn refuse(&self) {
         self.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Charges processor time that was used.
+    /// Subtracts the processor time `used` from the bucket.
     pub(super) fn charge(&self, used: Duration) {
         let ns = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         self.used_ns.fetch_add(ns, Ordering::Relaxed);
@@ -83,8 +83,8 @@ impl CpuBucket {
         }
     }
 
-    /// Returns the time until a new request may begin, or `None` if it may begin now. The clock is read only if there
-    /// is a limit.
+    /// Returns the time until a new request may start, or `None` if it may start now. Reads the clock only if the
+    /// processor time is limited.
     pub(super) fn retry_after(&self, now: impl FnOnce() -> u64) -> Option<Duration> {
         let rate = self.rate()?;
         let left = self.fill(rate, now());
@@ -98,7 +98,8 @@ impl CpuBucket {
         Some(Duration::from_nanos(u64::try_from(owed * SECOND_NS / u128::from(rate)).unwrap_or(u64::MAX)))
     }
 
-    /// Returns whether more than a whole bucket is owed. The clock is read only if there is a limit.
+    /// Returns whether the content of the bucket is below zero by more than the bucket's size. Reads the clock only if
+    /// the processor time is limited.
     pub(super) fn is_overdrawn(&self, now: impl FnOnce() -> u64) -> bool {
         self.rate().is_some_and(|rate| self.fill(rate, now()) < self.capacity().saturating_neg())
     }
@@ -112,21 +113,21 @@ impl CpuBucket {
         i64::try_from(u128::from(rate) * BUCKET.as_nanos() / SECOND_NS).unwrap_or(i64::MAX)
     }
 
-    /// Adds the processor time that is due at `now` and returns the content of the bucket.
+    /// Adds the processor time for the period since the last addition, and returns the content of the bucket.
     fn fill(&self, rate: u64, now: u64) -> i64 {
         let last = self.filled_at.load(Ordering::Relaxed);
-        // If another thread has already added the time up to a later instant, nothing is due. Clamped to 0, because a
-        // plain subtraction would wrap to a huge value.
+        // If another thread has already added time for a period that ends later than `now`, nothing is added: the
+        // period is clamped to 0, because a plain subtraction would wrap to a huge value.
         let passed = u64::try_from(now.wrapping_sub(last).cast_signed()).unwrap_or(0);
         let due = i64::try_from(u128::from(passed) * u128::from(rate) / SECOND_NS).unwrap_or(i64::MAX);
-        // Only one of several threads adds the processor time that is due. Less than a microsecond is left for later,
-        // so that the loss through rounding is negligible.
+        // If several threads get here, only one adds the time. Amounts under a microsecond are added later, which keeps
+        // the loss by rounding negligible.
         if due < 1_000 || self.filled_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }
         let most = self.capacity();
-        let pay = |left: i64| Some(left.saturating_add(due).min(most));
-        let before = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).unwrap_or_else(|left| left);
+        let add = |left: i64| Some(left.saturating_add(due).min(most));
+        let before = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or_else(|left| left);
         before.saturating_add(due).min(most)
     }
 }

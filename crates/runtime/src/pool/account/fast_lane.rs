@@ -1,22 +1,23 @@
-//! The lane that an account's requests begin in: a credit of time for long polls in the fast lane.
+//! The lane in which an account's requests start: a credit of time for long polls in the fast lane.
 //!
-//! Whether a request computes for long is only known after it has done so, and finding out costs the fast lane up to a
+//! It is not known in advance whether a request computes for a long time, and finding out costs the fast lane up to one
 //! time slice. So each account has a credit for such slices, which fills slowly. While the credit is used up, all
-//! requests of the account begin in the slow lane, whose threads the kernel preempts for those of the fast one.
+//! requests of the account start in the slow lane, whose threads are preempted by the threads of the fast lane.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The maximum credit.
+/// The maximum credit of an account.
 const CREDIT_MAX: Duration = Duration::from_millis(4);
 
-/// The credit that is added each second. Twenty hostile accounts use up a twenty-fifth of one thread's time.
+/// The credit that is added per second. Twenty hostile accounts can thus use a twenty-fifth of one thread's time.
 const CREDIT_PER_SECOND: Duration = Duration::from_millis(2);
 
-/// The maximum debt, so that an account returns to the fast lane soon after it has stopped computing for long.
+/// The maximum amount by which the credit can be below zero. An account that stops computing for a long time can thus
+/// use the fast lane again after two seconds.
 const DEBT_MAX: Duration = Duration::from_millis(4);
 
-/// The credit of one account.
+/// The credit of one account for long polls in the fast lane.
 #[derive(Debug)]
 pub(crate) struct FastLaneCredit {
     left_ns: AtomicI64,
@@ -24,21 +25,21 @@ pub(crate) struct FastLaneCredit {
 }
 
 impl FastLaneCredit {
-    /// Returns a full credit at `now`, in nanoseconds as of [`crate::clock::now`].
+    /// Returns a full credit. `now` is a value of [`crate::clock::now`].
     pub(crate) fn new(now: u64) -> Self {
         Self { left_ns: AtomicI64::new(nanoseconds(CREDIT_MAX)), filled_ns: AtomicU64::new(now) }
     }
 
-    /// Returns whether a request may begin in the fast lane at `now`.
+    /// Returns whether a request may start in the fast lane at the time `now`.
     pub(crate) fn permits(&self, now: impl FnOnce() -> u64) -> bool {
-        // The common case costs one load.
+        // In the common case of a full credit, this check costs one load.
         if self.left_ns.load(Ordering::Relaxed) == nanoseconds(CREDIT_MAX) {
             return true;
         }
         self.fill(now()) > 0
     }
 
-    /// Charges the time that a request spent in the fast lane before it was moved to the slow lane at `now`.
+    /// Subtracts the time that a request spent in the fast lane before it moved to the slow lane at the time `now`.
     pub(crate) fn charge(&self, used: Duration, now: u64) {
         self.fill(now);
         let used = nanoseconds(used);
@@ -46,19 +47,19 @@ impl FastLaneCredit {
         let _ = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 
-    /// Adds the credit that is due and returns the sum.
+    /// Adds the credit for the period since the last addition, and returns the sum.
     fn fill(&self, now: u64) -> i64 {
         let last = self.filled_ns.load(Ordering::Relaxed);
         let passed = now.saturating_sub(last);
         let due = u128::from(passed) * CREDIT_PER_SECOND.as_nanos() / 1_000_000_000;
         let due = i64::try_from(due).unwrap_or(i64::MAX);
-        // Only one of several threads adds the credit that is due. Rounding loses at most a thousandth.
+        // If several threads get here, only one adds the credit. Rounding loses at most a thousandth.
         if due < 1_000 || self.filled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return self.left_ns.load(Ordering::Relaxed);
         }
-        let pay = |left: i64| Some(left.saturating_add(due).min(nanoseconds(CREDIT_MAX)));
-        let before = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).unwrap_or_else(|left| left);
-        pay(before).unwrap_or(before)
+        let add = |left: i64| Some(left.saturating_add(due).min(nanoseconds(CREDIT_MAX)));
+        let before = self.left_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or_else(|left| left);
+        add(before).unwrap_or(before)
     }
 }
 

@@ -1,13 +1,14 @@
-//! The memory of an account: how much is charged, and the limit.
+//! The memory of an account: the amount that is charged, and the limit.
 //!
-//! An instance that serves several requests is dropped by its own task, some time after it was evicted. Until then, its
-//! memory counts as free for new charges, up to a part of the limit ([`ROOM_PART`]), and still as used.
+//! An instance that serves several requests is dropped by its own task, some time after it was evicted. Until it is
+//! dropped, its memory stays charged, but new charges may exceed the limit by the same amount, up to a part of the
+//! limit ([`ROOM_PART`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The part of the limit (one of this many) by which an account may exceed it while evicted instances are being
-/// dropped. Callers that make room in advance also make no more than this part, so that a small account keeps some idle
-/// instances.
+/// The divisor of the limit that gives the amount by which charges may exceed the limit while evicted instances are
+/// being dropped. Callers that make room in advance also free at most this amount, so that a small account keeps some
+/// idle instances.
 const ROOM_PART: u64 = 8;
 
 /// The memory that is charged to one account, in bytes.
@@ -15,12 +16,12 @@ const ROOM_PART: u64 = 8;
 pub(super) struct MemoryCharges {
     limit: AtomicU64,
     charged: AtomicU64,
-    /// The part of `charged` that evicted instances hold until they have been dropped.
+    /// The part of `charged` that belongs to evicted instances that have not been dropped yet.
     evicted: AtomicU64,
-    /// The part of `charged` that is guests' memories and tables. The host's part is computed from it instead of being
-    /// counted, because it changes with each request.
+    /// The part of `charged` for guests' memories and tables. The part for host memory is computed from this one
+    /// instead of being counted, because it changes with each request.
     guest: AtomicU64,
-    /// The number of refused charges.
+    /// The number of charges that were refused.
     refusals: AtomicU64,
 }
 
@@ -43,22 +44,22 @@ impl MemoryCharges {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Returns the bytes that are charged.
+    /// Returns the number of bytes that are charged.
     pub(super) fn charged(&self) -> u64 {
         self.charged.load(Ordering::Relaxed)
     }
 
-    /// Returns the part of `charged` (from [`MemoryCharges::charged`]) that the host holds for the guests.
+    /// Returns the part of `charged` (from [`MemoryCharges::charged`]) that is host memory for the guests.
     pub(super) fn host_part(&self, charged: u64) -> u64 {
         charged.saturating_sub(self.guest.load(Ordering::Relaxed))
     }
 
-    /// Returns how often memory was refused.
+    /// Returns the number of charges that were refused.
     pub(super) fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    /// Charges `bytes` if they are free. Returns whether they were.
+    /// Charges `bytes` if the limit allows it. Returns whether it does.
     pub(super) fn try_charge(&self, bytes: u64) -> bool {
         let max = self.limit().saturating_add(self.counted_as_free());
         let add = |charged: u64| charged.checked_add(bytes).filter(|charged| *charged <= max);
@@ -70,48 +71,49 @@ impl MemoryCharges {
         self.charged.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Releases `bytes` that were charged.
+    /// Releases a charge of `bytes`.
     pub(super) fn release(&self, bytes: u64) {
         self.charged.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Records that `bytes` of the charge are guests' memories and tables.
+    /// Records that `bytes` of the charge are for guests' memories and tables.
     pub(super) fn add_guest(&self, bytes: u64) {
         self.guest.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Records that `bytes` are no longer guests' memories and tables.
+    /// Records that `bytes` of the charge are no longer for guests' memories and tables.
     pub(super) fn remove_guest(&self, bytes: u64) {
         self.guest.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Records that an instance which holds `bytes` was evicted and will be dropped.
+    /// Records that an instance that holds `bytes` was evicted and will be dropped later.
     pub(super) fn add_evicted(&self, bytes: u64) {
         self.evicted.fetch_add(bytes, Ordering::AcqRel);
     }
 
-    /// Records that an evicted instance which held `bytes` has been dropped.
+    /// Records that an evicted instance that held `bytes` has been dropped.
     pub(super) fn remove_evicted(&self, bytes: u64) {
         self.evicted.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// Counts a refusal.
     pub(super) fn refuse(&self) {
         self.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how many bytes are missing for a charge of `bytes` once all evicted instances have been dropped.
+    /// Returns the number of bytes that a charge of `bytes` would exceed the limit by after all evicted instances are
+    /// dropped.
     pub(super) fn missing(&self, bytes: u64) -> u64 {
         let (charged, evicted) = (self.charged.load(Ordering::Acquire), self.evicted.load(Ordering::Acquire));
         charged.saturating_add(bytes).saturating_sub(self.limit().saturating_add(evicted))
     }
 
-    /// Returns the maximum number of bytes that may be freed in advance.
+    /// Returns the maximum number of bytes by which charges may exceed the limit, and that may be freed in advance.
     pub(super) fn room_max(&self) -> u64 {
         self.limit() / ROOM_PART
     }
 
-    /// Returns the bytes of evicted instances that count as free although they have not been released yet.
+    /// Returns the number of bytes by which charges may exceed the limit now, because evicted instances are being
+    /// dropped.
     fn counted_as_free(&self) -> u64 {
         self.evicted.load(Ordering::Acquire).min(self.room_max())
     }
