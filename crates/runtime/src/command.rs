@@ -190,7 +190,7 @@ fn linker(engine: &Engine, environment: &[(String, String)]) -> wasmtime::Result
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    http_heads::tell_command(&mut linker)?;
+    http_heads::charge_command(&mut linker)?;
     config::define_all(&mut linker, &Arc::new(environment.iter().cloned().collect()))?;
     Ok(linker)
 }

@@ -40,7 +40,7 @@ pub enum SeamError {
         what: &'static str,
     },
     /// The bytes of a component are missing.
-    #[error("there are no bytes for component `{0}`")]
+    #[error("the bytes of component `{0}` are missing")]
     MissingComponent(ComponentName),
     /// A component cannot be read.
     #[error("component `{component}` cannot be read")]
@@ -52,7 +52,9 @@ pub enum SeamError {
         source: Box<SeamError>,
     },
     /// The group does not state what provides an import.
-    #[error("component `{component}` imports `{interface}`, and the group does not say what provides it")]
+    #[error(
+        "component `{component}` imports `{interface}`, but the plan of the group does not state what provides the interface"
+    )]
     Unmet {
         /// The importing component.
         component: ComponentName,
@@ -101,11 +103,13 @@ impl SeamError {
         match self {
             SeamError::NotWasm { .. } => Some("name the `.wasm` file that the build writes"),
             SeamError::CoreModule => Some(
-                "build it for `wasm32-wasip2`; a module for `wasm32-wasip1` is made a component by `wasm-tools component new`",
+                "build the component for `wasm32-wasip2`; `wasm-tools component new` converts a module for `wasm32-wasip1`",
             ),
-            SeamError::WrongVersion { .. } => Some("rebuild it with a current toolchain"),
-            SeamError::WitPackage => Some("name the component that implements it"),
-            SeamError::SharedConflict { .. } => Some("build the components against one version of it"),
+            SeamError::WrongVersion { .. } => Some("rebuild the component with a current toolchain"),
+            SeamError::WitPackage => Some("name the file of a component that implements the package"),
+            SeamError::SharedConflict { .. } => {
+                Some("build the components against the same version of the shared interface")
+            }
             SeamError::Misfit { .. } => {
                 Some("build the components against the same WIT of the interfaces that they share")
             }

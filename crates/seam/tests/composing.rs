@@ -88,7 +88,7 @@ fn components_that_do_not_fit_are_an_error() {
     let error = refusal(&["a", "b"], &link);
     assert_eq!(
         error.to_string(),
-        "component `a` imports `test:app/in`, and the group does not say what provides it",
+        "component `a` imports `test:app/in`, but the plan of the group does not state what provides the interface",
         "the exporter comes too late"
     );
     let error = refusal(&["b", "a"], &[]);
@@ -97,7 +97,7 @@ fn components_that_do_not_fit_are_an_error() {
     assert_eq!(error.to_string(), "the components of group `test` do not fit together");
     assert!(error.source().expect("the validator says why").to_string().contains('f'));
     let error = refusal(&["b", "x"], &[]);
-    assert_eq!(error.to_string(), "there are no bytes for component `x`");
+    assert_eq!(error.to_string(), "the bytes of component `x` are missing");
     let parts = components(&[("a", Arc::from(&b"\0asm\x01\0\0\0"[..])), ("b", callee("f"))]);
     let error = compose(&group(&["b", "a"], &[], &[]), &parts).expect_err("it is no component");
     assert_eq!(error.to_string(), "component `a` cannot be read");

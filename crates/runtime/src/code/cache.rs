@@ -175,7 +175,7 @@ impl CodeCache {
         let path = self.path(key, "code");
         let component = component
             .inspect_err(|error| {
-                isomer_telemetry::debug!(path = %path.display(), %error, "compiled code is not used");
+                isomer_telemetry::debug!(path = %path.display(), %error, "cannot load compiled code");
                 // Code of another wasmtime version is removed, so that it is compiled again. Code that could not be
                 // read is not removed, because it may be intact.
                 if error.downcast_ref::<io::Error>().is_none() {
@@ -231,7 +231,7 @@ impl CodeCache {
 
     /// Removes a file that was changed after it was written, and logs this.
     fn refuse(&self, path: &Path) {
-        isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by another program, or sealed with another key: it is removed and compiled again");
+        isomer_telemetry::warn!(path = %path.display(), "compiled code was changed by another program, or is sealed with another key; removing the file and compiling again");
         let _ = fs::remove_file(path);
     }
 

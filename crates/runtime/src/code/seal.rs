@@ -53,7 +53,7 @@ impl SealKey {
         match read_key(path) {
             Ok(Some(key)) => return Ok(Self::new(&key)),
             Ok(None) => {
-                isomer_telemetry::warn!(path = %path.display(), "the key of compiled code is damaged or not private: it is replaced");
+                isomer_telemetry::warn!(path = %path.display(), "the key of compiled code is damaged or not private; replacing the key");
                 fs::remove_file(path)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -223,7 +223,7 @@ impl OutputStream for FileOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.check()?;
         if !matches!(self.state, WriteState::Idle) || bytes.len() > CHUNK_BYTES {
-            return Err(StreamError::trap("more is written than `check-write` permitted"));
+            return Err(StreamError::trap("the guest writes more bytes than `check-write` permitted"));
         }
         // Another stream may have reserved the space that was free at the time of `check_write`.
         let claim = match &self.storage {

@@ -131,7 +131,7 @@ impl FileThreads {
         while let Some((account, FileJob { account: charged, work })) = self.next() {
             let began = processor_time();
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                isomer_telemetry::error!("work on a file panicked");
+                isomer_telemetry::error!("a job of file work panicked");
             }
             charged.charge_cpu(processor_time().saturating_sub(began));
             self.state().queue.end(account);

@@ -62,7 +62,7 @@ impl Denials {
             std::mem::take(&mut reported.unreported)
         };
         if unreported > 0 {
-            let text = format!("{unreported} more requests for what is not granted were denied");
+            let text = format!("{unreported} more requests without a grant were denied");
             self.sink.emit(Event::AccessDenied { component, text: &text });
         }
         self.sink.emit(Event::AccessDenied { component, text: &text });
@@ -95,7 +95,7 @@ mod tests {
         denials.report_at("pages", "no store `a`", now);
         let lines = std::mem::take(&mut *sink.0.lock().unwrap());
         assert_eq!(lines[0], "cart no store `a`");
-        assert_eq!(lines[1], "pages 999 more requests for what is not granted were denied");
+        assert_eq!(lines[1], "pages 999 more requests without a grant were denied");
         assert_eq!(lines[2..], ["pages no store `a`"]);
         for number in 0..1000 {
             denials.report_at("cart", &format!("no store `{number}`"), now);

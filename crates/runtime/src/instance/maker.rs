@@ -46,7 +46,7 @@ impl InstanceMaker {
     pub(crate) fn register<P: IdlePool + 'static>(&self, since: &Arc<IdleSince>, pool: &Arc<P>) {
         let pool: Weak<P> = Arc::downgrade(pool);
         let account = &self.template.account;
-        self.engine.room().idlers.add(since.clone(), pool.clone(), Arc::downgrade(account));
+        self.engine.room().idle_pools.add(since.clone(), pool.clone(), Arc::downgrade(account));
         account.idle_pools().add(since.clone(), pool, ());
     }
 

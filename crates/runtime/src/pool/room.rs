@@ -1,22 +1,23 @@
-//! The room of the engine's pool: which accounts hold it, and which requests wait for it.
+//! The room in the engine's pool: how much of it each account holds, and which requests wait for room.
 //!
 //! wasmtime's pool refuses an instance when it is full. This module counts the room that is left, so that no request is
-//! refused because of idle instances: those are evicted first, the least recently used before the rest. `shares`
-//! decides how much one account may hold. An account that exceeds its guaranteed share cannot evict idle instances that
-//! another account keeps within its own.
+//! refused because of idle instances: idle instances are evicted first, beginning with the least recently used.
+//! `shares` decides how much one account may hold. An account that exceeds its guaranteed share cannot evict idle
+//! instances that another account keeps within its own guaranteed share.
 //!
 //! A reservation that finds no room waits for a short time, in a queue of its account. Released room is granted to the
-//! queues in round-robin order, and within each to the oldest reservation. A waiting reservation is one that could not
-//! be granted, so a new reservation of another account that is granted at once takes no room that it could have used.
+//! queues in round-robin order, and within a queue to the oldest reservation. A waiting reservation is one that could
+//! not be granted, so a new reservation of another account that is granted immediately takes no room that a waiting
+//! reservation could have used.
 //!
-//! Idle instances are also evicted in advance: a thread (one for all groups) evicts them when little room is left, or
-//! when they have been idle for long. So a request that needs a new instance rarely waits until another one has been
-//! dropped.
+//! Idle instances are also evicted in advance: the sweeper, a thread for all groups, evicts them when little room is
+//! left or when they have been idle for a long time. So a request that needs a new instance rarely waits until another
+//! instance has been dropped.
 //!
-//! wasmtime's pool must never be full while this module counts room in it. If it is, the count is wrong: see
+//! wasmtime's pool must never be full while this module counts free room in it. If it is, the count is wrong: see
 //! [`RoomReservation::check`].
 //!
-//! long because a quarter of it are tests, and one lock protects all that is counted.
+//! long because a quarter of it are tests, and one lock protects everything that is counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -35,80 +36,80 @@ use super::slots::Slots;
 /// The maximum time that a request waits for room.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// The maximum time until the room of a dropped instance is granted.
-const TAKING_DOWN: Duration = Duration::from_millis(5);
+/// The maximum time from dropping an instance until its room is granted to a reservation.
+const DROP_MAX: Duration = Duration::from_millis(5);
 
-/// The maximum time that an evicted instance may take to be dropped by its own task. Until then, no other instance is
+/// The maximum time until an evicted instance is dropped by its own task. During this time, no other instance is
 /// evicted for the same reservation.
-const TAKING_DOWN_LATER: Duration = Duration::from_millis(100);
+const DROP_BY_TASK_MAX: Duration = Duration::from_millis(100);
 
-/// How often a pending reservation looks for an instance to evict. An instance may have become idle between the
-/// reservation's last look and the moment it was queued.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The interval at which a pending reservation tries to evict an instance. An instance may have become idle between the
+/// reservation's last attempt and the moment at which it was queued.
+const EVICT_AGAIN_EVERY: Duration = Duration::from_millis(50);
 
-/// How often the sweeper looks for instances that have been idle for long.
+/// The interval at which the sweeper evicts instances that have been idle for too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The divisor of the pool's size: 1/16 of the pool is kept free of idle instances.
 const KEPT_FREE: u32 = 16;
 
-/// The part of the pool that one group may hold: one of this many.
+/// The divisor of the pool's size that gives the maximum for one group: 1/8 of the pool.
 const GROUP_PART: u32 = 8;
 
-/// The room of one engine.
+/// The room in one engine's pool.
 pub(crate) struct Room {
     state: Mutex<RoomState>,
-    /// The number of pending reservations. Changed under the lock, read without it.
+    /// The number of pending reservations. Written under the lock of `state`, read without it.
     waiting: AtomicUsize,
     sweep: Condvar,
-    /// All instance pools of the engine.
-    pub(crate) idlers: IdlePools<Weak<Account>>,
-    /// How often the engine's pool was full although the count said that there was room.
+    /// All instance pools of the engine, each with the account of its instances.
+    pub(crate) idle_pools: IdlePools<Weak<Account>>,
+    /// The number of times that the engine's pool was full while `state` counted free room in it.
     miscounts: AtomicU64,
-    miscount_told: Once,
+    miscount_logged: Once,
 }
 
-/// A limit of the engine's pool.
+/// The limit that prevented another instance in the engine's pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RoomLimit {
-    /// The limit of what one tenant may hold, even if it is the only one.
+    /// The maximum that one tenant may hold, even if no other tenant holds anything.
     #[error("the tenant's busy instances hold as much of the node's {of} as one tenant may have")]
     Account {
         /// The dimension in which the limit was reached.
         of: Dimension,
     },
-    /// The tenant's share, which depends on how much other tenants hold now.
-    #[error("the tenant's busy instances hold its share of the node's {of}, of which {accounts} tenants hold some")]
+    /// The tenant's share of the pool, which depends on how much other tenants currently hold.
+    #[error("the tenant's busy instances hold the tenant's share of the node's {of}, which {accounts} tenants use")]
     Share {
         /// The dimension in which the limit was reached.
         of: Dimension,
-        /// The number of tenants that hold instances.
+        /// The number of tenants that currently hold instances.
         accounts: u32,
     },
-    /// The whole pool.
-    #[error("the node has no {of} left for another instance, and all are busy")]
+    /// The size of the pool.
+    #[error("the node has no {of} left for another instance, and all instances are busy")]
     Pool {
         /// The dimension in which the limit was reached.
         of: Dimension,
     },
-    /// Earlier requests of the same tenant are also waiting.
-    #[error("earlier requests of the same tenant wait for instances, and all are busy")]
+    /// Earlier requests of the same tenant are waiting for room.
+    #[error("all instances are busy, and earlier requests of the same tenant wait for them")]
     EarlierRequests,
-    /// The engine's pool was full although the runtime counted room in it: a defect of the runtime, which
+    /// The engine's pool was full while the runtime counted free room in it. This is a defect of the runtime, which
     /// [`Engine::pool_miscounts`](crate::engine::Engine::pool_miscounts) counts.
-    #[error("the engine's pool is full, and the node counts it as not full; this is a defect of the node")]
+    #[error("the engine's pool is full, but the node counts free room in it; this is a defect of the node")]
     Miscount,
 }
 
 struct RoomState {
     shares: Shares,
     queues: VecDeque<AccountQueue>,
-    /// The id of the next pending reservation.
+    /// The id that the next pending reservation gets.
     next: u64,
-    /// Whether the sweeper should run now.
+    /// Whether the sweeper should run now instead of after its interval.
     wanted: bool,
-    /// Whether the engine was dropped.
+    /// Whether the engine was dropped, which ends the sweeper.
     ended: bool,
 }
 
@@ -124,15 +125,16 @@ struct Waiter {
     granted: oneshot::Sender<()>,
 }
 
-/// The room of one instance. Released when this is dropped, which must be after the instance's wasmtime store.
+/// The reserved room of one instance. Dropping this value releases the room, so it must be dropped after the instance's
+/// wasmtime store.
 pub(crate) struct RoomReservation {
     room: Arc<Room>,
     account: Arc<Account>,
     slots: Slots,
 }
 
-/// A reservation that waits. Dropping it removes it from the queue, and releases the room if it was granted but not
-/// taken.
+/// A reservation that waits for room. Dropping it removes it from its queue, or, if room was already granted to it but
+/// not used, releases the room.
 struct PendingReservation<'a> {
     room: &'a Arc<Room>,
     account: &'a Arc<Account>,
@@ -150,13 +152,14 @@ impl Room {
             state: Mutex::new(state),
             waiting: AtomicUsize::new(0),
             sweep: Condvar::new(),
-            idlers: IdlePools::default(),
+            idle_pools: IdlePools::default(),
             miscounts: AtomicU64::new(0),
-            miscount_told: Once::new(),
+            miscount_logged: Once::new(),
         })
     }
 
-    /// Returns how many instances with `slots` each one group of `account` may have; 0 if not even one fits.
+    /// Returns the maximum number of instances with `slots` each that one group of `account` may have; 0 if not even
+    /// one instance fits.
     pub(crate) fn instances_of_group(&self, slots: Slots, account: &Account) -> u32 {
         let shares = self.state().shares;
         if account.has_all_memory() {
@@ -166,18 +169,18 @@ impl Room {
         if part > 0 { part } else { shares.most().holds(slots).min(1) }
     }
 
-    /// Returns the number of instances that hold room.
+    /// Returns the number of instances that currently hold room.
     pub(crate) fn instances(&self) -> u32 {
         self.state().shares.held().instances()
     }
 
-    /// Returns how often the engine's pool was full although the count said that there was room.
+    /// Returns the number of times that the engine's pool was full while this count showed free room.
     pub(crate) fn miscounts(&self) -> u64 {
         self.miscounts.load(Ordering::Relaxed)
     }
 
     /// Returns whether a pending reservation would be granted if an instance of `account` with these `slots` were
-    /// dropped. If so, an idle instance is dropped instead of being kept.
+    /// dropped. If so, the caller drops an idle instance instead of keeping it.
     pub(crate) fn is_wanted(&self, slots: Slots, account: &Arc<Account>) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return false;
@@ -185,9 +188,9 @@ impl Room {
         let state = self.state();
         let mut shares = state.shares;
         let left = shares.give_back(*account.held(), counted(slots, account));
-        state.queues.iter().any(|line| {
-            let has = if Arc::ptr_eq(&line.account, account) { left } else { *line.account.held() };
-            line.waiters.front().is_some_and(|first| admits(&shares, has, first.slots, &line.account).is_ok())
+        state.queues.iter().any(|queue| {
+            let has = if Arc::ptr_eq(&queue.account, account) { left } else { *queue.account.held() };
+            queue.waiters.front().is_some_and(|first| admits(&shares, has, first.slots, &queue.account).is_ok())
         })
     }
 
@@ -195,7 +198,7 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reserves room for one instance, waiting until `deadline` at the latest.
+    /// Reserves room for one instance. Waits for room until `deadline` at the latest.
     pub(crate) async fn reserve(
         self: &Arc<Self>,
         slots: Slots,
@@ -211,17 +214,18 @@ impl Room {
         let mut has_waited = false;
         loop {
             let (shortage, accounts) = self.shortage(slots, account);
-            // Checked before another instance is evicted: a reservation whose time is over can no longer use the room.
+            // Checked before another instance is evicted, because a reservation that has timed out can no longer use
+            // the room.
             if has_waited && Instant::now() >= last {
                 return Err(limit(shortage, accounts));
             }
             let evicted = shortage.and_then(|shortage| self.evict(shortage, account));
-            // Waits in either case, because the evicted instance may have been too small, or its room may be granted to
-            // another queue.
+            // Waits even if an instance was evicted, because the evicted instance may have been too small, or its room
+            // may be granted to another queue.
             let pause = match evicted {
-                None => LOOK_AGAIN,
-                Some(Eviction { is_gone: true, .. }) => TAKING_DOWN,
-                Some(Eviction { is_gone: false, .. }) => TAKING_DOWN_LATER,
+                None => EVICT_AGAIN_EVERY,
+                Some(Eviction { is_gone: true, .. }) => DROP_MAX,
+                Some(Eviction { is_gone: false, .. }) => DROP_BY_TASK_MAX,
             };
             let until = last.min(Instant::now() + pause);
             if tokio::time::timeout_at(until.into(), &mut waiting.granted).await.is_ok() {
@@ -232,22 +236,23 @@ impl Room {
         }
     }
 
-    /// Takes the room if it is free, or joins the queue of the account.
+    /// Reserves room if it is free and no other reservation of the account waits. Otherwise adds a pending reservation
+    /// to the queue of the account.
     fn enter<'a>(
         self: &'a Arc<Self>,
         slots: Slots,
         account: &'a Arc<Account>,
     ) -> Result<RoomReservation, PendingReservation<'a>> {
         let mut state = self.state();
-        let line = state.queues.iter().position(|line| Arc::ptr_eq(&line.account, account));
-        if line.is_none() && state.take(slots, account).is_ok() {
+        let queue = state.queues.iter().position(|queue| Arc::ptr_eq(&queue.account, account));
+        if queue.is_none() && state.take(slots, account).is_ok() {
             self.wake_sweeper(&mut state);
             return Ok(RoomReservation { room: self.clone(), account: account.clone(), slots });
         }
         let (sender, granted) = oneshot::channel();
         let id = state.next;
         state.next += 1;
-        let index = line.unwrap_or_else(|| {
+        let index = queue.unwrap_or_else(|| {
             state.queues.push_back(AccountQueue { account: account.clone(), waiters: VecDeque::new() });
             state.queues.len() - 1
         });
@@ -261,24 +266,24 @@ impl Room {
         (admits(&state.shares, *account.held(), slots, account).err(), state.shares.accounts())
     }
 
-    /// Evicts an idle instance whose room `account` may have, if any exists.
+    /// Evicts an idle instance whose room `account` may use, if there is one.
     fn evict(&self, shortage: Shortage, account: &Arc<Account>) -> Option<Eviction> {
         let own = self.state().shares.own();
         match shortage {
             Shortage::Account(_) => account.idle_pools().evict_oldest(),
             Shortage::Share(dimension) | Shortage::Pool { dimension, is_beyond: true } => {
-                let beyond = self.idlers.evict_oldest_of(|other| {
+                let beyond = self.idle_pools.evict_oldest_of(|other| {
                     other.upgrade().is_some_and(|other| other.held().get(dimension) > own.get(dimension))
                 });
-                // Otherwise an instance within the account's guaranteed share may be idle: one of another app, or one
-                // that became idle after this reservation was made.
+                // If no account exceeds its guaranteed share, the account's own instances are left: an idle instance of
+                // another app, or one that became idle after this reservation was made.
                 beyond.or_else(|| account.idle_pools().evict_oldest())
             }
-            Shortage::Pool { is_beyond: false, .. } => self.idlers.evict_oldest(),
+            Shortage::Pool { is_beyond: false, .. } => self.idle_pools.evict_oldest(),
         }
     }
 
-    /// Releases the room of an instance, and grants the reservations that wait for it.
+    /// Releases the room of an instance, and grants it to pending reservations.
     fn give_back(&self, slots: Slots, account: &Account) {
         let mut state = self.state();
         {
@@ -289,15 +294,15 @@ impl Room {
         self.waiting.fetch_sub(granted, Ordering::Relaxed);
     }
 
-    /// Evicts idle instances, one after another, until there is headroom. If an instance is dropped by its own task,
-    /// waits for its room, so that no more are evicted than necessary.
+    /// Evicts idle instances, one after another, until there is headroom. If an evicted instance is dropped by its own
+    /// task, waits until its room is released, so that no more instances are evicted than necessary.
     fn keep_headroom(&self) {
         while !self.state().has_headroom() {
             let before = self.instances();
-            let Some(evicted) = self.idlers.evict_oldest() else { return };
-            let until = Instant::now() + TAKING_DOWN_LATER;
+            let Some(evicted) = self.idle_pools.evict_oldest() else { return };
+            let until = Instant::now() + DROP_BY_TASK_MAX;
             while !evicted.is_gone && self.instances() >= before && Instant::now() < until {
-                std::thread::sleep(TAKING_DOWN);
+                std::thread::sleep(DROP_MAX);
             }
         }
     }
@@ -328,7 +333,7 @@ impl Room {
             state.wanted = false;
             drop(state);
             self.keep_headroom();
-            self.idlers.evict_old(oldest_kept());
+            self.idle_pools.evict_old(oldest_kept());
         }
     }
 }
@@ -341,31 +346,35 @@ impl RoomState {
         Ok(())
     }
 
-    /// Grants all reservations that can be granted, one of each queue in round-robin order. Returns their number.
+    /// Grants all reservations that can be granted, one of each queue in round-robin order. Returns the number of
+    /// granted reservations.
     fn grant(&mut self) -> usize {
         let (mut granted, mut refused) = (0, 0);
         while refused < self.queues.len() {
-            let Some(mut line) = self.queues.pop_front() else { break };
-            let first = line.waiters.front().map(|first| first.slots);
-            if first.is_some_and(|slots| self.take(slots, &line.account).is_ok()) {
-                if let Some(first) = line.waiters.pop_front() {
-                    // A reservation leaves the queue before its receiver is dropped.
+            let Some(mut queue) = self.queues.pop_front() else { break };
+            let first = queue.waiters.front().map(|first| first.slots);
+            if first.is_some_and(|slots| self.take(slots, &queue.account).is_ok()) {
+                if let Some(first) = queue.waiters.pop_front() {
+                    // Sending cannot fail, because a reservation leaves its queue before its receiver is dropped.
                     let _ = first.granted.send(());
                 }
                 (granted, refused) = (granted + 1, 0);
             } else {
                 refused += 1;
             }
-            if !line.waiters.is_empty() {
-                self.queues.push_back(line);
+            if !queue.waiters.is_empty() {
+                self.queues.push_back(queue);
             }
         }
         granted
     }
 
-    /// Removes a reservation from its queue. Returns whether it was still queued, and so not granted.
+    /// Removes a reservation from its queue. Returns whether the reservation was still queued, which means that it was
+    /// not granted.
     fn leave(&mut self, id: u64, account: &Arc<Account>) -> bool {
-        let Some(index) = self.queues.iter().position(|line| Arc::ptr_eq(&line.account, account)) else { return false };
+        let Some(index) = self.queues.iter().position(|queue| Arc::ptr_eq(&queue.account, account)) else {
+            return false;
+        };
         let waiters = &mut self.queues[index].waiters;
         let Ok(position) = waiters.binary_search_by_key(&id, |waiter| waiter.id) else { return false };
         waiters.remove(position);
@@ -388,7 +397,7 @@ impl Drop for PendingReservation<'_> {
         }
         let mut state = self.room.state();
         if state.leave(self.id, self.account) {
-            // The reservations after it may be smaller, and now fit.
+            // Later reservations in the queue may be smaller than the removed one, and may fit now.
             let granted = state.grant();
             self.room.waiting.fetch_sub(1 + granted, Ordering::Relaxed);
         } else {
@@ -404,15 +413,15 @@ impl RoomReservation {
         self.room.is_wanted(self.slots, &self.account)
     }
 
-    /// Checks whether `error` says that wasmtime's pool is full. Every instance has a reservation that covers it, so
-    /// the count must be wrong then: each occurrence is counted, and the first one is logged with the available
+    /// Checks whether `error` states that wasmtime's pool is full. Every instance has a reservation, so the pool can
+    /// only be full if this count is wrong. Each occurrence is counted, and the first one is logged with the available
     /// details.
     pub(crate) fn check(&self, error: &wasmtime::Error, pool: &wasmtime::Engine) {
         if !error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return;
         }
         self.room.miscounts.fetch_add(1, Ordering::Relaxed);
-        self.room.miscount_told.call_once(|| {
+        self.room.miscount_logged.call_once(|| {
             let counted = self.room.state().shares.held();
             let taken = pool.pooling_allocator_metrics().map(|pool| {
                 let (instances, memories) = (pool.component_instances(), pool.memories());
@@ -424,7 +433,7 @@ impl RoomReservation {
             });
             isomer_telemetry::error!(
                 %error, tenant = %self.account.tenant(), slots = ?self.slots, ?counted, ?taken,
-                "the engine's pool is full although the count says otherwise"
+                "the engine's pool is full, but the node counts free room in it"
             );
         });
     }
@@ -440,22 +449,23 @@ fn admits(shares: &Shares, has: PoolSizes, slots: Slots, account: &Account) -> R
     shares.admit(has, slots, !account.has_all_memory())
 }
 
-/// Returns the slots that count for an instance of `account`.
+/// Returns the slots that are counted for an instance of `account` that may take `slots`.
 fn counted(slots: Slots, account: &Account) -> Slots {
     if account.has_all_memory() { trusted(slots) } else { slots }
 }
 
-/// Returns `slots` with no more than [`STACKS_TRUSTED`] stacks. An instance could use more, but its components rarely
-/// all wait on their stacks at once. Used for an account without limits: no other account could lose stacks to it.
+/// Returns `slots` with at most [`STACKS_TRUSTED`] stacks. An instance may use more stacks, but it is rare that all its
+/// components wait on their stacks at the same time. Used only for an account without limits, which does not share the
+/// pool with other accounts.
 fn trusted(slots: Slots) -> Slots {
     Slots { stacks: slots.stacks.min(STACKS_TRUSTED), ..slots }
 }
 
-/// The maximum number of stacks that [`trusted`] counts for one instance.
+/// The maximum number of stacks that [`trusted`] returns for one instance.
 const STACKS_TRUSTED: u32 = 2;
 
-/// Returns the limit because of which a reservation timed out. Without a `shortage`, there was room, and the
-/// reservation only waited for earlier ones of its account.
+/// Returns the limit because of which a reservation timed out. If there is no `shortage`, there was room, and the
+/// reservation only waited for earlier reservations of its account.
 fn limit(shortage: Option<Shortage>, accounts: u32) -> RoomLimit {
     match shortage {
         Some(Shortage::Account(of)) => RoomLimit::Account { of },
@@ -487,7 +497,7 @@ mod tests {
         Account::new("t".into(), AccountLimits { memory_bytes: 1 << 40, cpu_per_second: Duration::MAX })
     }
 
-    /// Reserves as much as `account` can have.
+    /// Reserves room until `account` gets no more, and returns the reservations.
     fn all(room: &Arc<Room>, account: &Arc<Account>) -> Vec<RoomReservation> {
         std::iter::from_fn(|| room.enter(ONE, account).ok()).collect()
     }
@@ -515,7 +525,7 @@ mod tests {
         assert_eq!(rest.len(), 1 + 12 / 4);
         assert!(!all(&room, &tenant()).is_empty(), "there is always room for a newcomer");
         drop((held, rest));
-        assert_eq!(room.state().shares.held(), PoolSizes::default(), "all of it was given back");
+        assert_eq!(room.state().shares.held(), PoolSizes::default(), "all room is released");
         assert_eq!((*first.held(), *second.held()), Default::default());
     }
 
@@ -550,14 +560,14 @@ mod tests {
             let mut one = pin!(room.reserve(ONE, &other, later()));
             assert!(poll(one.as_mut()).is_pending());
             held.truncate(2);
-            let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else { panic!("it came first") };
+            let Poll::Ready(Ok(_first)) = poll(many[0].as_mut()) else { panic!("its account waited first") };
             let Poll::Ready(Ok(_second)) = poll(one.as_mut()) else { panic!("the other account is next") };
             assert!(poll(many[1].as_mut()).is_pending());
             assert_eq!(room.waiting.load(Ordering::Relaxed), 2);
-            // A reservation that stops waiting keeps no room, even if it was granted.
+            // A reservation that stops waiting releases its room, even if the room was already granted.
             held.pop();
             drop(many.remove(1));
-            let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("what was granted is not lost") };
+            let Poll::Ready(Ok(_third)) = poll(many[1].as_mut()) else { panic!("the granted room is not lost") };
             assert_eq!((room.waiting.load(Ordering::Relaxed), room.state().queues.len()), (0, 0));
         });
     }
@@ -571,16 +581,16 @@ mod tests {
             assert!(!room.is_wanted(ONE, &greedy));
             let mut waiting = pin!(room.reserve(ONE, &greedy, later()));
             assert!(poll(waiting.as_mut()).is_pending());
-            assert!(room.is_wanted(ONE, &greedy), "it could have it");
+            assert!(room.is_wanted(ONE, &greedy), "the pending reservation could have the room");
             let modest = tenant();
             let _own = room.enter(ONE, &modest).ok().expect("there is room");
-            assert!(!room.is_wanted(ONE, &modest), "nothing would come of it");
+            assert!(!room.is_wanted(ONE, &modest), "dropping the instance would not help the pending reservation");
             drop(held);
             assert!(matches!(poll(waiting.as_mut()), Poll::Ready(Ok(_))));
         });
     }
 
-    /// A pool with one instance, which becomes idle when it is returned.
+    /// An instance pool with at most one instance, which becomes idle when it is returned.
     #[derive(Default)]
     struct OneIdle {
         claim: Mutex<Option<RoomReservation>>,
@@ -611,7 +621,7 @@ mod tests {
     #[test]
     fn an_account_at_its_guaranteed_share_evicts_its_own_idle_instance() {
         in_runtime(async {
-            // Other accounts hold all of the common part, and this account has its guaranteed share.
+            // Other accounts hold the common part completely, and this account holds its guaranteed share.
             let room = Room::new(PoolSizes::new(16));
             let others = [tenant(), tenant(), tenant(), tenant()];
             let _held: Vec<_> = others.iter().map(|other| all(&room, other)).collect();
@@ -619,9 +629,10 @@ mod tests {
             let mut own = all(&room, &account);
             let pool = Arc::new(OneIdle::default());
             let weak: std::sync::Weak<OneIdle> = Arc::downgrade(&pool);
-            room.idlers.add(pool.since.clone(), weak.clone(), Arc::downgrade(&account));
+            room.idle_pools.add(pool.since.clone(), weak.clone(), Arc::downgrade(&account));
             account.idle_pools().add(pool.since.clone(), weak, ());
-            // The instance becomes idle before the reservation, or after the reservation has looked for one.
+            // The instance becomes idle either before the reservation is made, or after the reservation has started to
+            // wait.
             for is_late in [false, true] {
                 let claim = own.pop().expect("its share");
                 assert!(own.is_empty(), "one instance is its share");
@@ -641,7 +652,7 @@ mod tests {
         });
     }
 
-    /// A pool of 100 idle instances that are not dropped before the test ends.
+    /// An instance pool with 100 idle instances, which are evicted but not dropped before the test ends.
     struct ManyIdle {
         evicted: AtomicUsize,
         since: Arc<IdleSince>,
@@ -669,7 +680,7 @@ mod tests {
             let pool = Arc::new(ManyIdle { evicted: AtomicUsize::new(0), since: Arc::default() });
             pool.since.set(Some(now()));
             let weak: std::sync::Weak<ManyIdle> = Arc::downgrade(&pool);
-            room.idlers.add(pool.since.clone(), weak, Arc::downgrade(&account));
+            room.idle_pools.add(pool.since.clone(), weak, Arc::downgrade(&account));
             assert!(room.reserve(ONE, &account, Instant::now()).await.is_err());
             assert_eq!(pool.evicted.load(Ordering::Relaxed), 1);
         });
@@ -684,7 +695,7 @@ mod tests {
             let _second = all(&room, &second);
             let refused = async |account| match room.reserve(ONE, account, Instant::now()).await {
                 Err(limit) => limit.to_string(),
-                _ => panic!("it has what it may have"),
+                _ => panic!("the account got more than its limit"),
             };
             assert_eq!(
                 refused(&first).await,
@@ -692,7 +703,7 @@ mod tests {
             );
             assert_eq!(
                 refused(&second).await,
-                "the tenant's busy instances hold its share of the node's instances, of which 2 tenants hold some"
+                "the tenant's busy instances hold the tenant's share of the node's instances, which 2 tenants use"
             );
             assert_eq!(room.state().queues.len(), 0);
         });

@@ -1,36 +1,38 @@
-//! How the engine's pool is shared between accounts.
+//! The rules by which accounts share the engine's pool.
 //!
-//! Part of the pool is set aside: up to [`GUARANTEED`] accounts have their guaranteed share of it (see [`Shares::own`])
-//! at any time, whatever other accounts do. The rest is common. An account gets more of the common part only as long as
-//! at least as much is still free as it then has. (Switches share their buffers between ports in this way; the method
-//! is called Dynamic Threshold.) So one busy account has up to half of the common part, two have a third each, and
-//! three a quarter; there is always as much free as the next account may have. When another account becomes busy,
-//! accounts that hold more than their share get nothing new until it has caught up.
+//! A part of the pool is set aside: up to [`GUARANTEED`] accounts can always have their guaranteed share (see
+//! [`Shares::own`]), whatever other accounts do. The rest of the pool is common. An account gets more of the common
+//! part only if, afterwards, at least as much of the common part is free as the account holds. (Network switches share
+//! their buffers between ports by the same method, which is called Dynamic Threshold.) So one busy account gets up to
+//! half of the common part, two busy accounts get a third each, and three get a quarter each. There is always as much
+//! free as the next account may have. When another account becomes busy, accounts that hold more than their share get
+//! nothing new until the new account has caught up.
 //!
-//! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts then have all of it, and a
-//! single busy account is refused although the rest is idle); a part that depends on the number of accounts that exist
-//! (most of them are idle, and room that was granted earlier stays taken when a new account comes); taking busy
-//! instances away (their requests would fail).
+//! Rejected: a fixed part for each account, such as a quarter of the pool (four accounts could then take all of it, and
+//! a single busy account would be refused although the rest is idle); a part that depends on the number of accounts
+//! that exist (most of them are idle, and room that was granted earlier stays in use when a new account is created);
+//! ending busy instances (their requests would fail).
 //!
-//! All of this applies to each [`Dimension`] of the pool separately. Accounts without limits take whatever is free.
+//! All of this applies to each [`Dimension`] of the pool separately. Accounts without limits can take everything that
+//! is free.
 
 use super::sizes::{Dimension, PoolSizes};
 use super::slots::Slots;
 
-/// The part of the pool that is set aside for guaranteed shares: one of this many.
+/// The divisor of the pool's size that gives the part for guaranteed shares: a quarter of the pool.
 const SET_ASIDE: u32 = 4;
 
 /// The number of accounts that have a guaranteed share at the same time.
 pub(crate) const GUARANTEED: u32 = 64;
 
-/// The size of one pool, and how much of it is taken.
+/// The size of one pool, and the amounts that accounts hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     sizes: PoolSizes,
     own: PoolSizes,
     common: PoolSizes,
     held: PoolSizes,
-    /// The amount that accounts hold beyond their guaranteed shares.
+    /// The total amount that accounts hold beyond their guaranteed shares.
     common_held: PoolSizes,
     accounts: u32,
 }
@@ -38,14 +40,14 @@ pub(crate) struct Shares {
 /// The reasons why an account cannot have another instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
-    /// The account has reached the maximum for one account.
+    /// The account holds the maximum for a single account.
     Account(Dimension),
-    /// The account has its share, which depends on how much other accounts hold now.
+    /// The account holds its share of the common part, which depends on how much other accounts hold now.
     Share(Dimension),
     /// The pool is full.
     Pool {
         dimension: Dimension,
-        /// Whether the account would exceed its guaranteed share.
+        /// Whether the account would exceed its guaranteed share with the instance.
         is_beyond: bool,
     },
 }
@@ -56,7 +58,7 @@ impl Shares {
         let part = sizes.part(SET_ASIDE * GUARANTEED);
         Self {
             sizes,
-            // In a small pool, the guaranteed share is one instance, for fewer accounts.
+            // In a small pool, the guaranteed share is one instance, and fewer accounts can have it.
             own: if one.fits(part) { part } else { one },
             common: sizes.minus(sizes.part(SET_ASIDE)),
             held: PoolSizes::default(),
@@ -70,7 +72,7 @@ impl Shares {
         self.sizes
     }
 
-    /// Returns how much all accounts hold together.
+    /// Returns the amount that all accounts hold together.
     pub(crate) fn held(&self) -> PoolSizes {
         self.held
     }
@@ -80,12 +82,12 @@ impl Shares {
         self.accounts
     }
 
-    /// Returns the guaranteed share of an account.
+    /// Returns the guaranteed share of one account.
     pub(crate) fn own(&self) -> PoolSizes {
         self.own
     }
 
-    /// Returns the maximum for an account with limits: its guaranteed share, and half of the common part.
+    /// Returns the maximum that an account with limits may hold: its guaranteed share, and half of the common part.
     pub(crate) fn most(&self) -> PoolSizes {
         self.own.plus(self.common.part(2))
     }
@@ -93,9 +95,9 @@ impl Shares {
     /// Checks whether an account that holds `has` may have another instance that takes `slots`.
     pub(crate) fn admit(&self, has: PoolSizes, slots: Slots, is_limited: bool) -> Result<(), Shortage> {
         let one = PoolSizes::of(slots);
-        let then = has.plus(one);
+        let after = has.plus(one);
         if is_limited {
-            let (before, beyond) = (has.minus(self.own), then.minus(self.own));
+            let (before, beyond) = (has.minus(self.own), after.minus(self.own));
             let taken = self.common_held.plus(beyond.minus(before));
             for dimension in Dimension::ALL {
                 let of = |sizes: PoolSizes| u64::from(sizes.get(dimension));
@@ -112,26 +114,26 @@ impl Shares {
         }
         match self.held.plus(one).exceeds(self.sizes) {
             None => Ok(()),
-            Some(dimension) => Err(Shortage::Pool { dimension, is_beyond: is_limited && !then.fits(self.own) }),
+            Some(dimension) => Err(Shortage::Pool { dimension, is_beyond: is_limited && !after.fits(self.own) }),
         }
     }
 
-    /// Counts an instance that was admitted. Returns how much its account holds now.
+    /// Adds an admitted instance to the count. Returns the amount that its account holds now; before, it held `has`.
     pub(crate) fn take(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
-        let then = has.plus(PoolSizes::of(slots));
+        let after = has.plus(PoolSizes::of(slots));
         self.held = self.held.plus(PoolSizes::of(slots));
-        self.common_held = self.common_held.plus(then.minus(self.own).minus(has.minus(self.own)));
+        self.common_held = self.common_held.plus(after.minus(self.own).minus(has.minus(self.own)));
         self.accounts += u32::from(has.instances == 0);
-        then
+        after
     }
 
-    /// Counts an instance that was dropped. Returns how much its account holds now.
+    /// Removes a dropped instance from the count. Returns the amount that its account holds now; before, it held `has`.
     pub(crate) fn give_back(&mut self, has: PoolSizes, slots: Slots) -> PoolSizes {
-        let then = has.minus(PoolSizes::of(slots));
+        let after = has.minus(PoolSizes::of(slots));
         self.held = self.held.minus(PoolSizes::of(slots));
-        self.common_held = self.common_held.minus(has.minus(self.own).minus(then.minus(self.own)));
-        self.accounts -= u32::from(has.instances > 0 && then.instances == 0);
-        then
+        self.common_held = self.common_held.minus(has.minus(self.own).minus(after.minus(self.own)));
+        self.accounts -= u32::from(has.instances > 0 && after.instances == 0);
+        after
     }
 }
 
@@ -141,7 +143,7 @@ mod tests {
 
     const SMALL: Slots = Slots { memories: 1, tables: 1, stacks: 2 };
 
-    /// Takes as much as account `index` may have. Returns the number of instances.
+    /// Takes instances for the account at `index` until no more are admitted. Returns the number of instances.
     fn take_all(shares: &mut Shares, accounts: &mut [PoolSizes], index: usize, slots: Slots) -> u32 {
         let mut taken = 0;
         while shares.admit(accounts[index], slots, true).is_ok() {
@@ -175,7 +177,7 @@ mod tests {
             for account in &mut accounts {
                 *account = shares.give_back(*account, SMALL);
             }
-            // The account that already has the most comes first.
+            // The first account already holds the most.
             for account in &mut accounts {
                 while shares.admit(*account, SMALL, true).is_ok() {
                     *account = shares.take(*account, SMALL);
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn each_dimension_is_shared_separately() {
-        // A few instances that take nearly all memories or stacks still leave some to other accounts.
+        // Instances that take nearly all memories or stacks of the pool still leave some to other accounts.
         for (slots, dimension) in [
             (Slots { memories: 256, tables: 1, stacks: 2 }, Dimension::Memories),
             (Slots { memories: 1, tables: 512, stacks: 2 }, Dimension::Tables),
@@ -221,7 +223,7 @@ mod tests {
         assert_eq!((shares.held, shares.common_held, shares.accounts), Default::default());
     }
 
-    /// Pseudo-random numbers, the same for the same seed.
+    /// A generator of pseudo-random numbers. The same seed gives the same numbers.
     struct Random(u64);
 
     impl Random {
@@ -258,8 +260,8 @@ mod tests {
                 }
             }
             assert!(shares.held.fits(sizes), "seed {seed}");
-            // Whatever other accounts did, the guaranteed share is free: for one instance after another, or for a
-            // single large instance.
+            // Whatever other accounts did, the guaranteed share is free: for small instances one after another, or for
+            // a single large instance.
             let own = shares.own;
             let whole = Slots { memories: own.memories, tables: own.tables, stacks: own.stacks };
             assert_eq!(shares.admit(PoolSizes::default(), whole, true), Ok(()), "seed {seed}: {shares:?}");

@@ -1,7 +1,7 @@
-//! How many instances an engine's pool has room for, in every dimension in which the pool is bounded.
+//! The size of an engine's pool in every dimension in which the pool is limited.
 //!
-//! Core instances are not a dimension: the pool only counts them, and their limit cannot be reached (see
-//! `engine::settings`). Garbage-collected heaps are not a dimension either: wasmtime is built without a garbage
+//! Core instances are not a dimension, because the pool only counts them, and their limit cannot be reached (see
+//! `engine::settings`). Garbage-collected heaps are not a dimension either, because wasmtime is built without a garbage
 //! collector.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::fmt;
 use super::bounds::{MEMORY_BYTES_MAX, STACK_BYTES};
 use super::slots::Slots;
 
-/// The size of an engine's pool, or a part of it.
+/// The size of an engine's pool or of a part of it: an amount in every dimension.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolSizes {
     pub(crate) instances: u32,
@@ -18,7 +18,7 @@ pub struct PoolSizes {
     pub(crate) stacks: u32,
 }
 
-/// A dimension in which a pool is bounded.
+/// A dimension in which an engine's pool is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dimension {
     /// Instances of components.
@@ -27,7 +27,7 @@ pub enum Dimension {
     Memories,
     /// Tables.
     Tables,
-    /// Stacks of calls.
+    /// Stacks on which guests run.
     Stacks,
 }
 
@@ -46,21 +46,20 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// The number of memories and tables for each instance: an instance of several components has several. They cost only
-/// address space.
+/// The number of memories, and of tables, in a pool for each of its instances. An instance of several components has
+/// several of them. They only cost address space.
 const PARTS_PER_INSTANCE: u32 = 4;
 
-/// The number of stacks for each instance: its own, and those of its suspended components. Each takes two mappings as
-/// soon as the pool exists.
+/// The number of stacks in a pool for each of its instances: one that runs, and one for suspended components. Each
+/// stack takes two mappings as soon as the pool exists.
 const STACKS_PER_INSTANCE: u32 = 2;
 
-/// The number of memories that fit into the address space of a process, at 4 GiB each and with half of it left for
-/// other uses.
+/// The maximum number of memories in a pool. At 4 GiB each, they take half of a process's address space.
 const MEMORIES_MAX: u32 = 16_384;
 
 impl PoolSizes {
-    /// Returns a size for about `instances` live instances: more if they are small, fewer if they are large
-    /// compositions.
+    /// Returns the size of a pool for about `instances` live instances: more if the instances are small, fewer if they
+    /// are large compositions.
     #[must_use]
     pub fn new(instances: u32) -> Self {
         let instances = instances.clamp(1, MEMORIES_MAX);
@@ -68,15 +67,15 @@ impl PoolSizes {
         Self { instances, memories: parts, tables: parts, stacks: instances.saturating_mul(STACKS_PER_INSTANCE) }
     }
 
-    /// Returns the size for one app. Such a pool is set up in 3 ms.
+    /// Returns the size of a pool for one app. Setting up such a pool takes 3 ms.
     #[must_use]
     pub fn of_one_app() -> Self {
         Self::new(768)
     }
 
-    /// Returns the size for a node with many apps. Such a pool takes some 8,000 mappings and 8 ms to set up, and
-    /// another 4 mappings for each live instance: a quarter of what a Linux process may have by default, which leaves
-    /// room for 10,000 loaded apps.
+    /// Returns the size of a pool for a node with many apps. Setting up such a pool takes 8 ms and some 8,000 mappings.
+    /// Each live instance takes another 4 mappings. Together this is a quarter of the mappings that a Linux process may
+    /// have by default, which leaves enough for 10,000 loaded apps.
     #[must_use]
     pub fn of_a_node() -> Self {
         Self::new(2048)
@@ -88,7 +87,7 @@ impl PoolSizes {
         if self.instances <= most.instances { self } else { most }
     }
 
-    /// Returns the maximum number of instances.
+    /// Returns the maximum number of instances in the pool.
     #[must_use]
     pub fn instances(&self) -> u32 {
         self.instances
@@ -100,25 +99,25 @@ impl PoolSizes {
         u64::from(self.memories) * MEMORY_BYTES_MAX + u64::from(self.stacks) * STACK_BYTES
     }
 
-    /// Returns the number of mappings of an empty pool.
+    /// Returns the number of mappings that the pool takes while it is empty.
     #[must_use]
     pub fn mappings(&self) -> u64 {
         2 * u64::from(self.stacks)
     }
 
-    /// Returns one part in `parts` of every dimension.
+    /// Returns this size divided by `parts`, in every dimension.
     pub(crate) fn part(self, parts: u32) -> Self {
         self.each(|size| size / parts)
     }
 
-    /// Returns how many instances with `slots` each fit into this size.
+    /// Returns the number of instances with `slots` each that fit into this size.
     pub(crate) fn holds(self, slots: Slots) -> u32 {
         let one = Self::of(slots);
         let fit = |dimension| self.get(dimension).checked_div(one.get(dimension)).unwrap_or(u32::MAX);
         Dimension::ALL.into_iter().map(fit).min().unwrap_or_default()
     }
 
-    /// Returns the size of one instance that takes `slots`.
+    /// Returns the amount that one instance with `slots` takes.
     pub(crate) fn of(slots: Slots) -> Self {
         Self { instances: 1, memories: slots.memories, tables: slots.tables, stacks: slots.stacks }
     }
@@ -136,7 +135,7 @@ impl PoolSizes {
         self.with(other, u32::saturating_add)
     }
 
-    /// Returns the difference, which is at least zero in every dimension.
+    /// Returns this size without `other`, but at least zero in every dimension.
     pub(crate) fn minus(self, other: Self) -> Self {
         self.with(other, u32::saturating_sub)
     }
@@ -145,7 +144,7 @@ impl PoolSizes {
         self.exceeds(room).is_none()
     }
 
-    /// Returns the first dimension in which this is larger than `room`.
+    /// Returns the first dimension in which this size is larger than `room`.
     pub(crate) fn exceeds(self, room: Self) -> Option<Dimension> {
         Dimension::ALL.into_iter().find(|dimension| self.get(*dimension) > room.get(*dimension))
     }

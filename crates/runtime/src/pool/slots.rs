@@ -9,16 +9,17 @@ pub struct Slots {
     pub memories: u32,
     /// The number of tables.
     pub tables: u32,
-    /// The number of stacks: one for each component in the instance, because each can be suspended, and one more.
+    /// The number of stacks: one for each component in the instance, because each component can be suspended, and one
+    /// more.
     pub stacks: u32,
 }
 
 impl Slots {
-    /// The maximum for one instance. A component that needs more is refused when it is compiled, because one instance
-    /// of it would take a large part of a pool.
+    /// The maximum for one instance. A component that needs more is refused when it is compiled, because one of its
+    /// instances would take a large part of a pool.
     pub const MAX: Self = Self { memories: 256, tables: 512, stacks: 256 };
 
-    /// Returns whether this is at most [`Slots::MAX`].
+    /// Returns whether every number is at most the number in [`Slots::MAX`].
     #[must_use]
     pub fn fits(self) -> bool {
         self.memories <= Self::MAX.memories && self.tables <= Self::MAX.tables && self.stacks <= Self::MAX.stacks
@@ -30,8 +31,9 @@ impl Slots {
         self.stacks = self.stacks.saturating_add(other.stacks);
     }
 
-    /// Returns the same slots with the numbers of memories and tables of the compiled `component`: these will be taken
-    /// of the pool, even if other numbers were recorded earlier. Returns `None` if they depend on the host.
+    /// Returns these slots with the numbers of memories and tables in the compiled `component`. Only these numbers
+    /// count for the pool, even if other numbers were recorded earlier. Returns `None` if the numbers depend on the
+    /// host.
     pub(crate) fn of_compiled(self, component: &Component) -> Option<Self> {
         let required = component.resources_required()?;
         Some(Self { memories: required.num_memories, tables: required.num_tables, stacks: self.stacks })

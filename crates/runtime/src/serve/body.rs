@@ -1,8 +1,9 @@
 //! The body of a guest's response.
 //!
-//! Reading it drives the guest: the future that runs the rest of the request is inside the body, so a request is served
-//! by the one task that owns its connection, and no other thread has to be woken for a frame. Dropping a body that has
-//! not ended drops that future, and with it the wasmtime store: a client that disconnects cancels its guest.
+//! Reading the body runs the guest, because the body contains the future of the remaining work of the request. So a
+//! request is served by the single task that owns its connection, and no other thread is woken for a frame. Dropping a
+//! body that has not ended also drops that future and the wasmtime store, so a client that disconnects cancels its
+//! guest.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,12 +21,12 @@ use crate::guest::signals::{ResponseSignals, has_no_content};
 use crate::lanes::MeteredFuture;
 use crate::pool::{HostMemory, OutOfMemory};
 
-/// The work of a request that is left once the head of its response exists.
+/// The future of the work that remains of a request when the head of its response exists.
 pub(crate) type Run = MeteredFuture<()>;
 
-/// The rest of a request's work, and the task that polls it.
+/// The remaining work of a request, by the task that polls it.
 pub(crate) enum RemainingWork {
-    /// The work is polled when the body is read.
+    /// The work is polled whenever the body is polled.
     Reader(Run),
     /// The work is polled by the task of the instance.
     Elsewhere,
@@ -33,35 +34,37 @@ pub(crate) enum RemainingWork {
     Over,
 }
 
-/// The body of a response. Its frames are those of the guest; if the guest fails midway, the body ends with an error.
+/// The body of a response, which returns the frames of the guest's body. If the guest fails before the end of the body,
+/// the body ends with an error.
 pub struct ResponseBody {
     inner: WasiBody,
     rest: RemainingWork,
     signals: Arc<ResponseSignals>,
-    /// Resolved when the last frame has been read.
+    /// Notifies the guest's execution that the last frame has been read.
     ended: Option<oneshot::Sender<()>>,
-    /// The number of bytes of the announced length that have not been returned yet. A server that has sent them all
-    /// does not poll for the end.
+    /// The number of bytes that have not been returned yet, if the response announced a length. A server that has sent
+    /// all announced bytes does not poll the body again.
     missing_bytes: Option<u64>,
-    /// The announced length.
+    /// The length that the response announced in bytes; 0 if it announced none.
     announced_bytes: u64,
-    /// The reason why the body broke off, if the run has not reported a failure.
+    /// The reason why the body ended early, if the guest's execution has not reported a failure.
     broken: Option<String>,
-    /// Whether the body will not be read (a response to HEAD, or one that has no body by its status).
+    /// Whether the server does not read the body, because the request is a `HEAD` request or the status allows no body.
     unread: bool,
-    /// The charge for the host's memory for the request and its response.
+    /// The charge for the host memory of the request and its response.
     _memory: Option<HostMemory>,
 }
 
-/// The bytes of a response between the guest and its client while the client does not read: a piece that the guest has
-/// passed on, one in transit, and the server's buffers (`front/src/limits.rs`).
+/// The maximum number of bytes of a response that are between the guest and its client while the client does not read:
+/// one chunk that the guest has written, one in transit, and the server's buffers (`front/src/limits.rs`).
 const RESPONSE_BUFFER_BYTES: usize = 160 << 10;
 
-/// The size up to which a body or head is covered by the basic charge of each request.
+/// The maximum size in bytes of a body or head that the basic charge of each request covers.
 const SMALL_RESPONSE_BYTES: usize = 2 << 10;
 
 impl ResponseBody {
-    /// Returns `response` with this body. `unread` says that the server sends no body because of the request's method.
+    /// Replaces the body of `response` by a [`ResponseBody`]. `unread` states that the server sends no body because of
+    /// the request's method.
     pub(crate) fn of(
         response: http::Response<WasiBody>,
         rest: RemainingWork,
@@ -85,7 +88,8 @@ impl ResponseBody {
         })
     }
 
-    /// Takes the charge of the request, and grows it by the size of the response, whose head has `head_bytes`.
+    /// Adds the charge of the request to this value, and increases the charge by the size of the response, whose head
+    /// takes `head_bytes`.
     ///
     /// # Errors
     /// If the account has no memory left.
@@ -99,7 +103,8 @@ impl ResponseBody {
         Ok(self)
     }
 
-    /// Lets the run finish after the guest's last frame was read, in its own task if it does not finish at once.
+    /// Lets the remaining work continue after the guest's last frame was read. If it does not end at its first poll, it
+    /// is moved to its own task.
     fn end(&mut self, cx: &mut Context<'_>) {
         if let Some(ended) = self.ended.take() {
             let _ = ended.send(());
@@ -124,7 +129,7 @@ impl ResponseBody {
                     None => {}
                     Some(Some(missing)) => self.missing_bytes = Some(missing),
                     Some(None) if self.unread => {}
-                    // A client would take the extra bytes for the beginning of the next response.
+                    // A client would mistake the extra bytes for the beginning of the next response.
                     Some(None) => {
                         return Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseBodySize(None)))));
                     }
@@ -150,7 +155,7 @@ impl ResponseBody {
         error
     }
 
-    /// Describes an error of a guest's body, for the log.
+    /// Returns a description of an error of a guest's body, for the log.
     fn describe(&self, error: &HttpError) -> String {
         let announced = self.announced_bytes;
         match (error, self.missing_bytes) {
@@ -186,23 +191,22 @@ impl ResponseBody {
         if matches!(self.rest, RemainingWork::Reader(_) | RemainingWork::Elsewhere) && !self.signals.poll_returned(cx) {
             return Poll::Pending;
         }
-        // A run in another thread may have finished the body since the last poll.
+        // The guest's execution in another thread may have finished the body since the last poll.
         if let Poll::Ready(frame) = self.poll_inner(cx) {
             return Poll::Ready(frame);
         }
-        // A handler of 0.2 returned and left the body open in a handle that it never dropped. Nothing can end the body
+        // A handler of WASI 0.2 has returned without dropping the handle of the body, so nothing can finish the body
         // any more.
         Poll::Ready(Some(Err(self.break_off(HttpError::HttpResponseIncomplete))))
     }
 
-    /// Returns whether the body was returned completely, so that a server that drops it now has left nothing unsent.
+    /// Returns whether the complete body has been returned. If so, a server that drops the body has sent everything.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_end_stream() || self.missing_bytes == Some(0) || self.inner.size_hint().exact() == Some(0)
     }
 
-    /// Returns, after an error, the reason why the response broke off, for logs, and whether the failure was already
-    /// logged.
+    /// Returns, after an error, why the body ended early, for logs, and whether the failure was already logged.
     #[must_use]
     pub fn broke_off(&self) -> (String, bool) {
         match (self.signals.failed.get(), &self.broken) {
@@ -234,8 +238,8 @@ impl Body for ResponseBody {
 }
 
 impl Drop for ResponseBody {
-    /// Lets the guest finish if the body was read to its last byte, or was not going to be read; otherwise cancels the
-    /// guest.
+    /// Lets the guest finish if the body was read to its last byte, or if the server does not read it. Otherwise,
+    /// cancels the guest.
     fn drop(&mut self) {
         if !self.is_complete() && !self.unread {
             return;
@@ -244,8 +248,8 @@ impl Drop for ResponseBody {
         let (Some(ended), Ok(runtime)) = (self.ended.take(), tokio::runtime::Handle::try_current()) else { return };
         let (mut inner, signals) = (std::mem::take(&mut self.inner), self.signals.clone());
         runtime.spawn(async move {
-            // Reads the rest of the body, even if only its end is left: a guest that writes into a closed body would
-            // treat that as an error.
+            // Reads the rest of the body, even if only its end is left, because a guest that writes to a closed body
+            // would treat that as an error.
             let read = pin!(async move {
                 let mut next = |cx: &mut Context<'_>| match Pin::new(&mut inner).poll_frame(cx) {
                     Poll::Pending if signals.poll_returned(cx) => Poll::Ready(None),
@@ -254,7 +258,7 @@ impl Drop for ResponseBody {
                 while let Some(Ok(_)) = std::future::poll_fn(&mut next).await {}
                 let _ = ended.send(());
             });
-            // The run ends at its deadline, whatever the guest does with the body.
+            // The remaining work ends at its deadline, whatever the guest does with the body.
             if let Either::Right(((), run)) = futures::future::select(run, read).await {
                 run.await;
             }
@@ -283,7 +287,7 @@ mod tests {
 
     type Pieces = Vec<Result<Frame<Bytes>, HttpError>>;
 
-    /// Returns a body of one piece, which announces `length` bytes and ends only if `closed`.
+    /// Returns a body with one frame. The body announces `length` bytes, and ends only if `closed` is true.
     fn body(closed: bool, length: &'static str, rest: RemainingWork) -> (ResponseBody, oneshot::Receiver<()>) {
         let pieces: Pieces = vec![Ok(Frame::data(Bytes::from_static(b"hello")))];
         let pieces = futures::stream::iter(pieces);

@@ -1,4 +1,4 @@
-//! One request in one instance: the call of its handler, its deadline, and the interpretation of the outcome.
+//! One request in one instance: calling the handler, enforcing the deadline, and interpreting the outcome.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit, tasks};
 use crate::instance::{HandleFunctionP2, HandleFunctionP3, HandlerFunction, Instance};
 
-/// The run's ends of the channels that connect it to its response.
+/// The channel ends by which the guest's execution communicates with the response and its body.
 pub(crate) struct Exchange {
     pub(crate) head: HeadSender,
     /// Resolves when the last frame of the response's body has been read.
@@ -26,10 +26,10 @@ pub(crate) struct Exchange {
     pub(crate) signals: Arc<ResponseSignals>,
 }
 
-/// The head of a response, or the reason why there is none.
+/// The head of a response, or the reason why the request failed.
 pub(crate) type HeadOrFailure = Result<http::Response<WasiBody>, Failure>;
 
-/// Sends the head of a response. Only the first head is sent.
+/// Sends the head of a response, or a failure. Only the first of them is sent.
 #[derive(Clone)]
 pub(crate) struct HeadSender {
     sender: Arc<Mutex<Option<oneshot::Sender<HeadOrFailure>>>>,
@@ -45,7 +45,7 @@ impl HeadSender {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Sends `head`. Returns `head` instead if another one was sent earlier, or if the receiver was dropped.
+    /// Sends `head`. Returns `head` if a head or failure was sent earlier, or if the receiver was dropped.
     pub(crate) fn send(&self, head: HeadOrFailure) -> Option<HeadOrFailure> {
         if let Ok(response) = &head {
             self.signals.note_head(response);
@@ -57,8 +57,7 @@ impl HeadSender {
     }
 }
 
-/// Serves one request from its head to the end of everything it started. Returns `Ok` if the instance can be used
-/// again.
+/// Serves one request until all work that it started has ended. Returns `Ok` if the instance can be used again.
 pub(super) async fn serve(
     instance: &mut Instance,
     groups: GroupsInUse,
@@ -73,12 +72,12 @@ pub(super) async fn serve(
     instance.store.data_mut().follow(signals.clone());
     let function = instance.handlers[handler].clone();
     let over = {
-        // Pinned where they are created: these futures take some kilobytes, and each function that takes one by value
-        // would copy it.
+        // Pinned where they are created, because these futures take some kilobytes, and each function that takes such a
+        // future by value would copy it.
         let mut run = pin!(instance.store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
             let run = pin!(async {
                 call(accessor, &function, http, &head, ended).await?;
-                // Waits until everything else that the request started has ended, before the next request starts.
+                // Waits until all other work that the request started has ended, before the next request starts.
                 std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
                 Ok(())
             });
@@ -100,8 +99,8 @@ pub(super) async fn serve(
     };
     instance.store.data_mut().end_request();
     match failure {
-        // This failure is sent only if the handler returned without a response. The reason for that may prevent the
-        // instance from ever responding again: runtimes that serve one request per instance end like this.
+        // The failure is sent only if the handler returned without a response. The instance is not used again, because
+        // it may never respond again: guest runtimes that serve one request per instance end like this.
         None => match head.send(Err(Failure::NoResponse)) {
             None => Err(()),
             Some(_) => Ok(()),
@@ -114,7 +113,7 @@ pub(super) async fn serve(
     }
 }
 
-/// Returns the failure of a request whose deadline passed while the guest waited for something.
+/// Returns the failure of a request whose deadline passed while the guest was waiting.
 fn too_late(instance: &Instance, allowed: Duration) -> Failure {
     let failure = Failure::Deadline { deadline: allowed, backtrace: Vec::new() };
     match instance.store.data().waits_for() {
@@ -123,7 +122,7 @@ fn too_late(instance: &Instance, allowed: Duration) -> Failure {
     }
 }
 
-/// Sends a failure to the client if the head was not sent yet; otherwise logs it.
+/// Sends `failure` to the client if no head was sent yet. Otherwise, logs `failure`.
 fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, guest: &Guest) {
     if let Some(Err(failure)) = head.send(Err(failure)) {
         guest.sink().emit(Event::RequestFailed {
@@ -136,9 +135,9 @@ fn report(head: HeadSender, component: &str, id: RequestId, failure: Failure, gu
     }
 }
 
-/// Refuses an informational status. A handler returns only the final response, and an informational response is not
-/// final (RFC 9110, section 15.2): a client would wait for another response, or take the following bytes for another
-/// protocol.
+/// Refuses a response with an informational status. A handler returns only the final response, and an informational
+/// response is not final (RFC 9110, section 15.2): a client would wait for another response, or would interpret the
+/// following bytes as another protocol.
 fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     match response.status() {
         status if status.is_informational() => Err(Failure::NotFinal { status: status.as_u16() }),
@@ -146,7 +145,7 @@ fn final_response(response: http::Response<WasiBody>) -> HeadOrFailure {
     }
 }
 
-/// Calls the handler and waits until it has returned and (0.3) its response has been read.
+/// Calls the handler. Returns when the handler has returned and, in WASI 0.3, its response has been read.
 pub(crate) async fn call(
     accessor: &Accessor<Guest>,
     function: &HandlerFunction,
@@ -186,7 +185,7 @@ async fn call3(
             let response = final_response(response);
             let is_answered = response.is_ok();
             if head.send(response).is_none() && is_answered {
-                // If this does not resolve, the body was dropped unread; then this run is dropped too.
+                // This returns an error only if the body was dropped unread. In that case, this future is dropped too.
                 let _ = ended.await;
             }
         }
@@ -236,8 +235,8 @@ async fn call2(
     })?;
     let Some(call) = call else { return Ok(()) };
     handle.finish_call_concurrent(accessor, call).await?;
-    // If its wasmtime store is dropped, a body looks finished. If its handler has left the body open, it is not
-    // finished. So the store stays until the reader has read the available bytes and seen that no more follow.
+    // When the wasmtime store is dropped, its bodies appear to be finished. A body that the handler has left open must
+    // not appear so. So the store is kept until the reader has read the available bytes and found that no more follow.
     if head.is_sent() && accessor.with(|mut store| store.data_mut().has_open_body()) {
         head.signals.set_returned();
         let _ = ended.await;

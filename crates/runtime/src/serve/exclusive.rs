@@ -23,7 +23,7 @@ use crate::pool::Account;
 
 pub(crate) struct ExclusiveInstances {
     maker: Arc<InstanceMaker>,
-    /// The functions of all skeletons.
+    /// The functions of the group's skeletons, one skeleton after another.
     skeleton_functions: Vec<SkeletonFunction>,
     pool: Arc<InstancePool<Instance>>,
 }
@@ -39,7 +39,7 @@ impl ExclusiveInstances {
         Self { maker, skeleton_functions, pool }
     }
 
-    /// Creates one instance and keeps it.
+    /// Creates one instance and adds it to the pool.
     pub(crate) async fn warm_up(&self, deadline: Instant) -> Result<(), Failure> {
         let (permit, idle) = self.pool.take(deadline).await?;
         let instance = match idle {
@@ -101,7 +101,7 @@ impl ExclusiveInstances {
                 Ok(ResponseBody::of(response, rest, signals, ended_sender, unread))
             }
             Err(failure) => {
-                // The handler may continue to work after it has returned an error.
+                // The handler may still have work to do after it has returned an error.
                 drop(ended_sender);
                 if let Some(mut run) = run
                     && std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut run).poll(cx).is_pending())).await
@@ -113,8 +113,8 @@ impl ExclusiveInstances {
         }
     }
 
-    /// Makes a call. Dropping the future drops the callee's wasmtime store. There is no timer here: the caller drops
-    /// the future at the deadline.
+    /// Makes a call and returns its result. Dropping the future drops the callee's wasmtime store. Sets no timer: the
+    /// caller drops the future at the deadline.
     pub(crate) async fn call(
         self: &Arc<Self>,
         function: usize,
@@ -133,7 +133,7 @@ impl ExclusiveInstances {
         let (permit, idle) = self.pool.take(until.deadline).await.map_err(|failure| failure.to_call_failure())?;
         let mut instance = match idle {
             Some(instance) => instance,
-            // Boxed because this path is rare and its future is large: it would be part of every call's future.
+            // Boxed because this path is rare, and its large future would otherwise be part of every call's future.
             None => Box::pin(self.maker.make(until.deadline)).await.map_err(failed)?,
         };
         match instance.call(function, scope, until, image).await {
@@ -149,7 +149,7 @@ impl ExclusiveInstances {
     }
 
     /// Returns an instance to the pool after its call has returned a result. If the callee still has work to do, waits
-    /// for it first. The caller does not wait for that work, as in a fused call.
+    /// until that work ends. The caller does not wait for it, as in a fused call.
     async fn finish(
         self: &Arc<Self>,
         permit: InstancePermit,
@@ -191,7 +191,7 @@ impl ExclusiveInstances {
         }
     }
 
-    /// Reports a callee that failed after its call had returned.
+    /// Reports the failure of a callee that failed after its call had returned.
     fn report_late_failure(
         &self,
         instance: &mut Instance,

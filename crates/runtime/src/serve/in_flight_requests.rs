@@ -1,7 +1,7 @@
-//! The requests that one instance is serving at the same time: which of them are late, and what each gets when the
-//! instance's run ends.
+//! The requests that one instance is serving at the same time: which of them are late, and what outcome each of them
+//! gets when the instance ends.
 //!
-//! A state machine without a clock, a lock or a task; see `shared_instance` for the task that drives it.
+//! This is a state machine without a clock, a lock or a task. `shared_instance` contains the task that uses it.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -10,45 +10,45 @@ use isomer_telemetry::RequestId;
 
 use crate::guest::TimeLimit;
 
-/// The information about a request that the state machine needs.
+/// A request, as far as the state machine needs information about it.
 pub(super) trait RequestState {
-    /// Returns when the request must end, as far as is known so far.
+    /// Returns the current time limit of the request. It may grow when the head of the response is recorded.
     fn until(&self) -> TimeLimit;
 
     /// Returns whether the request's guest waits for the client to read the response.
     fn waits_for_client(&self) -> bool;
 }
 
-/// The way in which the run of an instance ended.
+/// The reason why the execution of an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunEnd {
-    /// The run was stopped because a request was late.
+    /// The execution was stopped because a request was late while the guest was waiting.
     Late,
-    /// The run returned because no more requests can be sent to the instance.
+    /// The execution ended without an error, because no more requests can be sent to the instance.
     Returned,
-    /// The guest was interrupted while it ran.
+    /// The guest was interrupted while it computed.
     Interrupted {
-        /// Whether the account has no processor time left. If not, a deadline has passed.
+        /// Whether the account has no processor time left. If false, a deadline has passed.
         is_out_of_cpu: bool,
     },
-    /// The guest trapped, or the account's memory did not suffice for the instance.
+    /// The guest trapped, or the account had no memory left for the instance.
     Trapped {
-        /// Whether the account had no processor time left.
+        /// Whether the account has no processor time left.
         is_out_of_cpu: bool,
     },
 }
 
-/// The outcome for a request that was in flight when the run ended.
+/// The outcome of a request that was in flight when the instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestEnd {
     /// The request's own deadline has passed.
     Deadline,
     /// The account has no processor time left.
     OutOfCpu,
-    /// The guest trapped. The instance has one call stack for all requests, so it is not known which of them caused the
-    /// trap: every request gets it.
+    /// The guest trapped. The instance has one call stack for all requests, so the runtime cannot tell which request
+    /// caused the trap. Every request gets this outcome.
     Trap,
-    /// The instance ended for a reason that this request is not known to have caused.
+    /// The instance ended for another reason, which this request is not known to have caused.
     InstanceLost,
 }
 
@@ -63,13 +63,13 @@ impl<R> Default for InFlightRequests<R> {
 }
 
 impl<R: RequestState> InFlightRequests<R> {
-    /// Adds a request that begins. Returns whether it is the only one.
+    /// Adds a request that starts now. Returns whether it is the only request in flight.
     pub(super) fn begin(&mut self, id: RequestId, request: R) -> bool {
         self.0.insert(id, request);
         self.0.len() == 1
     }
 
-    /// Removes a request that has ended by itself.
+    /// Removes a request that has ended normally.
     pub(super) fn end(&mut self, id: RequestId) {
         self.0.remove(&id);
     }
@@ -80,13 +80,13 @@ impl<R: RequestState> InFlightRequests<R> {
     }
 
     /// Returns whether the instance must be stopped at `now` because a request is late. Ignores requests whose client
-    /// does not read the response: the sender of the response ends them, and the other requests must not lose their
-    /// instance because of them.
+    /// does not read the response: the front door ends them, and the instance's other requests must not fail because of
+    /// them.
     pub(super) fn must_stop(&self, now: Instant) -> bool {
         self.0.values().any(|request| request.until().deadline <= now && !request.waits_for_client())
     }
 
-    /// Ends the run at `now`. Returns all requests that are left, in the order of their ids, each with its outcome.
+    /// Ends all requests in flight at `now`. Returns them in the order of their ids, each with its outcome.
     pub(super) fn end_all(self, run: RunEnd, now: Instant) -> impl Iterator<Item = (RequestId, R, RequestEnd)> {
         self.0.into_iter().map(move |(id, request)| {
             let is_late = request.until().deadline <= now;
@@ -175,8 +175,8 @@ mod tests {
     }
 
     proptest! {
-        /// In every order of beginnings and ends, each request ends exactly once, and a request that is late is blamed
-        /// for the stop of the instance.
+        /// In every order of starts and ends, each request ends exactly once, and if a late request makes the instance
+        /// stop, that request gets the deadline as its outcome.
         #[test]
         fn every_request_ends_exactly_once(
             steps in prop::collection::vec((any::<bool>(), 0..8_u64, 0..100_u64, any::<bool>()), 0..60),

@@ -1,9 +1,9 @@
 //! The pool of a group's instances, which decides which instance serves a request.
 //!
-//! A permit is the right to one live instance of the group. When all are taken, a bounded number of requests waits for
-//! a bounded time, and further requests are refused at once. Returned instances are kept and reused, the most recently
-//! used first. An instance is dropped when it has served enough requests, is old or nearly out of handles, has been
-//! idle for long, or another request needs its room (see `room`).
+//! Each live instance of the group needs a permit. When all permits are in use, a bounded number of requests waits for
+//! a bounded time, and further requests are refused immediately. Returned instances are kept and reused, the most
+//! recently used first. An instance is dropped when it has served enough requests, is too old, holds too many handles,
+//! has been idle for a long time, or another request needs its room (see `room`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
@@ -18,22 +18,22 @@ use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
 
-/// The limits of a pool.
+/// The limits of an instance pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolLimits {
-    /// The maximum number of live instances.
+    /// The maximum number of live instances in the pool.
     pub(crate) instances_max: usize,
-    /// The number of requests that may wait for an instance.
+    /// The maximum number of requests that wait for an instance at the same time.
     pub(crate) waiting_max: usize,
-    /// The maximum time that a request may wait.
+    /// The maximum time that a request waits for an instance.
     pub(crate) wait_max: Duration,
-    /// The number of requests that one instance may serve.
+    /// The number of requests after which an instance is dropped.
     pub(crate) requests_max: u32,
     /// The age at which an instance is dropped.
     pub(crate) age_max: Duration,
 }
 
-/// The information about an instance that a pool needs.
+/// An instance, as far as its pool needs information about it.
 pub(crate) trait PooledInstance: Send {
     /// Returns the number of requests that the instance has served.
     fn served(&self) -> u32;
@@ -41,13 +41,13 @@ pub(crate) trait PooledInstance: Send {
     /// Returns the time since the instance was created.
     fn age(&self) -> Duration;
 
-    /// Returns whether the instance holds so many handles that another request may not find enough free ones.
+    /// Returns whether the instance holds so many handles that another request might not find enough free ones.
     fn is_cluttered(&self) -> bool;
 
-    /// Returns whether a pending request would get the room of the instance if the instance were dropped.
+    /// Returns whether a waiting request would get the instance's room if the instance were dropped now.
     fn is_room_wanted(&self) -> bool;
 
-    /// Returns the memory of the account that the instance holds, in bytes.
+    /// Returns the number of bytes that the account is charged for the instance's memory.
     fn memory_bytes(&self) -> u64;
 }
 
@@ -78,18 +78,18 @@ pub(crate) struct InstancePool<I> {
     limits: PoolLimits,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Idle instances, the most recently used one last.
+    /// The idle instances, with the most recently used instance at the end.
     idle: Mutex<VecDeque<IdleInstance<I>>>,
     since: Arc<IdleSince>,
 }
 
 struct IdleInstance<I> {
     instance: I,
-    /// The time since which the instance has been idle, as of [`now`].
+    /// The time since which the instance has been idle, as a value of [`now`].
     since: u64,
 }
 
-/// The right to one live instance.
+/// The permit for one live instance.
 #[derive(Debug)]
 pub(crate) struct InstancePermit {
     _permit: OwnedSemaphorePermit,
@@ -101,10 +101,11 @@ impl<I: PooledInstance> InstancePool<I> {
         Self { limits, permits, waiting: AtomicUsize::new(0), idle: Mutex::default(), since: Arc::default() }
     }
 
-    /// Takes a permit, and an idle instance if there is one. Waits until `deadline` at the latest.
+    /// Acquires a permit, and takes an idle instance if there is one. Waits for a permit until `deadline` at the
+    /// latest.
     ///
     /// # Errors
-    /// If all instances are busy, and too many requests wait or no instance became free in time.
+    /// If all instances are busy and no instance became free in time, or if too many requests are already waiting.
     pub(crate) async fn take(&self, deadline: Instant) -> Result<(InstancePermit, Option<I>), Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -138,14 +139,14 @@ impl<I: PooledInstance> InstancePool<I> {
         popped.map(|idle| idle.instance)
     }
 
-    /// Returns the time since which the pool's oldest idle instance has been idle, for
+    /// Returns the time since which the pool's least recently used instance has been idle, for
     /// [`IdlePools`](crate::pool::idle::IdlePools).
     pub(crate) fn since(&self) -> &Arc<IdleSince> {
         &self.since
     }
 
-    /// Returns an instance to the pool after its request ended cleanly. Drops it if it is worn out, if it holds too
-    /// many handles, or if a pending request can have its room.
+    /// Returns an instance to the pool after its request ended cleanly. Drops the instance instead if it has reached a
+    /// limit of the pool, if it holds too many handles, or if a waiting request can use its room.
     pub(crate) fn give_back(&self, permit: InstancePermit, instance: I) {
         let is_fresh = instance.served() < self.limits.requests_max && instance.age() < self.limits.age_max;
         if is_fresh && !instance.is_cluttered() && !instance.is_room_wanted() {
@@ -156,8 +157,8 @@ impl<I: PooledInstance> InstancePool<I> {
             }
             idle.push_back(IdleInstance { instance, since });
         } else {
-            // Dropped before the permit is free, because the next holder of the permit creates an instance to replace
-            // this one.
+            // The instance is dropped before the permit, because the next holder of the permit creates an instance in
+            // its place.
             drop(instance);
         }
         drop(permit);
@@ -172,7 +173,7 @@ impl<I: PooledInstance> IdlePool for InstancePool<I> {
             self.since.set(idle.front().map(|idle| idle.since));
             oldest
         };
-        // Dropped after the lock is released, because dropping an instance takes some time.
+        // The instance is dropped after the lock is released, because dropping an instance takes some time.
         oldest.map(|idle| Eviction { bytes: idle.instance.memory_bytes(), is_gone: true })
     }
 
@@ -190,7 +191,7 @@ impl<I> InstancePool<I> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Evicts the instances that have been idle since before `before`.
+    /// Evicts the instances that have been idle since a time earlier than `before`.
     fn evict_before(&self, before: u64) {
         let old = {
             let mut idle = self.idle();

@@ -1,13 +1,13 @@
-//! Passes requests and calls to instances, and their responses and results back.
+//! Passes requests and calls to instances, and returns their responses and results.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `request` | a request on its way to a guest |
+//! | `request` | a request that is passed to a guest |
 //! | `exchange` | one request in one instance: calling the handler, the deadline, interpreting the outcome |
-//! | `body` | the body of the response, which drives the rest of the guest's work while it is read |
-//! | `instance_pool` | which instance serves a request, how many there may be, when one is dropped |
+//! | `body` | the body of the response, which runs the rest of the guest's work while it is read |
+//! | `instance_pool` | which instance serves a request, the maximum number of instances, when an instance is dropped |
 //! | `exclusive` | requests and calls that each have their own instance |
-//! | `shared_instances`, `shared_instance`, `in_flight_requests` | several requests at once in one instance (`concurrency = N`): the pool, the task of one instance, its state |
+//! | `shared_instances`, `shared_instance`, `in_flight_requests` | several requests at the same time in one instance (`concurrency = N`): the pool, the task of one instance, its state |
 //! | `waiting` | the count of requests that wait for an instance |
 
 mod body;

@@ -1,12 +1,12 @@
-//! One instance that serves several requests at once, from its first request to its end.
+//! One instance that serves several requests at the same time, from its first request to its end.
 //!
-//! The run of the instance calls the handler for each request that arrives. It ends when no more requests can arrive,
-//! when the guest traps, or when a request is late; then every request that is left gets the failure that
+//! The instance's execution calls the handler for each request that arrives. It ends when no more requests can arrive,
+//! when the guest traps, or when a request is late. Every request that is left then gets the failure that
 //! [`InFlightRequests`] decides.
 //!
-//! A request ends when its response has been read. If its guest still has work to do, that work continues next to the
-//! following requests, and ends with the instance at the latest: the wasmtime store can tell that it has no work left,
-//! but not which request the work belongs to.
+//! A request ends when its response has been read. If its guest still has work to do, that work continues next to later
+//! requests, and ends with the instance at the latest: the wasmtime store shows whether any work is left, but not which
+//! request the work belongs to.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,14 +28,14 @@ use crate::guest::{GroupsInUse, Guest, RequestScope, ResponseSignals, TimeLimit,
 use crate::instance::{HandlerFunction, Instance};
 use crate::pool::account::EvictedMemory;
 
-/// How often the deadlines of the requests in flight are checked.
+/// The interval at which the deadlines of the requests in flight are checked.
 const DEADLINE_TICK: Duration = Duration::from_millis(5);
 
-/// The deadline of a wasmtime store that several requests share. [`SharedInstance`] checks the deadlines of the
-/// requests.
+/// The time limit of a wasmtime store that several requests share: practically none, because [`SharedInstance`] checks
+/// the deadlines of the requests.
 const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A request that was sent to an instance.
+/// A request that was sent to the task of an instance.
 pub(super) struct Job<P> {
     pub(super) groups: GroupsInUse,
     pub(super) request: GuestRequest,
@@ -43,18 +43,19 @@ pub(super) struct Job<P> {
     /// Resolves when the last frame of the response's body has been read.
     pub(super) ended: oneshot::Receiver<()>,
     pub(super) signals: Arc<ResponseSignals>,
-    /// Dropped when the request has ended.
+    /// The permit of the request, dropped when the request has ended.
     pub(super) permit: P,
 }
 
-/// The memory and handles that an instance holds, for its pool. The instance's task drops this after the instance.
+/// The memory and handles that an instance uses, as its pool sees them. The instance's task drops this value after the
+/// instance.
 #[derive(Default)]
 pub(super) struct InstanceUsage {
-    /// The memory of the account that the instance held at the end of the last request, in bytes.
+    /// The number of bytes that the account was charged for the instance at the end of the last request.
     bytes: AtomicU64,
-    /// Whether the instance then held so many handles that it must not get more requests.
+    /// Whether the instance held so many handles at the end of the last request that it must not get more requests.
     is_cluttered: AtomicBool,
-    /// Set when the instance was evicted.
+    /// The memory of the instance, if the instance was evicted.
     evicted: Mutex<Option<EvictedMemory>>,
 }
 
@@ -67,7 +68,7 @@ impl InstanceUsage {
         self.is_cluttered.load(Ordering::Relaxed)
     }
 
-    /// Counts `memory` as free until the instance has been dropped.
+    /// Allows new charges to use `memory`, the memory of the evicted instance, until the instance has been dropped.
     pub(super) fn set_evicted(&self, memory: EvictedMemory) {
         *self.evicted.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory);
     }
@@ -79,7 +80,7 @@ impl InstanceUsage {
     }
 }
 
-/// An instance and the requests that are sent to it.
+/// An instance, the requests that it is serving, and the channel through which it receives requests.
 pub(super) struct SharedInstance<P> {
     instance: Instance,
     inbox: mpsc::Receiver<Job<P>>,
@@ -93,11 +94,11 @@ impl<P: Send> SharedInstance<P> {
         Self { instance, inbox, requests: Requests::default(), usage }
     }
 
-    /// Serves `first` and all requests that arrive after it, until the run of the instance ends. Drops the instance and
-    /// returns the closed inbox, which contains the requests that did not begin.
+    /// Serves `first` and all requests that arrive after it, until the execution of the instance ends. Drops the
+    /// instance and returns the closed inbox, which contains the requests that have not started.
     pub(super) async fn run(mut self, first: Job<P>) -> mpsc::Receiver<Job<P>> {
-        // It is not known for which of its requests the guest makes a call. So the call belongs to no request, and its
-        // time is limited only by its callee.
+        // The runtime cannot tell for which request the guest makes a call. So the call belongs to no request, and its
+        // time is limited only by the seam's own time limit.
         let scope = RequestScope { groups: Some(first.groups.clone()), ..RequestScope::default() };
         let until = TimeLimit { deadline: Instant::now() + NO_DEADLINE, allowed: NO_DEADLINE };
         self.instance.store.data_mut().begin_request(Arc::new(scope), until);
@@ -108,7 +109,7 @@ impl<P: Send> SharedInstance<P> {
         self.inbox
     }
 
-    /// Runs the instance. Returns the result of the run, or `None` if the run was stopped because a request was late.
+    /// Runs the instance. Returns the result of the execution, or `None` if it was stopped because a request was late.
     async fn serve(&mut self, first: Job<P>) -> Option<wasmtime::Result<()>> {
         let Self { instance, inbox, requests, usage } = self;
         let (handlers, in_flight_calls) = (&instance.handlers, instance.in_flight_calls.clone());
@@ -129,8 +130,8 @@ impl<P: Send> SharedInstance<P> {
     }
 }
 
-/// Calls the handler for `first` and for each request that arrives, until no more can arrive and all have ended. An
-/// error ends the instance.
+/// Calls the handler for `first` and for each request that arrives, until no more can arrive and all have ended. After
+/// an error, the instance must be dropped.
 async fn serve_all<P: Send>(
     accessor: &Accessor<Guest>,
     first: Job<P>,
@@ -160,7 +161,7 @@ async fn serve_all<P: Send>(
             },
             Some((id, head, result)) = calls.next() => {
                 result?;
-                // Ignored if the handler has already sent a head.
+                // Has no effect if the handler has already sent a head.
                 let _ = head.send(Err(Failure::NoResponse));
                 requests.lock().end(id);
             }
@@ -169,7 +170,7 @@ async fn serve_all<P: Send>(
     }
 }
 
-/// Sends its outcome to each request that was in flight when the run of `instance` ended.
+/// Sends a failure to each request that was in flight when the execution of `instance` ended with `outcome`.
 fn settle(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: Requests) {
     let guest = instance.store.data();
     let is_out_of_cpu = guest.out_of_cpu;
@@ -208,7 +209,7 @@ fn settle(instance: &Instance, outcome: Option<wasmtime::Result<()>>, requests: 
     }
 }
 
-/// A request that an instance serves.
+/// A request that an instance is serving.
 struct InFlightRequest {
     component: Arc<str>,
     head: HeadSender,
@@ -225,11 +226,11 @@ impl RequestState for InFlightRequest {
     }
 }
 
-/// The requests in flight, shared between the run that serves them and the check of their deadlines.
+/// The requests in flight, shared between the execution that serves them and the task that checks their deadlines.
 #[derive(Default)]
 struct Requests {
     in_flight: Mutex<InFlightRequests<InFlightRequest>>,
-    /// A first request has started.
+    /// Notified when a request starts while no other request is in flight.
     busy: Notify,
 }
 
@@ -244,7 +245,7 @@ impl Requests {
         }
     }
 
-    /// Resolves when a request is so late that the instance must be stopped. No timer runs while the instance has no
+    /// Waits until a request is so late that the instance must be stopped. No timer runs while the instance serves no
     /// request.
     async fn late(&self) {
         loop {

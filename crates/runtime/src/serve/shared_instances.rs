@@ -1,8 +1,8 @@
-//! The pool of instances that serve several requests at once: `concurrency = N`, for components that do only
+//! The pool of instances that serve several requests at the same time (`concurrency = N`), for components that do only
 //! asynchronous I/O.
 //!
-//! Each instance has its own task, which runs its wasmtime store ([`SharedInstance`]); requests are sent to that task.
-//! A trap or a missed deadline ends the instance with all its requests (at most N).
+//! Each instance has its own task, which runs its wasmtime store ([`SharedInstance`]). Requests are sent to that task.
+//! A trap or a missed deadline ends the instance and all requests that it is serving (at most N).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,14 +24,15 @@ use crate::lanes::MeteredFuture;
 use crate::pool::Account;
 use crate::pool::idle::{Eviction, IdlePool, IdleSince, oldest_kept};
 
-/// The instances of one group that serve several requests at once.
+/// The pool of one group's instances that each serve several requests at the same time.
 pub(crate) struct SharedInstances {
     maker: Arc<InstanceMaker>,
     limits: PoolLimits,
     concurrency: u32,
-    /// One permit for each request that may be served at once, over all instances.
+    /// One permit for each request that may be in flight, over all instances of the group.
     permits: Arc<Semaphore>,
-    /// One permit for each live instance. A worn-out instance keeps its permit until its last request has ended.
+    /// One permit for each live instance. An instance that gets no more requests keeps its permit until its last
+    /// request has ended.
     instance_permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     workers: Mutex<Vec<Arc<Worker>>>,
@@ -41,20 +42,20 @@ pub(crate) struct SharedInstances {
 /// The task of one instance, as the pool sees it. A worker that is removed from the pool's list gets no more requests,
 /// which ends its task.
 struct Worker {
-    /// Has room for every request that the instance may serve at once. `serving` counts a request from before it is
-    /// sent until it has ended, so the channel is never full.
+    /// Sends requests to the task. The channel has room for every request that the instance may serve at the same time.
+    /// `serving` counts a request from before it is sent until it has ended, so the channel is never full.
     jobs: mpsc::Sender<Job<RequestPermit>>,
     usage: Arc<InstanceUsage>,
-    /// The number of requests that the worker serves now.
+    /// The number of requests that the worker is serving.
     serving: AtomicU32,
-    /// The number of requests that were ever sent to the worker.
+    /// The total number of requests that were sent to the worker.
     served: AtomicU32,
-    born: Instant,
-    /// The time since which the worker has served no request, by [`now`].
+    created: Instant,
+    /// The time since which the worker has served no request, as a value of [`now`].
     idle: AtomicU64,
 }
 
-/// The right of one request to be served by one worker. The worker counts the request until this is dropped.
+/// The permit for one request that `worker` serves. The worker counts the request until this value is dropped.
 struct RequestPermit {
     pool: Arc<SharedInstances>,
     worker: Arc<Worker>,
@@ -62,7 +63,7 @@ struct RequestPermit {
 }
 
 impl RequestPermit {
-    /// Moves the request to `worker`, which has already counted it.
+    /// Moves the request to `worker`, which must have counted the request already.
     fn move_to(&mut self, worker: Arc<Worker>) {
         let before = std::mem::replace(&mut self.worker, worker);
         self.pool.release(&before);
@@ -91,10 +92,10 @@ impl SharedInstances {
         shared
     }
 
-    /// Serves one request.
+    /// Serves one request and returns its response.
     ///
     /// # Errors
-    /// If there is no response: see [`Failure`].
+    /// If the guest returns no response. [`Failure`] lists the reasons.
     pub(crate) async fn handle(
         self: Arc<Self>,
         groups: GroupsInUse,
@@ -114,8 +115,8 @@ impl SharedInstances {
         Ok(ResponseBody::of(response, RemainingWork::Elsewhere, signals, ended_sender, unread))
     }
 
-    /// Sends a job to `worker`, or to another worker if the task of `worker` has just ended. This is safe, because the
-    /// request did not begin.
+    /// Sends a job to `worker`, or to another worker if the task of `worker` has just ended. Sending the job again is
+    /// safe, because the request has not started.
     fn send(self: &Arc<Self>, mut worker: Arc<Worker>, mut job: Job<RequestPermit>) {
         while let Err(refused) = worker.jobs.try_send(job) {
             job = refused.into_inner();
@@ -139,8 +140,8 @@ impl SharedInstances {
         }
     }
 
-    /// Returns a worker with room for one more request, and counts the request. Starts a worker if none has room: the
-    /// caller holds a permit, so one more is allowed.
+    /// Returns a worker with room for one more request, and counts the request. Starts a worker if no worker has room.
+    /// The caller holds a permit of `permits`, so another worker is within the limit.
     fn worker(self: &Arc<Self>) -> Arc<Worker> {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.jobs.is_closed() && !self.is_worn_out(worker));
@@ -170,13 +171,13 @@ impl SharedInstances {
             usage,
             serving: AtomicU32::new(0),
             served: AtomicU32::new(0),
-            born: Instant::now(),
+            created: Instant::now(),
             idle: AtomicU64::new(now()),
         })
     }
 
-    /// The task of one worker: serves requests with one instance until the instance ends, and sends requests that did
-    /// not begin to other workers.
+    /// Runs the task of one worker: serves requests with one instance until the instance ends, and then sends requests
+    /// that have not started to other workers.
     async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Job<RequestPermit>>, usage: Arc<InstanceUsage>) {
         let Some(first) = inbox.recv().await else { return };
         let (_permit, instance) = match self.make(first.request.deadline).await {
@@ -194,7 +195,7 @@ impl SharedInstances {
         }
     }
 
-    /// Creates an instance. The permit must be dropped after the instance.
+    /// Creates an instance. The returned permit must be dropped after the instance.
     async fn make(&self, deadline: Instant) -> Result<(OwnedSemaphorePermit, Instance), Failure> {
         let permit = tokio::time::timeout(self.limits.wait_max, self.instance_permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
@@ -211,7 +212,7 @@ impl SharedInstances {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Releases a request of `worker` that has ended, or was moved to another worker.
+    /// Subtracts a request from the count of `worker`, because the request has ended or was moved to another worker.
     fn release(&self, worker: &Worker) {
         let mut workers = self.workers();
         worker.idle.store(now(), Ordering::Relaxed);
@@ -230,19 +231,20 @@ impl SharedInstances {
     fn is_worn_out(&self, worker: &Worker) -> bool {
         worker.served.load(Ordering::Relaxed) >= self.limits.requests_max
             || worker.usage.is_cluttered()
-            || worker.born.elapsed() >= self.limits.age_max
+            || worker.created.elapsed() >= self.limits.age_max
     }
 }
 
 impl Worker {
-    /// Records that the worker's instance will be dropped. The worker must have been removed from the list.
+    /// Records that the worker's instance will be dropped. The caller must have removed the worker from the list.
     fn evict(&self, account: &Arc<Account>) -> Eviction {
         let bytes = self.usage.bytes();
         self.usage.set_evicted(account.evicted(bytes));
         Eviction { bytes, is_gone: false }
     }
 
-    /// Returns the time ([`now`]) since which the worker has served no request, or `None` while it serves one.
+    /// Returns the time since which the worker has served no request, as a value of [`now`]. Returns `None` while it
+    /// serves a request.
     fn idle_since(&self) -> Option<u64> {
         (self.serving.load(Ordering::Acquire) == 0).then(|| self.idle.load(Ordering::Relaxed))
     }

@@ -2,19 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A request that waits. The request is counted until this is dropped.
+/// A request that waits for an instance. The request is counted until this value is dropped.
 pub(super) struct WaitingRequest<'a> {
     count: &'a AtomicUsize,
     earlier: usize,
 }
 
 impl<'a> WaitingRequest<'a> {
-    /// Counts one more request in `count`.
+    /// Adds one waiting request to `count`.
     pub(super) fn enter(count: &'a AtomicUsize) -> Self {
         Self { count, earlier: count.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Returns how many requests were already waiting when this request began to wait.
+    /// Returns the number of requests that were already waiting when this request started to wait.
     pub(super) fn earlier(&self) -> usize {
         self.earlier
     }

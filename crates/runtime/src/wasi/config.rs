@@ -1,23 +1,24 @@
-//! `wasi:config`: values by name, in the versions that guests are built for.
+//! The interface `wasi:config`, in the versions that guests are built for. It returns configuration values by name.
 //!
 //! All versions have the same two functions and the same error. The first draft called the interface `runtime`;
-//! `0.2.0-draft-2024-09-27` is the draft of Spin. The code that defines an import decides which values it returns.
+//! `0.2.0-draft-2024-09-27` is the draft that Spin uses. The code that defines an import decides which values the
+//! import returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower};
 
-/// The names of the interface.
+/// The names of the interface, without a version.
 const INTERFACES: [&str; 2] = ["wasi:config/store", "wasi:config/runtime"];
 
-/// The versions of the interface.
+/// The versions of the interface that guests may import.
 const VERSIONS: [&str; 3] = ["0.2.0-rc.1", "0.2.0-draft", "0.2.0-draft-2024-09-27"];
 
-/// Values by name.
+/// The configuration values of a component by name.
 pub type Values = Arc<BTreeMap<String, String>>;
 
-/// `wasi:config/store.error`. Looking up a value cannot fail, so no error is ever created.
+/// The `error` of `wasi:config/store`. Looking up a value cannot fail, so no error is ever created.
 #[derive(Debug, Clone, ComponentType, Lift, Lower)]
 #[component(variant)]
 enum Error {
@@ -27,16 +28,16 @@ enum Error {
     Io(String),
 }
 
-/// Returns whether [`define`] implements `interface` (full id, with version).
+/// Returns whether [`define`] implements `interface` (an id with a version).
 #[must_use]
 pub fn implements(interface: &str) -> bool {
     interface.split_once('@').is_some_and(|(path, version)| INTERFACES.contains(&path) && VERSIONS.contains(&version))
 }
 
-/// Defines the functions of the interface over `values`.
+/// Defines the functions of the interface, which look up `values`.
 ///
 /// # Errors
-/// The errors of the linker.
+/// If the linker refuses a definition.
 pub fn define<T: 'static>(instance: &mut LinkerInstance<'_, T>, values: &Values) -> wasmtime::Result<()> {
     let (one, all) = (values.clone(), values.clone());
     instance.func_wrap("get", move |_, (key,): (String,)| Ok((Ok::<_, Error>(one.get(&key).cloned()),)))?;
@@ -46,7 +47,7 @@ pub fn define<T: 'static>(instance: &mut LinkerInstance<'_, T>, values: &Values)
     })
 }
 
-/// Defines the interface under all of its names.
+/// Defines the interface under all its names and versions.
 pub(crate) fn define_all<T: 'static>(linker: &mut Linker<T>, values: &Values) -> wasmtime::Result<()> {
     for interface in INTERFACES {
         for version in VERSIONS {

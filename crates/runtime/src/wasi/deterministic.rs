@@ -1,19 +1,19 @@
-//! The deterministic clock and randomness of tests: they depend only on the request and the component.
+//! The deterministic clock and randomness of test mode. They depend only on the request and the component.
 //!
-//! Responses of an app in different shapes can be compared only if nothing but the shape changes from run to run. So
-//! the time of day and random bytes depend only on the trace of the request (which its calls pass on across every
-//! seam), the calling component, and how many such calls the component has made within this trace.
+//! Responses of an app in different shapes can be compared only if nothing but the shape changes between executions. So
+//! the time of day and random bytes depend only on the trace of the request (which calls pass on across every seam),
+//! the calling component, and the number of such calls that the component has made within this trace.
 //!
-//! The time starts at a fixed instant and advances by one second for each number of a trace. `isomer test` numbers its
-//! cases in order, so the time never goes back, and data that expires does so in the same case of each run. Within one
-//! request a component always gets the same instant. Monotonic clocks are real, so that waiting takes time.
+//! The time starts at a fixed instant and advances by one second with each trace number. `isomer test` numbers its
+//! cases in order, so time never goes backwards, and data expires in the same case in each execution. Within one
+//! request, a component always gets the same instant. Monotonic clocks are real, so that waiting takes time.
 //!
-//! Random bytes differ from call to call. Calls are counted by component, not by instance, because one shape may have
-//! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the whole request, because
-//! each instance asks for it once. An instance also gets the same random bytes for every call before its first request
-//! and without a trace, where the count would depend on the number of instances.
+//! Random bytes differ from call to call. Calls are counted per component, not per instance, because one shape may have
+//! more instances than another. The seed of hash tables (`insecure-seed`) is the same for the complete request, because
+//! each instance requests it once. Without a trace, and before an instance's first request, an instance gets the same
+//! random bytes for every call, because there the count would depend on the number of instances.
 //!
-//! For tests only: the random numbers here can be predicted.
+//! Only for tests, because the random numbers can be predicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,33 +25,35 @@ use wasmtime::component::{ComponentType, LinkerInstance, Lower};
 use super::provider::{InterfaceOwner, Provider};
 use crate::guest::Guest;
 
-/// 2026-01-01T00:00:00Z, in seconds since 1970. All instants are less than [`SPAN_SECONDS`] later.
+/// The earliest time of the clock, 2026-01-01T00:00:00Z, in seconds since 1970. All times are less than
+/// [`SPAN_SECONDS`] later.
 const BEGIN_SECONDS: u64 = 1_767_225_600;
-/// A day: more seconds than a script has cases. Traces that a script chooses itself can have any number.
+/// The number of different times in seconds: one day, which exceeds the number of cases in a test file. If a test
+/// chooses its own traces, their numbers may be larger.
 const SPAN_SECONDS: u64 = 24 * 60 * 60;
-/// The number of traces whose calls are counted. The oldest is forgotten to make room. A script sends one request at a
-/// time.
+/// The maximum number of traces whose calls are counted. The oldest trace is forgotten to make room. A test sends one
+/// request at a time.
 const TRACES_MAX: usize = 1024;
-/// The maximum number of random bytes of one call; a longer list is cut.
+/// The maximum number of random bytes that one call returns. If a guest requests more, it gets this many.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Provides the clock and randomness. Must be registered before other providers of these interfaces.
+/// Provides the deterministic clock and randomness. Must be registered before other providers of these interfaces.
 #[derive(Debug, Clone, Default)]
 pub struct DeterministicClockAndRandom {
     calls: Arc<Mutex<Calls>>,
 }
 
-/// The number of calls for random bytes.
+/// The numbers of calls for random bytes.
 #[derive(Debug, Default)]
 struct Calls {
-    /// Counts by trace, then by component.
+    /// The number of calls by trace, then by component.
     counts: HashMap<String, HashMap<String, u64>>,
-    /// The traces, oldest first.
+    /// The traces in `counts`, oldest first.
     traces: VecDeque<String>,
 }
 
 impl Calls {
-    /// Returns the number of this call, from 0.
+    /// Counts a call. Returns the number of earlier calls of `component` in `trace`.
     fn next(&mut self, trace: &str, component: &str) -> u64 {
         if trace.is_empty() {
             return 0;
@@ -70,7 +72,7 @@ impl Calls {
     }
 }
 
-/// `datetime` of WASI 0.2.
+/// The `datetime` of `wasi:clocks/wall-clock` in WASI 0.2.
 #[derive(Clone, Copy, ComponentType, Lower)]
 #[component(record)]
 struct Datetime {
@@ -78,7 +80,7 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-/// `instant` of WASI 0.3.
+/// The `instant` of `wasi:clocks/system-clock` in WASI 0.3.
 #[derive(Clone, Copy, ComponentType, Lower)]
 #[component(record)]
 struct Instant {
@@ -98,7 +100,7 @@ impl Provider for DeterministicClockAndRandom {
         interface: &str,
         owner: &InterfaceOwner,
     ) -> wasmtime::Result<()> {
-        // A shared import contains only types: each component has its own import for the functions.
+        // A shared import contains only types. For functions, each component has its own import.
         let InterfaceOwner::Component(component) = owner else { return Ok(()) };
         let bytes = |name: &'static str, instance: &mut LinkerInstance<'_, Guest>| {
             let (component, calls) = (component.clone(), self.calls.clone());
@@ -141,7 +143,7 @@ impl Provider for DeterministicClockAndRandom {
                 bytes("get-insecure-random-bytes", instance)?;
                 number("get-insecure-random-u64", instance)
             }
-            // WASI 0.2 names the function like the interface, 0.3 calls it `get-…`.
+            // In WASI 0.2 the function has the name of the interface, in WASI 0.3 its name starts with `get-`.
             _ => ["insecure-seed", "get-insecure-seed"].into_iter().try_for_each(|name| {
                 let component = component.clone();
                 instance.func_wrap(name, move |store: StoreContextMut<'_, Guest>, ()| {
@@ -152,11 +154,11 @@ impl Provider for DeterministicClockAndRandom {
     }
 }
 
-/// The call number that is used for seeds. No other call has it.
+/// The call number for seeds. No other call has this number.
 const SEED: u64 = u64::MAX;
 
-/// Returns the trace of the guest's request, the second part of `00-TRACE-PARENT-FLAGS`. The parent is not used,
-/// because it differs from hop to hop.
+/// Returns the trace of the guest's current request: the second part of `00-TRACE-PARENT-FLAGS`. The parent is not
+/// used, because it changes with each hop.
 fn trace(guest: &Guest) -> &str {
     guest.traceparent().and_then(|text| text.split('-').nth(1)).unwrap_or_default()
 }
@@ -165,14 +167,14 @@ fn called(calls: &Mutex<Calls>, trace: &str, component: &str) -> u64 {
     calls.lock().unwrap_or_else(PoisonError::into_inner).next(trace, component)
 }
 
-/// Returns the trace's instant in seconds since 1970 and nanoseconds, the same for all components. The second half of a
-/// trace is its number.
+/// Returns the time of day for `trace` in seconds since 1970 and nanoseconds. It is the same for all components. The
+/// second half of a trace is its number.
 fn now(trace: &str) -> (u64, u32) {
     let number = trace.get(16..).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or(0);
     (BEGIN_SECONDS + number % SPAN_SECONDS, 0)
 }
 
-/// Returns the random bytes of one call.
+/// Returns the `length` random bytes of one call.
 fn random(trace: &str, component: &str, call: u64, length: u64) -> Vec<u8> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut bytes: Vec<u8> = (0..).flat_map(|number| block(trace, component, call, number)).take(length).collect();
@@ -186,7 +188,7 @@ fn numbers(trace: &str, component: &str, call: u64) -> (u64, u64) {
     (number(&block[..8]), number(&block[8..16]))
 }
 
-/// Returns 32 random bytes of one call: those of the block `number`.
+/// Returns the 32 random bytes of one call that form the block `number`.
 fn block(trace: &str, component: &str, call: u64, number: u64) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for text in [trace, component] {
@@ -224,7 +226,7 @@ mod tests {
                 let call = called(&calls, trace, component);
                 (random(trace, component, call, 40), numbers(trace, component, call).0)
             };
-            // Two components alternate, as they may in one of the shapes. The order between them does not matter.
+            // The calls of two components alternate, as they may in one of the shapes. Their order must not matter.
             vec![draw(&of_case(1), "a"), draw(&of_case(1), "b"), draw(&of_case(1), "a"), draw(&of_case(2), "a")]
         };
         let (first, second) = (run(), run());

@@ -12,7 +12,7 @@ use crate::folders::fake::FakeStorage;
 use crate::folders::{FolderStorage, GrantedFolders, Handle};
 use crate::guest::{Denials, GroupTemplate, Guest, OwnerSettings};
 
-/// Returns a wasmtime store whose guest writes to this storage, for its account.
+/// Returns a wasmtime store whose guest writes to `storage` and is charged to the storage's account.
 pub(super) fn store(storage: &Arc<FakeStorage>) -> Store<Guest> {
     let mut config = Config::new();
     config.wasm_component_model_async(true).concurrency_support(true);
@@ -30,7 +30,7 @@ pub(super) fn store(storage: &Arc<FakeStorage>) -> Store<Guest> {
     Store::new(&Engine::new(&config).unwrap(), guest)
 }
 
-/// Returns a handle of a folder that the guest of `store` may write to.
+/// Returns a handle of the folder at `path` that the guest of `store` may write to.
 pub(super) fn folder(store: &mut Store<Guest>, path: &Path) -> Handle {
     let folder = std::fs::File::open(path).unwrap();
     let folder = Dir::new(folder, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, true);

@@ -1,5 +1,5 @@
-//! `wasi:filesystem/types` in the versions 0.2 and 0.3: the functions that replace those of wasmtime.
-//! [`folders`](crate::folders) explains why.
+//! The functions of `wasi:filesystem/types` 0.2 and 0.3 that replace wasmtime's functions. [`folders`](crate::folders)
+//! explains why.
 
 use wasmtime::component::{Linker, ResourceType};
 use wasmtime_wasi::filesystem::Descriptor;
@@ -11,10 +11,10 @@ use crate::guest::Guest;
 const TYPES_P2: &str = "wasi:filesystem/types@0.2.12";
 const TYPES_P3: &str = "wasi:filesystem/types@0.3.0";
 
-/// Replaces wasmtime's functions, which must already be defined, by those of this module.
+/// Replaces wasmtime's functions, which must already be defined, by the functions of this module.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     for types in [TYPES_P2, TYPES_P3] {
-        // Dropping a handle also releases its open file.
+        // Dropping a handle also releases the permit of its open file.
         linker.instance(types)?.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, rep| {
             store.data_mut().drop_file(rep)
         })?;

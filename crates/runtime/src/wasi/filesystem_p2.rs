@@ -1,4 +1,4 @@
-//! The functions of WASI 0.2 on files and folders. wasmtime implements paths and permissions.
+//! The file and folder functions of WASI 0.2. They leave paths and permissions to wasmtime's implementation.
 
 use std::sync::Arc;
 
@@ -35,12 +35,12 @@ fn account(store: &Store<'_>) -> Arc<Account> {
     store.data().account().clone()
 }
 
-/// Returns the storage that writes use; `None` if there is no limit.
+/// Returns the storage in which writes reserve space; `None` if the storage has no limit.
 fn storage(store: &Store<'_>) -> Option<Arc<dyn FolderStorage>> {
     store.data().folder_storage()
 }
 
-/// Returns the file that a handle refers to, for a stream or a write.
+/// Returns the file that `handle` refers to, for a stream or a write.
 fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     Ok(match store.data_mut().table().get(handle)? {
         Descriptor::File(file) => Ok(file.clone()),
@@ -48,7 +48,7 @@ fn file(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File,
     })
 }
 
-/// Returns the file that a handle refers to, if it may be written.
+/// Returns the file that `handle` refers to, or an error if the guest may not write to it.
 fn writable(store: &mut Store<'_>, handle: &Handle) -> wasmtime::Result<Result<File, ErrorCode>> {
     let file = file(store, handle)?;
     Ok(file.and_then(|file| if file.perms.write_not_permitted() { Err(ErrorCode::NotPermitted) } else { Ok(file) }))
@@ -58,7 +58,7 @@ impl FileArgument for Advice {}
 impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
-/// Admits a call, and then runs it on a thread for file work.
+/// Admits `call`, and then runs `work` on a thread for file work.
 async fn run<T: Send + 'static>(
     store: &mut Store<'_>,
     call: FileCall,
@@ -73,7 +73,7 @@ async fn run<T: Send + 'static>(
     result_value(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions that take a handle, each with the space that it may fill.
+/// Defines functions on a handle that may each fill `$cost` bytes of the storage.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |mut store: Store<'_>, (handle, $($argument,)*): (Handle, $($kind,)*)| {
@@ -89,7 +89,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Replaces functions of wasmtime by those defined here.
+/// Replaces wasmtime's functions of these names by functions of this module.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_async($name, |store: Store<'_>, ($($argument,)*): ($($kind,)*)| {
@@ -145,7 +145,7 @@ async fn open_at(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> wasmtime::Result<ResultValue<Handle>> {
-    // Counted before the file is open: the count moves into the job, and is returned with the file.
+    // The file is counted before it is opened. The permit moves into the job, which returns it with the file.
     let Some(open) = OpenFile::new(store.data().account()) else { return Ok((Err(ErrorCode::Quota),)) };
     let cost = if how.contains(OpenFlags::CREATE) { ENTRY_BYTES } else { 0 };
     let call = FileCall::of(folder, cost, &[&path]);
@@ -238,7 +238,7 @@ async fn write(
         Err(code) => return Ok((Err(code),)),
     };
     let account = account(&store);
-    // Takes as many bytes as the system may write at once. The guest's buffer is dropped before the function waits.
+    // Copies as many bytes as one write may have. The guest's buffer is dropped before this function waits.
     let taken = bytes.as_ref();
     let chunk = match Chunk::copy(&account, &taken[..taken.len().min(CHUNK_BYTES)]) {
         Ok(chunk) => chunk,
@@ -345,7 +345,7 @@ mod tests {
     use super::*;
     use crate::folders::fake::FakeStorage;
 
-    /// Bytes that show whether they were dropped.
+    /// A buffer whose reference count shows whether it was dropped.
     struct TrackedBytes(Arc<Vec<u8>>);
 
     impl AsRef<[u8]> for TrackedBytes {

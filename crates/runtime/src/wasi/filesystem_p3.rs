@@ -1,4 +1,4 @@
-//! The functions of WASI 0.3 on files and folders. wasmtime implements paths and permissions.
+//! The file and folder functions of WASI 0.3. They leave paths and permissions to wasmtime's implementation.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl FileArgument for NewTimestamp {}
 impl FileArgument for PathFlags {}
 
 /// Returns the account that a call is charged to, and the storage in which it reserves space.
-fn payers(accessor: &Accessor<Guest>) -> (Arc<Account>, Option<Arc<dyn FolderStorage>>) {
+fn account_and_storage(accessor: &Accessor<Guest>) -> (Arc<Account>, Option<Arc<dyn FolderStorage>>) {
     accessor.with(|mut store| {
         let guest = store.data_mut();
         (guest.account().clone(), guest.folder_storage())
@@ -45,13 +45,13 @@ fn files(accessor: &Accessor<Guest>, call: &FileCall) -> wasmtime::Result<(Descr
     accessor.with(|mut store| call.files(store.data_mut().table()))
 }
 
-/// Admits a call, and then runs it on a thread for file work.
+/// Admits `call`, and then runs `work` on a thread for file work.
 async fn run<T: Send + 'static>(
     accessor: &Accessor<Guest>,
     call: FileCall,
     work: impl FnOnce(&mut wasmtime::Store<FileCallState>, calls::Handles) -> Result<T, FilesystemError> + Send + 'static,
 ) -> wasmtime::Result<(ResultP3<T>,)> {
-    let (account, storage) = payers(accessor);
+    let (account, storage) = account_and_storage(accessor);
     let admitted = match call.admit(&account, storage).await {
         Ok(admitted) => admitted,
         Err(error) => return Ok((Err(error.into()),)),
@@ -60,7 +60,7 @@ async fn run<T: Send + 'static>(
     result_value(calls::call(&account, admitted, files, work).await)
 }
 
-/// Defines functions that take a handle, each with the space that it may fill.
+/// Defines functions on a handle that may each fill `$cost` bytes of the storage.
 macro_rules! calls {
     ($types:ident, $cost:expr, $($name:literal => $method:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(
@@ -78,7 +78,7 @@ macro_rules! calls {
     )*};
 }
 
-/// Replaces functions of wasmtime by those defined here.
+/// Replaces wasmtime's functions of these names by functions of this module.
 macro_rules! defined {
     ($types:ident, $($name:literal => $function:ident($($argument:ident: $kind:ty),*);)*) => {$(
         $types.func_wrap_concurrent(
@@ -135,8 +135,8 @@ async fn open_at(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> wasmtime::Result<(ResultP3<Handle>,)> {
-    // Counted before the file is open, because many such calls may be in flight: the count moves into the job, and is
-    // returned with the file.
+    // The file is counted before it is opened, because many such calls may be in flight. The permit moves into the job,
+    // which returns it with the file.
     let open = match accessor.with(|mut store| open(store.data_mut().account())) {
         Ok(open) => open,
         Err(code) => return Ok((Err(code),)),
@@ -186,7 +186,7 @@ async fn link_at(
 /// The interface has no error for this function, so every failure is a trap.
 async fn is_same_object(accessor: &Accessor<Guest>, file: Handle, other: Handle) -> wasmtime::Result<(bool,)> {
     let call = FileCall::of(file, 0, &[]).and(other);
-    let account = payers(accessor).0;
+    let account = account_and_storage(accessor).0;
     let admitted = call.admit(&account, None).await?;
     let files = files(accessor, &call)?;
     let same = calls::call(&account, admitted, files, move |store, (file, other)| {
@@ -245,12 +245,12 @@ fn streams(types: &mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()> {
     })
 }
 
-/// Counts another open file, for a call or a stream.
+/// Counts one more open file of `account`, for a call or a stream.
 fn open(account: &Arc<Account>) -> ResultP3<OpenFile> {
     OpenFile::new(account).ok_or(ErrorCode::Quota)
 }
 
-/// Returns a future that resolves to `result` at once.
+/// Returns a future whose value is already known.
 fn known(store: &mut StoreContextMut<'_, Guest>, result: ResultP3<()>) -> wasmtime::Result<FutureReader<ResultP3<()>>> {
     FutureReader::new(store, async move { Ok::<_, wasmtime::Error>(result) })
 }
@@ -277,7 +277,7 @@ fn read(
     Ok((StreamReader::new(&mut store, producer)?, FutureReader::new(&mut store, result)?))
 }
 
-/// Writes at `offset`, or at the end of the file.
+/// Writes a stream to the file at `offset`, or at the end of the file.
 fn write(
     mut store: StoreContextMut<'_, Guest>,
     file: &Handle,
@@ -351,8 +351,8 @@ mod tests {
                 let (how, flags) = (OpenFlags::empty(), DescriptorFlags::READ);
                 Box::pin(open_at(accessor, again(&folder), PathFlags::empty(), "f".to_owned(), how, flags))
             };
-            // Polls each call once, as when a guest makes all of them in one poll. Fast threads may have finished some
-            // already.
+            // Polls each call once, as if a guest made all of them in one poll. Some may already be finished by fast
+            // threads.
             let (mut opened, mut calls) = (Vec::new(), Vec::new());
             for mut call in (0..FILES).map(|_| call()) {
                 match call.as_mut().now_or_never() {
@@ -371,7 +371,7 @@ mod tests {
             }
         });
         run.await.unwrap();
-        // A job that was running when its caller was dropped still runs to its end.
+        // A job that was running when its caller was dropped still runs until it ends.
         drop(crate::folders::hold_all_threads(&storage.account).await);
         assert_eq!(open(), 0);
     }
@@ -393,7 +393,7 @@ mod tests {
                 link_at(accessor, again(&folder), PathFlags::empty(), "a".into(), again(&folder), "n".repeat(5000));
             assert!(matches!(link.now_or_never().expect("at once").unwrap().0, Err(ErrorCode::NameTooLong)));
             assert_eq!(charged(), 0);
-            // There is no space, and the measurement that would find some never ends.
+            // There is no free space, and the measurement that might find some never ends.
             let mut waiting: Vec<_> = (0..20).map(|_| make("d".repeat(4000))).collect();
             assert!(waiting.iter_mut().all(|call| call.as_mut().now_or_never().is_none()));
             assert!((20 * 4000..100_000).contains(&charged()), "{}", charged());

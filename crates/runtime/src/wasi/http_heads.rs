@@ -1,13 +1,13 @@
-//! The limits of the head of a request or a response that a guest creates. The host keeps the head outside of the
-//! guest's memory for as long as the guest keeps the handle, so its size is limited, and charged to the account in
+//! The limits of the head of a request or a response that a guest creates. The host holds the head outside of the
+//! guest's memory for as long as the guest keeps the handle. So its size is limited, and charged to the account in
 //! advance.
 //!
-//! wasmtime's implementation limits fields and schemes, and in 0.3 statuses. It accepts a method, a path and an
-//! authority of any length that fits into a call's arguments. So the functions that set them are replaced here, for
-//! both versions of the interface, and check the length first. A text that is too long is refused with the same error
-//! as an invalid value. Functions that create fields or add to them are also replaced, and charge the fields first. If
-//! the account has no memory left, the guest traps, as it does at the limit of its handles: the interface has no error
-//! for it.
+//! wasmtime's implementation limits fields and schemes, and in WASI 0.3 also statuses. It accepts a method, a path and
+//! an authority of any length that fits into a call's arguments. So the functions that set them are replaced here, for
+//! both versions of the interface, by functions that check the length first. A text that is too long gets the same
+//! error as an invalid value. Functions that create fields or add to them are also replaced, by functions that charge
+//! the fields first. If the account has no memory left, the guest traps, as it does at the limit of its handles,
+//! because the interface has no error for this.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource};
@@ -16,16 +16,17 @@ use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView, p2, p3};
 
 use crate::guest::{FIELD_BYTES, FIELDS_BYTES_MAX, Guest, HANDLE_BYTES, fields_bytes};
 
-/// The maximum host memory that fields can take, in bytes: a thousand empty fields with names of one byte.
+/// The maximum host memory of the fields of one head, in bytes. It suffices for a thousand empty fields with names of
+/// one byte.
 const FIELDS_CHARGE_MAX: usize = FIELDS_BYTES_MAX + (FIELDS_BYTES_MAX / 64) * FIELD_BYTES;
 
-/// The maximum length of a path with its query.
+/// The maximum length of a path with its query, in bytes.
 const PATH_BYTES_MAX: usize = 64 << 10;
 
-/// The maximum length of a method. The longest registered one has 17 bytes.
+/// The maximum length of a method in bytes. The longest registered method has 17 bytes.
 const METHOD_BYTES_MAX: usize = 64;
 
-/// The maximum length of an authority. A host name has at most 253 bytes.
+/// The maximum length of an authority in bytes. A host name has at most 253 bytes.
 const AUTHORITY_BYTES_MAX: usize = 1 << 10;
 
 /// The names of the interface in wasmtime's implementation.
@@ -39,7 +40,7 @@ fn is_long(text: &Text, bytes_max: usize) -> bool {
     text.as_ref().is_some_and(|text| text.len() > bytes_max)
 }
 
-/// Replaces the unlimited functions, which must already be defined, by limited ones.
+/// Replaces wasmtime's functions, which must already be defined, by functions with limits and charges.
 pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     bound_p2(linker)?;
     bound_p3(linker)?;
@@ -48,7 +49,7 @@ pub(crate) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 /// Defines the functions that create fields or add to them, for one version of the interface. `to_value` turns an error
-/// into the value that the guest gets, or into the trap.
+/// into the value that the guest gets, or into a trap.
 macro_rules! charged_fields {
     ($name:ident, $($types:ident)::+, $to_value:path) => {
         fn $name<T: HandleCharges + 'static>(mut types: LinkerInstance<'_, T>) -> wasmtime::Result<()> {
@@ -61,7 +62,7 @@ macro_rules! charged_fields {
                 "[static]fields.from-list",
                 |mut store: StoreContextMut<'_, T>, (entries,): (Vec<(String, Vec<u8>)>,)| {
                     let bytes: usize = entries.iter().map(|(name, value)| FIELD_BYTES + name.len() + value.len()).sum();
-                    // Charges no more than the maximum: larger fields are refused below because of their size.
+                    // Charges at most the maximum, because larger fields are refused below.
                     let bytes = bytes.min(FIELDS_CHARGE_MAX);
                     store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                     Ok((match HostFields::from_list(&mut store.data_mut().http(), entries) {
@@ -93,7 +94,8 @@ macro_rules! charged_fields {
                 },
             )?;
             types.func_wrap("[method]fields.clone", |mut store: StoreContextMut<'_, T>, (fields,): (Resource<FieldMap>,)| {
-                // The clone shares its content until one of the two is changed. The charge is for the time after that.
+                // The clone shares its content with the original until one of them is changed. The content is charged
+                // now, because the change itself does not charge it.
                 let bytes = fields_bytes(store.data_mut().http().table.get(&fields)?);
                 store.data_mut().charge_handles(HANDLE_BYTES + bytes)?;
                 Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
@@ -105,8 +107,9 @@ macro_rules! charged_fields {
 charged_fields!(charge_p2, p2::bindings::http::types, to_value_p2);
 charged_fields!(charge_p3, p3::bindings::http::types, std::convert::identity);
 
-/// Turns the traps for too many or too large fields into errors of WASI 0.2. WASI 0.3 has `size-exceeded` for them, but
-/// 0.2 does not. So this returns `forbidden`, the error for well-formed values that the host refuses.
+/// Turns the traps for too many or too large fields into errors of WASI 0.2. WASI 0.3 has the error `size-exceeded` for
+/// this case, but WASI 0.2 does not. So this returns `forbidden`, the error for well-formed values that the host
+/// refuses.
 fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<HeaderErrorP2> {
     to_value.or_else(|trap| match trap.downcast_ref::<FieldMapError>() {
         Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => Ok(HeaderErrorP2::Forbidden),
@@ -114,14 +117,15 @@ fn to_value_p2(to_value: wasmtime::Result<HeaderErrorP2>) -> wasmtime::Result<He
     })
 }
 
-/// Makes commands of WASI 0.2 also get an error if their fields are too many or too large.
-pub(crate) fn tell_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+/// Replaces the functions on fields in the linker of a one-off command of WASI 0.2. The command also gets an error,
+/// instead of a trap, if its fields are too many or too large.
+pub(crate) fn charge_command<T: HandleCharges + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     charge_p2(linker.instance(TYPES_P2)?)
 }
 
-/// The data of a wasmtime store that is charged for the host's memory for its guest.
+/// The data of a wasmtime store that can charge host memory for its guest.
 pub(crate) trait HandleCharges: WasiHttpView {
-    /// Charges the `bytes` that are about to be added to the table of handles.
+    /// Charges `bytes` for entries that are about to be added to the table of handles.
     fn charge_handles(&mut self, bytes: usize) -> wasmtime::Result<()>;
 }
 
@@ -135,7 +139,7 @@ fn bound_p2(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     use p2::bindings::http::types::{HostOutgoingRequest, HostOutgoingResponse, Method};
     use p2::types::{HostOutgoingRequest as Request, HostOutgoingResponse as Response};
     let mut types = linker.instance(TYPES_P2)?;
-    // HTTP has no other statuses (RFC 9110, section 15), and wasmtime refuses them in 0.3.
+    // HTTP has no other status codes (RFC 9110, section 15). In WASI 0.3, wasmtime refuses them itself.
     types.func_wrap(
         "[method]outgoing-response.set-status-code",
         |mut store: Store<'_>, (response, status): (Resource<Response>, u16)| {

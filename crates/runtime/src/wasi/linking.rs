@@ -1,10 +1,10 @@
-//! WASI's interfaces, 0.2 and 0.3.
+//! Links the interfaces of WASI 0.2 and 0.3.
 //!
 //! Interfaces that carry no authority (streams, clocks, random, types of handles) are linked once, without an owner.
 //! Interfaces with authority (environment, stdio, preopened directories, outgoing HTTP) are linked per owner: each
 //! function first *enters* its owner, then calls wasmtime's implementation, which gets that owner's context. There is
-//! never an `await` between entering and the call that reads the context, so calls in flight for several owners do not
-//! mix.
+//! never an `await` between entering the owner and the call that reads the context, so calls in flight for several
+//! owners do not interfere.
 
 use std::sync::OnceLock;
 
@@ -35,12 +35,12 @@ const OWNED: [&str; 12] = [
     "wasi:http/handler",
 ];
 
-/// The packages whose other interfaces carry no authority: a guest can reach something through them only with a handle
-/// that it already has. `wasi:sockets` is among them because every address is refused.
+/// The packages whose other interfaces carry no authority: through these interfaces, a guest can only use handles that
+/// it already has. `wasi:sockets` is included because every address is refused.
 const SHARED_PACKAGES: [&str; 7] =
     ["wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/", "wasi:http/", "wasi:sockets/"];
 
-/// Returns whether the interface is linked per owner.
+/// Returns whether the interface carries authority and is linked per owner.
 pub(crate) fn is_owned(interface: &str) -> bool {
     let (path, _) = split(interface);
     OWNED.contains(&path)
@@ -51,16 +51,16 @@ pub(crate) fn is_shared(interface: &str) -> bool {
     SHARED_PACKAGES.iter().any(|package| interface.starts_with(package)) && !is_owned(interface)
 }
 
-/// A linker that defines all of WASI under its standard names, without an owner. Created once for an engine, because
-/// that takes longer than linking a group.
+/// The linker that defines all of WASI under its standard names, without an owner. It is created once for each engine,
+/// because creating it takes longer than linking a group.
 #[derive(Default)]
 pub(crate) struct BaseLinker(OnceLock<Linker<Guest>>);
 
 impl BaseLinker {
-    /// Returns a copy of the linker. The first call creates it for `engine`.
+    /// Returns a copy of the linker. The first call creates the linker for `engine`.
     ///
     /// # Errors
-    /// If an interface cannot be defined.
+    /// If wasmtime refuses a definition.
     pub(crate) fn get(&self, engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest>> {
         if let Some(linker) = self.0.get() {
             return Ok(linker.clone());
@@ -72,7 +72,7 @@ impl BaseLinker {
     }
 }
 
-/// Defines all of WASI under its standard names, without an owner.
+/// Defines all of WASI under its standard names. The functions act for no owner.
 pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     p2::add_to_linker_async(linker)?;
     p3::add_to_linker(linker)?;
@@ -82,7 +82,7 @@ pub(crate) fn link_shared(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     filesystem::bound(linker)
 }
 
-/// Defines one interface that carries authority, for `owner`.
+/// Defines one interface that carries authority. Its functions act for `owner`.
 pub(crate) fn link_owned(
     instance: &mut LinkerInstance<'_, Guest>,
     interface: &str,
@@ -135,8 +135,8 @@ fn cli<'a>(store: &'a mut StoreContextMut<'_, Guest>, owner: usize) -> WasiCliCt
     owner_cli(store.data_mut())
 }
 
-/// Returns the `wasi:cli` view of the owner that was entered last. A plain function, because wasmtime stores a pointer
-/// to it.
+/// Returns the `wasi:cli` view of the owner that was entered last. This is a function, not a closure, because wasmtime
+/// stores a function pointer.
 fn owner_cli(guest: &mut Guest) -> WasiCliCtxView<'_> {
     let view = owner_context(guest);
     WasiCliCtxView { ctx: view.ctx.cli(), table: view.table }
@@ -205,7 +205,8 @@ fn client3(instance: &mut LinkerInstance<'_, Guest>, name: &str, owner: usize) -
     use http3::bindings::http::types::ErrorCode;
     instance.func_wrap_concurrent(name, move |accessor: &Accessor<Guest>, (request,): (Resource<http3::Request>,)| {
         Box::pin(async move {
-            // The first poll of `send` calls the hooks for outgoing requests, and happens in the same poll as this.
+            // Entering the owner here is safe, because `send` calls the hooks for outgoing requests during its first
+            // poll, which is part of this poll.
             accessor.with(|mut store| store.data_mut().enter(owner));
             let http = accessor.with_getter::<WasiHttp>(Guest::http);
             match WasiHttp::send(&http, request).await {

@@ -1,5 +1,5 @@
-//! The interfaces that the runtime itself provides to guests: WASI 0.2 and 0.3, with limits and charges where
-//! wasmtime's implementation has none.
+//! The interfaces that the runtime itself provides to guests: WASI 0.2 and 0.3, with limits and charges that wasmtime's
+//! implementation does not have.
 //!
 //! | file | what it owns |
 //! | --- | --- |
@@ -8,7 +8,7 @@
 //! | `filesystem`, `filesystem_p2`, `filesystem_p3` | functions on files and folders |
 //! | `http_heads` | the heads of requests and responses that a guest creates |
 //! | [`config`] | `wasi:config` |
-//! | `deterministic` | the clock and randomness of tests |
+//! | `deterministic` | the clock and randomness of test mode |
 
 pub mod config;
 mod deterministic;

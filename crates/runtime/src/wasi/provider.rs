@@ -6,20 +6,20 @@ use wasmtime::component::LinkerInstance;
 
 use crate::guest::Guest;
 
-/// The components that an import belongs to.
+/// The components that an import of a group belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InterfaceOwner {
-    /// One component: the import is labelled, or the component is the only one of its group.
+    /// One component. Either the import is labelled with the component, or the group has no other component.
     Component(Arc<str>),
-    /// Several components, all with the same effective grants for this interface; or the interface carries no
-    /// authority.
+    /// Several components. Either all of them have the same effective grants for the interface, or the interface
+    /// carries no authority.
     Shared(Vec<Arc<str>>),
 }
 
-/// An imported interface of a group's (composed) component.
+/// An import of a group's component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// The name of the import in the composition: a label or the interface's own id.
+    /// The name of the import in the group's component: a label, or the id of the interface.
     pub name: String,
     /// The id of the interface, such as `wasi:cli/environment@0.2.6`.
     pub interface: String,
@@ -27,19 +27,19 @@ pub struct Import {
     pub owner: InterfaceOwner,
 }
 
-/// A capability: implements interfaces for guests.
+/// A capability, which implements interfaces for guests.
 ///
 /// Functions are defined in the given [`LinkerInstance`] by hand, because the composition may import the interface
-/// under a label. The functions must not block the executor.
+/// under a label. The functions must not block the thread, which runs other guests.
 pub trait Provider: Send + Sync + 'static {
-    /// Returns whether the capability implements this interface (full id, with version).
+    /// Returns whether the capability implements `interface` (an id with a version).
     fn provides(&self, interface: &str) -> bool;
 
     /// Defines the interface's functions and resources for `owner`. A component without grants gets functions that give
     /// access to nothing.
     ///
     /// # Errors
-    /// The errors of the linker.
+    /// If the linker refuses a definition.
     fn link(
         &self,
         instance: &mut LinkerInstance<'_, Guest>,
