@@ -1,8 +1,7 @@
-// Tests the shop in a real browser without JavaScript: browsing, the cart, a refused card, paying, the order; also on the screen of a
-// phone.
+// Tests the shop in a real browser without JavaScript: browsing, the cart, a refused card, payment and the order, also on a small screen.
 //
 // node shop.cjs URL BROWSER SCREENSHOTS [SESSION]: prints a line for each check and exits with 0 if all passed.
-// SESSION is a file with the visitor's cookies: if it exists, the visitor returns and must find cart and order.
+// SESSION is a file with the visitor's cookies. If it exists, the visitor must find the cart and the order of the earlier visit.
 "use strict";
 
 const assert = require("node:assert/strict");

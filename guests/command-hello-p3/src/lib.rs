@@ -1,5 +1,5 @@
-//! A WASI 0.3 command: prints its arguments, copies stdin to stdout (`--stdin`), prints or writes a file (`--file
-//! PATH`, `--write PATH`), and fails (`--fail`, or `--exit N` with that code).
+//! A WASI 0.3 command. It prints its arguments, and does what its options select: `--stdin` copies stdin to stdout,
+//! `--file PATH` prints a file, `--write PATH` writes a file, `--fail` fails, and `--exit N` exits with that code.
 
 use wasip3::cli::{environment, exit, stderr, stdin, stdout};
 use wasip3::wit_stream;

@@ -1,4 +1,5 @@
-//! A WASI 0.2 command: prints its arguments and environment, copies stdin to stdout, and exits with a given code.
+//! A WASI 0.2 command that prints its arguments, and does what its options select, for example copies stdin to stdout
+//! or exits with a given code.
 //!
 //! `command-hello [--stdin] [--name] [--env NAME] [--all-env] [--file PATH] [--connect ADDRESS] [--exit N] [--trap]
 //! [WORD…]`
@@ -43,12 +44,12 @@ fn main() {
     }
     eprintln!("command-hello ends with {code}");
     std::io::stdout().flush().expect("stdout can be written");
-    // `std::process::exit` only supports success and failure on this target.
+    // On this target, `std::process::exit` only supports the codes 0 and 1.
     wasip2::cli::exit::exit_with_code(code);
 }
 
-/// Returns what the peer at `address` sends until it closes the connection. Uses the bindings, because not every C
-/// library for guests has sockets.
+/// Returns the text that the server at `address` sends until it closes the connection. Uses the WASI bindings, because
+/// some C libraries for guests have no sockets.
 fn connect(address: SocketAddrV4) -> Result<String, ErrorCode> {
     let [a, b, c, d] = address.ip().octets();
     let peer = IpSocketAddress::Ipv4(Ipv4SocketAddress { port: address.port(), address: (a, b, c, d) });

@@ -1,5 +1,5 @@
-//! Counts requests in its memory and responds `instance=I count=N`, where I is a random number that the instance
-//! chooses at its first request.
+//! Counts the requests of its instance in memory. Responds `instance=I count=N`, where I is a random number that the
+//! instance chooses at its first request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
-//! Recurses.
+//! Recurses deeply.
 //!
 //! - `/endless`: recurses until the stack overflows;
-//! - `/depth?n=N`: recurses N calls deep, and responds `depth=N`.
+//! - `/depth?n=N`: makes N nested calls, and responds `depth=N`.
 
 use std::hint::black_box;
 

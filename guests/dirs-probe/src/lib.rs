@@ -1,15 +1,20 @@
-//! Uses files through `std::fs`; the query's `path` names the file.
+//! Uses files through `std::fs` and WASI. The query's `path` names the file. An arrow (→) precedes the response's body.
 //!
-//! - `/read` → the file; `/write` (the body is the new text); `/append`; `/remove`; `/make-dir`;
-//! - `/fill` and `/fill-3` write to the file until that fails, at most `bytes`, by WASI 0.2 and 0.3 → the number of bytes written;
-//! - `/nest` and `/nest-3` create nested folders, at most `levels`, likewise → the number of folders, and the error;
-//! - `/check/read/FILE`, `/check/append/FILE` and `/check/append-and-fail/FILE` do that with `/FILE`, without a query;
-//! - `/rest` writes `bytes` by WASI 0.2, each time as many as are permitted, until none are → the number of bytes written;
-//! - `/read-3` and `/list-3` by WASI 0.3; `/hold-dirs` starts listings of WASI 0.3, at most `count` → their number;
-//! - `/list` → names, sorted, one a line; `/link?to=T` creates a symbolic link to T; `/rename?to=T`.
+//! - `/read` → the file; `/write` (the request's body is the new text); `/append`; `/remove`; `/make-dir`;
+//! - `/fill` and `/fill-3` write at most `bytes` to the file, until a write fails → the number of bytes written.
+//!   `/fill` uses WASI 0.2, `/fill-3` uses WASI 0.3;
+//! - `/nest` and `/nest-3` create at most `levels` nested folders, until that fails → the number of folders, and the
+//!   error. `/nest` uses WASI 0.2, `/nest-3` uses WASI 0.3;
+//! - `/check/read/FILE`, `/check/append/FILE` and `/check/append-and-fail/FILE` read `/FILE` or append to it. They need
+//!   no query, so that they can be paths of health checks;
+//! - `/rest` writes at most `bytes` by WASI 0.2, in pieces of 1000 bytes, until a write fails → the number of bytes
+//!   written;
+//! - `/read-3` and `/list-3` are `/read` and `/list` by WASI 0.3; `/hold-dirs` starts at most `count` listings by WASI
+//!   0.3 → the number of listings;
+//! - `/list` → the sorted names in the folder, one per line; `/link?to=T` creates a symbolic link to T; `/rename?to=T`.
 //!
-//! Errors: 403 if permission is denied, 404 if the file does not exist, else 500; the body has the kind and the
-//! message.
+//! The status is 403 if permission is denied, 404 if the file does not exist, and 500 for any other error. The body of
+//! an error has its kind and its message.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -96,7 +101,7 @@ fn fill(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
     Ok(written.to_string().into_bytes())
 }
 
-/// Writes pieces of a thousand bytes, so that the end of a quota is reached exactly.
+/// Writes pieces of only a thousand bytes, so that a quota is used almost completely.
 fn fill_rest(file: &str, bytes: u64) -> io::Result<Vec<u8>> {
     let mut file = fs::File::create(file)?;
     let mut written = 0;
@@ -134,7 +139,7 @@ async fn open_folder(dir: &Descriptor, path: String) -> io::Result<Descriptor> {
     dir.open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ).await.map_err(failed)
 }
 
-/// Starts listings, reads one name of each, and then uses the folder.
+/// Starts listings of a folder, reads one name of each, and uses the folder while the listings are open.
 async fn hold_dirs(file: &str, count: u64) -> io::Result<Vec<u8>> {
     let (dir, rest) = preopen(file)?;
     let folder = open_folder(&dir, rest).await?;
@@ -195,7 +200,7 @@ fn failed(error: ErrorCode) -> io::Error {
     io::Error::other(format!("{error:?}"))
 }
 
-/// Returns the granted folder that a path leads to, and the rest of the path.
+/// Returns the granted folder that contains the file at `path`, and the path of the file in that folder.
 fn preopen(path: &str) -> io::Result<(Descriptor, String)> {
     let found = wasip3::filesystem::preopens::get_directories().into_iter().find_map(|(dir, mount)| {
         let rest = path.strip_prefix(&mount)?.trim_start_matches('/').to_owned();

@@ -1,5 +1,6 @@
-//! Sends a GET through `wasi:http/outgoing-handler` 0.2: `/?url=U` (not percent-encoded) responds with the status and
-//! the body of U. If the handler returns an error, responds 502 with the error code's `Debug` text.
+//! Sends a GET request through `wasi:http/outgoing-handler` 0.2. `/?url=U` (not percent-encoded) responds with the
+//! status and the body of U. If the outgoing handler returns an error, the response is 502 with the error code's
+//! `Debug` text.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
@@ -26,7 +27,7 @@ impl wasip2::exports::http::incoming_handler::Guest for FetchProbe {
         let stream = body.write().expect("a new body has its stream");
         for chunk in bytes.chunks(CHUNK_BYTES as usize) {
             if stream.blocking_write_and_flush(chunk).is_err() {
-                // The client has disconnected and needs no response.
+                // A client that has disconnected needs no response.
                 return;
             }
         }

@@ -1,8 +1,8 @@
 //! Sends a request through `wasi:http/client` 0.3 and forwards the response.
 //!
-//! `/?url=U&method=M` (method: GET by default; the request's body is sent if the method is POST or PUT) responds with
-//! the status and the streamed body of U. If the client returns an error, responds 502 with the error code's `Debug`
-//! text.
+//! `/?url=U&method=M` responds with the status and the streamed body of U. The method is GET by default; for POST and
+//! PUT, the guest sends the body of its own request. If the client returns an error, the response is 502 with the error
+//! code's `Debug` text.
 
 use guest_support::{HandlerResult, body, query, respond, respond_stream};
 use wasip3::http::client;

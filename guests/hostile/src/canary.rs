@@ -1,4 +1,4 @@
-//! Leaves a pattern in memory, and searches for a pattern that another guest has left.
+//! Leaves a pattern in memory, and searches memory for the pattern that another guest may have left.
 
 use core::arch::wasm32::{memory_grow, memory_size};
 use std::hint::black_box;
@@ -16,12 +16,12 @@ pub fn pattern() -> [u8; 16] {
     black_box(INVERTED).map(|byte| !byte)
 }
 
-/// Returns the pattern as hexadecimal digits, for keys, names and lines.
+/// Returns the pattern as hexadecimal digits, for keys, file names and log lines.
 pub fn mark() -> String {
     pattern().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Fills `bytes` of memory and a part of the stack with the pattern, and keeps the memory allocated.
+/// Fills `bytes` of memory and a part of the stack with the pattern. The memory stays allocated.
 pub fn stain(bytes: usize) {
     let pattern = pattern();
     let block: Vec<u8> = pattern.iter().copied().cycle().take(bytes).collect();
@@ -38,8 +38,8 @@ fn stain_stack(depth: u32, pattern: [u8; 16]) {
     black_box(frame);
 }
 
-/// Grows the memory by at most `bytes` and reads all of it. Reports `found=N`, the number of words with the pattern,
-/// and `dirty=N`, the number of words of the grown memory that are not zero.
+/// Grows the memory by at most `bytes` and reads all of it. Responds with `found=N`, the number of words that are a
+/// part of the pattern, and `dirty=N`, the number of words of the grown memory that are not zero.
 pub fn look(bytes: usize) -> HandlerResult {
     let before = memory_size::<0>() * PAGE_BYTES;
     // If growing by `bytes` is refused, the memory grows by less.
@@ -48,8 +48,8 @@ pub fn look(bytes: usize) -> HandlerResult {
         pages /= 2;
     }
     let end = memory_size::<0>() * PAGE_BYTES;
-    // Each word is inverted for the comparison, not the pattern: otherwise the search would find its own copy of the
-    // pattern.
+    // The comparison inverts each word and not the pattern, so that the search does not find a copy of the pattern in
+    // its own memory.
     let pattern = u128::from_ne_bytes(INVERTED);
     let (mut found, mut dirty) = (0_u64, 0_u64);
     for address in (0..end).step_by(8) {
@@ -58,7 +58,7 @@ pub fn look(bytes: usize) -> HandlerResult {
             continue;
         }
         dirty += u64::from(address >= before);
-        // The search may meet the pattern at any offset, so each word of it is compared with all rotations.
+        // The pattern may be at any offset, so each word is compared with all rotations of the pattern.
         let is_pattern = (0..16).any(|bytes| pattern.rotate_right(8 * bytes) as u64 == !word);
         found += u64::from(is_pattern);
     }
@@ -68,7 +68,7 @@ pub fn look(bytes: usize) -> HandlerResult {
 /// Reads eight bytes of this instance's own memory.
 #[inline(always)]
 fn read(address: usize) -> u64 {
-    // SAFETY: every aligned word below `memory.size` can be read, and any bytes are a valid `u64`; nothing writes at the same time, as
-    // there is one thread.
+    // SAFETY: every aligned word below `memory.size` can be read, and any bytes are a valid `u64`. No other code writes
+    // at the same time, because there is only one thread.
     unsafe { core::ptr::with_exposed_provenance::<u64>(address).read_volatile() }
 }

@@ -16,7 +16,7 @@ use crate::canary::mark;
 use crate::isomer::sql::store as sql;
 use crate::wasi::keyvalue::store as kv;
 
-/// Prints lines without end.
+/// Prints lines forever.
 pub fn output() -> HandlerResult {
     let (mut stdout, mut stderr) = (std::io::stdout().lock(), std::io::stderr().lock());
     let line = mark() + "\n";
@@ -26,14 +26,14 @@ pub fn output() -> HandlerResult {
     }
 }
 
-/// Prints one line with a single call of the host.
+/// Prints one line of `bytes` bytes with a single call of a host function.
 pub fn large_output(bytes: usize) -> HandlerResult {
     let stdout = wasip2::cli::stdout::get_stdout();
     let written = stdout.write(&vec![b'x'; bytes]);
     respond(200, format!("{written:?}\n"))
 }
 
-/// Prints lines that imitate the host's own, or contain terminal control sequences.
+/// Prints lines that imitate the host's log lines, or contain terminal control sequences.
 pub fn forged_lines() -> HandlerResult {
     let forged = [
         "{\"event\":\"failed\",\"component\":\"neighbour\",\"reason\":\"forged\",\"request\":\"0000000000000001\"}",
@@ -50,7 +50,7 @@ pub fn forged_lines() -> HandlerResult {
     respond(200, "printed\n")
 }
 
-/// Responds with as many header fields as possible.
+/// Responds with at most `count` header fields: as many as the host accepts.
 pub fn headers(count: u64) -> HandlerResult {
     let fields = Fields::new();
     let mut taken = 0;
@@ -87,7 +87,7 @@ pub fn endless_body() -> HandlerResult {
     respond_stream(200, reader)
 }
 
-/// Responds with one byte of a body, and never sends the rest.
+/// Responds with the first byte of a body, and never sends the rest.
 pub fn stuck_body() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
@@ -97,7 +97,7 @@ pub fn stuck_body() -> HandlerResult {
     respond_stream(200, reader)
 }
 
-/// Never reads the request body.
+/// Keeps the request body open and never reads it.
 pub async fn unread_body(request: Request) -> HandlerResult {
     let stream = body(request);
     wait_for(u64::MAX).await;
@@ -116,7 +116,7 @@ pub async fn slow_reader(request: Request) -> HandlerResult {
     respond(200, format!("read={read}\n"))
 }
 
-/// Stores keys without end, each with a large value. Responds with the error of the operation that failed.
+/// Stores new keys with large values until an operation fails. Responds with the error of that operation.
 pub fn keys(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
@@ -131,7 +131,7 @@ pub fn keys(bytes: usize) -> HandlerResult {
     respond(200, "all numbers there are\n")
 }
 
-/// Tries to open stores without a grant. Their names are as long as a call can pass.
+/// Tries forever to open a store that is not granted, by a name of `bytes` bytes.
 pub fn long_names(bytes: usize) -> HandlerResult {
     let name = "n".repeat(bytes);
     loop {
@@ -139,7 +139,7 @@ pub fn long_names(bytes: usize) -> HandlerResult {
     }
 }
 
-/// Stores one value with a single call of the host.
+/// Stores one value of `bytes` bytes with a single call of a host function.
 pub fn large_value(bytes: usize) -> HandlerResult {
     match kv::open("default").and_then(|bucket| bucket.set("large", &vec![b'x'; bytes])) {
         Ok(()) => respond(200, "set\n"),
@@ -147,7 +147,8 @@ pub fn large_value(bytes: usize) -> HandlerResult {
     }
 }
 
-/// Inserts rows without end. The request's body is the statement. Responds with the error of the statement that failed.
+/// Inserts rows until a statement fails. The request's body is the statement. Responds with the error of the failed
+/// statement.
 pub async fn rows(request: Request) -> HandlerResult {
     let statement = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     let connection = match sql::open("default".to_owned()).await {
@@ -162,8 +163,8 @@ pub async fn rows(request: Request) -> HandlerResult {
     respond(200, "all numbers there are\n")
 }
 
-/// Creates nested folders, each from its parent, so that no path is long. Responds with the error of the operation that
-/// failed.
+/// Creates nested folders until an operation fails. Each folder is opened from its parent, so that no path is long.
+/// Responds with the error of the failed operation.
 pub fn deep_folders(levels: u64) -> HandlerResult {
     let Some((mut folder, _)) = get_directories().into_iter().find(|(_, name)| name == "/data") else {
         return respond(200, "there is no folder\n");
@@ -184,8 +185,8 @@ pub fn deep_folders(levels: u64) -> HandlerResult {
     respond(200, format!("got {levels} levels\n"))
 }
 
-/// Creates many folders in one folder, so that measuring its size takes long, and then a file that grows to `bytes`.
-/// Responds with the error of the operation that failed.
+/// Creates many folders in one folder, so that measuring its size takes long, and a file that grows to `bytes`.
+/// Responds with the errors of the failed operations.
 pub fn fill_disk(folders: u64, bytes: u64) -> HandlerResult {
     let mut lines = String::new();
     for number in 0..folders {

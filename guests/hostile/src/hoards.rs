@@ -1,4 +1,4 @@
-//! Attempts to use up all memory and all handles: the guest's own, and those that the host keeps for it.
+//! Attempts to use up all memory and all handles: those of the guest, and those that the host keeps for the guest.
 
 use core::arch::wasm32::memory_grow;
 use std::hint::black_box;
@@ -14,7 +14,7 @@ use crate::canary;
 use crate::wasi::keyvalue::atomics::Cas;
 use crate::wasi::keyvalue::store as kv;
 
-/// Grows the memory until that is refused, then allocates more.
+/// Grows the memory until the host refuses, then allocates a gigabyte.
 pub fn memory() -> HandlerResult {
     while memory_grow::<0>(16) != usize::MAX {}
     canary::stain(1 << 30);
@@ -34,21 +34,21 @@ pub fn recursion(depth: u64) -> u64 {
     if depth == 0 { 0 } else { frame[7].wrapping_add(recursion(black_box(depth - 1))) }
 }
 
-/// Creates resources of the host and never drops them.
+/// Creates resources of the host forever and never drops them.
 pub fn handles() -> HandlerResult {
     loop {
         forget(Fields::new());
     }
 }
 
-/// Creates pollables of WASI 0.2 and never drops them.
+/// Creates pollables of WASI 0.2 forever and never drops them.
 pub fn pollables() -> HandlerResult {
     loop {
         forget(wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX));
     }
 }
 
-/// Creates both ends of streams and futures without end.
+/// Creates both ends of streams and futures forever and never drops them.
 pub fn streams() -> HandlerResult {
     loop {
         forget(wit_stream::new::<u8>());
@@ -56,7 +56,7 @@ pub fn streams() -> HandlerResult {
     }
 }
 
-/// Starts calls without end and does not wait for them.
+/// Starts asynchronous calls forever and never waits for them.
 pub async fn subtasks() -> HandlerResult {
     loop {
         spawn_local(wait_for(u64::MAX));
@@ -64,7 +64,7 @@ pub async fn subtasks() -> HandlerResult {
     }
 }
 
-/// Creates a few handles. For each of them, the host keeps a text of `bytes`.
+/// Creates requests, for each of which the host keeps a method name of `bytes` bytes, until the host refuses.
 pub fn heavy_methods(bytes: usize) -> HandlerResult {
     let method = Method::Other("M".repeat(bytes));
     let mut kept = 0;
@@ -81,7 +81,7 @@ pub fn heavy_methods(bytes: usize) -> HandlerResult {
     }
 }
 
-/// Creates header fields of the maximum size.
+/// Creates sets of header fields of the maximum size forever.
 pub fn heavy_fields() -> HandlerResult {
     let value = vec![b'a'; 4096];
     loop {
@@ -91,7 +91,7 @@ pub fn heavy_fields() -> HandlerResult {
     }
 }
 
-/// Creates large sets of header fields and keeps them until the deadline.
+/// Creates sets of header fields of the maximum size and keeps them until the deadline. `handles` is their number.
 pub async fn kept_fields(handles: u64) -> HandlerResult {
     let value = vec![b'a'; 4096];
     for _ in 0..handles {
@@ -103,7 +103,7 @@ pub async fn kept_fields(handles: u64) -> HandlerResult {
     respond(200, "kept\n")
 }
 
-/// Stores one large value, opens many handles of its key, and keeps them until the deadline.
+/// Stores one value of `bytes` bytes, opens many handles of its key, and keeps the handles until the deadline.
 pub async fn kept_values(bytes: usize) -> HandlerResult {
     let bucket = match kv::open("default") {
         Ok(bucket) => bucket,
@@ -122,13 +122,13 @@ pub async fn kept_values(bytes: usize) -> HandlerResult {
     respond(200, "kept\n")
 }
 
-/// Requests more random bytes than fit into memory.
+/// Requests `bytes` random bytes, which may be more than fit into memory.
 pub fn random_bytes(bytes: u64) -> HandlerResult {
     let random = wasip3::random::random::get_random_bytes(bytes);
     respond(200, format!("random={}\n", random.len()))
 }
 
-/// Polls very many pollables with one call.
+/// Polls `count` pollables with one call.
 pub fn many_polls(count: usize) -> HandlerResult {
     let pollable = wasip2::clocks::monotonic_clock::subscribe_duration(0);
     let ready = wasip2::io::poll::poll(&vec![&pollable; count]);

@@ -1,13 +1,13 @@
-//! Attacks its host. The last part of the path selects the attack; the host's tests define the expected outcome.
+//! Attacks its host. The last part of the path selects the attack. The host's tests define the expected outcome.
 //!
 //! Before each attack, this guest fills memory with a pattern that the next guest in the same slot must not find. The
-//! path `/canary` makes this guest search for the pattern of the previous guest.
+//! path `/canary` makes this guest search memory for the pattern of the previous guest.
 //!
 //! | file | the attack |
 //! | --- | --- |
 //! | `canary` | finding data of another guest in memory |
 //! | `loops` | occupying the processor |
-//! | `hoards` | using up memory and handles, its own and the host's |
+//! | `hoards` | using up memory and handles of the guest and of the host |
 //! | `floods` | sending, printing and storing without end |
 //! | `reaches` | accessing what was not granted |
 

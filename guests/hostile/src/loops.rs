@@ -19,7 +19,7 @@ fn spin() -> ! {
     }
 }
 
-/// Loops forever inside many nested calls.
+/// Loops forever in the innermost of many nested calls.
 #[inline(never)]
 pub fn nested(depth: u32) -> HandlerResult {
     if depth == 0 {
@@ -30,7 +30,7 @@ pub fn nested(depth: u32) -> HandlerResult {
     answer
 }
 
-/// Loops forever after a wait, so in the callback of the task and not in its start.
+/// Loops forever after a wait, that is, in the callback of the task and not in its start function.
 pub async fn later() -> HandlerResult {
     wait_for(1_000_000).await;
     spin()
@@ -43,12 +43,12 @@ pub fn in_task() -> HandlerResult {
         spin()
     });
     let (writer, reader) = wit_stream::new();
-    // The stream is never written to and never closed.
+    // The stream is never written to and never closed, because its writer is never dropped.
     std::mem::forget(writer);
     respond_stream(200, reader)
 }
 
-/// Loops forever after the response was sent and read to its end.
+/// Loops forever after the client has read the complete response.
 pub async fn after_answer() -> HandlerResult {
     let (mut writer, reader) = wit_stream::new();
     spawn_local(async move {
@@ -60,7 +60,7 @@ pub async fn after_answer() -> HandlerResult {
     respond_stream(200, reader)
 }
 
-/// Makes calls that return immediately, without end.
+/// Forever calls host functions that return immediately.
 pub fn host_calls() -> HandlerResult {
     loop {
         black_box(now());
@@ -68,7 +68,7 @@ pub fn host_calls() -> HandlerResult {
     }
 }
 
-/// Waits for calls that end immediately, without end.
+/// Forever awaits asynchronous calls that complete immediately.
 pub async fn waiting_calls() -> HandlerResult {
     loop {
         wait_for(0).await;
@@ -82,7 +82,7 @@ pub async fn yields() -> HandlerResult {
     }
 }
 
-/// Starts tasks that start further tasks, without end.
+/// Starts tasks that start further tasks, forever.
 pub async fn tasks() -> HandlerResult {
     fn breed() {
         spawn_local(async {
@@ -103,7 +103,7 @@ pub async fn wait() -> HandlerResult {
     respond(200, read)
 }
 
-/// Sleeps for the maximum time.
+/// Sleeps for the maximum duration that the clock accepts.
 pub async fn sleep() -> HandlerResult {
     wait_for(u64::MAX).await;
     respond(200, "it has come\n")

@@ -1,4 +1,4 @@
-//! Attempts to access what was not granted. Each function responds with one line for every attempt and its outcome.
+//! Attempts to access what was not granted. Each function responds with one line for each attempt and its outcome.
 
 use std::fmt::Debug;
 use std::{env, fs};
@@ -19,7 +19,7 @@ use crate::isomer::sql::store as sqls;
 use crate::isomer::sql::types::Value;
 use crate::wasi::keyvalue::store as kv;
 
-/// Returns the line that reports an attempt. It begins with `got` if the attempt succeeded.
+/// Returns the line of the response for one attempt. The line begins with `got` if the attempt has succeeded.
 fn line<T: Debug, E: Debug>(attempt: &str, outcome: Result<T, E>) -> String {
     match outcome {
         Ok(value) => format!("got {attempt}: {value:?}\n"),
@@ -27,7 +27,7 @@ fn line<T: Debug, E: Debug>(attempt: &str, outcome: Result<T, E>) -> String {
     }
 }
 
-/// Returns the attempts to make: the lines of the request's body.
+/// Returns the attempts to make, which are the lines of the request's body.
 async fn attempts(request: Request) -> Vec<String> {
     let text = String::from_utf8_lossy(&body_bytes(request).await).into_owned();
     text.lines().map(str::to_owned).collect()
@@ -76,8 +76,8 @@ pub async fn files(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Tries to open sockets of every kind, and to resolve names. Uses the functions of WASI 0.2, because not every C
-/// library for guests has sockets.
+/// Tries to open sockets of every kind, and to resolve names. Uses the functions of WASI 0.2, because some C libraries
+/// for guests have no sockets.
 pub fn sockets() -> HandlerResult {
     let network = instance_network();
     let mut lines = String::new();
@@ -155,7 +155,7 @@ pub async fn sql(request: Request) -> HandlerResult {
     respond(200, lines)
 }
 
-/// Reports what a guest can learn about its host.
+/// Responds with everything that a guest can learn about its host.
 pub fn environment() -> HandlerResult {
     let mut lines = String::new();
     for (key, value) in env::vars() {
@@ -170,7 +170,7 @@ pub fn environment() -> HandlerResult {
     respond(200, lines)
 }
 
-/// Reading nothing (end of file) is a failed attempt.
+/// Converts the result of a read at the end of a file, 0 bytes, to a failed attempt.
 fn nothing(bytes: usize) -> std::io::Result<usize> {
     if bytes == 0 { Err(std::io::Error::other("it is empty")) } else { Ok(bytes) }
 }

@@ -1,10 +1,10 @@
-//! A WASI 0.2 HTTP handler whose response may differ from what it announces.
+//! A WASI 0.2 HTTP handler whose response body may contradict its headers. The path selects the response.
 //!
 //! - `/drop`: the response's body is dropped before it is finished;
 //! - `/forget`: the response's body is neither finished nor dropped;
 //! - `/short`, `/long`: the response's body is shorter or longer than its content-length;
 //! - `/none`: 204 with a body;
-//! - `/authority`: responds with the authority of the request;
+//! - `/authority`: the body is the authority of the request;
 //! - `/events?chunks=N&ms=M`: N server-sent events, with a pause before each event except the first;
 //! - anything else: 200.
 
@@ -45,7 +45,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
             if chunk > 0 {
                 subscribe_duration(number(query, "ms", 0) * 1_000_000).block();
             }
-            // The write fails if the client has disconnected or the body is too long.
+            // The write fails if the client has disconnected or the body is longer than its content-length.
             if stream.blocking_write_and_flush(text.as_bytes()).is_err() {
                 break;
             }
@@ -61,7 +61,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Answers {
     }
 }
 
-/// Returns the value of the query's parameter `name` as a number, or `absent`.
+/// Returns the query's parameter `name` as a number, or `absent` if the query has no such parameter.
 fn number(query: &str, name: &str, absent: u64) -> u64 {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse().ok()).unwrap_or(absent)

@@ -1,8 +1,8 @@
 //! A WASI 0.3 HTTP handler whose query defines the response.
 //!
-//! - `status=N`, 200 by default;
+//! - `status=N`: the status, 200 by default;
 //! - `fields=NAME:VALUE|NAME:VALUE`: header fields of the response;
-//! - `body=TEXT`: the body; under `/fields`, the body is the request's own header fields, one a line;
+//! - `body=TEXT`: the body. Under `/fields`, the body is the header fields of the request, one per line;
 //! - `chunks=N&ms=M`: sends the body N times, with a pause before each time except the first;
 //! - `trailers=error`: an error instead of trailers.
 
@@ -54,7 +54,7 @@ impl wasip3::exports::http::handler::Guest for Answers {
     }
 }
 
-/// Returns the request's header fields, one a line.
+/// Returns the request's header fields, one per line.
 fn seen(request: &Request) -> String {
     let fields = request.get_headers().copy_all();
     fields.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value))).collect()

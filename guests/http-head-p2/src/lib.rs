@@ -1,4 +1,4 @@
-//! A WASI 0.2 HTTP handler that reports the request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
+//! A WASI 0.2 HTTP handler that responds with the request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
 
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme};
 

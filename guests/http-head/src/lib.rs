@@ -1,4 +1,4 @@
-//! A WASI 0.3 HTTP handler that reports the request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
+//! A WASI 0.3 HTTP handler that responds with the request's head: `SCHEME AUTHORITY PATH-AND-QUERY host=HEADER`.
 
 use guest_support::{HandlerResult, respond};
 use wasip3::http::types::{Request, Scheme};

@@ -1,8 +1,8 @@
-//! Handlers that do not return.
+//! A WASI 0.3 HTTP handler that does not return.
 //!
 //! - `/loop`: an endless loop of arithmetic;
 //! - `/nested`: an endless loop inside nested function calls;
-//! - `/sleep`: waits for a clock, for an hour;
+//! - `/sleep`: waits on a clock for an hour;
 //! - `/late`: sends its first bytes, then loops forever;
 //! - anything else: 200.
 

@@ -1,8 +1,8 @@
-//! Streaming bodies.
+//! A WASI 0.3 HTTP handler that streams bodies.
 //!
 //! - `/echo` (and any other path): sends the request's body back while it arrives;
 //! - `/sum`: reads the whole body without keeping it, and responds `bytes=N sum=S` (S: the bytes' wrapping sum);
-//! - `/drip?chunks=5&ms=10&bytes=5`: that many chunks of that many bytes, with a pause before each chunk except the first.
+//! - `/drip?chunks=5&ms=10&bytes=5`: 5 chunks of 5 bytes, with a pause of 10 ms before each chunk except the first.
 
 use guest_support::{HandlerResult, body, path, query_number, respond, respond_stream};
 use wasip3::clocks::monotonic_clock::wait_for;

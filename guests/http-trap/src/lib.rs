@@ -1,4 +1,4 @@
-//! Requests that fail in different ways.
+//! A WASI 0.3 HTTP handler that fails in different ways.
 //!
 //! - `/trap`: an `unreachable` instruction, three named functions deep;
 //! - `/panic`: a Rust panic with a message;
@@ -6,8 +6,9 @@
 //! - `/error`: the handler returns an error code;
 //! - `/late`: a response whose body traps after its first bytes;
 //! - `/sleep?ms=N`: prints `asleep` and waits on a clock, so that another request can fail meanwhile;
-//! - `/status?n=N`: a response with this status;
-//! - `/leak?fields=N&streams=N`: leaks N handles of each kind, and responds with the number of requests that its instance has served;
+//! - `/status?n=N`: a response with status N;
+//! - `/leak?fields=N&streams=N`: leaks N handles of each kind, and responds with the number of requests that its
+//!   instance has handled;
 //! - anything else: 200.
 
 use std::sync::atomic::{AtomicU64, Ordering};

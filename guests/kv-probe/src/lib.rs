@@ -1,14 +1,16 @@
 //! Every function of `wasi:keyvalue@0.2.0-draft2`, selected by the path. The query's `store` (default `default`) names
-//! the store, `key` the key; a value is the request's body.
+//! the store, and `key` names the key; a value is the request's body. An arrow (→) precedes the response.
 //!
 //! - `/get` → the value or 404; `/set`; `/delete`; `/exists` → `true` or `false`;
-//! - `/list?cursor=C` → one key a line, then `cursor=C` if there is more; `/list-all` → all keys, through all pages;
+//! - `/list?cursor=C` → one key per line, then `cursor=C` if there are more keys; `/list-all` → all keys of all pages;
 //! - `/increment?delta=N` → the new number;
-//! - `/swap?times=N`: reads with a `cas` handle, appends the body, swaps, and on failure repeats that up to N times (default 1) →
-//!   `swapped after N` or 409; `/stale-swap`: sets the key between the handle and the swap → 409 with the new handle's value;
-//! - `/get-many?keys=a,b` → `key=value` or `key` a line; `/set-many`: body of `key=value` lines; `/delete-many?keys=a,b`.
+//! - `/swap?times=N`: reads with a `cas` handle, appends the body, swaps, and repeats this up to N times (default 1)
+//!   while the swap fails → `swapped after N` or 409; `/stale-swap`: sets the key after the handle was created, then
+//!   swaps → 409 with the new handle's value;
+//! - `/get-many?keys=a,b` → a line `key=value` or `key` for each key; `/set-many`: the body has lines `key=value`;
+//!   `/delete-many?keys=a,b`.
 //!
-//! An error of the store: 403 `access-denied`, 404 `no-such-store`, 500 `other: …`.
+//! Errors of the store: 403 `access-denied`, 404 `no-such-store`, 500 `other: …`.
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};
 use wasip3::http::types::Request;

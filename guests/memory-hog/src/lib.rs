@@ -1,9 +1,10 @@
-//! Uses memory.
+//! A WASI 0.3 HTTP handler that uses much memory.
 //!
-//! - `/grow?bytes=N`: grows the linear memory page by page until it has grown by N bytes (default: no end) or is refused; responds
-//!   `grown=N size=N`, both in bytes;
-//! - `/allocate?bytes=N`: allocates N bytes with one call and touches them; Rust aborts (a trap) if that is refused;
-//! - anything else: `size=N`.
+//! - `/grow?bytes=N`: grows the linear memory page by page until it has grown by N bytes (default: no limit) or growing
+//!   is refused; responds `grown=N size=N`, both in bytes;
+//! - `/allocate?bytes=N`: allocates N bytes with one call and writes to them. If the allocation is refused, Rust
+//!   aborts, which is a trap;
+//! - anything else: responds `size=N`, the size of the linear memory in bytes.
 
 use std::hint::black_box;
 

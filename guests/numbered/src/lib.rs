@@ -1,8 +1,8 @@
 //! Responds with a number that is stored both in its code and in its data: `code=N data=N`, and ` nonce=X` if the query
 //! has a `nonce`.
 //!
-//! Benchmarks overwrite these two numbers. In this way they make any number of distinct components from one build, and
-//! a response shows which component has sent it.
+//! Benchmarks replace these two numbers in the compiled component. In this way they make any number of distinct
+//! components from one build, and a response shows which component has sent it.
 
 use std::hint::black_box;
 
@@ -15,11 +15,11 @@ wasip3::http::service::export!(Numbered);
 
 struct Numbered;
 
-/// The number in the code, in the lower 24 bits. The upper eight bits are set so that its encoding has the maximum
-/// length.
+/// The number in the code, in the lower 24 bits. The upper eight bits are set so that the constant's encoding has the
+/// maximum length.
 const IN_CODE: u32 = 0x5a00_0000 | 12_648_430;
 
-/// The number in the data. Benchmarks find it by the text before it.
+/// The number in the data. Benchmarks find the number by the text before it.
 static IN_DATA: &[u8; 24] = b"isomer-numbered-12648430";
 
 impl wasip3::exports::http::handler::Guest for Numbered {

@@ -1,11 +1,12 @@
-//! An HTTP handler that calls `pong`.
+//! An HTTP handler that calls the component `pong`. An arrow (→) precedes the response.
 //!
-//! - `/greet?name=N` and `/later?name=N&ms=M` → `pong to N (count C)`, or 422 with the refusal;
+//! - `/greet?name=N` and `/later?name=N&ms=M` → `pong to N (count C)`, or 422 with pong's error;
 //! - `/many?n=N`: N greetings one after another → `greeted=N`;
-//! - `/reverse`: the body, reversed;
+//! - `/reverse` → the request's body, reversed;
 //! - `/trap`: pong traps;
-//! - `/env?name=N` → `ping=V pong=V`: the variable as each of the two sees it; both also print it to stdout;
-//! - `/time-and-chance`: the time of day and random numbers that ping gets, then those of pong, a line each;
+//! - `/env?name=N` → `ping=V pong=V`: the value of the variable in each of the two components, which both also print to
+//!   stdout;
+//! - `/time-and-chance` → the time of day and random numbers that ping gets, and on a second line those that pong gets;
 //! - anything else: 200 without a call.
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};

@@ -1,4 +1,4 @@
-//! Serves `ping` through a plain interface of its own, `guest:pong/pong`.
+//! The component that `ping` calls, through the interface `guest:pong/pong`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

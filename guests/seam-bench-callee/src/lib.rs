@@ -1,4 +1,5 @@
-//! Serves `seam-bench-caller` through interfaces of plain values: blocking functions and `async func`s.
+//! The component that `seam-bench-caller` calls, through interfaces of plain values: one of blocking functions and one
+//! of `async func`s.
 
 use isomer_bench_workload::answers;
 

@@ -1,8 +1,8 @@
 //! Calls `seam-bench-callee` a given number of times, and reports the duration.
 //!
-//! `GET /run?what=add|echo|lookup|all&mode=sync|async&n=CALLS&size=SIZE&concurrency=K` → `{"ns":…,"checksum":"…"}`:
-//! nanoseconds by this component's own monotonic clock, and a checksum of all results. With `mode=async`, K calls are
-//! in flight. `isomer-bench-workload` defines the query.
+//! `GET /run?what=add|echo|lookup|all&mode=sync|async&n=CALLS&size=SIZE&concurrency=K` responds
+//! `{"ns":…,"checksum":"…"}`: the nanoseconds by this component's own monotonic clock, and a checksum of all results.
+//! With `mode=async`, K calls are in flight. `isomer-bench-workload` defines the query.
 
 use futures::future::join_all;
 use guest_support::{HandlerResult, path, respond};

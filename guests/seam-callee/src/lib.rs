@@ -1,12 +1,12 @@
-//! The callee in tests of calls across seams. The argument of `act` and its variants selects what it does:
+//! The callee in tests of calls over seams. The argument of `act` and its variants selects the action:
 //!
 //! - `trap`: traps; `loop`: never returns; `hog`: allocates memory until none is left, then traps;
-//! - `count`: returns the number of `count` calls in this instance, `count=N`;
-//! - `memory`: returns the bytes of its memory, `memory=N`;
-//! - `say TEXT`: prints the text to its stdout, without a newline;
-//! - `env NAME`: returns the value of its environment variable, or `nothing`;
-//! - `wait MS`: waits that long, blocking its instance, and returns `waited=MS`;
-//! - `keep TEXT`: returns the text of the previous `keep` in this instance, and keeps this one.
+//! - `count`: returns `count=N`, the number of `count` calls in this instance;
+//! - `memory`: returns `memory=N`, the size of the instance's memory in bytes;
+//! - `say TEXT`: prints the text to stdout, without a newline;
+//! - `env NAME`: returns the value of the environment variable, or `nothing`;
+//! - `wait MS`: waits MS milliseconds, blocking its instance, and returns `waited=MS`;
+//! - `keep TEXT`: returns the text of the previous `keep` in this instance, and stores the new text.
 
 use std::hint::black_box;
 use std::io::Write as _;

@@ -1,13 +1,16 @@
-//! An HTTP handler that calls across seams.
+//! An HTTP handler that calls the component `seam-callee` over a seam. An arrow (→) precedes the response.
 //!
 //! - `/add?a=N&b=M` → the sum; `/adds?n=N`: N sums one after another → `sum=N`;
-//! - `/change?name=N&count=C` → an item changed by the callee, as `NAME COUNT TAGS PRICE`;
-//! - `/echo`: sends the body through the callee; `/make?bytes=N` → the number of bytes received; `/send?bytes=N`: sends N bytes → the number returned;
-//! - `/act?what=W`, `/act-carefully`, `/act-later`, `/act-later-carefully` → the callee's result, or 422 with its error;
-//! - `/wait?ms=M` → responds after that time; `/join?ms=A,B,C`: concurrent waits → their names in order;
-//! - `/race?ms=M`: starts a wait of M, and cancels it after another wait of 1 ms;
-//! - `/leave?ms=M` → responds immediately, while the callee continues for M;
-//! - `/memory` → the bytes of its own memory;
+//! - `/change?name=N&count=C` → an item that the callee has changed, as `NAME COUNT TAGS PRICE`;
+//! - `/echo` → the request's body, after the callee has returned it; `/make?bytes=N` → the number of bytes that the
+//!   callee has made; `/send?bytes=N`: sends N bytes → the number of bytes returned;
+//! - `/act?what=W`, `/act-carefully`, `/act-later`, `/act-later-carefully` → the callee's result, or 422 with its
+//!   error;
+//! - `/wait?ms=M` → a response after M milliseconds; `/join?ms=A,B,C`: concurrent waits → their names in the order in
+//!   which they end;
+//! - `/race?ms=M`: starts a wait of M milliseconds, and cancels it after another wait of 1 ms;
+//! - `/leave?ms=M` → an immediate response, while the callee continues to run for M milliseconds;
+//! - `/memory` → the size of the handler's own memory in bytes;
 //! - anything else: 200 without a call.
 
 use guest_support::{HandlerResult, body_bytes, path, query, query_number, respond};

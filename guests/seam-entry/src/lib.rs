@@ -1,5 +1,5 @@
-//! The first component of a chain of calls: `/pass?what=W` and `/pass-later?what=W` → the result of the chain's last
-//! component.
+//! The first component of a chain of calls. `/pass?what=W` and `/pass-later?what=W` respond with the result of the
+//! chain's last component.
 
 use guest_support::{HandlerResult, path, query, respond};
 use wasip3::http::types::Request;

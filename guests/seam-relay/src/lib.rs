@@ -1,4 +1,4 @@
-//! The middle component of a chain of calls: passes its argument on to the next component, and prints that it does.
+//! The middle component of a chain of calls. It passes its argument to the next component and prints a line.
 
 wit_bindgen::generate!({ path: ["../../crates/wit/wit/isomer-link", "../seam-callee/wit"], world: "guest:seam/relayer", generate_all });
 

@@ -1,6 +1,6 @@
-//! Waits. `/?ms=N` (and any other path) waits on a clock and lets other requests of the same instance run meanwhile;
-//! `/block?ms=N` blocks the instance. The response is `slept=N together=M`. M is the number of requests inside this
-//! instance at the request's beginning or at its end, whichever is larger.
+//! An HTTP handler that waits. `/?ms=N` (and any other path) waits on a clock, while other requests of the same
+//! instance can run. `/block?ms=N` blocks the instance. The response is `slept=N together=M`. M is the number of
+//! requests that this instance was handling when the request began or when it ended, whichever is larger.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

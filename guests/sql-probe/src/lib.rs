@@ -1,16 +1,17 @@
-//! Runs SQL through `isomer:sql`. The query's `store` (default `default`) names the store, and each `p=…` (several are
-//! joined by `|`: `p=i:5|t:text`) is a parameter; the statement is the query's `sql`, or the request's body. Values are
-//! written `n:`, `i:5`, `r:1.5`, `t:text`, `b:0aff`.
+//! Runs SQL through `isomer:sql`. The query's `store` (default `default`) names the store. The statement is the query's
+//! `sql`, or the request's body. The query's `p` has the parameters, separated by `|` (`p=i:5|t:text`). Values are
+//! written `n:`, `i:5`, `r:1.5`, `t:text`, `b:0aff`. An arrow (→) precedes the response.
 //!
-//! - `/execute` → `changed=N`; `/query` → the column names, then a line for each row, values separated by tabs;
-//! - `/transaction?end=E`: each line of the body is a statement (`?…` lines are queries whose rows are sent), then E happens:
-//!   `commit` (the default), `rollback`, `drop` (of the handle) or `trap`;
-//! - `/check/insert/TABLE/COLUMN` → the number of rows after an insert; `/check/read/TABLE/COLUMN` → the number of rows: paths for health
-//!   checks;
-//! - `/both`: starts two transactions on two connections at the same time, to see how the second waits or fails → `ok` or the error.
+//! - `/execute` → `changed=N`; `/query` → the column names, then a line for each row, with values separated by tabs;
+//! - `/transaction?end=E`: each line of the body is a statement, and a line `?…` is a query whose rows are sent. Then E
+//!   ends the transaction: `commit` (the default), `rollback`, `drop` (of the handle) or `trap`;
+//! - `/check/insert/TABLE/COLUMN` → the number of rows after an insert; `/check/read/TABLE/COLUMN` → the number of
+//!   rows. These are paths for health checks;
+//! - `/both`: starts two transactions on two connections at the same time, to see whether the second one waits or fails
+//!   → `ok` or the error.
 //!
-//! An error: 403 for `access-denied`, 409 `constraint`, 503 `overloaded`, 504 `timeout`, 413 `too-large`, else 400; the
-//! body is the case's name and text.
+//! Errors: 403 for `access-denied`, 409 `constraint`, 503 `overloaded`, 504 `timeout`, 413 `too-large`, 400 for any
+//! other; the body is the error's name and text.
 
 use guest_support::{HandlerResult, body_bytes, path, query, respond};
 use wasip3::http::types::Request;

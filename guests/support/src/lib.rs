@@ -1,15 +1,15 @@
 //! Code that the WASI 0.3 test guests share: reading a request and creating a response.
 //!
-//! It is kept small, so that each guest's own file shows everything that the guest does.
+//! The crate is kept small, so that the source file of each guest shows everything that the guest does.
 
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::{StreamReader, spawn_local};
 use wasip3::{wit_future, wit_stream};
 
-/// The result of a handler.
+/// The result of an HTTP handler.
 pub type HandlerResult = Result<Response, ErrorCode>;
 
-/// Returns a response with a complete body.
+/// Creates a response with a complete body.
 pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> HandlerResult {
     let body = body.into();
     let (mut writer, reader) = wit_stream::new();
@@ -21,7 +21,7 @@ pub fn respond(status: u16, body: impl Into<Vec<u8>>) -> HandlerResult {
     response
 }
 
-/// Returns a response whose body is read from `body`, without trailers.
+/// Creates a response with a streamed body and no trailers.
 pub fn respond_stream(status: u16, body: StreamReader<u8>) -> HandlerResult {
     let headers = Fields::from_list(&[("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())])
         .map_err(|error| ErrorCode::InternalError(Some(format!("{error:?}"))))?;
@@ -40,7 +40,7 @@ pub fn path(request: &Request) -> String {
     target.split('?').next().unwrap_or_default().to_owned()
 }
 
-/// Returns the time of day and random numbers, from WASI 0.2 and from 0.3. Each is requested twice.
+/// Returns the time of day and random numbers, from WASI 0.2 and from WASI 0.3. Each value is requested twice.
 pub fn time_and_chance() -> String {
     let once = || {
         let old = wasip2::clocks::wall_clock::now();
@@ -64,7 +64,7 @@ pub fn time_and_chance() -> String {
     format!("{} then {}", once(), once())
 }
 
-/// Returns the decoded value of the query's first parameter `key`.
+/// Returns the percent-decoded value of the query's first parameter `key`.
 pub fn query(request: &Request, key: &str) -> Option<String> {
     let target = request.get_path_with_query()?;
     let (_, query) = target.split_once('?')?;
@@ -74,12 +74,12 @@ pub fn query(request: &Request, key: &str) -> Option<String> {
     })
 }
 
-/// Returns the query's parameter `key` as a number, or `default`.
+/// Returns the query's parameter `key` as a number, or `default` if there is no such number.
 pub fn query_number(request: &Request, key: &str, default: u64) -> u64 {
     query(request, key).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Returns the request's body as a stream. Errors of the transport end the stream early.
+/// Returns the request's body as a stream. An error of the transport ends the stream early.
 pub fn body(request: Request) -> StreamReader<u8> {
     let (done, done_reader) = wit_future::new(|| Ok(()));
     drop(done);
@@ -87,7 +87,7 @@ pub fn body(request: Request) -> StreamReader<u8> {
     stream
 }
 
-/// Returns the whole body of the request.
+/// Reads the whole body of the request.
 pub async fn body_bytes(request: Request) -> Vec<u8> {
     body(request).collect().await
 }

@@ -5,9 +5,9 @@
 //! toolchains that is installed. The tests whose result depends on the guest are repeated with the other toolchain:
 //!
 //! - always, if it is installed;
-//! - on continuous integration (`CI` is set), after installing it. If the machine does not allow the installation (no Debian,
-//!   no root, no network), the step is skipped, and the summary shows that. If the installation fails for another reason, the
-//!   step fails;
+//! - on continuous integration (`CI` is set), after installing it. If the machine does not allow the installation (no
+//!   Debian, no root, no network), the step is skipped, and the summary shows that. If the installation fails for
+//!   another reason, the step fails;
 //! - never, if `ISOMER_GUEST_TOOLCHAIN` selects a toolchain.
 
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! Good tenants, with apps for which every correct response is known in advance.
 //!
-//! - `numbers-N`: responds with the number of its revision and the request's nonce. Administrators change the app's revision
-//!   while it serves requests. A response is correct if it is from a revision that served at some moment between the request
-//!   and the response.
-//! - `counter`: adds numbers in a key-value store. Each client has its own key, for which each response must be the previous
-//!   value plus the added number. All clients also share one key, whose sum is checked at the end.
+//! - `numbers-N`: responds with the number of its revision and the request's nonce. Administrators change the app's
+//!   revision while it serves requests. A response is correct if it is from a revision that served at some moment
+//!   between the request and the response.
+//! - `counter`: adds numbers in a key-value store. Each client has its own key, for which each response must be the
+//!   previous value plus the added number. All clients also share one key, whose sum is checked at the end.
 //! - `pair`: two apps that reverse a text with two components each, one fused and one isolated.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-// A server of Node.js that says hello: what somebody would start for each app instead.
+// A Node.js server that responds with a greeting. Without a node, there would be one such process for each app.
 const server = require("node:http").createServer((_request, response) => {
   response.setHeader("content-type", "text/plain; charset=utf-8");
   response.end("hello from Node.js\n");

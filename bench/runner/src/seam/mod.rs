@@ -6,7 +6,7 @@
 //! same components linked by dynamic values, and gRPC between native programs. All of them serve `GET /run?…`. The
 //! response contains the duration by the caller's clock and the checksum of all results, which must be correct.
 //!
-//! A *way* is one of these methods of making a call.
+//! In this module, a *way* is one of these methods of making a call.
 
 mod plot;
 mod publish;

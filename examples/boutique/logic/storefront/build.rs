@@ -1,5 +1,5 @@
-//! Computes `ASSETS_VERSION`, a hash of the names and bytes of all assets. With this version in their URLs, browsers
-//! may keep assets for a year.
+//! Computes `ASSETS_VERSION`, a hash of the names and bytes of all assets. The version is part of the assets' URLs, so
+//! that browsers can cache an asset for a year.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn main() {
     println!("cargo::rustc-env=ASSETS_VERSION={hash:016x}");
 }
 
-/// Adds the names and bytes of a folder's files to an FNV-1a hash, in the order of the names.
+/// Adds the names and bytes of a folder's files to an FNV-1a hash. The files are sorted by name.
 fn add_folder(folder: &Path, hash: &mut u64) {
     let mut paths: Vec<_> = fs::read_dir(folder)
         .expect("the assets are there")

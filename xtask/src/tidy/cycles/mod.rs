@@ -3,12 +3,12 @@
 //!
 //! The rule, for every crate of the workspace and every folder of modules in it:
 //!
-//! - A module and all modules below it are treated as one module. The rule compares the modules of one folder (siblings): `a`
-//!   refers to `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path that begins with `crate`,
-//!   `self` or `super`.
-//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) and its child modules may refer to each other, as far as the children use
-//!   items that the parent's file itself defines. An item that the parent only imports or re-exports is attributed to the module
-//!   that defines it, so that `use super::Name` cannot hide a reference between siblings.
+//! - A module and all modules below it are treated as one module. The rule compares the modules of one folder
+//!   (siblings): `a` refers to `b` if any file of `a` names an item that a file of `b` defines, by `use` or by a path
+//!   that begins with `crate`, `self` or `super`.
+//! - A parent's file (`mod.rs`, `lib.rs`, `main.rs`) and its child modules may refer to each other, as far as the
+//!   children use items that the parent's file itself defines. An item that the parent only imports or re-exports is
+//!   attributed to the module that defines it, so that `use super::Name` cannot hide a reference between siblings.
 //! - Code under `#[cfg(test)]` is ignored.
 //! - Siblings that refer to each other in a circle are refused.
 //!

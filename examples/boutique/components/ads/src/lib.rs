@@ -1,4 +1,4 @@
-//! The ads component: chooses randomly among the matching ads.
+//! The ads component: implements `boutique:shop/ads`. It chooses randomly among the ads that match.
 
 use boutique_types::Ad;
 use wasip3::random::random::get_random_u64;

@@ -1,4 +1,5 @@
-//! The cart component: one cart for each session in the key-value store `carts`, changed by compare-and-swap.
+//! The cart component: keeps one cart per session in the key-value store `carts`, and changes a cart by
+//! compare-and-swap.
 
 use boutique_types::{CartError, CartItem};
 
@@ -16,9 +17,9 @@ mod bindings {
 use bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use bindings::wasi::keyvalue::store::{self, Bucket, Error};
 
-/// The name of the store in the manifest's grants.
+/// The name of the store, which the manifest grants to this component.
 const STORE: &str = "carts";
-/// The maximum number of attempts to change a cart that other requests change at the same time. More failures in a row
+/// The maximum number of attempts to change a cart that other requests change at the same time. More failed attempts
 /// indicate a defect.
 const ATTEMPTS_MAX: usize = 32;
 

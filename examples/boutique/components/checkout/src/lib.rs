@@ -20,8 +20,8 @@ mod bindings {
 
 use bindings::boutique::shop::{cart, catalog, currency, email, orders, payment, shipping};
 
-/// The maximum number of attempts to find an unused ID. An ID of sixty random bits is hardly ever in use, so more
-/// failures indicate a defect.
+/// The maximum number of attempts to find an unused ID. An ID has sixty random bits, so more than one failed attempt
+/// indicates a defect.
 const ID_ATTEMPTS_MAX: usize = 3;
 
 struct Checkout;
@@ -33,7 +33,8 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
             return Err(CheckoutError::EmptyCart);
         }
         let order = price(&items, &request)?;
-        // The order is stored before the card is charged, so that the order can be found whatever happens afterwards.
+        // The order is stored before the card is charged, so that there is no payment without an order if a later step
+        // fails.
         let (opened, booked) = join!(open(&session_id, order), shipping::book(request.address.clone(), items.clone()));
         let mut order = opened?;
         let tracking_id = match booked {
@@ -44,7 +45,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
             Ok(receipt) => receipt,
             Err(refusal) => return Err(cancelled(&order, CheckoutError::Refused(refusal)).await),
         };
-        // The card has been charged. Later failures are logged, and the order stays valid.
+        // The card has been charged, so the order stays valid if a later step fails. The failure is logged.
         order.receipt = Some(receipt.clone());
         order.tracking_id = Some(tracking_id.clone());
         match orders::complete_order(order.id.clone(), receipt, tracking_id).await {
@@ -60,7 +61,7 @@ impl bindings::exports::boutique::shop::checkout::Guest for Checkout {
     }
 }
 
-/// Returns the order with all amounts in the requested currency.
+/// Creates the order, with all amounts in the requested currency.
 fn price(items: &[CartItem], request: &CheckoutRequest) -> Result<Order, CheckoutError> {
     let products: Vec<Product> = items
         .iter()
@@ -89,7 +90,7 @@ fn price(items: &[CartItem], request: &CheckoutRequest) -> Result<Order, Checkou
         .map_err(|error: MoneyError| CheckoutError::Unavailable(error.to_string()))
 }
 
-/// Stores the order, under a new ID if its ID is already in use.
+/// Stores the order. If its ID is already in use, the order gets a new ID.
 async fn open(session_id: &str, mut order: Order) -> Result<Order, CheckoutError> {
     for _ in 0..ID_ATTEMPTS_MAX {
         match orders::open_order(session_id.into(), order.clone()).await {
@@ -99,13 +100,13 @@ async fn open(session_id: &str, mut order: Order) -> Result<Order, CheckoutError
             Err(OrderError::Unavailable(reason)) => return Err(CheckoutError::Unavailable(reason)),
         }
     }
-    Err(CheckoutError::Unavailable("no id for the order".into()))
+    Err(CheckoutError::Unavailable("no unused ID found for the order".into()))
 }
 
-/// Cancels the order for the given reason. The card was not charged.
+/// Cancels the order because of `reason`, and returns the reason. The card was not charged.
 async fn cancelled(order: &Order, reason: CheckoutError) -> CheckoutError {
     if let Err(error) = orders::cancel_order(order.id.clone()).await {
-        eprintln!("order {}: not charged, and not cancelled: {error:?}", order.id);
+        eprintln!("order {}: the card was not charged, but the order cannot be cancelled: {error:?}", order.id);
     }
     reason
 }

@@ -1,4 +1,4 @@
-//! The email component: renders the confirmation. Instead of sending it, prints to stdout that it was sent.
+//! The email component: renders the confirmation of an order. It sends no mail, but prints a line to stdout.
 
 use boutique_types::{Confirmation, MailError, Order};
 
@@ -22,7 +22,7 @@ impl bindings::exports::boutique::shop::email::Guest for Email {
     }
 }
 
-/// Returns the form of an address that may be logged: `s…@example.com`.
+/// Returns the part of an address that may be logged: `s…@example.com`.
 fn masked(address: &str) -> String {
     match address.split_once('@') {
         Some((local, domain)) => format!("{}…@{domain}", local.chars().next().unwrap_or_default()),

@@ -1,14 +1,14 @@
-//! Converts between `wasi:http` and the storefront's plain values.
+//! Converts requests and responses between `wasi:http` and the storefront's plain values.
 
 use boutique_storefront::{BodyError, Head, Response};
 use wasip3::http::types::{self, ErrorCode, Fields, Method, Request, Scheme};
 use wasip3::wit_bindgen::{StreamResult, spawn_local};
 use wasip3::{wit_future, wit_stream};
 
-/// The number of bytes that are read with one call.
+/// The maximum number of bytes of a body that are read with one call.
 const CHUNK_BYTES: usize = 4 * 1024;
 
-/// Returns a request's head.
+/// Converts a request's head to the storefront's type.
 pub(crate) fn head(request: &Request) -> Head {
     let headers = request.get_headers().copy_all();
     Head {
@@ -19,7 +19,10 @@ pub(crate) fn head(request: &Request) -> Head {
     }
 }
 
-/// Reads a request's body, unless it has more than `limit` bytes.
+/// Reads a request's body.
+///
+/// # Errors
+/// If the body has more than `limit` bytes, or ends early.
 pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>, BodyError> {
     let (_done, done_reader) = wit_future::new(|| Ok(()));
     let (mut stream, trailers) = Request::consume_body(request, done_reader);
@@ -42,7 +45,7 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Vec<u8>,
     }
 }
 
-/// Returns the response for `wasi:http`, without the body for `HEAD`.
+/// Converts the storefront's response for `wasi:http`. A response to `HEAD` gets no body.
 pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Response, ErrorCode> {
     let length = response.body.len().to_string();
     let has_body = !matches!(response.status, 204 | 304);
@@ -58,7 +61,7 @@ pub(crate) fn response(response: Response, is_head: bool) -> Result<types::Respo
     let contents = (has_body && !is_head && !response.body.is_empty()).then(|| {
         let (mut writer, reader) = wit_stream::new();
         let body = response.body.into_owned();
-        // If the visitor disconnects early, writing fails, which is not an error of the shop.
+        // If the visitor disconnects early, the write fails. That is not an error of the shop.
         spawn_local(async move { drop(writer.write_all(body).await) });
         reader
     });

@@ -1,4 +1,5 @@
-//! The frontend component: a WASI 0.3 HTTP handler around `boutique-storefront`, with the other components as its services.
+//! The frontend component: a WASI 0.3 HTTP handler. It runs `boutique-storefront`, with the other components as its
+//! services.
 
 mod exchange;
 mod services;

@@ -8,7 +8,7 @@ use boutique_types::{
 
 use crate::bindings::boutique::shop::{ads, cart, catalog, checkout, currency, orders, recommendation, shipping};
 
-/// The components that this one is linked with.
+/// The storefront's services, which this type implements by calls to the imported components.
 pub(crate) struct Components;
 
 impl Services for Components {
@@ -74,7 +74,7 @@ impl Services for Components {
     }
 
     fn now(&self) -> u64 {
-        // A clock that shows a time before 1970 is treated as 0.
+        // If the clock shows a time before 1970, the result is 0.
         u64::try_from(wasip3::clocks::system_clock::now().seconds).unwrap_or(0)
     }
 

@@ -1,4 +1,4 @@
-//! The orders component: keeps orders in the SQL store `orders`, which no other component uses.
+//! The orders component: keeps the orders in the SQL store `orders`, which only this component can use.
 
 mod rows;
 mod statements;
@@ -19,7 +19,7 @@ mod bindings {
 use bindings::isomer::sql::store;
 use bindings::isomer::sql::types::{Connection, Error, Transaction, Value};
 
-/// The name of the store in the manifest's grants.
+/// The name of the store, which the manifest grants to this component.
 const STORE: &str = "orders";
 
 struct Orders;
@@ -66,7 +66,7 @@ async fn open() -> Result<Connection, OrderError> {
     store::open(STORE.into()).await.map_err(order_error)
 }
 
-/// Runs a statement that changes one order.
+/// Runs a statement that changes one order. Fails if the statement changes no order.
 async fn change_one(statement: &str, values: Vec<Value>) -> Result<(), OrderError> {
     match open().await?.execute(statement.into(), values).await.map_err(order_error)? {
         0 => Err(OrderError::NotFound),

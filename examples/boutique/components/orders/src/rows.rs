@@ -1,4 +1,4 @@
-//! Converts between orders and rows of the store.
+//! Converts between orders and rows of the SQL store.
 
 use boutique_types::{
     Address, CardBrand, CardSummary, Money, Order, OrderError, OrderLine, OrderStatus, OrderSummary, Receipt,
@@ -6,7 +6,7 @@ use boutique_types::{
 
 use crate::bindings::isomer::sql::types::Value;
 
-/// The stored name of each brand.
+/// The names under which card brands are stored.
 const BRANDS: [(CardBrand, &str); 9] = [
     (CardBrand::Visa, "visa"),
     (CardBrand::Mastercard, "mastercard"),
@@ -65,7 +65,7 @@ pub(crate) fn receipt_values(id: String, receipt: &Receipt, tracking_id: String)
     ]
 }
 
-/// Returns the order of a row of `SELECT_ORDER` and the rows of `SELECT_LINES`.
+/// Creates an order from a row of `SELECT_ORDER` and the rows of `SELECT_LINES`.
 pub(crate) fn order(row: Vec<Value>, lines: Vec<Vec<Value>>) -> Result<Order, OrderError> {
     let mut row = Row::new(row);
     let (id, placed_at, status, email) = (row.text()?, row.unsigned()?, row.status()?, row.text()?);
@@ -91,7 +91,7 @@ pub(crate) fn order(row: Vec<Value>, lines: Vec<Vec<Value>>) -> Result<Order, Or
     Ok(Order { id, placed_at, status, email, address, lines, shipping_cost, total, receipt, tracking_id })
 }
 
-/// Returns the summary of an order from a row of `LIST_ORDERS`.
+/// Creates the summary of an order from a row of `LIST_ORDERS`.
 pub(crate) fn summary(row: Vec<Value>) -> Result<OrderSummary, OrderError> {
     let mut row = Row::new(row);
     let (id, placed_at, status) = (row.text()?, row.unsigned()?, row.status()?);
@@ -114,7 +114,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// The conversion cannot overflow: seconds and positions are far below 2⁶³.
+/// The conversion never overflows, because seconds and positions are far below 2⁶³.
 fn integer(number: u64) -> Value {
     Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }

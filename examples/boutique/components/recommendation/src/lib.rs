@@ -1,4 +1,4 @@
-//! The recommendation component: chooses products of the catalog.
+//! The recommendation component: recommends products of the catalog.
 
 use boutique_types::Product;
 

@@ -1,4 +1,4 @@
-//! The shipping component: returns quotes, and tracking IDs made from numbers of `wasi:random`.
+//! The shipping component: returns quotes, and tracking IDs that it makes from random numbers.
 
 use boutique_types::{Address, CartItem, ShippingError, ShippingQuote};
 use wasip3::random::random::get_random_u64;

@@ -2,11 +2,12 @@
 
 use boutique_types::CardBrand;
 
-/// The possible lengths of numbers, for brands that do not publish theirs.
+/// The possible lengths of card numbers, for brands that do not publish their lengths.
 const LONG: &[usize] = &[12, 13, 14, 15, 16, 17, 18, 19];
 
-/// Each entry has the first and the last prefix, with the same number of digits; the brand; and the lengths of the
-/// brand's numbers. Narrow ranges come first.
+/// Ranges of issuer prefixes. Each entry has the first and the last prefix of the range, which have the same number of
+/// digits; the brand; and the possible lengths of the brand's card numbers. The first range that contains a number's
+/// prefix applies, so narrow ranges come first.
 const RANGES: &[(u32, u32, CardBrand, &[usize])] = &[
     (6011, 6011, CardBrand::Discover, &[16, 17, 18, 19]),
     (2221, 2720, CardBrand::Mastercard, &[16]),
@@ -25,7 +26,7 @@ const RANGES: &[(u32, u32, CardBrand, &[usize])] = &[
     (6, 6, CardBrand::Maestro, LONG),
 ];
 
-/// Returns the brand of a number and the lengths that numbers of this brand may have.
+/// Returns the brand of a card number, and the possible lengths of card numbers of this brand.
 pub fn brand(digits: &str) -> (CardBrand, &'static [usize]) {
     RANGES
         .iter()

@@ -1,7 +1,7 @@
-//! Decides which cards are charged: checks number, brand, expiry and security code.
+//! Decides whether a card is charged: checks its number, brand, expiry date and security code.
 //!
-//! Brands are recognized by their issuer prefixes (ISO/IEC 7812), numbers by their check digit (the Luhn formula of its
-//! annex B).
+//! A brand is recognised by its issuer prefix (ISO/IEC 7812). A number is checked by its check digit (the Luhn formula
+//! of annex B).
 
 mod brand;
 
@@ -9,14 +9,14 @@ use boutique_types::{Card, CardBrand, CardSummary, Money, Refusal};
 
 pub use brand::brand;
 
-/// The accepted brands.
+/// The brands of cards that the shop accepts.
 const ACCEPTED: [CardBrand; 3] = [CardBrand::Visa, CardBrand::Mastercard, CardBrand::AmericanExpress];
 
-/// Checks whether this card may be charged with this amount in this month. Returns the part of the card's data that may
-/// be stored.
+/// Checks whether the card may be charged with the amount, in the given year and month. Returns the part of the card's
+/// data that may be stored.
 ///
 /// # Errors
-/// The first reason to refuse the card.
+/// If the card is refused; the error is the first reason.
 pub fn check(card: &Card, amount: &Money, (year, month): (u64, u64)) -> Result<CardSummary, Refusal> {
     let digits: String = card.number.chars().filter(|character| !matches!(character, ' ' | '-')).collect();
     if !(12..=19).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) || !passes_luhn(&digits)
@@ -48,12 +48,13 @@ pub fn check(card: &Card, amount: &Money, (year, month): (u64, u64)) -> Result<C
     Ok(CardSummary { brand, last_four: digits[digits.len() - 4..].into() })
 }
 
-/// Returns a transaction ID from random bytes.
+/// Creates a transaction ID from a random number.
 pub fn transaction_id(random: u64) -> String {
     format!("TX-{random:016X}")
 }
 
-/// Every second digit from the right is doubled, and its digits are added up; the sum must be a multiple of ten.
+/// Checks a number by the Luhn formula: every second digit from the right is doubled, and the digits of the results are
+/// added up. The sum must be a multiple of ten.
 fn passes_luhn(digits: &str) -> bool {
     let sum: u32 = digits
         .bytes()

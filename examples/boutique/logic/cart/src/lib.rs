@@ -2,19 +2,20 @@
 
 use boutique_types::{CartError, CartItem};
 
-/// The maximum quantity of one product.
+/// The maximum quantity of one product in a cart.
 pub const QUANTITY_MAX: u32 = 999;
-/// The maximum number of different products.
+/// The maximum number of different products in a cart.
 pub const PRODUCTS_MAX: usize = 100;
 /// The maximum length of a product ID, in bytes.
 const ID_BYTES_MAX: usize = 32;
-/// The first line of a stored cart.
+/// The first line of a stored cart, which names its format.
 const FORM: &str = "cart 1";
 
-/// Adds to the quantity of a product.
+/// Adds an item to a cart. If the cart already contains the product, its quantity is increased.
 ///
 /// # Errors
-/// [`CartError::InvalidItem`] for an invalid ID or a quantity of 0; [`CartError::TooMany`] over the limits.
+/// [`CartError::InvalidItem`] if the product ID is invalid or the quantity is 0. [`CartError::TooMany`] if the cart
+/// would exceed a limit.
 pub fn add(items: &mut Vec<CartItem>, item: CartItem) -> Result<(), CartError> {
     if !is_id(&item.product_id) || item.quantity == 0 {
         return Err(CartError::InvalidItem);
@@ -34,7 +35,7 @@ pub fn add(items: &mut Vec<CartItem>, item: CartItem) -> Result<(), CartError> {
     Ok(())
 }
 
-/// Returns the stored form: a first line that names the format, then a line for each product.
+/// Encodes a cart for storage: a first line that names the format, then one line for each product.
 pub fn encode(items: &[CartItem]) -> Vec<u8> {
     let mut text = format!("{FORM}\n");
     for item in items {
@@ -43,10 +44,10 @@ pub fn encode(items: &[CartItem]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Parses the stored form.
+/// Decodes a stored cart.
 ///
 /// # Errors
-/// [`CartError::Unavailable`] if the bytes are not a cart.
+/// [`CartError::Unavailable`] if the bytes are not an encoded cart.
 pub fn decode(bytes: &[u8]) -> Result<Vec<CartItem>, CartError> {
     read(bytes).ok_or_else(|| CartError::Unavailable("the stored cart cannot be read".into()))
 }

@@ -1,8 +1,8 @@
-//! The shop's ads, which link to its own products.
+//! The shop's ads, which link to the shop's own products.
 
 use boutique_types::Ad;
 
-/// The ads, each with (category, product, text).
+/// The ads, each as category, product ID and text.
 const ADS: [(&str, &str, &str); 8] = [
     ("room", "0PUK6V6EV0", "Evenings are longer with an Ember lamp. Free bulb this week."),
     ("room", "LS4PSXUNUM", "A Sill Fern asks for little: one window, one Sunday."),
@@ -14,7 +14,7 @@ const ADS: [(&str, &str, &str); 8] = [
     ("wear", "OLJCESPC7Z", "It is always noon somewhere: sunglasses from the workshop."),
 ];
 
-/// Returns at most `count` ads, those of the given categories first. `random` selects the first one.
+/// Returns at most `count` ads. Ads of the given categories come first. `random` selects the first ad.
 pub fn pick_ads(categories: &[String], count: usize, random: u64) -> Vec<Ad> {
     let (mut fitting, mut others): (Vec<_>, Vec<_>) =
         ADS.iter().partition(|(category, ..)| categories.iter().any(|wanted| wanted == category));

@@ -1,6 +1,6 @@
-//! The shop's products and the queries for them: by ID, by words, and by shared categories; and the shop's ads.
+//! The shop's products and ads. Products can be found by ID, by words, and by shared categories.
 //!
-//! All data is compiled into the program; nothing here does I/O.
+//! All data is compiled into the program; no function of this crate does I/O.
 
 mod ads;
 mod products;

@@ -1,4 +1,4 @@
-//! The nine products.
+//! The data of the shop's nine products.
 
 use boutique_types::{Money, Product};
 
@@ -111,7 +111,7 @@ pub fn all_products() -> Vec<Product> {
     ENTRIES.iter().map(Entry::to_product).collect()
 }
 
-/// Returns the product with this ID.
+/// Returns the product with the given ID, if there is one.
 pub fn product(id: &str) -> Option<Product> {
     ENTRIES.iter().find(|entry| entry.id == id).map(Entry::to_product)
 }

@@ -1,10 +1,10 @@
-//! Recommends products that share categories.
+//! Recommends products that share categories with given products.
 
 use boutique_types::Product;
 
-/// Returns at most `count` products of `all` that share the most categories with the products of the given IDs, without
-/// these products themselves. The order of products with equal scores depends only on the given IDs, so that it differs
-/// between pages.
+/// Returns at most `count` products of `all`, without those in `product_ids`. Products that share more categories with
+/// `product_ids` come first. The order of products with equal scores depends on `product_ids`, so that different pages
+/// recommend different products.
 pub fn recommend(all: Vec<Product>, product_ids: &[String], count: usize) -> Vec<Product> {
     let liked: Vec<String> = all
         .iter()

@@ -4,10 +4,10 @@ use boutique_types::Product;
 
 use crate::all_products;
 
-/// The maximum number of words of a query that are used. Further words are ignored.
+/// The maximum number of words of a query that are used. All further words are ignored.
 const WORDS_MAX: usize = 8;
 
-/// Returns the products that contain every word of the query, the best match first. An empty query finds nothing.
+/// Returns the products that contain every word of the query, best match first. An empty query has no results.
 pub fn search(query: &str) -> Vec<Product> {
     let words: Vec<String> = query.split_whitespace().take(WORDS_MAX).map(str::to_lowercase).collect();
     if words.is_empty() {
@@ -24,8 +24,8 @@ pub fn search(query: &str) -> Vec<Product> {
     found.into_iter().map(|(_, product)| product).collect()
 }
 
-/// Returns the score of a word, which is highest for a word in the product's name; `None` if the product does not
-/// contain the word.
+/// Returns the score of a word for a product, or `None` if the product does not contain the word. A word in the
+/// product's name has the highest score.
 fn score(product: &Product, word: &str) -> Option<u32> {
     let holds = |text: &str| text.to_lowercase().contains(word);
     let points = u32::from(holds(&product.name)) * 8

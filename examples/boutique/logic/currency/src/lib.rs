@@ -4,7 +4,7 @@
 
 use boutique_types::{ConversionError, CurrencyInfo, Money};
 
-/// A currency: its value as millionths per euro, and how amounts are written.
+/// A currency: how many millionths of it one euro is worth, and how its amounts are displayed.
 struct Entry {
     code: &'static str,
     name: &'static str,
@@ -48,7 +48,7 @@ const ENTRIES: [Entry; 22] = [
     entry("ZAR", "South African rand", "R", 2, 19_900_000),
 ];
 
-/// Returns the supported currencies, the most common first.
+/// Returns the supported currencies, most common first.
 pub fn supported() -> Vec<CurrencyInfo> {
     ENTRIES
         .iter()
@@ -61,10 +61,10 @@ pub fn supported() -> Vec<CurrencyInfo> {
         .collect()
 }
 
-/// Converts an amount to another currency. The result is rounded once, to that currency's smallest unit.
+/// Converts an amount to another currency. The result is rounded once, to the smallest unit of the other currency.
 ///
 /// # Errors
-/// For a currency without a rate, and an amount that is invalid or too large.
+/// If a currency has no rate, or the amount is invalid or too large.
 pub fn convert(amount: &Money, to_code: &str) -> Result<Money, ConversionError> {
     let (from, to) = (find(&amount.currency_code)?, find(to_code)?);
     amount

@@ -1,9 +1,9 @@
 //! IDs of orders.
 
-/// Digits and letters that are not mistaken for each other (without I, L, O, U).
+/// Digits and letters that are easy to distinguish (without I, L, O, U).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Returns an ID from random bytes: sixty bits, in three groups that can be read out on the telephone.
+/// Creates an order ID from a random number. The ID has sixty bits, in three groups that are easy to read aloud.
 pub fn order_id(random: u64) -> String {
     let mut id = String::with_capacity(14);
     for place in 0..12 {

@@ -1,4 +1,4 @@
-//! Turns a cart into an order: IDs, prices, the confirmation mail.
+//! Turns a cart into an order: the order's ID, prices and confirmation mail.
 
 mod id;
 mod mail;
@@ -8,10 +8,10 @@ use boutique_types::{Address, Money, MoneyError, Order, OrderLine, OrderStatus};
 pub use id::order_id;
 pub use mail::confirmation;
 
-/// Returns an unpaid order with all amounts in one currency.
+/// Creates an unpaid order with all amounts in one currency.
 ///
 /// # Errors
-/// For amounts in several currencies, or a total that is too large.
+/// If the amounts have different currencies, or the total is too large.
 pub fn pending(
     id: String,
     placed_at: u64,
@@ -35,10 +35,10 @@ pub fn pending(
     })
 }
 
-/// Returns the sum of all lines and the shipping.
+/// Returns the sum of all lines and the shipping cost.
 ///
 /// # Errors
-/// For amounts in several currencies, or a total that is too large.
+/// If the amounts have different currencies, or the total is too large.
 pub fn total(lines: &[OrderLine], shipping_cost: &Money) -> Result<Money, MoneyError> {
     lines.iter().try_fold(shipping_cost.clone(), |total, line| total.plus(&line.unit_price.times(line.quantity)?))
 }

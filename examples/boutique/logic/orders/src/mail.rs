@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use boutique_types::{Confirmation, Date, MailError, Order};
 
-/// The width of the names in the list of products.
+/// The width in columns of the product names in the mail's list.
 const NAME_COLUMNS: usize = 34;
 
-/// Renders the confirmation of an order as plain text.
+/// Renders the confirmation mail of an order as plain text.
 ///
 /// # Errors
-/// [`MailError::InvalidAddress`] if no mail can be sent to the address.
+/// [`MailError::InvalidAddress`] if the order's address is not a valid mail address.
 pub fn confirmation(order: &Order) -> Result<Confirmation, MailError> {
     let to = order.email.trim();
     let is_address = to.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'));

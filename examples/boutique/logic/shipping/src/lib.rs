@@ -2,15 +2,16 @@
 
 use boutique_types::{Address, CartItem, Money, ShippingError, ShippingQuote};
 
-/// The maximum number of pieces in a parcel.
+/// The maximum number of items in one parcel.
 const PARCEL_PIECES: u64 = 6;
-/// The price of the first parcel and of each further one, in US cents.
+/// The price of the first parcel, in US cents.
 const FIRST_CENTS: i64 = 490;
+/// The price of each further parcel, in US cents.
 const FURTHER_CENTS: i64 = 250;
-/// The number of parcels above which shipping takes longer.
+/// The maximum number of parcels that are shipped quickly. A larger shipment takes longer.
 const QUICK_PARCELS: u32 = 3;
 
-/// Returns the cost of shipping these items, in US dollars.
+/// Returns the cost of shipping the items, in US dollars.
 pub fn quote(items: &[CartItem]) -> ShippingQuote {
     let pieces: u64 = items.iter().map(|item| u64::from(item.quantity)).sum();
     let parcels = u32::try_from(pieces.div_ceil(PARCEL_PIECES)).unwrap_or(u32::MAX);
@@ -23,7 +24,7 @@ pub fn quote(items: &[CartItem]) -> ShippingQuote {
     ShippingQuote { cost: Money::new("USD", cents / 100, nanos), parcels, days }
 }
 
-/// Checks whether these items can be shipped to this address.
+/// Checks whether the items can be shipped to the address.
 ///
 /// # Errors
 /// If there are no items, or a part of the address is missing.
@@ -44,8 +45,8 @@ pub fn check(address: &Address, items: &[CartItem]) -> Result<(), ShippingError>
     Ok(())
 }
 
-/// Returns a tracking ID from random bytes, in the form of the postal standard UPU S10: two letters, eight digits, a
-/// check digit, two letters (`XB`, which is not the code of a country).
+/// Creates a tracking ID from a random number, in the form of the postal standard UPU S10: two letters, eight digits, a
+/// check digit, and two letters for the country (`XB`, which no country uses).
 pub fn tracking_id(random: u64) -> String {
     let serial = random % 100_000_000;
     let digits: Vec<u64> = (0..8).rev().map(|place| serial / 10_u64.pow(place) % 10).collect();
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn tracking_ids_have_the_standard_check_digit() {
-        // The standard's own example: serial number 47312482 has the check digit 9.
+        // The example of the standard: serial number 47312482 has the check digit 9.
         assert_eq!(tracking_id(47_312_482), "LB473124829XB");
         assert_eq!(tracking_id(0), "LB000000005XB");
         assert_eq!(tracking_id(u64::MAX).len(), 13);

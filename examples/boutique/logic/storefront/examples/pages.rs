@@ -1,5 +1,5 @@
-//! Writes the shop's pages and assets into a folder, so that a browser can show them without a component or a server:
-//! `cargo run -p boutique-storefront --example pages -- FOLDER`.
+//! Writes the shop's pages and assets into a folder, so that a browser can show them without a running shop: `cargo run
+//! -p boutique-storefront --example pages -- FOLDER`.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -2,12 +2,12 @@
 
 use crate::http::{Head, Response};
 
-/// The version of the assets. It is part of their URLs, so that browsers may keep each for a year.
+/// The version of the assets. It is part of their URLs, so that browsers can cache an asset for a year.
 pub(crate) const VERSION: &str = env!("ASSETS_VERSION");
 
 const SVG: &str = "image/svg+xml";
 
-/// The assets, each with (path below `/static/`, type, bytes).
+/// The assets, each as path below `/static/`, content type and bytes.
 const ASSETS: &[(&str, &str, &[u8])] = &[
     ("shop.css", "text/css; charset=utf-8", include_bytes!("../assets/shop.css")),
     ("logo.svg", SVG, include_bytes!("../assets/logo.svg")),
@@ -24,19 +24,20 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("products/tern-kettle.svg", SVG, include_bytes!("../assets/products/tern-kettle.svg")),
 ];
 
-/// Returns the URL of an asset.
+/// Returns the URL of an asset, with the version.
 pub(crate) fn url(path: &str) -> String {
     format!("/static/{path}?v={VERSION}")
 }
 
-/// Returns an asset, or `304` if the browser has it; `None` for an unknown path.
+/// Returns the response for an asset: its bytes, or `304` if the browser has cached them. Returns `None` for an unknown
+/// path.
 pub(crate) fn serve(head: &Head, path: &str) -> Option<Response> {
     let (_, content_type, bytes) = ASSETS.iter().find(|(other, ..)| *other == path)?;
     let tag = format!("\"{VERSION}\"");
     let known = head.header("if-none-match").is_some_and(|tags| {
         tags.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|other| other == "*" || other == tag)
     });
-    // The bytes behind a URL without the version may change, so browsers must not keep them for long.
+    // Without the version in the URL, the bytes may change, so browsers must not cache them for long.
     let keep = if head.query() == format!("v={VERSION}") {
         "public, max-age=31536000, immutable"
     } else {

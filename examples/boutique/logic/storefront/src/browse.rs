@@ -1,4 +1,4 @@
-//! The pages that change nothing: home, product, search.
+//! The handlers of pages that change nothing: home, product, search.
 
 use boutique_types::{CartError, CartItem, Money, Product};
 use futures::join;
@@ -16,7 +16,7 @@ pub(crate) struct Priced {
     pub(crate) price: Money,
 }
 
-/// The maximum length of a search text. Further characters are ignored.
+/// The maximum length of a search text, in characters. All further characters are ignored.
 const QUERY_CHARACTERS_MAX: usize = 100;
 
 pub(crate) async fn home(services: &impl Services, visitor: &Visitor) -> Result<Response, Failure> {
@@ -54,17 +54,18 @@ pub(crate) async fn search(services: &impl Services, visitor: &Visitor, query: &
     Ok(Response::page(200, pages::search(&frame, &query, &found?)))
 }
 
-/// Returns the visitor's cart. A new visitor has none, so the store is not read.
+/// Returns the items in the visitor's cart. A new visitor has no cart, so the store is not read.
 pub(crate) async fn cart_items(services: &impl Services, visitor: &Visitor) -> Result<Vec<CartItem>, CartError> {
     if visitor.is_new { Ok(Vec::new()) } else { services.cart(&visitor.session).await }
 }
 
-/// Returns the number of pieces for the page head. If the cart cannot be read, the page is shown without the number.
+/// Returns the number of items to show in the page header. If the cart cannot be read, the page is shown without the
+/// number.
 pub(crate) fn badge(items: &Result<Vec<CartItem>, CartError>) -> Option<u32> {
     items.as_ref().ok().map(|items| items.iter().map(|item| item.quantity).sum())
 }
 
-/// Returns the products with prices in the visitor's currency.
+/// Converts the prices of products to the visitor's currency.
 pub(crate) fn priced(
     services: &impl Services,
     visitor: &Visitor,

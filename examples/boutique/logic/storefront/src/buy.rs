@@ -1,4 +1,4 @@
-//! The pages that change something or show the result: cart, checkout, orders.
+//! The handlers for buying: cart, checkout, orders.
 
 use boutique_types::{CartError, CartItem, CheckoutError, ConversionError, Date, Money, Refusal, ShippingError};
 use futures::join;
@@ -11,10 +11,10 @@ use crate::pages::{self, CartPage, Frame};
 use crate::services::Services;
 use crate::visitor::Visitor;
 
-/// The number of orders on a page.
+/// The maximum number of orders on the page of orders.
 const ORDERS_MAX: u32 = 50;
 
-/// A line of the cart.
+/// A line of the cart page.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) priced: Priced,
@@ -76,7 +76,7 @@ pub(crate) async fn order(services: &impl Services, visitor: &Visitor, id: &str)
     Ok(Response::page(200, pages::order(&Frame::of(visitor, badge(&items)), &order)))
 }
 
-/// Renders the cart with its checkout form; `errors` are shown next to their fields.
+/// Renders the cart with its checkout form. Each of `errors` is shown next to its field.
 async fn cart_page(
     services: &impl Services,
     visitor: &Visitor,
@@ -86,11 +86,11 @@ async fn cart_page(
 ) -> Result<Response, Failure> {
     let items = cart_items(services, visitor).await.map_err(cart_failure)?;
     let ids: Vec<String> = items.iter().map(|item| item.product_id.clone()).collect();
-    // All prices of the page are converted with one call: those of the cart, the recommended products and the shipping.
+    // One call converts all prices of the page: those of the cart, the recommended products and the shipping.
     let mut products = Vec::with_capacity(items.len() + 4);
     let mut known = Vec::with_capacity(items.len());
     for item in &items {
-        // A product that is no longer in the catalog is left out.
+        // A product that is no longer in the catalog is not shown.
         if let Some(product) = services.product(&item.product_id) {
             products.push(product);
             known.push(item.clone());
@@ -147,8 +147,8 @@ fn cart_failure(error: CartError) -> Failure {
     }
 }
 
-/// Returns an error that the visitor can correct as the error of a form field, and any other error as a failure of the
-/// shop.
+/// Converts an error of the checkout. An error that the visitor can correct becomes the error of a form field; any
+/// other error becomes a failure of the request.
 fn checkout_failure(error: CheckoutError) -> Result<FieldError, Failure> {
     Ok(match error {
         CheckoutError::EmptyCart => FieldError::new("cart", "Your cart is empty: put something in it first."),

@@ -2,15 +2,16 @@
 
 use crate::http::Head;
 
-/// The cookie that identifies the visitor's cart and orders. Its value is secret, because it gives access to them.
+/// The name of the cookie that identifies the visitor's cart and orders. The value is secret, because it gives access
+/// to them.
 pub(crate) const SESSION: &str = "shop_session-id";
-/// The cookie with the currency in which prices are shown.
+/// The name of the cookie with the currency in which prices are shown.
 pub(crate) const CURRENCY: &str = "shop_currency";
 
 /// The lifetime of the cookies: thirty days.
 const AGE_SECONDS: u32 = 30 * 24 * 60 * 60;
 
-/// Returns the value of a cookie of the request.
+/// Returns the value of the cookie `name` of a request, if the request has such a cookie.
 pub(crate) fn read<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
     head.headers_named("cookie")
         .flat_map(|header| header.split(';'))
@@ -19,12 +20,12 @@ pub(crate) fn read<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// Returns a `Set-Cookie` header that sets a value.
+/// Returns the value of a `Set-Cookie` header that sets the cookie.
 pub(crate) fn keep(name: &str, value: &str, secure: bool) -> String {
     format!("{name}={value}; Path=/; Max-Age={AGE_SECONDS}; HttpOnly; SameSite=Lax{}", attribute(secure))
 }
 
-/// Returns a `Set-Cookie` header that removes the cookie.
+/// Returns the value of a `Set-Cookie` header that removes the cookie.
 pub(crate) fn expire(name: &str, secure: bool) -> String {
     format!(
         "{name}=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax{}",

@@ -1,4 +1,4 @@
-//! Failures of requests, and the one function that chooses their status.
+//! Failures of requests. One function chooses the status of each failure.
 
 use crate::http::Response;
 use crate::pages::{self, Frame};
@@ -24,14 +24,14 @@ pub(crate) enum Failure {
     UnknownPath,
     UnknownProduct,
     UnknownOrder,
-    /// The path has other methods. Contains the value of `Allow`.
+    /// The path exists, with other methods. Contains the value of the header `Allow`.
     Method(&'static str),
     /// The body could not be read completely.
     BrokenBody,
     FormTooLarge,
     NotAForm,
     Fields(Vec<FieldError>),
-    /// A service failed; the text is for the log.
+    /// A service failed. The text is only logged.
     Unavailable(String),
 }
 
@@ -57,29 +57,27 @@ impl Failure {
             Self::UnknownPath => "There is nothing here",
             Self::UnknownProduct => "We have no such product",
             Self::UnknownOrder => "We have no such order",
-            Self::Method(_) => "That cannot be done here",
-            Self::BrokenBody => "The form did not arrive whole",
+            Self::Method(_) => "This method is not allowed",
+            Self::BrokenBody => "The form is incomplete",
             Self::FormTooLarge => "That form is too large",
             Self::NotAForm => "That is not a form",
-            Self::Fields(_) => "Please look at this again",
-            Self::Unavailable(_) => "The shop is catching its breath",
+            Self::Fields(_) => "Please check the form",
+            Self::Unavailable(_) => "The shop is temporarily unavailable",
         }
     }
 
     fn explanation(&self) -> String {
         match self {
-            Self::UnknownPath => "The address may be mistyped, or the page has moved away.".into(),
-            Self::UnknownProduct => {
-                "It may have been a product of ours once. What we have is on the first page.".into()
-            }
+            Self::UnknownPath => "The address may be mistyped, or the page may have been removed.".into(),
+            Self::UnknownProduct => "It may no longer be on sale. All products are on the home page.".into(),
             Self::UnknownOrder => "An order is shown only in the browser that placed it.".into(),
-            Self::Method(allow) => format!("This page answers {allow}."),
+            Self::Method(allow) => format!("This page accepts {allow}."),
             Self::BrokenBody => "The connection ended before the end of the form. Please send it again.".into(),
             Self::FormTooLarge => format!("No form of this shop has more than {} KiB.", crate::FORM_BYTES_MAX / 1024),
             Self::NotAForm => "Forms are sent as application/x-www-form-urlencoded.".into(),
-            Self::Fields(_) => "Something in the form is not as it should be:".into(),
+            Self::Fields(_) => "These fields are missing or invalid:".into(),
             Self::Unavailable(_) => {
-                "One of our services does not answer just now. Nothing was changed; try again in a moment.".into()
+                "One of our services is not available. Nothing was changed; please try again in a moment.".into()
             }
         }
     }

@@ -8,10 +8,10 @@ use crate::failure::{Failure, FieldError};
 use crate::http::{BodyError, Head};
 use crate::shop::FORM_BYTES_MAX;
 
-/// The maximum quantity of a product in one request.
+/// The maximum quantity of a product that one request can add to the cart.
 pub(crate) const QUANTITY_MAX: u32 = 10;
 
-/// The names and values of a submitted form.
+/// The fields of a submitted form, as names and values.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Form(Vec<(String, String)>);
 
@@ -40,12 +40,16 @@ impl Form {
         Self(form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// Returns the first value of this name without surrounding spaces; an empty text if the form has no such value.
+    /// Returns the value of the first field `name`, without surrounding spaces. Returns an empty text if there is no
+    /// such field.
     pub(crate) fn value(&self, name: &str) -> &str {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value.trim())
     }
 
-    /// Returns a required value.
+    /// Returns the value of the field `name`.
+    ///
+    /// # Errors
+    /// If the form has no such field, or its value is empty.
     pub(crate) fn required(&self, name: &'static str) -> Result<&str, Failure> {
         match self.value(name) {
             "" => Err(Failure::field(name, "This is missing.")),
@@ -71,7 +75,7 @@ impl Form {
         }
     }
 
-    /// Parses the form of `POST /cart/checkout`. Does not check the card, which the payment service does.
+    /// Parses the form of `POST /cart/checkout`. The card is not checked here, but by the payment service.
     pub(crate) fn checkout_request(&self, currency_code: &str) -> Result<CheckoutRequest, Vec<FieldError>> {
         let mut check = Check { form: self, errors: Vec::new() };
         let request = CheckoutRequest {
@@ -95,7 +99,7 @@ impl Form {
     }
 }
 
-/// Parses fields and collects their errors.
+/// Parses the fields of a form and collects their errors.
 struct Check<'a> {
     form: &'a Form,
     errors: Vec<FieldError>,
@@ -177,7 +181,7 @@ impl Check<'_> {
     }
 }
 
-/// The contents of the fields of the checkout form: sample values at first, later what the visitor entered.
+/// The contents of the fields of the checkout form: sample values, or the values that the visitor has submitted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Filled<'a> {
     Sample,
@@ -185,7 +189,7 @@ pub(crate) enum Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    /// Returns the value of a field. The card number and security code are never sent back.
+    /// Returns the value to show in a field. The card number and the security code are never sent back.
     pub(crate) fn value(self, field: &str) -> Cow<'a, str> {
         match self {
             Self::Form(_) if matches!(field, "credit_card_number" | "credit_card_cvv") => "".into(),

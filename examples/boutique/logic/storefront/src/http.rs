@@ -1,17 +1,17 @@
-//! Requests and responses as plain values.
+//! Requests and responses as plain values, independent of an HTTP server.
 
 use std::borrow::Cow;
 
 /// A request without its body.
 #[derive(Debug, Clone, Default)]
 pub struct Head {
-    /// The method in upper case.
+    /// The method, in upper case.
     pub method: String,
-    /// Path and query, still percent-encoded.
+    /// The path and query, percent-encoded.
     pub path_and_query: String,
     /// Whether the request was sent over TLS.
     pub secure: bool,
-    /// The header fields, with names in any case; values that are not UTF-8 are left out.
+    /// The header fields. Names may have any case; fields with values that are not UTF-8 are left out.
     pub headers: Vec<(String, String)>,
 }
 
@@ -26,12 +26,12 @@ impl Head {
         self.path_and_query.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Returns the first header field of this name.
+    /// Returns the value of the first header field `name`. The comparison ignores case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers_named(name).next()
     }
 
-    /// Returns all header fields of this name.
+    /// Returns the values of all header fields `name`. The comparison ignores case.
     pub fn headers_named(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -42,23 +42,23 @@ impl Head {
 pub enum BodyError {
     /// The body is larger than the limit.
     TooLarge,
-    /// The body ended early.
+    /// The connection ended before the end of the body.
     Broken,
 }
 
-/// A response.
+/// An HTTP response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// The status code.
+    /// The HTTP status code.
     pub status: u16,
     /// The header fields, with lower-case names.
     pub headers: Vec<(&'static str, String)>,
-    /// The body. A response to `HEAD` also has its body here; the caller must not send it.
+    /// The body. It is also set for a response to `HEAD`; the caller must not send it then.
     pub body: Cow<'static, [u8]>,
 }
 
 impl Response {
-    /// Creates a response with a body of this type.
+    /// Creates a response with a body of the given content type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { status, headers: vec![("content-type", content_type.into())], body: body.into() }
     }
@@ -68,25 +68,25 @@ impl Response {
         Self::new(status, "text/plain; charset=utf-8", text.as_bytes())
     }
 
-    /// Creates a page, which belongs to one visitor and must not be cached.
+    /// Creates a response with an HTML page. The page is meant for one visitor, so it must not be cached.
     pub fn page(status: u16, html: maud::Markup) -> Self {
         Self::new(status, "text/html; charset=utf-8", html.into_string().into_bytes()).with("cache-control", "no-store")
     }
 
-    /// Creates a `302 Found` redirect, which browsers follow with `GET`.
+    /// Creates a `302 Found` redirect to the URL `to`. Browsers follow it with `GET`.
     pub fn redirect(to: impl Into<String>) -> Self {
         Self { status: 302, headers: vec![("location", to.into())], body: Cow::default() }
             .with("cache-control", "no-store")
     }
 
-    /// Returns the response with one more header field.
+    /// Returns the response with an additional header field.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Returns the first header field of this (lower-case) name.
+    /// Returns the value of the first header field `name`, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }

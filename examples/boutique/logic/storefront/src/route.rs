@@ -1,4 +1,4 @@
-//! Maps methods and paths to routes.
+//! Maps the method and path of a request to a route.
 
 /// The page or action that a request selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub(crate) enum Route {
     Health,
 }
 
-/// The reason why there is no route.
+/// The reason why a request has no route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoRoute {
     /// The path does not exist.
     UnknownPath,
-    /// The path has other methods. Contains the value of `Allow`.
+    /// The path exists, with other methods. Contains the value of the header `Allow`.
     Method(&'static str),
-    /// The method is `OPTIONS`. Contains the value of `Allow`.
+    /// The method is `OPTIONS`. Contains the value of the header `Allow`.
     Options(&'static str),
 }
 
@@ -35,7 +35,10 @@ const GET: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 const GET_POST: &str = "GET, HEAD, POST, OPTIONS";
 
-/// Returns the route of a method and a path. `HEAD` has the route of `GET`.
+/// Returns the route of a method and a path. `HEAD` has the same routes as `GET`.
+///
+/// # Errors
+/// If there is no such route.
 pub(crate) fn route(method: &str, path: &str) -> Result<Route, NoRoute> {
     let parts: Vec<&str> = path.strip_prefix('/').ok_or(NoRoute::UnknownPath)?.split('/').collect();
     let (get, post, allow) = match parts.as_slice() {

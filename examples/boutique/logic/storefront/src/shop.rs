@@ -1,4 +1,4 @@
-//! Turns a request into a response: finds the route, runs its handler, adds headers.
+//! Turns a request into a response: finds the route, calls its handler, and adds headers.
 
 use crate::browse;
 use crate::buy;
@@ -11,14 +11,14 @@ use crate::services::Services;
 use crate::visitor::Visitor;
 use crate::{assets, forms};
 
-/// The maximum size of a form.
+/// The maximum size of a submitted form, in bytes.
 pub const FORM_BYTES_MAX: usize = 16 * 1024;
 
-/// Forbids scripts, other sites and frames, because the pages need none of them.
+/// The content security policy. It forbids scripts, other sites and frames, because the pages need none of them.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; \
     base-uri 'none'; frame-ancestors 'none'";
 
-/// Handles one request. `read_body` reads the body, and refuses a body with more bytes than its argument.
+/// Handles one request. `read_body` reads the body; its argument is the maximum size in bytes.
 pub async fn handle<S: Services>(
     services: &S,
     head: &Head,
@@ -44,7 +44,7 @@ pub async fn handle<S: Services>(
         .with("referrer-policy", "same-origin")
 }
 
-/// Handles the routes that need the visitor.
+/// Handles a request to a route that depends on the visitor.
 async fn visit<S: Services>(
     services: &S,
     head: &Head,
@@ -106,7 +106,7 @@ fn log_out(head: &Head) -> Response {
 }
 
 /// Returns the path and query of a URL, so that a redirect stays in the shop, whatever host the URL names. Returns
-/// `None` for a page that only accepts `POST`.
+/// `None` if there is no page with this path.
 fn local_path(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let path = &rest[rest.find('/')?..];

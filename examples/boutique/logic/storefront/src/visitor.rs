@@ -1,4 +1,4 @@
-//! The visitor of a request: the session and the currency, from the cookies.
+//! The visitor of a request. The session and the currency are read from cookies.
 
 use boutique_types::CurrencyInfo;
 
@@ -6,15 +6,15 @@ use crate::cookies;
 use crate::http::{Head, Response};
 use crate::services::Services;
 
-/// The currency of a visitor who has not chosen one, and of the catalog's prices.
+/// The currency of the catalog's prices, and of visitors who have not chosen a currency.
 pub(crate) const CURRENCY_DEFAULT: &str = "USD";
 
 /// The visitor of one request.
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
-    /// The session's identity: 32 hexadecimal digits.
+    /// The session ID: 32 hexadecimal digits.
     pub(crate) session: String,
-    /// Whether the browser has no session yet. Such a visitor has no cart and no orders.
+    /// Whether the request has no session yet. Such a visitor has no cart and no orders.
     pub(crate) is_new: bool,
     pub(crate) currency: CurrencyInfo,
     /// The supported currencies.
@@ -23,7 +23,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// Returns the visitor of a request. A cookie with a value that the shop cannot have set is ignored.
+    /// Returns the visitor of a request. A cookie is ignored if the shop cannot have set its value.
     pub(crate) fn of(head: &Head, services: &impl Services) -> Self {
         let currencies = services.currencies();
         let chosen = cookies::read(head, cookies::CURRENCY).unwrap_or(CURRENCY_DEFAULT);
@@ -48,7 +48,7 @@ impl Visitor {
         }
     }
 
-    /// Returns the response, with the session's cookie if the session is new.
+    /// Adds the session's cookie to the response if the session is new.
     pub(crate) fn greet(&self, response: Response) -> Response {
         if self.is_new {
             response.with("set-cookie", cookies::keep(cookies::SESSION, &self.session, self.secure))

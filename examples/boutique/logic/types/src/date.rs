@@ -15,24 +15,24 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A moment as a calendar date and time.
+/// A time as a calendar date and the time of day, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date {
-    /// The year, from 1970.
+    /// The year, at least 1970.
     pub year: u64,
-    /// The month, from 1.
+    /// The month, from 1 to 12.
     pub month: u64,
-    /// The day, from 1.
+    /// The day of the month, from 1.
     pub day: u64,
-    /// The hour, from 0.
+    /// The hour, from 0 to 23.
     pub hour: u64,
-    /// The minute, from 0.
+    /// The minute, from 0 to 59.
     pub minute: u64,
 }
 
 impl Date {
-    /// Returns the date of a moment. In the calculation, years begin in March and are grouped in eras of 400 years, so
-    /// that the leap day comes last.
+    /// Converts seconds since 1970 to a date. In the calculation, years begin in March, so that the leap day is the
+    /// last day of a year, and are grouped in eras of 400 years.
     pub fn from_seconds(seconds: u64) -> Self {
         let days = seconds / 86_400 + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -49,7 +49,7 @@ impl Date {
         }
     }
 
-    /// Returns the date as text: `21 November 2026, 08:15 UTC`.
+    /// Renders the date as text: `21 November 2026, 08:15 UTC`.
     pub fn long(self) -> String {
         let month = MONTHS[usize::try_from(self.month - 1).expect("a month is small")];
         format!("{} {month} {}, {:02}:{:02} UTC", self.day, self.year, self.hour, self.minute)

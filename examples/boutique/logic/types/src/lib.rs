@@ -1,7 +1,7 @@
-//! The types of the shop: the records and variants of `boutique:shop/types`, generated from the WIT, so that the logic,
-//! the pages and the components share them; and the arithmetic of [`Money`] and of dates.
+//! The types that the shop's logic, pages and components share, and the arithmetic of [`Money`] and of dates. The types
+//! are the records and variants of `boutique:shop/types`, generated from the WIT.
 //!
-//! Nothing here does I/O or depends on a service.
+//! Nothing in this crate does I/O or depends on a service.
 
 mod date;
 mod money;

@@ -1,20 +1,20 @@
-//! Exact arithmetic of [`Money`]: units and nanos, never floating point.
+//! Exact arithmetic with [`Money`], in units and nanos, and without floating point.
 
 use std::fmt;
 
 use crate::Money;
 
-/// The number of nanos in a unit.
+/// The number of nanos in one unit of a currency.
 const NANOS: i128 = 1_000_000_000;
 
 /// An error of an operation on amounts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// The amounts have different currencies.
-    #[error("`{0}` and `{1}` cannot be put together")]
+    #[error("amounts in `{0}` and `{1}` cannot be added")]
     CurrencyMismatch(String, String),
-    /// `units` and `nanos` have different signs, or there are a billion nanos or more.
-    #[error("the amount `{0}` is not in its normal form")]
+    /// `units` and `nanos` have different signs, or `nanos` is a billion or more.
+    #[error("the amount `{0}` is invalid: its units and nanos have different signs, or it has too many nanos")]
     NotNormal(String),
     /// The result is larger than the maximum amount.
     #[error("the amount is too large")]
@@ -22,30 +22,30 @@ pub enum MoneyError {
 }
 
 impl Money {
-    /// Creates an amount of whole units and nanos, which must have the same sign.
+    /// Creates an amount of `units` and `nanos`, which must have the same sign.
     pub fn new(currency_code: impl Into<String>, units: i64, nanos: i32) -> Self {
         Self { currency_code: currency_code.into(), units, nanos }
     }
 
-    /// Returns zero in this currency.
+    /// Returns an amount of zero in the given currency.
     pub fn zero(currency_code: impl Into<String>) -> Self {
         Self::new(currency_code, 0, 0)
     }
 
-    /// Creates an amount from nanos.
+    /// Creates an amount from its total in nanos.
     ///
     /// # Errors
-    /// [`MoneyError::TooLarge`] if the units do not fit.
+    /// [`MoneyError::TooLarge`] if the number of units does not fit into `i64`.
     pub fn from_total_nanos(currency_code: impl Into<String>, total: i128) -> Result<Self, MoneyError> {
         let units = i64::try_from(total / NANOS).map_err(|_| MoneyError::TooLarge)?;
         let nanos = i32::try_from(total % NANOS).expect("a remainder of a billion fits");
         Ok(Self::new(currency_code, units, nanos))
     }
 
-    /// Returns the amount in nanos.
+    /// Returns the total of the amount in nanos.
     ///
     /// # Errors
-    /// [`MoneyError::NotNormal`] if the parts have different signs or there are too many nanos.
+    /// [`MoneyError::NotNormal`] if `units` and `nanos` have different signs, or `nanos` is a billion or more.
     pub fn total_nanos(&self) -> Result<i128, MoneyError> {
         let (units, nanos) = (i128::from(self.units), i128::from(self.nanos));
         if nanos.abs() >= NANOS || units.signum() * nanos.signum() < 0 {
@@ -59,10 +59,10 @@ impl Money {
         self.total_nanos().is_ok_and(|total| total > 0)
     }
 
-    /// Returns the sum of two amounts of one currency.
+    /// Returns the sum of two amounts of the same currency.
     ///
     /// # Errors
-    /// For different currencies, invalid amounts, and a sum that is too large.
+    /// If the currencies differ, an amount is invalid, or the sum is too large.
     pub fn plus(&self, other: &Self) -> Result<Self, MoneyError> {
         if self.currency_code != other.currency_code {
             return Err(MoneyError::CurrencyMismatch(self.currency_code.clone(), other.currency_code.clone()));
@@ -70,27 +70,27 @@ impl Money {
         Self::from_total_nanos(&*self.currency_code, self.total_nanos()? + other.total_nanos()?)
     }
 
-    /// Multiplies the amount.
+    /// Returns the amount multiplied by `count`.
     ///
     /// # Errors
-    /// For an invalid amount, and a product that is too large.
+    /// If the amount is invalid, or the product is too large.
     pub fn times(&self, count: u32) -> Result<Self, MoneyError> {
         Self::from_total_nanos(&*self.currency_code, self.total_nanos()? * i128::from(count))
     }
 
-    /// Rounds the amount to this number of decimal digits, halves to even.
+    /// Returns the amount rounded to `digits` decimal digits, half to even.
     ///
     /// # Errors
-    /// For an invalid amount, and a result that is too large.
+    /// If the amount is invalid, or the result is too large.
     pub fn rounded(&self, digits: u8) -> Result<Self, MoneyError> {
         self.converted(&self.currency_code, 1, 1, digits)
     }
 
-    /// Returns the amount times `numerator / denominator` in another currency, rounded once to this number of digits,
-    /// halves to even. The denominator must be positive.
+    /// Returns the amount in the currency `to`: multiplied by `numerator / denominator`, and rounded once to `digits`
+    /// decimal digits, half to even. The denominator must be positive.
     ///
     /// # Errors
-    /// For an invalid amount, and a result that is too large.
+    /// If the amount is invalid, or the result is too large.
     pub fn converted(&self, to: &str, numerator: i64, denominator: i64, digits: u8) -> Result<Self, MoneyError> {
         let step = 10_i128.pow(9_u32.saturating_sub(u32::from(digits)));
         let scaled = self.total_nanos()?.checked_mul(i128::from(numerator)).ok_or(MoneyError::TooLarge)?;
@@ -98,7 +98,7 @@ impl Money {
         Self::from_total_nanos(to, steps.checked_mul(step).ok_or(MoneyError::TooLarge)?)
     }
 
-    /// Renders the amount with a symbol and a fixed number of digits: `€1,234.50`.
+    /// Renders the amount with a currency symbol and `digits` decimal digits: `€1,234.50`.
     pub fn display(&self, symbol: &str, digits: u8) -> String {
         let rounded = self.rounded(digits).unwrap_or_else(|_| self.clone());
         let sign = if rounded.units < 0 || rounded.nanos < 0 { "−" } else { "" };
@@ -111,7 +111,7 @@ impl Money {
     }
 }
 
-/// Renders the plain form, for logs: `12.345 EUR`.
+/// Renders the amount for logs, with its currency code: `12.345 EUR`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.units < 0 || self.nanos < 0 { "-" } else { "" };
@@ -122,7 +122,7 @@ impl fmt::Display for Money {
     }
 }
 
-/// Returns `value / step` rounded to the nearest integer, halves to even. `step` must be positive.
+/// Returns `value / step` rounded to the nearest integer, half to even. `step` must be positive.
 fn divide_half_even(value: i128, step: i128) -> i128 {
     let (quotient, remainder) = (value.div_euclid(step), value.rem_euclid(step));
     match (remainder * 2).cmp(&step) {
@@ -132,7 +132,7 @@ fn divide_half_even(value: i128, step: i128) -> i128 {
     }
 }
 
-/// Separates the digits into groups of three.
+/// Renders a number with its digits separated into groups of three.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

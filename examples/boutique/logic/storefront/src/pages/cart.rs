@@ -1,4 +1,4 @@
-//! The cart with its checkout form.
+//! The page with the cart and the checkout form.
 
 use boutique_types::Money;
 use maud::{Markup, html};
@@ -10,17 +10,17 @@ use crate::buy::Line;
 use crate::failure::FieldError;
 use crate::forms::Filled;
 
-/// The number of years that can be selected for a card's expiry.
+/// The number of years in the list for the card's expiry date.
 const YEARS: u64 = 12;
 
-/// The contents of the cart page.
+/// The data that the cart page shows.
 pub(crate) struct CartPage<'a> {
     pub(crate) lines: &'a [Line],
     pub(crate) shipping: &'a Money,
     pub(crate) days: (u32, u32),
     pub(crate) total: &'a Money,
     pub(crate) recommended: &'a [Priced],
-    /// The current year.
+    /// The current year, which is the first year in the list for the card's expiry date.
     pub(crate) year: u64,
     pub(crate) filled: Filled<'a>,
     pub(crate) errors: &'a [FieldError],
@@ -145,7 +145,7 @@ fn choice(
     autocomplete: &str,
     numbers: std::ops::RangeInclusive<u64>,
 ) -> Markup {
-    // By default the next year is selected, so that the form's sample card is valid.
+    // By default, the next year is selected, so that the sample card has not expired.
     let chosen = match page.filled.value(name).parse() {
         Ok(number) => number,
         Err(_) => page.year + 1,

@@ -1,4 +1,4 @@
-//! The frame of every page: head, search, currency, cart, foot.
+//! The layout that all pages share: header, search, currency, cart, footer.
 
 use boutique_types::{CurrencyInfo, Money};
 use maud::{DOCTYPE, Markup, html};
@@ -6,28 +6,29 @@ use maud::{DOCTYPE, Markup, html};
 use crate::assets::url;
 use crate::visitor::Visitor;
 
-/// The frame around a page's content.
+/// The data of the layout around a page's content.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     currencies: Vec<CurrencyInfo>,
-    /// `None` if the visitor is unknown.
+    /// The visitor's currency; `None` if the visitor is unknown.
     currency: Option<CurrencyInfo>,
-    /// The number of pieces in the cart; `None` if the cart was not read.
+    /// The number of items in the cart; `None` if the cart was not read.
     pieces: Option<u32>,
 }
 
 impl Frame {
-    /// Creates the frame for a visitor.
+    /// Creates the layout's data for a visitor. `pieces` is the number of items in the cart.
     pub(crate) fn of(visitor: &Visitor, pieces: Option<u32>) -> Self {
         Self { currencies: visitor.currencies.clone(), currency: Some(visitor.currency.clone()), pieces }
     }
 
-    /// Creates a frame for an unknown visitor.
+    /// Creates the layout's data for an unknown visitor.
     pub(crate) fn plain() -> Self {
         Self { currencies: Vec::new(), currency: None, pieces: None }
     }
 
-    /// Renders an amount in the visitor's format. Amounts in another currency (of old orders) keep their currency.
+    /// Renders an amount with the symbol of its currency. Amounts are not converted, so an old order keeps its
+    /// currency.
     pub(crate) fn amount(&self, amount: &Money) -> String {
         match self.currencies.iter().find(|currency| currency.code == amount.currency_code) {
             Some(currency) => amount.display(&currency.symbol, currency.digits),
@@ -35,12 +36,12 @@ impl Frame {
         }
     }
 
-    /// Renders a complete page.
+    /// Renders a complete page around `content`.
     pub(crate) fn page(&self, title: &str, content: &Markup) -> Markup {
         self.page_with_search(title, "", content)
     }
 
-    /// Renders a complete page with a text in the search field.
+    /// Renders a complete page around `content`, with `query` in the search field.
     pub(crate) fn page_with_search(&self, title: &str, query: &str, content: &Markup) -> Markup {
         html! {
             (DOCTYPE)

@@ -1,4 +1,4 @@
-//! The pages. Their markup is written with maud, which escapes all texts.
+//! The shop's pages. Their markup is written with maud, which escapes all texts.
 
 mod cart;
 mod goods;
@@ -33,7 +33,7 @@ pub(crate) fn error(frame: &Frame, status: u16, title: &str, explanation: &str, 
     frame.page(title, &content)
 }
 
-/// Returns the name of a brand of cards.
+/// Returns the displayed name of a card brand.
 pub(crate) fn brand_name(brand: CardBrand) -> &'static str {
     match brand {
         CardBrand::Visa => "Visa",

@@ -1,11 +1,11 @@
-//! The pages of orders: the order that was just placed, an earlier order, and all orders.
+//! The pages of orders: the order that was just placed, an earlier order, and the list of orders.
 
 use boutique_types::{Date, Order, OrderStatus, OrderSummary, PlacedOrder};
 use maud::{Markup, html};
 
 use super::{Frame, brand_name};
 
-/// Renders the page after a checkout.
+/// Renders the page that is shown after a checkout.
 pub(crate) fn placed(frame: &Frame, placed: &PlacedOrder) -> Markup {
     let order = &placed.order;
     let content = html! {

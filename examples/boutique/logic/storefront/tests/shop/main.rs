@@ -1,4 +1,4 @@
-//! Tests the storefront on top of the other logic crates, with its state in memory.
+//! Tests of the storefront with the other logic crates as its services. All state is in memory.
 
 mod support;
 mod surface;

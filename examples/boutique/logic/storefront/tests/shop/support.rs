@@ -1,5 +1,5 @@
-//! The whole shop in one process, with its state in memory: the storefront on top of the other logic crates, and a
-//! browser that keeps cookies.
+//! The whole shop in one process: the storefront with the other logic crates as its services, and a browser that keeps
+//! cookies. All state is in memory.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,16 +12,16 @@ use boutique_types::{
     OrderLine, OrderStatus, OrderSummary, PlacedOrder, Product, ShippingQuote,
 };
 
-/// The time of the tests: 15 June 2026.
+/// The time of the tests in seconds since 1970: 15 June 2026.
 pub(crate) const NOW: u64 = 1_781_481_600;
 
-/// The services, with their state in memory.
+/// The storefront's services, with their state in memory.
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) carts: RefCell<BTreeMap<String, Vec<CartItem>>>,
     pub(crate) orders: RefCell<Vec<(String, Order)>>,
     pub(crate) log: RefCell<Vec<String>>,
-    /// Whether the stores fail.
+    /// Whether the stores of carts and orders fail.
     pub(crate) stores_are_down: Cell<bool>,
     random: Cell<u128>,
 }
@@ -200,12 +200,12 @@ impl Browser {
     }
 }
 
-/// Returns the body as text.
+/// Returns the response's body as text.
 pub(crate) fn text(response: &Response) -> &str {
     std::str::from_utf8(&response.body).expect("the body is text")
 }
 
-/// Returns the result of a future that never waits, and so is ready at the first poll.
+/// Returns the output of a future that is ready when it is polled first.
 fn finish<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

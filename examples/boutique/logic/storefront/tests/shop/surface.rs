@@ -1,4 +1,4 @@
-//! Tests the HTTP interface, request by request.
+//! Tests of the HTTP interface, request by request.
 
 use crate::support::{Browser, Memory, checkout_form, text};
 

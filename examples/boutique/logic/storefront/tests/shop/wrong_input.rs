@@ -1,4 +1,4 @@
-//! Tests the responses to invalid input.
+//! Tests of the responses to invalid input.
 
 use crate::support::{Browser, Memory, checkout_form, text};
 
