@@ -1,7 +1,7 @@
-//! Limits the number of a tenant's requests in flight, and their rate. A request is checked before any work is done for
-//! it.
+//! Limits a tenant's requests in flight and the rate of the tenant's requests. The limits are checked before any other
+//! work for a request.
 //!
-//! A limit of `u32::MAX` means unlimited. Requests on different threads then do not contend for the bucket's lock.
+//! A limit of `u32::MAX` means unlimited. If the rate is unlimited, requests do not take the lock of the token bucket.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +17,16 @@ pub(super) struct AdmissionLimits {
     pub(super) concurrent: u32,
     /// The maximum average number of requests per second.
     pub(super) per_second: u32,
-    /// The number of requests that may arrive at once after a pause: the capacity of the token bucket.
+    /// The maximum number of requests that may arrive at the same moment after a pause: the capacity of the token
+    /// bucket.
     pub(super) burst: u32,
 }
 
-/// Admits a tenant's requests: has a counter of requests in flight and a token bucket.
+/// Admits the requests of one tenant. It has a counter of requests in flight and a token bucket.
 #[derive(Debug)]
 pub(super) struct Admission {
     in_flight: Limiter,
-    /// Whether the rate is unlimited.
+    /// Whether the rate is unlimited, so that the bucket is not used.
     is_rate_unlimited: AtomicBool,
     bucket: Mutex<Bucket>,
     requests: AtomicU64,
@@ -41,21 +42,21 @@ struct Bucket {
     at: Instant,
 }
 
-/// Counts of a tenant's requests since the start.
+/// The counts of a tenant's requests since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct AdmissionCounts {
-    /// Requests in flight now.
+    /// The number of requests that are in flight now.
     pub(super) in_flight: u32,
-    /// All requests.
+    /// The number of all requests, including refused ones.
     pub(super) requests: u64,
-    /// Requests that were refused because too many were in flight.
+    /// The number of requests that were refused because too many were in flight.
     pub(super) refused_concurrent: u64,
-    /// Requests that were refused because of the rate.
+    /// The number of requests that were refused because of the rate.
     pub(super) refused_rate: u64,
 }
 
 impl Admission {
-    /// Creates an admission with a full bucket.
+    /// Creates an admission whose bucket is full at the time `now`.
     #[must_use]
     pub(super) fn new(limits: AdmissionLimits, now: Instant) -> Arc<Self> {
         let burst = f64::from(limits.burst.max(1));
@@ -79,10 +80,10 @@ impl Admission {
         bucket.tokens = bucket.tokens.min(bucket.burst);
     }
 
-    /// Admits a request that arrives at `now`. It is in flight until the permit is dropped.
+    /// Admits a request that arrives at `now`. The request counts as in flight until the returned permit is dropped.
     ///
     /// # Errors
-    /// [`Refusal::Concurrency`] or [`Refusal::Rate`].
+    /// [`Refusal::Concurrency`] if too many requests are in flight. [`Refusal::Rate`] if the bucket has no token.
     pub(super) fn enter(&self, now: Instant) -> Result<Permit, Refusal> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let Some(permit) = self.in_flight.try_acquire() else {
@@ -99,7 +100,7 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Returns the counts.
+    /// Returns the current counts.
     #[must_use]
     pub(super) fn counts(&self) -> AdmissionCounts {
         AdmissionCounts {
@@ -112,7 +113,7 @@ impl Admission {
 }
 
 impl Bucket {
-    /// Takes one token. Without a token, returns the time until the next token.
+    /// Takes one token. If the bucket has no token, returns the time until it gets one.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = self.at.max(now);
@@ -121,7 +122,7 @@ impl Bucket {
             self.tokens -= 1.0;
             return Ok(());
         }
-        // At a rate of 0 there will never be a token. The client is then told to wait for an hour, the maximum.
+        // With a rate of 0, the bucket never gets a token. The client is then asked to wait for one hour, the maximum.
         let seconds = (1.0 - self.tokens) / self.per_second.max(1e-4);
         Err(Duration::from_secs_f64(seconds.min(3600.0)))
     }

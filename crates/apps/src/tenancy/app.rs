@@ -1,4 +1,4 @@
-//! An app of a tenancy. While an app is idle, only its name, its host names and the name of its revision are in memory.
+//! An app of a tenancy. For an idle app, only its name, its host names and the name of its revision are in memory.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +17,21 @@ use crate::group_handler::AppSiteInUse;
 pub(super) struct App {
     pub(super) tenant: Arc<Tenant>,
     name: AppName,
-    /// The state of the app and its revisions, together with its host names.
+    /// The state of the app and its revisions. The same lock protects the app's host names.
     pub(super) lifecycle: SharedLifecycle<AppTypes, Box<[HostPattern]>>,
-    /// The time of the last request, in nanoseconds since the node started.
+    /// The time of the app's last request, in nanoseconds since the tenancy was created.
     used_ns: AtomicU64,
-    /// The reason why the last load failed, in the form that the tenant may see.
+    /// Why the last load failed, without details that the tenant may not see; `None` if the last load did not fail.
     failure: Mutex<Option<Arc<str>>>,
-    /// Whether the app is in the list of apps that may be evicted. Changed only under the lock of
+    /// Whether the app is in the list of apps that may be evicted. Changes only under the lock of
     /// [`super::loaded_apps`].
     pub(super) is_listed: AtomicBool,
 }
 
-/// The types of an app's lifecycle.
+/// The types with which an app's lifecycle is instantiated.
 pub(super) struct AppTypes;
 
-/// The outcome of a load, which requests wait for.
+/// A channel on which requests wait for the outcome of a load.
 #[derive(Clone)]
 pub(super) struct LoadReceiver(pub(super) watch::Receiver<Option<LoadOutcome>>);
 
@@ -56,7 +56,7 @@ impl Types for AppTypes {
 
 impl PendingLoad for LoadReceiver {
     fn is_lost(&self) -> bool {
-        // A load that ends without an outcome closes its channel.
+        // The channel is closed without an outcome if the task of the load ends early.
         self.0.has_changed().is_err()
     }
 }
@@ -77,12 +77,13 @@ impl App {
         &self.name
     }
 
-    /// Counts a request for the revision in service, and returns its routes.
+    /// Returns the routes of the revision in service, and counts a request for the revision. Returns `None` if no
+    /// revision is in service.
     pub(super) fn begin_request(&self) -> Option<AppSiteInUse> {
         self.lifecycle.read(|loaded| loaded.revision.site().begin_request())
     }
 
-    /// Returns why the last load failed.
+    /// Returns why the last load failed; `None` if the last load did not fail.
     pub(super) fn failure(&self) -> Option<Arc<str>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -92,10 +93,10 @@ impl App {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    /// Resolves when the app is no longer held.
+    /// Waits until the app is not held.
     pub(super) async fn not_held(&self) {
         while let Some(mut held) = self.lifecycle.held() {
-            // No value is ever sent. This resolves when the channel is closed.
+            // No value is ever sent, so this waits until the channel is closed.
             let _ = held.changed().await;
         }
     }
@@ -115,7 +116,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// An app that is not in memory, of some tenant.
+    /// Returns an app that is not in memory.
     pub(crate) fn app(name: &str) -> Arc<App> {
         let tenant = Tenant::new("t".parse().unwrap(), &Quotas::default()).unwrap();
         App::new(tenant, name.parse().unwrap(), ReleaseDigest::from([0; 16]))

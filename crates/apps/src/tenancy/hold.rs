@@ -1,8 +1,8 @@
-//! Holding an app's requests while its revision is replaced together with its data.
+//! Holds an app's requests while its revision and its data are replaced.
 //!
-//! The revision in service and earlier revisions finish their requests in flight and get no new ones. New requests
-//! wait, each until its own deadline at most. When the hold ends, they go to the revision that took over. If no
-//! revision took over, they go to the revision that served before the hold.
+//! During a hold, requests in flight finish in the revisions that began to serve them, and new requests wait. Each
+//! request waits no longer than its own deadline. When the hold ends, the waiting requests go to the revision that took
+//! over. If no revision took over, they go to the revision that served before the hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -17,21 +17,22 @@ use super::lifecycle::{HoldToken, Release};
 use super::loaded_revision::LoadedRevision;
 use super::loader::Loader;
 
-/// The interval at which a hold checks whether requests have finished.
+/// The interval at which a hold checks whether the requests in flight have finished.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A hold on an app's requests, until it is dropped.
+/// A hold on an app's requests. The hold ends when this value is dropped.
 pub struct RequestHold {
     loader: Arc<Loader>,
     app: Arc<App>,
-    /// `Some` until the hold is dropped.
+    /// The token that ends the hold; `None` only while this value is dropped.
     token: Option<HoldToken<AppTypes>>,
-    /// Dropping it closes the channel on which held requests wait.
+    /// The sender of the channel on which held requests wait. The channel closes when the sender is dropped.
     _end: watch::Sender<()>,
 }
 
 impl Tenancy {
-    /// Makes requests for the app wait until the returned hold is dropped. Returns `None` if there is no such app.
+    /// Makes requests for the app wait until the returned hold is dropped. Returns `None` if the tenant has no such
+    /// app.
     #[must_use]
     pub fn hold(&self, tenant: &TenantName, app: &AppName) -> Option<RequestHold> {
         let app = self.registry().app(tenant, app).ok()?;
@@ -42,7 +43,8 @@ impl Tenancy {
 }
 
 impl RequestHold {
-    /// Waits until all earlier requests have finished, for `timeout` at most. Returns whether they have finished.
+    /// Waits until all requests that began before the hold have finished, but not longer than `timeout`. Returns
+    /// whether they have finished.
     pub async fn drained(&self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
         let before = self.token.as_ref().and_then(|token| token.before.as_ref());
@@ -57,24 +59,24 @@ impl RequestHold {
     }
 }
 
-/// Returns whether a revision that is out of service is still in use.
+/// Returns whether requests still use a revision that is out of service.
 ///
-/// A request finds the revision while it is in service, and is counted a moment later. Until it is counted, it has a
-/// reference to the revision. So this function checks the references first and the count second. In the opposite order,
-/// it could miss a request that is counted between the two checks.
+/// A request first gets a reference to the revision in service, and is counted a moment later. So this function checks
+/// the references first and the count second. In the opposite order, it could miss a request that is counted, and drops
+/// its reference, between the two checks.
 pub(super) fn is_in_use<T>(before: &Arc<T>, is_busy: impl FnOnce() -> bool) -> bool {
     if Arc::strong_count(before) > 1 {
         return true;
     }
-    // Synchronizes with requests that have dropped their references: each request was counted before it dropped its
+    // Synchronizes with requests that have dropped their references. A request is counted before it drops its
     // reference, so `is_busy` sees the count.
     fence(Ordering::Acquire);
     is_busy()
 }
 
 impl Drop for RequestHold {
-    /// Puts the revision that served before the hold back into service. Unloads it instead if another revision took
-    /// over or is to be loaded.
+    /// Puts the revision that served before the hold back into service. If the app was changed during the hold, unloads
+    /// this revision instead.
     fn drop(&mut self) {
         let Some(token) = self.token.take() else { return };
         let released = self.app.lifecycle.lock().release(token);

@@ -7,19 +7,19 @@ use isomer_ids::HostPattern;
 
 use super::app::App;
 
-/// Host names with their apps. Whether an app is allowed to have a name is checked elsewhere: here, inserting a name
-/// again replaces its app.
+/// The apps by their host names. This type does not check whether an app may have a host name: a host name that is
+/// inserted again belongs to the new app.
 #[derive(Default)]
 pub(super) struct HostNames {
     exact: HashMap<Arc<str>, Arc<App>>,
-    /// Wildcard patterns, by the part after `*.`.
+    /// The apps with a wildcard pattern, by the part of the pattern after `*.`.
     wildcards: HashMap<Arc<str>, Arc<App>>,
     any: Option<Arc<App>>,
 }
 
 impl HostNames {
-    /// Returns the app for a host name. An exact name takes precedence, then the longest wildcard that covers the name,
-    /// then the pattern for all other names.
+    /// Returns the app for a host name. An exact name takes precedence over wildcards, a longer wildcard over a shorter
+    /// one, and the pattern `*` is used last.
     pub(super) fn find(&self, host: &str) -> Option<&Arc<App>> {
         if let Some(app) = self.exact.get(host) {
             return Some(app);
@@ -36,8 +36,8 @@ impl HostNames {
         self.any.as_ref()
     }
 
-    /// Returns the app for requests without a host name: the app with the pattern for all other names. Without such an
-    /// app, returns the only app, if there is exactly one.
+    /// Returns the app for requests without a host name: the app with the pattern `*`. If no app has this pattern and
+    /// there is exactly one app, returns that app.
     pub(super) fn unnamed(&self) -> Option<&Arc<App>> {
         self.any.as_ref().or_else(|| {
             let mut apps = self.exact.values().chain(self.wildcards.values());
@@ -124,7 +124,7 @@ mod tests {
         ] {
             assert_eq!(found(&hosts, host).as_deref(), Some(name), "{host}");
         }
-        // A name of another app is not removed.
+        // A pattern that belongs to another app is not removed.
         hosts.remove(&patterns[0], &apps[1]);
         assert_eq!(found(&hosts, "shop.example").as_deref(), Some("exact"));
         for (pattern, app) in patterns.iter().zip(&apps) {

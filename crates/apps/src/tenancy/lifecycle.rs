@@ -1,10 +1,10 @@
 //! The lifecycle of one app as a pure state machine: the revision that the app is to serve, the revision in memory, and
-//! whether the app is being loaded, held or stopped. It has no lock, no clock and no task.
+//! whether the app is being loaded, held or stopped. The state machine has no lock, no clock and no task.
 //!
 //! Events (a request, a finished load, a take-over, a stop) change the state, and the result of an event tells the
-//! caller what to do. A query that is repeated without an event in between has the same result: [`Lifecycle::enter`]
-//! requests a load until [`Lifecycle::load_started`] records one. [`super::shared_lifecycle`] puts the state machine
-//! behind a lock.
+//! caller what to do. [`Lifecycle::enter`] is a query: it does not change the state, and requests a load each time
+//! until [`Lifecycle::load_started`] records that the load was started. [`super::shared_lifecycle`] puts the state
+//! machine behind a lock.
 //!
 //! | state | what a request gets |
 //! | --- | --- |
@@ -12,40 +12,40 @@
 //! | in memory | the revision in memory |
 //! | held | a wait for the end of the hold |
 //! | loading | a wait for the load |
-//! | backing off after failed loads | a refusal until it is time to try again |
+//! | backing off after failed loads | a refusal until the pause is over |
 //! | none of these | a new load |
 //!
 //! **Generations.** The generation is a number that is incremented whenever the app is to serve something else. A load
-//! has the generation of the moment when it was requested. If the generation is still the same when the load ends, the
-//! loaded revision is put into service. Otherwise the result is dropped, and the revision that is wanted then is
-//! loaded.
+//! records the generation at which it was requested. If the generation has not changed when the load ends, the loaded
+//! revision is put into service. Otherwise the loaded revision is dropped, and the revision that the app is to serve
+//! now is loaded.
 //!
 //! The file is long because half of it is the property test of the state machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The pause after the first failed load of an app. During the pause, the app is not loaded again. The pause doubles
-/// with each further failure.
+/// The pause after the first failed load of an app, in which the app is not loaded again. Each further failure doubles
+/// the pause.
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// The maximum pause between two loads of an app whose loads fail.
+/// The maximum pause after a failed load.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// The types of a [`Lifecycle`]: the types of the tenancy, or the types of a test.
+/// The types with which a [`Lifecycle`] is instantiated: those of the tenancy, or those of a test.
 pub(super) trait Types {
     /// The name of a revision.
     type Revision: Clone + PartialEq;
-    /// A revision in memory.
+    /// A revision that is in memory.
     type Loaded;
     /// A load in progress, on which requests wait.
     type PendingLoad: PendingLoad;
     /// A hold in progress, on which requests wait.
     type Hold: Clone;
-    /// A revision that left service. It tells whether requests still use the revision.
+    /// A reference to a revision that left service, which shows whether requests still use the revision.
     type Retired;
 
-    /// Returns a value that tells whether requests still use `loaded`.
+    /// Returns a reference that shows whether requests still use `loaded`.
     fn retire(loaded: &Arc<Self::Loaded>) -> Self::Retired;
 
     /// Returns whether no request uses the retired revision any more.
@@ -62,13 +62,13 @@ pub(super) trait PendingLoad: Clone {
 pub(super) struct Lifecycle<T: Types> {
     /// The revision that the app is to serve.
     revision: T::Revision,
-    /// The revision in memory, if one is in service.
+    /// The revision in service; `None` if no revision is in service.
     loaded: Option<Arc<T::Loaded>>,
     is_stopped: bool,
     generation: u64,
     load: LoadState<T::PendingLoad>,
     hold: Option<T::Hold>,
-    /// Revisions that left service and may still have requests in flight. Drained revisions are removed when the next
+    /// Revisions that left service and may still have requests in flight. Drained revisions are removed when another
     /// revision is added.
     retired: Vec<T::Retired>,
 }
@@ -76,14 +76,14 @@ pub(super) struct Lifecycle<T: Types> {
 enum LoadState<P> {
     Idle,
     Running(P),
-    /// The last loads failed; the next one must not start before `until`.
+    /// The last loads failed. Another load must not start before `until`.
     BackingOff {
         failures: u32,
         until: Instant,
     },
 }
 
-/// A load that was requested.
+/// A requested load.
 pub(super) struct LoadTicket<T: Types> {
     /// The revision to load.
     pub(super) revision: T::Revision,
@@ -92,17 +92,17 @@ pub(super) struct LoadTicket<T: Types> {
     failures: u32,
 }
 
-/// The state that a request finds.
+/// The state of the app at the arrival of a request.
 pub(super) enum Entry<T: Types> {
     /// The app is stopped.
     Stopped,
-    /// The revision in service.
+    /// This revision is in service.
     Ready(Arc<T::Loaded>),
-    /// The app is held.
+    /// The app is held, and the request waits for the end of the hold.
     Held(T::Hold),
-    /// The app is being loaded.
+    /// The app is being loaded, and the request waits for the load.
     Loading(T::PendingLoad),
-    /// The last load failed, and it is too early to try again.
+    /// The last load failed, and the pause after the failure is not over.
     Failed,
     /// The app has to be loaded: the caller starts this load and records it with [`Lifecycle::load_started`].
     MustLoad(LoadTicket<T>),
@@ -112,49 +112,49 @@ pub(super) enum Entry<T: Types> {
 pub(super) enum LoadResult<T: Types> {
     /// The revision is in memory.
     Loaded(Arc<T::Loaded>),
-    /// The revision could not be loaded now, for a reason that is not the app's fault.
+    /// The revision cannot be loaded at the moment, for a reason that is not the app's fault.
     Unavailable,
     /// The revision cannot be loaded.
     Failed,
 }
 
-/// The consequence of a finished load for the requests that wait for it.
+/// What the requests that waited for a load get.
 pub(super) enum LoadEnd<T: Types> {
-    /// The loaded revision is in service.
+    /// The loaded revision, which is in service now.
     Serves(Arc<T::Loaded>),
-    /// Another revision came into service during the load.
+    /// Another revision, which came into service during the load.
     Superseded(Arc<T::Loaded>),
-    /// Another revision is to be served, and it is not in memory: the caller loads that revision next, or calls
-    /// [`Lifecycle::load_cancelled`].
+    /// A further wait: the app is to serve another revision, which is not in memory. The caller loads that revision
+    /// next, or calls [`Lifecycle::load_cancelled`].
     Reload(LoadTicket<T>),
-    /// The app was stopped.
+    /// A refusal, because the app was stopped.
     Stopped,
-    /// No revision is in service; the next request starts another load.
+    /// A refusal, because the revision cannot be loaded at the moment. The next request starts another load.
     Unavailable,
-    /// The revision cannot be loaded.
+    /// A refusal, because the revision cannot be loaded.
     Failed,
 }
 
-/// The effect of a take-over.
+/// The result of a take-over.
 pub(super) struct TakeOver<T: Types> {
-    /// The revision that served before.
+    /// The revision that was in service before, if any.
     pub(super) before: Option<Arc<T::Loaded>>,
     /// The new revision, if it did not come into service.
     pub(super) unused: Option<Arc<T::Loaded>>,
 }
 
-/// The token of a hold on an app. [`Lifecycle::release`] takes it to end the hold.
+/// The token of a hold on an app. [`Lifecycle::release`] takes the token and ends the hold.
 pub(super) struct HoldToken<T: Types> {
-    /// The revision that served before the hold.
+    /// The revision that was in service before the hold, if any.
     pub(super) before: Option<Arc<T::Loaded>>,
     generation: u64,
 }
 
-/// The effect of the end of a hold on the revision that served before it.
+/// What happens at the end of a hold to the revision that served before the hold.
 pub(super) enum Release<T: Types> {
     /// The revision is in service again.
     Restored,
-    /// Another revision is in service, or is to be loaded.
+    /// The app was changed during the hold, so the revision does not come back into service.
     Replaced(Arc<T::Loaded>),
     /// No revision served before the hold.
     Nothing,
@@ -188,7 +188,7 @@ impl<T: Types> Lifecycle<T> {
         self.hold.as_ref()
     }
 
-    /// Returns the state that a request at `now` finds. Changes nothing.
+    /// Returns the state of the app for a request at `now`. Changes nothing.
     pub(super) fn enter(&self, now: Instant) -> Entry<T> {
         if self.is_stopped {
             return Entry::Stopped;
@@ -212,8 +212,8 @@ impl<T: Types> Lifecycle<T> {
         self.load = LoadState::Running(load);
     }
 
-    /// Applies the result of a load that ended at `now`. The second value is a loaded revision that does not come into
-    /// service.
+    /// Applies the result of a load that ended at `now`. The second value is the loaded revision, if it does not come
+    /// into service.
     pub(super) fn load_finished(
         &mut self,
         ticket: &LoadTicket<T>,
@@ -235,7 +235,7 @@ impl<T: Types> Lifecycle<T> {
             self.load = LoadState::Idle;
             return (LoadEnd::Stopped, unused);
         }
-        // The waiting requests did not ask for a specific revision, so they wait for the next load.
+        // The waiting requests did not request a specific revision, so they wait for the next load.
         (LoadEnd::Reload(self.ticket(0)), unused)
     }
 
@@ -263,19 +263,19 @@ impl<T: Types> Lifecycle<T> {
         }
     }
 
-    /// Takes `loaded` out of service to free memory, if it is in service. The next request loads the same revision
-    /// again. Returns whether `loaded` was in service.
+    /// Takes `loaded` out of service to free memory. The next request loads the same revision again. Returns `false`
+    /// and changes nothing if `loaded` is not in service.
     pub(super) fn evict(&mut self, loaded: &Arc<T::Loaded>) -> bool {
         let evicted = self.loaded.take_if(|current| Arc::ptr_eq(current, loaded)).is_some();
         if evicted {
-            // A request may have found the revision just now.
+            // A request may already have a reference to the revision.
             self.retire(loaded);
         }
         evicted
     }
 
-    /// Makes the app serve `revision` from the next request on, and stops or resumes the app. Returns the revision that
-    /// leaves service.
+    /// Sets the revision that the app serves from the next request on, and whether the app is stopped. Returns the
+    /// revision that leaves service, if any.
     pub(super) fn put(&mut self, revision: &T::Revision, is_stopped: bool) -> Option<Arc<T::Loaded>> {
         self.is_stopped = is_stopped;
         if self.revision == *revision && !is_stopped {
@@ -285,8 +285,8 @@ impl<T: Types> Lifecycle<T> {
         self.serve(None)
     }
 
-    /// Puts `loaded` into service, unless the app is stopped or `is_current` is false (the inputs with which `loaded`
-    /// was started have changed). In these cases, the next request of the app loads `revision`.
+    /// Puts `loaded` into service. If the app is stopped, or `is_current` is false because the inputs with which
+    /// `loaded` was started have changed, a later request loads `revision` instead.
     pub(super) fn take_over(&mut self, revision: T::Revision, loaded: Arc<T::Loaded>, is_current: bool) -> TakeOver<T> {
         self.revision = revision;
         if is_current && !self.is_stopped {
@@ -296,19 +296,19 @@ impl<T: Types> Lifecycle<T> {
         }
     }
 
-    /// Refuses requests from now on. Returns the revision that leaves service.
+    /// Refuses requests from now on. Returns the revision that leaves service, if any.
     pub(super) fn stop(&mut self) -> Option<Arc<T::Loaded>> {
         self.is_stopped = true;
         self.serve(None)
     }
 
-    /// Ends [`Lifecycle::stop`].
+    /// Allows requests again after [`Lifecycle::stop`].
     pub(super) fn resume(&mut self) {
         self.is_stopped = false;
     }
 
-    /// Makes the next request load the revision again, because an input with which it was started has changed. Returns
-    /// the revision that leaves service.
+    /// Makes the next request load the revision again, because an input with which the revision was started has
+    /// changed. Returns the revision that leaves service, if any.
     pub(super) fn unload(&mut self) -> Option<Arc<T::Loaded>> {
         self.serve(None)
     }
@@ -320,7 +320,7 @@ impl<T: Types> Lifecycle<T> {
         HoldToken { before, generation: self.generation }
     }
 
-    /// Ends [`Lifecycle::hold`].
+    /// Ends the hold that [`Lifecycle::hold`] started.
     pub(super) fn release(&mut self, token: HoldToken<T>) -> Release<T> {
         self.hold = None;
         let Some(before) = token.before else { return Release::Nothing };
@@ -332,14 +332,15 @@ impl<T: Types> Lifecycle<T> {
         Release::Restored
     }
 
-    /// Returns whether all revisions that left service have finished their requests. Ignores the revision in service
-    /// and the revision that is kept during a hold.
+    /// Returns whether all requests of the revisions that left service have finished. Ignores the revision in service
+    /// and the revision in the token of a hold.
     pub(super) fn is_drained(&mut self) -> bool {
         self.retired.retain(|retired| !T::is_drained(retired));
         self.retired.is_empty()
     }
 
-    /// Puts a revision, or none, into service after a change of the app. Clears the record of failed loads.
+    /// Puts `loaded` into service after a change of the app, or takes the revision out of service if `loaded` is
+    /// `None`. Forgets failed loads. Returns the revision that leaves service, if any.
     fn serve(&mut self, loaded: Option<Arc<T::Loaded>>) -> Option<Arc<T::Loaded>> {
         if !matches!(self.load, LoadState::Running(_)) {
             self.load = LoadState::Idle;
@@ -372,7 +373,7 @@ fn retry_pause(failures: u32) -> Duration {
 
 #[cfg(test)]
 impl<T: Types> LoadTicket<T> {
-    /// Returns the same load, as if it had just been requested: a mistake that the model plants.
+    /// Returns the same load with the current generation, as if it was requested now. The model plants this mistake.
     pub(super) fn renewed(self, lifecycle: &Lifecycle<T>) -> Self {
         Self { generation: lifecycle.generation, ..self }
     }

@@ -1,13 +1,13 @@
-//! The apps in memory, and which of them are evicted when there is no room for more.
+//! The apps in memory, and the choice of the apps that are evicted to make room.
 //!
 //! Each app in memory has a permit, and the number of permits is limited. When no permit is free, the least recently
-//! used idle app is evicted. An app that serves requests is never evicted in favour of another. When the system is
-//! short of memory, idle apps are evicted even if permits are free.
+//! used idle app is evicted. An app that serves requests is never evicted for another app. When the system is short of
+//! memory, idle apps are evicted even if permits are free.
 //!
-//! A request only stores the time of its use in the app; it does not reorder anything. The order is computed when it is
-//! needed. Apps are in a heap, ordered by the time of use that they had when they were added. If the first app of the
-//! heap was used since, it is inserted again with its new time. The first app that was not used since is the least
-//! recently used one, because times only grow.
+//! A request only stores its time in the app, and does not reorder the apps. The apps are in a heap, ordered by the
+//! time of use that each app had when it was inserted. To evict an app, the first app is taken from the heap. If it was
+//! used after its insertion, it is inserted again with its new time. The first app that was not used after its
+//! insertion is the least recently used one, because times only grow.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,17 +22,18 @@ use super::memory::MemoryBounds;
 /// The interval between two checks of the system's memory.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The first pause of a load that waits for a permit. Each pause is twice as long as the previous one, because each
-/// attempt may look at all apps in memory.
+/// The first pause between two attempts of a load to get a permit. Each pause is twice as long as the previous one,
+/// because each attempt may look at all apps in memory.
 const PERMIT_PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// The last pause of a load that waits for a permit. All pauses together take a little more than half a second.
+/// The last pause between two attempts of a load to get a permit. All pauses together take a little more than half a
+/// second.
 const PERMIT_PAUSE_MAX: Duration = Duration::from_millis(320);
 
-/// When memory is short, one in this many of the apps in memory is evicted at once.
+/// The divisor that gives how many of the listed apps are evicted in one check when memory is short.
 const EVICTED_FRACTION: usize = 8;
 
-/// All apps in memory.
+/// All apps in memory, and the limits on their number and memory.
 pub(super) struct LoadedApps {
     max: usize,
     memory: Option<MemoryBounds>,
@@ -43,7 +44,7 @@ pub(super) struct LoadedApps {
     runtime: tokio::runtime::Handle,
 }
 
-/// An app that may be evicted, ordered by the time of its last use.
+/// An app in the heap, ordered by the time of use that the app had when it was inserted.
 struct ListedApp {
     used_ns: u64,
     app: Arc<App>,
@@ -70,8 +71,8 @@ impl Ord for ListedApp {
 }
 
 impl LoadedApps {
-    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. With `memory`, a task watches the
-    /// system's memory until the set is dropped.
+    /// Creates an empty set of at most `max` apps. Must be called in a tokio runtime. If `memory` is set, a task checks
+    /// the system's memory until the set is dropped.
     pub(super) fn new(max: usize, memory: Option<MemoryBounds>) -> Arc<Self> {
         let apps = Arc::new(Self {
             max: max.max(1),
@@ -105,12 +106,12 @@ impl LoadedApps {
         self.permits_in_use.load(Ordering::Acquire)
     }
 
-    /// Returns how many apps were evicted.
+    /// Returns the number of evictions since the set was created.
     pub(super) fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    /// Takes a permit. If none is free, evicts an idle app. Returns `None` if all apps in memory serve requests.
+    /// Takes a permit. If no permit is free, evicts an idle app. Returns `None` if no app is idle.
     fn try_acquire(&self) -> Option<ResidencyPermit> {
         if self.is_memory_short.load(Ordering::Relaxed) {
             self.evict_least_recently_used();
@@ -126,8 +127,8 @@ impl LoadedApps {
         }
     }
 
-    /// Takes a permit. If no permit is free and no app is idle, waits a short time for an app to become idle: a guest
-    /// may still run for a moment after its response was read.
+    /// Takes a permit. If no permit is free and no app is idle, waits a short time for an app to become idle, because a
+    /// guest may run for a moment after its response was read.
     pub(super) async fn acquire(&self) -> Option<ResidencyPermit> {
         let mut pause = PERMIT_PAUSE_MIN;
         loop {
@@ -140,7 +141,7 @@ impl LoadedApps {
         }
     }
 
-    /// Takes a permit even if none is free. Used for revisions that an admin starts.
+    /// Takes a permit, even beyond the maximum if no permit is free. Used for revisions that an admin starts.
     pub(super) fn acquire_beyond_max(&self) -> ResidencyPermit {
         self.try_acquire().unwrap_or_else(|| {
             self.permits_in_use.fetch_add(1, Ordering::AcqRel);
@@ -152,7 +153,7 @@ impl LoadedApps {
         ResidencyPermit::new(self.permits_in_use.clone())
     }
 
-    /// Adds an app that has just been loaded, so that it can be evicted.
+    /// Adds an app to the apps that may be evicted. Called after the app was loaded.
     pub(super) fn list(&self, app: &Arc<App>) {
         let mut listed = self.listed();
         if !app.is_listed.swap(true, Ordering::AcqRel) {
@@ -160,19 +161,19 @@ impl LoadedApps {
         }
     }
 
-    /// Removes an app that is no longer part of the tenancy.
+    /// Removes an app from the apps that may be evicted. Called when the app is removed from the tenancy.
     pub(super) fn unlist(&self, app: &Arc<App>) {
         if app.is_listed.swap(false, Ordering::AcqRel) {
             self.listed().retain(|Reverse(listed)| !Arc::ptr_eq(&listed.app, app));
         }
     }
 
-    /// Evicts the least recently used idle app. Returns whether there was one.
+    /// Evicts the least recently used idle app. Returns whether an app was evicted.
     fn evict_least_recently_used(&self) -> bool {
         let mut listed = self.listed();
         let mut passed = Vec::new();
         let mut is_evicted = false;
-        // Times of use may grow while this loop runs, so the number of attempts is limited.
+        // Apps may be used while this loop runs and are then inserted again, so the number of attempts is limited.
         let mut attempts = listed.len().saturating_mul(2);
         while attempts > 0
             && let Some(Reverse(oldest)) = listed.pop()
@@ -194,7 +195,7 @@ impl LoadedApps {
                 is_evicted = true;
                 break;
             } else {
-                // Another revision took over at this moment.
+                // The app was not evicted, because another revision took over in the meantime.
                 passed.push(Reverse(ListedApp { used_ns: oldest.app.used_ns(), app: oldest.app }));
             }
         }
@@ -202,11 +203,11 @@ impl LoadedApps {
         is_evicted
     }
 
-    /// Drops a revision that left service. Its permit is released immediately. The rest is dropped on another thread,
+    /// Drops a revision that left service. Releases its permit immediately, and drops the rest on another thread,
     /// because that takes a while.
     ///
-    /// A task spawns this thread. If the calling thread spawned it, the new thread would inherit the caller's priority,
-    /// which may be that of the slow lane.
+    /// A task spawns this thread. A thread that the calling thread spawned would inherit the priority of the calling
+    /// thread, which may be a thread of the slow lane.
     pub(super) fn unload(&self, loaded: Arc<LoadedRevision>) {
         loaded.permit.release();
         self.runtime.spawn(async { drop(tokio::task::spawn_blocking(move || drop(loaded))) });

@@ -1,4 +1,4 @@
-//! A revision in memory with its permit to be in memory, and a revision that left service.
+//! A revision that is in memory, and a reference to a revision that left service.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -7,13 +7,13 @@ use isomer_runtime::Graph;
 
 use crate::revision::Revision;
 
-/// A revision in memory with its permit.
+/// A revision in memory, with the permit that counts it.
 pub(super) struct LoadedRevision {
     pub(super) revision: Revision,
     pub(super) permit: ResidencyPermit,
 }
 
-/// A revision that gets no new requests.
+/// A reference to a revision that left service, so that callers can wait until its requests have finished.
 pub struct RetiredRevision(Weak<Graph>);
 
 impl RetiredRevision {
@@ -28,14 +28,14 @@ impl RetiredRevision {
     }
 }
 
-/// The right of one app to be in memory, until it is released or dropped.
+/// The permit of one app to be in memory. It ends when it is released or dropped.
 pub(super) struct ResidencyPermit {
     in_use: Arc<AtomicUsize>,
     is_held: AtomicBool,
 }
 
 impl ResidencyPermit {
-    /// Creates a permit that the caller has already counted in `in_use`.
+    /// Creates a permit, which the caller has already counted in `in_use`.
     pub(super) fn new(in_use: Arc<AtomicUsize>) -> Self {
         Self { in_use, is_held: AtomicBool::new(true) }
     }

@@ -1,15 +1,15 @@
-//! Loading apps into memory on their first request.
+//! Loads apps into memory on their first request.
 //!
-//! All requests for an app that is being loaded wait for the same outcome. Each load runs in its own task, so an app is
-//! loaded even if the client that requested it disconnects. The number of simultaneous loads is limited and shared
-//! fairly among the tenants ([`FairSemaphore`]). Further loads wait; when too many wait, they are refused. A slow load
-//! (one that waits for a compiler, or for migrations) releases its permit, so that a few tenants with slow loads do not
-//! block the loads of other tenants.
+//! All requests for an app that is being loaded wait for the same outcome. Each load runs in its own task, so a load
+//! finishes even if the client that requested it disconnects. The number of simultaneous loads is limited and shared
+//! fairly among the tenants ([`FairSemaphore`]). Further loads wait. When too many loads wait, requests are refused. A
+//! slow load, which waits for a compiler or for migrations, releases its permit, so that a few tenants with slow loads
+//! do not block the loads of other tenants.
 //!
-//! [`super::lifecycle`] decides what happens to an app's requests. A load that fails is logged, and the app is not
-//! loaded again during a pause that grows with each failure. A revision that is unavailable, because compilers are
-//! overloaded or its code is still being compiled, is loaded again by the next request. If a load is superseded, for
-//! example by a new value of a secret, its requests wait for the next load.
+//! [`super::lifecycle`] decides what happens to an app's requests. If a load fails, the reason is logged, and the app
+//! is not loaded again during a pause that grows with each failure. If a revision is unavailable, because compilers are
+//! overloaded or its code is still being compiled, the next request loads it again. If something else is to be served
+//! when a load ends, for example because a secret was changed, the waiting requests wait for the next load.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ const LOADS_PER_TENANT_MAX: usize = 4;
 /// The time after which a load counts as slow and releases its permit.
 const SLOW_AFTER: Duration = Duration::from_millis(250);
 
-/// The maximum number of loads that continue without a permit. Further slow loads keep their permits.
+/// The maximum number of slow loads that continue without a permit. Further slow loads keep their permits.
 const SLOW_MAX: usize = 256;
 
 /// The maximum number of loads that wait for a permit.
@@ -59,13 +59,13 @@ const WAITING_MAX: usize = 4096;
 /// The maximum number of one tenant's loads that wait for a permit.
 const WAITING_PER_TENANT_MAX: usize = 1024;
 
-/// How long a load may take once it has a permit.
+/// The time limit of a load, from the moment at which the load has a permit.
 const LOAD_MAX: Duration = Duration::from_secs(30);
 
 /// The maximum length in bytes of the stored reason why a load failed.
 const FAILURE_BYTES_MAX: usize = 2 << 10;
 
-/// The maximum number of times that a load is repeated because another revision was wanted when it ended.
+/// The maximum number of times that a load is repeated because the app was changed during the load.
 const RELOADS_MAX: u32 = 3;
 
 /// Loads and starts the revisions of a tenancy, and owns the resources that the revisions share.
@@ -82,7 +82,7 @@ pub(super) struct Loader {
     loads: AtomicU64,
 }
 
-/// The revision to start, and the values with which it is started.
+/// The revision to start, and the values with which the revision is started.
 pub(super) struct StartRequest<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) name: &'a AppName,
@@ -92,13 +92,13 @@ pub(super) struct StartRequest<'a> {
     pub(super) warm_up: bool,
 }
 
-/// A load that was requested and waits for a permit.
+/// A requested load that waits for a permit.
 struct QueuedLoad {
     ticket: LoadTicket<AppTypes>,
     permit: PermitRequest,
 }
 
-/// Why an app was not loaded.
+/// Why a load failed.
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error("no more apps fit into memory, and all apps in memory are serving requests")]
@@ -109,20 +109,20 @@ enum LoadError {
     Start(#[from] TenancyError),
     #[error("the app did not start within {} s", LOAD_MAX.as_secs())]
     StartTimeout,
-    /// Fetching the package took too long. The app is not at fault: the next request waits for the package again.
+    /// Fetching the package took too long. The app is not at fault, so the next request waits for the package again.
     #[error("the app's package is still not ready after {} s", LOAD_MAX.as_secs())]
     RepositoryTimeout,
 }
 
 impl LoadError {
-    /// Returns whether the error is temporary and not the app's fault.
+    /// Returns whether the cause is temporary and not the app's fault.
     fn is_temporary(&self) -> bool {
         matches!(self, Self::Full | Self::RepositoryTimeout | Self::Repository(RepositoryError::Busy(_)))
     }
 }
 
 impl Loader {
-    /// Creates a loader. Must be called in a tokio runtime.
+    /// Creates a loader without loaded apps. Must be called in a tokio runtime.
     pub(super) fn new(
         engine: Engine,
         cache: CodeCache,
@@ -155,15 +155,16 @@ impl Loader {
         &self.loaded_apps
     }
 
-    /// Returns the number of successful loads for requests.
+    /// Returns the number of successful loads that requests started.
     pub(super) fn loads(&self) -> u64 {
         self.loads.load(Ordering::Relaxed)
     }
 
-    /// Returns the routes of the app's revision, or a future that resolves to them. Starts a load if one is needed.
+    /// Returns the routes of the app's revision, or a future that resolves to the routes. Starts a load if the app is
+    /// not in memory.
     ///
     /// # Errors
-    /// When the app is stopped, its last load failed, or too many loads wait.
+    /// If the app is stopped, its last load failed a short time ago, or too many loads wait.
     pub(super) fn load(self: &Arc<Self>, app: &Arc<App>) -> Result<AppSiteLookup, Refusal> {
         let start = |ticket| {
             let permit = self.request_permit(app).ok_or(Refusal::Loading)?;
@@ -185,7 +186,7 @@ impl Loader {
         }
     }
 
-    /// Starts a revision from `spec`.
+    /// Starts the revision of `request`.
     pub(super) async fn start(
         &self,
         request: StartRequest<'_>,
@@ -221,12 +222,12 @@ impl Loader {
         Ok(LoadedRevision { revision, permit })
     }
 
-    /// Requests a permit for a load; `None` if too many loads wait.
+    /// Requests a permit for a load. Returns `None` if too many loads wait.
     fn request_permit(&self, app: &App) -> Option<PermitRequest> {
         self.semaphore.request(&app.tenant.name).ok()
     }
 
-    /// Runs loads of the app until one of them has an outcome for the waiting requests.
+    /// Loads the app, and repeats this until there is an outcome for the waiting requests.
     async fn run(self: Arc<Self>, app: &Arc<App>, mut queued: QueuedLoad) -> LoadOutcome {
         let mut reloads = 0..RELOADS_MAX;
         loop {
@@ -267,9 +268,9 @@ impl Loader {
         permit.run(tokio::time::sleep(SLOW_AFTER), load).await
     }
 
-    /// Puts a loaded revision into service if it is still wanted. If another revision is wanted that is not in memory,
-    /// and `may_reload` is true, returns the load of that revision: the waiting requests did not ask for a specific
-    /// revision.
+    /// Puts a loaded revision into service, if the app was not changed during the load. If the app is to serve another
+    /// revision, and `may_reload` is true, returns the load of that revision, because the waiting requests did not
+    /// request a specific revision.
     fn finish(
         &self,
         app: &Arc<App>,
@@ -304,7 +305,7 @@ impl Loader {
             LoadEnd::Stopped => ControlFlow::Break(Err(Refusal::Stopped)),
             LoadEnd::Unavailable => ControlFlow::Break(Err(Refusal::Loading)),
             LoadEnd::Failed => {
-                // The lock is still held, so that a revision that takes over later clears this failure.
+                // The lock is still held, so a later take-over clears this failure.
                 app.set_failure(shown.as_deref().map(Arc::from));
                 drop(locked);
                 self.log_failure(app, &failure.unwrap_or_default(), &shown.unwrap_or_default());
@@ -317,7 +318,8 @@ impl Loader {
         outcome
     }
 
-    /// Writes the reason to the process's log, and to the app's own log without the node's paths.
+    /// Writes the reason of a failed load to the process's log, and `shown`, which has no paths of the node, to the
+    /// app's own log.
     fn log_failure(&self, app: &App, reason: &str, shown: &str) {
         let (tenant, name) = (&app.tenant.name, app.name());
         self.log.error(format!("app `{name}` of tenant `{tenant}` cannot be loaded: {reason}"));
@@ -327,9 +329,9 @@ impl Loader {
     }
 }
 
-/// Waits for the end of a hold, then returns the outcome of entering the app again.
+/// Waits for the end of a hold, and then returns the app's routes like [`Loader::load`].
 async fn wait_for_release(loader: Arc<Loader>, app: Arc<App>, mut held: watch::Receiver<()>) -> LoadOutcome {
-    // No value is ever sent. This resolves when the channel is closed.
+    // No value is ever sent, so this waits until the channel is closed.
     let _ = held.changed().await;
     match loader.load(&app)? {
         SiteLookup::Ready(site) => Ok(site),
@@ -340,7 +342,7 @@ async fn wait_for_release(loader: Arc<Loader>, app: Arc<App>, mut held: watch::R
 async fn wait_for(mut outcome: LoadReceiver) -> LoadOutcome {
     match outcome.0.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or(Err(Refusal::Broken)),
-        // The task of the load ended without an outcome.
+        // The loading task ended without an outcome.
         Err(_) => Err(Refusal::Broken),
     }
 }

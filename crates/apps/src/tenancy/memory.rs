@@ -1,27 +1,27 @@
-//! The memory that this process uses, and the memory that the system has left.
+//! The memory that this process uses, and the memory that is available in the system.
 
 use std::fs;
 
 use isomer_runtime::machine::Machine;
 
-/// The memory limits. When one is exceeded, idle apps are evicted even if the limit on the number of apps is not
-/// reached.
+/// Limits on memory. If one of them is exceeded, idle apps are evicted, even if more apps are allowed in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBounds {
-    /// The maximum number of bytes that the process may use.
+    /// The maximum resident memory of this process in bytes.
     pub resident_bytes_max: u64,
-    /// The minimum number of bytes that must be available in the system.
+    /// The minimum available memory of the system in bytes.
     pub available_bytes_min: u64,
 }
 
-/// The fraction of the memory of the machine, or of its control group, that the process may use.
+/// The part of the machine's memory, or of the control group's memory, that the process may use: numerator and
+/// denominator.
 const RESIDENT_PART: (u64, u64) = (3, 4);
 
-/// The divisor that gives the part of the system's memory that must stay available.
+/// The divisor of the machine's memory that gives the memory that must stay available.
 const AVAILABLE_PART: u64 = 16;
 
 impl MemoryBounds {
-    /// Returns the limits for a machine that runs nothing else.
+    /// Returns the limits for a process that has the machine to itself.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let total = kib("/proc/meminfo", "MemTotal:").unwrap_or(u64::MAX);
@@ -32,20 +32,20 @@ impl MemoryBounds {
         }
     }
 
-    /// Returns whether memory is short. A value that cannot be read is assumed to be within its limit.
+    /// Returns whether a limit is exceeded. A value that cannot be read counts as within its limit.
     pub(super) fn are_exceeded(&self) -> bool {
         resident_bytes().is_some_and(|bytes| bytes > self.resident_bytes_max)
             || kib("/proc/meminfo", "MemAvailable:").is_some_and(|bytes| bytes < self.available_bytes_min)
     }
 }
 
-/// Returns the bytes of memory that this process uses; `None` if the system does not report them.
+/// Returns the resident memory of this process in bytes; `None` if the system does not report it.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     kib("/proc/self/status", "VmRSS:")
 }
 
-/// Reads the line `KEY  N kB` of a kernel file, and returns the value in bytes.
+/// Reads the line `KEY  N kB` of a file in `/proc`, and returns `N` in bytes.
 fn kib(path: &str, key: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

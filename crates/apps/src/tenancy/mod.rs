@@ -1,17 +1,17 @@
 //! The tenants of a process, their apps, and which apps are in memory.
 //!
-//! An app is identified by its tenant and its name. It serves one revision under its host names. Of thousands of apps,
-//! most are idle: an idle app is a name in memory and a package on disk. The first request for an idle app loads it.
-//! When there is no room for more apps in memory, the least recently used idle apps are evicted.
+//! A tenant's name and an app's name together identify an app. An app serves one revision under its host names. Of
+//! thousands of apps, most are idle: an idle app is a name in memory and a package on disk. The first request for an
+//! idle app loads the app. When memory has no room for more apps, the least recently used idle apps are evicted.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | `resolver` | how a request enters: host name, tenant's limits, app |
+//! | `resolver` | the path of a request into the tenancy: host name, tenant's limits, app |
 //! | `registry`, `host_names` | the tenants, apps and host names |
 //! | `tenant`, `admission` | a tenant's limits and usage |
 //! | `app` | one app |
 //! | `lifecycle` | the lifecycle of an app, as a pure state machine |
-//! | `shared_lifecycle`, `sync` | that state machine behind a lock |
+//! | `shared_lifecycle`, `sync` | the lifecycle of an app behind a lock |
 //! | `model` | a test of the lifecycle's races under many schedules |
 //! | `loader` | loading and starting revisions |
 //! | `loaded_apps`, `loaded_revision` | the apps in memory, and which of them are evicted |
@@ -20,8 +20,8 @@
 //! | [`options`], [`time_limits`] | how many apps are in memory, and how they run |
 //! | [`memory`] | the memory of the process and the system |
 //!
-//! Nothing here is stored over a restart: the caller (a command that serves one app, or a node with a state on disk)
-//! adds tenants and apps.
+//! A tenancy stores nothing on disk. After a restart, the caller (a command that serves one app, or a node with a state
+//! on disk) adds the tenants and apps again.
 //!
 //! Invariants: a request is served by one revision from beginning to end, even if another revision takes over, or the
 //! app is stopped or evicted during the request. No request waits for a lock that is held during a slow operation. The
@@ -83,10 +83,10 @@ pub use time_limits::TimeLimits;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TenancyError {
-    /// There is no such tenant.
+    /// No tenant has this name.
     #[error("there is no tenant `{0}`")]
     NoTenant(TenantName),
-    /// The tenant has no such app.
+    /// The tenant has no app of this name.
     #[error("tenant `{tenant}` has no app `{app}`")]
     NoApp {
         /// The tenant.
@@ -94,7 +94,7 @@ pub enum TenancyError {
         /// The app.
         app: AppName,
     },
-    /// The package of the revision, or another resource that it needs from the node, could not be read.
+    /// The node could not read the package of the revision, or another resource that the revision needs.
     #[error("the app's package cannot be read")]
     Repository(#[source] ApiProblem),
     /// The revision could not be started.
@@ -105,7 +105,8 @@ pub enum TenancyError {
     Capabilities(#[from] AppCapabilityError),
 }
 
-/// Numbers of tenants, apps, loads and requests. Loads, evictions and requests are counted since the start.
+/// The numbers of tenants, apps, loads and requests. Loads, evictions and requests are counted since the process
+/// started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TenancyCounts {
     /// The number of tenants.
@@ -116,9 +117,9 @@ pub struct TenancyCounts {
     pub loaded: usize,
     /// The maximum number of apps in memory.
     pub loaded_max: usize,
-    /// The number of successful loads for requests.
+    /// The number of successful loads that requests started.
     pub loads: u64,
-    /// The number of evictions.
+    /// The number of apps that were evicted.
     pub evictions: u64,
     /// The number of requests for apps, including refused requests.
     pub requests: u64,
@@ -134,7 +135,8 @@ struct Inner {
     started_at: Instant,
 }
 
-/// A revision that was started next to the revision in service, and can take over. Dropping it shuts it down.
+/// A revision that was started next to the revision in service, and can take over. Dropping this value shuts the
+/// revision down.
 pub struct StandbyRevision {
     tenant: Arc<Tenant>,
     app: AppName,
@@ -145,8 +147,8 @@ pub struct StandbyRevision {
 }
 
 impl StandbyRevision {
-    /// Sets the value of [`Tenancy::inputs`] with which the revision was started. If the value has changed when the
-    /// revision takes over, the next request loads the revision again.
+    /// Sets the value that [`Tenancy::inputs`] had before the revision was started. If [`Tenancy::inputs`] has another
+    /// value when the revision takes over, the next request loads the revision again.
     #[must_use]
     pub fn with_inputs(self, inputs: u64) -> Self {
         Self { inputs: Some(inputs), ..self }
@@ -158,7 +160,7 @@ impl StandbyRevision {
         self.loaded.revision.site()
     }
 
-    /// Returns the callee for calls from the shape's other processes. The revision runs until the callee is dropped.
+    /// Returns the callee for calls from other processes of the shape. The revision runs until the callee is dropped.
     #[must_use]
     pub fn callee(&self) -> Arc<dyn Callee> {
         self.loaded.revision.callee()
@@ -191,7 +193,7 @@ impl Tenancy {
         &self.0.loader.cache
     }
 
-    /// Returns the maximum times of requests and statements.
+    /// Returns the maximum durations of requests and SQL statements.
     #[must_use]
     pub fn time_limits(&self) -> TimeLimits {
         self.0.loader.options.time_limits
@@ -203,33 +205,33 @@ impl Tenancy {
         &self.0.loader.stores
     }
 
-    /// Adds the tenant of a process that serves a single app: the tenant has no limits, and only its manifests decide
-    /// which hosts its app may reach.
+    /// Adds the tenant of a process that serves a single app. The tenant has no limits, and the app may reach every
+    /// host that its manifest grants.
     pub fn set_own_tenant(&self, name: &TenantName) {
         self.registry().set_own_tenant(name);
     }
 
-    /// Adds a tenant, or changes its quotas.
+    /// Adds a tenant, or changes the quotas of a tenant.
     ///
     /// # Errors
-    /// When the outbound hosts in the quotas are invalid. Nothing is changed then.
+    /// If the outbound hosts in the quotas are invalid. Nothing is changed in this case.
     pub fn set_tenant(&self, name: &TenantName, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         self.registry().set_tenant(name, quotas)
     }
 
-    /// Returns the account of a tenant's bytes on disk.
+    /// Returns the account to which a tenant's bytes on disk are charged; `None` if the tenant does not exist.
     #[must_use]
     pub fn storage(&self, name: &TenantName) -> Option<Arc<StorageAccount>> {
         self.registry().tenant(name).map(|tenant| tenant.storage.clone())
     }
 
-    /// Returns the quota of a tenant's log lines.
+    /// Returns a tenant's quota of log lines; `None` if the tenant does not exist.
     #[must_use]
     pub fn log_quota(&self, name: &TenantName) -> Option<Arc<LogQuota>> {
         self.registry().tenant(name).map(|tenant| tenant.log.clone())
     }
 
-    /// Removes a tenant with all its apps. Requests in flight still finish.
+    /// Removes a tenant and all its apps. Requests in flight still finish.
     pub fn remove_tenant(&self, name: &TenantName) {
         for app in self.registry().apps_of(name) {
             self.remove(name, app.name());
@@ -237,21 +239,22 @@ impl Tenancy {
         self.registry().remove_tenant(name);
     }
 
-    /// Counts an app that was refused because of a tenant's quota. The caller checks the quota, because it knows how
-    /// many apps the tenant has.
+    /// Counts a refusal to add an app because of the tenant's quota. The caller checks the quota, because the caller
+    /// knows the number of the tenant's apps.
     pub fn count_refused_app(&self, name: &TenantName) {
         if let Some(tenant) = self.registry().tenant(name) {
             tenant.refused_apps.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Returns the usage of a tenant, current and so far; `None` if there is no such tenant.
+    /// Returns the current usage of a tenant, and its totals since the process started; `None` if the tenant does not
+    /// exist.
     #[must_use]
     pub fn usage(&self, name: &TenantName) -> Option<TenantUsage> {
         self.registry().tenant(name).map(|tenant| tenant.usage())
     }
 
-    /// Returns the numbers of tenants, apps and requests.
+    /// Returns the numbers of tenants, apps, loads and requests.
     #[must_use]
     pub fn counts(&self) -> TenancyCounts {
         let (registered, loaded_apps) = (self.registry().counts(), self.loader().loaded_apps());
@@ -266,10 +269,10 @@ impl Tenancy {
         }
     }
 
-    /// Adds an app that is on disk, or changes an app: its next request loads `revision`.
+    /// Adds an app that is on disk, or changes an app. The app's next request loads `revision`.
     ///
     /// # Errors
-    /// When there is no such tenant.
+    /// If the tenant does not exist.
     pub fn put(
         &self,
         tenant: &TenantName,
@@ -290,8 +293,8 @@ impl Tenancy {
     /// [`Tenancy::take_over`].
     ///
     /// # Errors
-    /// When there is no such tenant, or the revision does not start. Everything that was started is shut down again
-    /// then.
+    /// If the tenant does not exist, or the revision does not start. Groups that were already started are then shut
+    /// down.
     pub async fn start(
         &self,
         tenant: &TenantName,
@@ -303,10 +306,11 @@ impl Tenancy {
         self.start_with_peers(tenant, app, revision, spec, Peers::new(), progress).await
     }
 
-    /// Like [`Tenancy::start`], for one of the processes of a shape. `peers` has the other processes.
+    /// Starts a revision like [`Tenancy::start`], for one process of a shape. `peers` are the callees in the shape's
+    /// other processes.
     ///
     /// # Errors
-    /// Like [`Tenancy::start`].
+    /// The errors of [`Tenancy::start`].
     pub async fn start_with_peers(
         &self,
         tenant: &TenantName,
@@ -322,10 +326,11 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Like [`Tenancy::start`], but does not start a first instance: no guest code runs before the first request.
+    /// Starts a revision like [`Tenancy::start`], but without a first instance. No guest code runs before the first
+    /// request.
     ///
     /// # Errors
-    /// Like [`Tenancy::start`].
+    /// The errors of [`Tenancy::start`].
     pub async fn start_cold(
         &self,
         tenant: &TenantName,
@@ -339,26 +344,26 @@ impl Tenancy {
         Ok(StandbyRevision { tenant: owner, app: app.clone(), revision: revision.clone(), loaded, inputs: None })
     }
 
-    /// Returns a counter of changes of the inputs, other than revisions, with which a tenant's apps are started, such
-    /// as secrets.
+    /// Returns a counter of changes to the inputs with which a tenant's apps are started, such as secrets. The
+    /// revisions themselves are not such inputs.
     #[must_use]
     pub fn inputs(&self, tenant: &TenantName) -> u64 {
         self.registry().tenant(tenant).map_or(0, |tenant| tenant.inputs.load(Ordering::SeqCst))
     }
 
-    /// Increments [`Tenancy::inputs`]. Must be called after the change of an input, and before [`Tenancy::unload`] of
-    /// each app.
+    /// Increments the counter that [`Tenancy::inputs`] returns. Must be called after an input was changed, and before
+    /// [`Tenancy::unload`] is called for each app of the tenant.
     pub fn inputs_changed(&self, tenant: &TenantName) {
         if let Some(tenant) = self.registry().tenant(tenant) {
             tenant.inputs.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Puts `standby` into service under the host names `hosts` only, and returns the revision that leaves service.
-    /// Requests in flight finish with the revision with which they began. A stopped app stays stopped.
+    /// Puts `standby` into service under exactly the host names `hosts`, and returns the revision that leaves service.
+    /// Requests in flight are finished by the revision that began to serve them. A stopped app stays stopped.
     ///
     /// # Errors
-    /// When the tenant was removed in the meantime.
+    /// If the tenant was removed since `standby` was started.
     pub fn take_over(
         &self,
         standby: StandbyRevision,
@@ -388,38 +393,39 @@ impl Tenancy {
     /// Replaces the host names of an app.
     ///
     /// # Errors
-    /// When there is no such app.
+    /// If the app does not exist.
     pub fn set_hosts(&self, tenant: &TenantName, app: &AppName, hosts: &[HostPattern]) -> Result<(), TenancyError> {
         let app = self.registry().app(tenant, app)?;
         self.registry().set_host_names(&app, app.lifecycle.lock().data(), hosts);
         Ok(())
     }
 
-    /// Makes requests for the app fail with 503 from now on. The app leaves memory when the requests in flight have
-    /// finished.
+    /// Makes requests for the app fail with status 503 from now on. The app is removed from memory after the requests
+    /// in flight have finished. Returns the revision that leaves service, if any.
     ///
     /// # Errors
-    /// When there is no such app.
+    /// If the app does not exist.
     pub fn stop(&self, tenant: &TenantName, app: &AppName) -> Result<Option<RetiredRevision>, TenancyError> {
         let app = self.registry().app(tenant, app)?;
         let before = app.lifecycle.lock().stop();
         Ok(self.retire(before))
     }
 
-    /// Ends [`Tenancy::stop`]: the next request loads the app.
+    /// Allows requests again after [`Tenancy::stop`]. The next request loads the app.
     ///
     /// # Errors
-    /// When there is no such app.
+    /// If the app does not exist.
     pub fn resume(&self, tenant: &TenantName, app: &AppName) -> Result<(), TenancyError> {
         let app = self.registry().app(tenant, app)?;
         app.lifecycle.lock().resume();
         Ok(())
     }
 
-    /// Unloads an app because an input with which it was started has changed. The next request loads the app again.
+    /// Unloads an app because an input with which the app was started has changed. The next request loads the app
+    /// again. Returns the revision that leaves service, if any.
     ///
     /// # Errors
-    /// When there is no such app.
+    /// If the app does not exist.
     pub fn unload(&self, tenant: &TenantName, app: &AppName) -> Result<Option<RetiredRevision>, TenancyError> {
         let app = self.registry().app(tenant, app)?;
         let mut locked = app.lifecycle.lock();
@@ -429,20 +435,21 @@ impl Tenancy {
         Ok(self.retire(before))
     }
 
-    /// Removes an app with its host names, and returns the revision that leaves service. Requests in flight still
+    /// Removes an app and its host names, and returns the revision that leaves service. Requests in flight still
     /// finish.
     pub fn remove(&self, tenant: &TenantName, app: &AppName) -> Option<RetiredRevision> {
         let app = self.registry().remove_app(tenant, app)?;
         let mut locked = app.lifecycle.lock();
         self.registry().set_host_names(&app, locked.data(), &[]);
         let before = locked.stop();
-        // Released before the loaded apps are locked: their lock is always taken before an app's lifecycle is locked.
+        // The lock is released before the lock of the loaded apps is taken: the lock of the loaded apps always comes
+        // first when both are held.
         drop(locked);
         self.loader().loaded_apps().unlist(&app);
         self.retire(before)
     }
 
-    /// Returns the status of an app; `None` if there is no such app.
+    /// Returns the status of an app; `None` if the app does not exist.
     #[must_use]
     pub fn state(&self, tenant: &TenantName, app: &AppName) -> Option<AppState> {
         let app = self.registry().app(tenant, app).ok()?;
@@ -454,8 +461,8 @@ impl Tenancy {
         })
     }
 
-    /// Returns the reason why the last load of an app failed, in the form that its tenant may see. Returns `None` if
-    /// the load succeeded, or if the app is to serve another revision since then.
+    /// Returns why the last load of an app failed, without details that the tenant may not see. Returns `None` if the
+    /// load succeeded, or the app was changed after the load.
     #[must_use]
     pub fn failure(&self, tenant: &TenantName, app: &AppName) -> Option<Arc<str>> {
         self.registry().app(tenant, app).ok()?.failure()
@@ -490,7 +497,7 @@ impl Tenancy {
         Ok(Arc::new(self.loader().start(request, permit, progress).await?))
     }
 
-    /// Unloads a revision that left service.
+    /// Removes a revision that left service from memory, and returns a reference to it.
     fn retire(&self, before: Option<Arc<LoadedRevision>>) -> Option<RetiredRevision> {
         let before = before?;
         let retired = RetiredRevision::new(&before);

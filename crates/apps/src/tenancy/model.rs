@@ -1,16 +1,17 @@
-//! A model of the races of loads, deployments, secrets, stops, holds and evictions. It runs the real decisions under
-//! many schedules.
+//! A model of the races between loads, deployments, changes of secrets, stops, holds and evictions. It runs the real
+//! lifecycle under many schedules.
 //!
-//! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics in place of those of the
+//! `shared_lifecycle.rs` is compiled here a second time, with shuttle's lock and atomics instead of those of the
 //! standard library. At each use of them, shuttle decides which task continues: randomly with a seed, or with few
-//! changes of priority (PCT). The environment of the decisions (a disk, a tenant's counter of inputs, the task of a
-//! load) is as small as possible and does things in the same order as the real code. Each such function names its
-//! original.
+//! changes of priority (PCT). The rest of the system (a disk, a tenant's counter of inputs, the task of a load) is
+//! modelled as simply as possible. Each modelled function does its steps in the order of the real function, which its
+//! comment names.
 //!
-//! Each request checks the invariants: see [`World::request`]. Planted mistakes prove that the model can fail: it must
-//! find each of them.
+//! Each request checks the invariants: see [`World::request`]. The test also plants mistakes, and fails unless the
+//! model finds each of them.
 //!
-//! `ISOMER_LONG=1` tries many more schedules. A failure prints the schedule, which `shuttle::replay` repeats.
+//! With `ISOMER_LONG=1`, many more schedules are tried. A failure prints its schedule, which `shuttle::replay` can
+//! repeat.
 //!
 //! long because the model, its invariants and the planted mistakes are read together.
 
@@ -21,7 +22,7 @@ mod sync {
     pub(super) use shuttle::sync::{Mutex, MutexGuard};
     use std::sync::Arc;
 
-    /// Like the real `Slot`, but shuttle may switch tasks at each use of the lock.
+    /// Like `Slot` in `sync.rs`, but shuttle may switch tasks at each use of the lock.
     pub(super) struct Slot<T>(Mutex<Option<Arc<T>>>);
 
     impl<T> Slot<T> {
@@ -65,31 +66,31 @@ use shuttle::sync::atomic::AtomicU64;
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::{Config, Runner, thread};
 
-/// See [`super::loader`].
+/// The same number as `RELOADS_MAX` in `loader.rs`.
 const RELOADS_MAX: u32 = 3;
 
-/// The number of schedules per scenario.
+/// Returns the number of schedules for each scenario.
 fn schedules() -> usize {
     if std::env::var_os("ISOMER_LONG").is_some() { 100_000 } else { 10_000 }
 }
 
-/// A revision in memory. Requests find the revision and continue with its site.
+/// A revision in memory. A request finds the revision, and then uses only its site.
 struct Loaded {
     site: Arc<Site>,
-    /// The number of revisions in memory.
+    /// The number of all revisions in memory.
     live: Arc<AtomicUsize>,
 }
 
-/// The site of a revision, to which requests go.
+/// The part of a revision that serves requests.
 struct Site {
     revision: u32,
-    /// The value of the tenant's secret that the revision was started with.
+    /// The value that the tenant's secret had when the revision was started.
     secret: u32,
-    /// The number of requests that are counted.
+    /// The number of counted requests that the site serves.
     in_flight: AtomicU64,
 }
 
-/// A site while it serves a request. The request is counted until this is dropped.
+/// A site that serves a request. The request is counted until this value is dropped.
 struct SiteInUse(Arc<Site>);
 
 impl Site {
@@ -117,7 +118,7 @@ impl Drop for Loaded {
     }
 }
 
-/// A value that is sent once, to all tasks that wait for it.
+/// A channel for one value, which all waiting tasks receive.
 struct Broadcast<T>(Mutex<Option<T>>, Condvar);
 
 impl<T: Clone> Broadcast<T> {
@@ -151,7 +152,7 @@ type Outcome = Result<SiteInUse, Refusal>;
 
 impl PendingLoad for Arc<Broadcast<Outcome>> {
     fn is_lost(&self) -> bool {
-        // Tasks of the model do not end early.
+        // No task of the model ends early.
         false
     }
 }
@@ -174,40 +175,40 @@ impl Types for Model {
     }
 }
 
-/// The recorded state of an app, in addition to its lifecycle.
+/// The state of an app as recorded on disk, or as reported to an admin.
 #[derive(Debug, Clone, Copy, Default)]
 struct Acknowledged {
     revision: u32,
     secret: u32,
     is_stopped: bool,
-    /// The number of changes of any kind.
+    /// The number of all changes.
     changes: u32,
     stops: u32,
     /// The number of times that the app was resumed after a stop.
     resumes: u32,
 }
 
-/// A mistake that is planted on purpose.
+/// A mistake that the test plants in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Planted {
     Nothing,
-    /// The result of a load is used even if something has changed since the load was requested.
+    /// The result of a load is used even if the app was changed since the load was requested.
     NoGeneration,
     /// A revision takes over even if the inputs with which it was started have changed.
     NoInputs,
-    /// Inputs are compared before taking the lock under which the revision takes over.
+    /// The inputs are compared before the lock is taken under which the revision takes over.
     InputsBeforeLock,
-    /// The change of a secret is counted after the app was unloaded, instead of before.
+    /// The change of a secret is counted after the app is unloaded, instead of before.
     UnloadedBeforeCounted,
     /// A load does not wait for the end of a hold.
     LoadsThroughHolds,
-    /// Data is switched without waiting for the requests in flight.
+    /// The stores are switched without waiting for the requests in flight.
     NoDrain,
-    /// Only counted requests are waited for, but not those that have just found the revision.
+    /// A hold waits for counted requests only, not for requests that have a reference and are not counted yet.
     DrainsCountedOnly,
-    /// The count is checked before the references to the revision.
+    /// A hold checks the count of requests before it checks the references to the revision.
     ChecksCountFirst,
-    /// Before data is switched, only the requests of the last revision are waited for.
+    /// A hold waits only for the requests of the revision in service, not for those of earlier revisions.
     DrainsTheLastOnly,
     /// A load is requested while another load runs.
     NoSharing,
@@ -216,13 +217,13 @@ enum Planted {
 struct World {
     lifecycle: SharedLifecycle<Model, ()>,
     planted: Planted,
-    /// Whether the first revision cannot be loaded.
+    /// Whether loads of the first revision fail.
     is_broken: AtomicBool,
-    /// The recorded state, from which loads start revisions.
+    /// The state on disk, from which loads start revisions.
     disk: Mutex<Acknowledged>,
     /// The state that was reported to admins.
     acknowledged: Mutex<Acknowledged>,
-    /// See `Tenant::inputs`.
+    /// The counter that `Tenant::inputs` is in the real tenancy.
     inputs: AtomicU64,
     /// The number of times that the app's stores were switched.
     switches: AtomicUsize,
@@ -261,8 +262,8 @@ impl World {
         }
     }
 
-    /// Runs after all tasks have ended. Checks that one more request is served, and that nothing is left in memory when
-    /// the app is stopped.
+    /// Waits until all tasks have ended. Then checks that one more request is served, and that no revision is in memory
+    /// after the app is stopped.
     fn end(self: &Arc<Self>) {
         self.join_all();
         assert!(self.live.load(Ordering::SeqCst) <= 1, "what does not serve is in memory");
@@ -282,7 +283,7 @@ impl World {
         disk.changes += 1;
     }
 
-    /// Makes a request, and checks its invariants.
+    /// Makes a request, and checks the invariants for it.
     fn request(self: &Arc<Self>) {
         let before = *self.acknowledged.lock().unwrap();
         let mut found_at = None;
@@ -314,14 +315,14 @@ impl World {
         }
     }
 
-    /// Models `Tenancy::admit`, `Loader::load` and `wait_for_release`. Stores in `found_at` how many switches of the
-    /// stores had happened when the request found a revision.
+    /// Models `Tenancy::admit`, `Loader::load` and `wait_for_release`. Sets `found_at` to the number of switches of the
+    /// stores at the moment at which the request finds a revision.
     fn enter(self: &Arc<Self>, found_at: &mut Option<usize>) -> Outcome {
         loop {
             if self.lifecycle.is_stopped() {
                 return Err(Refusal::Stopped);
             }
-            // Models `App::begin_request`: the request has found the revision, and is counted a moment later.
+            // Models `App::begin_request`: the request first finds the revision, and is counted a moment later.
             let site = self.lifecycle.read(|loaded| {
                 *found_at = Some(self.switches.load(Ordering::SeqCst));
                 thread::yield_now();
@@ -402,7 +403,7 @@ impl World {
         Arc::new(Loaded { site: Arc::new(site), live: self.live.clone() })
     }
 
-    /// Models a rollout of an app without stores.
+    /// Models the rollout of a revision of an app without stores.
     fn deploy(&self, revision: u32) {
         let inputs = self.inputs.load(Ordering::SeqCst);
         let started = self.make(revision);
@@ -411,8 +412,8 @@ impl World {
         self.acknowledged.lock().unwrap().revision = revision;
     }
 
-    /// Models a rollout and `Takeover::run`, of an app whose stores are switched. If `is_refused`, the rollout is
-    /// refused and nothing is switched.
+    /// Models the rollout of a revision with `Takeover::run`, which switches the app's stores. If `is_refused`, the
+    /// rollout is refused and the stores are not switched.
     fn deploy_with_stores(&self, revision: u32, is_refused: bool) {
         let hold = Broadcast::new();
         let token = self.lifecycle.lock().hold(hold.clone());
@@ -527,8 +528,8 @@ fn try_out(planted: Planted, scenario: fn(&Arc<World>)) {
     Runner::new(PctScheduler::new_from_seed(seed, 4, half), Config::new()).run(run);
 }
 
-/// Runs a scenario, then runs it again with each of the planted mistakes, which must make it fail with a message that
-/// contains the text.
+/// Runs a scenario without a mistake. Then runs it with each planted mistake, and checks that it fails with a message
+/// that contains the given text.
 fn try_with(scenario: fn(&Arc<World>), planted: &[(Planted, &str)]) {
     try_out(Planted::Nothing, scenario);
     for (planted, expected) in planted {

@@ -11,45 +11,47 @@ use super::time_limits::TimeLimits;
 /// The default of [`TenancyOptions::disk_reserve_bytes`]: enough for some hundred deployments of a typical app.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
-/// The minimum of the default of [`TenancyOptions::loaded_max`]: a node that evicts an app after every request is of no
-/// use.
+/// The lower limit of the default of [`TenancyOptions::loaded_max`]. With fewer apps, a node would evict an app after
+/// almost every request.
 const LOADED_MIN: usize = 64;
 
-/// The maximum of the default of [`TenancyOptions::loaded_max`]: searching a larger set for apps to evict takes too
-/// long.
+/// The upper limit of the default of [`TenancyOptions::loaded_max`]. With more apps, the search for apps to evict would
+/// take too long.
 const LOADED_MAX: usize = 50_000;
 
-/// How many apps are in memory, and how they run.
+/// The options of a tenancy: how many apps are in memory, and how they run.
 #[derive(Debug, Clone)]
 pub struct TenancyOptions {
-    /// The number of apps that may be in memory.
+    /// The maximum number of apps in memory.
     pub loaded_max: usize,
-    /// The number of apps that are loaded at the same time.
+    /// The maximum number of apps that are loaded at the same time.
     pub loads_max: usize,
-    /// The memory limits above which idle apps are evicted. With `None`, memory is not watched.
+    /// The memory limits; if one of them is exceeded, idle apps are evicted. With `None`, memory is not checked.
     pub memory: Option<MemoryBounds>,
-    /// The maximum number of live instances of a group; fewer if the engine's pool has no room for this number.
+    /// The maximum number of live instances of a group; `None` for the platform's default. The maximum is lower if the
+    /// engine's pool has no room for this number.
     pub instances_max: Option<u32>,
-    /// The number of requests that one instance serves before it is replaced; 1 gives each request a new instance.
+    /// The number of requests that one instance serves before it is replaced; with 1, each request gets a new instance.
+    /// `None` uses the number in the manifest or the platform's default.
     pub requests_per_instance_max: Option<u32>,
-    /// The number of bytes in the data directory's file system that tenants' writes must leave free for the node's own
+    /// The number of bytes that tenants must leave free on the file system of the data directory, for the node's own
     /// state, audit log and code.
     pub disk_reserve_bytes: u64,
-    /// The maximum times of requests and statements, even if manifests allow more.
+    /// The maximum durations of requests and SQL statements, even if manifests allow more.
     pub time_limits: TimeLimits,
     /// The network that outgoing requests use.
     pub network: OutboundNetwork,
-    /// Whether there is a single app, which serves every host name. While no revision of this app is in service,
-    /// requests are told that the app is still being built.
+    /// Whether the process serves a single app under every host name. If so, and no revision is in service yet,
+    /// requests are refused with the message that the app is still being built.
     pub is_of_one_app: bool,
-    /// Whether call stacks name the source lines with which components were built. For development: the code then takes
-    /// more space on disk and in memory.
+    /// Whether call stacks name source lines of the components. For development only, because the code then takes more
+    /// space on disk and in memory.
     pub source_lines: bool,
 }
 
 impl Default for TenancyOptions {
-    /// The options of a node for many apps that has the machine to itself. The node keeps at most as many apps in
-    /// memory as `isomer doctor` reports room for.
+    /// Returns the options of a node for many apps that has the machine to itself. The maximum number of apps in memory
+    /// is derived from the room that `isomer doctor` reports.
     fn default() -> Self {
         let room = Machine::read().capacity(&PoolSizes::of_a_node());
         Self {
@@ -68,7 +70,7 @@ impl Default for TenancyOptions {
 }
 
 impl TenancyOptions {
-    /// Returns the options for apps that always stay in memory, without time limits except those of the apps
+    /// Returns the options for apps that always stay in memory, without time limits other than those of the apps
     /// themselves.
     #[must_use]
     pub fn unbounded() -> Self {

@@ -27,34 +27,34 @@ struct Entries {
     removed_requests: u64,
 }
 
-/// Numbers of tenants, apps and requests.
+/// The numbers of tenants, apps and requests.
 pub(super) struct RegistryCounts {
     pub(super) tenants: usize,
     pub(super) apps: usize,
-    /// The number of requests since the start, including those of removed tenants.
+    /// The number of requests since the process started, including those of removed tenants.
     pub(super) requests: u64,
 }
 
 impl Registry {
-    /// Returns the app that serves a host name.
+    /// Returns the app that serves the host name `host`, if any.
     pub(super) fn app_of_host(&self, host: &str) -> Option<Arc<App>> {
         self.host_names.read().unwrap_or_else(PoisonError::into_inner).find(host).cloned()
     }
 
-    /// Returns the app that serves requests without a host name.
+    /// Returns the app that serves requests without a host name, if any.
     pub(super) fn app_without_host(&self) -> Option<Arc<App>> {
         self.host_names.read().unwrap_or_else(PoisonError::into_inner).unnamed().cloned()
     }
 
-    /// Adds a tenant without limits, unless the tenant exists.
+    /// Adds a tenant without limits. Does nothing if the tenant exists.
     pub(super) fn set_own_tenant(&self, name: &TenantName) {
         self.entries().tenants.entry(name.clone()).or_insert_with(|| Tenant::own(name.clone()));
     }
 
-    /// Adds a tenant, or changes its quotas.
+    /// Adds a tenant, or changes the quotas of a tenant.
     ///
     /// # Errors
-    /// When the outbound hosts in the quotas are invalid. Nothing is changed then.
+    /// If the outbound hosts in the quotas are invalid. Nothing is changed in this case.
     pub(super) fn set_tenant(&self, name: &TenantName, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         let mut entries = self.entries();
         match entries.tenants.get(name) {
@@ -68,7 +68,7 @@ impl Registry {
         self.entries().tenants.get(name).cloned()
     }
 
-    /// Removes a tenant whose apps were already removed.
+    /// Removes a tenant. The caller must have removed the tenant's apps.
     pub(super) fn remove_tenant(&self, name: &TenantName) {
         let mut entries = self.entries();
         if let Some(tenant) = entries.tenants.remove(name) {
@@ -81,7 +81,7 @@ impl Registry {
         found.ok_or_else(|| TenancyError::NoApp { tenant: tenant.clone(), app: app.clone() })
     }
 
-    /// Returns the app. Adds the app first if it does not exist.
+    /// Returns the app, and adds it first if it does not exist. Only a new app gets `revision`.
     pub(super) fn app_or_new(
         &self,
         tenant: &TenantName,
@@ -104,7 +104,7 @@ impl Registry {
         entries.apps.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, app)| app.clone()).collect()
     }
 
-    /// Replaces the host names of an app by `new`. `current` is the app's own list of its host names, which is updated.
+    /// Replaces the host names of an app by `new`. `current` is the app's own copy of its host names, and is updated.
     pub(super) fn set_host_names(&self, app: &Arc<App>, current: &mut Box<[HostPattern]>, new: &[HostPattern]) {
         if **current == *new {
             return;

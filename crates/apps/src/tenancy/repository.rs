@@ -1,4 +1,4 @@
-//! The source of apps that are not in memory.
+//! The source of packages, for apps that are not in memory.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use isomer_observe::AppLog;
 
 use crate::package::Package;
 
-/// A package, with the resources that are needed to start it.
+/// A package, and the resources that are needed to start the package.
 pub struct LaunchSpec {
     /// The package.
     pub package: Arc<Package>,
-    /// The app's directories, secrets and outbound network. The accounts in this field are replaced by the tenant's
-    /// own.
+    /// The app's directories, secrets and outbound network. The loader replaces the accounts in this value by those of
+    /// the tenant.
     pub place: AppResources,
-    /// The app's own log; with `None`, the guests' output is written to the process's log.
+    /// The app's own log; if `None`, the guests' output is written to the process's log.
     pub log: Option<AppLog>,
-    /// The app's own access log, if requests are logged.
+    /// The app's own access log; `None` if served requests are not logged.
     pub access: Option<AppLog>,
 }
 
@@ -27,7 +27,7 @@ pub struct LaunchSpec {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepositoryError {
-    /// Too many other releases are being compiled. The app is not at fault: the next request tries again.
+    /// The compilers are busy with other releases. The app is not at fault, so the next request tries again.
     #[error(transparent)]
     Busy(Box<dyn Error + Send + Sync>),
     /// The revision does not exist, or cannot be read or compiled.
@@ -35,13 +35,13 @@ pub enum RepositoryError {
     Failed(Box<dyn Error + Send + Sync>),
 }
 
-/// The source of apps that are not in memory.
+/// The source of packages, for apps that are not in memory.
 pub trait AppRepository: Send + Sync + 'static {
-    /// Fetches the package of `revision` and the resources to start it. Must not block. The returned future may be
-    /// dropped: work that it waited for continues, and the next call uses the result.
+    /// Fetches the package of `revision`, and the resources that are needed to start the package. Must not block. If
+    /// the returned future is dropped, work that it waited for continues, and the next call uses the result.
     ///
     /// # Errors
-    /// When the revision does not exist or cannot be made.
+    /// If the revision does not exist or its package cannot be made.
     fn fetch(
         self: Arc<Self>,
         tenant: TenantName,
@@ -54,13 +54,13 @@ pub trait AppRepository: Send + Sync + 'static {
         None
     }
 
-    /// Returns an error text in the form that a tenant may see: without the paths of the node's data.
+    /// Returns an error text without the parts that a tenant may not see, such as the paths of the node's data.
     fn redact(&self, text: &str) -> String {
         text.to_owned()
     }
 }
 
-/// A repository without apps: used when every app stays in memory.
+/// A repository without apps. Used when every app stays in memory.
 pub struct EmptyRepository;
 
 impl AppRepository for EmptyRepository {

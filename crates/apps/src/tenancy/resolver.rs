@@ -1,5 +1,5 @@
-//! How a request enters a tenancy: finds the app for the host name, checks the limits of the app's tenant, and loads
-//! the app if it is not in memory.
+//! The path of a request into a tenancy: finds the app for the host name, checks the limits of the app's tenant, and
+//! loads the app if the app is not in memory.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ impl SiteResolver<GroupHandler> for Tenancy {
 }
 
 impl Tenancy {
-    /// Returns why no app serves a host name.
+    /// Returns the reason why no app serves a host name.
     fn no_app(&self) -> Refusal {
         if self.loader().options.is_of_one_app { Refusal::NotBuilt } else { Refusal::NoHost }
     }

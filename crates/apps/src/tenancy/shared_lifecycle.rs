@@ -1,8 +1,8 @@
-//! An app's [`Lifecycle`], shared by requests and administration: every decision is made under one lock, and the
-//! revision in service is read without the lock.
+//! An app's [`Lifecycle`], shared by requests and administration. Every decision is made under one lock, but requests
+//! read the revision in service without the lock.
 //!
-//! `model` compiles this file a second time with primitives that try out schedules, and runs it with racing requests,
-//! loads, deployments, secrets, stops and evictions. So this file uses only the synchronization primitives of
+//! `model` compiles this file a second time with shuttle's synchronization primitives, and runs it with racing
+//! requests, loads, deployments, changes of secrets, stops and evictions. So this file uses only the primitives of
 //! `super::sync`, and no other type of the tenancy.
 
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use std::time::Instant;
 use super::lifecycle::{Entry, HoldToken, Lifecycle, LoadEnd, LoadResult, LoadTicket, Release, TakeOver, Types};
 use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError, Slot};
 
-/// A lifecycle behind a lock, with a copy of the values that requests read. `D` is other data that is changed under the
-/// same lock.
+/// A lifecycle behind a lock, with a copy of the values that requests read. `D` is the type of other data that the same
+/// lock protects.
 pub(super) struct SharedLifecycle<T: Types, D> {
-    /// A copy of the lifecycle's revision in service. Written only under the lock.
+    /// A copy of the revision in service, for readers without the lock. Written only under the lock.
     in_service: Slot<T::Loaded>,
     is_stopped: AtomicBool,
     state: Mutex<State<T, D>>,
@@ -25,21 +25,21 @@ struct State<T: Types, D> {
     data: D,
 }
 
-/// The state that a request finds, after a load was started if one was needed.
+/// The state of the app at the arrival of a request, after a load was started if the app had to be loaded.
 pub(super) enum EntryAfterLoad<T: Types> {
     /// The app is stopped.
     Stopped,
-    /// The revision in service.
+    /// This revision is in service.
     Ready(Arc<T::Loaded>),
-    /// The app is held.
+    /// The app is held, and the request waits for the end of the hold.
     Held(T::Hold),
-    /// The app is being loaded.
+    /// The app is being loaded, and the request waits for the load.
     Loading(T::PendingLoad),
-    /// The last load failed, and it is too early to try again.
+    /// The last load failed, and the pause after the failure is not over.
     Failed,
 }
 
-/// The lifecycle while its lock is held.
+/// A lifecycle whose lock is held.
 pub(super) struct LockedLifecycle<'a, T: Types, D> {
     shared: &'a SharedLifecycle<T, D>,
     state: MutexGuard<'a, State<T, D>>,
@@ -61,7 +61,8 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         self.in_service.load()
     }
 
-    /// Calls `read` with the revision in service, and returns its result. Returns `None` if no revision is in service.
+    /// Calls `read` with the revision in service, and returns the result of `read`. Returns `None` if no revision is in
+    /// service.
     pub(super) fn read<R>(&self, read: impl FnOnce(&Arc<T::Loaded>) -> R) -> Option<R> {
         self.in_service.read(read)
     }
@@ -75,11 +76,12 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         self.lock().state.lifecycle.held().cloned()
     }
 
-    /// Returns the state that a request finds. If the app has to be loaded, `start` starts the load and returns it, and
-    /// later requests wait for the same load. `start` is called under the lock, and must not use the app.
+    /// Returns the state of the app for a request. If the app has to be loaded, calls `start`, which starts the load
+    /// and returns it. Later requests wait for the same load. `start` is called under the lock, and must not use the
+    /// app.
     ///
     /// # Errors
-    /// With the error of `start`: no load was started.
+    /// The error of `start`, if it could not start the load.
     pub(super) fn enter<E>(
         &self,
         now: Instant,
@@ -100,19 +102,20 @@ impl<T: Types, D> SharedLifecycle<T, D> {
         })
     }
 
-    /// Takes `loaded` out of service, if it is in service. The next request loads the same revision again.
+    /// Takes `loaded` out of service. The next request loads the same revision again. Returns `false` and changes
+    /// nothing if `loaded` is not in service.
     pub(super) fn evict(&self, loaded: &Arc<T::Loaded>) -> bool {
         self.lock().change(|lifecycle| lifecycle.evict(loaded))
     }
 
-    /// Returns whether all revisions that left service have finished their requests.
+    /// Returns whether all requests of the revisions that left service have finished.
     pub(super) fn is_drained(&self) -> bool {
         self.lock().state.lifecycle.is_drained()
     }
 }
 
 impl<T: Types, D> LockedLifecycle<'_, T, D> {
-    /// The data that changes under the lock.
+    /// Returns the data that the lock protects.
     pub(super) fn data(&mut self) -> &mut D {
         &mut self.state.data
     }
@@ -137,8 +140,8 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         self.change(|lifecycle| lifecycle.put(revision, is_stopped))
     }
 
-    /// See [`Lifecycle::take_over`]. `is_current` is called under the lock. A change of an input with which revisions
-    /// are started unloads the app after that change, under the same lock.
+    /// Makes the decision of [`Lifecycle::take_over`]. Calls `is_current` under the lock. After an input has changed,
+    /// the app is unloaded under the same lock, so no revision with an old input stays in service.
     pub(super) fn take_over(
         &mut self,
         revision: T::Revision,
@@ -180,7 +183,7 @@ impl<T: Types, D> LockedLifecycle<'_, T, D> {
         &self.state.lifecycle
     }
 
-    /// Changes the lifecycle, and updates the copies that requests read.
+    /// Changes the lifecycle, and updates the copies that requests read without the lock.
     fn change<R>(&mut self, change: impl FnOnce(&mut Lifecycle<T>) -> R) -> R {
         let changed = change(&mut self.state.lifecycle);
         let lifecycle = &self.state.lifecycle;

@@ -1,4 +1,4 @@
-//! The synchronization primitives of `shared_lifecycle`. `model` has other primitives with the same names.
+//! The synchronization primitives of `shared_lifecycle`. `model` replaces them by other primitives with the same names.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 pub(super) use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A value that is read without a lock and replaced rarely.
+/// A value that is read without a lock and rarely replaced.
 pub(super) struct Slot<T>(ArcSwapOption<T>);
 
 impl<T> Slot<T> {
@@ -23,7 +23,7 @@ impl<T> Slot<T> {
         self.0.load().as_ref().map(read)
     }
 
-    /// Replaces the value, unless it is already the same. Must not be called by two threads at the same time.
+    /// Replaces the value, unless `new` is the same value. Two threads must not call this function at the same time.
     pub(super) fn set(&self, new: Option<&Arc<T>>) {
         let is_same = match (self.0.load().as_ref(), new) {
             (Some(before), Some(new)) => Arc::ptr_eq(before, new),

@@ -1,4 +1,4 @@
-//! A tenant in memory: the limits of its requests and guests, and its usage.
+//! A tenant in memory: the limits on its requests and guests, and its usage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use isomer_runtime::{Account, AccountLimits};
 
 use super::admission::{Admission, AdmissionLimits};
 
-/// One tenant, shared by all its apps.
+/// One tenant. All apps of the tenant share this value.
 pub(super) struct Tenant {
     pub(super) name: TenantName,
     pub(super) admission: Arc<Admission>,
@@ -23,9 +23,9 @@ pub(super) struct Tenant {
     pub(super) log: Arc<LogQuota>,
     /// The hosts to which the tenant's apps may send requests; `None` if only the apps' manifests decide.
     pub(super) outbound: Option<Arc<TenantHosts>>,
-    /// The number of apps that were refused because of the tenant's quota.
+    /// The number of times that an app was refused because of the tenant's quota.
     pub(super) refused_apps: AtomicU64,
-    /// A counter of changes of the inputs with which the tenant's apps are started, such as secrets.
+    /// The number of changes to the inputs with which the tenant's apps are started, such as secrets.
     pub(super) inputs: AtomicU64,
 }
 
@@ -33,13 +33,13 @@ impl Tenant {
     /// Creates a tenant with quotas.
     ///
     /// # Errors
-    /// When the outbound hosts in the quotas are invalid.
+    /// If the outbound hosts in the quotas are invalid.
     pub(super) fn new(name: TenantName, quotas: &Quotas) -> Result<Arc<Self>, InvalidHostRule> {
         let outbound = TenantHosts::new(quotas.outbound_hosts.as_deref())?;
         Ok(Self::with(name, quotas, Some(Arc::new(outbound))))
     }
 
-    /// Creates the tenant of a process that serves a single app.
+    /// Creates the tenant of a process that serves a single app. The tenant has no limits.
     pub(super) fn own(name: TenantName) -> Arc<Self> {
         Self::with(name, &Quotas::unlimited(), None)
     }
@@ -60,7 +60,7 @@ impl Tenant {
     /// Changes the quotas.
     ///
     /// # Errors
-    /// When the outbound hosts in the quotas are invalid. Nothing is changed then.
+    /// If the outbound hosts in the quotas are invalid. Nothing is changed in this case.
     pub(super) fn set(&self, quotas: &Quotas) -> Result<(), InvalidHostRule> {
         if let Some(outbound) = &self.outbound {
             outbound.set(quotas.outbound_hosts.as_deref())?;
@@ -72,7 +72,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// Returns the current usage of the tenant and its counters.
+    /// Returns the current usage of the tenant, and the totals since the tenant was added.
     pub(super) fn usage(&self) -> TenantUsage {
         let (requests, used) = (self.admission.counts(), self.account.used());
         let refused = [

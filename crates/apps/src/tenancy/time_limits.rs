@@ -1,37 +1,38 @@
-//! The maximum times of requests and SQL statements on a node, even if manifests allow more.
+//! The maximum durations of requests and SQL statements on a node, even if manifests allow more.
 //!
-//! A longer time in a manifest is reduced to the maximum, so that an app that was written for another node can be
-//! deployed; the deployment warns about it. If a maximum is lowered after an app was deployed, the app's time is
-//! reduced without a warning when the app is loaded.
+//! If a manifest sets a longer duration, the node uses its maximum instead, so that an app that was written for another
+//! node can be deployed. The deployment then has a warning. If a maximum is lowered after an app was deployed, the
+//! app's duration is reduced without a warning when the app is loaded.
 
 use std::time::Duration;
 
 use isomer_manifest::{App, NodeLimits, show_duration};
 
-/// The time limits of a node.
+/// The time limits of a node for all apps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// The maximum time of a request, from its head to the end of its response.
+    /// The maximum duration of a request, from its head to the end of its response.
     pub request: Duration,
-    /// The maximum time of a stream of server-sent events.
+    /// The maximum duration of a stream of server-sent events.
     pub stream: Duration,
-    /// The maximum time of a SQL statement.
+    /// The maximum duration of an SQL statement.
     pub statement: Duration,
 }
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl TimeLimits {
-    /// No limits in practice: ten years. Without any limit, adding the duration to a clock's time would overflow.
+    /// Ten years for each limit, so that no limit is ever reached. Adding `Duration::MAX` to a clock's time would
+    /// overflow.
     pub const NONE: Self = Self { request: TEN_YEARS, stream: TEN_YEARS, statement: TEN_YEARS };
 
-    /// Returns the limits that a node file configures.
+    /// Returns the limits that a node file sets.
     #[must_use]
     pub fn of(limits: &NodeLimits) -> Self {
         Self { request: limits.request_deadline(), stream: limits.stream(), statement: limits.statement_timeout() }
     }
 
-    /// Returns a warning for each time in a manifest that is longer than allowed.
+    /// Returns a warning for each duration in the manifest that is longer than the node allows.
     #[must_use]
     pub fn warnings(&self, app: &App) -> Vec<String> {
         let warn = |what: String, configured: Duration, max: Duration| {
@@ -58,7 +59,7 @@ impl TimeLimits {
     }
 }
 
-/// Returns the manifest key at the beginning of a description.
+/// Returns the manifest key at the beginning of the description `what`.
 fn key(what: &str) -> &str {
     what.split('`').nth(1).unwrap_or(what)
 }

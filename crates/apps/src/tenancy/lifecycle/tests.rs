@@ -1,4 +1,4 @@
-//! Tests of an app's lifecycle: single events, and any sequence of events.
+//! Tests of an app's lifecycle with single events and with random sequences of events.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -85,10 +85,10 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     lifecycle: Lifecycle<TestTypes>,
     now: Instant,
-    /// The revision that was requested last.
+    /// The revision that the app is to serve.
     wanted: u8,
     load: Option<(LoadTicket<TestTypes>, TestLoad)>,
-    /// The number of changes since the load in progress was requested.
+    /// Whether the app was changed since the load in progress was requested.
     changed_since_load: bool,
     hold: Option<HoldToken<TestTypes>>,
     requests: Vec<Arc<TestLoaded>>,
@@ -133,7 +133,7 @@ impl World {
     }
 
     fn finish_load(&mut self, make: impl FnOnce(u8) -> LoadResult<TestTypes>) {
-        // Like the real loader, a load waits for the end of a hold.
+        // As with the real loader, a load ends only after the end of a hold.
         if self.hold.is_some() {
             return;
         }
@@ -237,7 +237,7 @@ impl World {
 }
 
 proptest! {
-    /// After any sequence of events, an app that is neither held nor stopped serves the revision that was asked for
+    /// After any sequence of events, an app that is neither held nor stopped serves the revision that was requested
     /// last.
     #[test]
     fn the_revision_that_was_asked_for_last_is_served_in_the_end(events in prop::collection::vec(event(), 0..60)) {
