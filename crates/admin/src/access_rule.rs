@@ -1,50 +1,50 @@
-//! Who may call an operation. Operations without an explicit rule accept only the node's token.
+//! The rules that decide which callers may call an operation. The default rule accepts only the node's token.
 
 use isomer_api::{ApiProblem, ProblemKind, TokenInfo, TokenRole};
 
 use crate::arguments::PathNames;
 use crate::caller::Caller;
 
-/// Who may call an operation.
+/// The callers that may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessRule {
-    /// The holder of the node's token.
+    /// Only the holder of the node's token.
     Node,
-    /// The holder of the node's token, and holders of a token of the tenant in the path, with at least this role.
+    /// The holder of the node's token, and each holder of a token of the tenant in the path, with at least this role.
     Tenant(TokenRole),
-    /// The holder of the node's token, and holders of any tenant's token with at least this role. For a tenant, the
-    /// operation returns only what belongs to that tenant.
+    /// The holder of the node's token, and each holder of a token of any tenant, with at least this role. For a
+    /// tenant's token, the operation returns only objects of that tenant.
     Own(TokenRole),
 }
 
 impl AccessRule {
-    /// Checks that `caller` may call an operation with these names in its path. The refusal is the same whether or not
-    /// the object exists.
+    /// Checks that `caller` may call an operation whose path contains the names `named`. The refusal does not depend on
+    /// whether an object with these names exists.
     pub(crate) fn check(self, caller: &Caller, named: &PathNames) -> Result<(), ApiProblem> {
         let Caller::Tenant(TokenInfo { tenant, name, role, .. }) = caller else { return Ok(()) };
         let refused = |why: String| ApiProblem::new(ProblemKind::Forbidden, why);
         match self {
-            Self::Node => Err(refused("this takes the node's own token".to_owned())),
+            Self::Node => Err(refused("this operation needs the node's own token".to_owned())),
             Self::Tenant(_) if !named.tenant().is_ok_and(|named| named == *tenant) => {
                 let why = format!("token `{name}` is of tenant `{tenant}`, and gives no access to other tenants");
-                Err(refused(why).hint(format!("--tenant {tenant}")))
+                Err(refused(why).hint(format!("use --tenant {tenant}")))
             }
             Self::Tenant(needed) | Self::Own(needed) if *role < needed => Err(refused(format!(
-                "token `{name}` of tenant `{tenant}` has the role `{role}`, and this takes `{needed}`"
+                "token `{name}` of tenant `{tenant}` has the role `{role}`, and this operation needs `{needed}`"
             ))),
             Self::Tenant(_) | Self::Own(_) => Ok(()),
         }
     }
 
-    /// Describes the rule, for the API's document.
+    /// Returns a description of the rule for the OpenAPI document.
     pub(crate) fn about(self) -> String {
         match self {
-            Self::Node => "Takes the node's token.".to_owned(),
+            Self::Node => "Needs the node's token.".to_owned(),
             Self::Tenant(role) => {
-                format!("Takes the node's token, or one of the tenant with the role `{role}`{}.", above(role))
+                format!("Needs the node's token, or a token of the tenant with the role `{role}`{}.", above(role))
             }
             Self::Own(role) => format!(
-                "Takes the node's token, or any tenant's with the role `{role}`{}, which gets what belongs to its tenant.",
+                "Needs the node's token, or a token of any tenant with the role `{role}`{}, which reaches only the objects of its tenant.",
                 above(role)
             ),
         }

@@ -1,4 +1,4 @@
-//! The address of the admin API: a TCP address or a Unix socket.
+//! The address at which a node serves its admin API: a TCP address or a Unix socket.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,19 +8,19 @@ use std::str::FromStr;
 /// The default address of a node's admin API.
 pub const DEFAULT: &str = "127.0.0.1:7171";
 
-/// The prefix of an address that is a Unix socket.
+/// The prefix of the address of a Unix socket.
 const UNIX: &str = "unix:";
 
-/// An address on which the admin API of a node listens.
+/// An address at which a node serves its admin API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAddress {
-    /// A TCP address; port 0 lets the system choose.
+    /// A TCP address. With port 0, the operating system chooses the port.
     Tcp(SocketAddr),
-    /// A Unix socket, which only its owner can open.
+    /// The path of a Unix socket. Only the socket's owner can connect.
     Unix(PathBuf),
 }
 
-/// A text that is not an address of an admin API.
+/// The error for a text that is not an address of an admin API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an address for the admin API: write `127.0.0.1:7171` or `unix:/path/of/a.sock`")]
 pub struct InvalidAddress {
@@ -28,7 +28,7 @@ pub struct InvalidAddress {
 }
 
 impl AdminAddress {
-    /// Returns whether only processes of this machine can reach it.
+    /// Returns whether only processes on this machine can reach the address.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! The arguments of an operation: names from the request's path, its query, its body. All are checked here, before the
-//! node sees them.
+//! The arguments of an operation: the names in the path, the query, and the body of the request. They are parsed and
+//! checked here, before the node gets them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use crate::admin::UploadBody;
 use crate::caller::Caller;
 
-/// Returns the names in a path, if the path matches the route. The inner `None` means that a name is not UTF-8.
+/// Returns the names in a path; `None` if the path does not match the route. The inner `None` means that a name is not
+/// valid UTF-8.
 pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<PathNames>> {
     let (route, path) = (route.split('/'), path.split('/'));
     let (count, mut named) = (route.clone().count(), Some(PathNames::default()));
@@ -35,16 +36,17 @@ pub(crate) fn names_of(route: &str, path: &str) -> Option<Option<PathNames>> {
     Some(named)
 }
 
-/// The names in a path, and the caller.
+/// The names in the path of a request, and the caller of the operation.
 #[derive(Debug, Default)]
 pub(crate) struct PathNames {
     pub(crate) names: Vec<(String, String)>,
-    /// The caller, once it is authenticated.
+    /// The caller; `None` until the request is authenticated.
     pub(crate) caller: Option<Caller>,
 }
 
 impl PathNames {
-    /// Returns a name as it was sent; empty if the path does not contain the name, which no check accepts.
+    /// Returns a name in the path, unchecked. If the path has no such name, returns an empty string, which is never a
+    /// valid name.
     fn get(&self, name: &str) -> &str {
         self.found(name).unwrap_or_default()
     }
@@ -95,8 +97,7 @@ pub(crate) enum ArgumentBody {
 }
 
 impl Arguments {
-    /// Returns the query. The type that a parameter is read as decides what its text means: a tenant may be called
-    /// `true`.
+    /// Parses the query as `Q`. A value is parsed as the type of its field in `Q`, so a tenant may be called `true`.
     pub(crate) fn query<Q: DeserializeOwned>(&self) -> Result<Q, ApiProblem> {
         let refused = |why: String| {
             ApiProblem::new(ProblemKind::BadRequest, "the query is not valid for this operation").detail(why)
@@ -104,7 +105,7 @@ impl Arguments {
         let mut fields = BTreeMap::new();
         for (name, text) in form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()) {
             if fields.insert(name.into_owned(), Text(text.into_owned())).is_some() {
-                return Err(refused("a parameter is there twice".to_owned()));
+                return Err(refused("a parameter occurs twice".to_owned()));
             }
         }
         Q::deserialize(MapDeserializer::new(fields.into_iter())).map_err(|error: ValueError| refused(error.to_string()))
@@ -117,9 +118,10 @@ impl Arguments {
         let refused = |why: String| {
             ApiProblem::new(ProblemKind::BadRequest, "the body is not valid for this operation").detail(why)
         };
-        // Serde accepts a list for the fields of an object in their order, which clients should not come to rely on.
+        // Serde also accepts a JSON array with the values of the fields in order. Refuse this form, so that no client
+        // depends on the order of the fields.
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-            return Err(refused("it has to be a JSON object".to_owned()));
+            return Err(refused("the body must be a JSON object".to_owned()));
         }
         serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
     }
@@ -139,7 +141,7 @@ impl Arguments {
     }
 }
 
-/// The text of a parameter, which is parsed as the type that is expected.
+/// The text of a query parameter. Serde parses it as the type of the field.
 struct Text(String);
 
 impl IntoDeserializer<'_, ValueError> for Text {
@@ -189,14 +191,14 @@ impl<'de> Deserializer<'de> for Text {
     }
 }
 
-/// Refuses a body whose content type is not JSON: the form of a browser cannot have that type.
+/// Checks that the content type of a request is JSON. An HTML form cannot send this content type.
 pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), ApiProblem> {
     let said = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(ApiProblem::new(ProblemKind::BadRequest, "the body has to be `application/json`"))
+    Err(ApiProblem::new(ProblemKind::BadRequest, "the content type of the body must be `application/json`"))
 }
 
 #[cfg(test)]
@@ -211,7 +213,7 @@ mod tests {
     fn a_query_is_read_whole() {
         let query = given("lines=7&follow=true").query::<isomer_api::LogQuery>().unwrap();
         assert_eq!((query.lines, query.follow), (Some(7), true));
-        // Names that look like other types.
+        // Names of tenants that could also be parsed as booleans.
         for name in ["true", "false"] {
             let query = given(&format!("tenant={name}")).query::<crate::operations::AppsQuery>().unwrap();
             assert_eq!(query.tenant.unwrap().as_str(), name);

@@ -1,11 +1,11 @@
-//! The audit log: the actions of administrators, in a file that is only appended to.
+//! The audit log: an append-only file with the actions of admins, one JSON object per line.
 //!
-//! An action that changes something has two lines: one before it begins, and one with its result. So every change has a
-//! line, even if the node was killed in between, and an action whose first line cannot be written does not begin. A
-//! refused action (no token, a wrong token, a browser, an invalid name) has one line. Lines are JSON; they never
-//! contain secrets or tokens.
+//! An action that changes something has two lines: one before it begins, and one with its result. So every change has
+//! at least one line, even if the node is killed during the action. If the first line cannot be written, the action
+//! does not begin. A refused action (for example because of a wrong token, a browser, or an invalid name) has one line.
+//! No line contains secrets or tokens.
 //!
-//! One thread writes the file: it writes all waiting lines at once, followed by a single sync.
+//! One thread writes the file. It writes all waiting lines together and then syncs the file once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -19,79 +19,79 @@ use isomer_ids::{AppName, ReleaseDigest, TenantName};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-/// The name of the file in a node's data directory.
+/// The name of the audit log's file in a node's data directory.
 pub const AUDIT_FILE: &str = "audit.log";
 
-/// Lines that are written and synced together, at most.
+/// The maximum number of lines that are written with one sync.
 const BATCH_MAX: usize = 256;
 
 /// A line of the audit log.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditEntry {
-    /// The time in milliseconds since 1970, UTC.
+    /// The Unix time in milliseconds.
     pub at_ms: u64,
-    /// The number of the action since the node started. Both lines of an action have the same.
+    /// The number of the action since the node started. Both lines of an action have the same number.
     pub action_id: u64,
-    /// The phase of the action.
+    /// The phase of the action that this line records.
     pub phase: Phase,
-    /// The sender of the request.
+    /// The client that sent the request.
     #[serde(flatten)]
     pub who: Requester,
-    /// The operation's name in the API's document.
+    /// The name of the operation in the OpenAPI document.
     pub action: &'static str,
-    /// The tenant that the action is about.
+    /// The tenant in the path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantName>,
-    /// The app that the action is about.
+    /// The app in the path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The name of the secret, the digest of the bytes or the name of the token that the action is about.
+    /// The other object in the path of the request: the name of a secret or a token, or the digest of an uploaded part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Further arguments of the operation.
+    /// Arguments of the operation from the query or the body.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub details: serde_json::Value,
-    /// The status of the response.
+    /// The HTTP status of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Why the action was refused or failed.
+    /// The reason why the action was refused or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// The revision that serves after the action.
+    /// The app's revision in service after the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<ReleaseDigest>,
-    /// The number of other refused requests since the last line, which were too many to get a line each.
+    /// The number of refused requests without a line of their own since the previous line about a refused request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u64>,
 }
 
-/// The phase of an action that a line records.
+/// The phase of an action that a line of the audit log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// The action begins.
+    /// The action is about to begin.
     Begin,
-    /// The action has ended, with or without success.
+    /// The action has ended, successfully or not.
     End,
     /// The action was refused and did not begin.
     Refused,
 }
 
-/// The sender of a request.
+/// The client that sent a request: its address or process, and its token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Requester {
-    /// The address of the client, over TCP.
+    /// The client's address, for a TCP connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<std::net::SocketAddr>,
-    /// The user of the client's process, over a Unix socket.
+    /// The user id of the client's process, for a connection over a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The client's process, over a Unix socket.
+    /// The id of the client's process, for a connection over a Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// The kind of token in the request.
     pub token: Credential,
-    /// The tenant's token in the request, if it had one.
+    /// Information about the tenant's token in the request; `None` if the request has no valid token of a tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant_token: Option<TokenInfo>,
 }
@@ -100,78 +100,81 @@ pub struct Requester {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Credential {
-    /// No token.
+    /// The request has no token.
     #[default]
     Missing,
-    /// A token that this node does not know.
+    /// The request has a token that this node does not know, or that has expired.
     Wrong,
-    /// The node's token.
+    /// The request has the node's token.
     Valid,
-    /// A tenant's token.
+    /// The request has a valid token of a tenant.
     Tenant,
 }
 
-/// The audit log could not be opened or written.
+/// The error for an audit log that cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the audit log `{}`", path.display())]
 pub struct AuditError {
-    /// The file.
+    /// The path of the audit log.
     pub path: PathBuf,
-    /// The system's error.
+    /// The operating system's error.
     pub source: io::Error,
 }
 
-/// The audit log of a node. Clones write to the same file.
+/// A handle to a node's audit log. All clones write to the same file.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
-    orders: Sender<Order>,
+    requests: Sender<WriterRequest>,
     path: PathBuf,
 }
 
 #[derive(Debug)]
-enum Order {
+enum WriterRequest {
     Write(Vec<u8>, oneshot::Sender<io::Result<()>>),
     Reopen(oneshot::Sender<io::Result<()>>),
 }
 
 impl AuditLog {
-    /// Opens the log of the node with this data directory, and creates it if it is missing.
+    /// Opens the audit log in the data directory `data`. Creates the file if it does not exist.
     ///
     /// # Errors
-    /// When the file cannot be opened for writing.
+    /// If the file cannot be opened for writing, or the writing thread cannot be started.
     pub fn open(data: &Path) -> Result<Self, AuditError> {
         let path = data.join(AUDIT_FILE);
         let failed = |source| AuditError { path: path.clone(), source };
         let file = open(&path).map_err(failed)?;
-        let (orders, received) = channel();
+        let (requests, received) = channel();
         let writer = Writer { file, path: path.clone(), torn: false };
         let thread = std::thread::Builder::new().name("audit-log".to_owned());
         thread.spawn(move || writer.run(&received)).map_err(failed)?;
-        Ok(Self { orders, path })
+        Ok(Self { requests, path })
     }
 
-    /// Appends a line. It is on disk when this returns.
+    /// Appends a line, and waits until the line is synced to disk.
     ///
     /// # Errors
-    /// When the line could not be written or synced.
+    /// If the line cannot be written or synced.
     pub async fn write(&self, entry: &AuditEntry) -> Result<(), AuditError> {
         let mut line = serde_json::to_vec(entry).expect("an entry is plain data");
         line.push(b'\n');
-        self.order(|done| Order::Write(line, done)).await
+        self.request(|done| WriterRequest::Write(line, done)).await
     }
 
-    /// Opens the file again by its name. If the file was moved away, a new one is created.
+    /// Opens the file again by its path. If the file was renamed, for example by log rotation, creates a new file.
     ///
     /// # Errors
-    /// When the file cannot be opened; then the log continues in the old file.
+    /// If the file cannot be opened. In this case, the log continues in the old file.
     pub async fn reopen(&self) -> Result<(), AuditError> {
-        self.order(Order::Reopen).await
+        self.request(WriterRequest::Reopen).await
     }
 
-    async fn order(&self, order: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Order) -> Result<(), AuditError> {
+    async fn request(
+        &self,
+        request: impl FnOnce(oneshot::Sender<io::Result<()>>) -> WriterRequest,
+    ) -> Result<(), AuditError> {
         let (done, result) = oneshot::channel();
-        let gone = || io::Error::other("its writer has ended");
-        let sent = self.orders.send(order(done)).map_err(|_| gone());
+        let gone = || io::Error::other("the thread that writes the audit log has ended");
+        let sent = self.requests.send(request(done)).map_err(|_| gone());
         let result = match sent {
             Ok(()) => result.await.unwrap_or_else(|_| Err(gone())),
             Err(error) => Err(error),
@@ -180,7 +183,7 @@ impl AuditLog {
     }
 }
 
-/// Returns the current time as entries contain it.
+/// Returns the Unix time in milliseconds, as in [`AuditEntry::at_ms`].
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -190,7 +193,7 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut file =
         options.read(true).append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)?;
-    // Ends a line that a power cut left unfinished, so that the next line does not continue it.
+    // If a power failure has left an incomplete last line, end that line, so that the next entry begins a new line.
     if file.metadata()?.len() > 0 {
         let mut last = [0];
         file.seek(io::SeekFrom::End(-1))?;
@@ -208,26 +211,26 @@ fn open(path: &Path) -> io::Result<File> {
 struct Writer {
     file: File,
     path: PathBuf,
-    /// Whether the last write may have ended in the middle of a line, as on a full disk.
+    /// Whether the last write has failed, so that the file may end in the middle of a line.
     torn: bool,
 }
 
 impl Writer {
-    /// Runs until the last handle of the log is dropped.
-    fn run(mut self, orders: &Receiver<Order>) {
-        while let Ok(first) = orders.recv() {
+    /// Writes lines until the last handle of the log is dropped.
+    fn run(mut self, requests: &Receiver<WriterRequest>) {
+        while let Ok(first) = requests.recv() {
             let mut next = Some(first);
             let (mut lines, mut waiting) = (Vec::new(), Vec::new());
-            while let Some(order) = next.take() {
-                match order {
-                    Order::Write(line, done) => {
+            while let Some(request) = next.take() {
+                match request {
+                    WriterRequest::Write(line, done) => {
                         lines.extend_from_slice(&line);
                         waiting.push(done);
                         if waiting.len() < BATCH_MAX {
-                            next = orders.try_recv().ok();
+                            next = requests.try_recv().ok();
                         }
                     }
-                    Order::Reopen(done) => {
+                    WriterRequest::Reopen(done) => {
                         self.finish(&mut lines, &mut waiting);
                         let opened = open(&self.path).map(|file| self.file = file);
                         let _ = done.send(opened);
@@ -249,7 +252,7 @@ impl Writer {
         self.torn = written.is_err();
         lines.clear();
         for done in waiting.drain(..) {
-            // Fails if the caller no longer waits.
+            // Sending fails if the caller no longer waits for the result.
             let _ =
                 done.send(written.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string())));
         }
@@ -335,9 +338,9 @@ mod tests {
             path: "full".into(),
             torn: false,
         };
-        let (orders, received) = channel();
+        let (requests, received) = channel();
         let thread = std::thread::spawn(move || writer.run(&received));
-        let log = AuditLog { orders, path: "full".into() };
+        let log = AuditLog { requests, path: "full".into() };
         assert!(log.write(&entry(1)).await.is_err());
         drop(log);
         thread.join().unwrap();

@@ -1,4 +1,4 @@
-//! Reading the body of a request, with limits on its size and on the time that it takes.
+//! Reading the body of a request, with limits on its size and on the time until it has arrived.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use isomer_api::{ApiProblem, ProblemKind};
 
 use crate::admin::UploadBody;
 
-/// The reason why the body of an upload was cut off, if it was. The reader of the body only sees an error.
+/// The reason why the server cut off the body of an upload, if it did. The operation that reads the body gets only an
+/// I/O error.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overflow(Arc<AtomicU8>);
 
@@ -22,7 +23,7 @@ const TOO_LARGE: u8 = 1;
 const TOO_SLOW: u8 = 2;
 
 impl Overflow {
-    /// Returns the problem that the client gets.
+    /// Returns the problem for a client whose upload was cut off; `None` if it was not.
     pub(crate) fn problem(&self) -> Option<ApiProblem> {
         match self.0.load(Ordering::Acquire) {
             TOO_LARGE => Some(too_large()),
@@ -40,46 +41,46 @@ fn too_slow() -> ApiProblem {
     ApiProblem::new(ProblemKind::BadRequest, "the body did not arrive in time")
 }
 
-/// Reads the whole body.
+/// Reads a body into memory.
 ///
 /// # Errors
-/// When the body has more than `bytes_max` bytes, does not arrive completely within `pace`, or ends early.
+/// If the body has more than `bytes_max` bytes, has not arrived completely after `pace`, or ends early.
 pub(crate) async fn read(body: Incoming, bytes_max: u64, pace: Duration) -> Result<Vec<u8>, ApiProblem> {
     check_announced(&body, bytes_max)?;
     let reading = async {
         let mut data = body.into_data_stream();
         let mut bytes = Vec::new();
-        while let Some(piece) = data.next().await {
-            let piece = piece.map_err(|_| broken_off())?;
-            if bytes.len() as u64 + piece.len() as u64 > bytes_max {
+        while let Some(chunk) = data.next().await {
+            let chunk = chunk.map_err(|_| incomplete())?;
+            if bytes.len() as u64 + chunk.len() as u64 > bytes_max {
                 return Err(too_large());
             }
-            bytes.extend_from_slice(&piece);
+            bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
     };
     tokio::time::timeout(pace, reading).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-/// The minimum rate of an upload after its first moments, in bytes per second. Slower uploads are cut off, because each
-/// upload holds one of few permits.
+/// The minimum average rate of an upload in bytes per second, apart from its first moments. Slower uploads are cut off,
+/// because each upload holds one of a few permits.
 const UPLOAD_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 
-/// Returns how long to wait for the next bytes of an upload of which `bytes` have arrived, after `waited` in total. The
-/// wait is at most `pace`, and the total at most the time that an upload of the minimum rate takes for as many bytes,
-/// plus `pace`. Returns `None` when that time is over.
+/// Returns how long to wait for the next bytes of an upload. `bytes` have arrived so far, and the server has waited for
+/// them for `waited` in total. A single wait is at most `pace`. The total is at most `pace`, plus the time that the
+/// bytes take at the minimum rate. Returns `None` if the total is exceeded.
 fn patience(pace: Duration, bytes: u64, waited: Duration) -> Option<Duration> {
     let earned = Duration::from_millis(bytes.saturating_mul(1000) / UPLOAD_BYTES_PER_SECOND_MIN);
     let left = pace.saturating_add(earned).checked_sub(waited).filter(|left| !left.is_zero())?;
     Some(left.min(pace))
 }
 
-/// Returns the body as a stream. The stream ends with an error after `bytes_max` bytes, when nothing arrives for
-/// `pace`, or when bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. The time until the node polls for the
-/// next bytes is not counted.
+/// Returns a body as a stream. The stream ends with an error if the body has more than `bytes_max` bytes, if no bytes
+/// arrive for `pace`, or if bytes arrive more slowly than [`UPLOAD_BYTES_PER_SECOND_MIN`]. Only the time that the
+/// stream waits for bytes counts, and not the time until the operation polls the stream again.
 ///
 /// # Errors
-/// When the announced size of the body is larger than `bytes_max`.
+/// If the request announces a body of more than `bytes_max` bytes.
 pub(crate) fn stream(
     body: Incoming,
     bytes_max: u64,
@@ -97,16 +98,16 @@ pub(crate) fn stream(
                 Some((Err(io::Error::other(text)), None))
             };
             let Some(patience) = patience(pace, bytes_max - left, waited) else {
-                return cut_off(TOO_SLOW, "it arrives too slowly");
+                return cut_off(TOO_SLOW, "the body arrives too slowly");
             };
             let since = Instant::now();
             match tokio::time::timeout(patience, data.next()).await {
-                Err(_) => cut_off(TOO_SLOW, "it did not arrive in time"),
+                Err(_) => cut_off(TOO_SLOW, "the body did not arrive in time"),
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
-                Ok(Some(Ok(piece))) => match left.checked_sub(piece.len() as u64) {
-                    None => cut_off(TOO_LARGE, "it is too large"),
-                    Some(left) => Some((Ok(piece), Some((data, left, waited + since.elapsed())))),
+                Ok(Some(Ok(chunk))) => match left.checked_sub(chunk.len() as u64) {
+                    None => cut_off(TOO_LARGE, "the body is too large"),
+                    Some(left) => Some((Ok(chunk), Some((data, left, waited + since.elapsed())))),
                 },
             }
         }
@@ -114,13 +115,13 @@ pub(crate) fn stream(
     Ok(Box::pin(stream::unfold(state, next)) as std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>)
 }
 
-/// Refuses a body that is announced as too large.
+/// Checks that the size that the request announces for its body does not exceed `bytes_max`.
 fn check_announced(body: &Incoming, bytes_max: u64) -> Result<(), ApiProblem> {
     if body.size_hint().lower() > bytes_max { Err(too_large()) } else { Ok(()) }
 }
 
-fn broken_off() -> ApiProblem {
-    ApiProblem::new(ProblemKind::BadRequest, "the body broke off")
+fn incomplete() -> ApiProblem {
+    ApiProblem::new(ProblemKind::BadRequest, "the connection failed before the body was complete")
 }
 
 #[cfg(test)]

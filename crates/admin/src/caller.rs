@@ -6,9 +6,9 @@ use isomer_ids::TenantName;
 /// The authenticated caller of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// The holder of the node's token, who may call every operation.
+    /// The holder of the node's token, who may call all operations.
     Node,
-    /// The holder of a tenant's token.
+    /// The holder of a tenant's token, with information about this token.
     Tenant(TokenInfo),
 }
 
@@ -22,7 +22,7 @@ impl Caller {
         }
     }
 
-    /// Returns the actor that a revision is recorded with.
+    /// Returns the caller in the form in which the record of a revision contains it.
     #[must_use]
     pub fn actor(&self) -> Actor {
         match self {
@@ -31,13 +31,14 @@ impl Caller {
         }
     }
 
-    /// Returns a problem as this caller sees it. A failure of the node itself contains files and addresses of the node,
-    /// which tenants must not see.
+    /// Returns a problem in the form that this caller may see. A failure of the node itself can contain paths and
+    /// addresses of the node, which tenants must not see.
     pub(crate) fn redacted(&self, problem: ApiProblem) -> ApiProblem {
         match self {
-            Self::Tenant(_) if problem.kind == ProblemKind::Failed => {
-                ApiProblem::new(ProblemKind::Failed, "the node failed; its operators find the reason in its log")
-            }
+            Self::Tenant(_) if problem.kind == ProblemKind::Failed => ApiProblem::new(
+                ProblemKind::Failed,
+                "the node failed; its operators can find the reason in the node's log",
+            ),
             _ => problem,
         }
     }
@@ -45,7 +46,7 @@ impl Caller {
 
 #[cfg(test)]
 impl Caller {
-    /// Returns a token of the tenant `acme` with this role.
+    /// Returns a caller with a token of the tenant `acme` that has this role.
     pub(crate) fn with_role(role: isomer_api::TokenRole) -> Self {
         Self::Tenant(TokenInfo {
             name: "ci".parse().unwrap(),

@@ -1,7 +1,6 @@
-//! A client of the admin API, with one function for each operation.
+//! A client of the admin API, with one method for each operation.
 //!
-//! Each request has its own connection, which is closed after the request: requests are rare, so it would not help to
-//! keep connections alive.
+//! The client opens a new connection for each request. Requests are rare, so keeping connections alive would not help.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,8 +20,8 @@ use isomer_ids::{AppName, Digest, TenantName, TokenName};
 use crate::node_address::NodeAddress;
 use crate::token::Token;
 
-/// The size of one piece of an upload in bytes.
-const PIECE_BYTES: usize = 64 << 10;
+/// The maximum size in bytes of a chunk of an upload.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// A client of a node's admin API.
 #[derive(Debug, Clone)]
@@ -37,39 +36,39 @@ pub enum ClientError {
     /// The node refused the request, or failed.
     #[error(transparent)]
     Problem(ApiProblem),
-    /// No process listens at the node's address.
+    /// The client cannot connect to the node.
     #[error("cannot reach the node at `{node}`")]
     Unreachable {
         /// The node's address.
         node: String,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The connection broke, or the response did not arrive in time.
-    #[error("the node at `{node}` did not answer")]
+    /// The connection failed, or the response did not arrive in time.
+    #[error("the node at `{node}` did not respond")]
     Broken {
         /// The node's address.
         node: String,
         /// The error of the connection.
         source: io::Error,
     },
-    /// The server is not an admin API, or has another version.
+    /// The server at the node's address does not serve this version of the admin API.
     #[error("the server at `{node}` is not the admin API of a node (status {status})")]
     NotANode {
         /// The node's address.
         node: String,
-        /// The status of the response.
+        /// The HTTP status of the server's response.
         status: u16,
     },
 }
 
-/// Lines of a log, as they arrive.
+/// The lines of a log, as a stream of the lines that arrive.
 pub type ClientLines = Pin<Box<dyn Stream<Item = Result<LogLine, ClientError>> + Send>>;
 
 pub(crate) type ClientBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
 impl Client {
-    /// Creates a client of this node.
+    /// Creates a client of the node at this address.
     #[must_use]
     pub fn new(node: NodeAddress, token: Token) -> Self {
         Self { node, token }
@@ -86,7 +85,7 @@ impl Client {
         self.get(routes::STATUS.to_owned()).await
     }
 
-    /// Returns the API's document.
+    /// Returns the OpenAPI document of the admin API.
     pub async fn openapi(&self) -> Result<serde_json::Value, ClientError> {
         self.get(routes::OPENAPI.to_owned()).await
     }
@@ -101,7 +100,7 @@ impl Client {
         self.get(of_tenant(routes::TENANT, tenant)).await
     }
 
-    /// Creates a tenant, or changes it.
+    /// Creates a tenant, or changes an existing tenant.
     pub async fn set_tenant(&self, tenant: &TenantName, change: &TenantChange) -> Result<TenantInfo, ClientError> {
         self.json(Method::PUT, of_tenant(routes::TENANT, tenant), change).await
     }
@@ -117,13 +116,13 @@ impl Client {
         self.nothing(Method::PUT, of_secret(tenant, name), body).await
     }
 
-    /// Removes a secret. One that is in use is removed only with `force`.
+    /// Removes a secret. If the current revision of an app uses the secret, it is removed only if `force` is true.
     pub async fn remove_secret(&self, tenant: &TenantName, name: &str, force: bool) -> Result<(), ClientError> {
         let query = if force { "?force=true" } else { "" };
         self.nothing(Method::DELETE, of_secret(tenant, name) + query, empty()).await
     }
 
-    /// Returns all apps, or those of one tenant.
+    /// Returns all apps of the node, or all apps of one tenant.
     pub async fn apps(&self, tenant: Option<&TenantName>) -> Result<Vec<AppInfo>, ClientError> {
         let query = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
         self.get(format!("{}{query}", routes::APPS)).await
@@ -134,7 +133,7 @@ impl Client {
         self.get(of_app(routes::APP, tenant, app)).await
     }
 
-    /// Returns the revisions of an app, the newest first.
+    /// Returns the revisions of an app, newest first.
     pub async fn revisions(&self, tenant: &TenantName, app: &AppName) -> Result<Vec<RevisionInfo>, ClientError> {
         self.get(of_app(routes::REVISIONS, tenant, app)).await
     }
@@ -144,7 +143,7 @@ impl Client {
         self.get(of_tenant(routes::TOKENS, tenant)).await
     }
 
-    /// Creates a token of a tenant. The token cannot be read again later.
+    /// Creates a token of a tenant. Only the response to this request contains the token itself.
     pub async fn create_token(&self, tenant: &TenantName, new: &TokenRequest) -> Result<CreatedToken, ClientError> {
         self.json(Method::POST, of_tenant(routes::TOKENS, tenant), new).await
     }
@@ -155,29 +154,30 @@ impl Client {
         self.nothing(Method::DELETE, path, empty()).await
     }
 
-    /// Returns which parts of a release have to be uploaded.
+    /// Returns the digests of the parts of a release that must be uploaded before the release is deployed.
     pub async fn missing(&self, release: &Release) -> Result<MissingParts, ClientError> {
         self.json(Method::POST, routes::MISSING.to_owned(), release).await
     }
 
-    /// Uploads a part. `told` is called with the number of bytes sent so far.
+    /// Uploads a part of a release. Calls `report_sent` for each chunk of the part, with the size of the chunk in
+    /// bytes, when the chunk is about to be sent.
     pub async fn put_blob(
         &self,
         digest: &Digest,
         bytes: Bytes,
-        told: impl Fn(u64) + Send + 'static,
+        report_sent: impl Fn(u64) + Send + 'static,
     ) -> Result<(), ClientError> {
         let mut left = bytes;
-        let pieces = std::iter::from_fn(move || {
-            let piece = left.split_to(left.len().min(PIECE_BYTES));
-            told(piece.len() as u64);
-            (!piece.is_empty()).then_some(Ok(Frame::data(piece)))
+        let chunks = std::iter::from_fn(move || {
+            let chunk = left.split_to(left.len().min(CHUNK_BYTES));
+            report_sent(chunk.len() as u64);
+            (!chunk.is_empty()).then_some(Ok(Frame::data(chunk)))
         });
-        let body = StreamBody::new(stream::iter(pieces)).boxed_unsync();
+        let body = StreamBody::new(stream::iter(chunks)).boxed_unsync();
         self.nothing(Method::PUT, routes::BLOB.replace("{digest}", digest.as_str()), body).await
     }
 
-    /// Deploys a release whose parts the node has.
+    /// Deploys a release. All its parts must be uploaded.
     pub async fn deploy(
         &self,
         tenant: &TenantName,
@@ -197,7 +197,7 @@ impl Client {
         self.json(Method::POST, of_app(routes::ROLLBACK, tenant, app), rollback).await
     }
 
-    /// Replaces components whose bytes the node has.
+    /// Replaces components of an app. The parts with the new components must be uploaded.
     pub async fn swap(
         &self,
         tenant: &TenantName,
@@ -207,23 +207,23 @@ impl Client {
         self.json(Method::POST, of_app(routes::SWAP, tenant, app), swap).await
     }
 
-    /// Stops serving an app.
+    /// Stops serving an app. Requests in flight still finish.
     pub async fn stop(&self, tenant: &TenantName, app: &AppName) -> Result<AppInfo, ClientError> {
         self.ask(Method::POST, of_app(routes::STOP, tenant, app), None, empty()).await
     }
 
-    /// Serves an app again.
+    /// Starts serving a stopped app again.
     pub async fn start(&self, tenant: &TenantName, app: &AppName) -> Result<AppInfo, ClientError> {
         self.ask(Method::POST, of_app(routes::START, tenant, app), None, empty()).await
     }
 
-    /// Removes an app; its data too if `data`.
+    /// Removes an app. If `data` is true, also removes the app's data.
     pub async fn remove(&self, tenant: &TenantName, app: &AppName, data: bool) -> Result<(), ClientError> {
         let query = if data { "?data=true" } else { "" };
         self.nothing(Method::DELETE, format!("{}{query}", of_app(routes::APP, tenant, app)), empty()).await
     }
 
-    /// Returns lines of an app's log.
+    /// Returns lines of an app's log, or of its access log if the query has `access`.
     pub async fn logs(&self, tenant: &TenantName, app: &AppName, query: &LogQuery) -> Result<ClientLines, ClientError> {
         let lines = query.lines.map(|lines| format!("&lines={lines}")).unwrap_or_default();
         let access = if query.access { "&access=true" } else { "" };
@@ -248,7 +248,8 @@ fn of_app(route: &str, tenant: &TenantName, app: &AppName) -> String {
     of_tenant(route, tenant).replace("{app}", app.as_str())
 }
 
-/// An invalid name is sent as well, so that the node responds with the problem.
+/// Returns the path of a secret. An invalid name is sent unchanged, so that the node responds with a description of the
+/// problem.
 fn of_secret(tenant: &TenantName, name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {

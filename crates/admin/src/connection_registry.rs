@@ -1,11 +1,15 @@
-//! The open connections of the admin API: how many are allowed, and which one is closed to make room for a new one.
+//! The open connections of the admin API: limits their number, and chooses a connection to close for a new one.
 //!
-//! Every client that reaches the listener can open connections, even without a token. A connection is unauthenticated
-//! until a request on it is accepted, which takes a token that may call the operation. Unauthenticated connections have
-//! their own maximum: when it is reached, the oldest connection of the client that has the most of them is closed for
-//! the next one. So a client that sends its request at once gets its response, however many others wait. Connections
-//! with an accepted request have another maximum: when it is reached, the connection that has been idle for the longest
-//! time is closed, and if all have a request in progress, the next request waits.
+//! Any client that reaches the listener can open connections, even without a token. A connection is *unauthenticated*
+//! until a request on it is accepted, which needs a token that may call the operation.
+//!
+//! The number of unauthenticated connections is limited. At the limit, the registry looks for the client with the most
+//! unauthenticated connections, and closes the oldest of them for the new connection. So a client that sends its
+//! request immediately gets a response, even if other clients keep many connections open without a request.
+//!
+//! The number of connections with an accepted request has a limit of its own. At this limit, the registry closes the
+//! connection that has been idle for the longest time. If every connection has a request in progress, the next request
+//! waits.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::{Pin, pin};
@@ -21,12 +25,12 @@ use tokio::sync::Notify;
 
 use crate::audit::Requester;
 
-/// A client: the unit by which connections are counted.
+/// The client of a connection. Connections are counted per client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ClientSource {
-    /// A client network.
+    /// The network of a client that is connected over TCP.
     Network(ClientNetwork),
-    /// A user of this machine, over the Unix socket.
+    /// The user id of a client that is connected over the Unix socket.
     User(u32),
 }
 
@@ -39,39 +43,40 @@ impl ClientSource {
     }
 }
 
-/// The open connections.
+/// The open connections of an admin API, and their limits.
 #[derive(Debug)]
 pub(crate) struct ConnectionRegistry {
     accepted_max: usize,
     unauthenticated_max: usize,
-    /// The maximum time that an accepted request waits while there are too many connections.
+    /// The maximum time that an accepted request waits while `accepted_max` other connections have requests in
+    /// progress.
     wait_max: Duration,
     registry: Mutex<OpenConnections>,
-    /// Notified when a connection or a request ends.
+    /// Notified when a connection is closed or a request ends.
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct OpenConnections {
-    /// A counter of events: earlier events have lower numbers.
+    /// The number of the last event. An event is the opening of a connection or the end of a request.
     clock: u64,
-    /// The connections, by the event of their opening.
+    /// The open connections, by the number of the event at which they were opened.
     open: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
 struct OpenConnection {
     source: ClientSource,
-    /// Whether a request on the connection was accepted.
+    /// Whether a request on the connection has been accepted.
     is_accepted: bool,
-    /// The number of accepted requests in progress, including a request that waits.
+    /// The number of accepted requests in progress on the connection, including a request that waits.
     requests: u32,
-    /// The event since which there is no request.
+    /// The number of the event since which the connection is idle.
     since: u64,
     evicted: Arc<Notify>,
 }
 
-/// The right to keep a connection open, until this is dropped.
+/// The registration of an open connection. Dropping this value removes the connection from the registry.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     all: Arc<ConnectionRegistry>,
@@ -80,12 +85,12 @@ pub(crate) struct ConnectionPermit {
     was_accepted: AtomicBool,
 }
 
-/// An accepted request in progress. Dropping this ends the request. Until then, its connection is not closed to make
-/// room for another one.
+/// An accepted request in progress. Dropping this value ends the request. While it exists, the registry does not close
+/// the connection of the request.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest(Arc<ConnectionPermit>);
 
-/// The body of a response. The request is in progress until this is dropped.
+/// The body of a response. Its request is in progress until the body is dropped.
 pub(crate) struct ActiveBody<B> {
     pub(crate) body: B,
     pub(crate) _request: Option<ActiveRequest>,
@@ -96,8 +101,8 @@ impl ConnectionRegistry {
         Arc::new(Self { accepted_max, unauthenticated_max, wait_max, registry: Mutex::default(), freed: Notify::new() })
     }
 
-    /// Registers a new connection. If there are too many, closes another unauthenticated connection for it. Returns
-    /// `None` if accepted requests wait on all of them.
+    /// Registers a new connection. If there are too many unauthenticated connections, closes one of them. Returns
+    /// `None` if none of them can be closed, because each has an accepted request that waits.
     pub(crate) fn enter(self: &Arc<Self>, source: ClientSource) -> Option<Arc<ConnectionPermit>> {
         let mut registry = self.lock();
         if registry.open.values().filter(|open| !open.is_accepted).count() >= self.unauthenticated_max {
@@ -111,7 +116,7 @@ impl ConnectionRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        // No change of the connections panics half-way.
+        // No method panics while the registry is inconsistent, so a poisoned lock can be used.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,17 +133,18 @@ impl OpenConnections {
         }
     }
 
-    /// Returns the oldest unauthenticated connection of the client that has the most of them.
+    /// Returns the number of the oldest unauthenticated connection of the client that has the most unauthenticated
+    /// connections.
     fn unauthenticated_to_evict(&self) -> Option<u64> {
-        let strangers = || self.open.iter().filter(|(_, open)| !open.is_accepted && open.requests == 0);
-        let mut of_sources: HashMap<ClientSource, usize> = HashMap::new();
-        strangers().for_each(|(_, open)| *of_sources.entry(open.source).or_default() += 1);
-        let most = of_sources.values().max()?;
-        strangers().find(|(_, open)| of_sources.get(&open.source) == Some(most)).map(|(id, _)| *id)
+        let unauthenticated = || self.open.iter().filter(|(_, open)| !open.is_accepted && open.requests == 0);
+        let mut by_source: HashMap<ClientSource, usize> = HashMap::new();
+        unauthenticated().for_each(|(_, open)| *by_source.entry(open.source).or_default() += 1);
+        let most = by_source.values().max()?;
+        unauthenticated().find(|(_, open)| by_source.get(&open.source) == Some(most)).map(|(id, _)| *id)
     }
 
-    /// Counts a connection among those with an accepted request, if there are not too many of these or an idle one can
-    /// be closed.
+    /// Marks a connection as one with an accepted request. If there are already `max` such connections, closes the one
+    /// that has been idle for the longest time. If none of them is idle, returns [`Acceptance::NotYet`].
     fn accept(&mut self, id: u64, max: usize) -> Acceptance {
         match self.open.get(&id) {
             None => return Acceptance::Evicted,
@@ -147,10 +153,10 @@ impl OpenConnections {
         }
         let accepted = || self.open.iter().filter(|(_, open)| open.is_accepted);
         if accepted().count() >= max {
-            let waiting = accepted().filter(|(_, open)| open.requests == 0);
-            let Some((waits, _)) = waiting.min_by_key(|(_, open)| open.since) else { return Acceptance::NotYet };
-            let waits = *waits;
-            self.evict(waits);
+            let idle = accepted().filter(|(_, open)| open.requests == 0);
+            let Some((longest_idle, _)) = idle.min_by_key(|(_, open)| open.since) else { return Acceptance::NotYet };
+            let longest_idle = *longest_idle;
+            self.evict(longest_idle);
         }
         if let Some(open) = self.open.get_mut(&id) {
             open.is_accepted = true;
@@ -167,14 +173,15 @@ enum Acceptance {
 }
 
 impl ConnectionPermit {
-    /// Records an accepted request, and waits while there are too many connections with accepted requests.
+    /// Registers an accepted request on the connection. Waits while too many other connections have requests in
+    /// progress.
     ///
     /// # Errors
-    /// When the wait takes too long, or the connection was just closed to make room for another one.
+    /// If the wait exceeds the time limit, or if the registry has just closed the connection.
     pub(crate) async fn accept(self: &Arc<Self>) -> Result<ActiveRequest, ApiProblem> {
         let full = || {
             let title = format!("all {} connections of the admin API have requests in progress", self.all.accepted_max);
-            ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of them has ended")
+            ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of these requests has ended")
         };
         {
             let mut registry = self.all.lock();
@@ -184,7 +191,7 @@ impl ConnectionPermit {
         let placed = async {
             loop {
                 let mut freed = pin!(self.all.freed.notified());
-                // Registers for notifications first, so that a connection that ends before the check is not missed.
+                // Register for notifications before the check, so that no notification after the check is missed.
                 freed.as_mut().enable();
                 let accepted = self.all.lock().accept(self.id, self.all.accepted_max);
                 match accepted {
@@ -203,14 +210,14 @@ impl ConnectionPermit {
         }
     }
 
-    /// Resolves when the connection has to be closed to make room for another one. Returns whether no request on it was
+    /// Waits until the registry chooses this connection to be closed. Returns whether no request on the connection was
     /// ever accepted.
     pub(crate) async fn evicted(&self) -> bool {
         self.evicted.notified().await;
         !self.was_accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns whether no request on the connection was accepted, or is being accepted.
+    /// Returns whether no request on the connection has been accepted or waits to be accepted.
     pub(crate) fn is_unauthenticated(&self) -> bool {
         self.all.lock().open.get(&self.id).is_some_and(|open| !open.is_accepted && open.requests == 0)
     }
@@ -306,11 +313,11 @@ mod tests {
         }
         assert!(!is_evicted(&known) && !known.is_unauthenticated());
         drop(known.accept().await.unwrap());
-        // A connection whose request waits is not closed either.
+        // A connection with a waiting request is not closed either.
         let busy = all.enter(address(1)).unwrap();
         let requests = [known.accept().await.unwrap(), busy.accept().await.unwrap()];
-        let waits = all.enter(address(1)).unwrap();
-        let mut waiting = pin!(waits.accept());
+        let waiter = all.enter(address(1)).unwrap();
+        let mut waiting = pin!(waiter.accept());
         assert!((&mut waiting).now_or_never().is_none());
         assert!(all.enter(address(2)).is_none(), "the only unauthenticated connection waits");
         drop(requests);

@@ -1,4 +1,4 @@
-//! One request to a node and its response, over a connection of its own.
+//! One request of the client to a node, and its response, over a new connection.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,16 +19,16 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::{Client, ClientBody, ClientError, ClientLines, empty};
 use crate::node_address::NodeAddress;
 
-/// The maximum time to connect.
+/// The maximum time for connecting to the node.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The maximum time to wait for a response. It is long because a deployment compiles.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// The maximum time from the start of a request to the head of the response. It is long because a deployment compiles.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The maximum size of a response in bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The maximum size in bytes of a response's body.
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
-/// The maximum size of a line of a log in bytes.
+/// The maximum size in bytes of a log line in a response.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 impl Client {
@@ -77,8 +77,8 @@ impl Client {
     }
 
     pub(crate) async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
-        let reading = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        match tokio::time::timeout(ANSWER_TIMEOUT, reading).await {
+        let reading = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect();
+        match tokio::time::timeout(RESPONSE_TIMEOUT, reading).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) => Err(self.broken(io::Error::other(error))),
             Err(_) => Err(self.broken(io::ErrorKind::TimedOut.into())),
@@ -104,7 +104,7 @@ impl Client {
             request = request.header(CONTENT_TYPE, media_type);
         }
         let request = request.body(body).expect("paths are made of checked names");
-        let answered = async {
+        let response = async {
             match &self.node {
                 NodeAddress::Tcp(authority) => {
                     let stream = self.connected(TcpStream::connect(authority)).await?;
@@ -117,7 +117,7 @@ impl Client {
                 }
             }
         };
-        let in_time = tokio::time::timeout(ANSWER_TIMEOUT, answered).await;
+        let in_time = tokio::time::timeout(RESPONSE_TIMEOUT, response).await;
         in_time.unwrap_or_else(|_| Err(self.broken(io::ErrorKind::TimedOut.into())))
     }
 
@@ -138,7 +138,7 @@ impl Client {
         let broken = |error: hyper::Error| self.broken(io::Error::other(error));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        // The connection ends with the response's body.
+        // This task ends when the body of the response is read or dropped.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to a node ended");
@@ -165,11 +165,11 @@ impl Client {
                     if let Some(line) = ready.pop_front() {
                         return Some((Ok(line), (data, rest, ready)));
                     }
-                    let piece: Bytes = match http_body_util::BodyDataStream::next(&mut data).await? {
-                        Ok(piece) => piece,
+                    let chunk: Bytes = match http_body_util::BodyDataStream::next(&mut data).await? {
+                        Ok(chunk) => chunk,
                         Err(error) => return Some((Err(client.broken(io::Error::other(error))), (data, rest, ready))),
                     };
-                    rest.extend_from_slice(&piece);
+                    rest.extend_from_slice(&chunk);
                     if let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') {
                         let whole: Vec<u8> = rest.drain(..=end).collect();
                         let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -179,7 +179,7 @@ impl Client {
                         }
                     }
                     if rest.len() > LINE_BYTES_MAX {
-                        let error = io::Error::other("a line of the log is longer than there are");
+                        let error = io::Error::other("a line of the log is longer than the maximum");
                         rest.clear();
                         return Some((Err(client.broken(error)), (data, rest, ready)));
                     }

@@ -1,9 +1,10 @@
-//! Authentication: a request needs the node's token or a tenant's, and must not come from a browser.
+//! Authentication: checks that a request has the node's token or a tenant's token, and that no browser has sent it.
 //!
-//! Any web page can make a browser send requests to loopback addresses (forms, scripts that cannot read the response),
-//! and can read the responses if the page's owner changes a host name of theirs to a loopback address (DNS rebinding).
-//! The token prevents both; these checks refuse such requests even before the token is checked. A browser sends
-//! `Origin` or `Sec-Fetch-Site`, and a rebound name is in `Host`.
+//! Any web page can make a browser send requests to a loopback address, by forms and by scripts. Usually, the page
+//! cannot read the responses. But it can if its owner points the page's host name to a loopback address (DNS
+//! rebinding). The token prevents both attacks. In addition, this module refuses such requests before it checks the
+//! token: browsers send the header `Origin` or `Sec-Fetch-Site`, and after DNS rebinding, `Host` contains the name of
+//! the page.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -16,11 +17,11 @@ use crate::audit::Credential;
 use crate::caller::Caller;
 use crate::token::{self, Token};
 
-/// The checks of every request.
+/// The checks that each request must pass.
 #[derive(Debug)]
 pub(crate) struct Guard {
     token: Token,
-    /// Host names of the API, in addition to addresses and `localhost`.
+    /// The host names under which the admin API is reachable, in addition to IP addresses and `localhost`.
     hosts: Vec<String>,
 }
 
@@ -29,8 +30,8 @@ impl Guard {
         Self { token, hosts }
     }
 
-    /// Returns the kind of token in the request, and the caller or why the request is refused. `find_token` looks up a
-    /// tenant's token.
+    /// Returns the kind of token in the request, and either the caller or the reason why the request is refused.
+    /// `find_token` returns the stored form of a tenant's token.
     pub(crate) fn check(
         &self,
         uri: &Uri,
@@ -74,24 +75,25 @@ impl Guard {
     fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiProblem> {
         let forbidden = |title: String| ApiProblem::new(ProblemKind::Forbidden, title);
         if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
-            return Err(forbidden("the admin API does not answer browsers".to_owned()));
+            return Err(forbidden("the admin API does not respond to browsers".to_owned()));
         }
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
-            return Err(forbidden("the request has to have one header `Host`".to_owned()));
+            return Err(forbidden("the request must have exactly one header `Host`".to_owned()));
         };
         let host = host.to_str().unwrap_or_default();
         for named in [Some(host), uri.authority().map(http::uri::Authority::as_str)].into_iter().flatten() {
             if !self.is_own(named) {
                 let shown: String = named.chars().filter(|c| !c.is_control()).take(80).collect();
-                let hint = "use its address, `localhost`, or a name that the node's configuration has for it";
-                return Err(forbidden(format!("the admin API is not at host `{shown}`")).hint(hint));
+                let hint = "use the node's IP address, `localhost`, or a host name that the node file configures for the admin API";
+                return Err(forbidden(format!("`{shown}` is not a host name of the admin API")).hint(hint));
             }
         }
         Ok(())
     }
 
-    /// Returns whether `authority` names this API. An address cannot be rebound, unlike a name.
+    /// Returns whether `authority` is an address or name of this admin API. All IP addresses are accepted, because DNS
+    /// rebinding needs a host name.
     fn is_own(&self, authority: &str) -> bool {
         let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, rest)) => {
@@ -113,9 +115,9 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// The problem of a request whose token is not known, or was revoked.
+/// Returns the problem for a request whose token is unknown, revoked or expired.
 pub(crate) fn unknown_token() -> ApiProblem {
-    unauthorized("this node has no such token, or it has expired")
+    unauthorized("the token is unknown to this node, or has expired")
 }
 
 fn unauthorized(title: &str) -> ApiProblem {
@@ -133,7 +135,7 @@ mod tests {
         Guard::new(Token::parse(&"ab".repeat(32)).unwrap(), vec!["node.internal".to_owned()])
     }
 
-    /// Returns the stored form of the token `isomer_1111111111111111_cd…`.
+    /// Returns the stored form of the test's only token of a tenant.
     fn stored_token(id: &TokenId) -> Option<StoredToken> {
         let (name, tenant) = ("ci".parse().unwrap(), "acme".parse().unwrap());
         let token = Token::parse(&tenants_token()).unwrap();

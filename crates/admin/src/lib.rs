@@ -3,22 +3,25 @@
 //! | file | what it owns |
 //! | --- | --- |
 //! | [`admin`] | the operations that a node implements for the API |
-//! | [`address`] | the addresses that the API listens on |
-//! | `operation`, `operations` | an operation; the table of all operations, from which router, checks and document are derived |
-//! | [`openapi`] | that table as an OpenAPI document |
+//! | [`address`] | the addresses at which a node serves the API |
+//! | `operation`, `operations` | an operation; the table of all operations, from which the router, the checks and the OpenAPI document are derived |
+//! | [`openapi`] | the OpenAPI document |
 //! | [`server`], `listener`, `connection_registry` | connections and their limits |
 //! | `service`, `arguments`, `body` | responding to a request |
 //! | `guard`, [`token`] | authentication |
-//! | [`caller`], `access_rule` | the authenticated caller; which operations it may call |
-//! | `tenant_limits` | how much of the API the holders of tenants' tokens may use |
+//! | [`caller`], `access_rule` | the authenticated caller, and the operations that a caller may call |
+//! | `tenant_limits` | limits on requests with tenants' tokens |
 //! | [`audit`], `refusals` | the audit log |
 //! | [`client`], `exchange`, [`node_address`] | the client |
 //!
-//! This crate does not know how an app is deployed or run: a node implements [`Admin`].
+//! This crate does not deploy or run apps. A node implements the trait [`Admin`] to do that.
 //!
-//! Invariants: without a token, a client learns only that there is an admin API; the holder of a tenant's token learns
-//! nothing about other tenants; tokens and values of secrets are in no log; every change has its lines in the audit
-//! log.
+//! Invariants:
+//!
+//! - Without a token, a client learns only that there is an admin API.
+//! - The holder of a tenant's token learns nothing about other tenants.
+//! - No log contains tokens or the values of secrets.
+//! - Each change has a line in the audit log before it begins, and one after it has ended.
 
 #![forbid(unsafe_code)]
 

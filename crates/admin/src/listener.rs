@@ -1,4 +1,4 @@
-//! The listener of the admin API, and the identity of the clients that connect.
+//! The listener of the admin API, and the identities of the clients that connect to it.
 
 use std::io;
 use std::path::Path;
@@ -15,64 +15,66 @@ use crate::audit::Requester;
 /// The reason why the admin API cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Other machines could reach the API, try tokens and read the traffic.
-    #[error("the admin API would listen on `{address}`, which other machines can reach, and it is not encrypted")]
+    /// The address is refused, because other machines can reach it. They could try tokens and read the traffic.
+    #[error(
+        "refused to serve the admin API on `{address}`: other machines can reach this address, and the API is not encrypted"
+    )]
     Remote {
-        /// The address.
+        /// The refused address.
         address: AdminAddress,
     },
-    /// Another process listens there.
+    /// Another process listens on the address.
     #[error("the admin API cannot listen on `{address}`: the address is already in use")]
     InUse {
-        /// The address.
+        /// The address that is in use.
         address: AdminAddress,
     },
-    /// The path is a file that is not a socket.
-    #[error("the admin API cannot listen on `{address}`: there is a file that is not a socket")]
+    /// The path of the Unix socket is a file that is not a socket.
+    #[error("the admin API cannot listen on `{address}`: the path is a file that is not a socket")]
     NoSocket {
-        /// The address.
+        /// The address of the Unix socket.
         address: AdminAddress,
     },
-    /// The operating system refuses it for another reason.
+    /// The operating system does not permit listening on the address, for another reason.
     #[error("the admin API cannot listen on `{address}`")]
     Io {
         /// The address.
         address: AdminAddress,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// A listening socket.
+/// The listening socket of the admin API.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The file is removed with the listener.
+    /// A Unix socket. Dropping the listener removes the socket's file, unless a service manager created the file.
     Unix {
         listener: UnixListener,
         _file: Option<SocketFile>,
     },
 }
 
-/// A listening socket of a service manager, which listens on after this process.
+/// A listening socket from a service manager. The service manager keeps the socket open when this process ends.
 #[derive(Debug)]
 pub enum AdminSocket {
     /// A TCP socket.
     Tcp(std::net::TcpListener),
-    /// A Unix socket. Its file belongs to the service manager.
+    /// A Unix socket. The service manager owns its file.
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// A connection.
+/// The stream of an accepted connection.
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Listener {
-    /// Listens on `address`. An address that other machines can reach is refused unless `remote`.
+    /// Listens on `address`. Refuses an address that other machines can reach, unless `remote` is true.
     ///
     /// # Errors
-    /// When listening fails, or is refused.
+    /// If the address is refused, or listening fails.
     pub(crate) async fn open(address: &AdminAddress, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
         if !address.is_local() && !remote {
             return Err(ListenError::Remote { address: address.clone() });
@@ -100,10 +102,11 @@ impl Listener {
         }
     }
 
-    /// Uses a socket from a service manager. A socket that other machines can reach is refused unless `remote`.
+    /// Listens on a socket from a service manager. Refuses a socket that other machines can reach, unless `remote` is
+    /// true.
     ///
     /// # Errors
-    /// When the socket does not listen, or is refused.
+    /// If the socket is refused, or does not listen.
     pub(crate) fn inherited(socket: AdminSocket, remote: bool) -> Result<(Self, AdminAddress), ListenError> {
         let failed = |source| ListenError::Io { address: AdminAddress::default(), source };
         match socket {
@@ -128,7 +131,7 @@ impl Listener {
 impl Acceptor for Listener {
     type Connection = (Stream, Requester);
 
-    /// Returns the next connection, and the identity of its client.
+    /// Waits for the next connection. Returns its stream and the identity of its client.
     async fn accept(&mut self) -> io::Result<(Stream, Requester)> {
         match self {
             Self::Tcp(listener) => {
@@ -152,7 +155,7 @@ impl Acceptor for Listener {
     }
 }
 
-/// Makes the same call for either kind of stream.
+/// Calls the same method on the TCP stream or the Unix stream of `self`.
 macro_rules! on_stream {
     ($self:ident, $call:ident($($argument:expr),*)) => {
         match $self.get_mut() {

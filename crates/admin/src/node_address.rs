@@ -1,4 +1,4 @@
-//! The address of a node as clients write it.
+//! The address of a node in the form in which users of a client write it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,12 +7,13 @@ use http::Uri;
 
 use crate::address::AdminAddress;
 
-/// The address of a node as a client writes it. It may have a host name, for a node behind a tunnel or a proxy.
+/// The address of a node, as a user of a client writes it. Unlike [`crate::address::AdminAddress`], it may have a host
+/// name, because the node may be behind a tunnel or a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeAddress {
-    /// `http://HOST:PORT`: the part after the scheme.
+    /// The part `HOST:PORT` of an address `http://HOST:PORT`.
     Tcp(String),
-    /// `unix:PATH`.
+    /// The path of an address `unix:PATH`.
     Unix(PathBuf),
 }
 
@@ -31,7 +32,7 @@ impl NodeAddress {
         (is_whole && !host.contains('@')).then(|| Self::Tcp(format!("{}:{port}", authority.host())))
     }
 
-    /// Returns whether the node is on this machine, so that no other machine can read the traffic.
+    /// Returns whether the address is on this machine, so that no other machine can read the traffic.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

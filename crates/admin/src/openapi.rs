@@ -1,4 +1,4 @@
-//! The API as an OpenAPI 3.1 document, made from the table of operations and their types.
+//! The OpenAPI 3.1 document of the admin API. It is generated from the table of operations and their types.
 
 use isomer_display::size;
 use isomer_ids::SECRET_NAME_PATTERN;
@@ -10,16 +10,16 @@ use crate::operation::{Input, Operation, Output, names_in};
 use crate::operations;
 
 const ABOUT: &str = "The admin API of a node, for its operators and its tenants. It listens on a Unix socket or on a TCP address of its own, by default a loopback address. \
-Every request carries a token, `Authorization: Bearer TOKEN`: the node's, from `admin.token` in the node's data directory, \
-or a tenant's (`create-token`), for operations that accept it. \
-Requests of browsers (with an `Origin`) and for other hosts are refused.\n\n\
+Every request must have a token in the header `Authorization: Bearer TOKEN`: the node's token, from `admin.token` in the node's data directory, \
+or a tenant's token (`create-token`), for operations that accept it. \
+Requests from browsers (with the header `Origin`) and requests for other host names are refused.\n\n\
 To deploy, a client requests which parts of a release the node lacks (`missing`), \
-uploads those (`put-blob`), then deploys the same release (`deploy`).";
+uploads these parts (`put-blob`), then deploys the same release (`deploy`).";
 
-/// Returns the document.
+/// Returns the OpenAPI document of the admin API.
 ///
 /// # Panics
-/// Never: schemas are plain data.
+/// Never, because schemas are plain data.
 #[must_use]
 pub fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -35,7 +35,7 @@ pub fn document() -> Value {
     let problem = generator.subschema_for::<isomer_api::ApiProblem>();
     let responses = json!({
         "problem": {
-            "description": "It was refused, or failed. `type` says which, and goes with the status: see `ProblemKind`.",
+            "description": "The request was refused, or the node failed. `type` states the kind of problem, which determines the status: see `ProblemKind`.",
             "content": { "application/problem+json": { "schema": problem } },
         },
     });
@@ -59,7 +59,7 @@ pub fn document() -> Value {
     })
 }
 
-/// Returns the parameters that all operations of a path have in common.
+/// Returns the path parameters, which all operations of a path have in common.
 fn parameters_of(path: &str, generator: &mut SchemaGenerator) -> Value {
     let parameters: Vec<Value> = names_in(path).map(|name| path_parameter(name, generator)).collect();
     if parameters.is_empty() { json!({}) } else { json!({ "parameters": parameters }) }
@@ -84,12 +84,12 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         }
         Output::Json(schema) => ("200", content("Done.", "application/json", schema(generator).to_value())),
         Output::Lines(schema) => {
-            ("200", content("One JSON object a line.", "application/x-ndjson", schema(generator).to_value()))
+            ("200", content("One JSON object per line.", "application/x-ndjson", schema(generator).to_value()))
         }
     };
     if operation.changes {
         let described = answer["description"].as_str().unwrap_or_default();
-        answer["description"] = format!("{described} It is recorded in the audit log.").into();
+        answer["description"] = format!("{described} The operation is recorded in the audit log.").into();
     }
     let mut described = json!({
         "operationId": operation.id,
@@ -118,8 +118,8 @@ fn content(description: &str, media_type: &str, schema: Value) -> Value {
     json!({ "description": description, "content": { media_type: { "schema": schema } } })
 }
 
-/// Returns the parameters of a query: one for each field of the type. The type itself is removed, since nothing refers
-/// to it.
+/// Returns the parameters of a query: one for each field of its type. Removes the type itself from the generated
+/// definitions, because nothing in the document refers to it.
 fn query_parameters(schema: fn(&mut SchemaGenerator) -> schemars::Schema, generator: &mut SchemaGenerator) -> Value {
     let reference = schema(generator).to_value();
     let name = reference["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();

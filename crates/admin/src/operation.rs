@@ -1,7 +1,7 @@
-//! An operation of the API: its input and output, who may call it, and the function that runs it.
+//! An operation of the admin API: its input and output, its access rule, and the function that runs it.
 //!
-//! An operation is created with the types of its input and output, so the API's document cannot differ from the
-//! implementation.
+//! The constructors of an operation take the types of its input and output as type parameters. So the OpenAPI document,
+//! which is generated from these types, always agrees with the implementation.
 
 use std::sync::Arc;
 
@@ -17,51 +17,51 @@ use crate::access_rule::AccessRule;
 use crate::admin::{Admin, AdminReply, LogLines};
 use crate::arguments::{Arguments, PathNames};
 
-/// The maximum size of a JSON body in bytes, unless the operation allows more.
+/// The default maximum size in bytes of a JSON body. [`Operation::at_most`] sets another maximum.
 pub(crate) const JSON_BYTES_MAX: u64 = 256 << 10;
 
-/// Creates the schema of a type.
+/// A function that generates the schema of a type.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// An operation of the API.
 pub(crate) struct Operation {
-    /// The operation's name in the document and in the audit log.
+    /// The operation's name in the OpenAPI document and in the audit log.
     pub(crate) id: &'static str,
     pub(crate) method: Method,
     /// The path: one of [`isomer_api::routes`].
     pub(crate) path: &'static str,
-    /// A description of the operation in one sentence without a full stop.
+    /// A summary of the operation in one sentence, without a full stop at its end.
     pub(crate) about: &'static str,
     pub(crate) input: Input,
     pub(crate) output: Output,
-    /// Whether the operation changes something, so that the audit log has lines about it.
+    /// Whether the operation is an action: it changes something, and has lines in the audit log.
     pub(crate) changes: bool,
-    /// Who may call the operation: the holder of the node's token only, unless [`Operation::open_to`] sets another
-    /// rule.
+    /// The callers that may call the operation. [`Operation::open_to`] sets another rule than the default
+    /// [`AccessRule::Node`].
     pub(crate) rule: AccessRule,
     pub(crate) run: Run,
 }
 
-/// Prepares the operation with its arguments.
+/// A function that checks the arguments of an operation, and returns the operation ready to run.
 type Run = Box<dyn Fn(Arc<dyn Admin>, &PathNames, Arguments) -> Result<PreparedOperation, ApiProblem> + Send + Sync>;
 
-/// An operation without arguments but the names in its path.
+/// A function that implements an operation whose only arguments are the names in its path.
 type PlainFn<A> = fn(Arc<dyn Admin>, &PathNames) -> Result<AdminReply<A>, ApiProblem>;
-/// An operation that returns nothing.
+/// A function that implements an operation without a result.
 type EmptyFn = fn(Arc<dyn Admin>, &PathNames, Arguments) -> Result<AdminReply<()>, ApiProblem>;
-/// An operation with a query.
+/// A function that implements an operation with a query.
 type QueryFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<AdminReply<A>, ApiProblem>;
-/// An operation with a query or body, and details for the audit log.
+/// A function that implements an operation with a query or a JSON body. It also returns the details for the audit log.
 type AuditedFn<Q, A> = fn(Arc<dyn Admin>, &PathNames, Q) -> Result<(AdminReply<A>, Value), ApiProblem>;
 
-/// An operation whose arguments were checked, and which has not started.
+/// An operation with checked arguments that has not started yet.
 pub(crate) struct PreparedOperation {
-    /// The arguments that the audit log shows.
+    /// The arguments in the form in which the audit log records them.
     pub(crate) details: Value,
     pub(crate) answer: BoxFuture<'static, Result<OperationResult, ApiProblem>>,
 }
 
-/// The input of an operation in addition to the names in its path.
+/// The input of an operation, in addition to the names in its path.
 pub(crate) enum Input {
     Nothing,
     /// Parameters in the query.
@@ -71,34 +71,34 @@ pub(crate) enum Input {
         schema: SchemaOf,
         bytes_max: u64,
     },
-    /// A body of bytes, as a whole.
+    /// A body of bytes, which is read into memory before the operation starts.
     Bytes {
         about: &'static str,
         bytes_max: u64,
     },
-    /// A body of bytes, as it arrives.
+    /// A body of bytes, which the operation reads as a stream.
     Stream {
         about: &'static str,
         bytes_max: u64,
     },
 }
 
-/// The kind of output of an operation.
+/// The kind of an operation's output, for the OpenAPI document.
 pub(crate) enum Output {
     Nothing,
     Json(SchemaOf),
-    /// One JSON object per line.
+    /// A stream of JSON objects, one per line.
     Lines(SchemaOf),
-    /// This API's own document.
+    /// The OpenAPI document.
     Document,
 }
 
-/// The output of an operation.
+/// The output of an operation that was run.
 pub(crate) enum OperationResult {
     Nothing,
     Json(Value),
     Lines(LogLines),
-    /// This API's own document.
+    /// The OpenAPI document.
     Document,
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn plain<A: JsonSchema + Serialize + 'static>(
     }
 }
 
-/// Creates an operation whose response has no body.
+/// Creates an operation without a response body.
 pub(crate) fn empty(
     id: &'static str,
     method: Method,
@@ -213,7 +213,7 @@ pub(crate) fn query<Q: JsonSchema + DeserializeOwned + 'static, A: JsonSchema + 
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
 }
 
-/// Creates an operation with a query whose response has no body.
+/// Creates an operation with a query and without a response body.
 pub(crate) fn query_only<Q: JsonSchema + DeserializeOwned + 'static>(
     id: &'static str,
     method: Method,
@@ -251,7 +251,7 @@ pub(crate) fn lines(id: &'static str, method: Method, path: &'static str, about:
     Operation { id, method, path, about, input, output, changes: false, rule: AccessRule::Node, run }
 }
 
-/// Creates the operation that returns the API's document, for which the node is not called.
+/// Creates the operation that returns the OpenAPI document. It does not call the node.
 pub(crate) fn document(id: &'static str, path: &'static str, about: &'static str) -> Operation {
     let run: Run = Box::new(|_, _, _| {
         let answer = async { Ok(OperationResult::Document) }.boxed();
@@ -282,7 +282,7 @@ fn nothing(reply: AdminReply<()>, details: Value) -> PreparedOperation {
     PreparedOperation { details, answer: reply.map(|done| done.map(|()| OperationResult::Nothing)).boxed() }
 }
 
-/// Returns the names in braces of a path.
+/// Returns the names of the path parameters: those in braces.
 pub(crate) fn names_in(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }

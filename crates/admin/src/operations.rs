@@ -1,4 +1,5 @@
-//! The table of the API's operations. Requests are served from it, the OpenAPI document is made of it, and the audit log has its names.
+//! The table of all operations of the admin API. The server routes requests by this table, and the OpenAPI document is
+//! generated from it.
 
 use std::sync::Arc;
 
@@ -22,37 +23,37 @@ use crate::caller::Caller;
 use crate::operation::{Input, Operation, document, empty, json_in, lines, plain, query, query_only};
 use crate::token::Token;
 
-/// The maximum size of one part of a release in bytes.
+/// The maximum size in bytes of one part of a release.
 pub const BLOB_BYTES_MAX: u64 = 256 << 20;
 
-/// Bytes of a release: a manifest, and for each part its name, digest and size.
+/// The maximum size in bytes of a release as JSON: the manifest, and the name, digest and size of each part.
 const RELEASE_BYTES_MAX: u64 = 2 * MANIFEST_BYTES_MAX as u64 + 1280 * PARTS_MAX as u64;
 
-/// Which apps are wanted.
+/// The query of the operation `apps`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AppsQuery {
-    /// Only the apps of this tenant; all apps by default.
+    /// Return only the apps of this tenant. By default, all apps are returned.
     pub(crate) tenant: Option<TenantName>,
 }
 
-/// How an app is removed.
+/// The query of the operation `remove`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RemoveQuery {
-    /// Removes the data, too. Otherwise the next deployment under this name uses it.
+    /// Also remove the app's data. If not, the next app with this name gets the data.
     data: bool,
 }
 
-/// How a secret is removed.
+/// The query of the operation `remove-secret`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RemoveSecretQuery {
-    /// Removes the secret also if apps use it, which then do not start any more.
+    /// Remove the secret even if apps use it. These apps can then no longer start.
     force: bool,
 }
 
-/// Returns all operations, in the order of the document.
+/// Returns all operations, in their order in the OpenAPI document.
 pub(crate) fn all() -> Vec<Operation> {
     let get = Method::GET;
     let (put, post, delete) = (Method::PUT, Method::POST, Method::DELETE);
@@ -61,11 +62,11 @@ pub(crate) fn all() -> Vec<Operation> {
             "status",
             get.clone(),
             routes::STATUS,
-            "The node as a whole",
+            "The status of the node",
             |admin, _| Ok(admin.status()),
         ),
         document("openapi", routes::OPENAPI, "This document").open_to(AccessRule::Own(TokenRole::Read)),
-        plain::<Vec<TenantInfo>>("tenants", get.clone(), routes::TENANTS, "All tenants, by name", |admin, named| {
+        plain::<Vec<TenantInfo>>("tenants", get.clone(), routes::TENANTS, "All tenants, sorted by name", |admin, named| {
             Ok(match named.caller()? {
                 Caller::Node => admin.tenants(),
                 Caller::Tenant(token) => admin.tenant(token.tenant).map(|own| own.map(|own| vec![own])).boxed(),
@@ -80,7 +81,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "set-tenant",
             put.clone(),
             routes::TENANT,
-            "Create a tenant, or change it: absent fields stay as they are",
+            "Create a tenant or change an existing one; absent fields keep their values",
             |admin, named, change| {
                 let details = serde_json::to_value(&change).expect("a change is plain data");
                 Ok((admin.set_tenant(named.tenant()?, change), details))
@@ -99,7 +100,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "set-secret",
             put.clone(),
             routes::SECRET,
-            "Set a secret: apps see it from their next request on, and it can never be read back",
+            "Set a secret; apps get the value with their next request, and no operation returns it",
             |admin, named, given| Ok(admin.set_secret(named.tenant()?, named.secret()?, given.bytes())),
         )
         .takes(Input::Bytes { about: "The value", bytes_max: SECRET_BYTES_MAX })
@@ -109,7 +110,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "remove-secret",
             delete.clone(),
             routes::SECRET,
-            "Remove a secret; one that the revision of an app uses is removed only with `force`",
+            "Remove a secret; `force` is needed if the current revision of an app uses the secret",
             |admin, named, query| {
                 let details = json!({ "force": query.force });
                 Ok((admin.remove_secret(named.tenant()?, named.secret()?, query.force), details))
@@ -121,7 +122,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "tokens",
             get.clone(),
             routes::TOKENS,
-            "The tokens of a tenant, by name; never the tokens themselves",
+            "The names and roles of a tenant's tokens, sorted by name",
             |admin, named| Ok(admin.tokens(named.tenant()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin)),
@@ -129,7 +130,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "create-token",
             post.clone(),
             routes::TOKENS,
-            "Create a token of a tenant: only this response contains it, the node stores its digest",
+            "Create a token of a tenant; only this response contains the token, because the node stores only its digest",
             create_token,
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
@@ -138,7 +139,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "revoke-token",
             delete.clone(),
             routes::TOKEN,
-            "Revoke a token of a tenant: it is refused from now on",
+            "Revoke a token of a tenant; later requests with the token are refused",
             |admin, named, _| Ok(admin.revoke_token(named.tenant()?, named.token()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Admin))
@@ -147,13 +148,13 @@ pub(crate) fn all() -> Vec<Operation> {
             "apps",
             get.clone(),
             routes::APPS,
-            "All apps, or those of one tenant, by tenant and name",
+            "All apps, or the apps of one tenant, sorted by tenant and name",
             |admin, named, query| {
                 let caller = named.caller()?;
                 match (caller.tenant().cloned(), query.tenant) {
                     (Some(own), Some(asked)) if own != asked => {
                         let why = format!("the token is of tenant `{own}`, and gives no access to other tenants");
-                        Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("--tenant {own}")))
+                        Err(ApiProblem::new(ProblemKind::Forbidden, why).hint(format!("use --tenant {own}")))
                     }
                     (own, asked) => Ok(admin.apps(own.or(asked))),
                 }
@@ -174,7 +175,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "revisions",
             get.clone(),
             routes::REVISIONS,
-            "An app's revisions, the newest first",
+            "The revisions of an app, newest first",
             |admin, named| Ok(admin.revisions(named.tenant()?, named.app()?)),
         )
         .open_to(AccessRule::Tenant(TokenRole::Read)),
@@ -182,7 +183,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "missing",
             post.clone(),
             routes::MISSING,
-            "Which parts of a release have to be uploaded: those that the node lacks, and for a tenant's token those that the tenant has not uploaded itself",
+            "The parts of a release that must be uploaded: those that the node lacks, and for a tenant's token also those that the tenant has not uploaded itself",
             |admin, named, release| Ok((admin.missing(named.caller()?, release), Value::Null)),
         )
         .open_to(AccessRule::Own(TokenRole::Deploy))
@@ -191,7 +192,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "put-blob",
             put,
             routes::BLOB,
-            "Upload a part: it is kept only if the bytes have this digest",
+            "Upload a part; the node stores the part only if its digest is the one in the path",
             |admin, named, given| Ok(admin.put_blob(named.caller()?, named.digest()?, given.stream())),
         )
         .open_to(AccessRule::Own(TokenRole::Deploy))
@@ -201,7 +202,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "deploy",
             post.clone(),
             routes::DEPLOY,
-            "Check, compile and start a release, and let it take over; or change nothing",
+            "Check, compile and start a release, and put it into service; if a step fails, nothing changes",
             |admin, named, release| {
                 let details = json!({ "hosts": release.hosts, "shape": release.shape });
                 Ok((admin.deploy(named.caller()?, named.tenant()?, named.app()?, release), details))
@@ -226,7 +227,7 @@ pub(crate) fn all() -> Vec<Operation> {
             "swap",
             post.clone(),
             routes::SWAP,
-            "Replace components of the revision that serves",
+            "Replace components of the revision in service",
             |admin, named, swap| {
                 let details = json!({ "components": swap.components.keys().collect::<Vec<_>>() });
                 Ok((admin.swap(named.caller()?, named.tenant()?, named.app()?, swap), details))
@@ -243,17 +244,18 @@ pub(crate) fn all() -> Vec<Operation> {
         )
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        plain::<AppInfo>("start", post, routes::START, "Serve an app again", |admin, named| {
+        plain::<AppInfo>("start", post, routes::START, "Serve a stopped app again", |admin, named| {
             Ok(admin.start(named.tenant()?, named.app()?))
         })
         .open_to(AccessRule::Tenant(TokenRole::Deploy))
         .changes(),
-        lines("logs", get, routes::LOGS, "Lines of an app's log: the existing ones, then new ones if it is followed")
+        lines("logs", get, routes::LOGS, "The lines of an app's log: the existing lines, then new lines if `follow` is true")
             .open_to(AccessRule::Tenant(TokenRole::Read)),
     ]
 }
 
-/// Creates a token here, so that what stores it never sees it. The audit log has the token's id before it is stored.
+/// Creates a token, and passes only its stored form to the node, so that the node never has the token itself. The audit
+/// log records the id of the token before the token is stored.
 fn create_token(
     admin: Arc<dyn Admin>,
     named: &PathNames,
@@ -262,7 +264,7 @@ fn create_token(
     let failed = |error: crate::token::TokenError| ApiProblem::new(ProblemKind::Failed, error.to_string());
     let tenant = named.tenant()?;
     let created_at = now_ms() / 1000;
-    // A token that expires must not create a successor that lasts longer.
+    // A token that expires may create only tokens that expire no later.
     let expires_with = match named.caller()? {
         Caller::Tenant(token) => token.expires_at,
         Caller::Node => None,

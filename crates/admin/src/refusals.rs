@@ -1,16 +1,16 @@
-//! Limits how many refused requests get a line in the audit log. Every client that reaches the listener can send
-//! requests without the node's token, so a line for each would let it fill the disk. Refused requests without a line
-//! are counted, and the next line has the count.
+//! A limit on the lines about refused requests in the audit log. Any client that reaches the listener can send requests
+//! without a token. If each of them had a line, the client could fill the disk. Refused requests beyond the limit have
+//! no line; the next line contains their number.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The number of requests that get a line in [`PERIOD`].
+/// The maximum number of refused requests that get a line in each [`PERIOD`].
 pub(crate) const RECORDED_MAX: u32 = 30;
 
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Counts refused requests.
+/// A counter of refused requests.
 #[derive(Debug)]
 pub(crate) struct Refusals(Mutex<Counts>);
 
@@ -26,8 +26,8 @@ impl Refusals {
         Self(Mutex::new(Counts { since: Instant::now(), recorded: 0, unrecorded: 0 }))
     }
 
-    /// Counts a refused request. Returns `Some` if the request gets a line, with the number of requests without a line
-    /// since the last line.
+    /// Counts a refused request. Returns `None` if the request gets no line in the audit log. If it gets a line,
+    /// returns the number of requests without a line since the previous line.
     pub(crate) fn count(&self) -> Option<u64> {
         self.count_at(Instant::now())
     }

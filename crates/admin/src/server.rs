@@ -1,4 +1,4 @@
-//! The server of the admin API: its connections and their limits, and shutting down without cutting off an action.
+//! The server of the admin API: its connections, their limits, and a shutdown that lets running actions finish.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,27 +28,28 @@ use crate::token::Token;
 /// The limits of an admin API.
 #[derive(Debug, Clone)]
 pub struct AdminLimits {
-    /// The maximum number of open connections on which a request was accepted. If all of them have a request in
-    /// progress, a request on a further connection waits.
+    /// The maximum number of open connections on which a request has been accepted. If all of them have a request in
+    /// progress, an accepted request on another connection waits.
     pub connections_max: usize,
-    /// The maximum time that such a request waits.
+    /// The maximum time that an accepted request waits because of `connections_max`.
     pub permit_timeout: Duration,
-    /// The maximum number of open connections on which no request was accepted. When it is reached, one of them is
-    /// closed for a new one.
+    /// The maximum number of open connections on which no request has been accepted. At the maximum, the server closes
+    /// one of them for each new connection.
     pub unauthenticated_max: usize,
-    /// The maximum time that a connection may be open on which no request was accepted.
+    /// The maximum time that a connection may stay open without an accepted request.
     pub unauthenticated_timeout: Duration,
-    /// Header fields of a request.
+    /// The maximum number of header fields of a request.
     pub headers_max: usize,
-    /// The maximum size of a request's head in bytes.
+    /// The maximum size in bytes of a request's head.
     pub head_bytes_max: usize,
-    /// The maximum time from the moment a connection waits for a request until the request's head is complete.
+    /// The maximum time that a connection may wait for the complete head of its next request.
     pub head_timeout: Duration,
-    /// The maximum time between two pieces of an upload, and for the whole of any other body.
+    /// The maximum time between two chunks of an upload, and the maximum time until any other body has arrived
+    /// completely.
     pub body_timeout: Duration,
-    /// The maximum time that a client may read nothing while data waits to be sent to it.
+    /// The maximum time that a client may read no data while the server has data to send.
     pub write_timeout: Duration,
-    /// The maximum time that running actions may take to finish when the server shuts down.
+    /// The maximum time that a shutdown waits for running actions.
     pub grace: Duration,
 }
 
@@ -58,7 +59,8 @@ const CONNECTIONS_MAX: usize = 128;
 /// The default of [`AdminLimits::unauthenticated_max`].
 const UNAUTHENTICATED_MAX: usize = 64;
 
-/// The maximum time that a connection which is closed to make room may take to write the rest of a response.
+/// The maximum time that a connection may take to send the rest of a response after it was chosen to be closed for a
+/// new connection.
 const EVICTED_MAX: Duration = Duration::from_secs(1);
 
 const _: () = assert!(REQUESTS_OF_TENANTS_MAX < CONNECTIONS_MAX, "the node's admins have connections left");
@@ -80,54 +82,54 @@ impl Default for AdminLimits {
     }
 }
 
-/// An admin API that listens. Connections wait in the kernel's queue until it serves.
+/// The open listener of an admin API. Until [`AdminServer::serve`] is called, connections wait in the kernel's queue.
 pub struct AdminServer {
     listener: Listener,
     address: AdminAddress,
 }
 
-/// The dependencies of an admin API.
+/// The parts that an admin API needs to serve requests.
 pub struct AdminService {
-    /// The node.
+    /// The node whose operations the API calls.
     pub admin: Arc<dyn Admin>,
-    /// The node's token.
+    /// The node's own token.
     pub token: Token,
-    /// The audit log.
+    /// The audit log of the node.
     pub audit: AuditLog,
-    /// Host names of the API, in addition to addresses and `localhost`.
+    /// The host names under which clients may call the API, in addition to IP addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// The limits.
+    /// The limits on connections, requests and times.
     pub limits: AdminLimits,
 }
 
 impl AdminServer {
-    /// Listens on `address`. An address that other machines can reach is refused unless `remote`.
+    /// Listens on `address`. Refuses an address that other machines can reach, unless `remote` is true.
     ///
     /// # Errors
-    /// When listening on it fails.
+    /// If the address is refused, or listening fails.
     pub async fn listen(address: &AdminAddress, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::open(address, remote).await?;
         Ok(Self { listener, address })
     }
 
-    /// Uses a socket that a service manager also holds. A socket that other machines can reach is refused unless
-    /// `remote`. Needs tokio's runtime.
+    /// Listens on a socket from a service manager. Refuses a socket that other machines can reach, unless `remote` is
+    /// true. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// When listening on it fails.
+    /// If the socket is refused, or does not listen.
     pub fn from_socket(socket: AdminSocket, remote: bool) -> Result<Self, ListenError> {
         let (listener, address) = Listener::inherited(socket, remote)?;
         Ok(Self { listener, address })
     }
 
-    /// Returns the address, with the port that the system chose for port 0.
+    /// Returns the address at which the server listens. If port 0 was configured, the address has the actual port.
     #[must_use]
     pub fn address(&self) -> &AdminAddress {
         &self.address
     }
 
-    /// Serves until `stop` resolves, then accepts no further request and lets running actions finish within
-    /// [`AdminLimits::grace`].
+    /// Serves requests until `stop` resolves. Then accepts no more requests, and waits at most [`AdminLimits::grace`]
+    /// for running actions.
     pub async fn serve(self, service: AdminService, stop: impl Future<Output = ()>) {
         let AdminService { admin, token, audit, hosts, limits } = service;
         let (running, watched) = watch::channel(());
@@ -152,7 +154,7 @@ impl AdminServer {
             .max_buf_size(limits.head_bytes_max);
         let connections =
             ConnectionRegistry::new(limits.connections_max, limits.unauthenticated_max, limits.permit_timeout);
-        // Each connection has a sender, so the channel closes with the last connection.
+        // Each connection holds a clone of the sender, so the channel is closed when the last connection ends.
         let (open, mut none_open) = mpsc::channel::<Infallible>(1);
         let (stopping, stopping_seen) = watch::channel(());
         let (cut_off, cut_off_seen) = watch::channel(());
@@ -209,16 +211,18 @@ impl AdminServer {
         accept_until(&mut listener, stop, &mut ResourceShortage::waiting("admin API"), serve).await;
         drop(open);
         drop(listener);
-        // Ends responses that follow a log.
+        // Closing this channel ends the responses that follow a log.
         drop(running);
         let finished = async {
-            // All permits are free when no action is running.
+            // All permits are available as soon as no action is running.
             let _ = actions.acquire_many(ACTIONS_MAX as u32).await;
             drop(stopping);
             let _ = none_open.recv().await;
         };
         if tokio::time::timeout(limits.grace, finished).await.is_err() {
-            tracing::warn!("actions of admins were cut off when their time to finish was over");
+            tracing::warn!(
+                "interrupted running actions, because they did not finish within the grace period of the shutdown"
+            );
         }
         drop(cut_off);
     }

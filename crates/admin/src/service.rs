@@ -1,4 +1,5 @@
-//! Responding to a request: authentication, arguments, the operation, the audit log.
+//! Responding to a request: authenticates the client, checks the arguments, runs the operation, and writes the audit
+//! log.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -34,74 +35,75 @@ use crate::tenant_limits::{
     ACTIONS_OF_TENANTS_AT_ONCE_MAX, ExclusivePermits, RequestKind, RequestPermit, TenantLimits,
 };
 
-/// The maximum number of bytes of an operation's arguments that the audit log shows.
+/// The maximum number of bytes of an operation's arguments in the audit log. Longer arguments are left out.
 const DETAILS_BYTES_MAX: usize = 4 << 10;
 
-/// Characters of a problem that the audit log shows.
+/// The maximum number of characters of a problem in the audit log.
 const PROBLEM_CHARS_MAX: usize = 500;
 
-/// A request as it arrives.
+/// A request from hyper.
 pub(crate) type Request = http::Request<Incoming>;
 
-/// A response.
+/// A response for hyper.
 pub(crate) type Response = http::Response<HttpBody>;
 
 type HttpBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Responds to requests.
+/// The service that responds to all requests of an admin API.
 pub(crate) struct Service {
     pub(crate) operations: Vec<Operation>,
     pub(crate) admin: Arc<dyn Admin>,
     pub(crate) guard: Guard,
     pub(crate) audit: AuditLog,
     pub(crate) refusals: Refusals,
-    /// The use of the API by tenants' tokens.
+    /// The limits on requests with tenants' tokens.
     pub(crate) tenant_limits: TenantLimits,
     pub(crate) actions: AtomicU64,
     pub(crate) body_pace: Duration,
-    /// A permit for each running action.
+    /// The permits for running actions. Each running action holds one.
     pub(crate) action_permits: Arc<Semaphore>,
-    /// Closed when the server shuts down: responses that follow a log end then.
+    /// A channel that is closed when the server shuts down. Responses that follow a log then end.
     pub(crate) running: watch::Receiver<()>,
 }
 
-/// The maximum number of actions that run at the same time. Further actions wait.
+/// The maximum number of actions that run at the same time. Further actions wait for a permit.
 pub(crate) const ACTIONS_MAX: usize = 64;
 
 const _: () = assert!(ACTIONS_OF_TENANTS_AT_ONCE_MAX < ACTIONS_MAX, "permits are left for the node's administrators");
 
-/// The interval of the check whether the token with which a log is followed was revoked or has expired. Without this
-/// check, a log without new lines would be followed forever with that token, and use up one of its tenant's requests.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which a response that follows a log checks whether its token was revoked or has expired. Without
+/// this check, a response without new lines would never end, and would use one of the tenant's permits for requests.
+const TOKEN_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// The client at the other end of a connection.
+/// The client of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionPeer(pub(crate) Requester);
 
 impl Service {
-    /// Responds to a request.
+    /// Finds the operation for a request, and responds to the request.
     pub(crate) async fn call(self: Arc<Self>, request: Request) -> Response {
         let path = request.uri().path();
-        let mut others = false;
+        let mut has_path = false;
         for (index, operation) in self.operations.iter().enumerate() {
             let Some(named) = names_of(operation.path, path) else { continue };
             if operation.method == *request.method() {
-                return self.answer(index, named, request).await;
+                return self.call_operation(index, named, request).await;
             }
-            others = true;
+            has_path = true;
         }
         let shown: String = path.chars().take(200).collect();
-        let problem = match others {
+        let problem = match has_path {
             true => {
                 ApiProblem::new(ProblemKind::BadRequest, format!("`{shown}` does not support `{}`", request.method()))
             }
-            false => ApiProblem::new(ProblemKind::NotFound, format!("there is nothing at `{shown}`")),
+            false => ApiProblem::new(ProblemKind::NotFound, format!("the admin API has no path `{shown}`")),
         };
         let (_, checked) = self.guard.check(request.uri(), request.headers(), |id| stored_token(&*self.admin, id));
         refuse(&checked.err().unwrap_or(problem))
     }
 
-    /// Checks whether the caller may call the operation now. Returns the permit of a tenant's request.
+    /// Checks whether the caller may call the operation now. For a tenant's token, returns a permit, to be held until
+    /// the request ends.
     fn admit(
         &self,
         operation: &Operation,
@@ -122,8 +124,8 @@ impl Service {
         }
     }
 
-    /// Authenticates and checks the request for an operation, and runs the operation.
-    async fn answer(self: Arc<Self>, index: usize, named: Option<PathNames>, request: Request) -> Response {
+    /// Authenticates and checks a request for the operation with this index, and runs the operation.
+    async fn call_operation(self: Arc<Self>, index: usize, named: Option<PathNames>, request: Request) -> Response {
         let operation = &self.operations[index];
         let ConnectionPeer(mut who) =
             request.extensions().get::<ConnectionPeer>().cloned().unwrap_or(ConnectionPeer(Requester::default()));
@@ -151,14 +153,15 @@ impl Service {
             },
             (checked, _) => (checked, None),
         };
-        // Until the response has been sent, the connection is not closed to make room for another one.
-        let held = |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
+        // While the body of the response exists, the registry does not close the connection.
+        let with_request =
+            |answer: Response| answer.map(|body| ActiveBody { body, _request: in_progress }.boxed_unsync());
         let work = match checked {
             Err(problem) => Err(problem),
             Ok(permit) => match self.read_arguments_exclusively(operation, request, permit.as_ref()).await {
                 Err(problem) => Err(problem),
-                // The token may have been revoked or have expired while the body arrived.
-                Ok(_) if !is_open(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
+                // The token was revoked or has expired while the body arrived.
+                Ok(_) if !is_valid(&*self.admin, caller.as_ref()) => Err(guard::unknown_token()),
                 Ok((arguments, overflow, exclusive)) => {
                     let work = (operation.run)(self.admin.clone(), &named, arguments);
                     work.map(|work| (work, overflow, permit.map(|permit| (permit, exclusive))))
@@ -168,16 +171,17 @@ impl Service {
         let (work, overflow, permits) = match work {
             Ok(work) => work,
             Err(problem) => {
-                // A tenant's attempt to read data of others is audited as well.
+                // If a tenant's token may not call the operation, this is recorded even for an operation without
+                // changes.
                 if operation.changes
                     || (problem.kind == ProblemKind::Forbidden && record.entry.who.tenant_token.is_some())
                 {
                     record.refused(&problem).await;
                 }
-                return held(refuse_to(caller.as_ref(), problem));
+                return with_request(refuse_to(caller.as_ref(), problem));
             }
         };
-        held(match operation.changes {
+        with_request(match operation.changes {
             true => self.run_action(record, work, overflow, permits, caller).await,
             false => match finished(work.answer).await {
                 Ok(answer) => self.respond(answer, caller, permits.map(|(permit, _)| permit)),
@@ -186,7 +190,8 @@ impl Service {
         })
     }
 
-    /// Runs an action, in a task of its own: a client that disconnects does not cut off an action, nor its lines in the audit log.
+    /// Runs an action in its own task, so that the action and its lines in the audit log are completed even if the
+    /// client disconnects.
     async fn run_action(
         &self,
         record: AuditedRequest,
@@ -202,7 +207,7 @@ impl Service {
                 None => None,
             };
             let action_permit = action_permits.acquire_owned().await.map_err(|_| stopping())?;
-            if !is_open(&*admin, requester.as_ref()) {
+            if !is_valid(&*admin, requester.as_ref()) {
                 let problem = guard::unknown_token();
                 record.refused(&problem).await;
                 return Err(problem);
@@ -218,8 +223,8 @@ impl Service {
         }
     }
 
-    /// Reads the query and the body. A tenant's request about a release waits for the tenant's exclusive permit, and
-    /// holds it.
+    /// Reads the query and the body. If a tenant's request contains a release, waits until no other such request of the
+    /// tenant is in progress, and returns the permits for this.
     async fn read_arguments_exclusively(
         &self,
         operation: &Operation,
@@ -237,7 +242,7 @@ impl Service {
         Ok((arguments, overflow, exclusive))
     }
 
-    /// Reads the query and the body within their limits.
+    /// Reads the query, and the body within its limits on size and time.
     async fn read_arguments(
         &self,
         operation: &Operation,
@@ -259,8 +264,8 @@ impl Service {
         Ok((Arguments { uri: parts.uri, body }, overflow))
     }
 
-    /// Returns the response. `permit` is held while lines of a log follow, which end when the caller's token is not
-    /// valid any more.
+    /// Returns the HTTP response for the result of an operation. If the response follows a log, it holds `permit`, and
+    /// ends as soon as the caller's token is no longer valid.
     fn respond(&self, answer: OperationResult, caller: Option<Caller>, permit: Option<RequestPermit>) -> Response {
         match answer {
             OperationResult::Nothing => response(StatusCode::NO_CONTENT, None, Empty::new().boxed_unsync()),
@@ -276,16 +281,16 @@ impl Service {
                 let mut running = self.running.clone();
                 let (admin, requester) = (self.admin.clone(), caller.clone());
                 let ended = async move {
-                    let closed = closed(admin, requester);
+                    let closed = token_invalid(admin, requester);
                     tokio::select! {
-                        // Nothing is ever sent: the channel closes when its sender is dropped.
+                        // No value is ever sent: `changed` returns when the sender is dropped.
                         _ = running.changed() => {}
                         () = closed => {}
                     }
                 };
                 let admin = self.admin.clone();
-                // A line that arrives before the check is not for this caller any more, either.
-                let lines = lines.take_while(move |_| std::future::ready(is_open(&*admin, caller.as_ref())));
+                // Check the token at each line as well, so that the caller gets no line after the token was revoked.
+                let lines = lines.take_while(move |_| std::future::ready(is_valid(&*admin, caller.as_ref())));
                 let lines = lines.take_until(Box::pin(ended)).map(move |line| {
                     let _held = &permit;
                     let mut text = serde_json::to_vec(&line).expect("a line is plain data");
@@ -298,7 +303,7 @@ impl Service {
     }
 }
 
-/// The lines of one request in the audit log.
+/// A request whose lines in the audit log are to be written.
 struct AuditedRequest {
     service: Arc<Service>,
     entry: AuditEntry,
@@ -307,7 +312,7 @@ struct AuditedRequest {
 impl AuditedRequest {
     fn new(service: &Arc<Service>, operation: &Operation, named: &PathNames, who: Requester) -> Self {
         let get = |name: &str| named.found(name);
-        // Invalid names are left out: they may contain anything.
+        // Leave out invalid names, because they may contain anything, for example a secret.
         let object = get("digest").filter(|_| named.digest().is_ok());
         let object = object.or(get("secret").filter(|_| named.secret().is_ok()));
         let object = object.or(get("token").filter(|_| named.token().is_ok()));
@@ -329,10 +334,11 @@ impl AuditedRequest {
         Self { service: service.clone(), entry }
     }
 
-    /// Audits an action that was refused and does not begin.
+    /// Writes the line about an action that was refused before it began.
     async fn refused(mut self, problem: &ApiProblem) {
         if self.entry.who.token != Credential::Valid {
-            // Every client can send these, or every tenant: they must not fill the disk.
+            // Limit the lines, because any client without the node's token can send such requests and could fill the
+            // disk.
             let counted = match &self.entry.who.tenant_token {
                 Some(token) => self.service.tenant_limits.count_refusal(&token.tenant),
                 None => self.service.refusals.count(),
@@ -345,13 +351,13 @@ impl AuditedRequest {
         self.write().await;
     }
 
-    /// Runs the action, and audits its beginning and its end.
+    /// Runs an action, and writes the lines about its beginning and its end.
     async fn run(mut self, work: PreparedOperation, overflow: body::Overflow) -> Result<OperationResult, ApiProblem> {
         if work.details.to_string().len() <= DETAILS_BYTES_MAX {
             self.entry.details = work.details;
         }
         if let Err(error) = self.service.audit.write(&self.entry).await {
-            tracing::error!(%error, cause = %error.source, "an action is refused: the audit log cannot be written");
+            tracing::error!(%error, cause = %error.source, "refused an action, because the audit log cannot be written");
             let problem = ApiProblem::new(ProblemKind::Failed, "nothing was done: the audit log cannot be written");
             return Err(problem.detail(format!("{error}: {}", error.source)));
         }
@@ -379,26 +385,26 @@ impl AuditedRequest {
 
     async fn write(&self) {
         if let Err(error) = self.service.audit.write(&self.entry).await {
-            tracing::error!(%error, cause = %error.source, action = self.entry.action, "a line of the audit log is missing");
+            tracing::error!(%error, cause = %error.source, action = self.entry.action, "cannot write a line of the audit log");
         }
     }
 }
 
-/// Returns the result of an operation. A panic is a failure of the node, and does not prevent the line about the end of
-/// the action.
+/// Waits for the result of an operation. A panic is returned as a failure of the node, so that the line about the end
+/// of the action is still written.
 async fn finished(
     answer: BoxFuture<'static, Result<OperationResult, ApiProblem>>,
 ) -> Result<OperationResult, ApiProblem> {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(failed()))
 }
 
-/// Returns the stored form of a tenant's token, unless it has expired.
+/// Returns the stored form of a tenant's token; `None` if there is no such token, or if it has expired.
 fn stored_token(admin: &dyn Admin, id: &TokenId) -> Option<StoredToken> {
     admin.stored_token(id).filter(|stored| !stored.info.is_expired_at(now_ms() / 1000))
 }
 
-/// Returns whether the caller's token is still valid: a tenant's token may have been revoked or have expired since.
-fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
+/// Returns whether the caller's token is still valid: it may have been revoked, or have expired, since it was checked.
+fn is_valid(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
     match caller {
         Some(Caller::Node) => true,
         Some(Caller::Tenant(token)) => stored_token(admin, &token.id).is_some(),
@@ -406,13 +412,13 @@ fn is_open(admin: &dyn Admin, caller: Option<&Caller>) -> bool {
     }
 }
 
-/// Resolves when the caller's token is not valid any more.
-async fn closed(admin: Arc<dyn Admin>, caller: Option<Caller>) {
+/// Waits until the caller's token is no longer valid.
+async fn token_invalid(admin: Arc<dyn Admin>, caller: Option<Caller>) {
     if matches!(caller, Some(Caller::Node)) {
         return std::future::pending().await;
     }
-    while is_open(&*admin, caller.as_ref()) {
-        tokio::time::sleep(LOOK_EVERY).await;
+    while is_valid(&*admin, caller.as_ref()) {
+        tokio::time::sleep(TOKEN_CHECK_EVERY).await;
     }
 }
 
@@ -424,7 +430,7 @@ fn failed() -> ApiProblem {
     ApiProblem::new(ProblemKind::Failed, "the node failed during this operation").hint("see the node's log")
 }
 
-/// Responds with a problem as this caller sees it.
+/// Responds with a problem in the form that the caller may see.
 fn refuse_to(caller: Option<&Caller>, problem: ApiProblem) -> Response {
     match caller {
         Some(caller) => refuse(&caller.redacted(problem)),

@@ -1,8 +1,8 @@
-//! How much of the API the holders of tenants' tokens may use: connections, actions and lines of the audit log. The
-//! limits reserve a share for each tenant and for the node's administrators, and leave a tenant whose token was stolen
-//! a way to revoke it.
+//! Limits on the use of the admin API with tenants' tokens: on requests, actions and lines in the audit log. There are
+//! no such limits for the node's token.
 //!
-//! The holder of the node's token has no limits here.
+//! The limits leave a share for every tenant and for the node's admins. They also ensure that a tenant can revoke a
+//! stolen token, even if the thief sends as many requests as possible.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,47 +15,48 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::refusals::Refusals;
 
-/// The maximum number of requests of one tenant at the same time, including those that follow a log.
+/// The maximum number of concurrent requests of one tenant, including requests that follow a log.
 pub(crate) const REQUESTS_OF_TENANT_MAX: usize = 16;
 
-/// The maximum number of requests with one token at the same time. It is below the tenant's maximum, so that a request
-/// with another token can revoke this one.
+/// The maximum number of concurrent requests with one token. It is less than the maximum of the tenant, so that the
+/// tenant can revoke a stolen token with another token.
 pub(crate) const REQUESTS_OF_TOKEN_MAX: usize = 12;
 
-/// Requests of all tenants at the same time. The other connections are for the node's administrators. A tenant has no
-/// more of them than [`is_fair`] allows.
+/// The maximum number of concurrent requests of all tenants together. The other connections are reserved for the node's
+/// admins. [`is_fair`] limits the share of each tenant.
 pub(crate) const REQUESTS_OF_TENANTS_MAX: usize = 96;
 
-/// The maximum number of actions of all tenants at the same time. Further actions wait, and so do those of a tenant
-/// that has its share ([`is_fair`]). The other permits for actions are for the node's administrators.
+/// The maximum number of actions of all tenants that run at the same time. The other permits for actions are reserved
+/// for the node's admins. [`is_fair`] limits the share of each tenant. Further actions wait.
 pub(crate) const ACTIONS_OF_TENANTS_AT_ONCE_MAX: usize = 48;
 
-/// Parts that a tenant uploads in [`PERIOD`], with two short lines of the audit log each. A release may have half as
-/// many.
+/// The maximum number of parts that a tenant may upload in each [`PERIOD`]: twice the maximum number in a release. Each
+/// upload has two short lines in the audit log.
 pub(crate) const UPLOADS_OF_TENANT_MAX: u32 = 20_000;
 
-/// Other actions of a tenant in [`PERIOD`], with two lines of the audit log each, which contain arguments and problems.
+/// The maximum number of other actions of a tenant in each [`PERIOD`]. Each of them has two lines in the audit log,
+/// with arguments and problems.
 pub(crate) const CHANGES_OF_TENANT_MAX: u32 = 2_000;
 
-/// The period in which actions are counted.
+/// The period for which the actions of a tenant are counted.
 const PERIOD: Duration = Duration::from_secs(3600);
 
-/// The kind of a request.
+/// The kind of a request, which decides which limit applies to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestKind {
     /// The request changes nothing.
     Read,
     /// The request uploads a part of a release.
     Upload,
-    /// The request is any other action.
+    /// The request changes something else.
     Change,
 }
 
-/// The use of the API by all tenants.
+/// The limits on the use of the admin API by tenants, with the current use.
 #[derive(Debug)]
 pub(crate) struct TenantLimits {
-    all: Arc<Mutex<All>>,
-    /// The running actions.
+    all: Arc<Mutex<AllTenants>>,
+    /// The permits for running actions.
     actions: FairLimiter<TenantName>,
 }
 
@@ -66,15 +67,15 @@ impl Default for TenantLimits {
 }
 
 #[derive(Debug, Default)]
-struct All {
+struct AllTenants {
     requests: usize,
-    of_tenants: HashMap<TenantName, TenantUse>,
+    by_tenant: HashMap<TenantName, TenantUse>,
 }
 
-/// The use of the API by one tenant.
+/// The current use of the admin API by one tenant.
 #[derive(Debug)]
 struct TenantUse {
-    /// Requests with each of the tenant's tokens.
+    /// The number of requests in progress with each of the tenant's tokens.
     requests: HashMap<TokenId, usize>,
     since: Instant,
     uploads: u32,
@@ -83,129 +84,132 @@ struct TenantUse {
     exclusive: ExclusiveSemaphores,
 }
 
-/// Semaphores of a tenant with one permit each.
+/// Two semaphores of a tenant, with one permit each.
 #[derive(Debug, Clone)]
 struct ExclusiveSemaphores {
-    /// For the largest bodies: a tenant has at most one in memory, from its first byte to the end of the operation.
+    /// The permit for a large body. A request holds it from before its body is read until the operation ends, so a
+    /// tenant has at most one large body in memory.
     largest: Arc<Semaphore>,
-    /// For reads about a release, which search all revisions of the tenant.
+    /// The permit for a request that reads which parts of a release are missing. Such a request searches all revisions
+    /// of the tenant.
     release_reads: Arc<Semaphore>,
 }
 
-/// The right to have one of the largest bodies, and to read about a release. Dropping this gives the right back.
+/// The exclusive permits that a tenant's request holds. Dropping this value releases them.
 #[derive(Debug, Default)]
 pub(crate) struct ExclusivePermits {
     _largest: Option<OwnedSemaphorePermit>,
     _release_read: Option<OwnedSemaphorePermit>,
 }
 
-/// One of a tenant's requests, until this is dropped.
+/// The permit for one request of a tenant. Dropping this value ends the request.
 #[derive(Debug)]
 pub(crate) struct RequestPermit {
-    all: Arc<Mutex<All>>,
+    all: Arc<Mutex<AllTenants>>,
     actions: FairLimiter<TenantName>,
     tenant: TenantName,
     token: TokenId,
     exclusive: ExclusiveSemaphores,
 }
 
-/// Returns whether a tenant that has `own` permits may have one more while `free` are left. A tenant always may have a
-/// first one, and further ones up to half of those that are left then. So a permit is left for the next tenant, however
-/// many the other tenants have taken.
+/// Returns whether a tenant that has `own` permits may get another one while `free` permits are available. A tenant may
+/// always get its first permit. It may get more only while twice its permits are less than the available ones. So a
+/// permit remains available for the next tenant, no matter how many permits the other tenants have.
 fn is_fair(own: usize, free: usize) -> bool {
     free > 0 && (own == 0 || own.saturating_mul(2) < free)
 }
 
 impl RequestPermit {
-    /// Waits until the tenant has no other large body, if `is_large`, and no other read about a release in progress, if
+    /// Waits for the tenant's permit for a large body if `is_large`, and for its permit for a read about a release if
     /// `is_release_read`.
     pub(crate) async fn acquire_exclusive(&self, is_large: bool, is_release_read: bool) -> ExclusivePermits {
         let ExclusiveSemaphores { largest, release_reads } = self.exclusive.clone();
-        // The semaphores are never closed.
+        // `ok` never drops an error, because the semaphores are never closed.
         let release_read = if is_release_read { release_reads.acquire_owned().await.ok() } else { None };
         let largest = if is_large { largest.acquire_owned().await.ok() } else { None };
         ExclusivePermits { _largest: largest, _release_read: release_read }
     }
 
-    /// Waits until the tenant may run one more action. The action ends when the permit is dropped.
+    /// Waits for a permit to run an action of the tenant. The permit must be held until the action ends.
     pub(crate) async fn action(&self) -> FairPermit<TenantName> {
         self.actions.acquire(&self.tenant).await
     }
 }
 
 impl TenantLimits {
-    /// Counts a request with a tenant's token.
+    /// Returns a permit for a request with a tenant's token.
     ///
     /// # Errors
-    /// When there are too many.
+    /// If the request would exceed a limit.
     pub(crate) fn enter(&self, token: &TokenInfo, kind: RequestKind) -> Result<RequestPermit, ApiProblem> {
         self.enter_at(token, kind, Instant::now())
     }
 
     fn enter_at(&self, token: &TokenInfo, kind: RequestKind, now: Instant) -> Result<RequestPermit, ApiProblem> {
         let TokenInfo { tenant, name, id, .. } = token;
-        let too_many = |of: String, max: usize| {
-            let title = format!("{of} {max} requests at the node's admin API already");
-            Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of them has ended"))
+        let too_many = |holder: String, max: usize| {
+            let title = format!("{holder} {max} requests in progress at the node's admin API");
+            Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of these requests has ended"))
         };
         let mut all = lock(&self.all);
         let free = REQUESTS_OF_TENANTS_MAX.saturating_sub(all.requests);
         if all.requests >= REQUESTS_OF_TENANTS_MAX {
             return too_many("all tenants together have".to_owned(), REQUESTS_OF_TENANTS_MAX);
         }
-        let taken = all.of(tenant, now);
-        if taken.requests() >= REQUESTS_OF_TENANT_MAX {
+        let tenant_use = all.use_of(tenant, now);
+        if tenant_use.requests() >= REQUESTS_OF_TENANT_MAX {
             return too_many(format!("tenant `{tenant}` has"), REQUESTS_OF_TENANT_MAX);
         }
-        if taken.requests.get(id).is_some_and(|requests| *requests >= REQUESTS_OF_TOKEN_MAX) {
+        if tenant_use.requests.get(id).is_some_and(|requests| *requests >= REQUESTS_OF_TOKEN_MAX) {
             return too_many(format!("token `{name}` of tenant `{tenant}` has"), REQUESTS_OF_TOKEN_MAX);
         }
-        if !is_fair(taken.requests(), free) {
+        if !is_fair(tenant_use.requests(), free) {
             let title = format!(
-                "tenant `{tenant}` has its share of the requests at the node's admin API: others need the rest"
+                "tenant `{tenant}` has its share of the requests at the node's admin API; the remaining ones are for other tenants"
             );
             return Err(
                 ApiProblem::new(ProblemKind::Quota, title).hint("retry when one of the tenant's requests has ended")
             );
         }
-        if now.saturating_duration_since(taken.since) >= PERIOD {
-            (taken.since, taken.uploads, taken.changes) = (now, 0, 0);
+        if now.saturating_duration_since(tenant_use.since) >= PERIOD {
+            (tenant_use.since, tenant_use.uploads, tenant_use.changes) = (now, 0, 0);
         }
-        let (counted, max, what) = match kind {
-            RequestKind::Read => (None, 0, ""),
-            RequestKind::Upload => (Some(&mut taken.uploads), UPLOADS_OF_TENANT_MAX, "uploaded"),
-            RequestKind::Change => (Some(&mut taken.changes), CHANGES_OF_TENANT_MAX, "changed"),
+        let (counted, max, done, what) = match kind {
+            RequestKind::Read => (None, 0, "", ""),
+            RequestKind::Upload => (Some(&mut tenant_use.uploads), UPLOADS_OF_TENANT_MAX, "uploaded", "parts"),
+            RequestKind::Change => (Some(&mut tenant_use.changes), CHANGES_OF_TENANT_MAX, "made", "changes"),
         };
         if let Some(counted) = counted {
             if *counted >= max {
-                let title = format!("tenant `{tenant}` has {what} {max} things in this hour");
+                let title = format!("tenant `{tenant}` has {done} {max} {what} in this hour");
                 return Err(ApiProblem::new(ProblemKind::Quota, title).hint("retry in an hour"));
             }
             *counted += 1;
         }
-        *taken.requests.entry(id.clone()).or_default() += 1;
-        let exclusive = taken.exclusive.clone();
+        *tenant_use.requests.entry(id.clone()).or_default() += 1;
+        let exclusive = tenant_use.exclusive.clone();
         all.requests += 1;
         let (tenant, token) = (tenant.clone(), id.clone());
         Ok(RequestPermit { all: self.all.clone(), actions: self.actions.clone(), tenant, token, exclusive })
     }
 
-    /// Counts a refused request of the tenant. Returns `Some` if the request gets a line in the audit log, with the
-    /// number of requests without a line since the last line.
+    /// Counts a refused request of the tenant. Returns `None` if the request gets no line in the audit log. If it gets
+    /// a line, returns the number of requests without a line since the previous line.
     pub(crate) fn count_refusal(&self, tenant: &TenantName) -> Option<u64> {
-        lock(&self.all).of(tenant, Instant::now()).refusals.count()
+        lock(&self.all).use_of(tenant, Instant::now()).refusals.count()
     }
 }
 
-impl All {
-    fn of(&mut self, tenant: &TenantName, now: Instant) -> &mut TenantUse {
-        if !self.of_tenants.contains_key(tenant) {
-            // Counts of tenants without a request in the last hour are of no use any more.
-            let is_in_use =
-                |taken: &TenantUse| taken.requests() > 0 || now.saturating_duration_since(taken.since) < PERIOD;
-            self.of_tenants.retain(|_, taken| is_in_use(taken));
+impl AllTenants {
+    fn use_of(&mut self, tenant: &TenantName, now: Instant) -> &mut TenantUse {
+        if !self.by_tenant.contains_key(tenant) {
+            // Remove tenants that have no request in progress and whose counts are older than a period.
+            let is_in_use = |tenant_use: &TenantUse| {
+                tenant_use.requests() > 0 || now.saturating_duration_since(tenant_use.since) < PERIOD
+            };
+            self.by_tenant.retain(|_, tenant_use| is_in_use(tenant_use));
         }
-        self.of_tenants.entry(tenant.clone()).or_insert_with(|| TenantUse {
+        self.by_tenant.entry(tenant.clone()).or_insert_with(|| TenantUse {
             requests: HashMap::new(),
             since: now,
             uploads: 0,
@@ -229,17 +233,17 @@ impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut all = lock(&self.all);
         all.requests = all.requests.saturating_sub(1);
-        let Some(taken) = all.of_tenants.get_mut(&self.tenant) else { return };
-        if let Some(requests) = taken.requests.get_mut(&self.token) {
+        let Some(tenant_use) = all.by_tenant.get_mut(&self.tenant) else { return };
+        if let Some(requests) = tenant_use.requests.get_mut(&self.token) {
             *requests = requests.saturating_sub(1);
             if *requests == 0 {
-                taken.requests.remove(&self.token);
+                tenant_use.requests.remove(&self.token);
             }
         }
     }
 }
 
-fn lock(all: &Mutex<All>) -> MutexGuard<'_, All> {
+fn lock(all: &Mutex<AllTenants>) -> MutexGuard<'_, AllTenants> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -299,7 +303,7 @@ mod tests {
             is_fair(0, 1) && !is_fair(0, 0) && is_fair(1, 3) && !is_fair(1, 2) && is_fair(15, 31) && !is_fair(15, 30)
         );
         assert!(!is_fair(usize::MAX, usize::MAX));
-        // Each tenant in turn takes as many permits as it may.
+        // Each tenant in turn gets as many permits as it may.
         let mut free = 96;
         let takes = |free: &mut usize| {
             let mut own = 0;
@@ -344,7 +348,8 @@ mod tests {
         assert!(!of_late.is_empty(), "three others leave it some");
         let mut waiting = pin!(acme.action());
         assert!((&mut waiting).now_or_never().is_none());
-        // One that ends is not enough: the tenant would have more than half of what is left.
+        // After one permit is released, the tenant may still not get another one: twice its permits are not less than
+        // the available ones.
         of_acme.pop();
         assert!((&mut waiting).now_or_never().is_none());
         of_acme.clear();
@@ -395,7 +400,7 @@ mod tests {
         }
         let held = all.enter_at(&token("held", 1), RequestKind::Change, now).unwrap();
         drop(all.enter_at(&token("new", 1), RequestKind::Change, now + PERIOD).unwrap());
-        assert_eq!(lock(&all.all).of_tenants.len(), 2);
+        assert_eq!(lock(&all.all).by_tenant.len(), 2);
         drop(held);
         assert_eq!(lock(&all.all).requests, 0);
     }

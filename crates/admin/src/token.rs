@@ -1,9 +1,12 @@
-//! Tokens: the node's own, whose holder may call every operation, and those of tenants.
+//! Tokens of the admin API: the node's own token, whose holder may call all operations, and the tokens of tenants.
 //!
-//! The node's token is created when a node starts for the first time: 256 random bits from the operating system, in a
-//! file that only its owner can read. A tenant's token has as many bits and is returned once, when it is created. It
-//! has a public id by which the node finds the stored form of the token: a digest ([`StoredToken`]). A token is only
-//! ever sent in the header `Authorization: Bearer …`, and no type of this module prints it.
+//! The node's token is created when the node starts for the first time. It consists of 256 random bits from the
+//! operating system, and is stored in a file that only its owner can read.
+//!
+//! A tenant's token has as many random bits. Only the response to the request that creates the token contains it. The
+//! token also has a public id, by which the node finds the token's stored form: a digest ([`StoredToken`]).
+//!
+//! Tokens are sent only in the header `Authorization: Bearer …`. No type in this module prints a token.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -16,25 +19,26 @@ use isomer_ids::{Digest, TokenId};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The name of the file in a node's data directory.
+/// The name of the token file in a node's data directory.
 pub const TOKEN_FILE: &str = "admin.token";
 
 /// The number of random bytes in a token.
 const RANDOM_BYTES: usize = 32;
 
-/// Characters of a token: two hexadecimal digits a byte.
+/// The number of characters of the node's token: two hexadecimal digits per byte.
 const CHARS: usize = 2 * RANDOM_BYTES;
 
-/// The prefix of a tenant's token, by which users and scanners for secrets recognize it: `isomer_ID_SECRET`.
+/// The prefix of a tenant's token, `isomer_ID_SECRET`, by which people and secret scanners recognize such a token.
 const TENANT_PREFIX: &str = "isomer_";
 
-/// Characters of the id in a tenant's token.
+/// The number of characters of the id in a tenant's token.
 const ID_CHARS: usize = 16;
 
-/// Characters of a tenant's token.
+/// The number of characters of a tenant's token.
 const TENANT_CHARS: usize = TENANT_PREFIX.len() + ID_CHARS + 1 + CHARS;
 
-/// A token: 64 hexadecimal digits, after `isomer_ID_` if it is a tenant's.
+/// A token of the node or of a tenant. The node's token has 64 hexadecimal digits. A tenant's token has the prefix
+/// `isomer_ID_` before them.
 #[derive(Clone)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct Token(String);
@@ -42,61 +46,61 @@ pub struct Token(String);
 /// The reason why a token cannot be read or created.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file could not be read or written.
+    /// The token file cannot be read or written.
     #[error("cannot use the token file `{}`", path.display())]
     Io {
-        /// The file.
+        /// The path of the token file.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Other users can read the file.
+    /// Other users can read the token file.
     #[error("other users can read the token file `{}` (mode {mode:o})", path.display())]
     Open {
-        /// The file.
+        /// The path of the token file.
         path: PathBuf,
-        /// The permissions of the file.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// The file belongs to another user.
-    #[error("the token file `{}` belongs to user {owner}", path.display())]
+    /// The token file belongs to another user.
+    #[error("the token file `{}` belongs to another user (id {owner})", path.display())]
     Foreign {
-        /// The file.
+        /// The path of the token file.
         path: PathBuf,
-        /// The owner of the file.
+        /// The id of the user who owns the file.
         owner: u32,
     },
     /// The file does not contain a token.
     #[error("`{}` does not contain a token", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The system has no random bytes.
+    /// The operating system provides no random bytes.
     #[error("cannot create a token: the system has no random bytes")]
     Random,
 }
 
 impl TokenError {
-    /// Returns what to do about the error, if that is known.
+    /// Returns what the user can do about the error, if anything.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Io { .. } | Self::Random => None,
             Self::Open { path, .. } => Some(format!(
-                "another user may have read it: remove the file, and the node creates a new one; or, if that is not possible: chmod 600 {}",
+                "remove the file, because other users may have read the token; the node then creates a new one. If you cannot remove the file, run: chmod 600 {}",
                 path.display()
             )),
-            Self::Foreign { .. } => Some("run the node as the user to whom its data directory belongs".to_owned()),
+            Self::Foreign { .. } => Some("run the node as the user who owns the node's data directory".to_owned()),
             Self::Malformed { path } => {
-                Some(format!("remove the file, and the node creates a new one: rm {}", path.display()))
+                Some(format!("remove the file, so that the node creates a new token: rm {}", path.display()))
             }
         }
     }
 }
 
 impl Token {
-    /// Parses a token, the node's or a tenant's. White space around it is ignored.
+    /// Parses a token of the node or of a tenant. Ignores white space around the token.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -104,15 +108,15 @@ impl Token {
         is_token.then(|| Self(text.to_owned()))
     }
 
-    /// Parses the node's token only.
+    /// Parses a token of the node; `None` if the text is a tenant's token or not a token.
     fn parse_of_node(text: &str) -> Option<Self> {
         Self::parse(text).filter(|token| is_secret(&token.0))
     }
 
-    /// Creates a token of a tenant.
+    /// Creates a token of a tenant. Returns the token and its id.
     ///
     /// # Errors
-    /// When the system has no random bytes.
+    /// If the operating system provides no random bytes.
     pub(crate) fn of_tenant() -> Result<(Self, TokenId), TokenError> {
         let mut id = [0; ID_CHARS / 2];
         getrandom::fill(&mut id).map_err(|_| TokenError::Random)?;
@@ -121,20 +125,20 @@ impl Token {
         Ok((Self(format!("{TENANT_PREFIX}{id}_{secret}")), id))
     }
 
-    /// Returns the digest that a node stores of a tenant's token.
+    /// Returns the digest of the token, which the node stores in place of a tenant's token.
     pub(crate) fn digest(&self) -> Digest {
         digest_of(self.0.as_bytes())
     }
 
-    /// Returns the token itself, for the one response that contains it.
+    /// Returns the text of the token, for the response to the request that creates it.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Returns the token of the node with this data directory, and creates it if it is missing.
+    /// Returns the token of the node with the data directory `data`. Creates the token if its file does not exist.
     ///
     /// # Errors
-    /// When the file cannot be used, or another user could have read it.
+    /// If the token file cannot be read or written, or if another user can read it.
     pub fn of_node(data: &Path) -> Result<Self, TokenError> {
         let path = data.join(TOKEN_FILE);
         match Self::read_own(&path) {
@@ -143,21 +147,21 @@ impl Token {
         }
         let token = Self::random()?;
         match token.write(data, &path) {
-            // Another process created the file at the same time.
+            // Another process has created the file at the same time.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read_own(&path),
             Err(source) => Err(TokenError::Io { path, source }),
             Ok(()) => Ok(token),
         }
     }
 
-    /// Reads a token from a file of this user that no other user can read.
+    /// Reads a token from a file that belongs to this user and that no other user can read.
     ///
     /// # Errors
-    /// When it cannot be read, belongs to another user, or other users can read it.
+    /// If the file cannot be read, belongs to another user, or is readable for other users.
     pub fn read_own(path: &Path) -> Result<Self, TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
-        // Does not follow symbolic links: the file that is checked must be the file that is read, even if other users
-        // may write to the folder.
+        // Do not follow symbolic links: another user who may write to the folder must not be able to redirect this to a
+        // file elsewhere.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
@@ -170,19 +174,19 @@ impl Token {
         Self::from_file(&file, path, Self::parse_of_node)
     }
 
-    /// Reads a token, the node's or a tenant's, from a file that a user named.
+    /// Reads a token of the node or of a tenant from a file that the user has chosen.
     ///
     /// # Errors
-    /// When it cannot be read, or does not contain a token.
+    /// If the file cannot be read, or does not contain a token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         let file = File::open(path).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
         Self::from_file(&file, path, Self::parse)
     }
 
-    /// Reads a token from standard input, which contains nothing else.
+    /// Reads a token from `source`, for example standard input, which must contain nothing else.
     ///
     /// # Errors
-    /// When it cannot be read, or does not contain a token.
+    /// If `source` cannot be read, or does not contain a token.
     pub fn read_from(source: impl io::Read) -> Result<Self, TokenError> {
         Self::from_file(source, Path::new("-"), Self::parse)
     }
@@ -210,9 +214,9 @@ impl Token {
         Ok(Self(text))
     }
 
-    /// Writes the token to the file, whole or not at all, and only if there is no such file.
+    /// Writes the token to the file `path`. Fails if the file exists. The file never contains only a part of the token.
     fn write(&self, data: &Path, path: &Path) -> io::Result<()> {
-        // Left by an attempt that was interrupted.
+        // An interrupted attempt may have left this file.
         let new = data.join(format!("{TOKEN_FILE}.new"));
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -228,7 +232,7 @@ impl Token {
         File::open(data)?.sync_all()
     }
 
-    /// Returns whether this is the token. Takes the same time wherever they differ.
+    /// Compares the token with a text in constant time.
     #[must_use]
     pub fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
@@ -237,20 +241,20 @@ impl Token {
     /// Writes the token to a new file that only its owner can read.
     ///
     /// # Errors
-    /// When the file exists, or cannot be written.
+    /// If the file exists already, or cannot be written.
     pub fn write_new(&self, path: &Path) -> Result<(), TokenError> {
         let failed = |source| TokenError::Io { path: path.to_owned(), source };
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
         let written = writeln!(file, "{}", self.0).and_then(|()| file.sync_all());
-        // A part of the token would prevent the next attempt.
+        // Remove the incomplete file, because the next attempt fails if the file exists.
         written.inspect_err(|_| drop(std::fs::remove_file(path))).map_err(failed)
     }
 
-    /// Returns the value of the header that the token is sent in.
+    /// Returns the value of the header `Authorization` for a request with this token.
     ///
     /// # Panics
-    /// Never: hexadecimal digits are valid in a header.
+    /// Never, because hexadecimal digits are valid in a header.
     #[must_use]
     pub fn header(&self) -> http::HeaderValue {
         let mut value = http::HeaderValue::try_from(format!("Bearer {}", self.0)).expect("digits are fit for a header");
@@ -259,14 +263,14 @@ impl Token {
     }
 }
 
-/// Returns the id in a text that may be a tenant's token; `None` if it does not look like one.
+/// Returns the id in a tenant's token; `None` if the text does not have the form of a tenant's token.
 pub(crate) fn id_of(given: &[u8]) -> Option<TokenId> {
     let rest = std::str::from_utf8(given).ok()?.strip_prefix(TENANT_PREFIX)?;
     let (id, secret) = rest.split_once('_')?;
     is_secret(secret).then(|| id.parse().ok())?
 }
 
-/// Returns whether `given` is the token that is stored. Takes the same time wherever they differ.
+/// Compares a text with a stored token, by its digest, in constant time.
 pub(crate) fn matches_stored(stored: &StoredToken, given: &[u8]) -> bool {
     digest_of(given).as_str().as_bytes().ct_eq(stored.digest.as_str().as_bytes()).into()
 }
@@ -279,7 +283,7 @@ fn is_secret(text: &str) -> bool {
     text.len() == CHARS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
-/// Prints nothing of the token.
+/// Prints the name of the type, without the token.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")

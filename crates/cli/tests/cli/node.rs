@@ -313,12 +313,12 @@ fn a_tenant_deploys_with_its_own_token_and_reads_its_access_log() {
         assert!(Instant::now() < until, "the request is not in the access log");
     }
     assert!(!with(&["logs", "table-tennis"]).contains("/seen"), "its own log has it not");
-    assert!(with(&["remove", "table-tennis", "--yes"]).contains("this takes `admin`"));
+    assert!(with(&["remove", "table-tennis", "--yes"]).contains("this operation needs `admin`"));
     let own = with(&["apps"]);
     assert!(own.contains("table-tennis"), "{own}");
     admin(&["tokens", "revoke", "ci", "--tenant", "acme"]);
     let printed = with(&["apps"]);
-    assert!(printed.starts_with("exit code: 1") && printed.contains("no such token"), "{printed}");
+    assert!(printed.starts_with("exit code: 1") && printed.contains("the token is unknown to this node"), "{printed}");
     assert_eq!(running.stop(), Some(0));
     let mut folders = vec![workspace.path("data")];
     while let Some(folder) = folders.pop() {

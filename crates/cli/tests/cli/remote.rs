@@ -323,7 +323,7 @@ fn a_tenants_token_is_limited_to_the_tenant() {
     assert!(printed.starts_with("exit code: 0"), "{printed}");
     remote.run(&["tokens", "revoke", "desk", "--tenant", "acme"]);
     let printed = with(&["apps"]);
-    assert!(printed.starts_with("exit code: 1") && printed.contains("this node has no such token"), "{printed}");
+    assert!(printed.starts_with("exit code: 1") && printed.contains("the token is unknown to this node"), "{printed}");
 }
 
 #[test]
