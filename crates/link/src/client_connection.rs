@@ -120,7 +120,7 @@ impl ClientConnection {
                 permit = Some(acquired);
             }
         }
-        let result = reader.finish().and_then(|(reply, body)| reply.into_answer(body));
+        let result = reader.finish().and_then(|(reply, body)| reply.into_result(body));
         result.map_err(|error| rejected(format!("malformed reply frame: {error}")))
     }
 

@@ -56,7 +56,7 @@ impl Client {
         let mut reader = FrameReader::<ReplyHead>::new(IMAGE_BYTES_MAX as usize);
         reader.push(&bytes).unwrap();
         let (reply, body) = reader.finish().unwrap();
-        reply.into_answer(body).unwrap()
+        reply.into_result(body).unwrap()
     }
 }
 

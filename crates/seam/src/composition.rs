@@ -1,6 +1,6 @@
 //! Composes the components of a group into one component.
 //!
-//! The components are nested unchanged, so the names of their functions survive in backtraces. Their imports are
+//! The components are nested unchanged, so the names of their functions are kept in backtraces. Their imports are
 //! connected to exports of other components, to imports of the composition, or, for interfaces that contain only types,
 //! to the types themselves. This module makes no decision: the plan states which imports are shared and which belong to
 //! one component.
@@ -18,67 +18,69 @@ use crate::plan::Components;
 use crate::reader;
 use crate::world::{Interface, TypeOrigin, World};
 
-/// A group as one component, with the owners of its imports and exports.
+/// The component that a group was composed into, with the owners of its imports and exports.
 #[derive(Debug, Clone)]
 pub struct Composition {
-    /// The bytes of the component.
+    /// The component in the binary format.
     pub bytes: Vec<u8>,
-    /// The imports, which the host must provide.
+    /// The imports of the composition, which the host must provide.
     pub imports: Vec<HostImport>,
-    /// The HTTP handlers of components with routes.
+    /// The exported HTTP handlers, one for each component with routes.
     pub exports: Vec<HandlerExport>,
-    /// The skeletons through which components are called from outside.
+    /// The exported skeletons, one for each component that receives calls from outside of the group.
     pub skeletons: Vec<SkeletonExport>,
 }
 
 /// An import of a composition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostImport {
-    /// The import's name in the composition: the interface's, or a label.
+    /// The name of the import in the composition: the id of the interface, or a label.
     pub name: String,
-    /// The interface, with its version: `wasi:cli/environment@0.2.6`.
+    /// The id of the interface with its version: `wasi:cli/environment@0.2.6`.
     pub interface: String,
-    /// The owner of the import.
+    /// The components that the import belongs to.
     pub owner: ImportOwner,
 }
 
-/// The owner of an import.
+/// The owner of an import of a composition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOwner {
     /// One component, whose grants decide what the import can reach.
     Component(ComponentName),
-    /// Several components: either the import gives no authority, or all of them have the same grants.
+    /// Several components. Either the import gives no authority, or all of them have the same grants.
     Shared(Vec<ComponentName>),
 }
 
 /// An HTTP handler that a composition exports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerExport {
-    /// The export's name in the composition: the interface's, or a label.
+    /// The name of the export in the composition.
     pub name: String,
-    /// The interface, with its version: `wasi:http/handler@0.3.0`.
+    /// The id of the interface with its version: `wasi:http/handler@0.3.0`.
     pub interface: String,
     /// The component that exports the handler.
     pub component: ComponentName,
 }
 
-/// An instance of `isomer:link/dispatch` that a composition exports.
+/// A skeleton that a composition exports, as an instance of `isomer:link/dispatch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkeletonExport {
-    /// The export's name in the composition.
+    /// The name of the export in the composition.
     pub name: String,
-    /// The component that is called through it.
+    /// The component that the skeleton calls.
     pub component: ComponentName,
 }
 
-/// Composes a group. A group of one component without seams is that component, unchanged.
+/// Composes the components of a group into one component. If the group has one component and no seams, returns this
+/// component unchanged.
 ///
-/// A stub is generated for each component whose calls leave the group; it imports `isomer:link/wire` under a label of
-/// its owner. A skeleton is generated for each component that is called from outside. See the module `generate`.
+/// Generates a stub for each component that makes calls out of the group. The stub imports `isomer:link/wire` under a
+/// label of its owner. Generates a skeleton for each component that receives calls from outside of the group. The
+/// module `generate` explains both.
 ///
 /// # Errors
-/// If bytes are not a component, the group does not state what provides an import, or the parts do not fit together.
-/// With a plan made from the [`component_type`](crate::component_type)s of the same bytes, only the last error can
+/// If bytes are not a component, the group does not state what provides an import, or the parts do not fit together. If
+/// the plan was made from the [`component_type`](crate::component_type)s of the same bytes, only the last error can
 /// happen, and only if types that handles refer to differ.
 pub fn compose(group: &PlannedGroup, components: &Components) -> Result<Composition, SeamError> {
     let bytes_of = |name: &ComponentName| components.get(name).ok_or_else(|| SeamError::MissingComponent(name.clone()));
@@ -127,10 +129,10 @@ pub(crate) struct ComposedPart<'a> {
     pub(crate) world: World,
 }
 
-/// The key in [`HostImports`] of each import of each component.
+/// The key in [`HostImports`] of each import, by the component and the name of its import.
 type HostKeys = HashMap<(ComponentName, String), String>;
 
-/// Collects, merges and encodes all imports that the host provides.
+/// Adds all imports that the host provides to a new composition, after merging the shared imports.
 fn import_from_host(
     group: &PlannedGroup,
     parts: &[ComposedPart<'_>],
@@ -192,17 +194,17 @@ fn import_from_host(
 #[derive(Default)]
 pub(crate) struct Composer {
     pub(crate) output: Output,
-    /// Imported instances, by key of [`HostImports`].
+    /// The indices of imported instances, by their key in [`HostImports`].
     host_instances: HashMap<String, u32>,
-    /// Types of imported instances that other imports use.
+    /// The indices of types of imported instances that other imports use, by the instance's key and the type's name.
     host_types: HashMap<(String, String), u32>,
-    /// The nested components, by their bytes. The same bytes are nested once.
+    /// The indices of nested components, by their bytes. Components with equal bytes are nested once.
     nested: HashMap<Vec<u8>, u32>,
-    /// The instances of components.
+    /// The indices of the components' instances.
     instances: HashMap<ComponentName, u32>,
-    /// For each component, the functions of its stub, by interface and name.
+    /// The indices of the functions of each component's stub, by interface and function name.
     pub(crate) stubs: HashMap<ComponentName, HashMap<(String, String), u32>>,
-    /// The instances that components export.
+    /// The indices of instances that components export, by component and interface.
     exported: HashMap<(ComponentName, String), u32>,
 }
 
@@ -246,13 +248,14 @@ impl Composer {
         Ok(())
     }
 
-    /// Adds an instance that contains only the types of an interface.
+    /// Adds an instance that contains only the types of `interface`, and returns its index.
     fn bare_types(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> u32 {
         let types = self.types_of(interface, arguments);
         self.output.instance_of(&interface.name, &types)
     }
 
-    /// Returns the types of an interface. `arguments` are the instances that the component imports before it.
+    /// Defines the types of `interface` and returns their names and indices. `arguments` are the instances that the
+    /// component imports before `interface`.
     pub(crate) fn types_of(&mut self, interface: &Interface, arguments: &[(&str, u32)]) -> Vec<(String, Item)> {
         let types = encoding::bare_types(&mut self.output, interface, |output, origin| {
             let (_, instance) = arguments
@@ -264,7 +267,8 @@ impl Composer {
         types.into_iter().map(|(name, index)| (name, Item::Type(index))).collect()
     }
 
-    /// Returns the instance that a component exports; `None` if the component is instantiated later.
+    /// Returns the index of the instance that `exporter` exports as `export`. Returns `None` if `exporter` is not
+    /// instantiated yet.
     pub(crate) fn exported(&mut self, exporter: &ComponentName, export: &InterfaceId) -> Option<u32> {
         let name = export.to_string();
         let instance = *self.instances.get(exporter)?;

@@ -1,4 +1,4 @@
-//! Stubs and skeletons of a composition: generating, nesting and connecting them.
+//! Adds stubs and skeletons to a composition: generates, nests and connects them.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::output::Item;
 use crate::world::Interface;
 
 impl Composer {
-    /// Adds the stub of a component, if it has one, and returns the stub's imports from the host.
+    /// Adds the stub of a component, if the plan has one, and returns the stub's import from the host.
     pub(crate) fn add_stub(
         &mut self,
         group: &PlannedGroup,
@@ -39,8 +39,9 @@ impl Composer {
         Ok(Some(HostImport { name: label, interface: WIRE.to_owned(), owner }))
     }
 
-    /// Returns the instance that a component's stub provides for an interface; `None` if the interface does not cross a
-    /// seam. `arguments` are the instances that the component imports before it.
+    /// Returns the index of an instance of `interface` that consists of functions of the component's stub. Returns
+    /// `None` if the interface does not cross a seam. `arguments` are the instances that the component imports before
+    /// `interface`.
     pub(crate) fn stub_instance(
         &mut self,
         part: &ComposedPart<'_>,
@@ -64,7 +65,7 @@ impl Composer {
         Some(self.output.instance_of(&interface.name, &items))
     }
 
-    /// Adds and exports the skeletons of the group.
+    /// Adds the skeletons of the group and exports them.
     pub(crate) fn add_skeletons(
         &mut self,
         group: &PlannedGroup,
@@ -101,7 +102,7 @@ impl Composer {
         Ok(exports)
     }
 
-    /// Returns the instance of types that a generated part imports.
+    /// Adds the instance of types that a generated stub or skeleton imports; `None` if it imports no types.
     fn types_for(&mut self, part: &generate::GeneratedPart) -> Option<(&'static str, Item)> {
         let interface = part.types.as_ref()?;
         let types = self.types_of(interface, &[]);

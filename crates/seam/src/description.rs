@@ -1,8 +1,8 @@
 //! Summarizes a [`World`] for planning.
 //!
-//! A function's hash covers its structure after all names have been resolved. So it does not change when a type moves
-//! to another interface, and changes when the type of any parameter or of the result changes. Resources are identified
-//! by the name of their interface, with only the part of the version that decides compatibility.
+//! A function's hash covers its structure after all names have been resolved. So the hash does not change when a type
+//! moves to another interface, but it changes when the type of any parameter or of the result changes. Resources are
+//! identified by the name of their interface and the part of its version that decides compatibility.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use wasmparser::PrimitiveValType;
 use crate::error::SeamError;
 use crate::world::{Function, Interface, TypeDefinition, ValueType, World};
 
-/// Returns the type of a component.
+/// Returns the summary of a component's imports and exports for the plan.
 pub(crate) fn component_type(world: &World) -> Result<ComponentType, SeamError> {
     let mut described = ComponentType { world_imports: world.loose_imports.clone(), ..ComponentType::default() };
     for interface in &world.imports {
@@ -27,17 +27,17 @@ pub(crate) fn component_type(world: &World) -> Result<ComponentType, SeamError> 
     Ok(described)
 }
 
-/// A resolved named type.
+/// The result of resolving a named type.
 struct Resolved {
     hash: [u8; 32],
     contents: Contents,
 }
 
-/// The parts of a type that not every seam can carry.
+/// The parts of a type that some seams cannot carry.
 #[derive(Debug, Default, Clone)]
 struct Contents {
     stream: Option<String>,
-    /// A type that the engine disables by default.
+    /// The name of a contained type that the engine disables by default.
     experimental: Option<String>,
     resource: Option<String>,
     carried: BTreeSet<(InterfaceId, String)>,
@@ -46,9 +46,9 @@ struct Contents {
 struct Describer<'a> {
     world: &'a World,
     interface: &'a Interface,
-    /// `import` or `export`.
+    /// The word `import` or `export`, for error messages.
     item: &'static str,
-    /// Resolved types, by interface (its address in the world) and name.
+    /// The types that were already resolved, by interface (its address in the world) and name.
     resolved: HashMap<(*const Interface, &'a str), Resolved>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Describer<'a> {
         })
     }
 
-    /// Resolves a named type of `interface`.
+    /// Resolves the type `name` of `interface`.
     fn named(&mut self, interface: &'a Interface, name: &'a str) -> Result<&Resolved, SeamError> {
         let key = (std::ptr::from_ref(interface), name);
         if !self.resolved.contains_key(&key) {
@@ -155,7 +155,7 @@ impl<'a> Describer<'a> {
         ty: &'a ValueType,
         contents: &mut Contents,
     ) -> Result<[u8; 32], SeamError> {
-        // The hash of a name is that of the type that it refers to.
+        // A name has the same hash as the type that it refers to.
         if let ValueType::Named(name) = ty {
             let resolved = self.named(interface, name)?;
             contents.add(&resolved.contents);
@@ -257,7 +257,7 @@ impl<'a> Describer<'a> {
     }
 }
 
-/// Returns whether the function's error type can represent a lost call.
+/// Returns whether the error type of the function's result has a value for a lost call.
 fn catches(world: &World, interface: &Interface, function: &Function) -> bool {
     let Some(result) = &function.result else { return false };
     let Some((scope, ValueType::Result(_, Some(error)))) = world.resolve(interface, result) else { return false };
@@ -281,7 +281,7 @@ impl Contents {
     }
 }
 
-/// Hashes a text with its length, so that different sequences of texts never have the same hash input.
+/// Hashes the length and the bytes of a text, so that different sequences of texts never have the same hash input.
 fn text(hasher: &mut Sha256, text: &str) {
     hasher.update((text.len() as u64).to_le_bytes());
     hasher.update(text);
@@ -302,7 +302,7 @@ fn definition_text(definition: &TypeDefinition) -> String {
     }
 }
 
-/// Returns a type in WIT notation. Types that WIT cannot write without a name are shown in a similar form.
+/// Returns `ty` in WIT notation. Types that WIT can only write with a name are shown in a similar form.
 fn value_text(ty: &ValueType) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
     let payload = |ty: &Option<Box<ValueType>>| ty.as_ref().map_or("_".to_owned(), |ty| value_text(ty));

@@ -1,7 +1,7 @@
 //! Encodes interfaces as type definitions of the component format.
 //!
-//! The same definitions are written in two places: in the type of an imported instance, and, for interfaces that
-//! contain only types, directly in the composition.
+//! The same definitions are encoded in two ways: in the type of an imported instance, and, for interfaces that contain
+//! only types, directly in the composition.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use wasm_encoder::{
 use crate::output::Output;
 use crate::world::{Function, Interface, TypeDefinition, TypeOrigin, ValueType};
 
-/// Type indices, by the types' names in one interface.
+/// The indices of an interface's types, by name.
 type Names = HashMap<String, u32>;
 
-/// A place in which types are defined.
+/// An instance type or a component in which types are defined.
 trait TypeSpace {
-    /// Starts the next type and returns its index.
+    /// Returns the index of the next type and the encoder that defines it.
     fn next(&mut self) -> (u32, ComponentDefinedTypeEncoder<'_>);
 }
 
@@ -34,8 +34,8 @@ impl TypeSpace for Output {
     }
 }
 
-/// Returns the type of an instance that exports `interface`. `used` returns the index, one level up, of a type of
-/// another interface.
+/// Returns the type of an instance that exports `interface`. For a type of another interface, `used` returns its index
+/// in the enclosing component.
 pub(crate) fn instance_type(interface: &Interface, mut used: impl FnMut(&TypeOrigin) -> u32) -> InstanceType {
     let mut instance = InstanceType::new();
     let mut names = Names::new();
@@ -59,8 +59,8 @@ pub(crate) fn instance_type(interface: &Interface, mut used: impl FnMut(&TypeOri
     instance
 }
 
-/// Defines the types of an interface that contains only types, and returns their names and indices. `used` is as in
-/// [`instance_type`].
+/// Defines the types of an interface that contains only types, and returns their names and indices. For a type of
+/// another interface, `used` returns its index.
 pub(crate) fn bare_types(
     output: &mut Output,
     interface: &Interface,
@@ -91,7 +91,7 @@ fn function_type(instance: &mut InstanceType, names: &Names, function: &Function
     index
 }
 
-/// Returns the index of a type, and defines the type if necessary.
+/// Returns the index of `ty`. Defines the type first if it has no index yet.
 fn defined(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> u32 {
     match value(space, names, ty) {
         ComponentValType::Type(index) => index,
@@ -104,7 +104,7 @@ fn defined(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> u32 {
 }
 
 fn value(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> ComponentValType {
-    // The parts of a type are defined before the type, so they have lower indices.
+    // The types of the parts are defined before the type itself, so they have lower indices.
     let mut part = |ty: &ValueType| value(space, names, ty);
     let index = match ty {
         ValueType::Primitive(ty) => return ComponentValType::Primitive(primitive(*ty)),
@@ -193,7 +193,7 @@ fn value(space: &mut impl TypeSpace, names: &Names, ty: &ValueType) -> Component
     ComponentValType::Type(index)
 }
 
-/// Converts a primitive type.
+/// Converts a primitive type of `wasmparser` into the same type of `wasm_encoder`.
 pub(crate) fn primitive(ty: wasmparser::PrimitiveValType) -> PrimitiveValType {
     use wasmparser::PrimitiveValType as Parsed;
     match ty {

@@ -9,7 +9,7 @@ pub enum SeamError {
     /// The bytes are not WebAssembly.
     #[error("this is not WebAssembly: {found}")]
     NotWasm {
-        /// The format that the bytes look like.
+        /// What the bytes look like instead.
         found: &'static str,
     },
     /// The bytes are a core module.
@@ -18,9 +18,9 @@ pub enum SeamError {
     /// The bytes have another version of the component format.
     #[error("this is WebAssembly of version {version}, layer {layer}; components have version 13, layer 1")]
     WrongVersion {
-        /// The version in the header.
+        /// The version in the header of the bytes.
         version: u16,
-        /// The layer in the header.
+        /// The layer in the header of the bytes.
         layer: u16,
     },
     /// The bytes are a WIT package in binary form.
@@ -32,11 +32,11 @@ pub enum SeamError {
     /// An import or export is of a kind that no WIT world can have.
     #[error("the component's {item} `{name}` is {what}, which no WIT interface has")]
     NotWit {
-        /// `import` or `export`.
+        /// The word `import` or `export`.
         item: &'static str,
         /// The name of the import or export.
         name: String,
-        /// The kind of item.
+        /// The kind of the import or export, with an article.
         what: &'static str,
     },
     /// The bytes of a component are missing.
@@ -45,9 +45,9 @@ pub enum SeamError {
     /// A component cannot be read.
     #[error("component `{component}` cannot be read")]
     Component {
-        /// The component.
+        /// The name of the component.
         component: ComponentName,
-        /// The cause.
+        /// Why the component cannot be read.
         #[source]
         source: Box<SeamError>,
     },
@@ -56,48 +56,48 @@ pub enum SeamError {
         "component `{component}` imports `{interface}`, but the plan of the group does not state what provides the interface"
     )]
     Unmet {
-        /// The importing component.
+        /// The component that has the import.
         component: ComponentName,
         /// The imported interface.
         interface: String,
     },
-    /// A function has a type that no stub or skeleton can carry.
+    /// A function has a type that no stub or skeleton can encode.
     #[error("`{function}` of `{interface}` has a type that cannot cross a seam")]
     CannotCross {
-        /// The interface.
+        /// The id of the interface that contains the function.
         interface: String,
-        /// The function.
+        /// The name of the function.
         function: String,
     },
-    /// The components do not fit together.
+    /// The composed component is not valid, because the components do not fit together.
     #[error("the components of group `{group}` do not fit together")]
     Misfit {
-        /// The group.
+        /// The name of the group.
         group: String,
-        /// The validator's message.
+        /// The error of the validator.
         #[source]
         source: wasmparser::BinaryReaderError,
     },
-    /// The components have contradictory views of a shared interface.
+    /// Several components share an interface, but define it in contradictory ways.
     #[error("the components have contradictory views of `{interface}`, which they share")]
     SharedConflict {
-        /// The interface.
+        /// The id of the shared interface.
         interface: String,
     },
-    /// A shared interface uses types of a labelled interface.
+    /// A shared interface uses types of an interface that is imported under a label.
     #[error(
         "`{interface}` is shared by the group, but uses types of `{uses}`, which each component imports for itself"
     )]
     SharedUsesLabelled {
-        /// The shared interface.
+        /// The id of the shared interface.
         interface: String,
-        /// The labelled interface.
+        /// The id of the labelled interface.
         uses: String,
     },
 }
 
 impl SeamError {
-    /// Returns a hint on how to solve the problem, if one is known.
+    /// Returns a hint on how to solve the problem, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -1,8 +1,9 @@
-//! The imports of a composition from the host: those of its components, each under a label or merged.
+//! The imports of a composition from the host: the imports of its components, each under a label or merged with others.
 //!
 //! Tools remove the parts of an interface that a component does not use, and components are built against different
-//! versions. So the shared imports of several components are merged: the union of their functions and types, under the
-//! highest of the compatible versions. If two views of an interface contradict each other, both are imported.
+//! versions. So the shared imports of several components are merged: the merged import has all their functions and
+//! types, and the highest of the compatible versions. If two components define an interface in contradictory ways, both
+//! definitions are imported.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,18 +13,18 @@ use isomer_plan::InterfaceId;
 use crate::error::SeamError;
 use crate::world::{Interface, TypeDefinition};
 
-/// One import of the composition. The types that its interface uses refer to other entries by key.
+/// One import of the composition. If its interface uses types of other interfaces, it refers to their entries by key.
 #[derive(Debug)]
 pub(crate) struct HostEntry {
-    /// The key, which stays the same while versions are merged.
+    /// The key of the entry, which does not change when versions are merged.
     pub(crate) key: String,
-    /// The import's name in the composition.
+    /// The name of the import in the composition.
     pub(crate) name: String,
-    /// The interface that the host provides.
+    /// The id of the interface that the host provides.
     pub(crate) id: InterfaceId,
     pub(crate) interface: Interface,
     pub(crate) labelled: bool,
-    /// The importing components.
+    /// The components that have the import.
     pub(crate) owners: Vec<ComponentName>,
 }
 
@@ -31,12 +32,12 @@ pub(crate) struct HostEntry {
 #[derive(Debug, Default)]
 pub(crate) struct HostImports {
     entries: Vec<HostEntry>,
-    /// The index of the entry, by component and import.
+    /// The indices of entries, by component and name of the component's import.
     by_import: HashMap<(ComponentName, String), usize>,
 }
 
 impl HostImports {
-    /// Adds an import that belongs to one component.
+    /// Adds an import that belongs to one component, under a label.
     pub(crate) fn add_labelled(&mut self, owner: &ComponentName, id: InterfaceId, interface: &Interface, label: &str) {
         let interface_with_keys = self.with_keys(owner, interface);
         self.by_import.insert((owner.clone(), interface.name.clone()), self.entries.len());
@@ -50,7 +51,7 @@ impl HostImports {
         });
     }
 
-    /// Adds an import that the group shares, and merges it with an existing one.
+    /// Adds an import that components of the group share, and merges it with an existing import if possible.
     pub(crate) fn add_shared(
         &mut self,
         owner: &ComponentName,
@@ -64,9 +65,10 @@ impl HostImports {
         Ok(())
     }
 
-    /// Returns the interface with its used types referring to shared entries. If a labelled import of the component
-    /// defines such types, an import of only these types is also added as a shared entry. This works because equal
-    /// value types are the same type wherever they are defined. It does not work for resources.
+    /// Returns a copy of the interface that refers to shared entries for the types that it uses. If such a type is
+    /// defined by a labelled import of the component, an import of only that interface's types is added as a shared
+    /// entry. This works because equal value types are the same type wherever they are defined. It does not work for
+    /// resources.
     fn with_shared_types(&mut self, owner: &ComponentName, original: &Interface) -> Result<Interface, SeamError> {
         let mut interface = self.with_keys(owner, original);
         for (_, definition) in &mut interface.types {
@@ -87,7 +89,8 @@ impl HostImports {
         Ok(interface)
     }
 
-    /// Returns the index of a shared entry that contains all of `interface`.
+    /// Returns the index of a shared entry that contains all of `interface`. Extends an existing entry or adds an
+    /// entry.
     fn place_shared(&mut self, owner: &ComponentName, id: InterfaceId, interface: Interface) -> usize {
         let place = self.entries.iter().position(|entry| {
             !entry.labelled && entry.id.is_compatible_with(&id) && merged(&entry.interface, &interface).is_some()
@@ -120,12 +123,12 @@ impl HostImports {
         }
     }
 
-    /// Returns the key of the entry that provides a component's import.
+    /// Returns the key of the entry that provides the import of `owner`.
     pub(crate) fn key(&self, owner: &ComponentName, import: &str) -> Option<&str> {
         self.by_import.get(&(owner.clone(), import.to_owned())).map(|place| self.entries[*place].key.as_str())
     }
 
-    /// Returns the entries, each after those whose types it uses.
+    /// Returns all entries in an order in which each entry comes after the entries whose types it uses.
     ///
     /// # Errors
     /// If two entries have the same name or use each other's types.
@@ -150,7 +153,7 @@ impl HostImports {
         Ok(ordered)
     }
 
-    /// Returns the interface with its used types referring to entries of this table.
+    /// Returns a copy of the interface that refers to entries of this table for the types that it uses.
     fn with_keys(&self, owner: &ComponentName, interface: &Interface) -> Interface {
         let mut interface = interface.clone();
         for (_, definition) in &mut interface.types {
@@ -164,7 +167,7 @@ impl HostImports {
     }
 }
 
-/// Merges two views of one interface; `None` if they contradict each other.
+/// Returns the union of two definitions of one interface. Returns `None` if they contradict each other.
 fn merged(left: &Interface, right: &Interface) -> Option<Interface> {
     let mut merged = left.clone();
     for (name, definition) in &right.types {

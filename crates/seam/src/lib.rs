@@ -1,17 +1,20 @@
-//! Seams: reads what components import and export, plans apps, and composes the components of a group into one.
+//! Seams: reads what components import and export, plans apps, and composes the components of a group into one
+//! component.
 //!
 //! - [`component_type`] reads the bytes of a component and summarizes its interfaces for the plan;
 //! - [`plan`] reads the types of an app's components and plans the app, without an engine;
-//! - [`compose`] composes the components of a group of a plan, and generates the stubs and skeletons that carry calls out of the group and
-//!   into it. The module `generate` explains how a call crosses a seam.
+//! - [`compose`] composes the components of one of the plan's groups, and generates the stubs and skeletons that carry calls out of the
+//!   group and into it. The module `generate` explains how a call crosses a seam.
 //!
 //! **Fusing never widens authority.** Inside a composition, the host cannot tell which component calls an import. So
-//! every interface that gives authority is imported once for each component, under a label, as a clone of the
-//! interface's type without its name. [`Composition::imports`] names the owner of each import, and the host provides it
-//! with the owner's grants. Interfaces that give no authority (everything is reached through handles in a component's
-//! own table) are shared, so that handles of their resources may pass between the components.
+//! every interface that gives authority is imported once for each component, under a label, as a copy of the
+//! interface's type without its name. [`Composition::imports`] names the owner of each import, and the host provides
+//! the import with the owner's grants. An interface gives no authority if everything is reached through handles in a
+//! component's own table. Such interfaces are shared, so that handles of their resources may pass between the
+//! components.
 //!
-//! The crate contains no engine, file access or grants: its functions turn bytes into bytes, and the plan decides.
+//! The crate contains no engine, file access or grants. Its functions turn bytes into bytes, and the plan makes the
+//! decisions.
 #![forbid(unsafe_code)]
 
 mod composition;
@@ -32,25 +35,28 @@ pub use plan::{Components, PlanError, plan, plan_with};
 
 use isomer_plan::{ComponentType, PlannedSkeleton, PlannedStub};
 
-/// Returns the stub of a component by itself, which [`compose`] fuses to the component. It imports `isomer:link/wire`
-/// and exports the functions that cross, one by one, as `f0`, `f1`, … by their numbers.
+/// Returns the stub of a component as a separate component, which [`compose`] nests next to it. The stub imports
+/// `isomer:link/wire` and exports the functions that cross a seam, one by one, as `f0`, `f1`, … by their numbers.
 ///
 /// # Errors
-/// If the bytes are not a component, or a function is not imported by the component or cannot cross a seam.
+/// If the bytes are not a component, the component does not import a function of the stub, or a function cannot cross a
+/// seam.
 pub fn stub(stub: &PlannedStub, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::stub(stub, &reader::world(component)?)?.bytes)
 }
 
-/// Returns the skeleton of a component by itself, which [`compose`] fuses to the component. It imports the functions
-/// that cross, one by one, as `f0`, `f1`, … by their numbers, and exports the functions of `isomer:link/dispatch`.
+/// Returns the skeleton of a component as a separate component, which [`compose`] nests next to it. The skeleton
+/// imports the functions that cross a seam, one by one, as `f0`, `f1`, … by their numbers, and exports the functions of
+/// `isomer:link/dispatch`.
 ///
 /// # Errors
-/// As for [`stub`].
+/// If the bytes are not a component, the component does not export a function of the skeleton, or a function cannot
+/// cross a seam.
 pub fn skeleton(skeleton: &PlannedSkeleton, component: &[u8]) -> Result<Vec<u8>, SeamError> {
     Ok(generate::skeleton(skeleton, &reader::world(component)?)?.bytes)
 }
 
-/// Reads the interfaces that a component imports and exports.
+/// Returns the interfaces that a component imports and exports.
 ///
 /// # Errors
 /// If the bytes are not a component. The errors distinguish core modules, WIT packages, other versions of the format,

@@ -1,4 +1,4 @@
-//! A component that is being written, item by item, with the indices of its items.
+//! Writes a component, item by item, and counts the indices of its items.
 
 use wasm_encoder::{
     Component, ComponentAliasSection, ComponentDefinedTypeEncoder, ComponentExportKind, ComponentExportSection,
@@ -6,11 +6,11 @@ use wasm_encoder::{
     ComponentTypeSection, InstanceType, NameMap, RawSection,
 };
 
-/// The binary of the composition.
+/// A component that is being written.
 #[derive(Default)]
 pub(crate) struct Output {
     component: Component,
-    /// Types that have not been written yet. There may be many, and they are written into one section.
+    /// The types that have not been written yet. They are collected so that many types are written as one section.
     types: ComponentTypeSection,
     type_count: u32,
     instance_count: u32,
@@ -21,7 +21,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Defines a type and returns its index.
+    /// Returns the index of a new type and the encoder that defines it.
     pub(crate) fn defined_type(&mut self) -> (u32, ComponentDefinedTypeEncoder<'_>) {
         (next(&mut self.type_count), self.types.defined_type())
     }
@@ -59,7 +59,7 @@ impl Output {
         next(&mut self.function_count)
     }
 
-    /// Nests a component and returns its index.
+    /// Nests a component and returns the index of the nested component.
     pub(crate) fn nest(&mut self, name: &str, bytes: &[u8]) -> u32 {
         self.write_types();
         self.component.section(&RawSection { id: ComponentSectionId::Component.into(), data: bytes });
@@ -67,7 +67,7 @@ impl Output {
         next(&mut self.component_count)
     }
 
-    /// Instantiates a nested component and returns the instance's index.
+    /// Instantiates a nested component and returns the index of the instance.
     pub(crate) fn instantiate<S: AsRef<str>>(&mut self, name: &str, component: u32, arguments: &[(S, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();
@@ -78,7 +78,7 @@ impl Output {
         self.named_instance(name)
     }
 
-    /// Creates an instance of items and returns its index.
+    /// Creates an instance that exports `items`, and returns its index.
     pub(crate) fn instance_of(&mut self, name: &str, items: &[(String, Item)]) -> u32 {
         self.write_types();
         let mut section = ComponentInstanceSection::new();
@@ -88,7 +88,7 @@ impl Output {
         self.named_instance(name)
     }
 
-    /// Exports an instance.
+    /// Exports an instance under `name`.
     pub(crate) fn export(&mut self, name: &str, instance: u32) {
         self.write_types();
         let mut section = ComponentExportSection::new();
@@ -97,7 +97,7 @@ impl Output {
         self.named_instance(name);
     }
 
-    /// Returns the component.
+    /// Returns the bytes of the component.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.write_types();
         let mut names = ComponentNameSection::new();
@@ -119,7 +119,7 @@ impl Output {
         next(&mut self.instance_count)
     }
 
-    /// Items refer to types by index, so the types must be written before them.
+    /// Writes the collected types. Must be called before an item is written that refers to one of them by its index.
     fn write_types(&mut self) {
         if !self.types.is_empty() {
             self.component.section(&std::mem::take(&mut self.types));
@@ -127,7 +127,7 @@ impl Output {
     }
 }
 
-/// An item with its index.
+/// An item of a component: its kind and its index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Item {
     Instance(u32),

@@ -1,4 +1,4 @@
-//! Plans an app from the bytes of its components: reads their types and calls the planner. Needs no engine.
+//! Plans an app from the bytes of its components: reads the components' types and calls the planner. Needs no engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use isomer_plan::{Plan, PlanOptions};
 use crate::component_type;
 use crate::error::SeamError;
 
-/// The bytes of an app's components, by name.
+/// The bytes of an app's components, by component name.
 pub type Components = BTreeMap<ComponentName, Arc<[u8]>>;
 
 /// The reasons why an app cannot be planned.
@@ -20,17 +20,17 @@ pub enum PlanError {
     /// The bytes of a component cannot be read.
     #[error("cannot read component `{component}`")]
     Component {
-        /// The component.
+        /// The name of the component.
         component: ComponentName,
-        /// The error in the component's bytes.
+        /// Why the bytes cannot be read.
         source: SeamError,
     },
-    /// The plan refuses the app. Contains all problems, with their places in the manifest.
+    /// The plan refuses the app. Contains all problems, with their locations in the manifest.
     #[error("the app cannot run as it is")]
     Refused(Vec<Diagnostic>),
 }
 
-/// Reads the types of an app's components and plans the app in one of its shapes.
+/// Reads the types of an app's components and plans the app in the shape with the name `shape`.
 ///
 /// # Errors
 /// If the bytes of a component cannot be read, or the plan refuses the app.
@@ -38,10 +38,10 @@ pub fn plan(app: &App, components: &Components, shape: &str) -> Result<Plan, Pla
     plan_with(app, components, shape, PlanOptions::default())
 }
 
-/// [`plan`] with options that only tests set.
+/// Plans an app like [`plan`], with options that only tests set.
 ///
 /// # Errors
-/// As for [`plan`].
+/// The errors of [`plan`].
 pub fn plan_with(app: &App, components: &Components, shape: &str, options: PlanOptions) -> Result<Plan, PlanError> {
     let mut types = BTreeMap::new();
     for (name, bytes) in components {

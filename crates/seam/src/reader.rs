@@ -1,7 +1,7 @@
 //! Reads the bytes of a component into a [`World`].
 //!
-//! The validator provides the type information. Function bodies are not checked here; the compiler validates them. Type
-//! indices and the validator's ids are used only in this file: the result refers to types by name.
+//! The validator provides the type information. Function bodies are not checked here, because the compiler validates
+//! them. Type indices and the validator's ids are used only in this file: a [`World`] refers to types by name.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ const COMPONENT_VERSION: (u16, u16) = (13, 1);
 /// The version and layer in the header of a core module.
 const MODULE_VERSION: (u16, u16) = (1, 0);
 
-/// Reads the interfaces that a component imports and exports.
+/// Returns the interfaces that a component imports and exports.
 pub(crate) fn world(bytes: &[u8]) -> Result<World, SeamError> {
     check_header(bytes)?;
     let Surface { imports, exports, types } = surface(bytes)?;
@@ -54,7 +54,7 @@ pub(crate) fn world(bytes: &[u8]) -> Result<World, SeamError> {
     if only_types { Err(SeamError::WitPackage) } else { Ok(world) }
 }
 
-/// Returns whether a name is `namespace:package/interface`, not a label.
+/// Returns whether a name has the form `namespace:package/interface`. If not, it is a label.
 fn is_interface_name(name: &str) -> bool {
     name.contains(':') && name.contains('/')
 }
@@ -81,14 +81,14 @@ fn check_header(bytes: &[u8]) -> Result<(), SeamError> {
     Err(SeamError::NotWasm { found })
 }
 
-/// The imports and exports of a component in their order, and their types.
+/// The imports and exports of a component in the component's order, and the validator's types.
 struct Surface {
     imports: Vec<String>,
     exports: Vec<String>,
     types: Types,
 }
 
-/// Validates everything except function bodies.
+/// Validates a component without its function bodies.
 pub(crate) fn validate(bytes: &[u8]) -> Result<(), BinaryReaderError> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     Parser::new(0).parse_all(bytes).try_for_each(|payload| validator.payload(&payload?).map(drop))
@@ -124,14 +124,14 @@ fn surface(bytes: &[u8]) -> Result<Surface, SeamError> {
     Err(SeamError::NotWasm { found: "the component is cut off" })
 }
 
-/// The names of the types of the interfaces that have been read.
+/// The names of all types of the interfaces that have been read so far.
 struct Reader<'a> {
     types: &'a Types,
     values: HashMap<ComponentAnyTypeId, TypeOrigin>,
     resources: HashMap<ResourceId, TypeOrigin>,
 }
 
-/// The named types of the interface that is being read.
+/// The names of the types of the interface that is currently read.
 #[derive(Default)]
 struct Scope {
     values: HashMap<ComponentAnyTypeId, String>,
@@ -193,7 +193,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the first name along the chain of aliases.
+    /// Returns the name of `id`, or of the first type with a name that `id` is an alias of, directly or indirectly.
     fn find<'m, T>(&self, id: ComponentAnyTypeId, names: &'m HashMap<ComponentAnyTypeId, T>) -> Option<&'m T> {
         let mut current = Some(id);
         while let Some(id) = current {

@@ -1,8 +1,8 @@
 //! The imports and exports of a component, with names instead of type indices.
 //!
-//! Every named type of an interface is one of its exports, so an interface can be described with references to other
+//! An interface exports every one of its named types, so an interface can be described with references to other
 //! interfaces by name only. This makes it possible to compare, merge and encode interfaces of different components.
-//! This file is the model; the reader fills it.
+//! This file defines the model, and `reader` fills it.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use wasmparser::PrimitiveValType;
 /// The imports and exports of a component.
 #[derive(Debug, Default)]
 pub(crate) struct World {
-    /// The imports in the component's order: an interface comes after those whose types it uses.
+    /// The imports in the component's order. An interface comes after the interfaces whose types it uses.
     pub(crate) imports: Vec<Interface>,
     pub(crate) exports: Vec<Interface>,
-    /// The imports that are not named interfaces.
+    /// The names of the imports that are not interfaces.
     pub(crate) loose_imports: Vec<String>,
 }
 
-/// An interface as one component sees it: tools remove the parts that the component does not use.
+/// An interface as one component imports or exports it. Tools remove the parts that the component does not use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,
-    /// The types, each after the types that it refers to.
+    /// The named types. Each type comes after the types that it refers to.
     pub(crate) types: Vec<(String, TypeDefinition)>,
     pub(crate) functions: BTreeMap<String, Function>,
 }
@@ -31,16 +31,16 @@ pub(crate) struct Interface {
 pub(crate) enum TypeDefinition {
     /// A resource that this interface defines.
     Resource,
-    /// A type of another interface.
+    /// A type that another interface defines.
     Use(TypeOrigin),
-    /// A definition, or another name for a type of this interface.
+    /// A definition of a type, or another name for a type of this interface.
     Value(ValueType),
 }
 
-/// The origin of a type of another interface.
+/// The interface that defines a type, and the type's name in that interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TypeOrigin {
-    /// Whether the component exports that interface. If not, it imports it.
+    /// Whether the component exports the defining interface. If false, the component imports it.
     pub(crate) exported: bool,
     pub(crate) interface: String,
     pub(crate) name: String,
@@ -58,7 +58,7 @@ pub(crate) enum ValueType {
     Primitive(PrimitiveValType),
     /// A type of the same interface.
     Named(String),
-    /// A handle of a resource of the same interface.
+    /// A handle that owns a resource of the same interface.
     Own(String),
     Borrow(String),
     Record(Vec<(String, ValueType)>),
@@ -84,8 +84,8 @@ impl World {
         self.exports.iter().find(|interface| interface.name == name)
     }
 
-    /// Returns the type that `ty` refers to after all names have been followed, and the interface in which the names of
-    /// its parts are defined; `None` for a resource.
+    /// Follows all names from `ty`. Returns the type that they lead to, and the interface in which the names of its
+    /// parts are defined. Returns `None` for a resource.
     pub(crate) fn resolve<'a>(
         &'a self,
         mut interface: &'a Interface,
@@ -97,7 +97,7 @@ impl World {
         Some((interface, ty))
     }
 
-    /// Returns whether a type is `isomer:link/types.call-error`.
+    /// Returns whether `ty` is the type `call-error` of `isomer:link/types`.
     pub(crate) fn is_call_error<'a>(&'a self, mut interface: &'a Interface, ty: &'a ValueType) -> bool {
         let ValueType::Named(mut name) = ty.clone() else { return false };
         loop {
@@ -116,7 +116,8 @@ impl World {
         }
     }
 
-    /// Returns the definition of a name, following interfaces that use each other's types by one step.
+    /// Returns the definition of `name` and the interface that contains it, even if `interface` uses the type of
+    /// another interface.
     fn definition<'a>(&'a self, mut interface: &'a Interface, name: &str) -> Option<(&'a Interface, &'a ValueType)> {
         let mut definition = interface.definition(name)?;
         loop {
@@ -131,7 +132,7 @@ impl World {
         }
     }
 
-    /// Returns the interface that a used type comes from.
+    /// Returns the interface that defines a used type.
     pub(crate) fn origin(&self, origin: &TypeOrigin) -> Option<&Interface> {
         if origin.exported { self.export(&origin.interface) } else { self.import(&origin.interface) }
     }
@@ -142,12 +143,12 @@ impl Interface {
         self.types.iter().find(|(own, _)| own == name).map(|(_, definition)| definition)
     }
 
-    /// Returns whether the interface contains only types of plain values.
+    /// Returns whether the interface contains only value types: no functions and no resources.
     pub(crate) fn is_types_only(&self) -> bool {
         self.functions.is_empty() && !self.types.iter().any(|(_, definition)| *definition == TypeDefinition::Resource)
     }
 
-    /// Returns the origins of the types of other interfaces that this one uses.
+    /// Returns the origins of all types that this interface uses from other interfaces.
     pub(crate) fn uses(&self) -> impl Iterator<Item = &TypeOrigin> {
         self.types.iter().filter_map(|(_, definition)| match definition {
             TypeDefinition::Use(origin) => Some(origin),

@@ -10,38 +10,38 @@ use isomer_ids::PlanDigest;
 use crate::failure::CallFailure;
 use crate::function::FunctionKey;
 
-/// The context of a call, which its own calls inherit.
+/// The context of a call. Calls that the callee makes inherit it.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// The deadline of the result. On the wire, the remaining time is sent instead.
+    /// The time at which the call fails if it has no result. On the wire, the remaining time is sent instead.
     pub deadline: Instant,
-    /// The id of the request that the call belongs to, as in the log; never 0.
+    /// The id of the request that the call belongs to, as it is logged; never 0.
     pub request: u64,
-    /// The W3C trace context (`traceparent`), validated where the request came in.
+    /// The W3C trace context (`traceparent`), validated where the request arrived.
     pub traceparent: Option<Arc<str>>,
-    /// The digest of the plan that the caller was started with. All calls of a request stay inside one plan.
+    /// The digest of the plan that the caller was started with. All calls of a request must use the same plan.
     pub plan: PlanDigest,
 }
 
-/// A call.
+/// A call across a seam.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The function to call.
+    /// The key of the function to call.
     pub function: FunctionKey,
-    /// The context.
+    /// The deadline, the request and the plan of the call.
     pub context: CallContext,
-    /// Whether the function is idempotent. If not, a lost call that may have run is not repeated. Known only to the
-    /// caller, not sent.
+    /// Whether the function is idempotent. If not, a lost call that may have run is not repeated. Only the caller knows
+    /// this value; it is not sent.
     pub is_idempotent: bool,
-    /// The image of the arguments.
+    /// The image of the arguments: their encoding in memory layout.
     pub image: Vec<u8>,
 }
 
-/// The image of a call's result, or the failure.
+/// The image of a call's result, or the reason why the call failed.
 pub type CallResult = Result<Vec<u8>, CallFailure>;
 
-/// Executes calls: a group in this process, or a peer on a network. Dropping the future cancels the call.
+/// Executes calls, in a group of this process or by sending them to a peer. Dropping the future cancels the call.
 pub trait Callee: Send + Sync + 'static {
-    /// Executes the call. Always ends by the call's deadline.
+    /// Executes the call and returns its result. Returns at the call's deadline at the latest.
     fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send>>;
 }

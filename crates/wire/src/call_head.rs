@@ -1,4 +1,4 @@
-//! The head of a call's frame. The image of the arguments follows it.
+//! The head of a call's frame. In the frame, the image of the arguments follows the head.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,22 +13,22 @@ use crate::image::IMAGE_BYTES_MAX;
 /// A call without its arguments, as it is sent over a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallHead {
-    /// The function to call.
+    /// The key of the function to call.
     pub function: FunctionKey,
-    /// The remaining time, in whole microseconds.
+    /// The time until the call's deadline, in whole microseconds.
     pub remaining: Duration,
     /// The id of the request that the call belongs to; never 0.
     pub request: u64,
-    /// The W3C trace context.
+    /// The W3C trace context (`traceparent`), if the request has one.
     pub traceparent: Option<Arc<str>>,
     /// The digest of the plan that the caller was started with.
     pub plan: PlanDigest,
-    /// The size of the image that follows.
+    /// The size in bytes of the arguments' image, which follows the head.
     pub image_bytes: u32,
 }
 
 impl CallHead {
-    /// Returns the head of `call`. The remaining time is computed at `now` and reduced to at most
+    /// Returns the head of `call`. The remaining time is computed from `now`, and limited to
     /// [`REMAINING_US_MAX`](crate::frame::REMAINING_US_MAX).
     ///
     /// # Errors
@@ -70,13 +70,13 @@ impl CallHead {
     /// Appends this head to `frame`.
     ///
     /// # Errors
-    /// If a field has a value that the callee would refuse. `frame` is unchanged then.
+    /// If a field has a value that the callee would refuse. In this case, `frame` is unchanged.
     pub fn encode(&self, frame: &mut Vec<u8>) -> Result<(), FrameError> {
         self.check()?;
         let traceparent = text(&self.traceparent);
         frame.reserve(self.head_bytes());
         frame.extend_from_slice(&[VERSION, 0]);
-        // `check` limits the length to 128.
+        // The cast loses nothing, because `check` limits the length to 128.
         frame.extend_from_slice(&(traceparent.len() as u16).to_le_bytes());
         frame.extend_from_slice(&self.image_bytes.to_le_bytes());
         frame.extend_from_slice(&(self.remaining.as_micros() as u64).to_le_bytes());

@@ -1,6 +1,6 @@
-//! Failures of calls.
+//! The failures of calls across seams.
 
-/// The failures that a caller can handle as a value: the cases of `isomer:link/types.call-error`, in their order.
+/// The failures that a caller can handle as a value: the cases of `isomer:link/types.call-error`, in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum CallError {
@@ -10,43 +10,42 @@ pub enum CallError {
     Deadline = 1,
     /// The callee was overloaded. The call did not run.
     Overloaded = 2,
-    /// The callee refused the call (another plan, an unknown function, an invalid image), and the call did not run; or
-    /// its reply was invalid.
+    /// The callee refused the call (because of another plan, an unknown function or an invalid image), and the call did
+    /// not run. Or the callee's reply was invalid, and the call may have run.
     Refused = 3,
 }
 
-/// The failure of a call, with a reason for the log that no client sees.
+/// The failure of a call. The reason is for the log, and is never sent to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallFailure {
-    /// The callee trapped. In every mode, this is a trap of the caller.
+    /// The callee trapped. The caller then traps too, in every mode of the seam.
     #[error("the callee trapped: {reason}")]
     Trap {
-        /// The trap's message.
+        /// The message of the trap.
         reason: String,
-        /// The failure of a call that the callee made, if that failure made the callee trap. It is reported for the
-        /// request at the start of the chain. No caller gets it as a value, as would be the case if the callee were
-        /// fused.
+        /// The failure of a call that the callee made itself, if that failure made the callee trap. It is reported for
+        /// the request at the start of the chain. No caller gets it as a value, just as if the callee were fused.
         lost: Option<CallError>,
     },
-    /// The call was lost for a reason that a call within one process cannot have.
+    /// The call was lost for a reason that does not exist for calls within one composition.
     #[error("{reason}")]
     Lost {
-        /// The kind of failure.
+        /// The failure as a value for the caller.
         error: CallError,
-        /// The reason.
+        /// Why the call was lost, as text for the log.
         reason: String,
-        /// Whether the call certainly did not run.
+        /// Whether it is certain that the call did not run.
         not_run: bool,
     },
 }
 
 impl CallFailure {
-    /// Creates a trap of the callee itself.
+    /// Creates the failure of a call whose callee trapped for a reason of its own.
     pub fn trap(reason: impl Into<String>) -> Self {
         Self::Trap { reason: reason.into(), lost: None }
     }
 
-    /// Returns the failure by which the call was lost, here or further down the chain; `None` for a plain trap.
+    /// Returns why the call, or a call further down the chain, was lost. Returns `None` for a plain trap.
     pub fn lost(&self) -> Option<CallError> {
         match self {
             Self::Trap { lost, .. } => *lost,
@@ -69,7 +68,7 @@ impl CallFailure {
         Self::Lost { error: CallError::Deadline, reason: reason.into(), not_run: false }
     }
 
-    /// Creates the failure of a call to an unreachable callee. `not_run` states that the call certainly was not
+    /// Creates the failure of a call to an unreachable callee. `not_run` states that the call was certainly not
     /// delivered.
     pub fn unreachable(reason: impl Into<String>, not_run: bool) -> Self {
         Self::Lost { error: CallError::Unreachable, reason: reason.into(), not_run }

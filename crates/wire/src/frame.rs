@@ -1,46 +1,47 @@
-//! Frames: a head of one of two kinds ([`CallHead`](crate::CallHead), [`ReplyHead`](crate::ReplyHead)) and a body,
-//! parsed as the bytes arrive.
+//! Frames on a network connection. A frame consists of a head of one of two kinds ([`CallHead`](crate::CallHead),
+//! [`ReplyHead`](crate::ReplyHead)) and a body. It is parsed as its bytes arrive.
 //!
 //! A [`FrameReader`] accepts pieces of any size and never holds more than the limits of head and body, whatever length
 //! the sender announces. It reserves memory for the bytes that have arrived and a little more, not for the announced
 //! length. For every way in which a frame can be invalid, [`FrameError`] has a variant that names the field.
 //! `docs/reference/wire.md` describes both layouts, byte by byte.
 
-/// The version of both heads, which is the first byte of each. A frame of another version is refused without parsing
-/// it.
+/// The version of both kinds of heads, and the first byte of each head. A frame of another version is refused without
+/// parsing the rest.
 pub const VERSION: u8 = 2;
 
-/// The maximum length of a trace context in bytes. Version 00 of W3C's format has 55; later ones may have more.
+/// The maximum length of a trace context in bytes. Version 00 of W3C's format has 55 bytes, and later versions may have
+/// more.
 pub const TRACEPARENT_BYTES_MAX: usize = 128;
 
-/// The maximum length of a reason in bytes. A longer reason is cut when it is sent.
+/// The maximum length of a failure's reason in bytes. A longer reason is truncated when it is sent.
 pub const REASON_BYTES_MAX: usize = 4096;
 
-/// The maximum remaining time of a call: a day. A longer time is reduced when it is sent.
+/// The maximum remaining time of a call in microseconds: a day. A longer time is reduced when it is sent.
 pub const REMAINING_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// The maximum memory that is reserved for a body before any of it has arrived.
+/// The maximum number of bytes of memory that are reserved for a body before any byte of the body has arrived.
 const RESERVED_BYTES_MAX: usize = 1 << 20;
 
 /// The reasons why bytes are not a valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The sender uses another version.
+    /// The sender uses another version of the format.
     #[error("`version` is {found}, expected {VERSION}")]
     Version {
-        /// The version found.
+        /// The version in the head.
         found: u8,
     },
     /// Flags are set that this version does not define.
     #[error("`flags` is {found:#04x}, and this version defines none")]
     Flags {
-        /// The flags found.
+        /// The flags in the head.
         found: u8,
     },
     /// The trace context is too long.
     #[error("`traceparent` has {bytes} bytes, at most {TRACEPARENT_BYTES_MAX} are allowed")]
     TraceparentTooLong {
-        /// The size of the trace context.
+        /// The size of the trace context in bytes.
         bytes: usize,
     },
     /// The trace context is not printable ASCII.
@@ -49,88 +50,89 @@ pub enum FrameError {
     /// The image is larger than the receiver allows.
     #[error("`image` has {bytes} bytes, at most {bytes_max} are allowed")]
     ImageTooLarge {
-        /// The size of the image.
+        /// The size of the image in bytes.
         bytes: usize,
-        /// The limit.
+        /// The maximum size that the receiver allows, in bytes.
         bytes_max: usize,
     },
     /// The remaining time is longer than allowed.
     #[error("`remaining` is {us} µs, at most {REMAINING_US_MAX} are allowed")]
     Remaining {
-        /// The time found, in microseconds.
+        /// The remaining time in the head, in microseconds.
         us: u64,
     },
-    /// The request's id is 0.
+    /// The id of the request is 0.
     #[error("`request` is 0")]
     Request,
-    /// The status is unknown.
+    /// The status of a reply is unknown.
     #[error("`status` is {found}, which is unknown")]
     Status {
-        /// The status found.
+        /// The status byte in the head.
         found: u8,
     },
-    /// The error is unknown, or does not match the status.
+    /// The error of a reply is unknown, or does not match the status.
     #[error("`error` is {found}, which does not match the status")]
     Error {
-        /// The error found.
+        /// The error byte in the head.
         found: u8,
     },
-    /// `not_run` is not a boolean, or does not match the status.
+    /// The field `not_run` of a reply is not a boolean, or does not match the status.
     #[error("`not_run` is {found}, which does not match the status")]
     NotRun {
-        /// The value found.
+        /// The byte in the head.
         found: u8,
     },
-    /// The reason is too long.
+    /// The reason of a failure is too long.
     #[error("`reason` has {bytes} bytes, at most {REASON_BYTES_MAX} are allowed")]
     ReasonTooLong {
-        /// The size of the reason.
+        /// The size of the reason in bytes.
         bytes: usize,
     },
-    /// The reason is not text.
+    /// The reason of a failure is not UTF-8.
     #[error("`reason` is not UTF-8")]
     Reason,
-    /// The frame ends too early.
+    /// The frame ends before the end of its head or body.
     #[error("the frame ends {missing} bytes before its `{field}` does")]
     Truncated {
-        /// The part in which the frame ends: `head`, `image` or `reason`.
+        /// The part that is incomplete: `head`, `image` or `reason`.
         field: &'static str,
-        /// The number of missing bytes, as far as it is known.
+        /// The number of bytes that are missing, as far as the arrived bytes show.
         missing: usize,
     },
-    /// Bytes follow the body.
+    /// More bytes follow the end of the frame.
     #[error("{bytes} bytes follow the end of the frame")]
     Trailing {
-        /// The number of bytes that have arrived after the body.
+        /// The number of bytes after the end of the frame that have arrived.
         bytes: usize,
     },
 }
 
-/// The head of a frame.
+/// The head of a frame: the head of a call or of a reply.
 pub trait FrameHead: Sized {
-    /// The size of the fixed part of the head in bytes.
+    /// The size in bytes of the head's fixed part.
     const FIXED_BYTES: usize;
 
-    /// Returns the size of the whole head in bytes, computed from its first [`FIXED_BYTES`](Self::FIXED_BYTES). It is
-    /// at least `FIXED_BYTES`, and bounded.
+    /// Returns the size of the complete head in bytes, computed from its first [`FIXED_BYTES`](Self::FIXED_BYTES). The
+    /// size is at least `FIXED_BYTES`, and has a maximum.
     ///
     /// # Errors
     /// If the version is not supported, or a length in the head exceeds its limit.
     fn measure(fixed: &[u8]) -> Result<usize, FrameError>;
 
-    /// Parses a head of exactly the measured size.
+    /// Parses a head. `head` has exactly the size that [`measure`](Self::measure) returned.
     ///
     /// # Errors
     /// If a field is invalid.
     fn parse(head: &[u8]) -> Result<Self, FrameError>;
 
-    /// Returns the name of the body for error messages.
+    /// Returns the name of the body for error messages: `image` or `reason`.
     fn body_name(&self) -> &'static str;
 
     /// Returns the size of the body in bytes.
     fn body_bytes(&self) -> usize;
 
-    /// Checks the size of the body against the limits of a receiver that accepts images of up to `image_bytes_max`.
+    /// Checks the size of the body against the limits of a receiver that accepts images of up to `image_bytes_max`
+    /// bytes.
     ///
     /// # Errors
     /// If the body is too large.
@@ -141,31 +143,31 @@ pub trait FrameHead: Sized {
 #[derive(Debug)]
 pub struct FrameReader<H> {
     image_bytes_max: usize,
-    /// The bytes of an incomplete head; empty once the head is complete.
+    /// The bytes of a head that is not complete yet. Empty after the head is complete.
     partial: Vec<u8>,
     head: Option<H>,
     body: Vec<u8>,
 }
 
 impl<H: FrameHead> FrameReader<H> {
-    /// Creates a reader that accepts images of up to `image_bytes_max`.
+    /// Creates a reader that accepts images of up to `image_bytes_max` bytes.
     pub fn new(image_bytes_max: usize) -> Self {
         Self { image_bytes_max, partial: Vec::new(), head: None, body: Vec::new() }
     }
 
-    /// Returns the head, once it is complete.
+    /// Returns the head of the frame if all its bytes have arrived.
     pub fn head(&self) -> Option<&H> {
         self.head.as_ref()
     }
 
-    /// Consumes the next bytes. The reader must not be used after an error.
+    /// Parses the next bytes of the frame. The reader must not be used after an error.
     ///
     /// # Errors
-    /// As soon as the bytes cannot become a valid frame.
+    /// If the bytes so far cannot be the beginning of a valid frame.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), FrameError> {
         while self.head.is_none() {
             if self.partial.is_empty() {
-                // Optimization: nearly always, the whole head arrives at once and is parsed in place.
+                // Optimization: the complete head nearly always arrives at once, and is then parsed in place.
                 if let Some(size) = measured::<H>(bytes)?.filter(|size| *size <= bytes.len()) {
                     self.begin(&bytes[..size])?;
                     bytes = &bytes[size..];
@@ -202,17 +204,17 @@ impl<H: FrameHead> FrameReader<H> {
         Ok(())
     }
 
-    /// Returns the number of bytes of the body that have not arrived.
+    /// Returns the number of bytes of the body that have not arrived yet.
     fn missing(&self) -> usize {
         self.head.as_ref().map_or(0, H::body_bytes) - self.body.len()
     }
 
-    /// Returns whether the frame is complete.
+    /// Returns whether all bytes of the frame have arrived.
     pub fn is_complete(&self) -> bool {
         self.head.is_some() && self.missing() == 0
     }
 
-    /// Returns the frame after the sender's end of stream.
+    /// Returns the frame. Called when the sender has ended its stream.
     ///
     /// # Errors
     /// If the frame is incomplete.
@@ -229,8 +231,8 @@ impl<H: FrameHead> FrameReader<H> {
     }
 }
 
-/// Returns the size of the head, if `bytes` are enough to determine it. An unsupported version is recognized by the
-/// first byte.
+/// Returns the size of the head, if `bytes` are enough to determine it. An unsupported version is an error as soon as
+/// the first byte has arrived.
 fn measured<H: FrameHead>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     match bytes.first() {
         Some(&found) if found != VERSION => Err(FrameError::Version { found }),
@@ -239,7 +241,7 @@ fn measured<H: FrameHead>(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     }
 }
 
-/// Reads numbers and bytes from the front of a head that was measured.
+/// Reads numbers and bytes from the front of a head whose size was checked.
 pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Cursor<'a> {

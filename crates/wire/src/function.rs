@@ -7,15 +7,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::image;
 
-/// Identifies one function of one component: a hash over the wire's version, the component, the interface, the
-/// function's name and its structurally resolved type. If the two sides were built from different WIT, their keys
-/// differ.
+/// The key of one function of one component. It is a hash of the wire's version, the component, the interface, the
+/// function's name and its structurally resolved type. If the two sides of a seam were built from different WIT, their
+/// keys differ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionKey(pub [u8; 16]);
 
 impl FunctionKey {
-    /// Returns the key of `function` of `interface` (with its version, as exported) of `component`. `type_hash` is the
-    /// hash of the function's type.
+    /// Returns the key of the function `function` of `component`. `interface` is the id of the exported interface with
+    /// its version, and `type_hash` is the hash of the function's type.
     pub fn new(component: &str, interface: &str, function: &str, type_hash: &[u8; 16]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update([image::VERSION]);

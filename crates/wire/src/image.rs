@@ -1,6 +1,6 @@
 //! The image of a call: its arguments or its result, encoded in the memory layout of the canonical ABI.
 //!
-//! An image begins at [`BASE`] in the memory of the stub or skeleton that made it and is copied to the same address on
+//! An image begins at [`BASE`] in the memory of the stub or skeleton that made it. It is copied to the same address on
 //! the other side, so its pointers are valid without being rewritten. The *root* is the tuple of the function's
 //! parameters (or its result). The blocks that it points to follow: strings and lists, in the order in which the
 //! canonical ABI lowers them (depth first), without overlap.
@@ -13,15 +13,17 @@
 //!
 //! An image without blocks ends with its root. A function without parameters, or without a result, has an empty image.
 
-/// The version of the layout. It is part of every function's key, so sides with different versions cannot call each
-/// other.
+/// The version of the image layout. Every function's key depends on it, so sides with different versions cannot call
+/// each other.
 pub const VERSION: u8 = 1;
 
-/// The address at which images begin, a multiple of 16. The memory below it is scratch space of the generated code.
+/// The address at which images begin, a multiple of 16. Generated code uses the memory below this address as scratch
+/// space.
 pub const BASE: u32 = 64;
 
-/// The address at which the blocks of unspilled parameters begin: after 16 flattened values of 8 bytes from [`BASE`].
+/// The address at which the blocks of unspilled parameters begin. Between [`BASE`] and this address, there is room for
+/// 16 flat values of 8 bytes each.
 pub const BLOCKS: u32 = BASE + 128;
 
-/// The maximum size of an image in bytes. The arena of the generated code ends at this size; lowering more traps.
+/// The maximum size of an image in bytes. Generated code traps if it would write a larger image.
 pub const IMAGE_BYTES_MAX: u32 = 16 << 20;

@@ -2,15 +2,15 @@
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`image`] | the layout of an image: where it begins, how large it may be |
+//! | [`image`] | the layout of an image: its address and its maximum size |
 //! | [`function`] | the keys of functions |
 //! | [`call`] | a call with its context, and the trait of everything that executes calls |
 //! | [`failure`] | the failures of calls |
 //! | [`frame`] | frames on a network: limits, errors, parsing in pieces |
 //! | `call_head`, `reply_head` | the heads of the two kinds of frames |
 //!
-//! Types and rules only: no engine, no socket, no clock. Generated code (`seam`), the engine's side (`runtime`) and
-//! transports (`link`) share the definitions of this crate.
+//! This crate contains only types and rules: no engine, no socket, no clock. Generated code (`seam`), the engine's side
+//! (`runtime`) and transports (`link`) share the definitions of this crate.
 #![forbid(unsafe_code)]
 
 pub mod call;

@@ -1,25 +1,26 @@
-//! The head of a reply's frame. The image of the result follows it, or the reason of the failure.
+//! The head of a reply's frame. In the frame, the head is followed by the image of the result, or by the reason of the
+//! failure.
 
 use crate::call::CallResult;
 use crate::failure::{CallError, CallFailure};
 use crate::frame::{Cursor, FrameError, FrameHead, REASON_BYTES_MAX, VERSION};
 use crate::image::IMAGE_BYTES_MAX;
 
-/// The kind of a reply.
+/// The kind of a reply: a result or a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyStatus {
-    /// A result. The body is the image of the result.
+    /// The call returned a result. The body is the image of the result.
     Ok,
-    /// A trap. The body is the reason.
+    /// The callee trapped. The body is the reason.
     Trap {
-        /// The failure of a call that the callee made, if that failure made the callee trap.
+        /// The failure of a call that the callee made itself, if that failure made the callee trap.
         lost: Option<CallError>,
     },
-    /// A lost call. The body is the reason.
+    /// The call was lost. The body is the reason.
     Lost {
-        /// The kind of failure.
+        /// The failure as a value for the caller.
         error: CallError,
-        /// Whether the call certainly did not run.
+        /// Whether it is certain that the call did not run.
         not_run: bool,
     },
 }
@@ -27,36 +28,36 @@ pub enum ReplyStatus {
 /// A reply without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyHead {
-    /// The kind of reply.
+    /// The kind of the reply.
     pub status: ReplyStatus,
-    /// The size of the body.
+    /// The size of the body in bytes.
     pub body_bytes: u32,
 }
 
 impl ReplyHead {
-    /// Returns the head of a result, and the body to send after it. A reason longer than
-    /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is cut. An image larger than [`IMAGE_BYTES_MAX`] becomes a
-    /// failure.
-    pub fn of(answer: CallResult) -> (Self, Vec<u8>) {
-        let (status, body) = match answer {
+    /// Returns the head of a reply, and the body to send after it. A reason longer than
+    /// [`REASON_BYTES_MAX`](crate::frame::REASON_BYTES_MAX) is truncated. An image larger than [`IMAGE_BYTES_MAX`]
+    /// becomes a failure.
+    pub fn of(result: CallResult) -> (Self, Vec<u8>) {
+        let (status, body) = match result {
             Ok(image) if image.len() > IMAGE_BYTES_MAX as usize => {
                 let bytes = image.len();
-                let reason = format!("the result has {bytes} bytes, at most {IMAGE_BYTES_MAX} are taken");
+                let reason = format!("the result has {bytes} bytes, at most {IMAGE_BYTES_MAX} are allowed");
                 (ReplyStatus::Lost { error: CallError::Refused, not_run: false }, reason.into_bytes())
             }
             Ok(image) => (ReplyStatus::Ok, image),
             Err(CallFailure::Trap { reason, lost }) => (ReplyStatus::Trap { lost }, cut(reason)),
             Err(CallFailure::Lost { error, reason, not_run }) => (ReplyStatus::Lost { error, not_run }, cut(reason)),
         };
-        // Both limits are far below `u32::MAX`.
+        // The cast loses nothing, because both kinds of bodies have limits far below `u32::MAX`.
         (Self { status, body_bytes: body.len() as u32 }, body)
     }
 
-    /// Returns the result that consists of this head and `body`.
+    /// Returns the result or failure that this head and `body` represent.
     ///
     /// # Errors
     /// If `body` is a failure's reason and is not UTF-8.
-    pub fn into_answer(self, body: Vec<u8>) -> Result<CallResult, FrameError> {
+    pub fn into_result(self, body: Vec<u8>) -> Result<CallResult, FrameError> {
         let reason = |body| String::from_utf8(body).map_err(|_| FrameError::Reason);
         Ok(match self.status {
             ReplyStatus::Ok => Ok(body),
@@ -65,7 +66,7 @@ impl ReplyHead {
         })
     }
 
-    /// Returns the bytes of this head.
+    /// Returns the encoded head.
     pub fn encode(&self) -> [u8; Self::FIXED_BYTES] {
         let [status, error, not_run] = match self.status {
             ReplyStatus::Ok => [0, 0, 0],
@@ -132,12 +133,12 @@ impl FrameHead for ReplyHead {
     }
 }
 
-/// Returns the number of an error on the wire; 0 means no error.
+/// Returns the number of `error` on the wire. The number 0 means no error.
 fn number(error: CallError) -> u8 {
     error as u8 + 1
 }
 
-/// Returns the beginning of a reason, cut to the maximum length that is sent.
+/// Returns the bytes of a reason, truncated to the maximum length that is sent.
 fn cut(mut reason: String) -> Vec<u8> {
     if reason.len() > REASON_BYTES_MAX {
         let end = (0..=REASON_BYTES_MAX).rev().find(|end| reason.is_char_boundary(*end));
@@ -157,7 +158,7 @@ mod tests {
             let trap = CallFailure::Trap { reason: "unreachable".to_owned(), lost };
             let (head, body) = ReplyHead::of(Err(trap.clone()));
             let read = ReplyHead::parse(&head.encode()).unwrap();
-            assert_eq!(read.into_answer(body).unwrap(), Err(trap));
+            assert_eq!(read.into_result(body).unwrap(), Err(trap));
         }
         let bytes = |status, error| [VERSION, status, error, 0, 0, 0, 0, 0];
         assert_eq!(ReplyHead::parse(&bytes(1, 5)), Err(FrameError::Error { found: 5 }));

@@ -53,7 +53,7 @@ fn replied(answer: CallResult) -> Vec<u8> {
 
 fn answered(frame: &[u8]) -> Result<CallResult, FrameError> {
     let (reply, body) = read::<ReplyHead>([frame])?;
-    reply.into_answer(body)
+    reply.into_result(body)
 }
 
 prop_compose! {
@@ -101,7 +101,7 @@ proptest! {
     fn replies_are_parsed_in_any_pieces(answer in answers(), size in 1_usize..200) {
         let frame = replied(answer.clone());
         let (reply, body) = read::<ReplyHead>(frame.chunks(size)).unwrap();
-        prop_assert_eq!(reply.into_answer(body).unwrap(), answer);
+        prop_assert_eq!(reply.into_result(body).unwrap(), answer);
     }
 
     #[test]
@@ -323,7 +323,7 @@ fn random_frames_are_frames_or_errors() {
             if let Some((head, body)) = survives::<ReplyHead>(&mut random, &bytes) {
                 assert_eq!([&head.encode()[..], &body].concat(), bytes);
                 assert!(head.status == ReplyStatus::Ok || body.len() <= REASON_BYTES_MAX);
-                let _ = head.into_answer(body);
+                let _ = head.into_result(body);
                 is_taken = true;
             }
             is_taken

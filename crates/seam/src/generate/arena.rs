@@ -1,18 +1,18 @@
-//! The memory of a generated part, and its allocator.
+//! The memory of a generated stub or skeleton, and its allocator.
 //!
 //! ```text
 //! 0        BASE                                   top              high                BASE + IMAGE_BYTES_MAX
 //! │ scratch │ image: root, blocks in order          │ freed           │ zeroes … (grows)    │
 //! ```
 //!
-//! - `realloc` is a bump allocator: `top` only moves up, except for the last block, which shrinks and grows in place (strings of other encodings
-//!   are transcoded into blocks that are first enlarged, then shrunk). So an image has no holes.
-//! - `high` is the highest address that `top` reached since the last `clear`. All bytes from there on are zero: a call finds no data of an
-//!   earlier call, not even in the padding between the fields of a record.
-//! - Beyond the limit the part traps, in a function whose name gives the reason.
+//! - `realloc` is a bump allocator: `top` only moves up, except that the last block shrinks and grows in place. (Strings of other encodings
+//!   are transcoded into blocks that are first enlarged, then shrunk.) So an image has no holes.
+//! - `high` is the highest address that `top` has reached since the last `clear`. All bytes from there on are zero, so a call finds no data
+//!   of an earlier call, not even in the padding between the fields of a record.
+//! - If an image would exceed the limit, the stub or skeleton traps, in a function whose name states the reason.
 //!
-//! The memory is in a separate module, because it must be instantiated before the part's imports, which are lowered
-//! with it.
+//! The memory is in a separate core module, because it must be instantiated before the imports that are lowered with
+//! it.
 
 use isomer_wire::image::{BASE, IMAGE_BYTES_MAX};
 use wasm_encoder::{BlockType, ExportKind, MemoryType, Module, ValType};
@@ -22,23 +22,24 @@ use super::module::{Body, CoreModule, at};
 /// The name of the function in which a stub or skeleton traps if an image would be larger than the wire allows.
 pub(crate) const IMAGE_TOO_LARGE: &str = "image_too_large";
 
-/// The address of results that the canonical ABI writes to memory: 12 bytes of scratch space.
+/// The address to which the canonical ABI writes results that are returned in memory: 12 bytes of scratch space.
 pub(crate) const RETURN_AREA: u32 = 16;
 
 const PAGE: u32 = 1 << 16;
 const END: u32 = BASE + IMAGE_BYTES_MAX;
 
-/// The maximum number of bytes that are zeroed by a loop. More are zeroed by `memory.fill`, which is a call into the
-/// engine.
+/// The maximum number of bytes that are zeroed by a loop. A larger number is zeroed by `memory.fill`, which is a call
+/// into the engine.
 const LOOP_BYTES_MAX: u32 = 256;
 
-/// Returns the type of a part's memory.
+/// Returns the type of the memory of a stub or skeleton.
 pub(crate) fn memory() -> MemoryType {
     let pages = u64::from(END.div_ceil(PAGE));
     MemoryType { minimum: 1, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None }
 }
 
-/// Returns the module. Blocks begin at `start` after each `clear`.
+/// Returns the core module that defines the memory and the allocator. After each `clear`, allocation starts at the
+/// address `start`.
 pub(crate) fn module(name: &str, start: u32) -> Module {
     let mut module = CoreModule::default();
     module.memory(memory());
@@ -60,13 +61,13 @@ pub(crate) fn module(name: &str, start: u32) -> Module {
     module.finish(name)
 }
 
-/// `realloc(old, old_size, align, size) -> address`.
+/// Writes `realloc(old, old_size, align, size) -> address`.
 fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     let mut body = Body::new(4);
     let (old, old_size, align, size) = (0, 1, 2, 3);
     let (address, end) = (body.local(ValType::I32), body.local(ValType::I32));
     let mut code = body.code();
-    // address = the block itself if it is the last one, else top rounded up
+    // The last block keeps its address. Any other block gets the address `top`, rounded up to the alignment.
     code.local_get(old).local_get(old_size).i32_add().global_get(top).i32_eq();
     code.i32_const(0).local_get(old_size).select().if_(BlockType::Empty);
     code.local_get(old).local_set(address);
@@ -74,18 +75,18 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     code.global_get(top).local_get(align).i32_add().i32_const(1).i32_sub();
     code.i32_const(0).local_get(align).i32_sub().i32_and().local_set(address);
     code.end();
-    // Neither side of the comparison overflows: an address is never far beyond the end.
+    // Neither side of the comparison overflows, because an address is never far beyond the end.
     code.local_get(address).i32_const(END.cast_signed()).i32_gt_u().if_(BlockType::Empty).call(too_large).end();
     code.local_get(size).i32_const(END.cast_signed()).local_get(address).i32_sub().i32_gt_u();
     code.if_(BlockType::Empty).call(too_large).end();
     code.local_get(address).local_get(size).i32_add().local_set(end);
-    // grow by the missing pages
+    // Grows the memory by the missing pages.
     code.local_get(end).memory_size(0).i32_const(16).i32_shl().i32_gt_u().if_(BlockType::Empty);
     code.local_get(end).memory_size(0).i32_const(16).i32_shl().i32_sub();
     code.i32_const(PAGE.cast_signed() - 1).i32_add().i32_const(16).i32_shr_u();
     code.memory_grow(0).i32_const(-1).i32_eq().if_(BlockType::Empty).call(too_large).end();
     code.end();
-    // copy the contents of a block that had to move
+    // Copies the content of a block that has a new address.
     code.local_get(old_size).if_(BlockType::Empty);
     code.local_get(address).local_get(old).i32_ne().if_(BlockType::Empty);
     code.local_get(address).local_get(old);
@@ -98,8 +99,8 @@ fn realloc_body(top: u32, high: u32, too_large: u32) -> Body {
     body
 }
 
-/// `clear(from)`: zeroes everything from an address (a multiple of 16) to the highest one that was used, and resets the
-/// allocator.
+/// Writes `clear(from)`, which zeroes the memory from an address (a multiple of 16) to the highest address that was
+/// used, and resets the allocator.
 fn clear_body(top: u32, high: u32, start: u32) -> Body {
     let mut body = Body::new(1);
     let from = 0;

@@ -1,19 +1,19 @@
-//! Validation of images: finds everything that would make lifting trap or read outside the image.
+//! Generates the validation of images: it finds everything that would make lifting trap or read outside the image.
 //!
-//! The canonical ABI checks pointers against the memory, which is larger than the image. The generated checks compare
-//! them with the image:
+//! The canonical ABI checks pointers against the bounds of the memory, which is larger than the image. The generated
+//! checks compare pointers with the bounds of the image:
 //!
 //! - every block lies inside the image, is aligned, and comes after the previous block in the order in which values are lowered
-//!   (depth first). So no two blocks overlap, and no more is read than was sent;
+//!   (depth first). So no two blocks overlap, and no more bytes are read than were sent;
 //! - discriminants name a case, characters are valid, strings are UTF-8;
-//! - a block without bytes may lie anywhere up to the end of the image, or where the next block would begin: nothing is read through its
-//!   address.
+//! - a block without bytes may have any address up to the end of the image, or the address at which the next block would begin, because
+//!   nothing is read through its address.
 //!
-//! Padding, and unused bits of booleans and flags, are not checked: lifting ignores them.
+//! Padding, and unused bits of booleans and flags, are not checked, because lifting ignores them.
 //!
 //! One function is generated for each type that needs a check, however often the type is used: `check(address, cursor)
-//! → cursor`. The cursor is the end of the last block; 0 means that the image is invalid. The end of the image is in a
-//! global.
+//! → cursor`. The cursor is the end of the last checked block; 0 means that the image is invalid. A global contains the
+//! end of the image.
 
 use std::collections::HashMap;
 
@@ -24,12 +24,12 @@ use super::module::{Body, CoreModule, at};
 use super::types::{Kind, Layout, TypeId, Types};
 use super::utf8;
 
-/// The checks of a module. Each is generated when it is first needed.
+/// The check functions of a core module. Each is generated when it is first needed.
 pub(crate) struct Checks<'a> {
     types: &'a Types,
-    /// The global with the end of the image.
+    /// The index of the global that contains the end of the image.
     end: u32,
-    /// The check functions, by type.
+    /// The indices of the generated check functions, by type.
     written: HashMap<TypeId, u32>,
     block: Option<u32>,
     string: Option<u32>,
@@ -43,7 +43,8 @@ impl<'a> Checks<'a> {
         Checks { types, end, written: HashMap::new(), block: None, string: None }
     }
 
-    /// Returns the check of a layout that is not a named type, such as several parameters; `None` if it needs no check.
+    /// Returns the check function of a layout that is not a named type, such as several parameters. Returns `None` if
+    /// the layout needs no check.
     pub(crate) fn of_layout(&mut self, module: &mut CoreModule, name: &str, layout: &Layout) -> Option<u32> {
         if !layout.checked {
             return None;
@@ -56,7 +57,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// Returns the check of a type; `None` if every bit pattern is a valid value of the type.
+    /// Returns the check function of a type. Returns `None` if every bit pattern is a valid value of the type.
     pub(crate) fn of(&mut self, module: &mut CoreModule, id: TypeId) -> Option<u32> {
         if let Some(index) = self.written.get(&id) {
             return Some(*index);
@@ -75,7 +76,7 @@ impl<'a> Checks<'a> {
         Some(index)
     }
 
-    /// Checks the value at `offset` bytes after the address.
+    /// Writes the check of the value that is `offset` bytes after the address.
     fn write_parts(&mut self, module: &mut CoreModule, body: &mut Body, layout: &Layout, offset: u32) {
         match &layout.kind {
             Kind::Scalar(_) => {}
@@ -113,7 +114,8 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Checks a part of a larger value: a simple part in place, any other part by calling its check function.
+    /// Writes the check of a part of a larger value: inline for a simple part, or as a call of the check function of
+    /// its type.
     fn write_part(&mut self, module: &mut CoreModule, body: &mut Body, id: TypeId, offset: u32) {
         let layout = self.types.layout(id);
         if matches!(layout.kind, Kind::Scalar(_) | Kind::Char | Kind::String) {
@@ -137,7 +139,7 @@ impl<'a> Checks<'a> {
         set_cursor(&mut code);
         let Some(check) = self.of(module, element) else { return };
         let mut code = body.code();
-        // The block fits into the image, so this does not overflow.
+        // The multiplication cannot overflow, because the block was found to fit into the image.
         code.local_get(end).i32_const(layout.size.cast_signed()).i32_mul().local_get(address).i32_add().local_set(end);
         code.block(BlockType::Empty).loop_(BlockType::Empty);
         code.local_get(address).local_get(end).i32_eq().br_if(1);
@@ -147,7 +149,8 @@ impl<'a> Checks<'a> {
         code.br(0).end().end();
     }
 
-    /// `block(address, length, element size, alignment - 1, cursor) → cursor`, or 0.
+    /// Returns the function `block(address, length, element size, alignment - 1, cursor) → cursor`, which returns 0 for
+    /// an invalid block.
     fn block(&mut self, module: &mut CoreModule) -> u32 {
         *self.block.get_or_insert_with(|| {
             let index = module.declare("check block", &[ValType::I32; 5], &[ValType::I32]);
@@ -175,7 +178,7 @@ impl<'a> Checks<'a> {
         })
     }
 
-    /// `string(address, length, cursor) → cursor`, or 0.
+    /// Returns the function `string(address, length, cursor) → cursor`, which returns 0 for an invalid string.
     fn string(&mut self, module: &mut CoreModule) -> u32 {
         if let Some(index) = self.string {
             return index;
@@ -198,7 +201,7 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// Checks a Unicode scalar value: below 0x110000, and not a surrogate.
+/// Writes the check of a Unicode scalar value: below 0x110000, and not a surrogate.
 fn write_char(body: &mut Body, offset: u32) {
     let mut code = body.code();
     code.local_get(ADDRESS).i32_load(at(offset, 4)).i32_const(0x11_0000).i32_ge_u();
@@ -207,13 +210,13 @@ fn write_char(body: &mut Body, offset: u32) {
     fail_if(&mut code);
 }
 
-/// Sets the cursor to the value on the stack, or returns 0 if the value is 0.
+/// Writes code that sets the cursor to the value on the stack, or returns 0 if that value is 0.
 fn set_cursor(code: &mut InstructionSink<'_>) {
     code.local_tee(CURSOR).i32_eqz();
     fail_if(code);
 }
 
-/// Returns 0 if the value on the stack is not 0.
+/// Writes code that returns 0 if the value on the stack is not 0.
 fn fail_if(code: &mut InstructionSink<'_>) {
     code.if_(BlockType::Empty).i32_const(0).return_().end();
 }

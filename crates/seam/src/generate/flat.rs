@@ -1,26 +1,26 @@
-//! Conversion between values in memory and the flat core values that the canonical ABI passes.
+//! Generates conversions between values in memory and the flat core values that the canonical ABI passes.
 //!
 //! All addresses are known when the code is generated, so each access uses a constant offset as its address. If several
-//! cases of a variant share a flat value, its type can hold the bits of each of them (`join`).
+//! cases of a variant share a flat value, the type of that value can hold the bits of each case (`join`).
 
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
 use super::module::{Body, at};
 use super::types::{Kind, Layout, Scalar, TypeId, Types};
 
-/// A flat value: a local and its type.
+/// A flat core value: a local and its type.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FlatValue {
     pub(crate) local: u32,
     pub(crate) ty: ValType,
 }
 
-/// Returns the locals of a function's parameters.
+/// Returns the locals of a function's parameters as flat values.
 pub(crate) fn parameter_values(types: &[ValType]) -> Vec<FlatValue> {
     (0..).zip(types).map(|(local, ty)| FlatValue { local, ty: *ty }).collect()
 }
 
-/// Writes flat values to memory at `address`.
+/// Writes code that stores the flat `values` in memory, as one value at `address`.
 pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u32, values: &[FlatValue]) {
     match &layout.kind {
         Kind::Scalar(scalar) => store_scalar(body, *scalar, address, values[0]),
@@ -33,9 +33,9 @@ pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u3
             let mut rest = values;
             for (offset, id) in fields {
                 let field = types.layout(*id);
-                let (own, behind) = rest.split_at(flat_count(field));
+                let (own, after) = rest.split_at(flat_count(field));
                 store(body, types, field, address + offset, own);
-                rest = behind;
+                rest = after;
             }
         }
         Kind::Variant { tag, cases, payload_offset } => {
@@ -53,7 +53,7 @@ pub(crate) fn store(body: &mut Body, types: &Types, layout: &Layout, address: u3
     }
 }
 
-/// Pushes the flat values of the value at `address` onto the stack.
+/// Writes code that pushes the flat values of the value at `address` onto the stack.
 pub(crate) fn load(body: &mut Body, types: &Types, layout: &Layout, address: u32) {
     match &layout.kind {
         Kind::Scalar(scalar) => load_scalar(body, *scalar, address),
@@ -90,18 +90,18 @@ pub(crate) fn load(body: &mut Body, types: &Types, layout: &Layout, address: u32
     }
 }
 
-/// Returns the cases that have a payload, with their numbers.
+/// Returns the cases that have a payload: the number of each case, and the type of its payload.
 pub(crate) fn payloads(cases: &[Option<TypeId>]) -> impl Iterator<Item = (i32, TypeId)> {
     (0..).zip(cases).filter_map(|(number, id)| id.map(|id| (number, id)))
 }
 
-/// Loads a scalar from a fixed address.
+/// Writes code that loads a scalar from a fixed address.
 pub(crate) fn load_scalar(body: &mut Body, scalar: Scalar, address: u32) {
     body.code().i32_const(0);
     load_scalar_at(&mut body.code(), scalar, address);
 }
 
-/// Loads a scalar at `offset` bytes after the address on the stack.
+/// Writes code that loads a scalar from `offset` bytes after the address on the stack.
 pub(crate) fn load_scalar_at(code: &mut InstructionSink<'_>, scalar: Scalar, offset: u32) {
     let at = at(offset, scalar.bytes());
     match scalar {
@@ -135,7 +135,7 @@ fn store_scalar(body: &mut Body, scalar: Scalar, address: u32, value: FlatValue)
     };
 }
 
-/// Converts the value on the stack from its own type to `joined`, which can hold its bits.
+/// Writes code that converts the value on the stack from the type `own` to `joined`, which can hold its bits.
 fn widen(code: &mut InstructionSink<'_>, own: ValType, joined: ValType) {
     match (own, joined) {
         (ValType::F32, ValType::I32) => code.i32_reinterpret_f32(),
@@ -146,7 +146,7 @@ fn widen(code: &mut InstructionSink<'_>, own: ValType, joined: ValType) {
     };
 }
 
-/// Reverses [`widen`].
+/// Writes code that reverses the conversion of [`widen`].
 fn narrow(code: &mut InstructionSink<'_>, joined: ValType, own: ValType) {
     match (joined, own) {
         (ValType::I32, ValType::F32) => code.f32_reinterpret_i32(),

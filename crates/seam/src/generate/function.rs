@@ -1,4 +1,4 @@
-//! A function that crosses a seam: its types, and the positions of its arguments and its result in an image.
+//! A function that crosses a seam: its types, and the addresses of its arguments and its result in an image.
 
 use isomer_ids::ComponentName;
 use isomer_plan::InterfaceId;
@@ -10,20 +10,20 @@ use super::types::{FLAT_MAX, Kind, Layout, TypeId, Types};
 use crate::error::SeamError;
 use crate::world::{Interface, ValueType, World};
 
-/// A function, with all information that generating code for it needs.
+/// A function that crosses a seam, with all information that is needed to generate code for it.
 #[derive(Debug)]
 pub(crate) struct Crossing {
     pub(crate) name: String,
     pub(crate) is_async: bool,
     pub(crate) parameters: Vec<(String, TypeId)>,
     pub(crate) result: Option<TypeId>,
-    /// The layout of the parameters in memory.
+    /// The layout of all parameters together, as a tuple in memory.
     pub(crate) arguments: Layout,
-    /// The position for a lost call in the result's error; `None` if the error type has none.
+    /// Where the error type of the result has room for a `call-error`; `None` if it has none.
     pub(crate) lost: Option<Lost>,
 }
 
-/// The position for `call-error` in the error of a result.
+/// The position of `call-error`, which represents a lost call, in the error type of a result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lost {
     /// The error type is `call-error`.
@@ -33,7 +33,7 @@ pub(crate) enum Lost {
 }
 
 impl Crossing {
-    /// Finds a function in an interface that a component imports or exports.
+    /// Returns the function `name` of an interface that a component imports or exports.
     pub(crate) fn new(types: &mut Types, world: &World, interface: &Interface, name: &str) -> Result<Self, SeamError> {
         let cannot = || SeamError::CannotCross { interface: interface.name.clone(), function: name.to_owned() };
         let function = interface.functions.get(name).ok_or_else(cannot)?;
@@ -47,22 +47,22 @@ impl Crossing {
         Ok(Crossing { name: name.to_owned(), is_async: function.is_async, parameters, result, arguments, lost })
     }
 
-    /// Returns whether the parameters are passed in memory because there are too many flat values.
+    /// Returns whether the parameters are passed in memory because they have too many flat values.
     pub(crate) fn spills(&self) -> bool {
         self.arguments.flat.is_none()
     }
 
-    /// Returns the parameters of the core function.
+    /// Returns the parameter types of the core function.
     pub(crate) fn core_parameters(&self) -> Vec<ValType> {
         self.arguments.flat.clone().unwrap_or_else(|| vec![ValType::I32])
     }
 
-    /// Returns the address of the root of the arguments.
+    /// Returns the address in an image at which the arguments' root begins.
     pub(crate) fn arguments_root(&self) -> u32 {
         if self.spills() { BLOCKS } else { BASE }
     }
 
-    /// Returns the end of the root of the arguments.
+    /// Returns the address in an image at which the arguments' root ends.
     pub(crate) fn arguments_end(&self) -> u32 {
         match &self.arguments.kind {
             Kind::Record(fields) if fields.is_empty() => BASE,
@@ -70,12 +70,13 @@ impl Crossing {
         }
     }
 
-    /// Returns the end of the root of the result.
+    /// Returns the address in an image at which the result's root ends.
     pub(crate) fn result_end(&self, types: &Types) -> u32 {
         BASE + self.result.map_or(0, |id| types.layout(id).size)
     }
 
-    /// Returns the single flat value of the result; `None` if there is no result or it is passed in memory.
+    /// Returns the type of the result's single flat value. Returns `None` if there is no result, or if it is passed in
+    /// memory.
     pub(crate) fn flat_result(&self, types: &Types) -> Option<ValType> {
         match types.layout(self.result?).flat.as_deref() {
             Some([only]) => Some(*only),
@@ -88,8 +89,8 @@ impl Crossing {
         self.result.is_some() && self.flat_result(types).is_none()
     }
 
-    /// Returns the parameters of `task.return`: the result's flat values, or a pointer to the result if there are too
-    /// many.
+    /// Returns the parameter types of `task.return`: the result's flat values, or a pointer to the result if there are
+    /// too many flat values.
     pub(crate) fn task_return(&self, types: &Types) -> Vec<ValType> {
         match self.result.map(|id| types.layout(id).flat.clone()) {
             None => vec![],
@@ -110,7 +111,7 @@ impl Crossing {
     }
 }
 
-/// Returns the position for `call-error` in the error of a result.
+/// Returns the position of `call-error` in the error type of `result`; `None` if the error type does not contain it.
 fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost> {
     let (scope, ValueType::Result(_, Some(error))) = world.resolve(interface, result)? else { return None };
     if world.is_call_error(scope, error) {
@@ -122,7 +123,7 @@ fn lost(world: &World, interface: &Interface, result: &ValueType) -> Option<Lost
     })
 }
 
-/// Returns the interface of a component that the plan names.
+/// Returns `found`, or an error if the component does not have the interface that the plan names.
 pub(crate) fn interface_of<'w>(
     component: &ComponentName,
     id: &InterfaceId,

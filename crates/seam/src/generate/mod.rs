@@ -1,26 +1,27 @@
-//! Generated parts of seams that are not fused: stubs and skeletons.
+//! Generates the components that connect a seam that is not fused: stubs and skeletons.
 //!
 //! ```text
 //! caller ──import──► stub ──isomer:link/wire──► host … host ──isomer:link/dispatch──► skeleton ──import──► callee
 //!        canonical ABI    image of arguments                 image of arguments                canonical ABI
 //! ```
 //!
-//! The host never reads the values. A stub is a component that exports the functions that the caller imports. When one
-//! is called, the canonical ABI writes all arguments into the stub's memory one after the other, as the *image* that
-//! [`isomer_wire::image`] describes. The image is the message. On the other side it is copied to the same address in
-//! the memory of a skeleton, which calls the component's function with it. Results are returned in the same way. There
-//! is no codec: both sides are a few kilobytes of code, generated from the types of the functions.
+//! A stub is a component that exports the functions that the caller imports. When such a function is called, the
+//! canonical ABI writes all arguments into the stub's memory one after the other. These bytes are the *image* that
+//! [`isomer_wire::image`] describes, and are sent as they are. On the other side, the image is copied to the same
+//! address in the memory of a skeleton, which calls the component's function with it. Results are returned in the same
+//! way. The host never interprets the values, and there is no codec: both sides are a few kilobytes of code, generated
+//! from the types of the functions.
 //!
 //! | file | what it owns |
 //! | --- | --- |
-//! | [`stub`], [`skeleton`] | the two kinds of parts: how a call passes through each |
+//! | [`stub`], [`skeleton`] | the two kinds of generated components: how a call passes through each |
 //! | [`writer`] | the functions of a stub |
 //! | [`task`] | `async func`s in a stub |
 //! | [`check`], [`utf8`] | validation of images |
-//! | [`arena`] | the memory of parts: the allocator that makes images, and zeroing |
+//! | [`arena`] | the memory of stubs and skeletons: the allocator that makes images, and zeroing |
 //! | [`flat`] | conversion between values in memory and flat core values |
-//! | [`types`] | the types that cross: structure, layout, flattening |
-//! | [`function`] | a function that crosses: the positions of its arguments and its result |
+//! | [`types`] | the types that cross a seam: structure, layout, flattening |
+//! | [`function`] | a function that crosses a seam: the addresses of its arguments and its result |
 //! | [`part`] | the component around the core module |
 //! | [`wire`] | `isomer:link`, as this crate's model of interfaces |
 //! | [`module`] | writing a core module |

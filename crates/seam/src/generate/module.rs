@@ -1,4 +1,4 @@
-//! A core module that is being written: functions with names, and bodies that add locals as needed.
+//! Writes a core module: functions with names, and bodies that add locals as needed.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use wasm_encoder::{
     ValType,
 };
 
-/// The module. Imports come first, so they have the lower indices.
+/// A core module that is being written. Its imports must be added first, because they have the lowest indices.
 #[derive(Default)]
 pub(crate) struct CoreModule {
     types: TypeSection,
@@ -23,7 +23,7 @@ pub(crate) struct CoreModule {
     names: NameMap,
 }
 
-/// The code of one function.
+/// The locals and the code of one function.
 #[derive(Default)]
 pub(crate) struct Body {
     parameters: u32,
@@ -36,13 +36,13 @@ impl Body {
         Body { parameters: u32::try_from(parameters).expect("functions have few parameters"), ..Body::default() }
     }
 
-    /// Adds a local, which is 0 until it is set.
+    /// Adds a local and returns its index. The local is 0 until it is set.
     pub(crate) fn local(&mut self, ty: ValType) -> u32 {
         self.locals.push(ty);
         self.parameters + u32::try_from(self.locals.len()).expect("there are few locals") - 1
     }
 
-    /// Returns the sink for instructions.
+    /// Returns the sink to which the function's instructions are added.
     pub(crate) fn code(&mut self) -> InstructionSink<'_> {
         InstructionSink::new(&mut self.code)
     }
@@ -84,14 +84,14 @@ impl CoreModule {
         self.memories.memory(ty);
     }
 
-    /// Defines a mutable global and returns its index.
+    /// Defines a mutable global with the initial value `value`, and returns its index.
     pub(crate) fn global(&mut self, value: u32) -> u32 {
         self.globals.global(GLOBAL, &wasm_encoder::ConstExpr::i32_const(value.cast_signed()));
         self.global_count += 1;
         self.global_count - 1
     }
 
-    /// Declares a function, so that it can be called before it is written, and returns its index.
+    /// Declares a function and returns its index. The function can be called before it is defined.
     pub(crate) fn declare(&mut self, name: &str, parameters: &[ValType], results: &[ValType]) -> u32 {
         let ty = self.function_type(parameters, results);
         let index = self.imported_functions + u32::try_from(self.functions.len()).expect("there are few functions");
@@ -100,7 +100,7 @@ impl CoreModule {
         index
     }
 
-    /// Writes a declared function.
+    /// Defines the body of a declared function.
     pub(crate) fn define(&mut self, index: u32, body: Body) {
         let place = (index - self.imported_functions) as usize;
         self.functions[place].1 = Some(body);
@@ -137,8 +137,8 @@ impl CoreModule {
 
 const GLOBAL: GlobalType = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
 
-/// Returns the address of an access: `offset` bytes after the address on the stack, aligned to `bytes` (a power of
-/// two).
+/// Returns the memory argument of an access at `offset` bytes after the address on the stack. The access has a size of
+/// `bytes` (a power of two), and is aligned to it.
 pub(crate) fn at(offset: u32, bytes: u32) -> MemArg {
     MemArg { offset: offset.into(), align: bytes.trailing_zeros(), memory_index: 0 }
 }

@@ -1,8 +1,9 @@
-//! The component around a generated core module, which stubs and skeletons have in common.
+//! The component around a generated core module. Stubs and skeletons share this code.
 //!
-//! A part imports `types`, an instance that contains only the types of its functions (`t0`, `t1`, …), because the
-//! component format requires a name for every type that an export mentions. It exports and imports functions one by one
-//! (`f0`, `f1`, …, by their numbers in the plan); the composition combines them into instances of the interfaces.
+//! A stub or skeleton imports `types`, an instance that contains only the types of its functions (`t0`, `t1`, …),
+//! because the component format requires a name for every type that an export mentions. It exports and imports
+//! functions one by one (`f0`, `f1`, …, by their numbers in the plan). The composition combines these functions into
+//! instances of the interfaces.
 
 use std::collections::HashMap;
 
@@ -18,24 +19,24 @@ use super::types::{TypeId, Types};
 use crate::encoding;
 use crate::world::{Interface, ValueType};
 
-/// The name of the import of types.
+/// The name under which a stub or skeleton imports its types.
 pub(crate) const TYPES: &str = "types";
 
-/// Addresses in a part's memory are positive as signed integers.
+/// All addresses in the memory are positive as signed integers.
 const _: () = assert!(BASE as u64 + (IMAGE_BYTES_MAX as u64) < 1 << 31, "addresses are positive");
 
-/// A generated component.
+/// A generated stub or skeleton.
 #[derive(Debug, Clone)]
 pub(crate) struct GeneratedPart {
     pub(crate) bytes: Vec<u8>,
-    /// The types that must be provided as [`TYPES`]; `None` if no function carries a named type.
+    /// The types that the composition must provide as [`TYPES`]; `None` if no function uses a named type.
     pub(crate) types: Option<Interface>,
 }
 
-/// The indices of the types in the component, by their names in [`TYPES`].
+/// The indices of types in the component, by their names in [`TYPES`].
 pub(crate) type PartTypes = HashMap<String, u32>;
 
-/// A component that is being written.
+/// A stub or skeleton that is being written.
 pub(crate) struct PartBuilder {
     pub(crate) builder: ComponentBuilder,
     pub(crate) types: PartTypes,
@@ -43,7 +44,7 @@ pub(crate) struct PartBuilder {
     arena: u32,
     memory: u32,
     realloc: u32,
-    /// The core functions that the core module imports, by name.
+    /// The names and indices of the core functions that the core module imports.
     hosts: Vec<(String, u32)>,
 }
 
@@ -52,16 +53,16 @@ pub(crate) struct PartBuilder {
 pub(crate) struct Arena {
     pub(crate) top: u32,
     pub(crate) high: u32,
-    /// The function `clear`, see [`arena`].
+    /// The function `clear` (see [`arena`]).
     pub(crate) clear: u32,
 }
 
-/// The module name of imports from the arena.
+/// The module name under which the core module imports from the arena.
 pub(crate) const ARENA: &str = "arena";
-/// The module name of functions that come from outside the component.
+/// The module name under which the core module imports functions from outside of the component.
 pub(crate) const HOST: &str = "host";
 
-/// Imports the memory and its functions into a core module.
+/// Adds imports of the arena's memory and functions to a core module.
 pub(crate) fn import_arena(module: &mut CoreModule) -> Arena {
     module.import_memory((ARENA, "memory"), arena::memory());
     Arena {
@@ -72,7 +73,7 @@ pub(crate) fn import_arena(module: &mut CoreModule) -> Arena {
 }
 
 impl PartBuilder {
-    /// Starts a component with the types and the memory. Blocks begin at `start`.
+    /// Returns a component with the types and the arena. After each `clear`, allocation starts at the address `start`.
     pub(crate) fn new(name: &str, types: &Types, start: u32) -> Self {
         let mut builder = ComponentBuilder::default();
         let interface = types.interface(TYPES);
@@ -94,22 +95,22 @@ impl PartBuilder {
         PartBuilder { builder, types: indices, interface, arena, memory, realloc, hosts: vec![] }
     }
 
-    /// Returns the options for lowering and lifting functions that read and write memory.
+    /// Returns the canonical options for lowering and lifting functions that read and write memory.
     pub(crate) fn options(&self) -> Vec<CanonicalOption> {
         vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory), CanonicalOption::Realloc(self.realloc)]
     }
 
-    /// Returns the options for functions that only read memory.
+    /// Returns the canonical options for functions that only read memory.
     pub(crate) fn reading_options(&self) -> Vec<CanonicalOption> {
         vec![CanonicalOption::UTF8, CanonicalOption::Memory(self.memory)]
     }
 
-    /// Provides a core function to the core module.
+    /// Makes the core function `index` available to the core module as an import with this name.
     pub(crate) fn host(&mut self, name: &str, index: u32) {
         self.hosts.push((name.to_owned(), index));
     }
 
-    /// Instantiates the core module and returns its index.
+    /// Instantiates the core module with all its imports, and returns the index of the core instance.
     pub(crate) fn instantiate(&mut self, name: &str, module: &Module) -> u32 {
         let module = self.builder.core_module(Some(name), module);
         let hosts: Vec<_> = self.hosts.iter().map(|(name, index)| (name.as_str(), ExportKind::Func, *index)).collect();
@@ -118,7 +119,7 @@ impl PartBuilder {
         self.builder.core_instantiate(Some(name), module, arguments)
     }
 
-    /// Returns a core function that the core instance exports.
+    /// Returns the index of a core function that the core instance exports.
     pub(crate) fn core_function(&mut self, instance: u32, name: &str) -> u32 {
         self.builder.alias(Some(name), Alias::CoreInstanceExport { instance, kind: ExportKind::Func, name })
     }
@@ -129,7 +130,7 @@ impl PartBuilder {
     }
 }
 
-/// Returns the reference to a type in the component.
+/// Returns the component's reference to the type `id`.
 pub(crate) fn value_type(types: &Types, indices: &PartTypes, id: TypeId) -> ComponentValType {
     match types.reference(id) {
         ValueType::Primitive(primitive) => ComponentValType::Primitive(encoding::primitive(*primitive)),
@@ -138,7 +139,7 @@ pub(crate) fn value_type(types: &Types, indices: &PartTypes, id: TypeId) -> Comp
     }
 }
 
-/// Returns the external name of the function with this number.
+/// Returns the name under which the function with this number is imported or exported.
 pub(crate) fn function_name(number: usize) -> String {
     format!("f{number}")
 }

@@ -1,9 +1,9 @@
-//! Skeletons call a component for callers that are in other compositions.
+//! Skeletons, which call a component for callers in other compositions.
 //!
 //! A skeleton imports the functions of its component and exports `isomer:link/dispatch`. The image of a call's
-//! arguments is copied into the skeleton's memory at the address that it had in the stub, so the pointers in it are
-//! valid once they have been checked. The skeleton calls the component's function with them, and the canonical ABI
-//! lowers the result to the same address, where the host reads it.
+//! arguments is copied into the skeleton's memory, at the address that it had in the stub, so the image's pointers are
+//! valid once they have been checked. The skeleton calls the component's function with these arguments, and the
+//! canonical ABI lowers the result to the same address, where the host reads it.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedSkeleton;
@@ -83,13 +83,13 @@ fn component(owner: &ComponentName, types: &Types, functions: &[Crossing]) -> Ge
     part.finish()
 }
 
-/// The functions of `isomer:link/dispatch`, and whether they are `async func`s.
+/// The names of the functions of `isomer:link/dispatch`, and whether each is an `async func`.
 pub(crate) const DISPATCH_FUNCTIONS: [(&str, bool); 2] = [("call", false), ("call-async", true)];
-/// The type of `isomer:link/dispatch`.
+/// The name of the type that `isomer:link/dispatch` exports.
 pub(crate) const REFUSAL: &str = "refusal";
 const POST_RETURN: &str = "post-return";
 
-/// Returns the core signature of the component's function when it is imported.
+/// Returns the core signature with which the skeleton imports the component's function.
 fn lowered_signature(types: &Types, function: &Crossing) -> (Vec<ValType>, Vec<ValType>) {
     let mut parameters = function.core_parameters();
     if function.returns_pointer(types) {
@@ -98,7 +98,7 @@ fn lowered_signature(types: &Types, function: &Crossing) -> (Vec<ValType>, Vec<V
     (parameters, function.flat_result(types).into_iter().collect())
 }
 
-/// Lifts and exports the functions of `isomer:link/dispatch`.
+/// Lifts the core functions of `isomer:link/dispatch` and exports them.
 fn export_dispatch(part: &mut PartBuilder, instance: u32) {
     let (refusal, encoder) = part.builder.type_defined(Some(REFUSAL));
     encoder.enum_type(["unknown-function", "bad-image"]);
@@ -120,17 +120,17 @@ fn export_dispatch(part: &mut PartBuilder, instance: u32) {
     }
 }
 
-/// `call(function, address, length) -> return area`: calls the handler of the function. `handlers` contains the
-/// handlers by function number.
+/// Writes `call(function, address, length) -> return area`, which calls the handler of the function. `handlers`
+/// contains the index of each handler, by function number.
 fn dispatch(handlers: &[Option<u32>]) -> Body {
     let mut body = Body::new(3);
     let (function, length) = (0, 2);
-    let answer = body.local(ValType::I32);
+    let result_length = body.local(ValType::I32);
     let known: Vec<_> = handlers.iter().flatten().collect();
     let depth = u32::try_from(known.len()).expect("a component has fewer functions");
     let mut code = body.code();
-    // The blocks, from the outermost to the innermost: the end, unknown functions, then one for each handler. That of
-    // the first handler is the innermost.
+    // The blocks, from the outermost to the innermost: the end, unknown functions, then one block for each handler. The
+    // innermost block belongs to the first handler.
     code.block(BlockType::Empty).block(BlockType::Empty);
     for _ in &known {
         code.block(BlockType::Empty);
@@ -149,22 +149,22 @@ fn dispatch(handlers: &[Option<u32>]) -> Body {
     code.local_get(function).br_table(targets, depth);
     for (place, handler) in (0..).zip(&known) {
         code.end();
-        code.local_get(length).call(**handler).local_set(answer).br(depth - place);
+        code.local_get(length).call(**handler).local_set(result_length).br(depth - place);
     }
     code.end();
     refuse(&mut code, UNKNOWN_FUNCTION);
     code.end();
-    code.local_get(answer).i32_const(0).i32_lt_s().if_(BlockType::Empty);
+    code.local_get(result_length).i32_const(0).i32_lt_s().if_(BlockType::Empty);
     refuse(&mut code, BAD_IMAGE);
     code.end();
     code.i32_const(0).i32_const(0).i32_store(at(RETURN_AREA, 4));
     code.i32_const(0).i32_const(BASE.cast_signed()).i32_store(at(RETURN_AREA + 4, 4));
-    code.i32_const(0).local_get(answer).i32_store(at(RETURN_AREA + 8, 4));
+    code.i32_const(0).local_get(result_length).i32_store(at(RETURN_AREA + 8, 4));
     code.i32_const(RETURN_AREA.cast_signed());
     body
 }
 
-/// Returns `refusal` as the error of the call.
+/// Writes code that returns `refusal` as the error of the call.
 fn refuse(code: &mut InstructionSink<'_>, refusal: i32) {
     code.i32_const(0).i32_const(1).i32_store(at(RETURN_AREA, 4));
     code.i32_const(0).i32_const(refusal).i32_store(at(RETURN_AREA + 4, 4));
@@ -174,13 +174,13 @@ fn refuse(code: &mut InstructionSink<'_>, refusal: i32) {
 struct Writer<'a> {
     types: &'a Types,
     arena: Arena,
-    /// The global with the end of the image, for checks.
+    /// The index of the global that contains the end of the image, for checks.
     image_end: u32,
 }
 
 impl Writer<'_> {
-    /// Generates `handle(image_length) -> result_length`, which calls the component's function. The result is the
-    /// length of the result's image, or -1 if the image of the arguments is invalid.
+    /// Writes `handle(image_length) -> result_length`, which calls the component's function. It returns the length of
+    /// the result's image, or -1 if the image of the arguments is invalid.
     fn handle(&self, function: &Crossing, callee: u32, check: Option<u32>) -> Body {
         let mut body = Body::new(1);
         let length = 0;
@@ -197,7 +197,7 @@ impl Writer<'_> {
             code.i32_const(function.arguments_root().cast_signed()).i32_const(blocks.cast_signed()).call(check);
             code.i32_eqz().if_(BlockType::Empty).i32_const(-1).return_().end();
         }
-        // The result overwrites the image: by then, the component has its own copy of the arguments.
+        // The result overwrites the arguments' image, because the component has its own copy of the arguments by then.
         let flat_result = function.flat_result(self.types);
         let result_end = function.result_end(self.types).cast_signed();
         if function.spills() {

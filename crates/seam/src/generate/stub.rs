@@ -1,9 +1,9 @@
-//! Stubs are called by a component instead of a callee that is in another composition.
+//! Stubs, which a component calls instead of a callee in another composition.
 //!
-//! A stub exports the functions that its component imports across seams. When one is called, the canonical ABI has
-//! already written the contents of strings and lists into the stub's memory; the stub stores the flat arguments before
-//! them. Then the image is passed to the host, and the image of the result is copied to the same address, from which
-//! the canonical ABI lifts it for the caller.
+//! A stub exports the functions that its component imports across seams. When such a function is called, the canonical
+//! ABI has already written the contents of strings and lists into the stub's memory, and the stub stores the flat
+//! arguments before them. The stub then passes this image to the host. The image of the result is copied to the same
+//! address, from which the canonical ABI lifts it for the caller.
 
 use isomer_ids::ComponentName;
 use isomer_plan::PlannedStub;

@@ -1,17 +1,17 @@
-//! `async func`s in a stub: many calls in flight from one instance.
+//! The code for `async func`s in a stub, which allows many calls in flight from one instance.
 //!
-//! Such a function is lifted with the callback ABI. It makes an image of its arguments and starts the call
-//! (`wire.begin`, lowered asynchronously: the host has its own copy of the image when that returns), so the memory can
-//! be cleared and used for the next call at once. When the host reports the result, immediately or by an event, the
-//! result is copied into the memory (`wire.take`), checked and lifted by `task.return`, and the memory is cleared
-//! again. The memory contains no data of a call while the call is in flight.
+//! Such a function is lifted with the callback ABI. It makes an image of its arguments and starts the call with
+//! `wire.begin`, which is lowered asynchronously. The host has its own copy of the image when `wire.begin` returns, so
+//! the memory can be cleared and used for the next call immediately. When the host reports the result, immediately or
+//! by an event, `wire.take` copies the result into the memory. The result is checked and lifted by `task.return`, and
+//! the memory is cleared again. The memory contains no data of a call while the call is in flight.
 //!
 //! A call in flight must remember two handles: its subtask and its waitable set. The number of the set also serves as
-//! the ticket of the call, because no other call in flight has the same set. A task has one slot of 32 bits for its own
-//! use, so handles have 16 bits. A larger handle occurs with some 30,000 calls in flight; then the stub traps. One
-//! waitable set is kept for the next call.
+//! the ticket of the call, because no other call in flight has the same set. A task can store only 32 bits, so handles
+//! have 16 bits. A larger handle occurs with some 30,000 calls in flight; the stub traps in that case. One waitable set
+//! is kept for the next call.
 //!
-//! A cancelled call cancels its subtask; if the result arrived first, it is delivered.
+//! If a call is cancelled, its subtask is cancelled. If the result arrived before that, it is returned.
 
 use isomer_wire::image::BASE;
 use wasm_encoder::{BlockType, CanonicalOption, ComponentExportKind, ExportKind, ValType};
@@ -24,7 +24,7 @@ use super::part::{HOST, PartBuilder, function_name, value_type};
 use super::types::Types;
 use super::writer::{Writer, core_number, stored_end};
 
-/// The indices, in the core module, of the items that calls in flight need.
+/// The indices, in the core module, of the items that are needed for calls in flight.
 pub(crate) struct Tasks {
     begin: u32,
     take: u32,
@@ -36,27 +36,28 @@ pub(crate) struct Tasks {
     task_cancel: u32,
     get: u32,
     set: u32,
-    /// The function that traps.
+    /// The function in which the stub traps if it has too many calls in flight.
     too_many: u32,
-    /// The global with an unused waitable set, or 0.
+    /// The global that contains an unused waitable set, or 0.
     spare: u32,
 }
 
-// Numbers of the canonical ABI.
+// Constants of the canonical ABI: subtask states, events and callback codes.
 const SUBTASK_RETURNED: i32 = 2;
 const SUBTASK_STATE_BITS: i32 = 4;
 const CALLBACK_EXIT: i32 = 0;
 const CALLBACK_WAIT: i32 = 2;
 const EVENT_CANCELLED: i32 = 6;
 
-/// The slot of a task holds the ticket in its upper bits and the subtask in the lower ones.
+/// The number of bits of a handle in a task's context. The context has the ticket in its upper bits and the subtask in
+/// its lower bits.
 const HANDLE_BITS: i32 = 16;
 
-/// The name of the function in which a stub traps if it has more calls in flight than it can number.
+/// The name of the function in which a stub traps if it has so many calls in flight that a handle exceeds 16 bits.
 const TOO_MANY_CALLS: &str = "too_many_calls_in_flight";
 
 impl Tasks {
-    /// Imports the functions that calls in flight need. `wire` is the imported instance.
+    /// Imports the functions that are needed for calls in flight. `wire` is the index of the imported instance.
     pub(crate) fn import(part: &mut PartBuilder, module: &mut CoreModule, wire: u32, take: u32) -> Self {
         const I: ValType = ValType::I32;
         let begin = part.builder.alias_export(wire, "begin", ComponentExportKind::Func);
@@ -92,7 +93,7 @@ impl Tasks {
         }
     }
 
-    /// Defines the items that calls in flight need in the module itself. Called after all imports.
+    /// Defines the global and the function that are needed for calls in flight. Must be called after all imports.
     pub(crate) fn define(self, module: &mut CoreModule) -> Self {
         let too_many = module.declare(TOO_MANY_CALLS, &[], &[]);
         let mut body = Body::new(0);
@@ -101,7 +102,7 @@ impl Tasks {
         Tasks { spare: module.global(0), too_many, ..self }
     }
 
-    /// Writes a function and its callback.
+    /// Writes an `async func` and its callback.
     pub(crate) fn write(
         &self,
         module: &mut CoreModule,
@@ -122,7 +123,7 @@ impl Tasks {
         module.export(&callback_name(number), ExportKind::Func, index);
     }
 
-    /// Returns the body of the function itself, which starts the call.
+    /// Returns the body of the `async func`, which starts the call.
     fn begin(
         &self,
         writer: &Writer<'_>,
@@ -141,8 +142,8 @@ impl Tasks {
         code.local_get(ticket).i32_const(core_number(number)).i32_const(BASE.cast_signed());
         writer.push_image_length(&mut body, function);
         body.code().call(self.begin).local_set(state);
-        // Every call has started here, because the host starts it at once. A call that had not started would still have
-        // to read the image.
+        // Traps if the call has not started, because it would still have to read the image. This never happens, because
+        // the host starts every call immediately.
         let mut code = body.code();
         code.local_get(state).i32_const((1 << SUBTASK_STATE_BITS) - 1).i32_and().i32_eqz();
         code.if_(BlockType::Empty).unreachable().end();
@@ -158,7 +159,7 @@ impl Tasks {
         body
     }
 
-    /// `callback(event, waitable, state) → next action`.
+    /// Returns the body of `callback(event, waitable, state) → next action`.
     fn callback(&self, finish: u32) -> Body {
         let mut body = Body::new(3);
         let (event, subtask, state) = (0, 1, 2);
@@ -167,10 +168,10 @@ impl Tasks {
         code.call(self.get).local_tee(ticket).i32_const((1 << HANDLE_BITS) - 1).i32_and().local_set(subtask);
         code.local_get(ticket).i32_const(HANDLE_BITS).i32_shr_u().local_set(ticket);
         code.local_get(event).i32_const(EVENT_CANCELLED).i32_eq().if_(BlockType::Empty);
-        // A member of a set can only be waited for through the set, so the subtask is removed from it first.
+        // A member of a set can only be waited for through the set, so the subtask is removed from its set first.
         code.local_get(subtask).i32_const(0).call(self.join);
         code.local_get(subtask).call(self.subtask_cancel).local_set(state).end();
-        // The call has started, but not returned: keep waiting.
+        // If the call has started but not returned, keeps waiting.
         code.local_get(state).i32_const(SUBTASK_RETURNED).i32_lt_u().if_(BlockType::Empty);
         code.local_get(ticket).i32_const(SUBTASK_STATE_BITS).i32_shl().i32_const(CALLBACK_WAIT).i32_or();
         code.return_().end();
@@ -183,7 +184,7 @@ impl Tasks {
         body
     }
 
-    /// `finish(ticket) → exit`: takes the result and returns it to the caller.
+    /// Returns the body of `finish(ticket) → exit`, which takes the result and returns it to the caller.
     fn finish(
         &self,
         writer: &Writer<'_>,
@@ -198,7 +199,7 @@ impl Tasks {
         body.code().local_get(ticket).i32_const(RETURN_AREA.cast_signed()).call(self.take);
         body.code().local_get(ticket);
         self.give_back(&mut body);
-        writer.answer(&mut body, number, function, check, BASE, |body| {
+        writer.evaluate_reply(&mut body, number, function, check, BASE, |body| {
             if let Some(result) = function.result {
                 let layout = writer.types.layout(result);
                 if layout.flat.is_some() {
@@ -214,8 +215,8 @@ impl Tasks {
         body
     }
 
-    /// Takes the waitable set from the stack and keeps it for the next call, or drops it if another set is already
-    /// kept.
+    /// Writes code that takes a waitable set from the stack and keeps it for the next call. If another set is already
+    /// kept, the code drops the set instead.
     fn give_back(&self, body: &mut Body) {
         let set = body.local(ValType::I32);
         let mut code = body.code();
@@ -225,7 +226,7 @@ impl Tasks {
     }
 }
 
-/// Imports `task.return` for the result of a function.
+/// Imports `task.return` with the type of the function's result. Returns the index of the imported function.
 pub(crate) fn import_return(
     part: &mut PartBuilder,
     module: &mut CoreModule,
@@ -241,7 +242,7 @@ pub(crate) fn import_return(
     module.import_function((HOST, &name), &function.task_return(types), &[])
 }
 
-/// Returns the name of the core module's export.
+/// Returns the name under which the core module exports the callback of the function with this number.
 pub(crate) fn callback_name(number: usize) -> String {
     format!("{}-callback", function_name(number))
 }

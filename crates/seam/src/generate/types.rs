@@ -1,8 +1,8 @@
 //! The types of the values that cross seams, by structure, with their layout in memory and as flat core values.
 //!
-//! Names of types are resolved here: two interfaces with the same record share one entry, so code for a type is
-//! generated once. The rules of layout and flattening are the canonical ABI's (`CanonicalABI.md` of the component
-//! model, "Alignment", "Element Size" and "Flattening"), for memories of 32 bits.
+//! Names of types are resolved here. Two interfaces with the same record share one entry, so code for a type is
+//! generated once. The rules of layout and flattening are the canonical ABI's rules (`CanonicalABI.md` of the component
+//! model, "Alignment", "Element Size" and "Flattening"), for 32-bit memories.
 
 use std::collections::HashMap;
 
@@ -11,58 +11,58 @@ use wasmparser::PrimitiveValType as Primitive;
 
 use crate::world::{Interface, TypeDefinition, ValueType, World};
 
-/// The maximum number of core values in which parameters (including those of `task.return`) are passed. If there are
-/// more, the parameters are passed in memory.
+/// The maximum number of flat core values in which parameters (including the parameters of `task.return`) are passed.
+/// If there are more, the parameters are passed in memory.
 pub(crate) const FLAT_MAX: usize = 16;
 
-/// The id of a type in the table.
+/// The index of a type in [`Types`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TypeId(u32);
 
-/// The types of one generated part.
+/// The types that one stub or skeleton uses.
 #[derive(Debug, Default)]
 pub(crate) struct Types {
     entries: Vec<TypeEntry>,
-    /// The types, by their structure as text.
+    /// The ids of the types, by their structure as text.
     known: HashMap<String, TypeId>,
 }
 
 #[derive(Debug)]
 struct TypeEntry {
-    /// The reference to the type in other types: a primitive type, or its name in [`Types::interface`].
+    /// How other types refer to this type: a primitive type, or a name in [`Types::interface`].
     reference: ValueType,
     /// The definition; `None` for a primitive type.
     definition: Option<ValueType>,
     layout: Layout,
 }
 
-/// The layout of a type's values in memory, and the flat values that pass them.
+/// The layout of a type's values in memory and as flat core values.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    /// The size in bytes; a multiple of `align`, and never 0.
+    /// The size in bytes. It is a multiple of `align`, and never 0.
     pub(crate) size: u32,
     pub(crate) align: u32,
-    /// The flat core values; `None` if there are more than [`FLAT_MAX`].
+    /// The types of the flat core values; `None` if there are more than [`FLAT_MAX`].
     pub(crate) flat: Option<Vec<ValType>>,
     pub(crate) kind: Kind,
-    /// Whether some bit patterns are not values of the type.
+    /// Whether values must be checked, because some bit patterns are not values of the type.
     pub(crate) checked: bool,
-    /// Whether values contain addresses.
+    /// Whether values contain pointers.
     pub(crate) points: bool,
 }
 
-/// The structure of a value.
+/// The structure of a type's values in memory.
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    /// Bits of which every pattern is a valid value (or is read as one by the canonical ABI).
+    /// A scalar. Every bit pattern is a valid value, or the canonical ABI reads it as a valid value.
     Scalar(Scalar),
     /// A Unicode scalar value.
     Char,
-    /// The address and length of UTF-8 text.
+    /// The address of UTF-8 text and its length in bytes.
     String,
-    /// The address and number of elements.
+    /// The address of the elements and their number. The payload is the type of an element.
     List(TypeId),
-    /// Fields at offsets.
+    /// Fields, each with its offset and its type.
     Record(Vec<(u32, TypeId)>),
     /// A discriminant, followed by a payload in some cases.
     Variant {
@@ -73,7 +73,7 @@ pub(crate) enum Kind {
     },
 }
 
-/// The kind of a scalar, which decides how it is loaded and stored.
+/// The type of a scalar, which determines how it is loaded and stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scalar {
     U8,
@@ -115,7 +115,8 @@ impl Scalar {
 }
 
 impl Types {
-    /// Adds a type of an interface; `None` for a type that no generated part can carry, see [`crosses`].
+    /// Adds a type of an interface and returns its id. Returns `None` if no stub or skeleton can encode the type (see
+    /// [`crosses`]).
     pub(crate) fn add(&mut self, world: &World, interface: &Interface, ty: &ValueType) -> Option<TypeId> {
         let (scope, ty) = world.resolve(interface, ty)?;
         let mut add = |ty: &ValueType| self.add(world, scope, ty);
@@ -200,17 +201,17 @@ impl Types {
         &self.entries[id.0 as usize].layout
     }
 
-    /// Returns the reference to a type: a primitive type, or a name of [`Types::interface`].
+    /// Returns how other types refer to the type `id`: a primitive type, or a name in [`Types::interface`].
     pub(crate) fn reference(&self, id: TypeId) -> &ValueType {
         &self.entries[id.0 as usize].reference
     }
 
-    /// Returns the layout of several consecutive values, such as parameters in memory.
+    /// Returns the layout of a tuple of these types, such as parameters in memory.
     pub(crate) fn tuple(&self, ids: &[TypeId]) -> Layout {
         self.record(ids)
     }
 
-    /// Returns all named types as an interface that contains nothing else.
+    /// Returns an interface that contains all named types and nothing else.
     pub(crate) fn interface(&self, name: &str) -> Interface {
         let types = self.entries.iter().filter_map(|entry| match (&entry.reference, &entry.definition) {
             (ValueType::Named(name), Some(definition)) => {
@@ -317,14 +318,14 @@ impl Layout {
     }
 }
 
-/// Concatenates flat values; `None` if there are too many.
+/// Concatenates two lists of flat values. Returns `None` if there are more than [`FLAT_MAX`].
 fn joined_to(left: Option<Vec<ValType>>, right: Option<&[ValType]>) -> Option<Vec<ValType>> {
     let (mut left, right) = left.zip(right)?;
     left.extend_from_slice(right);
     (left.len() <= FLAT_MAX).then_some(left)
 }
 
-/// Returns the type that can hold the bits of both types.
+/// Returns the core type that can hold the bits of both types.
 fn join(left: ValType, right: ValType) -> ValType {
     match (left, right) {
         _ if left == right => left,

@@ -1,19 +1,20 @@
-//! A generated UTF-8 validator.
+//! Generates a UTF-8 validator.
 //!
-//! Most strings are ASCII, so ASCII is skipped in steps of 16 bytes. The rest follows the table of the Unicode standard
-//! ("Well-Formed UTF-8 Byte Sequences"): the first byte determines how many bytes follow and the range of the second.
+//! Most strings are ASCII, so ASCII is skipped in steps of 16 bytes. Other bytes are checked by the table of the
+//! Unicode standard ("Well-Formed UTF-8 Byte Sequences"): the first byte of a sequence determines how many bytes
+//! follow, and the range of the second byte.
 
 use wasm_encoder::{BlockType, InstructionSink, ValType};
 
 use super::module::{Body, CoreModule, at};
 
-/// The high bit of every byte, which no ASCII byte has.
+/// The highest bit of each of 8 bytes. No ASCII byte has this bit.
 const HIGH_BITS: i64 = 0x8080_8080_8080_8080_u64.cast_signed();
 
 const ADDRESS: u32 = 0;
 const END: u32 = 1;
 
-/// Writes `valid(address, end) → bool` and returns its index. The range must be inside the memory.
+/// Writes the function `valid(address, end) → bool` and returns its index. The range must be inside the memory.
 pub(crate) fn write(module: &mut CoreModule) -> u32 {
     let index = module.declare("check utf-8", &[ValType::I32; 2], &[ValType::I32]);
     let mut body = Body::new(2);
@@ -29,21 +30,21 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     code.local_get(ADDRESS).i32_const(16).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // Skips ASCII bytes one by one: those before the first byte that is not ASCII, and the rest of fewer than 16 at the
-    // end.
+    // Skips ASCII bytes one by one, for those before the first byte that is not ASCII, and for fewer than 16 bytes at
+    // the end.
     code.block(BlockType::Empty).loop_(BlockType::Empty);
     code.local_get(ADDRESS).local_get(END).i32_eq().if_(BlockType::Empty).i32_const(1).return_().end();
     code.local_get(ADDRESS).i32_load8_u(at(0, 1)).local_tee(byte).i32_const(0x80).i32_ge_u().br_if(1);
     code.local_get(ADDRESS).i32_const(1).i32_add().local_set(ADDRESS).br(0);
     code.end().end();
 
-    // Sequences of two bytes: C2..DF, 80..BF.
+    // Checks a sequence of two bytes: C2..DF, then 80..BF.
     code.local_get(byte).i32_const(0xC2).i32_sub().i32_const(0xE0 - 0xC2).i32_lt_u().if_(BlockType::Empty);
     follow(&mut code, 1);
     advance(&mut code, 2);
     code.br(1).end();
 
-    // Sequences of three bytes: E0 A0..BF, ED 80..9F, any other E. 80..BF; then 80..BF.
+    // Checks a sequence of three bytes: E0 A0..BF, or ED 80..9F, or another E. and 80..BF; then 80..BF.
     code.local_get(byte).i32_const(0xF0).i32_lt_u().if_(BlockType::Empty);
     code.local_get(byte).i32_const(0xE0).i32_lt_u();
     refuse_if(&mut code);
@@ -52,7 +53,7 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     advance(&mut code, 3);
     code.br(1).end();
 
-    // Sequences of four bytes: F0 90..BF, F4 80..8F, F1..F3 80..BF; then twice 80..BF.
+    // Checks a sequence of four bytes: F0 90..BF, or F4 80..8F, or F1..F3 and 80..BF; then twice 80..BF.
     code.local_get(byte).i32_const(0xF4).i32_gt_u();
     refuse_if(&mut code);
     follow(&mut code, 3);
@@ -64,7 +65,7 @@ pub(crate) fn write(module: &mut CoreModule) -> u32 {
     index
 }
 
-/// Refuses the string unless `count` more bytes follow, each in 80..BF.
+/// Writes code that refuses the string unless `count` more bytes follow, each in 80..BF.
 fn follow(code: &mut InstructionSink<'_>, count: i32) {
     code.local_get(END).local_get(ADDRESS).i32_sub().i32_const(count).i32_le_u();
     refuse_if(code);
@@ -74,7 +75,7 @@ fn follow(code: &mut InstructionSink<'_>, count: i32) {
     }
 }
 
-/// Refuses a second byte below `low.1` after the first byte `low.0`, and a second byte above `high.1` after `high.0`.
+/// Writes code that refuses a second byte below `low.1` after the first byte `low.0`, or above `high.1` after `high.0`.
 fn second(code: &mut InstructionSink<'_>, byte: u32, low: (i32, i32), high: (i32, i32)) {
     for (first, bound, above) in [(low.0, low.1, false), (high.0, high.1, true)] {
         code.local_get(byte).i32_const(first).i32_eq();

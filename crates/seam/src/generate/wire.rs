@@ -1,4 +1,5 @@
-//! `isomer:link/wire@1.0.0` as this crate's model of interfaces; `wit/wire.wit` is the original, and a test compares them.
+//! The interface `isomer:link/wire@1.0.0` in this crate's model of interfaces. `wit/wire.wit` is the original, and a
+//! test compares them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use wasmparser::PrimitiveValType as Primitive;
 
 use crate::world::{Function, Interface, TypeDefinition, ValueType};
 
-/// The interface that stubs import.
+/// The id of the interface that stubs import.
 pub(crate) const WIRE: &str = "isomer:link/wire@1.0.0";
 
 /// The number of the case `refused` of `call-error`.
@@ -16,7 +17,7 @@ pub(crate) const UNKNOWN_FUNCTION: i32 = 0;
 /// The number of the case `bad-image` of `refusal`.
 pub(crate) const BAD_IMAGE: i32 = 1;
 
-/// Returns the interface `wire`.
+/// Returns the interface [`WIRE`].
 pub(crate) fn wire() -> Interface {
     let answer = || ValueType::Result(Some(Box::new(image())), Some(Box::new(named("call-error"))));
     let functions = [

@@ -1,4 +1,4 @@
-//! The functions of a stub: storing arguments, calling the host, delivering results.
+//! Writes the functions of a stub: storing arguments, calling the host, and returning results.
 
 use isomer_wire::image::{BASE, BLOCKS};
 use wasm_encoder::{BlockType, ExportKind, ValType};
@@ -11,18 +11,18 @@ use super::part::{Arena, function_name};
 use super::types::{Kind, Scalar, Types};
 use super::wire::CALL_ERROR_REFUSED;
 
-/// Returns the name under which a function's post-return is exported.
+/// Returns the name under which the core module exports the `post-return` function of the function with this number.
 pub(crate) fn post_return_name(number: usize) -> String {
     format!("{}-post-return", function_name(number))
 }
 
-/// Writes the functions of a stub. Numbers are indices in the core module.
+/// Writes the functions of a stub. All numbers are indices in the core module.
 pub(crate) struct Writer<'a> {
     pub(crate) types: &'a Types,
     pub(crate) arena: Arena,
     pub(crate) refuse: u32,
     pub(crate) call: u32,
-    /// The global with the end of the image, for checks.
+    /// The index of the global that contains the end of the image, for checks.
     pub(crate) image_end: u32,
 }
 
@@ -54,16 +54,17 @@ impl Writer<'_> {
         self.push_image_length(&mut body, function);
         body.code().i32_const(RETURN_AREA.cast_signed());
         body.code().i32_const(BASE.cast_signed()).global_set(self.arena.top).call(self.call);
-        self.answer(&mut body, number, function, check, stored_end(function), |body| {
+        self.evaluate_reply(&mut body, number, function, check, stored_end(function), |body| {
             self.push_result(body, function);
             body.code().return_();
         });
         body
     }
 
-    /// Evaluates the reply in the return area, and delivers either the result, which is at the base, or the value for a
-    /// lost call. The memory below `stored` may contain data that the high-water mark does not cover.
-    pub(crate) fn answer(
+    /// Writes code that evaluates the host's reply in the return area. `deliver` writes the code that returns the value
+    /// at address [`BASE`] to the caller: the result, or the value that stands for a lost call. The memory below
+    /// `stored` may contain arguments that the high-water mark does not cover.
+    pub(crate) fn evaluate_reply(
         &self,
         body: &mut Body,
         number: usize,
@@ -106,7 +107,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Pushes the size of the image of the arguments.
+    /// Writes code that pushes the size of the arguments' image.
     pub(crate) fn push_image_length(&self, body: &mut Body, function: &Crossing) {
         let root_end = function.arguments_end().cast_signed();
         let mut code = body.code();
@@ -124,7 +125,8 @@ impl Writer<'_> {
         code.i32_const(BASE.cast_signed()).i32_sub();
     }
 
-    /// Pushes the function's return values. Clears the memory, unless the caller still has to read a result in it.
+    /// Writes code that pushes the function's return values. The code also clears the memory, unless the caller must
+    /// still read a result from the memory.
     fn push_result(&self, body: &mut Body, function: &Crossing) {
         match function.result {
             Some(_) if function.returns_pointer(self.types) => {
@@ -137,8 +139,9 @@ impl Writer<'_> {
         self.reset(body, stored_end(function));
     }
 
-    /// Writes the value for a lost call to the base; the reason is in the return area. Returns false if the function's
-    /// result cannot represent a lost call: for such a function, the host traps before it reports a lost call.
+    /// Writes code that stores the value for a lost call at address [`BASE`]; the return area contains the reason.
+    /// Returns false if the function's result cannot represent a lost call. For such a function, the host traps instead
+    /// of reporting a lost call.
     fn write_lost(&self, body: &mut Body, function: &Crossing, stored: u32) -> bool {
         let Some((lost, result)) = function.lost.zip(function.result) else { return false };
         let Kind::Variant { cases, payload_offset, .. } = &self.types.layout(result).kind else {
@@ -167,9 +170,9 @@ impl Writer<'_> {
         true
     }
 
-    /// Zeroes everything that was written since the last reset, so that the next call can begin. The memory below
-    /// `stored` (a multiple of 16) is always zeroed, because flat arguments are stored without moving the high-water
-    /// mark.
+    /// Writes code that zeroes everything that was written since the last reset, so that the next call can start. The
+    /// memory below `stored` (a multiple of 16) is always zeroed, because storing flat arguments does not move the
+    /// high-water mark.
     pub(crate) fn reset(&self, body: &mut Body, stored: u32) {
         let mut code = body.code();
         if stored - BASE <= INLINE_ZEROES_MAX {
@@ -191,12 +194,11 @@ impl Writer<'_> {
     }
 }
 
-/// Returns the end of the flat arguments in memory, rounded up to 16.
+/// Returns the address at which the stored flat arguments end, rounded up to a multiple of 16.
 pub(crate) fn stored_end(function: &Crossing) -> u32 {
     if function.spills() { BASE } else { function.arguments_end().next_multiple_of(16) }
 }
 
-/// Returns a function's number as an `i32`.
 pub(crate) fn core_number(number: usize) -> i32 {
     i32::try_from(number).expect("a component has fewer functions")
 }
