@@ -99,7 +99,7 @@ impl<H: Handler> ConnectionServer<H> {
             biased;
             () = self.clone().serve(accepted, &permit) => {}
             _ = phase.wait_for(|phase| *phase == Phase::CutOff) => {}
-            () = permit.activity.evicted() => tracing::debug!("a connection was closed for another one"),
+            () = permit.activity.evicted() => tracing::debug!("a connection was closed to make room for another one"),
         }
     }
 
@@ -115,7 +115,7 @@ impl<H: Handler> ConnectionServer<H> {
         if let Some(address) = client
             && !permit.move_to(address)
         {
-            tracing::debug!(%address, "a connection was refused: its client has too many");
+            tracing::debug!(%address, "a connection was refused because the client has too many");
             return;
         }
         let is_trusted = match client {
@@ -144,7 +144,7 @@ impl<H: Handler> ConnectionServer<H> {
                 Err(())
             }
             Err(_) => {
-                tracing::debug!(%peer, "the header of the PROXY protocol took too long");
+                tracing::debug!(%peer, "the PROXY header took too long");
                 Err(())
             }
         }

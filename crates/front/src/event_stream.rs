@@ -52,7 +52,7 @@ impl EventClock {
     fn interruption(&self, now: Instant) -> Option<Interruption> {
         let reason = if now >= self.ends {
             let max = self.limits.max.as_secs_f64();
-            format!("it has taken {max} s, as long as `limits.stream` allows")
+            format!("the stream has lasted {max} s, as long as `limits.stream` allows")
         } else if now >= self.silent_until {
             let idle = self.limits.idle_max.as_secs_f64();
             format!("nothing was sent for {idle} s, as long as `limits.stream.idle` allows")

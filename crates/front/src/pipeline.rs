@@ -3,19 +3,19 @@
 //! | layer | file |
 //! | --- | --- |
 //! | the head of the response (HEAD, no content, `connection: close`) | `response_head` |
-//! | the line of the access log | `access_log` |
+//! | the access-log line | `access_log` |
 //! | limits: requests in progress, header fields | `request_checks` |
 //! | the client of the request | `forwarded` |
-//! | responses of the front door itself; the host; the scheme | `request_checks`, `host` |
+//! | responses that the front door generates; the host; the scheme | `request_checks`, `host` |
 //! | the app of the host; admission; loading | `admission` |
 //! | forwarded fields | `forwarded` |
 //! | the route, its limits, the URI and the trace for the guest | `routing` |
 //! | the handler, and what its failure means for the client | `handler`, `problem` |
 //! | streams of events; compression | `event_stream`, `negotiation`, `compressor` |
 //!
-//! A layer that refuses a request returns a [`DirectResponse`]; it becomes a response in one place. The layers are functions
-//! that run one after the other, and not services that wrap each other: each service would be a future that contains the next one, and
-//! the request would be copied into each of them.
+//! A layer that refuses a request returns a [`DirectResponse`], and one function converts it to a response. The layers
+//! are functions that run one after the other. Rejected: services that wrap each other, because each service's future
+//! contains the next one, and the request would be copied into each of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ use crate::response_semantics::{has_no_content, is_event_stream};
 use crate::site::{RouteTarget, Site, SiteInUse};
 use crate::{path, routing};
 
-/// Responds to requests. Shared by all connections.
+/// Responds to requests. All connections share one pipeline.
 pub(crate) struct Pipeline<H: Handler> {
     limits: RequestLimits,
     admission: Admission<H>,
@@ -52,13 +52,13 @@ pub(crate) struct Pipeline<H: Handler> {
     log: Log,
 }
 
-/// A request in progress, and what the layers have learned about it.
+/// A request in progress, with the values that its layers have set.
 struct Exchange {
     id: RequestId,
     start: Instant,
     permits: RequestPermits,
     access: Option<Box<AccessLine>>,
-    /// How the request's body ended.
+    /// The outcome of reading the request's body.
     outcome: BodyOutcome,
 }
 
@@ -80,8 +80,8 @@ impl<H: Handler> Pipeline<H> {
         }
     }
 
-    /// Responds to a request. Never fails: a request that cannot be served gets a problem. The forwarding fields of
-    /// `proxies` are trusted.
+    /// Responds to a request. If the request cannot be served, the response is a [`Problem`]. Trusts the forwarding
+    /// fields of `proxies`.
     pub(crate) async fn respond(
         &self,
         mut request: Request<BodySource>,
@@ -149,7 +149,7 @@ impl<H: Handler> Pipeline<H> {
         Ok(self.shape_response(response, &site, target, accepted.as_ref(), is_head, exchange))
     }
 
-    /// Calls the handler. A failure is reported in the app's log.
+    /// Calls the handler. Logs a failure in the app's log.
     async fn call_handler(
         &self,
         site: &Site<H>,
@@ -169,7 +169,8 @@ impl<H: Handler> Pipeline<H> {
             component: target.component.clone(),
             buffer_bytes: longest.min(BODY_WINDOW_BYTES),
         };
-        // Boxed, because the future of `respond` is copied several times on its way into the connection's future.
+        // Boxed, because otherwise the future of `respond`, which is copied several times, would contain the handler's
+        // future.
         let result = Box::pin(target.handler.handle(request)).await;
         match (outcome.problem(), result) {
             (None, Ok(response)) => Ok(response),
@@ -192,8 +193,8 @@ impl<H: Handler> Pipeline<H> {
         }
     }
 
-    /// Decides how the body of a handler's response is processed: the time limits of a stream of events, and
-    /// compression.
+    /// Decides how the body of a handler's response is processed: whether the time limits of a stream of events apply,
+    /// and whether the body is compressed.
     fn shape_response(
         &self,
         mut response: Response<H::Body>,
@@ -228,7 +229,7 @@ impl<H: Handler> Pipeline<H> {
 }
 
 impl Exchange {
-    /// Turns a handler's response into the response for the client.
+    /// Converts a handler's response to the response for the client.
     fn finish<H: Handler>(self, handled: HandlerResponse<H>) -> Response<ResponseBody<H>> {
         let Self { permits, mut access, .. } = self;
         let HandlerResponse { response, coding, events, reporter } = handled;
@@ -238,7 +239,7 @@ impl Exchange {
         response.map(|body| ResponseBody::of_handler(body, coding, events, reporter, permits, access))
     }
 
-    /// Responds without a handler.
+    /// Creates the response to a request that no handler runs.
     fn finish_directly<H: Handler>(self, direct: &DirectResponse) -> Response<ResponseBody<H>> {
         let Self { permits, mut access, id, .. } = self;
         let response = direct.response(id);

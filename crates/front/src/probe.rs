@@ -1,7 +1,7 @@
-//! A request of the platform itself to a site, to check whether the site works.
+//! A request that the platform sends to a site to check whether the site works.
 //!
-//! The request goes through the layers of a client's request from routing on, with the same limits. It arrives over no
-//! connection, and the tenant's admission does not count it.
+//! The request passes the same layers as a client's request, from routing on, with the same limits. It arrives over no
+//! connection and is not subject to the tenant's admission.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,61 +17,61 @@ use crate::request_body::RequestBody;
 use crate::site::Site;
 use crate::trace::{TRACEPARENT, traceparent};
 
-/// The reason why a site does not work.
+/// The reason why a probe failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
     /// The site has no route for the path.
-    #[error("no component answers `{path}`")]
+    #[error("no component has a route for `{path}`")]
     NoRoute {
-        /// The path.
+        /// The path of the probe.
         path: String,
     },
-    /// The host or the path cannot be part of a URI.
+    /// The host and the path do not form a valid URI.
     #[error("`http://{host}{path}` is not a valid URI")]
     Uri {
-        /// The host.
+        /// The host of the probe.
         host: String,
-        /// The path.
+        /// The path of the probe.
         path: String,
     },
-    /// The component gave no response.
-    #[error("component `{component}` did not answer `{path}`")]
+    /// The component's handler failed before it returned the head of a response.
+    #[error("component `{component}` did not respond to `{path}`")]
     Failed {
-        /// The component.
+        /// The name of the component.
         component: Arc<str>,
-        /// The path.
+        /// The path of the probe.
         path: String,
         /// The handler's failure.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The response took too long.
-    #[error("component `{component}` did not answer `{path}` within {} s", after.as_secs())]
+    /// The response was not complete in time.
+    #[error("component `{component}` did not respond to `{path}` within {} s", after.as_secs())]
     TimedOut {
-        /// The component.
+        /// The name of the component.
         component: Arc<str>,
-        /// The path.
+        /// The path of the probe.
         path: String,
-        /// The time that the component was given.
+        /// The maximum time for the response.
         after: Duration,
     },
     /// The status of the response is outside 200 to 299.
-    #[error("component `{component}` answered `{path}` with {status}")]
+    #[error("component `{component}` responded to `{path}` with status {status}")]
     Status {
-        /// The component.
+        /// The name of the component.
         component: Arc<str>,
-        /// The path.
+        /// The path of the probe.
         path: String,
-        /// The status.
+        /// The status of the response.
         status: StatusCode,
     },
 }
 
-/// Sends a `GET` of `path` at `host` to the site, and reads the response. The site works if the response is complete within `allowed` and
-/// has a status of 200 to 299.
+/// Sends a `GET` of `path` at `host` to the site, and reads the whole response. Succeeds if the response ends within
+/// `allowed` and has a status of 200 to 299.
 ///
 /// # Errors
-/// When the site does not work.
+/// If the site has no route for `path`, or if the response fails, takes too long, or has another status.
 pub async fn probe<H: Handler>(site: &Site<H>, host: &str, path: &str, allowed: Duration) -> Result<(), ProbeError> {
     let normalized = path::normalize(path);
     let Some(target) = site.find(normalized.as_deref().unwrap_or(path)) else {
@@ -96,7 +96,7 @@ pub async fn probe<H: Handler>(site: &Site<H>, host: &str, path: &str, allowed: 
     let path = path.to_owned();
     let response = tokio::time::timeout(allowed, async {
         let (head, mut body) = target.handler.handle(request).await?.into_parts();
-        // The content does not matter, but it has to be read to its end so that the guest can finish.
+        // The content is not used, but it is read to its end so that the guest can finish.
         while let Some(Ok(_)) = body.frame().await {}
         Ok::<_, H::Failure>(head.status)
     });

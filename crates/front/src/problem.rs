@@ -1,5 +1,4 @@
-//! The errors of the front door itself, as problem details (RFC 9457), and the one place where a failure gets its
-//! status.
+//! The errors of the front door, as problem details (RFC 9457). Only this file chooses the HTTP status of a failure.
 
 use std::time::Duration;
 
@@ -13,21 +12,22 @@ use serde_json::json;
 use crate::failure_kind::FailureKind;
 use crate::refusal::Refusal;
 
-/// The request has more header fields than `limits.headers` allows. Over HTTP/1.1, hyper sends this response itself.
+/// The request has more header fields than [`Limits::headers_max`](crate::Limits::headers_max). Over HTTP/1.1, hyper
+/// itself responds with this status.
 pub(crate) const FIELDS: Problem =
     Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has more header fields than are allowed");
 
-/// The time after which a client should retry that was refused because of load.
+/// The time after which clients should retry a request that was refused because of load.
 const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 
-/// An error as a client sees it. The detail reveals nothing about the node's internals.
+/// An error as the client receives it. The detail reveals nothing about the node's internals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) detail: &'static str,
-    /// The quota of the tenant that was reached.
+    /// The tenant's quota that was reached, if any.
     quota: Option<Quota>,
-    /// The time after which the client may retry.
+    /// The time after which the client should retry, if any.
     retry_after: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ impl Problem {
         Self { status, detail, quota: Some(quota), retry_after: Some(retry_after) }
     }
 
-    /// Returns the problem of a request that was not admitted.
+    /// Returns the problem for a request that was not admitted.
     pub(crate) fn from_refusal(refusal: &Refusal) -> Self {
         match *refusal {
             Refusal::NoHost => Self::new(StatusCode::NOT_FOUND, "no application is served under this host name"),
@@ -56,15 +56,15 @@ impl Problem {
             .retry_after(RETRY_AFTER_LOAD),
             Refusal::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "this application is stopped"),
             Refusal::Rate { retry_after } => {
-                Self::quota(Quota::RequestRate, "requests come faster than this tenant's quota allows", retry_after)
+                Self::quota(Quota::RequestRate, "the request rate exceeds this tenant's quota", retry_after)
             }
             Refusal::Concurrency => Self::quota(
                 Quota::ConcurrentRequests,
-                "as many requests are being served as this tenant's quota allows",
+                "the maximum number of concurrent requests in this tenant's quota is reached",
                 RETRY_AFTER_LOAD,
             ),
             Refusal::Cpu { retry_after } => {
-                Self::quota(Quota::Cpu, "this tenant has used the processor time that its quota allows", retry_after)
+                Self::quota(Quota::Cpu, "this tenant has used up the processor time of its quota", retry_after)
             }
             Refusal::Loading => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -75,18 +75,18 @@ impl Problem {
         }
     }
 
-    /// Returns the problem of a request whose handler failed.
+    /// Returns the problem for a request whose handler failed.
     pub(crate) fn from_failure(kind: FailureKind) -> Self {
         match kind {
             FailureKind::InvalidRequest => Self::new(StatusCode::BAD_REQUEST, "the request is not valid HTTP"),
             FailureKind::RequestBodyTooLarge => BODY_TOO_LARGE,
             FailureKind::Deadline => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "the application did not answer within its deadline")
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "the application did not respond before its deadline")
             }
             FailureKind::Overloaded => OVERLOADED,
             FailureKind::Quota(quota) => Self::quota(
                 quota,
-                "the application has used up what its tenant's quota allows; try again in a moment",
+                "the application has used up a quota of its tenant; try again in a moment",
                 RETRY_AFTER_LOAD,
             ),
             FailureKind::Unreachable => {
@@ -94,7 +94,7 @@ impl Problem {
             }
             FailureKind::InstanceLost => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the instance that served this request was lost; it is safe to assume nothing about the request",
+                "the instance that served this request was lost; the request may have been processed in part",
             )
             .retry_after(RETRY_AFTER_LOAD),
             FailureKind::CannotStart => {
@@ -104,7 +104,7 @@ impl Problem {
         }
     }
 
-    /// Returns the response. `id` is the request's identity in the logs.
+    /// Returns the problem as a response. `id` identifies the request in the logs.
     pub(crate) fn response(&self, id: RequestId) -> Response<Bytes> {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let mut body = json!({
@@ -124,8 +124,8 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
-            // Sent in whole seconds (RFC 9110, section 10.2.3), rounded up: a client that retries too early is refused
-            // again.
+            // The header contains whole seconds (RFC 9110, section 10.2.3). They are rounded up, because a client that
+            // retries too early is refused again.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
@@ -138,7 +138,7 @@ impl Problem {
 
 /// The front door or the engine has reached its maximum number of requests.
 pub(crate) const OVERLOADED: Problem =
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment")
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many concurrent requests; try again in a moment")
         .retry_after(RETRY_AFTER_LOAD);
 
 /// The app was not loaded from disk in time.
@@ -146,9 +146,9 @@ pub(crate) const NOT_LOADED: Problem =
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the application did not start in time; try again in a moment")
         .retry_after(RETRY_AFTER_LOAD);
 
-/// The request's body is larger than its limit.
+/// The request's body is larger than the component's maximum.
 pub(crate) const BODY_TOO_LARGE: Problem =
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is larger than this application takes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is larger than this application accepts");
 
 /// The request's body did not arrive in time.
 pub(crate) const BODY_TOO_SLOW: Problem =
@@ -158,38 +158,37 @@ pub(crate) const BODY_TOO_SLOW: Problem =
 pub(crate) const NOT_FOUND: Problem = Problem::new(StatusCode::NOT_FOUND, "nothing is served at this path");
 
 /// The method is CONNECT or TRACE.
-pub(crate) const METHOD: Problem =
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not answered by any application");
+pub(crate) const METHOD: Problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no application handles this method");
 
 /// The request's body has a transfer coding that the front door does not decode (RFC 9112, section 6.1).
 pub(crate) const CODING: Problem = Problem::new(
     StatusCode::NOT_IMPLEMENTED,
-    "the request's transfer coding is not known here; the only one is `chunked`, once",
+    "the request's transfer coding is not supported; only a single `chunked` is supported",
 );
 
-/// The target is an `https` URI, and the connection is not secured (RFC 9110, section 7.4).
+/// The request is for an `https` URI, but the connection does not use TLS (RFC 9110, section 7.4).
 pub(crate) const INSECURE: Problem = Problem::new(
     StatusCode::MISDIRECTED_REQUEST,
-    "the request is for an https URI, and this connection is not secured; ask for it over TLS",
+    "the request is for an https URI, but this connection does not use TLS; send the request over TLS",
 );
 
-/// The target's scheme is neither `http` nor `https`.
-pub(crate) const SCHEME: Problem = Problem::new(StatusCode::BAD_REQUEST, "only http and https URIs are answered here");
+/// The scheme of the request's URI is neither `http` nor `https`.
+pub(crate) const SCHEME: Problem = Problem::new(StatusCode::BAD_REQUEST, "only http and https URIs are supported");
 
-/// The target is `*`, and the method is not OPTIONS.
+/// The request target is `*`, but the method is not OPTIONS.
 pub(crate) const ASTERISK: Problem =
-    Problem::new(StatusCode::BAD_REQUEST, "only OPTIONS can ask about `*` (RFC 9112, section 3.2.4)");
+    Problem::new(StatusCode::BAD_REQUEST, "only OPTIONS requests can have the target `*` (RFC 9112, section 3.2.4)");
 
-/// The request names no host, several hosts, or an invalid one.
+/// The request has no host, several hosts, or an invalid one.
 pub(crate) const HOST: Problem = Problem::new(
     StatusCode::BAD_REQUEST,
-    "the request needs exactly one valid Host header (or :authority), as RFC 9112, section 3.2 asks",
+    "the request needs exactly one valid Host header (or :authority), as RFC 9112, section 3.2 requires",
 );
 
-/// The request is for another host than the connection's certificate (RFC 9110, section 15.5.20).
+/// The connection's certificate does not cover the requested host (RFC 9110, section 15.5.20).
 pub(crate) const MISDIRECTED: Problem = Problem::new(
     StatusCode::MISDIRECTED_REQUEST,
-    "this connection was made for another host name; ask for this one over a connection of its own",
+    "this connection is for another host name; use a separate connection for the requested host name",
 );
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: a trusted proxy announces the client of a connection before the client's first
 //! byte (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Parsed by hand: there are two fixed formats, and reading has to stop exactly at the end of the header. Only the
-//! client's address is used; the extensions of version 2 (TLVs) are skipped.
+//! The header is parsed by hand, because there are only two fixed formats, and because reading must stop exactly at the
+//! end of the header. Only the client's address is used. The extensions of version 2 (TLVs) are skipped.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,44 +11,44 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::socket::Socket;
 
-/// The first bytes of a header of version 2.
+/// The first bytes of a version 2 header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The first bytes of a header of version 1.
+/// The first bytes of a version 1 header.
 const KEYWORD: &[u8; 6] = b"PROXY ";
 
-/// The maximum size of a header of version 1 in bytes, including its CRLF. A longer header ends the connection.
+/// The maximum size of a version 1 header in bytes, including its CRLF. A connection with a longer header is closed.
 const TEXT_BYTES_MAX: usize = 107;
 
-/// The bytes of a header of version 2 before its addresses.
+/// The size in bytes of the fixed part of a version 2 header, which precedes the addresses.
 const FIXED_BYTES: usize = 16;
 
-/// The maximum size of a header of version 2 in bytes, with its extensions. A longer header ends the connection.
+/// The maximum size of a version 2 header in bytes, including extensions. A connection with a longer header is closed.
 const HEADER_BYTES_MAX: usize = 4 << 10;
 
 /// The client that a header announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProxiedClient {
-    /// The client has this address.
+    /// The client's address.
     Address(IpAddr),
-    /// The proxy itself is the client, for example for its health checks; or the proxy does not know the client.
+    /// The proxy itself is the client, for example for health checks, or the proxy does not know the client.
     Proxy,
 }
 
-/// The reason why a header is not valid.
+/// The reason why a PROXY header is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
-    #[error("the connection does not begin with a header of the PROXY protocol")]
+    #[error("the connection does not begin with a PROXY header")]
     NoHeader,
-    #[error("the header of the PROXY protocol is longer than {}", isomer_display::size(.max))]
+    #[error("the PROXY header is longer than {}", isomer_display::size(.max))]
     TooLong { max: usize },
-    #[error("malformed header of the PROXY protocol: {0}")]
+    #[error("malformed PROXY header: {0}")]
     Malformed(&'static str),
-    #[error("the connection ended within a header of the PROXY protocol")]
+    #[error("the connection ended within a PROXY header")]
     Io(#[from] io::Error),
 }
 
-/// Reads the header. Bytes after it stay available to later reads from `socket`.
+/// Reads the header from `socket`. Later reads from `socket` return the bytes after the header.
 pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyError> {
     let mut read = Vec::with_capacity(256);
     loop {
@@ -56,7 +56,7 @@ pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyErro
             socket.unread(read.split_off(used));
             return Ok(client);
         }
-        // `parse` has refused all headers that are longer.
+        // There is room, because `parse` refuses longer headers.
         let room = HEADER_BYTES_MAX - read.len();
         if (&mut *socket).take(room as u64).read_buf(&mut read).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -64,8 +64,7 @@ pub(crate) async fn read(socket: &mut Socket) -> Result<ProxiedClient, ProxyErro
     }
 }
 
-/// Returns the client that the header announces, and the header's length in bytes; `None` if the header is not
-/// complete.
+/// Returns the client and the length of the header in bytes. Returns `None` if the header is not complete yet.
 fn parse(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyError> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(one, other)| one == other);
     if begins(SIGNATURE) {
@@ -88,9 +87,9 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyErr
         return Err(ProxyError::TooLong { max: HEADER_BYTES_MAX });
     }
     let Some(addresses) = bytes.get(FIXED_BYTES..length) else { return Ok(None) };
-    let short = ProxyError::Malformed("its addresses are too short");
+    let short = ProxyError::Malformed("the addresses are too short");
     let client = match (bytes[12], bytes[13] >> 4) {
-        // LOCAL: the proxy's own connection.
+        // LOCAL: a connection that the proxy makes for itself.
         (0x20, _) => ProxiedClient::Proxy,
         // PROXY over IPv4: two addresses of 4 bytes, two ports.
         (0x21, 1) => match addresses {
@@ -102,14 +101,14 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<(ProxiedClient, usize)>, ProxyErr
             Some(address) => ProxiedClient::Address(Ipv6Addr::from(*address).into()),
             None => return Err(short),
         },
-        // A Unix socket, or unspecified.
+        // PROXY over a Unix socket or an unspecified protocol.
         (0x21, 0 | 3) => ProxiedClient::Proxy,
         _ => return Err(ProxyError::Malformed("unknown version, command or family")),
     };
     Ok(Some((client, length)))
 }
 
-/// Parses a header of version 1. `line` does not include the CRLF.
+/// Parses a version 1 header. `line` does not include the CRLF.
 fn parse_text(line: &[u8]) -> Result<ProxiedClient, ProxyError> {
     let malformed = || ProxyError::Malformed("not `PROXY TCP4|TCP6 SOURCE DESTINATION PORT PORT`");
     let line = std::str::from_utf8(line).map_err(|_| malformed())?;

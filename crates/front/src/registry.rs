@@ -24,29 +24,30 @@ use tokio::sync::Notify;
 
 use crate::activity::{Activity, now_ms};
 
-/// The pause after a search that found no connection to close: each search looks at all connections.
+/// The time after a search that found no connection to close in which there is no new search, because each search looks
+/// at all connections.
 const SEARCH_PAUSE_MS: u64 = 20;
 
-/// Counts of a front door's connections since the front door was opened.
+/// The numbers of a front door's connections since the front door was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectionCounts {
-    /// Connections that are open now.
+    /// The number of connections that are open now.
     pub open: usize,
-    /// Accepted connections.
+    /// The number of accepted connections.
     pub accepted: u64,
-    /// Idle or half-open connections that were closed so that another one could be accepted.
+    /// The number of idle or half-open connections that were closed to make room for another one.
     pub evicted: u64,
-    /// Refused connections: the maximum of the front door or of the client network was reached, and each open
-    /// connection had a request in progress.
+    /// The number of refused connections. A connection is refused if the maximum of the front door or of the client
+    /// network is reached, and each open connection has a request in progress.
     pub refused: u64,
 }
 
-/// A handle to the counts of a front door's connections.
+/// A handle to the numbers of a front door's connections.
 #[derive(Clone)]
 pub struct Connections(pub(crate) Arc<ConnectionRegistry>);
 
 impl Connections {
-    /// Returns the counts as they are now.
+    /// Returns the current numbers.
     #[must_use]
     pub fn counts(&self) -> ConnectionCounts {
         self.0.counts()
@@ -57,8 +58,8 @@ impl Connections {
 pub(crate) struct ConnectionRegistry {
     max: usize,
     per_source_max: usize,
-    /// Networks of trusted proxies. Their connections count only towards the front door's maximum until their clients
-    /// are known.
+    /// The networks of trusted proxies. The maximum per client network does not apply to a proxy's connection until the
+    /// proxy has announced its client.
     proxies: Vec<IpNetwork>,
     connections: Mutex<OpenConnections>,
     /// Notified when the last connection ends.
@@ -68,53 +69,55 @@ pub(crate) struct ConnectionRegistry {
     refused: AtomicU64,
 }
 
-/// The right to keep a connection open. Dropping the permit gives the right back.
+/// The right to keep a connection open. Dropping the permit makes room for another connection.
 pub(crate) struct ConnectionPermit {
     registry: Arc<ConnectionRegistry>,
     pub(crate) activity: Arc<Activity>,
     id: u64,
 }
 
-/// A client: the unit by which connections are counted.
+/// A client, as the unit by which connections are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Client {
     /// A client network.
     Network(ClientNetwork),
-    /// A connection of a trusted proxy, by the connection's id, while its client is not known.
+    /// The id of a connection of a trusted proxy that has not announced its client.
     Proxied(u64),
 }
 
 #[derive(Default)]
 struct OpenConnections {
     next_id: u64,
-    /// The client of each connection, and the connection's key in `clients`.
+    /// The client of each connection by the connection's id, and the time in the connection's key in `clients`.
     open: HashMap<u64, (Client, u64)>,
-    /// The clients that have connections.
+    /// The connections of each client that has any.
     clients: HashMap<Client, ClientConnections>,
-    /// The clients by their number of connections, and among equals by the key of their first connection.
+    /// The clients, ordered by their number of connections, then by the time in the key of their first connection.
     by_number: BTreeMap<usize, BTreeSet<(u64, Client)>>,
-    /// The earliest time of the next search of all clients for a connection to close.
+    /// The earliest time of the next search through all clients for a connection to close.
     next_search_ms: u64,
 }
 
-/// The connections of a client, by a lower bound of the time at which they became idle, and by id.
+/// The connections of a client. The key is a lower bound of the time at which the connection became idle, and the
+/// connection's id.
 type ByIdleTime = BTreeMap<(u64, u64), Arc<Activity>>;
 
 /// The connections of one client.
 #[derive(Default)]
 struct ClientConnections {
     connections: ByIdleTime,
-    /// The earliest time of the next search of these connections for one to close.
+    /// The earliest time of the next search through these connections for one to close.
     next_search_ms: u64,
 }
 
-/// The state of the first connection of a client.
+/// The state of a client's first connection in [`ByIdleTime`].
 enum FirstConnection {
     /// The connection is idle, and no other connection of the client has been idle for longer.
     Idle(u64),
-    /// The connection has a request in progress, and so have all others of the client.
+    /// The connection and all other connections of the client have a request in progress.
     Busy,
-    /// The connection became idle later than its key said and was moved; another one may be the first now.
+    /// The connection became idle later than its key stated and was moved, so another connection may be the first one
+    /// now.
     Moved,
 }
 
@@ -152,12 +155,12 @@ impl ConnectionRegistry {
         Some(ConnectionPermit { registry: self.clone(), activity, id })
     }
 
-    /// Closes an idle connection, if there is one. Called when another resource has run out.
+    /// Closes an idle connection. Returns `false` if no connection is idle. Called when another resource is exhausted.
     pub(crate) fn evict_any(&self) -> bool {
         self.evict(&mut self.lock(), None)
     }
 
-    /// Resolves when no connection is open.
+    /// Waits until no connection is open.
     pub(crate) async fn wait_empty(&self) {
         loop {
             let empty = self.empty.notified();
@@ -181,7 +184,8 @@ impl ConnectionRegistry {
         !self.proxies.iter().any(|network| network.contains(address))
     }
 
-    /// Makes room for one more connection of `client`.
+    /// Makes room for one more connection of `client`. Returns `false` if this requires closing a connection and none
+    /// is idle.
     fn make_room(&self, open: &mut OpenConnections, client: Client) -> bool {
         let number = open.clients.get(&client).map_or(0, |it| it.connections.len());
         if matches!(client, Client::Network(_)) && number >= self.per_source_max {
@@ -190,13 +194,13 @@ impl ConnectionRegistry {
         if open.open.len() < self.max {
             return true;
         }
-        // With one more connection, this client would have the most connections of all clients.
+        // Whether the client would have the most connections of all clients if it got one more.
         let would_be_largest = open.by_number.last_key_value().is_some_and(|(largest, _)| number >= *largest);
         (would_be_largest && self.evict(open, Some(client))) || self.evict(open, None)
     }
 
-    /// Closes the connection that has been idle for the longest time: of `client` if given, otherwise of the clients
-    /// that have the most connections.
+    /// Closes the connection that has been idle for the longest time, among those of `client`. If `client` is `None`,
+    /// chooses among those of the clients that have the most connections. Returns `false` if no connection is idle.
     fn evict(&self, open: &mut OpenConnections, client: Option<Client>) -> bool {
         let now = now_ms();
         let found = match client {
@@ -210,7 +214,7 @@ impl ConnectionRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenConnections> {
-        // A poisoned lock can be used: no change of the connections panics half-way.
+        // A poisoned lock is safe to use, because no code panics in the middle of a change.
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -253,16 +257,16 @@ impl OpenConnections {
         value
     }
 
-    /// Returns the connection that has been idle for the longest time, among the clients with the most connections. If
-    /// none of these is idle, continues with the clients that have fewer.
+    /// Returns the id of the connection that has been idle for the longest time, among the clients with the most
+    /// connections. If these have no idle connection, continues with the clients that have fewer connections.
     fn longest_idle_of_largest(&mut self, now_ms: u64) -> Option<u64> {
         if now_ms < self.next_search_ms {
             return None;
         }
         let mut number = self.by_number.last_key_value().map(|(number, _)| *number);
         while let Some(of_largest) = number {
-            // Each step except the last moves one connection back in the order. No connection is moved twice past the
-            // time at which it is busy.
+            // Each iteration except the last one moves one connection back in the order: to the time at which it became
+            // idle, or behind `now_ms` if it is busy. The bound is two moves per connection.
             for _ in 0..=2 * self.open.len() {
                 let Some((_, client)) = self.by_number.get(&of_largest).and_then(|equals| equals.first()) else {
                     break;
@@ -270,8 +274,8 @@ impl OpenConnections {
                 match self.check_first(*client, now_ms) {
                     Some(FirstConnection::Idle(id)) => return Some(id),
                     Some(FirstConnection::Moved) => {}
-                    // The first connections of all clients with the same number are busy as well, since they are
-                    // ordered after this one.
+                    // The other clients with the same number of connections are ordered after this one, so their first
+                    // connections are also busy.
                     Some(FirstConnection::Busy) | None => break,
                 }
             }
@@ -281,7 +285,7 @@ impl OpenConnections {
         None
     }
 
-    /// Returns the connection of `client` that has been idle for the longest time, if one is idle.
+    /// Returns the id of the connection of `client` that has been idle for the longest time, if any is idle.
     fn longest_idle(&mut self, client: Client, now_ms: u64) -> Option<u64> {
         let of_client = self.clients.get(&client)?;
         if now_ms < of_client.next_search_ms {
@@ -298,8 +302,8 @@ impl OpenConnections {
         None
     }
 
-    /// Checks the first connection of `client`: moves it to the time at which it became idle, or after `now_ms` if it
-    /// is busy.
+    /// Checks the first connection of `client`. If its key is outdated, moves it to the time at which it became idle,
+    /// or behind `now_ms` if it is busy.
     fn check_first(&mut self, client: Client, now_ms: u64) -> Option<FirstConnection> {
         let (&(known_ms, id), activity) = self.clients.get(&client)?.connections.first_key_value()?;
         let since_ms = match activity.idle_since_ms() {
@@ -317,10 +321,10 @@ impl OpenConnections {
 }
 
 impl ConnectionPermit {
-    /// From now on counts the connection for the client at `address`, which a proxy announced. Returns `false` if that
-    /// client network has too many connections.
+    /// Counts the connection for the network of `address`, which a proxy announced, from now on. Returns `false` if
+    /// that network has too many connections.
     pub(crate) fn move_to(&self, address: IpAddr) -> bool {
-        // The address that a trusted proxy announces is a client's address, even if it lies in a trusted network.
+        // The announced address is treated as a client's address even if it belongs to a trusted network.
         let client = Client::Network(ClientNetwork::of(address));
         let mut open = self.registry.lock();
         let Some((before, since_ms)) = open.open.get(&self.id).copied() else { return false };
@@ -362,7 +366,7 @@ mod tests {
         ConnectionRegistry::new(max, per_source_max, vec![proxy])
     }
 
-    /// Advances the registry's clock.
+    /// Advances the clock that determines idle times.
     fn later() {
         test_clock::advance(1);
     }
@@ -380,7 +384,8 @@ mod tests {
         let other = registry.accept(ip("192.0.2.2")).expect("a permit");
         let three = registry.accept(ip("192.0.2.1")).expect("a permit");
         assert!(is_evicted(&one) && !is_evicted(&two) && !is_evicted(&other) && !is_evicted(&three));
-        // A connection with a request is not closed. When all have one, the next connection is refused.
+        // A connection with a request in progress is not closed. If all connections have one, the next connection is
+        // refused.
         let _running = [Activity::begin(&two.activity), Activity::begin(&three.activity)];
         assert!(registry.accept(ip("192.0.2.1")).is_none());
         assert!(registry.accept(ip("192.0.2.2")).is_some());
@@ -420,7 +425,7 @@ mod tests {
     #[test]
     fn among_equal_clients_the_connection_that_was_idle_longest_is_closed() {
         let registry = registry(3, 3);
-        // Connections are not closed in the order of their addresses: the last address is the greatest.
+        // The order of closing is not the order of addresses: the last connection does not have the greatest address.
         let all = ["192.0.2.2", "192.0.2.1", "192.0.2.3"].map(|address| {
             let permit = registry.accept(ip(address)).expect("a permit");
             later();
@@ -429,7 +434,7 @@ mod tests {
         let next = registry.accept(ip("192.0.2.9")).expect("a permit");
         assert_eq!(all.each_ref().map(is_evicted), [true, false, false]);
         later();
-        // A busy connection is skipped, and counts as idle from the end of its request on.
+        // A busy connection is skipped. It is idle from the end of its request on.
         let request = Activity::begin(&all[1].activity);
         later();
         let another = registry.accept(ip("192.0.2.8")).expect("a permit");
@@ -453,7 +458,7 @@ mod tests {
         let mut greedy: Vec<_> = (0..20).map(|_| proxied("192.0.2.2")).collect();
         assert!(!unknown.iter().chain([&modest]).any(is_evicted), "the greedy client has closed its own");
         assert_eq!(greedy.iter().filter(|permit| !is_evicted(permit)).count(), 2);
-        // The same holds for clients that connect directly.
+        // The same happens with clients that connect directly.
         let direct: Vec<_> = (0..20).map(|_| registry.accept(ip("192.0.2.3")).expect("a permit")).collect();
         assert!(!unknown.iter().chain([&modest]).any(is_evicted));
         greedy.retain(|permit| !is_evicted(permit));

@@ -14,11 +14,12 @@ use tokio::time::{Instant, Sleep};
 
 use crate::problem::{BODY_TOO_LARGE, BODY_TOO_SLOW, Problem};
 
-/// The outcome of reading a body, for the code that responds to the request: the handler only sees that reading failed.
+/// The outcome of reading a request's body. The code that responds to the request needs the reason of a failure, which
+/// the handler does not receive.
 #[derive(Clone, Default)]
 pub(crate) struct BodyOutcome(Arc<AtomicU8>);
 
-/// The handler has not read from the body, so a client that waits for `100 (Continue)` has not been told to send it.
+/// The handler has not read from the body. So hyper has not sent `100 (Continue)` to a client that waits for it.
 const UNREAD: u8 = 0;
 const READ: u8 = 1;
 const TOO_LARGE: u8 = 2;
@@ -26,7 +27,7 @@ const TOO_SLOW: u8 = 3;
 const BROKEN_OFF: u8 = 4;
 
 impl BodyOutcome {
-    /// Returns the problem for the client, if reading the body failed.
+    /// Returns the problem for the client if reading the body failed.
     pub(crate) fn problem(&self) -> Option<Problem> {
         match self.0.load(Ordering::Acquire) {
             TOO_LARGE => Some(BODY_TOO_LARGE),
@@ -40,8 +41,8 @@ impl BodyOutcome {
         self.0.load(Ordering::Acquire) == UNREAD
     }
 
-    /// Returns whether the client failed to send the body. If a response is cut off because of that, the client is at
-    /// fault, not the guest.
+    /// Returns whether the client failed to send the whole body. If so, a response that is cut off is not the guest's
+    /// fault.
     pub(crate) fn is_clients_fault(&self) -> bool {
         self.0.load(Ordering::Acquire) > READ
     }
@@ -53,19 +54,19 @@ impl BodyOutcome {
 
 /// The source of a request's body.
 pub(crate) enum BodySource {
-    /// A client's connection.
+    /// The client's connection.
     Connection(Incoming),
-    /// Bytes in memory, for a request of the platform itself.
+    /// Bytes in memory, for requests of the platform itself.
     Memory(Full<Bytes>),
 }
 
-/// A request's body with its limits.
+/// A request's body with a maximum size and a timeout for each piece.
 pub struct RequestBody {
     source: BodySource,
     left_bytes: u64,
-    /// The maximum wait for the next piece.
+    /// The maximum time to wait for the next piece.
     timeout: Duration,
-    /// The timer for the next piece; exists while the handler waits for it.
+    /// The timer for the next piece, or `None` if the handler does not wait for one.
     timer: Option<Pin<Box<Sleep>>>,
     outcome: BodyOutcome,
 }
@@ -73,14 +74,14 @@ pub struct RequestBody {
 /// The reason why reading a request's body failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestBodyError {
-    /// The body has more bytes than the component accepts.
+    /// The body is larger than the component's maximum.
     #[error("the request's body is too large")]
     TooLarge,
-    /// The next piece did not arrive in time.
+    /// The next piece of the body did not arrive in time.
     #[error("the request's body did not arrive in time")]
     TooSlow,
-    /// The connection failed, or its client violated HTTP.
-    #[error("the request's body did not arrive as a whole")]
+    /// The connection failed, or the client violated HTTP.
+    #[error("the request's body arrived only in part")]
     Connection(#[source] hyper::Error),
 }
 
@@ -108,7 +109,7 @@ impl BodySource {
 }
 
 impl RequestBody {
-    /// Limits `source` to `bytes_max` bytes, and each wait for a piece of it to `timeout`.
+    /// Creates a body that reads at most `bytes_max` bytes from `source` and waits at most `timeout` for each piece.
     pub(crate) fn new(source: BodySource, bytes_max: u64, timeout: Duration, outcome: BodyOutcome) -> Self {
         Self { source, left_bytes: bytes_max, timeout, timer: None, outcome }
     }

@@ -1,5 +1,5 @@
-//! The layers that need no app: the maximum number of requests, checks of the request's form, and responses of the
-//! front door itself.
+//! The layers that need no app: the maximum number of requests, checks of the request's syntax, and responses that the
+//! front door generates.
 
 use bytes::Bytes;
 use http::header::{ALLOW, TRANSFER_ENCODING};
@@ -13,14 +13,15 @@ use crate::forwarded::Origin;
 use crate::host::{self, RequestedHost};
 use crate::problem::{ASTERISK, CODING, FIELDS, HOST, INSECURE, METHOD, OVERLOADED, Problem, SCHEME};
 
-/// The path of the health check: 200 with `ok` if the process accepts requests. It never reaches a guest.
+/// The path of the health check, whose response is 200 with `ok` while the process accepts requests. Requests for this
+/// path never reach a guest.
 const HEALTH_PATH: &str = "/.isomer/health";
 
-/// A response that needs no guest.
+/// A response that the front door generates.
 pub(crate) enum DirectResponse {
-    /// The request is refused, or failed.
+    /// The request is refused, or has failed.
     Problem(Problem),
-    /// The process accepts requests.
+    /// The response to a health check.
     Healthy,
     /// The response to `OPTIONS *`.
     ServerOptions,
@@ -43,7 +44,7 @@ impl DirectResponse {
     }
 }
 
-/// Limits the number of requests in progress, and the size of their heads.
+/// The limits for the number of requests in progress, and for the number of header fields of a request.
 pub(crate) struct RequestLimits {
     requests: Limiter,
     headers_max: usize,
@@ -54,19 +55,19 @@ impl RequestLimits {
         Self { requests: Limiter::new(requests_max), headers_max }
     }
 
-    /// Admits one more request.
+    /// Acquires the permit for one more request.
     pub(crate) fn admit(&self) -> Result<Permit, Problem> {
         self.requests.try_acquire().ok_or(OVERLOADED)
     }
 
-    /// Refuses a request with too many fields. Over HTTP/1.1, hyper has already done so.
+    /// Refuses a request with too many header fields. Over HTTP/1.1, hyper has already refused such requests.
     pub(crate) fn check_fields(&self, headers: &HeaderMap) -> Result<(), Problem> {
         if headers.len() > self.headers_max { Err(FIELDS) } else { Ok(()) }
     }
 }
 
-/// Returns the host that the request is for, or the response if the front door responds itself. `path` is the request's
-/// path in normal form.
+/// Returns the host that the request is for, or an error with the response that the front door generates. `path` is the
+/// request's path in normal form.
 pub(crate) fn check<B>(request: &Request<B>, path: &str) -> Result<RequestedHost, DirectResponse> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(METHOD.into());
@@ -85,8 +86,8 @@ pub(crate) fn check<B>(request: &Request<B>, path: &str) -> Result<RequestedHost
     }
 }
 
-/// Returns the scheme that the guest sees: the connection's, or the one that a trusted proxy announces. A request for
-/// an `https` URI has to arrive over a secure connection, to this front door or to that proxy (RFC 9110, section 7.4).
+/// Returns the scheme that the guest receives: the scheme that a trusted proxy announces, or the connection's scheme. A
+/// request for an `https` URI must arrive over TLS at this front door or at that proxy (RFC 9110, section 7.4).
 pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) -> Result<Scheme, Problem> {
     let requested = uri.scheme();
     if requested.is_some_and(|requested| *requested != Scheme::HTTP && *requested != Scheme::HTTPS) {
@@ -94,8 +95,7 @@ pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) 
     }
     let is_secured = connection.tls().is_some();
     if connection.endpoints().is_some_and(|ends| ends.is_trusted) {
-        // The scheme of the connection between client and proxy, which may differ from the connection between proxy and
-        // front door.
+        // The scheme between client and proxy, which may differ from the scheme between proxy and front door.
         if let Some(named) = origin.and_then(|origin| origin.scheme.clone()) {
             return Ok(named);
         }
@@ -109,8 +109,8 @@ pub(crate) fn scheme(uri: &Uri, connection: &Activity, origin: Option<&Origin>) 
     }
 }
 
-/// Adds the path `/` to an absolute target without a path, like `http://shop.example?q=1`. Both mean the same (RFC
-/// 9110, section 4.2.3).
+/// Adds the path `/` to an absolute URI without a path, such as `http://shop.example?q=1`. Both URIs are equivalent
+/// (RFC 9110, section 4.2.3).
 pub(crate) fn add_root(uri: &mut Uri) {
     let Some(target) = uri.path_and_query().filter(|target| target.as_str().starts_with('?')) else { return };
     let Ok(rooted) = format!("/{}", target.as_str()).parse() else { return };
@@ -119,8 +119,8 @@ pub(crate) fn add_root(uri: &mut Uri) {
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Returns whether the body has a transfer coding other than a single `chunked`. Hyper decodes only `chunked`, and
-/// checks only the last coding.
+/// Returns whether the request's body has a transfer coding other than a single `chunked`. This check is needed because
+/// hyper decodes only `chunked` and checks only the last coding.
 pub(crate) fn has_other_coding(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
     if codings.peek().is_none() {
@@ -131,7 +131,7 @@ pub(crate) fn has_other_coding(headers: &HeaderMap) -> bool {
     !codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
-/// Returns the response to `OPTIONS *`, which is about the server as a whole (RFC 9110, section 9.3.7).
+/// Returns the response to `OPTIONS *`, which describes the server and not an app (RFC 9110, section 9.3.7).
 fn server_options() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;

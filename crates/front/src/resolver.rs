@@ -1,4 +1,5 @@
-//! Which app serves a host name. The implementation decides whether there is one app, or apps of thousands of tenants.
+//! The interface that maps a host name to the app that serves it. One implementation serves a single app, another one
+//! the apps of thousands of tenants.
 
 use std::pin::Pin;
 
@@ -9,27 +10,27 @@ use crate::handler::Handler;
 use crate::refusal::Refusal;
 use crate::site::{Site, SiteInUse};
 
-/// Finds the app that serves a request, and admits the request. Called for every request before anything is allocated
-/// for it, so it must not block.
+/// Finds the app that serves a request, and admits the request. Must not block, since it is called for
+/// every request before any other work.
 pub trait SiteResolver<H: Handler>: Send + Sync + 'static {
-    /// Returns the app that serves `host`. `host` is in lower case, without a port; an IP address is written as in a
+    /// Returns the app that serves `host`. `host` is in lower case and has no port. An IP address is written as in a
     /// URL.
     ///
     /// # Errors
-    /// When no app serves the host, or the app accepts no further request.
+    /// If no app serves `host`, or if the app accepts no further request.
     fn resolve(&self, host: &str) -> Result<ResolvedSite<H>, Refusal>;
 
-    /// Returns the app that serves a request without a host: the only app, or the app for all host names that no other
+    /// Returns the app that serves requests without a host: the only app, or the app for all host names that no other
     /// app has.
     ///
     /// # Errors
-    /// As [`SiteResolver::resolve`]; by default there is no such app.
+    /// The errors of [`SiteResolver::resolve`]. The default implementation always returns [`Refusal::NoHost`].
     fn resolve_unnamed(&self) -> Result<ResolvedSite<H>, Refusal> {
         Err(Refusal::NoHost)
     }
 }
 
-/// Serves one site for every host name.
+/// A resolver that returns the same site for every host name.
 impl<H: Handler> SiteResolver<H> for ArcSwap<Site<H>> {
     fn resolve(&self, _: &str) -> Result<ResolvedSite<H>, Refusal> {
         Ok(ResolvedSite { permit: None, site: SiteLookup::Ready(self.load().begin_request()) })
@@ -40,9 +41,10 @@ impl<H: Handler> SiteResolver<H> for ArcSwap<Site<H>> {
     }
 }
 
-/// The app that serves a request that was admitted.
+/// The app for an admitted request.
 pub struct ResolvedSite<H: Handler> {
-    /// Counts the request among those of its tenant until the response has been sent; `None` if they are not counted.
+    /// The permit of the tenant for this request, held until the response has been sent. `None` if the tenant's
+    /// requests are not counted.
     pub permit: Option<Permit>,
     /// The site that serves the request.
     pub site: SiteLookup<H>,
@@ -51,10 +53,11 @@ pub struct ResolvedSite<H: Handler> {
 /// A future that loads an app from disk.
 pub type SiteLoad<H> = Pin<Box<dyn Future<Output = Result<SiteInUse<H>, Refusal>> + Send>>;
 
-/// A site, or the future that loads it.
+/// A site that is in memory, or a future that loads it.
 pub enum SiteLookup<H: Handler> {
     /// The app is in memory.
     Ready(SiteInUse<H>),
-    /// The app has to be loaded from disk. The request waits no longer than [`Limits::load_timeout`](crate::Limits::load_timeout).
+    /// The app must be loaded from disk. The request waits at most
+    /// [`Limits::load_timeout`](crate::Limits::load_timeout).
     Loading(SiteLoad<H>),
 }

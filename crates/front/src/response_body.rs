@@ -1,4 +1,4 @@
-//! The body of a response on its way to the client, and what has to happen when it ends.
+//! The body of a response on its way to the client, and the actions when it ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,33 +23,33 @@ use crate::response_deadline;
 use crate::response_error::ResponseError;
 use crate::site::SiteInUse;
 
-/// The maximum time that a client may take to read a response of the front door itself.
+/// The maximum time that a client may take to read a response that the front door generated.
 const OWN_RESPONSE_MAX: Duration = Duration::from_secs(10);
 
 /// The permits that a request holds until its response has been sent.
 pub(crate) struct RequestPermits {
-    /// A permit for one of the front door's requests; `None` for a request that is refused because there are too many.
+    /// The permit of the front door, or `None` for a request that is refused because no permit is left.
     pub(crate) front: Option<Permit>,
-    /// A permit for one of the tenant's requests; `None` if they are not counted, or the tenant is not known.
+    /// The permit of the tenant, or `None` if the tenant is unknown or its requests are not counted.
     pub(crate) tenant: Option<Permit>,
-    /// Prevents the connection from being closed as idle.
+    /// A guard that prevents the connection from being closed as idle.
     pub(crate) connection: ActiveRequest,
 }
 
-/// The body of any response. The request is in progress until this is dropped.
+/// The body of any response. The request is in progress until the body is dropped.
 pub(crate) struct ResponseBody<H: Handler> {
     source: Source<H>,
     _permits: RequestPermits,
     access: Option<Box<AccessLine>>,
-    /// Whether the client gets the head only.
+    /// Whether the client gets only the head of the response.
     unsent: bool,
-    /// Whether the body would be compressed if it were sent, so that its length is not known.
+    /// Whether the length is unknown, because the body would be compressed if it were sent.
     of_unknown_length: bool,
-    /// The error that ends the body, until the data before it has been written.
+    /// The error that ends the body. It is held until the data before it has been written.
     held_error: Option<Error<H>>,
-    /// Reports a body that is cut off; `None` when the body has ended.
+    /// Reports that the body was cut off, or `None` after the body has ended.
     reporter: Option<CutOffReporter<H>>,
-    /// The timers of a stream of server-sent events.
+    /// The time limits, if the response is a stream of server-sent events.
     events: Option<EventClock>,
 }
 
@@ -60,21 +60,21 @@ pub(crate) struct CutOffReporter<H: Handler> {
     pub(crate) id: RequestId,
     pub(crate) component: Arc<str>,
     pub(crate) deadline: Instant,
-    /// The time from the request's arrival to `deadline`.
+    /// The time from the request's arrival to `deadline`, for messages.
     pub(crate) allowed: Duration,
-    /// The outcome of the request's body, on which the response may depend.
+    /// The outcome of reading the request's body. If the client failed to send it, the guest is not blamed.
     pub(crate) request_body: BodyOutcome,
-    /// The site, which has the app's log.
+    /// The site that served the request, which has the app's log.
     pub(crate) site: SiteInUse<H>,
-    /// The log that is used if the app has none of its own.
+    /// The node's log, used if the app has no log of its own.
     pub(crate) log: Log,
 }
 
-/// How a handler's body is encoded for the client.
+/// The encoding of a handler's body for the client.
 pub(crate) enum BodyCoding<H: Handler> {
-    /// As the handler sends it.
+    /// The body is sent as the handler returns it.
     Identity,
-    /// Compressed.
+    /// The body is compressed.
     Compressed(Box<Compressor<H>>),
     /// The body would be compressed, but the client gets only the head.
     CompressedUnsent,
@@ -155,7 +155,7 @@ impl<H: Handler> ResponseBody<H> {
         }
     }
 
-    /// Creates the body of a response of the front door itself.
+    /// Creates the body of a response that the front door generated.
     pub(crate) fn of_front(body: Bytes, permits: RequestPermits, access: Option<Box<AccessLine>>) -> Self {
         response_deadline::begin(Instant::now() + OWN_RESPONSE_MAX);
         Self {
@@ -170,24 +170,24 @@ impl<H: Handler> ResponseBody<H> {
         }
     }
 
-    /// Sends nothing of the body. The guest still runs to its end.
+    /// Discards the body, so that the client gets only the head. The guest still runs to its end.
     pub(crate) fn unsent(mut self) -> Self {
         self.unsent = true;
         self
     }
 
-    /// Records for the access log that the client did not get the whole response.
+    /// Records in the access-log line that the client did not get the whole response.
     fn note_cut_off(&mut self, why: impl Into<String>) {
         if let Some(line) = &mut self.access {
             line.record().cut_off = Some(why.into());
         }
     }
 
-    /// Reports that the handler's body has ended in an error.
-    fn report_broken_off(&mut self) {
+    /// Reports that the handler's body ended with an error.
+    fn report_failed_body(&mut self) {
         let Some(reporter) = self.reporter.take() else { return };
         if reporter.request_body.is_clients_fault() {
-            return self.note_cut_off("the request's body did not arrive as a whole");
+            return self.note_cut_off("the request's body arrived only in part");
         }
         let Some(BodyFailure { reason, is_reported }) = self.source.handler_body().map(HandlerBody::failure) else {
             return;
@@ -198,7 +198,7 @@ impl<H: Handler> ResponseBody<H> {
         self.note_cut_off(reason);
     }
 
-    /// Ends a stream of events that has reached a limit, and ends its guest.
+    /// Ends a stream of events that has reached a limit, and cancels the guest.
     fn end_events(&mut self, interruption: &Interruption) {
         if let Some(reporter) = self.reporter.take() {
             reporter.report(interruption);
@@ -208,7 +208,7 @@ impl<H: Handler> ResponseBody<H> {
         self.source = Source::Front(Full::default());
     }
 
-    /// Polls for the next frame, or for the end of a stream of events that has reached a limit.
+    /// Polls for the next frame. Returns the end of a stream of events that has reached a limit.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error<H>>>> {
         let polled = self.source.poll_frame(cx);
         let Some(events) = &mut self.events else { return polled };
@@ -235,10 +235,10 @@ impl<H: Handler> Drop for ResponseBody<H> {
             return;
         }
         if Instant::now() < reporter.deadline {
-            return self.note_cut_off("its connection, or its stream, ended before all of it was sent");
+            return self.note_cut_off("the connection or the stream ended before the whole response was sent");
         }
-        // The guest was still sending, or the client did not read. The guest's run would report this, but it is dropped
-        // with this body.
+        // The guest was still sending, or the client did not read. Reported here, because the guest's run, which
+        // usually reports this, is dropped with this body.
         let interruption = Interruption::Deadline { allowed: reporter.allowed };
         reporter.report(&interruption);
         self.note_cut_off(interruption.to_string());
@@ -258,10 +258,10 @@ impl<H: Handler> Body for ResponseBody<H> {
             return Poll::Ready(Some(Err(error)));
         }
         let frame = match std::task::ready!(this.poll_next(cx)) {
-            // On an error hyper closes the connection and drops all data that it has not written. At the next poll it
-            // has written the head and what the guest sent before it failed, so the error is returned then.
+            // When a body fails, hyper closes the connection and drops all data that it has not written. So the error
+            // is returned at the next poll, when hyper has written the head and the data before the error.
             Some(Err(error)) => {
-                this.report_broken_off();
+                this.report_failed_body();
                 this.held_error = Some(error);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

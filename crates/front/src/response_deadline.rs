@@ -1,11 +1,11 @@
 //! The deadline of a response whose client does not read it.
 //!
-//! The guest of a response runs, and checks its deadline, only while the response's body is read. A client that stops
-//! reading, or reads a byte now and then, would postpone that deadline forever: hyper polls a body only when it has
-//! room to send more. So each task that may hold such a body records its deadline here. If the task still waits when
-//! the deadline has passed, it is dropped with all that it holds. The timer is set only when a task waits with a partly
-//! sent response, which most tasks never do. The guest's run cannot enforce this deadline: it may have ended before its
-//! response is read (WASI 0.2), or belong to another task (`concurrency`).
+//! A guest runs, and checks its deadline, only while the body of its response is read. hyper polls a body only when it
+//! can send more data, so a client that stops reading, or reads a byte now and then, could postpone the deadline
+//! forever. Therefore each task that may hold such a body records its deadline here. If the task is still waiting when
+//! the deadline has passed, the task is dropped with everything that it holds. A timer is created only when a task
+//! waits with a partly sent response, which is rare. The guest's run cannot enforce this deadline, because it may have
+//! ended before its response is read (WASI 0.2), or may belong to another task (`concurrency`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -17,22 +17,23 @@ use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
 
 tokio::task_local! {
-    /// The deadline of the response that this task sends; `None` while it sends none.
+    /// The deadline of the response that this task is sending, or `None` if it is sending none.
     static SENDING_UNTIL: Cell<Option<Instant>>;
 }
 
-/// Records that this task sends a response from now on, until `deadline`.
+/// Records that this task is sending a response that must be complete by `deadline`.
 pub(crate) fn begin(deadline: Instant) {
-    // Outside of `watch` the task-local variable does not exist.
+    // Fails outside of `watch`, where the task-local variable does not exist.
     let _ = SENDING_UNTIL.try_with(|until| until.set(Some(deadline)));
 }
 
-/// Records that the response is complete.
+/// Records that this task is no longer sending a response.
 pub(crate) fn end() {
     let _ = SENDING_UNTIL.try_with(|until| until.set(None));
 }
 
-/// Runs `task` to its end. Drops it and returns `None` if it still waits after the deadline of the response that it sends.
+/// Runs `task` to its end. If `task` is still waiting at the deadline of a response that it is sending, drops it and
+/// returns `None`.
 pub(crate) async fn watch<T>(task: impl Future<Output = T>) -> Option<T> {
     let watched = async {
         let mut task = pin!(task);
@@ -55,7 +56,7 @@ pub(crate) async fn watch<T>(task: impl Future<Output = T>) -> Option<T> {
     SENDING_UNTIL.scope(Cell::new(None), watched).await
 }
 
-/// Runs each HTTP/2 stream in a task with [`watch`].
+/// An executor that runs each HTTP/2 stream in a new task with [`watch`].
 #[derive(Clone, Copy)]
 pub(crate) struct WatchedTasks;
 

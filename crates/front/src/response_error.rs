@@ -1,15 +1,15 @@
-//! The reasons why a response's body ends in an error. Hyper logs the error and ends the connection or the stream.
+//! The reasons why a response's body ends with an error. Hyper logs the error and ends the connection or the stream.
 
 use std::error::Error;
 use std::io;
 
-/// The reason why a response's body ends in an error.
+/// The reason why a response's body ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseError<E: Error + 'static> {
     /// The handler's body failed.
     #[error(transparent)]
     Handler(E),
-    /// The encoder failed.
+    /// The compressor failed.
     #[error("the response cannot be compressed")]
     Compression(#[source] io::Error),
 }

@@ -1,4 +1,4 @@
-//! The last layer: the parts of a response's head that HTTP determines, independent of what produced the response.
+//! The last layer: the parts of a response's head that HTTP determines, whatever produced the response.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -10,17 +10,17 @@ use crate::request_checks::has_other_coding;
 use crate::response_body::ResponseBody;
 use crate::response_semantics::has_no_content;
 
-/// The properties of a request on which the head of its response depends.
+/// The properties of a request that affect the head of its response.
 pub(crate) struct ResponseHead {
     is_head: bool,
     /// Whether the client waits for `100 (Continue)` before it sends its body.
     waits_to_send: bool,
-    /// Whether the request's body has a coding that is not decoded.
+    /// Whether the request's body has a transfer coding that the front door does not decode.
     has_other_coding: bool,
 }
 
 impl ResponseHead {
-    /// Reads these properties of a request.
+    /// Reads the properties of `request`.
     pub(crate) fn for_request(request: &Request<BodySource>) -> Self {
         let is_http1 = request.version() < Version::HTTP_2;
         Self {
@@ -30,15 +30,15 @@ impl ResponseHead {
         }
     }
 
-    /// Completes the head of `response`. `outcome` tells whether the request's body was read.
+    /// Completes the head of `response`. `outcome` states whether the request's body was read.
     pub(crate) fn complete<H: Handler>(
         &self,
         mut response: Response<ResponseBody<H>>,
         outcome: &BodyOutcome,
     ) -> Response<ResponseBody<H>> {
-        // Closes the connection after the response. A client that was not told to send its body may send it
-        // nevertheless, and a body with another coding may not end where it seems to. In both cases the bytes of the
-        // body cannot be told from the next request.
+        // The connection is closed after the response, because the bytes of the request's body could be mistaken for
+        // the next request: a client that did not get `100 (Continue)` may still send its body, and the end of a body
+        // with an unknown coding cannot be found.
         if self.has_other_coding || (self.waits_to_send && outcome.is_unread()) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -60,8 +60,8 @@ fn waits_to_send(request: &Request<BodySource>) -> bool {
         && !request.body().is_end_stream()
 }
 
-/// Returns the response to HEAD: the response to GET without its body (RFC 9110, section 9.3.2). Done here for both
-/// versions of HTTP, since hyper sends the body over HTTP/2.
+/// Converts `response` to the response to a HEAD request, which has no body (RFC 9110, section 9.3.2). Needed because
+/// hyper would send the body over HTTP/2.
 fn without_body<H: Handler>(mut response: Response<ResponseBody<H>>) -> Response<ResponseBody<H>> {
     if let Some(bytes) = response.body().size_hint().exact() {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(bytes));
@@ -69,8 +69,8 @@ fn without_body<H: Handler>(mut response: Response<ResponseBody<H>>) -> Response
     response.map(ResponseBody::unsent)
 }
 
-/// Removes the content of a response whose status excludes content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5). Done
-/// here for both versions of HTTP, since hyper sends the body over HTTP/2.
+/// Removes the content of a response whose status does not allow content (RFC 9110, sections 15.3.5, 15.3.6 and
+/// 15.4.5). Needed because hyper would send the body over HTTP/2.
 fn without_content<H: Handler>(mut response: Response<ResponseBody<H>>) -> Response<ResponseBody<H>> {
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);

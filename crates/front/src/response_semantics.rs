@@ -1,5 +1,4 @@
-//! The meaning of a response's head by the rules of HTTP. The runtime applies the same rules to the responses of
-//! guests.
+//! Properties of a response that HTTP defines by its head. The runtime applies the same rules to guests' responses.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -11,7 +10,7 @@ pub(crate) fn has_no_content(status: StatusCode) -> bool {
     status.is_informational() || without.contains(&status)
 }
 
-/// Returns whether a response with these fields is a stream of server-sent events.
+/// Returns whether a response with these header fields is a stream of server-sent events.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else { return false };
     let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The layer that finds the component of a request, and gives the request the form that a guest understands.
+//! The layer that finds the component of a request, and sets the request's URI and trace for the guest.
 
 use http::header::CONTENT_LENGTH;
 use http::uri::{Authority, Scheme};
@@ -10,8 +10,8 @@ use crate::problem::{BODY_TOO_LARGE, HOST, NOT_FOUND, Problem};
 use crate::site::{RouteTarget, Site};
 use crate::trace::{TRACEPARENT, traceparent};
 
-/// Returns the target of a request whose path in normal form is `path`. Refuses a request whose announced body is too
-/// large for the target.
+/// Returns the target of a request whose path in normal form is `path`. Refuses a request whose announced body exceeds
+/// the target's maximum.
 pub(crate) fn route<'a, H: Handler, B>(
     site: &'a Site<H>,
     path: &str,
@@ -25,7 +25,7 @@ pub(crate) fn route<'a, H: Handler, B>(
     Ok(target)
 }
 
-/// Gives the request an absolute URI and the trace of the request `id`.
+/// Sets an absolute URI and the `traceparent` field, whose parent is the request `id`.
 pub(crate) fn prepare<B>(
     request: &mut Request<B>,
     scheme: Scheme,
@@ -36,7 +36,7 @@ pub(crate) fn prepare<B>(
     uri.scheme = Some(scheme);
     uri.authority = Some(authority);
     *request.uri_mut() = Uri::from_parts(uri).map_err(|_| HOST)?;
-    // A single look-up reads and writes the field.
+    // One look-up for reading and writing the field.
     match request.headers_mut().entry(TRACEPARENT) {
         http::header::Entry::Occupied(mut field) => {
             let outgoing = traceparent(Some(field.get()), id);

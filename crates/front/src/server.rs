@@ -1,4 +1,4 @@
-//! The front door as a whole: its listeners, serving, and draining.
+//! The front door: its listeners, serving, and draining.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,20 +25,20 @@ pub enum FrontError {
     /// Another process listens on the address.
     #[error("cannot listen on `{address}`: the address is already in use")]
     InUse {
-        /// The address.
+        /// The address of the listener.
         address: SocketAddr,
     },
-    /// The operating system refuses the address for another reason.
+    /// The operating system refuses to listen on the address for another reason.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// The address.
+        /// The address of the listener.
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
     },
 }
 
-/// A front door: one listener or several, with TLS or without, for the apps that a [`SiteResolver`] knows.
+/// A front door: one listener or several, with or without TLS, for the apps of a [`SiteResolver`].
 pub struct Front<H: Handler> {
     listeners: TcpListeners<Option<Arc<Certificates>>>,
     pipeline: Pipeline<H>,
@@ -51,7 +51,7 @@ pub struct Front<H: Handler> {
 /// until a process accepts them.
 ///
 /// # Errors
-/// When listening on `address` fails.
+/// If listening on `address` fails.
 pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => FrontError::InUse { address },
@@ -61,10 +61,11 @@ pub async fn bind(address: SocketAddr) -> Result<std::net::TcpListener, FrontErr
 }
 
 impl<H: Handler> Front<H> {
-    /// Listens on `address`. Connections wait in the kernel's queue until [`Front::serve`] runs.
+    /// Creates a front door that listens on `address`. Connections wait in the kernel's queue until [`Front::serve`]
+    /// runs.
     ///
     /// # Errors
-    /// When listening on `address` fails.
+    /// If listening on `address` fails.
     pub async fn listen(
         address: SocketAddr,
         limits: Limits,
@@ -75,10 +76,10 @@ impl<H: Handler> Front<H> {
         Self::from_listener(listener, limits, resolver, log).map_err(|source| FrontError::Listen { address, source })
     }
 
-    /// Creates a front door from a listening socket, as [`bind`] returns it. Needs tokio's runtime.
+    /// Creates a front door from a listening socket, such as [`bind`] returns. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When `listener` does not listen.
+    /// If `listener` does not listen.
     pub fn from_listener(
         listener: std::net::TcpListener,
         limits: Limits,
@@ -88,7 +89,7 @@ impl<H: Handler> Front<H> {
         Self::new(limits, resolver, log).with_listener(listener, None)
     }
 
-    /// Creates a front door without a listener: see [`Front::with_listener`].
+    /// Creates a front door without a listener. Add listeners with [`Front::with_listener`].
     #[must_use]
     pub fn new(limits: Limits, resolver: Arc<dyn SiteResolver<H>>, log: Log) -> Self {
         let registry = ConnectionRegistry::new(limits.connections_max, limits.connections_per_source_max, Vec::new());
@@ -109,10 +110,10 @@ impl<H: Handler> Front<H> {
         Self { proxies, ..self }
     }
 
-    /// Adds a listening socket: with TLS if there are certificates. Needs tokio's runtime.
+    /// Adds a listening socket. Uses TLS if `tls` is set. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When `listener` does not listen.
+    /// If `listener` does not listen.
     pub fn with_listener(
         mut self,
         listener: std::net::TcpListener,
@@ -123,10 +124,10 @@ impl<H: Handler> Front<H> {
     }
 
     /// Adds a listening socket that another process, such as a service manager, also holds. When the front door drains,
-    /// connections that it has not accepted are left to that process.
+    /// it leaves the connections that it has not accepted to the other process.
     ///
     /// # Errors
-    /// When `listener` does not listen.
+    /// If `listener` does not listen.
     pub fn with_shared_listener(
         mut self,
         listener: std::net::TcpListener,
@@ -139,7 +140,7 @@ impl<H: Handler> Front<H> {
     /// Returns the address of the first listener, with the port that the system chose for port 0.
     ///
     /// # Panics
-    /// When there is no listener.
+    /// If there is no listener.
     pub fn address(&self) -> SocketAddr {
         self.listeners.addresses().next().expect("a front door listens somewhere")
     }
@@ -149,15 +150,15 @@ impl<H: Handler> Front<H> {
         self.listeners.addresses().collect()
     }
 
-    /// Returns a handle to the counts of the front door's connections, which can be read while the front door serves
-    /// and later.
+    /// Returns a handle to the numbers of connections, which can be read while the front door serves and later.
     pub fn connections(&self) -> Connections {
         Connections(self.registry.clone())
     }
 
     /// Serves until `stop` resolves. Then accepts the connections that the kernel has already established, responds to
-    /// the requests that clients have sent, tells the clients that these are the last responses, and closes the
-    /// connections, all within `grace`. Returns how many connections were cut off at the end of `grace`.
+    /// the requests that clients have sent, notifies the clients that these are the last responses, and closes the
+    /// connections. All this takes at most `grace`. Returns the number of connections that were still open after
+    /// `grace`.
     pub async fn serve(self, stop: impl Future<Output = ()>, grace: Duration) -> usize {
         let Self { mut listeners, pipeline, limits, proxies, registry } = self;
         let idle_grace = limits.idle_grace;
@@ -165,9 +166,10 @@ impl<H: Handler> Front<H> {
         let server = ConnectionServer::new(pipeline, limits, proxies, observed);
         let serve = |accepted: AcceptedTcp<_>| match registry.accept(accepted.peer.ip()) {
             Some(permit) => drop(tokio::spawn(server.clone().run(accepted, permit))),
-            None => tracing::debug!(peer = %accepted.peer, "a connection was refused: there are too many"),
+            None => tracing::debug!(peer = %accepted.peer, "a connection was refused because too many are open"),
         };
-        // Connections that are accepted after the stop are told that their next response is the last one.
+        // Clients whose connections are accepted after `stop` are also notified that their next response is the last
+        // one.
         accept_until(
             &mut listeners,
             stop,
@@ -177,8 +179,8 @@ impl<H: Handler> Front<H> {
         .await;
         phase.send_replace(Phase::Draining);
         let finished = async {
-            // Idle connections are closed gracefully when their clients have been silent for `idle_grace`, which frees
-            // their descriptors. A connection is closed earlier only if this has not freed enough descriptors in time.
+            // Idle connections are closed gracefully after their clients have been silent for `idle_grace`, which frees
+            // file descriptors. Connections are closed earlier only if this does not free enough descriptors in time.
             let mut shortage =
                 ResourceShortage::closing_after("front door", idle_grace.saturating_mul(3), || registry.evict_any());
             listeners.drain(&mut shortage, serve).await;

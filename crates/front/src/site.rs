@@ -1,9 +1,9 @@
-//! The routes of an app: which component handles which path, and within which limits.
+//! The routes of an app: which component handles which path, with which limits.
 //!
-//! Routes are matched by hand and not by `matchit`: a route is an exact path or a prefix
-//! (`docs/reference/manifest.md`), an exact path is preferred to a prefix of the same text, and a prefix also matches
-//! itself, with and without a trailing slash. In matchit each prefix would be three entries, and braces in paths would
-//! have to be escaped, to save a scan over a handful of prefixes.
+//! A route is an exact path or a prefix (`docs/reference/manifest.md`). An exact path takes precedence over a prefix
+//! with the same text. A prefix also matches its own path, with and without a trailing slash. Rejected: `matchit`, in
+//! which each prefix needs three entries and braces in paths need escaping. It would only save a scan over a handful of
+//! prefixes.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -17,18 +17,18 @@ use isomer_transport::{InFlight, InFlightGuard};
 use crate::handler::Handler;
 use crate::path;
 
-/// The target of a route, and the limits of a request for it.
+/// The target of a route, with the limits of requests to it.
 #[derive(Clone)]
 pub struct RouteTarget<H> {
     /// The handler that runs the requests.
     pub handler: H,
-    /// The component's name, for logs.
+    /// The name of the component, for logs.
     pub component: Arc<str>,
-    /// The maximum time from the request's head to the last byte of its response.
+    /// The maximum time from the arrival of a request's head to the last byte of the response.
     pub deadline: Duration,
-    /// The limits of a stream of server-sent events. Its head has to be sent within `deadline`.
+    /// The time limits of a response that is a stream of server-sent events. Its head must be sent within `deadline`.
     pub stream: StreamLimits,
-    /// Whether responses are compressed for clients that accept it.
+    /// Whether responses are compressed for clients that accept compression.
     pub compress: bool,
     /// The maximum size of a request's body in bytes.
     pub body_bytes_max: u64,
@@ -37,33 +37,33 @@ pub struct RouteTarget<H> {
 /// The time limits of a stream of server-sent events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// The maximum time from the request's head to the end of the stream.
+    /// The maximum time from the arrival of the request's head to the end of the stream.
     pub max: Duration,
-    /// The maximum time in which the guest sends nothing.
+    /// The maximum time without data from the guest.
     pub idle_max: Duration,
 }
 
-/// The app that a site belongs to, on a node of several tenants, and its logs.
+/// The app of a site, on a node of several tenants, with the app's logs.
 #[derive(Debug, Clone)]
 pub struct SiteOwner {
-    /// The app.
+    /// The tenant and the name of the app.
     pub app: AppIdentity,
-    /// The log for the site's failures, used instead of the node's.
+    /// The app's own log. The site's failures are logged there and not in the node's log.
     pub log: AppLog,
-    /// The app's own access log, in which its requests are listed in addition to the node's.
+    /// The app's own access log, if any. Requests are logged there in addition to the node's access log.
     pub access_log: Option<AppLog>,
 }
 
-/// All routes of a revision of an app. Immutable: a new revision is a new site.
+/// All routes of a revision of an app. A site is immutable: each revision has a new one.
 pub struct Site<H> {
     exact: BTreeMap<String, RouteTarget<H>>,
-    /// The prefixes, the longest first.
+    /// The prefixes with their targets, the longest prefix first.
     prefixes: Vec<(String, RouteTarget<H>)>,
     owner: Option<SiteOwner>,
     in_flight: InFlight,
 }
 
-/// A site while it serves a request. The request is counted until this value and all its clones are dropped.
+/// A site that serves a request. The request is counted as in flight until this value and all its clones are dropped.
 pub struct SiteInUse<H> {
     site: Arc<Site<H>>,
     _guard: InFlightGuard,
@@ -81,36 +81,36 @@ impl<H: Handler> Site<H> {
         Self::default()
     }
 
-    /// Sets the app that the site belongs to.
+    /// Sets the app of the site, for a node of several tenants.
     #[must_use]
     pub fn owned_by(self, owner: SiteOwner) -> Self {
         Self { owner: Some(owner), ..self }
     }
 
-    /// Sets the counter of the site's requests. A request is counted from the moment its site was found until the handler's
+    /// Sets the counter of requests in flight. A request is counted from when its site was found until the handler's
     /// body has ended.
     #[must_use]
     pub fn counted_in(self, in_flight: InFlight) -> Self {
         Self { in_flight, ..self }
     }
 
-    /// Counts a request for the site until the returned value is dropped.
+    /// Counts a request as in flight until the returned value is dropped.
     #[must_use]
     pub fn begin_request(self: &Arc<Self>) -> SiteInUse<H> {
         SiteInUse { site: self.clone(), _guard: self.in_flight.begin() }
     }
 
-    /// Returns the app that the site belongs to, on a node of several tenants.
+    /// Returns the app of the site, or `None` if the process serves only one app.
     pub fn owner(&self) -> Option<&SiteOwner> {
         self.owner.as_ref()
     }
 
-    /// Returns the app's own log, on a node of several tenants.
+    /// Returns the app's own log, or `None` if the process serves only one app.
     pub(crate) fn log(&self) -> Option<&AppLog> {
         self.owner.as_ref().map(|owner| &owner.log)
     }
 
-    /// Returns the receiver of the site's events: the app's own log if it has one, otherwise the node's.
+    /// Returns the sink of the site's events: the app's own log if there is one, otherwise the node's log.
     pub(crate) fn events<'a>(&'a self, node: &'a Log) -> &'a dyn EventSink {
         match &self.owner {
             Some(owner) => &owner.log,
@@ -118,14 +118,14 @@ impl<H: Handler> Site<H> {
         }
     }
 
-    /// Adds a route for this path only.
+    /// Adds a route for `path` only.
     pub fn exact(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
         let path = path.into();
         self.exact.insert(path::normalize(&path).unwrap_or(path), target);
     }
 
-    /// Adds a route for `path` and everything below it (`/static` serves `/static` and `/static/a`, not `/statics`).
-    /// The empty path matches all paths.
+    /// Adds a route for `path` and all paths below it (`/static` matches `/static` and `/static/a`, but not
+    /// `/statics`). The empty path matches all paths.
     pub fn prefix(&mut self, path: impl Into<String>, target: RouteTarget<H>) {
         let path = path.into();
         let path = path::normalize(&path).unwrap_or(path);
@@ -133,8 +133,8 @@ impl<H: Handler> Site<H> {
         self.prefixes.insert(at, (path, target));
     }
 
-    /// Returns the target for a path in normal form: the target of the exact route if there is one, otherwise that of
-    /// the longest prefix.
+    /// Returns the target for a path in normal form: the target of the exact route if there is one, otherwise the
+    /// target of the longest matching prefix.
     pub(crate) fn find(&self, path: &str) -> Option<&RouteTarget<H>> {
         if let Some(target) = self.exact.get(path) {
             return Some(target);
@@ -144,7 +144,7 @@ impl<H: Handler> Site<H> {
         self.prefixes.iter().find(|(prefix, _)| matches(prefix)).map(|(_, target)| target)
     }
 
-    /// Returns whether the site has no route.
+    /// Returns whether the site has no routes.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
     }

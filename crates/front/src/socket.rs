@@ -1,17 +1,17 @@
-//! A connection below HTTP and TLS: the time limits that hyper does not have, bytes that were read ahead, and closing
-//! without losing data.
+//! A connection below HTTP and TLS: time limits that hyper does not have, reading ahead, and closing without losing
+//! data.
 //!
-//! [`Socket`] requires that the peer keeps reading: when no byte can be written for a while, the connection is closed.
+//! [`Socket`] requires that the peer keeps reading: if no byte can be written for a while, the connection is closed.
 //!
-//! Closing a socket with unread bytes makes the kernel reset the connection, and the reset can overtake a response that
-//! is still on its way. So a connection is closed in three steps, whatever protocol it carries. First, writing ends.
-//! Then bytes that still arrive are read and dropped until the peer has closed its side or a limit is reached
-//! ([`LINGER_MAX`]). Only then the socket is closed.
+//! If a socket with unread bytes is closed, the kernel resets the connection, and the reset can overtake a response
+//! that is still on its way. So every connection is closed in three steps. First, the front door stops writing. Then it
+//! reads and drops bytes until the peer has closed its side or a limit is reached ([`LINGER_MAX`]). Only then the
+//! socket is closed.
 //!
-//! [`Opening`] requires that the peer starts to send: hyper's limit for a request's head starts when the version of
-//! HTTP is known, so without [`Opening`] the server would wait forever for a peer that sends nothing, or only the first
-//! half of the HTTP/2 preface. TLS lies between the two types: [`Socket`] handles bytes of the network, [`Opening`]
-//! bytes of HTTP.
+//! [`Opening`] detects the version of HTTP. hyper's timeout for a request's head starts only when the version is known.
+//! So the code that opens a connection also limits the time until the version is known. Otherwise a peer that sends
+//! nothing, or only the first half of the HTTP/2 preface, could keep its connection forever. TLS is between the two
+//! types: [`Socket`] handles the bytes on the network, and [`Opening`] the bytes of HTTP.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -28,37 +28,37 @@ use tokio::time::Sleep;
 
 use crate::activity::Activity;
 
-/// The maximum time that a peer may take to close its side of a connection that has ended. After it the connection is
-/// closed.
+/// The maximum time that a peer may take to close its side of a connection that has ended. After this time, the socket
+/// is closed.
 pub(crate) const LINGER_MAX: Duration = Duration::from_secs(1);
 
-/// The maximum number of bytes that are read and dropped in this time. After it the connection is closed.
+/// The maximum number of bytes that are read and dropped within [`LINGER_MAX`]. After these bytes, the socket is
+/// closed.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// A connection that fails when its peer does not read.
 pub(crate) struct Socket {
     stream: WriteTimeout<TcpStream>,
-    /// Bytes that were read ahead, to be read again.
+    /// Bytes that were read ahead. They are returned by the next reads.
     ahead: Bytes,
     lingering: Option<Lingering>,
 }
 
-/// The last phase of a connection: nothing more is written.
+/// The limits of the last phase of a connection, in which bytes are only read and dropped.
 struct Lingering {
     until: Pin<Box<Sleep>>,
     left_bytes: usize,
 }
 
-/// A connection that fails when its peer does not start to send. Records in the connection's activity that bytes
-/// arrive.
+/// A stream that detects the version of HTTP, and records in the connection's activity that bytes arrive.
 pub(crate) struct Opening<S> {
     stream: S,
     activity: Arc<Activity>,
-    /// Bytes that were read ahead, to be read again.
+    /// Bytes that were read ahead. They are returned by the next reads.
     ahead: Bytes,
 }
 
-/// The versions of HTTP, which can be told apart by the first bytes.
+/// A version of HTTP, as detected from the first bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     Http1,
@@ -74,13 +74,13 @@ impl Socket {
         Self { stream, ahead: Bytes::new(), lingering: None }
     }
 
-    /// Puts `bytes` back, so that they are read next.
+    /// Makes the next reads return `bytes`.
     pub(crate) fn unread(&mut self, bytes: Vec<u8>) {
         debug_assert!(self.ahead.is_empty(), "bytes that were read ahead are read first");
         self.ahead = bytes.into();
     }
 
-    /// Reads until the peer has closed its side or one of the limits is reached.
+    /// Reads and drops bytes until the peer has closed its side or one of the limits is reached.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let lingering = self.lingering.get_or_insert_with(|| Lingering {
             until: Box::pin(tokio::time::sleep(LINGER_MAX)),
@@ -103,7 +103,7 @@ impl Socket {
     }
 }
 
-/// Reads from the bytes that were read ahead. Returns `false` if there are none.
+/// Fills `buf` from the bytes that were read ahead. Returns `false` if there are none.
 fn read_ahead(ahead: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
     let length = ahead.len().min(buf.remaining());
     if length == 0 {
@@ -157,9 +157,9 @@ impl<S: AsyncRead + Unpin> Opening<S> {
         Self { stream, activity, ahead: Bytes::new() }
     }
 
-    /// Returns the version of HTTP that the peer uses, judged by its first bytes; `None` if the peer closes its side
-    /// before it sends a byte. Called once, before anything is read. Dropping the future loses the bytes that it has
-    /// read.
+    /// Detects the version of HTTP from the first bytes of the peer. Returns `None` if the peer closes its side before
+    /// it sends a byte. Must be called once, before the first read. Not cancel safe: dropping the future loses the
+    /// bytes that it has read.
     pub(crate) async fn version(&mut self) -> io::Result<Option<Version>> {
         let mut first = [0; PREFACE.len()];
         let mut length = 0;

@@ -1,4 +1,5 @@
-//! Calls between two healthy sides: results arrive unchanged, over each transport, many at the same time.
+//! Calls between a healthy client and a healthy server: results arrive unchanged, over each transport, many at the same
+//! time.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -37,7 +38,8 @@ async fn a_call_arrives_whole_and_its_answer_too() {
         assert_eq!(got.context.request, sent.context.request);
         assert_eq!(got.context.traceparent, sent.context.traceparent);
         assert_eq!(got.context.plan, sent.context.plan);
-        // The time that is left shrinks in transit, and the callee has that much less.
+        // The frame carries the remaining time, so the callee's deadline is later than the caller's by the time in
+        // transit.
         let later = got.context.deadline.saturating_duration_since(sent.context.deadline);
         assert!(later < LONG / 2, "the deadline moved by {later:?}");
     }
@@ -66,7 +68,7 @@ async fn a_slow_call_delays_no_other() {
     let server = TestServer::tcp().await;
     let peer = Arc::new(ready(&[&server.address]).await);
     let slow = tokio::spawn(peer.call(call(b"wait:gate".to_vec())));
-    // Large calls in transit and unread replies delay no other call either.
+    // Large calls in transit and unread replies must not delay other calls.
     let large: Vec<_> = (0..8).map(|_| peer.call(call(vec![1; 4 << 20]))).collect();
     until("the slow call began", || server.script.started() > 0).await;
     let many: Vec<_> = (0..500_u32).map(|number| tokio::spawn(peer.call(call(number.to_le_bytes())))).collect();
@@ -111,8 +113,8 @@ async fn an_overloaded_server_fails_calls_at_once() {
     let limits = ServerLimits { calls_max: 2, images_bytes_max: 1 << 20, ..ServerLimits::default() };
     let server = TestServer::with(&"127.0.0.1:0".parse().unwrap(), None, limits, Arc::default()).await;
     let peer = ready(&[&server.address]).await;
-    // The arguments are larger than the rest of the limit for all calls, but not larger than those of one call may be:
-    // the call is not even read.
+    // The arguments are smaller than the maximum of one call, but larger than the maximum of all calls together. So the
+    // server does not read the call.
     let (error, _, not_run) = lost(peer.call(call(vec![0; 2 << 20])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, true));
     let held: Vec<_> = (0..2).map(|_| tokio::spawn(peer.call(call(b"wait:gate".to_vec())))).collect();
@@ -127,7 +129,7 @@ async fn an_overloaded_server_fails_calls_at_once() {
     }
     until("there is room", || server.script.ended() == 2).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
-    // The client's own limit.
+    // The client's own limit refuses the second call.
     let small = peer_with(&[&server.address], PeerLimits { calls_max: 1, ..quick() });
     small.wait_ready(Instant::now() + LONG).await.unwrap();
     let held = tokio::spawn(small.call(call(b"wait:other".to_vec())));
@@ -137,7 +139,7 @@ async fn an_overloaded_server_fails_calls_at_once() {
     held.await.unwrap().unwrap();
 }
 
-/// An overloaded server responds to the head of a call and resets its stream, perhaps before the body is sent.
+/// An overloaded server responds to the head of a call and resets the stream, perhaps before the body is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn early_refusals_leave_the_connection_and_its_calls_alone() {
     let limits = ServerLimits { calls_max: 1, ..ServerLimits::default() };
@@ -181,43 +183,43 @@ async fn images_have_a_limit_on_each_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_are_being_read_have_a_limit_together() {
+async fn results_that_are_being_read_have_a_limit_together() {
     let server = TestServer::tcp().await;
     let small = peer_with(&[&server.address], PeerLimits { results_bytes_max: 10, ..quick() });
     small.wait_ready(Instant::now() + LONG).await.unwrap();
     let (error, reason, not_run) = lost(small.call(call(vec![b'e'; 11])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
-    // All permits have been returned, also by the call that failed.
+    // All permits have been returned, including the one of the failed call.
     for _ in 0..3 {
         assert_eq!(small.call(call(b"echo-of-10".to_vec())).await.unwrap(), b"echo-of-10");
     }
 }
 
-/// However many connections they use.
+/// The limit for results that are being read applies to all connections of a peer together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_of_several_addresses_share_one_limit() {
-    const ANSWER_BYTES: usize = 1 << 20;
+async fn results_of_several_addresses_share_one_limit() {
+    const RESULT_BYTES: usize = 1 << 20;
     let servers = [TestServer::tcp().await, TestServer::tcp().await];
     let proxies = [Proxy::new(&servers[0].address).await, Proxy::new(&servers[1].address).await];
-    let limits = PeerLimits { results_bytes_max: ANSWER_BYTES * 3 / 2, ..quick() };
+    let limits = PeerLimits { results_bytes_max: RESULT_BYTES * 3 / 2, ..quick() };
     let peer = Arc::new(peer_with(&[&proxies[0].address, &proxies[1].address], limits));
     until("both are connected", || peer.healthy() == 2).await;
-    // Only the head of each reply arrives, which has its length.
+    // The proxies forward only the beginning of each reply, which contains the length of the result.
     for proxy in &proxies {
-        let mut come = 0;
+        let mut forwarded = 0;
         proxy.rule(move |way, bytes| {
-            come += if way == Way::Back { bytes.len() } else { 0 };
-            if come > ANSWER_BYTES / 2 { Deed::Delay(LONG) } else { Deed::Send(bytes.to_vec()) }
+            forwarded += if way == Way::Back { bytes.len() } else { 0 };
+            if forwarded > RESULT_BYTES / 2 { Deed::Delay(LONG) } else { Deed::Send(bytes.to_vec()) }
         });
     }
-    let ask = || {
+    let start_call = || {
         let peer = peer.clone();
-        tokio::spawn(async move { peer.call(call(vec![b'e'; ANSWER_BYTES])).await })
+        tokio::spawn(async move { peer.call(call(vec![b'e'; RESULT_BYTES])).await })
     };
-    let first = ask();
+    let first = start_call();
     until("it began", || servers.iter().any(|server| server.script.started() == 1)).await;
-    // Uses the other address, which has fewer calls.
-    let second = ask();
+    // The second call uses the other address, which has fewer calls in flight.
+    let second = start_call();
     until("both have run", || servers.iter().all(|server| server.script.ended() == 1)).await;
     let (refused, _, others) = futures::future::select_all([first, second]).await;
     let (error, reason, not_run) = lost(refused.unwrap());
@@ -228,7 +230,7 @@ async fn answers_of_several_addresses_share_one_limit() {
     }
 }
 
-/// The connection's own task polls calls as long as they are quick; calls of slow callees run in their own tasks.
+/// The connection's own task polls calls while they are quick. Calls of slow callees run in new tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callees_that_never_wait_are_served_too() {
     let server = TestServer::tcp().await;

@@ -1,4 +1,4 @@
-//! Calls while the other side or the network fails: each ends in time, tells correctly whether it may have run, and
+//! Calls while the server or the network fails. Each call ends in time, states correctly whether it may have run, and
 //! never runs twice unless it is idempotent.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -14,7 +14,7 @@ use support::proxy::{Deed, Proxy, Way};
 use support::server::TestServer;
 use support::{LONG, call, call_in, idempotent, in_time, lost, peer, peer_with, quick, ready, until};
 
-/// Calls that fail fast end long before their deadline.
+/// The maximum time of calls that fail immediately. It is far shorter than their deadline.
 const FAST: Duration = Duration::from_secs(5);
 
 async fn again(address: &Address, script: &Arc<Script>) -> TestServer {
@@ -56,7 +56,7 @@ async fn killed_during_the_call() {
     script.open("gate");
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     assert_eq!((script.started(), script.dropped()), (2, 1), "the call was run again");
-    // An idempotent call is tried again.
+    // Idempotent calls are retried.
     let many = PeerLimits { attempts_max: 1000, retry_pause: Duration::from_millis(5), ..quick() };
     let patient = peer_with(&[&address], many);
     patient.wait_ready(Instant::now() + LONG).await.unwrap();
@@ -77,7 +77,7 @@ async fn killed_after_the_call() {
         let proxy = Proxy::new(&server.address).await;
         let peer = ready(&[&proxy.address]).await;
         let (script, mut is_cut) = (server.script.clone(), false);
-        // The reply is lost in transit.
+        // The proxy loses the reply.
         proxy.rule(move |way, bytes| {
             if way == Way::Back && script.ended() == 1 && !std::mem::replace(&mut is_cut, true) {
                 return Deed::SendAndCut(Vec::new());
@@ -101,7 +101,7 @@ async fn a_network_that_is_cut_heals() {
     let server = TestServer::tcp().await;
     let proxy = Proxy::new(&server.address).await;
     let peer = ready(&[&proxy.address]).await;
-    // Many rounds: whether the calls or the connection detect the cut first is random.
+    // There are many rounds, because it is random whether the calls or the connection detect the cut first.
     for round in 1..=15 {
         let held = tokio::spawn(peer.call(call(b"hang".to_vec())));
         until("the call began", || server.script.started() == 2 * round - 1).await;
@@ -138,13 +138,13 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     let peer = peer_with(&[&proxy.address], limits);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
     proxy.stall();
-    // A call with a short deadline waits no longer than its deadline; one with a long deadline fails with the reason.
+    // A call with a short deadline fails at its deadline. A call with a long deadline fails earlier, with the reason.
     let (error, ..) = lost(in_time(&peer, call_in(Duration::from_millis(20), b"echo".to_vec())).await);
     assert!(matches!(error, CallError::Deadline), "{error:?}");
     let (error, reason, _) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!(error, CallError::Unreachable, "{reason}");
     until("the peer knows", || peer.healthy() == 0).await;
-    // A server that accepts the connection and sends nothing is treated as down.
+    // A server that accepts the connection but sends nothing is down.
     let start = Instant::now();
     let (error, _, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
     assert_eq!((error, not_run), (CallError::Unreachable, true));
@@ -154,7 +154,7 @@ async fn a_half_open_connection_is_detected_and_replaced() {
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
-/// The server closes silent connections as well.
+/// The server also closes silent connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_of_a_vanished_caller_are_cancelled() {
     let keep_alive = Duration::from_millis(100);
@@ -201,7 +201,7 @@ async fn a_connection_cut_after_any_byte_runs_a_call_at_most_once() {
         drop(peer);
         proxy.heal();
     }
-    // Some cuts were before the end of the call, some after it.
+    // Some cuts happened before the call was complete, and some after it.
     assert!(runs > 0 && runs < 50, "{runs}");
 }
 
@@ -222,7 +222,8 @@ async fn changed_bytes_end_one_connection() {
             }
             Deed::Send(bytes)
         });
-        // Any result is possible: no checksum protects bytes inside a machine, and TLS does between machines.
+        // Any result is allowed, because no checksum protects the bytes of links inside a machine. Between machines,
+        // TLS does.
         let before = server.script.started();
         let _ = in_time(&peer, call_in(Duration::from_millis(300), vec![b'e'; 100])).await;
         assert!(server.script.started() - before <= 1, "changed byte {at}: run twice");
@@ -240,7 +241,7 @@ async fn repeated_bytes_end_a_connection_and_a_repeated_connection_is_new_calls(
     let first = ready(&[&proxy.address]).await;
     assert_eq!(first.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     let recorded = proxy.recorded();
-    // A stream has one call: repeated bytes on the same connection are not a second call.
+    // A stream carries one call, so repeated bytes on the same connection are not a second call.
     proxy.rule(|way, bytes| match way {
         Way::There => Deed::Send(bytes.repeat(2)),
         Way::Back => Deed::Send(bytes.to_vec()),
@@ -315,7 +316,7 @@ async fn calls_go_from_a_full_replica_to_another() {
     let other = TestServer::with(&address, None, limits, script.clone()).await;
     let both = ready(&[&one.address, &other.address]).await;
     until("both are connected", || both.healthy() == 2).await;
-    // A call of another client, which this peer does not count.
+    // A call of another client, which `peer` does not count.
     let other_peer = ready(&[&one.address]).await;
     let held = tokio::spawn(other_peer.call(call(b"wait:gate".to_vec())));
     until("the call began", || script.started() == 1).await;

@@ -1,5 +1,5 @@
-//! Malformed input to a server: bytes that are not HTTP/2, HTTP/2 that is not a call, calls that are not frames. All
-//! are refused or closed, and do no harm.
+//! Malformed input to a server: bytes that are not HTTP/2, HTTP/2 that is not a call, calls that are not frames. The
+//! server refuses the input or closes the connection, and continues to serve other clients.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -21,7 +21,7 @@ async fn dial(address: &Address) -> TcpStream {
     TcpStream::connect(("127.0.0.1", *port)).await.unwrap()
 }
 
-/// An HTTP/2 client that does not know calls.
+/// A plain HTTP/2 client.
 struct Client(h2::client::SendRequest<Bytes>);
 
 impl Client {
@@ -31,7 +31,7 @@ impl Client {
         Self(sender)
     }
 
-    /// Returns the status and the body of the response.
+    /// Sends a request whose body has these pieces. Returns the status and the body of the response.
     async fn ask(&mut self, method: Method, path: &str, body: &[&[u8]]) -> Result<(StatusCode, Vec<u8>), h2::Error> {
         let mut request = HttpRequest::new(());
         (*request.method_mut(), *request.uri_mut()) = (method, path.parse().unwrap());
@@ -95,7 +95,7 @@ async fn malformed_frames_are_refused_and_not_run() {
         assert_eq!((error, not_run), (CallError::Refused, true));
         assert!(reason.contains(words), "{reason}");
     }
-    // Announced as too large and sent nevertheless: it is not read to its end.
+    // A body that is announced as too large is sent anyway. The server does not read it to its end.
     let huge = vec![0; 4 << 20];
     let (error, ..) = lost(client.call(&[&with(4, &[0xff; 4]), &huge, &huge]).await);
     assert_eq!(error, CallError::Refused);
@@ -149,14 +149,14 @@ async fn random_bytes_do_no_harm() {
         let noise: Vec<u8> = (0..random() % 2000).map(|_| random() as u8).collect();
         let mut stream = dial(&server.address).await;
         if seed % 2 == 0 {
-            // The preface of HTTP/2, so that the noise is read as frames: some with a valid size.
+            // The preface of HTTP/2 and a valid frame, so that the following random bytes are parsed as frames.
             let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
             let head = [0, 0, (random() % 100) as u8, (random() % 10) as u8, random() as u8, 0, 0, 0, 1];
             let _ = stream.write_all(&head).await;
         }
         let _ = stream.write_all(&noise).await;
         let _ = stream.shutdown().await;
-        // The connection ends by itself.
+        // The server ends the connection.
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(LONG, stream.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "seed {seed}: the connection stays open");
@@ -176,8 +176,8 @@ async fn silent_connections_are_closed_for_others() {
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
 }
 
-/// A client never opens its window: replies cannot be sent. The server buffers only a limited amount, for a limited
-/// time.
+/// A client never opens its window, so replies cannot be sent. The server buffers a limited number of bytes for a
+/// limited time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
     let (bytes, timeout) = (400 << 10, Duration::from_secs(2));
@@ -205,12 +205,12 @@ async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
         body.send_data(call_of(bytes), true).unwrap();
         unread.push(response.await.unwrap().into_body());
     }
-    // Others get replies within the limit.
+    // Other clients get replies within the remaining limit.
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     let (error, reason, not_run) = lost(peer.call(call(vec![b'e'; bytes])).await);
     assert_eq!((error, not_run), (CallError::Overloaded, false), "{reason}");
     for mut body in unread {
-        // Long before the deadline of the calls.
+        // The stream is reset long before the deadline of the calls.
         let ended = tokio::time::timeout(LONG / 2, body.data()).await.expect("it is waited for without an end");
         let error = ended.unwrap().unwrap_err();
         assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
@@ -218,7 +218,7 @@ async fn a_peer_that_does_not_read_is_bounded_and_cut_off() {
     assert_eq!(peer.call(call(vec![b'e'; bytes])).await.unwrap().len(), bytes);
 }
 
-/// Each byte arrives in time, but not all of them do.
+/// Each byte arrives in time, but the whole call does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_arrives_byte_by_byte_ends_in_time() {
     let short = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! Listening: socket files and their permissions, ports, and the errors.
+//! Listening: socket files and their permissions, ports, and errors.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
@@ -51,7 +51,7 @@ async fn a_dead_ones_socket_is_replaced_and_a_living_ones_is_not() {
     let peer = ready(&[&address]).await;
     assert_eq!(peer.call(call(b"echo".to_vec())).await.unwrap(), b"echo");
     drop(server.kill().await);
-    // The socket file of a process that was killed.
+    // The socket file of a killed process.
     let stale = std::os::unix::net::UnixListener::bind(&path).unwrap();
     drop(stale);
     assert!(path.exists());
@@ -87,7 +87,7 @@ async fn a_folder_that_others_may_enter_is_none_for_a_socket() {
 async fn another_users_folder_is_none_for_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
-    // Root changes the owner of a folder; other users take a folder of the system.
+    // Root can change the owner of a folder. Other users use a folder that belongs to root.
     let foreign = match chown(folder.path(), Some(65534), None) {
         Ok(()) => folder.path(),
         Err(_) => std::path::Path::new("/usr"),

@@ -16,7 +16,7 @@ use support::server::TestServer;
 use support::{LONG, call, call_in, lost, quick};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// An authority, and the folder of the certificates that it signs.
+/// A certificate authority, and the folder of the certificates that it signs.
 struct Authority {
     folder: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -36,7 +36,7 @@ impl Authority {
         self.folder.path().join(file)
     }
 
-    /// Signs a certificate for `host`, and writes it and its key to files.
+    /// Signs a certificate for `host`. Writes the certificate and its key to files.
     fn sign(&self, name: &str, host: &str, until_year: i32) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until_year, 1, 1));
@@ -48,7 +48,7 @@ impl Authority {
         (certificate_path, key_path)
     }
 
-    /// Returns settings with a certificate of this authority that trust `trusted`.
+    /// Returns settings with a certificate of this authority that trust the authority `trusted`.
     fn tls(&self, host: &str, until_year: i32, trusted: &Path) -> Tls {
         let (certificate, key) = self.sign("own", host, until_year);
         Tls::load(&certificate, &key, trusted).unwrap()
@@ -63,7 +63,7 @@ async fn server(tls: Option<&Tls>) -> TestServer {
     TestServer::with(&"localhost:0".parse().unwrap(), tls, ServerLimits::default(), Arc::default()).await
 }
 
-/// Returns the reason that a peer with `tls` gets when it calls a server that must refuse it.
+/// Returns the reason of the failure when a peer with `tls` calls a server that must refuse it.
 async fn refused(server: &TestServer, tls: Option<Tls>) -> String {
     let peer = Peer::new("cart", vec![server.address.clone()], tls, quick()).unwrap();
     let (error, reason, not_run) = lost(peer.call(call(b"echo".to_vec())).await);
@@ -103,7 +103,7 @@ async fn untrusted_peers_are_refused_with_the_reason() {
     assert!(reason.contains("its certificate has expired"), "{reason}");
     let clear = server(None).await;
     let reason = refused(&clear, Some(authority.good())).await;
-    // Either the response or the end of the connection is seen first.
+    // The client notices either the response or the end of the connection first.
     let is_said = reason.contains("it does not speak TLS") || reason.contains("does it use TLS?");
     assert!(is_said, "{reason}");
 }
@@ -121,7 +121,7 @@ async fn a_certificate_is_for_a_name() {
     assert!(authority.good().with_peer_name("no name").is_err());
 }
 
-/// Does not use the client of this crate, which always has a certificate.
+/// The client of this crate always has a certificate, so this test uses rustls directly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_without_a_certificate_are_refused() {
     let authority = Authority::new();
@@ -139,7 +139,7 @@ async fn clients_without_a_certificate_are_refused() {
     let stream = tokio::net::TcpStream::connect(("localhost", *port)).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let error = match connector.connect(ServerName::try_from("localhost").unwrap(), stream).await {
-        // In TLS 1.3 the client sees the refusal at its first read.
+        // With TLS 1.3, the client notices the refusal at its first read.
         Ok(mut stream) => {
             let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
             stream.read_to_end(&mut Vec::new()).await.unwrap_err()

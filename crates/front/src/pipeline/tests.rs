@@ -18,10 +18,10 @@ use crate::forwarded::Endpoints;
 use crate::refusal::Refusal;
 use crate::resolver::{ResolvedSite, SiteLookup};
 
-/// The host of all requests, unless they name another one.
+/// The host of requests that name no other host.
 const HOST: &str = "shop.example";
 
-/// Serves one site for [`HOST`].
+/// A resolver with one site, for [`HOST`].
 struct OneSite {
     site: Arc<Site<FakeHandler>>,
     tenant: Limiter,
@@ -42,7 +42,7 @@ impl SiteResolver<FakeHandler> for OneSite {
     }
 }
 
-/// The log of a test, in memory.
+/// A log in memory.
 #[derive(Clone, Default)]
 struct MemoryLog(Arc<Mutex<Vec<u8>>>);
 
@@ -57,7 +57,7 @@ impl Write for MemoryLog {
     }
 }
 
-/// A pipeline, and the fakes that it uses.
+/// A pipeline with a fake site and a log in memory.
 struct World {
     pipeline: Pipeline<FakeHandler>,
     tenant: Limiter,
@@ -65,7 +65,7 @@ struct World {
     memory: MemoryLog,
 }
 
-/// A response that was read whole.
+/// A response with its complete body.
 struct Received {
     status: StatusCode,
     headers: HeaderMap,
@@ -93,7 +93,7 @@ impl World {
         Self { pipeline, tenant, log, memory }
     }
 
-    /// Sends a request and returns its response, whose body is not read yet.
+    /// Sends a request and returns the response, whose body has not been read yet.
     async fn begin(&self, request: http::request::Builder, body: &'static str) -> Response<ResponseBody<FakeHandler>> {
         let activity = Activity::new();
         let (client, local) = ("192.0.2.7".parse().expect("valid"), "192.0.2.1:80".parse().expect("valid"));

@@ -1,4 +1,4 @@
-//! One certificate with its key.
+//! One certificate with its private key.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,18 +14,18 @@ use webpki::EndEntityCert;
 
 use super::{CertificateFiles, unique};
 
-/// The maximum size of a PEM file in bytes: enough for a chain of a dozen certificates.
+/// The maximum size of a PEM file in bytes. It is enough for a chain of a dozen certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The reason why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file or folder cannot be read.
+    /// A file, or the folder of certificates, cannot be read.
     #[error("cannot read the {what} `{}`", path.display())]
     Read {
-        /// The kind of file.
+        /// The role of the file: for example `certificate` or `key`.
         what: &'static str,
-        /// The path.
+        /// The path of the file or folder.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -33,53 +33,53 @@ pub enum TlsError {
     /// The content of a file is not valid.
     #[error("the {what} `{}` cannot be used: {problem}", path.display())]
     Content {
-        /// The kind of file.
+        /// The role of the file: `certificate` or `key`.
         what: &'static str,
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong with the content.
         problem: String,
     },
-    /// Every user of the machine can read a key.
+    /// Every user of the machine can read the file of a private key.
     #[error("the key `{}` can be read by every user of this machine (mode {mode:03o})", path.display())]
     KeyForAll {
-        /// The path.
+        /// The path of the key file.
         path: PathBuf,
-        /// The permissions of the file.
+        /// The permissions of the key file.
         mode: u32,
     },
-    /// There is no certificate.
+    /// No certificate is configured.
     #[error("there is no certificate in `{}`", path.display())]
     Nothing {
-        /// The folder, or the section of the node's file.
+        /// The folder of certificates, or the section of the node file if no folder is configured.
         path: PathBuf,
     },
-    /// There is no certificate for the default host.
-    #[error("no certificate is for the default host `{host}`")]
+    /// No certificate covers the default host.
+    #[error("no certificate covers the default host `{host}`")]
     NoDefault {
-        /// The host.
+        /// The default host.
         host: String,
     },
 }
 
 impl TlsError {
-    /// Returns a hint how to fix the error, if there is one.
+    /// Returns advice for the operator, if any.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::KeyForAll { path, .. } => Some(format!("run: chmod 600 {}", path.display())),
-            Self::Nothing { .. } => Some("put NAME.crt and NAME.key there".to_owned()),
+            Self::Nothing { .. } => Some("put NAME.crt and NAME.key into the folder of certificates".to_owned()),
             _ => None,
         }
     }
 }
 
-/// A certificate with its key.
+/// A certificate with its private key.
 #[derive(Debug)]
 pub(super) struct Certificate {
     pub(super) files: CertificateFiles,
     pub(super) key: Arc<CertifiedKey>,
-    /// The hosts that it covers: names and wildcards, in lower case.
+    /// The hosts that the certificate covers: names and wildcards, in lower case.
     pub(super) names: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ impl Certificate {
             Ok(certificate) => unique(certificate.valid_dns_names().map(str::to_ascii_lowercase)),
             Err(error) => return Err(unusable("certificate", &files.certificate, error.to_string())),
         };
-        // The file could be replaced between the check and the read, but only by a user who owns the key anyway.
+        // Between this check and the read, only a user who can write to the key's folder could replace the file.
         let mode = std::fs::metadata(&files.key).map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or(0);
         if mode & 0o007 != 0 {
             return Err(TlsError::KeyForAll { path: files.key.clone(), mode });
@@ -116,7 +116,7 @@ impl Certificate {
         Ok(Self { files: files.clone(), key: Arc::new(key), names })
     }
 
-    /// Returns whether the certificate covers this host, which is in normal form.
+    /// Returns whether the certificate covers `host`, which is in normal form.
     pub(super) fn covers(&self, host: &str) -> bool {
         let wildcard = host.split_once('.').map(|(_, rest)| rest);
         self.names.iter().any(|name| match name.strip_prefix("*.") {

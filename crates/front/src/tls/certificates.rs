@@ -1,7 +1,8 @@
-//! All certificates of a front door: chosen by the host that a client names, reloaded on request.
+//! All certificates of a front door. They are chosen by the host that a client names, and reloaded on request.
 //!
-//! A mistake in a file never removes a certificate: on reload, a certificate that cannot be read stays as it was, and the problem is
-//! reported. Open connections continue with the certificate that they have.
+//! A mistake in a file never removes a certificate: if a certificate cannot be read during a reload, its previous
+//! version stays in use, and the problem is reported. Open connections continue with the certificate from their
+//! handshake.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,24 +17,24 @@ use rustls::sign::CertifiedKey;
 use super::certificate::Certificate;
 use super::{CertificateFiles, TlsError, TlsSettings, config};
 
-/// The certificates of a front door. Cheap to share; replaced as a whole by [`Certificates::reload`].
+/// The certificates of a front door. [`Certificates::reload`] replaces all of them.
 pub struct Certificates {
     settings: TlsSettings,
     provider: Arc<CryptoProvider>,
     chooser: Arc<Chooser>,
     pub(crate) config: Arc<ServerConfig>,
-    /// Locked while files are read, so that the result of the later of two reloads is used.
+    /// Locked while files are read, so that of two concurrent reloads, the later one determines the result.
     reading: Mutex<()>,
 }
 
 /// The result of loading certificates.
 #[derive(Debug)]
 pub struct LoadedCertificates {
-    /// The number of certificates.
+    /// The number of certificates in use.
     pub certificates: usize,
     /// The hosts that the certificates cover.
     pub names: Vec<String>,
-    /// Errors of certificates that could not be used. Their previous versions stay in use, if there are any.
+    /// Errors of certificates that could not be read. Their previous versions, if any, stay in use.
     pub problems: Vec<TlsError>,
     /// Warnings for the operator.
     pub warnings: Vec<String>,
@@ -47,18 +48,18 @@ pub(super) struct Chooser(ArcSwap<Set>);
 struct Set {
     pairs: Vec<Arc<Certificate>>,
     exact: HashMap<String, Arc<Certificate>>,
-    /// Certificates for wildcard names, by the part of the name after `*.`.
+    /// The certificates for wildcard names, by the part of the name after `*.`.
     wildcards: HashMap<String, Arc<Certificate>>,
     default: Option<Arc<Certificate>>,
 }
 
 impl Certificates {
-    /// Reads all certificates. A certificate of the folder that cannot be used is skipped and reported in
+    /// Reads all certificates. Skips certificates of the folder that cannot be used, and reports them in
     /// [`LoadedCertificates::problems`].
     ///
     /// # Errors
-    /// When one of [`TlsSettings::files`] or the folder cannot be used, or there is no certificate at all, or none for
-    /// the default host.
+    /// If one of [`TlsSettings::files`] or the folder cannot be read, if there is no certificate, or if no certificate
+    /// covers the default host.
     pub fn load(settings: TlsSettings) -> Result<(Arc<Self>, LoadedCertificates), TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chooser = Arc::new(Chooser(ArcSwap::from_pointee(Set::default())));
@@ -68,11 +69,12 @@ impl Certificates {
         Ok((Arc::new(certificates), loaded))
     }
 
-    /// Reads all files again. Blocks while it reads. If a certificate can no longer be used, its previous version stays
-    /// in use.
+    /// Reads all files again. Blocks during this time. If a certificate can no longer be used, its previous version
+    /// stays in use.
     ///
     /// # Errors
-    /// When no certificate can be used; then all previous ones stay in use.
+    /// If no certificate can be used, or if none covers the default host. In both cases, all previous certificates stay
+    /// in use.
     pub fn reload(&self) -> Result<LoadedCertificates, TlsError> {
         self.read(false)
     }
@@ -159,12 +161,12 @@ impl Set {
         Ok(set)
     }
 
-    /// Returns the certificate for a client that names this host in the handshake, or no host.
+    /// Returns the certificate for the host that a client named in the handshake, or the default certificate.
     fn find(&self, named: Option<&str>) -> Option<&Arc<Certificate>> {
         named.and_then(|name| self.by_name(name)).or(self.default.as_ref())
     }
 
-    /// Returns the certificate that covers `name`. A wildcard stands for one label (RFC 6125, section 6.4.3).
+    /// Returns the certificate that covers `name`. A wildcard matches exactly one label (RFC 6125, section 6.4.3).
     fn by_name(&self, name: &str) -> Option<&Arc<Certificate>> {
         self.exact.get(name).or_else(|| self.wildcards.get(name.split_once('.')?.1))
     }
@@ -176,7 +178,7 @@ impl ResolvesServerCert for Chooser {
     }
 }
 
-/// Returns the certificates of a folder, in the order of their names.
+/// Returns the certificates in `folder`, in the order of their file names.
 fn list(folder: &Path, warnings: &mut Vec<String>) -> Result<Vec<CertificateFiles>, TlsError> {
     let failed = |source| TlsError::Read { what: "folder of certificates", path: folder.to_owned(), source };
     let mut found: BTreeMap<String, (Option<PathBuf>, Option<PathBuf>)> = BTreeMap::new();

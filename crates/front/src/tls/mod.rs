@@ -1,12 +1,12 @@
-//! TLS on the front door: which certificate a client gets, and which hosts may be requested over its connection.
+//! TLS on the front door: which certificate a client gets, and which hosts it may request over its connection.
 //!
 //! | file | what it owns |
 //! | --- | --- |
 //! | `certificate` | one certificate with its key, read from files |
 //! | `certificates` | all certificates: chosen by name, reloaded on request |
 //!
-//! TLS 1.2 and 1.3 are supported, and HTTP/2 or HTTP/1.1 over them (RFC 7301). Nothing is sent before the handshake is complete (no early
-//! data, which could be replayed).
+//! The front door supports TLS 1.2 and 1.3, and negotiates HTTP/2 or HTTP/1.1 (RFC 7301). It does not accept early data
+//! (0-RTT), because such data could be replayed.
 
 mod certificate;
 mod certificates;
@@ -25,24 +25,25 @@ pub use certificates::{Certificates, LoadedCertificates};
 use crate::host;
 use certificate::Certificate;
 
-/// The files of a front door's certificates.
+/// The configuration of a front door's certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// Certificates that have to exist.
+    /// Certificates that must exist.
     pub files: Vec<CertificateFiles>,
     /// A folder with files `NAME.crt` or `NAME.pem`, and a file `NAME.key` for each of them.
     pub folder: Option<PathBuf>,
-    /// The host name whose certificate is used for clients that name no host, or a host without a certificate. By
-    /// default it is the first host of `files`; without `files`, these clients are refused.
+    /// The host name whose certificate is used for clients that name no host, or that name a host without a
+    /// certificate. `None` means the first certificate of `files`. If `files` is empty as well, these clients are
+    /// refused.
     pub default: Option<String>,
 }
 
 /// The files of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// PEM file with the certificate, followed by the intermediate certificates.
+    /// The path of a PEM file with the certificate, followed by the intermediate certificates.
     pub certificate: PathBuf,
-    /// PEM file with the private key.
+    /// The path of a PEM file with the private key.
     pub key: PathBuf,
 }
 
@@ -50,7 +51,7 @@ pub struct CertificateFiles {
 pub(crate) struct TlsSession {
     /// The host that the client named in the handshake (RFC 6066, section 3), in lower case.
     named: Option<Box<str>>,
-    /// The certificate that the client got.
+    /// The certificate that was used for the handshake.
     certificate: Option<Arc<Certificate>>,
 }
 
@@ -62,14 +63,15 @@ impl TlsSession {
         Self { named, certificate }
     }
 
-    /// Returns the host that the client named.
+    /// Returns the host that the client named in the handshake, if any.
     pub(crate) fn named(&self) -> Option<&str> {
         self.named.as_deref()
     }
 
-    /// Returns whether a request for `host` may use this connection: `host` is the host that the client named in the
-    /// handshake, or the certificate covers it, since clients share a connection among hosts (RFC 9113, section 9.1.1).
-    /// If the client named no host, also returns `true` for IP addresses, which cannot be named in a handshake.
+    /// Returns whether a request for `host` may use this connection. This is so if the client named `host` in the
+    /// handshake, or if the certificate covers `host`, since clients share a connection among hosts (RFC 9113, section
+    /// 9.1.1). If the client named no host, an IP address is also allowed, because clients cannot name IP addresses in
+    /// a handshake.
     pub(crate) fn permits(&self, host: &str) -> bool {
         match &self.named {
             Some(named) if **named == *host => true,
@@ -79,7 +81,7 @@ impl TlsSession {
     }
 }
 
-/// Returns the server's settings for all handshakes.
+/// Returns the configuration for all handshakes.
 fn config(provider: Arc<CryptoProvider>, certificates: Arc<certificates::Chooser>) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -87,14 +89,14 @@ fn config(provider: Arc<CryptoProvider>, certificates: Arc<certificates::Chooser
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Clients resume sessions with tickets, so the server stores nothing for them.
+    // Session tickets, so that clients can resume sessions without any state in the server.
     if let Ok(ticketer) = ring::Ticketer::new() {
         config.ticketer = ticketer;
     }
     Arc::new(config)
 }
 
-/// Returns each name once, in order.
+/// Removes repeated names, and keeps the order.
 fn unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut seen = HashSet::new();
     names.into_iter().filter(|name| seen.insert(name.clone())).collect()

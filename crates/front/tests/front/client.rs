@@ -1,4 +1,4 @@
-//! Clients that know exactly what they have sent and received.
+//! Clients that record exactly what they have sent and received.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// A connection over TCP, or over TLS.
+/// A TCP or TLS connection.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -28,7 +28,7 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Opens a connection from another address of this machine: `127.0.0.LAST`.
+/// Opens a connection from the address `127.0.0.LAST` of this machine.
 pub(crate) async fn connect_from(last: u8, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((IpAddr::from(Ipv4Addr::new(127, 0, 0, last)), 0).into())?;
@@ -47,11 +47,11 @@ pub(crate) struct Http1<S> {
     read: Vec<u8>,
 }
 
-/// A complete response.
+/// The status of a complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Whether the response announces the end of the connection.
+    /// Whether the response announces that the server closes the connection.
     pub(crate) is_last: bool,
 }
 
@@ -60,13 +60,13 @@ impl<S: Stream> Http1<S> {
         Self { stream, read: Vec::new() }
     }
 
-    /// Sends bytes unchanged.
+    /// Sends bytes without an HTTP client.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref()).await?;
         self.stream.flush().await
     }
 
-    /// Reads a response with a `content-length`.
+    /// Reads a response that has a `content-length`.
     pub(crate) async fn answer(&mut self) -> io::Result<Answer> {
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let end = loop {
@@ -91,13 +91,13 @@ impl<S: Stream> Http1<S> {
         Ok(Answer { status, is_last: field("connection") == Some("close") })
     }
 
-    /// Sends a request without a body, and returns the response.
+    /// Sends a request without a body. Returns the response.
     pub(crate) async fn get(&mut self, host: &str) -> io::Result<Answer> {
         self.send(head(host)).await?;
         self.answer().await
     }
 
-    /// Waits until the server closes its side. Fails if it does not do so regularly.
+    /// Waits until the server closes its side. Fails if the server resets the connection or sends more bytes.
     pub(crate) async fn closed(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.read).await? {
             0 => Ok(()),
@@ -113,7 +113,7 @@ impl<S: Stream> Http1<S> {
     }
 }
 
-/// Returns the head of a request.
+/// Returns the head of a GET request for `host`.
 pub(crate) fn head(host: &str) -> String {
     format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n")
 }
@@ -130,8 +130,8 @@ impl Http2 {
         Ok(Self { sender })
     }
 
-    /// Sends a request and returns the status of the whole response; `None` if the request was not sent or not
-    /// processed, since the server had announced the end of the connection.
+    /// Sends a request, reads the whole response, and returns its status. Returns `None` if the server did not process
+    /// the request because it had announced the end of the connection.
     pub(crate) async fn get(&mut self, host: &str) -> hyper::Result<Option<u16>> {
         if self.sender.ready().await.is_err() {
             return Ok(None);
@@ -152,7 +152,7 @@ impl Http2 {
     }
 }
 
-/// Returns whether the server announced that it has not processed the request (RFC 9113, section 6.8).
+/// Returns whether the server announced that it did not process the request (RFC 9113, section 6.8).
 fn was_told(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|it| it.is_go_away() && it.is_remote() && it.reason() == Some(h2::Reason::NO_ERROR))

@@ -1,4 +1,4 @@
-//! The maximum number of connections, and which connections are closed.
+//! The maximum number of connections, and which connections are closed to make room.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -7,23 +7,23 @@ use isomer_front::Limits;
 use crate::client::{Http1, connect_from, head};
 use crate::world::{PATIENCE, Setup, Tls, WAITS, until, within};
 
-/// Incomplete data that a client may send without ever making a request: nothing, parts of heads, a part of the HTTP/2
-/// preface.
+/// Incomplete data that a client may send before it stops: nothing, parts of heads, a part of the HTTP/2 preface.
 const HALVES: &[&str] = &["", "G", "GET / HTTP/1.1\r\nhost: sh", "PRI * HTTP/2.0\r\n"];
 
-/// Incomplete data over TLS: nothing, the beginning of a handshake.
+/// Incomplete data over TLS: nothing, or the beginning of a handshake.
 const HALF_HANDSHAKES: &[&str] = &["", "\u{16}\u{3}\u{1}"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_open_requests_of_one_address_do_not_keep_others_out() {
     let tls = Tls::new();
-    // Fewer for each address than in total, and as many: then a connection of the largest client is closed.
+    // In the second case, the maximum per address equals the total maximum, so the address with the most connections
+    // must lose one.
     for (max, per_source_max) in [(64, 16), (64, 64)] {
         for secured in [false, true] {
             let limits = Limits {
                 connections_max: max,
                 connections_per_source_max: per_source_max,
-                // No timeout ends a connection.
+                // Long timeouts, so that no timeout closes a connection.
                 head_timeout: PATIENCE * 10,
                 handshake_timeout: PATIENCE * 10,
                 ..Limits::default()
@@ -33,7 +33,7 @@ async fn half_open_requests_of_one_address_do_not_keep_others_out() {
             let mut held = Vec::new();
             for number in 0..max * 2 {
                 let mut half = Http1::new(connect_from(1, front.address).await.unwrap());
-                // The connection may be closed already.
+                // Fails if the front door has already closed the connection.
                 let _ = half.send(halves[number % halves.len()]).await;
                 held.push(half);
             }
@@ -67,8 +67,8 @@ async fn a_connection_with_a_request_is_never_closed_for_another() {
         running.push(connection);
         front.held.arrived(running.len()).await;
     }
-    // The first connection exceeds the maximum of an address, the second one the maximum in total: each is closed at
-    // once.
+    // The first connection exceeds the maximum per address, the second one the total maximum. Both are closed
+    // immediately.
     for last in [1, 3] {
         let mut refused = Http1::new(connect_from(last, front.address).await.unwrap());
         assert!(within("the end", refused.get("shop.example")).await.is_err());
@@ -79,7 +79,7 @@ async fn a_connection_with_a_request_is_never_closed_for_another() {
     for connection in &mut running {
         assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 500);
     }
-    // Now they are idle and can be closed for others.
+    // The connections are idle now, so they can be closed to make room for others.
     until("a place", || {
         drop(std::net::TcpStream::connect(front.address));
         front.connections.counts().evicted > 0

@@ -1,6 +1,7 @@
-//! A process that has no descriptor for a connection that the kernel has made.
+//! A process that has no file descriptor for a connection that the kernel has established.
 //!
-//! The limit applies to a process, so each of these tests runs this test program again as a child.
+//! The limit of descriptors applies to a process, so each of these tests runs this test program again as a child
+//! process.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -13,13 +14,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::client::{Http1, connect, head};
 use crate::world::{Setup, socket, within};
 
-/// Marks the child whose descriptors run out.
+/// The environment variable that marks the child process.
 const INSIDE: &str = "ISOMER_TEST_FEW_DESCRIPTORS";
 
-/// Connections that the child has descriptors for, at the same time.
+/// The number of connections for which the child has descriptors.
 const FREE: usize = 6;
 
-/// Connections that wait for a descriptor.
+/// The number of connections that wait for a descriptor.
 const WAITING: usize = 40;
 
 #[test]
@@ -28,17 +29,17 @@ fn connections_that_wait_for_a_descriptor_are_answered_while_the_front_door_drai
         return tokio::runtime::Runtime::new().unwrap().block_on(drain_with_few_descriptors());
     }
     let name = "descriptors::connections_that_wait_for_a_descriptor_are_answered_while_the_front_door_drains";
-    let made =
+    let child =
         Command::new(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output();
-    let made = made.unwrap();
-    let said = [made.stdout, made.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(made.status.success(), "{}\n{said}", made.status);
+    let child = child.unwrap();
+    let output = [child.stdout, child.stderr].map(|output| String::from_utf8_lossy(&output).into_owned()).concat();
+    assert!(child.status.success(), "{}\n{output}", child.status);
 }
 
 async fn drain_with_few_descriptors() {
     let listener = socket();
     let address = listener.local_addr().unwrap();
-    // These arrive first, send nothing, and use all descriptors until their grace is over.
+    // These connections arrive first, send nothing, and use all descriptors until `idle_grace` is over.
     let mut silent = Vec::new();
     for _ in 0..FREE {
         silent.push(Http1::new(connect(address).await.unwrap()));
@@ -55,7 +56,7 @@ async fn drain_with_few_descriptors() {
     for connection in &mut silent {
         within("the end", connection.closed()).await.unwrap();
     }
-    // The server's ends are closed when the clients' ends are.
+    // The server closes its side of these connections only after the clients have closed theirs.
     drop(silent);
     for mut connection in waiting {
         let answer = within("an answer", connection.answer()).await.unwrap();
@@ -67,7 +68,7 @@ async fn drain_with_few_descriptors() {
 /// Limits the process to `free` further descriptors.
 fn leave_free(free: usize) {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
-    // Among them is the descriptor of the folder, which is closed by now.
+    // The list contains the descriptor of the folder that was read, which is closed by now.
     let open: Vec<u64> = open.map(|number| number.parse().unwrap()).collect();
     let is_free =
         |number: &u64| !open.contains(number) || !std::path::Path::new(&format!("/proc/self/fd/{number}")).exists();

@@ -1,9 +1,9 @@
-//! A draining front door loses no request: every connection that the kernel has established is served, and each is
-//! closed without an error.
+//! A draining front door loses no request: it serves every connection that the kernel has established, and closes each
+//! connection without an error.
 //!
-//! The clients are an open loop: connections are opened at a fixed pace, regardless of the fate of earlier ones, from
-//! the start of the front door until the port is closed. What clients do with them is drawn from a seed, which a
-//! failure prints.
+//! The clients are an open loop: they open connections at a fixed pace, regardless of the results of earlier
+//! connections, from the start of the front door until the port is closed. A seed, which a failing test prints,
+//! determines the requests on each connection.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -22,13 +22,13 @@ use tokio::time::MissedTickBehavior;
 use crate::client::{Http1, Http2, Stream, connect, head, secure};
 use crate::world::{Setup, Tls, WAITS, socket, until, within};
 
-/// The number of times that each front door is stopped.
+/// The number of times that the test of one protocol starts and stops a front door.
 const STOPS: u64 = 20;
 
 /// The time between two new connections.
 const PACE: Duration = Duration::from_millis(1);
 
-/// Connections that stay open, each with request after request.
+/// The number of connections that stay open and send one request after the other.
 const STEADY: usize = 6;
 
 #[derive(Clone)]
@@ -39,11 +39,11 @@ struct Clients {
     answers: Arc<AtomicU64>,
 }
 
-/// The outcome of a client whose connection was made.
+/// The outcome of a client whose connection was established.
 type Outcome = Result<(), String>;
 
 impl Clients {
-    /// Opens a connection; `None` if it is refused.
+    /// Opens a connection. Returns `None` if the connection is refused.
     async fn connect(&self) -> Option<Result<Box<dyn Stream>, String>> {
         let stream = match within("connect", connect(self.address)).await {
             Ok(stream) => stream,
@@ -63,7 +63,7 @@ impl Clients {
         if status == 404 { Ok(()) } else { Err(format!("status {status}")) }
     }
 
-    /// Sends `requests` requests over a connection, or until the server announces its end.
+    /// Sends `requests` requests over a connection, or fewer if the server announces the end of the connection.
     async fn use_it(&self, stream: Box<dyn Stream>, requests: u64, mut random: Random) -> Outcome {
         if self.http2 {
             let mut connection = within("an opened connection", Http2::new(stream)).await.map_err(told)?;
@@ -80,7 +80,7 @@ impl Clients {
         for number in 0..requests {
             random.pause().await;
             let head = head("shop.example");
-            // The head is sent in one piece or in two.
+            // Splits the head, which is sent in one or two pieces.
             let (first, second) = head.split_at(random.below(head.len() as u64) as usize);
             let exchange = async {
                 connection.send(first).await?;
@@ -113,11 +113,12 @@ async fn steady(clients: &Clients, seed: u64) -> JoinSet<Option<Outcome>> {
     running
 }
 
-/// Opens connections at a fixed pace until one is refused, in addition to those that are `running`. Returns the outcome
-/// of each.
+/// Opens connections at a fixed pace until one is refused. Returns their outcomes and the outcomes of the `running`
+/// connections.
 async fn load(clients: Clients, mut running: JoinSet<Option<Outcome>>, seed: u64) -> Vec<Outcome> {
     let mut pace = tokio::time::interval(PACE);
-    // A busy machine must not open thousands of connections at once: descriptors are few.
+    // On a busy machine, missed ticks must not open thousands of connections at the same time, because descriptors are
+    // limited.
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut outcomes = Vec::new();
     let mut number = STEADY as u64;
@@ -146,7 +147,7 @@ async fn load(clients: Clients, mut running: JoinSet<Option<Outcome>>, seed: u64
     outcomes
 }
 
-/// Stops a front door under load again and again.
+/// Starts a front door under load and stops it, [`STOPS`] times.
 async fn stop_again_and_again(tls: bool, http2: bool) {
     let tls = tls.then(Tls::new);
     for seed in 0..STOPS {
@@ -154,7 +155,7 @@ async fn stop_again_and_again(tls: bool, http2: bool) {
         let answers = Arc::new(AtomicU64::new(0));
         let config = tls.as_ref().map(|tls| tls.client(if http2 { "h2" } else { "http/1.1" }));
         let clients = Clients { address: front.address, tls: config, http2, answers: answers.clone() };
-        // All of them are connected before the front door can be stopped.
+        // These connections are all established before the front door can be stopped.
         let running = steady(&clients, seed).await;
         let loaded = tokio::spawn(load(clients, running, seed));
         let asked = front.resolved.clone();
@@ -165,7 +166,8 @@ async fn stop_again_and_again(tls: bool, http2: bool) {
         let lost: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
         assert!(lost.is_empty(), "seed {seed}: {} of {} clients: {lost:?}", lost.len(), outcomes.len());
         assert_eq!(cut_off, 0, "seed {seed}");
-        // No request was processed without a response either: what the server announced as not processed was not.
+        // Each processed request got a response, so the server did not process the requests that it announced as not
+        // processed.
         let (asked, answers) = (asked.load(Ordering::Relaxed), answers.load(Ordering::Relaxed));
         assert_eq!(asked, answers, "seed {seed}: requests and answers");
     }
@@ -203,7 +205,7 @@ async fn a_shared_socket_passes_to_the_next_front_door() {
     for _ in 0..STOPS {
         let before = answers.load(Ordering::Relaxed);
         until("answers", || answers.load(Ordering::Relaxed) > before + 10).await;
-        // The next front door starts when this one has ended. Connections that arrive in between wait.
+        // The next front door starts after this one has ended. Connections that arrive in between wait.
         assert_eq!(within("the end", front.stop()).await.unwrap(), 0);
         front = setup().start_on(listener.try_clone().unwrap());
     }
@@ -220,7 +222,7 @@ async fn a_shared_socket_passes_to_the_next_front_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_in_the_kernels_queue_are_served() {
-    // No process accepts the connections before the front door is stopped.
+    // No connection is accepted before the front door is stopped.
     let listener = socket();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
@@ -244,8 +246,8 @@ async fn a_connection_gets_a_last_response_after_the_stop() {
     let answer = within("an answer", connection.get("shop.example")).await.unwrap();
     assert!(answer.status == 404 && !answer.is_last, "{answer:?}");
     let serving = front.stop();
-    // The client cannot know that the front door drains: its requests get responses until one of them says that it is
-    // the last.
+    // The client does not know yet that the front door drains, so its requests get responses until one response
+    // announces the end of the connection.
     let mut answers = 0;
     while !within("an answer", connection.get("shop.example")).await.unwrap().is_last {
         answers += 1;
@@ -300,7 +302,7 @@ async fn a_silent_connection_is_closed_regularly_after_its_grace() {
         };
         until("the connection to be taken", || front.connections.counts().open == 1).await;
         let serving = front.stop();
-        // TLS reports an error if the connection ends without `close_notify`.
+        // Reading over TLS fails if the connection ends without `close_notify`.
         let mut rest = Vec::new();
         within("the end", stream.read_to_end(&mut rest)).await.unwrap();
         assert!(rest.is_empty());
@@ -329,12 +331,12 @@ async fn a_response_is_not_lost_while_the_request_body_is_unread() {
     let mut connection = Http1::new(connect(front.address).await.unwrap());
     let head = format!("POST / HTTP/1.1\r\nhost: shop.example\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
     connection.send(head).await.unwrap();
-    // A client that reads nothing before it has sent everything.
+    // The client reads nothing before it has sent the whole body.
     within("the body", connection.send(vec![0; BODY_BYTES])).await.unwrap();
     assert_eq!(within("an answer", connection.answer()).await.unwrap().status, 404);
 }
 
-/// Numbers drawn from a seed.
+/// A generator of pseudo-random numbers.
 #[derive(Clone)]
 struct Random(u64);
 
@@ -350,7 +352,7 @@ impl Random {
         self.0 % below
     }
 
-    /// Yields to other tasks some times.
+    /// Yields to other tasks a random number of times.
     async fn pause(&mut self) {
         for _ in 0..self.below(8) {
             tokio::task::yield_now().await;

@@ -1,6 +1,6 @@
-//! The connections of a front door, seen from outside: their clients, their maximum number, and how they are closed.
+//! The connections of a front door, tested from outside: their clients, their maximum number, and how they are closed.
 //!
-//! There is no guest: a response of the front door itself is enough for these tests.
+//! There is no guest, because responses that the front door generates are enough for these tests.
 
 mod client;
 mod connection_limits;

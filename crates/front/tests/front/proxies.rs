@@ -1,4 +1,4 @@
-//! The PROXY protocol is believed from trusted proxies only.
+//! Only trusted proxies can announce clients with the PROXY protocol.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -9,7 +9,7 @@ use isomer_front::{IpNetwork, Limits, Proxies};
 use crate::client::{Http1, Http2, connect_from, head, secure};
 use crate::world::{Setup, TestFront, Tls, WAITS, within};
 
-/// The proxy is 127.0.0.2.
+/// Starts a front door that trusts the proxy 127.0.0.2.
 fn behind_a_proxy(proxy_protocol: bool, tls: Option<&Tls>) -> TestFront {
     let proxy = IpNetwork { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), prefix: 32 };
     let proxies = Proxies { trusted: vec![proxy], proxy_protocol };
@@ -30,7 +30,7 @@ async fn connections_count_for_the_client_that_the_proxy_names() {
     let front = behind_a_proxy(true, None);
     let through = async |header: Vec<u8>, host: &str| {
         let mut connection = Http1::new(connect_from(2, front.address).await.unwrap());
-        // The header is sent in one write with the request: bytes after the header are not lost.
+        // The header is sent in one write with the request, to check that bytes after the header are not lost.
         connection.send([header, head(host).into_bytes()].concat()).await.unwrap();
         connection
     };
@@ -63,14 +63,15 @@ async fn a_full_front_door_closes_the_connections_of_the_proxys_greedy_client_an
         connection
     };
     let mut modest = Vec::new();
-    // The proxy does not know their clients. Together they are more than the greedy client ever has.
+    // The proxy does not know the clients of these connections. There are more such connections than the greedy client
+    // has.
     for _ in 0..5 {
         let mut connection = connect(b"PROXY UNKNOWN\r\n".to_vec()).await;
         assert_eq!(within("an answer", connection.get("shop.example")).await.unwrap().status, 404);
         modest.push(connection);
     }
-    // The greedy client connects again and again, and begins a second request on each connection. The first response
-    // shows that its address is known.
+    // The greedy client connects again and again, and starts a second request on each connection. The response to the
+    // first request shows that the front door has read the client's address.
     let mut greedy = Vec::new();
     for _ in 0..30 {
         let mut connection = connect(v1("203.0.113.9")).await;
@@ -106,7 +107,7 @@ async fn the_header_comes_before_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_trusted_proxy_is_believed_and_it_has_to_send_the_header() {
     let front = behind_a_proxy(true, None);
-    // From another address, the header is invalid HTTP. From the proxy, a connection without the header is refused.
+    // From any other address, the header is invalid HTTP. From the proxy, a connection without the header is closed.
     let mut other = Http1::new(connect_from(3, front.address).await.unwrap());
     other.send(v1("198.51.100.1")).await.unwrap();
     assert_eq!(within("an answer", other.answer()).await.unwrap().status, 400);

@@ -1,4 +1,4 @@
-//! A front door that the test stops, and a resolver that responds as the test says.
+//! A front door that a test can stop, and a resolver whose response the test controls.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
@@ -25,13 +25,13 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-/// The maximum wait of a test. A test that passes never waits this long.
+/// The maximum time that a test waits. A test that passes never waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The host whose requests wait until [`HeldRequests`] are released; all other hosts are unknown.
+/// The host whose requests wait until the test releases [`HeldRequests`]. All other hosts are unknown.
 pub(crate) const WAITS: &str = "waits.example";
 
-/// Returns the value of `future`. The test fails if that takes longer than [`PATIENCE`].
+/// Returns the value of `future`. The test fails if `future` takes longer than [`PATIENCE`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -39,7 +39,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Waits until `condition` holds. The test fails after [`PATIENCE`].
+/// Waits until `condition` holds. The test fails if this takes longer than [`PATIENCE`].
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     within(what, async {
         while !condition() {
@@ -49,14 +49,14 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
-/// Refuses every host, [`WAITS`] when it is released.
+/// A resolver that refuses every host. It refuses [`WAITS`] only when the requests for it are released.
 struct RefusingResolver {
     resolved: Arc<AtomicU64>,
     waiting: Arc<watch::Sender<usize>>,
     go_on: watch::Receiver<bool>,
 }
 
-/// The requests for [`WAITS`].
+/// The requests for [`WAITS`], which the test releases.
 #[derive(Clone)]
 pub(crate) struct HeldRequests {
     waiting: Arc<watch::Sender<usize>>,
@@ -64,12 +64,12 @@ pub(crate) struct HeldRequests {
 }
 
 impl HeldRequests {
-    /// Waits until so many requests have arrived.
+    /// Waits until `number` requests have arrived.
     pub(crate) async fn arrived(&self, number: usize) {
         within("requests", self.waiting.subscribe().wait_for(|waiting| *waiting >= number)).await.unwrap();
     }
 
-    /// Releases all of them.
+    /// Releases all held requests.
     pub(crate) fn release(&self) {
         self.go_on.send_replace(true);
     }
@@ -91,11 +91,11 @@ impl SiteResolver<NoHandler> for RefusingResolver {
     }
 }
 
-/// The handler of apps that do not exist.
+/// A handler that never runs, because no host has an app.
 #[derive(Clone)]
 pub(crate) enum NoHandler {}
 
-/// The failure and the body of a handler that does not exist.
+/// The failure and the body type of [`NoHandler`].
 #[derive(Debug)]
 pub(crate) enum Never {}
 
@@ -158,7 +158,7 @@ impl HandlerBody for Never {
     }
 }
 
-/// Discards what is written.
+/// A writer that discards all bytes.
 struct Nowhere;
 
 impl Write for Nowhere {
@@ -171,7 +171,7 @@ impl Write for Nowhere {
     }
 }
 
-/// A certificate for `shop.example`, and the settings of clients that trust it.
+/// A certificate for `shop.example`, and client settings that trust it.
 pub(crate) struct Tls {
     pub(crate) certificates: Arc<Certificates>,
     roots: RootCertStore,
@@ -200,7 +200,7 @@ impl Tls {
         Self { certificates, roots, _folder: folder }
     }
 
-    /// Returns the settings of a client that uses this protocol.
+    /// Returns the settings of a client that negotiates the protocol `alpn`.
     pub(crate) fn client(&self, alpn: &str) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -215,7 +215,7 @@ impl Tls {
 /// Returns a socket that listens on a port that the system chose.
 pub(crate) fn socket() -> TcpListener {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // The queue is as long as that of the front door's own listeners.
+    // The queue has the length of the queues of the front door's own listeners.
     socket2::SockRef::from(&socket).listen(1024).unwrap();
     socket
 }
@@ -224,7 +224,7 @@ pub(crate) fn socket() -> TcpListener {
 pub(crate) struct TestFront {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
-    /// Requests that have reached the resolver.
+    /// The number of requests that have reached the resolver.
     pub(crate) resolved: Arc<AtomicU64>,
     pub(crate) held: HeldRequests,
     stop: oneshot::Sender<()>,
@@ -243,14 +243,14 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        // No connection is closed because a busy machine delays its client.
+        // The long grace period prevents connections from being closed because a busy machine delays their clients.
         let limits = Limits { idle_grace: PATIENCE, ..Limits::default() };
         Self { limits, proxies: Proxies::default(), tls: None, shared: false, grace: PATIENCE }
     }
 }
 
 impl Setup {
-    /// Serves on a new socket.
+    /// Starts a front door on a new socket.
     pub(crate) fn start(self) -> TestFront {
         self.start_on(socket())
     }
@@ -267,7 +267,8 @@ impl Setup {
         TestFront { address, connections, resolved, held, stop, serving }
     }
 
-    /// Stops before the first connection is accepted. Returns how many connections were cut off in the end.
+    /// Starts a front door on `socket` that is stopped before it accepts the first connection. Returns the number of
+    /// connections that were cut off.
     pub(crate) fn drain(self, socket: TcpListener) -> JoinHandle<usize> {
         let grace = self.grace;
         let (front, ..) = self.open(socket);
@@ -291,7 +292,7 @@ impl Setup {
 }
 
 impl TestFront {
-    /// Stops the front door. Returns how many connections were cut off in the end.
+    /// Stops the front door. Returns the number of connections that were cut off.
     pub(crate) fn stop(self) -> JoinHandle<usize> {
         drop(self.stop);
         self.serving

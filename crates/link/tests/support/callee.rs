@@ -1,5 +1,5 @@
-//! A callee that obeys its encoded arguments: `echo:…`, `wait:NAME` (until the test opens the gate), `hang`, `trap`,
-//! `panic`, `spin:MS`.
+//! A callee whose encoded arguments determine what it does: `echo:…`, `wait:NAME` (until the test opens the gate),
+//! `hang`, `trap`, `panic`, `spin:MS`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 pub const FUNCTION: FunctionKey = FunctionKey([1; 16]);
 
-/// Counts the calls that were started, ended, and dropped before their end.
+/// Counts the calls that were started, that ended, and that were dropped before their end.
 #[derive(Default)]
 pub struct Script {
     pub started: AtomicUsize,
@@ -40,7 +40,7 @@ impl Script {
         self.last.lock().unwrap().clone().expect("there was a call")
     }
 
-    /// Releases all calls that wait for `name`, now or later.
+    /// Releases all calls that wait for the gate `name`, including later ones.
     pub fn open(&self, name: &str) {
         self.gate(name).add_permits(Semaphore::MAX_PERMITS / 2);
     }
@@ -50,7 +50,7 @@ impl Script {
     }
 }
 
-/// The callee of a script.
+/// A callee that counts its calls in a [`Script`].
 pub struct Scripted(pub Arc<Script>);
 
 struct RunningCall {

@@ -1,4 +1,4 @@
-//! Helpers of the tests: a callee that obeys its encoded arguments, a server to start and stop, and calls.
+//! Helpers of the tests: a callee whose arguments determine what it does, a server to start and stop, and calls.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "helpers of tests, each of which uses some")]
 
 pub mod callee;
@@ -11,10 +11,10 @@ use isomer_ids::PlanDigest;
 use isomer_link::{Address, Peer, PeerLimits};
 use isomer_wire::{Call, CallContext, CallError, CallFailure, CallResult, Callee as _, FunctionKey};
 
-/// Longer than any step of a test takes.
+/// A time that is longer than any step of a test takes.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// The delay of a busy machine after a deadline that a test tolerates.
+/// The delay after a deadline that a test tolerates because of a busy machine.
 pub const SLACK: Duration = Duration::from_secs(5);
 
 pub const PLAN: PlanDigest = PlanDigest([7; 16]);
@@ -44,7 +44,7 @@ pub fn unknown(image: impl Into<Vec<u8>>) -> Call {
     Call { function: FunctionKey([0; 16]), ..call(image) }
 }
 
-/// Limits that detect failures and reconnect fast.
+/// Returns limits with which a peer detects failures and reconnects fast.
 pub fn quick() -> PeerLimits {
     PeerLimits {
         connect_timeout: Duration::from_millis(500),
@@ -61,14 +61,14 @@ pub fn peer_with(addresses: &[&Address], limits: PeerLimits) -> Peer {
     Peer::new("cart", addresses.iter().map(|address| (*address).clone()).collect(), None, limits).unwrap()
 }
 
-/// Returns a peer that is connected.
+/// Returns a connected peer.
 pub async fn ready(addresses: &[&Address]) -> Peer {
     let peer = peer(addresses);
     peer.wait_ready(Instant::now() + LONG).await.unwrap();
     peer
 }
 
-/// Waits for a condition.
+/// Waits until `holds` returns true. The test fails if this takes too long.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {
@@ -86,7 +86,7 @@ pub fn lost(answer: CallResult) -> (CallError, String, bool) {
     }
 }
 
-/// Makes the call and asserts that it ends by its deadline.
+/// Makes a call and asserts that it ends by its deadline.
 pub async fn in_time(peer: &Peer, call: Call) -> CallResult {
     let deadline = call.context.deadline;
     let answer = peer.call(call).await;

@@ -1,4 +1,5 @@
-//! A network that fails on request: a proxy between a peer and a server that delays, stalls, cuts, and changes bytes.
+//! A network that fails on request: a proxy between a peer and a server that can delay, change and lose bytes, and cut
+//! connections.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +22,13 @@ pub enum Way {
     Back,
 }
 
-/// The action of the proxy on some bytes.
+/// What the proxy does with some bytes.
 pub enum Deed {
-    /// Forwards these bytes, unchanged or not.
+    /// Forward these bytes, which may be changed ones.
     Send(Vec<u8>),
-    /// Forwards the bytes after a pause, and later bytes after these.
+    /// Forward the bytes after this pause, and later bytes after them.
     Delay(Duration),
-    /// Forwards these bytes, then cuts the connection on both sides.
+    /// Forward these bytes, then cut the connection on both sides.
     SendAndCut(Vec<u8>),
 }
 
@@ -35,7 +36,7 @@ type Rule = Box<dyn FnMut(Way, &[u8]) -> Deed + Send>;
 
 struct Control {
     rule: Mutex<Option<Rule>>,
-    /// Each change cuts all connections.
+    /// A number whose change cuts all connections.
     cuts: watch::Sender<u64>,
     is_stalled: watch::Sender<bool>,
     is_closed: AtomicBool,
@@ -50,7 +51,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `server`, which may be restarted.
+    /// Starts a proxy in front of `server`. The server may restart at the same address.
     pub async fn new(server: &Address) -> Self {
         let Address::Tcp { port, .. } = server else { panic!("the proxy is for TCP") };
         let target = SocketAddr::from(([127, 0, 0, 1], *port));
@@ -68,7 +69,7 @@ impl Proxy {
         Self { address: Address::Tcp { host: "127.0.0.1".into(), port }, control, _tasks: tasks }
     }
 
-    /// Sets the rule that decides what is done with bytes.
+    /// Sets the rule that decides what the proxy does with bytes.
     pub fn rule(&self, rule: impl FnMut(Way, &[u8]) -> Deed + Send + 'static) {
         *self.control.rule.lock().unwrap() = Some(Box::new(rule));
     }
@@ -84,12 +85,12 @@ impl Proxy {
         self.cut();
     }
 
-    /// Forwards no byte any more, and closes nothing: as a half-open connection looks like.
+    /// Stops forwarding without closing any connection, like a half-open connection.
     pub fn stall(&self) {
         self.control.is_stalled.send_replace(true);
     }
 
-    /// Forwards all bytes again.
+    /// Forwards all bytes unchanged again.
     pub fn heal(&self) {
         *self.control.rule.lock().unwrap() = None;
         self.control.is_closed.store(false, Ordering::SeqCst);
@@ -124,7 +125,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, control: Arc<Control>
     }
 }
 
-/// Forwards bytes in one direction until the end.
+/// Forwards bytes in one direction until the connection ends.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, control: &Control) {
     let mut buffer = vec![0; 64 << 10];
     let mut stalled = control.is_stalled.subscribe();

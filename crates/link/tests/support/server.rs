@@ -1,4 +1,4 @@
-//! A server to start, stop and kill.
+//! A server that a test can start, stop and kill.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl TestServer {
         Self::at(&"127.0.0.1:0".parse().unwrap()).await
     }
 
-    /// Ends at once, as a killed process does: its connections are closed.
+    /// Ends the server like a killed process: its connections are closed immediately.
     pub async fn kill(mut self) -> Address {
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -51,7 +51,7 @@ impl TestServer {
         drop(self.stop.take());
     }
 
-    /// Stops the server, and returns how many connections were cut off.
+    /// Stops the server. Returns the number of connections that were cut off.
     pub async fn stopped(mut self) -> usize {
         self.stop();
         (&mut self.task).await.unwrap()
