@@ -200,7 +200,7 @@ impl Outbound for OutboundClient {
         options: Option<RequestOptions>,
         denials: Option<&Arc<Denials>>,
     ) -> BoxFuture<'static, Result<Outgoing, HttpError>> {
-        let client = self.clone().telling(denials.cloned());
+        let client = self.clone().reporting_to(denials.cloned());
         Box::pin(async move { OutboundClient::send(&client, request, options).await })
     }
 }

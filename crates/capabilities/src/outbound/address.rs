@@ -1,27 +1,28 @@
-//! The part of the network that an address belongs to.
+//! Classifies IP addresses by the part of the network that they belong to.
 //!
-//! Follows the IANA special-purpose address registries (RFC 6890 and its updates), and the addresses at which clouds
-//! answer although they look public: a guest must not reach a virtual machine's credentials. An IPv6 address that
-//! contains an IPv4 address (mapped, compatible, NAT64, 6to4, ISATAP) is judged by the inner one, so that no spelling
-//! of `127.0.0.1` is a public address.
+//! Follows the IANA special-purpose address registries (RFC 6890 and its updates). Also includes the addresses of cloud
+//! services that look public, because a guest must not reach the credentials of a virtual machine. If an IPv6 address
+//! contains an IPv4 address (mapped, compatible, NAT64, 6to4, ISATAP), the IPv4 address decides, so that no spelling of
+//! `127.0.0.1` is a public address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A part of the network, as seen from this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// The internet.
+    /// The public internet.
     Public,
-    /// This machine.
+    /// This machine (loopback).
     Loopback,
-    /// A network that is not part of the internet: private, link-local, carrier-grade NAT, unique-local, reserved.
+    /// A network that is not part of the public internet: private, link-local, carrier-grade NAT, unique-local,
+    /// reserved.
     Private,
-    /// An address that no connection can be made to: unspecified, multicast, broadcast.
+    /// No connection can be made to the address: unspecified, multicast, broadcast.
     Never,
 }
 
 impl Reach {
-    /// Returns the part that `address` belongs to.
+    /// Returns the part of the network that `address` belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => of_v4(address),
@@ -33,8 +34,8 @@ impl Reach {
 fn of_v4(address: Ipv4Addr) -> Reach {
     let [a, b, c, d] = address.octets();
     match (a, b, c) {
-        // "This network": Linux connects 0.0.0.0 to loopback.
         _ if (a, b, c, d) == (255, 255, 255, 255) => Reach::Never,
+        // "This network" (0.0.0.0/8): Linux connects 0.0.0.0 to loopback. Multicast (224.0.0.0/4).
         (0, _, _) | (224..=239, _, _) => Reach::Never,
         (127, _, _) => Reach::Loopback,
         (10, _, _)
@@ -45,14 +46,14 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         // The service networks of IBM's cloud.
         | (161, 26, _)
         | (166, 8..=11, _)
-        // Protocol assignments, documentation, 6to4 relays, benchmarking, reserved.
+        // Networks for protocol assignments, documentation, 6to4 relays and benchmarking, and the reserved ones.
         | (192, 0, 0 | 2)
         | (192, 88, 99)
         | (198, 18..=19, _)
         | (198, 51, 100)
         | (203, 0, 113)
         | (240..=255, _, _) => Reach::Private,
-        // Azure's platform, which gives each virtual machine information about itself.
+        // Azure's platform, which gives each virtual machine information about itself at this address.
         (168, 63, 129) if d == 16 => Reach::Private,
         _ => Reach::Public,
     }
@@ -67,16 +68,17 @@ fn of_v6(address: Ipv6Addr) -> Reach {
     match (s0, s1) {
         _ if address.is_unspecified() => Reach::Never,
         _ if address.is_loopback() => Reach::Loopback,
-        // IPv4-mapped (::ffff:0:0/96), -translated (::ffff:0:0:0/96) and -compatible (::/96).
+        // IPv4-mapped (::ffff:0:0/96), IPv4-translated (::ffff:0:0:0/96) and IPv4-compatible (::/96).
         (0, 0) if (s2, s3) == (0, 0) && matches!((s4, s5), (0, 0xffff) | (0xffff, 0) | (0, 0)) => v4(s6, s7),
         // NAT64 (64:ff9b::/96) and 6to4 (2002::/16).
         (0x0064, 0xff9b) if (s2, s3, s4, s5) == (0, 0, 0, 0) => v4(s6, s7),
         (0x2002, _) => v4(s1, s2),
         (0xff00..=0xffff, _) => Reach::Never,
-        // ISATAP (RFC 5214), below any prefix.
+        // ISATAP (RFC 5214), with any prefix.
         _ if matches!(s4, 0 | 0x0200) && s5 == 0x5efe && v4(s6, s7) != Reach::Public => v4(s6, s7),
-        // Global unicast is 2000::/3; everything else is local or reserved. Inside it: protocol assignments (2001::/23,
-        // with Teredo and ORCHID), documentation (2001:db8::/32, 3fff::/20).
+        // Global unicast is 2000::/3; all other addresses are local or reserved. Inside it, these networks are not
+        // public: protocol assignments (2001::/23, with Teredo and ORCHID) and documentation (2001:db8::/32,
+        // 3fff::/20).
         (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff) => Reach::Private,
         (0x2000..=0x3fff, _) => Reach::Public,
         _ => Reach::Private,

@@ -1,8 +1,8 @@
 //! The certificate authorities that outgoing HTTPS trusts: those that Mozilla trusts, and those in additional files.
 //!
-//! An app's files are chosen by its tenant, and are read whenever the app is loaded. So each file is read once, even if
-//! several grants name it ([`AuthorityFiles`]). The number and size of the files are bounded, and the memory for their
-//! certificates is charged to the tenant.
+//! The files of an app are chosen by its tenant, and are read each time the app is loaded. So each file is read once,
+//! even if several grants name it ([`AuthorityFiles`]). The number and sizes of the files are limited, and the memory
+//! for their certificates is charged to the tenant.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,21 +19,22 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::connect;
 
-/// Maximum bytes of a file of authorities that is named by the operator of the process. The bundle of an operating
-/// system has a tenth of that size.
+/// The maximum size in bytes of a file of authorities that the operator of the process chooses. The bundles of
+/// operating systems have a tenth of this size.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Maximum bytes of an app's file of authorities: twice the size of all public authorities.
+/// The maximum size in bytes of a file of authorities that belongs to an app. All public authorities together need half
+/// of this size.
 const APP_FILE_BYTES_MAX: u64 = 512 << 10;
 
-/// Maximum number of files of authorities of all components of an app. A grant that names a further file is refused.
+/// The maximum number of files of authorities in the grants of one app.
 const APP_FILES_MAX: usize = 8;
 
-/// The memory that a file's authorities need in addition to the size of the file: a list of all authorities, and a TLS
-/// configuration.
+/// The number of bytes that are charged for a file of authorities in addition to its size: for the list of all
+/// authorities, and for a TLS configuration.
 const TRUST_BYTES: usize = 64 << 10;
 
-/// The certificate authorities that outgoing HTTPS trusts. Clones share them.
+/// The certificate authorities that outgoing HTTPS trusts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Authorities(Arc<Trusted>);
 
@@ -44,47 +45,47 @@ struct Trusted {
     _memory: Option<HostMemory>,
 }
 
-/// Why a file of authorities cannot be used.
+/// The reason why a file of certificate authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The file cannot be read.
     #[error("the certificate authorities in `{}` cannot be read", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file, as shown to the user.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file contains no usable certificate of an authority.
-    #[error("there is no certificate in `{}`: it must be a PEM file with `-----BEGIN CERTIFICATE-----`", path.display())]
+    /// The file contains no usable certificate.
+    #[error("there is no certificate in `{}`: use a PEM file with `-----BEGIN CERTIFICATE-----`", path.display())]
     Empty {
-        /// The file.
+        /// The path of the file, as shown to the user.
         path: PathBuf,
     },
-    /// The app's grants name too many files.
-    #[error("`{}` exceeds the maximum of {APP_FILES_MAX} files of certificate authorities of an app: combine some of them", path.display())]
+    /// The grants of the app name too many files.
+    #[error("`{}` exceeds the maximum of {APP_FILES_MAX} files of certificate authorities of an app: combine some of the files", path.display())]
     TooMany {
-        /// The first file above the maximum.
+        /// The first file that exceeds the maximum.
         path: PathBuf,
     },
-    /// The tenant's memory quota has no room for the file's certificates.
+    /// The tenant's memory quota does not have enough memory for the certificates of the file.
     #[error("there is no memory left for the certificate authorities in `{}`", path.display())]
     NoMemory {
-        /// The file.
+        /// The path of the file, as shown to the user.
         path: PathBuf,
-        /// The account's error.
+        /// The error of the tenant's account.
         source: OutOfMemory,
     },
 }
 
 impl Authorities {
-    /// The authorities that Mozilla trusts.
+    /// Returns the authorities that Mozilla trusts.
     #[must_use]
     pub fn public() -> Self {
         Self::from(super::public_roots())
     }
 
-    /// Returns these authorities with those in a PEM file. `shown` is the file's path in errors.
+    /// Returns these authorities and those in a PEM file. Errors show the path `shown`.
     ///
     /// # Errors
     /// If the file cannot be read, or contains no certificate.
@@ -94,7 +95,7 @@ impl Authorities {
         Ok(Self(Arc::new(Trusted { roots, tls, _memory: None })))
     }
 
-    /// Returns these authorities with those in a file of an app. Their memory is charged to `account`.
+    /// Returns these authorities and those in a file of an app. The memory for them is charged to `account`.
     fn with_file_of(&self, account: &Arc<Account>, path: &Path, shown: &Path) -> Result<Self, AuthorityError> {
         let pem = read(path, shown, APP_FILE_BYTES_MAX)?;
         let memory = account
@@ -102,7 +103,7 @@ impl Authorities {
             .map_err(|source| AuthorityError::NoMemory { path: shown.to_owned(), source })?;
         let roots = Arc::new(self.and(&pem, shown)?);
         let mut tls = connect::tls_config(&roots);
-        // The app chooses the servers, so their sessions could fill the memory.
+        // Disables session resumption, because the app chooses the servers, whose sessions could fill the memory.
         tls.resumption = Resumption::disabled();
         Ok(Self(Arc::new(Trusted { roots, tls: Arc::new(tls), _memory: Some(memory) })))
     }
@@ -110,11 +111,11 @@ impl Authorities {
     fn and(&self, pem: &[u8], shown: &Path) -> Result<RootCertStore, AuthorityError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let certificates = certificates.map_err(|error| {
-            let error = io::Error::new(io::ErrorKind::InvalidData, format!("it is damaged: {error}"));
+            let error = io::Error::new(io::ErrorKind::InvalidData, format!("the file is damaged: {error}"));
             AuthorityError::Unreadable { path: shown.to_owned(), source: error }
         })?;
         let mut roots = RootCertStore::clone(&self.0.roots);
-        // The bundles of operating systems contain a few unusable certificates.
+        // Ignores unusable certificates, because the bundles of operating systems contain a few.
         let (added, _) = roots.add_parsable_certificates(certificates);
         if added == 0 {
             return Err(AuthorityError::Empty { path: shown.to_owned() });
@@ -122,7 +123,7 @@ impl Authorities {
         Ok(roots)
     }
 
-    /// The TLS configuration of clients that trust these authorities.
+    /// Returns the TLS configuration of clients that trust these authorities.
     pub(super) fn tls(&self) -> &Arc<ClientConfig> {
         &self.0.tls
     }
@@ -141,32 +142,32 @@ fn read(path: &Path, shown: &Path, bytes_max: u64) -> Result<Vec<u8>, AuthorityE
     let mut pem = Vec::new();
     File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut pem)).map_err(unreadable)?;
     if pem.len() as u64 > bytes_max {
-        let error = format!("it has more than {}", size(bytes_max));
+        let error = format!("the file has more than {}", size(bytes_max));
         return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, error)));
     }
     Ok(pem)
 }
 
-/// The files of authorities that the grants of one app name.
+/// The files of certificate authorities in the grants of one app.
 pub(crate) struct AuthorityFiles<'a> {
-    /// The authorities that are trusted in addition to those in the files.
+    /// The authorities that are trusted in addition to those in the app's files.
     base: &'a Authorities,
     account: &'a Arc<Account>,
     read: BTreeMap<PathBuf, Authorities>,
 }
 
 impl<'a> AuthorityFiles<'a> {
-    /// Creates an empty set, charged to `account`.
+    /// Creates an empty set of files. Their memory is charged to `account`.
     pub(crate) fn new(base: &'a Authorities, account: &'a Arc<Account>) -> Self {
         Self { base, account, read: BTreeMap::new() }
     }
 
-    /// Returns the authorities with those in a file. The file is read only at the first call. `shown` is the file's
-    /// path in errors.
+    /// Returns the base authorities and those in a file. Reads the file only at the first call. Errors show the path
+    /// `shown`.
     ///
     /// # Errors
-    /// If the file cannot be read, contains no certificate or is too large, when the app names too many files, or
-    /// when the tenant's memory has no room for the certificates.
+    /// If the file cannot be read, contains no certificate or is too large, if the app names too many files, or if the
+    /// tenant's memory quota does not have enough memory for the certificates.
     pub(crate) fn get(&mut self, path: PathBuf, shown: &Path) -> Result<Authorities, AuthorityError> {
         if let Some(known) = self.read.get(&path) {
             return Ok(known.clone());

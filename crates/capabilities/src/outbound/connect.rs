@@ -1,4 +1,4 @@
-//! Connections to addresses that were checked: TCP, and TLS over it for `https`.
+//! Opens connections to addresses that have been checked: TCP, and TLS over TCP for `https`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,18 +20,18 @@ use wasmtime_wasi_http::Error;
 
 use super::policy::Host;
 
-/// If an address has not answered after this time, the next address is tried in parallel (RFC 8305, section 5).
+/// The time after which the next address is tried in parallel, if an address has not answered (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The maximum number of addresses of a name that are tried.
+/// The maximum number of addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// The maximum number of TLS sessions that are kept for resumption, of all components together. Each contains a ticket
-/// and a chain of certificates, which the server chooses, of at most 64 KiB each; they are not charged. When the
-/// maximum is reached, the sessions of the server that was added first are dropped.
+/// The maximum number of TLS sessions that are kept for resumption, for all components together. If it is reached, the
+/// sessions of the server that was added first are dropped. Each session contains a ticket and a certificate chain, of
+/// at most 64 KiB each, which the server chooses. They are not charged.
 const SESSIONS_MAX: usize = 256;
 
-/// A stream of bytes to a server.
+/// A plain or encrypted stream to a server.
 pub(super) enum Connection {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -50,24 +50,26 @@ pub(super) fn tls_config(roots: &Arc<RootCertStore>) -> ClientConfig {
     config
 }
 
-/// Connects to one of `addresses`. If an address has not answered after [`ATTEMPT_DELAY`], the next is tried in
-/// parallel, with alternating address families (RFC 8305). Returns the first connection that is made, and its address.
-/// The caller holds a permit for one connection. Each parallel attempt takes a further permit of `connections`, and
-/// waits if none is free: a name with many silent addresses must not open more sockets than connections are allowed.
+/// Connects to one of `addresses`. If an address has not answered after [`ATTEMPT_DELAY`], the next one is tried in
+/// parallel, with alternating address families (RFC 8305). Returns the first successful connection and its address.
+///
+/// The caller holds a permit for one connection. Each parallel attempt takes an additional permit of `connections`, and
+/// waits if no permit is free, because a name with many unresponsive addresses must not open more sockets than
+/// connections are allowed.
 pub(super) async fn tcp(
     addresses: &[IpAddr],
     port: u16,
     connections: &Arc<Semaphore>,
 ) -> Result<(TcpStream, IpAddr), Error> {
-    let mut waiting = in_turn(addresses).into_iter().take(ADDRESSES_MAX).peekable();
+    let mut waiting = alternate_families(addresses).into_iter().take(ADDRESSES_MAX).peekable();
     let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        let further_permit =
+        let extra_permit =
             if attempts.is_empty() { Some(None) } else { connections.clone().try_acquire_owned().ok().map(Some) };
-        if let Some(further_permit) = further_permit {
+        if let Some(extra_permit) = extra_permit {
             attempts.extend(waiting.next().map(|address| async move {
-                let _further_permit = further_permit;
+                let _extra_permit = extra_permit;
                 TcpStream::connect(SocketAddr::new(address, port)).await.map(|stream| (stream, address))
             }));
         }
@@ -78,7 +80,7 @@ pub(super) async fn tcp(
                     stream.set_nodelay(true).map_err(Error::Connect)?;
                     return Ok((stream, address));
                 }
-                Some(Err(error)) if weight(&error) >= weight(&failure) => failure = error,
+                Some(Err(error)) if rating(&error) >= rating(&failure) => failure = error,
                 Some(Err(_)) => {}
                 None => break,
             },
@@ -93,9 +95,9 @@ pub(super) async fn tcp(
     })
 }
 
-/// Returns the addresses with alternating families, starting with the family of the first address. The order within a
-/// family does not change.
-fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
+/// Returns the addresses with alternating families, starting with the family of the first address. Keeps the order of
+/// the addresses within a family.
+fn alternate_families(addresses: &[IpAddr]) -> Vec<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
     let (own, other): (Vec<IpAddr>, Vec<IpAddr>) =
         addresses.iter().copied().partition(|address| address.is_ipv6() == first_is_v6);
@@ -108,9 +110,9 @@ fn in_turn(addresses: &[IpAddr]) -> Vec<IpAddr> {
     ordered
 }
 
-/// Rates how informative an error is about the server. A missing route for an address family rates lowest, as addresses
-/// of the other family were also tried.
-fn weight(error: &io::Error) -> u8 {
+/// Rates how much an error says about the server. The error with the highest rating is returned. A missing route for an
+/// address family rates low, because addresses of the other family were also tried.
+fn rating(error: &io::Error) -> u8 {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => 0,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => 1,
@@ -119,7 +121,7 @@ fn weight(error: &io::Error) -> u8 {
     }
 }
 
-/// Performs the TLS handshake with `host`, whose certificate must match.
+/// Performs the TLS handshake. The certificate of the server must be valid for `host`.
 pub(super) async fn tls(config: Arc<ClientConfig>, host: &Host, stream: TcpStream) -> Result<Connection, Error> {
     let name = match host {
         Host::Address(address) => ServerName::from(*address),
@@ -139,7 +141,7 @@ pub(super) async fn tls(config: Arc<ClientConfig>, host: &Host, stream: TcpStrea
 }
 
 impl Connection {
-    /// Returns whether the server chose HTTP/2.
+    /// Returns whether the server has selected HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -188,7 +190,7 @@ mod tests {
     fn address_families_alternate() {
         let ordered = |text: &str| {
             let addresses: Vec<IpAddr> = text.split_whitespace().map(|address| address.parse().unwrap()).collect();
-            in_turn(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            alternate_families(&addresses).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(ordered("2::1 2::2 2::3 1.1.1.1 1.1.1.2"), "2::1 1.1.1.1 2::2 1.1.1.2 2::3");
         assert_eq!(ordered("1.1.1.1 1.1.1.2 2::1"), "1.1.1.1 2::1 1.1.1.2");

@@ -1,8 +1,8 @@
-//! One request and its response over one connection, HTTP/1.1 or HTTP/2, both bodies streamed.
+//! One request and its response over one connection, HTTP/1.1 or HTTP/2. Both bodies are streamed.
 //!
-//! When both the request and the response have ended, the connection is [kept](super::idle_connections) for the next
-//! exchange. Exchanges do not share a connection at the same time, even over HTTP/2: concurrent streams would share a
-//! window, and a guest that does not read its response would block the response of another guest.
+//! After the request and the response have ended, the connection is [kept](super::idle_connections) for the next
+//! exchange. Two exchanges never use a connection at the same time, even over HTTP/2, because concurrent streams share
+//! a window: a guest that does not read its response would block the response of another guest.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,15 +31,15 @@ pub(super) struct Timeouts {
     pub(super) between_bytes: Duration,
 }
 
-/// Why an exchange failed.
+/// The reason why an exchange failed.
 pub(super) enum Failed {
-    /// The request failed.
+    /// The request failed and must not be sent again.
     Finally(Error),
-    /// An idle connection was used and turned out to be closed. The server has not processed this request.
+    /// The server had closed the idle connection before it processed the request, so the request can be sent again.
     Unsent(Box<OutboundRequest>),
 }
 
-/// The parts of an exchange that do not depend on the connection.
+/// The destination, timeouts and idle connections of an exchange, whichever connection it uses.
 pub(super) struct Exchange {
     pub(super) to: Destination,
     pub(super) timeouts: Timeouts,
@@ -47,18 +47,18 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Sends `request`. Returns the response when its head has been received. `again` is set if the connection was used
-    /// by an earlier exchange.
+    /// Sends `request`. Returns the response when its head has been received. `is_reused` says whether an earlier
+    /// exchange has used the connection.
     pub(super) async fn run(
         &self,
         mut connection: HttpConnection,
         request: OutboundRequest,
-        again: bool,
+        is_reused: bool,
     ) -> Result<Outgoing, Failed> {
         let uri = request.uri().clone();
-        let over = request.body().over();
-        let request = connection.addressed(request).map_err(Failed::Finally)?;
-        let repeated = (again && sending::is_repeatable(&request)).then(|| {
+        let request_end = request.body().end();
+        let request = connection.with_address_form(request).map_err(Failed::Finally)?;
+        let repeated = (is_reused && sending::is_repeatable(&request)).then(|| {
             let (mut parts, ()) = http::Request::new(()).into_parts();
             parts.method = request.method().clone();
             parts.uri = uri.clone();
@@ -72,7 +72,7 @@ impl Exchange {
             Ok(Ok(response)) => response,
             Ok(Err(mut error)) => {
                 return Err(match (error.take_message(), repeated) {
-                    (Some(mut unsent), _) if again => {
+                    (Some(mut unsent), _) if is_reused => {
                         *unsent.uri_mut() = uri;
                         Failed::Unsent(Box::new(unsent))
                     }
@@ -85,11 +85,11 @@ impl Exchange {
         let (ended, failure) = (connection.ended.clone(), connection.failure.clone());
         let end = End {
             is_kept: closing.is_kept.clone(),
-            keep: self.idle.clone(),
+            idle: self.idle.clone(),
             to: self.to.clone(),
             runtime: tokio::runtime::Handle::current(),
             connection,
-            over,
+            request_end,
             done,
         };
         let between = self.timeouts.between_bytes;
@@ -106,13 +106,13 @@ impl Exchange {
     }
 }
 
-/// Returns whether the error means that the connection was closed, rather than that the response is invalid.
+/// Returns whether the error means that the connection was closed, and not that the response is invalid.
 fn is_gone(error: &hyper::Error) -> bool {
     let by_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
     error.is_canceled() || error.is_closed() || error.is_incomplete_message() || by_network()
 }
 
-/// Closes the connection of an exchange that was dropped, unless the connection was kept.
+/// Closes the connection when the exchange is dropped, unless the connection was kept.
 struct Closing {
     task: AbortHandle,
     is_kept: Arc<AtomicBool>,
@@ -126,31 +126,32 @@ impl Drop for Closing {
     }
 }
 
-/// The state of an exchange that is needed when its response has been read completely.
+/// What is needed to keep the connection after the response has been read completely.
 struct End {
     connection: HttpConnection,
     to: Destination,
-    /// Tells whether the request's body has ended.
-    over: BodyEnd,
-    keep: Arc<IdleConnections>,
+    /// Shows whether the body of the request has ended.
+    request_end: BodyEnd,
+    idle: Arc<IdleConnections>,
     is_kept: Arc<AtomicBool>,
     done: oneshot::Sender<()>,
     runtime: tokio::runtime::Handle,
 }
 
 impl End {
-    /// Keeps the connection if the request was also sent completely, and the exchange was polled until now.
+    /// Called at the end of the response. Keeps the connection if the request was also sent completely, and if the
+    /// caller still polls the future of the exchange.
     fn reached(self) {
-        if self.over.is_reached() && !self.done.is_closed() && !self.connection.is_closed() {
+        if self.request_end.is_reached() && !self.done.is_closed() && !self.connection.is_closed() {
             self.is_kept.store(true, Ordering::Release);
-            self.connection.rest();
-            self.keep.put(&self.runtime, self.to, self.connection);
+            self.connection.release_permit();
+            self.idle.put(&self.runtime, self.to, self.connection);
             let _ = self.done.send(());
         }
     }
 }
 
-/// A response's body that fails when its next frame takes too long.
+/// The body of a response. Returns an error if the next frame takes too long.
 struct ResponseBody {
     incoming: Incoming,
     between_bytes: Duration,
@@ -163,11 +164,11 @@ impl ResponseBody {
     fn new(incoming: Incoming, between_bytes: Duration, end: End) -> Self {
         let limit = Box::pin(tokio::time::sleep(between_bytes));
         let mut body = Self { incoming, between_bytes, limit, waiting: false, end: Some(end) };
-        body.look_for_end();
+        body.check_end();
         body
     }
 
-    fn look_for_end(&mut self) {
+    fn check_end(&mut self) {
         if self.incoming.is_end_stream()
             && let Some(end) = self.end.take()
         {
@@ -184,7 +185,7 @@ impl Body for ResponseBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
             self.waiting = false;
             match &frame {
-                Some(Ok(_)) => self.look_for_end(),
+                Some(Ok(_)) => self.check_end(),
                 Some(Err(_)) => drop(self.end.take()),
                 None => {
                     if let Some(end) = self.end.take() {
@@ -194,7 +195,8 @@ impl Body for ResponseBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
-        // The timeout runs only while the guest waits for a frame: a guest that reads slowly is not the server's fault.
+        // Restarts the timeout when the guest starts to wait for a frame, so that the time in which the guest does not
+        // read does not count.
         if !self.waiting {
             self.waiting = true;
             let until = Instant::now() + self.between_bytes;

@@ -1,4 +1,4 @@
-//! One connection to a server, HTTP/1.1 or HTTP/2. It is either used by an exchange or idle between two exchanges.
+//! One connection to a server, HTTP/1.1 or HTTP/2. An exchange uses it, or it is idle between two exchanges.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -20,22 +20,22 @@ use crate::pool::locked;
 
 /// The maximum number of headers of an HTTP/1.1 response.
 const RESPONSE_HEADERS_MAX: usize = 200;
-/// The maximum bytes of the header list of an HTTP/2 response.
+/// The maximum size of the header list of an HTTP/2 response, in bytes.
 const RESPONSE_HEADER_BYTES_MAX: u32 = 64 << 10;
 
-/// The size of the buffer of each direction, which fills while neither side reads or writes. Together with the frames
-/// in transit, this is at most what the exchange is charged (`OUTBOUND_EXCHANGE_BYTES` in
+/// The size in bytes of the buffer of each direction, which fills if neither side reads or writes. Both buffers and the
+/// frames in transit need at most the bytes that are charged for the exchange (`OUTBOUND_EXCHANGE_BYTES` in
 /// `runtime/src/guest/outbound_hooks.rs`).
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The maximum time to wait until an idle connection has read the end of the previous response and is ready for the
-/// next request.
+/// The maximum time to wait until an idle connection has read the end of the previous response and accepts the next
+/// request.
 const READY_WAIT: Duration = Duration::from_millis(250);
 
-/// The permit for a connection in use. It is held by the connection's task.
+/// The permit for a connection in use. The task of the connection holds it.
 pub(super) type Permit = Arc<OwnedSemaphorePermit>;
 
-/// A connection. After it is dropped, the connection is closed as soon as its exchange has ended.
+/// A connection to a server. After this is dropped, the connection is closed as soon as its exchange has ended.
 pub(super) struct HttpConnection {
     sender: Sender,
     permit: Arc<Mutex<Option<Permit>>>,
@@ -51,7 +51,7 @@ enum Sender {
 }
 
 impl HttpConnection {
-    /// Prepares a connection for its first request.
+    /// Performs the HTTP handshake, and starts the task that drives the connection.
     pub(super) async fn open(connection: Connection, to: IpAddr, permit: Permit) -> Result<Self, Error> {
         let permit = Arc::new(Mutex::new(Some(permit)));
         let failure = Arc::new(Mutex::new(None));
@@ -81,7 +81,7 @@ impl HttpConnection {
         Ok(Self { sender, permit, task: abort, ended: task.map(|_| ()).boxed().shared(), failure, to })
     }
 
-    /// The address of the server.
+    /// Returns the address of the server.
     pub(super) fn address(&self) -> IpAddr {
         self.to
     }
@@ -93,13 +93,14 @@ impl HttpConnection {
         }
     }
 
-    /// Releases the permit, because the connection is now idle.
-    pub(super) fn rest(&self) {
+    /// Releases the connection's permit, because the connection is now idle.
+    pub(super) fn release_permit(&self) {
         drop(locked(&self.permit).take());
     }
 
-    /// Gives an idle connection a permit for the next exchange. Returns `None` if the connection no longer works.
-    pub(super) async fn wake(mut self, permit: &Permit) -> Option<Self> {
+    /// Gives an idle connection a permit, and waits until it is ready for the next exchange. Returns `None` if the
+    /// connection does not become ready.
+    pub(super) async fn reserve(mut self, permit: &Permit) -> Option<Self> {
         *locked(&self.permit) = Some(permit.clone());
         let ready = async {
             match &mut self.sender {
@@ -121,18 +122,19 @@ impl HttpConnection {
         }
     }
 
-    /// Returns the request in the form that the connection's version of HTTP requires.
-    pub(super) fn addressed(&self, mut request: OutboundRequest) -> Result<OutboundRequest, Error> {
+    /// Converts the URI and the `Host` header of a request into the form that the connection's HTTP version requires.
+    pub(super) fn with_address_form(&self, mut request: OutboundRequest) -> Result<OutboundRequest, Error> {
         match &self.sender {
             Sender::Http1(_) => to_origin_form(&mut request)?,
-            // The authority of the URI replaces this header.
+            // In HTTP/2, the authority of the URI replaces the `Host` header.
             Sender::Http2(_) => drop(request.headers_mut().remove(HOST)),
         }
         Ok(request)
     }
 }
 
-/// Reduces the URI to the path, as a server requires. The `Host` header is replaced by the host that was checked.
+/// Reduces the URI to its path and query, as HTTP/1.1 requires for a server. Sets the `Host` header to the host that
+/// was checked.
 fn to_origin_form(request: &mut OutboundRequest) -> Result<(), Error> {
     let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Error::HttpRequestUriInvalid)?;

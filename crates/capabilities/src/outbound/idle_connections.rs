@@ -1,8 +1,8 @@
-//! Idle connections between two requests of one component to the same server.
+//! The idle connections of a component, which its next requests to the same servers use.
 //!
 //! Idle connections belong to one component of one revision, so another tenant can never use them. Their number is
-//! bounded for each component and for each tenant, and so is their age. Their memory is charged to the tenant; a
-//! connection is closed instead of kept if the tenant has no memory left.
+//! limited per component and per tenant, and their age is limited too. Their memory is charged to the tenant. If the
+//! tenant does not have enough memory, a connection is closed instead of kept.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,7 +17,7 @@ use super::Destination;
 use super::http_connection::HttpConnection;
 use crate::pool::locked;
 
-/// The memory of an idle connection: the buffers of TLS and of both directions.
+/// The number of bytes that are charged for an idle connection: the buffers of TLS and of both directions.
 const IDLE_BYTES: usize = 128 << 10;
 
 /// The idle connections of a component.
@@ -31,35 +31,36 @@ pub(super) struct IdleConnections {
 
 #[derive(Default)]
 struct IdleList {
-    /// The connections, in the order of their last use.
+    /// The idle connections, least recently used first.
     connections: Vec<IdleConnection>,
-    /// Whether a task that closes expired connections is running.
-    watched: bool,
+    /// Whether a task is running that closes expired connections.
+    has_expiry_task: bool,
 }
 
 struct IdleConnection {
     to: Destination,
-    line: HttpConnection,
+    connection: HttpConnection,
     since: Instant,
     _permit: OwnedSemaphorePermit,
     _memory: Option<HostMemory>,
 }
 
 impl IdleConnections {
-    /// Creates a set of at most `component_max` connections, each for at most `time`, and at most as many as `tenant`
-    /// has permits.
+    /// Creates an empty set. Keeps at most `component_max` connections, each at most for `time`. Each kept connection
+    /// also needs a permit of `tenant`.
     pub(super) fn new(component_max: usize, time: Duration, tenant: Arc<Semaphore>) -> Arc<Self> {
         let (idle, account) = (Mutex::default(), OnceLock::new());
         Arc::new(Self { idle, component_max, time, tenant, account })
     }
 
-    /// Sets the account that the memory of these connections is charged to.
+    /// Sets the account to which the memory of these connections is charged.
     pub(super) fn charge_to(&self, account: Arc<Account>) {
-        // The account of a component never changes, so a later call has no effect.
+        // Ignores later calls, because the account of a component never changes.
         let _ = self.account.set(account);
     }
 
-    /// Returns a connection to `to` that was used within the last `time`, and whose address is still `allowed`.
+    /// Removes and returns a connection to `to` that was used within the last `time`, and whose address is still
+    /// `allowed`.
     pub(super) fn take(
         &self,
         to: &Destination,
@@ -68,13 +69,13 @@ impl IdleConnections {
     ) -> Option<HttpConnection> {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
-        let fits = |it: &IdleConnection| it.to == *to && it.since.elapsed() < time && allowed(it.line.address());
+        let fits = |it: &IdleConnection| it.to == *to && it.since.elapsed() < time && allowed(it.connection.address());
         let at = idle.connections.iter().rposition(fits)?;
-        Some(idle.connections.remove(at).line)
+        Some(idle.connections.remove(at).connection)
     }
 
-    /// Keeps a connection if there is room for it; otherwise closes it.
-    pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, line: HttpConnection) {
+    /// Keeps a connection. Closes it instead if a limit is reached or the tenant does not have enough memory.
+    pub(super) fn put(self: &Arc<Self>, runtime: &Handle, to: Destination, connection: HttpConnection) {
         let mut idle = locked(&self.idle);
         self.close_old(&mut idle);
         if self.component_max == 0 {
@@ -91,8 +92,14 @@ impl IdleConnections {
             },
             None => None,
         };
-        idle.connections.push(IdleConnection { to, line, since: Instant::now(), _permit: permit, _memory: memory });
-        if !std::mem::replace(&mut idle.watched, true) {
+        idle.connections.push(IdleConnection {
+            to,
+            connection,
+            since: Instant::now(),
+            _permit: permit,
+            _memory: memory,
+        });
+        if !std::mem::replace(&mut idle.has_expiry_task, true) {
             let (set, mut until) = (Arc::downgrade(self), Instant::now() + self.time);
             runtime.spawn(async move {
                 loop {
@@ -100,9 +107,9 @@ impl IdleConnections {
                     let Some(set) = set.upgrade() else { return };
                     let mut idle = locked(&set.idle);
                     set.close_old(&mut idle);
-                    // The first connection is the least recently used.
+                    // The first connection is the least recently used one.
                     let Some(oldest) = idle.connections.first() else {
-                        idle.watched = false;
+                        idle.has_expiry_task = false;
                         return;
                     };
                     until = oldest.since + set.time;
@@ -112,11 +119,12 @@ impl IdleConnections {
     }
 
     fn close_old(&self, idle: &mut IdleList) {
-        idle.connections.retain(|it| !it.line.is_closed() && it.since.elapsed() < self.time);
+        idle.connections.retain(|it| !it.connection.is_closed() && it.since.elapsed() < self.time);
     }
 }
 
-/// Charges a connection if there is memory for it. Does not evict instances to make room.
+/// Charges the memory of an idle connection. Returns `None` if the account does not have enough memory left; does not evict
+/// idle instances to free some.
 fn charge(account: &Arc<Account>) -> Option<HostMemory> {
     let room = account.memory_bytes_max().saturating_sub(account.used().memory_bytes);
     if room < IDLE_BYTES as u64 { None } else { account.charge_host_memory(IDLE_BYTES).ok() }

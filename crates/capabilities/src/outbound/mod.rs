@@ -1,14 +1,14 @@
 //! Outbound HTTP: a client for each component, which reaches only the hosts that the component was granted.
 //!
-//! For each request: the host and port must match a grant; the name is looked up once; addresses that the grant does
-//! not cover are discarded; the connection is made to one of the remaining addresses *itself*, so no second look-up can
-//! differ (DNS rebinding). If an idle connection to the same host was [kept](idle_connections), no look-up is needed,
-//! but its address is checked again. Redirects are returned like other responses, and the environment's proxy settings
-//! are ignored: following either would reach a host that was not checked.
+//! For each request, the host and port must match a grant. The host name is looked up once, and addresses that the
+//! grant does not cover are discarded. The client connects to one of the remaining *addresses*, so no second look-up
+//! can return a different one (DNS rebinding). If an idle connection to the same host was [kept](idle_connections), no
+//! look-up is needed, but the address of the connection is checked again. Redirects are returned like other responses,
+//! and the proxy settings in the environment are ignored, because both could lead to a host that was not checked.
 //!
-//! - [`OutboundPolicy`], [`HostRule`]: the grants. [`Reach`]: the part of the network of an address.
-//! - [`OutboundClient`]: sends requests of one component.
-//! - [`Resolve`]: looks up names. [`Authorities`]: the trusted certificate authorities.
+//! - [`OutboundPolicy`], [`HostRule`]: the grants. [`Reach`]: the part of the network that an address belongs to.
+//! - [`OutboundClient`]: sends the requests of one component.
+//! - [`Resolve`]: looks up host names. [`Authorities`]: the trusted certificate authorities.
 
 mod address;
 mod authorities;
@@ -47,32 +47,32 @@ pub use policy::{HostRule, OutboundPolicy};
 pub use resolve::{Resolve, SystemResolver};
 pub use tenant::{InvalidHostRule, TenantHosts};
 
-/// A response, and the future that drives its connection. Poll the future until it ends; dropping it closes the
-/// connection.
+/// A response, and the future that drives its connection. The caller polls the future until it ends. Dropping the
+/// future closes the connection.
 pub type Outgoing = (http::Response<WasiBody>, BoxFuture<'static, Result<(), Error>>);
 
-/// Maximum bytes of a host name in a message: the maximum length of a DNS name.
+/// The maximum length in bytes of a host name in a message, which is the maximum length of a DNS name.
 const HOST_BYTES_MAX: usize = 255;
 
-/// Limits of outbound HTTP.
+/// The limits of outbound HTTP.
 #[derive(Debug, Clone)]
 pub struct OutboundLimits {
-    /// Maximum number of connections that one component may have in use.
+    /// The maximum number of connections that one component, or one tenant on a node, uses at the same time.
     pub connections_max: usize,
-    /// Maximum number of idle connections that are kept for a component's next requests; 0 keeps none.
+    /// The maximum number of idle connections that are kept for the next requests of a component; 0 keeps none.
     pub idle_max: usize,
-    /// The time for which an idle connection is kept.
+    /// The maximum time for which an idle connection is kept.
     pub idle_time: Duration,
-    /// The maximum age of an idle connection for a request that must not be sent twice. Most servers wait longer than
-    /// this before they close an idle connection, so they do not close it just when the request is sent.
+    /// The maximum idle time of a connection that is used for a request that must not be sent twice. Most servers close
+    /// idle connections only after a longer time, so they do not close the connection while the request is being sent.
     pub idle_time_unrepeatable: Duration,
-    /// Timeout of look-up, connecting and TLS together, unless the guest sets one.
+    /// The timeout for look-up, TCP connection and TLS handshake together, if the guest sets none.
     pub connect_timeout: Duration,
-    /// Timeout from the request's head to the response's, unless the guest sets one.
+    /// The timeout from sending the request's head to receiving the response's head, if the guest sets none.
     pub first_byte_timeout: Duration,
-    /// Timeout between two frames of the response's body, unless the guest sets one.
+    /// The timeout between two frames of the response's body, if the guest sets none.
     pub between_bytes_timeout: Duration,
-    /// The maximum of each timeout that a guest sets.
+    /// The maximum value of a timeout that a guest sets.
     pub timeout_max: Duration,
 }
 
@@ -91,21 +91,22 @@ impl Default for OutboundLimits {
     }
 }
 
-/// Maximum number of idle connections of a tenant.
+/// The maximum number of idle connections per tenant.
 const TENANT_IDLE_MAX: usize = 32;
 
-/// The certificate authorities that Mozilla trusts.
+/// Returns the certificate authorities that Mozilla trusts.
 pub fn public_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// The network that the clients of all components share.
+/// The network for outbound HTTP, which the clients of all components share: resolver, certificate authorities and
+/// limits.
 #[derive(Clone)]
 pub struct OutboundNetwork {
     authorities: Authorities,
     resolver: Arc<dyn Resolve>,
     limits: OutboundLimits,
-    /// Addresses that replace the look-up of `HOST` or `HOST:PORT`, for tests.
+    /// Addresses by `HOST` or `HOST:PORT`. Requests to these hosts go to the address without a look-up. For tests.
     stubs: Arc<BTreeMap<String, SocketAddr>>,
 }
 
@@ -132,20 +133,20 @@ impl OutboundNetwork {
         Self { authorities: Authorities::from(roots), resolver, limits, stubs: Arc::default() }
     }
 
-    /// Returns the same network with other certificate authorities.
+    /// Returns this network with other certificate authorities.
     #[must_use]
     pub fn trusting(self, authorities: Authorities) -> Self {
         Self { authorities, ..self }
     }
 
-    /// Returns the same network, in which requests to these hosts (`HOST` or `HOST:PORT`) go to these addresses
-    /// instead, without TLS. The hosts are not looked up, and the addresses are not checked. For tests.
+    /// Returns this network with stubs for tests: requests to these hosts (`HOST` or `HOST:PORT`) go to these
+    /// addresses, without TLS. The hosts are not looked up, and the addresses are not checked.
     #[must_use]
     pub fn with_stubs(self, stubs: BTreeMap<String, SocketAddr>) -> Self {
         Self { stubs: Arc::new(stubs), ..self }
     }
 
-    /// The trusted certificate authorities.
+    /// Returns the trusted certificate authorities.
     pub fn authorities(&self) -> &Authorities {
         &self.authorities
     }
@@ -159,7 +160,7 @@ impl OutboundNetwork {
     }
 }
 
-/// Sends the HTTP requests of one component. Clones share its connections and their limits.
+/// Sends the HTTP requests of one component. Clones share connections and limits.
 #[derive(Clone)]
 pub struct OutboundClient {
     network: OutboundNetwork,
@@ -167,12 +168,12 @@ pub struct OutboundClient {
     tenant: Option<Arc<TenantHosts>>,
     connections: Arc<Semaphore>,
     idle: Arc<IdleConnections>,
-    /// Additional certificate authorities that are trusted for some hosts.
+    /// Certificate authorities for the hosts that a rule matches, used instead of the authorities of the network.
     trusted: Arc<[(HostRule, Authorities)]>,
     denials: Option<Arc<Denials>>,
 }
 
-/// The destination of a request.
+/// The host, port and protocol to which a request is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Destination {
     host: Host,
@@ -181,14 +182,14 @@ struct Destination {
 }
 
 impl OutboundClient {
-    /// Creates a client that reaches what `policy` grants.
+    /// Creates a client that can reach the hosts that `policy` grants.
     pub fn new(network: OutboundNetwork, policy: OutboundPolicy) -> Self {
         let connections = Arc::new(Semaphore::new(network.limits.connections_max));
         let idle = Arc::new(Semaphore::new(network.limits.idle_max));
         Self::limited(network, policy, None, connections, idle)
     }
 
-    /// Creates a client that reaches what `policy` grants and `tenant` allows.
+    /// Creates a client that can reach the hosts that both `policy` grants and `tenant` allows.
     pub fn of_tenant(network: OutboundNetwork, policy: OutboundPolicy, tenant: Arc<TenantHosts>) -> Self {
         let connections = tenant.connections(network.limits.connections_max);
         let idle = tenant.idle_connections(TENANT_IDLE_MAX);
@@ -206,40 +207,41 @@ impl OutboundClient {
         Self { network, policy: Arc::new(policy), tenant, connections, idle, trusted: Arc::new([]), denials: None }
     }
 
-    /// Returns the same client with additional trusted certificate authorities for the hosts that these rules match.
+    /// Returns this client with other certificate authorities for the hosts that the rules match.
     #[must_use]
     pub fn trusting(self, trusted: Vec<(HostRule, Authorities)>) -> Self {
         Self { trusted: trusted.into(), ..self }
     }
 
-    /// Returns the same client, which charges `account` for idle connections. The memory of exchanges is charged by the
-    /// caller.
+    /// Returns this client, with idle connections charged to `account`. The caller of the client charges the memory of
+    /// exchanges.
     #[must_use]
     pub fn charging(self, account: Arc<Account>) -> Self {
         self.idle.charge_to(account);
         self
     }
 
-    /// Returns the same client, which reports refused requests to `denials` if that is `Some`.
+    /// Returns this client, which reports refused requests to `denials`. `None` reports nothing.
     #[must_use]
-    pub fn telling(self, denials: Option<Arc<Denials>>) -> Self {
+    pub fn reporting_to(self, denials: Option<Arc<Denials>>) -> Self {
         Self { denials, ..self }
     }
 
-    fn tell(&self, text: &std::fmt::Arguments<'_>) {
+    fn report(&self, text: &std::fmt::Arguments<'_>) {
         if let Some(denials) = &self.denials {
             denials.report(self.policy.component(), &text.to_string());
         }
     }
 
-    /// Sends `request`. Returns the response when its head has been received. Uses an idle connection to the
-    /// destination, if one exists. If it turns out to be closed, the request is sent again over a new connection,
-    /// provided that this cannot have an effect twice.
+    /// Sends `request`. Returns the response when its head has been received.
+    ///
+    /// Uses an idle connection to the destination, if there is one. If the server has closed this connection, the
+    /// request is sent again over a new connection, provided that this cannot have an effect twice.
     ///
     /// # Errors
-    /// `HttpRequestDenied` if the host is not granted, `DestinationIpProhibited` if it leads to addresses that the
-    /// grant does not cover; both are reported with the line of the manifest that would grant them
-    /// ([`OutboundClient::telling`]). Otherwise the error of the exchange.
+    /// `HttpRequestDenied` if the host is not granted; `DestinationIpProhibited` if the grant does not cover the
+    /// addresses of the host. Both are reported with the line of the manifest that would grant the request
+    /// ([`OutboundClient::reporting_to`]). Any other error is an error of the exchange.
     pub async fn send(
         &self,
         request: http::Request<WasiBody>,
@@ -262,31 +264,31 @@ impl OutboundClient {
         let exchange = Exchange { to, timeouts, idle: self.idle.clone() };
         let mut request = sending::prepare(request).await;
         let idle_time = if sending::is_repeatable(&request) { limits.idle_time } else { limits.idle_time_unrepeatable };
-        while let Some(line) = self.idle.take(&exchange.to, idle_time, |address| self.may_reach(&exchange.to, address))
+        while let Some(idle) = self.idle.take(&exchange.to, idle_time, |address| self.may_reach(&exchange.to, address))
         {
-            let Some(line) = line.wake(&permit).await else { continue };
-            match exchange.run(line, request, true).await {
+            let Some(connection) = idle.reserve(&permit).await else { continue };
+            match exchange.run(connection, request, true).await {
                 Ok(outgoing) => return Ok(outgoing),
                 Err(Failed::Finally(error)) => return Err(error),
-                Err(Failed::Unsent(again)) => {
-                    // Sent again only once: the server may have closed the connection because of this request (RFC
-                    // 9110, section 9.2.2), and would do so each time.
-                    request = *again;
+                Err(Failed::Unsent(unsent)) => {
+                    // Sends the request again only once, over a new connection. The server may have closed the
+                    // connection because of this request (RFC 9110, section 9.2.2), and would do so each time.
+                    request = *unsent;
                     break;
                 }
             }
         }
         let connecting = self.connect(&exchange.to, permit);
-        let line = tokio::time::timeout(time(options.connect_timeout, limits.connect_timeout), connecting)
+        let connection = tokio::time::timeout(time(options.connect_timeout, limits.connect_timeout), connecting)
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
-        exchange.run(line, request, false).await.map_err(|failed| match failed {
+        exchange.run(connection, request, false).await.map_err(|failed| match failed {
             Failed::Finally(error) => error,
             Failed::Unsent(_) => Error::ConnectionTerminated,
         })
     }
 
-    /// Opens a connection.
+    /// Opens a new connection to the destination.
     async fn connect(&self, to: &Destination, permit: Permit) -> Result<HttpConnection, Error> {
         if let Some(stub) = self.network.stub_for(to) {
             let (stream, address) = connect::tcp(&[stub.ip()], stub.port(), &self.connections).await?;
@@ -304,7 +306,7 @@ impl OutboundClient {
         HttpConnection::open(connection, address, permit).await
     }
 
-    /// Returns whether an existing connection to `address` may still be used.
+    /// Returns whether an idle connection to `address` may be used for a request to `to`.
     fn may_reach(&self, to: &Destination, address: IpAddr) -> bool {
         if self.network.stub_for(to).is_some() {
             return true;
@@ -322,21 +324,21 @@ impl OutboundClient {
                 _ => Ok(()),
             };
         }
-        self.tell(&format_args!(
+        self.report(&format_args!(
             "an HTTP request to `{host}:{port}` was denied; to grant it, {}",
-            self.policy.way_to_grant(host, *port, false),
+            self.policy.grant_instruction(host, *port, false),
             host = excerpt::cut(host, HOST_BYTES_MAX),
         ));
         Err(Error::HttpRequestDenied)
     }
 
-    /// Returns the addresses of the destination that the grants cover. Fails if they cover none.
+    /// Returns the addresses of the destination that the grants cover. Returns an error if there are none.
     async fn addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, Error> {
         let Destination { host, port, .. } = destination;
         let found = match host {
             Host::Address(address) => vec![*address],
             Host::Name(name) => self.resolve(name).await.map_err(|error| {
-                tracing::debug!(%host, %error, "a host name could not be looked up");
+                tracing::debug!(%host, %error, "cannot look up a host name");
                 Error::DnsError { rcode: Some("the host name could not be looked up".to_owned()), info_code: None }
             })?,
         };
@@ -345,9 +347,9 @@ impl OutboundClient {
         }
         let allowed: Vec<_> = found.into_iter().filter(|address| self.policy.allows(host, *port, *address)).collect();
         if allowed.is_empty() {
-            self.tell(&format_args!(
-                "an HTTP request to `{host}:{port}` was denied: it leads to loopback or a private network; to grant it, {}",
-                self.policy.way_to_grant(host, *port, matches!(host, Host::Name(_))),
+            self.report(&format_args!(
+                "an HTTP request to `{host}:{port}` was denied because the host leads to loopback or a private network; to grant it, {}",
+                self.policy.grant_instruction(host, *port, matches!(host, Host::Name(_))),
                 host = excerpt::cut(host, HOST_BYTES_MAX),
             ));
             return Err(Error::DestinationIpProhibited);
@@ -361,8 +363,8 @@ impl OutboundClient {
         Ok(allowed)
     }
 
-    /// Looks up a name. The system's resolver occupies a thread until it has a result, even if the caller no longer
-    /// waits. So each look-up of a tenant keeps its permit until the resolver has a result.
+    /// Looks up a name. The resolver of the operating system occupies a thread until it has a result, even if the
+    /// caller no longer waits, so a look-up for a tenant keeps its permit until then.
     async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
         let resolver = self.network.resolver.clone();
         let Some(tenant) = &self.tenant else { return resolver.resolve(name).await };
@@ -375,10 +377,10 @@ impl OutboundClient {
         lookup.await.map_err(std::io::Error::other)?
     }
 
-    /// Logs a request that the tenant's allowed hosts refuse, and adds it to the number of refused requests.
+    /// Reports and counts a request that the tenant's allowed hosts refuse. Returns the error for the guest.
     fn refuse(&self, tenant: &TenantHosts, host: &Host, port: u16) -> Error {
         tenant.refuse();
-        self.tell(&format_args!(
+        self.report(&format_args!(
             "an HTTP request to `{host}:{port}` was denied by the tenant's quota `outbound-hosts`",
             host = excerpt::cut(host, HOST_BYTES_MAX),
         ));

@@ -1,26 +1,26 @@
-//! The hosts that a component may send HTTP requests to.
+//! The hosts to which a component may send HTTP requests.
 //!
-//! Each request is checked twice: before the look-up, whether a grant covers its host and port; after the look-up,
-//! whether the grant also covers the address.
+//! Each request is checked twice. Before the look-up, a grant must cover its host and port. After the look-up, the
+//! grant must also cover the address.
 
 use std::net::IpAddr;
 
 use super::address::Reach;
 use crate::grants::GrantedBy;
 
-/// One granted host.
+/// A rule that allows requests to one host or to a group of hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRule {
-    /// A name, `*.suffix` (all names below the suffix, but not the suffix itself), `*`, or an IP address; in lower
-    /// case.
+    /// The host in lower case: a name, `*.suffix` (all names below the suffix, but not the suffix itself), `*`, or an
+    /// IP address.
     pub host: String,
-    /// The port; `None` for any.
+    /// The allowed port; `None` allows all ports.
     pub port: Option<u16>,
-    /// Whether the name may lead to loopback, link-local and private addresses.
+    /// Whether the host name may resolve to loopback, link-local and private addresses.
     pub private: bool,
 }
 
-/// The grants of a component.
+/// The outbound HTTP grants of a component.
 #[derive(Debug, Clone, Default)]
 pub struct OutboundPolicy {
     component: String,
@@ -28,7 +28,7 @@ pub struct OutboundPolicy {
     granted_by: GrantedBy,
 }
 
-/// The host of a request in its URI: a name in lower case without a final dot, or an address.
+/// The host in the URI of a request: a name in lower case without a final dot, or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Host {
     Name(String),
@@ -36,7 +36,7 @@ pub(super) enum Host {
 }
 
 impl Host {
-    /// Parses the host of an authority: `example.com`, `127.0.0.1`, `[::1]`.
+    /// Parses the host of a URI's authority: `example.com`, `127.0.0.1`, `[::1]`. Returns `None` if it is invalid.
     pub(super) fn parse(host: &str) -> Option<Self> {
         if let Some(bracketed) = host.strip_prefix('[') {
             return bracketed.strip_suffix(']')?.parse().ok().map(|v6| Self::Address(IpAddr::V6(v6)));
@@ -45,7 +45,8 @@ impl Host {
             return Some(Self::Address(address));
         }
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        // `0x7f.1`, `2130706433` and the like are names here but addresses for a resolver.
+        // Refuses spellings such as `0x7f.1` and `2130706433`, which are not addresses here, but which resolvers
+        // convert to addresses.
         let numeric = name.rsplit('.').next().is_some_and(|last| {
             let digits = last.strip_prefix("0x").unwrap_or(last);
             last.bytes().all(|b| b.is_ascii_digit())
@@ -66,28 +67,28 @@ impl std::fmt::Display for Host {
 }
 
 impl OutboundPolicy {
-    /// Creates the policy that lets `component` send requests according to `rules`.
+    /// Creates a policy that allows `component` to send the requests that `rules` match.
     pub fn new(component: &str, rules: Vec<HostRule>) -> Self {
         Self { component: component.to_owned(), rules, granted_by: GrantedBy::Manifest }
     }
 
-    /// Returns the same rules with the source of grants, for messages about denials.
+    /// Returns this policy with the source of the grants, for the messages about denials.
     #[must_use]
     pub fn granted_by(self, granted_by: GrantedBy) -> Self {
         Self { granted_by, ..self }
     }
 
-    /// The component.
+    /// Returns the name of the component.
     pub fn component(&self) -> &str {
         &self.component
     }
 
-    /// Returns the rules that allow a request to name `host` and `port`. If no rule does, the request is denied.
+    /// Returns the rules that match `host` and `port`. A request that no rule matches is denied.
     pub(super) fn rules_for<'a>(&'a self, host: &'a Host, port: u16) -> impl Iterator<Item = &'a HostRule> {
         self.rules.iter().filter(move |rule| rule.matches(host, port))
     }
 
-    /// Returns whether a request to `host` and `port` may go to `address`.
+    /// Returns whether a request to `host` and `port` may connect to `address`.
     pub(super) fn allows(&self, host: &Host, port: u16, address: IpAddr) -> bool {
         let reach = Reach::of(address);
         self.rules_for(host, port).any(|rule| match reach {
@@ -98,18 +99,18 @@ impl OutboundPolicy {
         })
     }
 
-    /// Returns the advice that tells how to grant `host` and `port`, starting with the verb. `private` means that a
-    /// name leads to a private address.
-    pub(super) fn way_to_grant(&self, host: &Host, port: u16, private: bool) -> String {
+    /// Returns an instruction that says how to grant requests to `host` and `port`. `private` means that the host name
+    /// resolves to a private address.
+    pub(super) fn grant_instruction(&self, host: &Host, port: u16, private: bool) -> String {
         let host = super::excerpt::cut(host, super::HOST_BYTES_MAX);
         let host = match port {
             80 | 443 => host,
             _ => format!("{host}:{port}"),
         };
         match (self.granted_by, private) {
-            (GrantedBy::Flags, false) => format!("start it with `--allow {host}`"),
+            (GrantedBy::Flags, false) => format!("start the process with `--allow {host}`"),
             (GrantedBy::Flags, true) => {
-                "start it with `--allow` and the address itself, or with `--allow '*'`".to_owned()
+                "start the process with `--allow` and the address itself, or with `--allow '*'`".to_owned()
             }
             (GrantedBy::Manifest, _) => {
                 let rule =
@@ -146,7 +147,8 @@ impl HostRule {
         self.address().is_some()
     }
 
-    /// Returns whether this is `localhost` or a name below it, which are loopback (RFC 6761, section 6.3).
+    /// Returns whether the rule names `localhost` or a name below it, which always mean loopback (RFC 6761, section
+    /// 6.3).
     pub(super) fn names_loopback(&self) -> bool {
         self.host == "localhost" || self.host.ends_with(".localhost")
     }

@@ -1,36 +1,38 @@
-//! Looking up the addresses of names.
+//! Looks up the IP addresses of host names.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::future::BoxFuture;
 
-/// Looks up names. The platform uses [`SystemResolver`]; tests use other implementations.
+/// Looks up the IP addresses of host names. The platform uses [`SystemResolver`]; tests use other implementations.
 pub trait Resolve: Send + Sync + 'static {
-    /// Returns all addresses of `name`, the best first.
+    /// Returns all addresses of `name`, in the order in which they should be tried.
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the operating system. Resolves `localhost` and the names below it to this machine, which not every
-/// operating system does.
+/// The resolver of the operating system. Resolves `localhost` and the names below it to loopback itself, because not
+/// every operating system does this.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            // RFC 6761, section 6.3; an operating system may ask a name server for names below `localhost`.
+            // RFC 6761, section 6.3, requires this; an operating system may send names below `localhost` to a name
+            // server.
             if name == "localhost" || name.ends_with(".localhost") {
                 return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
             }
             let name = name.to_owned();
-            // The look-up runs in a separate task. The thread that asks the system is started by the thread that polls
-            // the look-up, and keeps its priority forever: it must not be a guest's thread of low priority.
-            let look = async move {
+            // Runs the look-up in a task. The first poll of a look-up starts the thread that calls the operating
+            // system, and this thread keeps the priority of the polling thread, which must not be a guest's thread of
+            // low priority.
+            let lookup = async move {
                 let found = tokio::net::lookup_host((name, 0)).await?;
                 Ok(found.map(|address| address.ip()).collect())
             };
-            tokio::spawn(look).await.map_err(io::Error::other)?
+            tokio::spawn(lookup).await.map_err(io::Error::other)?
         })
     }
 }

@@ -1,9 +1,10 @@
-//! A tenant's restriction of the hosts that its apps may send HTTP requests to. A request must be allowed both by this
-//! restriction and by the grants of the app's manifest.
+//! The hosts to which a tenant's apps may send HTTP requests. Both this restriction and the grants in the app's
+//! manifest must allow a request.
 //!
-//! A manifest belongs to its tenant, so on a node of many tenants it must not open the node's network: `private = true`
-//! and grants of addresses reach no loopback and no private network unless the node's operator has listed that
-//! *address* for the tenant. To list a name does not suffice: the owner of the name's zone can make it lead anywhere.
+//! A manifest belongs to its tenant, so on a node with many tenants it must not grant access to the node's network.
+//! `private = true` and grants of addresses therefore do not reach loopback and private networks, unless the operator
+//! of the node has listed the *address* for the tenant. Listing a name is not enough, because the owner of the name's
+//! DNS zone can point the name to any address.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::address::Reach;
 use super::policy::{Host, HostRule};
 
-/// The hosts of one tenant, shared by all its apps. Changes apply to later requests.
+/// The allowed hosts of one tenant, and the limits that all its apps share. Changes apply to later requests.
 #[derive(Debug)]
 pub struct TenantHosts {
-    /// `None` allows all public hosts.
+    /// The rules for allowed hosts; `None` allows all public hosts.
     rules: RwLock<Option<Vec<HostRule>>>,
     refused: AtomicU64,
     connections: OnceLock<Arc<Semaphore>>,
@@ -25,24 +26,24 @@ pub struct TenantHosts {
     lookups: Arc<Semaphore>,
 }
 
-/// Maximum number of concurrent look-ups of a tenant.
+/// The maximum number of concurrent look-ups per tenant.
 const LOOKUPS_MAX: usize = 16;
 
-/// The text is not a host rule.
+/// The error for a text that is not a host rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a valid host: use `api.example`, `*.example`, `*` or an address, with `:PORT` for a single port"
 )]
 pub struct InvalidHostRule {
-    /// The text.
+    /// The invalid text, shortened to 80 characters.
     pub text: String,
 }
 
 impl TenantHosts {
-    /// Allows what `hosts` list, in the form of a manifest's `grants.http`; `None` allows all public hosts.
+    /// Allows the given hosts, in the syntax of `grants.http` in a manifest; `None` allows all public hosts.
     ///
     /// # Errors
-    /// The first text that is not a host rule.
+    /// If a text is not a host rule.
     pub fn new(hosts: Option<&[String]>) -> Result<Self, InvalidHostRule> {
         let rules = RwLock::new(parse(hosts)?);
         let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
@@ -53,14 +54,14 @@ impl TenantHosts {
     /// Replaces the allowed hosts.
     ///
     /// # Errors
-    /// As [`TenantHosts::new`]. The allowed hosts are then unchanged.
+    /// The error of [`TenantHosts::new`]. The allowed hosts are then unchanged.
     pub fn set(&self, hosts: Option<&[String]>) -> Result<(), InvalidHostRule> {
         let rules = parse(hosts)?;
         *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = rules;
         Ok(())
     }
 
-    /// The number of requests that were refused although a manifest had granted them.
+    /// Returns the number of requests that these hosts refused although the app's manifest grants them.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -69,23 +70,24 @@ impl TenantHosts {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The limiter of the tenant's connections. All components of the tenant together may have as many connections as a
-    /// single component without a tenant.
-    pub(super) fn connections(&self, most: usize) -> Arc<Semaphore> {
-        self.connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
+    /// Returns the semaphore that limits the tenant's connections. All components of the tenant share its permits. The
+    /// first call creates it with `permits` permits.
+    pub(super) fn connections(&self, permits: usize) -> Arc<Semaphore> {
+        self.connections.get_or_init(|| Arc::new(Semaphore::new(permits))).clone()
     }
 
-    /// The limiter of idle connections of all components of the tenant.
-    pub(super) fn idle_connections(&self, most: usize) -> Arc<Semaphore> {
-        self.idle_connections.get_or_init(|| Arc::new(Semaphore::new(most))).clone()
+    /// Returns the semaphore that limits the tenant's idle connections. All components of the tenant share its permits.
+    /// The first call creates it with `permits` permits.
+    pub(super) fn idle_connections(&self, permits: usize) -> Arc<Semaphore> {
+        self.idle_connections.get_or_init(|| Arc::new(Semaphore::new(permits))).clone()
     }
 
-    /// Waits for a permit to look up a name, and returns it.
+    /// Waits for a permit to look up a name.
     pub(super) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
         self.lookups.clone().acquire_owned().await.ok()
     }
 
-    /// Returns whether a request may name `host` and `port`. Its address is checked later.
+    /// Returns whether a request to `host` and `port` may be sent, as far as this is known before the look-up.
     pub(super) fn may_name(&self, host: &Host, port: u16) -> bool {
         self.with(|rules| match (rules, host) {
             (None, Host::Name(_)) => true,
@@ -94,7 +96,7 @@ impl TenantHosts {
         })
     }
 
-    /// Returns whether a request to `host` and `port` may go to `address`.
+    /// Returns whether a request to `host` and `port` may connect to `address`.
     pub(super) fn allows(&self, host: &Host, port: u16, address: IpAddr) -> bool {
         let reach = Reach::of(address);
         self.with(|rules| {
@@ -112,9 +114,9 @@ impl TenantHosts {
         })
     }
 
-    fn with<T>(&self, look: impl FnOnce(Option<&[HostRule]>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(Option<&[HostRule]>) -> T) -> T {
         let rules = self.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        look(rules.as_deref())
+        work(rules.as_deref())
     }
 }
 

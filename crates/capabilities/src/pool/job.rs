@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use isomer_runtime::Account;
 use tokio::runtime::Handle;
 
-/// Work for a thread of a pool.
+/// Blocking work that a thread of a pool runs.
 pub(super) struct Job {
     pub(super) work: Box<dyn FnOnce() + Send>,
-    /// The account that is charged for the processor time.
+    /// The account to which the processor time of the job is charged.
     pub(super) account: Arc<Account>,
-    /// The caller that waits for the job; `None` for a job that must be done even if no caller waits for it.
+    /// The caller that waits for the job; `None` for a job that must run even if no caller waits for it.
     pub(super) call: Option<Arc<JobCaller>>,
-    /// The caller's runtime; `None` outside of any runtime.
+    /// The tokio runtime of the caller; `None` if the job was queued outside a runtime.
     pub(super) runtime: Option<Handle>,
 }
 
@@ -23,7 +23,7 @@ impl Job {
     }
 }
 
-/// The caller that waits for a job.
+/// The caller of a job, which may stop waiting.
 #[derive(Default)]
 pub(super) struct JobCaller {
     is_gone: AtomicBool,

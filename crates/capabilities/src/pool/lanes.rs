@@ -1,43 +1,43 @@
-//! The scheduling of jobs: the state of a pool without its threads.
+//! The scheduling of jobs: the state of a pool without its threads. A *lane* is the queue of one tenant's jobs.
 //!
-//! A lane may run [`LaneBounds::running_max`] jobs at once. Running jobs cannot be preempted. Two rules ensure that a
-//! tenant does not have to wait until jobs of other tenants have ended:
+//! A lane may run [`LaneBounds::running_max`] jobs at the same time. Running jobs cannot be preempted. Two rules ensure
+//! that a tenant does not have to wait for jobs of other tenants:
 //!
 //! - All lanes that have jobs share [`PoolSize::threads_max`] threads equally. A lane may use more than its share only
 //!   while no lane that uses less than its share is waiting.
-//! - A lane with no running job gets a thread even if all of those are in use: one of [`PoolSize::reserve_max`] extra
+//! - A lane with no running job gets a thread even if all these threads are in use: one of [`PoolSize::reserve_max`] extra
 //!   threads.
 //!
-//! Invariant: `ready` contains each lane exactly once that has waiting jobs and fewer running jobs than it may have,
+//! Invariant: `ready` contains each lane that has waiting jobs and fewer running jobs than its maximum, exactly once,
 //! and no other lane.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::job::Job;
 
-/// The number of threads of a pool.
+/// The maximum number of threads of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PoolSize {
-    /// Threads that the lanes share.
+    /// The number of threads that all lanes share.
     pub(crate) threads_max: usize,
-    /// Extra threads for lanes with no running job: each such lane may use one.
+    /// The number of extra threads for lanes with no running job. Each such lane may use one of them.
     pub(crate) reserve_max: usize,
 }
 
-/// The bounds of a lane.
+/// The limits of one lane.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneBounds {
-    /// Maximum number of threads at once.
+    /// The maximum number of jobs that run at the same time.
     pub(crate) running_max: usize,
-    /// Maximum number of waiting jobs.
+    /// The maximum number of jobs that wait.
     pub(crate) waiting_max: usize,
 }
 
-/// The lanes that have waiting or running jobs; other lanes need no memory.
+/// The lanes that have waiting or running jobs. Other lanes need no memory.
 pub(super) struct Lanes {
     size: PoolSize,
     lanes: HashMap<u64, Queue>,
-    /// Lanes that wait for a thread, in round-robin order.
+    /// The lanes whose next job could run, in round-robin order.
     ready: VecDeque<u64>,
     running: usize,
     last_job: u64,
@@ -45,11 +45,11 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct Queue {
-    /// The waiting jobs by number, in the order of arrival.
+    /// The waiting jobs, by number, which is also the order of arrival.
     jobs: BTreeMap<u64, Job>,
     running: usize,
     running_max: usize,
-    has_turn: bool,
+    is_listed: bool,
 }
 
 impl Lanes {
@@ -58,15 +58,15 @@ impl Lanes {
         Self { size, lanes: HashMap::new(), ready: VecDeque::new(), running: 0, last_job: 0 }
     }
 
-    /// The maximum number of threads that can run jobs at the same time.
+    /// Returns the maximum number of threads that run jobs at the same time, including the extra ones.
     pub(super) fn threads_max(&self) -> usize {
         self.size.threads_max + self.size.reserve_max
     }
 
-    /// Appends a job to a lane's queue and returns its number.
+    /// Appends a job to the queue of a lane. Returns the number of the job.
     ///
     /// # Errors
-    /// Returns the job if the lane's queue is full.
+    /// Returns the job if the queue of the lane is full.
     pub(super) fn push(&mut self, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, Job> {
         let queue = self.lanes.entry(lane).or_default();
         if queue.jobs.len() >= bounds.waiting_max {
@@ -75,17 +75,17 @@ impl Lanes {
         queue.running_max = bounds.running_max.max(1);
         self.last_job += 1;
         queue.jobs.insert(self.last_job, job);
-        self.give_turn(lane);
+        self.list_if_ready(lane);
         Ok(self.last_job)
     }
 
-    /// Removes a waiting job; returns `None` if it no longer waits.
+    /// Removes a waiting job; returns `None` if the job no longer waits.
     pub(super) fn remove(&mut self, lane: u64, job: u64) -> Option<Job> {
         let queue = self.lanes.get_mut(&lane)?;
         let job = queue.jobs.remove(&job)?;
         if queue.jobs.is_empty() {
-            if queue.has_turn {
-                queue.has_turn = false;
+            if queue.is_listed {
+                queue.is_listed = false;
                 self.ready.retain(|waiting| *waiting != lane);
             }
             if queue.running == 0 {
@@ -95,47 +95,47 @@ impl Lanes {
         Some(job)
     }
 
-    /// Returns the next job, with its lane. [`Lanes::done`] must be called when it has ended.
+    /// Removes and returns the next job, with its lane. The caller must call [`Lanes::finish`] when the job has ended.
     pub(super) fn take(&mut self) -> Option<(u64, Job)> {
         let lane = self.ready.remove(self.next_ready()?)?;
         let queue = self.lanes.get_mut(&lane)?;
-        queue.has_turn = false;
+        queue.is_listed = false;
         let (_, job) = queue.jobs.pop_first()?;
         queue.running += 1;
         self.running += 1;
-        self.give_turn(lane);
+        self.list_if_ready(lane);
         Some((lane, job))
     }
 
-    pub(super) fn done(&mut self, lane: u64) {
+    pub(super) fn finish(&mut self, lane: u64) {
         self.running = self.running.saturating_sub(1);
         let Some(queue) = self.lanes.get_mut(&lane) else { return };
         queue.running = queue.running.saturating_sub(1);
         if queue.running == 0 && queue.jobs.is_empty() {
             self.lanes.remove(&lane);
         } else {
-            self.give_turn(lane);
+            self.list_if_ready(lane);
         }
     }
 
-    /// Removes all waiting jobs.
+    /// Removes and returns all waiting jobs.
     pub(super) fn abandon(&mut self) -> Vec<Job> {
         self.ready.clear();
         let mut abandoned = Vec::new();
         for queue in self.lanes.values_mut() {
-            queue.has_turn = false;
+            queue.is_listed = false;
             abandoned.extend(std::mem::take(&mut queue.jobs).into_values());
         }
         self.lanes.retain(|_, queue| queue.running > 0);
         abandoned
     }
 
-    /// Returns whether a job could run now.
+    /// Returns whether a waiting job could run now.
     pub(super) fn is_ready(&self) -> bool {
         self.ready_more_than(0)
     }
 
-    /// Returns whether jobs of more than `count` lanes could run now.
+    /// Returns whether more than `count` lanes have a waiting job that could run now.
     pub(super) fn ready_more_than(&self, count: usize) -> bool {
         if self.running < self.size.threads_max {
             return self.ready.len() > count;
@@ -144,33 +144,33 @@ impl Lanes {
         self.running < self.threads_max() && self.ready.iter().filter(can_have_reserve).nth(count).is_some()
     }
 
-    /// Adds the lane to the round-robin order if it has a waiting job, may run one more, and is not in the order yet.
-    fn give_turn(&mut self, lane: u64) {
+    /// Adds the lane to `ready` if it has a waiting job and may run one more, and if it is not in `ready` yet.
+    fn list_if_ready(&mut self, lane: u64) {
         if let Some(queue) = self.lanes.get_mut(&lane)
-            && !queue.has_turn
+            && !queue.is_listed
             && !queue.jobs.is_empty()
             && queue.running < queue.running_max
         {
-            queue.has_turn = true;
+            queue.is_listed = true;
             self.ready.push_back(lane);
         }
     }
 
-    /// Returns the index in `ready` of the next lane.
+    /// Returns the index in `ready` of the lane whose job runs next; `None` if no thread may run a job.
     fn next_ready(&self) -> Option<usize> {
         let share = (self.size.threads_max / self.lanes.len().max(1)).max(1);
         let shared_is_free = self.running < self.size.threads_max;
-        let mut beyond_its_share = None;
-        for (place, lane) in self.ready.iter().enumerate() {
+        let mut index_beyond_share = None;
+        for (index, lane) in self.ready.iter().enumerate() {
             let running = self.lanes.get(lane).map_or(0, |queue| queue.running);
             if (shared_is_free && running < share) || (running == 0 && self.running < self.threads_max()) {
-                return Some(place);
+                return Some(index);
             }
-            if shared_is_free && beyond_its_share.is_none() {
-                beyond_its_share = Some(place);
+            if shared_is_free && index_beyond_share.is_none() {
+                index_beyond_share = Some(index);
             }
         }
-        beyond_its_share
+        index_beyond_share
     }
 }
 
@@ -208,11 +208,11 @@ mod tests {
         push(&mut lanes, 5, 1);
         assert_eq!(take(&mut lanes), [4], "so many as are in reserve");
         assert!(!lanes.is_ready());
-        // When a thread becomes free, it runs a job of a lane that has less than its share.
-        lanes.done(1);
+        // A thread that becomes free runs a job of a lane that uses less than its share.
+        lanes.finish(1);
         assert_eq!(take(&mut lanes), [5]);
         for _ in 0..3 {
-            lanes.done(2);
+            lanes.finish(2);
         }
         assert_eq!(
             take(&mut lanes),
@@ -228,9 +228,9 @@ mod tests {
         push(&mut lanes, 2, 10);
         assert_eq!(take(&mut lanes), [1, 2, 2, 2]);
         push(&mut lanes, 1, 3);
-        lanes.done(2);
+        lanes.finish(2);
         assert_eq!(take(&mut lanes), [1]);
-        lanes.done(2);
+        lanes.finish(2);
         assert_eq!(take(&mut lanes), [2]);
     }
 
@@ -245,7 +245,7 @@ mod tests {
         push(&mut lanes, 2, 5);
         assert_eq!(lanes.abandon().len(), 5);
         assert_eq!((lanes.lanes.len(), lanes.ready.len()), (1, 0));
-        lanes.done(1);
+        lanes.finish(1);
         assert_eq!((lanes.lanes.len(), lanes.running), (0, 0));
         let only = push(&mut lanes, 3, 1);
         assert!(lanes.remove(3, only[0]).is_some());

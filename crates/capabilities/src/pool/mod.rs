@@ -1,20 +1,21 @@
-//! Threads for blocking work, shared fairly by all tenants of a process and charged to them.
+//! Threads for blocking work. All tenants of a process share them fairly, and are charged for the processor time of
+//! their jobs.
 //!
-//! A [`Pool`] has a bounded number of threads. They are started when there is work, and end when there has been no work
-//! for a while, so a process without stores has no such thread. Each tenant has one [`Lane`], through which its jobs
-//! are queued. Lanes are served round-robin, however many jobs wait in each. A lane has a bound on the threads that it
-//! may occupy at once and a bound on the jobs that may wait, and a lane that occupies no thread does not wait for the
-//! others (`lanes.rs`). Every job's processor time is charged to the lane's account here, not by the capabilities
+//! A [`Pool`] has a limited number of threads. A thread is started when there is work, and ends after some time without
+//! work, so a process without stores has no such thread. Each tenant has one [`Lane`], which is the queue of the
+//! tenant's jobs. Lanes are served round-robin, however many jobs wait in each of them. A lane has a maximum of running
+//! jobs and a maximum of waiting jobs. A lane without a running job does not wait for the jobs of other lanes
+//! (`lanes.rs`). The processor time of each job is charged to the account of its lane here, and not by the capabilities
 //! (`running.rs`).
 //!
-//! When a caller stops waiting, its job is removed from the queue and dropped; if it is running, it is interrupted
-//! ([`interruption`]). A job that panics returns an error to its caller and does not affect other jobs.
+//! If the caller of a job stops waiting, a waiting job is dropped, and a running job is interrupted ([`interruption`]).
+//! If a job panics, its caller gets an error, and other jobs are not affected.
 //!
-//! A job runs inside its caller's runtime: if memory is short, it drops idle instances of guests, whose resources may
-//! have tasks, timers and sockets there.
+//! A job runs in the tokio runtime of its caller, because it may evict idle instances of guests when memory is short,
+//! and the resources of these instances may have tasks, timers and sockets in that runtime.
 //!
-//! Threads are started, and jobs are dropped, while no lock is held: a thread may fail to start, and dropping a job's
-//! captured values may call its lane or its store again.
+//! No lock is held while a thread is started or a job is dropped, because a thread may fail to start, and dropping the
+//! values in a job may call the job's lane or store again.
 //!
 //! long because two fifths of it are tests: each order in which threads start, fail and end is tried.
 
@@ -38,13 +39,13 @@ use crate::threads::{SystemThreads, ThreadSource};
 use job::{Job, JobCaller};
 use lanes::Lanes;
 
-/// The time for which a thread waits for work before it ends.
+/// The time that a thread waits for work before it ends.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Why a job has no result.
+/// The reason why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PoolError {
-    /// The lane's queue is full.
+    /// The queue of the lane is full.
     #[error("too many operations are waiting")]
     Full,
     /// No thread could be started, or the job panicked.
@@ -52,12 +53,13 @@ pub(crate) enum PoolError {
     Abandoned,
 }
 
-/// A pool of threads. Dropping the last handle finishes all waiting jobs, so that files are closed on return.
+/// A pool of threads. Dropping the last handle waits until all queued jobs have run, so that all files are closed
+/// afterwards.
 pub(crate) struct Pool {
     shared: Arc<PoolShared>,
 }
 
-/// One tenant's access to a pool. Clones, and other values with the same number, stand for the same lane.
+/// A handle of one tenant's queue of jobs in a pool. All values with the same pool and number refer to the same queue.
 #[derive(Clone)]
 pub(crate) struct Lane {
     pool: Arc<Pool>,
@@ -71,7 +73,7 @@ struct PoolShared {
     source: Arc<dyn ThreadSource>,
     idle_time: Duration,
     state: Mutex<PoolState>,
-    /// Notified when there is work, or the pool is closed.
+    /// Notified when a job is queued, and when the pool is closed.
     ready: Condvar,
     /// Notified when a thread has ended.
     ended: Condvar,
@@ -85,7 +87,8 @@ struct PoolState {
     closed: bool,
 }
 
-/// A caller that waits for a job. Dropping it removes the job from the queue, or interrupts it.
+/// A caller that waits for a job. If it is dropped before the job has ended, the job is removed from the queue or
+/// interrupted.
 struct WaitingCaller<'a> {
     shared: &'a PoolShared,
     lane: u64,
@@ -95,12 +98,12 @@ struct WaitingCaller<'a> {
 }
 
 impl Pool {
-    /// Creates a pool of at most `size` threads with the name `name`. No thread is started yet.
+    /// Creates a pool of at most `size` threads, which are named `name`. Does not start a thread yet.
     pub(crate) fn new(name: &'static str, size: PoolSize) -> Arc<Self> {
         Self::with_threads(name, size, SystemThreads::shared(), IDLE_TIME_MAX)
     }
 
-    /// Creates a pool like [`Pool::new`], with threads of `source` that end after `idle_time` without work.
+    /// Creates a pool like [`Pool::new`]. Its threads come from `source`, and end after `idle_time` without work.
     pub(crate) fn with_threads(
         name: &'static str,
         size: PoolSize,
@@ -113,7 +116,7 @@ impl Pool {
         Arc::new(Self { shared: Arc::new(PoolShared { name, source, idle_time, state, ready, ended }) })
     }
 
-    /// Waits until no thread is left: soon, if the idle time is zero and there is no work.
+    /// Waits until no thread is left. The caller ensures that the idle time is short and that there is no work.
     #[cfg(test)]
     pub(crate) fn wait_without_threads(&self) {
         let mut state = locked(&self.shared.state);
@@ -122,15 +125,15 @@ impl Pool {
         }
     }
 
-    /// Returns the lane `number`, whose jobs are charged to `account`.
+    /// Returns the lane with this number. Its jobs are charged to `account`.
     pub(crate) fn lane(self: &Arc<Self>, number: u64, account: Arc<Account>, bounds: LaneBounds) -> Lane {
         Lane { pool: self.clone(), number, account, bounds }
     }
 }
 
 impl Lane {
-    /// Runs `job` on one of the threads. If this future is dropped before the job is done, the job is removed from the
-    /// queue, or interrupted ([`interruption`]).
+    /// Runs `job` on a thread of the pool, and returns its result. If this future is dropped before the job has ended,
+    /// the job is removed from the queue or interrupted ([`interruption`]).
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -138,7 +141,7 @@ impl Lane {
         let (reply, result) = oneshot::channel();
         let work = Box::new(move || {
             if !reply.is_closed() {
-                // If the caller stops waiting after the check, the result is not needed.
+                // Sending fails if the caller no longer waits, and then the result is not needed.
                 let _ = reply.send(job());
             }
         });
@@ -151,19 +154,19 @@ impl Lane {
         result.map_err(|_| PoolError::Abandoned)
     }
 
-    /// Runs `job`, however many jobs are waiting. Used for work that must be done and whose amount is bounded by other
-    /// means, such as closing a file. If no thread can be started, the job is dropped without being run, on the
-    /// caller's thread, before this returns or a little later. Work that must be done even then belongs into the `Drop`
-    /// of a value that the job holds.
+    /// Queues `job`, even if the queue of the lane is full. Used for work that must be done, such as closing a file,
+    /// and whose amount is limited by other means. If no thread can be started, the job is dropped without being
+    /// called. This happens on the calling thread, or on the thread that tries to start another one. Work that must be
+    /// done even then belongs in the `Drop` of a value in the job.
     pub(crate) fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let bounds = LaneBounds { waiting_max: usize::MAX, ..self.bounds };
         let job = Job::new(Box::new(job), self.account.clone(), None);
         if self.pool.shared.push(self.number, bounds, job).is_err() {
-            tracing::error!("no thread can be started for storage");
+            tracing::error!("cannot start a storage thread");
         }
     }
 
-    /// The account that the lane's jobs are charged to.
+    /// Returns the account to which the jobs of the lane are charged.
     pub(crate) fn account(&self) -> &Arc<Account> {
         &self.account
     }
@@ -176,13 +179,13 @@ impl Drop for WaitingCaller<'_> {
         }
         self.call.leave();
         let job = locked(&self.shared.state).lanes.remove(self.lane, self.job);
-        // The lock was released before the job is dropped.
+        // Drops the job after the lock was released.
         drop(job);
     }
 }
 
 impl PoolShared {
-    /// Queues a job and returns its number.
+    /// Queues a job, and starts a thread if necessary. Returns the number of the job.
     fn push(self: &Arc<Self>, lane: u64, bounds: LaneBounds, job: Job) -> Result<u64, PoolError> {
         let (pushed, starts) = {
             let mut state = locked(&self.state);
@@ -194,7 +197,7 @@ impl PoolShared {
         };
         let job = match pushed {
             Ok(job) => job,
-            // The refused job is dropped after the lock was released.
+            // The refused job is dropped here, after the lock was released.
             Err(_job) => return Err(PoolError::Full),
         };
         if starts {
@@ -203,8 +206,8 @@ impl PoolShared {
         Ok(job)
     }
 
-    /// Starts a thread that was counted as starting. If it cannot be started and there is no other thread, all waiting
-    /// jobs are abandoned.
+    /// Starts a thread that the state already counts in `starting`. If this fails and there is no other thread, drops
+    /// all waiting jobs, whose callers then get [`PoolError::Abandoned`].
     fn start_thread(self: &Arc<Self>) -> Result<(), PoolError> {
         let shared = self.clone();
         let Err(error) = self.source.start(self.name, Box::new(move || shared.work())) else { return Ok(()) };
@@ -212,13 +215,13 @@ impl PoolShared {
             let mut state = locked(&self.state);
             state.starting -= 1;
             if state.threads.len() + state.starting > 0 {
-                tracing::warn!(%error, "no further thread can be started for storage; the running threads do the work");
+                tracing::warn!(%error, "cannot start another storage thread; the running threads do the work");
                 return Ok(());
             }
             self.ended.notify_all();
             state.lanes.abandon()
         };
-        tracing::error!(%error, "no thread can be started for storage");
+        tracing::error!(%error, "cannot start a storage thread");
         drop(abandoned);
         Err(PoolError::Abandoned)
     }
@@ -232,20 +235,20 @@ impl PoolShared {
         }
         while let Some((lane, job, starts)) = self.next() {
             if starts {
-                // If the new thread cannot be started, no job is abandoned, because this thread continues to run jobs.
+                // Ignores the error, because this thread continues to run jobs if the new thread cannot be started.
                 let _ = self.start_thread();
             }
             if catch_unwind(AssertUnwindSafe(|| running::run(job))).is_err() {
-                tracing::error!("an operation on a storage thread panicked");
+                tracing::error!("a job on a storage thread panicked");
             }
-            locked(&self.state).lanes.done(lane);
+            locked(&self.state).lanes.finish(lane);
         }
-        // `next` has removed this thread from the list.
+        // `next` has already removed this thread from `threads`.
         self.ended.notify_all();
     }
 
-    /// Returns the next job, and whether a thread was counted as starting for the job after it; `None` if this thread
-    /// must end.
+    /// Returns the next job with its lane, and whether the caller must start a thread for the job after it. Returns
+    /// `None` if this thread must end.
     fn next(&self) -> Option<(u64, Job, bool)> {
         let mut state = locked(&self.state);
         loop {
@@ -257,7 +260,8 @@ impl PoolShared {
                 return Some((lane, job, starts));
             }
             if state.closed {
-                // This thread may end: jobs that wait for a busy lane are run by the threads that this lane occupies.
+                // This thread may end. If jobs wait for a busy lane, the threads that run the jobs of this lane run
+                // them too.
                 state.threads.remove(&std::thread::current().id());
                 return None;
             }
@@ -275,7 +279,7 @@ impl PoolShared {
 }
 
 impl PoolState {
-    /// If there is work for one more thread, counts it as starting and returns `true`.
+    /// Returns whether one more thread must be started, and then counts it in `starting`.
     fn starts_thread(&mut self) -> bool {
         let threads = self.threads.len() + self.starting;
         let starts = threads < self.lanes.threads_max() && self.lanes.ready_more_than(self.idle + self.starting);
@@ -285,12 +289,12 @@ impl PoolState {
 }
 
 impl Drop for Pool {
-    /// Finishes all waiting jobs, then ends the threads.
+    /// Waits until all queued jobs have run and all threads have ended.
     fn drop(&mut self) {
         let mut state = locked(&self.shared.state);
         state.closed = true;
         self.shared.ready.notify_all();
-        // The last handle may be dropped by a job of this pool, whose thread then finishes by itself.
+        // A job of this pool may drop the last handle. The thread of this job must not wait for itself.
         if state.threads.contains(&std::thread::current().id()) {
             return;
         }
@@ -300,7 +304,8 @@ impl Drop for Pool {
     }
 }
 
-/// Locks a mutex even if a thread panicked while it held the lock: the guarded values are valid after every statement.
+/// Locks a mutex, even if a thread has panicked while it held the lock, because the protected values are valid after
+/// every statement.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -322,7 +327,8 @@ mod tests {
         pool.lane(number, Account::unlimited(), bounds)
     }
 
-    /// A job that reports when it runs, and ends when it is interrupted.
+    /// Queues a job that blocks. Returns a receiver that gets a message when the job starts, and a sender that ends the
+    /// job.
     fn gated(lane: &Lane) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let (started, starts) = mpsc::channel();
         let (release, gate) = mpsc::channel();
@@ -361,7 +367,7 @@ mod tests {
         let greedy = lane(&pool, 1, LaneBounds { running_max: 1, waiting_max: 100 });
         let (starts, release) = gated(&greedy);
         starts.recv().unwrap();
-        // Further jobs of the greedy lane wait for its only thread; the other lane gets the second thread immediately.
+        // Other jobs of the greedy lane wait for its only thread. The other lane gets the second thread immediately.
         let order = Arc::new(Mutex::new(Vec::new()));
         for number in 0..50 {
             let order = order.clone();
@@ -388,7 +394,7 @@ mod tests {
             lane.spawn(move || locked(&order).push(letter));
         }
         release.send(()).unwrap();
-        // Dropping the pool finishes the waiting jobs.
+        // Dropping the pool waits until the queued jobs have run.
         drop((first, second, pool));
         let order = locked(&order).clone();
         assert!(order == "babaa" || order == "ababa", "{order}");
@@ -401,7 +407,7 @@ mod tests {
         let lane = lane(&pool, 1, LaneBounds { running_max: 2, waiting_max: 9 });
         threads.fail(true);
         assert_eq!(lane.run(|| 1).await, Err(PoolError::Abandoned));
-        // No lock is held while a job is dropped, so the drop can use the job's lane again.
+        // Uses the lane while the job is dropped, which works because no lock is held then.
         struct RespawnOnDrop(Lane, mpsc::Sender<()>);
         impl Drop for RespawnOnDrop {
             fn drop(&mut self) {
@@ -415,7 +421,7 @@ mod tests {
         drops.recv().unwrap();
         threads.fail(false);
         assert_eq!(lane.run(|| 1).await, Ok(1));
-        // One thread exists. It also runs the job for which a second thread cannot be started.
+        // The pool has one thread. This thread also runs the job for which a second thread cannot be started.
         let (starts, release) = gated(&lane);
         starts.recv().unwrap();
         threads.fail(true);
@@ -466,7 +472,7 @@ mod tests {
         assert!(busy >= Duration::from_millis(60) && idle < busy / 2, "{busy:?} {idle:?}");
     }
 
-    /// Waits until the thread has used 20 ms since the job began.
+    /// Uses some processor time. Returns whether the job has used less than 20 ms.
     fn spins(x: &mut u64) -> bool {
         for _ in 0..1000 {
             *x = std::hint::black_box(x.wrapping_mul(3));
@@ -510,7 +516,7 @@ mod tests {
         struct Instance(mpsc::Sender<tokio::task::JoinHandle<u32>>);
         impl Drop for Instance {
             fn drop(&mut self) {
-                // `tokio::spawn` panics outside of a runtime.
+                // `tokio::spawn` panics outside a runtime.
                 self.0.send(tokio::spawn(async { 7 })).unwrap();
             }
         }

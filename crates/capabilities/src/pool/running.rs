@@ -1,7 +1,7 @@
-//! The job that runs on a thread of a pool: the account that it is charged to, and the caller that waits for it.
+//! The job that runs on a thread of a pool, with the account to which it is charged and its caller.
 //!
-//! The processor time of a job is measured by the clock of its thread. It is charged when the job has ended, and before
-//! that whenever the job calls [`charge`]. A job that may take long calls [`interruption`] repeatedly.
+//! The clock of the thread measures the processor time of a job. The time is charged when the job has ended, and also
+//! each time the job calls [`charge`]. A job that may take long calls [`interruption`] repeatedly.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use tokio::runtime::Handle;
 
 use super::job::{Job, JobCaller};
 
-/// Why a job must end.
+/// The reason why a running job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interruption {
-    /// The job's caller no longer waits: the request was cancelled, or its time is up.
+    /// The job's caller no longer waits, because the request was cancelled or has reached its deadline.
     CallerGone,
-    /// The job's tenant has exceeded its quota of processor time.
+    /// The job's tenant has exhausted its quota of processor time.
     OutOfCpu,
 }
 
-/// The job that runs on this thread.
+/// The account and the caller of the job that runs on this thread.
 struct Running {
     account: Arc<Account>,
     call: Option<Arc<JobCaller>>,
 }
 
-/// The processor clock of a thread.
+/// The processor time clock of a thread.
 pub(super) struct Clock {
-    /// The part of the thread's processor time that has been charged.
+    /// The processor time of the thread that has been charged.
     charged: Duration,
 }
 
@@ -40,17 +40,17 @@ thread_local! {
 }
 
 impl Clock {
-    /// Returns the processor time since the last call.
+    /// Returns the processor time of this thread since the last call.
     fn lap(&mut self) -> Duration {
         let now = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
         now.saturating_sub(std::mem::replace(&mut self.charged, now))
     }
 }
 
-/// Runs a job and charges it. The time that the thread used since its previous job is included.
+/// Runs a job, and charges its processor time. Also charges the time that the thread has used since its previous job.
 pub(super) fn run(job: Job) {
     let Job { work, account, call, runtime } = job;
-    /// Its `Drop` charges the time even if the job panics.
+    /// A guard whose `Drop` charges the processor time, even if the job panics.
     struct Charged;
     impl Drop for Charged {
         fn drop(&mut self) {
@@ -64,7 +64,8 @@ pub(super) fn run(job: Job) {
     work();
 }
 
-/// Charges the processor time of this thread's job until now. Does nothing on other threads.
+/// Charges the processor time that this thread's job has used since the last charge. Does nothing on threads that run
+/// no job.
 pub(crate) fn charge() {
     RUNNING.with_borrow(|running| {
         if let Some(running) = running {
@@ -73,7 +74,7 @@ pub(crate) fn charge() {
     });
 }
 
-/// Returns whether the caller of this thread's job no longer waits. Cheap.
+/// Returns whether the caller of this thread's job no longer waits. This check is cheap.
 pub(crate) fn caller_is_gone() -> bool {
     RUNNING.with_borrow(|running| {
         let call = running.as_ref().and_then(|running| running.call.as_ref());
@@ -81,7 +82,8 @@ pub(crate) fn caller_is_gone() -> bool {
     })
 }
 
-/// Returns why this thread's job must end; `None` if it may continue. Considers only processor time that was charged.
+/// Returns the reason why this thread's job must end; `None` if it may continue. Ignores processor time that has not
+/// been charged yet.
 pub(crate) fn interruption() -> Option<Interruption> {
     if caller_is_gone() {
         return Some(Interruption::CallerGone);
@@ -90,13 +92,12 @@ pub(crate) fn interruption() -> Option<Interruption> {
     must_stop.then_some(Interruption::OutOfCpu)
 }
 
-/// Returns how long it takes until the account of this thread's job has processor time again; `None` if it has time
-/// left.
+/// Returns the time after which the account of this thread's job has processor time again; `None` if it has some now.
 pub(crate) fn cpu_retry_after() -> Option<Duration> {
     RUNNING.with_borrow(|running| running.as_ref().and_then(|running| running.account.cpu_retry_after()))
 }
 
-/// Returns the processor time of this thread since it was last charged.
+/// Returns the processor time that this thread has used since the last charge.
 #[cfg(test)]
 pub(super) fn used_by_job() -> Duration {
     let now = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();

@@ -136,7 +136,7 @@ pub enum SqlOpenError {
         /// The name of the last applied migration.
         applied: String,
     },
-    /// The tenant's storage quota has not enough space for a copy of the store.
+    /// The tenant's storage quota does not have enough space for a copy of the store.
     #[error(
         "a copy of the SQL store `{store}` has {}, more than the quota `storage` of {} has left: ask for a higher \
          quota, or delete data",

@@ -145,7 +145,7 @@ impl Migration {
         let plain = with_plain_line_ends(text);
         let hash = |text: &str| format!("{:x}", Sha256::digest(text.as_bytes()));
         Self {
-            // The hash covers the without_file file, because earlier Isomer versions ran all of it.
+            // The hash covers the whole file, because earlier Isomer versions ran all of it.
             sha256: hash(&plain),
             sha256_as_written: [hash(text), hash(&plain.replace('\n', "\r\n"))],
             statements: forward(&plain).into_owned(),

@@ -125,7 +125,7 @@ fn a_single_component_reaches_the_hosts_of_its_flags() {
     let denied = workspace.serve(&["run", "fetch.wasm"]);
     assert!(!denied.get(&path).1.contains("upstream"), "{:?}", denied.get(&path));
     // The hint names a flag, as there is no manifest that could grant it.
-    denied.wait_for_log(&format!("was denied; to grant it, start it with `--allow {address}`"));
+    denied.wait_for_log(&format!("was denied; to grant it, start the process with `--allow {address}`"));
     let allowed = workspace.serve(&["run", "fetch.wasm", "--allow", &address.to_string()]);
     assert!(allowed.get(&path).1.contains("upstream"), "{:?}", allowed.get(&path));
 }
