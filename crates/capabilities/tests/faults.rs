@@ -1,5 +1,5 @@
-//! A key-value store whose storage fails at each operation, one after the other: acknowledged writes are kept, and the store works
-//! again when its storage does.
+//! Tests a key-value store whose storage fails at each operation, one after the other. Acknowledged writes must be
+//! kept, and the store must work again when its storage works again.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use isomer_capabilities::kv::{Kv, KvError, KvLimits, KvStore};
 use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 
-/// The time limit of waits, which only detects a hang.
+/// The maximum time of a wait, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn eventually<T>(at: &str, mut attempt: impl AsyncFnMut() -> Result<T, KvError>) -> T {

@@ -1,7 +1,7 @@
-//! `kill -9`, fifty times: the next process finds everything that a process acknowledged before it was killed.
+//! Kills a process with `kill -9`, fifty times. The next process must find everything that was acknowledged before.
 //!
-//! The test runs itself as a child process that writes to both kinds of store and prints what was acknowledged. The
-//! parent kills it after a random number of lines, then opens the stores itself.
+//! The test runs itself as a child process, which writes to a key-value store and a SQL store, and prints what was
+//! acknowledged. The parent kills the child after a random number of lines, and then opens the stores itself.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -17,7 +17,7 @@ const SEED: u64 = 0x6b11_6b11;
 const DIR_VARIABLE: &str = "ISOMER_TEST_KILL_DIR";
 const FIRST_VARIABLE: &str = "ISOMER_TEST_KILL_FIRST";
 
-/// The child process. In an ordinary test run, where the environment variable is not set, it does nothing.
+/// The code of the child process. Does nothing in an ordinary test run, because the environment variable is not set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Some(dir) = std::env::var_os(DIR_VARIABLE) else { return };
@@ -64,7 +64,7 @@ async fn acknowledged_writes_survive_kill() {
             .spawn()
             .unwrap();
         let mut said = 0;
-        // The test continues to read after the kill: everything in the pipe was acknowledged.
+        // Continues to read after the kill, because every line in the pipe was acknowledged.
         for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             let (kind, n) = line.split_once(' ').unwrap_or_default();
             match (kind, n.parse::<u64>()) {

@@ -1,4 +1,4 @@
-//! Key-value stores through their public interface: results of operations, limits, and concurrency.
+//! Key-value stores through their public interface: results, limits, and concurrency.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Migrations are applied once each, in order, completely or not at all, and must not be changed afterwards.
+//! Tests that each migration is applied once, in order, completely or not at all, and that a changed one is refused.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
@@ -108,7 +108,7 @@ async fn a_migration_cannot_end_its_transaction_or_leave_the_store() {
 
 #[tokio::test]
 async fn statements_that_programs_put_around_a_migration_do_nothing() {
-    // Migrations in the form that `sqlite3 .dump`, Prisma, drizzle-kit and sqlx write.
+    // Migrations as `sqlite3 .dump`, Prisma, drizzle-kit and sqlx write them.
     let dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);\n\
                 INSERT INTO t VALUES(1,'a');\nCOMMIT;\n";
     let redefine = "-- RedefineTables\nPRAGMA defer_foreign_keys=ON;\nPRAGMA foreign_keys=OFF;\nCREATE TABLE \"new_t\" (\"id\" INTEGER \
@@ -221,7 +221,7 @@ async fn line_endings_do_not_change_a_migration() {
     app.open().await.unwrap();
     app.write("001.sql", &text.replace("lines", "words"));
     assert!(app.refused().await.contains("was changed"));
-    // Earlier Isomer versions recorded the hash of the file with the line endings of the checkout.
+    // Earlier Isomer versions recorded the hash of the file as it was, with its line endings.
     for (recorded, now) in [(crlf(text), text.to_owned()), (text.to_owned(), crlf(text)), (crlf(text), crlf(text))] {
         use sha2::{Digest as _, Sha256};
         let app = App::new(&[("001.sql", text)]);
@@ -243,7 +243,7 @@ async fn a_revision_starts_on_a_newer_schema() {
     app.open().await.unwrap();
     fs::remove_file(app.file("003_more.sql")).unwrap();
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 2, "it starts on the newer schema");
-    // The forward migrations differ from here on.
+    // From here on, the migrations of this revision differ from those of the later revision.
     app.write("004_other.sql", "INSERT INTO t (name) VALUES ('c');");
     assert_eq!(names(&app.open().await.unwrap()).await.len(), 3);
     app.write(FILL.0, "DELETE FROM t;");

@@ -1,5 +1,5 @@
-//! A replacement of a store that was recorded and then interrupted at any point is finished by the next start, on every
-//! file system.
+//! Tests that the next start finishes a recorded replacement of a store, wherever it was interrupted, on every file
+//! system.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -11,7 +11,7 @@ use std::path::Path;
 use isomer_capabilities::sql::{roll_forward, snapshot_name};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
-/// Makes hard links fail on this thread, as on a file system without them.
+/// Makes hard links fail on this thread, as on a file system that does not support them.
 fn without_links() {
     let calls = [
         Some(libc::SYS_linkat),
@@ -25,7 +25,8 @@ fn without_links() {
     seccompiler::apply_filter(&program).unwrap();
 }
 
-/// A folder after an interrupted replacement: with the store's file, the new file and the snapshot, if each is given.
+/// A folder after an interrupted replacement. Contains the store's file, the new file and the snapshot, each of them
+/// optional.
 struct Broken {
     dir: tempfile::TempDir,
 }
@@ -77,7 +78,7 @@ fn an_interrupted_replacement_is_finished_even_without_hard_links() {
                 assert_eq!(broken.found(), done());
             }
         }
-        // The store did not exist before the replacement.
+        // Before this replacement, the store did not exist.
         let made = Broken::off(None, Some("new"), None);
         made.roll_forward().unwrap();
         assert_eq!(made.found(), (Some("new".to_owned()), None, None));
@@ -87,7 +88,7 @@ fn an_interrupted_replacement_is_finished_even_without_hard_links() {
 
 #[test]
 fn a_replacement_that_an_earlier_version_interrupted_is_finished() {
-    // The earlier version first made a hard link for the snapshot.
+    // The earlier version made a hard link for the snapshot first.
     let broken = Broken::off(Some("old"), Some("new"), None);
     let dir = broken.dir.path();
     fs::hard_link(dir.join("sql/s.sqlite"), dir.join("snapshots/s.sqlite")).unwrap();

@@ -126,7 +126,8 @@ async fn statements_that_leave_the_store_or_change_the_connection_are_refused() 
         "INSERT INTO sqlite_master VALUES (1, 2, 3, 4, 5)",
         "UPDATE sqlite_master SET sql = ''",
     ] {
-        // The statement is sent twice: it must also be refused if it was kept as a prepared statement.
+        // Sends the statement twice, because it must also be refused if it is already in the cache of prepared
+        // statements.
         for _ in 0..2 {
             let by_query = query(&store, statement).await;
             assert!(matches!(by_query, Err(SqlError::Statement(_))), "{statement}: {by_query:?}");
@@ -243,7 +244,7 @@ async fn an_open_transaction_ends_at_its_deadline() {
     let (_dir, _sql, store) = with_table(limits).await;
     let transaction = store.begin().await.unwrap();
     transaction.execute("INSERT INTO t (name) VALUES ('a')".to_owned(), vec![]).await.unwrap();
-    // This change waits until the time of the other transaction is up.
+    // This change waits until the other transaction exceeds its time limit.
     execute(&store, "INSERT INTO t (name) VALUES ('b')").await.unwrap();
     assert_eq!(
         transaction.execute("INSERT INTO t (name) VALUES ('c')".to_owned(), vec![]).await,
@@ -296,7 +297,7 @@ async fn a_cancelled_caller_leaves_no_transaction_behind() {
     let (_dir, _sql, store) = with_table(SqlLimits::default()).await;
     let transaction = store.begin().await.unwrap();
     let mut step = Box::pin(transaction.execute("INSERT INTO t (name) VALUES ('a')".to_owned(), vec![]));
-    // The future is polled once, so that the statement is running, and then dropped with its transaction.
+    // Polls the future once, so that the statement runs, and then drops the future and its transaction.
     std::future::poll_fn(|cx| {
         let _ = step.as_mut().poll(cx);
         std::task::Poll::Ready(())

@@ -1,4 +1,4 @@
-//! Rendering of errors without a place in a file: the chain of causes, followed by all their hints.
+//! Tests how errors without a place in a file are rendered: the chain of causes, followed by the hints of all causes.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Blobs: only the announced bytes are stored, and no blob in use is removed.
+//! Tests that only the announced bytes are stored, and that no blob in use is removed.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::HashSet;
@@ -51,7 +51,7 @@ fn wrong_or_unfinished_uploads_leave_nothing() {
     assert!(!blobs.has(&said, 5).unwrap());
     let unfinished = root.join("unfinished");
     assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
-    // The files are as a killed process leaves them.
+    // Leaves files as a killed process would.
     fs::write(unfinished.join("left"), "half").unwrap();
     Blobs::open(&root).unwrap();
     assert_eq!(fs::read_dir(&unfinished).unwrap().count(), 0);
@@ -67,7 +67,7 @@ fn only_unused_blobs_without_references_are_removed() {
         let file = fs::File::open(blobs.path(digest)).unwrap();
         file.set_modified(now - 2 * HOUR).unwrap();
     }
-    // A query marks the blob as used.
+    // `has` marks the blob as used.
     assert!(blobs.has(&all[2].0, all[2].1).unwrap());
     let referenced = HashSet::from([all[0].0.clone()]);
     assert_eq!(blobs.sweep(&referenced, now, HOUR).unwrap(), 1);
@@ -89,11 +89,11 @@ fn a_blob_with_other_names_is_not_replaced_by_the_same_bytes() {
     fs::hard_link(&path, &name).unwrap();
     assert_eq!(put_again().1, first, "else each upload would take its room once more");
     assert!(blobs.has(&digest, 4).unwrap());
-    // A damaged blob is replaced.
+    // An upload replaces a damaged blob.
     fs::write(&name, "tex?").unwrap();
     assert_ne!(put_again().1, first);
     assert_eq!((fs::read(&path).unwrap(), fs::read(&name).unwrap()), (b"text".to_vec(), b"tex?".to_vec()));
-    // A blob that can have no more names is replaced by a copy.
+    // `renew` replaces a blob that can have no more hard links by a copy.
     fs::remove_file(&name).unwrap();
     fs::hard_link(&path, &name).unwrap();
     let before = fs::metadata(&path).unwrap().ino();

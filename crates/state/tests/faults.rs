@@ -1,5 +1,5 @@
-//! A state whose storage fails at each operation, one after the other: acknowledged changes are kept, the index matches the file,
-//! and changes succeed again when the storage works.
+//! Tests a state whose storage fails at each operation, one after the other. Acknowledged changes must be kept, the
+//! index must match the file, and changes must succeed again when the storage works.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use isomer_disk::faults::{Fault, Faults, FaultyStorage};
 use isomer_ids::TenantName;
 use isomer_state::{NodeState, Secret, StateError};
 
-/// The time limit of waits, which only detects a hang.
+/// The maximum time of a wait, which only detects a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -44,7 +44,7 @@ fn a_fault_at_any_operation_loses_nothing() {
             }
         }
         assert!(refused > 5, "{fault:?}: {refused} changes met it");
-        // Another process that opens the file would read the same state.
+        // Compares the index with what another process would read from the file.
         let seen: Vec<_> = state.tenants().into_iter().map(|(name, _)| name).collect();
         drop(state);
         let again: Vec<_> = NodeState::open(&path).unwrap().tenants().into_iter().map(|(name, _)| name).collect();
@@ -53,7 +53,7 @@ fn a_fault_at_any_operation_loses_nothing() {
     }
 }
 
-/// A failed commit may or may not have been made. The reported result is the one that a later process finds.
+/// A failed commit may or may not have become durable. The reported result must be the one that a later process finds.
 #[test]
 fn a_change_is_made_exactly_if_it_is_not_reported_as_failed() {
     const OPERATIONS: u64 = 40;

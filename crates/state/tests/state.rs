@@ -1,4 +1,4 @@
-//! The state of a node: rules for names, what is kept when the state is opened again, and what is refused.
+//! The state of a node: rules for names, what is kept when the state is opened again, and which changes are refused.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
@@ -83,7 +83,7 @@ fn everything_survives_opening_again() {
     assert!(shop.stopped && shop.hosts[0].as_str() == "shop.acme.example");
     assert_eq!(shop.history.iter().map(|one| one.deployed_at).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(state.package(&revision(1)).unwrap().unwrap(), contents(1).package);
-    // Host names are still claimed after the state was opened again.
+    // Host names are still claimed after the state has been opened again.
     state.set_tenant(&tenant("evil"), TenantChange::default()).unwrap();
     for taken in ["shop.acme.example", "other.acme.example", "*.example"] {
         let refused = state.take_over(taking("evil", "shop", 3, Some(&[taken]))).unwrap_err();
@@ -106,7 +106,7 @@ fn a_refused_change_changes_nothing() {
     assert!(matches!(state.remove_secret(&tenant("acme"), "key", || Ok(())), Err(StateError::NoSecret { .. })));
     assert_eq!((state.tenants(), state.apps()), before);
     assert_eq!(state.package(&revision(2)).unwrap(), None);
-    // The first name of the refused pair is still free.
+    // The refused change has not claimed its first host name.
     state.take_over(taking("acme", "other", 1, Some(&["free.example"]))).unwrap();
 }
 
@@ -134,7 +134,7 @@ fn a_release_is_kept_while_an_app_can_roll_back_to_it() {
     for number in 2..=u8::try_from(REVISIONS_MAX + 3).unwrap() {
         state.take_over(taking("acme", "shop", number, None)).unwrap();
     }
-    // A rollback moves a release to the first place and does not list it twice.
+    // A rollback moves the release to the first place of the history, and does not list it twice.
     state.take_over(taking("acme", "shop", 12, None)).unwrap();
     drop(state);
     let state = NodeState::open(&path).unwrap();
@@ -198,7 +198,7 @@ fn a_file_of_another_kind_is_refused() {
     let error = NodeState::open(&path).unwrap_err();
     assert!(matches!(error, StateError::Foreign { .. }), "{error}");
     fs::remove_file(&path).unwrap();
-    // An empty file, as left by a first start that was killed before anything was written.
+    // An empty file remains if the first start was killed before it wrote anything.
     fs::write(&path, "").unwrap();
     let state = NodeState::open(&path).unwrap();
     let error = NodeState::open(&path).unwrap_err();
@@ -327,7 +327,7 @@ fn a_tenant_is_charged_with_each_release_once_up_to_its_quota() {
         take("acme", "shop", number, u64::MAX).unwrap();
     }
     assert_eq!(state.charged(&tenant("acme")), 1000);
-    // Revision 2 is the oldest and is dropped: revision 1 took over again after it.
+    // Revision 2 is the oldest one and is dropped, because revision 1 took over again after it.
     assert_eq!(state.charged_with(&tenant("acme"), &app("shop"), &revision(most + 1), 100), 1000);
     take("acme", "shop", most + 1, 0).unwrap();
     drop(state);

@@ -123,8 +123,8 @@ impl IdleConnections {
     }
 }
 
-/// Charges the memory of an idle connection. Returns `None` if the account does not have enough memory left; does not evict
-/// idle instances to free some.
+/// Charges the memory of an idle connection. Returns `None` if the account does not have enough memory left. Evicts no
+/// idle instances to free memory.
 fn charge(account: &Arc<Account>) -> Option<HostMemory> {
     let room = account.memory_bytes_max().saturating_sub(account.used().memory_bytes);
     if room < IDLE_BYTES as u64 { None } else { account.charge_host_memory(IDLE_BYTES).ok() }

@@ -5,8 +5,8 @@
 //!
 //! - All lanes that have jobs share [`PoolSize::threads_max`] threads equally. A lane may use more than its share only
 //!   while no lane that uses less than its share is waiting.
-//! - A lane with no running job gets a thread even if all these threads are in use: one of [`PoolSize::reserve_max`] extra
-//!   threads.
+//! - A lane with no running job gets a thread even if all these threads are in use: one of [`PoolSize::reserve_max`]
+//!   extra threads.
 //!
 //! Invariant: `ready` contains each lane that has waiting jobs and fewer running jobs than its maximum, exactly once,
 //! and no other lane.

@@ -1,4 +1,4 @@
-//! A redb file in memory that records its operations.
+//! In-memory storage for a redb file that records its operations.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use redb::StorageBackend;
 
 use crate::disk::{Event, Recorder};
 
-/// Creates storage in memory that records its operations. A store can be opened on it.
+/// The storage of a store in memory. Records each operation.
 pub(crate) struct Memory {
     recorder: Arc<Recorder>,
     content: Vec<u8>,

@@ -1,10 +1,9 @@
-//! A record of operations on files, and the possible contents of a disk if the machine stops in the middle of the
-//! record.
+//! A record of file operations, and the contents that a disk may have if the machine stops at a point in the record.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// Bytes that a disk writes completely or not at all.
+/// The number of bytes that a disk writes completely or not at all.
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Debug, Clone)]
@@ -18,20 +17,20 @@ pub(crate) enum Event {
         file: String,
         bytes: usize,
     },
-    /// All earlier operations on the file are on the disk after this event.
+    /// After this event, all earlier operations on the file are on the disk.
     Sync {
         file: String,
     },
     Delete {
         file: String,
     },
-    /// An operation of the workload was started.
+    /// The operation of the workload with this index was started.
     Started(usize),
-    /// An operation of the workload was acknowledged.
+    /// The operation of the workload with this index was acknowledged.
     Acknowledged(usize),
 }
 
-/// Collects events.
+/// Records events in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     events: Mutex<Vec<Event>>,
@@ -47,8 +46,8 @@ impl Recorder {
     }
 }
 
-/// Returns the files after a crash at the end of `events`. They contain everything that was synced and, with `random`,
-/// a random part of the other writes, some of them torn.
+/// Returns the files after a crash at the end of `events`. The files contain everything that was synced. If `random` is
+/// set, they also contain a random part of the other writes, some of them torn.
 pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTreeMap<String, Vec<u8>> {
     let mut synced: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut pending: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
@@ -85,7 +84,7 @@ pub(crate) fn after_crash(events: &[Event], random: Option<&mut Random>) -> BTre
     synced
 }
 
-/// Applies an event. If it is a write, applies only the given number of first bytes.
+/// Applies an event to a file. Of a write, applies only the first `first_bytes` bytes.
 fn apply(content: &mut Vec<u8>, event: &Event, first_bytes: usize) {
     match event {
         Event::Write { offset, data, .. } => {
@@ -100,7 +99,7 @@ fn apply(content: &mut Vec<u8>, event: &Event, first_bytes: usize) {
     }
 }
 
-/// A small random number generator (SplitMix64), with the same sequence for the same seed everywhere.
+/// A small random number generator (SplitMix64), which returns the same sequence for the same seed on every machine.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,11 +1,11 @@
-//! Acknowledged operations survive a crash. This is checked after every step of a store's work on its files.
+//! Tests that acknowledged operations survive a crash after any file operation of a store.
 //!
-//! A workload runs over a storage layer that records each write, resize, sync and delete, and when each operation was
-//! started and acknowledged. Then, for every position in that record, the test assumes that the machine stopped there:
-//! the files are created with contents that a disk may then have (once without anything that was not synced, once with
-//! a random part of it, torn at sectors) and opened again. Every operation that was acknowledged by then must be
-//! present, no operation that was not started may be present, and every operation must be present as a whole or not at
-//! all.
+//! A workload runs over a storage layer that records each write, resize, sync and delete, and when each operation of
+//! the workload was started and acknowledged. Then, for every position in the record, the test assumes that the machine
+//! stopped there. It creates the files with contents that a disk may then have, and opens the store: once without all
+//! writes that were not synced, and once with a random part of these writes, torn at sectors. Every acknowledged
+//! operation must be present, no operation that was not started may be present, and every operation must be present
+//! completely or not at all.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod backend;
@@ -22,11 +22,12 @@ use isomer_capabilities::sql::{Sql, SqlLimits, SqlSettings, SqlStore, Value};
 const SEED: u64 = 0x15_0e_4a_11;
 const ROUNDS: usize = 12;
 
-/// The effects of operations on keys, in the order in which they were started: pairs of a key and its new value.
+/// The effects of the workload's operations, in the order in which they were started. Each is a list of keys with their
+/// new values.
 struct Effects(Vec<Vec<(String, Option<String>)>>);
 
 impl Effects {
-    /// Returns the values that each key may have after a crash at the end of `events`.
+    /// Returns, for each key, the values that are allowed after a crash at the end of `events`.
     fn possible(&self, events: &[Event]) -> BTreeMap<&str, BTreeSet<Option<&str>>> {
         let mut possible: BTreeMap<&str, BTreeSet<Option<&str>>> = BTreeMap::new();
         for (key, _) in self.0.iter().flatten() {
@@ -50,7 +51,8 @@ impl Effects {
     }
 }
 
-/// Compares the found values with the possible ones. Also compares the two keys that are always written together.
+/// Checks that the found values are allowed, and that the two keys that are always written together have the same
+/// value.
 fn check(at: &str, events: &[Event], effects: &Effects, found: &BTreeMap<String, String>) {
     for (key, possible) in effects.possible(events) {
         let value = found.get(key).map(String::as_str);
@@ -81,7 +83,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
         let first = effects.0.len();
         effects.0.extend(operations);
         let text = value.as_bytes().to_vec();
-        // The operations run in parallel, so that they share commits.
+        // Runs the operations in parallel, so that they share commits.
         tokio::join!(
             recorded(&recorder, first, store.set(single, text.clone())),
             recorded(
@@ -101,7 +103,7 @@ async fn key_value_stores_keep_what_they_acknowledged() {
     drop((store, kv));
     let (mut steps, checker) = (0, Kv::new(dir.path(), KvLimits::default()));
     for end in opened..=events.len() {
-        // The disk is the same before and after a mark that only says that an operation was started.
+        // Skips an event that only marks the start of an operation, because it does not change the disk.
         if end < events.len() && matches!(events[end], Event::Started(_)) {
             continue;
         }
@@ -145,7 +147,7 @@ async fn sql_stores_keep_what_they_acknowledged() {
             transaction.commit().await
         })
         .await;
-        // This transaction is rolled back. Its values must never appear, so it has no effects.
+        // The values of this transaction must never appear, because it is rolled back. So it has no effects.
         let transaction = store.begin().await.unwrap();
         transaction.execute(PUT.to_owned(), vec![text("left"), text("never")]).await.unwrap();
         drop(transaction);
@@ -179,7 +181,7 @@ async fn put(store: &SqlStore, key: &str, value: &str) -> Result<(), isomer_capa
     store.execute(PUT.to_owned(), vec![text(key), text(value)]).await.map(|_| ())
 }
 
-/// Runs an operation and records when it was started and acknowledged.
+/// Runs an operation, and records when it was started and acknowledged.
 async fn recorded<E: std::fmt::Debug>(recorder: &Recorder, operation: usize, run: impl Future<Output = Result<(), E>>) {
     recorder.push(Event::Started(operation));
     run.await.unwrap();

@@ -1,9 +1,8 @@
-//! A file system layer of SQLite that passes everything on to the real one and records operations on databases and
-//! logs.
+//! A VFS of SQLite that forwards all calls to the real VFS, and records the operations on databases and their logs.
 //!
-//! Deletes are treated as durable immediately: the store syncs its directory after it has switched a new file to WAL
-//! mode, and deletes nothing while it runs. The shared memory of WAL mode (`-shm`) is not recorded: a crash loses it,
-//! and SQLite creates it again.
+//! Deletes are treated as durable immediately, because the store syncs its directory after it has switched a new file
+//! to WAL mode, and deletes nothing while it runs. The shared memory of WAL mode (`-shm`) is not recorded, because a
+//! crash removes it and SQLite creates it again.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -27,7 +26,7 @@ unsafe impl Send for Installed {}
 // SAFETY: as above.
 unsafe impl Sync for Installed {}
 
-/// SQLite's allocation for an open file starts with this type, followed by the file of the real layer.
+/// The start of the memory that SQLite allocates for an open file. The file of the real VFS follows it.
 #[repr(C)]
 struct File {
     base: sqlite3_file,
@@ -57,11 +56,12 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Makes this layer the default of the process. Everything is recorded from now on.
+/// Makes this VFS the default of the process. All later operations are recorded.
 pub(crate) fn install() -> Arc<Recorder> {
     let installed = INSTALLED.get_or_init(|| {
-        // SAFETY: SQLite is initialized first; the found layer lives as long as the process, and so does the leaked copy of
-        // it, whose own `xOpen` passes the real layer on (the others use nothing of the object but what was copied).
+        // SAFETY: SQLite is initialized first. The real VFS lives as long as the process, and so does the leaked copy
+        // of it. The `xOpen` of the copy passes the real VFS on; the other functions of the real VFS use only fields
+        // that were copied.
         unsafe {
             isomer_sqlite_heap::install().unwrap();
             assert_eq!(ffi::sqlite3_initialize(), ffi::SQLITE_OK);
@@ -80,7 +80,7 @@ pub(crate) fn install() -> Arc<Recorder> {
     installed.recorder.clone()
 }
 
-/// Returns the content of a store made of `files`, opened by SQLite's own layer in `dir`.
+/// Returns the entries of a store that consists of `files`. SQLite's own VFS opens the store in `dir`.
 pub(crate) fn contents(dir: &Path, files: &BTreeMap<String, Vec<u8>>) -> rusqlite::Result<BTreeMap<String, String>> {
     for entry in std::fs::read_dir(dir).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
@@ -102,31 +102,34 @@ fn installed() -> &'static Installed {
     INSTALLED.get().expect("SQLite calls this layer only after it was installed")
 }
 
-/// Returns the last part of a path if it is a database, its log or its journal.
+/// Returns the file name of a path if the file is a database, its log or its journal; `None` for other files.
 ///
 /// # Safety
-/// `path` is null or a C string.
+/// `path` must be null or a C string.
 unsafe fn recorded_name(path: *const c_char) -> Option<String> {
     if path.is_null() {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: `path` is not null, so it is a C string by this function's contract.
     let path = Path::new(unsafe { CStr::from_ptr(path) }.to_str().ok()?);
     let name = path.file_name()?.to_str()?;
     [".sqlite", ".sqlite-wal", ".sqlite-journal"].iter().any(|end| name.ends_with(end)).then(|| name.to_owned())
 }
 
-/// Returns the file of the real layer, which lies after this layer's [`File`].
+/// Returns the file of the real VFS, which follows this VFS's [`File`] in memory.
 ///
 /// # Safety
-/// `file` was allocated by SQLite with the `szOsFile` of this layer.
+/// SQLite must have allocated `file` with the `szOsFile` of this VFS.
 unsafe fn real(file: *mut sqlite3_file) -> *mut sqlite3_file {
-    // SAFETY: the allocation is as long as both and aligned to 8 bytes, and so is what comes behind the 16 bytes of `File`.
+    // SAFETY: the allocation has space for both files and is aligned to 8 bytes. The real file starts after the 16
+    // bytes of `File`, so it is aligned too.
     unsafe { file.cast::<File>().add(1).cast() }
 }
 
+/// Records an event, if the file is one that is recorded.
+///
 /// # Safety
-/// As [`real`], and the file is open.
+/// The requirements of [`real`]. Also, the file must be open.
 unsafe fn record(file: *mut sqlite3_file, event: impl FnOnce(String) -> Event) {
     // SAFETY: `open` has set the name to null or to a leaked string, which `close` frees.
     if let Some(name) = unsafe { (*file.cast::<File>()).name.as_ref() } {
@@ -141,21 +144,22 @@ unsafe extern "C" fn open(
     flags: c_int,
     flags_out: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite's contract of `xOpen`; the real layer gets its own object and the part of the allocation that is its.
+    // SAFETY: the arguments follow SQLite's contract of `xOpen`. The real VFS gets its own object, and its own part of
+    // the allocation.
     unsafe {
         let real_vfs = installed().real;
         let open = (*real_vfs).xOpen.expect("every layer opens");
         let code = open(real_vfs, path, real(file), flags, flags_out);
         let ours = file.cast::<File>();
         (*ours).name = recorded_name(path).map_or(std::ptr::null_mut(), |name| Box::into_raw(Box::new(name)));
-        // Null tells SQLite that there is nothing to close.
+        // With null, SQLite does not close the file.
         (*ours).base.pMethods = if code == ffi::SQLITE_OK { &raw const METHODS } else { std::ptr::null() };
         code
     }
 }
 
 unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, path: *const c_char, sync_dir: c_int) -> c_int {
-    // SAFETY: SQLite's contract of `xDelete`.
+    // SAFETY: the arguments follow SQLite's contract of `xDelete`.
     unsafe {
         let real_vfs = installed().real;
         let code = (*real_vfs).xDelete.expect("every layer deletes")(real_vfs, path, sync_dir);
@@ -167,7 +171,7 @@ unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, path: *const c_char, sync_di
 }
 
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: the file is open; the name was made by `open` and it is not used after this.
+    // SAFETY: the file is open. `open` created the name, which is not used after this.
     unsafe {
         let name = std::mem::replace(&mut (*file.cast::<File>()).name, std::ptr::null_mut());
         if !name.is_null() {
@@ -215,11 +219,11 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     }
 }
 
-/// Functions that only pass their call on.
+/// Defines functions that only forward the call to the real file.
 macro_rules! pass_on {
     ($($name:ident, $method:ident, ($($argument:ident: $type:ty),*);)*) => {$(
         unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $type)*) -> c_int {
-            // SAFETY: the file is open, and the arguments are SQLite's for the same method.
+            // SAFETY: the file is open, and SQLite passes these arguments for the same method.
             unsafe {
                 let real = real(file);
                 (*(*real).pMethods).$method.expect("the real layer has WAL mode")(real $(, $argument)*)

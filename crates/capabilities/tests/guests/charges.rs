@@ -1,5 +1,4 @@
-//! The resources that stores use are charged to their tenant: processor time, memory, threads. Other tenants are not
-//! affected.
+//! The processor time, memory and threads that stores use are charged to their tenant, and do not affect other tenants.
 //!
 //! Time limits in these tests only detect a hang.
 
@@ -19,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// Time limits that are so long that statements end only when they are interrupted.
+/// Returns limits with such a long statement time that statements end only when they are interrupted.
 fn endless_time() -> CapabilityLimits {
     let mut limits = CapabilityLimits::default();
     limits.sql.statement_time = Duration::from_secs(3600);
@@ -89,7 +88,8 @@ async fn statements_end_with_their_callers_even_while_they_wait() {
         let store = store.clone();
         tokio::spawn(async move { store.query(statement, vec![]).await })
     };
-    // Two statements read and one writes. The other statements wait for them, some of them in a transaction.
+    // Occupies the store with two reading statements and one writing statement. The other statements wait, some of them
+    // in a transaction.
     let transaction = store.begin().await.unwrap();
     transaction.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();
     let step = tokio::spawn(async move { transaction.query(ENDLESS.to_owned(), vec![]).await });
@@ -118,10 +118,8 @@ async fn each_new_tenant_gets_a_thread_although_others_occupy_all() {
     let mut greedy = Vec::new();
     for name in ["a", "b", "c"] {
         let tenant = node.tenant(name, 1 << 30);
-        // Both stores are opened before a statement runs. Opening a store is a job of its tenant, and waits like any
-        // other job while statements occupy the tenant's two threads. (A debugger showed both threads in
-        // `sqlite3_step`, and the test in `open` of `a`'s second store.) This test checks that other tenants do not
-        // wait, and statements of a guest end with their request.
+        // Opens both stores before a statement runs, because opening a store is a job of its tenant, and would wait
+        // while statements occupy the tenant's two threads. This test checks only that other tenants do not wait.
         for store in [open(&node, &tenant, "one").await, open(&node, &tenant, "two").await] {
             for _ in 0..10 {
                 let store = store.clone();
@@ -186,7 +184,7 @@ async fn waiting_values_are_charged() {
     assert_eq!(tenant.account.used().host_bytes, 0);
 }
 
-/// Returns a statement that keeps eight megabytes for each column until its row is complete.
+/// Returns a statement that holds eight megabytes per column until its row is complete.
 fn memory_bomb(columns: usize) -> String {
     format!("SELECT {}", vec!["hex(zeroblob(4000000))"; columns].join(","))
 }
@@ -209,7 +207,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     store.execute("CREATE TABLE t (v)".to_owned(), vec![]).await.unwrap();
     let mut answered = 0;
     while answered < 20 || bombs.iter().any(|bomb| !bomb.is_finished()) {
-        // This statement needs much memory itself, though less than its bound.
+        // This statement needs much memory, but less than the limit of a statement.
         let rows = store.query(memory_bomb(1), vec![]).await.unwrap().rows;
         assert!(matches!(&rows[0][0], Value::Text(text) if text.len() == 8_000_000));
         store.execute("INSERT INTO t VALUES (1)".to_owned(), vec![]).await.unwrap();
@@ -228,7 +226,7 @@ async fn memory_bombs_of_a_tenant_do_not_affect_statements_of_others() {
     assert_eq!(other.account.used().refused_memory, 0);
     let used = bomber.account.used();
     assert!(used.host_bytes > 0 && used.host_bytes < 16 << 20, "what the connections keep is charged: {used:?}");
-    // When the stores are closed, none of the memory is charged any more.
+    // After the stores are closed, no memory of theirs is charged.
     drop((store, stores));
     node.engines.closed(node.dir.path()).await;
     until("nothing is charged", || bomber.account.used().host_bytes == 0 && other.account.used().host_bytes == 0).await;

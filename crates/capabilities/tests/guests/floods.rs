@@ -1,4 +1,4 @@
-//! One tenant floods its stores. The others still get results, and afterwards nothing stays open or left behind.
+//! One tenant floods its stores with operations. Other tenants still get results, and nothing stays open afterwards.
 //!
 //! Time limits in these tests only detect a hang.
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
-/// Limits with so few threads that one tenant could occupy all of them.
+/// Returns limits with so few threads that one tenant could occupy all of them.
 fn narrow() -> CapabilityLimits {
     let mut limits = CapabilityLimits::default();
     (limits.kv.threads_max, limits.kv.tenant_threads_max) = (3, 2);
@@ -31,7 +31,7 @@ async fn endless_statements_leave_threads_to_others() {
     let mut floods = Vec::new();
     for store in ["one", "two", "three", "four"] {
         let store = node.engines.sql(&greedy.resources()).open(store, SqlSettings::default()).await.unwrap();
-        // Together these statements take minutes on the two threads.
+        // On the two threads, these statements together take minutes.
         for _ in 0..50 {
             let store = store.clone();
             floods.push(tokio::spawn(async move { store.query(ENDLESS.to_owned(), vec![]).await }));
@@ -80,7 +80,7 @@ async fn a_flood_of_writes_is_bounded_and_others_get_results() {
     let ended = floods.join_all().await;
     assert!(ended.iter().all(|ended| matches!(ended, Ok(()) | Err(KvError::Overloaded))), "{ended:?}");
     assert!(ended.contains(&Ok(())) && ended.contains(&Err(KvError::Overloaded)), "both happen");
-    // Refused operations do not stay in a queue: the store accepts the next operation.
+    // Refused operations do not stay in the queue, so the store accepts the next operation.
     store.set("after".to_owned(), vec![1]).await.unwrap();
 }
 
@@ -134,13 +134,13 @@ async fn bombs_have_their_own_errors_and_leave_nothing() {
         assert!(status == *expected || timed_out, "{start}: {status} {text}");
         other.expect("/query", "SELECT count(*) AS n FROM t", 200, "n\ni:0\n").await;
     }
-    // Transactions that are left open: one by a trap, one for longer than allowed.
+    // Requests that neither commit nor roll back: one ends with a trap, one drops the handle of its transaction.
     let insert = "CREATE TABLE IF NOT EXISTS left_open (v)";
     for end in ["trap", "drop"] {
         let _ended = probe.try_ask(&format!("/transaction?end={end}"), insert).await;
         probe.expect("/query", "SELECT count(*) AS n FROM sqlite_schema", 200, "n\ni:0\n").await;
     }
-    // Many different statements are prepared. The number of prepared statements that are kept is bounded.
+    // Prepares many different statements, because the number of statements that are kept prepared is limited.
     for number in 0..200 {
         probe.expect("/query", &format!("SELECT {number} AS n"), 200, &format!("n\ni:{number}\n")).await;
     }
@@ -173,7 +173,7 @@ async fn key_value_bombs_have_their_own_errors() {
     probe.expect("/get?key=%00..%2f", "", 200, "odd").await;
 }
 
-/// Returns the number of descriptors of this process for files below `dir`.
+/// Returns the number of file descriptors of this process that refer to files below `dir`.
 #[cfg(target_os = "linux")]
 fn descriptors(dir: &Path) -> usize {
     let dir = dir.canonicalize().unwrap();
@@ -198,8 +198,8 @@ async fn an_app_costs_what_it_uses_and_can_be_reopened_immediately() {
     for round in 0..30 {
         let first = open(grants).await;
         assert_eq!(node.engines.open_stores(), 3, "round {round}");
-        // The next revision shares the open stores of the old one. A store that it does not use is closed with the old
-        // revision.
+        // The next revision shares the open stores of the old revision. A store that the next revision does not use is
+        // closed with the old revision.
         let app = super::grants("[components.probe]\nwasm = \"probe.wasm\"\ngrants.kv = [\"one\"]");
         let next = first.next(&app, &tenant.dir.join("files")).await.unwrap();
         drop(first);

@@ -1,4 +1,4 @@
-//! Capabilities as guests see them: each interface with and without a grant, through a manifest, the engine and real
+//! Capabilities as guests see them: each interface with and without a grant, through a manifest, the engines and real
 //! components.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::component::Component;
 
-/// A guest as the only component of an app, called `probe`.
+/// An app with a single component, `probe`, which is a test guest.
 struct Probe {
     group: GroupHandle,
     _capabilities: Capabilities,
@@ -40,7 +40,7 @@ fn grants(manifest: &str) -> AppGrants {
     (&isomer_manifest::parse(&SourceFile::new("isomer.toml", text)).unwrap().app).into()
 }
 
-/// Returns the compiled guest. Each guest is compiled once.
+/// Returns the compiled test guest. Each one is compiled once per process.
 fn compiled(guest: &str) -> (Engine, Component) {
     static COMPILED: Mutex<Option<(Engine, HashMap<String, Component>)>> = Mutex::new(None);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +62,7 @@ impl Probe {
         Self { _home: Some((data, dir)), ..probe }
     }
 
-    /// Starts the guest as an app with these resources.
+    /// Starts a test guest as an app with these resources.
     async fn at(
         guest: &str,
         grants: &str,
@@ -122,7 +122,7 @@ impl Probe {
         self.try_ask(path, body).await.unwrap_or_else(|failure| panic!("{path}: {failure}"))
     }
 
-    /// Sends a request like [`Probe::ask`], to a guest that may fail.
+    /// Sends a request like [`Probe::ask`]. Returns the error if the guest fails.
     async fn try_ask(&self, path: &str, body: &str) -> Result<(u16, String), String> {
         let body = Full::new(Bytes::copy_from_slice(body.as_bytes())).map_err(|never| match never {}).boxed_unsync();
         let allowed = Duration::from_secs(30);
@@ -263,7 +263,7 @@ async fn outbound_requests_reach_granted_hosts() {
     }
 }
 
-/// Providers of the same app give each owner its own grants.
+/// Each owner of an import gets its own grants from the app's providers.
 #[tokio::test]
 async fn owners_have_their_own_grants_and_unequal_ones_never_share() {
     let dir = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ async fn owners_have_their_own_grants_and_unequal_ones_never_share() {
     assert_eq!(link(&InterfaceOwner::Component("unknown".into())), Ok(()));
     assert_eq!(link(&InterfaceOwner::Shared(vec!["a".into(), "a".into()])), Ok(()));
     let unequal = link(&InterfaceOwner::Shared(vec!["a".into(), "b".into()])).unwrap_err();
-    assert!(unequal.contains("granted different things"), "{unequal}");
+    assert!(unequal.contains("have different grants"), "{unequal}");
     for other in [
         "wasi:keyvalue/store@0.3.0",
         "wasi:keyvalue/watcher@0.2.0-draft",

@@ -1,4 +1,5 @@
-//! The storage quota: what happens when it is reached, its effect on others, and freeing space by deleting.
+//! The storage quota of a tenant: what happens when it is reached, its effect on other tenants, and how deleting frees
+//! space.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ async fn a_full_key_value_store_refuses_with_its_quota_and_accepts_again_after_d
     assert!(refused.to_string().contains("quota `storage`"), "{refused}");
     assert!(keys.len() >= 8, "{} values", keys.len());
     assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 12 * MIB, "{:?}", tenant.storage);
-    // Operations that add no data succeed.
+    // Operations that add no data succeed although the quota is reached.
     assert_eq!(store.get(keys[0].clone()).await.unwrap().unwrap().len(), 256 << 10);
     let cas = store.compare("absent".to_owned()).await.unwrap();
     assert_eq!(store.swap(cas, vec![1; 256 << 10]).await, Err(KvError::Quota { limit: 8 * MIB }));
@@ -47,7 +48,7 @@ async fn a_full_key_value_store_refuses_with_its_quota_and_accepts_again_after_d
     store.delete_many(keys.clone()).await.unwrap();
     let (again, _) = fill(&store).await;
     assert!(again.len() * 3 >= keys.len(), "{} after {}", again.len(), keys.len());
-    // A changed quota applies immediately, higher or lower.
+    // A changed quota applies immediately, whether it is higher or lower.
     tenant.storage.set_limit(64 * MIB);
     store.set("more".to_owned(), vec![1; 1 << 20]).await.unwrap();
     tenant.storage.set_limit(MIB);
@@ -100,7 +101,7 @@ async fn a_full_sql_store_refuses_with_its_quota_and_accepts_again_after_deletin
     let first = count().await;
     assert!(first >= 8, "{first} rows");
     assert!(tenant.storage.refused() >= 1 && tenant.storage.used() <= 24 * MIB, "{:?}", tenant.storage);
-    // A transaction is also refused, and changes nothing.
+    // A transaction that exceeds the quota is also refused, and changes nothing.
     let transaction = store.begin().await.unwrap();
     let statement = "INSERT INTO t SELECT zeroblob(1000000) FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12), (13))";
     assert!(matches!(transaction.execute(statement.to_owned(), vec![]).await, Err(SqlError::Quota { .. })));
@@ -151,13 +152,13 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
     for number in 0..3 {
         files.expect(&format!("/write?path=/data/{number}"), &value, 200, "done\n").await;
     }
-    // A write that does not fit is refused while it is written, and the rest of the quota is still available.
+    // A write that exceeds the quota is refused at the limit, and the space below the limit stays available.
     for number in 3..6 {
         files.ask(&format!("/write?path=/data/{number}"), &value).await;
     }
     while files.ask("/append?path=/data/rest", &"x".repeat(20_000)).await.0 == 200 {}
     let deadline = Instant::now() + Duration::from_secs(60);
-    // An instance that starts when no space is available must not be able to write.
+    // An instance that is started when no space is available must not be able to write.
     let limit = tenant.storage.limit();
     tenant.storage.set_limit(MIB);
     loop {
@@ -175,7 +176,7 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
     let probe = node.start("sql-probe", sql, &tenant).await;
     let (status, text) = probe.ask("/execute", "CREATE TABLE t AS SELECT zeroblob(1000000)").await;
     assert!(status == 500 && text.contains("quota `storage`"), "{status} {text}");
-    // The test removes the files directly, as the host may do.
+    // Removes the files directly, as the operator of the node may do.
     for entry in std::fs::read_dir(tenant.dir.join("apps/a/dirs/data")).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
@@ -184,13 +185,13 @@ async fn guests_see_the_quota_and_full_folders_are_read_only() {
     node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/x", "x", 200, "done\n").await;
 }
 
-/// Returns whether a write was refused because no space is available. An instance that was started in that situation
-/// has read-only folders.
+/// Returns whether the response means that a write was refused because no space is available. An instance that was
+/// started in this situation has read-only folders.
 fn is_full((status, text): (u16, String)) -> bool {
     status == 403 || (status == 500 && text.starts_with("StorageFull"))
 }
 
-/// The maximum bytes by which the quota may be exceeded: what is claimed and measured at the same time.
+/// The maximum number of bytes by which writes during a scan can exceed the quota.
 const OVERSHOOT_MAX: u64 = MIB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,7 +209,7 @@ async fn one_request_cannot_write_more_than_the_quota_with_any_version_of_wasi()
         fresh.scan(&tenant.dir.join("apps")).unwrap();
         assert!(fresh.used() <= 8 * MIB + OVERSHOOT_MAX, "{} bytes on disk", fresh.used());
         assert!(tenant.storage.refused() >= 1, "{:?}", tenant.storage);
-        // The size of a file that is overwritten repeatedly is charged once.
+        // Overwrites a file repeatedly. Its size must be charged only once.
         probe.expect("/remove?path=/data/f", "", 200, "done\n").await;
         for round in 0..10 {
             let (status, text) = probe.ask(&format!("{target}{}", 2 * MIB), "").await;
@@ -265,8 +266,8 @@ async fn unfinished_listings_occupy_no_threads() {
     for number in 0..40 {
         probe.expect(&format!("/write?path=/data/{number}"), "", 200, "done\n").await;
     }
-    // More listings than an executor has threads for blocking work. If the process may have only few descriptors, fewer
-    // are opened.
+    // Opens more listings than the executor has threads for blocking work. Fewer are opened if the process may have
+    // only few file descriptors.
     let (status, text) = probe.ask("/hold-dirs?path=/data&count=700", "").await;
     let held: u64 = text.parse().unwrap();
     assert!(status == 200 && (16..=700).contains(&held), "{status} {text}");
@@ -285,10 +286,10 @@ async fn depth_of_folders_is_bounded_and_uncountable_ones_count_as_full() {
         assert_eq!(status, 200, "{text}");
         let (made, error) = text.split_once(' ').unwrap_or_default();
         assert_eq!(made, DEPTH_MAX.to_string(), "{text}");
-        // The standard library's name for this error differs between targets.
+        // Does not compare the error, because the standard library's name for it differs between targets.
         assert!(!error.is_empty(), "{text}");
         probe.expect("/write?path=/data/f", "text", 200, "done\n").await;
-        // A folder that contains folders is moved into a deeper folder.
+        // Moves the nested folder into another nested folder, which makes it too deep to be measured.
         let mut below = String::new();
         for _ in 0..3 {
             below = format!("{below}/e");
@@ -302,7 +303,7 @@ async fn depth_of_folders_is_bounded_and_uncountable_ones_count_as_full() {
         let answer = fresh.ask("/write?path=/data/f", "more").await;
         assert!(is_full(answer), "it can be written");
         assert!(tenant.storage.used() >= 64 * MIB);
-        // An administrator repairs the folder by moving it up.
+        // Repairs the folder as an administrator would, by moving it up.
         std::fs::rename(folder.join("e/e/e/d"), folder.join("d")).unwrap();
         tenant.storage.scan_folder(&folder).unwrap();
         node.start("dirs-probe", dirs, &tenant).await.expect("/write?path=/data/f", "more", 200, "done\n").await;

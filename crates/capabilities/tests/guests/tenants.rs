@@ -1,4 +1,4 @@
-//! The guests of one tenant attack another tenant: by names, paths, links, addresses, secrets.
+//! Guests of one tenant attack another tenant with names, paths, links, addresses and secrets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 
 use super::Probe;
 
-/// A text that another tenant must never see.
+/// A text that belongs to the attacked tenant and that no guest of another tenant may see.
 pub(crate) const CANARY: &str = "canary-of-the-other-tenant";
 
-/// The engines of a node, and a folder for its tenants.
+/// The engines of a node, and the folder of its tenants.
 pub(crate) struct Node {
     pub(crate) engines: Engines,
     pub(crate) dir: TempDir,
 }
 
-/// A tenant, whose apps lie in a separate folder.
+/// A tenant, with its own folder and accounts.
 pub(crate) struct Tenant {
     pub(crate) dir: PathBuf,
     pub(crate) storage: Arc<StorageAccount>,
@@ -157,7 +157,7 @@ async fn stores_of_the_same_name_are_separate() {
             assert!(status == 400 && !text.contains(CANARY), "{statement}: {status} {text}");
         }
     }
-    // The first reader of a store creates the index of its log (`-shm`).
+    // The first reader of a store creates the index of the store's log (`-shm`).
     let after: Vec<_> = tree(&b.dir).into_keys().collect();
     assert_eq!(before, after, "something was left behind");
     attacker.expect("/query", "SELECT count(*) AS n FROM sqlite_schema", 200, "n\ni:0\n").await;
@@ -209,14 +209,14 @@ async fn paths_and_links_stay_in_the_tenants_folders() {
     victim.expect("/read?path=/data/secret", "", 200, CANARY).await;
     let outside = tree(&a.dir);
     assert!(outside.values().all(|content| content != b"overwritten"), "{outside:?}");
-    // Even if the manifest names a folder inside another folder, it does not lie inside that folder on disk.
+    // The manifest grants a folder whose path is inside another granted folder. On disk, it is not inside that folder.
     attacker.ask("/link?path=/data/inner&to=../../../../a", "").await;
     drop(attacker);
     let attacker = node.start("dirs-probe", grants, &b).await;
     attacker.expect("/list?path=/inner", "", 200, "").await;
 }
 
-/// One request keeps replacing a folder by a link, while others read and write through it.
+/// One request repeatedly replaces a folder by a link, while other requests read and write through this folder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swapping_links_while_reading_reaches_no_other_folder() {
     let node = Node::new(CapabilityLimits::default());
@@ -281,7 +281,7 @@ async fn a_manifest_cannot_open_the_nodes_network() {
             assert!(by_manifest || tenant.hosts.refused() == before + 1, "{host} is counted");
         }
     }
-    // If the node's operator lists the address, the manifest's grant applies.
+    // After the operator of the node has listed the address, the manifest's grant applies.
     tenant.hosts.set(Some(&[format!("127.0.0.1:{port}")])).unwrap();
     let ungranted = node.start("fetch-probe", "grants.http = [\"a.example\"]", &tenant).await;
     let (status, text) = ungranted.ask(&format!("/?url=http://127.0.0.1:{port}/"), "").await;

@@ -1,5 +1,5 @@
-//! Connections that are used for more than one request: which clients may use them, and what happens when the server
-//! has closed one.
+//! Connections that are used for more than one request: which clients may use them, and what happens if the server has
+//! closed one.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ fn post(uri: &str) -> http::Request<wasmtime_wasi_http::WasiBody> {
     request
 }
 
-/// Limits so long that the time between two requests does not matter.
+/// Returns limits that are so long that the time between two requests does not matter.
 fn patient() -> OutboundLimits {
     let long = std::time::Duration::from_secs(600);
     OutboundLimits { idle_time: long, idle_time_unrepeatable: long, ..OutboundLimits::default() }
 }
 
-/// Returns the requests that the server has received until now.
+/// Returns the requests that the server has reported since the last call.
 fn told(lines: &mut UnboundedReceiver<String>) -> Vec<String> {
     std::iter::from_fn(|| lines.try_recv().ok()).collect()
 }
@@ -48,7 +48,7 @@ async fn the_next_request_to_the_same_host_takes_the_same_connection() {
     assert_eq!(ask(get(&format!("http://other.localhost:{port}/"))).await, "2.1", "another host of the same server");
     let another = self::client(&names, rules, patient());
     assert_eq!(text(another.send(get(&uri), None).await.unwrap()).await.1, "3.1", "another component");
-    // A connection that is in use is not used for another request.
+    // A connection that is in use is not used for a second request.
     let first = client.send(get(&uri), None).await.unwrap();
     let second = client.send(get(&uri), None).await.unwrap();
     let answers = [text(first).await.1, text(second).await.1];
@@ -81,21 +81,21 @@ async fn an_idempotent_request_is_sent_again() {
     let (port, mut lines) = server::counting().await;
     let client = client(&names(), vec![rule("app.localhost", false)], patient());
     let uri = format!("http://app.localhost:{port}/");
-    // The server closes the connection after its response. The request succeeds whether the client notices that before
-    // or after it sends the next request.
+    // The server closes each connection after its response. The next request must succeed, whether or not the client
+    // has noticed this before it sends the request.
     for number in 1..20 {
         let answer = text(client.send(get(&format!("{uri}close")), None).await.unwrap()).await;
         assert_eq!(answer, (200, format!("{number}.1")));
     }
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "20.1");
     told(&mut lines);
-    // The server reads the request, and closes the connection instead of responding.
+    // The server reads the request on the idle connection, and closes the connection instead of responding.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "21.1");
     assert_eq!(told(&mut lines), ["20 GET /never", "21 GET /never"]);
     let failed = client.send(post(&format!("{uri}never")), None).await;
     assert!(failed.is_err(), "who knows whether it was paid");
     assert_eq!(told(&mut lines), ["21 POST /never"]);
-    // The closed connection is not used again: the next request opens a new one.
+    // The closed connection is not used again, so the next request opens a new one.
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "22.1");
 }
 
@@ -112,7 +112,7 @@ async fn a_request_that_makes_its_server_close_is_repeated_once() {
         text(answer).await;
     }
     told(&mut lines);
-    // Three connections are idle. The most recently used one is tried first, then a new connection.
+    // Three connections are idle. The client tries the most recently used one, and then opens a new connection.
     assert_eq!(text(client.send(get(&format!("{uri}never")), None).await.unwrap()).await.1, "4.1");
     assert_eq!(told(&mut lines), ["3 GET /never", "4 GET /never"]);
 }
@@ -138,7 +138,7 @@ async fn a_host_that_was_denied_meanwhile_is_not_reached_over_an_old_connection(
     let client = OutboundClient::of_tenant(network, policy, tenant.clone());
     let uri = format!("http://app.localhost:{port}/");
     assert_eq!(text(client.send(get(&uri), None).await.unwrap()).await.1, "1.1");
-    // The name is still allowed, but no longer for an address of this machine.
+    // The host name is still allowed, but no longer if it resolves to this machine.
     tenant.set(Some(&["*".to_owned()])).unwrap();
     assert_eq!(error(client.send(get(&uri), None).await), "DestinationIpProhibited");
     tenant.set(Some(&["app.localhost".to_owned()])).unwrap();

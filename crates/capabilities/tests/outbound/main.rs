@@ -1,4 +1,4 @@
-//! Outbound HTTP with real sockets on loopback, and a resolver that the tests control.
+//! Outbound HTTP over real sockets on loopback, with a resolver that the tests control.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod idle_connections;
@@ -19,7 +19,8 @@ use isomer_capabilities::outbound::{
 use rustls::RootCertStore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-/// Lists of addresses by name. Each look-up uses the next list; the last list is used for all later look-ups.
+/// A resolver with lists of addresses per name. Each look-up returns the next list; the last list is returned
+/// repeatedly.
 #[derive(Default)]
 struct Names {
     answers: Mutex<HashMap<String, VecDeque<Vec<IpAddr>>>>,
@@ -75,7 +76,7 @@ fn request(uri: &str, body: WasiBody) -> http::Request<WasiBody> {
     http::Request::builder().uri(uri).body(body).unwrap()
 }
 
-/// Drives the connection of a response, and reads the response to its end.
+/// Drives the connection of a response, and reads the body to its end. Returns the status and the body.
 async fn text((response, io): Outgoing) -> (u16, String) {
     let status = response.status().as_u16();
     let (body, _) = tokio::join!(response.into_body().collect(), io);
@@ -187,7 +188,7 @@ async fn bodies_are_streamed_both_ways() {
     let (response, _io) = client.send(request, None).await.unwrap();
     let mut body = response.into_body();
     for piece in ["one", "two", "three"] {
-        // Each response arrives before the next request is sent.
+        // Waits for each response frame before it sends the next request frame.
         sender.send(Bytes::from_static(piece.as_bytes())).await.unwrap();
         let frame = body.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), piece);
@@ -228,7 +229,7 @@ async fn connections_are_bounded_until_their_responses_are_dropped() {
     let first = client.send(get(&uri), None).await.unwrap();
     assert_eq!(error(client.send(get(&uri), None).await), "ConnectionLimitReached");
     drop(first);
-    // The connection's task ends shortly after its response was dropped.
+    // The connection's task ends shortly after the response has been dropped, so the permit is not free immediately.
     let again = async {
         loop {
             match client.send(get(&uri), None).await {
@@ -313,7 +314,7 @@ async fn a_request_without_a_body_says_that_it_has_none() {
     let mut head = async |method: &str, pieces: Option<&'static [&'static str]>, length: Option<&str>| {
         let body = match pieces {
             None => Empty::new().map_err(|never| match never {}).boxed_unsync(),
-            // A body like that of a guest: its length is unknown, and it arrives a little later.
+            // A body like that of a guest: its length is unknown, and its data arrives a little later.
             Some(pieces) => {
                 let pieces = futures::stream::unfold(pieces.iter(), async |mut pieces| {
                     tokio::task::yield_now().await;
@@ -345,17 +346,17 @@ async fn a_request_without_a_body_says_that_it_has_none() {
             assert_eq!(head(method, pieces, None).await, "", "{method} {pieces:?}");
         }
     }
-    // A small body is sent as a whole, with its length.
+    // A small body is sent with its length, and not in chunks.
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         assert_eq!(head(method, Some(&["some", "", "thing"]), None).await, "content-length: 9", "{method}");
     }
-    // Requests with these methods have no body unless the guest states a length. A body that it supplies is ignored.
+    // Requests with these methods have a body only if the guest states its length. Otherwise the body is ignored.
     for method in ["GET", "HEAD"] {
         assert_eq!(head(method, Some(&["some", "thing"]), None).await, "", "{method}");
     }
 }
 
-/// Returns a body of unknown length.
+/// Returns a body of unknown length that consists of these frames.
 fn pieces(pieces: Vec<Result<http_body::Frame<Bytes>, Error>>) -> WasiBody {
     let pieces = futures::stream::unfold(pieces.into_iter(), async |mut pieces| {
         tokio::task::yield_now().await;
@@ -401,7 +402,8 @@ async fn a_failed_body_does_not_look_complete() {
 
 #[tokio::test]
 async fn a_silent_address_does_not_delay_the_next_one() {
-    // This listener accepts no connection, and its queue is full: packets are dropped, as by a firewall.
+    // The listener on the second address accepts no connection, and its queue is full. So packets to it are dropped, as
+    // by a firewall.
     let port = server::echo().await;
     let silent = std::net::SocketAddr::from(([127, 0, 0, 2], port));
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -416,11 +418,11 @@ async fn a_silent_address_does_not_delay_the_next_one() {
     let names = Names::with(&[("app.localhost", &["127.0.0.2 127.0.0.1"])]);
     let limits = OutboundLimits { connect_timeout: Duration::from_secs(60), ..OutboundLimits::default() };
     let client = client(&names, vec![rule("app.localhost", false)], limits);
-    // If the other address was not tried, the request would take until the timeout.
+    // If the client did not try the other address, this request would last until the timeout.
     let sent = client.send(get(&format!("http://app.localhost:{port}/")), None);
     let answer = tokio::time::timeout(Duration::from_secs(30), sent).await.expect("the second address answers");
     assert_eq!(text(answer.unwrap()).await.0, 200);
-    // A parallel attempt also needs a permit for a connection.
+    // A parallel attempt needs its own connection permit.
     for (connections_max, expected) in [(1, Err("ConnectionTimeout".to_owned())), (2, Ok(200))] {
         let connect_timeout = Duration::from_secs(if connections_max == 1 { 1 } else { 60 });
         let limits = OutboundLimits { connections_max, connect_timeout, ..OutboundLimits::default() };
@@ -432,7 +434,7 @@ async fn a_silent_address_does_not_delay_the_next_one() {
         };
         assert_eq!(answer, expected, "{connections_max}");
     }
-    // All addresses are tried. The error is that of a server, not that of an address family without a route.
+    // All addresses are tried. The returned error comes from a server, not from an address family without a route.
     let refusing = Names::with(&[("app.localhost", &["127.0.0.1 ::1 127.0.0.3"])]);
     let client = self::client(&refusing, vec![rule("app.localhost", false)], OutboundLimits::default());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -444,7 +446,7 @@ async fn failures_of_the_network_have_their_own_errors() {
     let names = Names::with(&[("app.localhost", &["127.0.0.1"]), ("empty.localhost", &[])]);
     let client = client(&names, vec![rule("*", true)], OutboundLimits::default());
     let port = {
-        // The port is bound and released, so nothing listens on it now.
+        // The listener is dropped, so no process listens on the port.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };

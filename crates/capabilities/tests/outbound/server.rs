@@ -1,4 +1,4 @@
-//! Small servers for the tests, each on its own port.
+//! Small HTTP servers for the tests, each on its own port.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The certificate of [`authority`] as a file.
+/// The certificate of [`authority`] as the content of a PEM file.
 pub(crate) const AUTHORITY: &[u8] = include_bytes!("tls/ca.pem");
 
-/// The authority that signed the server's certificate.
+/// Returns the certificate of the authority that has signed the server's certificate.
 pub(crate) fn authority() -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(AUTHORITY).unwrap()
 }
 
-/// Responds with 200 to the single request of each connection after reading it completely. Reports the request's head.
+/// Starts a server that reads one request per connection completely, and responds with 200. Returns the port, and a
+/// receiver of the requests' heads.
 pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
     let (heads, told) = unbounded_channel();
@@ -37,10 +38,10 @@ pub(crate) async fn recording() -> (u16, UnboundedReceiver<String>) {
     (port, told)
 }
 
-/// Responds to each request with the number of its connection and the number of earlier requests of that connection,
-/// and keeps the connection open. After `/close`, it closes the connection without announcing that. `/never` closes the
-/// connection without a response if it is not the connection's first request. `/slow` gets an endless response. Reports
-/// the number of the connection and the line of each request.
+/// Starts a server that keeps connections open. The response contains the number of the connection and the number of
+/// earlier requests of the connection. After `/close`, the server closes the connection without announcing this.
+/// `/never` closes the connection without a response, unless it is the first request of the connection. `/slow` gets an
+/// endless response. Returns the port, and a receiver of the connection number and request line of each request.
 pub(crate) async fn counting() -> (u16, UnboundedReceiver<String>) {
     let (listener, port) = listen().await;
     let (lines, told) = unbounded_channel();
@@ -70,7 +71,7 @@ async fn count(mut stream: tokio::net::TcpStream, connection: u32, lines: Unboun
     }
 }
 
-/// Reads a request to its end and returns its head; `None` if the connection has ended.
+/// Reads a request to its end, and returns its head; `None` if the connection has ended.
 async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let end = loop {
@@ -101,7 +102,8 @@ async fn read_more(stream: &mut tokio::net::TcpStream, bytes: &mut Vec<u8>) -> O
     }
 }
 
-/// Responds with the whole request, or, for `/mirror`, only with its body, frame by frame.
+/// Starts a server that responds with the complete request, or for `/mirror` only with its body, frame by frame.
+/// Returns the port.
 pub(crate) async fn echo() -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
@@ -112,7 +114,7 @@ pub(crate) async fn echo() -> u16 {
     port
 }
 
-/// Runs [`echo`] over TLS with the protocol `alpn`.
+/// Starts a server like [`echo`] over TLS, with the ALPN protocol `alpn`. Returns the port.
 pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
     let (listener, port) = listen().await;
     let chain = vec![CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap()];
@@ -130,7 +132,7 @@ pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that does not trust the certificate disconnects here.
+                // A client that does not trust the certificate ends the handshake.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 if alpn == "h2" {
                     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -145,8 +147,8 @@ pub(crate) async fn tls_echo(alpn: &'static str) -> u16 {
     port
 }
 
-/// Reads some bytes from each connection and responds with the given bytes. Then sends nothing more, but keeps the
-/// connection open.
+/// Starts a server that reads some bytes from each connection, and responds with the given bytes. After that, it sends
+/// nothing and keeps the connection open. Returns the port.
 pub(crate) async fn raw(answers: &'static [&'static str]) -> u16 {
     let (listener, port) = listen().await;
     tokio::spawn(async move {
