@@ -111,7 +111,7 @@ fn meaning(signal: i32) -> Option<&'static str> {
         9 => "possibly out of memory",
         24 => "more processor time than its limit",
         25 => "a larger file than its limit",
-        31 => "a system call that it is not allowed",
+        31 => "a forbidden system call",
         _ => return None,
     })
 }

@@ -24,7 +24,7 @@ const HEADER_BYTES: usize = size_of::<Header>();
 
 /// The error of [`install`]: SQLite was used before the call, so its memory can no longer be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("SQLite was used in this process before its memory could be counted (code {code})")]
+#[error("SQLite was used in this process before the allocator that counts its memory was installed (code {code})")]
 pub struct InstallError {
     /// The result code that SQLite returned.
     pub code: i32,
@@ -126,7 +126,7 @@ unsafe extern "C" fn x_free(block: *mut c_void) {
         let header = header(block);
         (header, header.read())
     };
-    let layout = layout(bytes).expect("it was allocated with this size");
+    let layout = layout(bytes).expect("the block was allocated with this size");
     // SAFETY: the block was allocated, or last reallocated, with this layout.
     unsafe { dealloc(header.cast(), layout) };
     if !heap.is_null() {

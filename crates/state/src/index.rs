@@ -70,7 +70,7 @@ impl StateIndex {
     /// Returns the apps of a tenant, sorted by name.
     pub(crate) fn apps_of(&self, tenant: &TenantName) -> impl Iterator<Item = (&AppName, &Arc<App>)> {
         // `a` is the smallest valid name.
-        let first: AppName = "a".parse().expect("it is a name");
+        let first: AppName = "a".parse().expect("`a` is a valid name");
         let from = self.apps.range((tenant.clone(), first)..);
         let tenant = tenant.clone();
         from.take_while(move |((owner, _), _)| *owner == tenant).map(|((_, name), app)| (name, app))

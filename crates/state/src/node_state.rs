@@ -31,7 +31,7 @@ use crate::tables::{self, APPS, CHARGES, PACKAGES, PARTS, Parts, SECRETS, TENANT
 
 /// The maximum time that a change waits, after a failed commit, until the database can be read again to check whether
 /// the change was made.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
+const COMMIT_CHECK_WAIT_MAX: Duration = Duration::from_secs(1);
 
 type AppKey = (TenantName, AppName);
 
@@ -447,7 +447,7 @@ impl NodeState {
             Ok(())
         })?;
         self.seen_mut().charges.insert(revision, charge);
-        Ok(self.see_app((tenant, name), before, Some(app), counts).expect("it is there"))
+        Ok(self.see_app((tenant, name), before, Some(app), counts).expect("the changed app is in the index"))
     }
 
     /// Replaces the content of a release, for example because the release was compiled again. Does nothing if no app
@@ -510,7 +510,7 @@ impl NodeState {
             Ok(())
         })?;
         let key = (tenant.clone(), name.clone());
-        Ok(self.see_app(key, Some(before), Some(app), HashMap::new()).expect("it is there"))
+        Ok(self.see_app(key, Some(before), Some(app), HashMap::new()).expect("the changed app is in the index"))
     }
 
     /// Removes an app, and the releases that no other app has.
@@ -574,7 +574,7 @@ impl NodeState {
         match (written, committing) {
             // The change may be durable even if the commit failed. The number in the file shows whether it is.
             (Err(StateError::Storage { source }), Some(number)) => {
-                match self.database.read_after_pause(tables::last_change, SETTLE_MAX) {
+                match self.database.read_after_pause(tables::last_change, COMMIT_CHECK_WAIT_MAX) {
                     Ok(last) if last == number => Ok(()),
                     Ok(_) => Err(StateError::Storage { source }),
                     Err(_) => Err(StateError::Unsettled { source }),

@@ -206,7 +206,7 @@ pub(crate) fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Stat
 }
 
 pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("it is plain data")
+    serde_json::to_vec(value).expect("the stored types are plain data")
 }
 
 fn malformed(why: impl ToString) -> StateError {

@@ -91,7 +91,7 @@ impl<T> OwnerGrants<T> {
             let instruction = match self.by {
                 GrantedBy::Manifest => format!("write `grants.{key} = [\"{name}\"]` under `[components.{component}]`"),
                 GrantedBy::Flags => {
-                    format!("make an app of it (`isomer new`), whose isomer.toml has `grants.{key} = [\"{name}\"]`")
+                    format!("create an app with `isomer new`, and write `grants.{key} = [\"{name}\"]` in the isomer.toml of the app")
                 }
             };
             guest.denials().report(component, &format!("the {what} `{name}` was denied; to grant it, {instruction}"));

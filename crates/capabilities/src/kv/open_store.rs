@@ -53,7 +53,7 @@ impl OpenStore {
     }
 
     fn open(&self) -> &OpenFile {
-        self.open.as_ref().expect("it is open until it is dropped")
+        self.open.as_ref().expect("a store is open until it is dropped")
     }
 
     pub(super) fn database(&self) -> &Database {

@@ -1,4 +1,4 @@
-//! The idle connections of a component, which its next requests to the same servers use.
+//! The idle connections of a component, for the next requests of the component to the same servers.
 //!
 //! Idle connections belong to one component of one revision, so another tenant can never use them. Their number is
 //! limited per component and per tenant, and their age is limited too. Their memory is charged to the tenant. If the

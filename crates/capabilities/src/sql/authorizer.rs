@@ -88,7 +88,7 @@ pub(super) fn judge(mode: Mode, context: &AuthContext<'_>) -> Verdict {
         // A rollback would undo the migration's earlier statements, but its later statements would still be applied.
         AuthAction::Transaction { operation: TransactionOperation::Rollback }
         | AuthAction::Savepoint { operation: TransactionOperation::Rollback, .. } => {
-            Verdict::Refused("a migration is applied as a whole or not at all: leave ROLLBACK out".to_owned())
+            Verdict::Refused("a migration is applied completely or not at all: leave ROLLBACK out".to_owned())
         }
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Verdict::Skipped,
         AuthAction::Pragma { pragma_name, .. }

@@ -93,7 +93,7 @@ pub enum SqlOpenError {
         source: std::io::Error,
     },
     /// A migration failed. No part of it was applied.
-    #[error("the migration `{}` of the SQL store `{store}` failed, and nothing of it was applied: {message}", path.display())]
+    #[error("the migration `{}` of the SQL store `{store}` failed, and no part of it was applied: {message}", path.display())]
     MigrationFailed {
         /// The name of the store.
         store: String,

@@ -83,7 +83,7 @@ impl Migrations {
             tracing::info!(
                 store = self.store,
                 newer = schema.newer.join(", "),
-                "the schema is newer than this revision's"
+                "the store's schema is newer than the migrations of this revision"
             );
         }
         if schema.pending.is_empty() {

@@ -83,7 +83,7 @@ impl OpenStore {
     }
 
     pub(super) fn open(&self) -> &Connections {
-        self.open.as_ref().expect("it is open until it is dropped")
+        self.open.as_ref().expect("a store is open until it is dropped")
     }
 
     /// Checks the size of a statement and charges it to the tenant.

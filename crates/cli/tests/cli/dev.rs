@@ -213,7 +213,7 @@ fn an_edited_migration_does_not_block_a_take_over() {
     workspace.write("migrations/1.sql", FIRST);
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "CREATE TABLE oops (;\n");
-    server.wait_for_log("nothing of it was applied");
+    server.wait_for_log("no part of it was applied");
     assert_eq!(server.event()["event"], "replaced");
     workspace.write("migrations/2.sql", "ALTER TABLE note ADD COLUMN stars INTEGER DEFAULT 1;\n");
     assert_eq!(server.event()["event"], "replaced");
